@@ -1,1 +1,5 @@
-//! Stub.
+//! keyproof's server and commands. The binary only parses its arguments and calls in here; tests start a server in
+//! process.
+
+pub mod dialect;
+pub mod http;

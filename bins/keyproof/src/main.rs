@@ -1,2 +1,2 @@
-//! Stub.
+//! The `keyproof` program.
 fn main() {}

@@ -1,0 +1,95 @@
+//! One request, as a dialect sees it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method};
+
+use super::{Query, RequestBody, RequestId, RequestPath, StackRefusal, response::Route};
+
+/// A request whose head was read and accepted; its body is read when the handler asks for it.
+pub struct Exchange {
+    pub(super) method: Method,
+    pub(super) path: RequestPath,
+    pub(super) query: Query,
+    pub(super) headers: HeaderMap,
+    pub(super) client: IpAddr,
+    pub(super) request_id: RequestId,
+    pub(super) route: Arc<Route>,
+    pub(super) body: RequestBody,
+}
+
+impl Exchange {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path, split and decoded.
+    #[must_use]
+    pub fn path(&self) -> &RequestPath {
+        &self.path
+    }
+
+    /// The query's parameters.
+    #[must_use]
+    pub fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// All header fields. The stack has refused requests that repeat `Host`, `Authorization` or `Content-Type`.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The first field of that name, if it is visible ASCII.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The client's address: the peer's, or the last untrusted hop behind a configured proxy.
+    #[must_use]
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// This request's id, for the audit trail. The stack puts it on the answer by itself.
+    #[must_use]
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// Names the route *template* that the request matched, for logs and metrics: `/private/otp-devices/{id}`.
+    pub fn matched(&self, template: &'static str) {
+        self.route.matched(template);
+    }
+
+    /// The longest body that is read, in bytes; what inflates may not pass it either.
+    #[must_use]
+    pub fn body_limit(&self) -> usize {
+        self.body.limit()
+    }
+
+    /// Reads the whole body, under `http.max_body_bytes` and `http.body_timeout_ms`. A second call gives nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StackRefusal::BodyTooLarge`] (a `Content-Length` above the limit is refused before anything is read),
+    /// [`StackRefusal::BodyTimedOut`] or [`StackRefusal::BodyMalformed`].
+    pub async fn body(&mut self) -> Result<Bytes, StackRefusal> {
+        self.body.read().await
+    }
+}
+
+/// Without headers, query and path: they may hold secrets.
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange")
+            .field("method", &self.method)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,128 @@
+//! The path of a request: split at `/` first, percent-decoded after, so that `%2F` belongs to an id.
+
+use percent_encoding::percent_decode_str;
+
+/// A request's path in its segments.
+///
+/// `/a/b` has the segments `a`, `b`; `/a/` has `a` and an empty one; `/` has one empty segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestPath {
+    segments: Vec<Result<Box<str>, SegmentFault>>,
+}
+
+impl RequestPath {
+    /// Splits and decodes a raw path as it came on the request line, without its query.
+    #[must_use]
+    pub fn parse(raw: &str) -> Self {
+        let raw = raw.strip_prefix('/').unwrap_or(raw);
+        Self {
+            segments: raw.split('/').map(decode).collect(),
+        }
+    }
+
+    /// The decoded segments, for matching against slice patterns.
+    ///
+    /// # Errors
+    ///
+    /// The first segment that cannot be decoded.
+    pub fn segments(&self) -> Result<Vec<&str>, PathError> {
+        let numbered = self.segments.iter().enumerate();
+        numbered
+            .map(|(segment, decoded)| match decoded {
+                Ok(text) => Ok(&**text),
+                Err(fault) => Err(PathError {
+                    segment,
+                    fault: *fault,
+                }),
+            })
+            .collect()
+    }
+
+    /// Whether the path begins with these decoded segments; for [`Dialect::claims`].
+    ///
+    /// A segment that cannot be decoded equals nothing, but those behind the prefix do not matter here.
+    ///
+    /// [`Dialect::claims`]: crate::dialect::Dialect::claims
+    #[must_use]
+    pub fn starts_with(&self, prefix: &[&str]) -> bool {
+        self.segments.len() >= prefix.len()
+            && std::iter::zip(&self.segments, prefix)
+                .all(|(segment, expected)| segment.as_deref() == Ok(*expected))
+    }
+}
+
+/// A path segment that is not percent-encoded UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("path segment {segment}: {fault}")]
+pub struct PathError {
+    /// Which segment, the first being 0.
+    pub segment: usize,
+    /// What is wrong with it.
+    pub fault: SegmentFault,
+}
+
+/// What is wrong with a path segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentFault {
+    /// The decoded bytes are not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// A `%` without two hexadecimal digits behind it.
+    #[error("a % that begins no escape")]
+    StrayPercent,
+}
+
+fn decode(segment: &str) -> Result<Box<str>, SegmentFault> {
+    // The library leaves a stray % as it is; in a path it is an error.
+    let mut parts = segment.split('%');
+    parts.next();
+    let is_escape = |rest: &str| {
+        let mut bytes = rest.bytes();
+        let mut hex = || bytes.next().is_some_and(|b| b.is_ascii_hexdigit());
+        hex() && hex()
+    };
+    if !parts.all(is_escape) {
+        return Err(SegmentFault::StrayPercent);
+    }
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map(|text| text.into())
+        .map_err(|_| SegmentFault::NotUtf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(raw: &str) -> Result<Vec<String>, PathError> {
+        let path = RequestPath::parse(raw);
+        Ok(path.segments()?.into_iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn splits_before_it_decodes() {
+        assert_eq!(segments("/a%2Fb/c").unwrap(), ["a/b", "c"]);
+        assert_eq!(segments("/%C3%A9%00/").unwrap(), ["é\0", ""]);
+        assert_eq!(segments("/").unwrap(), [""]);
+        assert_eq!(segments("/a//b").unwrap(), ["a", "", "b"]);
+        assert_eq!(segments("/a+b").unwrap(), ["a+b"]);
+    }
+
+    #[test]
+    fn names_the_segment_that_does_not_decode() {
+        let fault = |segment, fault| Err(PathError { segment, fault });
+        for bad in ["/a/%", "/a/%4", "/a/%zz", "/a/%4g", "/a/%%41"] {
+            assert_eq!(segments(bad), fault(1, SegmentFault::StrayPercent), "{bad}");
+        }
+        assert_eq!(segments("/%FF/%"), fault(0, SegmentFault::NotUtf8));
+    }
+
+    #[test]
+    fn compares_a_prefix_after_decoding() {
+        let path = RequestPath::parse("/inst%61nces/%zz/private");
+        assert!(path.starts_with(&[]));
+        assert!(path.starts_with(&["instances"]));
+        assert!(!path.starts_with(&["instances", "%zz"]));
+        assert!(!RequestPath::parse("/a").starts_with(&["a", "b"]));
+    }
+}

@@ -1,0 +1,63 @@
+//! What the stack refuses before, around and behind a dialect.
+
+use http::StatusCode;
+
+/// A refusal by the stack itself. A dialect puts it in its own shape: [`Dialect::refuse`].
+///
+/// [`Dialect::refuse`]: crate::dialect::Dialect::refuse
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StackRefusal {
+    /// The body ended before its announced length, or its chunks are malformed.
+    #[error("the request's body is malformed or cut short")]
+    BodyMalformed,
+    /// The body did not arrive whole within `http.body_timeout_ms`.
+    #[error("the request's body took too long")]
+    BodyTimedOut,
+    /// The body is longer than `http.max_body_bytes`.
+    #[error("the request's body is longer than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in force, in bytes.
+        limit: u64,
+    },
+    /// The server is draining, or has no room for more work.
+    #[error("the server is busy")]
+    Busy,
+    /// The handler did not finish within `http.handler_timeout_ms`. What it had begun to change may still happen.
+    #[error("the request took too long")]
+    DeadlineExceeded,
+    /// The head cannot be parsed, or is ambiguous.
+    #[error("malformed request: {0}")]
+    HeadMalformed(&'static str),
+    /// The head did not arrive whole within `http.header_timeout_ms`.
+    #[error("the request's head took too long")]
+    HeadTimedOut,
+    /// The head is longer than the stack reads.
+    #[error("the request's head is too large")]
+    HeadTooLarge,
+    /// A handler panicked.
+    #[error("internal error")]
+    Internal,
+    /// No dialect claims the path.
+    #[error("there is nothing at this path")]
+    NotFound,
+    /// The request target is longer than 16 KiB.
+    #[error("the request's target is too long")]
+    TargetTooLong,
+}
+
+impl StackRefusal {
+    /// The status that says so, where a dialect's contract names no other.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BodyMalformed | Self::HeadMalformed(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTimedOut | Self::HeadTimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Busy | Self::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+        }
+    }
+}

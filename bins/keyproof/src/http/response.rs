@@ -1,0 +1,48 @@
+//! What a dialect answers with, and what the stack adds.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use serde_json::json;
+
+use super::{RequestId, StackRefusal};
+
+/// An answer, whole in memory: no contract here streams.
+pub type Response = http::Response<Full<Bytes>>;
+
+/// An answer with a JSON body.
+#[must_use]
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// A refusal where no dialect has a shape for it.
+pub(super) fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
+    json(
+        refusal.status(),
+        &json!({ "error": refusal.to_string(), "request_id": request_id.to_string() }),
+    )
+}
+
+/// The template of the matched route: told by the handler, read by the access log when it has answered.
+#[derive(Default)]
+pub(super) struct Route(OnceLock<&'static str>);
+
+impl Route {
+    pub(super) fn matched(&self, template: &'static str) {
+        // The first one told stands.
+        let _ = self.0.set(template);
+    }
+
+    pub(super) fn template(&self) -> &'static str {
+        self.0.get().copied().unwrap_or("-")
+    }
+}
