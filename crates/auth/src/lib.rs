@@ -1,1 +1,20 @@
-//! Stub.
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod error;
+mod generation;
+mod password;
+mod scope;
+mod token;
+
+pub use error::AuthError;
+pub use generation::{Generation, Validity};
+pub use password::{Cost, Memory, PasswordHash, SALT_BYTES, check_new_password};
+pub use scope::{
+    CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission,
+};
+pub use token::{TOKEN_BYTES, Token, TokenDigest};

@@ -1,0 +1,78 @@
+//! Everything that this crate refuses, with what it takes to explain it.
+
+use alloc::string::String;
+
+/// Why a password, a token or a scope was refused.
+///
+/// No variant holds a password, a token or a hash.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// A cost parameter lies outside what this crate hashes with.
+    #[error("Argon2 {parameter} must be between {minimum} and {maximum}, not {found}")]
+    CostOutOfRange {
+        /// `memory`, `iterations` or `lanes`.
+        parameter: &'static str,
+        /// The value that was asked for.
+        found: u32,
+        /// The lowest that is allowed.
+        minimum: u32,
+        /// The highest that is allowed.
+        maximum: u32,
+    },
+    /// The time is at or after the end of a validity.
+    #[error("expired")]
+    Expired {
+        /// The first moment at which it no longer holds, in milliseconds since the Unix epoch.
+        at_ms: u64,
+    },
+    /// A stored password is not an Argon2id PHC string of the form that this crate writes.
+    #[error("not an Argon2id password hash: {reason}")]
+    MalformedPasswordHash {
+        /// Which part was wrong.
+        reason: &'static str,
+    },
+    /// A token's text is not 43 characters of unpadded base64url.
+    #[error("not a token")]
+    MalformedToken,
+    /// The memory for one hash could not be had.
+    #[error("no memory for a password hash of {kib} KiB")]
+    OutOfMemory {
+        /// How much was asked for.
+        kib: u32,
+    },
+    /// A new password is too long.
+    #[error("a password has at most {maximum} bytes, not {found}")]
+    PasswordTooLong {
+        /// Its length in bytes.
+        found: usize,
+        /// The longest that is taken.
+        maximum: usize,
+    },
+    /// A new password is too short.
+    #[error("a password has at least {minimum} characters, not {found}")]
+    PasswordTooShort {
+        /// Its length in characters.
+        found: usize,
+        /// The shortest that is taken.
+        minimum: usize,
+    },
+    /// What a token or key was bound to has moved on: a new password, a removal, a suspension.
+    #[error("superseded")]
+    Superseded,
+    /// A scope's name is none of the known ones, or its limit is malformed.
+    #[error("unknown scope {found:?}")]
+    UnknownScope {
+        /// The text as given, cut to its first 64 characters.
+        found: String,
+    },
+}
+
+impl AuthError {
+    /// An [`AuthError::UnknownScope`] with a bounded copy of the text.
+    pub(crate) fn unknown_scope(text: &str) -> Self {
+        Self::UnknownScope {
+            found: text.chars().take(64).collect(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What ends a credential before its owner does: the clock, or a new generation of what it hangs on.
+
+use crate::AuthError;
+use alloc::string::String;
+use core::{fmt, str::FromStr};
+use data_encoding::HEXLOWER;
+
+/// Which life of an account, instance or key a credential belongs to: 128 random bits, drawn anew whenever
+/// every older credential has to end (a new password, a suspension, removal and creation under the same name).
+///
+/// It is random and not a counter so that a deleted and recreated owner never comes back to a value that an
+/// old credential carries. Its text is 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation([u8; 16]);
+
+impl Generation {
+    /// A generation from 16 bytes of a cryptographic random source.
+    pub const fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl FromStr for Generation {
+    type Err = AuthError;
+
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        HEXLOWER
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok())
+            .map(Self)
+            .ok_or(AuthError::MalformedToken)
+    }
+}
+
+impl From<Generation> for String {
+    fn from(generation: Generation) -> Self {
+        HEXLOWER.encode(&generation.0)
+    }
+}
+
+/// How long a credential holds: within one generation, and until a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The generation that it was issued in.
+    pub generation: Generation,
+    /// The first moment at which it no longer holds, in milliseconds since the Unix epoch; `None` is for ever.
+    pub expires_at_ms: Option<u64>,
+}
+
+impl Validity {
+    /// Does it hold at `now_ms`, for an owner that is in `current`?
+    ///
+    /// # Errors
+    /// [`AuthError::Superseded`] before [`AuthError::Expired`]: what belongs to a past life has no expiry to talk about.
+    pub fn check(&self, current: &Generation, now_ms: u64) -> Result<(), AuthError> {
+        if self.generation != *current {
+            return Err(AuthError::Superseded);
+        }
+        match self.expires_at_ms {
+            Some(at_ms) if now_ms >= at_ms => Err(AuthError::Expired { at_ms }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    const OLD: Generation = Generation::from_random([1; 16]);
+    const NEW: Generation = Generation::from_random([2; 16]);
+
+    #[test]
+    fn the_last_millisecond_holds_and_the_next_does_not() {
+        let validity = Validity {
+            generation: OLD,
+            expires_at_ms: Some(1_000),
+        };
+        assert_eq!(validity.check(&OLD, 999), Ok(()));
+        assert_eq!(
+            validity.check(&OLD, 1_000),
+            Err(AuthError::Expired { at_ms: 1_000 })
+        );
+    }
+
+    #[test]
+    fn for_ever_ends_with_its_generation() {
+        let validity = Validity {
+            generation: OLD,
+            expires_at_ms: None,
+        };
+        assert_eq!(validity.check(&OLD, u64::MAX), Ok(()));
+        assert_eq!(validity.check(&NEW, 0), Err(AuthError::Superseded));
+    }
+
+    #[test]
+    fn its_text_is_read_back_and_nothing_else_is() {
+        assert_eq!(NEW.to_string().parse(), Ok(NEW));
+        for wrong in [
+            "",
+            "0202",
+            "0202020202020202020202020202020202",
+            "020202020202020202020202020202ZZ",
+        ] {
+            assert_eq!(wrong.parse::<Generation>(), Err(AuthError::MalformedToken));
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! Passwords under Argon2id (RFC 9106), in memory that the caller owns and reuses.
+
+use crate::AuthError;
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use argon2::{
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{self, Output, ParamsString, Salt},
+};
+use core::fmt;
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, Zeroizing};
+
+/// The length of a password's salt, in bytes (RFC 9106, section 3.1).
+pub const SALT_BYTES: usize = 16;
+
+/// The length of the tag that this crate stores, in bytes.
+const TAG_BYTES: usize = 32;
+
+/// What one hash costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    memory_kib: u32,
+    iterations: u32,
+    lanes: u32,
+}
+
+impl Cost {
+    /// OWASP's minimum for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
+    pub const MINIMUM: Self = Self {
+        memory_kib: 19_456,
+        iterations: 2,
+        lanes: 1,
+    };
+
+    /// The most that is ever spent on one hash, whatever a configuration or a stored string asks for:
+    /// 256 MiB, 16 passes, 16 lanes.
+    pub const MAXIMUM: Self = Self {
+        memory_kib: 262_144,
+        iterations: 16,
+        lanes: 16,
+    };
+
+    /// A cost between [`Cost::MINIMUM`] and [`Cost::MAXIMUM`], each parameter for itself.
+    ///
+    /// # Errors
+    /// [`AuthError::CostOutOfRange`] names the first parameter that is out of its range.
+    pub fn new(memory_kib: u32, iterations: u32, lanes: u32) -> Result<Self, AuthError> {
+        let cost = Self {
+            memory_kib,
+            iterations,
+            lanes,
+        };
+        cost.at_least(Self::MINIMUM)
+    }
+
+    /// A cost below the floor, down to Argon2's own (RFC 9106, section 3.1). For tests: it protects nothing.
+    ///
+    /// # Errors
+    /// [`AuthError::CostOutOfRange`], as for [`Cost::new`].
+    pub fn insecure_for_tests(
+        memory_kib: u32,
+        iterations: u32,
+        lanes: u32,
+    ) -> Result<Self, AuthError> {
+        let cost = Self {
+            memory_kib,
+            iterations,
+            lanes,
+        };
+        cost.at_least(Self {
+            memory_kib: lanes.saturating_mul(8).max(Params::MIN_M_COST),
+            iterations: Params::MIN_T_COST,
+            lanes: Params::MIN_P_COST,
+        })
+    }
+
+    /// The memory of one hash, in KiB.
+    pub const fn memory_kib(&self) -> u32 {
+        self.memory_kib
+    }
+
+    fn at_least(self, minimum: Self) -> Result<Self, AuthError> {
+        for (parameter, found, minimum, maximum) in [
+            ("lanes", self.lanes, minimum.lanes, Self::MAXIMUM.lanes),
+            (
+                "memory",
+                self.memory_kib,
+                minimum.memory_kib,
+                Self::MAXIMUM.memory_kib,
+            ),
+            (
+                "iterations",
+                self.iterations,
+                minimum.iterations,
+                Self::MAXIMUM.iterations,
+            ),
+        ] {
+            if !(minimum..=maximum).contains(&found) {
+                return Err(AuthError::CostOutOfRange {
+                    parameter,
+                    found,
+                    minimum,
+                    maximum,
+                });
+            }
+        }
+        Ok(self)
+    }
+
+    fn params(self) -> Result<Params, AuthError> {
+        Params::new(
+            self.memory_kib,
+            self.iterations,
+            self.lanes,
+            Some(TAG_BYTES),
+        )
+        .map_err(|_| AuthError::MalformedPasswordHash {
+            reason: "parameters that Argon2 does not allow",
+        })
+    }
+}
+
+/// The memory that hashing works in: allocated at the first hash, reused by the next, wiped after each.
+#[derive(Default)]
+pub struct Memory {
+    blocks: Vec<Block>,
+}
+
+impl Memory {
+    /// No memory yet.
+    pub const fn new() -> Self {
+        Self { blocks: Vec::new() }
+    }
+
+    /// What it holds on to, in KiB.
+    pub fn held_kib(&self) -> usize {
+        self.blocks.capacity()
+    }
+
+    /// Gives back what is more than a hash of this cost needs: a stored hash may ask for more than the
+    /// cost in force, once.
+    pub fn shrink_to(&mut self, cost: Cost) {
+        let blocks = cost.memory_kib as usize;
+        if self.blocks.len() > blocks {
+            self.blocks.truncate(blocks);
+            self.blocks.shrink_to_fit();
+        }
+    }
+
+    /// Fills `tag` with Argon2id of the password.
+    fn hash(
+        &mut self,
+        password: &[u8],
+        salt: &[u8],
+        cost: Cost,
+        tag: &mut [u8; TAG_BYTES],
+    ) -> Result<(), AuthError> {
+        let params = cost.params()?;
+        let needed = params.block_count();
+        let missing = needed.saturating_sub(self.blocks.len());
+        self.blocks
+            .try_reserve_exact(missing)
+            .map_err(|_| AuthError::OutOfMemory {
+                kib: cost.memory_kib,
+            })?;
+        self.blocks
+            .resize(needed.max(self.blocks.len()), Block::new());
+        let outcome = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(password, salt, tag, self.blocks.as_mut_slice());
+        // The blocks would let a reader of this memory test guesses without doing the work.
+        self.blocks
+            .iter_mut()
+            .take(needed)
+            .for_each(Zeroize::zeroize);
+        outcome.map_err(|_| AuthError::MalformedPasswordHash {
+            reason: "a salt or tag that Argon2 does not allow",
+        })
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("held_kib", &self.held_kib())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A password's hash as it is stored: a PHC string,
+/// `$argon2id$v=19$m=…,t=…,p=…$<salt>$<tag>`.
+#[derive(Clone)]
+pub struct PasswordHash {
+    cost: Cost,
+    salt: Salt,
+    tag: [u8; TAG_BYTES],
+}
+
+impl PasswordHash {
+    /// Hashes a password. `salt` comes from a cryptographic random source.
+    ///
+    /// # Errors
+    /// [`AuthError::OutOfMemory`].
+    pub fn create(
+        password: &[u8],
+        salt: [u8; SALT_BYTES],
+        cost: Cost,
+        memory: &mut Memory,
+    ) -> Result<Self, AuthError> {
+        let salt =
+            Salt::new(&salt).map_err(|_| AuthError::MalformedPasswordHash { reason: "salt" })?;
+        let mut tag = [0; TAG_BYTES];
+        memory.hash(password, &salt, cost, &mut tag)?;
+        Ok(Self { cost, salt, tag })
+    }
+
+    /// Reads a stored string. Its parameters may lie below the floor that new hashes have (an older
+    /// policy, a test), but never above [`Cost::MAXIMUM`].
+    ///
+    /// # Errors
+    /// [`AuthError::MalformedPasswordHash`], [`AuthError::CostOutOfRange`].
+    pub fn parse(text: &str) -> Result<Self, AuthError> {
+        let malformed = |reason| AuthError::MalformedPasswordHash { reason };
+        let phc = phc::PasswordHash::new(text).map_err(|_| malformed("not a PHC string"))?;
+        if phc.algorithm.as_str() != "argon2id" {
+            return Err(malformed("another algorithm"));
+        }
+        if phc.version != Some(u32::from(Version::V0x13)) {
+            return Err(malformed("another version"));
+        }
+        let parameter = |name| {
+            phc.params
+                .get_decimal(name)
+                .ok_or(malformed("a missing parameter"))
+        };
+        let (memory_kib, iterations, lanes) = (parameter("m")?, parameter("t")?, parameter("p")?);
+        if phc.params.iter().count() != 3 {
+            return Err(malformed("unknown parameters"));
+        }
+        Ok(Self {
+            cost: Cost::insecure_for_tests(memory_kib, iterations, lanes)?,
+            salt: phc.salt.ok_or(malformed("no salt"))?,
+            tag: phc
+                .hash
+                .and_then(|output| output.as_bytes().try_into().ok())
+                .ok_or(malformed("not a tag of 32 bytes"))?,
+        })
+    }
+
+    /// Is this the password? Hashes with the stored parameters; the comparison takes constant time.
+    ///
+    /// # Errors
+    /// [`AuthError::OutOfMemory`].
+    pub fn verify(&self, password: &[u8], memory: &mut Memory) -> Result<bool, AuthError> {
+        let mut tag = Zeroizing::new([0; TAG_BYTES]);
+        memory.hash(password, &self.salt, self.cost, &mut tag)?;
+        let equal: Choice = tag.as_slice().ct_eq(&self.tag);
+        Ok(equal.into())
+    }
+
+    /// Does for an account that does not exist what [`PasswordHash::verify`] does for one that does, so
+    /// that the two cannot be told apart by their cost. Never accepts.
+    ///
+    /// # Errors
+    /// [`AuthError::OutOfMemory`].
+    pub fn verify_absent(
+        password: &[u8],
+        cost: Cost,
+        memory: &mut Memory,
+    ) -> Result<bool, AuthError> {
+        let mut tag = Zeroizing::new([0; TAG_BYTES]);
+        memory.hash(password, &[0; SALT_BYTES], cost, &mut tag)?;
+        Ok(false)
+    }
+
+    /// Was it made with another cost than the one in force?
+    pub fn needs_rehash(&self, cost: Cost) -> bool {
+        self.cost != cost
+    }
+
+    /// The string to store. It is no secret like a password is, but it invites guessing: keep it out of logs.
+    pub fn to_phc(&self) -> String {
+        let mut params = ParamsString::new();
+        for (name, value) in [
+            ("m", self.cost.memory_kib),
+            ("t", self.cost.iterations),
+            ("p", self.cost.lanes),
+        ] {
+            // Three short decimals always fit into the 127 bytes of a parameter string.
+            let added = params.add_decimal(name, value);
+            debug_assert!(added.is_ok(), "{name} did not fit");
+        }
+        phc::PasswordHash {
+            algorithm: Algorithm::Argon2id.ident(),
+            version: Some(Version::V0x13.into()),
+            params,
+            salt: Some(self.salt),
+            hash: Output::new(&self.tag).ok(),
+        }
+        .to_string()
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordHash")
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
+    }
+}
+
+/// May this be someone's new password? At least 8 characters (Unicode scalar values) and at most 1024 bytes.
+///
+/// # Errors
+/// [`AuthError::PasswordTooShort`], [`AuthError::PasswordTooLong`].
+pub fn check_new_password(password: &str) -> Result<(), AuthError> {
+    const MINIMUM: usize = 8;
+    const MAXIMUM: usize = 1024;
+    if password.len() > MAXIMUM {
+        return Err(AuthError::PasswordTooLong {
+            found: password.len(),
+            maximum: MAXIMUM,
+        });
+    }
+    match password.chars().count() {
+        found if found < MINIMUM => Err(AuthError::PasswordTooShort {
+            found,
+            minimum: MINIMUM,
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use proptest::prelude::*;
+
+    fn cheap() -> Cost {
+        Cost::insecure_for_tests(8, 1, 1).unwrap()
+    }
+
+    fn hash_of(password: &str, cost: Cost) -> PasswordHash {
+        PasswordHash::create(
+            password.as_bytes(),
+            [7; SALT_BYTES],
+            cost,
+            &mut Memory::new(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_string_of_the_reference_implementation_verifies() {
+        // `echo -n "password" | argon2 somesalt -id -v 13 -t 2 -k 65536 -p 1` (argon2's own test suite).
+        let stored = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$\
+                      CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        let hash = PasswordHash::parse(stored).unwrap();
+        let mut memory = Memory::new();
+        assert_eq!(hash.verify(b"password", &mut memory), Ok(true));
+        assert_eq!(hash.verify(b"differentpassword", &mut memory), Ok(false));
+        assert_eq!(hash.to_phc(), stored);
+        assert_eq!(memory.held_kib(), 65_536);
+        memory.shrink_to(cheap());
+        assert_eq!(memory.held_kib(), 8);
+    }
+
+    #[test]
+    fn the_floor_is_owasps() {
+        assert_eq!(Cost::new(19_456, 2, 1), Ok(Cost::MINIMUM));
+        for (memory, iterations, lanes, parameter) in [
+            (19_455, 2, 1, "memory"),
+            (19_456, 1, 1, "iterations"),
+            (19_456, 2, 0, "lanes"),
+            (262_145, 2, 1, "memory"),
+            (19_456, 17, 1, "iterations"),
+            (19_456, 2, 17, "lanes"),
+        ] {
+            match Cost::new(memory, iterations, lanes) {
+                Err(AuthError::CostOutOfRange {
+                    parameter: found, ..
+                }) => assert_eq!(found, parameter),
+                other => panic!("{memory}/{iterations}/{lanes}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_string_cannot_ask_for_gigabytes() {
+        for parameters in [
+            "m=4294967295,t=2,p=1",
+            "m=19456,t=4294967295,p=1",
+            "m=19456,t=2,p=16777215",
+        ] {
+            let stored = format!(
+                "$argon2id$v=19${parameters}$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
+            );
+            assert!(
+                matches!(
+                    PasswordHash::parse(&stored),
+                    Err(AuthError::CostOutOfRange { .. })
+                ),
+                "{parameters}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_algorithms_and_odd_strings_are_refused() {
+        let good = hash_of("correct horse", cheap()).to_phc();
+        for (from, to) in [
+            ("argon2id", "argon2i"),
+            ("v=19", "v=16"),
+            ("$v=19", ""),
+            ("p=1", "p=1,keyid=AAAA"),
+            ("m=8,", ""),
+            ("m=8", "m=7"),
+        ] {
+            assert!(
+                PasswordHash::parse(&good.replacen(from, to, 1)).is_err(),
+                "{from} -> {to}"
+            );
+        }
+        let (without_tag, _) = good.rsplit_once('$').unwrap();
+        assert!(PasswordHash::parse(without_tag).is_err());
+        assert!(PasswordHash::parse("").is_err());
+    }
+
+    #[test]
+    fn another_cost_asks_for_a_rehash() {
+        let hash = hash_of("correct horse", cheap());
+        assert!(!hash.needs_rehash(cheap()));
+        assert!(hash.needs_rehash(Cost::MINIMUM));
+    }
+
+    #[test]
+    fn memory_is_reused_wiped_and_kept() {
+        let mut memory = Memory::new();
+        assert_eq!(memory.held_kib(), 0);
+        let cost = Cost::insecure_for_tests(64, 1, 1).unwrap();
+        let hash = PasswordHash::create(b"correct horse", [1; 16], cost, &mut memory).unwrap();
+        assert_eq!(memory.held_kib(), 64);
+        assert!(
+            memory
+                .blocks
+                .iter()
+                .all(|block| block.as_ref().iter().all(|word| *word == 0))
+        );
+        assert_eq!(hash.verify(b"correct horse", &mut memory), Ok(true));
+        assert_eq!(
+            PasswordHash::verify_absent(b"correct horse", cost, &mut memory),
+            Ok(false)
+        );
+        assert_eq!(memory.held_kib(), 64);
+    }
+
+    #[test]
+    fn nothing_of_the_hash_is_printed() {
+        let printed = format!("{:?}", hash_of("correct horse", cheap()));
+        assert!(printed.starts_with("PasswordHash { cost"), "{printed}");
+        assert!(
+            !printed.contains("tag") && !printed.contains("salt"),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn characters_are_counted_for_the_minimum_and_bytes_for_the_maximum() {
+        assert_eq!(check_new_password("pässwörd"), Ok(()));
+        assert_eq!(
+            check_new_password("pässwör"),
+            Err(AuthError::PasswordTooShort {
+                found: 7,
+                minimum: 8
+            })
+        );
+        assert_eq!(check_new_password(&"x".repeat(1024)), Ok(()));
+        assert!(check_new_password(&"ä".repeat(513)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_same_password_verifies(password in ".{0,40}", other in ".{0,40}", salt: [u8; 16]) {
+            let mut memory = Memory::new();
+            let hash = PasswordHash::create(password.as_bytes(), salt, cheap(), &mut memory).unwrap();
+            let stored = PasswordHash::parse(&hash.to_phc()).unwrap();
+            prop_assert!(stored.verify(password.as_bytes(), &mut memory).unwrap());
+            prop_assert_eq!(stored.verify(other.as_bytes(), &mut memory).unwrap(), other == password);
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\$?(argon2id)?[$=,a-z0-9]{0,80}") {
+            let _ = PasswordHash::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What a token may be used for, and when one scope lies within another.
+
+mod login;
+mod operator;
+
+pub use login::{LoginGrant, LoginScope, Permission};
+pub use operator::{CertificatePath, OperatorScope, OperatorScopes};

@@ -1,0 +1,245 @@
+//! Scopes of GNU Taler login tokens (merchant API, `POST private/token`): each name stands for a set of
+//! permissions, and every question about scopes is a question about those sets.
+
+use crate::AuthError;
+use core::{fmt, str::FromStr};
+
+/// One thing that a login token may allow, under Taler's own name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// `inventory-lock`
+    InventoryLock,
+    /// `orders-read`
+    OrdersRead,
+    /// `orders-refund`
+    OrdersRefund,
+    /// `orders-write`
+    OrdersWrite,
+    /// `otp-devices-read`: list and show devices.
+    OtpDevicesRead,
+    /// `otp-devices-write`: add, change and remove devices.
+    OtpDevicesWrite,
+    /// Everything that has no name of its own here, as administering the instance has not.
+    Rest,
+}
+
+impl Permission {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A named set of permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoginGrant {
+    /// `all`
+    All,
+    /// `order-full`: `order-pos` and `order-mgmt` together.
+    OrderFull,
+    /// `order-mgmt`: `order-simple` and refunds.
+    OrderMgmt,
+    /// `order-pos`: `order-simple` and locking the inventory.
+    OrderPos,
+    /// `order-simple`: make orders and see whether they are paid.
+    OrderSimple,
+    /// `readonly`: every permission that only reads.
+    ReadOnly,
+    /// `write`: the deprecated name of `all`. Answered as it was asked for.
+    Write,
+}
+
+impl LoginGrant {
+    const ALL: [Self; 7] = [
+        Self::All,
+        Self::OrderFull,
+        Self::OrderMgmt,
+        Self::OrderPos,
+        Self::OrderSimple,
+        Self::ReadOnly,
+        Self::Write,
+    ];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::OrderFull => "order-full",
+            Self::OrderMgmt => "order-mgmt",
+            Self::OrderPos => "order-pos",
+            Self::OrderSimple => "order-simple",
+            Self::ReadOnly => "readonly",
+            Self::Write => "write",
+        }
+    }
+
+    /// The permission table, as bits.
+    const fn permissions(self) -> u8 {
+        const ORDERS: u8 = Permission::OrdersRead.bit() | Permission::OrdersWrite.bit();
+        match self {
+            Self::All | Self::Write => u8::MAX,
+            Self::OrderFull => Self::OrderMgmt.permissions() | Self::OrderPos.permissions(),
+            Self::OrderMgmt => ORDERS | Permission::OrdersRefund.bit(),
+            Self::OrderPos => ORDERS | Permission::InventoryLock.bit(),
+            Self::OrderSimple => ORDERS,
+            Self::ReadOnly => Permission::OrdersRead.bit() | Permission::OtpDevicesRead.bit(),
+        }
+    }
+
+    /// Does it allow this?
+    pub const fn allows(self, permission: Permission) -> bool {
+        self.permissions() & permission.bit() != 0
+    }
+
+    /// Does `self` allow nothing that `other` does not?
+    pub const fn is_subset_of(self, other: Self) -> bool {
+        self.permissions() & !other.permissions() == 0
+    }
+}
+
+/// A login token's scope: what it allows, and whether it may be exchanged for a new token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LoginScope {
+    /// What it allows.
+    pub grant: LoginGrant,
+    /// May a new token be had for it? On the wire the suffix `:refreshable`.
+    pub refreshable: bool,
+}
+
+impl LoginScope {
+    /// May the holder of `self` be given a token of `requested`? Only a refreshable one, and only within what
+    /// it allows already.
+    pub const fn may_issue(self, requested: Self) -> bool {
+        self.refreshable && requested.grant.is_subset_of(self.grant)
+    }
+}
+
+impl FromStr for LoginScope {
+    type Err = AuthError;
+
+    /// Names and suffix in any case.
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        let (name, refreshable) = match text.split_once(':') {
+            None => (text, false),
+            Some((name, suffix)) if suffix.eq_ignore_ascii_case("refreshable") => (name, true),
+            Some(_) => return Err(AuthError::unknown_scope(text)),
+        };
+        LoginGrant::ALL
+            .into_iter()
+            .find(|grant| grant.name().eq_ignore_ascii_case(name))
+            .map(|grant| Self { grant, refreshable })
+            .ok_or_else(|| AuthError::unknown_scope(text))
+    }
+}
+
+impl fmt::Display for LoginScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suffix = if self.refreshable { ":refreshable" } else { "" };
+        write!(f, "{}{suffix}", self.grant.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use proptest::{prelude::*, sample::select};
+
+    fn grant() -> impl Strategy<Value = LoginGrant> {
+        select(LoginGrant::ALL.as_slice())
+    }
+
+    const PERMISSIONS: [Permission; 7] = [
+        Permission::InventoryLock,
+        Permission::OrdersRead,
+        Permission::OrdersRefund,
+        Permission::OrdersWrite,
+        Permission::OtpDevicesRead,
+        Permission::OtpDevicesWrite,
+        Permission::Rest,
+    ];
+
+    #[test]
+    fn order_scopes_reach_no_device() {
+        use LoginGrant::*;
+        for grant in [OrderFull, OrderMgmt, OrderPos, OrderSimple] {
+            assert!(!grant.allows(Permission::OtpDevicesRead), "{grant:?}");
+            assert!(!grant.allows(Permission::OtpDevicesWrite), "{grant:?}");
+            assert!(grant.allows(Permission::OrdersWrite), "{grant:?}");
+            assert!(!grant.is_subset_of(ReadOnly), "{grant:?}");
+            assert!(grant.is_subset_of(OrderFull), "{grant:?}");
+            assert!(OrderSimple.is_subset_of(grant), "{grant:?}");
+        }
+        assert!(!OrderPos.is_subset_of(OrderMgmt) && !OrderMgmt.is_subset_of(OrderPos));
+    }
+
+    #[test]
+    fn readonly_reads_and_writes_nothing() {
+        assert!(LoginGrant::ReadOnly.allows(Permission::OtpDevicesRead));
+        assert!(!LoginGrant::ReadOnly.allows(Permission::OtpDevicesWrite));
+        assert!(!LoginGrant::ReadOnly.allows(Permission::Rest));
+    }
+
+    #[test]
+    fn write_is_all_under_another_name() {
+        assert!(LoginGrant::Write.is_subset_of(LoginGrant::All));
+        assert!(LoginGrant::All.is_subset_of(LoginGrant::Write));
+        assert_eq!("write".parse::<LoginScope>().unwrap().to_string(), "write");
+    }
+
+    #[test]
+    fn only_a_refreshable_scope_issues() {
+        let scope = |text: &str| text.parse::<LoginScope>().unwrap();
+        assert!(scope("all:refreshable").may_issue(scope("readonly:refreshable")));
+        assert!(!scope("all").may_issue(scope("readonly")));
+        assert!(!scope("readonly:refreshable").may_issue(scope("order-simple")));
+    }
+
+    #[test]
+    fn unknown_names_and_suffixes_are_refused() {
+        for wrong in [
+            "",
+            "spa",
+            "all:",
+            "all:refresh",
+            "all:refreshable:",
+            ":refreshable",
+            " all",
+            "all ",
+        ] {
+            assert!(wrong.parse::<LoginScope>().is_err(), "{wrong:?}");
+        }
+        assert_eq!(
+            "OrderSimple".parse::<LoginScope>(),
+            Err(AuthError::unknown_scope("OrderSimple"))
+        );
+        assert_eq!(
+            "READONLY:Refreshable"
+                .parse::<LoginScope>()
+                .unwrap()
+                .to_string(),
+            "readonly:refreshable"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn subset_means_permission_by_permission(a in grant(), b in grant()) {
+            let each = PERMISSIONS.iter().all(|p| !a.allows(*p) || b.allows(*p));
+            prop_assert_eq!(a.is_subset_of(b), each);
+        }
+
+        #[test]
+        fn a_chain_of_refreshes_never_gains(a in grant(), b in grant(), c in grant()) {
+            let refreshable = |grant| LoginScope { grant, refreshable: true };
+            if refreshable(a).may_issue(refreshable(b)) && refreshable(b).may_issue(refreshable(c)) {
+                prop_assert!(refreshable(a).may_issue(refreshable(c)));
+            }
+        }
+
+        #[test]
+        fn text_round_trips(grant in grant(), refreshable: bool) {
+            let scope = LoginScope { grant, refreshable };
+            prop_assert_eq!(scope.to_string().parse(), Ok(scope));
+        }
+    }
+}
