@@ -1,0 +1,42 @@
+//! Why a developer command stopped, in words that say what to do next.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("`{line}` failed: {status}")]
+    Command { line: String, status: ExitStatus },
+
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+
+    #[error(
+        "{package} must not depend on {dependency}; `cargo tree --package {package} --edges normal \
+         --all-features --target all --invert {dependency}` shows how it does"
+    )]
+    KeptOut { package: String, dependency: String },
+
+    #[error("{}: {problem}", path.display())]
+    Manifest { path: PathBuf, problem: String },
+
+    #[error("{} not found; as root, run:\n    {install}", programs.join(", "))]
+    MissingPrograms {
+        programs: Vec<&'static str>,
+        install: String,
+    },
+
+    #[error("the stage `{stage}` failed; run it alone with `cargo xtask test {stage}`\n{cause}")]
+    Stage { stage: String, cause: Box<Failure> },
+
+    #[error("cannot start `{line}`: {source}")]
+    Start { line: String, source: io::Error },
+
+    #[error("no {kind} is called {name}; there are: {}", known.join(", "))]
+    Unknown {
+        kind: &'static str,
+        name: String,
+        known: Vec<String>,
+    },
+}

@@ -1,0 +1,61 @@
+//! Starting programs: each is shown before it runs, and its failure is ours.
+
+use std::env;
+use std::process::{Command, Stdio};
+
+use crate::failure::Failure;
+
+/// The cargo that runs us, so that one toolchain serves the whole run.
+pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+/// Shows the command, runs it to its end, and fails if it does.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    let line = line(command);
+    println!("$ {line}");
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::Command { line, status }),
+        Err(source) => Err(Failure::Start { line, source }),
+    }
+}
+
+/// What the command writes to its standard output; it fails as [`run`] does.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let line = line(command);
+    match command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+    {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(output) => Err(Failure::Command {
+            line,
+            status: output.status,
+        }),
+        Err(source) => Err(Failure::Start { line, source }),
+    }
+}
+
+/// The command as one would type it.
+pub(crate) fn line(command: &Command) -> String {
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        let value = value?.to_string_lossy();
+        Some(format!("{}='{value}'", name.to_string_lossy()))
+    });
+    let program = command.get_program().to_string_lossy();
+    let name = program.rsplit('/').next().unwrap_or(&program).to_owned();
+    let arguments = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy().into_owned());
+    variables
+        .chain([name])
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

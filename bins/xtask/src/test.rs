@@ -1,0 +1,216 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::failure::Failure;
+use crate::process::{cargo, output, run as execute};
+use crate::tools::{self, need_cargo_tool, need_programs};
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The stages to run; all of them unless named
+    #[arg(value_enum)]
+    stages: Vec<Stage>,
+}
+
+/// The stages, in the order they run: the quickest to fail first.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Programs that the other stages need are there, or are installed
+    Tools,
+    /// rustfmt would change nothing
+    Format,
+    /// Every member inherits the workspace's lints
+    Lints,
+    /// Licences, sources and duplicates are as deny.toml allows
+    Deny,
+    /// Each crate's dependency list stays clear of what it must not hold
+    Layers,
+    /// Clippy finds nothing
+    Clippy,
+    /// The published crates build with no features and with all
+    Features,
+    /// The documentation builds without a warning
+    Docs,
+    /// The protocol crates link without std
+    NoStd,
+    /// Unit, doc, vector, property, conformance, dialect and peer tests pass, fuzz corpora replayed
+    Tests,
+}
+
+/// What the whole dependency list of a crate, with all its features, must not hold.
+const KEPT_OUT: &[(&str, &[&str])] = &[
+    ("keyproof-auth", IO),
+    ("keyproof-otp", IO),
+    ("keyproof-service", &["hyper", "http", "keyproof"]),
+    (
+        "keyproof-store",
+        &[
+            "hyper",
+            "http",
+            "keyproof-auth",
+            "keyproof-otp",
+            "keyproof-x509",
+        ],
+    ),
+    ("keyproof-x509", IO),
+];
+
+/// The protocol crates do no input or output, so nothing below them may.
+const IO: &[&str] = &[
+    "hyper",
+    "keyproof-service",
+    "keyproof-store",
+    "mio",
+    "openssl",
+    "rustls",
+    "serde_json",
+    "tokio",
+];
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let stages = match options.stages.as_slice() {
+        [] => Stage::value_variants(),
+        chosen => chosen,
+    };
+    let mut times = Vec::new();
+    for &stage in stages {
+        println!("\n== {} ==", stage.name());
+        let start = Instant::now();
+        stage.run().map_err(|cause| Failure::Stage {
+            stage: stage.name(),
+            cause: Box::new(cause),
+        })?;
+        let time = start.elapsed();
+        println!("== {}: passed in {} ==", stage.name(), seconds(time));
+        times.push((stage, time));
+    }
+    summarise(&times);
+    Ok(())
+}
+
+impl Stage {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Tools => {
+                need_programs(tools::PEERS)?;
+                need_cargo_tool(&tools::CARGO_DENY)
+            }
+            Self::Format => execute(&mut cargo(["fmt", "--all", "--check"])),
+            Self::Lints => lints_are_inherited(),
+            Self::Deny => execute(&mut cargo([
+                "deny", "--locked", "check", "bans", "licenses", "sources",
+            ])),
+            Self::Layers => layers_hold(),
+            Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])),
+            Self::Features => published_crates_build(),
+            Self::Docs => execute(
+                cargo(["doc", "--locked", "--no-deps"])
+                    .args(WHOLE_WORKSPACE)
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::NoStd => protocol_crates_link_without_std(),
+            Self::Tests => {
+                execute(cargo(["test", "--locked", "--no-fail-fast"]).args(WHOLE_WORKSPACE))
+            }
+        }
+    }
+}
+
+/// One selection and one set of features for all, so that no stage builds a dependency anew.
+const WHOLE_WORKSPACE: [&str; 2] = ["--workspace", "--all-features"];
+
+fn lints_are_inherited() -> Result<(), Failure> {
+    for member in workspace::members()? {
+        if !member.inherits_lints() {
+            return Err(Failure::Manifest {
+                path: member.path,
+                problem: "lacks `[lints] workspace = true`".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn layers_hold() -> Result<(), Failure> {
+    for (package, kept_out) in KEPT_OUT {
+        let arguments = [
+            "tree",
+            "--locked",
+            "--package",
+            package,
+            "--edges",
+            "normal",
+        ];
+        let tree = output(cargo(arguments).args([
+            "--all-features",
+            "--target",
+            "all",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ]))?;
+        let mut dependencies = tree.lines().filter_map(|line| line.split(' ').next());
+        if let Some(dependency) = dependencies.find(|name| kept_out.contains(name)) {
+            return Err(Failure::KeptOut {
+                package: (*package).to_owned(),
+                dependency: dependency.to_owned(),
+            });
+        }
+        println!("{package}: none of {}", kept_out.join(", "));
+    }
+    Ok(())
+}
+
+fn published_crates_build() -> Result<(), Failure> {
+    for member in workspace::members()? {
+        if member.is_published() {
+            for features in ["--no-default-features", "--all-features"] {
+                let check = ["check", "--locked", "--package", member.name()?, features];
+                execute(&mut cargo(check))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Without an allocator where a crate needs none, then all of them with one.
+fn protocol_crates_link_without_std() -> Result<(), Failure> {
+    let build = [
+        "build",
+        "--locked",
+        "--profile",
+        "freestanding",
+        "--package",
+        "keyproof-no-std-proof",
+    ];
+    execute(&mut cargo(build))?;
+    execute(cargo(build).args(["--features", "alloc"]))
+}
+
+fn summarise(times: &[(Stage, Duration)]) {
+    println!();
+    for (stage, time) in times {
+        println!("{:<10}{:>10}", stage.name(), seconds(*time));
+    }
+    let total = times.iter().map(|(_, time)| *time).sum();
+    println!("{:<10}{:>10}", "all", seconds(total));
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

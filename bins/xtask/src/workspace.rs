@@ -1,0 +1,140 @@
+//! What the workspace holds: its members, and the binaries of a folder.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+
+/// Makes the top of the workspace the current directory, wherever we were started.
+pub(crate) fn enter() -> Result<(), Failure> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    env::set_current_dir(&top).map_err(|source| Failure::File { path: top, source })
+}
+
+/// A package of the workspace, by its manifest.
+pub(crate) struct Member {
+    pub(crate) path: PathBuf,
+    manifest: Table,
+}
+
+/// All members, in the order of their paths.
+pub(crate) fn members() -> Result<Vec<Member>, Failure> {
+    let mut paths = Vec::new();
+    for folder in member_patterns()? {
+        match folder.strip_suffix("/*") {
+            Some(parent) => paths.extend(list(Path::new(parent))?),
+            None => paths.push(PathBuf::from(folder)),
+        }
+    }
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|folder| folder.join("Cargo.toml"))
+        .map(|path| {
+            Ok(Member {
+                manifest: read(&path)?,
+                path,
+            })
+        })
+        .collect()
+}
+
+impl Member {
+    pub(crate) fn name(&self) -> Result<&str, Failure> {
+        self.package("name")
+            .and_then(Value::as_str)
+            .ok_or_else(|| Failure::Manifest {
+                path: self.path.clone(),
+                problem: "has no package name".to_owned(),
+            })
+    }
+
+    pub(crate) fn is_published(&self) -> bool {
+        self.package("publish")
+            .is_none_or(|publish| publish.as_bool() != Some(false))
+    }
+
+    pub(crate) fn inherits_lints(&self) -> bool {
+        let workspace = self
+            .manifest
+            .get("lints")
+            .and_then(|lints| lints.get("workspace"));
+        workspace.and_then(Value::as_bool) == Some(true)
+    }
+
+    fn package(&self, field: &str) -> Option<&Value> {
+        self.manifest.get("package")?.get(field)
+    }
+}
+
+/// The names of the `.rs` files of a folder: each is a binary of that name.
+pub(crate) fn binaries(folder: &str) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = list(Path::new(folder))?
+        .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The binaries of a folder, or only the one asked for.
+pub(crate) fn select(
+    kind: &'static str,
+    folder: &str,
+    wanted: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let known = binaries(folder)?;
+    match wanted {
+        None => Ok(known),
+        Some(name) if known.iter().any(|binary| binary == name) => Ok(vec![name.to_owned()]),
+        Some(name) => Err(Failure::Unknown {
+            kind,
+            name: name.to_owned(),
+            known,
+        }),
+    }
+}
+
+fn member_patterns() -> Result<Vec<String>, Failure> {
+    let path = Path::new("Cargo.toml");
+    let manifest = read(path)?;
+    let patterns = manifest
+        .get("workspace")
+        .and_then(|workspace| workspace.get("members"))
+        .and_then(Value::as_array)
+        .ok_or_else(|| Failure::Manifest {
+            path: path.to_owned(),
+            problem: "names no workspace members".to_owned(),
+        })?;
+    Ok(patterns
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect())
+}
+
+fn read(path: &Path) -> Result<Table, Failure> {
+    let text = fs::read_to_string(path).map_err(|source| Failure::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse()
+        .map_err(|error: toml::de::Error| Failure::Manifest {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match entries {
+        Ok(entries) => Ok(entries.iter().map(fs::DirEntry::path).collect()),
+        Err(source) => Err(Failure::File {
+            path: folder.to_owned(),
+            source,
+        }),
+    }
+}
