@@ -1,3 +1,25 @@
-//! Stub.
+//! Stub docs.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod amount;
+mod base32;
+mod code;
+mod error;
+mod hotp;
+mod mac;
+pub mod pos;
+mod secret;
+mod totp;
+
+pub use base32::Base32Profile;
+pub use code::{Code, Digits};
+pub use error::OtpError;
+pub use hotp::{Hotp, LookAhead};
+pub use mac::Algorithm;
+pub use secret::{Secret, Strength};
+pub use totp::{Accepted, DEFAULT_PERIOD, Refused, Totp, Window};

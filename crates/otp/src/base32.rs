@@ -1,0 +1,124 @@
+//! Base32 (RFC 4648 section 6) in the three spellings that secrets come in.
+
+use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE, Encoding};
+
+use crate::OtpError;
+
+/// Which spellings of Base32 are taken.
+///
+/// What [`Strict`](Self::Strict) takes, [`Lenient`](Self::Lenient) takes too, and so does
+/// [`Taler`](Self::Taler) unless the padding is longer than two; all to the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Base32Profile {
+    /// RFC 4648 section 6 to the letter: upper case, full padding, left-over bits zero.
+    Strict,
+    /// As people type and paste it: any case; ASCII white space and hyphens anywhere; padding
+    /// either missing or as RFC 4648 asks for. Left-over bits are zero here too.
+    Lenient,
+    /// The RFC 3548 dialect of GNU Taler's merchant backend: any case; any number of symbols, the
+    /// bits short of a byte dropped unread (so `""` and `"A"` are both the empty key); at most two
+    /// `=`, at the very end (so a correct padding of three, four or six is refused).
+    Taler,
+}
+
+impl Base32Profile {
+    /// An upper bound for the bytes that a text of `text_len` bytes decodes to.
+    pub const fn max_decoded_len(text_len: usize) -> usize {
+        // Five bytes for every started block of eight symbols; below text_len but for the last.
+        text_len.div_ceil(8).saturating_mul(5)
+    }
+
+    /// Decodes `text` to the start of `out`; returns how many bytes of it were filled.
+    ///
+    /// # Errors
+    ///
+    /// The variants `Base32…` say what is wrong with the text and where.
+    /// [`SecretTooLong`](OtpError::SecretTooLong): `out` is too short. Either way `out` may hold
+    /// some of the decoded bytes.
+    pub fn decode_to(self, text: &str, out: &mut [u8]) -> Result<usize, OtpError> {
+        let padding_at = text.find('=').unwrap_or(text.len());
+        let (data, padding) = text.split_at(padding_at);
+
+        let alphabet = self.alphabet();
+        let mut free = out.iter_mut();
+        let mut written = 0;
+        let mut symbols = 0_usize;
+        let mut last_at = 0;
+        // The bits not yet written: fewer than eight between two symbols.
+        let (mut bits, mut bit_count) = (0_u16, 0_u32);
+        for (at, byte) in data
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| !self.ignores(*byte))
+        {
+            let Some(value) = alphabet.interpret_byte(byte).is_symbol() else {
+                return Err(OtpError::Base32Symbol { at });
+            };
+            symbols += 1;
+            last_at = at;
+            bits = bits << 5 | value as u16;
+            bit_count += 5;
+            if bit_count >= 8 {
+                bit_count -= 8;
+                *free.next().ok_or(OtpError::SecretTooLong)? = (bits >> bit_count) as u8;
+                written += 1;
+                bits &= (1 << bit_count) - 1;
+            }
+        }
+
+        if self != Self::Taler {
+            if matches!(symbols % 8, 1 | 3 | 6) {
+                return Err(OtpError::Base32Length { at: padding_at });
+            }
+            if bits != 0 {
+                return Err(OtpError::Base32TrailingBits { at: last_at });
+            }
+        }
+        self.check_padding(padding, padding_at, symbols)?;
+        Ok(written)
+    }
+
+    /// `padding` is what follows the data, beginning with the first `=`.
+    fn check_padding(
+        self,
+        padding: &str,
+        padding_at: usize,
+        symbols: usize,
+    ) -> Result<(), OtpError> {
+        let mut count = 0;
+        for (index, byte) in padding
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| !self.ignores(*byte))
+        {
+            if byte != b'=' {
+                return Err(OtpError::Base32Padding {
+                    at: padding_at + index,
+                });
+            }
+            count += 1;
+        }
+        let full = symbols.next_multiple_of(8) - symbols;
+        let right = match self {
+            Self::Strict => count == full,
+            Self::Lenient => count == 0 || count == full,
+            Self::Taler => count <= 2,
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(OtpError::Base32Padding { at: padding_at })
+        }
+    }
+
+    const fn alphabet(self) -> Encoding {
+        match self {
+            Self::Strict => BASE32_NOPAD,
+            Self::Lenient | Self::Taler => BASE32_NOPAD_NOCASE,
+        }
+    }
+
+    const fn ignores(self, byte: u8) -> bool {
+        matches!(self, Self::Lenient) && (byte.is_ascii_whitespace() || byte == b'-')
+    }
+}

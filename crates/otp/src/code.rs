@@ -1,0 +1,146 @@
+//! One-time codes and how many digits they have.
+
+use core::fmt;
+
+use subtle::ConstantTimeEq;
+
+use crate::OtpError;
+
+/// How many digits a code has: 6 to 10.
+///
+/// RFC 4226 section 5.3 asks for at least 6. The truncated number has 31 bits, so the first of 10
+/// digits is never above 2 and adds little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "u8", try_from = "u8"))]
+pub struct Digits(u8);
+
+impl Digits {
+    /// The fewest digits, 6.
+    pub const MIN: u8 = 6;
+    /// The most digits, 10.
+    pub const MAX: u8 = 10;
+    /// Six digits: the default everywhere.
+    pub const SIX: Self = Self(6);
+    /// Eight digits.
+    pub const EIGHT: Self = Self(8);
+
+    /// # Errors
+    ///
+    /// [`Digits`](OtpError::Digits) outside 6 to 10.
+    pub const fn new(digits: u8) -> Result<Self, OtpError> {
+        match digits {
+            Self::MIN..=Self::MAX => Ok(Self(digits)),
+            _ => Err(OtpError::Digits { found: digits }),
+        }
+    }
+
+    /// The number of digits.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Digits {
+    fn default() -> Self {
+        Self::SIX
+    }
+}
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<u8> for Digits {
+    type Error = OtpError;
+
+    fn try_from(digits: u8) -> Result<Self, OtpError> {
+        Self::new(digits)
+    }
+}
+
+impl From<Digits> for u8 {
+    fn from(digits: Digits) -> Self {
+        digits.0
+    }
+}
+
+/// A one-time code: exactly as many ASCII digits as its [`Digits`] say.
+///
+/// `Display` writes all of them, leading zeros included. A code is a secret while it lives, so
+/// `Debug` hides it, and comparing two takes the same time wherever they differ.
+#[derive(Clone, Copy)]
+pub struct Code {
+    number: u64,
+    digits: Digits,
+}
+
+impl Code {
+    /// The last digits of the truncated number (RFC 4226 section 5.3, step 3).
+    pub(crate) fn from_truncated(number: u32, digits: Digits) -> Self {
+        Self {
+            number: u64::from(number) % 10_u64.pow(u32::from(digits.0)),
+            digits,
+        }
+    }
+
+    /// Reads a code: exactly `digits` ASCII digits, no blanks, no sign.
+    ///
+    /// # Errors
+    ///
+    /// [`CodeLength`](OtpError::CodeLength) or [`CodeSymbol`](OtpError::CodeSymbol).
+    pub fn parse(text: &str, digits: Digits) -> Result<Self, OtpError> {
+        if text.len() != usize::from(digits.0) {
+            return Err(OtpError::CodeLength {
+                expected: digits.0,
+                found: text.len(),
+            });
+        }
+        let mut number = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if !byte.is_ascii_digit() {
+                return Err(OtpError::CodeSymbol { at });
+            }
+            number = number * 10 + u64::from(byte - b'0');
+        }
+        Ok(Self { number, digits })
+    }
+
+    /// How many digits it has.
+    pub const fn digits(&self) -> Digits {
+        self.digits
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:0width$}",
+            self.number,
+            width = usize::from(self.digits.0)
+        )
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code([redacted; {}])", self.digits)
+    }
+}
+
+impl ConstantTimeEq for Code {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.number.ct_eq(&other.number) & self.digits.0.ct_eq(&other.digits.0)
+    }
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for Code {}

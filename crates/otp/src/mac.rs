@@ -1,0 +1,119 @@
+//! The keyed part of a code: HMAC with its key prepared once.
+
+use core::fmt;
+use core::str::FromStr;
+
+use hmac::EagerHash;
+use hmac::block_api::HmacCore;
+use hmac::digest::block_api::{Buffer, FixedOutputCore};
+use hmac::digest::{KeyInit, Output};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+
+use crate::OtpError;
+
+/// The hash function under the HMAC (RFC 6238 section 1.2).
+///
+/// SHA-1 is the only one of RFC 4226 and what every authenticator understands; many silently
+/// compute SHA-1 when they are asked for another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "UPPERCASE"))]
+pub enum Algorithm {
+    /// HMAC-SHA-1, the default.
+    #[default]
+    Sha1,
+    /// HMAC-SHA-256.
+    Sha256,
+    /// HMAC-SHA-512.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The name in `otpauth` URIs: `SHA1`, `SHA256` or `SHA512`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = OtpError;
+
+    /// Reads [`Algorithm::name`] in any case.
+    fn from_str(name: &str) -> Result<Self, OtpError> {
+        [Self::Sha1, Self::Sha256, Self::Sha512]
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+            .ok_or(OtpError::UnknownAlgorithm)
+    }
+}
+
+/// HMAC after its two key blocks, so that a code costs the two compressions that depend on the
+/// counter and not the two that depend on the key. Wiped on drop by the hashes' `zeroize` feature.
+#[derive(Clone)]
+pub(crate) enum KeyedMac {
+    Sha1(HmacCore<Sha1>),
+    Sha256(HmacCore<Sha256>),
+    Sha512(HmacCore<Sha512>),
+}
+
+impl KeyedMac {
+    /// Takes a key of any length, the empty one included.
+    pub(crate) fn new(algorithm: Algorithm, key: &[u8]) -> Self {
+        match algorithm {
+            Algorithm::Sha1 => Self::Sha1(keyed(key)),
+            Algorithm::Sha256 => Self::Sha256(keyed(key)),
+            Algorithm::Sha512 => Self::Sha512(keyed(key)),
+        }
+    }
+
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Sha1(_) => Algorithm::Sha1,
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
+    /// The 31-bit number of RFC 4226 section 5.3 for a moving factor.
+    pub(crate) fn truncated(&self, counter: u64) -> u32 {
+        match self {
+            Self::Sha1(core) => truncate(&finish(core, counter)),
+            Self::Sha256(core) => truncate(&finish(core, counter)),
+            Self::Sha512(core) => truncate(&finish(core, counter)),
+        }
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "HMAC takes keys of any length (RFC 2104 section 2)"
+)]
+fn keyed<D: EagerHash>(key: &[u8]) -> HmacCore<D> {
+    HmacCore::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn finish<D: EagerHash>(core: &HmacCore<D>, counter: u64) -> Output<HmacCore<D>> {
+    let mut tag = Output::<HmacCore<D>>::default();
+    let mut buffer = Buffer::<HmacCore<D>>::new(&counter.to_be_bytes());
+    core.clone().finalize_fixed_core(&mut buffer, &mut tag);
+    tag
+}
+
+/// Dynamic truncation (RFC 4226 section 5.3): the low four bits of the last byte say where the
+/// four bytes of the number begin. At 15 at most, so that 19 bytes would do and 20 are there.
+fn truncate(tag: &[u8]) -> u32 {
+    let offset = tag.last().map_or(0, |last| usize::from(last & 0x0f));
+    let number = tag.iter().skip(offset).take(4);
+    number.fold(0, |number, byte| number << 8 | u32::from(*byte)) & 0x7fff_ffff
+}

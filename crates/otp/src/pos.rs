@@ -1,0 +1,156 @@
+//! Confirmation codes of GNU Taler's points of sale: proof, on an offline device, that an order
+//! was paid.
+//!
+//! Seller and backend share a key. The backend shows the buyer five codes, for the present step of
+//! 30 seconds and two either side; the seller's device shows one and compares. With
+//! [`PosAlgorithm::TotpWithPrice`] the price goes into the key, so that codes for a cheaper order
+//! do not pass. The codes always have 8 digits and are always HMAC-SHA-1.
+//!
+//! ```
+//! use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+//! use keyproof_otp::{Base32Profile, Secret};
+//!
+//! let key = Secret::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", Base32Profile::Taler)?;
+//! let price: Amount = "EUR:1.23".parse()?;
+//! let codes = confirm(key.as_bytes(), PosAlgorithm::TotpWithPrice, Some(&price), 1_700_000_000);
+//! assert_eq!(codes.unwrap().to_string(), "11189900\n65266997\n89090266\n62934818\n61670786");
+//! # Ok::<(), keyproof_otp::OtpError>(())
+//! ```
+
+use core::fmt;
+use core::str::FromStr;
+
+use hkdf::Hkdf;
+use sha2::{Sha256, Sha512};
+use zeroize::Zeroizing;
+
+pub use crate::amount::Amount;
+use crate::totp::DEFAULT_PERIOD;
+use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp};
+
+/// How a point of sale confirms payments; the numbers and names are those of Taler's merchant API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PosAlgorithm {
+    /// 0, `NONE`: no codes.
+    None = 0,
+    /// 1, `TOTP_WITHOUT_PRICE`: TOTP with the shared key.
+    TotpWithoutPrice = 1,
+    /// 2, `TOTP_WITH_PRICE`: TOTP with a key derived from the shared key and the price.
+    TotpWithPrice = 2,
+}
+
+impl PosAlgorithm {
+    const ALL: [Self; 3] = [Self::None, Self::TotpWithoutPrice, Self::TotpWithPrice];
+
+    /// The name in Taler's merchant API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::TotpWithoutPrice => "TOTP_WITHOUT_PRICE",
+            Self::TotpWithPrice => "TOTP_WITH_PRICE",
+        }
+    }
+
+    /// The number in Taler's merchant API.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for PosAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl TryFrom<u8> for PosAlgorithm {
+    type Error = OtpError;
+
+    fn try_from(number: u8) -> Result<Self, OtpError> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|algorithm| algorithm.number() == number)
+            .ok_or(OtpError::UnknownPosAlgorithm)
+    }
+}
+
+impl FromStr for PosAlgorithm {
+    type Err = OtpError;
+
+    /// Reads [`PosAlgorithm::name`] in any case.
+    fn from_str(name: &str) -> Result<Self, OtpError> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+            .ok_or(OtpError::UnknownPosAlgorithm)
+    }
+}
+
+/// The codes that confirm a payment made at `now` (Unix seconds).
+///
+/// `key` is the shared key of any length, as [`Base32Profile::Taler`] decodes it; `price` is used
+/// by [`PosAlgorithm::TotpWithPrice`] alone. `None`: the algorithm is
+/// [`None`](PosAlgorithm::None), or it needs a price and there is none.
+///
+/// [`Base32Profile::Taler`]: crate::Base32Profile::Taler
+pub fn confirm(
+    key: &[u8],
+    algorithm: PosAlgorithm,
+    price: Option<&Amount>,
+    now: u64,
+) -> Option<Confirmation> {
+    let hotp = match algorithm {
+        PosAlgorithm::None => return None,
+        PosAlgorithm::TotpWithoutPrice => hotp(key),
+        PosAlgorithm::TotpWithPrice => hotp(price_key(key, price?).as_slice()),
+    };
+    let totp = Totp::from(hotp);
+    let period = DEFAULT_PERIOD.get();
+    // The time is shifted and cut off at the ends, not the step: near 0 the first lines are equal.
+    let times = [
+        now.saturating_sub(2 * period),
+        now.saturating_sub(period),
+        now,
+        now.saturating_add(period),
+        now.saturating_add(2 * period),
+    ];
+    Some(Confirmation(times.map(|time| totp.code(time))))
+}
+
+fn hotp(key: &[u8]) -> Hotp {
+    Hotp::from_key(key, Algorithm::Sha1, Digits::EIGHT)
+}
+
+/// The key for one price: HKDF (RFC 5869) with the amount as salt, extracting with HMAC-SHA-512
+/// and expanding with HMAC-SHA-256 to 64 bytes without info.
+#[expect(
+    clippy::expect_used,
+    reason = "both lengths are constants within HKDF's limits"
+)]
+fn price_key(key: &[u8], price: &Amount) -> Zeroizing<[u8; 64]> {
+    let mut derived = Zeroizing::new([0; 64]);
+    let (mut prk, _) = Hkdf::<Sha512>::extract(Some(&price.to_network_bytes()), key);
+    Hkdf::<Sha256>::from_prk(&prk)
+        .expect("64 bytes are no less than the 32 of SHA-256")
+        .expand(&[], derived.as_mut_slice())
+        .expect("64 bytes are no more than 255 times 32");
+    zeroize::Zeroize::zeroize(prk.as_mut_slice());
+    derived
+}
+
+/// Five codes, oldest first; `Display` writes them a line each, without a last line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation([Code; 5]);
+
+impl Confirmation {
+    /// The codes, for two steps before the present one to two after it.
+    pub const fn codes(&self) -> &[Code; 5] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = &self.0;
+        write!(f, "{first}")?;
+        rest.iter().try_for_each(|code| write!(f, "\n{code}"))
+    }
+}

@@ -1,0 +1,128 @@
+//! Shared secrets: held inline, wiped on drop, never shown by accident.
+
+use core::fmt;
+
+use data_encoding::BASE32_NOPAD;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::{Base32Profile, OtpError};
+
+/// A shared secret of at most [`Secret::MAX_LEN`] bytes, held inline. It may be empty.
+///
+/// The bytes are wiped on drop (moving a value may leave a copy on the stack, which no type can
+/// wipe), `Debug` shows only the length, and equality of two secrets of one length takes the same
+/// time wherever they differ. It is not serialisable: a store seals [`Secret::as_bytes`].
+#[derive(Clone)]
+pub struct Secret {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
+
+impl Secret {
+    /// The longest secret that is held inline, in bytes: the block of SHA-512, beyond which HMAC
+    /// would hash the key first. A longer key goes straight into [`Hotp::from_key`].
+    ///
+    /// [`Hotp::from_key`]: crate::Hotp::from_key
+    pub const MAX_LEN: usize = 128;
+
+    /// Takes the raw bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretTooLong`](OtpError::SecretTooLong) above [`Secret::MAX_LEN`] bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, OtpError> {
+        let mut secret = Self {
+            bytes: [0; Self::MAX_LEN],
+            len: bytes.len(),
+        };
+        secret
+            .bytes
+            .get_mut(..bytes.len())
+            .ok_or(OtpError::SecretTooLong)?
+            .copy_from_slice(bytes);
+        Ok(secret)
+    }
+
+    /// Decodes Base32 text.
+    ///
+    /// # Errors
+    ///
+    /// The variants `Base32…` for text that is not in the profile,
+    /// [`SecretTooLong`](OtpError::SecretTooLong) above [`Secret::MAX_LEN`] decoded bytes.
+    pub fn from_base32(text: &str, profile: Base32Profile) -> Result<Self, OtpError> {
+        let mut bytes = Zeroizing::new([0; Self::MAX_LEN]);
+        let len = profile.decode_to(text, bytes.as_mut_slice())?;
+        Ok(Self { bytes: *bytes, len })
+    }
+
+    /// The raw bytes, for an HMAC or for a store that seals them.
+    pub fn as_bytes(&self) -> &[u8] {
+        // Both constructors keep `len` within the array.
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The secret as `otpauth` URIs and people's screens show it: upper-case Base32 (RFC 4648
+    /// section 6) without padding.
+    pub fn base32(&self) -> impl fmt::Display + '_ {
+        Base32Text(self.as_bytes())
+    }
+
+    /// How the length measures up to RFC 4226 requirement R6. Advice only: nothing here refuses
+    /// a short secret, because 80-bit ones are in wide use.
+    pub fn strength(&self) -> Strength {
+        match self.len * 8 {
+            0..128 => Strength::BelowRequired,
+            128..160 => Strength::Required,
+            _ => Strength::Recommended,
+        }
+    }
+}
+
+/// How a secret's length measures up to RFC 4226 section 4, requirement R6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Strength {
+    /// Fewer than the 128 bits that the RFC requires.
+    BelowRequired,
+    /// At least the required 128 bits, fewer than the recommended 160.
+    Required,
+    /// At least the recommended 160 bits.
+    Recommended,
+}
+
+struct Base32Text<'a>(&'a [u8]);
+
+impl fmt::Display for Base32Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        BASE32_NOPAD.encode_write(self.0, f)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret([redacted; {}])", self.len)
+    }
+}
+
+impl ConstantTimeEq for Secret {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.as_bytes().ct_eq(other.as_bytes())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+        self.len.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Secret {}
