@@ -1,1 +1,26 @@
-//! Stub.
+//! Versioned records with atomic batches, and sealing of secrets.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod batch;
+mod engine;
+mod entropy;
+mod error;
+mod key;
+pub mod memory;
+mod record;
+mod seal;
+mod store;
+mod time;
+mod version;
+
+pub use batch::Batch;
+pub use engine::{BoxFuture, Change, Changes, Engine, Entry, Row};
+pub use entropy::{Entropy, SystemEntropy};
+pub use error::{CommitError, EngineError, NotApplied, OpenError, StoreError, UnsealError};
+pub use key::{Key, ParseKeyError, Prefix, Segment, Segments};
+pub use record::{Raw, Record, Stored};
+pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
+pub use store::Store;
+pub use time::Timestamp;
+pub use version::{ParseVersionError, Version};

@@ -1,0 +1,132 @@
+use std::sync::Arc;
+
+use crate::record::to_body;
+use crate::{Change, Changes, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp, Version};
+
+/// Changes to be made together, or not at all: see [`Store::batch`](crate::Store::batch).
+///
+/// Each record may appear once. Entries count from 0 in the order in which they are added, which
+/// is how [`CommitError::Conflict`](crate::CommitError::Conflict) names one; the order has no other
+/// meaning. A record that has expired by the batch's time is absent: it can be inserted over and
+/// removed, but neither replaced nor required.
+#[must_use = "a batch does nothing until it is committed"]
+pub struct Batch {
+    entropy: Arc<dyn Entropy>,
+    now: Timestamp,
+    changes: Vec<(Key, Change)>,
+    /// The first record that could not be written as JSON.
+    failed: Option<NotApplied>,
+}
+
+impl Batch {
+    pub(crate) fn new(entropy: Arc<dyn Entropy>, now: Timestamp) -> Self {
+        Self {
+            entropy,
+            now,
+            changes: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Adds a record that must be absent. Gives the version it will have.
+    pub fn insert<R: Record>(
+        &mut self,
+        key: &Key,
+        record: &R,
+        expires_at: Option<Timestamp>,
+    ) -> Version {
+        let row = self.row(record, expires_at);
+        let version = row.version;
+        self.push(key, Change::Insert(row));
+        version
+    }
+
+    /// Gives a record that must be at version `at` a new state. Gives the version it will have.
+    pub fn replace<R: Record>(
+        &mut self,
+        key: &Key,
+        at: Version,
+        record: &R,
+        expires_at: Option<Timestamp>,
+    ) -> Version {
+        let row = self.row(record, expires_at);
+        let version = row.version;
+        self.push(key, Change::Replace { at, row });
+        version
+    }
+
+    /// Removes a record that must be at version `at`, expired or not.
+    pub fn remove(&mut self, key: &Key, at: Version) {
+        self.push(key, Change::Remove { at });
+    }
+
+    /// Asks that a record be at version `at` still, without changing it.
+    pub fn require(&mut self, key: &Key, at: Version) {
+        self.push(key, Change::Require { at });
+    }
+
+    /// Adds a record just as it was read from another store, version included; it must be absent.
+    pub fn insert_raw(&mut self, raw: &Raw) {
+        let (key, row) = raw.clone().into_parts();
+        self.changes.push((key, Change::Insert(row)));
+    }
+
+    /// Gives a record that must be at the version of `resealed` its body, and leaves the rest.
+    pub fn reseal(&mut self, resealed: &Raw) {
+        let (key, row) = resealed.clone().into_parts();
+        self.changes.push((
+            key,
+            Change::Reseal {
+                at: row.version,
+                body: row.body,
+            },
+        ));
+    }
+
+    /// How many entries were added.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether no entry was added.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub(crate) fn into_changes(self) -> Result<Changes, NotApplied> {
+        match self.failed {
+            Some(failed) => Err(failed),
+            None => Changes::new(self.changes, self.now, &*self.entropy),
+        }
+    }
+
+    fn row<R: Record>(&mut self, record: &R, expires_at: Option<Timestamp>) -> Row {
+        let body = to_body(record).unwrap_or_else(|_| {
+            let entry = self.changes.len();
+            self.failed.get_or_insert(NotApplied::NotSerializable {
+                entry,
+                kind: R::TYPE,
+            });
+            Vec::new()
+        });
+        Row {
+            version: Version::draw(&*self.entropy),
+            body,
+            expires_at,
+        }
+    }
+
+    fn push(&mut self, key: &Key, change: Change) {
+        self.changes.push((key.clone(), change));
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keys: Vec<_> = self.changes.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Batch")
+            .field("now", &self.now)
+            .field("keys", &keys)
+            .finish_non_exhaustive()
+    }
+}

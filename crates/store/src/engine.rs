@@ -1,0 +1,235 @@
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::{CommitError, EngineError, Entropy, Key, NotApplied, Prefix, Timestamp, Version};
+
+/// A future that an object-safe trait can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The port: what a database must do to keep records.
+///
+/// An engine moves bytes. It knows neither JSON nor types nor sealing, and nothing here assumes
+/// that it is the only process, or the only machine, on its database. The suite in
+/// `keyproof_store::conformance` (feature `conformance`) holds an engine to every rule below that
+/// a caller can see.
+///
+/// **Time.** An engine reads no clock: `now` is the caller's. A record whose `expires_at` is at or
+/// before `now` is *expired*, and absent for every read and for every change but
+/// [`Change::Remove`], whether or not it is still stored.
+///
+/// **Reads** see every commit that was acknowledged, to anyone, before the read began.
+///
+/// **Commits** are all or nothing, and isolated as if one ran after the other: two that both ask
+/// for one state of one record never both succeed, a [`Change::Require`] of one included.
+/// Entries are checked and applied in the order in which [`Changes`] holds them, which is key order,
+/// so that engines with row locks take them in one order; the first that does not hold is the
+/// conflict that is reported. A commit is answered only once it is durable, and answered exactly:
+///
+/// - `Ok`: applied, and survives the loss of power.
+/// - [`CommitError::Conflict`]: not applied, judged by state that is itself committed.
+/// - [`CommitError::NotApplied`]: not applied, and it can no longer happen.
+/// - [`CommitError::Unknown`]: anything else, such as a connection lost while the commit was under
+///   way whose outcome could not be read back.
+///
+/// **Reading back.** A version in the batch tells little after a lost connection: another writer
+/// may have changed the record since, an attempt may still be in flight on the server, and a batch
+/// that only removes leaves no version behind. So [`Changes::id`] names the batch: an engine that
+/// can lose an answer inserts it, in the same transaction, into a table of its own under a unique
+/// index. To learn the outcome it inserts the same id again, alone: a duplicate means applied;
+/// success means not applied and, the id now being taken, never to be. Only if that cannot be
+/// asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id.
+///
+/// **Cancellation.** Dropping the future of a commit neither cancels nor hastens it.
+pub trait Engine: Send + Sync + 'static {
+    /// The records of `keys`, in their order, all from one consistent state; `None` for absent.
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [Key],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>>;
+
+    /// The first `limit` records of `prefix` whose key is greater than `after`, in key order, all
+    /// from one consistent state. `after` may be any key, stored or not, inside or outside.
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>>;
+
+    /// At most `limit` stored records that expired at or before `before`, the earliest expiry
+    /// first and those of one moment in key order; never a record without expiry. Removing one
+    /// at the version given cannot hit a later state of it.
+    fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>>;
+
+    /// Applies all of `changes`, or nothing.
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// Whether reads and commits can be expected to succeed now. After a failure it may try a
+    /// durable write of its own to find out.
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Finishes what was begun and lets go of the database. Every later call fails with
+    /// [`EngineError::Closed`]; closing again does nothing.
+    fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// Whether nothing is stored, expired records included.
+    fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(async {
+            let all = Prefix::all();
+            Ok(self.scan(&all, None, 1, Timestamp::EPOCH).await?.is_empty()
+                && self.expired(Timestamp::MAX, 1).await?.is_empty())
+        })
+    }
+}
+
+/// One stored record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The record's state.
+    pub version: Version,
+    /// Its body, opaque to the engine.
+    pub body: Vec<u8>,
+    /// From when on it is absent, if ever.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Row {
+    /// Whether readers at `now` take the record as absent.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// What to do to one record, and in which state it must be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Absent, or expired at the batch's time: becomes this row.
+    Insert(Row),
+    /// At this version, expired or not: is no longer stored.
+    Remove {
+        /// The state it must be in.
+        at: Version,
+    },
+    /// At this version: becomes this row.
+    Replace {
+        /// The state it must be in.
+        at: Version,
+        /// The state it gets, under another version.
+        row: Row,
+    },
+    /// At this version: keeps it and its expiry, and gets another body that means the same.
+    Reseal {
+        /// The state it must be in, and stays in.
+        at: Version,
+        /// The new body.
+        body: Vec<u8>,
+    },
+    /// At this version: stays as it is until the batch is committed.
+    Require {
+        /// The state it must be in.
+        at: Version,
+    },
+}
+
+/// One entry of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The record.
+    pub key: Key,
+    /// Its index in the order in which the batch was filled, for [`CommitError::Conflict`].
+    pub index: usize,
+    /// What to do to it.
+    pub change: Change,
+}
+
+/// A batch as engines get it: in key order, each record once, within the limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    id: [u8; 16],
+    now: Timestamp,
+    entries: Vec<Entry>,
+}
+
+impl Changes {
+    /// The most entries of one batch.
+    pub const MAX_ENTRIES: usize = 1_024;
+    /// The longest body of one record, in bytes.
+    pub const MAX_BODY_LEN: usize = 1 << 20;
+
+    /// Checks and orders a batch, and draws its id.
+    ///
+    /// # Errors
+    ///
+    /// If a limit is exceeded or two changes name one record.
+    pub fn new(
+        changes: impl IntoIterator<Item = (Key, Change)>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, NotApplied> {
+        let mut entries: Vec<_> = changes
+            .into_iter()
+            .enumerate()
+            .map(|(index, (key, change))| Entry { key, index, change })
+            .collect();
+        if entries.len() > Self::MAX_ENTRIES {
+            return Err(NotApplied::TooManyEntries {
+                count: entries.len(),
+                limit: Self::MAX_ENTRIES,
+            });
+        }
+        for entry in &entries {
+            let body = match &entry.change {
+                Change::Insert(row) | Change::Replace { row, .. } => &row.body,
+                Change::Reseal { body, .. } => body,
+                Change::Remove { .. } | Change::Require { .. } => continue,
+            };
+            if body.len() > Self::MAX_BODY_LEN {
+                return Err(NotApplied::BodyTooLong {
+                    entry: entry.index,
+                    len: body.len(),
+                    limit: Self::MAX_BODY_LEN,
+                });
+            }
+        }
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        for pair in entries.windows(2) {
+            if let [a, b] = pair
+                && a.key == b.key
+            {
+                return Err(NotApplied::DuplicateKey {
+                    first: a.index,
+                    second: b.index,
+                });
+            }
+        }
+        let mut id = [0; 16];
+        entropy.fill(&mut id);
+        Ok(Self { id, now, entries })
+    }
+
+    /// 128 random bits that name this batch; see *Reading back* at [`Engine`].
+    pub fn id(&self) -> &[u8; 16] {
+        &self.id
+    }
+
+    /// The time at which expiry is judged.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The entries, in key order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entries, in key order, to take their bodies from.
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+}

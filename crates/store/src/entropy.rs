@@ -1,0 +1,40 @@
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// A source of unpredictable bytes: versions, nonces, and whatever an embedder draws from it.
+///
+/// Tests hand in a seeded one; everything else uses [`SystemEntropy`].
+pub trait Entropy: Send + Sync {
+    /// Fills all of `dest` with bytes that nobody can predict.
+    fn fill(&self, dest: &mut [u8]);
+}
+
+/// The operating system's generator, through ring.
+#[derive(Clone, Debug)]
+pub struct SystemEntropy(SystemRandom);
+
+impl SystemEntropy {
+    /// The operating system's generator.
+    pub fn new() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
+impl Default for SystemEntropy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Entropy for SystemEntropy {
+    /// # Panics
+    ///
+    /// If the operating system gives no randomness. A process without it can neither draw a
+    /// version nor a nonce, so there is no answer that would be safer than ending the task; on
+    /// systems with `getrandom(2)` it cannot happen once the kernel's pool is initialised.
+    #[expect(clippy::panic, reason = "no caller can go on without randomness")]
+    fn fill(&self, dest: &mut [u8]) {
+        if self.0.fill(dest).is_err() {
+            panic!("the operating system gave no randomness");
+        }
+    }
+}

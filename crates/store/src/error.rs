@@ -1,0 +1,233 @@
+use crate::{Key, KeyId};
+
+/// Why a read gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The engine could not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The record's data is not what its type and version say.
+    ///
+    /// Neither the data nor the parser's words are quoted, for both may hold what nobody may log.
+    #[error("record {key}: its data is no {kind} of version {version} (column {column})")]
+    Malformed {
+        /// Where the record is.
+        key: Key,
+        /// The type that the record names.
+        kind: String,
+        /// The version that the record names.
+        version: u32,
+        /// Column of the data at which the parser gave up, from 1; 0 where it cannot tell.
+        column: usize,
+    },
+    /// The record was written by a later release.
+    #[error("record {key}: {kind} of version {found}, but this release knows up to {known}")]
+    NewerVersion {
+        /// Where the record is.
+        key: Key,
+        /// The record's type.
+        kind: String,
+        /// The version that the record names.
+        found: u32,
+        /// The latest version that this release knows.
+        known: u32,
+    },
+    /// The record's type cannot be brought up from so old a version.
+    #[error("record {key}: no way from {kind} of version {found} to {known}")]
+    NoUpgrade {
+        /// Where the record is.
+        key: Key,
+        /// The record's type.
+        kind: String,
+        /// The version that the record names.
+        found: u32,
+        /// The version that this release writes.
+        known: u32,
+    },
+    /// The body is not the JSON that every record is wrapped in.
+    #[error("record {key}: its body is not a record's")]
+    NotARecord {
+        /// Where the record is.
+        key: Key,
+    },
+    /// The record is of another type than was asked for.
+    #[error("record {key}: expected {expected}, found {found}")]
+    WrongType {
+        /// Where the record is.
+        key: Key,
+        /// The type asked for.
+        expected: &'static str,
+        /// The type that the record names.
+        found: String,
+    },
+}
+
+/// Why a commit is not known to be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// An entry's record was not in the state that the entry asks for; nothing was applied.
+    ///
+    /// Load, decide and commit again. If several entries conflict, it is the first in key order.
+    #[error("entry {entry} of the batch found its record in another state")]
+    Conflict {
+        /// Index of the entry, in the order in which the batch was filled.
+        entry: usize,
+    },
+    /// Nothing was applied, and nothing will be.
+    #[error("nothing was applied: {0}")]
+    NotApplied(#[from] NotApplied),
+    /// All of the batch was applied, or will be, or nothing of it: it could not be learnt.
+    #[error("it could not be learnt whether the batch was applied: {0}")]
+    Unknown(EngineError),
+}
+
+/// Why a batch was not applied, other than for a conflict.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotApplied {
+    /// A body exceeds [`Changes::MAX_BODY_LEN`](crate::Changes::MAX_BODY_LEN).
+    #[error("entry {entry}: a body of {len} bytes, more than {limit}")]
+    BodyTooLong {
+        /// Index of the entry, in the order added.
+        entry: usize,
+        /// The body's length in bytes.
+        len: usize,
+        /// The most bytes a body may have.
+        limit: usize,
+    },
+    /// Two entries name one record.
+    #[error("entries {first} and {second} name the same record")]
+    DuplicateKey {
+        /// Index of the earlier entry.
+        first: usize,
+        /// Index of the later entry.
+        second: usize,
+    },
+    /// The engine could not apply it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A record could not be written as JSON.
+    #[error("entry {entry}: the {kind} cannot be written as JSON")]
+    NotSerializable {
+        /// Index of the entry, in the order added.
+        entry: usize,
+        /// The record's type.
+        kind: &'static str,
+    },
+    /// More entries than [`Changes::MAX_ENTRIES`](crate::Changes::MAX_ENTRIES).
+    #[error("{count} entries, more than {limit}")]
+    TooManyEntries {
+        /// The number of entries.
+        count: usize,
+        /// The most entries a batch may have.
+        limit: usize,
+    },
+}
+
+/// What kept an engine from answering. `detail` is the engine's own text, for the log only.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Somebody else kept the store busy for too long; worth another try.
+    #[error("the store is busy: {detail}")]
+    Busy {
+        /// The engine's own words.
+        detail: String,
+    },
+    /// The engine was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// What is stored contradicts itself.
+    #[error("the store is damaged: {detail}")]
+    Corrupt {
+        /// The engine's own words.
+        detail: String,
+    },
+    /// The disk, or the quota, is full.
+    #[error("the store's disk is full: {detail}")]
+    Full {
+        /// The engine's own words.
+        detail: String,
+    },
+    /// Reading or writing failed, or the connection was lost.
+    #[error("the store cannot be reached: {detail}")]
+    Io {
+        /// The engine's own words.
+        detail: String,
+    },
+    /// Anything else; most likely a defect of the engine.
+    #[error("the store failed: {detail}")]
+    Other {
+        /// The engine's own words.
+        detail: String,
+    },
+}
+
+/// Why a store could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The fingerprint could not be written.
+    #[error("the store's fingerprint of its master key could not be written: {0}")]
+    Commit(#[from] CommitError),
+    /// The engine could not be opened.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The file exists and belongs to another program.
+    #[error("not a keyproof store: {detail}")]
+    Foreign {
+        /// What gives it away.
+        detail: String,
+    },
+    /// The fingerprint could not be read.
+    #[error("the store's fingerprint of its master key could not be read: {0}")]
+    Fingerprint(StoreError),
+    /// The store's secrets are sealed under master keys that were not handed in.
+    #[error("the store is sealed under master key {}, but {} was given", list(.sealed), list(.given))]
+    MasterKey {
+        /// The keys that the store names.
+        sealed: Vec<KeyId>,
+        /// The keys that were handed in, the current one first.
+        given: Vec<KeyId>,
+    },
+    /// The store holds records but no fingerprint of a master key.
+    #[error("the store holds records but does not say under which master key")]
+    MissingFingerprint,
+    /// The store was written by a release too far ahead.
+    #[error("the store has schema {found}, but this release runs on {newest} at most")]
+    NewerSchema {
+        /// The store's schema.
+        found: u32,
+        /// The newest schema that this release runs on.
+        newest: u32,
+    },
+}
+
+/// Why a sealed value could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsealError {
+    /// It was altered, or sealed for another record or field.
+    #[error("a sealed value of record {key} does not open under master key {master}")]
+    Inauthentic {
+        /// The record it was found in.
+        key: Key,
+        /// The master key it names.
+        master: KeyId,
+    },
+    /// It is sealed under a master key that was not handed in.
+    #[error("a sealed value of record {key} needs master key {master}")]
+    UnknownMasterKey {
+        /// The record it was found in.
+        key: Key,
+        /// The master key it names.
+        master: KeyId,
+    },
+}
+
+fn list(ids: &[KeyId]) -> String {
+    let ids: Vec<_> = ids.iter().map(KeyId::to_string).collect();
+    ids.join(", ")
+}

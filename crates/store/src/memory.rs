@@ -1,0 +1,153 @@
+//! The engine that keeps nothing: the model that the others are compared with, and for tests.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    BoxFuture, Change, Changes, CommitError, Engine, EngineError, Entry, Key, NotApplied, Prefix,
+    Row, Timestamp, Version,
+};
+
+/// Records in a map, gone with the engine.
+#[derive(Debug, Default)]
+pub struct MemoryEngine {
+    /// `None` once closed.
+    records: Mutex<Option<Records>>,
+}
+
+type Records = BTreeMap<Key, Row>;
+
+impl MemoryEngine {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self {
+            records: Mutex::new(Some(Records::new())),
+        }
+    }
+
+    /// A panic while the lock was held cannot have left a batch half applied: `apply` checks first.
+    fn lock(&self) -> MutexGuard<'_, Option<Records>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Records) -> T) -> Result<T, EngineError> {
+        self.lock().as_ref().map(read).ok_or(EngineError::Closed)
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [Key],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
+        let rows = self.read(|records| {
+            keys.iter()
+                .map(|key| live(records, key, now).cloned())
+                .collect()
+        });
+        Box::pin(ready(rows))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        let rows = self.read(|records| {
+            records
+                .iter()
+                .filter(|(key, row)| {
+                    prefix.contains(key)
+                        && after.is_none_or(|after| *key > after)
+                        && !row.is_expired(now)
+                })
+                .take(limit)
+                .map(|(key, row)| (key.clone(), row.clone()))
+                .collect()
+        });
+        Box::pin(ready(rows))
+    }
+
+    fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
+        let found = self.read(|records| {
+            let mut expired: Vec<_> = records
+                .iter()
+                .filter(|(_, row)| row.is_expired(before))
+                .collect();
+            // A stable sort of what the map gives in key order.
+            expired.sort_by_key(|(_, row)| row.expires_at);
+            expired
+                .into_iter()
+                .take(limit)
+                .map(|(key, row)| (key.clone(), row.version))
+                .collect()
+        });
+        Box::pin(ready(found))
+    }
+
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
+        let outcome = match self.lock().as_mut() {
+            Some(records) => apply(records, changes),
+            None => Err(NotApplied::from(EngineError::Closed).into()),
+        };
+        Box::pin(ready(outcome))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(ready(self.read(|_| ())))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        *self.lock() = None;
+        Box::pin(ready(()))
+    }
+}
+
+fn live<'a>(records: &'a Records, key: &Key, now: Timestamp) -> Option<&'a Row> {
+    records.get(key).filter(|row| !row.is_expired(now))
+}
+
+/// All checks first, so that nothing has to be taken back.
+fn apply(records: &mut Records, changes: Changes) -> Result<(), CommitError> {
+    for entry in changes.entries() {
+        if !holds(records, entry, changes.now()) {
+            return Err(CommitError::Conflict { entry: entry.index });
+        }
+    }
+    for Entry { key, change, .. } in changes.into_entries() {
+        match change {
+            Change::Insert(row) | Change::Replace { row, .. } => {
+                records.insert(key, row);
+            }
+            Change::Remove { .. } => {
+                records.remove(&key);
+            }
+            Change::Reseal { body, .. } => {
+                records.entry(key).and_modify(|row| row.body = body);
+            }
+            Change::Require { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn holds(records: &Records, entry: &Entry, now: Timestamp) -> bool {
+    let live = live(records, &entry.key, now);
+    match &entry.change {
+        Change::Insert(_) => live.is_none(),
+        Change::Remove { at } => records
+            .get(&entry.key)
+            .is_some_and(|row| row.version == *at),
+        Change::Replace { at, .. } | Change::Require { at } | Change::Reseal { at, .. } => {
+            live.is_some_and(|row| row.version == *at)
+        }
+    }
+}

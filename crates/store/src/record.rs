@@ -1,0 +1,165 @@
+//! How a record becomes a body and a body a record: JSON that names its type and version.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{Key, Row, StoreError, Timestamp, Version};
+
+/// A type of record, kept as JSON.
+///
+/// A release that changes the JSON raises [`Record::VERSION`] and teaches [`Record::upgrade`] every
+/// version that a store may still hold.
+pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The name under which it is stored: fixed for ever, unlike the Rust type's.
+    const TYPE: &'static str;
+    /// The version of the JSON that this release writes.
+    const VERSION: u32;
+
+    /// The data of version `from`, which is less than [`Record::VERSION`], brought up to it; `None`
+    /// if that cannot be done.
+    fn upgrade(from: u32, data: serde_json::Value) -> Option<serde_json::Value> {
+        let _ = (from, data);
+        None
+    }
+}
+
+/// A record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored<R> {
+    /// The record itself.
+    pub record: R,
+    /// The state it was in.
+    pub version: Version,
+    /// From when on it is absent, if ever.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A record as it was read, before anything is asked about its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    key: Key,
+    row: Row,
+}
+
+impl Raw {
+    pub(crate) fn new(key: Key, row: Row) -> Self {
+        Self { key, row }
+    }
+
+    /// Where the record is.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The state it was in.
+    pub fn version(&self) -> Version {
+        self.row.version
+    }
+
+    /// From when on it is absent, if ever.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.row.expires_at
+    }
+
+    /// The body: `{"type": …, "v": …, "data": …}` in UTF-8.
+    pub fn json(&self) -> &[u8] {
+        &self.row.body
+    }
+
+    /// The [`Record::TYPE`] that the record names.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotARecord`] if the body is nothing a [`Batch`](crate::Batch) wrote.
+    pub fn record_type(&self) -> Result<String, StoreError> {
+        Ok(self.body()?.kind)
+    }
+
+    /// The record as an `R`, brought up to date if need be.
+    ///
+    /// # Errors
+    ///
+    /// Any [`StoreError`] but [`StoreError::Engine`].
+    pub fn decode<R: Record>(&self) -> Result<Stored<R>, StoreError> {
+        let Body {
+            kind,
+            version,
+            data,
+        } = self.body()?;
+        if kind != R::TYPE {
+            return Err(StoreError::WrongType {
+                key: self.key.clone(),
+                expected: R::TYPE,
+                found: kind,
+            });
+        }
+        let malformed = |error: serde_json::Error| StoreError::Malformed {
+            key: self.key.clone(),
+            kind: R::TYPE.to_owned(),
+            version,
+            column: error.column(),
+        };
+        let record = if version == R::VERSION {
+            serde_json::from_str(data.get()).map_err(malformed)?
+        } else if version > R::VERSION {
+            return Err(StoreError::NewerVersion {
+                key: self.key.clone(),
+                kind,
+                found: version,
+                known: R::VERSION,
+            });
+        } else {
+            let old = serde_json::from_str(data.get()).map_err(malformed)?;
+            let new = R::upgrade(version, old).ok_or_else(|| StoreError::NoUpgrade {
+                key: self.key.clone(),
+                kind,
+                found: version,
+                known: R::VERSION,
+            })?;
+            serde_json::from_value(new).map_err(malformed)?
+        };
+        Ok(Stored {
+            record,
+            version: self.row.version,
+            expires_at: self.row.expires_at,
+        })
+    }
+
+    pub(crate) fn into_parts(self) -> (Key, Row) {
+        (self.key, self.row)
+    }
+
+    fn body(&self) -> Result<Body<'_>, StoreError> {
+        serde_json::from_slice(&self.row.body).map_err(|_| StoreError::NotARecord {
+            key: self.key.clone(),
+        })
+    }
+}
+
+/// The body of `record`, unless its `Serialize` fails.
+pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Body<'a, R> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        #[serde(rename = "v")]
+        version: u32,
+        data: &'a R,
+    }
+    serde_json::to_vec(&Body {
+        kind: R::TYPE,
+        version: R::VERSION,
+        data: record,
+    })
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(rename = "v")]
+    version: u32,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}

@@ -1,0 +1,339 @@
+//! Sealing: AES-256-GCM under a master key, bound to the record and the field.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{BASE64, HEXLOWER};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{Context, SHA256};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::{Entropy, Key, UnsealError};
+
+/// The name of a master key: the first 64 bits of a SHA-256 over a label and the key.
+///
+/// It is no secret. Its text is 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 8]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = ParseKeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        HEXLOWER
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(ParseKeyIdError)
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// A text that is not 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a master key's id is 16 lower-case hexadecimal digits")]
+pub struct ParseKeyIdError;
+
+/// The 256-bit key that seals a store's secrets. Zeroized on drop, never printed.
+#[derive(Clone)]
+pub struct MasterKey(Zeroizing<[u8; Self::LEN]>);
+
+impl MasterKey {
+    /// Length of a master key, in bytes.
+    pub const LEN: usize = 32;
+
+    /// A new key.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut bytes = Zeroizing::new([0; Self::LEN]);
+        entropy.fill(&mut *bytes);
+        Self(bytes)
+    }
+
+    /// A key that was kept as bytes; `None` unless there are exactly 32.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut key = Zeroizing::new([0; Self::LEN]);
+        if bytes.len() != Self::LEN {
+            return None;
+        }
+        key.copy_from_slice(bytes);
+        Some(Self(key))
+    }
+
+    /// The bytes to keep, and to keep secret.
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
+    /// The name of this key.
+    pub fn id(&self) -> KeyId {
+        let mut context = Context::new(&SHA256);
+        context.update(b"keyproof master key id\0");
+        context.update(&*self.0);
+        let mut id = [0; 8];
+        id.iter_mut()
+            .zip(context.finish().as_ref())
+            .for_each(|(to, from)| *to = *from);
+        KeyId(id)
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MasterKey({})", self.id())
+    }
+}
+
+/// The master keys that a process works with: one to seal with, and older ones to open with.
+///
+/// AES-GCM with random nonces bounds one key to 2^32 seals (NIST SP 800-38D section 8.3): rotate
+/// long before.
+#[derive(Clone)]
+pub struct MasterKeys {
+    current: Prepared,
+    older: Vec<Prepared>,
+}
+
+impl MasterKeys {
+    /// Seals with, and opens what was sealed with, `current`.
+    pub fn new(current: &MasterKey) -> Self {
+        Self {
+            current: Prepared::new(current),
+            older: Vec::new(),
+        }
+    }
+
+    /// Opens what was sealed with `older` too.
+    #[must_use]
+    pub fn with_older(mut self, older: &MasterKey) -> Self {
+        self.older.push(Prepared::new(older));
+        self
+    }
+
+    /// The name of the key that seals.
+    pub fn current(&self) -> KeyId {
+        self.current.id
+    }
+
+    /// The names of all keys, the current one first.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.all().map(|key| key.id).collect()
+    }
+
+    pub(crate) fn seal(
+        &self,
+        entropy: &dyn Entropy,
+        key: &Key,
+        field: &str,
+        plaintext: &[u8],
+    ) -> Sealed {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce);
+        let mut data = Vec::with_capacity(plaintext.len().saturating_add(AES_256_GCM.tag_len()));
+        data.extend_from_slice(plaintext);
+        let sealed = self.current.key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated_data(key, field)),
+            &mut data,
+        );
+        #[expect(
+            clippy::expect_used,
+            reason = "ring refuses only plaintexts of 2^36 bytes and more"
+        )]
+        sealed.expect("the plaintext is shorter than 64 GiB");
+        Sealed {
+            field: field.to_owned(),
+            master: self.current.id,
+            nonce,
+            data,
+        }
+    }
+
+    pub(crate) fn open(
+        &self,
+        key: &Key,
+        field: &str,
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let master = sealed.master;
+        let opener = self
+            .all()
+            .find(|candidate| candidate.id == master)
+            .ok_or_else(|| UnsealError::UnknownMasterKey {
+                key: key.clone(),
+                master,
+            })?;
+        let mut data = Zeroizing::new(sealed.data.clone());
+        let nonce = Nonce::assume_unique_for_key(sealed.nonce);
+        let aad = Aad::from(associated_data(key, field));
+        let len = match opener.key.open_in_place(nonce, aad, &mut data) {
+            Ok(plaintext) => plaintext.len(),
+            Err(_) => {
+                return Err(UnsealError::Inauthentic {
+                    key: key.clone(),
+                    master,
+                });
+            }
+        };
+        data.truncate(len);
+        Ok(data)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Prepared> {
+        std::iter::once(&self.current).chain(&self.older)
+    }
+}
+
+impl fmt::Debug for MasterKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MasterKeys").field(&self.ids()).finish()
+    }
+}
+
+#[derive(Clone)]
+struct Prepared {
+    id: KeyId,
+    key: LessSafeKey,
+}
+
+impl Prepared {
+    fn new(key: &MasterKey) -> Self {
+        let unbound = UnboundKey::new(&AES_256_GCM, key.as_bytes());
+        #[expect(
+            clippy::expect_used,
+            reason = "ring refuses only keys of another length"
+        )]
+        let unbound = unbound.expect("a master key has the 32 bytes of AES-256");
+        Self {
+            id: key.id(),
+            key: LessSafeKey::new(unbound),
+        }
+    }
+}
+
+/// The key says where it ends by itself, so key and field cannot be shifted against each other.
+fn associated_data(key: &Key, field: &str) -> Vec<u8> {
+    let key = key.as_bytes();
+    let mut data = Vec::with_capacity(key.len() + field.len() + 2);
+    // A key has at most 1,024 bytes, so two bytes hold its length.
+    data.extend((key.len() as u16).to_be_bytes());
+    data.extend(key);
+    data.extend(field.as_bytes());
+    data
+}
+
+/// A secret as a record holds it.
+///
+/// Its JSON is an object with the one member `$sealed`, by which
+/// [`Store::rotate`](crate::Store::rotate) finds it without knowing the record's type. So no record
+/// may hold a map whose keys somebody else chooses, unless under keys that cannot start with `$`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    field: String,
+    master: KeyId,
+    nonce: [u8; NONCE_LEN],
+    data: Vec<u8>,
+}
+
+impl Sealed {
+    /// The field that it says it belongs to; authentic only once it has been opened.
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// The master key that it says it is sealed under.
+    pub fn master_key(&self) -> KeyId {
+        self.master
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} under {})", self.field, self.master)
+    }
+}
+
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let envelope = Envelope {
+            sealed: Members {
+                field: self.field.clone(),
+                key: self.master,
+                nonce: BASE64.encode(&self.nonce),
+                data: BASE64.encode(&self.data),
+            },
+        };
+        envelope.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sealed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Envelope {
+            sealed:
+                Members {
+                    field,
+                    key,
+                    nonce,
+                    data,
+                },
+        } = Envelope::deserialize(deserializer)?;
+        let bytes = |text: String| {
+            BASE64
+                .decode(text.as_bytes())
+                .map_err(|_| D::Error::custom("not Base64"))
+        };
+        let nonce = bytes(nonce)?
+            .try_into()
+            .map_err(|_| D::Error::custom("a nonce has 12 bytes"))?;
+        Ok(Self {
+            field,
+            master: key,
+            nonce,
+            data: bytes(data)?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    #[serde(rename = "$sealed")]
+    sealed: Members,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    field: String,
+    key: KeyId,
+    nonce: String,
+    data: String,
+}

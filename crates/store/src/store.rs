@@ -1,0 +1,293 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    Batch, CommitError, Engine, Entropy, Key, KeyId, MasterKeys, OpenError, Prefix, Raw, Record,
+    Sealed, StoreError, Stored, Timestamp, UnsealError, Version,
+};
+
+/// Typed records over an [`Engine`], and the sealing of the secrets in them.
+///
+/// Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct Store {
+    engine: Arc<dyn Engine>,
+    entropy: Arc<dyn Entropy>,
+    keys: Arc<MasterKeys>,
+}
+
+impl Store {
+    /// Opens the store that `engine` keeps.
+    ///
+    /// An empty one takes the fingerprints of `keys` down; any other must name only keys that are
+    /// among them. If its current key is only the store's from now on (it was handed in beside the
+    /// store's own, as an older one), the store notes it before anything is sealed under it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::MasterKey`] names the ids if the keys do not match; [`OpenError`] says what else.
+    pub async fn open(
+        engine: Arc<dyn Engine>,
+        keys: MasterKeys,
+        entropy: Arc<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
+        let store = Self {
+            engine,
+            entropy,
+            keys: Arc::new(keys),
+        };
+        // Another node may do the same at the same time: whoever loses looks again.
+        while !store.fingerprint_agrees(now).await? {}
+        Ok(store)
+    }
+
+    /// The source that versions and nonces are drawn from.
+    pub fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+
+    /// The record at `key`, unless it is absent or expired.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer, or the record is no `R`.
+    pub async fn get<R: Record>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Option<Stored<R>>, StoreError> {
+        let row = self
+            .engine
+            .get_many(std::slice::from_ref(key), now)
+            .await?
+            .pop()
+            .flatten();
+        row.map(|row| Raw::new(key.clone(), row).decode())
+            .transpose()
+    }
+
+    /// The records at `keys`, in their order, all from one consistent state.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer.
+    pub async fn get_many(
+        &self,
+        keys: &[Key],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Raw>>, StoreError> {
+        let rows = self.engine.get_many(keys, now).await?;
+        Ok(keys
+            .iter()
+            .zip(rows)
+            .map(|(key, row)| Some(Raw::new(key.clone(), row?)))
+            .collect())
+    }
+
+    /// The first `limit` records of `prefix` whose key is greater than `after`, in key order. To
+    /// page, hand in the last key of the page before.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer, or a record is no `R`.
+    pub async fn scan<R: Record>(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Stored<R>)>, StoreError> {
+        let raws = self.scan_raw(prefix, after, limit, now).await?;
+        raws.into_iter()
+            .map(|raw| Ok((raw.key().clone(), raw.decode()?)))
+            .collect()
+    }
+
+    /// Like [`Store::scan`], for records of any type. At [`Timestamp::EPOCH`] nothing has expired:
+    /// that is how to copy all there is.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer.
+    pub async fn scan_raw(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Raw>, StoreError> {
+        let rows = self.engine.scan(prefix, after, limit, now).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(key, row)| Raw::new(key, row))
+            .collect())
+    }
+
+    /// At most `limit` records that expired at or before `before` and are still stored, the
+    /// earliest first. [`Batch::remove`] at the version given takes one away for good, and conflicts
+    /// if it has been inserted again meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer.
+    pub async fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Key, Version)>, StoreError> {
+        Ok(self.engine.expired(before, limit).await?)
+    }
+
+    /// An empty batch, which judges expiry at `now`.
+    pub fn batch(&self, now: Timestamp) -> Batch {
+        Batch::new(self.entropy.clone(), now)
+    }
+
+    /// Applies all of `batch`, durably, or nothing.
+    ///
+    /// Dropping the future does not take the batch back.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`] tells apart a conflict, a batch that was not applied, and one of which that
+    /// could not be learnt.
+    pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.engine.commit(batch.into_changes()?).await
+    }
+
+    /// Seals a secret for one field of the record at `key`; elsewhere it does not open.
+    pub fn seal(&self, key: &Key, field: &str, plaintext: &[u8]) -> Sealed {
+        self.keys.seal(&*self.entropy, key, field, plaintext)
+    }
+
+    /// Opens what [`Store::seal`] sealed for the same key and field.
+    ///
+    /// # Errors
+    ///
+    /// If it was altered or moved, or its master key is not at hand.
+    pub fn unseal(
+        &self,
+        key: &Key,
+        field: &str,
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        self.keys.open(key, field, sealed)
+    }
+
+    /// Whether the store can be expected to answer.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        Ok(self.engine.ready().await?)
+    }
+
+    /// Finishes what was begun and closes the engine, for all clones.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+
+    /// Whether the store's fingerprint names our keys, and only ours; false if the attempt to make
+    /// it so lost a race.
+    async fn fingerprint_agrees(&self, now: Timestamp) -> Result<bool, OpenError> {
+        let key = fingerprint_key();
+        let current = self.keys.current();
+        let mut batch = self.batch(now);
+        match self
+            .get::<Fingerprint>(&key, now)
+            .await
+            .map_err(OpenError::Fingerprint)?
+        {
+            None if !self.engine.is_empty().await? => {
+                // Unless another node has just taken it down, between the two reads.
+                return match self
+                    .get::<Fingerprint>(&key, now)
+                    .await
+                    .map_err(OpenError::Fingerprint)?
+                {
+                    None => Err(OpenError::MissingFingerprint),
+                    Some(_) => Ok(false),
+                };
+            }
+            None => {
+                batch.insert(
+                    &key,
+                    &Fingerprint {
+                        sealing: current,
+                        opening: Vec::new(),
+                    },
+                    None,
+                );
+            }
+            Some(Stored {
+                record, version, ..
+            }) => {
+                let given = self.keys.ids();
+                if !record.ids().all(|id| given.contains(&id)) {
+                    return Err(OpenError::MasterKey {
+                        sealed: record.ids().collect(),
+                        given,
+                    });
+                }
+                if record.ids().any(|id| id == current) {
+                    return Ok(true);
+                }
+                let opening = record.ids().collect();
+                batch.replace(
+                    &key,
+                    version,
+                    &Fingerprint {
+                        sealing: current,
+                        opening,
+                    },
+                    None,
+                );
+            }
+        }
+        match self.commit(batch).await {
+            Ok(()) => Ok(true),
+            Err(CommitError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Under which master keys the store's secrets are sealed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Fingerprint {
+    /// The key that new secrets are sealed under.
+    sealing: KeyId,
+    /// Earlier keys, under which some secrets still are.
+    opening: Vec<KeyId>,
+}
+
+impl Fingerprint {
+    fn ids(&self) -> impl Iterator<Item = KeyId> {
+        std::iter::once(self.sealing).chain(self.opening.iter().copied())
+    }
+}
+
+impl Record for Fingerprint {
+    const TYPE: &'static str = "master_key_fingerprint";
+    const VERSION: u32 = 1;
+}
+
+/// `$` keeps it apart from every collection of an embedder.
+fn fingerprint_key() -> Key {
+    Key::new("$store", ["master_key"])
+}

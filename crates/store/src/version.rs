@@ -1,0 +1,91 @@
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
+
+use crate::Entropy;
+
+/// One state of one record: 128 random bits, drawn by whoever writes that state.
+///
+/// A version is never drawn twice, so it never comes back: a record that was removed and inserted
+/// again matches no version it had before, and an HTTP entity tag made from one is strong
+/// (RFC 9110 section 8.8.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version([u8; 16]);
+
+impl Version {
+    /// Draws the version of a new state.
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0; 16];
+        entropy.fill(&mut bytes);
+        Self(bytes)
+    }
+
+    /// A version that was kept as bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to keep.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Version {
+    /// 32 lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Version({self})")
+    }
+}
+
+impl FromStr for Version {
+    type Err = ParseVersionError;
+
+    /// Takes exactly what [`Display`](fmt::Display) prints.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        HEXLOWER
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or(ParseVersionError)
+    }
+}
+
+/// A text that is not 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a version is 32 lower-case hexadecimal digits")]
+pub struct ParseVersionError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_exactly_32_lower_case_digits() {
+        let version = Version::from_bytes(
+            *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\xff",
+        );
+        assert_eq!(version.to_string(), "000102030405060708090a0b0c0d0eff");
+        assert_eq!(version.to_string().parse(), Ok(version));
+        for wrong in [
+            "",
+            "000102030405060708090A0B0C0D0EFF",
+            "000102030405060708090a0b0c0d0ef",
+            " 00102030405060708090a0b0c0d0eff",
+        ] {
+            assert_eq!(
+                wrong.parse::<Version>(),
+                Err(ParseVersionError),
+                "{wrong:?}"
+            );
+        }
+    }
+}
