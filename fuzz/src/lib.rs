@@ -1,1 +1,28 @@
-//! Stub.
+//! The fuzz targets: functions over any bytes, which panic where a rule does not hold.
+//!
+//! `cargo xtask fuzz` runs each under libFuzzer, by the binary of its name in `fuzz_targets/`;
+//! `tests/replay.rs` runs each over its corpus, the folder of its name in `corpus/`.
+
+/// A function, and the name that it shares with its binary and its corpus.
+pub struct Target {
+    /// The name.
+    pub name: &'static str,
+    /// Fails by a panic.
+    pub run: fn(&[u8]),
+}
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[];
+
+/// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty
+/// `main`, so that the workspace builds without libFuzzer.
+#[macro_export]
+macro_rules! fuzz_main {
+    ($run:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $run(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {}
+    };
+}
