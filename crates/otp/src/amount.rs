@@ -139,7 +139,7 @@ impl fmt::Display for Amount {
         }
         let mut decimals = usize::from(Self::MAX_DECIMALS);
         let mut fraction = self.fraction;
-        while fraction % 10 == 0 {
+        while fraction.is_multiple_of(10) {
             fraction /= 10;
             decimals -= 1;
         }

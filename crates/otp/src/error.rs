@@ -90,4 +90,55 @@ pub enum OtpError {
     /// A name or number that is no confirmation algorithm of a point of sale.
     #[error("unknown confirmation algorithm")]
     UnknownPosAlgorithm,
+    /// A parameter that the URI has twice.
+    #[error("the URI repeats a parameter, at byte {at}")]
+    UriDuplicateParameter {
+        /// Where its repetition begins.
+        at: usize,
+    },
+    /// A percent sign without two hexadecimal digits, or escapes that are not UTF-8.
+    #[error("wrong percent escape at byte {at}")]
+    UriEscape {
+        /// The percent sign, or the beginning of the part that is not UTF-8.
+        at: usize,
+    },
+    /// A `#`: `otpauth` URIs have no fragment, and what follows would be lost in silence.
+    #[error("the URI has a fragment, at byte {at}")]
+    UriFragment {
+        /// The `#`.
+        at: usize,
+    },
+    /// The label names one issuer, the parameter another.
+    #[error("the URI names two different issuers")]
+    UriIssuerMismatch,
+    /// A name for the label that is empty, begins with a blank or contains a colon.
+    #[error("issuer and account must not be empty, begin with a blank or contain a colon")]
+    UriLabel,
+    /// A parameter that the URI needs.
+    #[error("the URI has no {name}, or an empty one")]
+    UriMissingParameter {
+        /// The parameter's name.
+        name: &'static str,
+    },
+    /// A counter, period or number of digits that is not decimal or out of range.
+    #[error("not a usable number at byte {at} of the URI")]
+    UriNumber {
+        /// Where the value begins.
+        at: usize,
+    },
+    /// A URI that does not begin with `otpauth://`.
+    #[error("the URI does not begin with otpauth://")]
+    UriScheme,
+    /// A secret that is not Base32.
+    #[error("the secret at byte {at} of the URI is not Base32")]
+    UriSecret {
+        /// Where the value begins.
+        at: usize,
+    },
+    /// A type that is neither `hotp` nor `totp`.
+    #[error("the URI's type at byte {at} is neither hotp nor totp")]
+    UriType {
+        /// Where it begins.
+        at: usize,
+    },
 }

@@ -1,0 +1,444 @@
+//! `otpauth` URIs: the text in the QR codes that authenticators scan.
+//!
+//! The format is Google Authenticator's "Key Uri Format"; no RFC has it. Where that is loose, this
+//! is what is read and written:
+//!
+//! - Scheme and type in any case; parameter names in lower case only.
+//! - A label `issuer:account` is cut at its first literal `:`, without one at its first escaped
+//!   one; blanks before the account are dropped.
+//! - Escapes are those of RFC 3986, so `+` is a plus sign. Characters that should have been escaped
+//!   are taken as they are, except `#`, which would begin a fragment.
+//! - The secret in lenient Base32 ([`Base32Profile::Lenient`]); it may be short, not empty.
+//! - A parameter given twice is refused, whatever it is. Those unknown to the type are kept aside.
+//! - Written in the order secret, issuer, algorithm, digits, period or counter, then the others by
+//!   name. Digits and period always; the algorithm only if it is not SHA-1, as many authenticators
+//!   stumble over it.
+//!
+//! ```
+//! use keyproof_otp::Algorithm;
+//! use keyproof_otp::otpauth::OtpauthUri;
+//!
+//! let text = "otpauth://totp/ACME:alice@example.com?secret=gezd%20gnbv%20gy3t%20qojq&issuer=ACME";
+//! let uri = OtpauthUri::parse_strict(text)?;
+//! assert_eq!((uri.issuer(), uri.account()), (Some("ACME"), "alice@example.com"));
+//! assert_eq!(uri.algorithm(), Algorithm::Sha1);
+//! assert_eq!(uri.totp().unwrap().code(59).to_string().len(), 6);
+//! assert_eq!(
+//!     uri.to_string(),
+//!     "otpauth://totp/ACME:alice@example.com?secret=GEZDGNBVGY3TQOJQ&issuer=ACME&digits=6&period=30"
+//! );
+//! # Ok::<(), keyproof_otp::OtpError>(())
+//! ```
+
+use alloc::borrow::{Cow, ToOwned};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::fmt;
+use core::num::NonZeroU64;
+use core::str::FromStr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+use crate::totp::DEFAULT_PERIOD;
+use crate::{Algorithm, Base32Profile, Digits, Hotp, OtpError, Secret, Totp};
+
+/// What is escaped: all but RFC 3986's unreserved characters and `@`, which path and query allow.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'@');
+
+const SCHEME: &str = "otpauth://";
+
+/// A parsed or to be built `otpauth` URI.
+///
+/// `Display` writes the URI *with the secret*; `Debug` hides the secret. What `Display` writes
+/// parses to an equal value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtpauthUri {
+    kind: Kind,
+    label_issuer: Option<String>,
+    account: String,
+    issuer: Option<String>,
+    secret: Secret,
+    algorithm: Algorithm,
+    digits: Digits,
+    others: BTreeMap<String, String>,
+}
+
+/// The type of a URI, with the moving factor that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Codes from a counter.
+    Hotp {
+        /// The first counter to use.
+        counter: u64,
+    },
+    /// Codes from the time.
+    Totp {
+        /// The length of a step, in seconds.
+        period: NonZeroU64,
+    },
+}
+
+impl Kind {
+    /// TOTP with a step of 30 seconds.
+    pub const TOTP: Self = Self::Totp {
+        period: DEFAULT_PERIOD,
+    };
+}
+
+impl OtpauthUri {
+    /// A URI with SHA-1 and six digits, the issuer in both of its places.
+    ///
+    /// # Errors
+    ///
+    /// [`UriLabel`](OtpError::UriLabel): issuer or account is empty, begins with a blank or
+    /// contains a colon. [`UriMissingParameter`](OtpError::UriMissingParameter): the secret is
+    /// empty.
+    pub fn new(
+        kind: Kind,
+        issuer: Option<&str>,
+        account: &str,
+        secret: Secret,
+    ) -> Result<Self, OtpError> {
+        if [Some(account), issuer]
+            .into_iter()
+            .flatten()
+            .any(is_ambiguous)
+        {
+            return Err(OtpError::UriLabel);
+        }
+        if secret.as_bytes().is_empty() {
+            return Err(OtpError::UriMissingParameter { name: "secret" });
+        }
+        Ok(Self {
+            kind,
+            label_issuer: issuer.map(ToOwned::to_owned),
+            account: account.to_owned(),
+            issuer: issuer.map(ToOwned::to_owned),
+            secret,
+            algorithm: Algorithm::default(),
+            digits: Digits::default(),
+            others: BTreeMap::new(),
+        })
+    }
+
+    /// Sets the algorithm.
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
+    }
+
+    /// Sets the number of digits.
+    #[must_use]
+    pub fn with_digits(self, digits: Digits) -> Self {
+        Self { digits, ..self }
+    }
+
+    /// Reads a URI. That its two issuers differ is no error here; see
+    /// [`OtpauthUri::issuer_mismatch`].
+    ///
+    /// # Errors
+    ///
+    /// The variants `Uri…` of [`OtpError`], with the byte of the URI where that helps,
+    /// [`Digits`](OtpError::Digits), [`SecretTooLong`](OtpError::SecretTooLong) and
+    /// [`UnknownAlgorithm`](OtpError::UnknownAlgorithm).
+    pub fn parse(uri: &str) -> Result<Self, OtpError> {
+        if let Some(at) = uri.find('#') {
+            return Err(OtpError::UriFragment { at });
+        }
+        let (scheme, rest) = uri
+            .split_at_checked(SCHEME.len())
+            .ok_or(OtpError::UriScheme)?;
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
+            return Err(OtpError::UriScheme);
+        }
+        let (path, query) = split_optional(rest, '?');
+        let (kind, label) = split_optional(path, '/');
+        let is_hotp = kind.eq_ignore_ascii_case("hotp");
+        if !is_hotp && !kind.eq_ignore_ascii_case("totp") {
+            return Err(OtpError::UriType { at: SCHEME.len() });
+        }
+        let (label_issuer, account) = parse_label(label, SCHEME.len() + kind.len() + 1)?;
+
+        let mut parameters = Parameters::parse(query, SCHEME.len() + path.len() + 1)?;
+        let secret = parameters
+            .take("secret")
+            .filter(|secret| !secret.value.is_empty());
+        let secret = secret
+            .ok_or(OtpError::UriMissingParameter { name: "secret" })?
+            .secret()?;
+        let issuer = parameters
+            .take("issuer")
+            .map(|issuer| issuer.value.into_owned());
+        let algorithm = parameters
+            .take("algorithm")
+            .map(|algorithm| algorithm.value.parse());
+        let digits = parameters
+            .take("digits")
+            .map(|digits| Digits::new(digits.number()?));
+        let kind = if is_hotp {
+            let counter = parameters.take("counter");
+            let counter = counter.ok_or(OtpError::UriMissingParameter { name: "counter" })?;
+            Kind::Hotp {
+                counter: counter.number()?,
+            }
+        } else {
+            let period = parameters.take("period").map(|period| period.number());
+            Kind::Totp {
+                period: period.transpose()?.unwrap_or(DEFAULT_PERIOD),
+            }
+        };
+        Ok(Self {
+            kind,
+            label_issuer,
+            account,
+            issuer,
+            secret,
+            algorithm: algorithm.transpose()?.unwrap_or_default(),
+            digits: digits.transpose()?.unwrap_or_default(),
+            others: parameters.into_others(),
+        })
+    }
+
+    /// Reads a URI as [`OtpauthUri::parse`] does, and refuses one whose two issuers differ.
+    ///
+    /// # Errors
+    ///
+    /// [`UriIssuerMismatch`](OtpError::UriIssuerMismatch), or what `parse` returns.
+    pub fn parse_strict(uri: &str) -> Result<Self, OtpError> {
+        let uri = Self::parse(uri)?;
+        if uri.issuer_mismatch() {
+            Err(OtpError::UriIssuerMismatch)
+        } else {
+            Ok(uri)
+        }
+    }
+
+    /// The type, and its counter or period.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whose key it is: the label without its issuer. May be empty in a parsed URI.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Who issued it: the parameter, or without one the label's.
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer_parameter().or(self.label_issuer())
+    }
+
+    /// The issuer that the parameter names.
+    pub fn issuer_parameter(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// The issuer that the label names.
+    pub fn label_issuer(&self) -> Option<&str> {
+        self.label_issuer.as_deref()
+    }
+
+    /// Whether label and parameter name an issuer each, and not the same one.
+    pub fn issuer_mismatch(&self) -> bool {
+        let both = self.label_issuer().zip(self.issuer_parameter());
+        both.is_some_and(|(label, parameter)| label != parameter)
+    }
+
+    /// The shared secret.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// The hash function.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// How many digits the codes have.
+    pub fn digits(&self) -> Digits {
+        self.digits
+    }
+
+    /// Names and values of the parameters that mean nothing to this type, by name.
+    pub fn others(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.others
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The prepared key and the first counter, if the URI is of type HOTP.
+    pub fn hotp(&self) -> Option<(Hotp, u64)> {
+        match self.kind {
+            Kind::Hotp { counter } => Some((self.prepare(), counter)),
+            Kind::Totp { .. } => None,
+        }
+    }
+
+    /// The prepared key with its period, if the URI is of type TOTP.
+    pub fn totp(&self) -> Option<Totp> {
+        match self.kind {
+            Kind::Hotp { .. } => None,
+            Kind::Totp { period } => Some(Totp::from(self.prepare()).with_period(period)),
+        }
+    }
+
+    fn prepare(&self) -> Hotp {
+        Hotp::new(&self.secret, self.algorithm, self.digits)
+    }
+}
+
+impl FromStr for OtpauthUri {
+    type Err = OtpError;
+
+    /// The same as [`OtpauthUri::parse`].
+    fn from_str(uri: &str) -> Result<Self, OtpError> {
+        Self::parse(uri)
+    }
+}
+
+impl fmt::Display for OtpauthUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escape = |text| utf8_percent_encode(text, ESCAPED);
+        let kind = match self.kind {
+            Kind::Hotp { .. } => "hotp",
+            Kind::Totp { .. } => "totp",
+        };
+        write!(f, "{SCHEME}{kind}/")?;
+        if let Some(issuer) = &self.label_issuer {
+            write!(f, "{}:", escape(issuer))?;
+        }
+        write!(
+            f,
+            "{}?secret={}",
+            escape(&self.account),
+            self.secret.base32()
+        )?;
+        if let Some(issuer) = &self.issuer {
+            write!(f, "&issuer={}", escape(issuer))?;
+        }
+        if self.algorithm != Algorithm::Sha1 {
+            write!(f, "&algorithm={}", self.algorithm)?;
+        }
+        write!(f, "&digits={}", self.digits)?;
+        match self.kind {
+            Kind::Hotp { counter } => write!(f, "&counter={counter}")?,
+            Kind::Totp { period } => write!(f, "&period={period}")?,
+        }
+        self.others()
+            .try_for_each(|(name, value)| write!(f, "&{}={}", escape(name), escape(value)))
+    }
+}
+
+/// What `new` does not put into a label, because readers would cut or trim it in their own ways.
+fn is_ambiguous(name: &str) -> bool {
+    name.is_empty() || name.starts_with(' ') || name.contains(':')
+}
+
+fn parse_label(label: &str, at: usize) -> Result<(Option<String>, String), OtpError> {
+    let (issuer, account) = match label.split_once(':') {
+        Some((issuer, account)) => {
+            let account_at = at + issuer.len() + 1;
+            (
+                Some(unescape(issuer, at)?.into_owned()),
+                unescape(account, account_at)?,
+            )
+        }
+        None => match unescape(label, at)? {
+            whole if whole.contains(':') => {
+                let (issuer, account) = split_optional(&whole, ':');
+                (Some(issuer.to_owned()), Cow::Owned(account.to_owned()))
+            }
+            whole => (None, whole),
+        },
+    };
+    Ok((issuer, account.trim_start_matches(' ').to_owned()))
+}
+
+/// The query's parameters, unescaped, with where each value begins.
+struct Parameters<'a>(BTreeMap<Cow<'a, str>, Parameter<'a>>);
+
+impl<'a> Parameters<'a> {
+    /// `start` is where the query begins in the URI.
+    fn parse(query: &'a str, start: usize) -> Result<Self, OtpError> {
+        let mut parameters = BTreeMap::new();
+        let mut at = start;
+        for part in query.split('&') {
+            if !part.is_empty() {
+                let (name, value) = split_optional(part, '=');
+                let value_at = at + name.len() + 1;
+                let parameter = Parameter {
+                    value: unescape(value, value_at)?,
+                    at: value_at,
+                };
+                if parameters.insert(unescape(name, at)?, parameter).is_some() {
+                    return Err(OtpError::UriDuplicateParameter { at });
+                }
+            }
+            at += part.len() + 1;
+        }
+        Ok(Self(parameters))
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Parameter<'a>> {
+        self.0.remove(name)
+    }
+
+    fn into_others(self) -> BTreeMap<String, String> {
+        let others = self.0.into_iter();
+        others
+            .map(|(name, other)| (name.into_owned(), other.value.into_owned()))
+            .collect()
+    }
+}
+
+struct Parameter<'a> {
+    value: Cow<'a, str>,
+    at: usize,
+}
+
+impl Parameter<'_> {
+    /// A decimal number without sign.
+    fn number<T: FromStr>(&self) -> Result<T, OtpError> {
+        let number = self
+            .value
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| self.value.parse());
+        number
+            .and_then(Result::ok)
+            .ok_or(OtpError::UriNumber { at: self.at })
+    }
+
+    fn secret(self) -> Result<Secret, OtpError> {
+        let text = Zeroizing::new(self.value.into_owned());
+        Secret::from_base32(&text, Base32Profile::Lenient).map_err(|error| match error {
+            OtpError::SecretTooLong => error,
+            _ => OtpError::UriSecret { at: self.at },
+        })
+    }
+}
+
+/// Both sides of the first `separator`, or all and nothing.
+fn split_optional(text: &str, separator: char) -> (&str, &str) {
+    text.split_once(separator).unwrap_or((text, ""))
+}
+
+/// Resolves the percent escapes of a part of the URI that begins at byte `start` of it.
+fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpError> {
+    // The library passes on what is no escape; a cut-off one is more likely a damaged URI.
+    for (index, _) in part.match_indices('%') {
+        let escape = part.as_bytes().get(index + 1..index + 3);
+        if !escape.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+            return Err(OtpError::UriEscape { at: start + index });
+        }
+    }
+    percent_decode_str(part)
+        .decode_utf8()
+        .map_err(|_| OtpError::UriEscape { at: start })
+}
