@@ -1,1 +1,44 @@
-//! Stub.
+//! The proof that the protocol crates do without std: a static library that calls each of them.
+//!
+//! rustc takes one panic handler, and this crate has its own, so std anywhere in the tree below
+//! fails the build. It is built in the profile `freestanding`, the only one that aborts on a
+//! panic (`cargo xtask test no-std`); in the others std is there and this is a library like any.
+#![cfg_attr(panic = "abort", no_std)]
+#![expect(
+    unsafe_code,
+    reason = "exported names and an allocator: what is called from outside is not stripped"
+)]
+
+#[cfg(feature = "alloc")]
+mod allocating;
+
+use keyproof_otp::pos::{self, PosAlgorithm};
+use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Secret, Totp};
+
+#[cfg(panic = "abort")]
+#[panic_handler]
+fn halt(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Checks a code by a secret in Base32: secrets, codes, HMAC and the window.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub extern "C" fn keyproof_totp_verify(secret: &[u8; 32], code: &[u8; 6], now: u64) -> bool {
+    let text = |bytes| core::str::from_utf8(bytes).unwrap_or_default();
+    let secret = Secret::from_base32(text(secret), Base32Profile::Lenient);
+    let code = Code::parse(text(code), Digits::SIX);
+    let (Ok(secret), Ok(code)) = (secret, code) else {
+        return false;
+    };
+    let totp = Totp::new(&secret, Algorithm::Sha256, Digits::SIX);
+    totp.verify(&code, now, None).is_ok()
+}
+
+/// Whether confirmation codes can be made for a price: amounts and the key derivation.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub extern "C" fn keyproof_pos_confirms(key: &[u8; 32], price: &[u8; 16], now: u64) -> bool {
+    let price = core::str::from_utf8(price).unwrap_or_default().parse().ok();
+    pos::confirm(key, PosAlgorithm::TotpWithPrice, price.as_ref(), now).is_some()
+}
