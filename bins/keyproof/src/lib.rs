@@ -1,5 +1,8 @@
 //! keyproof's server and commands. The binary only parses its arguments and calls in here; tests start a server in
 //! process.
 
+pub mod config;
 pub mod dialect;
 pub mod http;
+pub mod server;
+pub mod telemetry;

@@ -3,7 +3,7 @@
 //! A dialect owns its routes, its JSON types, its authentication header, and one table from service errors to its
 //! own error body. It decides nothing: an `if` about the domain belongs in a crate.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};
 
 use http::HeaderName;
 
@@ -36,3 +36,58 @@ pub trait Dialect: Send + Sync + 'static {
 
 /// Where a request id goes unless a contract names a header of its own.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The dialects that the configuration knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialectName {
+    /// Azure DPS certificates.
+    Dps,
+    /// emnify second factors.
+    Emnify,
+    /// F5 XC TPM provisioning.
+    F5,
+    /// GNU Taler OTP devices.
+    Taler,
+}
+
+impl DialectName {
+    /// All of them, in the order in which a shared listener asks them whether they claim a path.
+    pub const ALL: [Self; 4] = [Self::Taler, Self::Dps, Self::F5, Self::Emnify];
+
+    /// Whether this version serves it.
+    #[must_use]
+    pub fn is_built(self) -> bool {
+        matches!(self, Self::Taler)
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dps => "dps",
+            Self::Emnify => "emnify",
+            Self::F5 => "f5",
+            Self::Taler => "taler",
+        }
+    }
+}
+
+impl fmt::Display for DialectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No dialect has that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a dialect: they are taler, dps, f5 and emnify")]
+pub struct UnknownDialect;
+
+impl FromStr for DialectName {
+    type Err = UnknownDialect;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDialect> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|name| name.as_str() == text).ok_or(UnknownDialect)
+    }
+}

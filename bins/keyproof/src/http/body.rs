@@ -7,17 +7,34 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
-use super::{StackRefusal, deadline::HandlerDeadline};
+use super::{StackRefusal, deadline::HandlerDeadline, wire::Turn};
 
 /// A body that is still on its way.
 pub(super) struct RequestBody {
-    pub(super) incoming: Option<Incoming>,
-    pub(super) limit: usize,
-    pub(super) timeout: Duration,
-    pub(super) deadline: Arc<HandlerDeadline>,
+    incoming: Option<Incoming>,
+    limit: usize,
+    timeout: Duration,
+    deadline: Arc<HandlerDeadline>,
+    turn: Arc<Turn>,
 }
 
 impl RequestBody {
+    pub(super) fn new(
+        incoming: Incoming,
+        limit: usize,
+        timeout: Duration,
+        deadline: Arc<HandlerDeadline>,
+        turn: Arc<Turn>,
+    ) -> Self {
+        Self {
+            incoming: Some(incoming),
+            limit,
+            timeout,
+            deadline,
+            turn,
+        }
+    }
+
     pub(super) fn limit(&self) -> usize {
         self.limit
     }
@@ -26,21 +43,41 @@ impl RequestBody {
         let Some(incoming) = self.incoming.take() else {
             return Ok(Bytes::new());
         };
-        let too_large = StackRefusal::BodyTooLarge {
-            limit: self.limit as u64,
-        };
+        let body = self.read_whole(incoming).await;
+        if body.is_err() {
+            self.turn.body_is_broken();
+        }
+        body
+    }
+
+    async fn read_whole(&self, incoming: Incoming) -> Result<Bytes, StackRefusal> {
+        let limit = self.limit as u64;
         // The hint is exactly the Content-Length when there is one: a body announced too long is never read.
-        if incoming.size_hint().lower() > self.limit as u64 {
-            return Err(too_large);
+        if incoming.size_hint().lower() > limit {
+            return Err(StackRefusal::BodyTooLarge { limit });
         }
         self.deadline.extend(self.timeout);
         let read = timeout(self.timeout, Limited::new(incoming, self.limit).collect()).await;
         self.deadline.restart();
         match read {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(StackRefusal::BodyTooLarge { limit })
+            }
             Ok(Err(_)) => Err(StackRefusal::BodyMalformed),
             Err(_) => Err(StackRefusal::BodyTimedOut),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if self
+            .incoming
+            .as_ref()
+            .is_some_and(|body| !body.is_end_stream())
+        {
+            self.turn.body_is_unread();
         }
     }
 }

@@ -19,9 +19,6 @@ pub enum StackRefusal {
         /// The limit in force, in bytes.
         limit: u64,
     },
-    /// The server is draining, or has no room for more work.
-    #[error("the server is busy")]
-    Busy,
     /// The handler did not finish within `http.handler_timeout_ms`. What it had begun to change may still happen.
     #[error("the request took too long")]
     DeadlineExceeded,
@@ -53,7 +50,7 @@ impl StackRefusal {
             Self::BodyMalformed | Self::HeadMalformed(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimedOut | Self::HeadTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy | Self::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,

@@ -1,0 +1,65 @@
+//! Why a configuration is refused.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use keyproof_auth::AuthError;
+
+use crate::dialect::DialectName;
+
+/// A configuration that cannot be used. None of these quotes a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// `auth.argon2_*` is out of range.
+    #[error("auth.argon2_*: {0} (auth.argon2_insecure_for_tests lifts the floor)")]
+    Argon2(AuthError),
+    /// `taler.currency` is no currency.
+    #[error("taler.currency: not 1 to 11 letters A to Z")]
+    Currency,
+    /// A dialect is asked for that this version does not have.
+    #[error("dialects: {0} is not in this version")]
+    DialectNotBuilt(DialectName),
+    /// A variable is unknown or does not fit.
+    #[error("{variable}: {message}")]
+    Environment {
+        /// The variable.
+        variable: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The file is not TOML, or holds an unknown key or a value that does not fit.
+    #[error("{}:{line}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Where, the first line being 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A flag's value does not fit.
+    #[error("{0}")]
+    Flag(String),
+    /// A key has no effect in this version.
+    #[error("{0}: not in this version")]
+    NotInThisVersion(&'static str),
+    /// Plain HTTP beyond loopback, and nobody said that this is meant.
+    #[error("{0} is not loopback: give a TLS certificate, or say http.insecure (--insecure-http)")]
+    PlainHttp(SocketAddr),
+    /// No folder is known for the default store.
+    #[error("store.url: neither XDG_STATE_HOME nor HOME is set; say where the store shall be")]
+    NoStateFolder,
+    /// `store.url` has another scheme.
+    #[error("store.url: neither memory:, sqlite:PATH nor postgres://…")]
+    StoreUrl,
+    /// The keys under `tls` do not go together.
+    #[error("tls: give certificate and key, or self_signed alone")]
+    Tls,
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}

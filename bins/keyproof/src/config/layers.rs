@@ -1,0 +1,124 @@
+//! The layers of a configuration: flags over environment over file over defaults.
+
+use std::{ffi::OsString, fs, path::Path};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{ConfigError, Settings};
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "KEYPROOF_";
+
+/// The master key has a variable, but no place in a file that is meant to be read.
+pub(super) const MASTER_KEY_VARIABLE: &str = "KEYPROOF_STORE__MASTER_KEY_BASE64";
+
+/// Sets one dotted key in a layer.
+pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
+    let (parents, last) = key
+        .rsplit_once('.')
+        .map_or((None, key), |(parents, last)| (Some(parents), last));
+    let mut table = layer;
+    for parent in parents.into_iter().flat_map(|parents| parents.split('.')) {
+        let entry = table.entry(parent).or_insert_with(|| Table::new().into());
+        if !entry.is_table() {
+            *entry = Table::new().into();
+        }
+        match entry {
+            Value::Table(inner) => table = inner,
+            _ => return,
+        }
+    }
+    table.insert(last.to_owned(), value);
+}
+
+/// Lays `over` upon `under`, table by table.
+pub(super) fn overlay(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => overlay(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Reads a file. It is checked alone, so that errors can say where.
+pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str::<Settings>(&text)
+        .and_then(|_| toml::from_str(&text))
+        .map_err(|error| ConfigError::File {
+            path: path.to_owned(),
+            line: line(&text, &error),
+            // Not the whole error: it quotes the line, which may hold a secret in the wrong place.
+            message: error.message().to_owned(),
+        })
+}
+
+fn line(text: &str, error: &toml::de::Error) -> usize {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.bytes().take(start);
+    1 + before.filter(|byte| *byte == b'\n').count()
+}
+
+/// Reads the variables that begin with `KEYPROOF_`. A value is what its key's type makes of it: text where text is
+/// wanted, otherwise as TOML writes it.
+pub(super) fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Table, ConfigError> {
+    let mut layer = Table::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            continue;
+        };
+        if name == MASTER_KEY_VARIABLE {
+            continue;
+        }
+        let refuse = |message: &str| ConfigError::Environment {
+            variable: name.to_owned(),
+            message: message.to_owned(),
+        };
+        let value = value.to_str().ok_or_else(|| refuse("not UTF-8"))?;
+        let key = name
+            .strip_prefix(PREFIX)
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .replace("__", ".");
+        let text = layer_of(&key, value.into());
+        let (typed, error) = match check(&text) {
+            Ok(()) => (Some(text), None),
+            Err(error) => {
+                let literal = toml::from_str::<Table>(&format!("value = {value}"))
+                    .ok()
+                    .and_then(|mut table| table.remove("value"))
+                    .map(|value| layer_of(&key, value))
+                    .filter(|layer| check(layer).is_ok());
+                (literal, Some(error))
+            }
+        };
+        match (typed, error) {
+            (Some(typed), _) => overlay(&mut layer, typed),
+            (None, error) => {
+                return Err(refuse(
+                    error.as_ref().map_or("refused", |error| error.message()),
+                ));
+            }
+        }
+    }
+    Ok(layer)
+}
+
+fn layer_of(key: &str, value: Value) -> Table {
+    let mut layer = Table::new();
+    set(&mut layer, key, value);
+    layer
+}
+
+fn check(layer: &Table) -> Result<(), toml::de::Error> {
+    Settings::deserialize(layer.clone()).map(|_| ())
+}

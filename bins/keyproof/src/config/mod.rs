@@ -1,0 +1,274 @@
+//! The configuration: flags over environment over file over defaults.
+
+mod error;
+mod layers;
+mod settings;
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    thread::available_parallelism,
+    time::Duration,
+};
+
+pub use error::ConfigError;
+use keyproof_auth::Cost;
+use keyproof_otp::pos::Amount;
+use serde::Deserialize;
+pub use settings::{
+    AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
+    Settings, StoreSettings, TalerSettings, TlsSettings,
+};
+use toml::{Table, Value};
+use zeroize::Zeroizing;
+
+use crate::{
+    dialect::DialectName,
+    http::{Limits, TlsSource, TrustedProxies},
+};
+
+/// Where a configuration comes from.
+#[derive(Default)]
+pub struct Sources {
+    /// `--config FILE`
+    pub file: Option<PathBuf>,
+    /// The process's environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Flags, by the key they set.
+    pub flags: Vec<(&'static str, Value)>,
+}
+
+impl Sources {
+    /// The process's own environment, without file and flags.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self {
+            environment: std::env::vars_os().collect(),
+            ..Self::default()
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<&OsString> {
+        let mut variables = self.environment.iter();
+        variables
+            .find(|(variable, value)| variable == name && !value.is_empty())
+            .map(|(_, value)| value)
+    }
+}
+
+/// A configuration that was checked: what the server works with.
+#[derive(Debug)]
+pub struct Config {
+    /// The keys as they are in force.
+    pub settings: Settings,
+    /// The stack's limits.
+    pub limits: Limits,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: TrustedProxies,
+    /// TLS, unless plain HTTP is spoken.
+    pub tls: Option<TlsSource>,
+    /// Where state is kept.
+    pub store: StoreLocation,
+    /// The dialects that are on, each with its own listener's address if it has one.
+    pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
+    /// What hashing a password costs.
+    pub password_cost: Cost,
+    /// How many are hashed at once.
+    pub password_concurrency: NonZeroUsize,
+    /// `KEYPROOF_STORE__MASTER_KEY_BASE64`, which is in no file and is never printed.
+    pub master_key_base64: Option<Zeroizing<String>>,
+    /// systemd's `CREDENTIALS_DIRECTORY`.
+    pub credentials_directory: Option<PathBuf>,
+}
+
+/// `store.url`, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreLocation {
+    /// `memory:`: gone with the process.
+    Memory,
+    /// `sqlite:PATH`
+    Sqlite(PathBuf),
+}
+
+impl Config {
+    /// Reads all layers and checks them.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let mut table = match &sources.file {
+            Some(path) => layers::file(path)?,
+            None => Table::new(),
+        };
+        let environment = sources.environment.iter().cloned();
+        layers::overlay(&mut table, layers::environment(environment)?);
+        let mut flags = Table::new();
+        for (key, value) in &sources.flags {
+            layers::set(&mut flags, key, value.clone());
+        }
+        layers::overlay(&mut table, flags);
+        let settings = Settings::deserialize(table)
+            .map_err(|error| ConfigError::Flag(error.message().to_owned()))?;
+        Self::check(settings, sources)
+    }
+
+    fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
+        for (key, is_set) in [
+            ("metrics", settings.metrics.is_some()),
+            ("dps", settings.dps.is_some()),
+            ("f5", settings.f5.is_some()),
+            ("emnify", settings.emnify.is_some()),
+        ] {
+            if is_set {
+                return Err(ConfigError::NotInThisVersion(key));
+            }
+        }
+        let dialects = dialects(&mut settings.dialects)?;
+        let tls = tls(&settings.tls)?;
+        if tls.is_none() && !settings.http.insecure {
+            let own = dialects.iter().filter_map(|(_, listen)| *listen);
+            let mut listeners = std::iter::once(settings.http.listen).chain(own);
+            if let Some(exposed) = listeners.find(|listen| !listen.ip().is_loopback()) {
+                return Err(ConfigError::PlainHttp(exposed));
+            }
+        }
+        // The one place that knows what a currency is.
+        if format!("{}:0", settings.taler.currency)
+            .parse::<Amount>()
+            .is_err()
+        {
+            return Err(ConfigError::Currency);
+        }
+        let store = store(&mut settings.store, sources)?;
+        let AuthSettings {
+            argon2_memory_kib: memory,
+            argon2_iterations: iterations,
+            ..
+        } = settings.auth;
+        let password_cost = if settings.auth.argon2_insecure_for_tests {
+            Cost::insecure_for_tests(memory, iterations, 1)
+        } else {
+            Cost::new(memory, iterations, 1)
+        }
+        .map_err(ConfigError::Argon2)?;
+        let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let master_key = sources
+            .variable(layers::MASTER_KEY_VARIABLE)
+            .map(|value| {
+                let text = value.to_str().ok_or_else(|| ConfigError::Environment {
+                    variable: layers::MASTER_KEY_VARIABLE.to_owned(),
+                    message: "not UTF-8".to_owned(),
+                })?;
+                Ok(Zeroizing::new(text.to_owned()))
+            })
+            .transpose()?;
+        Ok(Self {
+            limits: limits(&settings.http),
+            proxies: TrustedProxies::new(settings.http.trusted_proxies.clone()),
+            tls,
+            store,
+            dialects,
+            password_cost,
+            password_concurrency: settings.auth.argon2_concurrency.unwrap_or(cores),
+            master_key_base64: master_key,
+            credentials_directory: sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            settings,
+        })
+    }
+
+    /// The effective configuration as TOML. It holds no secret: there is no key for one.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(&self.settings).unwrap_or_default()
+    }
+}
+
+fn limits(http: &HttpSettings) -> Limits {
+    let milliseconds = |value: NonZeroU32| Duration::from_millis(value.get().into());
+    Limits {
+        max_body_bytes: usize::try_from(http.max_body_bytes.get()).unwrap_or(usize::MAX),
+        header_timeout: milliseconds(http.header_timeout_ms),
+        body_timeout: milliseconds(http.body_timeout_ms),
+        handler_timeout: milliseconds(http.handler_timeout_ms),
+        max_connections: http.max_connections.get(),
+        drain_timeout: milliseconds(http.drain_timeout_ms),
+    }
+}
+
+/// "All on" means all that this version has; asking for another by name is an error.
+fn dialects(
+    settings: &mut DialectsSettings,
+) -> Result<Vec<(DialectName, Option<SocketAddr>)>, ConfigError> {
+    let mut on = Vec::new();
+    for name in DialectName::ALL {
+        let dialect = settings.of(name);
+        let asked_for = dialect.enabled == Some(true) || dialect.listen.is_some();
+        if asked_for && !name.is_built() {
+            return Err(ConfigError::DialectNotBuilt(name));
+        }
+        let enabled = dialect.enabled.unwrap_or(name.is_built());
+        dialect.enabled = Some(enabled);
+        if enabled {
+            on.push((name, dialect.listen));
+        }
+    }
+    Ok(on)
+}
+
+impl DialectsSettings {
+    fn of(&mut self, name: DialectName) -> &mut DialectSettings {
+        match name {
+            DialectName::Dps => &mut self.dps,
+            DialectName::Emnify => &mut self.emnify,
+            DialectName::F5 => &mut self.f5,
+            DialectName::Taler => &mut self.taler,
+        }
+    }
+}
+
+fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {
+    match (&settings.certificate, &settings.key, settings.self_signed) {
+        (None, None, false) => Ok(None),
+        (None, None, true) => Ok(Some(TlsSource::SelfSigned)),
+        (Some(certificate), Some(key), false) => Ok(Some(TlsSource::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        })),
+        _ => Err(ConfigError::Tls),
+    }
+}
+
+fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreLocation, ConfigError> {
+    let url = match &settings.url {
+        Some(url) => url.clone(),
+        None => {
+            let folder = state_folder(sources).ok_or(ConfigError::NoStateFolder)?;
+            let path = folder.join("keyproof").join("keyproof.db");
+            format!("sqlite:{}", path.display())
+        }
+    };
+    let location = match url.split_once(':') {
+        Some(("memory", "")) => StoreLocation::Memory,
+        Some(("sqlite", path)) if !path.is_empty() => StoreLocation::Sqlite(path.into()),
+        Some(("postgres" | "postgresql", _)) => {
+            return Err(ConfigError::NotInThisVersion("store.url: postgres"));
+        }
+        _ => return Err(ConfigError::StoreUrl),
+    };
+    settings.url = Some(url);
+    Ok(location)
+}
+
+/// The platform's folder for state: systemd's for a service, the user's otherwise (XDG base directories).
+fn state_folder(sources: &Sources) -> Option<PathBuf> {
+    let absolute = |name| {
+        let path = sources.variable(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    absolute("STATE_DIRECTORY")
+        .or_else(|| absolute("XDG_STATE_HOME"))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+}

@@ -1,0 +1,188 @@
+//! The configuration's keys, their types and their defaults: what a file may hold.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::{LogFormat, LogLevel};
+
+/// A whole configuration. Any other key is refused.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The main listener and the stack's limits.
+    pub http: HttpSettings,
+    /// TLS on all listeners.
+    pub tls: TlsSettings,
+    /// Not in this version.
+    pub metrics: Option<MetricsSettings>,
+    /// Logs.
+    pub log: LogSettings,
+    /// Where state is kept.
+    pub store: StoreSettings,
+    /// Which wire contracts are served, and where.
+    pub dialects: DialectsSettings,
+    /// GNU Taler.
+    pub taler: TalerSettings,
+    /// Not in this version.
+    pub dps: Option<toml::Table>,
+    /// Not in this version.
+    pub f5: Option<toml::Table>,
+    /// Not in this version.
+    pub emnify: Option<toml::Table>,
+    /// Passwords.
+    pub auth: AuthSettings,
+}
+
+/// `http.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// The main listener's address.
+    pub listen: SocketAddr,
+    /// Allows plain HTTP beyond loopback.
+    pub insecure: bool,
+    /// The longest request body, in bytes.
+    pub max_body_bytes: NonZeroU32,
+    /// For a whole head, in milliseconds.
+    pub header_timeout_ms: NonZeroU32,
+    /// For a whole body, in milliseconds.
+    pub body_timeout_ms: NonZeroU32,
+    /// For an answer, in milliseconds.
+    pub handler_timeout_ms: NonZeroU32,
+    /// Over all listeners.
+    pub max_connections: NonZeroU32,
+    /// For open requests at the end, in milliseconds.
+    pub drain_timeout_ms: NonZeroU32,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        const fn non_zero(value: u32) -> NonZeroU32 {
+            NonZeroU32::MIN.saturating_add(value - 1)
+        }
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            insecure: false,
+            max_body_bytes: non_zero(1024 * 1024),
+            header_timeout_ms: non_zero(10_000),
+            body_timeout_ms: non_zero(15_000),
+            handler_timeout_ms: non_zero(15_000),
+            max_connections: non_zero(8192),
+            drain_timeout_ms: non_zero(10_000),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// `tls.*`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsSettings {
+    /// A PEM file: the chain, the server's own certificate first.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file: its private key.
+    pub key: Option<PathBuf>,
+    /// A fresh certificate for each start, for trying out.
+    pub self_signed: bool,
+}
+
+/// `metrics.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// Where Prometheus reads them.
+    pub listen: SocketAddr,
+}
+
+/// `log.*`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: LogLevel,
+}
+
+/// `store.*`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `memory:`, `sqlite:PATH` or, in a later version, `postgres://…`.
+    pub url: Option<String>,
+    /// The file that holds the master key.
+    pub master_key: Option<PathBuf>,
+}
+
+/// `dialects.*`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DialectsSettings {
+    /// GNU Taler OTP devices.
+    pub taler: DialectSettings,
+    /// Azure DPS certificates.
+    pub dps: DialectSettings,
+    /// F5 XC TPM provisioning.
+    pub f5: DialectSettings,
+    /// emnify second factors.
+    pub emnify: DialectSettings,
+}
+
+/// `dialects.NAME.*`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DialectSettings {
+    /// On unless said otherwise, if this version has it.
+    pub enabled: Option<bool>,
+    /// A listener of its own.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `taler.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TalerSettings {
+    /// 1 to 11 letters A to Z.
+    pub currency: String,
+}
+
+impl Default for TalerSettings {
+    fn default() -> Self {
+        Self {
+            currency: "KUDOS".to_owned(),
+        }
+    }
+}
+
+/// `auth.*`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSettings {
+    /// Memory of one hash, in KiB.
+    pub argon2_memory_kib: u32,
+    /// Passes over it.
+    pub argon2_iterations: u32,
+    /// Hashes at once; the machine's cores if absent.
+    pub argon2_concurrency: Option<NonZeroUsize>,
+    /// Allows costs under the floor.
+    pub argon2_insecure_for_tests: bool,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            argon2_memory_kib: 19_456,
+            argon2_iterations: 2,
+            argon2_concurrency: None,
+            argon2_insecure_for_tests: false,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The accept loop of one listener.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::{connection, site::Site, stack::Stack};
+
+/// How long to wait when the system refuses a connection for want of resources.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A bound listener and what it serves.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) site: Arc<Site>,
+}
+
+impl Listener {
+    /// Accepts until the server drains. A slot is taken *before* `accept`, so that a connection beyond the limit waits
+    /// in the kernel's queue and costs nothing here.
+    pub(crate) async fn serve(self, stack: Arc<Stack>, slots: Arc<Semaphore>) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stack.drained() => return,
+                accepted = self.accept(&slots) => accepted,
+            };
+            match accepted {
+                Some((socket, peer, slot)) => {
+                    let (tls, site, stack) =
+                        (self.tls.clone(), Arc::clone(&self.site), Arc::clone(&stack));
+                    tokio::spawn(open(socket, peer, tls, stack, site, slot));
+                }
+                // The slots are gone, and the server with them.
+                None => return,
+            }
+        }
+    }
+
+    async fn accept(
+        &self,
+        slots: &Arc<Semaphore>,
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        loop {
+            match self.socket.accept().await {
+                Ok((socket, peer)) => return Some((socket, peer, slot)),
+                Err(error) if is_the_clients(&error) => debug!(%error, "lost a connection"),
+                Err(error) => {
+                    // Out of descriptors or memory: trying again at once would only spin.
+                    warn!(%error, "cannot accept");
+                    sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the error concerns the one connection that was to be accepted.
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+    )
+}
+
+async fn open(
+    socket: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    stack: Arc<Stack>,
+    site: Arc<Site>,
+    slot: OwnedSemaphorePermit,
+) {
+    let slot = Arc::new(slot);
+    // Answers are written whole: waiting for more to send would only delay them.
+    if let Err(error) = socket.set_nodelay(true) {
+        debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let Some(tls) = tls else {
+        return connection::serve(socket, peer, stack, site, slot).await;
+    };
+    match timeout(stack.limits.header_timeout, tls.accept(socket)).await {
+        Ok(Ok(session)) => connection::serve(session, peer, stack, site, slot).await,
+        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => debug!(%peer, "TLS handshake took too long"),
+    }
+}

@@ -1,0 +1,163 @@
+//! From a request to its answer.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Request, Version, header, request};
+use hyper::body::Incoming;
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tracing::{Instrument, error, info_span, warn};
+
+use super::{
+    Exchange, Query, RequestBody, RequestId, RequestPath, Response, StackRefusal,
+    access_log::AccessRecord, deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES,
+    response::Route, site::Site, stack::Stack, wire::Turn,
+};
+use crate::dialect::Dialect;
+
+/// The connection that a request came by.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) stack: Arc<Stack>,
+    pub(super) site: Arc<Site>,
+    pub(super) peer: IpAddr,
+    pub(super) turn: Arc<Turn>,
+    /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
+    pub(super) slot: Arc<OwnedSemaphorePermit>,
+}
+
+impl Origin {
+    /// Answers one request, and logs it.
+    pub(super) async fn answer(self, request: Request<Incoming>) -> Response {
+        let request_id = RequestId::draw(&*self.stack.entropy);
+        let span = info_span!("request", id = %request_id);
+        self.answer_as(request_id, request).instrument(span).await
+    }
+
+    async fn answer_as(self, request_id: RequestId, request: Request<Incoming>) -> Response {
+        let (head, incoming) = request.into_parts();
+        let client = self.stack.proxies.client(self.peer, &head.headers);
+        let path = RequestPath::parse(head.uri.path());
+        let dialect = self.site.dialect(&path).cloned();
+        let route = Arc::new(Route::default());
+        let record = AccessRecord::start(
+            &head.method,
+            dialect.as_ref().map_or("-", |dialect| dialect.name()),
+            Arc::clone(&route),
+            client,
+        );
+
+        let deadline = Arc::new(HandlerDeadline::start(self.stack.limits.handler_timeout));
+        let body = RequestBody::new(
+            incoming,
+            self.stack.limits.max_body_bytes,
+            self.stack.limits.body_timeout,
+            Arc::clone(&deadline),
+            Arc::clone(&self.turn),
+        );
+        let answered = match (unambiguous(&head), Probe::at(&path), &dialect) {
+            (Err(refusal), ..) => Err(refusal),
+            (Ok(()), Some(probe), _) => {
+                route.matched(probe.route());
+                Ok(probe.answer(&head.method, &self.stack).await)
+            }
+            (Ok(()), None, None) => Err(StackRefusal::NotFound),
+            (Ok(()), None, Some(dialect)) => {
+                let exchange = Exchange {
+                    query: Query::parse(head.uri.query().unwrap_or_default()),
+                    method: head.method,
+                    path,
+                    headers: head.headers,
+                    client,
+                    request_id,
+                    route,
+                    body,
+                };
+                self.run(Arc::clone(dialect), exchange, &deadline).await
+            }
+        };
+
+        let dialect = dialect.as_ref();
+        let mut response =
+            answered.unwrap_or_else(|refusal| self.site.refuse(dialect, refusal, request_id));
+        self.site.stamp(dialect, request_id, &mut response);
+        if self.turn.must_close() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        record.answered(response.status());
+        response
+    }
+
+    /// Runs a handler in a task of its own: a panic stays there, and a change is carried through to its end even when
+    /// the client hangs up or the deadline passes.
+    async fn run(
+        &self,
+        dialect: Arc<dyn Dialect>,
+        exchange: Exchange,
+        deadline: &HandlerDeadline,
+    ) -> Result<Response, StackRefusal> {
+        let only_reads = exchange.method().is_safe();
+        let slot = Arc::clone(&self.slot);
+        let handler = async move {
+            let _slot = slot;
+            dialect.handle(exchange).await
+        };
+        let mut handler = Handler {
+            task: tokio::spawn(handler.in_current_span()),
+            abort_on_drop: only_reads,
+        };
+        tokio::select! {
+            done = &mut handler.task => done.map_err(|failure| {
+                // Where it happened was logged by the panic hook.
+                error!(panicked = failure.is_panic(), "the handler failed");
+                StackRefusal::Internal
+            }),
+            () = deadline.passed() => {
+                warn!(carries_on = !only_reads, "the handler's deadline has passed");
+                Err(StackRefusal::DeadlineExceeded)
+            }
+        }
+    }
+}
+
+/// A running handler.
+struct Handler {
+    task: JoinHandle<Response>,
+    abort_on_drop: bool,
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        if self.abort_on_drop {
+            self.task.abort();
+        }
+    }
+}
+
+/// Header fields that come once or not at all: a second one could be read by a proxy in place of the first.
+const SINGLE_FIELDS: [(HeaderName, &str); 3] = [
+    (header::AUTHORIZATION, "more than one Authorization field"),
+    (header::CONTENT_TYPE, "more than one Content-Type field"),
+    (header::HOST, "more than one Host field"),
+];
+
+/// Refuses heads that two readers could read differently, beyond those that hyper does not parse.
+fn unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
+    if head
+        .uri
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES)
+    {
+        return Err(StackRefusal::TargetTooLong);
+    }
+    for (name, refusal) in &SINGLE_FIELDS {
+        if head.headers.get_all(name).iter().nth(1).is_some() {
+            return Err(StackRefusal::HeadMalformed(refusal));
+        }
+    }
+    // RFC 9112, section 3.2.
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
+        return Err(StackRefusal::HeadMalformed("no Host field"));
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! One connection, from its first byte to its last.
+
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{Builder, Parts},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::OwnedSemaphorePermit,
+    time::timeout,
+};
+use tracing::debug;
+
+use super::{
+    RequestId, Response, StackRefusal,
+    answer::Origin,
+    limits::{LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
+    site::Site,
+    stack::Stack,
+    wire::{AnswerBody, Turn, Wire},
+};
+
+/// Serves requests until the connection ends, then refuses what hyper could not read.
+pub(super) async fn serve<T>(
+    io: T,
+    peer: SocketAddr,
+    stack: Arc<Stack>,
+    site: Arc<Site>,
+    slot: Arc<OwnedSemaphorePermit>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let turn = Arc::new(Turn::default());
+    let origin = Origin {
+        stack: Arc::clone(&stack),
+        site: Arc::clone(&site),
+        peer: peer.ip(),
+        turn: Arc::clone(&turn),
+        slot,
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        let origin = origin.clone();
+        origin.turn.request_arrived();
+        Box::pin(async move {
+            let turn = Arc::clone(&origin.turn);
+            let response = origin.answer(request).await;
+            Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, turn)))
+        })
+    });
+    let wire = Wire::new(io, Arc::clone(&turn), stack.limits.body_timeout);
+    let mut connection = builder(&stack.limits).serve_connection(TokioIo::new(wire), service);
+
+    let mut draining = false;
+    let outcome = loop {
+        // Without hyper's own shutdown: a refusal may still have to be written.
+        tokio::select! {
+            outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break outcome,
+            () = stack.drained(), if !draining => {
+                draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let (mut io, held_back) = io.into_inner().into_parts();
+    let refusal = match &outcome {
+        Err(error) if turn.is_idle() => refused_head(error, held_back, &read_buf),
+        _ => None,
+    };
+    if let Err(error) = &outcome {
+        debug!(%error, "the connection ended");
+    }
+    let mut linger = turn.may_be_sending();
+    if let Some(refusal) = refusal {
+        linger = true;
+        let request_id = RequestId::draw(&*stack.entropy);
+        debug!(id = %request_id, %refusal, "refused a head");
+        let mut response = site.refuse(None, refusal, request_id);
+        site.stamp(None, request_id, &mut response);
+        let answer = serialise(response).await;
+        if timeout(LINGER, io.write_all(&answer)).await.is_err() {
+            return;
+        }
+    }
+    close(io, linger).await;
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        // Without a timer hyper has no timeouts.
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_HEAD_BYTES)
+        // A client may shut down its sending side as soon as its request is out.
+        .half_close(true)
+        .writev(false);
+    builder
+}
+
+/// What to answer when hyper gave up between two requests, if anything.
+fn refused_head(
+    error: &hyper::Error,
+    held_back: Option<StatusCode>,
+    unread: &[u8],
+) -> Option<StackRefusal> {
+    let target_is_too_long = || {
+        let line = unread.split(|byte| *byte == b'\n').next();
+        line.is_some_and(|line| line.len() > MAX_TARGET_BYTES)
+    };
+    match held_back {
+        Some(StatusCode::URI_TOO_LONG) => Some(StackRefusal::TargetTooLong),
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) if target_is_too_long() => {
+            Some(StackRefusal::TargetTooLong)
+        }
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Some(StackRefusal::HeadTooLarge),
+        Some(_) => Some(StackRefusal::HeadMalformed("not an HTTP/1.1 head")),
+        // The client has begun no head: there is nothing to answer.
+        None if unread.is_empty() => None,
+        None if error.is_timeout() => Some(StackRefusal::HeadTimedOut),
+        None if error.is_incomplete_message() => {
+            Some(StackRefusal::HeadMalformed("the head is cut short"))
+        }
+        None if error.is_parse() => Some(StackRefusal::HeadMalformed("not an HTTP/1.1 head")),
+        None => None,
+    }
+}
+
+/// A whole answer as bytes, for the one that hyper does not write.
+async fn serialise(response: Response) -> Bytes {
+    let (mut head, body) = response.into_parts();
+    let Ok(body) = body.collect().await;
+    let body = body.to_bytes();
+    head.headers
+        .insert(header::CONTENT_LENGTH, body.len().into());
+    head.headers
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+
+    let mut bytes = BytesMut::new();
+    let reason = head.status.canonical_reason().unwrap_or_default();
+    bytes.put(format!("HTTP/1.1 {} {reason}\r\n", head.status.as_u16()).as_bytes());
+    for (name, value) in &head.headers {
+        bytes.put(name.as_str().as_bytes());
+        bytes.put(&b": "[..]);
+        bytes.put(value.as_bytes());
+        bytes.put(&b"\r\n"[..]);
+    }
+    bytes.put(&b"\r\n"[..]);
+    bytes.put(body);
+    bytes.freeze()
+}
+
+/// Ends a connection. Closing a socket with unread bytes makes the kernel reset it, and the client may never see the
+/// answer: so a client that may still be sending is read from a little longer.
+async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool) {
+    let closing = async {
+        io.shutdown().await?;
+        if linger {
+            let mut discarded = [0; 4096];
+            while io.read(&mut discarded).await? > 0 {}
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Whatever happens now, the connection is over.
+    let _ = timeout(LINGER, closing).await;
+}

@@ -1,0 +1,68 @@
+//! `/healthz` and `/readyz`, on any listener.
+
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::Full;
+use tokio::time::timeout;
+
+use super::{RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
+
+/// The two questions an orchestrator asks.
+#[derive(Clone, Copy)]
+pub(super) enum Probe {
+    /// Is the process alive?
+    Health,
+    /// Would a request be served: does the store answer, and is the server not draining?
+    Readiness,
+}
+
+impl Probe {
+    pub(super) fn at(path: &RequestPath) -> Option<Self> {
+        match path.segments().as_deref() {
+            Ok(["healthz"]) => Some(Self::Health),
+            Ok(["readyz"]) => Some(Self::Readiness),
+            _ => None,
+        }
+    }
+
+    pub(super) fn route(self) -> &'static str {
+        match self {
+            Self::Health => "/healthz",
+            Self::Readiness => "/readyz",
+        }
+    }
+
+    pub(super) async fn answer(self, method: &Method, stack: &Stack) -> Response {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match self {
+            Self::Health => text(StatusCode::OK, "ok\n"),
+            Self::Readiness if stack.is_draining() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            Self::Readiness => match timeout(READINESS_TIMEOUT, (stack.ready)()).await {
+                Ok(true) => text(StatusCode::OK, "ready\n"),
+                Ok(false) | Err(_) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the store does not answer\n",
+                ),
+            },
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,32 @@
+//! What the stack bounds. Each has its key under `http.` in the configuration, but for those that are constants.
+
+use std::time::Duration;
+
+/// The longest request target that is served, in bytes: some clients send certificates in the query.
+pub(super) const MAX_TARGET_BYTES: usize = 16 * 1024;
+
+/// The longest head that is read, in bytes, target included.
+pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// How long a closed connection is still read from, so that the refusal reaches a client that is busy sending.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// How long `/readyz` waits for the store.
+pub(super) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The configured limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `http.max_body_bytes`: the longest request body.
+    pub max_body_bytes: usize,
+    /// `http.header_timeout_ms`: for a whole head (the wait between two requests included), and for a TLS handshake.
+    pub header_timeout: Duration,
+    /// `http.body_timeout_ms`: for a whole body, and for a write without progress.
+    pub body_timeout: Duration,
+    /// `http.handler_timeout_ms`: for an answer, reading the body not counted.
+    pub handler_timeout: Duration,
+    /// `http.max_connections`: over all listeners; more wait in the kernel's queue.
+    pub max_connections: u32,
+    /// `http.drain_timeout_ms`: for open requests when the server is told to stop.
+    pub drain_timeout: Duration,
+}

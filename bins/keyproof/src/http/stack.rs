@@ -1,0 +1,34 @@
+//! What all connections share.
+
+use std::sync::Arc;
+
+use keyproof_store::Entropy;
+use tokio::sync::watch;
+
+use super::{Limits, TrustedProxies};
+use crate::dialect::BoxFuture;
+
+/// Asks whether the store answers; for `/readyz`.
+pub type Readiness = Arc<dyn Fn() -> BoxFuture<bool> + Send + Sync>;
+
+/// What the answer to a request depends on, whichever listener it came by.
+pub(crate) struct Stack {
+    pub(crate) limits: Limits,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) ready: Readiness,
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+impl Stack {
+    pub(super) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Waits until the server drains, or is gone.
+    pub(super) async fn drained(&self) {
+        let mut draining = self.draining.clone();
+        // An error means that the sender is gone, and the server with it.
+        let _ = draining.wait_for(|draining| *draining).await;
+    }
+}

@@ -1,0 +1,168 @@
+//! TLS, by files that are read again on demand, or self-signed for trying out.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, ring},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
+use sha2::{Digest, Sha256};
+use tokio_rustls::TlsAcceptor;
+
+/// Where the server's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsSource {
+    /// `tls.certificate` (a PEM chain, the server's own first) and `tls.key` (PEM: PKCS#8, PKCS#1 or SEC1).
+    Files {
+        /// The certificate chain.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// `tls.self_signed`: a fresh key and certificate for each start.
+    SelfSigned,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
+    #[error("the TLS key does not fit the certificate: {0}")]
+    KeyMismatch(rustls::Error),
+    /// The file holds no certificate.
+    #[error("{}: no certificate in it", .0.display())]
+    NoCertificate(PathBuf),
+    /// The file cannot be read, or is not PEM.
+    #[error("{}: {source}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// The self-signed certificate cannot be made.
+    #[error("cannot make a self-signed certificate: {0}")]
+    SelfSigned(#[from] rcgen::Error),
+    /// The TLS library refuses its configuration.
+    #[error("TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// The TLS side of all listeners, with a certificate that can be changed under them.
+pub(crate) struct Tls {
+    source: TlsSource,
+    certificate: Arc<CurrentCertificate>,
+    acceptor: TlsAcceptor,
+}
+
+impl Tls {
+    /// Loads the certificate. `listen` is an address that a self-signed one shall name.
+    pub(crate) fn load(source: TlsSource, listen: IpAddr) -> Result<Self, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let certificate = match &source {
+            TlsSource::Files { certificate, key } => from_files(certificate, key, &provider)?,
+            TlsSource::SelfSigned => self_signed(listen, &provider)?,
+        };
+        let certificate = Arc::new(CurrentCertificate(RwLock::new(Arc::new(certificate))));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            source,
+            certificate,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        })
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Reads the files again; new handshakes use what they hold now. If they cannot be used, the old ones stay.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        if let TlsSource::Files { certificate, key } = &self.source {
+            let provider = self.acceptor.config().crypto_provider();
+            self.certificate
+                .set(from_files(certificate, key, provider)?);
+        }
+        Ok(())
+    }
+
+    /// The SHA-256 fingerprint of the server's own certificate, as OpenSSL prints it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let current = self.certificate.current();
+        let digest = Sha256::digest(current.end_entity_cert().map_or(&[][..], AsRef::as_ref));
+        let mut text = String::new();
+        for (at, byte) in digest.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ":" };
+            // Writing to a string does not fail.
+            let _ = write!(text, "{separator}{byte:02X}");
+        }
+        text
+    }
+}
+
+/// The certificate in use.
+#[derive(Debug)]
+struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
+
+impl CurrentCertificate {
+    fn current(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, certificate: CertifiedKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
+    }
+}
+
+impl ResolvesServerCert for CurrentCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}
+
+fn from_files(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let unreadable = |path: &Path, source| TlsError::Pem {
+        path: path.to_owned(),
+        source,
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unreadable(certificate, error))?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate(certificate.to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+    CertifiedKey::from_der(chain, key, provider).map_err(TlsError::KeyMismatch)
+}
+
+fn self_signed(listen: IpAddr, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let mut names = vec!["localhost".to_owned()];
+    let loopback = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
+    names.extend(loopback.map(|address| address.to_string()));
+    if !listen.is_unspecified() && !loopback.contains(&listen) {
+        names.push(listen.to_string());
+    }
+    let made = rcgen::generate_simple_self_signed(names)?;
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::from(made.signing_key);
+    CertifiedKey::from_der(vec![certificate], key, provider).map_err(TlsError::KeyMismatch)
+}

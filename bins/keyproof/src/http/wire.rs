@@ -1,0 +1,217 @@
+//! The transport as hyper sees it: it holds back hyper's own refusals and gives up on clients that do not read.
+//!
+//! hyper answers a head that it cannot parse by itself, with an empty body and no request id. Every error answer here
+//! carries one, so that answer is held back, and the connection writes its own in its place.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// Whose turn it is on a connection, and what became of the last request's body.
+#[derive(Default)]
+pub(super) struct Turn {
+    state: AtomicU8,
+    body: AtomicU8,
+}
+
+impl Turn {
+    /// Every answer is on its way: what hyper writes now is its own refusal of the next head.
+    const IDLE: u8 = 0;
+    /// A request was handed on, and its answer is not whole yet.
+    const ANSWERING: u8 = 1;
+    /// An answer is whole but may still stand in a buffer.
+    const ANSWERED: u8 = 2;
+
+    /// The body was read, or there was none.
+    const READ: u8 = 0;
+    /// The handler answered without the body: hyper skips a short one and closes on a long one.
+    const UNREAD: u8 = 1;
+    /// The body was too long, too slow or malformed: nothing after it can be trusted.
+    const BROKEN: u8 = 2;
+
+    pub(super) fn request_arrived(&self) {
+        self.body.store(Self::READ, Ordering::Release);
+        self.state.store(Self::ANSWERING, Ordering::Release);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.load(Ordering::Acquire) == Self::IDLE
+    }
+
+    pub(super) fn body_is_unread(&self) {
+        self.body.fetch_max(Self::UNREAD, Ordering::AcqRel);
+    }
+
+    pub(super) fn body_is_broken(&self) {
+        self.body.store(Self::BROKEN, Ordering::Release);
+    }
+
+    /// Whether the connection must end with this answer.
+    pub(super) fn must_close(&self) -> bool {
+        self.body.load(Ordering::Acquire) == Self::BROKEN
+    }
+
+    /// Whether the client may still be sending when the connection ends.
+    pub(super) fn may_be_sending(&self) -> bool {
+        self.body.load(Ordering::Acquire) != Self::READ
+    }
+
+    fn answer_is_whole(&self) {
+        self.state.store(Self::ANSWERED, Ordering::Release);
+    }
+
+    fn flushed(&self) {
+        // Losing this exchange means that a request has arrived or is being answered: not idle.
+        let _ = self.state.compare_exchange(
+            Self::ANSWERED,
+            Self::IDLE,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+}
+
+/// The body of an answer, which tells the connection's [`Turn`] when hyper has taken it all.
+pub(super) struct AnswerBody {
+    body: Full<Bytes>,
+    turn: Arc<Turn>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(body: Full<Bytes>, turn: Arc<Turn>) -> Self {
+        Self { body, turn }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.turn.answer_is_whole();
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A transport between hyper and the socket or the TLS session.
+pub(super) struct Wire<T> {
+    io: T,
+    turn: Arc<Turn>,
+    held_back: Option<StatusCode>,
+    write_timeout: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Wire<T> {
+    pub(super) fn new(io: T, turn: Arc<Turn>, write_timeout: Duration) -> Self {
+        Self {
+            io,
+            turn,
+            held_back: None,
+            write_timeout,
+            stalled: None,
+        }
+    }
+
+    /// The transport again, and the status of the refusal that was held back.
+    pub(super) fn into_parts(self) -> (T, Option<StatusCode>) {
+        (self.io, self.held_back)
+    }
+
+    /// A write that makes no progress for `write_timeout` fails: hyper has no such limit.
+    fn unless_stalled<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if progress.is_ready() {
+            self.stalled = None;
+            return progress;
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.turn.is_idle()
+            && let Some(status) = refusal_status(buf)
+        {
+            self.held_back = Some(status);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.unless_stalled(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = flushed {
+            self.turn.flushed();
+        }
+        self.unless_stalled(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The status of a bare `HTTP/1.1 4xx` head.
+fn refusal_status(head: &[u8]) -> Option<StatusCode> {
+    let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    StatusCode::from_bytes(status)
+        .ok()
+        .filter(StatusCode::is_client_error)
+}

@@ -1,0 +1,204 @@
+//! The server: listeners, dialects and their end.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use keyproof_store::Entropy;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    dialect::{Dialect, DialectName},
+    http::{Listener, Readiness, Site, Stack, Tls, TlsError},
+};
+
+/// A dialect, and the address of its own listener if it has one.
+pub type Mounted = (Arc<dyn Dialect>, Option<SocketAddr>);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A running server. Dropping it stops it without waiting for open requests; [`Server::drain`] waits.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    config: Arc<Config>,
+    tls: Option<Tls>,
+    slots: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection and every handler has ended.
+    Whole,
+    /// The deadline passed first.
+    CutShort {
+        /// How many connections, or handlers that outlived theirs, were left.
+        open: usize,
+    },
+}
+
+impl Server {
+    /// Starts a server with these dialects; listeners that share an address share a socket.
+    ///
+    /// A path that no dialect claims is refused in the shape of the dialect called `taler`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be had, or a certificate that cannot be used.
+    pub async fn start_with(
+        config: Arc<Config>,
+        dialects: Vec<Mounted>,
+        ready: Readiness,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
+        let main = config.settings.http.listen;
+        let tls = config
+            .tls
+            .clone()
+            .map(|source| Tls::load(source, main.ip()))
+            .transpose()?;
+        let sites = sites(main, dialects);
+        let (draining, drained) = watch::channel(false);
+        let stack = Arc::new(Stack {
+            limits: config.limits,
+            proxies: config.proxies.clone(),
+            entropy,
+            ready,
+            draining: drained,
+        });
+        let slots = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
+        let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
+
+        // All sockets before the first answer: a server that starts, starts whole.
+        let mut listeners = Vec::new();
+        for (address, site) in sites {
+            let bound = TcpListener::bind(address).await;
+            listeners.push(Listener {
+                socket: bound.map_err(|source| StartError::Bind { address, source })?,
+                tls: tls.as_ref().map(Tls::acceptor),
+                site: Arc::new(site),
+            });
+        }
+        let mut addresses = Vec::new();
+        for listener in &listeners {
+            let address = listener.socket.local_addr();
+            addresses.push(address.map_err(|source| StartError::Bind {
+                address: main,
+                source,
+            })?);
+        }
+        for listener in listeners {
+            tokio::spawn(listener.serve(Arc::clone(&stack), Arc::clone(&slots)));
+        }
+        Ok(Self {
+            addresses,
+            config,
+            tls,
+            slots,
+            draining,
+        })
+    }
+
+    /// The main listener's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let main = self.addresses.first().copied();
+        main.unwrap_or(self.config.settings.http.listen)
+    }
+
+    /// Every listener's URL, the main one first.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let addresses = self.addresses.iter();
+        addresses.map(move |address| format!("{scheme}://{address}"))
+    }
+
+    /// The SHA-256 fingerprint of the certificate in use.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<String> {
+        self.tls.as_ref().map(Tls::fingerprint)
+    }
+
+    /// Reads the TLS files again. If they cannot be used, the certificate in use stays.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the files.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), Tls::reload)
+    }
+
+    /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed.
+    pub async fn drain(self) -> Drained {
+        info!("draining");
+        self.draining.send_replace(true);
+        let all = self.config.limits.max_connections;
+        // Accept loops, connections and handlers each hold a slot for as long as they live.
+        match timeout(
+            self.config.limits.drain_timeout,
+            self.slots.acquire_many(all),
+        )
+        .await
+        {
+            Ok(_) => {
+                info!("drained");
+                Drained::Whole
+            }
+            Err(_) => {
+                let all = usize::try_from(all).unwrap_or(usize::MAX);
+                let open = all.saturating_sub(self.slots.available_permits());
+                warn!(open, "the drain's deadline has passed");
+                Drained::CutShort { open }
+            }
+        }
+    }
+}
+
+/// One site an address: the main listener's first, with every dialect that has none of its own.
+fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
+    let mut all = dialects.iter().map(|(dialect, _)| dialect);
+    let site = Site {
+        dialects: Vec::new(),
+        unclaimed: all
+            .find(|dialect| dialect.name() == DialectName::Taler.as_str())
+            .cloned(),
+    };
+    let mut sites = vec![(main, site.clone())];
+    for (dialect, listen) in dialects {
+        let address = listen.unwrap_or(main);
+        // Port 0 never names a socket that is already there, unless it is the main one's default.
+        let shared = sites
+            .iter_mut()
+            .find(|(there, _)| *there == address && (listen.is_none() || address.port() != 0));
+        match shared {
+            Some((_, site)) => site.dialects.push(dialect),
+            None => sites.push((
+                address,
+                Site {
+                    dialects: vec![dialect],
+                    ..site.clone()
+                },
+            )),
+        }
+    }
+    sites
+}
