@@ -1,0 +1,252 @@
+//! The three Base32 profiles: what each takes, what it refuses and where it says so.
+
+use keyproof_otp::Base32Profile::{self, Lenient, Strict, Taler};
+use keyproof_otp::{OtpError, Secret, Strength};
+use proptest::prelude::*;
+
+fn decode(text: &str, profile: Base32Profile) -> Result<Vec<u8>, OtpError> {
+    Secret::from_base32(text, profile).map(|secret| secret.as_bytes().to_vec())
+}
+
+#[test]
+fn each_profile_takes_its_spellings_and_no_others() {
+    use OtpError::{Base32Length, Base32Padding, Base32Symbol, Base32TrailingBits};
+    let foo = || Ok(b"foo".to_vec());
+    let fooba = || Ok(b"fooba".to_vec());
+    let empty = || Ok(Vec::new());
+    // Text, and what strict, lenient and Taler's profile make of it.
+    let table = [
+        ("", empty(), empty(), empty()),
+        ("MZXW6YTB", fooba(), fooba(), fooba()),
+        ("mzxw6ytb", Err(Base32Symbol { at: 0 }), fooba(), fooba()),
+        (
+            "MZXW 6YTB",
+            Err(Base32Symbol { at: 4 }),
+            fooba(),
+            Err(Base32Symbol { at: 4 }),
+        ),
+        (
+            "MZXW-6YTB\r\n",
+            Err(Base32Symbol { at: 4 }),
+            fooba(),
+            Err(Base32Symbol { at: 4 }),
+        ),
+        // Padding: full, none, too short, too long, and not at the end.
+        ("MZXW6===", foo(), foo(), Err(Base32Padding { at: 5 })),
+        ("MZXW6", Err(Base32Padding { at: 5 }), foo(), foo()),
+        (
+            "MZXW6=",
+            Err(Base32Padding { at: 5 }),
+            Err(Base32Padding { at: 5 }),
+            foo(),
+        ),
+        (
+            "MZXW6==",
+            Err(Base32Padding { at: 5 }),
+            Err(Base32Padding { at: 5 }),
+            foo(),
+        ),
+        (
+            "MZXW6====",
+            Err(Base32Padding { at: 5 }),
+            Err(Base32Padding { at: 5 }),
+            Err(Base32Padding { at: 5 }),
+        ),
+        (
+            "MZXW6= = =",
+            Err(Base32Padding { at: 6 }),
+            foo(),
+            Err(Base32Padding { at: 6 }),
+        ),
+        (
+            "MZXW6=A=",
+            Err(Base32Padding { at: 6 }),
+            Err(Base32Padding { at: 6 }),
+            Err(Base32Padding { at: 6 }),
+        ),
+        (
+            "MZXW6YTB========",
+            Err(Base32Padding { at: 8 }),
+            Err(Base32Padding { at: 8 }),
+            Err(Base32Padding { at: 8 }),
+        ),
+        (
+            "=",
+            Err(Base32Padding { at: 0 }),
+            Err(Base32Padding { at: 0 }),
+            empty(),
+        ),
+        (
+            "===",
+            Err(Base32Padding { at: 0 }),
+            Err(Base32Padding { at: 0 }),
+            Err(Base32Padding { at: 0 }),
+        ),
+        // Ends within a byte.
+        (
+            "A",
+            Err(Base32Length { at: 1 }),
+            Err(Base32Length { at: 1 }),
+            empty(),
+        ),
+        (
+            "A=======",
+            Err(Base32Length { at: 1 }),
+            Err(Base32Length { at: 1 }),
+            Err(Base32Padding { at: 1 }),
+        ),
+        (
+            "MZX",
+            Err(Base32Length { at: 3 }),
+            Err(Base32Length { at: 3 }),
+            Ok(b"f".to_vec()),
+        ),
+        (
+            "MZXW6Y",
+            Err(Base32Length { at: 6 }),
+            Err(Base32Length { at: 6 }),
+            foo(),
+        ),
+        // Left-over bits.
+        (
+            "AB======",
+            Err(Base32TrailingBits { at: 1 }),
+            Err(Base32TrailingBits { at: 1 }),
+            Err(Base32Padding { at: 2 }),
+        ),
+        (
+            "A B",
+            Err(Base32Symbol { at: 1 }),
+            Err(Base32TrailingBits { at: 2 }),
+            Err(Base32Symbol { at: 1 }),
+        ),
+        (
+            "AB",
+            Err(Base32TrailingBits { at: 1 }),
+            Err(Base32TrailingBits { at: 1 }),
+            Ok(vec![0]),
+        ),
+        ("AA", Err(Base32Padding { at: 2 }), Ok(vec![0]), Ok(vec![0])),
+        // Outside the alphabet: the digits that look like letters, and what is not ASCII.
+        (
+            "MZXW0YTB",
+            Err(Base32Symbol { at: 4 }),
+            Err(Base32Symbol { at: 4 }),
+            Err(Base32Symbol { at: 4 }),
+        ),
+        (
+            "1",
+            Err(Base32Symbol { at: 0 }),
+            Err(Base32Symbol { at: 0 }),
+            Err(Base32Symbol { at: 0 }),
+        ),
+        (
+            "M8",
+            Err(Base32Symbol { at: 1 }),
+            Err(Base32Symbol { at: 1 }),
+            Err(Base32Symbol { at: 1 }),
+        ),
+        (
+            "M9",
+            Err(Base32Symbol { at: 1 }),
+            Err(Base32Symbol { at: 1 }),
+            Err(Base32Symbol { at: 1 }),
+        ),
+        (
+            "MZé",
+            Err(Base32Symbol { at: 2 }),
+            Err(Base32Symbol { at: 2 }),
+            Err(Base32Symbol { at: 2 }),
+        ),
+    ];
+    for (text, strict, lenient, taler) in table {
+        assert_eq!(decode(text, Strict), strict, "strict {text:?}");
+        assert_eq!(decode(text, Lenient), lenient, "lenient {text:?}");
+        assert_eq!(decode(text, Taler), taler, "Taler {text:?}");
+    }
+}
+
+#[test]
+fn a_secret_is_held_up_to_128_bytes() {
+    assert_eq!(Secret::from_bytes(&[7; 128]).unwrap().as_bytes(), [7; 128]);
+    assert_eq!(Secret::from_bytes(&[7; 129]), Err(OtpError::SecretTooLong));
+    let text = data_encoding::BASE32.encode(&[7; 129]);
+    assert_eq!(decode(&text, Strict), Err(OtpError::SecretTooLong));
+    assert!(
+        OtpError::SecretTooLong
+            .to_string()
+            .contains("Hotp::from_key")
+    );
+
+    let mut longer = vec![0; Base32Profile::max_decoded_len(text.len())];
+    let len = Strict.decode_to(&text, &mut longer).unwrap();
+    assert_eq!(longer[..len], [7; 129]);
+}
+
+#[test]
+fn strength_advises_and_refuses_nothing() {
+    let strength = |len| Secret::from_bytes(&[1; 128][..len]).unwrap().strength();
+    for (len, expected) in [
+        (0, Strength::BelowRequired),
+        (10, Strength::BelowRequired),
+        (15, Strength::BelowRequired),
+        (16, Strength::Required),
+        (19, Strength::Required),
+        (20, Strength::Recommended),
+        (128, Strength::Recommended),
+    ] {
+        assert_eq!(strength(len), expected, "{len} bytes");
+    }
+    assert!(Strength::BelowRequired < Strength::Required);
+}
+
+#[test]
+fn neither_debug_nor_errors_show_a_secret() {
+    let secret = Secret::from_base32("MZXW6YTB", Strict).unwrap();
+    assert_eq!(format!("{secret:?}"), "Secret([redacted; 5])");
+    let error = decode("MZXW6Y!B", Lenient).unwrap_err();
+    assert_eq!(
+        format!("{error} {error:?}"),
+        "not a Base32 symbol at byte 6 Base32Symbol { at: 6 }"
+    );
+}
+
+proptest! {
+    /// Every spelling of some bytes that a profile names is read as those bytes.
+    #[test]
+    fn every_spelling_decodes_to_the_same_bytes(
+        bytes in proptest::collection::vec(any::<u8>(), 0..=128),
+        blanks in proptest::collection::vec((0_usize..300, prop::sample::select(vec![' ', '-', '\t', '\n', '\r'])), 0..6),
+        lower in any::<bool>(),
+        padded in any::<bool>(),
+    ) {
+        let secret = Secret::from_bytes(&bytes).unwrap();
+        let plain = secret.base32().to_string();
+        let full = data_encoding::BASE32.encode(&bytes);
+        prop_assert_eq!(decode(&full, Strict), Ok(bytes.clone()));
+        prop_assert_eq!(decode(&plain, Taler), Ok(bytes.clone()));
+        prop_assert_eq!(decode(&plain.to_lowercase(), Taler), Ok(bytes.clone()));
+
+        let mut typed = if padded { full } else { plain };
+        if lower {
+            typed.make_ascii_lowercase();
+        }
+        for (at, blank) in blanks {
+            typed.insert(at.min(typed.len()), blank);
+        }
+        prop_assert_eq!(decode(&typed, Lenient), Ok(bytes.clone()));
+    }
+
+    /// On any text the profiles neither panic nor disagree about the bytes.
+    #[test]
+    fn profiles_agree_on_what_they_share(text in "[A-Za-z2-7= \\-018]{0,40}") {
+        let [strict, lenient, taler] = [Strict, Lenient, Taler].map(|profile| decode(&text, profile));
+        if let Ok(bytes) = &strict {
+            prop_assert_eq!(lenient.as_ref(), Ok(bytes));
+            prop_assert_eq!(data_encoding::BASE32.encode(bytes), text.as_str());
+        }
+        if let (Ok(lenient), Ok(taler)) = (&lenient, &taler) {
+            prop_assert_eq!(lenient, taler);
+        }
+    }
+}
