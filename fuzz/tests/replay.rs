@@ -22,7 +22,10 @@ fn corpora_pass() -> io::Result<()> {
 
 #[test]
 fn each_target_has_a_corpus_and_a_binary() -> io::Result<()> {
-    let targets: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    let targets: BTreeSet<String> = TARGETS
+        .iter()
+        .map(|target| target.name.to_owned())
+        .collect();
     assert_eq!(targets.len(), TARGETS.len(), "two targets share a name");
     assert_eq!(names("corpus")?, targets);
     assert_eq!(names("fuzz_targets")?, targets);
@@ -33,9 +36,13 @@ fn each_target_has_a_corpus_and_a_binary() -> io::Result<()> {
 fn names(folder: &str) -> io::Result<BTreeSet<String>> {
     let paths = entries(Path::new(folder))?;
     let stems = paths.iter().filter_map(|path| path.file_stem());
-    Ok(stems.map(|stem| stem.to_string_lossy().into_owned()).collect())
+    Ok(stems
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .collect())
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect()
 }
