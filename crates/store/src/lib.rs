@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod engine;
 mod entropy;
 mod error;
@@ -10,6 +12,8 @@ mod key;
 pub mod memory;
 mod record;
 mod seal;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod store;
 mod time;
 mod version;

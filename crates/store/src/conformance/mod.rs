@@ -1,0 +1,174 @@
+//! The suite that every engine passes.
+//!
+//! It holds an engine to the contract of [`Engine`], case by case, and compares it over generated
+//! sequences of operations with [`MemoryEngine`](crate::memory::MemoryEngine), the model. An
+//! engine's author implements [`Database`] and writes, in a test:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use keyproof_store::{BoxFuture, Engine, conformance, memory::MemoryEngine};
+//!
+//! /// Every node of this database is the same engine.
+//! struct Memory(Arc<MemoryEngine>);
+//!
+//! impl conformance::Database for Memory {
+//!     fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>> {
+//!         Box::pin(async { self.0.clone() as Arc<dyn Engine> })
+//!     }
+//!     fn is_durable(&self) -> bool {
+//!         false
+//!     }
+//! }
+//!
+//! conformance::tests!(Memory(Arc::new(MemoryEngine::new())));
+//! ```
+//!
+//! The cases panic where an engine falls short, as tests do.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "an assertion of a test suite is a panic"
+)]
+
+mod model;
+mod races;
+mod rules;
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use model::agrees_with_the_model;
+pub use races::{
+    crossed_requirements_exclude_each_other, one_of_64_writers_wins, totals_hold_under_transfers,
+};
+pub use rules::{
+    a_batch_is_all_or_nothing, a_closed_engine_says_so, a_new_database_is_empty_and_ready,
+    acknowledged_writes_outlive_the_engine, expired_records_are_absent, expired_records_are_listed,
+    inserting_is_unique, no_version_comes_back, resealing_keeps_the_version,
+    scans_are_ordered_and_paged, stale_versions_conflict, the_first_conflict_in_key_order_is_named,
+    the_limits_are_reached,
+};
+
+use crate::{
+    BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, Row, SystemEntropy, Timestamp,
+    Version,
+};
+
+/// A database for one case, empty at first.
+pub trait Database: Send + Sync {
+    /// Opens it, as one more node: other engines may have it open.
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>>;
+
+    /// Whether records outlive the last engine that has it open.
+    fn is_durable(&self) -> bool;
+}
+
+/// Writes one `#[test]` for every case. The expression makes a [`Database`], a new one each time.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __conformance_tests {
+    ($database:expr) => {
+        $crate::__conformance_tests!(@each $database;
+            a_batch_is_all_or_nothing
+            a_closed_engine_says_so
+            a_new_database_is_empty_and_ready
+            acknowledged_writes_outlive_the_engine
+            agrees_with_the_model
+            crossed_requirements_exclude_each_other
+            expired_records_are_absent
+            expired_records_are_listed
+            inserting_is_unique
+            no_version_comes_back
+            one_of_64_writers_wins
+            resealing_keeps_the_version
+            scans_are_ordered_and_paged
+            stale_versions_conflict
+            the_first_conflict_in_key_order_is_named
+            the_limits_are_reached
+            totals_hold_under_transfers
+        );
+    };
+    (@each $database:expr; $($case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::conformance::$case(&$database);
+            }
+        )*
+    };
+}
+#[doc(inline)]
+pub use crate::__conformance_tests as tests;
+
+/// Every case runs on a runtime of its own, with threads enough to race on.
+fn run<T>(case: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(case)
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn key(name: &str) -> Key {
+    Key::new("case", ["tenant", name])
+}
+
+/// A row of a version never used before.
+fn row(body: &str) -> Row {
+    Row {
+        version: Version::draw(&SystemEntropy::new()),
+        body: body.into(),
+        expires_at: None,
+    }
+}
+
+fn expiring(body: &str, expires_at: Timestamp) -> Row {
+    Row {
+        expires_at: Some(expires_at),
+        ..row(body)
+    }
+}
+
+fn changes(changes: impl IntoIterator<Item = (Key, Change)>, now: Timestamp) -> Changes {
+    Changes::new(changes, now, &SystemEntropy::new()).expect("a batch within the limits")
+}
+
+async fn commit(
+    engine: &dyn Engine,
+    entries: impl IntoIterator<Item = (Key, Change)>,
+    now: Timestamp,
+) -> Result<(), CommitError> {
+    engine.commit(changes(entries, now)).await
+}
+
+/// Inserts rows that must be absent.
+async fn fill(engine: &dyn Engine, rows: &[(Key, Row)]) {
+    for chunk in rows.chunks(Changes::MAX_ENTRIES) {
+        let entries = chunk
+            .iter()
+            .map(|(key, row)| (key.clone(), Change::Insert(row.clone())));
+        commit(engine, entries, NOW)
+            .await
+            .expect("nothing is there yet");
+    }
+}
+
+async fn get(engine: &dyn Engine, key: &Key, now: Timestamp) -> Option<Row> {
+    let rows = engine
+        .get_many(std::slice::from_ref(key), now)
+        .await
+        .expect("a read");
+    assert_eq!(rows.len(), 1, "as many answers as keys");
+    rows.into_iter().next().flatten()
+}
+
+/// All that is stored, but for a record that expires at the epoch itself.
+async fn dump(engine: &dyn Engine) -> Vec<(Key, Row)> {
+    engine
+        .scan(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)
+        .await
+        .expect("a scan")
+}

@@ -1,0 +1,254 @@
+//! Generated sequences of operations, each done to the engine and to the model.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::{Database, NOW, changes, dump, run};
+use crate::memory::MemoryEngine;
+use crate::{Change, Engine, Key, Prefix, Row, SystemEntropy, Timestamp, Version};
+
+/// Few keys, near each other, so that operations meet.
+fn keys() -> [Key; 7] {
+    [
+        Key::new("a", ["t"]),
+        Key::new("a", ["t", ""]),
+        Key::new("a", ["t", "1"]),
+        Key::new("a", ["t\0", "1"]),
+        Key::new("a", ["u", "1"]),
+        Key::new("b", ["t", "1"]),
+        Key::new("b", ["x".repeat(300)]),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Commit {
+        entries: Vec<(usize, Verb)>,
+    },
+    Expired {
+        limit: usize,
+    },
+    Get {
+        keys: Vec<usize>,
+    },
+    Pass {
+        millis: u64,
+    },
+    Scan {
+        prefix: usize,
+        after: Option<usize>,
+        limit: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Insert { lifetime: Option<u64> },
+    Remove(At),
+    Replace { at: At, lifetime: Option<u64> },
+    Require(At),
+    Reseal(At),
+}
+
+/// Which version to ask for.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// The last one that was written, whether or not it has been removed since.
+    Latest,
+    /// The one before.
+    Earlier,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let index = 0..keys().len();
+    let after = proptest::option::of(index.clone());
+    let entries = btree_set(index.clone(), 1..4).prop_flat_map(|keys| {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let verbs = vec(verb(), keys.len());
+        // In an order that is not that of the keys.
+        (Just(keys), verbs)
+            .prop_map(|(keys, verbs)| keys.into_iter().zip(verbs).collect())
+            .prop_shuffle()
+    });
+    prop_oneof![
+        8 => entries.prop_map(|entries| Operation::Commit { entries }),
+        1 => (0..8usize).prop_map(|limit| Operation::Expired { limit }),
+        1 => vec(index, 0..5).prop_map(|keys| Operation::Get { keys }),
+        2 => (0..4u64).prop_map(|millis| Operation::Pass { millis }),
+        1 => (0..prefixes().len(), after, 0..9usize)
+            .prop_map(|(prefix, after, limit)| Operation::Scan { prefix, after, limit }),
+    ]
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    let at = || prop_oneof![4 => Just(At::Latest), 1 => Just(At::Earlier)];
+    let lifetime = || proptest::option::of(0..6u64);
+    prop_oneof![
+        4 => lifetime().prop_map(|lifetime| Verb::Insert { lifetime }),
+        2 => at().prop_map(Verb::Remove),
+        4 => (at(), lifetime()).prop_map(|(at, lifetime)| Verb::Replace { at, lifetime }),
+        1 => at().prop_map(Verb::Require),
+        1 => at().prop_map(Verb::Reseal),
+    ]
+}
+
+fn prefixes() -> [Prefix; 5] {
+    [
+        Prefix::all(),
+        Prefix::collection("a"),
+        Prefix::collection("b"),
+        Prefix::new("a", ["t"]),
+        Prefix::new("c", ["t"]),
+    ]
+}
+
+/// After any sequence of operations the engine has answered, and holds, what the model does.
+pub fn agrees_with_the_model(database: &dyn Database) {
+    let config = Config {
+        cases: 200,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    run(async {
+        let engine = database.open().await;
+        // Every sequence starts from an empty database, for the one before cleared it.
+        TestRunner::new(config)
+            .run(&vec(operation(), 1..40), |operations| {
+                tokio::task::block_in_place(|| {
+                    tokio::runtime::Handle::current().block_on(compare(&*engine, &operations))
+                })
+            })
+            .unwrap_or_else(|failure| panic!("{failure}"));
+    });
+}
+
+async fn compare(engine: &dyn Engine, operations: &[Operation]) -> Result<(), TestCaseError> {
+    clear(engine).await;
+    let model = MemoryEngine::new();
+    let mut scene = Scene {
+        now: NOW,
+        written: BTreeMap::new(),
+    };
+    for operation in operations {
+        scene.step(engine, &model, operation).await?;
+    }
+    prop_assert_eq!(dump(engine).await, dump(&model).await);
+    Ok(())
+}
+
+async fn clear(engine: &dyn Engine) {
+    let removals = dump(engine)
+        .await
+        .into_iter()
+        .map(|(key, row)| (key, Change::Remove { at: row.version }));
+    engine
+        .commit(changes(removals, NOW))
+        .await
+        .expect("nobody else writes");
+}
+
+struct Scene {
+    now: Timestamp,
+    /// The last two versions that were written to each key.
+    written: BTreeMap<Key, [Version; 2]>,
+}
+
+impl Scene {
+    async fn step(
+        &mut self,
+        engine: &dyn Engine,
+        model: &MemoryEngine,
+        operation: &Operation,
+    ) -> Result<(), TestCaseError> {
+        let now = self.now;
+        match operation {
+            Operation::Commit { entries } => {
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|&(at, verb)| (keys()[at].clone(), self.change(at, verb)))
+                    .collect();
+                let batch = changes(entries.clone(), now);
+                let outcome = engine.commit(batch.clone()).await;
+                prop_assert_eq!(
+                    &outcome,
+                    &model.commit(batch).await,
+                    "{:?} at {}",
+                    entries,
+                    now
+                );
+                if outcome.is_ok() {
+                    self.note(entries);
+                }
+            }
+            Operation::Expired { limit } => {
+                prop_assert_eq!(
+                    engine.expired(now, *limit).await,
+                    model.expired(now, *limit).await
+                );
+            }
+            Operation::Get { keys: indices } => {
+                let keys: Vec<_> = indices.iter().map(|&at| keys()[at].clone()).collect();
+                prop_assert_eq!(
+                    engine.get_many(&keys, now).await,
+                    model.get_many(&keys, now).await
+                );
+            }
+            Operation::Pass { millis } => {
+                self.now = now.saturating_add(Duration::from_millis(*millis));
+            }
+            Operation::Scan {
+                prefix,
+                after,
+                limit,
+            } => {
+                let prefix = &prefixes()[*prefix];
+                let after = after.map(|at| keys()[at].clone());
+                prop_assert_eq!(
+                    engine.scan(prefix, after.as_ref(), *limit, now).await,
+                    model.scan(prefix, after.as_ref(), *limit, now).await
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&self, at: usize, verb: Verb) -> Change {
+        let row = |lifetime: Option<u64>| Row {
+            version: Version::draw(&SystemEntropy::new()),
+            body: b"written".to_vec(),
+            expires_at: lifetime
+                .map(|millis| self.now.saturating_add(Duration::from_millis(millis))),
+        };
+        let version = |which| match (self.written.get(&keys()[at]), which) {
+            (Some([_, latest]), At::Latest) => *latest,
+            (Some([earlier, _]), At::Earlier) => *earlier,
+            (None, _) => Version::draw(&SystemEntropy::new()),
+        };
+        match verb {
+            Verb::Insert { lifetime } => Change::Insert(row(lifetime)),
+            Verb::Remove(at) => Change::Remove { at: version(at) },
+            Verb::Replace { at, lifetime } => Change::Replace {
+                at: version(at),
+                row: row(lifetime),
+            },
+            Verb::Require(at) => Change::Require { at: version(at) },
+            Verb::Reseal(at) => Change::Reseal {
+                at: version(at),
+                body: b"resealed".to_vec(),
+            },
+        }
+    }
+
+    fn note(&mut self, entries: Vec<(Key, Change)>) {
+        for (key, change) in entries {
+            if let Change::Insert(row) | Change::Replace { row, .. } = change {
+                let last = self.written.entry(key).or_insert([row.version; 2]);
+                *last = [last[1], row.version];
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The rules that only show when callers race, within one node and between two.
+
+use std::sync::Arc;
+
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::{Database, NOW, commit, fill, get, key, row, run};
+use crate::{Change, CommitError, Engine, Key, Row};
+
+/// In every round 64 writers replace one record at the version they all read; exactly one does.
+pub fn one_of_64_writers_wins(database: &dyn Database) {
+    const WRITERS: usize = 64;
+    const ROUNDS: usize = 20;
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        let a = key("a");
+        let mut current = row("start");
+        fill(&*nodes[0], &[(a.clone(), current.clone())]).await;
+        for round in 0..ROUNDS {
+            let start = Arc::new(Barrier::new(WRITERS));
+            let mut writers = JoinSet::new();
+            for writer in 0..WRITERS {
+                let (engine, start) = (nodes[writer % nodes.len()].clone(), start.clone());
+                let (a, at) = (a.clone(), current.version);
+                writers.spawn(async move {
+                    let row = row(&format!("writer {writer}"));
+                    let entry = (
+                        a,
+                        Change::Replace {
+                            at,
+                            row: row.clone(),
+                        },
+                    );
+                    start.wait().await;
+                    (row, commit(&*engine, [entry], NOW).await)
+                });
+            }
+            let mut winners = Vec::new();
+            for (row, outcome) in writers.join_all().await {
+                match outcome {
+                    Ok(()) => winners.push(row),
+                    Err(CommitError::Conflict { entry: 0 }) => {}
+                    Err(error) => panic!("round {round}: {error}"),
+                }
+            }
+            assert_eq!(winners.len(), 1, "winners of round {round}");
+            for engine in &nodes {
+                assert_eq!(
+                    get(&**engine, &a, NOW).await.as_ref(),
+                    winners.first(),
+                    "round {round}"
+                );
+            }
+            current = winners.swap_remove(0);
+        }
+    });
+}
+
+/// Two batches each require what the other changes: never do both succeed.
+pub fn crossed_requirements_exclude_each_other(database: &dyn Database) {
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        for round in 0..50 {
+            let keys = [key(&format!("{round}x")), key(&format!("{round}y"))];
+            let old = [row("x"), row("y")];
+            fill(
+                &*nodes[0],
+                &[
+                    (keys[0].clone(), old[0].clone()),
+                    (keys[1].clone(), old[1].clone()),
+                ],
+            )
+            .await;
+            let start = Arc::new(Barrier::new(2));
+            let mut writers = JoinSet::new();
+            for (at, engine) in nodes.iter().enumerate() {
+                let (engine, start) = (engine.clone(), start.clone());
+                let entries = [
+                    (
+                        keys[at].clone(),
+                        Change::Require {
+                            at: old[at].version,
+                        },
+                    ),
+                    (
+                        keys[1 - at].clone(),
+                        Change::Replace {
+                            at: old[1 - at].version,
+                            row: row("changed"),
+                        },
+                    ),
+                ];
+                writers.spawn(async move {
+                    start.wait().await;
+                    commit(&*engine, entries, NOW).await
+                });
+            }
+            let outcomes = writers.join_all().await;
+            let done = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            assert_eq!(done, 1, "round {round}: {outcomes:?}");
+        }
+    });
+}
+
+/// Transfers between accounts keep the total, in every consistent read and at the end.
+pub fn totals_hold_under_transfers(database: &dyn Database) {
+    const ACCOUNTS: usize = 6;
+    const EACH: u64 = 100;
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        let keys: Arc<Vec<_>> = Arc::new(
+            (0..ACCOUNTS)
+                .map(|at| key(&format!("account {at}")))
+                .collect(),
+        );
+        let rows: Vec<_> = keys
+            .iter()
+            .map(|key| (key.clone(), row(&EACH.to_string())))
+            .collect();
+        fill(&*nodes[0], &rows).await;
+        let mut tasks = JoinSet::new();
+        for task in 0..8 {
+            let (engine, keys) = (nodes[task % nodes.len()].clone(), keys.clone());
+            tasks.spawn(async move {
+                let mut done = 0;
+                for step in 0..25 {
+                    let (from, to) = (
+                        (task + step) % ACCOUNTS,
+                        (task * 3 + step * 2 + 1) % ACCOUNTS,
+                    );
+                    if from != to && transfer(&*engine, &keys, from, to).await {
+                        done += 1;
+                    }
+                }
+                done
+            });
+        }
+        let done: usize = tasks.join_all().await.into_iter().sum();
+        assert!(done > 0, "some transfer succeeded");
+        for engine in &nodes {
+            assert_eq!(
+                total(&balances(&**engine, &keys).await),
+                EACH * ACCOUNTS as u64
+            );
+        }
+    });
+}
+
+/// Reads all accounts, checks the total, and tries to move 1.
+async fn transfer(engine: &dyn Engine, keys: &[Key], from: usize, to: usize) -> bool {
+    let before = balances(engine, keys).await;
+    assert_eq!(
+        total(&before),
+        100 * keys.len() as u64,
+        "one consistent state"
+    );
+    let Some(less) = amount(&before[from]).checked_sub(1) else {
+        return false;
+    };
+    let more = amount(&before[to]) + 1;
+    let entries = [(to, more), (from, less)].map(|(at, amount)| {
+        let change = Change::Replace {
+            at: before[at].version,
+            row: row(&amount.to_string()),
+        };
+        (keys[at].clone(), change)
+    });
+    match commit(engine, entries, NOW).await {
+        Ok(()) => true,
+        Err(CommitError::Conflict { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn balances(engine: &dyn Engine, keys: &[Key]) -> Vec<Row> {
+    let rows = engine.get_many(keys, NOW).await.expect("a read");
+    rows.into_iter()
+        .map(|row| row.expect("no account is ever removed"))
+        .collect()
+}
+
+fn amount(row: &Row) -> u64 {
+    std::str::from_utf8(&row.body)
+        .expect("digits")
+        .parse()
+        .expect("digits")
+}
+
+fn total(rows: &[Row]) -> u64 {
+    rows.iter().map(amount).sum()
+}

@@ -1,0 +1,522 @@
+//! The rules that one caller can see.
+
+use std::time::Duration;
+
+use super::{Database, NOW, commit, dump, expiring, fill, get, key, row, run};
+use crate::{Change, Changes, CommitError, EngineError, Key, NotApplied, Prefix, Row, Timestamp};
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+fn insert(key: &Key, row: &Row) -> (Key, Change) {
+    (key.clone(), Change::Insert(row.clone()))
+}
+
+fn replace(key: &Key, old: &Row, new: &Row) -> (Key, Change) {
+    (
+        key.clone(),
+        Change::Replace {
+            at: old.version,
+            row: new.clone(),
+        },
+    )
+}
+
+fn remove(key: &Key, old: &Row) -> (Key, Change) {
+    (key.clone(), Change::Remove { at: old.version })
+}
+
+fn require(key: &Key, old: &Row) -> (Key, Change) {
+    (key.clone(), Change::Require { at: old.version })
+}
+
+fn reseal(key: &Key, old: &Row, body: &str) -> (Key, Change) {
+    (
+        key.clone(),
+        Change::Reseal {
+            at: old.version,
+            body: body.into(),
+        },
+    )
+}
+
+const fn conflict(entry: usize) -> Result<(), CommitError> {
+    Err(CommitError::Conflict { entry })
+}
+
+/// Nothing is there before anything was written, and expired records count as something.
+pub fn a_new_database_is_empty_and_ready(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        assert_eq!(engine.ready().await, Ok(()));
+        assert_eq!(engine.is_empty().await, Ok(true));
+        assert_eq!(engine.get_many(&[], NOW).await, Ok(vec![]));
+        assert_eq!(
+            engine.get_many(&[key("a"), key("b")], NOW).await,
+            Ok(vec![None, None])
+        );
+        assert_eq!(engine.expired(Timestamp::MAX, 10).await, Ok(vec![]));
+        fill(&*engine, &[(key("a"), expiring("gone", Timestamp::EPOCH))]).await;
+        assert_eq!(engine.is_empty().await, Ok(false));
+    });
+}
+
+/// A second insert conflicts and leaves the first; reads answer in the order asked.
+pub fn inserting_is_unique(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let (first, second) = (row("first"), row("second"));
+        let a = key("a");
+        assert_eq!(commit(&*engine, [insert(&a, &first)], NOW).await, Ok(()));
+        assert_eq!(
+            commit(&*engine, [insert(&a, &second)], NOW).await,
+            conflict(0)
+        );
+        assert_eq!(get(&*engine, &a, NOW).await.as_ref(), Some(&first));
+        let asked = [key("b"), a.clone(), key(""), a];
+        let want = vec![None, Some(first.clone()), None, Some(first)];
+        assert_eq!(engine.get_many(&asked, NOW).await, Ok(want));
+    });
+}
+
+/// Only the state a record is in now matches.
+pub fn stale_versions_conflict(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let (a, absent) = (key("a"), key("absent"));
+        let (old, new) = (row("old"), row("new"));
+        fill(&*engine, &[(a.clone(), old.clone())]).await;
+        assert_eq!(
+            commit(&*engine, [replace(&a, &old, &new)], NOW).await,
+            Ok(())
+        );
+        for key in [&a, &absent] {
+            for entry in [
+                replace(key, &old, &row("x")),
+                remove(key, &old),
+                require(key, &old),
+                reseal(key, &old, "x"),
+            ] {
+                assert_eq!(
+                    commit(&*engine, [entry.clone()], NOW).await,
+                    conflict(0),
+                    "{entry:?}"
+                );
+            }
+        }
+        assert_eq!(dump(&*engine).await, [(a.clone(), new.clone())]);
+        assert_eq!(commit(&*engine, [require(&a, &new)], NOW).await, Ok(()));
+        assert_eq!(dump(&*engine).await, [(a.clone(), new.clone())]);
+        assert_eq!(commit(&*engine, [remove(&a, &new)], NOW).await, Ok(()));
+        assert_eq!(dump(&*engine).await, []);
+    });
+}
+
+/// A record that was removed and inserted again matches no version it had before.
+pub fn no_version_comes_back(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let a = key("a");
+        let mut before: Vec<Row> = Vec::new();
+        for round in 0..8 {
+            let current = row("the same body");
+            fill(&*engine, &[(a.clone(), current.clone())]).await;
+            for old in &before {
+                for entry in [
+                    replace(&a, old, &row("x")),
+                    remove(&a, old),
+                    require(&a, old),
+                ] {
+                    assert_eq!(
+                        commit(&*engine, [entry], NOW).await,
+                        conflict(0),
+                        "round {round}"
+                    );
+                }
+            }
+            assert_eq!(commit(&*engine, [remove(&a, &current)], NOW).await, Ok(()));
+            before.push(current);
+        }
+    });
+}
+
+/// One conflict, wherever it is, and nothing of the batch is there; without it, everything.
+pub fn a_batch_is_all_or_nothing(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let keys: Vec<_> = ["a", "b", "c", "d", "e", "f"]
+            .into_iter()
+            .map(key)
+            .collect();
+        let old: Vec<_> = ["1", "2", "3", "4", "5"].into_iter().map(row).collect();
+        let before: Vec<_> = keys.iter().cloned().zip(old.iter().cloned()).collect();
+        fill(&*engine, &before).await;
+        let good = [
+            replace(&keys[0], &old[0], &row("new")),
+            remove(&keys[1], &old[1]),
+            require(&keys[2], &old[2]),
+            reseal(&keys[3], &old[3], "resealed"),
+            remove(&keys[4], &old[4]),
+            insert(&keys[5], &row("inserted")),
+        ];
+        let stale = row("never stored");
+        let bad = [
+            insert(&keys[0], &row("x")),
+            remove(&keys[1], &stale),
+            require(&keys[2], &stale),
+            reseal(&keys[3], &stale, "x"),
+            replace(&keys[4], &stale, &row("x")),
+            require(&keys[5], &stale),
+        ];
+        for (at, entry) in bad.into_iter().enumerate() {
+            let mut entries = good.clone();
+            entries[at] = entry;
+            assert_eq!(commit(&*engine, entries, NOW).await, conflict(at));
+            assert_eq!(
+                dump(&*engine).await,
+                before,
+                "after a conflict of entry {at}"
+            );
+        }
+        assert_eq!(commit(&*engine, good, NOW).await, Ok(()));
+        let bodies: Vec<_> = dump(&*engine)
+            .await
+            .into_iter()
+            .map(|(key, row)| (key, row.body))
+            .collect();
+        let want: Vec<_> = [(0, "new"), (2, "3"), (3, "resealed"), (5, "inserted")]
+            .into_iter()
+            .map(|(at, body)| (keys[at].clone(), body.as_bytes().to_vec()))
+            .collect();
+        assert_eq!(bodies, want);
+    });
+}
+
+/// Entries apply in key order and are named by the order in which they were added.
+pub fn the_first_conflict_in_key_order_is_named(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let taken = row("taken");
+        fill(
+            &*engine,
+            &[(key("b"), taken.clone()), (key("c"), taken.clone())],
+        )
+        .await;
+        let entries = [
+            insert(&key("c"), &taken),
+            insert(&key("d"), &taken),
+            insert(&key("b"), &taken),
+            insert(&key("a"), &taken),
+        ];
+        assert_eq!(commit(&*engine, entries, NOW).await, conflict(2));
+    });
+}
+
+/// New body; same version, same expiry.
+pub fn resealing_keeps_the_version(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let (a, b) = (key("a"), key("b"));
+        let (kept, passing) = (row("old"), expiring("old", NOW.saturating_add(MOMENT)));
+        fill(
+            &*engine,
+            &[(a.clone(), kept.clone()), (b.clone(), passing.clone())],
+        )
+        .await;
+        let entries = [reseal(&a, &kept, "new"), reseal(&b, &passing, "new")];
+        assert_eq!(commit(&*engine, entries, NOW).await, Ok(()));
+        let new = |row: Row| Row {
+            body: "new".into(),
+            ..row
+        };
+        assert_eq!(dump(&*engine).await, [(a, new(kept)), (b, new(passing))]);
+    });
+}
+
+/// From `expires_at` on a record is absent, but for its removal.
+pub fn expired_records_are_absent(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let a = key("a");
+        let old = expiring("old", NOW);
+        let before = NOW.saturating_sub(MOMENT);
+        fill(&*engine, &[]).await;
+        assert_eq!(commit(&*engine, [insert(&a, &old)], before).await, Ok(()));
+
+        // Just before it expires it is there.
+        assert_eq!(get(&*engine, &a, before).await.as_ref(), Some(&old));
+        assert_eq!(
+            commit(&*engine, [insert(&a, &row("x"))], before).await,
+            conflict(0)
+        );
+        assert_eq!(commit(&*engine, [require(&a, &old)], before).await, Ok(()));
+
+        // At that moment it is not.
+        assert_eq!(get(&*engine, &a, NOW).await, None);
+        assert_eq!(engine.scan(&Prefix::all(), None, 10, NOW).await, Ok(vec![]));
+        for entry in [
+            replace(&a, &old, &row("x")),
+            require(&a, &old),
+            reseal(&a, &old, "x"),
+        ] {
+            assert_eq!(
+                commit(&*engine, [entry.clone()], NOW).await,
+                conflict(0),
+                "{entry:?}"
+            );
+        }
+        assert_eq!(
+            get(&*engine, &a, before).await.as_ref(),
+            Some(&old),
+            "those left it as it was"
+        );
+
+        // So it can be inserted over, and then its old version no longer removes it.
+        let next = expiring("next", NOW.saturating_add(MOMENT));
+        assert_eq!(commit(&*engine, [insert(&a, &next)], NOW).await, Ok(()));
+        assert_eq!(get(&*engine, &a, NOW).await.as_ref(), Some(&next));
+        assert_eq!(commit(&*engine, [remove(&a, &old)], NOW).await, conflict(0));
+
+        // A later state may outlive the expiry of an earlier one, or have none.
+        let lasting = row("lasting");
+        assert_eq!(
+            commit(&*engine, [replace(&a, &next, &lasting)], NOW).await,
+            Ok(())
+        );
+        assert_eq!(
+            get(&*engine, &a, Timestamp::MAX).await.as_ref(),
+            Some(&lasting)
+        );
+
+        // An expired one can be removed.
+        let brief = expiring("brief", NOW);
+        assert_eq!(
+            commit(&*engine, [replace(&a, &lasting, &brief)], before).await,
+            Ok(())
+        );
+        assert_eq!(commit(&*engine, [remove(&a, &brief)], NOW).await, Ok(()));
+        assert_eq!(engine.is_empty().await, Ok(true));
+    });
+}
+
+/// `expired` gives what has expired, the earliest first, as far as asked.
+pub fn expired_records_are_listed(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let at = |millis| NOW.saturating_add(Duration::from_millis(millis));
+        let rows = [
+            (key("a"), expiring("", at(3))),
+            (key("b"), expiring("", at(1))),
+            (key("c"), row("")),
+            (key("d"), expiring("", at(2))),
+            (key("e"), expiring("", at(1))),
+            (key("f"), expiring("", Timestamp::MAX)),
+        ];
+        fill(&*engine, &rows).await;
+        let listed = |order: &[usize]| {
+            Ok(order
+                .iter()
+                .map(|&at| (rows[at].0.clone(), rows[at].1.version))
+                .collect::<Vec<_>>())
+        };
+        assert_eq!(engine.expired(at(0), 10).await, listed(&[]));
+        assert_eq!(engine.expired(at(1), 10).await, listed(&[1, 4]));
+        assert_eq!(engine.expired(at(2), 10).await, listed(&[1, 4, 3]));
+        assert_eq!(engine.expired(at(2), 2).await, listed(&[1, 4]));
+        assert_eq!(engine.expired(at(2), 0).await, listed(&[]));
+        assert_eq!(
+            engine.expired(Timestamp::MAX, usize::MAX).await,
+            listed(&[1, 4, 3, 0, 5])
+        );
+    });
+}
+
+/// A scan gives the keys of its prefix, in order, and pages without gap or overlap.
+pub fn scans_are_ordered_and_paged(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let names = [
+            "",
+            "\0",
+            "\0\0",
+            "\u{1}",
+            "a",
+            "a\0",
+            "a\0b",
+            "aa",
+            "ab",
+            "b",
+            "\u{ff}",
+            "\u{10ffff}",
+        ];
+        let long = "a".repeat(500);
+        let mut rows = Vec::new();
+        for tenant in ["s", "t", "t\0", "t\u{1}", "tt", &long] {
+            rows.push((Key::new("case", [tenant]), row(tenant)));
+            rows.extend(names.map(|name| (Key::new("case", [tenant, name]), row(name))));
+        }
+        for collection in ["", "cas", "case\0", "cases"] {
+            rows.extend(names.map(|name| (Key::new(collection, ["t", name]), row(name))));
+        }
+        fill(&*engine, &rows).await;
+        rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let prefixes = [
+            Prefix::all(),
+            Prefix::collection("case"),
+            Prefix::collection("none"),
+            Prefix::new("case", ["t"]),
+            Prefix::new("case", ["t\0"]),
+            Prefix::new("case", [&long]),
+            Prefix::new("case", ["t", "a"]),
+            Prefix::new("case", ["t", "a", "deeper"]),
+        ];
+        for prefix in &prefixes {
+            let want: Vec<_> = rows
+                .iter()
+                .filter(|(key, _)| prefix.contains(key))
+                .cloned()
+                .collect();
+            assert_eq!(
+                engine.scan(prefix, None, usize::MAX, NOW).await.as_ref(),
+                Ok(&want),
+                "{prefix:?}"
+            );
+            assert_eq!(engine.scan(prefix, None, 0, NOW).await, Ok(vec![]));
+            for size in [1, 7, want.len().max(1)] {
+                let mut paged: Vec<(Key, Row)> = Vec::new();
+                loop {
+                    let after = paged.last().map(|(key, _)| key);
+                    let page = engine.scan(prefix, after, size, NOW).await.expect("a page");
+                    assert!(page.len() <= size);
+                    if page.is_empty() {
+                        break;
+                    }
+                    paged.extend(page);
+                }
+                assert_eq!(paged, want, "{prefix:?} in pages of {size}");
+            }
+        }
+        // `after` need not be stored, nor be within the prefix.
+        let within = &prefixes[3];
+        let all: Vec<_> = rows
+            .iter()
+            .filter(|(key, _)| within.contains(key))
+            .cloned()
+            .collect();
+        for (after, _) in &rows {
+            let want: Vec<_> = all.iter().filter(|(key, _)| key > after).cloned().collect();
+            assert_eq!(
+                engine.scan(within, Some(after), usize::MAX, NOW).await,
+                Ok(want),
+                "{after}"
+            );
+        }
+        let unstored = Key::new("case", ["t", "aaa"]);
+        let want: Vec<_> = all
+            .iter()
+            .filter(|(key, _)| *key > unstored)
+            .cloned()
+            .collect();
+        assert_eq!(
+            engine.scan(within, Some(&unstored), usize::MAX, NOW).await,
+            Ok(want)
+        );
+    });
+}
+
+/// The longest keys, the largest bodies, the last moment and the largest batch all fit.
+pub fn the_limits_are_reached(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let widest = [0xFF; 126];
+        let longest = Key::new(&"c".repeat(126), [widest; Key::MAX_SEGMENTS - 1]);
+        assert_eq!(longest.as_bytes().len(), Key::MAX_LEN);
+        let body: Vec<u8> = (0..=255).cycle().take(Changes::MAX_BODY_LEN).collect();
+        let large = Row {
+            body,
+            ..expiring("", Timestamp::MAX)
+        };
+        let empty = expiring("", Timestamp::MAX);
+        fill(
+            &*engine,
+            &[(longest.clone(), large.clone()), (key(""), empty.clone())],
+        )
+        .await;
+        let almost = Timestamp::MAX.saturating_sub(MOMENT);
+        assert_eq!(get(&*engine, &longest, almost).await, Some(large));
+        assert_eq!(get(&*engine, &key(""), almost).await, Some(empty));
+        assert_eq!(get(&*engine, &key(""), Timestamp::MAX).await, None);
+
+        let many: Vec<_> = (0..Changes::MAX_ENTRIES)
+            .map(|at| (Key::new("many", [format!("{at:04}")]), row("one of many")))
+            .collect();
+        fill(&*engine, &many).await;
+        let many_keys: Vec<_> = many.iter().map(|(key, _)| key.clone()).collect();
+        let want = many.into_iter().map(|(_, row)| Some(row)).collect();
+        assert_eq!(engine.get_many(&many_keys, NOW).await, Ok(want));
+    });
+}
+
+/// What was acknowledged is there when the database is opened again, and nothing else.
+pub fn acknowledged_writes_outlive_the_engine(database: &dyn Database) {
+    run(async {
+        let mut want = Vec::new();
+        for round in 0..4 {
+            let engine = database.open().await;
+            if database.is_durable() {
+                assert_eq!(dump(&*engine).await, want, "opened for round {round}");
+            } else {
+                want.clear();
+            }
+            let written = ["a", "b", "c"].map(|name| (key(&format!("{round}{name}")), row(name)));
+            for (key, row) in &written {
+                assert_eq!(commit(&*engine, [insert(key, row)], NOW).await, Ok(()));
+            }
+            let [(a, old_a), (b, old_b), (c, old_c)] = written;
+            let new_a = row("replaced");
+            assert_eq!(
+                commit(&*engine, [replace(&a, &old_a, &new_a)], NOW).await,
+                Ok(())
+            );
+            assert_eq!(commit(&*engine, [remove(&b, &old_b)], NOW).await, Ok(()));
+            let refused = [insert(&b, &row("x")), require(&key("absent"), &row("x"))];
+            assert_eq!(commit(&*engine, refused, NOW).await, conflict(1));
+            want.extend([(a, new_a), (c, old_c)]);
+            assert_eq!(
+                dump(&*engine).await,
+                want,
+                "before the end of round {round}"
+            );
+            if !database.is_durable() {
+                return;
+            }
+            engine.close().await;
+        }
+    });
+}
+
+/// After `close` every call fails, saying why, and closing again is no harm.
+pub fn a_closed_engine_says_so(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        fill(&*engine, &[(key("a"), row("a"))]).await;
+        engine.close().await;
+        engine.close().await;
+        assert_eq!(engine.ready().await, Err(EngineError::Closed));
+        assert_eq!(
+            engine.get_many(&[key("a")], NOW).await,
+            Err(EngineError::Closed)
+        );
+        assert_eq!(
+            engine.scan(&Prefix::all(), None, 1, NOW).await,
+            Err(EngineError::Closed)
+        );
+        assert_eq!(engine.expired(NOW, 1).await, Err(EngineError::Closed));
+        let closed = Err(CommitError::NotApplied(NotApplied::Engine(
+            EngineError::Closed,
+        )));
+        assert_eq!(
+            commit(&*engine, [insert(&key("b"), &row("b"))], NOW).await,
+            closed
+        );
+    });
+}

@@ -1,0 +1,58 @@
+//! Creating the file and its directory so that nobody else can read them, durably.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// Makes sure that there is a file at `path`. SQLite gives its companions (`-wal`, `-shm`) the mode
+/// of the file, so this is the one place that decides it.
+pub(super) fn create(path: &Path) -> io::Result<()> {
+    let directory = directory_of(path);
+    create_directory(directory)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => sync(directory),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates `directory` and whatever above it is missing, and syncs the entry of each.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    if fs::metadata(directory).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    let parent = directory_of(directory);
+    create_directory(parent)?;
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(directory) {
+        Ok(()) => sync(parent),
+        // Another process was faster, unless it is no directory; opening the file will tell.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+#[cfg(unix)]
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Elsewhere directories cannot be opened, and their entries are not ours to sync.
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(())
+}

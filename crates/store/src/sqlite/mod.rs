@@ -1,0 +1,241 @@
+//! The embedded engine: one SQLite file in WAL mode.
+//!
+//! One thread writes, a few read, and callers wait without blocking the async runtime. The writer
+//! takes every batch that is waiting, up to 256, into one transaction: one sync acknowledges
+//! them all. Other processes may have the same file open, for reading and for writing.
+//!
+//! Nothing is acknowledged before `COMMIT` has returned, which under `synchronous=FULL` is after the
+//! write-ahead log was synced.
+
+mod files;
+mod readers;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use self::readers::Readers;
+use self::writer::Writer;
+use crate::{
+    BoxFuture, Changes, CommitError, Engine, EngineError, Key, OpenError, Prefix, Row, Timestamp,
+    Version,
+};
+
+/// How a [`SqliteEngine`] shares its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// How long to wait for another process that writes, before a commit fails with
+    /// [`EngineError::Busy`]. 5 seconds by default.
+    pub busy_timeout: Duration,
+    /// How many threads read, each with a connection of its own; at least one, and 2 by default.
+    pub readers: usize,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            busy_timeout: Duration::from_secs(5),
+            readers: 2,
+        }
+    }
+}
+
+/// Records in one SQLite file.
+///
+/// Its futures need no particular runtime. Dropping it finishes what was queued, which may block for
+/// as long as that takes; [`Engine::close`] does the same without blocking.
+#[derive(Debug)]
+pub struct SqliteEngine {
+    writer: Writer,
+    readers: Readers,
+    /// Last, for fields drop in order and the threads end once their queues are gone.
+    threads: Threads,
+}
+
+impl SqliteEngine {
+    /// Opens the file at `path`, and creates it (mode 0600, in a directory of mode 0700) if need be.
+    /// Blocks while it does.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Foreign`] if the file is another program's, [`OpenError::NewerSchema`] if a
+    /// release too far ahead wrote it, [`OpenError::Engine`] if it cannot be opened.
+    pub fn open(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        files::create(path).map_err(|error| EngineError::Io {
+            detail: format!("{}: {error}", path.display()),
+        })?;
+        let connection = connect(path, options, Access::ReadWrite).map_err(engine_error)?;
+        schema::prepare(&connection)?;
+        // The writer's connection is there before the readers' and goes after them, so that a
+        // read-only one always finds the shared memory that WAL mode needs.
+        let mut threads = Threads::default();
+        let writer = Writer::start(path, options, connection, &mut threads)?;
+        let readers = Readers::start(path, options, &mut threads)?;
+        Ok(Self {
+            writer,
+            readers,
+            threads,
+        })
+    }
+}
+
+impl Engine for SqliteEngine {
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [Key],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
+        Box::pin(self.readers.get_many(keys.to_vec(), now))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(self.readers.scan(prefix, after, limit, now))
+    }
+
+    fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
+        Box::pin(self.readers.expired(before, limit))
+    }
+
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(self.writer.commit(changes))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async {
+            self.readers
+                .get_many(vec![Key::new("", [""])], Timestamp::EPOCH)
+                .await?;
+            self.writer.ready().await
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.readers.close().await;
+            self.writer.close().await;
+            self.threads.ended().await;
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    ReadWrite,
+}
+
+fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Result<Connection> {
+    // Each connection stays in one thread. No URIs: a path is a path.
+    let (mode, cache_kib) = match access {
+        Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, 256),
+        Access::ReadWrite => (OpenFlags::SQLITE_OPEN_READ_WRITE, 2_048),
+    };
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(options.busy_timeout)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    // What a savepoint may have to take back stays in memory.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+fn engine_error(error: rusqlite::Error) -> EngineError {
+    use rusqlite::{Error, ErrorCode};
+
+    let detail = error.to_string();
+    match error {
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..) => EngineError::Corrupt { detail },
+        other => match other.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                EngineError::Busy { detail }
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                EngineError::Corrupt { detail }
+            }
+            Some(ErrorCode::DiskFull) => EngineError::Full { detail },
+            Some(
+                ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure,
+            ) => EngineError::Io { detail },
+            _ => EngineError::Other { detail },
+        },
+    }
+}
+
+/// A timestamp never exceeds what a signed 64-bit column holds.
+fn millis(timestamp: Timestamp) -> i64 {
+    i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The engine's threads, which end once their queues are closed and empty.
+#[derive(Debug)]
+struct Threads {
+    handles: Vec<JoinHandle<()>>,
+    /// Each thread holds a sender until it ends.
+    alive: tokio::sync::watch::Sender<()>,
+}
+
+impl Default for Threads {
+    fn default() -> Self {
+        Self {
+            handles: Vec::new(),
+            alive: tokio::sync::watch::Sender::new(()),
+        }
+    }
+}
+
+impl Threads {
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), EngineError> {
+        let alive = self.alive.subscribe();
+        let handle = std::thread::Builder::new()
+            .name(name.to_owned())
+            // SQLite is frugal, and so are we: no recursion, no large locals.
+            .stack_size(512 * 1024)
+            .spawn(move || {
+                run();
+                drop(alive);
+            })
+            .map_err(|error| EngineError::Other {
+                detail: format!("no thread: {error}"),
+            })?;
+        self.handles.push(handle);
+        Ok(())
+    }
+
+    async fn ended(&self) {
+        self.alive.closed().await;
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for handle in self.handles.drain(..) {
+            // A thread that panicked has told its callers by dropping their replies.
+            let _ = handle.join();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The threads that read.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Access, SqliteOptions, Threads, connect, engine_error, millis};
+use crate::{EngineError, Key, Prefix, Row, Timestamp, Version};
+
+const GET: &str = "SELECT version, body, expires_at FROM records
+    WHERE key = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
+const SCAN: &str = "SELECT version, body, expires_at, key FROM records
+    WHERE key >= ?1 AND key < ?2 AND (expires_at IS NULL OR expires_at > ?3)
+    ORDER BY key LIMIT ?4";
+const EXPIRED: &str = "SELECT key, version FROM records
+    WHERE expires_at <= ?1 ORDER BY expires_at, key LIMIT ?2";
+
+/// Reads that wait for a thread before callers wait for room.
+const QUEUE: usize = 256;
+
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+enum Message {
+    Close,
+    Read(Job),
+}
+
+#[derive(Debug)]
+pub(super) struct Readers {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Readers {
+    pub(super) fn start(
+        path: &Path,
+        options: &SqliteOptions,
+        threads: &mut Threads,
+    ) -> Result<Self, EngineError> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..options.readers.max(1) {
+            let connection = connect(path, options, Access::Read).map_err(engine_error)?;
+            let jobs = jobs.clone();
+            threads.spawn("keyproof-read", move || run(&connection, &jobs))?;
+        }
+        Ok(Self { queue })
+    }
+
+    pub(super) async fn get_many(
+        &self,
+        keys: Vec<Key>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Row>>, EngineError> {
+        self.read(move |connection| {
+            // One snapshot for all keys; a single statement has one anyway.
+            let _snapshot = match keys.len() {
+                0 | 1 => None,
+                _ => Some(connection.unchecked_transaction()?),
+            };
+            let mut statement = connection.prepare_cached(GET)?;
+            keys.iter()
+                .map(|key| {
+                    statement
+                        .query_row(params![key.as_bytes(), millis(now)], stored)
+                        .optional()
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn scan(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Row)>, EngineError> {
+        // The least bytes greater than those of `after` have one more, a zero.
+        let after = after
+            .map(|key| [key.as_bytes(), &[0]].concat())
+            .unwrap_or_default();
+        let start = after.max(prefix.start().to_vec());
+        let end = prefix.end();
+        self.read(move |connection| {
+            connection
+                .prepare_cached(SCAN)?
+                .query_map(params![start, end, millis(now), rows(limit)], |row| {
+                    Ok((key(row, 3)?, stored(row)?))
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Key, Version)>, EngineError> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached(EXPIRED)?
+                .query_map(params![millis(before), rows(limit)], |row| {
+                    Ok((key(row, 0)?, Version::from_bytes(row.get(1)?)))
+                })?
+                .collect()
+        })
+        .await
+    }
+
+    pub(super) async fn close(&self) {
+        // An error says that it is closed.
+        let _ = self.queue.send(Message::Close).await;
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            // Nobody listens if the caller has given up.
+            let _ = reply.send(read(connection).map_err(engine_error));
+        });
+        self.queue
+            .send(Message::Read(job))
+            .await
+            .map_err(|_| EngineError::Closed)?;
+        answer.await.map_err(|_| EngineError::Closed)?
+    }
+}
+
+fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Message>>) {
+    loop {
+        // One thread waits in `blocking_recv`, the others for the lock.
+        let message = {
+            let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let message = jobs.blocking_recv();
+            if matches!(message, Some(Message::Close)) {
+                jobs.close();
+            }
+            message
+        };
+        match message {
+            Some(Message::Read(job)) => job(connection),
+            Some(Message::Close) => {}
+            None => return,
+        }
+    }
+}
+
+/// A row whose first columns are version, body and expiry.
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        version: Version::from_bytes(row.get(0)?),
+        body: row.get(1)?,
+        expires_at: row
+            .get::<_, Option<i64>>(2)?
+            .map(|millis| Timestamp::from_millis(millis.unsigned_abs())),
+    })
+}
+
+fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Key> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    Key::from_bytes(bytes).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, error.into())
+    })
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+
+    #[test]
+    fn reads_go_by_an_index_and_sort_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let connection = Connection::open(file.path()).unwrap();
+        schema::prepare(&connection).unwrap();
+        for (sql, index) in [
+            (GET, "PRIMARY KEY"),
+            (SCAN, "PRIMARY KEY"),
+            (EXPIRED, "INDEX records_by_expiry"),
+        ] {
+            let mut explain = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap();
+            let nulls = vec![rusqlite::types::Null; explain.parameter_count()];
+            let plan: Vec<String> = explain
+                .query_map(rusqlite::params_from_iter(nulls), |row| row.get(3))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(plan.len(), 1, "{plan:?}");
+            assert!(
+                plan[0].starts_with("SEARCH") && plan[0].contains(index),
+                "{plan:?}"
+            );
+        }
+    }
+}

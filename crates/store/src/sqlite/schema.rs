@@ -1,0 +1,94 @@
+//! The file's layout, and which releases may work on it.
+//!
+//! Release N writes schema N and runs on N and N + 1, so that servers can be exchanged one by
+//! one. So a migration only adds: what it leaves behind must still serve the release before.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::engine_error;
+use crate::{EngineError, OpenError};
+
+/// Step `i` brings schema `i` to `i + 1`.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE records (
+        key        BLOB NOT NULL PRIMARY KEY,
+        version    BLOB NOT NULL,
+        body       BLOB NOT NULL,
+        expires_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX records_by_expiry ON records (expires_at, key) WHERE expires_at IS NOT NULL;
+"];
+
+/// The schema that this release writes.
+const SCHEMA: u32 = MIGRATIONS.len() as u32;
+/// The newest that it runs on.
+const NEWEST: u32 = SCHEMA + 1;
+
+/// `kprf`, in the file's header, for the `file` command and for us.
+const APPLICATION_ID: i64 = 0x6B70_7266;
+
+/// Checks whose file it is and which schema it has, and brings it to this release's.
+pub(super) fn prepare(connection: &Connection) -> Result<(), OpenError> {
+    // Before anything is changed, the journal mode included.
+    inspect(connection)?;
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(engine_error)?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let detail = format!("journal mode {mode}: the file system has no shared memory for WAL");
+        return Err(EngineError::Other { detail }.into());
+    }
+    // Again, for another process may be at the same.
+    let transaction =
+        rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
+            .map_err(engine_error)?;
+    let found = inspect(&transaction)?;
+    for migration in MIGRATIONS.iter().skip(found as usize) {
+        transaction.execute_batch(migration).map_err(engine_error)?;
+    }
+    if found < SCHEMA {
+        transaction
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .map_err(engine_error)?;
+        transaction
+            .pragma_update(None, "user_version", SCHEMA)
+            .map_err(engine_error)?;
+    }
+    Ok(transaction.commit().map_err(engine_error)?)
+}
+
+/// The file's schema, 0 for an empty file.
+fn inspect(connection: &Connection) -> Result<u32, OpenError> {
+    let number = |sql| {
+        connection
+            .query_row(sql, (), |row| row.get::<_, i64>(0))
+            .map_err(foreign)
+    };
+    let application_id = number("PRAGMA application_id")?;
+    let schema = number("PRAGMA user_version")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if (application_id, schema, tables) == (0, 0, 0) {
+        return Ok(0);
+    }
+    if application_id != APPLICATION_ID {
+        return Err(OpenError::Foreign {
+            detail: format!("application id {application_id:#x}"),
+        });
+    }
+    match u32::try_from(schema) {
+        Ok(schema @ 1..=NEWEST) => Ok(schema),
+        other => Err(OpenError::NewerSchema {
+            found: other.unwrap_or(u32::MAX),
+            newest: NEWEST,
+        }),
+    }
+}
+
+fn foreign(error: rusqlite::Error) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign {
+            detail: error.to_string(),
+        },
+        _ => engine_error(error).into(),
+    }
+}
