@@ -1,0 +1,319 @@
+//! Devices from which a password alone logs in.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use thiserror::Error;
+
+use crate::digest::Digest;
+use crate::{Generation, Lockout, MfaError, Policy, UnixMillis, User};
+
+/// What a client says to be known again: an opaque text of its own choice.
+///
+/// Records keep SHA-256 of it together with the user and the key's generation, 128 random bits. So
+/// equal fingerprints cannot be seen across users or enrolments, and no table computed in advance
+/// helps; but whoever reads a record can try likely fingerprints against it one by one. They still
+/// need the password. A caller who wants more hands in an HMAC of the fingerprint under a key that
+/// is not in the database.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The longest, in bytes.
+    pub const MAX_LEN: usize = 1024;
+
+    /// # Errors
+    ///
+    /// [`FingerprintEmpty`](MfaError::FingerprintEmpty), and
+    /// [`FingerprintTooLong`](MfaError::FingerprintTooLong) above [`Fingerprint::MAX_LEN`] bytes.
+    pub fn new(text: &str) -> Result<Self, MfaError> {
+        match text.len() {
+            0 => Err(MfaError::FingerprintEmpty),
+            1..=Self::MAX_LEN => Ok(Self(text.into())),
+            found => Err(MfaError::FingerprintTooLong {
+                found,
+                limit: Self::MAX_LEN,
+            }),
+        }
+    }
+
+    fn digest(&self, user: User, key: Generation) -> Digest {
+        Digest::new(
+            "device",
+            &[user.id().as_bytes(), key.as_bytes(), self.0.as_bytes()],
+        )
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint([redacted])")
+    }
+}
+
+/// The number of a device among its user's: 1 to 2^24 - 1, so that clients that read numbers as
+/// 32-bit floats read it exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct DeviceId(u32);
+
+impl DeviceId {
+    const MAX: u32 = (1 << 24) - 1;
+
+    /// Any number; one out of range is no device's.
+    pub const fn new(id: u32) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) const fn is_possible(self) -> bool {
+        matches!(self.0, 1..=Self::MAX)
+    }
+
+    fn random(random: [u8; 4]) -> Self {
+        Self(u32::from_be_bytes(random) % Self::MAX + 1)
+    }
+
+    fn next(self) -> Self {
+        Self(self.0 % Self::MAX + 1)
+    }
+}
+
+/// A device to be trusted from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDevice {
+    fingerprint: Fingerprint,
+    random: [u8; 4],
+    browser: Option<String>,
+    name: Option<String>,
+    operating_system: Option<String>,
+}
+
+impl NewDevice {
+    /// The most bytes that each text about a device may have.
+    pub const MAX_TEXT_LEN: usize = 256;
+
+    /// A device known by `fingerprint` alone; `random` becomes its number.
+    pub const fn new(fingerprint: Fingerprint, random: [u8; 4]) -> Self {
+        Self {
+            fingerprint,
+            random,
+            browser: None,
+            name: None,
+            operating_system: None,
+        }
+    }
+
+    /// Says which browser it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceTextTooLong`](MfaError::DeviceTextTooLong).
+    pub fn with_browser(mut self, browser: &str) -> Result<Self, MfaError> {
+        self.browser = Some(bounded("browser", browser)?);
+        Ok(self)
+    }
+
+    /// Says what its user calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceTextTooLong`](MfaError::DeviceTextTooLong).
+    pub fn with_name(mut self, name: &str) -> Result<Self, MfaError> {
+        self.name = Some(bounded("name", name)?);
+        Ok(self)
+    }
+
+    /// Says which operating system it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceTextTooLong`](MfaError::DeviceTextTooLong).
+    pub fn with_operating_system(mut self, operating_system: &str) -> Result<Self, MfaError> {
+        self.operating_system = Some(bounded("operating system", operating_system)?);
+        Ok(self)
+    }
+}
+
+fn bounded(field: &'static str, text: &str) -> Result<String, MfaError> {
+    let (found, limit) = (text.len(), NewDevice::MAX_TEXT_LEN);
+    if found > limit {
+        return Err(MfaError::DeviceTextTooLong {
+            field,
+            found,
+            limit,
+        });
+    }
+    Ok(text.into())
+}
+
+/// What is kept of a trusted device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) fingerprint: Digest,
+    pub(crate) browser: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) operating_system: Option<String>,
+    pub(crate) trusted_at: UnixMillis,
+    pub(crate) expires_at: UnixMillis,
+    pub(crate) lockout: Option<Lockout>,
+}
+
+impl Device {
+    /// Its number.
+    pub const fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// Which browser it runs, if that was said.
+    pub fn browser(&self) -> Option<&str> {
+        self.browser.as_deref()
+    }
+
+    /// What its user calls it, if that was said.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Which operating system it runs, if that was said.
+    pub fn operating_system(&self) -> Option<&str> {
+        self.operating_system.as_deref()
+    }
+
+    /// Since when it is trusted.
+    pub const fn trusted_at(&self) -> UnixMillis {
+        self.trusted_at
+    }
+
+    /// From when on it is not.
+    pub const fn expires_at(&self) -> UnixMillis {
+        self.expires_at
+    }
+
+    fn is_live(&self, now: UnixMillis) -> bool {
+        now < self.expires_at
+    }
+}
+
+/// The devices that a user trusts, in one record, so that their number is bounded and all of them
+/// go at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(into = "crate::stored::Devices", try_from = "crate::stored::Devices")
+)]
+pub struct Devices {
+    pub(crate) user: User,
+    pub(crate) key: Generation,
+    /// In the order they came to be trusted.
+    pub(crate) devices: Vec<Device>,
+}
+
+impl Devices {
+    /// When the last of them expires.
+    pub fn expires_at(&self) -> UnixMillis {
+        let expiries = self.devices.iter().map(Device::expires_at);
+        expiries.max().unwrap_or_default()
+    }
+
+    pub(crate) const fn new(user: User, key: Generation) -> Self {
+        Self {
+            user,
+            key,
+            devices: Vec::new(),
+        }
+    }
+
+    pub(crate) fn live(&self, now: UnixMillis) -> impl Iterator<Item = &Device> {
+        self.devices
+            .iter()
+            .filter(move |device| device.is_live(now))
+    }
+
+    pub(crate) fn live_mut(&mut self, id: DeviceId, now: UnixMillis) -> Option<&mut Device> {
+        let mut devices = self.devices.iter_mut();
+        devices.find(|device| device.id == id && device.is_live(now))
+    }
+
+    /// The live device with this fingerprint; all are compared, whichever it is.
+    pub(crate) fn recognise(&self, fingerprint: &Fingerprint, now: UnixMillis) -> Option<DeviceId> {
+        let digest = fingerprint.digest(self.user, self.key);
+        let mut found = 0;
+        for device in &self.devices {
+            let same =
+                device.fingerprint.ct_eq(&digest) & Choice::from(u8::from(device.is_live(now)));
+            found.conditional_assign(&device.id.0, same);
+        }
+        (found != 0).then_some(DeviceId(found))
+    }
+
+    /// Trusts one more: the one with the same fingerprint goes, and the oldest if there are too
+    /// many.
+    pub(crate) fn trust(&mut self, new: NewDevice, now: UnixMillis, policy: &Policy) -> Trusted {
+        self.devices.retain(|device| device.is_live(now));
+        let replaced = self.recognise(&new.fingerprint, now);
+        self.devices.retain(|device| Some(device.id) != replaced);
+        let keep = usize::from(policy.devices.get()) - 1;
+        let surplus = self.devices.len().saturating_sub(keep);
+        let ended = self
+            .devices
+            .drain(..surplus)
+            .map(|device| device.id)
+            .collect();
+
+        let mut id = DeviceId::random(new.random);
+        // A number given up just now is not given to another device at once.
+        let taken = |id| Some(id) == replaced || self.devices.iter().any(|device| device.id == id);
+        while taken(id) {
+            id = id.next();
+        }
+        self.devices.push(Device {
+            id,
+            fingerprint: new.fingerprint.digest(self.user, self.key),
+            browser: new.browser,
+            name: new.name,
+            operating_system: new.operating_system,
+            trusted_at: now,
+            expires_at: now.saturating_add(policy.device_lifetime),
+            lockout: None,
+        });
+        Trusted {
+            id,
+            ended,
+            replaced,
+        }
+    }
+
+    pub(crate) fn revoke(&mut self, id: DeviceId, now: UnixMillis) -> Result<(), NoDevice> {
+        self.live_mut(id, now).ok_or(NoDevice)?;
+        self.devices.retain(|device| device.id != id);
+        Ok(())
+    }
+}
+
+/// A device has come to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trusted {
+    /// Its number.
+    pub id: DeviceId,
+    /// Devices that are trusted no more because there were too many: one, the oldest, unless the
+    /// policy was lowered.
+    pub ended: Vec<DeviceId>,
+    /// The device with the same fingerprint, whose place it takes.
+    pub replaced: Option<DeviceId>,
+}
+
+/// The user trusts no such device.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+#[error("there is no such trusted device")]
+pub struct NoDevice;

@@ -1,0 +1,61 @@
+use core::fmt;
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// SHA-256 of a label and of parts that each carry their length, so that no two lists of parts
+/// give one digest and one kind of value is never taken for another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub(crate) struct Digest(
+    #[cfg_attr(feature = "serde", serde(with = "crate::stored::hex"))] [u8; 32],
+);
+
+impl Digest {
+    pub(crate) fn new(label: &str, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"keyproof-mfa/1");
+        for part in [label.as_bytes()].iter().chain(parts) {
+            // A slice never has more than u64::MAX bytes.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl ConstantTimeEq for Digest {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    /// Without the digest: that of a short fingerprint can be searched for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Digest;
+
+    #[test]
+    fn parts_do_not_run_together() {
+        let digests = [
+            Digest::new("a", &[b"bc", b""]),
+            Digest::new("a", &[b"b", b"c"]),
+            Digest::new("a", &[b"bc"]),
+            Digest::new("ab", &[b"c"]),
+            Digest::new("ab", &[b"c", b""]),
+        ];
+        for (at, digest) in digests.iter().enumerate() {
+            assert!(!digests[..at].contains(digest), "{at} is another's digest");
+        }
+    }
+}

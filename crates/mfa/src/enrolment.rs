@@ -1,0 +1,197 @@
+//! Coming by a key, losing it, and the recovery codes for when a phone is lost.
+
+use thiserror::Error;
+
+use crate::key::{Generation, KeyKind, KeyRecord, Proof};
+use crate::totp::Wrong;
+use crate::{
+    Counter, Decision, Failure, Locked, Password, PasswordRefusal, Policy, RecoveryCode,
+    RecoveryCodes, UnixMillis, UserRecords,
+};
+
+/// A key is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Enrolled {
+    /// Whether it takes the place of a key that was pending too.
+    pub replaced: bool,
+}
+
+/// Why no key was enrolled.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+pub enum EnrolRefusal {
+    /// There is an active key, to be removed first. The password was not judged.
+    #[error("a key is active already")]
+    AlreadyActive,
+    /// Neither judged nor counted.
+    #[error(transparent)]
+    Locked(Locked),
+    /// Counted.
+    #[error("wrong password")]
+    WrongPassword(Failure),
+}
+
+/// A pending key has become active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Activated;
+
+/// Why a key was not activated.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+pub enum ActivateRefusal {
+    /// It is active.
+    #[error("the key is active already")]
+    AlreadyActive,
+    /// Neither judged nor counted.
+    #[error(transparent)]
+    Locked(Locked),
+    /// There is none.
+    #[error("there is no key")]
+    NoKey,
+    /// Counted.
+    #[error("wrong code")]
+    WrongCode(Failure),
+}
+
+/// A key is gone, and all that hung on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyRemoved {
+    /// How many devices are trusted no more.
+    pub devices: usize,
+    /// How many unused recovery codes are good no more.
+    pub recovery_codes: usize,
+    /// Whether the key was active: codes were asked for until now.
+    pub was_active: bool,
+}
+
+/// There is no key to remove.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+#[error("there is no key")]
+pub struct NoKey;
+
+/// Why no recovery codes were made.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+pub enum RecoveryRefusal {
+    /// Neither judged nor counted.
+    #[error(transparent)]
+    Locked(Locked),
+    /// No key is active that they could stand in for. The password was not judged.
+    #[error("no key is active")]
+    NoActiveKey,
+    /// Counted.
+    #[error("wrong password")]
+    WrongPassword(Failure),
+}
+
+impl UserRecords {
+    /// Enrols a key, which is pending until [`activate`](Self::activate). A pending one is
+    /// replaced. `random` names the enrolment; the caller draws the secret beside it.
+    ///
+    /// The password is all there is to show here, so a right one ends the user's count.
+    pub fn enrol(
+        mut self,
+        kind: KeyKind,
+        password: Password,
+        random: [u8; 16],
+        now: UnixMillis,
+        policy: &Policy,
+    ) -> Decision<Enrolled, EnrolRefusal> {
+        if self.active_key().is_some() {
+            return self.decided(Err(EnrolRefusal::AlreadyActive));
+        }
+        if let Err(refusal) = self.judge_password(password, Counter::User, now, policy) {
+            return self.decided(Err(refusal.into()));
+        }
+        self.clear(Counter::User, now);
+        let key = KeyRecord::pending(kind, Generation::new(random), now);
+        let replaced = self.key.replace(key).is_some();
+        self.decided(Ok(Enrolled { replaced }))
+    }
+
+    /// Activates the pending key by a code of it, which is then spent for login too. A right code
+    /// ends the user's count.
+    pub fn activate(
+        mut self,
+        proof: &Proof<'_>,
+        now: UnixMillis,
+        policy: &Policy,
+    ) -> Decision<Activated, ActivateRefusal> {
+        let Some(key) = self.key else {
+            return self.decided(Err(ActivateRefusal::NoKey));
+        };
+        if key.is_active() {
+            return self.decided(Err(ActivateRefusal::AlreadyActive));
+        }
+        if let Err(locked) = self.unlocked(Counter::User, now) {
+            return self.decided(Err(ActivateRefusal::Locked(locked)));
+        }
+        let verdict = match key.accept(proof, now) {
+            Ok(active) => {
+                self.key = Some(active);
+                self.clear(Counter::User, now);
+                Ok(Activated)
+            }
+            // A pending key has spent nothing, so nothing can be replayed.
+            Err(Wrong::Code | Wrong::Replayed) => Err(ActivateRefusal::WrongCode(self.fail(
+                Counter::User,
+                now,
+                policy,
+            ))),
+        };
+        self.decided(verdict)
+    }
+
+    /// Removes the key, pending or active, and with it every challenge, trusted device and
+    /// recovery code. The caller removes the secret in the same batch.
+    pub fn remove_key(mut self, now: UnixMillis) -> Decision<KeyRemoved, NoKey> {
+        let Some(key) = self.key else {
+            return self.decided(Err(NoKey));
+        };
+        let removed = KeyRemoved {
+            devices: self.trusted_devices(now).len(),
+            recovery_codes: self.recovery.as_ref().map_or(0, RecoveryCodes::left),
+            was_active: key.is_active(),
+        };
+        self.challenge = None;
+        self.devices = None;
+        self.key = None;
+        self.recovery = None;
+        self.decided(Ok(removed))
+    }
+
+    /// Makes ten recovery codes from 800 random bits, to be shown once. Those of before are good
+    /// no more.
+    pub fn make_recovery_codes(
+        mut self,
+        password: Password,
+        random: &[[u8; 10]; RecoveryCodes::COUNT],
+        now: UnixMillis,
+        policy: &Policy,
+    ) -> Decision<[RecoveryCode; RecoveryCodes::COUNT], RecoveryRefusal> {
+        let Some(key) = self.active_generation() else {
+            return self.decided(Err(RecoveryRefusal::NoActiveKey));
+        };
+        if let Err(refusal) = self.judge_password(password, Counter::User, now, policy) {
+            return self.decided(Err(refusal.into()));
+        }
+        let (record, codes) = RecoveryCodes::make(random, key, now);
+        self.recovery = Some(record);
+        self.decided(Ok(codes))
+    }
+}
+
+impl From<PasswordRefusal> for EnrolRefusal {
+    fn from(refusal: PasswordRefusal) -> Self {
+        match refusal {
+            PasswordRefusal::Locked(locked) => Self::Locked(locked),
+            PasswordRefusal::WrongPassword(failure) => Self::WrongPassword(failure),
+        }
+    }
+}
+
+impl From<PasswordRefusal> for RecoveryRefusal {
+    fn from(refusal: PasswordRefusal) -> Self {
+        match refusal {
+            PasswordRefusal::Locked(locked) => Self::Locked(locked),
+            PasswordRefusal::WrongPassword(failure) => Self::WrongPassword(failure),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A user's key: pending until a code of it has been seen, then active until it is removed.
+
+use core::fmt;
+
+use keyproof_otp::{Code, Secret};
+
+use crate::totp::{TotpKey, Wrong};
+use crate::{TotpParameters, UnixMillis};
+
+/// Which enrolment a key comes from: 128 random bits, drawn anew for each.
+///
+/// Challenges, devices and recovery codes name it, so all of them end with their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct Generation(#[cfg_attr(feature = "serde", serde(with = "crate::stored::hex"))] [u8; 16]);
+
+impl Generation {
+    pub(crate) const fn new(random: [u8; 16]) -> Self {
+        Self(random)
+    }
+
+    /// The bits, for a caller who binds something of their own to the enrolment, as by sealing the
+    /// secret with them as associated data.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// What shows that a user holds their key, and how it is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// Time-based one-time passwords.
+    Totp(TotpParameters),
+}
+
+impl Default for KeyKind {
+    fn default() -> Self {
+        Self::Totp(TotpParameters::default())
+    }
+}
+
+/// Whether a key is asked for at login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyStatus {
+    /// Not yet: no code of it has been seen.
+    Pending,
+    /// It is.
+    Active {
+        /// Since when.
+        since: UnixMillis,
+    },
+}
+
+/// What is kept of a key, but for its secret: the caller seals that, keeps it beside this record
+/// and hands it in with each [`Proof`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(into = "crate::stored::Key", try_from = "crate::stored::Key")
+)]
+pub struct KeyRecord {
+    pub(crate) generation: Generation,
+    pub(crate) created_at: UnixMillis,
+    pub(crate) state: KeyState,
+    pub(crate) status: KeyStatus,
+}
+
+/// What each kind of key remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeyState {
+    Totp(TotpKey),
+}
+
+impl KeyRecord {
+    pub(crate) const fn pending(
+        kind: KeyKind,
+        generation: Generation,
+        created_at: UnixMillis,
+    ) -> Self {
+        let KeyKind::Totp(parameters) = kind;
+        Self {
+            generation,
+            created_at,
+            state: KeyState::Totp(TotpKey {
+                parameters,
+                spent: None,
+            }),
+            status: KeyStatus::Pending,
+        }
+    }
+
+    /// Which enrolment it comes from.
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> KeyKind {
+        let KeyState::Totp(key) = &self.state;
+        KeyKind::Totp(key.parameters)
+    }
+
+    /// Whether it is asked for at login.
+    pub const fn status(&self) -> KeyStatus {
+        self.status
+    }
+
+    /// When it was enrolled.
+    pub const fn created_at(&self) -> UnixMillis {
+        self.created_at
+    }
+
+    pub(crate) const fn is_active(&self) -> bool {
+        matches!(self.status, KeyStatus::Active { .. })
+    }
+
+    /// The key after it has accepted a proof; a pending one is active from then on.
+    pub(crate) fn accept(&self, proof: &Proof<'_>, now: UnixMillis) -> Result<Self, Wrong> {
+        let KeyState::Totp(key) = &self.state;
+        let Proof::Typed { text, secret } = proof;
+        let code = Code::parse(text, key.parameters.digits).map_err(|_| Wrong::Code)?;
+        Ok(Self {
+            state: KeyState::Totp(key.accept(secret, &code, now)?),
+            status: match self.status {
+                KeyStatus::Pending => KeyStatus::Active { since: now },
+                active @ KeyStatus::Active { .. } => active,
+            },
+            ..*self
+        })
+    }
+}
+
+/// What a user shows to prove that the key is theirs.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Proof<'a> {
+    /// What they typed.
+    Typed {
+        /// A code of a TOTP key: its digits and nothing else. At login also a recovery code, in
+        /// any spelling that [`RecoveryCode::parse`](crate::RecoveryCode::parse) takes.
+        text: &'a str,
+        /// The key's secret.
+        secret: &'a Secret,
+    },
+}
+
+impl fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Typed { .. } => f.write_str("Typed([redacted])"),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use core::num::{NonZeroU16, NonZeroU32};
+use core::time::Duration;
+
+/// The numbers of the rules. [`Policy::default`] is what keyproof's server uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Policy {
+    /// How many consecutive failures, passwords and codes counted together, lock: 3.
+    pub lockout_failures: NonZeroU32,
+    /// How long a lock lasts: 5 minutes.
+    pub lockout: Duration,
+    /// How long a challenge can be answered: 10 minutes.
+    pub challenge_lifetime: Duration,
+    /// How long a device is trusted: 90 days.
+    pub device_lifetime: Duration,
+    /// How many devices a user may trust at a time: 20. One more ends the trust that is oldest.
+    pub devices: NonZeroU16,
+}
+
+impl Policy {
+    /// How long failures are remembered that neither a success nor a lock has ended, at least.
+    /// A wrong guess a day is far below what the lock lets through.
+    const FAILURES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// How long a lockout is kept after its last failure: also as long as it must know which
+    /// challenges are older than its last lock.
+    pub(crate) fn lockout_kept(&self) -> Duration {
+        Self::FAILURES_KEPT
+            .max(self.lockout)
+            .max(self.challenge_lifetime)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            lockout_failures: const { NonZeroU32::new(3).unwrap() },
+            lockout: Duration::from_secs(5 * 60),
+            challenge_lifetime: Duration::from_secs(10 * 60),
+            device_lifetime: Duration::from_secs(90 * 24 * 60 * 60),
+            devices: const { NonZeroU16::new(20).unwrap() },
+        }
+    }
+}

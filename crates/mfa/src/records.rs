@@ -1,0 +1,138 @@
+//! What is kept of a user, and what every decision hands back.
+
+use alloc::vec::Vec;
+
+use crate::lockout::Lockout;
+use crate::{
+    Challenge, Counter, Device, DeviceId, Devices, Fingerprint, Generation, KeyRecord, Locked,
+    NoDevice, RecoveryCodes, UnixMillis, User,
+};
+
+/// All that is kept of one user's second factor, as it was read at one moment. `None` is a record
+/// that is not there; somebody nobody has heard of is [`UserRecords::new`].
+///
+/// Every command takes these by value and hands them back in a [`Decision`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct UserRecords {
+    /// Who they are.
+    pub user: User,
+    /// The challenge that this attempt answers; or the one just made.
+    pub challenge: Option<Challenge>,
+    /// The devices they trust.
+    pub devices: Option<Devices>,
+    /// Their key.
+    pub key: Option<KeyRecord>,
+    /// What is counted against their name.
+    pub lockout: Option<Lockout>,
+    /// Their recovery codes.
+    pub recovery: Option<RecoveryCodes>,
+}
+
+/// What a command makes of the records, and what it says.
+///
+/// Commit before telling anybody: in one atomic batch, insert, replace or remove each record of
+/// `next` that differs from what was read, at the version it was read at, and require the unchanged
+/// ones to be at theirs. If that batch loses a race, read again and decide again. A refusal commits
+/// like an acceptance: a failure is counted in the same batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "what a decision says is true once its records are committed"]
+pub struct Decision<T, E> {
+    /// The records from now on.
+    pub next: UserRecords,
+    /// What happened, or why it did not.
+    pub verdict: Result<T, E>,
+}
+
+impl UserRecords {
+    /// A user of whom nothing is kept.
+    pub const fn new(user: User) -> Self {
+        Self {
+            user,
+            challenge: None,
+            devices: None,
+            key: None,
+            lockout: None,
+            recovery: None,
+        }
+    }
+
+    /// Whether an attempt now would be refused unjudged; to be asked before a password is hashed.
+    /// `fingerprint` is the one that comes with the password, if any.
+    ///
+    /// # Errors
+    ///
+    /// [`Locked`].
+    pub fn admit(&self, fingerprint: Option<&Fingerprint>, now: UnixMillis) -> Result<(), Locked> {
+        self.unlocked(self.counter(fingerprint, now), now)
+    }
+
+    /// The devices that are trusted now, in the order they came to be.
+    pub fn trusted_devices(&self, now: UnixMillis) -> Vec<&Device> {
+        let devices = self.bound_devices().into_iter();
+        devices.flat_map(|devices| devices.live(now)).collect()
+    }
+
+    /// Ends the trust in one device.
+    pub fn revoke_device(mut self, id: DeviceId, now: UnixMillis) -> Decision<(), NoDevice> {
+        let mut devices = self.bound_devices().cloned();
+        let verdict = devices
+            .as_mut()
+            .map_or(Err(NoDevice), |devices| devices.revoke(id, now));
+        if verdict.is_ok() {
+            self.devices = devices.filter(|devices| !devices.devices.is_empty());
+        }
+        self.decided(verdict)
+    }
+
+    /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that the
+    /// lock has spent stay spent.
+    #[must_use]
+    pub fn unlock(mut self, now: UnixMillis) -> Self {
+        self.lockout = Lockout::cleared(self.lockout, now);
+        for device in self.devices.iter_mut().flat_map(|all| &mut all.devices) {
+            device.lockout = None;
+        }
+        self
+    }
+
+    /// The same records under a new password, or after a suspension: the user's generation is the
+    /// next, which the caller keeps with the password; every challenge and trusted device is gone.
+    #[must_use]
+    pub fn renew(mut self) -> Self {
+        self.user = self.user.renewed();
+        self.challenge = None;
+        self.devices = None;
+        self
+    }
+
+    pub(crate) fn decided<T, E>(self, verdict: Result<T, E>) -> Decision<T, E> {
+        Decision {
+            next: self,
+            verdict,
+        }
+    }
+
+    pub(crate) fn active_key(&self) -> Option<&KeyRecord> {
+        self.key.as_ref().filter(|key| key.is_active())
+    }
+
+    pub(crate) fn active_generation(&self) -> Option<Generation> {
+        self.active_key().map(KeyRecord::generation)
+    }
+
+    /// The devices, unless they are of an earlier key or password, and so none.
+    pub(crate) fn bound_devices(&self) -> Option<&Devices> {
+        self.devices
+            .as_ref()
+            .filter(|all| all.user == self.user && Some(all.key) == self.active_generation())
+    }
+
+    /// Who pays for a failure of an attempt with this fingerprint.
+    pub(crate) fn counter(&self, fingerprint: Option<&Fingerprint>, now: UnixMillis) -> Counter {
+        self.bound_devices()
+            .zip(fingerprint)
+            .and_then(|(devices, fingerprint)| devices.recognise(fingerprint, now))
+            .map_or(Counter::User, Counter::Device)
+    }
+}

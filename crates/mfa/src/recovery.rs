@@ -1,0 +1,163 @@
+//! Recovery codes: what gets a user in who has lost their phone.
+
+use core::fmt;
+
+use data_encoding::BASE32_NOPAD_VISUAL;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::digest::Digest;
+use crate::totp::Wrong;
+use crate::{Generation, MfaError, UnixMillis};
+
+/// A recovery code: 80 random bits, shown as four groups of four Base32 symbols (RFC 4648 section
+/// 6), as in `ABCD-EFGH-IJKL-MN23`.
+///
+/// `Debug` hides it, and it is wiped on drop.
+#[derive(Clone)]
+pub struct RecoveryCode([u8; Self::LEN]);
+
+impl RecoveryCode {
+    const LEN: usize = 10;
+    const SYMBOLS: usize = 16;
+    const GROUP: usize = 4;
+
+    /// Reads a code as people type it: any case, white space and hyphens anywhere, and 0, 1 and 8,
+    /// which are in no code, for O, I and B.
+    ///
+    /// # Errors
+    ///
+    /// [`RecoveryCodeSymbol`](MfaError::RecoveryCodeSymbol) and
+    /// [`RecoveryCodeLength`](MfaError::RecoveryCodeLength).
+    pub fn parse(text: &str) -> Result<Self, MfaError> {
+        let mut symbols = Zeroizing::new([0; Self::SYMBOLS]);
+        let mut found = 0;
+        for (at, symbol) in text.char_indices() {
+            if symbol.is_whitespace() || symbol == '-' {
+                continue;
+            }
+            if !matches!(symbol, 'A'..='Z' | 'a'..='z' | '0'..='8') {
+                return Err(MfaError::RecoveryCodeSymbol { at });
+            }
+            if let Some(place) = symbols.get_mut(found) {
+                // Matched as ASCII just above.
+                *place = symbol.to_ascii_uppercase() as u8;
+            }
+            found += 1;
+        }
+        let mut code = Self([0; Self::LEN]);
+        if found != Self::SYMBOLS
+            || BASE32_NOPAD_VISUAL
+                .decode_mut(symbols.as_slice(), &mut code.0)
+                .is_err()
+        {
+            return Err(MfaError::RecoveryCodeLength { found });
+        }
+        Ok(code)
+    }
+
+    fn digest(&self, key: Generation) -> Digest {
+        Digest::new("recovery code", &[key.as_bytes(), &self.0])
+    }
+}
+
+impl fmt::Display for RecoveryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut symbols = Zeroizing::new([0; Self::SYMBOLS]);
+        BASE32_NOPAD_VISUAL.encode_mut(&self.0, symbols.as_mut_slice());
+        for (at, symbol) in symbols.iter().enumerate() {
+            if at > 0 && at % Self::GROUP == 0 {
+                f.write_str("-")?;
+            }
+            write!(f, "{}", char::from(*symbol))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RecoveryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecoveryCode([redacted])")
+    }
+}
+
+impl Drop for RecoveryCode {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for RecoveryCode {}
+
+/// What is kept of a user's recovery codes: the digest of each, and which are used.
+///
+/// A code has 80 random bits, so its digest, in which the key's generation is the salt, needs no
+/// slow hash to keep it secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(into = "crate::stored::Recovery", try_from = "crate::stored::Recovery")
+)]
+pub struct RecoveryCodes {
+    pub(crate) key: Generation,
+    pub(crate) made_at: UnixMillis,
+    pub(crate) codes: [KeptCode; Self::COUNT],
+}
+
+/// The trace of one code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeptCode {
+    pub(crate) digest: Digest,
+    pub(crate) used_at: Option<UnixMillis>,
+}
+
+impl RecoveryCodes {
+    /// How many a user gets at a time.
+    pub const COUNT: usize = 10;
+    /// When they were made.
+    pub const fn made_at(&self) -> UnixMillis {
+        self.made_at
+    }
+
+    /// How many have not been used.
+    pub fn left(&self) -> usize {
+        let unused = self.codes.iter().filter(|kept| kept.used_at.is_none());
+        unused.count()
+    }
+
+    /// Makes ten, to be shown once, and what is kept of them.
+    pub(crate) fn make(
+        random: &[[u8; RecoveryCode::LEN]; Self::COUNT],
+        key: Generation,
+        made_at: UnixMillis,
+    ) -> (Self, [RecoveryCode; Self::COUNT]) {
+        let codes = random.each_ref().map(|bits| RecoveryCode(*bits));
+        let kept = codes.each_ref().map(|code| KeptCode {
+            digest: code.digest(key),
+            used_at: None,
+        });
+        let record = Self {
+            key,
+            made_at,
+            codes: kept,
+        };
+        (record, codes)
+    }
+
+    /// These codes after one of them was used; all are compared, whichever it is.
+    pub(crate) fn accept(&self, code: &RecoveryCode, now: UnixMillis) -> Result<Self, Wrong> {
+        let digest = code.digest(self.key);
+        let mut place = u8::MAX;
+        for (at, kept) in (0_u8..).zip(&self.codes) {
+            place.conditional_assign(&at, kept.digest.ct_eq(&digest));
+        }
+        let mut next = self.clone();
+        let kept = next.codes.get_mut(usize::from(place)).ok_or(Wrong::Code)?;
+        if kept.used_at.is_some() {
+            return Err(Wrong::Replayed);
+        }
+        kept.used_at = Some(now);
+        Ok(next)
+    }
+}

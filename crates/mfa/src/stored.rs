@@ -1,0 +1,387 @@
+//! The stored form of the records, which outlives releases.
+//!
+//! Each record is a JSON object (or what another serde format makes of it) whose member `record`
+//! names its type and version. A release reads every version up to its own and writes its own; one
+//! it does not know it refuses. The shapes here never change: a new version is a new variant beside
+//! the old one, and the `TryFrom` below it turns either into today's record.
+//!
+//! Moments are milliseconds since the Unix epoch, digests and generations lower-case hex; absent
+//! members are left out. `tests/stored_form.rs` pins the bytes.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::key::KeyState;
+use crate::recovery::KeptCode;
+use crate::totp::{MAX_DRIFT, Spent, TotpKey};
+use crate::{
+    DeviceId, Generation, KeyRecord, KeyStatus, MfaError, RecoveryCodes, TotpParameters,
+    UnixMillis, User,
+    otp::{Algorithm, Digits},
+};
+
+macro_rules! versions {
+    ($(#[$doc:meta])* $name:ident, $newest:literal, $v1:ident) => {
+        $(#[$doc])*
+        #[derive(Serialize, Deserialize)]
+        #[serde(tag = "record")]
+        pub(crate) enum $name {
+            #[serde(rename = $newest)]
+            V1($v1),
+            #[serde(other, skip_serializing)]
+            Unknown,
+        }
+
+        impl $name {
+            fn known(self) -> Result<$v1, MfaError> {
+                match self {
+                    Self::V1(record) => Ok(record),
+                    Self::Unknown => Err(MfaError::RecordForm { newest: $newest }),
+                }
+            }
+        }
+    };
+}
+
+versions!(Key, "mfa-key/1", KeyV1);
+versions!(Challenge, "mfa-challenge/1", ChallengeV1);
+versions!(Lockout, "mfa-lockout/1", LockoutV1);
+versions!(Devices, "mfa-devices/1", DevicesV1);
+versions!(Recovery, "mfa-recovery-codes/1", RecoveryV1);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct KeyV1 {
+    generation: Generation,
+    created_at: UnixMillis,
+    /// Absent while pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    activated_at: Option<UnixMillis>,
+    kind: KindV1,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindV1 {
+    Totp(TotpV1),
+}
+
+#[derive(Serialize, Deserialize)]
+struct TotpV1 {
+    /// `SHA1`, `SHA256` or `SHA512`.
+    algorithm: Algorithm,
+    digits: Digits,
+    /// In seconds.
+    period: NonZeroU64,
+    /// Absent while pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spent: Option<SpentV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SpentV1 {
+    step: u64,
+    drift: i8,
+}
+
+impl From<KeyRecord> for Key {
+    fn from(key: KeyRecord) -> Self {
+        let KeyState::Totp(totp) = key.state;
+        Self::V1(KeyV1 {
+            generation: key.generation,
+            created_at: key.created_at,
+            activated_at: match key.status {
+                KeyStatus::Pending => None,
+                KeyStatus::Active { since } => Some(since),
+            },
+            kind: KindV1::Totp(TotpV1 {
+                algorithm: totp.parameters.algorithm,
+                digits: totp.parameters.digits,
+                period: totp.parameters.period,
+                spent: totp
+                    .spent
+                    .map(|Spent { step, drift }| SpentV1 { step, drift }),
+            }),
+        })
+    }
+}
+
+impl TryFrom<Key> for KeyRecord {
+    type Error = MfaError;
+
+    fn try_from(stored: Key) -> Result<Self, MfaError> {
+        let key = stored.known()?;
+        let KindV1::Totp(totp) = key.kind;
+        // An active key without a spent step would take the code that activated it again.
+        if totp.spent.is_some() != key.activated_at.is_some() {
+            return Err(MfaError::RecordValue { field: "spent" });
+        }
+        if totp
+            .spent
+            .as_ref()
+            .is_some_and(|spent| !(-MAX_DRIFT..=MAX_DRIFT).contains(&spent.drift))
+        {
+            return Err(MfaError::RecordValue { field: "drift" });
+        }
+        Ok(Self {
+            generation: key.generation,
+            created_at: key.created_at,
+            state: KeyState::Totp(TotpKey {
+                parameters: TotpParameters {
+                    algorithm: totp.algorithm,
+                    digits: totp.digits,
+                    period: totp.period,
+                },
+                spent: totp
+                    .spent
+                    .map(|SpentV1 { step, drift }| Spent { step, drift }),
+            }),
+            status: match key.activated_at {
+                None => KeyStatus::Pending,
+                Some(since) => KeyStatus::Active { since },
+            },
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ChallengeV1 {
+    user: User,
+    key: Generation,
+    locks: u64,
+    expires_at: UnixMillis,
+}
+
+impl From<crate::Challenge> for Challenge {
+    fn from(challenge: crate::Challenge) -> Self {
+        Self::V1(ChallengeV1 {
+            user: challenge.user,
+            key: challenge.key,
+            locks: challenge.locks,
+            expires_at: challenge.expires_at,
+        })
+    }
+}
+
+impl TryFrom<Challenge> for crate::Challenge {
+    type Error = MfaError;
+
+    fn try_from(stored: Challenge) -> Result<Self, MfaError> {
+        let challenge = stored.known()?;
+        Ok(Self {
+            user: challenge.user,
+            key: challenge.key,
+            locks: challenge.locks,
+            expires_at: challenge.expires_at,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LockoutV1 {
+    failures: u32,
+    locks: u64,
+    /// Absent unless there was a lock since the last success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    locked_until: Option<UnixMillis>,
+    expires_at: UnixMillis,
+}
+
+impl From<crate::Lockout> for LockoutV1 {
+    fn from(lockout: crate::Lockout) -> Self {
+        Self {
+            failures: lockout.failures,
+            locks: lockout.locks,
+            locked_until: lockout.locked_until,
+            expires_at: lockout.expires_at,
+        }
+    }
+}
+
+impl From<LockoutV1> for crate::Lockout {
+    fn from(lockout: LockoutV1) -> Self {
+        Self {
+            failures: lockout.failures,
+            locks: lockout.locks,
+            locked_until: lockout.locked_until,
+            expires_at: lockout.expires_at,
+        }
+    }
+}
+
+impl From<crate::Lockout> for Lockout {
+    fn from(lockout: crate::Lockout) -> Self {
+        Self::V1(lockout.into())
+    }
+}
+
+impl TryFrom<Lockout> for crate::Lockout {
+    type Error = MfaError;
+
+    fn try_from(stored: Lockout) -> Result<Self, MfaError> {
+        Ok(stored.known()?.into())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DevicesV1 {
+    user: User,
+    key: Generation,
+    /// In the order they came to be trusted.
+    devices: Vec<DeviceV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeviceV1 {
+    id: DeviceId,
+    fingerprint: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    browser: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operating_system: Option<String>,
+    trusted_at: UnixMillis,
+    expires_at: UnixMillis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lockout: Option<LockoutV1>,
+}
+
+impl From<crate::Devices> for Devices {
+    fn from(devices: crate::Devices) -> Self {
+        let device = |device: crate::Device| DeviceV1 {
+            id: device.id,
+            fingerprint: device.fingerprint,
+            browser: device.browser,
+            name: device.name,
+            operating_system: device.operating_system,
+            trusted_at: device.trusted_at,
+            expires_at: device.expires_at,
+            lockout: device.lockout.map(LockoutV1::from),
+        };
+        Self::V1(DevicesV1 {
+            user: devices.user,
+            key: devices.key,
+            devices: devices.devices.into_iter().map(device).collect(),
+        })
+    }
+}
+
+impl TryFrom<Devices> for crate::Devices {
+    type Error = MfaError;
+
+    fn try_from(stored: Devices) -> Result<Self, MfaError> {
+        let devices = stored.known()?;
+        let device = |device: DeviceV1| {
+            if !device.id.is_possible() {
+                return Err(MfaError::RecordValue { field: "id" });
+            }
+            Ok(crate::Device {
+                id: device.id,
+                fingerprint: device.fingerprint,
+                browser: device.browser,
+                name: device.name,
+                operating_system: device.operating_system,
+                trusted_at: device.trusted_at,
+                expires_at: device.expires_at,
+                lockout: device.lockout.map(crate::Lockout::from),
+            })
+        };
+        Ok(Self {
+            user: devices.user,
+            key: devices.key,
+            devices: devices
+                .devices
+                .into_iter()
+                .map(device)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RecoveryV1 {
+    key: Generation,
+    made_at: UnixMillis,
+    /// Ten.
+    codes: Vec<KeptCodeV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptCodeV1 {
+    digest: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<UnixMillis>,
+}
+
+impl From<KeptCode> for KeptCodeV1 {
+    fn from(KeptCode { digest, used_at }: KeptCode) -> Self {
+        Self { digest, used_at }
+    }
+}
+
+impl From<KeptCodeV1> for KeptCode {
+    fn from(KeptCodeV1 { digest, used_at }: KeptCodeV1) -> Self {
+        Self { digest, used_at }
+    }
+}
+
+impl From<RecoveryCodes> for Recovery {
+    fn from(recovery: RecoveryCodes) -> Self {
+        Self::V1(RecoveryV1 {
+            key: recovery.key,
+            made_at: recovery.made_at,
+            codes: recovery.codes.into_iter().map(KeptCodeV1::from).collect(),
+        })
+    }
+}
+
+impl TryFrom<Recovery> for RecoveryCodes {
+    type Error = MfaError;
+
+    fn try_from(stored: Recovery) -> Result<Self, MfaError> {
+        let recovery = stored.known()?;
+        let codes: Vec<_> = recovery.codes.into_iter().map(KeptCode::from).collect();
+        Ok(Self {
+            key: recovery.key,
+            made_at: recovery.made_at,
+            codes: codes
+                .try_into()
+                .map_err(|_| MfaError::RecordValue { field: "codes" })?,
+        })
+    }
+}
+
+/// Byte arrays as lower-case hex.
+pub(crate) mod hex {
+    use alloc::borrow::Cow;
+
+    use data_encoding::HEXLOWER;
+    use serde::de::{Error, Unexpected};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&HEXLOWER.encode_display(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let expected = "lower-case hex of the right length";
+        if text.len() != 2 * N {
+            return Err(D::Error::invalid_length(text.len(), &expected));
+        }
+        let mut bytes = [0; N];
+        HEXLOWER
+            .decode_mut(text.as_bytes(), &mut bytes)
+            .map_err(|_| D::Error::invalid_value(Unexpected::Other("another text"), &expected))?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,104 @@
+//! The TOTP kind of key: which codes it takes, and what it remembers of them.
+
+use core::num::NonZeroU64;
+
+use keyproof_otp::{Accepted, Algorithm, Code, DEFAULT_PERIOD, Digits, Secret, Totp, Window};
+
+use crate::UnixMillis;
+
+/// How a TOTP key makes its codes (RFC 6238). The default, SHA-1 with six digits every 30 seconds,
+/// is the one that every authenticator understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TotpParameters {
+    /// The hash function.
+    pub algorithm: Algorithm,
+    /// The length of a code.
+    pub digits: Digits,
+    /// The length of a step, in seconds.
+    pub period: NonZeroU64,
+}
+
+impl Default for TotpParameters {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::default(),
+            digits: Digits::default(),
+            period: DEFAULT_PERIOD,
+        }
+    }
+}
+
+/// How many steps a phone's clock may be learned to be off.
+pub(crate) const MAX_DRIFT: i8 = 2;
+
+/// A key's parameters, and the last step it has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TotpKey {
+    pub(crate) parameters: TotpParameters,
+    /// Nothing before activation.
+    pub(crate) spent: Option<Spent>,
+}
+
+/// What an accepted code leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Spent {
+    /// Its step: that and every earlier one is never accepted again.
+    pub(crate) step: u64,
+    /// How many steps it was ahead of the clock, within [`MAX_DRIFT`] either way.
+    pub(crate) drift: i8,
+}
+
+/// Why a code was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It is the code of a step spent before: the last one, or one within the window.
+    Replayed,
+    /// It is no code of this key at this time.
+    Code,
+}
+
+impl TotpKey {
+    /// The key after it has accepted `code` at `now`.
+    pub(crate) fn accept(
+        &self,
+        secret: &Secret,
+        code: &Code,
+        now: UnixMillis,
+    ) -> Result<Self, Wrong> {
+        let TotpParameters {
+            algorithm,
+            digits,
+            period,
+        } = self.parameters;
+        let totp = Totp::new(secret, algorithm, digits)
+            .with_period(period)
+            .with_window(window(self.spent.map_or(0, |spent| spent.drift)));
+        let last_step = self.spent.map(|spent| spent.step);
+        match totp.verify(code, now.as_secs(), last_step) {
+            Ok(Accepted { step, drift }) => {
+                let bound = i64::from(MAX_DRIFT);
+                // Within the bound it fits; zero would only forget what was learned.
+                let drift = i8::try_from(drift.clamp(-bound, bound)).unwrap_or_default();
+                let spent = Some(Spent { step, drift });
+                Ok(Self { spent, ..*self })
+            }
+            // The window moves on while the winner's racing twins are under way.
+            Err(refused)
+                if refused.replay || last_step.is_some_and(|s| totp.code_of_step(s) == *code) =>
+            {
+                Err(Wrong::Replayed)
+            }
+            Err(_) => Err(Wrong::Code),
+        }
+    }
+}
+
+/// One step either side of the learned drift, widened so that the true current step is always in:
+/// a phone whose clock is put right is not shut out.
+fn window(drift: i8) -> Window {
+    let reach = |steps: i8| u8::try_from(steps).unwrap_or(0);
+    Window {
+        before: reach(1_i8.saturating_sub(drift)),
+        after: reach(1_i8.saturating_add(drift)),
+    }
+}
