@@ -122,6 +122,8 @@ impl fmt::Debug for Hotp {
 /// RFC 4226 section 7.3: each one more is one more guess for an attacker. A few for
 /// [`Hotp::verify`], up to hundreds for [`Hotp::resynchronise`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "u16", try_from = "u16"))]
 pub struct LookAhead(u16);
 
 impl LookAhead {

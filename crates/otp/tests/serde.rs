@@ -1,0 +1,39 @@
+//! The `serde` feature: what holds no secret goes through JSON and back, and is checked on the way.
+#![cfg(feature = "serde")]
+
+use keyproof_otp::pos::Amount;
+use keyproof_otp::{Accepted, Algorithm, Digits, LookAhead, Window};
+use serde::de::DeserializeOwned;
+
+fn assert_json<T>(value: T, json: &str)
+where
+    T: serde::Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    assert_eq!(serde_json::to_string(&value).unwrap(), json);
+    assert_eq!(serde_json::from_str::<T>(json).unwrap(), value);
+}
+
+#[test]
+fn values_survive() {
+    assert_json(Algorithm::Sha512, r#""SHA512""#);
+    assert_json(Digits::EIGHT, "8");
+    assert_json(LookAhead::new(10).unwrap(), "10");
+    assert_json(
+        Window {
+            before: 2,
+            after: 0,
+        },
+        r#"{"before":2,"after":0}"#,
+    );
+    assert_json(Accepted { step: 7, drift: -1 }, r#"{"step":7,"drift":-1}"#);
+    assert_json("EUR:1.5".parse::<Amount>().unwrap(), r#""EUR:1.5""#);
+}
+
+#[test]
+fn bounds_hold() {
+    assert!(serde_json::from_str::<Digits>("5").is_err());
+    assert!(serde_json::from_str::<LookAhead>("1001").is_err());
+    assert!(serde_json::from_str::<Amount>(r#""EUR:""#).is_err());
+    assert!(serde_json::from_str::<Algorithm>(r#""MD5""#).is_err());
+    assert!(serde_json::from_str::<Window>(r#"{"before":256,"after":0}"#).is_err());
+}
