@@ -16,7 +16,10 @@ pub(crate) enum Failure {
         "{package} must not depend on {dependency}; `cargo tree --package {package} --edges normal \
          --all-features --target all --invert {dependency}` shows how it does"
     )]
-    KeptOut { package: String, dependency: String },
+    KeptOut {
+        package: &'static str,
+        dependency: String,
+    },
 
     #[error("{}: {problem}", path.display())]
     Manifest { path: PathBuf, problem: String },

@@ -3,6 +3,7 @@
 mod bench;
 mod failure;
 mod fuzz;
+mod layers;
 mod process;
 mod test;
 mod tools;

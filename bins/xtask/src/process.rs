@@ -59,3 +59,31 @@ pub(crate) fn line(command: &Command) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reads_as_one_types_it() {
+        let mut command = Command::new("/usr/bin/cargo");
+        command
+            .args(["doc", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(
+            line(&command),
+            "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps"
+        );
+    }
+
+    #[test]
+    fn a_command_that_fails_or_is_absent_is_a_failure() {
+        assert!(matches!(
+            run(&mut Command::new("false")),
+            Err(Failure::Command { .. })
+        ));
+        let absent = &mut Command::new("keyproof-no-such-program");
+        assert!(matches!(run(absent), Err(Failure::Start { .. })));
+        assert_eq!(output(Command::new("echo").arg("one")).unwrap(), "one\n");
+    }
+}

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::failure::Failure;
-use crate::process::{cargo, output, run as execute};
+use crate::layers;
+use crate::process::{cargo, run as execute};
 use crate::tools::{self, need_cargo_tool, need_programs};
 use crate::workspace;
 
@@ -27,7 +28,7 @@ enum Stage {
     Lints,
     /// Licences, sources and duplicates are as deny.toml allows
     Deny,
-    /// Each crate's dependency list stays clear of what it must not hold
+    /// Each published crate's dependency list holds nothing that its layer keeps out
     Layers,
     /// Clippy finds nothing
     Clippy,
@@ -40,36 +41,6 @@ enum Stage {
     /// Unit, doc, vector, property, conformance, dialect and peer tests pass, fuzz corpora replayed
     Tests,
 }
-
-/// What the whole dependency list of a crate, with all its features, must not hold.
-const KEPT_OUT: &[(&str, &[&str])] = &[
-    ("keyproof-auth", IO),
-    ("keyproof-otp", IO),
-    ("keyproof-service", &["hyper", "http", "keyproof"]),
-    (
-        "keyproof-store",
-        &[
-            "hyper",
-            "http",
-            "keyproof-auth",
-            "keyproof-otp",
-            "keyproof-x509",
-        ],
-    ),
-    ("keyproof-x509", IO),
-];
-
-/// The protocol crates do no input or output, so nothing below them may.
-const IO: &[&str] = &[
-    "hyper",
-    "keyproof-service",
-    "keyproof-store",
-    "mio",
-    "openssl",
-    "rustls",
-    "serde_json",
-    "tokio",
-];
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let stages = match options.stages.as_slice() {
@@ -109,7 +80,7 @@ impl Stage {
             Self::Deny => execute(&mut cargo([
                 "deny", "--locked", "check", "bans", "licenses", "sources",
             ])),
-            Self::Layers => layers_hold(),
+            Self::Layers => layers::hold(),
             Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
                 "--all-targets",
                 "--",
@@ -141,37 +112,6 @@ fn lints_are_inherited() -> Result<(), Failure> {
                 problem: "lacks `[lints] workspace = true`".to_owned(),
             });
         }
-    }
-    Ok(())
-}
-
-fn layers_hold() -> Result<(), Failure> {
-    for (package, kept_out) in KEPT_OUT {
-        let arguments = [
-            "tree",
-            "--locked",
-            "--package",
-            package,
-            "--edges",
-            "normal",
-        ];
-        let tree = output(cargo(arguments).args([
-            "--all-features",
-            "--target",
-            "all",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-        ]))?;
-        let mut dependencies = tree.lines().filter_map(|line| line.split(' ').next());
-        if let Some(dependency) = dependencies.find(|name| kept_out.contains(name)) {
-            return Err(Failure::KeptOut {
-                package: (*package).to_owned(),
-                dependency: dependency.to_owned(),
-            });
-        }
-        println!("{package}: none of {}", kept_out.join(", "));
     }
     Ok(())
 }

@@ -138,3 +138,29 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(manifest: &str) -> Member {
+        Member {
+            path: PathBuf::from("Cargo.toml"),
+            manifest: manifest.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_inherits_lints_only_by_saying_so() {
+        assert!(member("[lints]\nworkspace = true").inherits_lints());
+        assert!(!member("[lints]\nworkspace = false").inherits_lints());
+        assert!(!member("[lints.rust]\nunsafe_code = 'deny'").inherits_lints());
+        assert!(!member("[package]\nname = 'x'").inherits_lints());
+    }
+
+    #[test]
+    fn a_package_is_published_unless_it_says_otherwise() {
+        assert!(member("[package]\nname = 'x'").is_published());
+        assert!(!member("[package]\npublish = false").is_published());
+    }
+}

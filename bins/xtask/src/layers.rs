@@ -1,0 +1,174 @@
+//! What each crate may depend on: the arrows of ARCHITECTURE.md, held by whole dependency lists.
+
+use crate::failure::Failure;
+use crate::process::{cargo, output};
+use crate::workspace;
+
+struct Layer {
+    package: &'static str,
+    /// Which of our own crates may be below it.
+    ours: &'static [&'static str],
+    /// Which others may not, with all features on.
+    never: &'static [&'static str],
+}
+
+const LAYERS: &[Layer] = &[
+    Layer {
+        package: "keyproof",
+        ours: &[
+            "keyproof-auth",
+            "keyproof-mfa",
+            "keyproof-otp",
+            "keyproof-service",
+            "keyproof-store",
+            "keyproof-tpm",
+            "keyproof-x509",
+        ],
+        never: &["openssl"],
+    },
+    Layer {
+        package: "keyproof-auth",
+        ours: &[],
+        never: IO,
+    },
+    Layer {
+        package: "keyproof-mfa",
+        ours: &["keyproof-otp"],
+        never: IO,
+    },
+    Layer {
+        package: "keyproof-otp",
+        ours: &[],
+        never: IO,
+    },
+    Layer {
+        package: "keyproof-service",
+        ours: &[
+            "keyproof-auth",
+            "keyproof-mfa",
+            "keyproof-otp",
+            "keyproof-store",
+            "keyproof-tpm",
+            "keyproof-x509",
+        ],
+        never: HTTP,
+    },
+    Layer {
+        package: "keyproof-store",
+        ours: &[],
+        never: HTTP,
+    },
+    Layer {
+        package: "keyproof-tpm",
+        ours: &["keyproof-x509"],
+        never: IO,
+    },
+    Layer {
+        package: "keyproof-x509",
+        ours: &[],
+        never: IO,
+    },
+];
+
+/// The protocols do no input or output.
+const IO: &[&str] = &[
+    "http",
+    "hyper",
+    "mio",
+    "openssl",
+    "rustls",
+    "serde_json",
+    "tokio",
+];
+
+/// The use cases and the store do not know how a request came.
+const HTTP: &[&str] = &["http", "hyper", "rustls"];
+
+/// Checks every published crate; one that the table does not know is a failure.
+pub(crate) fn hold() -> Result<(), Failure> {
+    for member in workspace::members()? {
+        if !member.is_published() {
+            continue;
+        }
+        let name = member.name()?;
+        let Some(layer) = LAYERS.iter().find(|layer| layer.package == name) else {
+            return Err(Failure::Manifest {
+                path: member.path,
+                problem: format!("`LAYERS` of {} does not say what it may depend on", file!()),
+            });
+        };
+        layer.holds()?;
+    }
+    Ok(())
+}
+
+impl Layer {
+    fn holds(&self) -> Result<(), Failure> {
+        let dependencies = dependencies(self.package)?;
+        match dependencies.iter().find(|name| !self.allows(name)) {
+            Some(dependency) => Err(Failure::KeptOut {
+                package: self.package,
+                dependency: dependency.clone(),
+            }),
+            None => {
+                println!("{}: {} dependencies", self.package, dependencies.len());
+                Ok(())
+            }
+        }
+    }
+
+    fn allows(&self, name: &str) -> bool {
+        if name.starts_with("keyproof") {
+            self.ours.contains(&name)
+        } else {
+            !self.never.contains(&name)
+        }
+    }
+}
+
+/// The names of all packages below one, with all its features, on any platform.
+fn dependencies(package: &str) -> Result<Vec<String>, Failure> {
+    let tree = output(
+        cargo(["tree", "--locked", "--package", package, "--all-features"])
+            .args(["--edges", "normal", "--target", "all"])
+            .args(["--prefix", "none", "--format", "{p}"]),
+    )?;
+    let mut names: Vec<String> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != package)
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_keeps_out_io_and_what_is_not_below_it() {
+        let mfa = LAYERS
+            .iter()
+            .find(|layer| layer.package == "keyproof-mfa")
+            .unwrap();
+        assert!(mfa.allows("hmac"));
+        assert!(mfa.allows("keyproof-otp"));
+        assert!(!mfa.allows("tokio"));
+        assert!(!mfa.allows("keyproof-store"));
+    }
+
+    #[test]
+    fn no_two_crates_may_depend_on_each_other() {
+        for layer in LAYERS {
+            for below in LAYERS
+                .iter()
+                .filter(|other| layer.ours.contains(&other.package))
+            {
+                assert!(!below.ours.contains(&layer.package), "{}", layer.package);
+            }
+        }
+    }
+}
