@@ -1,1 +1,109 @@
-//! Stub.
+//! keyproof's use cases: each loads records, lets a pure crate decide, and commits the verdict.
+//!
+//! No verdict is returned whose commit did not happen, and a lost race is settled by loading and deciding again.
+//! Nothing here knows HTTP, and nothing assumes that this is the only process on the store.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod access;
+pub mod audit;
+mod clock;
+pub mod otp_devices;
+mod storage;
+pub mod upkeep;
+pub mod vault;
+
+pub use access::{Access, HashingError, HashingPool, HashingSettings, PasswordVerdict};
+pub use audit::{Audit, Origin, Who};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use otp_devices::OtpDevices;
+pub use storage::StorageError;
+pub use upkeep::Upkeep;
+
+use keyproof_store::Store;
+use std::{fmt, io, sync::Arc, time::Duration};
+
+/// How often the upkeep runs.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// All use cases over one store.
+pub struct Service {
+    /// Operators' tokens.
+    pub access: Access,
+    /// The audit trail.
+    pub audit: Arc<Audit>,
+    /// Taler instances, their login tokens and OTP devices.
+    pub otp_devices: OtpDevices,
+    /// The clean-up.
+    pub upkeep: Upkeep,
+    store: Store,
+}
+
+/// Why the use cases are not available.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The hashing threads did not start.
+    #[error("no thread for hashing passwords: {0}")]
+    Hashing(#[from] io::Error),
+    /// The store did not take what has to be in it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Service {
+    /// Starts the use cases of a store, and makes what has to be in it from the start.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        hashing: HashingSettings,
+    ) -> Result<Arc<Self>, StartError> {
+        let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
+        let hashing = Arc::new(HashingPool::start(hashing)?);
+        let service = Self {
+            access: Access::new(store.clone(), clock.clone(), audit.clone()),
+            otp_devices: OtpDevices::new(store.clone(), clock.clone(), audit.clone(), hashing),
+            upkeep: Upkeep::new(store.clone(), clock),
+            audit,
+            store,
+        };
+        service.otp_devices.ensure_default().await?;
+        Ok(Arc::new(service))
+    }
+
+    /// Can the store be expected to answer?
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`].
+    pub async fn ready(&self) -> Result<(), StorageError> {
+        Ok(self.store.ready().await?)
+    }
+
+    /// Does the upkeep, once a minute, for ever: spawn it beside the server and abort it at the end.
+    pub async fn run_upkeep(&self) {
+        let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for outcome in [
+                self.upkeep.remove_expired().await,
+                self.otp_devices.clear_leftovers().await,
+            ] {
+                match outcome {
+                    Ok(0) => {}
+                    Ok(removed) => tracing::debug!(removed, "upkeep"),
+                    Err(error) => tracing::warn!(%error, "upkeep"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}

@@ -19,8 +19,8 @@ pub enum Permission {
     OtpDevicesRead,
     /// `otp-devices-write`: add, change and remove devices.
     OtpDevicesWrite,
-    /// Everything that has no name of its own here, as administering the instance has not.
-    Rest,
+    /// `token-refresh`: have the token exchanged for a new one. No grant holds it; `:refreshable` does.
+    TokenRefresh,
 }
 
 impl Permission {
@@ -76,18 +76,13 @@ impl LoginGrant {
     const fn permissions(self) -> u8 {
         const ORDERS: u8 = Permission::OrdersRead.bit() | Permission::OrdersWrite.bit();
         match self {
-            Self::All | Self::Write => u8::MAX,
+            Self::All | Self::Write => !Permission::TokenRefresh.bit(),
             Self::OrderFull => Self::OrderMgmt.permissions() | Self::OrderPos.permissions(),
             Self::OrderMgmt => ORDERS | Permission::OrdersRefund.bit(),
             Self::OrderPos => ORDERS | Permission::InventoryLock.bit(),
             Self::OrderSimple => ORDERS,
             Self::ReadOnly => Permission::OrdersRead.bit() | Permission::OtpDevicesRead.bit(),
         }
-    }
-
-    /// Does it allow this?
-    pub const fn allows(self, permission: Permission) -> bool {
-        self.permissions() & permission.bit() != 0
     }
 
     /// Does `self` allow nothing that `other` does not?
@@ -106,10 +101,18 @@ pub struct LoginScope {
 }
 
 impl LoginScope {
+    /// Does it allow this?
+    pub const fn allows(self, permission: Permission) -> bool {
+        match permission {
+            Permission::TokenRefresh => self.refreshable,
+            other => self.grant.permissions() & other.bit() != 0,
+        }
+    }
+
     /// May the holder of `self` be given a token of `requested`? Only a refreshable one, and only within what
     /// it allows already.
     pub const fn may_issue(self, requested: Self) -> bool {
-        self.refreshable && requested.grant.is_subset_of(self.grant)
+        self.allows(Permission::TokenRefresh) && requested.grant.is_subset_of(self.grant)
     }
 }
 
@@ -155,16 +158,20 @@ mod tests {
         Permission::OrdersWrite,
         Permission::OtpDevicesRead,
         Permission::OtpDevicesWrite,
-        Permission::Rest,
+        Permission::TokenRefresh,
     ];
 
     #[test]
     fn order_scopes_reach_no_device() {
         use LoginGrant::*;
         for grant in [OrderFull, OrderMgmt, OrderPos, OrderSimple] {
-            assert!(!grant.allows(Permission::OtpDevicesRead), "{grant:?}");
-            assert!(!grant.allows(Permission::OtpDevicesWrite), "{grant:?}");
-            assert!(grant.allows(Permission::OrdersWrite), "{grant:?}");
+            let scope = LoginScope {
+                grant,
+                refreshable: true,
+            };
+            assert!(!scope.allows(Permission::OtpDevicesRead), "{grant:?}");
+            assert!(!scope.allows(Permission::OtpDevicesWrite), "{grant:?}");
+            assert!(scope.allows(Permission::OrdersWrite), "{grant:?}");
             assert!(!grant.is_subset_of(ReadOnly), "{grant:?}");
             assert!(grant.is_subset_of(OrderFull), "{grant:?}");
             assert!(OrderSimple.is_subset_of(grant), "{grant:?}");
@@ -174,9 +181,10 @@ mod tests {
 
     #[test]
     fn readonly_reads_and_writes_nothing() {
-        assert!(LoginGrant::ReadOnly.allows(Permission::OtpDevicesRead));
-        assert!(!LoginGrant::ReadOnly.allows(Permission::OtpDevicesWrite));
-        assert!(!LoginGrant::ReadOnly.allows(Permission::Rest));
+        let scope: LoginScope = "readonly".parse().unwrap();
+        assert!(scope.allows(Permission::OtpDevicesRead));
+        assert!(!scope.allows(Permission::OtpDevicesWrite));
+        assert!(!scope.allows(Permission::TokenRefresh));
     }
 
     #[test]
@@ -224,7 +232,8 @@ mod tests {
     proptest! {
         #[test]
         fn subset_means_permission_by_permission(a in grant(), b in grant()) {
-            let each = PERMISSIONS.iter().all(|p| !a.allows(*p) || b.allows(*p));
+            let allows = |grant, permission| LoginScope { grant, refreshable: false }.allows(permission);
+            let each = PERMISSIONS.iter().all(|p| !allows(a, *p) || allows(b, *p));
             prop_assert_eq!(a.is_subset_of(b), each);
         }
 

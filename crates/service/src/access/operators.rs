@@ -1,0 +1,336 @@
+//! Tokens of operators and services, made and revoked at the command line.
+
+use crate::{
+    Audit, Clock, Origin, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{Key, Prefix, Record, Store, Stored, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc, time::Duration};
+use zeroize::{Zeroize, Zeroizing};
+
+/// What such a token's text starts with, so that scanners for leaked secrets find it.
+const TEXT_PREFIX: &str = "keyproof_";
+
+/// Tokens read at once; also the most that a look for one by its id holds in memory.
+const PAGE: usize = 200;
+
+/// Operators' tokens.
+pub struct Access {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    audit: Arc<Audit>,
+}
+
+/// What a new token is to be.
+#[derive(Clone, Debug)]
+pub struct NewOperatorToken {
+    /// Whose it is, for people to read.
+    pub subject: String,
+    /// What it allows.
+    pub scopes: OperatorScopes,
+    /// How long it holds; `None` is until it is revoked.
+    pub lifetime: Option<Duration>,
+}
+
+/// A new token, with the text that is shown once.
+pub struct IssuedOperatorToken {
+    /// The token's text, for `Authorization: Bearer`.
+    pub text: Zeroizing<String>,
+    /// What is stored of it.
+    pub token: OperatorToken,
+}
+
+/// What is known about a token, other than its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorToken {
+    /// Its name in lists and in the audit trail: the first 16 hex digits of its digest.
+    pub id: String,
+    /// Whose it is.
+    pub subject: String,
+    /// What it allows.
+    pub scopes: OperatorScopes,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The first moment at which it no longer holds; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Whoever holds a token that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The token's id.
+    pub id: String,
+    /// Whose it is.
+    pub subject: String,
+    scopes: OperatorScopes,
+}
+
+impl Operator {
+    /// May they do what needs this scope?
+    pub fn may(&self, needed: &OperatorScope) -> bool {
+        self.scopes.cover(needed)
+    }
+}
+
+/// Why a bearer is not an operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// The text is not an operator's token.
+    #[error("not an operator's token")]
+    Malformed,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Unknown, expired or revoked.
+    #[error("the token is unknown, expired or revoked")]
+    Unknown,
+}
+
+/// Why no token was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateTokenError {
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The name of the holder is empty, too long, or holds control characters.
+    #[error("a subject has 1 to 128 characters, none of them control characters")]
+    Subject,
+}
+
+/// Why no token was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeTokenError {
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// No token has this id.
+    #[error("no token has this id")]
+    Unknown,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OperatorTokenRecord {
+    id: String,
+    subject: String,
+    scopes: Vec<String>,
+    created_at: Timestamp,
+}
+
+impl Record for OperatorTokenRecord {
+    const TYPE: &'static str = "operator_token";
+    const VERSION: u32 = 1;
+}
+
+impl Access {
+    /// The tokens of this store.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, audit: Arc<Audit>) -> Self {
+        Self {
+            store,
+            clock,
+            audit,
+        }
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// [`CreateTokenError`].
+    pub async fn create(
+        &self,
+        new: NewOperatorToken,
+        origin: &Origin,
+    ) -> Result<IssuedOperatorToken, CreateTokenError> {
+        let length = new.subject.chars().count();
+        if !(1..=128).contains(&length) || new.subject.chars().any(char::is_control) {
+            return Err(CreateTokenError::Subject);
+        }
+        settle(async || {
+            let now = self.clock.now();
+            let mut random = [0; TOKEN_BYTES];
+            self.store.entropy().fill(&mut random);
+            let secret = Token::from_random(random);
+            random.zeroize();
+            let digest = secret.digest();
+            let token = OperatorToken {
+                id: id(&digest),
+                subject: new.subject.clone(),
+                scopes: new.scopes.clone(),
+                created_at: now,
+                expires_at: new.lifetime.map(|lifetime| now.saturating_add(lifetime)),
+            };
+            let record = OperatorTokenRecord {
+                id: token.id.clone(),
+                subject: token.subject.clone(),
+                scopes: token.scopes.iter().map(ToString::to_string).collect(),
+                created_at: now,
+            };
+            let mut batch = self.store.batch(now);
+            batch.insert(&key(&digest), &record, token.expires_at);
+            self.audit.done(
+                &mut batch,
+                now,
+                Deed {
+                    action: "operator_token.create",
+                    target: format!("operator_token/{}", token.id),
+                    detail: Some(format!("for {:?}: {}", token.subject, token.scopes)),
+                    origin,
+                },
+            );
+            let committed = Attempt::of(self.store.commit(batch).await)?;
+            Ok(match committed {
+                Attempt::Lost => Attempt::Lost,
+                Attempt::Done(()) => Attempt::Done(IssuedOperatorToken {
+                    text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *secret.text())),
+                    token,
+                }),
+            })
+        })
+        .await
+    }
+
+    /// Who holds this token? Asked anew for every request: a token may be revoked from elsewhere.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub async fn authenticate(&self, text: &str) -> Result<Operator, AccessError> {
+        let token = text
+            .strip_prefix(TEXT_PREFIX)
+            .and_then(|text| Token::parse(text).ok())
+            .ok_or(AccessError::Malformed)?;
+        let digest = token.digest();
+        let stored = self
+            .store
+            .get::<OperatorTokenRecord>(&key(&digest), self.clock.now())
+            .await
+            .map_err(StorageError::from)?
+            .ok_or(AccessError::Unknown)?;
+        let OperatorToken {
+            id,
+            subject,
+            scopes,
+            ..
+        } = describe(stored)?;
+        Ok(Operator {
+            id,
+            subject,
+            scopes,
+        })
+    }
+
+    /// Every token that holds, in no particular order.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn list(&self) -> Result<Vec<OperatorToken>, StorageError> {
+        let mut tokens = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.page(after.as_ref()).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(tokens);
+            };
+            after = Some(last.clone());
+            for (_, stored) in page {
+                tokens.push(describe(stored)?);
+            }
+        }
+    }
+
+    /// Ends a token.
+    ///
+    /// # Errors
+    /// [`RevokeTokenError`].
+    pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), RevokeTokenError> {
+        settle(async || {
+            let Some((key, stored)) = self.find(id).await? else {
+                return Err(RevokeTokenError::Unknown);
+            };
+            let now = self.clock.now();
+            let mut batch = self.store.batch(now);
+            batch.remove(&key, stored.version);
+            self.audit.done(
+                &mut batch,
+                now,
+                Deed {
+                    action: "operator_token.revoke",
+                    target: format!("operator_token/{id}"),
+                    detail: Some(format!("of {:?}", stored.record.subject)),
+                    origin,
+                },
+            );
+            Ok(Attempt::of(self.store.commit(batch).await)?)
+        })
+        .await
+    }
+
+    async fn find(
+        &self,
+        id: &str,
+    ) -> Result<Option<(Key, Stored<OperatorTokenRecord>)>, StorageError> {
+        let mut after = None;
+        loop {
+            let page = self.page(after.as_ref()).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(None);
+            };
+            after = Some(last.clone());
+            if let Some(found) = page.into_iter().find(|(_, stored)| stored.record.id == id) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        after: Option<&Key>,
+    ) -> Result<Vec<(Key, Stored<OperatorTokenRecord>)>, StorageError> {
+        let prefix = Prefix::new("operator_token", ["_"]);
+        Ok(self
+            .store
+            .scan(&prefix, after, PAGE, self.clock.now())
+            .await?)
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IssuedOperatorToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedOperatorToken")
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+fn key(digest: &TokenDigest) -> Key {
+    Key::new("operator_token", ["_", &digest.to_string()])
+}
+
+fn id(digest: &TokenDigest) -> String {
+    digest.to_string().chars().take(16).collect()
+}
+
+fn describe(stored: Stored<OperatorTokenRecord>) -> Result<OperatorToken, StorageError> {
+    let OperatorTokenRecord {
+        id,
+        subject,
+        scopes,
+        created_at,
+    } = stored.record;
+    let scopes = OperatorScopes::parse(scopes.iter().map(String::as_str))
+        .map_err(|error| StorageError::Damaged(format!("operator token {id}: {error}")))?;
+    Ok(OperatorToken {
+        id,
+        subject,
+        scopes,
+        created_at,
+        expires_at: stored.expires_at,
+    })
+}

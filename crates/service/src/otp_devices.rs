@@ -1,0 +1,67 @@
+//! GNU Taler's OTP devices: instances with passwords, login tokens, and the devices whose confirmation codes prove
+//! at an offline point of sale that an order was paid.
+//!
+//! An instance has two identities besides its name. Its *incarnation* is drawn when it is made: devices belong to it,
+//! so those of a removed instance never come back under a new one of the same name. Its *generation* is drawn when it
+//! is made and with every password: login tokens belong to it, so a new password ends them all. What a removal or a
+//! new password leaves behind can no longer be reached and is cleared away in the background ([`leftovers`]).
+
+mod devices;
+mod instances;
+mod leftovers;
+mod login;
+mod records;
+
+pub use devices::{
+    AddDeviceError, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary, DeviceView,
+    RemoveDeviceError, ShowDeviceError,
+};
+pub use instances::{
+    AddInstanceError, DEFAULT_INSTANCE, InstanceSummary, RemoveInstanceError, SetPasswordError,
+};
+pub use login::{
+    IssueError, IssuedToken, Issuer, Lifetime, LoginError, RevokeError, Session, SessionError,
+    TokenRequest,
+};
+
+use crate::{Audit, Clock, HashingPool};
+use keyproof_auth::Generation;
+use keyproof_store::Store;
+use std::{fmt, sync::Arc};
+
+/// The use cases of Taler's OTP devices.
+pub struct OtpDevices {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    audit: Arc<Audit>,
+    hashing: Arc<HashingPool>,
+}
+
+impl OtpDevices {
+    /// The devices of this store.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        audit: Arc<Audit>,
+        hashing: Arc<HashingPool>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            audit,
+            hashing,
+        }
+    }
+
+    fn draw_generation(&self) -> Generation {
+        let mut random = [0; 16];
+        self.store.entropy().fill(&mut random);
+        Generation::from_random(random)
+    }
+}
+
+impl fmt::Debug for OtpDevices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtpDevices").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,192 @@
+//! What is stored, and where.
+
+use keyproof_auth::{Generation, LoginScope, TokenDigest};
+use keyproof_otp::pos::PosAlgorithm;
+use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// At `otp_instance/<name>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Instance {
+    pub(super) name: String,
+    /// Which life of the name this is; devices belong to it.
+    #[serde(with = "text")]
+    pub(super) incarnation: Generation,
+    /// Which password this is; login tokens belong to it.
+    #[serde(with = "text")]
+    pub(super) generation: Generation,
+    /// A PHC string. Without one there is no token to be had.
+    pub(super) password: Option<String>,
+    pub(super) created_at: Timestamp,
+}
+
+impl Record for Instance {
+    const TYPE: &'static str = "otp_instance";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn instance_key(name: &str) -> Key {
+    Key::new("otp_instance", [name])
+}
+
+pub(super) fn all_instances() -> Prefix {
+    Prefix::collection("otp_instance")
+}
+
+/// At `login_token/<instance>/<digest>`. The record outlives its validity by a while, so that a client is told that
+/// its token expired and not that it never was.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct LoginToken {
+    #[serde(with = "text")]
+    pub(super) generation: Generation,
+    #[serde(with = "text")]
+    pub(super) scope: LoginScope,
+    pub(super) created_at: Timestamp,
+    /// The first moment at which it no longer holds.
+    pub(super) valid_until: Option<Timestamp>,
+    pub(super) description: Option<String>,
+}
+
+impl Record for LoginToken {
+    const TYPE: &'static str = "login_token";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn token_key(instance: &str, digest: &TokenDigest) -> Key {
+    Key::new("login_token", [instance, &digest.to_string()])
+}
+
+pub(super) fn all_tokens(instance: &str) -> Prefix {
+    Prefix::new("login_token", [instance])
+}
+
+/// At `otp_device/<instance>/<incarnation>/<id>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Device {
+    pub(super) id: String,
+    pub(super) description: String,
+    /// The key as the client spelled it, sealed.
+    pub(super) key: Sealed,
+    #[serde(with = "number")]
+    pub(super) algorithm: PosAlgorithm,
+    pub(super) counter: Option<u64>,
+    pub(super) created_at: Timestamp,
+}
+
+impl Device {
+    /// The name of the sealed field.
+    pub(super) const KEY: &'static str = "key";
+}
+
+impl Record for Device {
+    const TYPE: &'static str = "otp_device";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn device_key(instance: &str, incarnation: &Generation, id: &str) -> Key {
+    Key::new("otp_device", [instance, &incarnation.to_string(), id])
+}
+
+pub(super) fn all_devices(instance: &str, incarnation: &Generation) -> Prefix {
+    Prefix::new("otp_device", [instance, &incarnation.to_string()])
+}
+
+/// At `otp_leftover/<instance>/<generation>`: what a removal or a new password left behind and is to be cleared away.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Leftover {
+    pub(super) instance: String,
+    /// Its tokens are to go.
+    #[serde(with = "text")]
+    pub(super) generation: Generation,
+    /// Its devices are to go, if the instance went.
+    #[serde(with = "optional_text")]
+    pub(super) incarnation: Option<Generation>,
+}
+
+impl Record for Leftover {
+    const TYPE: &'static str = "otp_leftover";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn leftover_key(instance: &str, generation: &Generation) -> Key {
+    Key::new("otp_leftover", [instance, &generation.to_string()])
+}
+
+pub(super) fn all_leftovers() -> Prefix {
+    Prefix::collection("otp_leftover")
+}
+
+/// Values that are stored as their text.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::{fmt::Display, str::FromStr};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// The same, where there may be none.
+mod optional_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use std::{fmt::Display, str::FromStr};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value
+            .as_ref()
+            .map(ToString::to_string)
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        Option::<String>::deserialize(deserializer)?
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Algorithms are stored by their number on the wire.
+mod number {
+    use keyproof_otp::pos::PosAlgorithm;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
+    pub(super) fn serialize<S: Serializer>(
+        algorithm: &PosAlgorithm,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(algorithm.number())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PosAlgorithm, D::Error> {
+        u8::deserialize(deserializer)?
+            .try_into()
+            .map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,416 @@
+//! Where the master key comes from, and who else may have a hand on it.
+
+use data_encoding::{BASE64, HEXLOWER};
+use keyproof_store::{Entropy, MasterKey};
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+use zeroize::Zeroizing;
+
+/// The name of the credential that systemd hands over (`LoadCredential=keyproof-master-key:…`).
+const CREDENTIAL: &str = "keyproof-master-key";
+
+/// Where the master key is looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MasterKeySource {
+    /// Given outright, in Base64.
+    Base64(Zeroizing<String>),
+    /// The file beside an embedded store: the store's name with `.master-key` after it.
+    #[default]
+    Beside,
+    /// The file `keyproof-master-key` in a credentials directory (systemd.exec(5)).
+    Credentials(PathBuf),
+    /// This file.
+    File(PathBuf),
+}
+
+impl MasterKeySource {
+    /// The first of these that is there: a named file, a key in the environment, a credentials directory that
+    /// holds the credential, the file beside the store.
+    pub fn choose(
+        file: Option<PathBuf>,
+        base64: Option<Zeroizing<String>>,
+        credentials: Option<PathBuf>,
+    ) -> Self {
+        let held = |directory: &PathBuf| directory.join(CREDENTIAL).exists();
+        match (file, base64, credentials.filter(held)) {
+            (Some(file), ..) => Self::File(file),
+            (None, Some(base64), _) => Self::Base64(base64),
+            (None, None, Some(directory)) => Self::Credentials(directory),
+            (None, None, None) => Self::Beside,
+        }
+    }
+}
+
+/// Why there is no master key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MasterKeyError {
+    /// The file cannot be read or made.
+    #[error("the master key {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The text is not a key.
+    #[error("the master key in {place} is not 32 bytes, raw or in Base64")]
+    Malformed {
+        /// Where it stands.
+        place: String,
+    },
+    /// There is no key, and the store is not a new one.
+    #[error(
+        "the master key {} is missing, and {reason}: a store's own key is never replaced by a new one",
+        .path.display()
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why none is made.
+        reason: String,
+    },
+    /// Others may read or write the file.
+    #[error("the master key {} can be {access} by others (mode {mode:03o}): chmod 600 it", .path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        access: &'static str,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// The key for a store that dies with the process: the one that was given, or any.
+pub(super) fn for_memory(
+    source: &MasterKeySource,
+    entropy: &dyn Entropy,
+) -> Result<MasterKey, MasterKeyError> {
+    match given(source, &PathBuf::new())? {
+        Found::Key(key) => Ok(key),
+        Found::NoFile(_) if *source == MasterKeySource::Beside => Ok(MasterKey::generate(entropy)),
+        Found::NoFile(path) => Err(MasterKeyError::Missing {
+            path,
+            reason: "only an embedded store gets one made".to_owned(),
+        }),
+    }
+}
+
+/// The key for the embedded store at `store`: the one that was given, or a new one if the store is new as well.
+pub(super) fn for_embedded(
+    source: &MasterKeySource,
+    store: &Path,
+    entropy: &dyn Entropy,
+) -> Result<MasterKey, MasterKeyError> {
+    match given(source, store)? {
+        Found::Key(key) => Ok(key),
+        Found::NoFile(path) => {
+            let size = match fs::metadata(store) {
+                Ok(metadata) => metadata.len(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(source) => {
+                    let path = store.to_owned();
+                    return Err(MasterKeyError::File { path, source });
+                }
+            };
+            // Another process that is creating the same store makes its key first: look once more.
+            if size > 0 && !path.exists() {
+                return Err(MasterKeyError::Missing {
+                    path,
+                    reason: format!("the store {} exists", store.display()),
+                });
+            }
+            create(&path, entropy).map_err(|source| MasterKeyError::File {
+                path: path.clone(),
+                source,
+            })?;
+            match read_file(&path, Access::Nobody)? {
+                Some(key) => Ok(key),
+                None => Err(MasterKeyError::Missing {
+                    path,
+                    reason: "it was taken away as soon as it was made".to_owned(),
+                }),
+            }
+        }
+    }
+}
+
+enum Found {
+    Key(MasterKey),
+    /// No key, and the place where one would be made.
+    NoFile(PathBuf),
+}
+
+fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError> {
+    let (path, access) = match source {
+        MasterKeySource::Base64(text) => {
+            return parse(text.trim().as_bytes())
+                .map(Found::Key)
+                .ok_or_else(|| MasterKeyError::Malformed {
+                    place: "the environment".to_owned(),
+                });
+        }
+        MasterKeySource::Beside => (beside(store), Access::Nobody),
+        // systemd guards the directory and may give the file a group.
+        MasterKeySource::Credentials(directory) => (directory.join(CREDENTIAL), Access::Read),
+        MasterKeySource::File(path) => (path.clone(), Access::Nobody),
+    };
+    Ok(match read_file(&path, access)? {
+        Some(key) => Found::Key(key),
+        None => Found::NoFile(path),
+    })
+}
+
+fn beside(store: &Path) -> PathBuf {
+    let mut path = OsString::from(store);
+    path.push(".master-key");
+    path.into()
+}
+
+/// What others may do with the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Nobody,
+    Read,
+}
+
+/// Reads a key file; `None` if there is none.
+fn read_file(path: &Path, others: Access) -> Result<Option<MasterKey>, MasterKeyError> {
+    let failed = |source| MasterKeyError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    check_permissions(path, &file.metadata().map_err(failed)?, others)?;
+    // A key is 32 bytes, or 44 and a line end: what is longer is not one, and is not read to its end.
+    let mut text = Zeroizing::new(Vec::with_capacity(128));
+    (&mut file)
+        .take(128)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    parse(&text)
+        .map(Some)
+        .ok_or_else(|| MasterKeyError::Malformed {
+            place: path.display().to_string(),
+        })
+}
+
+#[cfg(unix)]
+fn check_permissions(
+    path: &Path,
+    metadata: &fs::Metadata,
+    others: Access,
+) -> Result<(), MasterKeyError> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = metadata.mode() & 0o777;
+    let refuse = |access| {
+        Err(MasterKeyError::Permissions {
+            path: path.to_owned(),
+            access,
+            mode,
+        })
+    };
+    if mode & 0o022 != 0 {
+        return refuse("written");
+    }
+    if mode & 0o044 != 0 && others == Access::Nobody {
+        return refuse("read");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_permissions(_: &Path, _: &fs::Metadata, _: Access) -> Result<(), MasterKeyError> {
+    Ok(())
+}
+
+/// 32 bytes as they are, or in Base64 with or without a line end.
+fn parse(bytes: &[u8]) -> Option<MasterKey> {
+    MasterKey::from_bytes(bytes).or_else(|| {
+        let decoded = Zeroizing::new(BASE64.decode(bytes.trim_ascii()).ok()?);
+        MasterKey::from_bytes(&decoded)
+    })
+}
+
+/// Makes a key file whole or not at all, and leaves one alone that another process made first.
+fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
+    let mut suffix = [0; 8];
+    entropy.fill(&mut suffix);
+    let mut draft = OsString::from(path);
+    draft.push(format!(".{}", HEXLOWER.encode(&suffix)));
+    let draft = PathBuf::from(draft);
+
+    let written = write_new(&draft, &MasterKey::generate(entropy));
+    // A link, unlike a rename, never takes the place of a file that is there.
+    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let removed = fs::remove_file(&draft);
+    linked.and(removed)?;
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn write_new(path: &Path, key: &MasterKey) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use keyproof_store::SystemEntropy;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn entropy() -> SystemEntropy {
+        SystemEntropy::new()
+    }
+
+    #[test]
+    fn a_new_store_gets_a_key_that_only_its_owner_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("k.db");
+        let key = for_embedded(&MasterKeySource::Beside, &store, &entropy()).unwrap();
+        let path = directory.path().join("k.db.master-key");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "a draft is left"
+        );
+        let again = for_embedded(&MasterKeySource::Beside, &store, &entropy()).unwrap();
+        assert_eq!(again.id(), key.id());
+    }
+
+    #[test]
+    fn two_processes_that_start_together_get_one_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("k.db");
+        let ids: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| for_embedded(&MasterKeySource::Beside, &store, &entropy())))
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap().unwrap().id())
+                .collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+
+    #[test]
+    fn a_store_without_its_key_gets_no_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("k.db");
+        fs::write(&store, b"SQLite format 3\0").unwrap();
+        for source in [
+            MasterKeySource::Beside,
+            MasterKeySource::File(directory.path().join("elsewhere")),
+        ] {
+            let refused = for_embedded(&source, &store, &entropy());
+            assert!(
+                matches!(refused, Err(MasterKeyError::Missing { .. })),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_others_reach_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(CREDENTIAL);
+        fs::write(&path, BASE64.encode(&[7; 32])).unwrap();
+        let source = MasterKeySource::File(path.clone());
+        let credentials = MasterKeySource::choose(None, None, Some(directory.path().to_owned()));
+        assert_eq!(
+            credentials,
+            MasterKeySource::Credentials(directory.path().to_owned())
+        );
+        for (mode, as_file, as_credential) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o440, false, true),
+            (0o644, false, true),
+            (0o620, false, false),
+            (0o602, false, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let read = |source| for_memory(source, &entropy()).is_ok();
+            assert_eq!(read(&source), as_file, "{mode:o} as a file");
+            assert_eq!(
+                read(&credentials),
+                as_credential,
+                "{mode:o} as a credential"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_in_one_of_two_spellings() {
+        let key = MasterKey::from_bytes(&[7; 32]).unwrap();
+        let text = BASE64.encode(&[7; 32]);
+        assert_eq!(parse(&[7; 32]).map(|key| key.id()), Some(key.id()));
+        assert_eq!(
+            parse(format!("{text}\n").as_bytes()).map(|key| key.id()),
+            Some(key.id())
+        );
+        for wrong in [
+            &b""[..],
+            &[7; 31],
+            &[7; 33],
+            text[..40].as_bytes(),
+            BASE64.encode(&[7; 31]).as_bytes(),
+        ] {
+            assert!(parse(wrong).is_none());
+        }
+        let source = MasterKeySource::Base64(Zeroizing::new("not a key".to_owned()));
+        assert!(matches!(
+            for_memory(&source, &entropy()),
+            Err(MasterKeyError::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn the_first_place_that_is_given_counts() {
+        let empty = tempfile::tempdir().unwrap();
+        let credentials = || Some(empty.path().to_owned());
+        let base64 = || Some(Zeroizing::new("x".to_owned()));
+        let file = || Some(PathBuf::from("f"));
+        let choose = MasterKeySource::choose;
+        assert_eq!(
+            choose(file(), base64(), credentials()),
+            MasterKeySource::File("f".into())
+        );
+        assert_eq!(
+            choose(None, base64(), credentials()),
+            MasterKeySource::Base64(base64().unwrap())
+        );
+        assert_eq!(choose(None, None, credentials()), MasterKeySource::Beside);
+    }
+}
