@@ -1,3 +1,51 @@
-//! Stub.
+// The README's example is a test, which needs the prover's side and a provider.
+#![cfg_attr(all(feature = "prover", feature = "ring"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "prover", feature = "ring")),
+    doc = "Proof of possession of a CA's private key by a verification code; see the README."
+)]
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod algorithm;
+pub mod algorithms;
+mod certificate;
+mod code;
+mod error;
+mod extension;
+mod facts;
+mod finding;
+mod name;
+mod oid;
+mod policy;
+mod prove;
+#[cfg(feature = "prover")]
+pub mod prover;
+mod public_key;
+mod reader;
+mod report;
+mod thumbprint;
+mod upload;
+
+pub use rustls_pki_types::SignatureVerificationAlgorithm;
+
+pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};
+pub use crate::certificate::{Certificate, Serial, SerialOddity, Validity, Version};
+pub use crate::code::{Redemption, VerificationCode};
+pub use crate::error::{Error, ParametersProblem};
+pub use crate::extension::{BasicConstraints, Extension, Extensions, KeyUsage};
+pub use crate::facts::Facts;
+pub use crate::finding::{Finding, ReadExtension, Role, Severity};
+pub use crate::name::{Attribute, Name, NameMatch, Rdn, Value};
+pub use crate::oid::Oid;
+pub use crate::policy::Policy;
+pub use crate::prove::prove;
+pub use crate::public_key::{
+    Curve, KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS, SubjectPublicKeyInfo,
+};
+pub use crate::report::{Check, Outcome, Report, Row};
+pub use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
+pub use crate::upload::{Encoding, Layer, MAX_UPLOAD_LEN, Upload};

@@ -1,0 +1,507 @@
+//! Signature algorithms: from an AlgorithmIdentifier and a key to the one scheme that both mean.
+
+use alloc::string::ToString;
+use core::fmt;
+
+use der::asn1::{AnyRef, ObjectIdentifier};
+use der::{Decode, Reader, SliceReader};
+use rustls_pki_types::{
+    AlgorithmIdentifier as CanonicalId, SignatureVerificationAlgorithm, alg_id,
+};
+
+use crate::Error;
+use crate::error::ParametersProblem;
+use crate::oid::Oid;
+use crate::public_key::{Curve, KeyKind, SubjectPublicKeyInfo};
+use crate::reader::{explicit, received};
+
+/// Verifies `signature` over `message` with the key of `spki`, as `algorithm` says.
+///
+/// `algorithms` is the table handed in: [`crate::algorithms`] has some, and those of a `rustls` crypto provider fit as well.
+/// The algorithm must belong to the key's type, and its parameters must be exactly those of the RFCs that [`Scheme::of`] names.
+///
+/// # Errors
+/// Those of [`Scheme::of`] and [`Scheme::verify`].
+pub fn verify(
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    spki: &SubjectPublicKeyInfo<'_>,
+    algorithm: &AlgorithmIdentifier<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<Scheme, Error> {
+    let scheme = Scheme::of(algorithm, spki)?;
+    scheme.verify(algorithms, spki, message, signature)?;
+    Ok(scheme)
+}
+
+/// A signature scheme with nothing left open: key type, padding, hash.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// ECDSA (RFC 5758 section 3.2).
+    Ecdsa(Curve, Hash),
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+    /// RSASSA-PKCS1-v1_5 (RFC 4055 section 5).
+    RsaPkcs1(Hash),
+    /// RSASSA-PSS with MGF1 over the same hash and a salt of its length (RFC 4055 section 3).
+    RsaPss(Hash),
+}
+
+impl Scheme {
+    /// The scheme that an algorithm identifier means for a key.
+    ///
+    /// Parameters: RSASSA-PKCS1-v1_5 NULL or absent (RFC 4055 section 5); ECDSA and Ed25519 absent (RFC 5758 section 3.2, RFC
+    /// 8410 section 3); RSASSA-PSS present, MGF1 with the message's hash, a salt as long as the hash, trailer 1.
+    ///
+    /// # Errors
+    /// [`Error::AlgorithmMismatch`], [`Error::AlgorithmParameters`], [`Error::AlgorithmUnsupported`] and [`Error::WeakHash`].
+    pub fn of(
+        algorithm: &AlgorithmIdentifier<'_>,
+        spki: &SubjectPublicKeyInfo<'_>,
+    ) -> Result<Self, Error> {
+        let mismatch = || Error::AlgorithmMismatch {
+            algorithm: algorithm.to_string(),
+            key: spki.algorithm().to_string(),
+        };
+        let family = algorithm
+            .family()
+            .ok_or_else(|| Error::AlgorithmUnsupported {
+                algorithm: algorithm.to_string(),
+            })?;
+        match family {
+            Family::Weak(hash) => Err(Error::WeakHash { hash }),
+            Family::RsaPkcs1(hash) => {
+                algorithm.expect_null_or_absent()?;
+                match spki.kind()? {
+                    KeyKind::Rsa => Ok(Self::RsaPkcs1(hash)),
+                    _ => Err(mismatch()),
+                }
+            }
+            Family::RsaPss => {
+                let hash = algorithm.pss()?.into_usable(algorithm)?;
+                match spki.kind()? {
+                    KeyKind::Rsa => Ok(Self::RsaPss(hash)),
+                    KeyKind::RsaPss if spki.allows_pss(hash) => Ok(Self::RsaPss(hash)),
+                    KeyKind::RsaPss => {
+                        Err(algorithm.parameters_error(ParametersProblem::PssKeyRestriction))
+                    }
+                    _ => Err(mismatch()),
+                }
+            }
+            Family::Ecdsa(hash) => {
+                algorithm.expect_absent()?;
+                match spki.kind()? {
+                    KeyKind::Ec(curve) => Ok(Self::Ecdsa(curve, hash)),
+                    _ => Err(mismatch()),
+                }
+            }
+            Family::Ed25519 => {
+                algorithm.expect_absent()?;
+                match spki.kind()? {
+                    KeyKind::Ed25519 => Ok(Self::Ed25519),
+                    _ => Err(mismatch()),
+                }
+            }
+        }
+    }
+
+    /// Verifies a signature; ECDSA's as the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
+    ///
+    /// # Errors
+    /// [`Error::AlgorithmUnsupported`] if the table does not offer the scheme, [`Error::PublicKeyMalformed`], and
+    /// [`Error::SignatureInvalid`].
+    pub fn verify(
+        self,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+        spki: &SubjectPublicKeyInfo<'_>,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
+        let algorithm = algorithms
+            .iter()
+            .find(|offered| {
+                offered.signature_alg_id() == self.signature_id()
+                    && offered.public_key_alg_id() == self.key_id()
+            })
+            .ok_or_else(|| Error::AlgorithmUnsupported {
+                algorithm: self.name().to_string(),
+            })?;
+        spki.check_key()?;
+        algorithm
+            .verify_signature(spki.key(), message, signature)
+            .map_err(|_| Error::SignatureInvalid {
+                algorithm: self.name(),
+            })
+    }
+
+    /// What the table calls the signature algorithm: the contents of its AlgorithmIdentifier.
+    pub(crate) fn signature_id(self) -> CanonicalId {
+        match self {
+            Self::Ecdsa(_, Hash::Sha256) => alg_id::ECDSA_SHA256,
+            Self::Ecdsa(_, Hash::Sha384) => alg_id::ECDSA_SHA384,
+            Self::Ecdsa(_, Hash::Sha512) => alg_id::ECDSA_SHA512,
+            Self::Ed25519 => alg_id::ED25519,
+            Self::RsaPkcs1(Hash::Sha256) => alg_id::RSA_PKCS1_SHA256,
+            Self::RsaPkcs1(Hash::Sha384) => alg_id::RSA_PKCS1_SHA384,
+            Self::RsaPkcs1(Hash::Sha512) => alg_id::RSA_PKCS1_SHA512,
+            Self::RsaPss(Hash::Sha256) => alg_id::RSA_PSS_SHA256,
+            Self::RsaPss(Hash::Sha384) => alg_id::RSA_PSS_SHA384,
+            Self::RsaPss(Hash::Sha512) => alg_id::RSA_PSS_SHA512,
+        }
+    }
+
+    /// What the table calls the key's algorithm: an RSASSA-PSS key is an RSA key there.
+    fn key_id(self) -> CanonicalId {
+        match self {
+            Self::Ecdsa(Curve::P256, _) => alg_id::ECDSA_P256,
+            Self::Ecdsa(Curve::P384, _) => alg_id::ECDSA_P384,
+            Self::Ecdsa(Curve::P521, _) => alg_id::ECDSA_P521,
+            Self::Ed25519 => alg_id::ED25519,
+            Self::RsaPkcs1(_) | Self::RsaPss(_) => alg_id::RSA_ENCRYPTION,
+        }
+    }
+
+    /// A name for people, such as `ECDSA P-256 with SHA-256`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ecdsa(Curve::P256, Hash::Sha256) => "ECDSA P-256 with SHA-256",
+            Self::Ecdsa(Curve::P256, Hash::Sha384) => "ECDSA P-256 with SHA-384",
+            Self::Ecdsa(Curve::P256, Hash::Sha512) => "ECDSA P-256 with SHA-512",
+            Self::Ecdsa(Curve::P384, Hash::Sha256) => "ECDSA P-384 with SHA-256",
+            Self::Ecdsa(Curve::P384, Hash::Sha384) => "ECDSA P-384 with SHA-384",
+            Self::Ecdsa(Curve::P384, Hash::Sha512) => "ECDSA P-384 with SHA-512",
+            Self::Ecdsa(Curve::P521, Hash::Sha256) => "ECDSA P-521 with SHA-256",
+            Self::Ecdsa(Curve::P521, Hash::Sha384) => "ECDSA P-521 with SHA-384",
+            Self::Ecdsa(Curve::P521, Hash::Sha512) => "ECDSA P-521 with SHA-512",
+            Self::Ed25519 => "Ed25519",
+            Self::RsaPkcs1(Hash::Sha256) => "RSA PKCS#1 v1.5 with SHA-256",
+            Self::RsaPkcs1(Hash::Sha384) => "RSA PKCS#1 v1.5 with SHA-384",
+            Self::RsaPkcs1(Hash::Sha512) => "RSA PKCS#1 v1.5 with SHA-512",
+            Self::RsaPss(Hash::Sha256) => "RSA PSS with SHA-256",
+            Self::RsaPss(Hash::Sha384) => "RSA PSS with SHA-384",
+            Self::RsaPss(Hash::Sha512) => "RSA PSS with SHA-512",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A hash of the SHA-2 family.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Hash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// The digest's length in bytes.
+    #[must_use]
+    pub fn digest_len(self) -> u32 {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    fn oid(self) -> ObjectIdentifier {
+        match self {
+            Self::Sha256 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"),
+            Self::Sha384 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"),
+            Self::Sha512 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"),
+        }
+    }
+}
+
+/// An AlgorithmIdentifier (RFC 5280 section 4.1.1.2) as received.
+#[derive(Clone, Copy, Debug)]
+pub struct AlgorithmIdentifier<'a> {
+    der: &'a [u8],
+    oid: Oid<'a>,
+    parameters: Option<AnyRef<'a>>,
+}
+
+impl<'a> AlgorithmIdentifier<'a> {
+    pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+        let (der, (oid, parameters)) = received(reader, |reader| {
+            reader.sequence(|reader| {
+                let oid = Oid::read(reader)?;
+                let has_parameters = !reader.is_finished();
+                let parameters = has_parameters.then(|| AnyRef::decode(reader)).transpose()?;
+                Ok((oid, parameters))
+            })
+        })?;
+        Ok(Self {
+            der,
+            oid,
+            parameters,
+        })
+    }
+
+    /// The received DER of the whole identifier.
+    #[must_use]
+    pub fn as_der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    /// The algorithm.
+    #[must_use]
+    pub fn oid(&self) -> Oid<'a> {
+        self.oid
+    }
+
+    pub(crate) fn parameters(&self) -> Option<AnyRef<'a>> {
+        self.parameters
+    }
+
+    /// The hash of a signature that proves nothing any more, if it is one: SHA-1, MD5 and older.
+    #[must_use]
+    pub fn weak_hash(&self) -> Option<&'static str> {
+        match self.family()? {
+            Family::Weak(hash) => Some(hash),
+            Family::RsaPss => match self.pss().ok()?.hash {
+                PssHash::Sha1 => Some("SHA-1"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn known(&self) -> Option<&'static (ObjectIdentifier, &'static str, Option<Family>)> {
+        KNOWN.iter().find(|(oid, ..)| self.oid == *oid)
+    }
+
+    fn family(&self) -> Option<Family> {
+        self.known().and_then(|(_, _, family)| *family)
+    }
+
+    pub(crate) fn parameters_error(&self, reason: ParametersProblem) -> Error {
+        Error::AlgorithmParameters {
+            algorithm: self.to_string(),
+            reason,
+        }
+    }
+
+    pub(crate) fn expect_absent(&self) -> Result<(), Error> {
+        match self.parameters {
+            None => Ok(()),
+            Some(_) => Err(self.parameters_error(ParametersProblem::NotAbsent)),
+        }
+    }
+
+    fn expect_null_or_absent(&self) -> Result<(), Error> {
+        match self.parameters {
+            None => Ok(()),
+            Some(parameters) if parameters.is_null() => Ok(()),
+            Some(_) => Err(self.parameters_error(ParametersProblem::NotNull)),
+        }
+    }
+
+    /// The parameters of an RSASSA-PSS signature or key, which must be there.
+    pub(crate) fn pss(&self) -> Result<PssParameters, Error> {
+        self.parameters
+            .and_then(|parameters| PssParameters::read(parameters).ok())
+            .ok_or_else(|| self.parameters_error(ParametersProblem::PssMalformed))
+    }
+}
+
+impl fmt::Display for AlgorithmIdentifier<'_> {
+    /// A name, or the dotted OID.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.known() {
+            Some((_, name, _)) => f.write_str(name),
+            None => self.oid.fmt(f),
+        }
+    }
+}
+
+/// What a signature algorithm's OID alone says.
+#[derive(Clone, Copy)]
+enum Family {
+    Ecdsa(Hash),
+    Ed25519,
+    RsaPkcs1(Hash),
+    RsaPss,
+    Weak(&'static str),
+}
+
+pub(crate) const ID_RSA_ENCRYPTION: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(crate) const ID_RSASSA_PSS: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+pub(crate) const ID_EC_PUBLIC_KEY: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(crate) const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const ID_MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.8");
+const ID_SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
+
+/// Names of algorithms (as `openssl` prints them), and for signatures what they are made of.
+const KNOWN: [(ObjectIdentifier, &str, Option<Family>); 19] = [
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"),
+        "ecdsa-with-SHA256",
+        Some(Family::Ecdsa(Hash::Sha256)),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"),
+        "sha256WithRSAEncryption",
+        Some(Family::RsaPkcs1(Hash::Sha256)),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3"),
+        "ecdsa-with-SHA384",
+        Some(Family::Ecdsa(Hash::Sha384)),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4"),
+        "ecdsa-with-SHA512",
+        Some(Family::Ecdsa(Hash::Sha512)),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12"),
+        "sha384WithRSAEncryption",
+        Some(Family::RsaPkcs1(Hash::Sha384)),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.13"),
+        "sha512WithRSAEncryption",
+        Some(Family::RsaPkcs1(Hash::Sha512)),
+    ),
+    (ID_RSASSA_PSS, "rsassaPss", Some(Family::RsaPss)),
+    (ID_ED25519, "Ed25519", Some(Family::Ed25519)),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"),
+        "sha1WithRSAEncryption",
+        Some(Family::Weak("SHA-1")),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.3.14.3.2.29"),
+        "sha1WithRSA",
+        Some(Family::Weak("SHA-1")),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10045.4.1"),
+        "ecdsa-with-SHA1",
+        Some(Family::Weak("SHA-1")),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10040.4.3"),
+        "dsa-with-SHA1",
+        Some(Family::Weak("SHA-1")),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4"),
+        "md5WithRSAEncryption",
+        Some(Family::Weak("MD5")),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.3"),
+        "md4WithRSAEncryption",
+        Some(Family::Weak("MD4")),
+    ),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.2"),
+        "md2WithRSAEncryption",
+        Some(Family::Weak("MD2")),
+    ),
+    (ID_RSA_ENCRYPTION, "rsaEncryption", None),
+    (ID_EC_PUBLIC_KEY, "id-ecPublicKey", None),
+    (ObjectIdentifier::new_unwrap("1.3.101.113"), "Ed448", None),
+    (
+        ObjectIdentifier::new_unwrap("1.2.840.10040.4.1"),
+        "dsaEncryption",
+        None,
+    ),
+];
+
+/// RSASSA-PSS-params (RFC 4055 section 3.1), its defaults filled in.
+pub(crate) struct PssParameters {
+    pub(crate) hash: PssHash,
+    pub(crate) mgf1_hash: PssHash,
+    pub(crate) salt_len: u32,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum PssHash {
+    Other,
+    Sha1,
+    Sha2(Hash),
+}
+
+impl PssParameters {
+    fn read(parameters: AnyRef<'_>) -> der::Result<Self> {
+        parameters.sequence(|reader| {
+            let hash = explicit(reader, 0, PssHash::read)?;
+            let mgf1_hash = explicit(reader, 1, |reader| {
+                reader.sequence(|reader| {
+                    if Oid::read(reader)? != ID_MGF1 {
+                        return Err(der::Tag::ObjectIdentifier.value_error().into());
+                    }
+                    PssHash::read(reader)
+                })
+            })?;
+            let salt_len = explicit(reader, 2, u32::decode)?;
+            match explicit(reader, 3, u8::decode)? {
+                None | Some(1) => {}
+                Some(_) => return Err(der::Tag::Integer.value_error().into()),
+            }
+            Ok(Self {
+                hash: hash.unwrap_or(PssHash::Sha1),
+                mgf1_hash: mgf1_hash.unwrap_or(PssHash::Sha1),
+                salt_len: salt_len.unwrap_or(20),
+            })
+        })
+    }
+
+    /// The hash, if a signature with these parameters is one that is verified here.
+    fn into_usable(self, algorithm: &AlgorithmIdentifier<'_>) -> Result<Hash, Error> {
+        let hash = match self.hash {
+            PssHash::Sha1 => return Err(Error::WeakHash { hash: "SHA-1" }),
+            PssHash::Other => {
+                return Err(Error::AlgorithmUnsupported {
+                    algorithm: algorithm.to_string(),
+                });
+            }
+            PssHash::Sha2(hash) => hash,
+        };
+        if self.mgf1_hash != self.hash {
+            return Err(algorithm.parameters_error(ParametersProblem::Mgf1Hash));
+        }
+        if self.salt_len != hash.digest_len() {
+            return Err(algorithm.parameters_error(ParametersProblem::SaltLength {
+                found: self.salt_len,
+                expected: hash.digest_len(),
+            }));
+        }
+        Ok(hash)
+    }
+}
+
+impl PssHash {
+    /// A hash's AlgorithmIdentifier, with parameters NULL or absent (RFC 4055 section 2.1).
+    fn read(reader: &mut SliceReader<'_>) -> der::Result<Self> {
+        let algorithm = AlgorithmIdentifier::read(reader)?;
+        if algorithm.expect_null_or_absent().is_err() {
+            return Err(der::Tag::Null.value_error().into());
+        }
+        if algorithm.oid == ID_SHA1 {
+            return Ok(Self::Sha1);
+        }
+        Ok(Hash::ALL
+            .into_iter()
+            .find(|hash| algorithm.oid == hash.oid())
+            .map_or(Self::Other, Self::Sha2))
+    }
+}

@@ -1,0 +1,397 @@
+//! A certificate as received: where its fields lie, and what they say.
+
+use core::fmt;
+
+use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, UtcTime};
+use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
+
+use crate::algorithm::AlgorithmIdentifier;
+use crate::extension::{BasicConstraints, Extensions, KeyUsage};
+use crate::name::Name;
+use crate::public_key::SubjectPublicKeyInfo;
+use crate::reader::{Field, contents, read_whole, received};
+use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
+use crate::{Error, MAX_UPLOAD_LEN};
+
+/// An X.509 certificate (RFC 5280 section 4.1), read from strict DER and borrowing from it.
+///
+/// Reading looks at the structure alone: extensions stay unread until they are asked for, and what is merely odd (a negative
+/// serial number, version 1) is a finding of [`prove`](crate::prove) instead of an error here. DEFAULT values that are
+/// written out (`critical FALSE`, version 1) are tolerated, as by every verifier; anything else that is not DER is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Certificate<'a> {
+    der: &'a [u8],
+    tbs: &'a [u8],
+    version: Version,
+    serial: Serial<'a>,
+    tbs_algorithm: AlgorithmIdentifier<'a>,
+    issuer: Name<'a>,
+    validity: Validity,
+    subject: Name<'a>,
+    public_key: SubjectPublicKeyInfo<'a>,
+    extensions: Extensions<'a>,
+    algorithm: AlgorithmIdentifier<'a>,
+    signature: &'a [u8],
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads a certificate from DER; nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with field and offset, [`Error::TooLong`], [`Error::TooMany`] and [`Error::VersionUnknown`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        if der.len() > MAX_UPLOAD_LEN {
+            return Err(Error::TooLong {
+                found: der.len(),
+                limit: MAX_UPLOAD_LEN,
+            });
+        }
+        let read = read_whole(der, "Certificate", |reader, field| {
+            reader.sequence(|reader| {
+                let (tbs, fields) = received(reader, |reader| TbsFields::read(reader, field))?;
+                *field = "signatureAlgorithm";
+                let algorithm = AlgorithmIdentifier::read(reader)?;
+                *field = "signatureValue";
+                let signature = whole_octets(reader)?;
+                *field = "Certificate";
+                Ok((tbs, fields, algorithm, signature))
+            })
+        })?;
+        let (tbs, fields, algorithm, signature) = read;
+        fields.issuer.check_size("issuer")?;
+        fields.subject.check_size("subject")?;
+        fields.extensions.check_size()?;
+        Ok(Self {
+            der,
+            tbs,
+            version: Version::from_encoded(fields.version)?,
+            serial: fields.serial,
+            tbs_algorithm: fields.algorithm,
+            issuer: fields.issuer,
+            validity: fields.validity,
+            subject: fields.subject,
+            public_key: fields.public_key,
+            extensions: fields.extensions,
+            algorithm,
+            signature,
+        })
+    }
+
+    /// The received DER, whole.
+    #[must_use]
+    pub fn as_der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    /// The received TBSCertificate: what the signature is over.
+    #[must_use]
+    pub fn tbs(&self) -> &'a [u8] {
+        self.tbs
+    }
+
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The serial number.
+    #[must_use]
+    pub fn serial(&self) -> Serial<'a> {
+        self.serial
+    }
+
+    /// The issuer's name.
+    #[must_use]
+    pub fn issuer(&self) -> Name<'a> {
+        self.issuer
+    }
+
+    /// The subject's name.
+    #[must_use]
+    pub fn subject(&self) -> Name<'a> {
+        self.subject
+    }
+
+    /// From when until when it is valid.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The subject's public key.
+    #[must_use]
+    pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
+        self.public_key
+    }
+
+    /// The extensions, in order; empty if there are none.
+    #[must_use]
+    pub fn extensions(&self) -> Extensions<'a> {
+        self.extensions
+    }
+
+    /// The signature algorithm outside the signed part.
+    #[must_use]
+    pub fn algorithm(&self) -> AlgorithmIdentifier<'a> {
+        self.algorithm
+    }
+
+    /// The signature algorithm inside the signed part, which RFC 5280 section 4.1.1.2 wants to be the same.
+    #[must_use]
+    pub fn tbs_algorithm(&self) -> AlgorithmIdentifier<'a> {
+        self.tbs_algorithm
+    }
+
+    /// The signature's octets.
+    #[must_use]
+    pub fn signature(&self) -> &'a [u8] {
+        self.signature
+    }
+
+    /// The basicConstraints extension (RFC 5280 section 4.2.1.9), if there is one; the first of several.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], with an offset into the extension's value.
+    pub fn basic_constraints(&self) -> Result<Option<BasicConstraints>, Error> {
+        self.extensions.basic_constraints()
+    }
+
+    /// The keyUsage extension (RFC 5280 section 4.2.1.3), if there is one; the first of several.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], with an offset into the extension's value.
+    pub fn key_usage(&self) -> Result<Option<KeyUsage>, Error> {
+        self.extensions.key_usage()
+    }
+
+    /// Whether issuer and subject are the same name. It need not be self-*signed*: that is about keys.
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        self.issuer.compare(&self.subject).is_match()
+    }
+
+    /// SHA-1 over the received DER, as Azure shows it. A label, not a proof.
+    #[must_use]
+    pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
+        Sha1Thumbprint::of(self.der)
+    }
+
+    /// SHA-256 over the received DER.
+    #[must_use]
+    pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
+        Sha256Thumbprint::of(self.der)
+    }
+}
+
+/// The fields of a TBSCertificate (RFC 5280 section 4.1.2).
+struct TbsFields<'a> {
+    version: u8,
+    serial: Serial<'a>,
+    algorithm: AlgorithmIdentifier<'a>,
+    issuer: Name<'a>,
+    validity: Validity,
+    subject: Name<'a>,
+    public_key: SubjectPublicKeyInfo<'a>,
+    extensions: Extensions<'a>,
+}
+
+impl<'a> TbsFields<'a> {
+    fn read(reader: &mut SliceReader<'a>, field: &mut Field) -> der::Result<Self> {
+        *field = "tbsCertificate";
+        reader.sequence(|reader| {
+            *field = "version";
+            let version = reader.context_specific::<u8>(TagNumber(0), TagMode::Explicit)?;
+            *field = "serialNumber";
+            let serial = Serial::read(reader)?;
+            *field = "signature";
+            let algorithm = AlgorithmIdentifier::read(reader)?;
+            *field = "issuer";
+            let issuer = Name::read(reader)?;
+            *field = "validity";
+            let validity = Validity::read(reader)?;
+            *field = "subject";
+            let subject = Name::read(reader)?;
+            *field = "subjectPublicKeyInfo";
+            let public_key = SubjectPublicKeyInfo::read(reader)?;
+            *field = "issuerUniqueID";
+            skip_unique_id(reader, TagNumber(1))?;
+            *field = "subjectUniqueID";
+            skip_unique_id(reader, TagNumber(2))?;
+            *field = "extensions";
+            let extensions = Extensions::read(reader)?;
+            *field = "tbsCertificate";
+            Ok(Self {
+                version: version.unwrap_or(0),
+                serial,
+                algorithm,
+                issuer,
+                validity,
+                subject,
+                public_key,
+                extensions,
+            })
+        })
+    }
+}
+
+/// No check needs a unique identifier, so it is passed over unread.
+fn skip_unique_id(reader: &mut SliceReader<'_>, number: TagNumber) -> der::Result<()> {
+    let tag = number.context_specific(false);
+    if !reader.is_finished() && Tag::peek(reader)? == tag {
+        contents(reader, tag)?;
+    }
+    Ok(())
+}
+
+/// A BIT STRING that holds octets: a key or a signature. Unused bits are refused.
+pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
+    let bits = reader.decode::<BitStringRef<'a>>()?;
+    bits.as_bytes()
+        .ok_or_else(|| reader.error(Tag::BitString.value_error()))
+}
+
+/// A certificate's version.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Version {
+    /// Without extensions: what `openssl x509 -req` makes when it is given none.
+    V1,
+    /// With unique identifiers; hardly ever seen.
+    V2,
+    /// With extensions.
+    V3,
+}
+
+impl Version {
+    fn from_encoded(version: u8) -> Result<Self, Error> {
+        match version {
+            0 => Ok(Self::V1),
+            1 => Ok(Self::V2),
+            2 => Ok(Self::V3),
+            other => Err(Error::VersionUnknown {
+                version: u16::from(other) + 1,
+            }),
+        }
+    }
+
+    /// The number as people count it: 1, 2 or 3.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+}
+
+/// A serial number as received: two's complement, most significant octet first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Serial<'a>(&'a [u8]);
+
+impl<'a> Serial<'a> {
+    fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+        let any = AnyRef::decode(reader)?;
+        any.tag().assert_eq(Tag::Integer)?;
+        // An INTEGER of no octets, or with octets to spare, is not DER (X.690 section 8.3).
+        match any.value() {
+            [] | [0x00, 0x00..=0x7F, ..] | [0xFF, 0x80..=0xFF, ..] => {
+                Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }))
+            }
+            bytes => Ok(Self(bytes)),
+        }
+    }
+
+    /// The contents octets of the INTEGER.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// What is odd about it, if anything. RFC 5280 section 4.1.2.2 wants a positive number of at most 20 octets, and readers
+    /// that cope with others.
+    #[must_use]
+    pub fn oddity(&self) -> Option<SerialOddity> {
+        match self.0 {
+            [0] => Some(SerialOddity::Zero),
+            [0x80..=0xFF, ..] => Some(SerialOddity::Negative),
+            bytes if bytes.len() > 20 => Some(SerialOddity::TooLong {
+                octets: bytes.len(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Serial<'_> {
+    /// Upper-case hexadecimal octets, as received.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
+/// What is odd about a serial number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SerialOddity {
+    /// It is below zero.
+    Negative,
+    /// It has more than 20 octets.
+    TooLong {
+        /// How many it has.
+        octets: usize,
+    },
+    /// It is zero.
+    Zero,
+}
+
+impl fmt::Display for SerialOddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Negative => f.write_str("negative"),
+            Self::TooLong { octets } => write!(f, "{octets} octets long, more than 20"),
+            Self::Zero => f.write_str("zero"),
+        }
+    }
+}
+
+/// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Validity {
+    /// The first second, since the Unix epoch. Times before 1970 are not read.
+    pub not_before: u64,
+    /// The last second, since the Unix epoch; at most the end of the year 9999.
+    pub not_after: u64,
+}
+
+impl Validity {
+    fn read(reader: &mut SliceReader<'_>) -> der::Result<Self> {
+        reader.sequence(|reader| {
+            Ok(Self {
+                not_before: read_time(reader)?,
+                not_after: read_time(reader)?,
+            })
+        })
+    }
+}
+
+/// Either form is taken for any year: some makers write GeneralizedTime before 2050.
+fn read_time(reader: &mut SliceReader<'_>) -> der::Result<u64> {
+    let since_epoch = match Tag::peek(reader)? {
+        Tag::GeneralizedTime => GeneralizedTime::decode(reader)?.to_unix_duration(),
+        _ => UtcTime::decode(reader)?.to_unix_duration(),
+    };
+    Ok(since_epoch.as_secs())
+}
+
+/// Seconds since the Unix epoch, shown as RFC 3339 in UTC.
+pub(crate) struct Moment(pub(crate) u64);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_unix_duration(core::time::Duration::from_secs(self.0)) {
+            Ok(time) => time.fmt(f),
+            Err(_) => write!(f, "{} s after 1970", self.0),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Verification codes: 24 random bytes, shown as 48 upper-case hexadecimal digits.
+
+use core::{fmt, str};
+
+use subtle::ConstantTimeEq;
+
+use crate::Error;
+use crate::certificate::Certificate;
+use crate::policy::Policy;
+use crate::prove::prove;
+use crate::report::Report;
+use crate::thumbprint::Sha256Thumbprint;
+
+const CODE_BYTES: usize = 24;
+const CODE_DIGITS: usize = 2 * CODE_BYTES;
+
+/// A verification code, the certificate that it was issued for, and until when it lives.
+///
+/// It is used once: [`VerificationCode::redeem`] takes it and gives it back only with a refusal. `Debug` hides the digits.
+pub struct VerificationCode {
+    digits: [u8; CODE_DIGITS],
+    certificate: Option<Sha256Thumbprint>,
+    expires_at: Option<u64>,
+}
+
+impl VerificationCode {
+    /// Makes the code of 24 random bytes for a certificate.
+    ///
+    /// `expires_at`, in seconds since the Unix epoch, is the first second at which it is dead; `None` for no expiry.
+    #[must_use]
+    pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
+        let mut digits = [0; CODE_DIGITS];
+        data_encoding::HEXUPPER.encode_mut(random, &mut digits);
+        Self {
+            digits,
+            certificate: Some(ca.sha256_thumbprint()),
+            expires_at,
+        }
+    }
+
+    /// Reads a code that is bound to no certificate and does not expire, as one typed on a command line.
+    ///
+    /// # Errors
+    /// [`Error::CodeMalformed`] unless it is exactly 48 digits `0` to `9` and `A` to `F`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
+        if let Some(at) = text.bytes().position(|byte| !is_digit(&byte)) {
+            return Err(Error::CodeMalformed { at });
+        }
+        let digits = text
+            .as_bytes()
+            .try_into()
+            .map_err(|_| Error::CodeMalformed {
+                at: text.len().min(CODE_DIGITS),
+            })?;
+        Ok(Self {
+            digits,
+            certificate: None,
+            expires_at: None,
+        })
+    }
+
+    /// Binds a parsed code to a certificate and an expiry again, as a store does that has kept the three.
+    #[must_use]
+    pub fn bound_to(self, certificate: Sha256Thumbprint, expires_at: Option<u64>) -> Self {
+        Self {
+            certificate: Some(certificate),
+            expires_at,
+            ..self
+        }
+    }
+
+    /// The 48 digits: what the leaf's common name must be.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        str::from_utf8(&self.digits).unwrap_or_default()
+    }
+
+    /// The SHA-256 thumbprint of the certificate that it was issued for.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Sha256Thumbprint> {
+        self.certificate
+    }
+
+    /// The first second since the Unix epoch at which it is dead.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        self.expires_at
+    }
+
+    /// [`prove`] that spends the code if the proof is accepted.
+    pub fn redeem(
+        self,
+        ca: &Certificate<'_>,
+        leaf: &[u8],
+        now: u64,
+        policy: &Policy<'_>,
+    ) -> Redemption {
+        let report = prove(ca, leaf, &self, now, policy);
+        if report.accepted() {
+            Redemption::Spent { report }
+        } else {
+            Redemption::Kept { report, code: self }
+        }
+    }
+
+    /// Whether a common name is this code, in time that depends on the name's length alone.
+    pub(crate) fn is_name(&self, name: &str) -> bool {
+        self.digits.as_slice().ct_eq(name.as_bytes()).into()
+    }
+
+    /// Whether a common name is this code but for letter case and blanks around it.
+    pub(crate) fn is_nearly_name(&self, name: &str) -> bool {
+        name.trim().eq_ignore_ascii_case(self.digits())
+    }
+}
+
+impl fmt::Debug for VerificationCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationCode")
+            .field("certificate", &self.certificate)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a code.
+#[derive(Debug)]
+pub enum Redemption {
+    /// The proof was refused: the code lives on.
+    Kept {
+        /// Why.
+        report: Report,
+        /// The code.
+        code: VerificationCode,
+    },
+    /// The proof was accepted, and the code is gone.
+    Spent {
+        /// What was found on the way.
+        report: Report,
+    },
+}

@@ -1,0 +1,92 @@
+//! A certificate's facts as owned data, for showing and storing.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::certificate::{Certificate, Moment, SerialOddity};
+use crate::extension::{BasicConstraints, KeyUsage};
+
+/// What a certificate says about itself. With the feature `serde`, the object that `keyproof x509 show --json` prints.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Facts {
+    /// The subject as RFC 4514 text.
+    pub subject: String,
+    /// The subject's last common name, bare.
+    pub subject_common_name: Option<String>,
+    /// The issuer as RFC 4514 text.
+    pub issuer: String,
+    /// The issuer's last common name, bare.
+    pub issuer_common_name: Option<String>,
+    /// Whether issuer and subject are the same name.
+    pub self_issued: bool,
+    /// The version as people count it: 1, 2 or 3.
+    pub version: u8,
+    /// The serial number's octets in upper-case hexadecimal.
+    pub serial: String,
+    /// What is odd about the serial number, if anything.
+    pub serial_oddity: Option<SerialOddity>,
+    /// The first valid second, RFC 3339 in UTC.
+    pub not_before: String,
+    /// The last valid second, RFC 3339 in UTC.
+    pub not_after: String,
+    /// SHA-1 over the received DER, 40 upper-case hexadecimal digits.
+    pub sha1_thumbprint: String,
+    /// SHA-256 over the received DER, 64 upper-case hexadecimal digits.
+    pub sha256_thumbprint: String,
+    /// The key's kind, such as `RSA` or `P-256`; the algorithm's name or OID if it is unknown.
+    pub key_algorithm: String,
+    /// The key's size in bits, if known.
+    pub key_bits: Option<u32>,
+    /// The name or OID of the algorithm that it is signed with.
+    pub signature_algorithm: String,
+    /// basicConstraints; `None` if absent or malformed.
+    pub basic_constraints: Option<BasicConstraints>,
+    /// keyUsage; `None` if absent or malformed.
+    pub key_usage: Option<KeyUsage>,
+    /// The OIDs of the critical extensions.
+    pub critical_extensions: Vec<String>,
+}
+
+impl Facts {
+    /// Gathers the facts of a certificate.
+    #[must_use]
+    pub fn of(certificate: &Certificate<'_>) -> Self {
+        let key = certificate.public_key();
+        Self {
+            subject: certificate.subject().to_string(),
+            subject_common_name: certificate.subject().common_name().map(Into::into),
+            issuer: certificate.issuer().to_string(),
+            issuer_common_name: certificate.issuer().common_name().map(Into::into),
+            self_issued: certificate.is_self_issued(),
+            version: certificate.version().number(),
+            serial: certificate.serial().to_string(),
+            serial_oddity: certificate.serial().oddity(),
+            not_before: Moment(certificate.validity().not_before).to_string(),
+            not_after: Moment(certificate.validity().not_after).to_string(),
+            sha1_thumbprint: certificate.sha1_thumbprint().to_string(),
+            sha256_thumbprint: certificate.sha256_thumbprint().to_string(),
+            key_algorithm: key
+                .kind()
+                .map_or_else(|_| key.algorithm().to_string(), |kind| kind.to_string()),
+            key_bits: key.bits(),
+            signature_algorithm: certificate.algorithm().to_string(),
+            basic_constraints: certificate.basic_constraints().ok().flatten(),
+            key_usage: certificate.key_usage().ok().flatten(),
+            critical_extensions: certificate
+                .extensions()
+                .iter()
+                .filter(|extension| extension.critical)
+                .map(|extension| extension.id.to_string())
+                .collect(),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for SerialOddity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,490 @@
+//! What a check can find: typed, with the data that explains it, and one table of what each finding means.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::Error;
+use crate::algorithm::Scheme;
+use crate::certificate::{Moment, SerialOddity};
+use crate::report::Check;
+use crate::upload::Encoding;
+
+/// Which of the two certificates is meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// The certificate whose key is to be proven.
+    Ca,
+    /// The verification certificate.
+    Leaf,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ca => "the CA certificate",
+            Self::Leaf => "the leaf",
+        })
+    }
+}
+
+/// An extension whose value is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReadExtension {
+    /// basicConstraints.
+    BasicConstraints,
+    /// keyUsage.
+    KeyUsage,
+    /// subjectAltName.
+    SubjectAltName,
+}
+
+impl fmt::Display for ReadExtension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BasicConstraints => "basicConstraints",
+            Self::KeyUsage => "keyUsage",
+            Self::SubjectAltName => "subjectAltName",
+        })
+    }
+}
+
+/// What a finding means for the verdict.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// Worth telling; the check passes.
+    Remark,
+    /// A warning, whatever the policy.
+    Warning,
+    /// A warning, but a refusal under a strict policy: RFC 5280 forbids it, the real service takes it.
+    Irregular,
+    /// A refusal.
+    Refusal,
+}
+
+/// Something found by a check. Its text never holds the code.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// The signature algorithm inside the signed part of the leaf is not the one outside.
+    AlgorithmsDiffer,
+    /// The CA certificate has no basicConstraints.
+    BasicConstraintsMissing,
+    /// The CA certificate says that it is not a CA.
+    CaFalse,
+    /// The code was issued for another certificate.
+    CodeForAnotherCertificate,
+    /// The code is dead.
+    CodeExpired {
+        /// Since when, in seconds since the Unix epoch.
+        expired_at: u64,
+    },
+    /// The leaf's common name is not the code.
+    CommonNameMismatch {
+        /// How many characters it has; a code has 48.
+        characters: usize,
+        /// Whether it is the code but for letter case or blanks around it.
+        nearly: bool,
+    },
+    /// The leaf's subject has no common name.
+    CommonNameMissing,
+    /// The leaf's subject has several common names.
+    CommonNameNotUnique {
+        /// How many.
+        count: usize,
+    },
+    /// The leaf's common name is not a string.
+    CommonNameUnreadable,
+    /// A critical constraint that is not applied here, such as nameConstraints.
+    ConstraintNotApplied {
+        /// Whose.
+        role: Role,
+        /// The extension's OID.
+        oid: String,
+    },
+    /// A critical extension that is not known here.
+    CriticalExtensionUnknown {
+        /// Whose.
+        role: Role,
+        /// The extension's OID.
+        oid: String,
+    },
+    /// An extension that occurs more than once.
+    ExtensionDuplicated {
+        /// Whose.
+        role: Role,
+        /// The extension's OID.
+        oid: String,
+        /// Whether a check depends on it.
+        needed: bool,
+    },
+    /// An extension that is malformed.
+    ExtensionMalformed {
+        /// Whose.
+        role: Role,
+        /// Which one.
+        extension: ReadExtension,
+    },
+    /// Extensions in a certificate of version 1 or 2.
+    ExtensionsBeforeV3 {
+        /// Whose.
+        role: Role,
+    },
+    /// The validity is over.
+    Expired {
+        /// Whose.
+        role: Role,
+        /// The last valid second, since the Unix epoch.
+        not_after: u64,
+    },
+    /// The upload held more certificates than one; the first was taken.
+    FurtherCertificates {
+        /// How many more.
+        count: usize,
+    },
+    /// The leaf's issuer is empty, and so is the CA's subject.
+    IssuerEmpty,
+    /// The leaf's issuer is the CA's subject once letter case is folded and blanks are collapsed.
+    IssuerFolded,
+    /// The leaf names another issuer than the CA.
+    IssuerMismatch {
+        /// The issuer that the leaf names, as RFC 4514 text.
+        issuer: String,
+        /// The CA's subject, as RFC 4514 text.
+        ca_subject: String,
+    },
+    /// The CA's keyUsage leaves keyCertSign out.
+    KeyCertSignMissing,
+    /// The RSA key's exponent is none that verifies anything.
+    KeyExponentUnsound {
+        /// Whose.
+        role: Role,
+    },
+    /// The RSA key is of a size that is not taken.
+    KeySize {
+        /// Whose.
+        role: Role,
+        /// Its size in bits.
+        bits: u32,
+    },
+    /// The leaf says that it is a CA.
+    LeafIsCa,
+    /// The leaf is the CA certificate itself.
+    LeafIsTheCa,
+    /// The leaf was found in this encoding.
+    LeafRead {
+        /// The encoding.
+        encoding: Encoding,
+    },
+    /// The leaf could not be read.
+    LeafUnreadable(Error),
+    /// The validity has not begun.
+    NotYetValid {
+        /// Whose.
+        role: Role,
+        /// The first valid second, since the Unix epoch.
+        not_before: u64,
+    },
+    /// The leaf's basicConstraints have a path length, but no CA:TRUE.
+    PathLenWithoutCa,
+    /// The serial number is odd.
+    SerialOdd {
+        /// Whose.
+        role: Role,
+        /// How.
+        oddity: SerialOddity,
+    },
+    /// The signature could not be verified, or does not.
+    SignatureRefused(Error),
+    /// The signature verifies.
+    SignatureVerified {
+        /// Under this scheme.
+        scheme: Scheme,
+    },
+    /// The certificate is of version 1 (or 2).
+    VersionOld {
+        /// Whose.
+        role: Role,
+        /// The version as people count it.
+        version: u8,
+    },
+    /// The signature is over a hash for which collisions can be made.
+    WeakHash {
+        /// Whose.
+        role: Role,
+        /// The hash, by name.
+        hash: &'static str,
+    },
+}
+
+impl Finding {
+    /// What it means: the one place that says what is refused and what is not.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::IssuerFolded | Self::LeafRead { .. } | Self::SignatureVerified { .. } => Severity::Remark,
+
+            Self::ExtensionMalformed { role, extension } => match (role, extension) {
+                (Role::Ca, ReadExtension::BasicConstraints | ReadExtension::KeyUsage) => Severity::Refusal,
+                // No check needs it.
+                _ => Severity::Irregular,
+            },
+
+            Self::FurtherCertificates { .. }
+            | Self::KeyExponentUnsound { role: Role::Leaf }
+            | Self::KeySize { role: Role::Leaf, .. }
+            // The CA's own signature proves nothing here.
+            | Self::WeakHash { role: Role::Ca, .. } => Severity::Warning,
+
+            Self::BasicConstraintsMissing
+            | Self::ConstraintNotApplied { .. }
+            | Self::ExtensionDuplicated { needed: false, .. }
+            | Self::ExtensionsBeforeV3 { .. }
+            | Self::IssuerEmpty
+            | Self::LeafIsCa
+            | Self::PathLenWithoutCa
+            | Self::SerialOdd { .. }
+            | Self::VersionOld { .. } => Severity::Irregular,
+
+            Self::AlgorithmsDiffer
+            | Self::CaFalse
+            | Self::CodeForAnotherCertificate
+            | Self::CodeExpired { .. }
+            | Self::CommonNameMismatch { .. }
+            | Self::CommonNameMissing
+            | Self::CommonNameNotUnique { .. }
+            | Self::CommonNameUnreadable
+            | Self::CriticalExtensionUnknown { .. }
+            | Self::ExtensionDuplicated { needed: true, .. }
+            | Self::Expired { .. }
+            | Self::IssuerMismatch { .. }
+            | Self::KeyCertSignMissing
+            | Self::KeyExponentUnsound { role: Role::Ca }
+            | Self::KeySize { role: Role::Ca, .. }
+            | Self::LeafIsTheCa
+            | Self::LeafUnreadable(_)
+            | Self::NotYetValid { .. }
+            | Self::SignatureRefused(_)
+            | Self::WeakHash { role: Role::Leaf, .. } => Severity::Refusal,
+        }
+    }
+
+    /// The check that it belongs to.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        match self {
+            Self::FurtherCertificates { .. } | Self::LeafRead { .. } | Self::LeafUnreadable(_) => {
+                Check::Leaf
+            }
+            Self::CodeExpired { .. } | Self::CodeForAnotherCertificate => Check::Code,
+            Self::IssuerEmpty | Self::IssuerFolded | Self::IssuerMismatch { .. } => Check::Issuer,
+            Self::AlgorithmsDiffer | Self::SignatureRefused(_) | Self::SignatureVerified { .. } => {
+                Check::Signature
+            }
+            Self::CommonNameMismatch { .. }
+            | Self::CommonNameMissing
+            | Self::CommonNameNotUnique { .. }
+            | Self::CommonNameUnreadable => Check::CommonName,
+            Self::Expired { role, .. } | Self::NotYetValid { role, .. } => match role {
+                Role::Leaf => Check::LeafValidity,
+                Role::Ca => Check::CaValidity,
+            },
+            Self::LeafIsTheCa => Check::NotTheCa,
+            Self::BasicConstraintsMissing | Self::CaFalse => Check::CaConstraints,
+            Self::ExtensionMalformed { role, extension } => match (role, extension) {
+                (Role::Ca, ReadExtension::BasicConstraints) => Check::CaConstraints,
+                (Role::Ca, ReadExtension::KeyUsage) => Check::CaKeyUsage,
+                (Role::Ca, ReadExtension::SubjectAltName) => Check::CaExtensions,
+                (Role::Leaf, ReadExtension::BasicConstraints) => Check::LeafConstraints,
+                (Role::Leaf, _) => Check::LeafExtensions,
+            },
+            Self::KeyCertSignMissing => Check::CaKeyUsage,
+            Self::LeafIsCa | Self::PathLenWithoutCa => Check::LeafConstraints,
+            Self::KeyExponentUnsound { .. } | Self::KeySize { .. } => Check::KeyStrength,
+            Self::WeakHash { .. } => Check::HashStrength,
+            Self::ConstraintNotApplied { role, .. }
+            | Self::CriticalExtensionUnknown { role, .. }
+            | Self::ExtensionDuplicated { role, .. }
+            | Self::ExtensionsBeforeV3 { role } => match role {
+                Role::Leaf => Check::LeafExtensions,
+                Role::Ca => Check::CaExtensions,
+            },
+            Self::VersionOld { .. } => Check::Version,
+            Self::SerialOdd { .. } => Check::Serial,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::CodeForAnotherCertificate | Self::CodeExpired { .. } => {
+                "generate a new verification code for this certificate and make a leaf for it"
+            }
+            Self::CommonNameMismatch { nearly: true, .. } => {
+                "copy the verification code into the subject's common name exactly as it was given, in upper case and without blanks"
+            }
+            Self::CommonNameMismatch { .. }
+            | Self::CommonNameMissing
+            | Self::CommonNameNotUnique { .. }
+            | Self::CommonNameUnreadable => {
+                "make the leaf with exactly one common name in its subject: the verification code that was generated last"
+            }
+            Self::IssuerMismatch { .. } => {
+                "sign the leaf with the very certificate that was uploaded, not with another one above or below it"
+            }
+            Self::SignatureRefused(
+                Error::AlgorithmParameters { .. } | Error::AlgorithmUnsupported { .. },
+            ) => {
+                "sign the leaf with RSA PKCS#1 v1.5, RSA PSS (the salt as long as the hash), ECDSA on P-256, P-384 or P-521, each with \
+                 SHA-256, SHA-384 or SHA-512, or with Ed25519"
+            }
+            Self::AlgorithmsDiffer | Self::SignatureRefused(_) => {
+                "sign the leaf with the private key that belongs to the uploaded certificate, and upload it unchanged"
+            }
+            Self::Expired {
+                role: Role::Leaf, ..
+            }
+            | Self::NotYetValid {
+                role: Role::Leaf, ..
+            } => {
+                "make a new leaf that is valid now, and check the clock of the machine that makes it"
+            }
+            Self::Expired { role: Role::Ca, .. } | Self::NotYetValid { role: Role::Ca, .. } => {
+                "upload a CA certificate that is valid now"
+            }
+            Self::LeafIsTheCa => "upload the verification leaf, not the CA certificate again",
+            Self::LeafUnreadable(Error::PrivateKeyInUpload { .. }) => {
+                "upload the certificate alone; a private key never leaves its owner"
+            }
+            Self::LeafUnreadable(_) => {
+                "upload one X.509 certificate as PEM, as DER, or as base64 of either"
+            }
+            Self::BasicConstraintsMissing | Self::CaFalse | Self::KeyCertSignMissing => {
+                "upload a CA certificate with basicConstraints CA:TRUE and a keyUsage that includes keyCertSign"
+            }
+            Self::KeyExponentUnsound { .. } | Self::KeySize { .. } => {
+                "use an RSA key of 2048 to 8192 bits, or an elliptic-curve key"
+            }
+            Self::WeakHash { .. } => "sign with SHA-256, SHA-384 or SHA-512",
+            Self::LeafIsCa => "make the leaf without CA:TRUE",
+            Self::VersionOld { .. } | Self::ExtensionsBeforeV3 { .. } => {
+                "make the certificate as X.509 version 3, with openssl for instance by giving it an extension file"
+            }
+            Self::ConstraintNotApplied { .. }
+            | Self::CriticalExtensionUnknown { .. }
+            | Self::ExtensionDuplicated { .. }
+            | Self::ExtensionMalformed { .. }
+            | Self::PathLenWithoutCa => {
+                "make the certificate without that extension, or correct it"
+            }
+            Self::SerialOdd { .. } => {
+                "give the certificate a positive serial number of at most 20 octets"
+            }
+            Self::IssuerEmpty => "give the CA a subject",
+            Self::FurtherCertificates { .. } => "upload the first certificate alone",
+            Self::IssuerFolded | Self::LeafRead { .. } | Self::SignatureVerified { .. } => {
+                "nothing: all is well"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlgorithmsDiffer => f.write_str(
+                "the leaf names one signature algorithm inside its signed part and another outside",
+            ),
+            Self::BasicConstraintsMissing => {
+                f.write_str("the CA certificate has no basicConstraints")
+            }
+            Self::CaFalse => f.write_str("the CA certificate says CA:FALSE"),
+            Self::CodeForAnotherCertificate => {
+                f.write_str("the code was issued for another certificate")
+            }
+            Self::CodeExpired { expired_at } => {
+                write!(f, "the code expired at {}", Moment(*expired_at))
+            }
+            Self::CommonNameMismatch { nearly: true, .. } => f.write_str(
+                "the leaf's common name is the code but for letter case or blanks around it",
+            ),
+            Self::CommonNameMismatch { characters, .. } => {
+                write!(
+                    f,
+                    "the leaf's common name is not the code (it has {characters} characters)"
+                )
+            }
+            Self::CommonNameMissing => f.write_str("the leaf's subject has no common name"),
+            Self::CommonNameNotUnique { count } => {
+                write!(f, "the leaf's subject has {count} common names, not one")
+            }
+            Self::CommonNameUnreadable => {
+                f.write_str("the leaf's common name is not a readable string")
+            }
+            Self::ConstraintNotApplied { role, oid } => {
+                write!(
+                    f,
+                    "{role} has the critical constraint {oid}, which is not applied here"
+                )
+            }
+            Self::CriticalExtensionUnknown { role, oid } => {
+                write!(
+                    f,
+                    "{role} has the critical extension {oid}, which is unknown here"
+                )
+            }
+            Self::ExtensionDuplicated { role, oid, .. } => {
+                write!(f, "{role} has the extension {oid} more than once")
+            }
+            Self::ExtensionMalformed { role, extension } => {
+                write!(f, "{role} has a malformed {extension}")
+            }
+            Self::ExtensionsBeforeV3 { role } => {
+                write!(f, "{role} has extensions though its version has none")
+            }
+            Self::Expired { role, not_after } => {
+                write!(f, "{role} expired at {}", Moment(*not_after))
+            }
+            Self::FurtherCertificates { count } => {
+                write!(
+                    f,
+                    "the upload holds {count} more certificates; the first one counts"
+                )
+            }
+            Self::IssuerEmpty => {
+                f.write_str("the leaf's issuer and the CA's subject are both empty")
+            }
+            Self::IssuerFolded => f.write_str(
+                "the leaf's issuer is the CA's subject but for letter case, blanks or string type",
+            ),
+            Self::IssuerMismatch { issuer, ca_subject } => {
+                write!(
+                    f,
+                    "the leaf's issuer is `{issuer}`, but the CA's subject is `{ca_subject}`"
+                )
+            }
+            Self::KeyCertSignMissing => {
+                f.write_str("the CA certificate's keyUsage leaves keyCertSign out")
+            }
+            Self::KeyExponentUnsound { role } => {
+                write!(f, "{role} has an RSA key with an unsound exponent")
+            }
+            Self::KeySize { role, bits } => write!(f, "{role} has an RSA key of {bits} bits"),
+            Self::LeafIsCa => f.write_str("the leaf says CA:TRUE"),
+            Self::LeafIsTheCa => f.write_str("the leaf is the CA certificate itself"),
+            Self::LeafRead { encoding } => write!(f, "read from {encoding}"),
+            Self::LeafUnreadable(error) => error.fmt(f),
+            Self::NotYetValid { role, not_before } => {
+                write!(f, "{role} is valid only from {}", Moment(*not_before))
+            }
+            Self::PathLenWithoutCa => f.write_str("the leaf has a path length without CA:TRUE"),
+            Self::SerialOdd { role, oddity } => {
+                write!(f, "the serial number of {role} is {oddity}")
+            }
+            Self::SignatureRefused(error) => error.fmt(f),
+            Self::SignatureVerified { scheme } => write!(f, "{scheme} over the received bytes"),
+            Self::VersionOld { role, version } => write!(f, "{role} is of X.509 version {version}"),
+            Self::WeakHash { role, hash } => write!(f, "{role} is signed over {hash}"),
+        }
+    }
+}

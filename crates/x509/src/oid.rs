@@ -1,0 +1,78 @@
+//! Object identifiers as received: compared as bytes, shown as dotted numbers.
+
+use core::fmt;
+
+use der::oid::{ObjectIdentifier, ObjectIdentifierRef};
+use der::{ErrorKind, SliceReader, Tag};
+
+use crate::reader::contents;
+
+/// An object identifier's contents.
+///
+/// Arcs may be of any size (`2.25.<UUID>` occurs), which is why this is not `der`'s type.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Oid<'a>(&'a [u8]);
+
+impl<'a> Oid<'a> {
+    pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+        let bytes = contents(reader, Tag::ObjectIdentifier)?;
+        if !is_well_formed(bytes) {
+            return Err(reader.error(ErrorKind::OidMalformed));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The contents octets (X.690 section 8.19), without tag and length.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// X.690 section 8.19.2: each arc in the fewest octets, the last one ended.
+fn is_well_formed(bytes: &[u8]) -> bool {
+    let mut starts_arc = true;
+    for &byte in bytes {
+        if starts_arc && byte == 0x80 {
+            return false;
+        }
+        starts_arc = byte & 0x80 == 0;
+    }
+    starts_arc && !bytes.is_empty()
+}
+
+impl PartialEq<ObjectIdentifier> for Oid<'_> {
+    fn eq(&self, other: &ObjectIdentifier) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl fmt::Display for Oid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(oid) = ObjectIdentifierRef::from_bytes(self.0) {
+            return oid.fmt(f);
+        }
+        f.write_str("#06")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
+impl fmt::Debug for Oid<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Oid({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_well_formed;
+
+    #[test]
+    fn arcs_are_minimal_and_ended() {
+        assert!(is_well_formed(&[0x55, 0x04, 0x03]));
+        assert!(is_well_formed(&[0x2A, 0x86, 0x48]));
+        for bad in [&[][..], &[0x55, 0x80, 0x03], &[0x80, 0x01], &[0x55, 0x84]] {
+            assert!(!is_well_formed(bad), "{bad:?}");
+        }
+    }
+}

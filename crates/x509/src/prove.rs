@@ -1,0 +1,372 @@
+//! The check: does this leaf prove possession of that CA's key?
+
+use alloc::string::ToString;
+
+use der::asn1::ObjectIdentifier;
+
+use crate::algorithm::verify;
+use crate::certificate::{Certificate, Version};
+use crate::code::VerificationCode;
+use crate::extension::{
+    BASIC_CONSTRAINTS, Extension, KEY_USAGE, SUBJECT_ALT_NAME, alt_names_are_well_formed,
+};
+use crate::finding::{Finding, ReadExtension, Role};
+use crate::name::NameMatch;
+use crate::policy::Policy;
+use crate::public_key::{KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS};
+use crate::report::{Check, Outcome, Report};
+use crate::upload::Upload;
+
+/// Judges whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
+///
+/// It does if `ca` issued it (by name and by signature), if its subject's one common name is `code`, and if nothing about the two
+/// certificates speaks against it under `policy`. `now` is in seconds since the Unix epoch. Every check is run, whatever the others
+/// found; the report lists them all. An accepted code is spent: forget it together with storing the verdict
+/// ([`VerificationCode::redeem`] does so by its type).
+#[must_use]
+pub fn prove(
+    ca: &Certificate<'_>,
+    leaf: &[u8],
+    code: &VerificationCode,
+    now: u64,
+    policy: &Policy<'_>,
+) -> Report {
+    let mut report = Report::new(policy.strict);
+    let skew = policy.clock_skew.as_secs();
+
+    check_code(&mut report, code, ca, now, skew);
+    check_validity(&mut report, Role::Ca, ca, now, skew);
+    check_ca_constraints(&mut report, ca);
+    check_ca_key_usage(&mut report, ca);
+    for role_check in [
+        check_key,
+        check_hash,
+        check_extensions,
+        check_version,
+        check_serial,
+    ] {
+        role_check(&mut report, Role::Ca, ca);
+    }
+
+    let upload = Upload::decode(leaf);
+    let leaf = upload
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|upload| Ok((upload, upload.certificate()?)));
+    match leaf {
+        Ok((upload, leaf)) => check_leaf(&mut report, ca, upload, &leaf, code, now, policy),
+        Err(error) => report.add(Finding::LeafUnreadable(error)),
+    }
+    report
+}
+
+fn check_leaf(
+    report: &mut Report,
+    ca: &Certificate<'_>,
+    upload: &Upload<'_>,
+    leaf: &Certificate<'_>,
+    code: &VerificationCode,
+    now: u64,
+    policy: &Policy<'_>,
+) {
+    report.add(Finding::LeafRead {
+        encoding: upload.encoding(),
+    });
+    if upload.further_certificates() > 0 {
+        report.add(Finding::FurtherCertificates {
+            count: upload.further_certificates(),
+        });
+    }
+    report.done(Check::Leaf);
+
+    check_issuer(report, ca, leaf);
+    check_common_name(report, leaf, code);
+    check_validity(report, Role::Leaf, leaf, now, policy.clock_skew.as_secs());
+    check_not_the_ca(report, ca, leaf);
+    check_leaf_constraints(report, leaf);
+    for role_check in [
+        check_key,
+        check_hash,
+        check_extensions,
+        check_version,
+        check_serial,
+    ] {
+        role_check(report, Role::Leaf, leaf);
+    }
+    // These look at both certificates, and both have been seen now.
+    for check in [
+        Check::KeyStrength,
+        Check::HashStrength,
+        Check::Version,
+        Check::Serial,
+    ] {
+        report.done(check);
+    }
+    check_signature(report, ca, leaf, policy);
+}
+
+fn check_code(
+    report: &mut Report,
+    code: &VerificationCode,
+    ca: &Certificate<'_>,
+    now: u64,
+    skew: u64,
+) {
+    if code
+        .certificate()
+        .is_some_and(|issued_for| issued_for != ca.sha256_thumbprint())
+    {
+        report.add(Finding::CodeForAnotherCertificate);
+    }
+    match code.expires_at() {
+        Some(expired_at) if now >= expired_at.saturating_add(skew) => {
+            report.add(Finding::CodeExpired { expired_at })
+        }
+        _ => {}
+    }
+    report.done(Check::Code);
+}
+
+fn check_issuer(report: &mut Report, ca: &Certificate<'_>, leaf: &Certificate<'_>) {
+    match leaf.issuer().compare(&ca.subject()) {
+        NameMatch::Exact if leaf.issuer().is_empty() => report.add(Finding::IssuerEmpty),
+        NameMatch::Exact => {}
+        NameMatch::Folded => report.add(Finding::IssuerFolded),
+        NameMatch::Different => report.add(Finding::IssuerMismatch {
+            issuer: leaf.issuer().to_string(),
+            ca_subject: ca.subject().to_string(),
+        }),
+    }
+    report.done(Check::Issuer);
+}
+
+/// Runs last: with a key or hash that is refused anyway, a signature means nothing and the table need not know it.
+fn check_signature(
+    report: &mut Report,
+    ca: &Certificate<'_>,
+    leaf: &Certificate<'_>,
+    policy: &Policy<'_>,
+) {
+    let differ = leaf.tbs_algorithm().as_der() != leaf.algorithm().as_der();
+    if differ {
+        report.add(Finding::AlgorithmsDiffer);
+    }
+    let is_weak = |check| report.outcome(check) == Outcome::Fail;
+    if is_weak(Check::KeyStrength) || is_weak(Check::HashStrength) {
+        return;
+    }
+    let verified = verify(
+        policy.algorithms,
+        &ca.public_key(),
+        &leaf.algorithm(),
+        leaf.tbs(),
+        leaf.signature(),
+    );
+    report.add(match verified {
+        Ok(scheme) => Finding::SignatureVerified { scheme },
+        Err(error) => Finding::SignatureRefused(error),
+    });
+    report.done(Check::Signature);
+}
+
+fn check_common_name(report: &mut Report, leaf: &Certificate<'_>, code: &VerificationCode) {
+    let subject = leaf.subject();
+    let mut names = subject.common_names();
+    match (names.next(), names.count()) {
+        (None, _) => report.add(Finding::CommonNameMissing),
+        (Some(name), 0) => match name.text() {
+            None => report.add(Finding::CommonNameUnreadable),
+            Some(name) if code.is_name(&name) => {}
+            Some(name) => report.add(Finding::CommonNameMismatch {
+                characters: name.chars().count(),
+                nearly: code.is_nearly_name(&name),
+            }),
+        },
+        (Some(_), more) => report.add(Finding::CommonNameNotUnique { count: 1 + more }),
+    }
+    report.done(Check::CommonName);
+}
+
+fn check_validity(
+    report: &mut Report,
+    role: Role,
+    certificate: &Certificate<'_>,
+    now: u64,
+    skew: u64,
+) {
+    let validity = certificate.validity();
+    if now.saturating_add(skew) < validity.not_before {
+        report.add(Finding::NotYetValid {
+            role,
+            not_before: validity.not_before,
+        });
+    }
+    if now > validity.not_after.saturating_add(skew) {
+        report.add(Finding::Expired {
+            role,
+            not_after: validity.not_after,
+        });
+    }
+    report.done(match role {
+        Role::Ca => Check::CaValidity,
+        Role::Leaf => Check::LeafValidity,
+    });
+}
+
+fn check_not_the_ca(report: &mut Report, ca: &Certificate<'_>, leaf: &Certificate<'_>) {
+    // The signed part is compared, so that the CA signed anew is the CA all the same.
+    if leaf.tbs() == ca.tbs() {
+        report.add(Finding::LeafIsTheCa);
+    }
+    report.done(Check::NotTheCa);
+}
+
+fn check_ca_constraints(report: &mut Report, ca: &Certificate<'_>) {
+    match ca.basic_constraints() {
+        Ok(Some(constraints)) if !constraints.ca => report.add(Finding::CaFalse),
+        Ok(Some(_)) => {}
+        Ok(None) => report.add(Finding::BasicConstraintsMissing),
+        Err(_) => report.add(Finding::ExtensionMalformed {
+            role: Role::Ca,
+            extension: ReadExtension::BasicConstraints,
+        }),
+    }
+    report.done(Check::CaConstraints);
+}
+
+fn check_ca_key_usage(report: &mut Report, ca: &Certificate<'_>) {
+    match ca.key_usage() {
+        Ok(Some(usage)) if !usage.key_cert_sign() => report.add(Finding::KeyCertSignMissing),
+        // RFC 5280 section 6.1.4 (n): only a keyUsage that is there is asked.
+        Ok(_) => {}
+        Err(_) => report.add(Finding::ExtensionMalformed {
+            role: Role::Ca,
+            extension: ReadExtension::KeyUsage,
+        }),
+    }
+    report.done(Check::CaKeyUsage);
+}
+
+fn check_leaf_constraints(report: &mut Report, leaf: &Certificate<'_>) {
+    match leaf.basic_constraints() {
+        Ok(Some(constraints)) if constraints.ca => report.add(Finding::LeafIsCa),
+        Ok(Some(constraints)) if constraints.path_len.is_some() => {
+            report.add(Finding::PathLenWithoutCa);
+        }
+        Ok(_) => {}
+        Err(_) => report.add(Finding::ExtensionMalformed {
+            role: Role::Leaf,
+            extension: ReadExtension::BasicConstraints,
+        }),
+    }
+    report.done(Check::LeafConstraints);
+}
+
+fn check_key(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+    let key = certificate.public_key();
+    if !matches!(key.kind(), Ok(KeyKind::Rsa | KeyKind::RsaPss)) {
+        // Curves have one size each; an unknown key of the CA fails the signature, and of the leaf is never used.
+        return;
+    }
+    // A malformed key, too, is left to the signature to refuse.
+    let Ok(rsa) = key.rsa() else { return };
+    let bits = rsa.bits();
+    if !(RSA_MINIMUM_BITS..=RSA_MAXIMUM_BITS).contains(&bits) {
+        report.add(Finding::KeySize { role, bits });
+    }
+    if !rsa.has_sound_exponent() {
+        report.add(Finding::KeyExponentUnsound { role });
+    }
+}
+
+fn check_hash(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+    if let Some(hash) = certificate.algorithm().weak_hash() {
+        report.add(Finding::WeakHash { role, hash });
+    }
+}
+
+/// Extensions that are known here: they are applied, or do not bear on possession.
+const KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
+    BASIC_CONSTRAINTS,
+    KEY_USAGE,
+    SUBJECT_ALT_NAME,
+    ObjectIdentifier::new_unwrap("2.5.29.14"), // subjectKeyIdentifier
+    ObjectIdentifier::new_unwrap("2.5.29.35"), // authorityKeyIdentifier
+    ObjectIdentifier::new_unwrap("2.5.29.37"), // extKeyUsage
+    ObjectIdentifier::new_unwrap("2.5.29.18"), // issuerAltName
+    ObjectIdentifier::new_unwrap("2.5.29.32"), // certificatePolicies
+    ObjectIdentifier::new_unwrap("2.5.29.31"), // cRLDistributionPoints
+    ObjectIdentifier::new_unwrap("2.5.29.46"), // freshestCRL
+    ObjectIdentifier::new_unwrap("2.5.29.9"),  // subjectDirectoryAttributes
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1"), // authorityInfoAccess
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.11"), // subjectInfoAccess
+];
+
+/// Extensions that constrain a chain of certificates. They are not applied: a verification leaf is not used for anything.
+const CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
+    ObjectIdentifier::new_unwrap("2.5.29.30"), // nameConstraints
+    ObjectIdentifier::new_unwrap("2.5.29.33"), // policyMappings
+    ObjectIdentifier::new_unwrap("2.5.29.36"), // policyConstraints
+    ObjectIdentifier::new_unwrap("2.5.29.54"), // inhibitAnyPolicy
+];
+
+fn check_extensions(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+    let extensions = certificate.extensions();
+    if certificate.version() != Version::V3 && !extensions.is_empty() {
+        report.add(Finding::ExtensionsBeforeV3 { role });
+    }
+    for (index, extension) in extensions.iter().enumerate() {
+        let earlier = extensions
+            .iter()
+            .take(index)
+            .filter(|earlier| earlier.id == extension.id);
+        // Told once, at the second one.
+        if earlier.count() == 1 {
+            let needed = role == Role::Ca
+                && (extension.id == BASIC_CONSTRAINTS || extension.id == KEY_USAGE);
+            report.add(Finding::ExtensionDuplicated {
+                role,
+                oid: extension.id.to_string(),
+                needed,
+            });
+        }
+        check_extension(report, role, &extension);
+    }
+    report.done(match role {
+        Role::Ca => Check::CaExtensions,
+        Role::Leaf => Check::LeafExtensions,
+    });
+}
+
+fn check_extension(report: &mut Report, role: Role, extension: &Extension<'_>) {
+    let is_one_of = |list: &[ObjectIdentifier]| list.iter().any(|oid| extension.id == *oid);
+    if extension.id == SUBJECT_ALT_NAME && !alt_names_are_well_formed(extension.value) {
+        report.add(Finding::ExtensionMalformed {
+            role,
+            extension: ReadExtension::SubjectAltName,
+        });
+    }
+    if !extension.critical || is_one_of(&KNOWN_EXTENSIONS) {
+        return;
+    }
+    let oid = extension.id.to_string();
+    report.add(match is_one_of(&CHAIN_CONSTRAINTS) {
+        true => Finding::ConstraintNotApplied { role, oid },
+        false => Finding::CriticalExtensionUnknown { role, oid },
+    });
+}
+
+fn check_version(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+    if certificate.version() != Version::V3 {
+        report.add(Finding::VersionOld {
+            role,
+            version: certificate.version().number(),
+        });
+    }
+}
+
+fn check_serial(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+    if let Some(oddity) = certificate.serial().oddity() {
+        report.add(Finding::SerialOdd { role, oddity });
+    }
+}

@@ -1,0 +1,127 @@
+//! Private keys in the files that people have: PKCS#8, PKCS#1 or SEC1, PEM or DER.
+
+use alloc::vec::Vec;
+use core::{fmt, str};
+
+use der::asn1::{AnyRef, OctetStringRef};
+use der::{Decode, Reader, SecretDocument, SliceReader, Tag, Tagged};
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::algorithm::{
+    AlgorithmIdentifier, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
+};
+
+/// A private key, wiped when dropped; `Debug` shows its kind alone.
+pub struct PrivateKey(pub(super) Material);
+
+pub(super) enum Material {
+    /// The private scalar.
+    Ec(Zeroizing<Vec<u8>>),
+    /// The seed.
+    Ed25519(Zeroizing<Vec<u8>>),
+    /// An RSAPrivateKey (RFC 8017 appendix A.1.2).
+    Rsa(Zeroizing<Vec<u8>>),
+}
+
+impl PrivateKey {
+    /// Reads an unencrypted key: PEM (text around it and an `EC PARAMETERS` block are passed over) or DER.
+    ///
+    /// # Errors
+    /// [`Error::PrivateKeyUnusable`], which says nothing about the key's contents.
+    pub fn from_pem_or_der(input: &[u8]) -> Result<Self, Error> {
+        let Some(pem) = private_key_block(input) else {
+            return Self::from_der(input);
+        };
+        let (label, document) = SecretDocument::from_pem(pem)
+            .map_err(|_| Error::PrivateKeyUnusable { kind: "broken PEM" })?;
+        match label {
+            "ENCRYPTED PRIVATE KEY" => Err(Error::PrivateKeyUnusable {
+                kind: "ENCRYPTED PRIVATE KEY; decrypt it first",
+            }),
+            _ => Self::from_der(document.as_bytes()),
+        }
+    }
+
+    fn from_der(der: &[u8]) -> Result<Self, Error> {
+        let unknown = Error::PrivateKeyUnusable {
+            kind: "neither PKCS#8, PKCS#1 nor SEC1",
+        };
+        read(der).ok().flatten().map(Self).ok_or(unknown)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Material::Ec(_) => "PrivateKey(EC)",
+            Material::Ed25519(_) => "PrivateKey(Ed25519)",
+            Material::Rsa(_) => "PrivateKey(RSA)",
+        })
+    }
+}
+
+/// The text from the private key's BEGIN line on: `openssl ecparam -genkey` writes another block before it.
+fn private_key_block(input: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(input).ok()?;
+    text.match_indices("-----BEGIN ")
+        .filter_map(|(at, _)| text.get(at..))
+        .find(|block| {
+            block
+                .lines()
+                .next()
+                .is_some_and(|line| line.trim_end().ends_with("PRIVATE KEY-----"))
+        })
+        .map(through_end_line)
+}
+
+/// `der` takes no text after the END line.
+fn through_end_line(block: &str) -> &str {
+    let end = block
+        .find("-----END ")
+        .and_then(|end| Some(end + block.get(end..)?.find("KEY-----")? + "KEY-----".len()));
+    end.and_then(|end| block.get(..end)).unwrap_or(block)
+}
+
+/// The three structures begin with a version and differ in what comes next.
+fn read(der: &[u8]) -> der::Result<Option<Material>> {
+    AnyRef::from_der(der)?.sequence(|reader| {
+        reader.decode::<u8>()?;
+        let material = match Tag::peek(reader)? {
+            Tag::Sequence => read_pkcs8(reader)?,
+            Tag::OctetString => Some(Material::Ec(read_octets(reader)?)),
+            Tag::Integer => Some(Material::Rsa(Zeroizing::new(der.to_vec()))),
+            _ => None,
+        };
+        // Attributes, parameters and public parts: what matters of them is in the CA certificate.
+        reader.drain(reader.remaining_len())?;
+        Ok(material)
+    })
+}
+
+/// The rest of a PrivateKeyInfo (RFC 5208 section 5) after its version.
+fn read_pkcs8(reader: &mut SliceReader<'_>) -> der::Result<Option<Material>> {
+    let algorithm = AlgorithmIdentifier::read(reader)?.oid();
+    let key = <&OctetStringRef>::decode(reader)?.as_bytes();
+    if algorithm == ID_RSA_ENCRYPTION || algorithm == ID_RSASSA_PSS {
+        return Ok(Some(Material::Rsa(Zeroizing::new(key.to_vec()))));
+    }
+    if algorithm == ID_EC_PUBLIC_KEY {
+        return read(key);
+    }
+    if algorithm == ID_ED25519 {
+        // RFC 8410 section 7: an OCTET STRING within the OCTET STRING.
+        let seed = AnyRef::from_der(key)?;
+        seed.tag().assert_eq(Tag::OctetString)?;
+        return Ok(Some(Material::Ed25519(Zeroizing::new(
+            seed.value().to_vec(),
+        ))));
+    }
+    Ok(None)
+}
+
+fn read_octets(reader: &mut SliceReader<'_>) -> der::Result<Zeroizing<Vec<u8>>> {
+    Ok(Zeroizing::new(
+        <&OctetStringRef>::decode(reader)?.as_bytes().to_vec(),
+    ))
+}

@@ -1,0 +1,89 @@
+//! Certification requests (PKCS#10, RFC 2986): as much of them as a verification leaf takes over.
+
+use der::{Reader, TagNumber};
+use rustls_pki_types::SignatureVerificationAlgorithm;
+
+use crate::Error;
+use crate::algorithm::{AlgorithmIdentifier, verify};
+use crate::certificate::whole_octets;
+use crate::name::Name;
+use crate::public_key::SubjectPublicKeyInfo;
+use crate::reader::{contents, read_whole, received};
+
+/// A certification request as received. Its attributes are not read.
+#[derive(Clone, Copy, Debug)]
+pub struct CertificationRequest<'a> {
+    info: &'a [u8],
+    subject: Name<'a>,
+    public_key: SubjectPublicKeyInfo<'a>,
+    algorithm: AlgorithmIdentifier<'a>,
+    signature: &'a [u8],
+}
+
+impl<'a> CertificationRequest<'a> {
+    /// Reads a request from DER; nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with field and offset, and [`Error::TooMany`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        let request = read_whole(der, "CertificationRequest", |reader, field| {
+            reader.sequence(|reader| {
+                let (info, (subject, public_key)) = received(reader, |reader| {
+                    reader.sequence(|reader| {
+                        *field = "version";
+                        reader.decode::<u8>()?;
+                        *field = "subject";
+                        let subject = Name::read(reader)?;
+                        *field = "subjectPKInfo";
+                        let public_key = SubjectPublicKeyInfo::read(reader)?;
+                        *field = "attributes";
+                        if !reader.is_finished() {
+                            contents(reader, TagNumber(0).context_specific(true))?;
+                        }
+                        Ok((subject, public_key))
+                    })
+                })?;
+                *field = "signatureAlgorithm";
+                let algorithm = AlgorithmIdentifier::read(reader)?;
+                *field = "signature";
+                let signature = whole_octets(reader)?;
+                Ok(Self {
+                    info,
+                    subject,
+                    public_key,
+                    algorithm,
+                    signature,
+                })
+            })
+        })?;
+        request.subject.check_size("subject")?;
+        Ok(request)
+    }
+
+    /// The subject's name.
+    #[must_use]
+    pub fn subject(&self) -> Name<'a> {
+        self.subject
+    }
+
+    /// The subject's public key.
+    #[must_use]
+    pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
+        self.public_key
+    }
+
+    /// Verifies that the request was signed with the private key that belongs to its public one.
+    ///
+    /// # Errors
+    /// Those of [`verify`](crate::verify()).
+    pub fn verify(&self, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), Error> {
+        verify(
+            algorithms,
+            &self.public_key,
+            &self.algorithm,
+            self.info,
+            self.signature,
+        )
+        .map(drop)
+    }
+}

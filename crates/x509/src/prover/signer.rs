@@ -1,0 +1,246 @@
+//! Signers over `ring` and `aws-lc-rs`.
+
+#[cfg(feature = "ring")]
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::Signer;
+use super::key::PrivateKey;
+use crate::public_key::{Curve, KeyKind};
+use crate::{Certificate, Error, Hash, Scheme};
+
+/// The scheme to sign with for a CA: the hash that goes with its curve, SHA-256 for RSA unless the key is restricted to another.
+fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
+    let key = ca.public_key();
+    match key.kind()? {
+        KeyKind::Ec(Curve::P256) => Ok(Scheme::Ecdsa(Curve::P256, Hash::Sha256)),
+        KeyKind::Ec(Curve::P384) => Ok(Scheme::Ecdsa(Curve::P384, Hash::Sha384)),
+        KeyKind::Ec(Curve::P521) => Ok(Scheme::Ecdsa(Curve::P521, Hash::Sha512)),
+        KeyKind::Ed25519 => Ok(Scheme::Ed25519),
+        KeyKind::Rsa => Ok(Scheme::RsaPkcs1(Hash::Sha256)),
+        KeyKind::RsaPss => [Hash::Sha256, Hash::Sha384, Hash::Sha512]
+            .into_iter()
+            .find(|hash| key.allows_pss(*hash))
+            .map(Scheme::RsaPss)
+            .ok_or(Error::PrivateKeyUnusable { kind: "RSA-PSS" }),
+    }
+}
+
+/// Signs with `ring`. It has no P-521, and wants RSA keys of 2048 bits or more with an exponent of 65537 or more.
+#[cfg(feature = "ring")]
+pub struct RingSigner<'r> {
+    pair: on_ring::Pair,
+    scheme: Scheme,
+    random: &'r dyn ring::rand::SecureRandom,
+}
+
+#[cfg(feature = "ring")]
+impl<'r> RingSigner<'r> {
+    /// Makes a signer of a CA's private key.
+    ///
+    /// # Errors
+    /// [`Error::AlgorithmUnsupported`], [`Error::PrivateKeyMismatch`] and [`Error::PrivateKeyUnusable`].
+    pub fn new(
+        key: &PrivateKey,
+        ca: &Certificate<'_>,
+        random: &'r dyn ring::rand::SecureRandom,
+    ) -> Result<Self, Error> {
+        use ring::signature::{
+            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
+        };
+
+        let scheme = scheme_of(ca)?;
+        let pair = on_ring::Pair::new(key, ca, scheme, |curve, scalar, point| {
+            let algorithm = match curve {
+                Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+                Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+                Curve::P521 => {
+                    return Err(Error::AlgorithmUnsupported {
+                        algorithm: scheme.to_string(),
+                    });
+                }
+            };
+            EcdsaKeyPair::from_private_key_and_public_key(algorithm, scalar, point, random)
+                .map_err(|_| Error::PrivateKeyMismatch)
+        })?;
+        Ok(Self {
+            pair,
+            scheme,
+            random,
+        })
+    }
+}
+
+#[cfg(feature = "ring")]
+impl Signer for RingSigner<'_> {
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.pair.sign(message, self.random)
+    }
+}
+
+/// Signs with `aws-lc-rs`, which draws its randomness itself.
+#[cfg(feature = "aws-lc-rs")]
+pub struct AwsLcRsSigner {
+    pair: on_aws_lc_rs::Pair,
+    scheme: Scheme,
+}
+
+#[cfg(feature = "aws-lc-rs")]
+impl AwsLcRsSigner {
+    /// Makes a signer of a CA's private key.
+    ///
+    /// # Errors
+    /// [`Error::PrivateKeyMismatch`] and [`Error::PrivateKeyUnusable`].
+    pub fn new(key: &PrivateKey, ca: &Certificate<'_>) -> Result<Self, Error> {
+        use aws_lc_rs::signature::{
+            ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING,
+            ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
+        };
+
+        let scheme = scheme_of(ca)?;
+        let pair = on_aws_lc_rs::Pair::new(key, ca, scheme, |curve, scalar, point| {
+            let algorithm = match curve {
+                Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+                Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+                Curve::P521 => &ECDSA_P521_SHA512_ASN1_SIGNING,
+            };
+            EcdsaKeyPair::from_private_key_and_public_key(algorithm, scalar, point)
+                .map_err(|_| Error::PrivateKeyMismatch)
+        })?;
+        Ok(Self { pair, scheme })
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+impl Signer for AwsLcRsSigner {
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.pair
+            .sign(message, &aws_lc_rs::rand::SystemRandom::new())
+    }
+}
+
+/// A key pair of a provider: the two have the same types and functions but for making an ECDSA pair.
+macro_rules! key_pair {
+    ($module:ident, $provider:ident) => {
+        mod $module {
+            use alloc::vec;
+            use alloc::vec::Vec;
+
+            use $provider::rand::SecureRandom;
+            use $provider::signature::{
+                EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+                RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
+                RsaKeyPair,
+            };
+
+            use crate::prover::key::{Material, PrivateKey};
+            use crate::public_key::Curve;
+            use crate::{Certificate, Error, Hash, Scheme};
+
+            pub(super) enum Pair {
+                Ec(EcdsaKeyPair),
+                Ed25519(Ed25519KeyPair),
+                Rsa {
+                    pair: RsaKeyPair,
+                    encoding: &'static dyn RsaEncoding,
+                    modulus_len: usize,
+                },
+            }
+
+            impl Pair {
+                /// `make_ec` gets the curve, the private scalar and the CA's point, which it must compare.
+                pub(super) fn new(
+                    key: &PrivateKey,
+                    ca: &Certificate<'_>,
+                    scheme: Scheme,
+                    make_ec: impl FnOnce(Curve, &[u8], &[u8]) -> Result<EcdsaKeyPair, Error>,
+                ) -> Result<Self, Error> {
+                    let public = ca.public_key().key();
+                    match (scheme, &key.0) {
+                        (Scheme::Ecdsa(curve, _), Material::Ec(scalar)) => {
+                            make_ec(curve, scalar, public).map(Self::Ec)
+                        }
+                        (Scheme::Ed25519, Material::Ed25519(seed)) => {
+                            Ed25519KeyPair::from_seed_and_public_key(seed, public)
+                                .map(Self::Ed25519)
+                                .map_err(|_| Error::PrivateKeyMismatch)
+                        }
+                        (Scheme::RsaPkcs1(hash), Material::Rsa(der)) => {
+                            let encoding: &'static dyn RsaEncoding = match hash {
+                                Hash::Sha256 => &RSA_PKCS1_SHA256,
+                                Hash::Sha384 => &RSA_PKCS1_SHA384,
+                                Hash::Sha512 => &RSA_PKCS1_SHA512,
+                            };
+                            Self::rsa(der, public, encoding)
+                        }
+                        (Scheme::RsaPss(hash), Material::Rsa(der)) => {
+                            let encoding: &'static dyn RsaEncoding = match hash {
+                                Hash::Sha256 => &RSA_PSS_SHA256,
+                                Hash::Sha384 => &RSA_PSS_SHA384,
+                                Hash::Sha512 => &RSA_PSS_SHA512,
+                            };
+                            Self::rsa(der, public, encoding)
+                        }
+                        _ => Err(Error::PrivateKeyMismatch),
+                    }
+                }
+
+                fn rsa(
+                    der: &[u8],
+                    public: &[u8],
+                    encoding: &'static dyn RsaEncoding,
+                ) -> Result<Self, Error> {
+                    let pair = RsaKeyPair::from_der(der)
+                        .map_err(|_| Error::PrivateKeyUnusable { kind: "RSA" })?;
+                    if pair.public_key().as_ref() != public {
+                        return Err(Error::PrivateKeyMismatch);
+                    }
+                    #[allow(deprecated, reason = "the one name that both providers have")]
+                    let modulus_len = pair.public_modulus_len();
+                    Ok(Self::Rsa {
+                        pair,
+                        encoding,
+                        modulus_len,
+                    })
+                }
+
+                pub(super) fn sign(
+                    &self,
+                    message: &[u8],
+                    random: &dyn SecureRandom,
+                ) -> Result<Vec<u8>, Error> {
+                    match self {
+                        Self::Ec(pair) => pair
+                            .sign(random, message)
+                            .map(|signature| signature.as_ref().to_vec())
+                            .map_err(|_| Error::SigningFailed),
+                        Self::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+                        Self::Rsa {
+                            pair,
+                            encoding,
+                            modulus_len,
+                        } => {
+                            let mut signature = vec![0; *modulus_len];
+                            pair.sign(*encoding, random, message, &mut signature)
+                                .map_err(|_| Error::SigningFailed)?;
+                            Ok(signature)
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "ring")]
+key_pair!(on_ring, ring);
+#[cfg(feature = "aws-lc-rs")]
+key_pair!(on_aws_lc_rs, aws_lc_rs);

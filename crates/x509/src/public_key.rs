@@ -1,0 +1,269 @@
+//! Public keys: what kind they are, how strong, and whether they are well formed.
+
+use alloc::string::ToString;
+use core::fmt;
+
+use der::asn1::{ObjectIdentifier, UintRef};
+use der::{Decode, Reader, SliceReader, Tag, Tagged};
+
+use crate::Error;
+use crate::algorithm::{
+    AlgorithmIdentifier, Hash, ID_EC_PUBLIC_KEY, ID_ED25519, ID_RSA_ENCRYPTION, ID_RSASSA_PSS,
+    PssHash,
+};
+use crate::certificate::whole_octets;
+use crate::error::ParametersProblem;
+use crate::reader::{read_whole, received};
+
+/// RSA keys of fewer bits are refused. Makers of "2048-bit" keys may leave the top bits of a modulus unset, and the real service
+/// takes such keys.
+pub const RSA_MINIMUM_BITS: u32 = 2041;
+
+/// RSA keys of more bits are refused: verification time grows with the square.
+pub const RSA_MAXIMUM_BITS: u32 = 8192;
+
+/// A SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) as received.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectPublicKeyInfo<'a> {
+    der: &'a [u8],
+    algorithm: AlgorithmIdentifier<'a>,
+    key: &'a [u8],
+}
+
+impl<'a> SubjectPublicKeyInfo<'a> {
+    /// Reads one from DER; nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        read_whole(der, "SubjectPublicKeyInfo", |reader, _| Self::read(reader))
+    }
+
+    pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+        let (der, (algorithm, key)) = received(reader, |reader| {
+            reader
+                .sequence(|reader| Ok((AlgorithmIdentifier::read(reader)?, whole_octets(reader)?)))
+        })?;
+        Ok(Self {
+            der,
+            algorithm,
+            key,
+        })
+    }
+
+    /// The received DER, whole.
+    #[must_use]
+    pub fn as_der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    /// The key's algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> AlgorithmIdentifier<'a> {
+        self.algorithm
+    }
+
+    /// The octets of subjectPublicKey: an RSAPublicKey, a point, or an Ed25519 key.
+    #[must_use]
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// What kind of key it is.
+    ///
+    /// # Errors
+    /// [`Error::AlgorithmParameters`] and [`Error::AlgorithmUnsupported`].
+    pub fn kind(&self) -> Result<KeyKind, Error> {
+        let oid = self.algorithm.oid();
+        if oid == ID_RSA_ENCRYPTION {
+            // RFC 3279 section 2.3.1: NULL, never absent.
+            return match self.algorithm.parameters() {
+                Some(parameters) if parameters.is_null() => Ok(KeyKind::Rsa),
+                _ => Err(self.algorithm.parameters_error(ParametersProblem::NotNull)),
+            };
+        }
+        if oid == ID_EC_PUBLIC_KEY {
+            return self.curve().map(KeyKind::Ec);
+        }
+        if oid == ID_ED25519 {
+            self.algorithm.expect_absent()?;
+            return Ok(KeyKind::Ed25519);
+        }
+        if oid == ID_RSASSA_PSS {
+            return Ok(KeyKind::RsaPss);
+        }
+        Err(Error::AlgorithmUnsupported {
+            algorithm: self.algorithm.to_string(),
+        })
+    }
+
+    /// The named curve of an EC key (RFC 5480 section 2.1.1).
+    fn curve(&self) -> Result<Curve, Error> {
+        let named = self
+            .algorithm
+            .parameters()
+            .filter(|parameters| parameters.tag() == Tag::ObjectIdentifier)
+            .ok_or_else(|| {
+                self.algorithm
+                    .parameters_error(ParametersProblem::ExplicitCurve)
+            })?;
+        let curve = Curve::ALL
+            .into_iter()
+            .find(|curve| curve.oid().as_bytes() == named.value());
+        curve.ok_or_else(|| Error::AlgorithmUnsupported {
+            algorithm: match ObjectIdentifier::from_bytes(named.value()) {
+                Ok(oid) => alloc::format!("{} on curve {oid}", self.algorithm),
+                Err(_) => self.algorithm.to_string(),
+            },
+        })
+    }
+
+    /// Whether an RSASSA-PSS key lets itself be used with a hash and a salt of its length (RFC 4055 section 3.3).
+    pub(crate) fn allows_pss(&self, hash: Hash) -> bool {
+        self.algorithm.parameters().is_none()
+            || self.algorithm.pss().is_ok_and(|allowed| {
+                allowed.hash == PssHash::Sha2(hash)
+                    && allowed.mgf1_hash == PssHash::Sha2(hash)
+                    && allowed.salt_len <= hash.digest_len()
+            })
+    }
+
+    /// The key's size in bits: an RSA modulus, or an elliptic curve's order; `None` for an unknown or malformed key.
+    #[must_use]
+    pub fn bits(&self) -> Option<u32> {
+        match self.kind().ok()? {
+            KeyKind::Ec(curve) => Some(curve.bits()),
+            KeyKind::Ed25519 => Some(256),
+            KeyKind::Rsa | KeyKind::RsaPss => self.rsa().ok().map(|rsa| rsa.bits()),
+        }
+    }
+
+    /// The parts of an RSA key.
+    pub(crate) fn rsa(&self) -> Result<RsaPublicKey<'a>, Error> {
+        read_whole(self.key, "RSAPublicKey", |reader, field| {
+            reader.sequence(|reader| {
+                *field = "modulus";
+                let modulus = UintRef::decode(reader)?.as_bytes();
+                *field = "publicExponent";
+                let exponent = UintRef::decode(reader)?.as_bytes();
+                Ok(RsaPublicKey { modulus, exponent })
+            })
+        })
+    }
+
+    /// Whether the key's octets have the form that its kind asks for. EC points must be uncompressed: providers differ on others.
+    pub(crate) fn check_key(&self) -> Result<(), Error> {
+        let well_formed = match self.kind()? {
+            KeyKind::Ec(curve) => {
+                self.key.first() == Some(&0x04) && self.key.len() == 1 + 2 * curve.coordinate_len()
+            }
+            KeyKind::Ed25519 => self.key.len() == 32,
+            KeyKind::Rsa | KeyKind::RsaPss => self.rsa().is_ok(),
+        };
+        match well_formed {
+            true => Ok(()),
+            false => Err(Error::PublicKeyMalformed {
+                key: self.algorithm.to_string(),
+            }),
+        }
+    }
+}
+
+/// A kind of key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// An elliptic-curve key (RFC 5480).
+    Ec(Curve),
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+    /// RSA for any use (RFC 3279 section 2.3.1).
+    Rsa,
+    /// RSA for RSASSA-PSS alone (RFC 4055 section 1.2).
+    RsaPss,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ec(curve) => curve.fmt(f),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Rsa => f.write_str("RSA"),
+            Self::RsaPss => f.write_str("RSA-PSS"),
+        }
+    }
+}
+
+/// A named curve.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Curve {
+    /// P-256, secp256r1.
+    P256,
+    /// P-384, secp384r1.
+    P384,
+    /// P-521, secp521r1.
+    P521,
+}
+
+impl Curve {
+    pub(crate) const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
+
+    /// Its OID (RFC 5480 section 2.1.1.1).
+    pub(crate) fn oid(self) -> ObjectIdentifier {
+        match self {
+            Self::P256 => ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
+            Self::P384 => ObjectIdentifier::new_unwrap("1.3.132.0.34"),
+            Self::P521 => ObjectIdentifier::new_unwrap("1.3.132.0.35"),
+        }
+    }
+
+    /// The size of its order in bits.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::P256 => 256,
+            Self::P384 => 384,
+            Self::P521 => 521,
+        }
+    }
+
+    /// The length of a coordinate in bytes.
+    pub(crate) fn coordinate_len(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+            Self::P521 => 66,
+        }
+    }
+}
+
+impl fmt::Display for Curve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "P-{}", self.bits())
+    }
+}
+
+/// An RSAPublicKey (RFC 8017 appendix A.1.1): two positive numbers without leading zeros.
+pub(crate) struct RsaPublicKey<'a> {
+    modulus: &'a [u8],
+    exponent: &'a [u8],
+}
+
+impl RsaPublicKey<'_> {
+    pub(crate) fn bits(&self) -> u32 {
+        let leading_zeros = self.modulus.first().map_or(8, |byte| byte.leading_zeros());
+        u32::try_from(self.modulus.len())
+            .unwrap_or(u32::MAX)
+            .saturating_mul(8)
+            .saturating_sub(leading_zeros)
+    }
+
+    /// RFC 8017 section 3.1 wants an odd exponent of at least 3; the providers take at most 33 bits.
+    pub(crate) fn has_sound_exponent(&self) -> bool {
+        match self.exponent {
+            [] | [0 | 1] => false,
+            [high, _, _, _, low] => *high <= 1 && low & 1 == 1,
+            [.., low] => self.exponent.len() < 5 && low & 1 == 1,
+        }
+    }
+}

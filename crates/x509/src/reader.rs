@@ -1,0 +1,81 @@
+//! Reading DER while keeping the received bytes and the place of an error.
+
+use der::{Header, Length, Reader, SliceReader, Tag, TagNumber};
+
+use crate::Error;
+
+/// The field that is being read, for the error's sake.
+pub(crate) type Field = &'static str;
+
+/// Reads `der` as exactly one structure: nothing may follow it.
+///
+/// `parse` names the field that it is reading through its second argument.
+pub(crate) fn read_whole<'a, T>(
+    der: &'a [u8],
+    field: Field,
+    parse: impl FnOnce(&mut SliceReader<'a>, &mut Field) -> der::Result<T>,
+) -> Result<T, Error> {
+    let mut at_field = field;
+    let mut reader = SliceReader::new(der).map_err(|error| malformed(field, &error, 0))?;
+    let read = parse(&mut reader, &mut at_field);
+    let position = to_usize(reader.position());
+    let value = read.map_err(|error| malformed(at_field, &error, position))?;
+    reader
+        .finish()
+        .map_err(|error| malformed(field, &error, position))?;
+    Ok(value)
+}
+
+fn malformed(field: Field, error: &der::Error, position: usize) -> Error {
+    Error::Malformed {
+        field,
+        at: error.position().map_or(position, to_usize),
+        reason: error.kind(),
+    }
+}
+
+/// Runs `parse`, which must read exactly one structure, and returns the received bytes of that structure as well.
+pub(crate) fn received<'a, T>(
+    reader: &mut SliceReader<'a>,
+    parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
+) -> der::Result<(&'a [u8], T)> {
+    let bytes = reader.clone().tlv_bytes()?;
+    let value = parse(reader)?;
+    Ok((bytes, value))
+}
+
+/// Reads a structure with the given tag and returns its contents unread.
+pub(crate) fn contents<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<&'a [u8]> {
+    let header = reader.decode::<Header>()?;
+    header.tag().assert_eq(tag)?;
+    reader.read_slice(header.length())
+}
+
+/// Reads a structure with the given tag; `parse` must read all of its contents.
+pub(crate) fn nested<'a, T>(
+    reader: &mut SliceReader<'a>,
+    tag: Tag,
+    parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
+) -> der::Result<T> {
+    let header = reader.decode::<Header>()?;
+    header.tag().assert_eq(tag)?;
+    reader.read_nested(header.length(), parse)
+}
+
+/// Reads an optional EXPLICIT field `[number]`.
+pub(crate) fn explicit<'a, T>(
+    reader: &mut SliceReader<'a>,
+    number: u32,
+    parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
+) -> der::Result<Option<T>> {
+    let tag = TagNumber(number).context_specific(true);
+    if reader.is_finished() || Tag::peek(reader)? != tag {
+        return Ok(None);
+    }
+    nested(reader, tag, parse).map(Some)
+}
+
+/// Offsets here are bounded by the input's length, so nothing is ever cut.
+fn to_usize(length: Length) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
