@@ -3,6 +3,8 @@
 //! `cargo xtask fuzz` runs each under libFuzzer, by the binary of its name in `fuzz_targets/`;
 //! `tests/replay.rs` runs each over its corpus, the folder of its name in `corpus/`.
 
+pub mod otp;
+
 /// A function, and the name that it shares with its binary and its corpus.
 pub struct Target {
     /// The name.
