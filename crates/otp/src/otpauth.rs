@@ -371,7 +371,7 @@ impl<'a> Parameters<'a> {
         for part in query.split('&') {
             if !part.is_empty() {
                 let (name, value) = split_optional(part, '=');
-                let value_at = at + name.len() + 1;
+                let value_at = at + part.len() - value.len();
                 let parameter = Parameter {
                     value: unescape(value, value_at)?,
                     at: value_at,
