@@ -1,5 +1,6 @@
 //! `otpauth` URIs as authenticators and services write them.
 #![cfg(feature = "alloc")]
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 use std::num::NonZeroU64;
 

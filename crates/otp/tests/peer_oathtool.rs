@@ -2,6 +2,12 @@
 //!
 //! The cases are drawn from a fixed seed, so that a failure comes back in the next run.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
+
 use std::io::ErrorKind;
 use std::num::NonZeroU64;
 use std::process::Command;

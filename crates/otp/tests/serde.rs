@@ -1,5 +1,6 @@
 //! The `serde` feature: what holds no secret goes through JSON and back, and is checked on the way.
 #![cfg(feature = "serde")]
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 use keyproof_otp::pos::Amount;
 use keyproof_otp::{Accepted, Algorithm, Digits, LookAhead, Window};
