@@ -1,1 +1,102 @@
-//! Stub.
+//! How keyproof measures: contenders take turns in one process, so that whatever the machine is
+//! doing hits them alike, and what is reported is the ratio of their medians. Nothing here fails
+//! on a slow machine; the aims are printed beside the figures.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// One of several ways to do the same work.
+pub struct Contender<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut(u64) + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// `run(n)` does the work `n` times.
+    pub fn new(name: &'static str, run: impl FnMut(u64) + 'a) -> Self {
+        Self {
+            name,
+            run: Box::new(run),
+        }
+    }
+}
+
+/// Runs each contender `times` a round, in turn, and returns the median nanoseconds that the work
+/// took once, in the order given. Prints them too.
+pub fn medians<const N: usize>(
+    mut contenders: [Contender<'_>; N],
+    rounds: usize,
+    times: u64,
+) -> [f64; N] {
+    let mut samples: [Vec<f64>; N] = [const { Vec::new() }; N];
+    // The first round warms caches and clock, and is thrown away.
+    for round in 0..=rounds {
+        for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
+            let start = Instant::now();
+            (contender.run)(times);
+            let nanoseconds = start.elapsed().as_nanos() as f64 / times as f64;
+            if round > 0 {
+                samples.push(nanoseconds);
+            }
+        }
+    }
+    let medians = samples.map(median);
+    for (contender, median) in contenders.iter().zip(medians) {
+        println!("  {:<44} {median:>10.1} ns", contender.name);
+    }
+    medians
+}
+
+/// The middle sample; not a number if there is none.
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Where a ratio should be.
+#[derive(Clone, Copy, Debug)]
+pub enum Aim {
+    /// No less than this.
+    AtLeast(f64),
+    /// No more than this.
+    AtMost(f64),
+}
+
+/// Prints a ratio beside its aim.
+pub fn report(what: &str, ratio: f64, aim: Aim) {
+    let (met, words, bound) = match aim {
+        Aim::AtLeast(bound) => (ratio >= bound, "at least", bound),
+        Aim::AtMost(bound) => (ratio <= bound, "at most", bound),
+    };
+    let verdict = if met { "met" } else { "MISSED" };
+    println!("{what}: {ratio:.2} (aim {words} {bound:.2}: {verdict})");
+}
+
+/// The system's allocator, counting. A benchmark installs it as its `#[global_allocator]`.
+pub struct CountingAllocator;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How many allocations `work` makes, if nothing else runs meanwhile and [`CountingAllocator`] is
+/// installed.
+pub fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    work();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+#[expect(unsafe_code, reason = "the only way to count allocations")]
+// SAFETY: every call goes to the system's allocator unchanged, which keeps the contract.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps `alloc`'s contract, which is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout, see `alloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
