@@ -14,7 +14,24 @@ pub struct Target {
 }
 
 /// All targets, by name.
-pub const TARGETS: &[Target] = &[];
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "amount",
+        run: otp::amount,
+    },
+    Target {
+        name: "base32",
+        run: otp::base32,
+    },
+    Target {
+        name: "code",
+        run: otp::code,
+    },
+    Target {
+        name: "otpauth",
+        run: otp::otpauth,
+    },
+];
 
 /// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty
 /// `main`, so that the workspace builds without libFuzzer.
