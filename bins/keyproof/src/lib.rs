@@ -1,6 +1,7 @@
 //! keyproof's server and commands. The binary only parses its arguments and calls in here; tests start a server in
 //! process.
 
+pub mod command;
 pub mod config;
 pub mod dialect;
 pub mod http;

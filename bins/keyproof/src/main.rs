@@ -1,2 +1,7 @@
 //! The `keyproof` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyproof::command::run(std::env::args_os())
+}

@@ -2,10 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use keyproof_store::Entropy;
+use keyproof_service::{Clock, HashingSettings, Service};
+use keyproof_store::{Entropy, Store};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
+    task::AbortHandle,
     time::timeout,
 };
 use tracing::{info, warn};
@@ -15,6 +17,9 @@ use crate::{
     dialect::{Dialect, DialectName},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
 };
+
+/// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
+const HASHING_QUEUE: usize = 128;
 
 /// A dialect, and the address of its own listener if it has one.
 pub type Mounted = (Arc<dyn Dialect>, Option<SocketAddr>);
@@ -30,6 +35,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The use cases cannot be had.
+    #[error(transparent)]
+    Service(#[from] keyproof_service::StartError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -42,6 +50,7 @@ pub struct Server {
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     draining: watch::Sender<bool>,
+    upkeep: Option<AbortHandle>,
 }
 
 /// How a drain ended.
@@ -57,6 +66,36 @@ pub enum Drained {
 }
 
 impl Server {
+    /// Starts a server on a store, with the dialects that are on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::start_with`].
+    pub async fn start(
+        config: Arc<Config>,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
+        let hashing = HashingSettings {
+            cost: config.password_cost,
+            threads: config.password_concurrency,
+            queue: HASHING_QUEUE,
+        };
+        let service = Service::start(store, clock, hashing).await?;
+        let upkeep = tokio::spawn({
+            let service = Arc::clone(&service);
+            async move { service.run_upkeep().await }
+        });
+        let ready: Readiness = Arc::new(move || {
+            let service = Arc::clone(&service);
+            Box::pin(async move { service.ready().await.is_ok() })
+        });
+        let mut server = Self::start_with(config, Vec::new(), ready, entropy).await?;
+        server.upkeep = Some(upkeep.abort_handle());
+        Ok(server)
+    }
+
     /// Starts a server with these dialects; listeners that share an address share a socket.
     ///
     /// A path that no dialect claims is refused in the shape of the dialect called `taler`, if there is one.
@@ -115,6 +154,7 @@ impl Server {
             tls,
             slots,
             draining,
+            upkeep: None,
         })
     }
 
@@ -169,6 +209,14 @@ impl Server {
                 warn!(open, "the drain's deadline has passed");
                 Drained::CutShort { open }
             }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.abort();
         }
     }
 }

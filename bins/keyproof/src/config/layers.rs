@@ -89,28 +89,27 @@ pub(super) fn environment(
             .unwrap_or_default()
             .to_ascii_lowercase()
             .replace("__", ".");
-        let text = layer_of(&key, value.into());
-        let (typed, error) = match check(&text) {
-            Ok(()) => (Some(text), None),
-            Err(error) => {
-                let literal = toml::from_str::<Table>(&format!("value = {value}"))
-                    .ok()
-                    .and_then(|mut table| table.remove("value"))
-                    .map(|value| layer_of(&key, value))
-                    .filter(|layer| check(layer).is_ok());
-                (literal, Some(error))
-            }
-        };
-        match (typed, error) {
-            (Some(typed), _) => overlay(&mut layer, typed),
-            (None, error) => {
-                return Err(refuse(
-                    error.as_ref().map_or("refused", |error| error.message()),
-                ));
-            }
-        }
+        let typed = typed(&key, value).map_err(|error| refuse(error.message()))?;
+        overlay(&mut layer, typed);
     }
     Ok(layer)
+}
+
+/// A layer of one key: its value as text if that fits, otherwise as TOML.
+fn typed(key: &str, value: &str) -> Result<Table, toml::de::Error> {
+    let text = layer_of(key, value.into());
+    let error = match check(&text) {
+        Ok(()) => return Ok(text),
+        Err(error) => error,
+    };
+    let literal = toml::from_str::<Table>(&format!("value = {value}"));
+    match literal.ok().and_then(|mut table| table.remove("value")) {
+        Some(Value::String(_)) | None => Err(error),
+        Some(literal) => {
+            let literal = layer_of(key, literal);
+            check(&literal).map(|()| literal)
+        }
+    }
 }
 
 fn layer_of(key: &str, value: Value) -> Table {

@@ -16,6 +16,7 @@ use std::{
 pub use error::ConfigError;
 use keyproof_auth::Cost;
 use keyproof_otp::pos::Amount;
+use keyproof_service::vault::{MasterKeySource, StoreUrl};
 use serde::Deserialize;
 pub use settings::{
     AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
@@ -70,26 +71,15 @@ pub struct Config {
     /// TLS, unless plain HTTP is spoken.
     pub tls: Option<TlsSource>,
     /// Where state is kept.
-    pub store: StoreLocation,
+    pub store: StoreUrl,
     /// The dialects that are on, each with its own listener's address if it has one.
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
     /// What hashing a password costs.
     pub password_cost: Cost,
     /// How many are hashed at once.
     pub password_concurrency: NonZeroUsize,
-    /// `KEYPROOF_STORE__MASTER_KEY_BASE64`, which is in no file and is never printed.
-    pub master_key_base64: Option<Zeroizing<String>>,
-    /// systemd's `CREDENTIALS_DIRECTORY`.
-    pub credentials_directory: Option<PathBuf>,
-}
-
-/// `store.url`, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreLocation {
-    /// `memory:`: gone with the process.
-    Memory,
-    /// `sqlite:PATH`
-    Sqlite(PathBuf),
+    /// Where the store's master key is.
+    pub master_key: MasterKeySource,
 }
 
 impl Config {
@@ -155,16 +145,7 @@ impl Config {
         }
         .map_err(ConfigError::Argon2)?;
         let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let master_key = sources
-            .variable(layers::MASTER_KEY_VARIABLE)
-            .map(|value| {
-                let text = value.to_str().ok_or_else(|| ConfigError::Environment {
-                    variable: layers::MASTER_KEY_VARIABLE.to_owned(),
-                    message: "not UTF-8".to_owned(),
-                })?;
-                Ok(Zeroizing::new(text.to_owned()))
-            })
-            .transpose()?;
+        let master_key = master_key(&mut settings.store, sources)?;
         Ok(Self {
             limits: limits(&settings.http),
             proxies: TrustedProxies::new(settings.http.trusted_proxies.clone()),
@@ -173,8 +154,7 @@ impl Config {
             dialects,
             password_cost,
             password_concurrency: settings.auth.argon2_concurrency.unwrap_or(cores),
-            master_key_base64: master_key,
-            credentials_directory: sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            master_key,
             settings,
         })
     }
@@ -241,7 +221,7 @@ fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {
     }
 }
 
-fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreLocation, ConfigError> {
+fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, ConfigError> {
     let url = match &settings.url {
         Some(url) => url.clone(),
         None => {
@@ -250,16 +230,42 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreLocatio
             format!("sqlite:{}", path.display())
         }
     };
-    let location = match url.split_once(':') {
-        Some(("memory", "")) => StoreLocation::Memory,
-        Some(("sqlite", path)) if !path.is_empty() => StoreLocation::Sqlite(path.into()),
-        Some(("postgres" | "postgresql", _)) => {
-            return Err(ConfigError::NotInThisVersion("store.url: postgres"));
-        }
-        _ => return Err(ConfigError::StoreUrl),
+    let location = match url.parse() {
+        Ok(StoreUrl::Postgres) => return Err(ConfigError::NotInThisVersion("store.url: postgres")),
+        Ok(location) => location,
+        Err(_) => return Err(ConfigError::StoreUrl),
     };
     settings.url = Some(url);
     Ok(location)
+}
+
+/// A flag names a file; the environment may hold the key itself, and then wins over a file's `store.master_key`.
+fn master_key(
+    settings: &mut StoreSettings,
+    sources: &Sources,
+) -> Result<MasterKeySource, ConfigError> {
+    let by_flag = sources
+        .flags
+        .iter()
+        .any(|(key, _)| *key == "store.master_key");
+    let given = sources
+        .variable(layers::MASTER_KEY_VARIABLE)
+        .filter(|_| !by_flag);
+    let base64 = given.map(|value| {
+        let text = value.to_str().ok_or_else(|| ConfigError::Environment {
+            variable: layers::MASTER_KEY_VARIABLE.to_owned(),
+            message: "not UTF-8".to_owned(),
+        })?;
+        Ok(Zeroizing::new(text.to_owned()))
+    });
+    if base64.is_some() {
+        settings.master_key = None;
+    }
+    Ok(MasterKeySource::choose(
+        settings.master_key.clone(),
+        base64.transpose()?,
+        sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+    ))
 }
 
 /// The platform's folder for state: systemd's for a service, the user's otherwise (XDG base directories).

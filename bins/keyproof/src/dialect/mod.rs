@@ -60,6 +60,17 @@ impl DialectName {
         matches!(self, Self::Taler)
     }
 
+    /// The key that switches it.
+    #[must_use]
+    pub fn enabled_key(self) -> &'static str {
+        match self {
+            Self::Dps => "dialects.dps.enabled",
+            Self::Emnify => "dialects.emnify.enabled",
+            Self::F5 => "dialects.f5.enabled",
+            Self::Taler => "dialects.taler.enabled",
+        }
+    }
+
     /// Its name in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {

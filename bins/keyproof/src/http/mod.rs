@@ -1,4 +1,38 @@
-//! The HTTP/1.1 stack under all dialects.
+//! The HTTP/1.1 stack under all dialects: hyper, with every wait and every size bounded.
+//!
+//! # What a request meets, in order
+//!
+//! | what is wrong | answer | the connection |
+//! |---|---|---|
+//! | more connections than `http.max_connections` | waits in the kernel's queue until one ends | |
+//! | a TLS handshake slower than `http.header_timeout_ms`, or failed | none | closed |
+//! | a head that is not HTTP/1.1 or 1.0, or ends early | 400 | closed |
+//! | a head slower than `http.header_timeout_ms` | 408; none if no byte of it came | closed |
+//! | a head over 64 KiB or 100 fields | 431 | closed |
+//! | a request target over 16 KiB | 414 | kept; closed where the head is over its limit too |
+//! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
+//! | two different `Content-Length`, or one that is no number | 400 | closed |
+//! | `Transfer-Encoding` in HTTP/1.0, or not ending in `chunked` | 400 | closed |
+//! | `Transfer-Encoding` and `Content-Length` | by its chunks (RFC 9112, section 6.3) | closed after the answer |
+//! | a path that no dialect claims | 404 | kept |
+//! | *authentication, permission, existence, precondition: the dialect's answers* | | kept |
+//! | a body announced longer than `http.max_body_bytes` | 413, nothing of it is read | closed |
+//! | a body without length that turns out longer | 413 | closed |
+//! | a body slower than `http.body_timeout_ms` | 408 | closed |
+//! | a malformed chunk, or a body cut short | 400; nothing was changed | closed |
+//! | a handler slower than `http.handler_timeout_ms`, the body not counted | 503 (F5: 504); a change goes on to its end | kept |
+//! | a handler that panics | 500 | kept |
+//! | a client that does not read its answer for `http.body_timeout_ms` | | closed |
+//! | a server that drains | open requests are answered, until `http.drain_timeout_ms` | closed |
+//!
+//! Each answer is in the shape of the dialect that claims the path (where there is no path, or nobody claims it, in
+//! Taler's if that dialect is on, else plain JSON), and carries a request id of its own in that dialect's header. The
+//! body is read when the handler asks for it, so a refusal for want of authentication costs no upload. When a
+//! connection ends while the client may still be sending, it is read from for two seconds more, for otherwise the
+//! kernel would reset it and the client might never see the answer.
+//!
+//! Handlers run in tasks of their own. One that changes state ends only by itself, whether its client hangs up or its
+//! deadline passes; the drain waits for it, and until then it holds its connection's slot.
 
 mod accept;
 mod access_log;
@@ -34,4 +68,4 @@ pub(crate) use site::Site;
 pub use stack::Readiness;
 pub(crate) use stack::Stack;
 pub(crate) use tls::Tls;
-pub use tls::{TlsError, TlsSource};
+pub use tls::{TlsError, TlsSource, check_certificate};

@@ -112,6 +112,15 @@ impl Tls {
     }
 }
 
+/// Reads a certificate and its key as a server would, and says whether they can be used.
+///
+/// # Errors
+///
+/// What is wrong with them.
+pub fn check_certificate(source: &TlsSource) -> Result<(), TlsError> {
+    Tls::load(source.clone(), Ipv4Addr::LOCALHOST.into()).map(drop)
+}
+
 /// The certificate in use.
 #[derive(Debug)]
 struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);

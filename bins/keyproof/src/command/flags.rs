@@ -1,0 +1,125 @@
+//! Flags that set configuration keys.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use toml::Value;
+
+use crate::{
+    config::{Config, ConfigError, Sources},
+    dialect::DialectName,
+    telemetry::{LogFormat, LogLevel},
+};
+
+/// The flags of every command that touches a store.
+#[derive(Args, Debug)]
+pub(super) struct StoreFlags {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where state is kept: memory:, sqlite:PATH
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The file that holds the master key
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+}
+
+/// The flags of `serve`.
+#[derive(Args, Debug)]
+pub(super) struct ServeFlags {
+    #[command(flatten)]
+    store: StoreFlags,
+    /// The main listener's address; port 0 picks one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Allow plain HTTP on an address other than loopback
+    #[arg(long)]
+    insecure_http: bool,
+    /// The TLS certificate chain, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The TLS certificate's key, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Make up a TLS certificate, for trying out
+    #[arg(long)]
+    tls_self_signed: bool,
+    /// Where Prometheus reads metrics
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
+    /// How logs are written
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
+    /// How much is logged
+    #[arg(long, value_enum)]
+    log_level: Option<LogLevel>,
+    /// The wire contracts to serve, and no others
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    dialects: Option<Vec<DialectName>>,
+}
+
+/// Collects the keys that flags set.
+#[derive(Default)]
+struct Layer(Vec<(&'static str, Value)>);
+
+impl Layer {
+    fn set(&mut self, key: &'static str, value: Option<impl Into<Value>>) {
+        self.0.extend(value.map(|value| (key, value.into())));
+    }
+
+    fn set_path(&mut self, key: &'static str, path: Option<&PathBuf>) -> Result<(), ConfigError> {
+        let refuse = || ConfigError::Flag(format!("{key}: the path is not UTF-8"));
+        let path = path
+            .map(|path| path.to_str().map(str::to_owned).ok_or_else(refuse))
+            .transpose()?;
+        self.set(key, path);
+        Ok(())
+    }
+}
+
+impl StoreFlags {
+    fn lay(&self, layer: &mut Layer) -> Result<(), ConfigError> {
+        layer.set("store.url", self.store.clone());
+        layer.set_path("store.master_key", self.master_key.as_ref())
+    }
+
+    /// The configuration under these flags.
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        let mut layer = Layer::default();
+        self.lay(&mut layer)?;
+        load(self.config.clone(), layer)
+    }
+}
+
+impl ServeFlags {
+    /// The configuration under these flags.
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        let mut layer = Layer::default();
+        self.store.lay(&mut layer)?;
+        let address = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        layer.set("http.listen", address(self.listen));
+        layer.set("http.insecure", self.insecure_http.then_some(true));
+        layer.set_path("tls.certificate", self.tls_cert.as_ref())?;
+        layer.set_path("tls.key", self.tls_key.as_ref())?;
+        layer.set("tls.self_signed", self.tls_self_signed.then_some(true));
+        layer.set("metrics.listen", address(self.metrics_listen));
+        layer.set("log.format", self.log_format.map(|format| format.as_str()));
+        layer.set("log.level", self.log_level.map(|level| level.as_str()));
+        if let Some(list) = &self.dialects {
+            for name in DialectName::ALL {
+                // What this version does not have is off anyway, unless it was asked for.
+                layer.set(name.enabled_key(), Some(list.contains(&name)));
+            }
+        }
+        load(self.store.config.clone(), layer)
+    }
+}
+
+fn load(file: Option<PathBuf>, layer: Layer) -> Result<Config, ConfigError> {
+    Config::load(&Sources {
+        file,
+        flags: layer.0,
+        ..Sources::of_this_process()
+    })
+}

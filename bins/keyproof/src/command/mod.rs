@@ -1,0 +1,88 @@
+//! The command line.
+
+mod config;
+mod flags;
+mod otp;
+mod output;
+mod report;
+mod serve;
+
+use std::{ffi::OsString, io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+/// Does this party hold the key it claims?
+#[derive(Debug, Parser)]
+#[command(name = "keyproof", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Compute and check one-time codes, offline
+    #[command(subcommand)]
+    Otp(otp::Command),
+    /// Serve
+    Serve(serve::Arguments),
+}
+
+/// How a command ended, if it did not end well.
+#[derive(Debug)]
+enum Failure {
+    /// Exit code 1: refused or failed; an input that does not parse or verify included.
+    Refused(String),
+    /// Exit code 1, and the output has said it all.
+    Negative,
+    /// Exit code 2: wrong flags, unreadable files, wrong configuration.
+    Usage(String),
+}
+
+type Outcome = Result<(), Failure>;
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Runs the command that the arguments name, the first being the program's.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no errors. A closed pipe changes nothing.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let outcome = match cli.command {
+        Command::Config(command) => config::run(command),
+        Command::Otp(command) => otp::run(command),
+        Command::Serve(arguments) => serve::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Negative) => ExitCode::from(1),
+        Err(Failure::Refused(message)) => {
+            output::complain(&message);
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(message)) => {
+            output::complain(&message);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! `keyproof otp`: one-time codes, offline.
+
+use std::{fs, num::NonZeroU64, path::PathBuf, str::FromStr};
+
+use clap::{Args, Subcommand};
+use keyproof_otp::{
+    Accepted, Algorithm, Base32Profile, Code, Digits, Hotp, LookAhead, OtpError, Refused, Secret,
+    Strength, Totp, Window,
+    otpauth::{Kind, OtpauthUri},
+};
+use keyproof_service::{Clock, SystemClock};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    Failure, Outcome, output,
+    report::{CheckOutcome, Report},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print the code of a moment
+    Code(CodeArguments),
+    /// Build an otpauth URI, which holds the secret
+    Uri(UriArguments),
+    /// Check a code
+    Verify(VerifyArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CodeArguments {
+    #[command(flatten)]
+    key: KeyArguments,
+    #[command(flatten)]
+    moment: Moment,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArguments {
+    #[command(flatten)]
+    key: KeyArguments,
+    /// The code
+    code: String,
+    #[command(flatten)]
+    moment: Moment,
+    /// Steps accepted before and after the current one; counters after the expected one for HOTP
+    #[arg(long, value_name = "B,A", default_value = "1,1")]
+    window: WindowArgument,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct UriArguments {
+    #[command(flatten)]
+    key: KeyArguments,
+    /// Whose key it is
+    #[arg(long)]
+    account: Option<String>,
+    /// Who issues it
+    #[arg(long)]
+    issuer: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the key comes from, and what is computed from it.
+#[derive(Args, Debug)]
+struct KeyArguments {
+    /// An otpauth URI
+    #[arg(
+        long,
+        required_unless_present = "secret_file",
+        conflicts_with = "secret_file"
+    )]
+    uri: Option<String>,
+    /// A file that holds the secret in Base32, in any common spelling
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// SHA1, SHA256 or SHA512; SHA1 unless said otherwise
+    #[arg(long, conflicts_with = "uri")]
+    algorithm: Option<Algorithm>,
+    /// 6 to 10; 6 unless said otherwise
+    #[arg(long, conflicts_with = "uri", value_parser = digits)]
+    digits: Option<Digits>,
+    /// The length of a step in seconds; 30 unless said otherwise
+    #[arg(long, conflicts_with_all = ["uri", "counter"])]
+    period: Option<NonZeroU64>,
+    /// Compute HOTP from this counter, not TOTP
+    #[arg(long, conflicts_with = "uri")]
+    counter: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+struct Moment {
+    /// The moment in Unix seconds; now unless said otherwise
+    #[arg(long, value_name = "UNIX")]
+    at: Option<u64>,
+}
+
+impl Moment {
+    fn seconds(&self) -> u64 {
+        self.at.unwrap_or_else(|| SystemClock.now().as_secs())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WindowArgument(Window);
+
+impl FromStr for WindowArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (before, after) = text
+            .split_once(',')
+            .ok_or("two numbers with a comma between")?;
+        let steps = |text: &str| {
+            text.parse::<u8>()
+                .map_err(|_| "each from 0 to 255".to_owned())
+        };
+        Ok(Self(Window {
+            before: steps(before)?,
+            after: steps(after)?,
+        }))
+    }
+}
+
+fn digits(text: &str) -> Result<Digits, String> {
+    let digits = text
+        .parse()
+        .map_err(|_| "a number from 6 to 10".to_owned())?;
+    Digits::new(digits).map_err(|error| error.to_string())
+}
+
+/// A key as it was read, and the kind of code it makes.
+struct Key {
+    secret: Secret,
+    algorithm: Algorithm,
+    digits: Digits,
+    kind: Kind,
+    /// From the URI.
+    account: Option<String>,
+    issuer: Option<String>,
+}
+
+impl From<OtpError> for Failure {
+    fn from(error: OtpError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl KeyArguments {
+    fn read(&self) -> Result<Key, Failure> {
+        let key = match (&self.uri, &self.secret_file) {
+            (Some(uri), _) => {
+                let uri = OtpauthUri::parse(uri)?;
+                if uri.issuer_mismatch() {
+                    output::say("keyproof: warning: label and parameter name different issuers");
+                }
+                Key {
+                    secret: uri.secret().clone(),
+                    algorithm: uri.algorithm(),
+                    digits: uri.digits(),
+                    kind: uri.kind(),
+                    account: Some(uri.account().to_owned()),
+                    issuer: uri.issuer().map(str::to_owned),
+                }
+            }
+            (None, Some(file)) => {
+                let text = fs::read_to_string(file)
+                    .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+                let text = Zeroizing::new(text);
+                Key {
+                    secret: Secret::from_base32(text.trim(), Base32Profile::Lenient)?,
+                    algorithm: self.algorithm.unwrap_or_default(),
+                    digits: self.digits.unwrap_or_default(),
+                    kind: match (self.counter, self.period) {
+                        (Some(counter), _) => Kind::Hotp { counter },
+                        (None, Some(period)) => Kind::Totp { period },
+                        (None, None) => Kind::TOTP,
+                    },
+                    account: None,
+                    issuer: None,
+                }
+            }
+            (None, None) => return Err(Failure::Usage("neither --uri nor --secret-file".into())),
+        };
+        if key.secret.strength() == Strength::BelowRequired {
+            output::say("keyproof: warning: the secret has less than 128 bits (RFC 4226, R6)");
+        }
+        Ok(key)
+    }
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Code(arguments) => code(&arguments),
+        Command::Uri(arguments) => uri(arguments),
+        Command::Verify(arguments) => verify(&arguments),
+    }
+}
+
+fn code(arguments: &CodeArguments) -> Outcome {
+    let key = arguments.key.read()?;
+    let hotp = Hotp::new(&key.secret, key.algorithm, key.digits);
+    let (code, facts) = match key.kind {
+        Kind::Hotp { counter } => {
+            let code = hotp.code(counter).to_string();
+            let facts = json!({ "code": code, "counter": counter });
+            (code, facts)
+        }
+        Kind::Totp { period } => {
+            let totp = Totp::from(hotp).with_period(period);
+            let at = arguments.moment.seconds();
+            let step = totp.step_at(at);
+            let code = totp.code(at).to_string();
+            let until = step.saturating_add(1).saturating_mul(period.get());
+            let facts = json!({ "code": code, "step": step, "valid_until": until });
+            (code, facts)
+        }
+    };
+    if arguments.json {
+        output::print_json(&facts)?;
+    } else {
+        output::print(&code)?;
+    }
+    Ok(())
+}
+
+fn verify(arguments: &VerifyArguments) -> Outcome {
+    let key = arguments.key.read()?;
+    let hotp = Hotp::new(&key.secret, key.algorithm, key.digits);
+    let code = Code::parse(&arguments.code, key.digits)?;
+    let WindowArgument(window) = arguments.window;
+    let mut report = Report::new();
+    match key.kind {
+        Kind::Hotp { counter } => {
+            let look_ahead = LookAhead::new(window.after.into())?;
+            let (outcome, detail) = match hotp.verify(&code, counter, look_ahead) {
+                Some(next) => {
+                    report.fact("next_counter", next);
+                    (CheckOutcome::Pass, format!("the next counter is {next}"))
+                }
+                None => {
+                    let last = counter.saturating_add(window.after.into());
+                    let detail = format!("no counter from {counter} to {last} has this code");
+                    (CheckOutcome::Fail, detail)
+                }
+            };
+            report.check("code", outcome, detail);
+        }
+        Kind::Totp { period } => {
+            let totp = Totp::from(hotp).with_period(period).with_window(window);
+            let verdict = totp.verify(&code, arguments.moment.seconds(), None);
+            let (outcome, detail) = match verdict {
+                Ok(Accepted { step, drift }) => {
+                    report.fact("step", step);
+                    report.fact("drift", drift);
+                    (
+                        CheckOutcome::Pass,
+                        format!("the code of step {step}, drift {drift}"),
+                    )
+                }
+                Err(refused @ Refused { .. }) => (CheckOutcome::Fail, refused.to_string()),
+            };
+            report.check("code", outcome, detail);
+        }
+    }
+    report.finish(arguments.json)
+}
+
+fn uri(arguments: UriArguments) -> Outcome {
+    let key = arguments.key.read()?;
+    let account = arguments.account.or(key.account);
+    let account = account.ok_or_else(|| Failure::Usage("--account is missing".into()))?;
+    let issuer = arguments.issuer.or(key.issuer);
+    let uri = OtpauthUri::new(key.kind, issuer.as_deref(), &account, key.secret)?
+        .with_algorithm(key.algorithm)
+        .with_digits(key.digits);
+    let text = Zeroizing::new(uri.to_string());
+    if arguments.json {
+        output::print_json(&json!({ "uri": *text, "account": account, "issuer": issuer }))?;
+    } else {
+        output::print(&text)?;
+    }
+    Ok(())
+}

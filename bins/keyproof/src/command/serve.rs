@@ -1,0 +1,137 @@
+//! `keyproof serve`
+
+use std::{num::NonZeroUsize, process, sync::Arc, thread::available_parallelism};
+
+use clap::Args;
+use keyproof_service::{Clock, SystemClock, vault};
+use keyproof_store::{Entropy, Store, SystemEntropy};
+use tokio::{
+    runtime::{self, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tracing::{error, info};
+
+use super::{Failure, Outcome, flags::ServeFlags, output};
+use crate::{
+    config::Config,
+    server::{Server, StartError},
+    telemetry,
+};
+
+/// The work is short and waits on the store: more threads would only cost memory.
+const MAX_WORKERS: usize = 4;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    flags: ServeFlags,
+}
+
+pub(super) fn run(arguments: Arguments) -> Outcome {
+    let config = Arc::new(arguments.flags.load()?);
+    telemetry::init(config.settings.log.format, config.settings.log.level);
+    raise_descriptor_limit();
+    runtime()?.block_on(serve(config))
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+    Ok(runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_WORKERS))
+        .enable_all()
+        .build()?)
+}
+
+async fn serve(config: Arc<Config>) -> Outcome {
+    let mut signals = Signals::listen()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+    let store = open_store(&config, &*clock, Arc::clone(&entropy)).await?;
+    let server = Server::start(config, store.clone(), clock, entropy).await?;
+
+    for url in server.urls() {
+        output::say(&format!("listening on {url}"));
+    }
+    if let Some(fingerprint) = server.fingerprint() {
+        output::say(&format!("certificate fingerprint (SHA-256) {fingerprint}"));
+    }
+
+    while let Request::Reload = signals.next().await {
+        match server.reload() {
+            Ok(()) => info!("the TLS files were read again"),
+            Err(error) => error!(%error, "the TLS files cannot be used; the old ones stay"),
+        }
+    }
+    tokio::select! {
+        _ = server.drain() => store.close().await,
+        () = signals.stop() => process::exit(1),
+    }
+    Ok(())
+}
+
+async fn open_store(
+    config: &Config,
+    clock: &dyn Clock,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Store, Failure> {
+    vault::open(&config.store, &config.master_key, entropy, clock.now())
+        .await
+        .map_err(|error| Failure::Usage(error.to_string()))
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Bind { .. } | StartError::Service(_) => Self::Refused(error.to_string()),
+            StartError::Tls(_) => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+/// What an operator asks of a running server.
+enum Request {
+    /// SIGHUP
+    Reload,
+    /// SIGTERM or SIGINT
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.hangup.recv() => Request::Reload,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.terminate.recv() => Request::Stop,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while let Request::Reload = self.next().await {}
+    }
+}
+
+/// Each connection is a descriptor, and the usual soft limit is a small part of `http.max_connections`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where that is not allowed, `accept` waits when the descriptors are used up.
+    let _ = setrlimit(Resource::Nofile, raised);
+}

@@ -1,0 +1,411 @@
+//! Requests that nobody means well, over raw sockets: each gets its documented answer (see `keyproof::http`), and the
+//! server serves on.
+
+mod stack;
+
+use std::sync::atomic::Ordering;
+
+use stack::Stack;
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// A request with these header lines, its head unfinished.
+fn head(line: &str, fields: &[&str]) -> String {
+    let mut head = format!("{line} HTTP/1.1\r\nHost: x\r\n");
+    for field in fields {
+        head.push_str(field);
+        head.push_str("\r\n");
+    }
+    head + "\r\n"
+}
+
+#[tokio::test]
+async fn malformed_heads_are_refused_in_shape_and_with_an_id() {
+    let stack = Stack::start(&[]).await;
+    for malformed in [
+        "\u{1}\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHo st: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nA: \u{0}\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut client = stack.connect().await;
+        client.send(malformed).await;
+        let answer = client.answer().await;
+        answer.refuses(400);
+        assert!(answer.closes(), "{malformed:?}");
+        assert!(client.rest().await.is_empty(), "{malformed:?}");
+        stack.serves().await;
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_head_behind_a_good_one_spoils_only_itself() {
+    let stack = Stack::start(&[]).await;
+    let mut client = stack.connect().await;
+    client
+        .send(format!("{HEALTH}{HEALTH}no head\r\n\r\n"))
+        .await;
+    for _ in 0..2 {
+        assert_eq!(client.answer().await.status, 200);
+    }
+    // The answers before it may share its buffer; then it is hyper's own.
+    assert_eq!(client.answer().await.status, 400);
+    assert!(client.rest().await.is_empty());
+
+    let mut client = stack.connect().await;
+    client.send(HEALTH).await;
+    assert_eq!(client.answer().await.status, 200);
+    client.send("no head\r\n\r\n").await;
+    client.answer().await.refuses(400);
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn every_refusal_has_an_id_of_its_own() {
+    let stack = Stack::start(&[]).await;
+    let one = stack.send("no head\r\n\r\n").await;
+    let other = stack.send(head("GET /nothing", &[])).await;
+    one.refuses(400);
+    other.refuses(404);
+    assert_ne!(one.header("x-request-id"), other.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn an_id_from_outside_is_not_taken_over() {
+    let stack = Stack::start(&[]).await;
+    let theirs = "0123456789abcdef0123456789abcdef";
+    let answer = stack
+        .send(head("GET /nothing", &[&format!("X-Request-Id: {theirs}")]))
+        .await;
+    answer.refuses(404);
+    assert_ne!(answer.header("x-request-id"), Some(theirs));
+}
+
+#[tokio::test]
+async fn targets_up_to_16_kib_are_served() {
+    let stack = Stack::start(&[]).await;
+    let target = |length: usize| format!("/trial/client?{}", "a".repeat(length - 14));
+    assert_eq!(
+        stack
+            .send(head(&format!("GET {}", target(16_384)), &[]))
+            .await
+            .status,
+        200
+    );
+    for length in [16_385, 60_000, 65_535, 200_000] {
+        stack
+            .send(head(&format!("GET {}", target(length)), &[]))
+            .await
+            .refuses(414);
+        stack.serves().await;
+    }
+}
+
+#[tokio::test]
+async fn heads_over_the_limit_are_refused() {
+    let stack = Stack::start(&[]).await;
+    let long = format!("A: {}", "a".repeat(70_000));
+    stack
+        .send(head("GET /healthz", &[&long]))
+        .await
+        .refuses(431);
+    let many: Vec<String> = (0..200).map(|at| format!("A{at}: b")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    stack.send(head("GET /healthz", &many)).await.refuses(431);
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn ambiguous_heads_are_refused() {
+    let stack = Stack::start(&[]).await;
+    for fields in [
+        &["Host: y"][..],
+        &["Authorization: Basic YTpi", "Authorization: Bearer c"],
+        &["Content-Type: text/plain", "Content-Type: application/json"],
+        &["Content-Length: 1", "Content-Length: 2"],
+        &["Content-Length: 1, 1"],
+        &["Content-Length: +1"],
+        &["Content-Length: -1"],
+        &["Content-Length: 99999999999999999999"],
+        &["Transfer-Encoding: gzip"],
+        &["Transfer-Encoding: chunked, gzip"],
+    ] {
+        stack
+            .send(head("POST /trial/echo", fields))
+            .await
+            .refuses(400);
+        stack.serves().await;
+    }
+    stack
+        .send("GET /trial/client HTTP/1.1\r\n\r\n")
+        .await
+        .refuses(400);
+    stack
+        .send("POST /trial/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await
+        .refuses(400);
+}
+
+/// RFC 9112, section 6.3: the chunks count, and nothing behind them is read as another request.
+#[tokio::test]
+async fn chunks_beside_a_length_end_the_connection() {
+    let stack = Stack::start(&[]).await;
+    for fields in [
+        ["Content-Length: 40", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: chunked", "Content-Length: 4"],
+    ] {
+        let mut client = stack.connect().await;
+        let smuggled = head("POST /trial/echo", &fields) + "2\r\nab\r\n0\r\n\r\n" + HEALTH;
+        client.send(smuggled).await;
+        let answer = client.answer().await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, r#"{"read":2}"#)
+        );
+        assert!(answer.closes());
+        assert!(client.rest().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn bodies_over_the_limit_are_refused() {
+    let stack = Stack::start(&[]).await;
+    let full = head("POST /trial/echo", &["Content-Length: 1000"]) + &"a".repeat(1000);
+    assert_eq!(stack.send(full).await.body, r#"{"read":1000}"#);
+
+    // Announced: refused before a byte of it is read.
+    let announced = head(
+        "POST /trial/echo",
+        &["Content-Length: 1001", "Expect: 100-continue"],
+    );
+    let answer = stack.send(announced).await;
+    answer.refuses(413);
+    assert!(answer.closes());
+
+    // Chunked: refused where it passes the limit.
+    let chunk = format!("1f4\r\n{}\r\n", "a".repeat(500));
+    let chunked = head("POST /trial/echo", &["Transfer-Encoding: chunked"]) + &chunk.repeat(3);
+    stack.send(chunked).await.refuses(413);
+    stack.serves().await;
+}
+
+/// A client that sends all before it reads must not lose the answer to a reset.
+#[tokio::test]
+async fn a_client_busy_sending_still_gets_its_refusal() {
+    let stack = Stack::start(&[]).await;
+    let body = "a".repeat(8 << 20);
+    for path in ["/trial/echo", "/trial/unread"] {
+        let length = format!("Content-Length: {}", body.len());
+        let mut client = stack.connect().await;
+        client
+            .send(head(&format!("POST {path}"), &[&length]) + &body)
+            .await;
+        let answer = client.answer().await;
+        assert!([413, 401].contains(&answer.status), "{answer:?}");
+        assert!(client.rest().await.is_empty());
+    }
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn malformed_and_truncated_bodies_are_refused() {
+    let stack = Stack::start(&[]).await;
+    for body in [
+        "zz\r\nab\r\n",
+        "2\r\nabc\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\n",
+    ] {
+        let chunked = head("POST /trial/echo", &["Transfer-Encoding: chunked"]) + body;
+        stack.send(chunked).await.refuses(400);
+        stack.serves().await;
+    }
+    for truncated in [
+        head("POST /trial/echo", &["Content-Length: 10"]) + "abc",
+        head("POST /trial/echo", &["Transfer-Encoding: chunked"]) + "5\r\nab",
+        "GET /healthz HTTP/1.1\r\nHost: ".to_owned(),
+        "G".to_owned(),
+    ] {
+        let mut client = stack.connect().await;
+        client.send(&truncated).await;
+        client.finish().await;
+        client.answer().await.refuses(400);
+        assert!(client.rest().await.is_empty());
+        stack.serves().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_finish_sending_before_it_reads() {
+    let stack = Stack::start(&[]).await;
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/echo", &["Content-Length: 3"]) + "abc")
+        .await;
+    client.finish().await;
+    assert_eq!(client.answer().await.body, r#"{"read":3}"#);
+}
+
+#[tokio::test]
+async fn slow_heads_are_refused() {
+    let stack = Stack::start(&[("http.header_timeout_ms", 300.into())]).await;
+    let mut client = stack.connect().await;
+    client.send("GET /healthz HTTP/1.1\r\nHost").await;
+    let answer = client.answer().await;
+    answer.refuses(408);
+    assert!(answer.closes());
+
+    // Who has begun nothing is told nothing, before the first request and after it.
+    assert!(stack.connect().await.rest().await.is_empty());
+    let mut client = stack.connect().await;
+    client.send(HEALTH).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert!(client.rest().await.is_empty());
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn a_head_in_drips_has_one_deadline() {
+    let stack = Stack::start(&[("http.header_timeout_ms", 500.into())]).await;
+    let mut client = stack.connect().await;
+    client.send("GET /healthz HTTP/1.1\r\n").await;
+    // Without a deadline for the whole head this would go on for as long as drips come.
+    loop {
+        client.send("A: b\r\n").await;
+        let drip = std::time::Duration::from_millis(20);
+        if tokio::time::timeout(drip, client.socket.readable())
+            .await
+            .is_ok()
+        {
+            break;
+        }
+    }
+    client.answer().await.refuses(408);
+}
+
+#[tokio::test]
+async fn slow_bodies_are_refused() {
+    let stack = Stack::start(&[("http.body_timeout_ms", 300.into())]).await;
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/write", &["Content-Length: 10"]) + "abc")
+        .await;
+    let answer = client.answer().await;
+    answer.refuses(408);
+    assert!(answer.closes());
+    assert_eq!(stack.trial.writes.load(Ordering::SeqCst), 0);
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn a_slow_body_takes_nothing_from_the_handler() {
+    let limits = [
+        ("http.body_timeout_ms", 60_000.into()),
+        ("http.handler_timeout_ms", 300.into()),
+    ];
+    let stack = Stack::start(&limits).await;
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/echo", &["Content-Length: 3"]))
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    client.send("abc").await;
+    assert_eq!(client.answer().await.body, r#"{"read":3}"#);
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_stays_where_it_was() {
+    let stack = Stack::start(&[]).await;
+    let mut client = stack.connect().await;
+    for _ in 0..2 {
+        client.send(head("GET /trial/panic", &[])).await;
+        client.answer().await.refuses(500);
+    }
+    client.send(HEALTH).await;
+    assert_eq!(client.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_handler_past_its_deadline_is_answered_for() {
+    let stack = Stack::start(&[("http.handler_timeout_ms", 200.into())]).await;
+    stack.send(head("GET /trial/wait", &[])).await.refuses(503);
+    stack.trial.handler_waits().await;
+
+    // A change goes on to its end.
+    stack
+        .send(head("POST /trial/write", &["Content-Length: 0"]))
+        .await
+        .refuses(503);
+    stack.trial.handler_waits().await;
+    assert_eq!(stack.trial.writes.load(Ordering::SeqCst), 0);
+    stack.trial.gate.add_permits(1);
+    stack.trial.written(1).await;
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn a_change_outlives_its_client() {
+    let stack = Stack::start(&[]).await;
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/write", &["Content-Length: 3"]) + "abc")
+        .await;
+    stack.trial.handler_waits().await;
+    drop(client);
+    stack.serves().await;
+    stack.trial.gate.add_permits(1);
+    stack.trial.written(1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_mid_body_changes_nothing() {
+    let stack = Stack::start(&[]).await;
+    stack.trial.gate.add_permits(1);
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/write", &["Content-Length: 10"]) + "abc")
+        .await;
+    drop(client);
+    stack.serves().await;
+    // A drained server has no handler left that could still write.
+    let trial = std::sync::Arc::clone(&stack.trial);
+    assert_eq!(stack.server.drain().await, keyproof::server::Drained::Whole);
+    assert_eq!(trial.writes.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait() {
+    let stack = Stack::start(&[("http.max_connections", 2.into())]).await;
+    let mut first = stack.connect().await;
+    let mut second = stack.connect().await;
+    for client in [&mut first, &mut second] {
+        client.send(HEALTH).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    let mut third = stack.connect().await;
+    third.send(HEALTH).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), third.answer()).await;
+    assert!(early.is_err(), "served beyond the limit: {early:?}");
+    drop(first);
+    assert_eq!(third.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_handler_without_a_client_keeps_its_slot() {
+    let stack = Stack::start(&[("http.max_connections", 1.into())]).await;
+    let mut client = stack.connect().await;
+    client
+        .send(head("POST /trial/write", &["Content-Length: 0"]))
+        .await;
+    stack.trial.handler_waits().await;
+    drop(client);
+    let mut next = stack.connect().await;
+    next.send(HEALTH).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), next.answer()).await;
+    assert!(early.is_err(), "served beyond the limit: {early:?}");
+    stack.trial.gate.add_permits(1);
+    assert_eq!(next.answer().await.status, 200);
+}
