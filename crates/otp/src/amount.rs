@@ -1,3 +1,5 @@
+//! Amounts of money in GNU Taler's notation.
+
 use core::fmt;
 use core::str::FromStr;
 

@@ -46,11 +46,7 @@ impl Base32Profile {
         let mut last_at = 0;
         // The bits not yet written: fewer than eight between two symbols.
         let (mut bits, mut bit_count) = (0_u16, 0_u32);
-        for (at, byte) in data
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| !self.ignores(*byte))
-        {
+        for (at, byte) in self.significant(data) {
             let Some(value) = alphabet.interpret_byte(byte).is_symbol() else {
                 return Err(OtpError::Base32Symbol { at });
             };
@@ -86,11 +82,7 @@ impl Base32Profile {
         symbols: usize,
     ) -> Result<(), OtpError> {
         let mut count = 0;
-        for (index, byte) in padding
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| !self.ignores(*byte))
-        {
+        for (index, byte) in self.significant(padding) {
             if byte != b'=' {
                 return Err(OtpError::Base32Padding {
                     at: padding_at + index,
@@ -118,7 +110,10 @@ impl Base32Profile {
         }
     }
 
-    const fn ignores(self, byte: u8) -> bool {
-        matches!(self, Self::Lenient) && (byte.is_ascii_whitespace() || byte == b'-')
+    /// The bytes that count, with their positions.
+    fn significant(self, text: &str) -> impl Iterator<Item = (usize, u8)> {
+        let ignored = |byte: u8| byte.is_ascii_whitespace() || byte == b'-';
+        let bytes = text.bytes().enumerate();
+        bytes.filter(move |(_, byte)| self != Self::Lenient || !ignored(*byte))
     }
 }

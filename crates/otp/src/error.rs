@@ -1,3 +1,5 @@
+//! The one error type: why an input was not taken, and where in it.
+
 use thiserror::Error;
 
 use crate::{Digits, Secret};
@@ -78,9 +80,9 @@ pub enum OtpError {
         /// What was asked for.
         found: u16,
     },
-    /// A secret too long to be held inline.
+    /// A secret too long for the room it is to be held in.
     #[error(
-        "a secret of more than {} bytes is only taken as prepared state: give its bytes to Hotp::from_key",
+        "the secret is too long: above {} bytes a key is only taken as prepared state, see Hotp::from_key",
         Secret::MAX_LEN
     )]
     SecretTooLong,

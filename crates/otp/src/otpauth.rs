@@ -166,12 +166,11 @@ impl OtpauthUri {
         let (label_issuer, account) = parse_label(label, SCHEME.len() + kind.len() + 1)?;
 
         let mut parameters = Parameters::parse(query, SCHEME.len() + path.len() + 1)?;
-        let secret = parameters
-            .take("secret")
-            .filter(|secret| !secret.value.is_empty());
+        let secret = parameters.take("secret").map(Parameter::secret);
         let secret = secret
-            .ok_or(OtpError::UriMissingParameter { name: "secret" })?
-            .secret()?;
+            .transpose()?
+            .filter(|secret| !secret.as_bytes().is_empty());
+        let secret = secret.ok_or(OtpError::UriMissingParameter { name: "secret" })?;
         let issuer = parameters
             .take("issuer")
             .map(|issuer| issuer.value.into_owned());

@@ -163,6 +163,10 @@ fn refusals_say_where() {
             OtpError::UriMissingParameter { name: "secret" },
         ),
         (
+            "otpauth://totp/a?secret=-%20-",
+            OtpError::UriMissingParameter { name: "secret" },
+        ),
+        (
             "otpauth://totp/a?Secret=AA",
             OtpError::UriMissingParameter { name: "secret" },
         ),
