@@ -1,0 +1,192 @@
+//! Hash algorithms and elliptic curves, by the TPM's numbers.
+
+use alloc::vec::Vec;
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha384, Sha512};
+
+use crate::TpmError;
+
+/// Declares an enum of the TPM's 16-bit numbers: one table, read in both directions.
+macro_rules! numbers {
+    (
+        $(#[$meta:meta])*
+        $name:ident, $what:literal {
+            $($(#[$variant_meta:meta])* $variant:ident = $value:literal, $text:literal;)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)*
+        }
+
+        impl $name {
+            /// Its number on the wire.
+            pub fn id(self) -> u16 {
+                match self {
+                    $($name::$variant => $value,)*
+                }
+            }
+
+            /// What the number stands for, if it is one of these.
+            pub fn from_id(id: u16) -> Option<$name> {
+                match id {
+                    $($value => Some($name::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The one with this [`name`](Self::name).
+            pub fn from_name(name: &str) -> Option<$name> {
+                match name {
+                    $($text => Some($name::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// Its usual name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)*
+                }
+            }
+
+            pub(crate) fn read(
+                reader: &mut $crate::wire::Reader<'_>,
+            ) -> Result<$name, $crate::TpmError> {
+                let at = reader.at();
+                let id = reader.u16()?;
+                $name::from_id(id).ok_or($crate::TpmError::UnknownSelector {
+                    at,
+                    value: id.into(),
+                    what: $what,
+                })
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+pub(crate) use numbers;
+
+numbers! {
+    /// `TPMI_ALG_HASH` (Part 2, 9.27).
+    HashAlgorithm, "TPMI_ALG_HASH" {
+        /// SHA-1: recognised, refused by every check.
+        Sha1 = 0x0004, "sha1";
+        /// SHA-256.
+        Sha256 = 0x000b, "sha256";
+        /// SHA-384.
+        Sha384 = 0x000c, "sha384";
+        /// SHA-512.
+        Sha512 = 0x000d, "sha512";
+        /// SM3: recognised, not computed.
+        Sm3 = 0x0012, "sm3_256";
+        /// SHA3-256: recognised, not computed.
+        Sha3_256 = 0x0027, "sha3_256";
+        /// SHA3-384: recognised, not computed.
+        Sha3_384 = 0x0028, "sha3_384";
+        /// SHA3-512: recognised, not computed.
+        Sha3_512 = 0x0029, "sha3_512";
+    }
+}
+
+impl HashAlgorithm {
+    /// How many bytes its digests have.
+    pub fn digest_size(self) -> usize {
+        match self {
+            HashAlgorithm::Sha1 => 20,
+            HashAlgorithm::Sha256 | HashAlgorithm::Sm3 | HashAlgorithm::Sha3_256 => 32,
+            HashAlgorithm::Sha384 | HashAlgorithm::Sha3_384 => 48,
+            HashAlgorithm::Sha512 | HashAlgorithm::Sha3_512 => 64,
+        }
+    }
+
+    /// Whether collisions are practical, so that no check takes it.
+    pub fn is_weak(self) -> bool {
+        self == HashAlgorithm::Sha1
+    }
+
+    /// The digest of the concatenated `parts`.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::UnsupportedHash`] for the algorithms that are only recognised.
+    pub fn digest(self, parts: &[&[u8]]) -> Result<Vec<u8>, TpmError> {
+        fn of<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
+            let mut hash = D::new();
+            for part in parts {
+                hash.update(part);
+            }
+            hash.finalize().to_vec()
+        }
+        match self {
+            HashAlgorithm::Sha1 => Ok(of::<Sha1>(parts)),
+            HashAlgorithm::Sha256 => Ok(of::<Sha256>(parts)),
+            HashAlgorithm::Sha384 => Ok(of::<Sha384>(parts)),
+            HashAlgorithm::Sha512 => Ok(of::<Sha512>(parts)),
+            HashAlgorithm::Sm3
+            | HashAlgorithm::Sha3_256
+            | HashAlgorithm::Sha3_384
+            | HashAlgorithm::Sha3_512 => Err(TpmError::UnsupportedHash { hash: self }),
+        }
+    }
+}
+
+numbers! {
+    /// `TPM_ECC_CURVE` (Part 2, 6.4).
+    EccCurve, "TPM_ECC_CURVE" {
+        /// NIST P-192.
+        NistP192 = 0x0001, "P-192";
+        /// NIST P-224.
+        NistP224 = 0x0002, "P-224";
+        /// NIST P-256.
+        NistP256 = 0x0003, "P-256";
+        /// NIST P-384.
+        NistP384 = 0x0004, "P-384";
+        /// NIST P-521.
+        NistP521 = 0x0005, "P-521";
+        /// Barreto-Naehrig, 256 bits.
+        BnP256 = 0x0010, "BN-256";
+        /// Barreto-Naehrig, 638 bits.
+        BnP638 = 0x0011, "BN-638";
+        /// SM2, 256 bits.
+        Sm2P256 = 0x0020, "SM2-256";
+        /// Brainpool, 256 bits.
+        BrainpoolP256R1 = 0x0030, "brainpoolP256r1";
+        /// Brainpool, 384 bits.
+        BrainpoolP384R1 = 0x0031, "brainpoolP384r1";
+        /// Brainpool, 512 bits.
+        BrainpoolP512R1 = 0x0032, "brainpoolP512r1";
+        /// Curve25519.
+        Curve25519 = 0x0040, "Curve25519";
+        /// Curve448.
+        Curve448 = 0x0041, "Curve448";
+    }
+}
+
+impl EccCurve {
+    /// How many bytes a coordinate has at most.
+    pub fn coordinate_size(self) -> usize {
+        match self {
+            EccCurve::NistP192 => 24,
+            EccCurve::NistP224 => 28,
+            EccCurve::NistP256
+            | EccCurve::BnP256
+            | EccCurve::Sm2P256
+            | EccCurve::BrainpoolP256R1
+            | EccCurve::Curve25519 => 32,
+            EccCurve::NistP384 | EccCurve::BrainpoolP384R1 => 48,
+            EccCurve::Curve448 => 56,
+            EccCurve::BrainpoolP512R1 => 64,
+            EccCurve::NistP521 => 66,
+            EccCurve::BnP638 => 80,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `TPMA_OBJECT`: what a key may do, and what binds it to its TPM.
+
+use core::fmt;
+use core::ops::BitOr;
+
+use crate::TpmError;
+use crate::wire::Reader;
+
+/// `TPMA_OBJECT` (Part 2, 8.3.2), a set of bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ObjectAttributes(u32);
+
+/// Bit and name, lowest first.
+const NAMES: [(ObjectAttributes, &str); 12] = [
+    (ObjectAttributes::FIXED_TPM, "fixedTPM"),
+    (ObjectAttributes::ST_CLEAR, "stClear"),
+    (ObjectAttributes::FIXED_PARENT, "fixedParent"),
+    (
+        ObjectAttributes::SENSITIVE_DATA_ORIGIN,
+        "sensitiveDataOrigin",
+    ),
+    (ObjectAttributes::USER_WITH_AUTH, "userWithAuth"),
+    (ObjectAttributes::ADMIN_WITH_POLICY, "adminWithPolicy"),
+    (ObjectAttributes::NO_DA, "noDA"),
+    (
+        ObjectAttributes::ENCRYPTED_DUPLICATION,
+        "encryptedDuplication",
+    ),
+    (ObjectAttributes::RESTRICTED, "restricted"),
+    (ObjectAttributes::DECRYPT, "decrypt"),
+    (ObjectAttributes::SIGN, "sign"),
+    (ObjectAttributes::X509_SIGN, "x509sign"),
+];
+
+impl ObjectAttributes {
+    /// The hierarchy of the object cannot change.
+    pub const FIXED_TPM: Self = Self(1 << 1);
+    /// Its saved contexts do not survive a TPM reset.
+    pub const ST_CLEAR: Self = Self(1 << 2);
+    /// The parent of the object cannot change.
+    pub const FIXED_PARENT: Self = Self(1 << 4);
+    /// The TPM made the private part; it was not brought in.
+    pub const SENSITIVE_DATA_ORIGIN: Self = Self(1 << 5);
+    /// The user role is open to the authorization value.
+    pub const USER_WITH_AUTH: Self = Self(1 << 6);
+    /// The admin role is open to the policy only.
+    pub const ADMIN_WITH_POLICY: Self = Self(1 << 7);
+    /// Free of the dictionary-attack lockout.
+    pub const NO_DA: Self = Self(1 << 10);
+    /// Leaves the TPM only encrypted.
+    pub const ENCRYPTED_DUPLICATION: Self = Self(1 << 11);
+    /// Signs or decrypts only what the TPM itself made.
+    pub const RESTRICTED: Self = Self(1 << 16);
+    /// May decrypt.
+    pub const DECRYPT: Self = Self(1 << 17);
+    /// May sign (or, for a symmetric key, encrypt).
+    pub const SIGN: Self = Self(1 << 18);
+    /// Signs certificates only (`TPM2_CertifyX509`).
+    pub const X509_SIGN: Self = Self(1 << 19);
+
+    /// A set from its 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::ReservedBits`] if a reserved bit is set.
+    pub fn from_bits(bits: u32) -> Result<Self, TpmError> {
+        let known = NAMES
+            .iter()
+            .fold(0, |known, (attribute, _)| known | attribute.0);
+        if bits & !known == 0 {
+            Ok(Self(bits))
+        } else {
+            Err(TpmError::ReservedBits {
+                at: 0,
+                found: bits & !known,
+            })
+        }
+    }
+
+    /// The set as 32 bits.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether every attribute of `other` is in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// This set without the attributes of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Both sets together, in constants.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let at = reader.at();
+        Self::from_bits(reader.u32()?).map_err(|error| error.moved_by(at))
+    }
+}
+
+impl BitOr for ObjectAttributes {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+/// The names of the TCG, joined by `|`.
+impl fmt::Display for ObjectAttributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (attribute, name) in NAMES {
+            if self.contains(attribute) {
+                write!(f, "{separator}{name}")?;
+                separator = "|";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ObjectAttributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectAttributes({:#010x}: {self})", self.0)
+    }
+}

@@ -1,0 +1,78 @@
+//! `TPMS_CREATION_DATA`: where and how a key was made.
+
+use alloc::vec::Vec;
+
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::name::check_name;
+use crate::pcr::TpmlPcrSelection;
+use crate::wire::{ALG_NULL, Buffer, Reader, Wire, put_u16};
+
+/// `TPMS_CREATION_DATA` (Part 2, 15.1).
+///
+/// [`Structure::parse_sized`](crate::Structure::parse_sized) reads its `TPM2B_CREATION_DATA` form
+/// (15.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsCreationData {
+    /// The registers that were recorded.
+    pub pcr_select: TpmlPcrSelection,
+    /// The digest of their values, by the name algorithm of the object.
+    pub pcr_digest: Buffer,
+    /// `TPMA_LOCALITY` (Part 2, 8.5) of the creation.
+    pub locality: u8,
+    /// The parent's name algorithm; `None` is `TPM_ALG_NULL`, a primary object.
+    pub parent_name_alg: Option<HashAlgorithm>,
+    /// The parent's Name.
+    pub parent_name: Buffer,
+    /// The parent's qualified name.
+    pub parent_qualified_name: Buffer,
+    /// The creator's data, at most 66 bytes.
+    pub outside_info: Buffer,
+}
+
+const MAX_DIGEST: usize = 64;
+const MAX_NAME: usize = 2 + MAX_DIGEST;
+
+impl Wire for TpmsCreationData {
+    const NAME: &'static str = "TPMS_CREATION_DATA";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let pcr_select = TpmlPcrSelection::read(reader)?;
+        let pcr_digest = reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?;
+        let locality = reader.u8()?;
+        let parent_name_alg = if reader.null()? {
+            None
+        } else {
+            Some(HashAlgorithm::read(reader)?)
+        };
+        let name_at = reader.at();
+        let parent_name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
+        check_name(&parent_name, name_at)?;
+        let qualified_at = reader.at();
+        let parent_qualified_name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
+        check_name(&parent_qualified_name, qualified_at)?;
+        let outside_info = reader.buffer("TPM2B_DATA", MAX_NAME)?;
+        Ok(TpmsCreationData {
+            pcr_select,
+            pcr_digest,
+            locality,
+            parent_name_alg,
+            parent_name,
+            parent_qualified_name,
+            outside_info,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.pcr_select.write(out);
+        self.pcr_digest.write(out);
+        out.push(self.locality);
+        put_u16(
+            out,
+            self.parent_name_alg.map_or(ALG_NULL, HashAlgorithm::id),
+        );
+        self.parent_name.write(out);
+        self.parent_qualified_name.write(out);
+        self.outside_info.write(out);
+    }
+}

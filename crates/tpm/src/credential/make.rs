@@ -1,0 +1,161 @@
+//! The verifier's side: `TPM2_MakeCredential` (Part 3, 12.6; Part 1, 24).
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use zeroize::Zeroizing;
+
+use super::endorsement::{EndorsementKey, Transport};
+use super::{Credential, CredentialProvider, EncryptedSecret, TpmsIdObject};
+use crate::TpmError;
+use crate::kdf::{hmac, kdfa, kdfe};
+use crate::name::Name;
+use crate::public::{EccPublic, TpmtPublic};
+use crate::spki::{padded, uncompressed};
+use crate::wire::{Buffer, put_sized};
+
+/// The label of seeds for credentials; KDFe and OAEP both take it with its terminating zero.
+pub(super) const IDENTITY: &str = "IDENTITY";
+pub(super) const IDENTITY_WITH_ZERO: &[u8] = b"IDENTITY\0";
+
+/// A scalar drawn at random misses its range once in 2^32 times at worst.
+const SCALAR_DRAWS: usize = 8;
+
+/// Makes a credential: `secret` comes back only from the TPM that holds `ek`, and only for an
+/// object there with the Name `name`.
+///
+/// `random` fills a slice with random bytes; it is asked for the seed of an RSA key, as long as the
+/// name algorithm's digests, or for the ephemeral private key of an EC key, as long as a coordinate.
+/// Everything after that is deterministic, but for the padding of RSAES-OAEP, which is the
+/// provider's.
+///
+/// # Errors
+///
+/// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::UnsupportedPublicKey`],
+/// [`TpmError::SecretSize`] and [`TpmError::Provider`].
+pub fn make_credential(
+    provider: &dyn CredentialProvider,
+    ek: &TpmtPublic,
+    name: &Name,
+    secret: &[u8],
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<Credential, TpmError> {
+    let key = EndorsementKey::of(ek)?;
+    check_secret(&key, secret)?;
+    let (seed, encrypted_secret) = match key.transport {
+        Transport::Ecdh(point) => agree(provider, &key, point, random)?,
+        Transport::Oaep => {
+            let mut seed = Zeroizing::new(vec![0; key.hash.digest_size()]);
+            random(&mut seed);
+            let spki = ek.to_spki()?;
+            let sealed = provider.rsa_oaep_encrypt(&spki, key.hash, IDENTITY_WITH_ZERO, &seed)?;
+            (seed, sealed)
+        }
+    };
+    Ok(Credential {
+        id_object: protect(provider, ek, &seed, name, secret)?,
+        encrypted_secret: EncryptedSecret(Buffer::new(encrypted_secret)?),
+    })
+}
+
+/// The part of [`make_credential`] after the seed: encrypts `secret` and binds it to `name`
+/// (Part 1, 24.4 and 24.5).
+///
+/// # Errors
+///
+/// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::SecretSize`] and [`TpmError::Provider`].
+pub fn protect(
+    provider: &dyn CredentialProvider,
+    ek: &TpmtPublic,
+    seed: &[u8],
+    name: &Name,
+    secret: &[u8],
+) -> Result<TpmsIdObject, TpmError> {
+    let key = EndorsementKey::of(ek)?;
+    check_secret(&key, secret)?;
+    let mut identity = Zeroizing::new(Vec::new());
+    put_sized(&mut identity, secret);
+    provider.aes_cfb_encrypt(&storage_key(&key, seed, name)?, &mut identity)?;
+    Ok(TpmsIdObject {
+        integrity_hmac: Buffer::new(integrity(&key, seed, &identity, name)?.to_vec())?,
+        enc_identity: Buffer::new(identity.to_vec())?,
+    })
+}
+
+/// The key that encrypts the secret.
+pub(super) fn storage_key(
+    key: &EndorsementKey<'_>,
+    seed: &[u8],
+    name: &Name,
+) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    kdfa(key.hash, seed, "STORAGE", name.as_bytes(), key.aes_bits)
+}
+
+/// The HMAC over the encrypted secret and the Name.
+pub(super) fn integrity(
+    key: &EndorsementKey<'_>,
+    seed: &[u8],
+    enc_identity: &[u8],
+    name: &Name,
+) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    let size = key.hash.digest_size();
+    let bits = u16::try_from(size.saturating_mul(8)).unwrap_or(u16::MAX);
+    let hmac_key = kdfa(key.hash, seed, "INTEGRITY", &[], bits)?;
+    hmac(key.hash, &hmac_key, &[enc_identity, name.as_bytes()])
+}
+
+/// The seed that both sides derive from a shared point (Part 1, C.6.1).
+pub(super) fn shared_seed(
+    key: &EndorsementKey<'_>,
+    point: &EccPublic,
+    ephemeral_x: &[u8],
+    shared_x: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    let size = point.curve.coordinate_size();
+    kdfe(
+        key.hash,
+        shared_x,
+        IDENTITY,
+        ephemeral_x,
+        &padded(&point.x, size),
+    )
+}
+
+fn agree(
+    provider: &dyn CredentialProvider,
+    key: &EndorsementKey<'_>,
+    point: &EccPublic,
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), TpmError> {
+    let size = point.curve.coordinate_size();
+    let peer = uncompressed(&padded(&point.x, size), &padded(&point.y, size));
+    let mut scalar = Zeroizing::new(vec![0; size]);
+    let agreement = (0..SCALAR_DRAWS)
+        .find_map(|_| {
+            random(&mut scalar);
+            provider.ecdh(point.curve, &scalar, &peer).ok()
+        })
+        .ok_or(TpmError::Provider)?;
+    let (x, y) = agreement
+        .public_key
+        .split_first()
+        .map(|(_, coordinates)| coordinates.split_at(coordinates.len() / 2))
+        .ok_or(TpmError::Provider)?;
+    let mut ephemeral = Vec::new();
+    put_sized(&mut ephemeral, x);
+    put_sized(&mut ephemeral, y);
+    Ok((shared_seed(key, point, x, &agreement.shared_x)?, ephemeral))
+}
+
+/// A TPM returns nothing longer than the digests of the endorsement key's name algorithm.
+fn check_secret(key: &EndorsementKey<'_>, secret: &[u8]) -> Result<(), TpmError> {
+    let limit = key.hash.digest_size();
+    if (1..=limit).contains(&secret.len()) {
+        Ok(())
+    } else {
+        Err(TpmError::SecretSize {
+            found: secret.len(),
+            limit,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Credentials: a secret that only the TPM with one endorsement key opens, and only for an object
+//! with one Name.
+
+#[cfg(feature = "activate")]
+mod activate;
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc_rs;
+mod endorsement;
+mod make;
+mod provider;
+
+use alloc::vec::Vec;
+
+use crate::TpmError;
+use crate::wire::{Buffer, Reader, Structure, Wire};
+
+#[cfg(feature = "activate")]
+pub use activate::activate;
+#[cfg(feature = "aws-lc-rs")]
+pub use aws_lc_rs::AwsLcRs;
+pub use make::{make_credential, protect};
+#[cfg(feature = "activate")]
+pub use provider::ActivationProvider;
+pub use provider::{Agreement, CredentialProvider};
+
+/// What `TPM2_MakeCredential` returns and `TPM2_ActivateCredential` takes.
+///
+/// As a [`Structure`] it is a credential file of tpm2-tools: `badcc0de 00000001`, then
+/// `TPM2B_ID_OBJECT`, then `TPM2B_ENCRYPTED_SECRET`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The secret, encrypted, and what binds it to a Name.
+    pub id_object: TpmsIdObject,
+    /// The seed of its keys, encrypted to the endorsement key.
+    pub encrypted_secret: EncryptedSecret,
+}
+
+/// `TPMS_ID_OBJECT` (Part 2, 12.4.2).
+///
+/// [`Structure::parse_sized`] reads its `TPM2B_ID_OBJECT` form (12.4.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsIdObject {
+    /// HMAC over the encrypted secret and the Name.
+    pub integrity_hmac: Buffer,
+    /// The secret with its size in front, encrypted; at most 66 bytes.
+    pub enc_identity: Buffer,
+}
+
+/// The content of a `TPM2B_ENCRYPTED_SECRET` (Part 2, 11.4.33), which [`Structure::parse_sized`]
+/// reads: an RSA ciphertext, or an ephemeral point (`TPMS_ECC_POINT`). At most 512 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncryptedSecret(pub Buffer);
+
+/// How tpm2-tools marks its credential files: a magic number and a version.
+const FILE_HEADER: [u8; 8] = [0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1];
+
+/// The largest `TPM2B_DIGEST`, with its size.
+const MAX_IDENTITY: usize = 2 + 64;
+
+/// A ciphertext of a 4096-bit modulus.
+const MAX_ENCRYPTED_SECRET: usize = 512;
+
+impl Wire for Credential {
+    const NAME: &'static str = "credential file";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let [m0, m1, m2, m3, v0, v1, v2, v3] = FILE_HEADER;
+        let at = reader.at();
+        let found = reader.u32()?;
+        if found != u32::from_be_bytes([m0, m1, m2, m3]) {
+            return Err(TpmError::BadMagic { at, found });
+        }
+        let at = reader.at();
+        let value = reader.u32()?;
+        if value != u32::from_be_bytes([v0, v1, v2, v3]) {
+            return Err(TpmError::UnknownSelector {
+                at,
+                value,
+                what: "credential file version",
+            });
+        }
+        let mut id_object = reader.sized("TPM2B_ID_OBJECT", 2 + 64 + MAX_IDENTITY)?;
+        let mut encrypted_secret = reader.sized("TPM2B_ENCRYPTED_SECRET", MAX_ENCRYPTED_SECRET)?;
+        Ok(Credential {
+            id_object: TpmsIdObject::read(&mut id_object)?,
+            encrypted_secret: EncryptedSecret::read(&mut encrypted_secret)?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&FILE_HEADER);
+        out.extend(self.id_object.to_sized_bytes());
+        out.extend(self.encrypted_secret.to_sized_bytes());
+    }
+}
+
+impl Wire for TpmsIdObject {
+    const NAME: &'static str = "TPMS_ID_OBJECT";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let integrity_hmac = reader.buffer_of("integrityHMAC", &[20, 32, 48, 64])?;
+        let enc_identity = remainder(reader, "encIdentity", MAX_IDENTITY)?;
+        Ok(TpmsIdObject {
+            integrity_hmac,
+            enc_identity,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.integrity_hmac.write(out);
+        out.extend_from_slice(&self.enc_identity);
+    }
+}
+
+impl Wire for EncryptedSecret {
+    const NAME: &'static str = "TPM2B_ENCRYPTED_SECRET";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        remainder(reader, Self::NAME, MAX_ENCRYPTED_SECRET).map(EncryptedSecret)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+}
+
+/// All that is left: at least one byte, and at most `limit`.
+fn remainder(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+    limit: usize,
+) -> Result<Buffer, TpmError> {
+    let at = reader.at();
+    let rest = reader.remainder();
+    if rest.is_empty() || rest.len() > limit {
+        return Err(TpmError::WrongSize {
+            at,
+            found: rest.len(),
+            what,
+        });
+    }
+    Buffer::new(rest)
+}

@@ -1,0 +1,144 @@
+//! Why an input was not taken.
+
+use thiserror::Error;
+
+use crate::algorithm::HashAlgorithm;
+use crate::device::DeviceField;
+
+/// Why an input was not taken.
+///
+/// Positions (`at`) are byte offsets into the input that was parsed. No variant holds a secret.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TpmError {
+    /// An attestation that does not begin with `TPM_GENERATED_VALUE`: no TPM made it.
+    #[error("not made by a TPM: magic {found:#010x} at byte {at}")]
+    BadMagic {
+        /// Where the number stands.
+        at: usize,
+        /// What stands there.
+        found: u32,
+    },
+    /// A credential that was changed, or made for another endorsement key or Name. Which one is not
+    /// said.
+    #[error("the credential does not open with this key for this Name")]
+    CredentialRefused,
+    /// A device property outside its limits, in Unicode code points.
+    #[error("the device's {field} has {found} characters, not {minimum} to {maximum}")]
+    DeviceInfo {
+        /// The property.
+        field: DeviceField,
+        /// How many it has; 0 if it is absent.
+        found: usize,
+        /// The fewest allowed.
+        minimum: usize,
+        /// The most allowed.
+        maximum: usize,
+    },
+    /// A public area without a name algorithm has no Name.
+    #[error("a public area without a name algorithm has no Name")]
+    NoNameAlgorithm,
+    /// A register above the highest that a selection holds.
+    #[error("PCR {index} is above 31")]
+    PcrIndex {
+        /// Its number.
+        index: u8,
+    },
+    /// Text that is not a PCR selection, such as `sha256:0,1,7+sha384:0`.
+    #[error("not a PCR selection at byte {at}")]
+    PcrSelectionText {
+        /// The bank or register that cannot be taken.
+        at: usize,
+    },
+    /// The provider refused the key or its own input; the reason is not told, as it may depend on a
+    /// secret.
+    #[error("the cryptographic provider refused")]
+    Provider,
+    /// Attributes with a reserved bit set.
+    #[error("reserved bits {found:#010x} at byte {at}")]
+    ReservedBits {
+        /// Where the attributes stand.
+        at: usize,
+        /// The bits.
+        found: u32,
+    },
+    /// A credential's secret that is empty, or longer than the digests of the endorsement key's name
+    /// algorithm: a TPM would refuse to return it.
+    #[error("the secret has {found} bytes, not 1 to {limit}")]
+    SecretSize {
+        /// How many it has.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// Bytes after the end of the structure.
+    #[error("{count} bytes too many at byte {at}")]
+    TrailingBytes {
+        /// The first of them.
+        at: usize,
+        /// How many.
+        count: usize,
+    },
+    /// An input, or a part behind a size, that ends before its structure does.
+    #[error("the input ends too early, in the field at byte {at}")]
+    UnexpectedEnd {
+        /// Where the field begins that is not all there.
+        at: usize,
+    },
+    /// A number that stands for nothing in its place.
+    #[error("{value:#06x} is no {what} (byte {at})")]
+    UnknownSelector {
+        /// Where the number stands.
+        at: usize,
+        /// The number.
+        value: u32,
+        /// The TCG's name of what it should be.
+        what: &'static str,
+    },
+    /// A credential for an endorsement key that is not a restricted decryption key of RSA 2048, 3072
+    /// or 4096, P-256 or P-384, with SHA-256 or SHA-384 as name algorithm and AES in CFB mode.
+    #[error("no credential can be made for this endorsement key: its {what} is not supported")]
+    UnsupportedEndorsementKey {
+        /// The property.
+        what: &'static str,
+    },
+    /// A hash algorithm that is recognised but not computed here.
+    #[error("{hash} is not supported")]
+    UnsupportedHash {
+        /// The algorithm.
+        hash: HashAlgorithm,
+    },
+    /// A SubjectPublicKeyInfo that is malformed, or of a kind for which there is no template.
+    #[error("no template for this public key: {what}")]
+    UnsupportedPublicKey {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Something whose size is not one that it may have.
+    #[error("{what} of {found} bytes (byte {at})")]
+    WrongSize {
+        /// Where the size stands, or what has it.
+        at: usize,
+        /// The size.
+        found: usize,
+        /// The TCG's name of it.
+        what: &'static str,
+    },
+}
+
+impl TpmError {
+    /// The same error of an input that begins at `base`.
+    pub(crate) fn moved_by(mut self, base: usize) -> Self {
+        match &mut self {
+            TpmError::BadMagic { at, .. }
+            | TpmError::PcrSelectionText { at }
+            | TpmError::ReservedBits { at, .. }
+            | TpmError::TrailingBytes { at, .. }
+            | TpmError::UnexpectedEnd { at }
+            | TpmError::UnknownSelector { at, .. }
+            | TpmError::WrongSize { at, .. } => *at = at.saturating_add(base),
+            _ => {}
+        }
+        self
+    }
+}

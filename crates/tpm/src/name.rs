@@ -1,0 +1,162 @@
+//! Names and qualified names: how the TPM identifies an object, and its place in a hierarchy.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::public::TpmtPublic;
+use crate::wire::{Reader, Structure};
+
+/// An object's Name (Part 1, 16): its name algorithm and the digest of its public area.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Vec<u8>);
+
+/// An object's qualified name (Part 1, 16): its name algorithm and the digest of its parent's
+/// qualified name and its own Name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QualifiedName(Vec<u8>);
+
+/// The hierarchies of primary objects (`TPMI_RH_HIERARCHY`, Part 2, 9.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hierarchy {
+    /// `TPM_RH_ENDORSEMENT`.
+    Endorsement,
+    /// `TPM_RH_NULL`.
+    Null,
+    /// `TPM_RH_OWNER`.
+    Owner,
+    /// `TPM_RH_PLATFORM`.
+    Platform,
+}
+
+impl Name {
+    /// The Name of the object with this public area.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::NoNameAlgorithm`] without a name algorithm; [`TpmError::UnsupportedHash`] with one
+    /// that is not computed here.
+    pub fn of(public: &TpmtPublic) -> Result<Name, TpmError> {
+        let hash = public.name_alg.ok_or(TpmError::NoNameAlgorithm)?;
+        tagged_digest(hash, &[&public.to_bytes()]).map(Name)
+    }
+
+    /// Takes a Name as the TPM writes it: the algorithm's number and a digest of its size.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::UnknownSelector`] for another algorithm, [`TpmError::WrongSize`] for another size.
+    pub fn parse(bytes: &[u8]) -> Result<Name, TpmError> {
+        check_digest_name(bytes, 0)?;
+        Ok(Name(bytes.to_vec()))
+    }
+
+    /// The Name as the TPM writes it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl QualifiedName {
+    /// The qualified name of a primary object.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Name::of`].
+    pub fn of_primary(hierarchy: Hierarchy, object: &TpmtPublic) -> Result<Self, TpmError> {
+        Self::below(&hierarchy.handle().to_be_bytes(), object)
+    }
+
+    /// The qualified name of a child of the object named by `self`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Name::of`].
+    pub fn of_child(&self, object: &TpmtPublic) -> Result<Self, TpmError> {
+        Self::below(&self.0, object)
+    }
+
+    /// The qualified name as the TPM writes it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn below(parent: &[u8], object: &TpmtPublic) -> Result<Self, TpmError> {
+        let hash = object.name_alg.ok_or(TpmError::NoNameAlgorithm)?;
+        let name = Name::of(object)?;
+        tagged_digest(hash, &[parent, name.as_bytes()]).map(QualifiedName)
+    }
+}
+
+impl Hierarchy {
+    /// The hierarchy's permanent handle (`TPM_RH`, Part 2, 7.4), which is its qualified name too.
+    pub fn handle(self) -> u32 {
+        match self {
+            Hierarchy::Endorsement => 0x4000_000b,
+            Hierarchy::Null => 0x4000_0007,
+            Hierarchy::Owner => 0x4000_0001,
+            Hierarchy::Platform => 0x4000_000c,
+        }
+    }
+}
+
+fn tagged_digest(hash: HashAlgorithm, parts: &[&[u8]]) -> Result<Vec<u8>, TpmError> {
+    let mut name = hash.id().to_be_bytes().to_vec();
+    name.extend(hash.digest(parts)?);
+    Ok(name)
+}
+
+/// Checks the content of a `TPM2B_NAME` (Part 2, 10.5.3) whose size stands at `at`: nothing, a
+/// handle, or a digest behind its algorithm.
+pub(crate) fn check_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
+    match bytes.len() {
+        0 | 4 => Ok(()),
+        _ => check_digest_name(bytes, at.saturating_add(2)),
+    }
+}
+
+/// Checks a Name that starts at `at`.
+fn check_digest_name(bytes: &[u8], at: usize) -> Result<(), TpmError> {
+    let hash = HashAlgorithm::read(&mut Reader::new(bytes)).map_err(|error| error.moved_by(at))?;
+    if bytes.len() == 2 + hash.digest_size() {
+        Ok(())
+    } else {
+        Err(TpmError::WrongSize {
+            at,
+            found: bytes.len(),
+            what: "TPM2B_NAME",
+        })
+    }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// Lower-case hex.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}
+
+/// Lower-case hex.
+impl fmt::Display for QualifiedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for QualifiedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QualifiedName({self})")
+    }
+}

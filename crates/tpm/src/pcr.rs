@@ -1,0 +1,318 @@
+//! `TPML_PCR_SELECTION`: which registers of which banks.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::wire::{Reader, Wire, put_u16};
+
+/// `TPML_PCR_SELECTION` (Part 2, 10.9.7): banks in the order in which their values are hashed.
+///
+/// Its text form, [`Display`](fmt::Display) and [`FromStr`], is that of tpm2-tools:
+/// `sha256:0,1,7+sha384:0`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TpmlPcrSelection {
+    banks: Vec<TpmsPcrSelection>,
+}
+
+/// `TPMS_PCR_SELECTION` (Part 2, 10.6.2): some registers of one bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TpmsPcrSelection {
+    hash: HashAlgorithm,
+    /// How many bytes of `registers` are on the wire.
+    select_size: u8,
+    /// Bit n is PCR n.
+    registers: u32,
+}
+
+/// As many banks as there are hash algorithms, with room for doubles.
+const MAX_BANKS: u32 = 16;
+
+/// `PCR_SELECT_MIN` of the PC Client profile: 24 registers.
+const USUAL_SELECT_SIZE: u8 = 3;
+
+/// The widest selection that is read: 32 registers.
+const MAX_SELECT_SIZE: u8 = 4;
+
+impl TpmlPcrSelection {
+    /// The banks, in the order of the wire.
+    pub fn banks(&self) -> &[TpmsPcrSelection] {
+        &self.banks
+    }
+
+    /// Whether no register is selected.
+    pub fn is_empty(&self) -> bool {
+        self.banks.iter().all(|bank| bank.registers == 0)
+    }
+
+    /// Whether the same registers are selected in the same order, whatever the width on the wire
+    /// and whatever banks are named without a register.
+    pub fn selects_same(&self, other: &TpmlPcrSelection) -> bool {
+        fn chosen(selection: &TpmlPcrSelection) -> impl Iterator<Item = (HashAlgorithm, u32)> {
+            selection
+                .banks
+                .iter()
+                .filter(|bank| bank.registers != 0)
+                .map(|bank| (bank.hash, bank.registers))
+        }
+        chosen(self).eq(chosen(other))
+    }
+
+    /// How many bytes the selected registers' values have together.
+    pub fn values_size(&self) -> usize {
+        self.banks
+            .iter()
+            .map(|bank| {
+                // At most 32 registers of 64 bytes: this cannot overflow.
+                usize::try_from(bank.registers.count_ones()).unwrap_or(0) * bank.hash.digest_size()
+            })
+            .sum()
+    }
+}
+
+impl TpmsPcrSelection {
+    /// Selects `registers` of a bank, each below 32; as wide on the wire as the PC Client profile's
+    /// 24 registers, or wider if one asks for it.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::PcrIndex`] for a register above 31.
+    pub fn new(
+        hash: HashAlgorithm,
+        registers: impl IntoIterator<Item = u8>,
+    ) -> Result<Self, TpmError> {
+        let mut bits = 0_u32;
+        for index in registers {
+            bits |= 1_u32
+                .checked_shl(index.into())
+                .ok_or(TpmError::PcrIndex { index })?;
+        }
+        let select_size = if bits >> 24 == 0 {
+            USUAL_SELECT_SIZE
+        } else {
+            MAX_SELECT_SIZE
+        };
+        Ok(TpmsPcrSelection {
+            hash,
+            select_size,
+            registers: bits,
+        })
+    }
+
+    /// The bank.
+    pub fn hash(&self) -> HashAlgorithm {
+        self.hash
+    }
+
+    /// The numbers of the selected registers, ascending.
+    pub fn registers(&self) -> impl Iterator<Item = u8> + use<> {
+        let bits = self.registers;
+        (0..32).filter(move |index| bits >> index & 1 == 1)
+    }
+}
+
+impl FromIterator<TpmsPcrSelection> for TpmlPcrSelection {
+    fn from_iter<I: IntoIterator<Item = TpmsPcrSelection>>(banks: I) -> Self {
+        TpmlPcrSelection {
+            banks: banks.into_iter().collect(),
+        }
+    }
+}
+
+impl Wire for TpmlPcrSelection {
+    const NAME: &'static str = "TPML_PCR_SELECTION";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let at = reader.at();
+        let count = reader.u32()?;
+        if count > MAX_BANKS {
+            return Err(TpmError::UnknownSelector {
+                at,
+                value: count,
+                what: "HASH_COUNT",
+            });
+        }
+        (0..count).map(|_| TpmsPcrSelection::read(reader)).collect()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let count = u32::try_from(self.banks.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&count.to_be_bytes());
+        for bank in &self.banks {
+            bank.write(out);
+        }
+    }
+}
+
+impl TpmsPcrSelection {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let hash = HashAlgorithm::read(reader)?;
+        let at = reader.at();
+        let select_size = reader.u8()?;
+        if !(1..=MAX_SELECT_SIZE).contains(&select_size) {
+            return Err(TpmError::WrongSize {
+                at,
+                found: select_size.into(),
+                what: "TPMS_PCR_SELECT",
+            });
+        }
+        let octets = reader.take(select_size.into())?;
+        let mut bits = [0; 4];
+        for (bit_octet, octet) in bits.iter_mut().zip(octets) {
+            *bit_octet = *octet;
+        }
+        Ok(TpmsPcrSelection {
+            hash,
+            select_size,
+            registers: u32::from_le_bytes(bits),
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_u16(out, self.hash.id());
+        out.push(self.select_size);
+        out.extend(
+            self.registers
+                .to_le_bytes()
+                .iter()
+                .take(self.select_size.into()),
+        );
+    }
+}
+
+impl fmt::Display for TpmlPcrSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before_bank = "";
+        for bank in &self.banks {
+            write!(f, "{before_bank}{}", bank.hash)?;
+            before_bank = "+";
+            let mut before_register = ":";
+            for index in bank.registers() {
+                write!(f, "{before_register}{index}")?;
+                before_register = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for TpmlPcrSelection {
+    type Err = TpmError;
+
+    /// Reads banks joined by `+`, each a hash, a colon and decimal register numbers joined by
+    /// commas. A bank named twice, a register named twice, an empty list and a sign are refused.
+    fn from_str(text: &str) -> Result<Self, TpmError> {
+        let mut banks: Vec<TpmsPcrSelection> = Vec::new();
+        let mut at = 0_usize;
+        for part in text.split('+') {
+            let bank = parse_bank(part, at)?;
+            if banks.iter().any(|earlier| earlier.hash == bank.hash) {
+                return Err(TpmError::PcrSelectionText { at });
+            }
+            banks.push(bank);
+            at = at.saturating_add(part.len()).saturating_add(1);
+        }
+        Ok(TpmlPcrSelection { banks })
+    }
+}
+
+fn parse_bank(text: &str, at: usize) -> Result<TpmsPcrSelection, TpmError> {
+    let (hash, list) = text
+        .split_once(':')
+        .ok_or(TpmError::PcrSelectionText { at })?;
+    let hash = HashAlgorithm::from_name(hash).ok_or(TpmError::PcrSelectionText { at })?;
+    let mut at = at.saturating_add(hash.name().len()).saturating_add(1);
+    let mut registers: Vec<u8> = Vec::new();
+    for number in list.split(',') {
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let index = number
+            .parse()
+            .ok()
+            .filter(|index| digits && !registers.contains(index));
+        registers.push(index.ok_or(TpmError::PcrSelectionText { at })?);
+        at = at.saturating_add(number.len()).saturating_add(1);
+    }
+    TpmsPcrSelection::new(hash, registers)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+    use crate::Structure;
+
+    #[test]
+    fn text_and_wire_agree() {
+        let text = "sha256:0,1,7,16+sha384:23";
+        let selection: TpmlPcrSelection = text.parse().unwrap();
+        assert_eq!(selection.to_string(), text);
+        let wire = b"\0\0\0\x02\0\x0b\x03\x83\0\x01\0\x0c\x03\0\0\x80";
+        assert_eq!(selection.to_bytes(), wire);
+        assert_eq!(TpmlPcrSelection::parse(wire).unwrap(), selection);
+        assert_eq!(selection.values_size(), 4 * 32 + 48);
+    }
+
+    #[test]
+    fn text_is_strict() {
+        for (text, at) in [
+            ("", 0),
+            ("sha256", 0),
+            ("sha256:", 7),
+            ("sha256:0,", 9),
+            ("sha256:+1", 7),
+            ("sha256: 1", 7),
+            ("sha256:-1", 7),
+            ("sha256:0,0", 9),
+            ("sha256:0,256", 9),
+            ("md5:0", 0),
+            ("sha256:0+sha256:1", 9),
+        ] {
+            let found = text.parse::<TpmlPcrSelection>();
+            assert_eq!(found, Err(TpmError::PcrSelectionText { at }), "{text}");
+        }
+        assert_eq!(
+            "sha256:32".parse::<TpmlPcrSelection>(),
+            Err(TpmError::PcrIndex { index: 32 })
+        );
+    }
+
+    #[test]
+    fn width_and_unused_banks_make_no_difference_but_order_does() {
+        let narrow = TpmlPcrSelection::parse(b"\0\0\0\x01\0\x0b\x01\x03").unwrap();
+        let wide =
+            TpmlPcrSelection::parse(b"\0\0\0\x02\0\x04\x03\0\0\0\0\x0b\x03\x03\0\0").unwrap();
+        assert!(narrow.selects_same(&wide));
+        assert_ne!(narrow, wide);
+        let one: TpmlPcrSelection = "sha256:0+sha384:0".parse().unwrap();
+        let other: TpmlPcrSelection = "sha384:0+sha256:0".parse().unwrap();
+        assert!(!one.selects_same(&other));
+    }
+
+    #[test]
+    fn wire_is_bounded() {
+        assert_eq!(
+            TpmlPcrSelection::parse(b"\0\0\0\x11"),
+            Err(TpmError::UnknownSelector {
+                at: 0,
+                value: 17,
+                what: "HASH_COUNT"
+            })
+        );
+        for (wire, found) in [
+            (&b"\0\0\0\x01\0\x0b\0"[..], 0),
+            (b"\0\0\0\x01\0\x0b\x05aaaaa", 5),
+        ] {
+            assert_eq!(
+                TpmlPcrSelection::parse(wire),
+                Err(TpmError::WrongSize {
+                    at: 6,
+                    found,
+                    what: "TPMS_PCR_SELECT"
+                })
+            );
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `TPMT_SIGNATURE`: a signature as the TPM writes it.
+
+use alloc::vec::Vec;
+
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::wire::{Buffer, Reader, Wire, put_u16};
+
+/// `TPMT_SIGNATURE` (Part 2, 11.3.4) by an asymmetric key, of the schemes that are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TpmtSignature {
+    /// ECDSA (`TPMS_SIGNATURE_ECC`, 11.3.2). Leading zeros of `r` and `s` may be missing.
+    Ecdsa {
+        /// The hash of the message.
+        hash: HashAlgorithm,
+        /// The first number, big-endian, 1 to 66 bytes.
+        r: Buffer,
+        /// The second number, likewise.
+        s: Buffer,
+    },
+    /// RSASSA-PSS (`TPMS_SIGNATURE_RSA`, 11.3.1).
+    Rsapss {
+        /// The hash of the message and of the mask.
+        hash: HashAlgorithm,
+        /// The signature, 1 to 512 bytes.
+        signature: Buffer,
+    },
+    /// RSASSA-PKCS1-v1_5 (`TPMS_SIGNATURE_RSA`, 11.3.1).
+    Rsassa {
+        /// The hash of the message.
+        hash: HashAlgorithm,
+        /// The signature, 1 to 512 bytes.
+        signature: Buffer,
+    },
+}
+
+const ALG_RSASSA: u16 = 0x0014;
+const ALG_RSAPSS: u16 = 0x0016;
+const ALG_ECDSA: u16 = 0x0018;
+
+/// A 4096-bit modulus.
+const MAX_RSA: usize = 512;
+
+/// A coordinate of P-521.
+const MAX_ECC: usize = 66;
+
+impl TpmtSignature {
+    /// The hash of the message.
+    pub fn hash(&self) -> HashAlgorithm {
+        match self {
+            TpmtSignature::Ecdsa { hash, .. }
+            | TpmtSignature::Rsapss { hash, .. }
+            | TpmtSignature::Rsassa { hash, .. } => *hash,
+        }
+    }
+}
+
+impl Wire for TpmtSignature {
+    const NAME: &'static str = "TPMT_SIGNATURE";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let at = reader.at();
+        let scheme = reader.u16()?;
+        if !matches!(scheme, ALG_RSASSA | ALG_RSAPSS | ALG_ECDSA) {
+            let value = scheme.into();
+            return Err(TpmError::UnknownSelector {
+                at,
+                value,
+                what: "TPMI_ALG_SIG_SCHEME",
+            });
+        }
+        let hash = HashAlgorithm::read(reader)?;
+        Ok(match scheme {
+            ALG_ECDSA => TpmtSignature::Ecdsa {
+                hash,
+                r: filled(reader, "TPM2B_ECC_PARAMETER", MAX_ECC)?,
+                s: filled(reader, "TPM2B_ECC_PARAMETER", MAX_ECC)?,
+            },
+            ALG_RSAPSS => TpmtSignature::Rsapss {
+                hash,
+                signature: filled(reader, "TPM2B_PUBLIC_KEY_RSA", MAX_RSA)?,
+            },
+            _ => TpmtSignature::Rsassa {
+                hash,
+                signature: filled(reader, "TPM2B_PUBLIC_KEY_RSA", MAX_RSA)?,
+            },
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let scheme = match self {
+            TpmtSignature::Ecdsa { .. } => ALG_ECDSA,
+            TpmtSignature::Rsapss { .. } => ALG_RSAPSS,
+            TpmtSignature::Rsassa { .. } => ALG_RSASSA,
+        };
+        put_u16(out, scheme);
+        put_u16(out, self.hash().id());
+        match self {
+            TpmtSignature::Ecdsa { r, s, .. } => {
+                r.write(out);
+                s.write(out);
+            }
+            TpmtSignature::Rsapss { signature, .. } | TpmtSignature::Rsassa { signature, .. } => {
+                signature.write(out);
+            }
+        }
+    }
+}
+
+/// A buffer of at least one byte.
+fn filled(reader: &mut Reader<'_>, what: &'static str, limit: usize) -> Result<Buffer, TpmError> {
+    let at = reader.at();
+    let buffer = reader.buffer(what, limit)?;
+    if buffer.is_empty() {
+        return Err(TpmError::WrongSize { at, found: 0, what });
+    }
+    Ok(buffer)
+}

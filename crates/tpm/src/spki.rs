@@ -1,0 +1,204 @@
+//! Public keys between X.509's SubjectPublicKeyInfo and the TPM's public area.
+
+use alloc::vec::Vec;
+
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
+use der::{Decode, Encode, Reader, SliceReader, Tag};
+
+use crate::TpmError;
+use crate::algorithm::EccCurve;
+use crate::public::{EccPublic, PublicKey, RsaPublic, TpmtPublic};
+
+/// A public key alone, without what a TPM or a certificate says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BareKey {
+    /// A point, its coordinates as long as the curve's.
+    Ecc {
+        curve: EccCurve,
+        x: Vec<u8>,
+        y: Vec<u8>,
+    },
+    /// A modulus without leading zeros, and an exponent.
+    Rsa { modulus: Vec<u8>, exponent: u32 },
+}
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// Some makers' endorsement certificates name the key's use instead of its kind (RFC 4055 section
+/// 4.1).
+const RSAES_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+
+/// The curves that X.509 names here (RFC 5480 section 2.1.1.1).
+const CURVES: [(EccCurve, ObjectIdentifier); 3] = [
+    (
+        EccCurve::NistP256,
+        ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
+    ),
+    (
+        EccCurve::NistP384,
+        ObjectIdentifier::new_unwrap("1.3.132.0.34"),
+    ),
+    (
+        EccCurve::NistP521,
+        ObjectIdentifier::new_unwrap("1.3.132.0.35"),
+    ),
+];
+
+impl TpmtPublic {
+    /// The key as a DER SubjectPublicKeyInfo (RFC 3279 section 2.3.1, RFC 5480 section 2).
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::UnsupportedPublicKey`] for a template without a key, and for curves other than
+    /// P-256, P-384 and P-521.
+    pub fn to_spki(&self) -> Result<Vec<u8>, TpmError> {
+        BareKey::of(self)?.to_spki()
+    }
+}
+
+impl BareKey {
+    pub(crate) fn of(public: &TpmtPublic) -> Result<Self, TpmError> {
+        match &public.key {
+            PublicKey::Ecc(EccPublic { curve, x, y, .. }) => {
+                let size = curve.coordinate_size();
+                if x.is_empty() || y.is_empty() {
+                    return Err(unsupported("it has no point"));
+                }
+                Ok(BareKey::Ecc {
+                    curve: *curve,
+                    x: padded(x, size),
+                    y: padded(y, size),
+                })
+            }
+            PublicKey::Rsa(rsa @ RsaPublic { modulus, .. }) => {
+                // As many bits as it says: a shorter modulus is a weaker key under a strong name.
+                if modulus.first().is_none_or(|first| first >> 7 == 0) {
+                    return Err(unsupported("its modulus is shorter than its size"));
+                }
+                Ok(BareKey::Rsa {
+                    modulus: modulus.to_vec(),
+                    exponent: rsa.effective_exponent(),
+                })
+            }
+        }
+    }
+
+    /// Reads a DER SubjectPublicKeyInfo, strictly.
+    pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, TpmError> {
+        let mut reader = SliceReader::new(spki).map_err(not_der)?;
+        let key = reader.sequence(Self::read).map_err(not_der)?;
+        reader.finish().map_err(not_der)?;
+        key
+    }
+
+    /// Reads what a SubjectPublicKeyInfo holds.
+    fn read<'a>(reader: &mut SliceReader<'a>) -> der::Result<Result<Self, TpmError>> {
+        let (algorithm, parameters) = reader.sequence(|reader| {
+            let algorithm = ObjectIdentifier::decode(reader)?;
+            let parameters = if reader.is_finished() {
+                None
+            } else {
+                Some(AnyRef::decode(reader)?)
+            };
+            Ok::<_, der::Error>((algorithm, parameters))
+        })?;
+        let bits = BitStringRef::decode(reader)?;
+        let key = bits
+            .as_bytes()
+            .ok_or_else(|| Tag::BitString.value_error())?;
+        match algorithm {
+            RSA_ENCRYPTION if parameters != Some(AnyRef::NULL) => {
+                Ok(Err(unsupported("its RSA parameters are not NULL")))
+            }
+            RSA_ENCRYPTION | RSAES_OAEP => rsa_from_der(key),
+            EC_PUBLIC_KEY => Ok(point_from_octets(parameters, key)),
+            _ => Ok(Err(unsupported("it is neither an RSA nor an EC key"))),
+        }
+    }
+
+    pub(crate) fn to_spki(&self) -> Result<Vec<u8>, TpmError> {
+        self.encode().map_err(|_| unsupported("it is too long"))?
+    }
+
+    fn encode(&self) -> der::Result<Result<Vec<u8>, TpmError>> {
+        let (algorithm, key) = match self {
+            BareKey::Ecc { curve, x, y } => {
+                let Some((_, curve)) = CURVES.iter().find(|(known, _)| known == curve) else {
+                    return Ok(Err(unsupported("its curve has no place in X.509 here")));
+                };
+                let algorithm = sequence(&[&EC_PUBLIC_KEY.to_der()?, &curve.to_der()?])?;
+                (algorithm, uncompressed(x, y))
+            }
+            BareKey::Rsa { modulus, exponent } => {
+                let algorithm = sequence(&[&RSA_ENCRYPTION.to_der()?, &AnyRef::NULL.to_der()?])?;
+                let modulus = UintRef::new(modulus)?.to_der()?;
+                (algorithm, sequence(&[&modulus, &exponent.to_der()?])?)
+            }
+        };
+        sequence(&[&algorithm, &BitStringRef::from_bytes(&key)?.to_der()?]).map(Ok)
+    }
+}
+
+/// An uncompressed point (SEC 1 section 2.3.3).
+pub(crate) fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
+    let mut point = Vec::with_capacity(x.len().saturating_add(y.len()).saturating_add(1));
+    point.push(0x04);
+    point.extend_from_slice(x);
+    point.extend_from_slice(y);
+    point
+}
+
+/// `bytes` behind as many zeros as `size` asks for.
+pub(crate) fn padded(bytes: &[u8], size: usize) -> Vec<u8> {
+    let mut padded = alloc::vec![0; size.saturating_sub(bytes.len())];
+    padded.extend_from_slice(bytes);
+    padded
+}
+
+fn rsa_from_der(key: &[u8]) -> der::Result<Result<BareKey, TpmError>> {
+    let mut reader = SliceReader::new(key)?;
+    let (modulus, exponent) = reader.sequence(|reader| {
+        let modulus = UintRef::decode(reader)?;
+        Ok::<_, der::Error>((modulus.as_bytes().to_vec(), UintRef::decode(reader)?))
+    })?;
+    reader.finish()?;
+    Ok(match *exponent.as_bytes() {
+        [a, b, c] => Ok(BareKey::Rsa {
+            modulus,
+            exponent: u32::from_be_bytes([0, a, b, c]),
+        }),
+        _ => Err(unsupported("its RSA exponent is not 65537")),
+    })
+}
+
+fn point_from_octets(parameters: Option<AnyRef<'_>>, key: &[u8]) -> Result<BareKey, TpmError> {
+    let curve = parameters
+        .and_then(|parameters| parameters.decode_as::<ObjectIdentifier>().ok())
+        .and_then(|oid| CURVES.iter().find(|(_, known)| *known == oid))
+        .map(|(curve, _)| *curve)
+        .ok_or(unsupported("its curve is not P-256, P-384 or P-521"))?;
+    let size = curve.coordinate_size();
+    match key.split_first() {
+        Some((0x04, point)) if point.len() == 2 * size => {
+            let (x, y) = point.split_at(size);
+            Ok(BareKey::Ecc {
+                curve,
+                x: x.to_vec(),
+                y: y.to_vec(),
+            })
+        }
+        _ => Err(unsupported("its point is not uncompressed")),
+    }
+}
+
+fn sequence(parts: &[&[u8]]) -> der::Result<Vec<u8>> {
+    AnyRef::new(Tag::Sequence, &parts.concat())?.to_der()
+}
+
+fn not_der(_: der::Error) -> TpmError {
+    unsupported("it is not the DER of a SubjectPublicKeyInfo")
+}
+
+pub(crate) fn unsupported(what: &'static str) -> TpmError {
+    TpmError::UnsupportedPublicKey { what }
+}

@@ -1,0 +1,245 @@
+//! Reading and writing the TPM's wire format: big-endian integers, and bytes behind a 16-bit size.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Deref;
+
+use crate::TpmError;
+
+/// A structure of TPM 2.0 Library Part 2, read strictly and written back byte for byte.
+///
+/// Sealed: the structures are those of this crate.
+pub trait Structure: Wire {
+    /// Reads the structure, which must fill `bytes` exactly.
+    ///
+    /// # Errors
+    ///
+    /// The parsing variants of [`TpmError`], each with its offset into `bytes`.
+    fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
+        let mut reader = Reader::new(bytes);
+        let structure = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(structure)
+    }
+
+    /// Reads the structure behind a 16-bit size (its `TPM2B_` form), which together must fill
+    /// `bytes` exactly.
+    ///
+    /// # Errors
+    ///
+    /// The parsing variants of [`TpmError`], each with its offset into `bytes`.
+    fn parse_sized(bytes: &[u8]) -> Result<Self, TpmError> {
+        let mut reader = Reader::new(bytes);
+        let mut content = reader.sized(Self::NAME, usize::from(u16::MAX))?;
+        let structure = Self::read(&mut content)?;
+        content.finish()?;
+        reader.finish()?;
+        Ok(structure)
+    }
+
+    /// The bytes of the structure.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// The bytes of the structure behind their 16-bit size: its `TPM2B_` form.
+    fn to_sized_bytes(&self) -> Vec<u8> {
+        let content = self.to_bytes();
+        let mut out = Vec::with_capacity(content.len().saturating_add(2));
+        put_sized(&mut out, &content);
+        out
+    }
+}
+
+impl<S: Wire> Structure for S {}
+
+/// What [`Structure`] is sealed by: one structure's own rules.
+pub trait Wire: Sized {
+    /// The structure's name in Part 2.
+    const NAME: &'static str;
+    #[doc(hidden)]
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError>;
+    #[doc(hidden)]
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+/// The content of a `TPM2B_` structure: at most 65,535 bytes, so that its size can be written.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Buffer(Vec<u8>);
+
+impl Buffer {
+    /// Takes bytes whose number fits a 16-bit size.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::WrongSize`] for more than 65,535 bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Buffer, TpmError> {
+        let bytes = bytes.into();
+        if bytes.len() > usize::from(u16::MAX) {
+            return Err(TpmError::WrongSize {
+                at: 0,
+                found: bytes.len(),
+                what: "TPM2B",
+            });
+        }
+        Ok(Buffer(bytes))
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        put_sized(out, &self.0);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Buffer(")?;
+        for byte in &self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// `TPM_ALG_NULL` (Part 2, 6.3): no algorithm.
+pub(crate) const ALG_NULL: u16 = 0x0010;
+
+/// Bytes still to be read, and how many of the outermost input went before them.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Reader { rest: bytes, at: 0 }
+    }
+
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], TpmError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(TpmError::UnexpectedEnd { at: self.at })?;
+        self.rest = rest;
+        self.at = self.at.saturating_add(count);
+        Ok(taken)
+    }
+
+    pub(crate) fn remainder(&mut self) -> &'a [u8] {
+        self.at = self.at.saturating_add(self.rest.len());
+        core::mem::take(&mut self.rest)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], TpmError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, TpmError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, TpmError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, TpmError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, TpmError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// Whether `TPM_ALG_NULL` is next; if so, it is read.
+    pub(crate) fn null(&mut self) -> Result<bool, TpmError> {
+        let mut ahead = self.clone();
+        let null = ahead.u16()? == ALG_NULL;
+        if null {
+            *self = ahead;
+        }
+        Ok(null)
+    }
+
+    /// What stands behind a 16-bit size of at most `limit`.
+    pub(crate) fn sized(
+        &mut self,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Reader<'a>, TpmError> {
+        let size_at = self.at;
+        let size = usize::from(self.u16()?);
+        if size > limit {
+            return Err(TpmError::WrongSize {
+                at: size_at,
+                found: size,
+                what,
+            });
+        }
+        let at = self.at;
+        let rest = self.take(size)?;
+        Ok(Reader { rest, at })
+    }
+
+    pub(crate) fn buffer(&mut self, what: &'static str, limit: usize) -> Result<Buffer, TpmError> {
+        Ok(Buffer(self.sized(what, limit)?.remainder().to_vec()))
+    }
+
+    /// A buffer that is one of the `allowed` sizes.
+    pub(crate) fn buffer_of(
+        &mut self,
+        what: &'static str,
+        allowed: &[usize],
+    ) -> Result<Buffer, TpmError> {
+        let at = self.at;
+        let buffer = self.buffer(what, allowed.iter().copied().max().unwrap_or(0))?;
+        if !allowed.contains(&buffer.len()) {
+            return Err(TpmError::WrongSize {
+                at,
+                found: buffer.len(),
+                what,
+            });
+        }
+        Ok(buffer)
+    }
+
+    pub(crate) fn finish(self) -> Result<(), TpmError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(TpmError::TrailingBytes {
+                at: self.at,
+                count: self.rest.len(),
+            })
+        }
+    }
+}
+
+pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+/// Writes `bytes` behind their size.
+///
+/// Callers hold at most 65,535 bytes; more would write a size that no parser takes.
+pub(crate) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
+    let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    put_u16(out, size);
+    out.extend_from_slice(bytes);
+}

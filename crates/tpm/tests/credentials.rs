@@ -1,0 +1,347 @@
+//! Credentials: what a TPM activated, what tpm2-tools made, and what we make and open ourselves.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+
+use keyproof_tpm::{
+    ActivationProvider, AwsLcRs, Buffer, Credential, EncryptedSecret, Name, ObjectAttributes,
+    PublicKey, Structure, TpmError, TpmtPublic, activate, make_credential, protect,
+};
+use proptest::prelude::*;
+
+mod vectors;
+use vectors::{KINDS, read};
+
+/// Endorsement keys in software, for which tpm2-tools made a credential each.
+const SOFTWARE: [&str; 5] = ["rsa2048", "rsa3072", "rsa4096", "eccp256", "eccp384"];
+
+struct Software {
+    ek: TpmtPublic,
+    pkcs8: Vec<u8>,
+    name: Name,
+    secret: Vec<u8>,
+    credential: Credential,
+}
+
+fn software(kind: &str) -> Software {
+    let file = |suffix: &str| read("software", &format!("{kind}.{suffix}"));
+    Software {
+        ek: TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap(),
+        pkcs8: file("ek.pkcs8.der"),
+        name: Name::parse(&file("name.bin")).unwrap(),
+        secret: file("secret.bin"),
+        credential: Credential::parse(&file("cred.bin")).unwrap(),
+    }
+}
+
+/// Different bytes at every call, so that no two draws are alike.
+fn counting() -> impl FnMut(&mut [u8]) {
+    let mut next = 1_u8;
+    move |slice| {
+        for byte in slice {
+            *byte = next;
+            next = next.wrapping_mul(5).wrapping_add(1);
+        }
+    }
+}
+
+#[test]
+fn from_the_seed_on_it_is_what_the_tpm_activated() {
+    for kind in KINDS {
+        let ek = TpmtPublic::parse_sized(&read(kind, "ek.pub.tpm2b")).unwrap();
+        let name = Name::parse(&read(kind, "ak.name.bin")).unwrap();
+        let seed = read(kind, "refcred.seed.bin");
+        let secret = read(kind, "refcred.activated.bin");
+        let id_object = protect(&AwsLcRs, &ek, &seed, &name, &secret).unwrap();
+        assert_eq!(
+            id_object.to_sized_bytes(),
+            read(kind, "refcred.id_object.tpm2b")
+        );
+
+        let sealed = read(kind, "refcred.encrypted_secret.tpm2b");
+        let credential = Credential {
+            id_object,
+            encrypted_secret: EncryptedSecret::parse_sized(&sealed).unwrap(),
+        };
+        assert_eq!(
+            credential.to_bytes(),
+            read(kind, "refcred.blob.tpm2tools.bin")
+        );
+    }
+}
+
+#[test]
+fn credential_files_of_tpm2_tools_come_back_byte_for_byte() {
+    for kind in KINDS {
+        let file = read(kind, "cred.blob.tpm2tools.bin");
+        assert_eq!(Credential::parse(&file).unwrap().to_bytes(), file);
+        for end in 0..file.len() {
+            let error = Credential::parse(&file[..end]).unwrap_err();
+            assert!(
+                matches!(error, TpmError::UnexpectedEnd { at } if at <= end),
+                "{error:?}"
+            );
+        }
+        let mut longer = file.clone();
+        longer.push(0);
+        let error = Credential::parse(&longer).unwrap_err();
+        assert_eq!(
+            error,
+            TpmError::TrailingBytes {
+                at: file.len(),
+                count: 1
+            }
+        );
+        for (at, expected) in [
+            (
+                0,
+                TpmError::BadMagic {
+                    at: 0,
+                    found: 0xbbdc_c0de,
+                },
+            ),
+            (
+                7,
+                TpmError::UnknownSelector {
+                    at: 4,
+                    value: 0,
+                    what: "credential file version",
+                },
+            ),
+            (
+                11,
+                TpmError::WrongSize {
+                    at: 10,
+                    found: 33,
+                    what: "integrityHMAC",
+                },
+            ),
+        ] {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert_eq!(Credential::parse(&changed), Err(expected));
+        }
+    }
+}
+
+#[test]
+fn what_tpm2_tools_makes_opens() {
+    for kind in SOFTWARE {
+        let Software {
+            ek,
+            pkcs8,
+            name,
+            secret,
+            credential,
+        } = software(kind);
+        let opened = activate(&AwsLcRs, &ek, &pkcs8, &name, &credential).unwrap();
+        assert_eq!(*opened, secret, "{kind}");
+    }
+}
+
+#[test]
+fn what_we_make_opens_for_its_key_and_name_only() {
+    for kind in SOFTWARE {
+        let Software {
+            ek, pkcs8, name, ..
+        } = software(kind);
+        let secret = b"0123456789abcdef0123456789abcdef";
+        let made = make_credential(&AwsLcRs, &ek, &name, secret, &mut counting()).unwrap();
+        let made = Credential::parse(&made.to_bytes()).unwrap();
+        let open = |pkcs8: &[u8], name: &Name, credential: &Credential| {
+            activate(&AwsLcRs, &ek, pkcs8, name, credential)
+        };
+        assert_eq!(**open(&pkcs8, &name, &made).unwrap(), *secret);
+
+        let other = if kind.starts_with("rsa") {
+            "rsa2048"
+        } else {
+            "eccp256"
+        };
+        let mut other_name = name.as_bytes().to_vec();
+        *other_name.last_mut().unwrap() ^= 1;
+        let other_name = Name::parse(&other_name).unwrap();
+        assert_eq!(
+            open(&pkcs8, &other_name, &made),
+            Err(TpmError::CredentialRefused)
+        );
+        if kind != other {
+            let other = software(other).pkcs8;
+            assert_eq!(open(&other, &name, &made), Err(TpmError::CredentialRefused));
+        }
+
+        // Every byte counts.
+        let file = made.to_bytes();
+        for at in (0..file.len()).step_by(if kind.starts_with("rsa") { 13 } else { 1 }) {
+            let mut changed = file.clone();
+            changed[at] ^= 0x40;
+            if let Ok(changed) = Credential::parse(&changed) {
+                assert_eq!(
+                    open(&pkcs8, &name, &changed),
+                    Err(TpmError::CredentialRefused),
+                    "{at}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_secret_is_no_longer_than_the_name_algorithms_digest() {
+    for (kind, limit) in [
+        ("rsa2048", 32),
+        ("eccp256", 32),
+        ("rsa3072", 48),
+        ("eccp384", 48),
+    ] {
+        let Software {
+            ek, pkcs8, name, ..
+        } = software(kind);
+        for size in [1, 16, limit] {
+            let secret = vec![7; size];
+            let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut counting()).unwrap();
+            assert_eq!(
+                *activate(&AwsLcRs, &ek, &pkcs8, &name, &made).unwrap(),
+                secret
+            );
+        }
+        for found in [0, limit + 1] {
+            let secret = vec![7; found];
+            let refused = Err(TpmError::SecretSize { found, limit });
+            let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut counting());
+            assert_eq!(made.map(|_| ()), refused);
+            let seed = [1; 32];
+            assert_eq!(
+                protect(&AwsLcRs, &ek, &seed, &name, &secret).map(|_| ()),
+                refused
+            );
+        }
+    }
+}
+
+#[test]
+fn randomness_is_the_callers() {
+    let Software { ek, name, .. } = software("eccp256");
+    let make = |random: &mut dyn FnMut(&mut [u8])| {
+        make_credential(&AwsLcRs, &ek, &name, b"secret", random).unwrap()
+    };
+    assert_eq!(make(&mut counting()), make(&mut counting()));
+    let mut shared = counting();
+    assert_ne!(make(&mut shared), make(&mut shared));
+    // All ones is above the order of P-256: another scalar is drawn.
+    let mut draws = 0;
+    let after_a_bad_draw = make(&mut |slice| {
+        draws += 1;
+        slice.fill(if draws == 1 { 0xff } else { 0x11 });
+    });
+    assert_eq!(draws, 2);
+    assert_eq!(after_a_bad_draw, make(&mut |slice| slice.fill(0x11)));
+    // A source that never gives one is an error, not a loop.
+    let stuck = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| {
+        slice.fill(0xff)
+    });
+    assert_eq!(stuck, Err(TpmError::Provider));
+    let zero = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| slice.fill(0));
+    assert_eq!(zero, Err(TpmError::Provider));
+    // For RSA the seed is what is drawn.
+    let Software { ek, name, .. } = software("rsa2048");
+    let made =
+        make_credential(&AwsLcRs, &ek, &name, b"secret", &mut |slice| slice.fill(3)).unwrap();
+    assert_eq!(
+        made.id_object,
+        protect(&AwsLcRs, &ek, &[3; 32], &name, b"secret").unwrap()
+    );
+}
+
+#[test]
+fn only_endorsement_keys_are_taken() {
+    let refused = |ek: &TpmtPublic| {
+        let name = software("rsa2048").name;
+        match make_credential(&AwsLcRs, ek, &name, b"secret", &mut counting()) {
+            Err(TpmError::UnsupportedEndorsementKey { what }) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ak = TpmtPublic::parse_sized(&read("rsa2048", "ak.pub.tpm2b")).unwrap();
+    assert_eq!(refused(&ak), "attributes");
+    for kind in SOFTWARE {
+        let ek = software(kind).ek;
+        for missing in [ObjectAttributes::RESTRICTED, ObjectAttributes::DECRYPT] {
+            let object_attributes = ek.object_attributes.without(missing);
+            assert_eq!(
+                refused(&TpmtPublic {
+                    object_attributes,
+                    ..ek.clone()
+                }),
+                "attributes"
+            );
+        }
+        assert_eq!(
+            refused(&TpmtPublic {
+                name_alg: None,
+                ..ek.clone()
+            }),
+            "name algorithm"
+        );
+        let mut no_cipher = ek.clone();
+        match &mut no_cipher.key {
+            PublicKey::Ecc(key) => key.symmetric = None,
+            PublicKey::Rsa(key) => key.symmetric = None,
+        }
+        assert_eq!(refused(&no_cipher), "symmetric algorithm");
+    }
+}
+
+/// A point off the curve must not be multiplied with: it would tell of the private key.
+#[test]
+fn a_point_off_the_curve_is_refused() {
+    for kind in ["eccp256", "eccp384"] {
+        let Software {
+            mut ek,
+            pkcs8,
+            name,
+            mut credential,
+            ..
+        } = software(kind);
+        let sealed = credential.encrypted_secret.0.to_vec();
+        let mut off = sealed.clone();
+        *off.last_mut().unwrap() ^= 1;
+        credential.encrypted_secret.0 = Buffer::new(off).unwrap();
+        let opened = activate(&AwsLcRs, &ek, &pkcs8, &name, &credential);
+        assert_eq!(opened, Err(TpmError::CredentialRefused));
+
+        if let PublicKey::Ecc(key) = &mut ek.key {
+            let mut y = key.y.to_vec();
+            *y.last_mut().unwrap() ^= 1;
+            key.y = Buffer::new(y).unwrap();
+        }
+        let made = make_credential(&AwsLcRs, &ek, &name, b"secret", &mut counting());
+        assert_eq!(made, Err(TpmError::Provider));
+    }
+}
+
+#[test]
+fn aes_cfb_agrees_with_its_inverse_for_every_key_size() {
+    use keyproof_tpm::CredentialProvider;
+
+    for size in [16, 24, 32] {
+        let mut data = *b"a block and a half, and bit more";
+        AwsLcRs.aes_cfb_encrypt(&vec![5; size], &mut data).unwrap();
+        assert_ne!(&data, b"a block and a half, and bit more");
+        AwsLcRs.aes_cfb_decrypt(&vec![5; size], &mut data).unwrap();
+        assert_eq!(&data, b"a block and a half, and bit more");
+    }
+    assert_eq!(
+        AwsLcRs.aes_cfb_encrypt(&[5; 17], &mut [0; 4]),
+        Err(TpmError::Provider)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_secret_comes_back(secret in prop::collection::vec(any::<u8>(), 1..=48), seed in any::<[u8; 48]>()) {
+        let Software { ek, pkcs8, name, .. } = software("eccp384");
+        let made = make_credential(&AwsLcRs, &ek, &name, &secret, &mut |slice| slice.copy_from_slice(&seed));
+        let opened = activate(&AwsLcRs, &ek, &pkcs8, &name, &made.unwrap());
+        prop_assert_eq!(opened.unwrap().to_vec(), secret);
+    }
+}

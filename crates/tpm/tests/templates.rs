@@ -1,0 +1,126 @@
+//! Public areas assumed from bare public keys, against the Names that a software TPM gave them.
+
+use keyproof_tpm::{
+    AttestationTemplate, EndorsementTemplate, HashAlgorithm, Name, ObjectAttributes, Structure,
+    TpmError, TpmtPublic,
+};
+
+mod vectors;
+use vectors::{KINDS, read};
+
+#[test]
+fn a_bare_key_and_its_template_give_the_tpms_name() {
+    for kind in KINDS {
+        let ek = TpmtPublic::endorsement_from_spki(&read(kind, "ek.pub.spki.der")).unwrap();
+        assert_eq!(ek.to_sized_bytes(), read(kind, "ek.pub.tpm2b"));
+        assert_eq!(Name::of(&ek).unwrap().as_bytes(), read(kind, "ek.name.bin"));
+
+        let template = AttestationTemplate::below(&ek).unwrap();
+        let ak = TpmtPublic::attestation_from_spki(&read(kind, "ak.pub.spki.der"), &template);
+        let ak = ak.unwrap();
+        assert_eq!(ak.to_sized_bytes(), read(kind, "ak.pub.tpm2b"));
+        assert_eq!(Name::of(&ak).unwrap().as_bytes(), read(kind, "ak.name.bin"));
+    }
+}
+
+#[test]
+fn a_public_area_gives_its_bare_key_back() {
+    for kind in KINDS {
+        for object in ["ek", "ak"] {
+            let public = TpmtPublic::parse_sized(&read(kind, &format!("{object}.pub.tpm2b")));
+            assert_eq!(
+                public.unwrap().to_spki().unwrap(),
+                read(kind, &format!("{object}.pub.spki.der"))
+            );
+        }
+    }
+}
+
+#[test]
+fn another_template_is_another_name() {
+    let ek = TpmtPublic::parse_sized(&read("rsa2048", "ek.pub.tpm2b")).unwrap();
+    let spki = read("rsa2048", "ak.pub.spki.der");
+    let usual = AttestationTemplate::below(&ek).unwrap();
+    let no_da = usual.object_attributes | ObjectAttributes::NO_DA;
+    assert_eq!(no_da.bits(), 0x0005_0472);
+    for other in [
+        AttestationTemplate {
+            object_attributes: no_da,
+            ..usual
+        },
+        AttestationTemplate {
+            scheme_hash: HashAlgorithm::Sha384,
+            ..usual
+        },
+        AttestationTemplate {
+            name_alg: HashAlgorithm::Sha384,
+            ..usual
+        },
+    ] {
+        let ak = TpmtPublic::attestation_from_spki(&spki, &other).unwrap();
+        assert_ne!(
+            Name::of(&ak).unwrap().as_bytes(),
+            read("rsa2048", "ak.name.bin")
+        );
+    }
+}
+
+#[test]
+fn an_endorsement_key_follows_its_template_in_everything() {
+    for (kind, name) in [("rsa2048", "L-1"), ("eccp256", "L-2")] {
+        let bytes = read(kind, "ek.pub.tpm2b");
+        let ek = TpmtPublic::parse_sized(&bytes).unwrap();
+        assert_eq!(EndorsementTemplate::of(&ek).unwrap().name(), name);
+        // The wire's offsets, counted with the size in front.
+        for (at, xor, property) in [
+            (9, 0x40, "attributes"),
+            (12, 0x01, "policy"),
+            (47, 0x80 ^ 0xc0, "symmetric algorithm"),
+            (49, 0x43 ^ 0x42, "symmetric algorithm"),
+        ] {
+            let mut changed = bytes.clone();
+            changed[at] ^= xor;
+            let changed = TpmtPublic::parse_sized(&changed).unwrap();
+            assert_eq!(EndorsementTemplate::of(&changed), Err(property));
+        }
+    }
+    let mut exponent = read("rsa2048", "ek.pub.tpm2b");
+    exponent[57] = 3;
+    let exponent = TpmtPublic::parse_sized(&exponent).unwrap();
+    assert_eq!(EndorsementTemplate::of(&exponent), Err("exponent"));
+    let ak = TpmtPublic::parse_sized(&read("rsa2048", "ak.pub.tpm2b")).unwrap();
+    assert_eq!(EndorsementTemplate::of(&ak), Err("attributes"));
+    let dev = TpmtPublic::parse_sized(&read("eccp256", "dev.pub.tpm2b")).unwrap();
+    assert_eq!(EndorsementTemplate::of(&dev), Err("attributes"));
+}
+
+#[test]
+fn only_exact_public_keys_are_taken() {
+    let rsa = read("rsa2048", "ek.pub.spki.der");
+    let ecc = read("eccp256", "ek.pub.spki.der");
+    for spki in [&rsa, &ecc] {
+        assert!(TpmtPublic::endorsement_from_spki(spki).is_ok());
+        for end in 0..spki.len() {
+            assert!(TpmtPublic::endorsement_from_spki(&spki[..end]).is_err());
+        }
+        let mut longer = spki.clone();
+        longer.push(0);
+        assert!(TpmtPublic::endorsement_from_spki(&longer).is_err());
+    }
+    let refused = |spki: &[u8]| match TpmtPublic::endorsement_from_spki(spki) {
+        Err(TpmError::UnsupportedPublicKey { what }) => what,
+        other => panic!("{other:?}"),
+    };
+    // The exponent's last byte.
+    let mut exponent = rsa.clone();
+    *exponent.last_mut().unwrap() = 3;
+    assert_eq!(refused(&exponent), "its RSA exponent is not 65537");
+    // A compressed point's first byte, and a curve that has no template.
+    let mut point = ecc.clone();
+    let prefix = point.len() - 65;
+    point[prefix] = 2;
+    assert_eq!(refused(&point), "its point is not uncompressed");
+    let mut curve = ecc.clone();
+    curve[prefix - 4] ^= 1;
+    assert_eq!(refused(&curve), "its curve is not P-256, P-384 or P-521");
+}
