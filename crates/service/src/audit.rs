@@ -333,3 +333,202 @@ impl Allowance {
         Some(std::mem::take(&mut self.left_out))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, START, bench, console, origin, secret};
+    use std::sync::atomic::Ordering;
+
+    async fn note(bench: &Bench, at: Timestamp, action: &'static str) {
+        let mut batch = bench.store.batch(at);
+        let origin = console();
+        let deed = Deed {
+            action,
+            target: "test".to_owned(),
+            detail: None,
+            origin: &origin,
+        };
+        bench.service.audit.done(&mut batch, at, deed);
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    async fn refuse(bench: &Bench) {
+        bench
+            .service
+            .audit
+            .refused(Deed {
+                action: "test.refuse",
+                target: "test".to_owned(),
+                detail: None,
+                origin: &origin(),
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn an_event_says_who_what_when_and_on_which_request() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        bench.clock.advance(Duration::from_secs(5));
+        devices
+            .set_password("default", secret("correct horse"), &console())
+            .await
+            .unwrap();
+        let wrong = devices
+            .login("default", "default", secret("wrong"), &origin())
+            .await;
+        assert!(wrong.is_err());
+        let since = START.saturating_add(Duration::from_secs(5));
+        let mut events = bench.service.audit.events(since, None).await.unwrap();
+        // Within one millisecond the order is by chance.
+        events.sort_by_key(|(_, event)| event.outcome == Outcome::Refused);
+        let [(_, set), (_, refused)] = events.as_slice() else {
+            panic!("{events:?}");
+        };
+        assert_eq!(
+            (&*set.action, &*set.target, &*set.who, set.at),
+            (
+                "instance.set_password",
+                "instance/default",
+                "console:root",
+                since
+            )
+        );
+        assert_eq!(set.outcome, Outcome::Done);
+        assert_eq!(refused.who, "anonymous");
+        assert_eq!(refused.request_id.as_deref(), Some("0123"));
+        assert_eq!(refused.address, Some([127, 0, 0, 1].into()));
+        let json = format!("{set:?}{refused:?}");
+        assert!(
+            !json.contains("wrong\"") && !json.contains("horse"),
+            "{json}"
+        );
+    }
+
+    #[tokio::test]
+    async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
+        let bench = bench().await;
+        for _ in 0..REFUSALS_PER_MINUTE + 30 {
+            refuse(&bench).await;
+        }
+        let refusals = async || {
+            let events = bench.service.audit.events(START, None).await.unwrap();
+            let refused = |(_, event): (_, Event)| (event.action == "test.refuse").then_some(event);
+            events.into_iter().filter_map(refused).collect::<Vec<_>>()
+        };
+        assert_eq!(refusals().await.len(), REFUSALS_PER_MINUTE as usize);
+        bench.clock.advance(Duration::from_secs(60));
+        refuse(&bench).await;
+        let left_out: Vec<_> = refusals()
+            .await
+            .iter()
+            .map(|event| event.left_out)
+            .collect();
+        assert_eq!(left_out.last(), Some(&30));
+        bench.clock.advance(REFUSALS_KEPT);
+        assert_eq!(refusals().await, []);
+        assert!(
+            bench.actions().await.contains(&"instance.add".to_owned()),
+            "changes stay"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_not_made_leaves_no_event() {
+        let bench = bench().await;
+        let before = bench.actions().await.len();
+        bench.faults.commits.store(true, Ordering::SeqCst);
+        let devices = &bench.service.otp_devices;
+        assert!(
+            devices
+                .remove_instance("default", &console())
+                .await
+                .is_err()
+        );
+        bench.faults.commits.store(false, Ordering::SeqCst);
+        assert_eq!(bench.actions().await.len(), before);
+    }
+
+    #[tokio::test]
+    async fn pages_meet_without_gap_or_overlap() {
+        let bench = bench().await;
+        let total = PAGE + 7;
+        for number in 0..total {
+            let at = START.saturating_add(Duration::from_millis(10 + number as u64 / 3));
+            note(&bench, at, "test.note").await;
+        }
+        let since = START.saturating_add(Duration::from_millis(10));
+        let audit = &bench.service.audit;
+        let first = audit.events(since, None).await.unwrap();
+        assert_eq!(first.len(), PAGE);
+        let second = audit
+            .events(since, first.last().map(|(key, _)| key))
+            .await
+            .unwrap();
+        assert_eq!(second.len(), 7);
+        let keys: std::collections::BTreeSet<_> = first
+            .iter()
+            .chain(&second)
+            .map(|(key, _)| key.clone())
+            .collect();
+        assert_eq!(keys.len(), total);
+        assert!(
+            first
+                .iter()
+                .zip(first.iter().skip(1))
+                .all(|((_, a), (_, b))| a.at <= b.at)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_follower_tells_each_event_once_stragglers_included() {
+        let bench = bench().await;
+        let mut follower = Follower::new(START);
+        let poll = async |follower: &mut Follower| {
+            let events = follower.poll(&bench.service.audit).await.unwrap();
+            events
+                .into_iter()
+                .map(|event| event.action)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(poll(&mut follower).await, ["instance.add"]);
+        assert_eq!(poll(&mut follower).await, [""; 0]);
+
+        bench.clock.advance(Duration::from_secs(60));
+        let now = bench.clock.now();
+        note(&bench, now, "test.first").await;
+        assert_eq!(poll(&mut follower).await, ["test.first"]);
+        // Decided earlier than what was told already, on a server that took its time.
+        note(
+            &bench,
+            now.saturating_sub(Duration::from_secs(29)),
+            "test.late",
+        )
+        .await;
+        assert_eq!(poll(&mut follower).await, ["test.late"]);
+        assert_eq!(poll(&mut follower).await, [""; 0]);
+        assert!(follower.told.len() <= 2, "what is old is forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_follower_of_a_long_trail_gets_all_of_it_page_by_page() {
+        let bench = bench().await;
+        for number in 0..PAGE * 2 {
+            let at = START.saturating_add(Duration::from_millis(number as u64));
+            note(&bench, at, "test.note").await;
+        }
+        bench.clock.advance(Duration::from_secs(3600));
+        let mut follower = Follower::new(START);
+        let mut told = 0;
+        loop {
+            let events = follower.poll(&bench.service.audit).await.unwrap();
+            if events.is_empty() {
+                break;
+            }
+            told += events.len();
+        }
+        assert_eq!(told, PAGE * 2 + 1);
+        assert!(follower.told.is_empty());
+    }
+}

@@ -11,6 +11,8 @@ pub mod audit;
 mod clock;
 pub mod otp_devices;
 mod storage;
+#[cfg(test)]
+mod testing;
 pub mod upkeep;
 pub mod vault;
 

@@ -51,20 +51,32 @@ impl From<UnsealError> for StorageError {
 /// How often a lost race is run again before the caller is told.
 const TRIES: u32 = 16;
 
-/// What one attempt to load, decide and commit came to.
-pub(crate) enum Attempt<T> {
-    /// The verdict; what it rests on is committed.
-    Done(T),
-    /// A record had changed since it was loaded.
-    Lost,
+/// A use case's tries to commit what it decided. Whoever loses loads and decides again.
+#[derive(Default)]
+pub(crate) struct Race {
+    lost: u32,
 }
 
-impl Attempt<()> {
-    /// Sorts the outcome of a commit.
-    pub(crate) fn of(outcome: Result<(), CommitError>) -> Result<Self, StorageError> {
+impl Race {
+    /// Sorts the outcome of a commit: is it done? If it is not, a record had changed since it was loaded.
+    ///
+    /// # Errors
+    /// What the commit says, or [`StorageError::Contended`] once there have been enough tries.
+    pub(crate) async fn won(
+        &mut self,
+        outcome: Result<(), CommitError>,
+    ) -> Result<bool, StorageError> {
         match outcome {
-            Ok(()) => Ok(Self::Done(())),
-            Err(CommitError::Conflict { .. }) => Ok(Self::Lost),
+            Ok(()) => Ok(true),
+            Err(CommitError::Conflict { .. }) => {
+                self.lost += 1;
+                if self.lost == TRIES {
+                    return Err(StorageError::Contended { tries: TRIES });
+                }
+                // Lets the winner's task run where there is only one thread.
+                tokio::task::yield_now().await;
+                Ok(false)
+            }
             Err(CommitError::NotApplied(NotApplied::BodyTooLong { len, limit, .. })) => {
                 Err(StorageError::TooLarge { found: len, limit })
             }
@@ -72,26 +84,10 @@ impl Attempt<()> {
             Err(CommitError::Unknown(error)) => {
                 Err(StorageError::OutcomeUnknown(error.to_string()))
             }
+            // Whatever a later store says, it does not say that it is done.
             Err(other) => Err(StorageError::OutcomeUnknown(other.to_string())),
         }
     }
-}
-
-/// Runs `attempt` until it is done: a lost race is settled by loading and deciding again.
-///
-/// # Errors
-/// The attempt's own, or [`StorageError::Contended`].
-pub(crate) async fn settle<T, E: From<StorageError>>(
-    mut attempt: impl AsyncFnMut() -> Result<Attempt<T>, E>,
-) -> Result<T, E> {
-    for _ in 0..TRIES {
-        if let Attempt::Done(verdict) = attempt().await? {
-            return Ok(verdict);
-        }
-        // Lets the winner's task run where there is only one thread.
-        tokio::task::yield_now().await;
-    }
-    Err(StorageError::Contended { tries: TRIES }.into())
 }
 
 #[cfg(test)]
@@ -101,42 +97,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_race_is_run_again_and_given_up_in_the_end() {
-        let mut tries = 0;
-        let third_time: Result<u32, StorageError> = settle(async || {
-            tries += 1;
-            Ok(if tries == 3 {
-                Attempt::Done(tries)
-            } else {
-                Attempt::Lost
-            })
-        })
-        .await;
-        assert_eq!(third_time, Ok(3));
-
-        let mut tries = 0;
-        let never: Result<(), StorageError> = settle(async || {
-            tries += 1;
-            Ok(Attempt::Lost)
-        })
-        .await;
-        assert_eq!(never, Err(StorageError::Contended { tries: TRIES }));
-        assert_eq!(tries, TRIES);
+        let conflict = || Err(CommitError::Conflict { entry: 0 });
+        let mut race = Race::default();
+        for _ in 1..TRIES {
+            assert_eq!(race.won(conflict()).await, Ok(false));
+        }
+        assert_eq!(race.won(Ok(())).await, Ok(true));
+        assert_eq!(
+            race.won(conflict()).await,
+            Err(StorageError::Contended { tries: TRIES })
+        );
     }
 
-    #[test]
-    fn an_unknown_outcome_is_not_taken_for_one_not_applied() {
+    #[tokio::test]
+    async fn an_unknown_outcome_is_not_taken_for_one_not_applied() {
         let closed = || EngineError::Closed;
-        assert!(matches!(
-            Attempt::of(Err(CommitError::Unknown(closed()))),
-            Err(StorageError::OutcomeUnknown(_))
-        ));
-        assert!(matches!(
-            Attempt::of(Err(CommitError::NotApplied(NotApplied::Engine(closed())))),
-            Err(StorageError::NotApplied(_))
-        ));
-        assert!(matches!(
-            Attempt::of(Err(CommitError::Conflict { entry: 0 })),
-            Ok(Attempt::Lost)
-        ));
+        let unknown = Race::default()
+            .won(Err(CommitError::Unknown(closed())))
+            .await;
+        assert!(
+            matches!(unknown, Err(StorageError::OutcomeUnknown(_))),
+            "{unknown:?}"
+        );
+        let error = CommitError::NotApplied(NotApplied::Engine(closed()));
+        let not_applied = Race::default().won(Err(error)).await;
+        assert!(
+            matches!(not_applied, Err(StorageError::NotApplied(_))),
+            "{not_applied:?}"
+        );
     }
 }

@@ -55,3 +55,40 @@ impl fmt::Debug for Upkeep {
         f.debug_struct("Upkeep").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        otp_devices::Lifetime,
+        testing::{bench, origin},
+    };
+    use keyproof_store::{Prefix, Timestamp};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn expired_records_go_and_others_stay() {
+        let bench = bench().await;
+        let short = Lifetime::For(Duration::from_secs(1));
+        for _ in 0..3 {
+            bench.token("shop", "all", short).await;
+        }
+        let kept = bench.token("shop", "all", Lifetime::Forever).await;
+        assert_eq!(bench.service.upkeep.remove_expired().await, Ok(0));
+        bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
+        assert_eq!(bench.service.upkeep.remove_expired().await, Ok(3));
+        let tokens = Prefix::collection("login_token");
+        let left = bench
+            .store
+            .scan_raw(&tokens, None, 10, Timestamp::EPOCH)
+            .await
+            .unwrap();
+        assert_eq!(left.len(), 1);
+        let devices = &bench.service.otp_devices;
+        assert!(
+            devices
+                .session("shop", Some(&kept), None, &origin())
+                .await
+                .is_ok()
+        );
+    }
+}

@@ -134,3 +134,90 @@ fn make_directory(store: &Path) -> Result<(), VaultError> {
             source,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyproof_store::{MasterKey, SystemEntropy};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    async fn open_url(url: &str, source: &MasterKeySource) -> Result<Store, VaultError> {
+        open(&url.parse()?, source, Arc::new(SystemEntropy::new()), NOW).await
+    }
+
+    #[test]
+    fn urls_are_read_and_shown_without_credentials() {
+        for (text, shown) in [
+            ("memory:", "memory:"),
+            ("sqlite:/var/lib/k.db", "sqlite:/var/lib/k.db"),
+            ("sqlite:k.db", "sqlite:k.db"),
+            ("postgres://user:secret@host/db", "postgres:"),
+        ] {
+            assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), shown);
+        }
+        for wrong in [
+            "",
+            "memory",
+            "memory:x",
+            "sqlite:",
+            "/var/lib/k.db",
+            "postgres:x",
+            "mysql://h",
+        ] {
+            assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn postgres_says_that_it_is_to_come() {
+        let refused = open_url("postgres://h/db", &MasterKeySource::Beside).await;
+        assert!(matches!(refused, Err(VaultError::PostgresNotSupported)));
+    }
+
+    #[tokio::test]
+    async fn an_embedded_store_opens_again_under_its_own_key_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state").join("k.db");
+        let url = format!("sqlite:{}", path.display());
+        open_url(&url, &MasterKeySource::Beside)
+            .await
+            .unwrap()
+            .close()
+            .await;
+        open_url(&url, &MasterKeySource::Beside)
+            .await
+            .unwrap()
+            .close()
+            .await;
+
+        let key_file = directory.path().join("state").join("k.db.master-key");
+        let own = std::fs::read(&key_file).unwrap();
+        std::fs::remove_file(&key_file).unwrap();
+        let lost = open_url(&url, &MasterKeySource::Beside).await;
+        assert!(matches!(
+            lost,
+            Err(VaultError::MasterKey(MasterKeyError::Missing { .. }))
+        ));
+
+        let other = MasterKey::generate(&SystemEntropy::new());
+        let text = data_encoding::BASE64.encode(other.as_bytes());
+        let wrong = open_url(
+            &url,
+            &MasterKeySource::Base64(zeroize::Zeroizing::new(text)),
+        )
+        .await;
+        let Err(VaultError::Open {
+            source: OpenError::MasterKey { given, .. },
+            ..
+        }) = wrong
+        else {
+            panic!("{wrong:?}");
+        };
+        assert_eq!(given, [other.id()]);
+
+        let own = String::from_utf8(own).unwrap();
+        let right = MasterKeySource::Base64(zeroize::Zeroizing::new(own));
+        assert!(open_url(&url, &right).await.is_ok());
+    }
+}

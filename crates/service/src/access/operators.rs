@@ -1,10 +1,6 @@
 //! Tokens of operators and services, made and revoked at the command line.
 
-use crate::{
-    Audit, Clock, Origin, StorageError,
-    audit::Deed,
-    storage::{Attempt, settle},
-};
+use crate::{Audit, Clock, Origin, StorageError, audit::Deed, storage::Race};
 use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{Key, Prefix, Record, Store, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -147,7 +143,8 @@ impl Access {
         if !(1..=128).contains(&length) || new.subject.chars().any(char::is_control) {
             return Err(CreateTokenError::Subject);
         }
-        settle(async || {
+        let mut race = Race::default();
+        loop {
             let now = self.clock.now();
             let mut random = [0; TOKEN_BYTES];
             self.store.entropy().fill(&mut random);
@@ -179,16 +176,13 @@ impl Access {
                     origin,
                 },
             );
-            let committed = Attempt::of(self.store.commit(batch).await)?;
-            Ok(match committed {
-                Attempt::Lost => Attempt::Lost,
-                Attempt::Done(()) => Attempt::Done(IssuedOperatorToken {
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(IssuedOperatorToken {
                     text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *secret.text())),
                     token,
-                }),
-            })
-        })
-        .await
+                });
+            }
+        }
     }
 
     /// Who holds this token? Asked anew for every request: a token may be revoked from elsewhere.
@@ -244,7 +238,8 @@ impl Access {
     /// # Errors
     /// [`RevokeTokenError`].
     pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), RevokeTokenError> {
-        settle(async || {
+        let mut race = Race::default();
+        loop {
             let Some((key, stored)) = self.find(id).await? else {
                 return Err(RevokeTokenError::Unknown);
             };
@@ -261,9 +256,10 @@ impl Access {
                     origin,
                 },
             );
-            Ok(Attempt::of(self.store.commit(batch).await)?)
-        })
-        .await
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn find(
@@ -333,4 +329,113 @@ fn describe(stored: Stored<OperatorTokenRecord>) -> Result<OperatorToken, Storag
         created_at,
         expires_at: stored.expires_at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, bench, console};
+    use keyproof_store::Prefix;
+
+    async fn create(bench: &Bench, scopes: &[&str], lifetime: Option<u64>) -> IssuedOperatorToken {
+        let new = NewOperatorToken {
+            subject: "ops".to_owned(),
+            scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
+            lifetime: lifetime.map(Duration::from_secs),
+        };
+        bench.service.access.create(new, &console()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_reaches_what_its_scopes_cover() {
+        let bench = bench().await;
+        let issued = create(&bench, &["certificates:sub", "tpm-station"], None).await;
+        assert!(issued.text.starts_with("keyproof_"));
+        let operator = bench
+            .service
+            .access
+            .authenticate(&issued.text)
+            .await
+            .unwrap();
+        assert_eq!(
+            (&*operator.id, &*operator.subject),
+            (&*issued.token.id, "ops")
+        );
+        assert!(operator.may(&OperatorScope::certificates(["SUB", "group"])));
+        assert!(operator.may(&OperatorScope::TpmStation));
+        assert!(!operator.may(&OperatorScope::Admin));
+    }
+
+    #[tokio::test]
+    async fn an_expired_or_revoked_token_is_unknown() {
+        let bench = bench().await;
+        let access = &bench.service.access;
+        let (short, long) = (
+            create(&bench, &["admin"], Some(10)).await,
+            create(&bench, &["admin"], None).await,
+        );
+        bench.clock.advance(Duration::from_millis(9_999));
+        assert!(access.authenticate(&short.text).await.is_ok());
+        assert_eq!(access.list().await.unwrap().len(), 2);
+        bench.clock.advance(Duration::from_millis(1));
+        assert_eq!(
+            access.authenticate(&short.text).await,
+            Err(AccessError::Unknown)
+        );
+        assert_eq!(access.list().await.unwrap(), [long.token.clone()]);
+
+        assert_eq!(access.revoke(&long.token.id, &console()).await, Ok(()));
+        assert_eq!(
+            access.authenticate(&long.text).await,
+            Err(AccessError::Unknown)
+        );
+        assert_eq!(
+            access.revoke(&long.token.id, &console()).await,
+            Err(RevokeTokenError::Unknown)
+        );
+    }
+
+    #[tokio::test]
+    async fn other_texts_are_no_tokens() {
+        let bench = bench().await;
+        let issued = create(&bench, &["admin"], None).await;
+        let bare = issued.text.trim_start_matches(TEXT_PREFIX);
+        let cut = &issued.text[..issued.text.len() - 1];
+        for wrong in ["", "keyproof_", bare, cut, "secret-token:x"] {
+            let refused = bench.service.access.authenticate(wrong).await;
+            assert_eq!(refused, Err(AccessError::Malformed), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_token_is_in_the_store_in_the_clear() {
+        let bench = bench().await;
+        let issued = create(&bench, &["admin"], None).await;
+        let bare = issued.text.trim_start_matches(TEXT_PREFIX);
+        let all = Prefix::all();
+        let rows = bench
+            .store
+            .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH)
+            .await
+            .unwrap();
+        assert!(rows.len() > 2);
+        for row in rows {
+            assert!(!String::from_utf8_lossy(row.json()).contains(bare));
+            assert!(!row.key().to_string().contains(bare));
+        }
+    }
+
+    #[tokio::test]
+    async fn subjects_are_names() {
+        let bench = bench().await;
+        for subject in ["", "a\nb", &"x".repeat(129)] {
+            let new = NewOperatorToken {
+                subject: subject.to_owned(),
+                scopes: OperatorScopes::parse(["admin"]).unwrap(),
+                lifetime: None,
+            };
+            let refused = bench.service.access.create(new, &console()).await;
+            assert_eq!(refused.err(), Some(CreateTokenError::Subject));
+        }
+    }
 }

@@ -4,11 +4,7 @@ use super::{
     OtpDevices,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
-use crate::{
-    HashingError, Origin, StorageError,
-    audit::Deed,
-    storage::{Attempt, settle},
-};
+use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
@@ -87,10 +83,11 @@ impl OtpDevices {
     /// [`StorageError`].
     pub async fn ensure_default(&self) -> Result<(), StorageError> {
         let key = instance_key(DEFAULT_INSTANCE);
-        settle(async || {
+        let mut race = Race::default();
+        loop {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return Ok(Attempt::Done(()));
+                return Ok(());
             }
             let mut batch = self.store.batch(now);
             batch.insert(&key, &self.new_instance(DEFAULT_INSTANCE, None, now), None);
@@ -101,9 +98,10 @@ impl OtpDevices {
                 DEFAULT_INSTANCE,
                 &Origin::keyproof(),
             );
-            Attempt::of(self.store.commit(batch).await)
-        })
-        .await
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes an instance.
@@ -122,7 +120,8 @@ impl OtpDevices {
         check_new_password(&password)?;
         let password = self.hashing.hash(password, self.store.entropy()).await?;
         let key = instance_key(name);
-        settle(async || {
+        let mut race = Race::default();
+        loop {
             let now = self.clock.now();
             if self
                 .store
@@ -140,9 +139,10 @@ impl OtpDevices {
                 None,
             );
             self.told(&mut batch, now, "instance.add", name, origin);
-            Ok(Attempt::of(self.store.commit(batch).await)?)
-        })
-        .await
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Every instance, by name.
@@ -185,7 +185,8 @@ impl OtpDevices {
         check_new_password(&password)?;
         let password = self.hashing.hash(password, self.store.entropy()).await?;
         let key = instance_key(name);
-        settle(async || {
+        let mut race = Race::default();
+        loop {
             let now = self.clock.now();
             let stored = self
                 .store
@@ -207,9 +208,10 @@ impl OtpDevices {
             };
             batch.replace(&key, version, &next, None);
             self.told(&mut batch, now, "instance.set_password", name, origin);
-            Ok(Attempt::of(self.store.commit(batch).await)?)
-        })
-        .await?;
+            if race.won(self.store.commit(batch).await).await? {
+                break;
+            }
+        }
         self.clear_leftovers_now().await;
         Ok(())
     }
@@ -225,7 +227,8 @@ impl OtpDevices {
         origin: &Origin,
     ) -> Result<(), RemoveInstanceError> {
         let key = instance_key(name);
-        settle(async || {
+        let mut race = Race::default();
+        loop {
             let now = self.clock.now();
             let stored = self
                 .store
@@ -246,9 +249,10 @@ impl OtpDevices {
                 batch.remove(&key, version);
             }
             self.told(&mut batch, now, "instance.remove", name, origin);
-            Ok(Attempt::of(self.store.commit(batch).await)?)
-        })
-        .await?;
+            if race.won(self.store.commit(batch).await).await? {
+                break;
+            }
+        }
         self.clear_leftovers_now().await;
         Ok(())
     }
@@ -302,4 +306,119 @@ fn is_instance_name(name: &str) -> bool {
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        otp_devices::{Lifetime, LoginError, SessionError},
+        testing::{PASSWORD, bench, console, origin, secret},
+    };
+
+    #[tokio::test]
+    async fn default_is_there_from_the_start_and_nobody_gets_in() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let listed = devices.instances().await.unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].name, "default");
+        assert!(!listed[0].has_password);
+        for password in ["", PASSWORD] {
+            let refused = devices
+                .login("default", "default", secret(password), &origin())
+                .await;
+            assert_eq!(refused.err(), Some(LoginError::Refused));
+        }
+        devices.ensure_default().await.unwrap();
+        assert_eq!(
+            bench
+                .actions()
+                .await
+                .iter()
+                .filter(|a| *a == "instance.add")
+                .count(),
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn names_and_passwords_are_checked() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let add = async |name: &str, password: &str| {
+            devices
+                .add_instance(name, secret(password), &console())
+                .await
+        };
+        for wrong in ["", "-a", ".a", "a/b", "ä", "a b", &"a".repeat(65)] {
+            assert_eq!(
+                add(wrong, PASSWORD).await,
+                Err(AddInstanceError::Name),
+                "{wrong:?}"
+            );
+        }
+        assert!(matches!(
+            add("shop", "7 chars").await,
+            Err(AddInstanceError::Password(_))
+        ));
+        assert_eq!(add("Shop-1@a_b.c", PASSWORD).await, Ok(()));
+        assert_eq!(
+            add("Shop-1@a_b.c", PASSWORD).await,
+            Err(AddInstanceError::Exists)
+        );
+        assert_eq!(
+            add("default", PASSWORD).await,
+            Err(AddInstanceError::Exists)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_new_password_ends_old_tokens_and_keeps_devices() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let token = bench.token("shop", "all", Lifetime::Forever).await;
+        devices
+            .set_password("shop", secret("another horse"), &console())
+            .await
+            .unwrap();
+        let session = devices.session("shop", Some(&token), None, &origin()).await;
+        assert_eq!(session.err(), Some(SessionError::TokenUnknown));
+        let old = devices
+            .login("shop", "shop", secret(PASSWORD), &origin())
+            .await;
+        assert_eq!(old.err(), Some(LoginError::Refused));
+        assert!(
+            devices
+                .login("shop", "shop", secret("another horse"), &origin())
+                .await
+                .is_ok()
+        );
+        assert_eq!(
+            devices
+                .set_password("nowhere", secret(PASSWORD), &console())
+                .await,
+            Err(SetPasswordError::Unknown)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_removed_default_is_there_again_without_a_password() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        devices
+            .set_password("default", secret(PASSWORD), &console())
+            .await
+            .unwrap();
+        let token = bench.token("default", "all", Lifetime::Forever).await;
+        devices
+            .remove_instance("default", &console())
+            .await
+            .unwrap();
+        let session = devices
+            .session("default", Some(&token), None, &origin())
+            .await;
+        assert_eq!(session.err(), Some(SessionError::TokenUnknown));
+        assert!(!devices.instances().await.unwrap()[0].has_password);
+    }
 }

@@ -105,3 +105,137 @@ impl OtpDevices {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        otp_devices::{
+            AddDeviceError, DeviceDetails, IssueError, Lifetime, SessionError, TokenRequest,
+        },
+        testing::{Bench, PASSWORD, bench, console, origin, scope, secret},
+    };
+    use keyproof_otp::pos::PosAlgorithm;
+    use keyproof_store::Prefix;
+    use std::sync::atomic::Ordering;
+
+    fn device(id: &str) -> DeviceDetails {
+        DeviceDetails {
+            id: id.to_owned(),
+            description: "till".to_owned(),
+            key: secret("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"),
+            algorithm: PosAlgorithm::TotpWithoutPrice,
+            counter: None,
+        }
+    }
+
+    async fn records(bench: &Bench, collection: &str) -> usize {
+        let prefix = Prefix::collection(collection);
+        bench
+            .store
+            .scan_raw(&prefix, None, usize::MAX, Timestamp::EPOCH)
+            .await
+            .unwrap()
+            .len()
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_removed_instance_comes_back_with_its_name() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let token = bench
+            .token("shop", "all:refreshable", Lifetime::Forever)
+            .await;
+        let session = devices
+            .session("shop", Some(&token), None, &origin())
+            .await
+            .unwrap();
+        let refresher = devices
+            .refresher("shop", Some(&token), &origin())
+            .await
+            .unwrap();
+        devices
+            .add_device(&session, &device("till"), &origin())
+            .await
+            .unwrap();
+        devices.remove_instance("shop", &console()).await.unwrap();
+        let gone = devices.session("shop", Some(&token), None, &origin()).await;
+        assert_eq!(gone.err(), Some(SessionError::InstanceUnknown));
+
+        devices
+            .add_instance("shop", secret(PASSWORD), &console())
+            .await
+            .unwrap();
+        let unknown = devices.session("shop", Some(&token), None, &origin()).await;
+        assert_eq!(unknown.err(), Some(SessionError::TokenUnknown));
+        let fresh = bench.session("shop").await;
+        assert_eq!(devices.devices(&fresh).await.unwrap(), []);
+
+        // Whoever was let in before the removal changes nothing after it.
+        let late = devices
+            .add_device(&session, &device("late"), &origin())
+            .await;
+        assert_eq!(late, Err(AddDeviceError::Ended));
+        let request = TokenRequest {
+            scope: scope("all"),
+            lifetime: Lifetime::Default,
+            description: None,
+        };
+        let late = devices.issue(&refresher, &request, &origin()).await;
+        assert_eq!(late.err(), Some(IssueError::Ended));
+        assert_eq!(devices.devices(&session).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_cleared_in_bounded_steps() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let session = bench.session("shop").await;
+        for number in 0..BATCH * 2 + 5 {
+            devices
+                .add_device(&session, &device(&number.to_string()), &origin())
+                .await
+                .unwrap();
+        }
+        // The removal itself goes through; the clearing fails at first, as after a crash.
+        bench.faults.outcomes.store(true, Ordering::SeqCst);
+        assert!(devices.remove_instance("shop", &console()).await.is_err());
+        bench.faults.outcomes.store(false, Ordering::SeqCst);
+        assert_eq!(records(&bench, "otp_device").await, BATCH * 2 + 5);
+        assert_eq!(records(&bench, "otp_leftover").await, 1);
+
+        let mut steps = 0;
+        loop {
+            let cleared = devices.clear_leftovers().await.unwrap();
+            assert!(cleared <= BATCH, "{cleared} in one step");
+            if cleared == 0 {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(steps >= 3, "{steps}");
+        for collection in ["otp_device", "otp_leftover", "login_token"] {
+            assert_eq!(records(&bench, collection).await, 0, "{collection}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_password_leaves_devices_and_newer_tokens_alone() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let session = bench.session("shop").await;
+        devices
+            .add_device(&session, &device("till"), &origin())
+            .await
+            .unwrap();
+        devices
+            .set_password("shop", secret(PASSWORD), &console())
+            .await
+            .unwrap();
+        assert_eq!(records(&bench, "login_token").await, 0);
+        let fresh = bench.session("shop").await;
+        while devices.clear_leftovers().await.unwrap() > 0 {}
+        assert_eq!(records(&bench, "login_token").await, 1);
+        assert_eq!(devices.devices(&fresh).await.unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,223 @@
+//! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
+
+use crate::{HashingSettings, ManualClock, Origin, Service, Who};
+use keyproof_auth::{Cost, LoginScope};
+use keyproof_store::{
+    BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix, Row,
+    Store, SystemEntropy, Timestamp, Version, memory::MemoryEngine,
+};
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::task::yield_now;
+use zeroize::Zeroizing;
+
+use crate::otp_devices::{Lifetime, Session, TokenRequest};
+
+/// When the tests' clock starts.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+/// A password that is long enough.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+pub(crate) struct Bench {
+    pub(crate) service: Arc<Service>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Store,
+    pub(crate) faults: Arc<Faults>,
+}
+
+/// What the engine is told to do wrong.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Reads fail.
+    pub(crate) reads: AtomicBool,
+    /// Commits are not applied.
+    pub(crate) commits: AtomicBool,
+    /// Commits are applied, and say that it is not known.
+    pub(crate) outcomes: AtomicBool,
+}
+
+pub(crate) async fn bench() -> Bench {
+    let entropy = Arc::new(SystemEntropy::new());
+    let faults = Arc::new(Faults::default());
+    let engine = Arc::new(TestEngine {
+        inner: MemoryEngine::new(),
+        faults: Arc::clone(&faults),
+    });
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let store = Store::open(engine, keys, entropy, START).await.unwrap();
+    let clock = Arc::new(ManualClock::new(START));
+    let service = Service::start(store.clone(), clock.clone(), cheap_hashing())
+        .await
+        .unwrap();
+    Bench {
+        service,
+        clock,
+        store,
+        faults,
+    }
+}
+
+pub(crate) fn cheap_hashing() -> HashingSettings {
+    HashingSettings {
+        cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
+        threads: NonZeroUsize::MIN,
+        queue: 64,
+    }
+}
+
+pub(crate) fn origin() -> Origin {
+    Origin {
+        who: Who::Anonymous,
+        request_id: Some("0123".to_owned()),
+        address: Some([127, 0, 0, 1].into()),
+    }
+}
+
+pub(crate) fn console() -> Origin {
+    Origin {
+        who: Who::Console("root".to_owned()),
+        request_id: None,
+        address: None,
+    }
+}
+
+pub(crate) fn secret(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.to_owned())
+}
+
+pub(crate) fn scope(text: &str) -> LoginScope {
+    text.parse().unwrap()
+}
+
+impl Bench {
+    /// A token of a new instance.
+    pub(crate) async fn token(&self, instance: &str, wanted: &str, lifetime: Lifetime) -> String {
+        let devices = &self.service.otp_devices;
+        if !devices.has_instance(instance).await.unwrap() {
+            devices
+                .add_instance(instance, secret(PASSWORD), &console())
+                .await
+                .unwrap();
+        }
+        let issuer = devices
+            .login(instance, instance, secret(PASSWORD), &origin())
+            .await
+            .unwrap();
+        let request = TokenRequest {
+            scope: scope(wanted),
+            lifetime,
+            description: None,
+        };
+        devices
+            .issue(&issuer, &request, &origin())
+            .await
+            .unwrap()
+            .text
+            .to_string()
+    }
+
+    /// A session that may do everything, in a new instance.
+    pub(crate) async fn session(&self, instance: &str) -> Session {
+        let token = self.token(instance, "all", Lifetime::Forever).await;
+        let devices = &self.service.otp_devices;
+        devices
+            .session(instance, Some(&token), None, &origin())
+            .await
+            .unwrap()
+    }
+
+    /// The actions in the audit trail, in order.
+    pub(crate) async fn actions(&self) -> Vec<String> {
+        let events = self
+            .service
+            .audit
+            .events(Timestamp::EPOCH, None)
+            .await
+            .unwrap();
+        events.into_iter().map(|(_, event)| event.action).collect()
+    }
+}
+
+/// The memory engine, which gives way before every step: tasks on one thread then interleave as servers would.
+struct TestEngine {
+    inner: MemoryEngine,
+    faults: Arc<Faults>,
+}
+
+impl TestEngine {
+    fn failure() -> EngineError {
+        EngineError::Io {
+            detail: "on purpose".to_owned(),
+        }
+    }
+
+    async fn before_reading(&self) -> Result<(), EngineError> {
+        yield_now().await;
+        match self.faults.reads.load(Ordering::SeqCst) {
+            true => Err(Self::failure()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Engine for TestEngine {
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [Key],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.get_many(keys, now).await
+        })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.scan(prefix, after, limit, now).await
+        })
+    }
+
+    fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
+        self.inner.expired(before, limit)
+    }
+
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move {
+            yield_now().await;
+            if self.faults.commits.load(Ordering::SeqCst) {
+                return Err(CommitError::NotApplied(Self::failure().into()));
+            }
+            self.inner.commit(changes).await?;
+            if self.faults.outcomes.load(Ordering::SeqCst) {
+                return Err(CommitError::Unknown(Self::failure()));
+            }
+            Ok(())
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.inner.ready()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
