@@ -72,7 +72,7 @@ impl Batch {
     }
 
     /// Gives a record that must be at the version of `resealed` its body, and leaves the rest.
-    pub fn reseal(&mut self, resealed: &Raw) {
+    pub(crate) fn reseal(&mut self, resealed: &Raw) {
         let (key, row) = resealed.clone().into_parts();
         self.changes.push((
             key,

@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, CommitError, Engine, Entropy, Key, KeyId, MasterKeys, OpenError, Prefix, Raw, Record,
-    Sealed, StoreError, Stored, Timestamp, UnsealError, Version,
+    Batch, CommitError, Engine, Entropy, Key, MasterKeys, OpenError, Prefix, Raw, Record, Sealed,
+    StoreError, Stored, Timestamp, UnsealError, Version,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
@@ -13,9 +12,9 @@ use crate::{
 /// Cheap to clone; all clones are one store.
 #[derive(Clone)]
 pub struct Store {
-    engine: Arc<dyn Engine>,
+    pub(crate) engine: Arc<dyn Engine>,
     entropy: Arc<dyn Entropy>,
-    keys: Arc<MasterKeys>,
+    pub(crate) keys: Arc<MasterKeys>,
 }
 
 impl Store {
@@ -40,7 +39,7 @@ impl Store {
             keys: Arc::new(keys),
         };
         // Another node may do the same at the same time: whoever loses looks again.
-        while !store.fingerprint_agrees(now).await? {}
+        while !store.claim(now).await? {}
         Ok(store)
     }
 
@@ -193,70 +192,6 @@ impl Store {
     pub async fn close(&self) {
         self.engine.close().await;
     }
-
-    /// Whether the store's fingerprint names our keys, and only ours; false if the attempt to make
-    /// it so lost a race.
-    async fn fingerprint_agrees(&self, now: Timestamp) -> Result<bool, OpenError> {
-        let key = fingerprint_key();
-        let current = self.keys.current();
-        let mut batch = self.batch(now);
-        match self
-            .get::<Fingerprint>(&key, now)
-            .await
-            .map_err(OpenError::Fingerprint)?
-        {
-            None if !self.engine.is_empty().await? => {
-                // Unless another node has just taken it down, between the two reads.
-                return match self
-                    .get::<Fingerprint>(&key, now)
-                    .await
-                    .map_err(OpenError::Fingerprint)?
-                {
-                    None => Err(OpenError::MissingFingerprint),
-                    Some(_) => Ok(false),
-                };
-            }
-            None => {
-                batch.insert(
-                    &key,
-                    &Fingerprint {
-                        sealing: current,
-                        opening: Vec::new(),
-                    },
-                    None,
-                );
-            }
-            Some(Stored {
-                record, version, ..
-            }) => {
-                let given = self.keys.ids();
-                if !record.ids().all(|id| given.contains(&id)) {
-                    return Err(OpenError::MasterKey {
-                        sealed: record.ids().collect(),
-                        given,
-                    });
-                }
-                if record.ids().any(|id| id == current) {
-                    return Ok(true);
-                }
-                let opening = record.ids().collect();
-                batch.replace(
-                    &key,
-                    version,
-                    &Fingerprint {
-                        sealing: current,
-                        opening,
-                    },
-                    None,
-                );
-            }
-        }
-        match self.commit(batch).await {
-            Ok(()) => Ok(true),
-            Err(CommitError::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl std::fmt::Debug for Store {
@@ -265,29 +200,4 @@ impl std::fmt::Debug for Store {
             .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
-}
-
-/// Under which master keys the store's secrets are sealed.
-#[derive(Debug, Serialize, Deserialize)]
-struct Fingerprint {
-    /// The key that new secrets are sealed under.
-    sealing: KeyId,
-    /// Earlier keys, under which some secrets still are.
-    opening: Vec<KeyId>,
-}
-
-impl Fingerprint {
-    fn ids(&self) -> impl Iterator<Item = KeyId> {
-        std::iter::once(self.sealing).chain(self.opening.iter().copied())
-    }
-}
-
-impl Record for Fingerprint {
-    const TYPE: &'static str = "master_key_fingerprint";
-    const VERSION: u32 = 1;
-}
-
-/// `$` keeps it apart from every collection of an embedder.
-fn fingerprint_key() -> Key {
-    Key::new("$store", ["master_key"])
 }

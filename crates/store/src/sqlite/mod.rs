@@ -70,7 +70,7 @@ impl SqliteEngine {
         files::create(path).map_err(|error| EngineError::Io {
             detail: format!("{}: {error}", path.display()),
         })?;
-        let connection = connect(path, options, Access::ReadWrite).map_err(engine_error)?;
+        let connection = connect(path, options, Access::ReadWrite).map_err(schema::open_error)?;
         schema::prepare(&connection)?;
         // The writer's connection is there before the readers' and goes after them, so that a
         // read-only one always finds the shared memory that WAL mode needs.

@@ -62,7 +62,7 @@ fn inspect(connection: &Connection) -> Result<u32, OpenError> {
     let number = |sql| {
         connection
             .query_row(sql, (), |row| row.get::<_, i64>(0))
-            .map_err(foreign)
+            .map_err(open_error)
     };
     let application_id = number("PRAGMA application_id")?;
     let schema = number("PRAGMA user_version")?;
@@ -84,7 +84,8 @@ fn inspect(connection: &Connection) -> Result<u32, OpenError> {
     }
 }
 
-fn foreign(error: rusqlite::Error) -> OpenError {
+/// Tells another program's file from an engine that fails.
+pub(super) fn open_error(error: rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => OpenError::Foreign {
             detail: error.to_string(),

@@ -377,3 +377,180 @@ impl<'c> Statements<'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sqlite::schema;
+    use crate::{Key, SystemEntropy, Version};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn database() -> (TempDir, Connection) {
+        let folder = TempDir::new().unwrap();
+        let connection = Connection::open(folder.path().join("store.db")).unwrap();
+        schema::prepare(&connection).unwrap();
+        (folder, connection)
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("case", [name])
+    }
+
+    fn inserts(names: &[&str], body: &[u8]) -> (Work, Reply) {
+        let entries = names.iter().map(|name| {
+            let version = Version::draw(&SystemEntropy::new());
+            (
+                key(name),
+                Change::Insert(Row {
+                    version,
+                    body: body.to_vec(),
+                    expires_at: None,
+                }),
+            )
+        });
+        let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
+        (Work::Batch(changes), oneshot::channel().0)
+    }
+
+    fn names(connection: &Connection) -> Vec<String> {
+        let mut statement = connection
+            .prepare("SELECT key FROM records ORDER BY key")
+            .unwrap();
+        let keys = statement
+            .query_map((), |row| row.get::<_, Vec<u8>>(0))
+            .unwrap();
+        keys.map(|bytes| Key::from_bytes(&bytes.unwrap()).unwrap().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_conflict_leaves_the_rest_of_its_group() {
+        let (_folder, connection) = database();
+        let mut statements = Statements::prepare(&connection).unwrap();
+        let group = [
+            inserts(&["a"], b""),
+            inserts(&["b", "a", "c"], b""),
+            inserts(&["a"], b""),
+            inserts(&["d", "b"], b""),
+        ];
+        let Ok(conflicts) = statements.transact(&group) else {
+            panic!("nothing is wrong")
+        };
+        assert_eq!(conflicts, [None, Some(1), Some(0), None]);
+        assert_eq!(names(&connection), ["case/a", "case/b", "case/d"]);
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_whole_group_and_none_before_or_after() {
+        let (_folder, connection) = database();
+        let mut statements = Statements::prepare(&connection).unwrap();
+        assert!(statements.transact(&[inserts(&["before"], b"")]).is_ok());
+        connection.pragma_update(None, "max_page_count", 8).unwrap();
+        let large = vec![0; 100_000];
+        let group = [
+            inserts(&["a"], b""),
+            inserts(&["b", "c"], &large),
+            inserts(&["d"], b""),
+        ];
+        let outcome = statements.transact(&group);
+        assert!(matches!(
+            outcome,
+            Err(Failure::NotApplied(EngineError::Full { .. }))
+        ));
+        assert_eq!(names(&connection), ["case/before"]);
+        assert!(statements.transact(&[inserts(&["after"], b"")]).is_ok());
+        assert_eq!(names(&connection), ["case/after", "case/before"]);
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_left_fails_the_whole_group() {
+        let (_folder, connection) = database();
+        let leave = "CREATE TRIGGER leave BEFORE INSERT ON records WHEN NEW.body = x'FF'
+            BEGIN SELECT RAISE(ROLLBACK, 'left'); END";
+        connection.execute_batch(leave).unwrap();
+        let mut statements = Statements::prepare(&connection).unwrap();
+        let group = [
+            inserts(&["a"], b""),
+            inserts(&["b"], b"\xFF"),
+            inserts(&["c"], b""),
+        ];
+        assert!(matches!(
+            statements.transact(&group),
+            Err(Failure::NotApplied(_))
+        ));
+        assert_eq!(names(&connection), [""; 0]);
+        assert!(statements.transact(&[inserts(&["c"], b"")]).is_ok());
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_not_known() {
+        let (_folder, mut connection) = database();
+        let mut fail = true;
+        connection
+            .commit_hook(Some(move || std::mem::take(&mut fail)))
+            .unwrap();
+        let mut statements = Statements::prepare(&connection).unwrap();
+        let outcome = statements.transact(&[inserts(&["a"], b""), inserts(&["a"], b"")]);
+        assert!(
+            matches!(outcome, Err(Failure::Unknown(_))),
+            "not even the conflict is certain"
+        );
+        assert_eq!(names(&connection), [""; 0]);
+        assert!(statements.transact(&[inserts(&["a"], b"")]).is_ok());
+    }
+
+    #[test]
+    fn a_failure_reaches_every_caller() {
+        let failed = |failure: Failure| {
+            let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+            let group = replies
+                .into_iter()
+                .map(|reply| (Work::Probe, reply))
+                .collect();
+            answer(group, &Err(failure));
+            answers
+                .into_iter()
+                .map(|mut answer| answer.try_recv().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let busy = EngineError::Busy {
+            detail: "so it is".to_owned(),
+        };
+        let not_applied = Err(CommitError::NotApplied(busy.clone().into()));
+        assert_eq!(
+            failed(Failure::NotApplied(busy.clone())),
+            vec![not_applied; 3]
+        );
+        let unknown = Err(CommitError::Unknown(busy.clone()));
+        assert_eq!(failed(Failure::Unknown(busy)), vec![unknown; 3]);
+    }
+
+    #[test]
+    fn a_probe_writes_and_changes_nothing() {
+        let (_folder, mut connection) = database();
+        let pages = Arc::new(AtomicI32::new(0));
+        let seen = pages.clone();
+        connection
+            .wal_hook(Some(move |_: &mut _, pages| {
+                seen.store(pages, Ordering::Relaxed);
+                Ok(())
+            }))
+            .unwrap();
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        let before = pages.load(Ordering::Relaxed);
+        let mut statements = Statements::prepare(&connection).unwrap();
+        assert!(
+            statements
+                .transact(&[(Work::Probe, oneshot::channel().0)])
+                .is_ok()
+        );
+        assert!(pages.load(Ordering::Relaxed) > before, "it went to the log");
+        let schema: i64 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(schema, 2);
+    }
+}

@@ -1,0 +1,381 @@
+//! What only the embedded engine has: a file, a schema, other processes, a queue.
+#![cfg(feature = "sqlite")]
+#![expect(clippy::expect_used, reason = "tests may")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
+use keyproof_store::{
+    Change, Changes, CommitError, Engine, EngineError, Key, NotApplied, OpenError, Prefix, Row,
+    SystemEntropy, Timestamp, Version,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn folder() -> TempDir {
+    TempDir::new().expect("a temporary directory")
+}
+
+fn open(path: &Path) -> Result<SqliteEngine, OpenError> {
+    SqliteEngine::open(path, &SqliteOptions::default())
+}
+
+fn insert(key: &Key, body: &str) -> (Key, Change) {
+    let version = Version::draw(&SystemEntropy::new());
+    (
+        key.clone(),
+        Change::Insert(Row {
+            version,
+            body: body.into(),
+            expires_at: None,
+        }),
+    )
+}
+
+async fn commit(
+    engine: &dyn Engine,
+    entries: impl IntoIterator<Item = (Key, Change)>,
+) -> Result<(), CommitError> {
+    let changes = Changes::new(entries, NOW, &SystemEntropy::new());
+    engine
+        .commit(changes.expect("a batch within the limits"))
+        .await
+}
+
+async fn bodies(engine: &dyn Engine) -> Vec<(Key, String)> {
+    let rows = engine
+        .scan(&Prefix::all(), None, usize::MAX, NOW)
+        .await
+        .expect("a scan");
+    rows.into_iter()
+        .map(|(key, row)| (key, String::from_utf8(row.body).expect("text")))
+        .collect()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_can_read_what_it_creates() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = folder();
+    let directory = folder.path().join("state/keyproof");
+    let engine = open(&directory.join("store.db")).expect("a new store");
+    commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
+        .await
+        .expect("it is new");
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.path().join("state")), 0o700);
+    assert_eq!(mode(&directory), 0o700);
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        assert_eq!(mode(&directory.join(name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn another_programs_file_is_refused_and_left_alone() {
+    let folder = folder();
+    let text = folder.path().join("text");
+    fs::write(
+        &text,
+        "any text that is longer than the header of a database".repeat(40),
+    )
+    .expect("a file");
+    let database = folder.path().join("database");
+    Connection::open(&database)
+        .and_then(|connection| {
+            connection.execute_batch("CREATE TABLE theirs (x); PRAGMA user_version = 1")
+        })
+        .expect("a database");
+    for path in [text, database] {
+        let before = fs::read(&path).expect("a file");
+        assert!(
+            matches!(open(&path), Err(OpenError::Foreign { .. })),
+            "{}",
+            path.display()
+        );
+        assert!(
+            fs::read(&path).expect("a file") == before,
+            "{} changed",
+            path.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    open(&path).expect("a new store");
+    let set = |schema: u32| {
+        let connection = Connection::open(&path).expect("a database");
+        connection
+            .pragma_update(None, "user_version", schema)
+            .expect("a schema");
+    };
+    set(2);
+    let engine = open(&path).expect("the next release's schema");
+    commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
+        .await
+        .expect("it is new");
+    engine.close().await;
+    set(3);
+    assert_eq!(
+        open(&path).expect_err("too new"),
+        OpenError::NewerSchema {
+            found: 3,
+            newest: 2
+        }
+    );
+    set(2);
+    assert_eq!(
+        bodies(&open(&path).expect("nothing was changed"))
+            .await
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_path_that_cannot_be_is_an_error() {
+    let folder = folder();
+    fs::write(folder.path().join("file"), "").expect("a file");
+    for path in ["file/store.db", "."] {
+        let error = open(&folder.path().join(path)).expect_err("no file can be there");
+        assert!(
+            matches!(error, OpenError::Engine(EngineError::Io { .. })),
+            "{path}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn many_may_create_one_store_at_once() {
+    for _ in 0..10 {
+        let folder = folder();
+        let path = folder.path().join("new/store.db");
+        let openers: Vec<_> = (0..8)
+            .map(|_| {
+                let path = path.clone();
+                std::thread::spawn(move || open(&path))
+            })
+            .collect();
+        let engines: Vec<_> = openers
+            .into_iter()
+            .map(|opener| opener.join().expect("no panic").expect("one store for all"))
+            .collect();
+        for (at, engine) in engines.iter().enumerate() {
+            commit(engine, [insert(&Key::new("a", [format!("{at}")]), "a")])
+                .await
+                .expect("it is new");
+        }
+        for engine in &engines {
+            assert_eq!(bodies(engine).await.len(), 8, "each sees what all wrote");
+        }
+    }
+}
+
+#[tokio::test]
+async fn waits_for_another_writer_and_then_says_busy() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let mut options = SqliteOptions::default();
+    options.busy_timeout = Duration::from_millis(50);
+    let engine = SqliteEngine::open(&path, &options).expect("a new store");
+    let other = Connection::open(&path).expect("the same file");
+    other
+        .execute_batch("BEGIN IMMEDIATE")
+        .expect("nobody else writes");
+
+    let (a, b) = (Key::new("a", ["a"]), Key::new("a", ["b"]));
+    let busy = commit(&engine, [insert(&a, "a")]).await;
+    assert!(
+        matches!(
+            busy,
+            Err(CommitError::NotApplied(NotApplied::Engine(
+                EngineError::Busy { .. }
+            )))
+        ),
+        "{busy:?}"
+    );
+    assert!(
+        matches!(engine.ready().await, Err(EngineError::Busy { .. })),
+        "it cannot write"
+    );
+    assert_eq!(bodies(&engine).await, [], "but read");
+
+    other.execute_batch("COMMIT").expect("nothing was written");
+    assert_eq!(
+        engine.ready().await,
+        Ok(()),
+        "finds out by itself that it can again"
+    );
+    commit(&engine, [insert(&b, "b")]).await.expect("it is new");
+    assert_eq!(bodies(&engine).await, [(b, "b".to_owned())]);
+}
+
+#[tokio::test]
+async fn closing_finishes_what_was_queued() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let engine = Arc::new(open(&path).expect("a new store"));
+    let mut commits = JoinSet::new();
+    for at in 0..2_000 {
+        let engine = engine.clone();
+        commits.spawn(async move {
+            let key = Key::new("a", [format!("{at:04}")]);
+            (key.clone(), commit(&*engine, [insert(&key, "a")]).await)
+        });
+    }
+    // Let some begin; whichever do, the answers and the file must agree.
+    tokio::task::yield_now().await;
+    engine.close().await;
+    let mut acknowledged = Vec::new();
+    for (key, outcome) in commits.join_all().await {
+        match outcome {
+            Ok(()) => acknowledged.push((key, "a".to_owned())),
+            closed => assert_eq!(
+                closed,
+                Err(CommitError::NotApplied(EngineError::Closed.into()))
+            ),
+        }
+    }
+    acknowledged.sort();
+    assert_eq!(
+        bodies(&open(&path).expect("it is closed")).await,
+        acknowledged
+    );
+}
+
+#[tokio::test]
+async fn a_commit_whose_caller_has_gone_is_applied() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let engine = open(&path).expect("a new store");
+    let key = Key::new("a", ["a"]);
+    {
+        let commit = std::pin::pin!(commit(&engine, [insert(&key, "a")]));
+        // One poll queues it.
+        assert!(
+            futures_poll_once(commit).is_none(),
+            "not done yet, for it has a disk to wait for"
+        );
+    }
+    drop(engine);
+    assert_eq!(
+        bodies(&open(&path).expect("it is closed")).await,
+        [(key, "a".to_owned())]
+    );
+}
+
+fn futures_poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.poll(&mut context) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[tokio::test]
+async fn damage_is_an_error() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let engine = open(&path).expect("a new store");
+    Connection::open(&path)
+        .and_then(|connection| {
+            connection.execute("INSERT INTO records VALUES (x'63', x'00', x'00', NULL)", ())
+        })
+        .expect("a row that is no record");
+    let scan = engine.scan(&Prefix::all(), None, 10, NOW).await;
+    assert!(matches!(scan, Err(EngineError::Corrupt { .. })), "{scan:?}");
+}
+
+const CHILD: &str = "KEYPROOF_STORE_TEST_CHILD";
+
+/// The process that the next test kills: it writes pairs of records as fast as it can, eight at a
+/// time, and prints the name of each pair once it was acknowledged.
+#[test]
+fn child() {
+    let Some(path) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let engine = Arc::new(open(Path::new(&path)).expect("a store"));
+        let mut writers = JoinSet::new();
+        for writer in 0..8 {
+            let engine = engine.clone();
+            writers.spawn(async move {
+                let run = Version::draw(&SystemEntropy::new());
+                for at in 0.. {
+                    let name = format!("{run}-{writer}-{at}");
+                    let entries =
+                        ["left", "right"].map(|side| insert(&Key::new(side, [&name]), &name));
+                    commit(&*engine, entries).await.expect("it is new");
+                    // One write for the line, so that lines do not mix.
+                    let line = format!("acknowledged {name}\n");
+                    std::io::stdout()
+                        .write_all(line.as_bytes())
+                        .expect("the parent reads");
+                }
+            });
+        }
+        writers.join_all().await;
+    });
+}
+
+#[tokio::test]
+async fn acknowledged_writes_survive_a_kill() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "child", "--nocapture"])
+            .env(CHILD, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test again");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut names = Vec::new();
+        // Killed while it writes; what it printed before is read to the end.
+        for line in lines {
+            let line = line.expect("text");
+            if let Some(name) = line.strip_prefix("acknowledged ") {
+                names.push(name.to_owned());
+            }
+            if names.len() == 300 {
+                child.kill().expect("SIGKILL");
+            }
+        }
+        child.wait().expect("it is gone");
+        assert!(names.len() >= 300, "round {round}");
+        acknowledged.extend(names);
+
+        let engine = open(&path).expect("the file is whole");
+        let side = async |side| {
+            let rows = engine
+                .scan(&Prefix::collection(side), None, usize::MAX, NOW)
+                .await
+                .expect("a scan");
+            rows.into_iter()
+                .map(|(_, row)| String::from_utf8(row.body).expect("text"))
+                .collect::<Vec<_>>()
+        };
+        let (left, right) = (side("left").await, side("right").await);
+        assert_eq!(left, right, "no half of a batch");
+        for name in &acknowledged {
+            assert!(
+                left.binary_search(name).is_ok(),
+                "round {round}: {name} was acknowledged"
+            );
+        }
+    }
+}

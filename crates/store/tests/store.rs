@@ -1,0 +1,691 @@
+//! Typed records, sealing, the master key's fingerprint and its rotation, over the memory engine.
+#![expect(clippy::expect_used, reason = "tests may")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyproof_store::memory::MemoryEngine;
+use keyproof_store::{
+    Change, Changes, CommitError, Engine, Entropy, Key, MasterKey, MasterKeys, NotApplied,
+    OpenError, Prefix, Record, RotateError, Row, Sealed, Store, StoreError, SystemEntropy,
+    Timestamp, UnsealError, Version,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Account {
+    name: String,
+    secret: Option<Sealed>,
+}
+
+impl Record for Account {
+    const TYPE: &'static str = "account";
+    const VERSION: u32 = 3;
+
+    /// Version 2 called the name `label`; version 1 is forgotten.
+    fn upgrade(from: u32, mut data: Value) -> Option<Value> {
+        if from != 2 {
+            return None;
+        }
+        let members = data.as_object_mut()?;
+        let label = members.remove("label")?;
+        members.insert("name".to_owned(), label);
+        Some(data)
+    }
+}
+
+fn account(name: &str) -> Account {
+    Account {
+        name: name.to_owned(),
+        secret: None,
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Other {}
+
+impl Record for Other {
+    const TYPE: &'static str = "other";
+    const VERSION: u32 = 1;
+}
+
+fn master_key(byte: u8) -> MasterKey {
+    MasterKey::from_bytes(&[byte; 32]).expect("32 bytes")
+}
+
+fn keys(byte: u8) -> MasterKeys {
+    MasterKeys::new(&master_key(byte))
+}
+
+async fn open(engine: &Arc<MemoryEngine>, keys: MasterKeys) -> Result<Store, OpenError> {
+    Store::open(engine.clone(), keys, Arc::new(SystemEntropy::new()), NOW).await
+}
+
+async fn new_store() -> Store {
+    open(&Arc::new(MemoryEngine::new()), keys(1))
+        .await
+        .expect("an empty store opens")
+}
+
+/// A record whose body somebody else wrote.
+async fn plant(engine: &MemoryEngine, key: &Key, body: &str) -> Version {
+    let version = Version::draw(&SystemEntropy::new());
+    let row = Row {
+        version,
+        body: body.into(),
+        expires_at: None,
+    };
+    let changes = Changes::new(
+        [(key.clone(), Change::Insert(row))],
+        NOW,
+        &SystemEntropy::new(),
+    );
+    engine
+        .commit(changes.expect("one small entry"))
+        .await
+        .expect("nothing is there yet");
+    version
+}
+
+#[tokio::test]
+async fn records_come_back_with_their_version_and_expiry() {
+    let store = new_store().await;
+    let (a, b) = (
+        Key::new("account", ["t", "a"]),
+        Key::new("account", ["t", "b"]),
+    );
+    let later = NOW.saturating_add(Duration::from_secs(1));
+    let mut batch = store.batch(NOW);
+    let first = batch.insert(&a, &account("a"), Some(later));
+    let other = batch.insert(&b, &account("b"), None);
+    store.commit(batch).await.expect("both are new");
+
+    let stored = store
+        .get::<Account>(&a, NOW)
+        .await
+        .expect("a read")
+        .expect("it is there");
+    assert_eq!(
+        (stored.record, stored.version, stored.expires_at),
+        (account("a"), first, Some(later))
+    );
+    assert_eq!(store.get::<Account>(&a, later).await, Ok(None));
+
+    let mut batch = store.batch(NOW);
+    let second = batch.replace(&a, first, &account("a2"), Some(later));
+    batch.require(&b, other);
+    store.commit(batch).await.expect("both are as they were");
+    assert_ne!(first, second);
+
+    let prefix = Prefix::new("account", ["t"]);
+    let page = store
+        .scan::<Account>(&prefix, None, 10, NOW)
+        .await
+        .expect("a scan");
+    let found: Vec<_> = page
+        .iter()
+        .map(|(key, stored)| (key, stored.record.name.as_str(), stored.version))
+        .collect();
+    assert_eq!(found, [(&a, "a2", second), (&b, "b", other)]);
+    assert_eq!(
+        store.expired(later, 10).await,
+        Ok(vec![(a.clone(), second)])
+    );
+
+    let raws = store
+        .get_many(&[b, Key::new("account", ["t", "c"]), a], NOW)
+        .await
+        .expect("a read");
+    let versions: Vec<_> = raws
+        .iter()
+        .map(|raw| raw.as_ref().map(|raw| raw.version()))
+        .collect();
+    assert_eq!(versions, [Some(other), None, Some(second)]);
+    let name = |at: usize| {
+        raws[at]
+            .as_ref()
+            .map(|raw| raw.decode::<Account>().map(|stored| stored.record.name))
+    };
+    assert_eq!(name(0), Some(Ok("b".to_owned())));
+}
+
+#[tokio::test]
+async fn a_conflict_names_the_entry_as_it_was_added() {
+    let store = new_store().await;
+    let keys = ["c", "b", "a"].map(|name| Key::new("account", [name]));
+    let mut batch = store.batch(NOW);
+    batch.insert(&keys[1], &account("b"), None);
+    store.commit(batch).await.expect("it is new");
+    let mut batch = store.batch(NOW);
+    keys.iter().for_each(|key| {
+        batch.insert(key, &account("x"), None);
+    });
+    assert_eq!(
+        store.commit(batch).await,
+        Err(CommitError::Conflict { entry: 1 })
+    );
+    assert_eq!(store.get::<Account>(&keys[2], NOW).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_batch_out_of_bounds_is_not_applied() {
+    struct Unwritable;
+    impl Serialize for Unwritable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no"))
+        }
+    }
+    impl<'de> Deserialize<'de> for Unwritable {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    impl Record for Unwritable {
+        const TYPE: &'static str = "unwritable";
+        const VERSION: u32 = 1;
+    }
+
+    let store = new_store().await;
+    let keys = ["a", "b", "c"].map(|name| Key::new("account", [name]));
+    let refused = |reason| Err(CommitError::NotApplied(reason));
+
+    assert_eq!(
+        store.commit(store.batch(NOW)).await,
+        Ok(()),
+        "nothing to do is done"
+    );
+
+    let mut batch = store.batch(NOW);
+    for at in [1, 2, 0, 1] {
+        batch.insert(&keys[at], &account("x"), None);
+    }
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::DuplicateKey {
+            first: 0,
+            second: 3
+        })
+    );
+
+    let mut batch = store.batch(NOW);
+    batch.insert(&keys[0], &account("x"), None);
+    batch.insert(&keys[1], &Unwritable, None);
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::NotSerializable {
+            entry: 1,
+            kind: "unwritable"
+        })
+    );
+
+    let mut batch = store.batch(NOW);
+    batch.insert(&keys[0], &account("x"), None);
+    batch.insert(&keys[1], &account(&"x".repeat(Changes::MAX_BODY_LEN)), None);
+    let len = json!({"type": "account", "v": 3, "data": account("")})
+        .to_string()
+        .len()
+        + Changes::MAX_BODY_LEN;
+    let limit = Changes::MAX_BODY_LEN;
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::BodyTooLong {
+            entry: 1,
+            len,
+            limit
+        })
+    );
+
+    let mut batch = store.batch(NOW);
+    for at in 0..=Changes::MAX_ENTRIES {
+        batch.insert(&Key::new("account", [format!("{at}")]), &account("x"), None);
+    }
+    let (count, limit) = (Changes::MAX_ENTRIES + 1, Changes::MAX_ENTRIES);
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::TooManyEntries { count, limit })
+    );
+
+    assert_eq!(
+        store
+            .scan::<Account>(&Prefix::collection("account"), None, 10, NOW)
+            .await,
+        Ok(vec![])
+    );
+}
+
+#[tokio::test]
+async fn older_records_are_upgraded_and_others_refused() {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = open(&engine, keys(1)).await.expect("an empty store opens");
+    let key = |name| Key::new("account", [name]);
+    let bodies = [
+        (
+            "upgraded",
+            r#"{"type":"account","v":2,"data":{"label":"ann","secret":null}}"#,
+        ),
+        ("forgotten", r#"{"type":"account","v":1,"data":{}}"#),
+        ("newer", r#"{"type":"account","v":4,"data":{}}"#),
+        (
+            "malformed",
+            r#"{"type":"account","v":3,"data":{"name":"hunter2","secret":"hunter2"}}"#,
+        ),
+        ("no record", r#"{"type":"account"}"#),
+        ("no json", "\u{1}"),
+    ];
+    for (name, body) in bodies {
+        plant(&engine, &key(name), body).await;
+    }
+    let get = async |name| store.get::<Account>(&key(name), NOW).await;
+    let kind = "account".to_owned();
+
+    let upgraded = get("upgraded")
+        .await
+        .expect("version 2 can be read")
+        .expect("it is there");
+    assert_eq!(upgraded.record, account("ann"));
+    assert_eq!(
+        get("forgotten").await,
+        Err(StoreError::NoUpgrade {
+            key: key("forgotten"),
+            kind: kind.clone(),
+            found: 1,
+            known: 3
+        })
+    );
+    assert_eq!(
+        get("newer").await,
+        Err(StoreError::NewerVersion {
+            key: key("newer"),
+            kind: kind.clone(),
+            found: 4,
+            known: 3
+        })
+    );
+    let malformed = get("malformed").await.expect_err("a secret is no text");
+    assert!(
+        matches!(
+            &malformed,
+            StoreError::Malformed {
+                column: 1..,
+                version: 3,
+                ..
+            }
+        ),
+        "{malformed:?}"
+    );
+    assert!(
+        !format!("{malformed} {malformed:?}").contains("hunter2"),
+        "{malformed:?}"
+    );
+    for name in ["no record", "no json"] {
+        assert_eq!(
+            get(name).await,
+            Err(StoreError::NotARecord { key: key(name) })
+        );
+    }
+    assert_eq!(
+        store
+            .get::<Other>(&key("upgraded"), NOW)
+            .await
+            .expect_err("of another type"),
+        StoreError::WrongType {
+            key: key("upgraded"),
+            expected: "other",
+            found: kind
+        }
+    );
+}
+
+/// Computed with Python's `cryptography`: AES-256-GCM over "a secret" with the key 00..1F, the
+/// nonce 64..6F, and as associated data the record key's length in two bytes, that key and the field.
+#[test]
+fn the_envelope_is_what_another_implementation_makes() {
+    struct Counting;
+    impl Entropy for Counting {
+        fn fill(&self, dest: &mut [u8]) {
+            dest.iter_mut()
+                .zip(100..)
+                .for_each(|(byte, next)| *byte = next);
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let bytes: Vec<u8> = (0..32).collect();
+    let keys = MasterKeys::new(&MasterKey::from_bytes(&bytes).expect("32 bytes"));
+    let engine = Arc::new(MemoryEngine::new());
+    let store = runtime
+        .block_on(Store::open(engine, keys, Arc::new(Counting), NOW))
+        .expect("it opens");
+    let key = Key::new("otp_device", ["shop", "till-1"]);
+    let sealed = store.seal(&key, "otp_key", b"a secret");
+    let envelope = json!({"$sealed": {
+        "field": "otp_key",
+        "key": "57a0eb1b63ac251b",
+        "nonce": "ZGVmZ2hpamtsbW5v",
+        "data": "KTutAxqbM+q6G4DGd+olYtUf8wABMicD",
+    }});
+    assert_eq!(serde_json::to_value(&sealed).expect("JSON"), envelope);
+    let read: Sealed = serde_json::from_value(envelope).expect("an envelope");
+    assert_eq!(
+        store
+            .unseal(&key, "otp_key", &read)
+            .expect("it opens")
+            .as_slice(),
+        b"a secret"
+    );
+}
+
+#[tokio::test]
+async fn a_sealed_value_opens_nowhere_else_and_not_altered() {
+    let store = new_store().await;
+    let (a, b) = (Key::new("account", ["a"]), Key::new("account", ["b"]));
+    let sealed = store.seal(&a, "secret", b"hunter2");
+    assert_eq!(
+        store
+            .unseal(&a, "secret", &sealed)
+            .expect("at home")
+            .as_slice(),
+        b"hunter2"
+    );
+    assert_ne!(
+        sealed,
+        store.seal(&a, "secret", b"hunter2"),
+        "every nonce is new"
+    );
+
+    let master = sealed.master_key();
+    let inauthentic = |key: &Key| UnsealError::Inauthentic {
+        key: key.clone(),
+        master,
+    };
+    assert_eq!(
+        store
+            .unseal(&b, "secret", &sealed)
+            .expect_err("another record"),
+        inauthentic(&b)
+    );
+    assert_eq!(
+        store
+            .unseal(&a, "secrets", &sealed)
+            .expect_err("another field"),
+        inauthentic(&a)
+    );
+
+    let altered = |member: &str, text: &str| -> Sealed {
+        let mut envelope = serde_json::to_value(&sealed).expect("JSON");
+        envelope["$sealed"][member] = json!(text);
+        serde_json::from_value(envelope).expect("an envelope still")
+    };
+    for other in [
+        altered("nonce", "AAAAAAAAAAAAAAAA"),
+        altered("data", "AAAA"),
+        altered("data", ""),
+    ] {
+        assert_eq!(
+            store.unseal(&a, "secret", &other).expect_err("altered"),
+            inauthentic(&a)
+        );
+    }
+    let renamed = altered("field", "secrets");
+    assert_eq!(
+        store
+            .unseal(&a, "secrets", &renamed)
+            .expect_err("another field"),
+        inauthentic(&a)
+    );
+    let other_key = altered("key", "0000000000000000");
+    assert!(matches!(
+        store.unseal(&a, "secret", &other_key),
+        Err(UnsealError::UnknownMasterKey { .. })
+    ));
+}
+
+#[test]
+fn nothing_prints_a_master_key() {
+    let key = MasterKey::from_bytes(&[0xAB; 32]).expect("32 bytes");
+    assert_eq!(format!("{key:?}"), format!("MasterKey({})", key.id()));
+    assert_eq!(
+        format!("{:?}", MasterKeys::new(&key)),
+        format!("MasterKeys([KeyId({})])", key.id())
+    );
+    assert!(MasterKey::from_bytes(&[0; 31]).is_none() && MasterKey::from_bytes(&[0; 33]).is_none());
+    assert_ne!(
+        MasterKey::generate(&SystemEntropy::new()).id(),
+        MasterKey::generate(&SystemEntropy::new()).id()
+    );
+}
+
+#[tokio::test]
+async fn another_master_key_is_refused_by_name() {
+    let engine = Arc::new(MemoryEngine::new());
+    open(&engine, keys(1))
+        .await
+        .expect("an empty store takes any key");
+    open(&engine, keys(1)).await.expect("its own key");
+    let error = open(&engine, keys(2)).await.expect_err("another key");
+    let (sealed, given) = (master_key(1).id(), master_key(2).id());
+    assert_eq!(
+        error,
+        OpenError::MasterKey {
+            sealed: vec![sealed],
+            given: vec![given]
+        }
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains(&sealed.to_string()) && text.contains(&given.to_string()),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn records_without_a_fingerprint_are_refused() {
+    let engine = Arc::new(MemoryEngine::new());
+    plant(&engine, &Key::new("account", ["a"]), "{}").await;
+    assert_eq!(
+        open(&engine, keys(1)).await.expect_err("not empty"),
+        OpenError::MissingFingerprint
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_keys_for_one_empty_store_one_wins() {
+    for _ in 0..50 {
+        let engine = Arc::new(MemoryEngine::new());
+        let nodes = [1, 2].map(|byte| {
+            let engine = engine.clone();
+            tokio::spawn(async move { open(&engine, keys(byte)).await.map(|_| ()) })
+        });
+        let mut outcomes = Vec::new();
+        for node in nodes {
+            outcomes.push(node.await.expect("no panic"));
+        }
+        let refused = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Err(OpenError::MasterKey { .. })));
+        assert_eq!(refused.count(), 1, "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn rotation_needs_no_types_and_keeps_versions() {
+    let engine = Arc::new(MemoryEngine::new());
+    let old = open(&engine, keys(1)).await.expect("an empty store opens");
+    let (a, b, c) = (
+        Key::new("account", ["a"]),
+        Key::new("odd", ["b"]),
+        Key::new("odd", ["c"]),
+    );
+    let mut batch = old.batch(NOW);
+    let secret = Some(old.seal(&a, "secret", b"hunter2"));
+    let expired = Some(NOW);
+    let version = batch.insert(
+        &a,
+        &Account {
+            secret,
+            ..account("a")
+        },
+        expired,
+    );
+    old.commit(batch).await.expect("it is new");
+    // Of a type that nobody knows, with secrets in odd places, and numbers that no float holds.
+    let deep = serde_json::to_string(&old.seal(&b, "deep", b"deep secret")).expect("JSON");
+    let envelope = |inner: &str| {
+        format!(
+            r#"{{"type":"odd","v":9,"data":{{"z":[1.10,{{"é\n":{inner}}}],"a":340282366920938463463374607431768211455,"a":"$sealed","e":[{{}},[]]}}}}"#
+        )
+    };
+    let odd = plant(&engine, &b, &envelope(&deep)).await;
+    let plain = plant(
+        &engine,
+        &c,
+        r#"{"type":"odd","v":9,"data":{ "$sealed" : 1 }}"#,
+    )
+    .await;
+
+    // The new key beside the old one: both open, and the store says so from now on.
+    let both = open(&engine, keys(2).with_older(&master_key(1)))
+        .await
+        .expect("it has the store's key");
+    for one in [1, 2] {
+        let error = open(&engine, keys(one)).await.expect_err("one key of two");
+        let sealed = vec![master_key(2).id(), master_key(1).id()];
+        assert_eq!(
+            error,
+            OpenError::MasterKey {
+                sealed,
+                given: vec![master_key(one).id()]
+            }
+        );
+    }
+    assert_eq!(both.rotate().await, Ok(2));
+    assert_eq!(both.rotate().await, Ok(0));
+
+    let new = open(&engine, keys(2))
+        .await
+        .expect("the old key is not needed any more");
+    assert!(matches!(
+        open(&engine, keys(1)).await,
+        Err(OpenError::MasterKey { .. })
+    ));
+    let before = Timestamp::EPOCH;
+    let stored = new
+        .get::<Account>(&a, before)
+        .await
+        .expect("a read")
+        .expect("it is there");
+    assert_eq!((stored.version, stored.expires_at), (version, expired));
+    let sealed = stored.record.secret.expect("a secret");
+    assert_eq!(
+        new.unseal(&a, "secret", &sealed)
+            .expect("it opens")
+            .as_slice(),
+        b"hunter2"
+    );
+
+    let raws = new.get_many(&[b.clone(), c], NOW).await.expect("a read");
+    let [Some(raw_b), Some(raw_c)] = raws.as_slice() else {
+        panic!("both are there")
+    };
+    assert_eq!((raw_b.version(), raw_c.version()), (odd, plain));
+    assert_eq!(
+        raw_c.json(),
+        br#"{"type":"odd","v":9,"data":{ "$sealed" : 1 }}"#
+    );
+    let body = std::str::from_utf8(raw_b.json()).expect("UTF-8");
+    let start = body.find(r#"{"$sealed""#).expect("an envelope");
+    let end = body[start..].find("}}").expect("its end") + start + 2;
+    assert_eq!(
+        body,
+        envelope(&body[start..end]),
+        "all but the envelope stayed as it was"
+    );
+    let sealed: Sealed = serde_json::from_str(&body[start..end]).expect("an envelope");
+    assert_eq!(sealed.master_key(), master_key(2).id());
+    assert_eq!(
+        new.unseal(&b, "deep", &sealed)
+            .expect("it opens")
+            .as_slice(),
+        b"deep secret"
+    );
+}
+
+#[tokio::test]
+async fn rotation_stops_at_a_secret_that_does_not_open() {
+    let engine = Arc::new(MemoryEngine::new());
+    let old = open(&engine, keys(1)).await.expect("an empty store opens");
+    let (a, b) = (Key::new("account", ["a"]), Key::new("account", ["b"]));
+    let mut batch = old.batch(NOW);
+    let moved = Some(old.seal(&a, "secret", b"hunter2"));
+    batch.insert(
+        &b,
+        &Account {
+            secret: moved,
+            ..account("b")
+        },
+        None,
+    );
+    old.commit(batch).await.expect("it is new");
+    let both = open(&engine, keys(2).with_older(&master_key(1)))
+        .await
+        .expect("it has the store's key");
+    let master = master_key(1).id();
+    assert_eq!(
+        both.rotate().await,
+        Err(RotateError::Unseal(UnsealError::Inauthentic {
+            key: b,
+            master
+        }))
+    );
+    assert!(
+        open(&engine, keys(2)).await.is_err(),
+        "the old key is still needed"
+    );
+}
+
+#[tokio::test]
+async fn a_copy_needs_no_types_and_keeps_versions() {
+    let from = new_store().await;
+    let key = Key::new("account", ["a"]);
+    let secret = Some(from.seal(&key, "secret", b"hunter2"));
+    let mut batch = from.batch(NOW);
+    let version = batch.insert(
+        &key,
+        &Account {
+            secret,
+            ..account("a")
+        },
+        Some(NOW),
+    );
+    from.commit(batch).await.expect("it is new");
+
+    let to = new_store().await;
+    let mut batch = to.batch(NOW);
+    for raw in from
+        .scan_raw(&Prefix::collection("account"), None, 10, Timestamp::EPOCH)
+        .await
+        .expect("a scan")
+    {
+        assert_eq!(raw.record_type().as_deref(), Ok("account"));
+        batch.insert_raw(&raw);
+    }
+    assert_eq!(batch.len(), 1);
+    to.commit(batch).await.expect("it is empty");
+    let copy = to
+        .get::<Account>(&key, Timestamp::EPOCH)
+        .await
+        .expect("a read")
+        .expect("it is there");
+    assert_eq!((copy.version, copy.expires_at), (version, Some(NOW)));
+    let sealed = copy.record.secret.expect("a secret");
+    assert_eq!(
+        to.unseal(&key, "secret", &sealed)
+            .expect("the same master key")
+            .as_slice(),
+        b"hunter2"
+    );
+}
