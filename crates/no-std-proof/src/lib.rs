@@ -9,11 +9,11 @@
     reason = "exported names and an allocator: what is called from outside is not stripped"
 )]
 
+#[cfg(feature = "alloc")]
+mod allocating;
 #[cfg(all(feature = "alloc", panic = "abort"))]
 mod allocator;
 
-#[cfg(feature = "alloc")]
-use keyproof_otp::otpauth::OtpauthUri;
 use keyproof_otp::pos::{self, PosAlgorithm};
 use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Secret, Totp};
 
@@ -43,12 +43,4 @@ pub extern "C" fn keyproof_totp_verify(secret: &[u8; 32], code: &[u8; 6], now: u
 pub extern "C" fn keyproof_pos_confirms(key: &[u8; 32], price: &[u8; 16], now: u64) -> bool {
     let price = core::str::from_utf8(price).unwrap_or_default().parse().ok();
     pos::confirm(key, PosAlgorithm::TotpWithPrice, price.as_ref(), now).is_some()
-}
-
-/// Whether a text is an otpauth URI.
-// SAFETY: no other symbol has this name.
-#[cfg(feature = "alloc")]
-#[unsafe(no_mangle)]
-pub extern "C" fn keyproof_otpauth_parses(uri: &[u8; 64]) -> bool {
-    core::str::from_utf8(uri).is_ok_and(|uri| OtpauthUri::parse(uri).is_ok())
 }
