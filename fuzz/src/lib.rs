@@ -4,6 +4,7 @@
 //! `tests/replay.rs` runs each over its corpus, the folder of its name in `corpus/`.
 
 pub mod otp;
+pub mod store;
 
 /// A function, and the name that it shares with its binary and its corpus.
 pub struct Target {
@@ -30,6 +31,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "otpauth",
         run: otp::otpauth,
+    },
+    Target {
+        name: "store_key",
+        run: store::key,
     },
 ];
 
