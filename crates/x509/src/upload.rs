@@ -154,10 +154,10 @@ impl fmt::Display for Layer {
     }
 }
 
-/// A SEQUENCE with a length of more than one octet, as every certificate (and key) is. Text that begins with `0` has no second octet
-/// above 127.
+/// A SEQUENCE with a length of more than one octet, as every certificate is, or one that begins with a number, as every key does.
+/// Text that begins with `0` has no such octets next.
 fn is_der(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x30, 0x80..=0xFF, ..])
+    matches!(bytes, [0x30, 0x80..=0xFF, ..] | [0x30, _, 0x02, ..])
 }
 
 /// A layer of text, without its byte order mark.

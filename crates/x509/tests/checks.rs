@@ -1,0 +1,714 @@
+//! Each check of `prove` on a certificate that differs from a sound one in that respect alone.
+#![cfg(all(feature = "prover", feature = "ring"))]
+
+mod forge;
+
+use std::time::Duration;
+
+use forge::*;
+use keyproof_x509::{
+    Check, Error, Finding, Outcome, Policy, ReadExtension, Redemption, Report, Role, SerialOddity,
+    Upload, VerificationCode, prove,
+};
+
+/// Every check but the named ones passes; those end as said.
+#[track_caller]
+fn assert_only(report: &Report, expected: &[(Check, Outcome)]) {
+    for check in Check::ALL {
+        let wanted = expected
+            .iter()
+            .find(|(named, _)| *named == check)
+            .map_or(Outcome::Pass, |(_, outcome)| *outcome);
+        assert_eq!(report.outcome(check), wanted, "{check}\n{report}");
+    }
+    let refuses = expected
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Outcome::Fail | Outcome::Skipped));
+    assert_eq!(report.accepted(), !refuses, "{report}");
+    assert_eq!(report.first_refusal().is_none(), !refuses, "{report}");
+}
+
+/// Refused under both policies, for one reason.
+#[track_caller]
+fn assert_refused(ca: &[u8], leaf: &[u8], check: Check, finding: &Finding) {
+    for policy in [DEFAULT, DEFAULT.strict()] {
+        let report = judge(ca, leaf, &policy);
+        assert_only(&report, &[(check, Outcome::Fail)]);
+        assert_eq!(report.first_refusal(), Some(finding), "{report}");
+    }
+}
+
+/// A warning by default, a refusal under the strict policy.
+#[track_caller]
+fn assert_irregular(ca: &[u8], leaf: &[u8], checks: &[Check], finding: &Finding) {
+    let with = |outcome| {
+        checks
+            .iter()
+            .map(|check| (*check, outcome))
+            .collect::<Vec<_>>()
+    };
+    assert_only(&judge(ca, leaf, &DEFAULT), &with(Outcome::Warn));
+    let strict = judge(ca, leaf, &DEFAULT.strict());
+    assert_only(&strict, &with(Outcome::Fail));
+    assert_eq!(strict.first_refusal(), Some(finding), "{strict}");
+}
+
+#[test]
+fn a_sound_pair_passes_every_check() {
+    for policy in [DEFAULT, DEFAULT.strict()] {
+        assert_only(&judge(CA_PEM, &Forged::leaf().sign(), &policy), &[]);
+        assert_only(
+            &judge(&Forged::ca().sign(), &Forged::leaf().sign(), &policy),
+            &[],
+        );
+    }
+}
+
+#[test]
+fn the_issuer_must_be_the_ca() {
+    let mut leaf = Forged::leaf();
+    leaf.issuer = common_name("Another CA");
+    assert_refused(
+        CA_PEM,
+        &leaf.sign(),
+        Check::Issuer,
+        &Finding::IssuerMismatch {
+            issuer: "CN=Another CA".into(),
+            ca_subject: "CN=P-256 CA,O=Keyproof Tests".into(),
+        },
+    );
+}
+
+#[test]
+fn the_issuer_may_differ_in_case_blanks_and_string_type() {
+    let mut leaf = Forged::leaf();
+    leaf.issuer = name(&[
+        &[attribute(O, PRINTABLE, b"  KEYPROOF   tests ")],
+        &[attribute(CN, UTF8, b"p-256 ca")],
+    ]);
+    let report = judge(CA_PEM, &leaf.sign(), &DEFAULT.strict());
+    assert_only(&report, &[]);
+    assert_eq!(
+        report.of(Check::Issuer).next(),
+        Some(&Finding::IssuerFolded)
+    );
+
+    // The order of the relative names counts, and so does their grouping.
+    for issuer in [
+        name(&[
+            &[attribute(CN, UTF8, b"P-256 CA")],
+            &[attribute(O, UTF8, b"Keyproof Tests")],
+        ]),
+        name(&[&[
+            attribute(O, UTF8, b"Keyproof Tests"),
+            attribute(CN, UTF8, b"P-256 CA"),
+        ]]),
+        name(&[&[attribute(O, UTF8, b"Keyproof Tests")]]),
+        name(&[
+            &[attribute(O, UTF8, b"KeyproofTests")],
+            &[attribute(CN, UTF8, b"P-256 CA")],
+        ]),
+    ] {
+        leaf.issuer = issuer;
+        let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+        assert_eq!(report.outcome(Check::Issuer), Outcome::Fail, "{report}");
+    }
+}
+
+#[test]
+fn relative_names_of_several_attributes_are_sets() {
+    let (one, two) = (attribute(O, UTF8, b"One"), attribute(O, UTF8, b"Two"));
+    let mut ca = Forged::ca();
+    let mut leaf = Forged::leaf();
+    ca.subject = name(&[&[one.clone(), two.clone()]]);
+    leaf.issuer = name(&[&[two.clone(), one.clone()]]);
+    assert_only(&judge(&ca.sign(), &leaf.sign(), &DEFAULT), &[]);
+    leaf.issuer = name(&[&[two.clone(), two]]);
+    assert_only(
+        &judge(&ca.sign(), &leaf.sign(), &DEFAULT),
+        &[(Check::Issuer, Outcome::Fail)],
+    );
+}
+
+#[test]
+fn empty_names_on_both_sides_are_irregular() {
+    let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
+    ca.subject = name(&[]);
+    leaf.issuer = name(&[]);
+    assert_irregular(
+        &ca.sign(),
+        &leaf.sign(),
+        &[Check::Issuer],
+        &Finding::IssuerEmpty,
+    );
+}
+
+#[test]
+fn the_signature_is_over_the_received_bytes() {
+    let leaf = Forged::leaf();
+    let mut tbs = leaf.tbs();
+    let signature = sign(&tbs);
+    // The serial number, so that nothing else is wrong.
+    let place = tbs
+        .windows(2)
+        .position(|pair| pair == [0x11, 0x22])
+        .unwrap();
+    tbs[place] = 0x12;
+    assert_refused(
+        CA_PEM,
+        &assemble(&tbs, ECDSA_SHA256, &signature),
+        Check::Signature,
+        &Finding::SignatureRefused(Error::SignatureInvalid {
+            algorithm: "ECDSA P-256 with SHA-256",
+        }),
+    );
+}
+
+#[test]
+fn the_two_algorithm_identifiers_must_be_the_same() {
+    let mut leaf = Forged::leaf();
+    leaf.inner_algorithm = ECDSA_SHA384.to_vec();
+    // The signature does verify, under the outer algorithm.
+    assert_refused(
+        CA_PEM,
+        &leaf.sign(),
+        Check::Signature,
+        &Finding::AlgorithmsDiffer,
+    );
+}
+
+#[test]
+fn the_algorithm_must_belong_to_the_key() {
+    let mut leaf = Forged::leaf();
+    leaf.inner_algorithm = RSA_SHA256.to_vec();
+    leaf.outer_algorithm = RSA_SHA256.to_vec();
+    assert_refused(
+        CA_PEM,
+        &leaf.sign(),
+        Check::Signature,
+        &Finding::SignatureRefused(Error::AlgorithmMismatch {
+            algorithm: "sha256WithRSAEncryption".into(),
+            key: "id-ecPublicKey".into(),
+        }),
+    );
+}
+
+#[test]
+fn a_table_without_the_algorithm_refuses() {
+    let report = judge(CA_PEM, &Forged::leaf().sign(), &Policy::new(&[]));
+    assert_only(&report, &[(Check::Signature, Outcome::Fail)]);
+}
+
+#[test]
+fn the_common_name_must_be_the_one_code() {
+    let mismatch = |characters, nearly| Finding::CommonNameMismatch { characters, nearly };
+    let cn = |tag, text: &[u8]| attribute(CN, tag, text);
+    let with_nul = [CODE.as_bytes(), b"\0"].concat();
+    let with_tail = [CODE.as_bytes(), b"\0.example.com"].concat();
+    let wide: Vec<u8> = CODE.bytes().flat_map(|byte| [0, byte]).collect();
+    let cases = [
+        (name(&[]), Finding::CommonNameMissing),
+        (
+            name(&[&[attribute(O, UTF8, CODE.as_bytes())]]),
+            Finding::CommonNameMissing,
+        ),
+        (common_name(""), mismatch(0, false)),
+        (common_name("no code"), mismatch(7, false)),
+        (common_name(&CODE[..47]), mismatch(47, false)),
+        (common_name(&CODE.to_lowercase()), mismatch(48, true)),
+        (common_name(&format!(" {CODE}")), mismatch(49, true)),
+        (name(&[&[cn(UTF8, &with_nul)]]), mismatch(49, false)),
+        (name(&[&[cn(UTF8, &with_tail)]]), mismatch(61, false)),
+        (name(&[&[cn(UTF8, &[0xFF])]]), Finding::CommonNameUnreadable),
+        (
+            name(&[&[cn(0x04, CODE.as_bytes())]]),
+            Finding::CommonNameUnreadable,
+        ),
+        (
+            name(&[&[cn(UTF8, CODE.as_bytes())], &[cn(UTF8, CODE.as_bytes())]]),
+            Finding::CommonNameNotUnique { count: 2 },
+        ),
+        (
+            name(&[&[cn(UTF8, b"A"), cn(UTF8, CODE.as_bytes())]]),
+            Finding::CommonNameNotUnique { count: 2 },
+        ),
+    ];
+    for (subject, finding) in cases {
+        let mut leaf = Forged::leaf();
+        leaf.subject = subject;
+        assert_refused(CA_PEM, &leaf.sign(), Check::CommonName, &finding);
+    }
+
+    // Any string type will do, and so will other attributes around the one common name.
+    for subject in [
+        name(&[&[cn(UTF8, CODE.as_bytes())]]),
+        name(&[&[cn(0x16, CODE.as_bytes())]]),
+        name(&[&[cn(0x14, CODE.as_bytes())]]),
+        name(&[&[cn(0x1E, &wide)]]),
+        name(&[
+            &[cn(PRINTABLE, CODE.as_bytes()), attribute(O, UTF8, b"x")],
+            &[attribute(O, UTF8, b"y")],
+        ]),
+    ] {
+        let mut leaf = Forged::leaf();
+        leaf.subject = subject;
+        assert_only(&judge(CA_PEM, &leaf.sign(), &DEFAULT), &[]);
+    }
+}
+
+#[test]
+fn no_report_tells_the_code() {
+    let mut leaf = Forged::leaf();
+    leaf.subject = common_name(&CODE.to_lowercase());
+    let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+    let told = format!("{report} {report:?} {:?}", code()).to_uppercase();
+    assert!(!told.contains(CODE), "{told}");
+}
+
+#[test]
+fn validity_has_a_stated_skew_at_both_ends() {
+    let skew = 300;
+    let cases = [
+        (NOW + skew, NOW + DAY, Outcome::Pass),
+        (NOW + skew + 1, NOW + DAY, Outcome::Fail),
+        (NOW - DAY, NOW - skew, Outcome::Pass),
+        (NOW - DAY, NOW - skew - 1, Outcome::Fail),
+    ];
+    for (not_before, not_after, outcome) in cases {
+        let mut leaf = Forged::leaf();
+        (leaf.not_before, leaf.not_after) = (not_before, not_after);
+        let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+        assert_only(&report, &[(Check::LeafValidity, outcome)]);
+        let mut ca = Forged::ca();
+        (ca.not_before, ca.not_after) = (not_before, not_after);
+        let report = judge(&ca.sign(), &Forged::leaf().sign(), &DEFAULT);
+        assert_only(&report, &[(Check::CaValidity, outcome)]);
+    }
+    let mut leaf = Forged::leaf();
+    leaf.not_after = NOW - 1;
+    let exact = DEFAULT.with_clock_skew(Duration::ZERO);
+    assert_refused_as_expired(&judge(CA_PEM, &leaf.sign(), &exact), NOW - 1);
+    // The ends of u64 neither wrap nor panic.
+    let ca = Upload::decode(CA_PEM).unwrap();
+    for now in [0, u64::MAX] {
+        let far = DEFAULT.with_clock_skew(Duration::from_secs(u64::MAX));
+        let report = prove(
+            &ca.certificate().unwrap(),
+            &Forged::leaf().sign(),
+            &code(),
+            now,
+            &far,
+        );
+        assert!(report.accepted(), "{report}");
+    }
+}
+
+#[track_caller]
+fn assert_refused_as_expired(report: &Report, not_after: u64) {
+    let expired = Finding::Expired {
+        role: Role::Leaf,
+        not_after,
+    };
+    assert_eq!(report.first_refusal(), Some(&expired));
+}
+
+#[test]
+fn the_ca_itself_is_no_leaf() {
+    let mut ca = Forged::ca();
+    // A CA that is named as the code, so that nothing else is wrong with it.
+    ca.subject = common_name(CODE);
+    ca.issuer = common_name(CODE);
+    let der = ca.sign();
+    let report = judge(&der, &der, &DEFAULT);
+    assert_only(
+        &report,
+        &[
+            (Check::NotTheCa, Outcome::Fail),
+            (Check::LeafConstraints, Outcome::Warn),
+        ],
+    );
+    // Signed anew (ECDSA never signs twice alike) it is still the same certificate.
+    let again = ca.sign();
+    assert_ne!(der, again);
+    assert_eq!(
+        judge(&der, &again, &DEFAULT).first_refusal(),
+        Some(&Finding::LeafIsTheCa)
+    );
+}
+
+#[test]
+fn the_ca_must_be_let_issue() {
+    let leaf = Forged::leaf().sign();
+    let with = |extensions: Vec<Vec<u8>>| {
+        Forged {
+            extensions,
+            ..Forged::ca()
+        }
+        .sign()
+    };
+    let ca_true = extension(BASIC_CONSTRAINTS, true, CA_TRUE);
+
+    let no_constraints = with(vec![extension(KEY_USAGE, true, CERT_SIGN)]);
+    assert_irregular(
+        &no_constraints,
+        &leaf,
+        &[Check::CaConstraints],
+        &Finding::BasicConstraintsMissing,
+    );
+    // CA:FALSE by default and written out.
+    for value in [&[0x30, 0x00][..], &[0x30, 0x03, 0x01, 0x01, 0x00]] {
+        let ca_false = with(vec![extension(BASIC_CONSTRAINTS, true, value)]);
+        assert_refused(&ca_false, &leaf, Check::CaConstraints, &Finding::CaFalse);
+    }
+    let digital_signature = extension(KEY_USAGE, true, &[0x03, 0x02, 0x07, 0x80]);
+    let no_cert_sign = with(vec![ca_true.clone(), digital_signature]);
+    assert_refused(
+        &no_cert_sign,
+        &leaf,
+        Check::CaKeyUsage,
+        &Finding::KeyCertSignMissing,
+    );
+    assert_only(
+        &judge(&with(vec![ca_true.clone()]), &leaf, &DEFAULT.strict()),
+        &[],
+    );
+
+    let malformed = |extension| Finding::ExtensionMalformed {
+        role: Role::Ca,
+        extension,
+    };
+    let bad = with(vec![extension(BASIC_CONSTRAINTS, true, &[0x05, 0x00])]);
+    assert_refused(
+        &bad,
+        &leaf,
+        Check::CaConstraints,
+        &malformed(ReadExtension::BasicConstraints),
+    );
+    let bad = with(vec![
+        ca_true.clone(),
+        extension(KEY_USAGE, true, &[0x03, 0x02, 0x00, 0x06, 0x00]),
+    ]);
+    assert_refused(
+        &bad,
+        &leaf,
+        Check::CaKeyUsage,
+        &malformed(ReadExtension::KeyUsage),
+    );
+    // Two of them could be read either way.
+    let twice = with(vec![ca_true.clone(), ca_true]);
+    assert_refused(
+        &twice,
+        &leaf,
+        Check::CaExtensions,
+        &Finding::ExtensionDuplicated {
+            role: Role::Ca,
+            oid: "2.5.29.19".into(),
+            needed: true,
+        },
+    );
+}
+
+#[test]
+fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
+    let with = |extensions: Vec<Vec<u8>>| {
+        Forged {
+            extensions,
+            ..Forged::leaf()
+        }
+        .sign()
+    };
+    let ca_true = with(vec![extension(BASIC_CONSTRAINTS, true, CA_TRUE)]);
+    assert_irregular(
+        CA_PEM,
+        &ca_true,
+        &[Check::LeafConstraints],
+        &Finding::LeafIsCa,
+    );
+    // The real service has taken both of these.
+    let path_len = with(vec![extension(
+        BASIC_CONSTRAINTS,
+        true,
+        &[0x30, 0x03, 0x02, 0x01, 0x00],
+    )]);
+    assert_irregular(
+        CA_PEM,
+        &path_len,
+        &[Check::LeafConstraints],
+        &Finding::PathLenWithoutCa,
+    );
+    let alt_name = sequence(&[&tlv(0x82, format!("CN={CODE}").as_bytes())]);
+    let no_host = with(vec![extension(SUBJECT_ALT_NAME, false, &alt_name)]);
+    assert_irregular(
+        CA_PEM,
+        &no_host,
+        &[Check::LeafExtensions],
+        &Finding::ExtensionMalformed {
+            role: Role::Leaf,
+            extension: ReadExtension::SubjectAltName,
+        },
+    );
+    let broken = with(vec![extension(BASIC_CONSTRAINTS, false, b"broken")]);
+    assert_irregular(
+        CA_PEM,
+        &broken,
+        &[Check::LeafConstraints],
+        &Finding::ExtensionMalformed {
+            role: Role::Leaf,
+            extension: ReadExtension::BasicConstraints,
+        },
+    );
+    let unknown = extension(UNKNOWN, false, b"");
+    let twice = with(vec![unknown.clone(), unknown.clone(), unknown.clone()]);
+    assert_irregular(
+        CA_PEM,
+        &twice,
+        &[Check::LeafExtensions],
+        &Finding::ExtensionDuplicated {
+            role: Role::Leaf,
+            oid: "1.2.3.4".into(),
+            needed: false,
+        },
+    );
+    // What no check needs is not read: a keyUsage of no sense, an unknown extension of no DER.
+    let unread = with(vec![extension(KEY_USAGE, true, b"?"), unknown]);
+    assert_only(&judge(CA_PEM, &unread, &DEFAULT.strict()), &[]);
+    // Sound host names pass.
+    let hosts = sequence(&[&tlv(0x82, b"*.example.com"), &tlv(0x82, b"a_b.example")]);
+    let hosts = with(vec![extension(SUBJECT_ALT_NAME, true, &hosts)]);
+    assert_only(&judge(CA_PEM, &hosts, &DEFAULT.strict()), &[]);
+}
+
+#[test]
+fn unknown_critical_extensions_are_refused() {
+    let unknown = extension(UNKNOWN, true, b"");
+    let finding = |role| Finding::CriticalExtensionUnknown {
+        role,
+        oid: "1.2.3.4".into(),
+    };
+    let mut leaf = Forged::leaf();
+    leaf.extensions.push(unknown.clone());
+    assert_refused(
+        CA_PEM,
+        &leaf.sign(),
+        Check::LeafExtensions,
+        &finding(Role::Leaf),
+    );
+    let mut ca = Forged::ca();
+    ca.extensions.push(unknown);
+    assert_refused(
+        &ca.sign(),
+        &Forged::leaf().sign(),
+        Check::CaExtensions,
+        &finding(Role::Ca),
+    );
+
+    let mut ca = Forged::ca();
+    ca.extensions.push(extension(NAME_CONSTRAINTS, true, b""));
+    assert_irregular(
+        &ca.sign(),
+        &Forged::leaf().sign(),
+        &[Check::CaExtensions],
+        &Finding::ConstraintNotApplied {
+            role: Role::Ca,
+            oid: "2.5.29.30".into(),
+        },
+    );
+}
+
+#[test]
+fn old_versions_are_irregular() {
+    let old = |role| Finding::VersionOld { role, version: 1 };
+    let v1 = Forged {
+        version: None,
+        extensions: Vec::new(),
+        ..Forged::leaf()
+    };
+    assert_irregular(CA_PEM, &v1.sign(), &[Check::Version], &old(Role::Leaf));
+    let v1_ca = Forged {
+        version: None,
+        extensions: Vec::new(),
+        ..Forged::ca()
+    };
+    assert_irregular(
+        &v1_ca.sign(),
+        &Forged::leaf().sign(),
+        &[Check::CaConstraints, Check::Version],
+        &Finding::BasicConstraintsMissing,
+    );
+    let with_extensions = Forged {
+        version: None,
+        ..Forged::leaf()
+    };
+    assert_irregular(
+        CA_PEM,
+        &with_extensions.sign(),
+        &[Check::LeafExtensions, Check::Version],
+        &Finding::ExtensionsBeforeV3 { role: Role::Leaf },
+    );
+    // An unknown critical extension is refused in version 1, too.
+    let mut sneaky = with_extensions;
+    sneaky.extensions.push(extension(UNKNOWN, true, b""));
+    assert!(!judge(CA_PEM, &sneaky.sign(), &DEFAULT).accepted());
+}
+
+#[test]
+fn odd_serial_numbers_are_irregular() {
+    let cases = [
+        (vec![0x00], SerialOddity::Zero),
+        (vec![0x80], SerialOddity::Negative),
+        (vec![0x01; 21], SerialOddity::TooLong { octets: 21 }),
+    ];
+    for (serial, oddity) in cases {
+        let finding = |role| Finding::SerialOdd { role, oddity };
+        let leaf = Forged {
+            serial: serial.clone(),
+            ..Forged::leaf()
+        };
+        assert_irregular(CA_PEM, &leaf.sign(), &[Check::Serial], &finding(Role::Leaf));
+        let ca = Forged {
+            serial,
+            ..Forged::ca()
+        };
+        assert_irregular(
+            &ca.sign(),
+            &Forged::leaf().sign(),
+            &[Check::Serial],
+            &finding(Role::Ca),
+        );
+    }
+}
+
+#[test]
+fn weak_hashes_count_on_the_leaf_alone() {
+    let weak = |forged: Forged| Forged {
+        inner_algorithm: RSA_SHA1.to_vec(),
+        outer_algorithm: RSA_SHA1.to_vec(),
+        ..forged
+    };
+    let report = judge(CA_PEM, &weak(Forged::leaf()).sign(), &DEFAULT);
+    assert_only(
+        &report,
+        &[
+            (Check::HashStrength, Outcome::Fail),
+            (Check::Signature, Outcome::Skipped),
+        ],
+    );
+    assert_eq!(
+        report.first_refusal(),
+        Some(&Finding::WeakHash {
+            role: Role::Leaf,
+            hash: "SHA-1"
+        })
+    );
+    for policy in [DEFAULT, DEFAULT.strict()] {
+        let report = judge(&weak(Forged::ca()).sign(), &Forged::leaf().sign(), &policy);
+        assert_only(&report, &[(Check::HashStrength, Outcome::Warn)]);
+    }
+}
+
+#[test]
+fn an_unreadable_leaf_leaves_its_checks_unjudged() {
+    let mut trailing = Forged::leaf().sign();
+    trailing.push(0);
+    for leaf in [&b""[..], b"hello", &trailing, CA_KEY] {
+        let report = judge(CA_PEM, leaf, &DEFAULT);
+        assert!(
+            matches!(report.first_refusal(), Some(Finding::LeafUnreadable(_))),
+            "{report}"
+        );
+        for check in [
+            Check::Issuer,
+            Check::Signature,
+            Check::CommonName,
+            Check::Serial,
+        ] {
+            assert_eq!(report.outcome(check), Outcome::Skipped, "{report}");
+        }
+        assert_eq!(report.outcome(Check::CaConstraints), Outcome::Pass);
+    }
+}
+
+#[test]
+fn codes_are_bound_expire_and_are_spent_once() {
+    let upload = Upload::decode(CA_PEM).unwrap();
+    let ca = upload.certificate().unwrap();
+    let issued = |expires_at| VerificationCode::issue(&[0xAB; 24], &ca, expires_at);
+    assert_eq!(issued(None).digits(), "AB".repeat(24));
+    assert_eq!(issued(None).certificate(), Some(ca.sha256_thumbprint()));
+    let leaf = Forged {
+        subject: common_name(&"AB".repeat(24)),
+        ..Forged::leaf()
+    }
+    .sign();
+
+    let other = Forged::ca().sign();
+    let other = Upload::decode(&other).unwrap();
+    let report = prove(
+        &other.certificate().unwrap(),
+        &leaf,
+        &issued(None),
+        NOW,
+        &DEFAULT,
+    );
+    assert_eq!(
+        report.first_refusal(),
+        Some(&Finding::CodeForAnotherCertificate)
+    );
+
+    let report = prove(&ca, &leaf, &issued(Some(NOW - 300)), NOW, &DEFAULT);
+    let expired = Finding::CodeExpired {
+        expired_at: NOW - 300,
+    };
+    assert_eq!(report.first_refusal(), Some(&expired));
+
+    let wrong = Forged::leaf().sign();
+    let Redemption::Kept { report, code } =
+        issued(Some(NOW - 299)).redeem(&ca, &wrong, NOW, &DEFAULT)
+    else {
+        panic!("a refused proof spends no code");
+    };
+    assert!(!report.accepted());
+    let Redemption::Spent { report } = code.redeem(&ca, &leaf, NOW, &DEFAULT) else {
+        panic!("an accepted proof spends its code");
+    };
+    assert!(report.accepted());
+}
+
+#[test]
+fn codes_are_48_upper_case_hexadecimal_digits() {
+    assert!(VerificationCode::parse(CODE).is_ok());
+    let at = |text: &str| match VerificationCode::parse(text) {
+        Err(Error::CodeMalformed { at }) => at,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(at(""), 0);
+    assert_eq!(at(&CODE[1..]), 47);
+    assert_eq!(at(&format!("{CODE}0")), 48);
+    assert_eq!(at(&CODE.replace('D', "d")), 1);
+    assert_eq!(at(&format!(" {CODE}")), 0);
+}
+
+#[test]
+fn a_report_is_one_json_object_and_one_line_a_check() {
+    let report = judge(CA_PEM, &Forged::leaf().sign(), &DEFAULT);
+    let text = report.to_string();
+    assert_eq!(text.lines().count(), Check::ALL.len() + 1);
+    assert!(text.ends_with("accepted"), "{text}");
+    #[cfg(feature = "serde")]
+    {
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["accepted"], true);
+        assert_eq!(json["policy"], "default");
+        let checks = json["checks"].as_array().unwrap();
+        let names: Vec<_> = checks
+            .iter()
+            .map(|row| row["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, Check::ALL.map(Check::name));
+        assert_eq!(checks[3]["outcome"], "pass");
+        assert_eq!(
+            checks[3]["detail"],
+            "ECDSA P-256 with SHA-256 over the received bytes"
+        );
+    }
+}

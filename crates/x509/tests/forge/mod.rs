@@ -1,0 +1,221 @@
+//! Certificates of any shape, signed with the key of `tests/data/p256-ca.pem`: what no honest tool makes has to be forged.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
+use keyproof_x509::{Policy, Report, Upload, VerificationCode, algorithms, prove};
+use ring::rand::SystemRandom;
+
+pub(crate) const CA_PEM: &[u8] = include_bytes!("../data/p256-ca.pem");
+pub(crate) const CA_KEY: &[u8] = include_bytes!("../data/p256-ca.key");
+/// 2027-01-15T08:00:00Z, within the validity of `CA_PEM`.
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const DAY: u64 = 86_400;
+pub(crate) const CODE: &str = "7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638";
+
+pub(crate) const CN: &[u8] = &[0x55, 0x04, 0x03];
+pub(crate) const O: &[u8] = &[0x55, 0x04, 0x0A];
+pub(crate) const PRINTABLE: u8 = 0x13;
+pub(crate) const UTF8: u8 = 0x0C;
+pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
+pub(crate) const KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x0F];
+pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
+pub(crate) const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x1E];
+/// 1.2.3.4
+pub(crate) const UNKNOWN: &[u8] = &[0x2A, 0x03, 0x04];
+/// SEQUENCE { TRUE }
+pub(crate) const CA_TRUE: &[u8] = &[0x30, 0x03, 0x01, 0x01, 0xFF];
+/// keyCertSign and cRLSign
+pub(crate) const CERT_SIGN: &[u8] = &[0x03, 0x02, 0x01, 0x06];
+pub(crate) const ECDSA_SHA256: &[u8] = &[
+    0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02,
+];
+pub(crate) const ECDSA_SHA384: &[u8] = &[
+    0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x03,
+];
+pub(crate) const RSA_SHA1: &[u8] = &[
+    0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x05, 0x05, 0x00,
+];
+pub(crate) const RSA_SHA256: &[u8] = &[
+    0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0B, 0x05, 0x00,
+];
+
+pub(crate) fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = contents.len();
+    let mut out = vec![tag];
+    match length {
+        0..=0x7F => out.push(length as u8),
+        0x80..=0xFF => out.extend([0x81, length as u8]),
+        _ => out.extend([0x82, (length >> 8) as u8, length as u8]),
+    }
+    out.extend(contents);
+    out
+}
+
+pub(crate) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+    tlv(0x30, &parts.concat())
+}
+
+pub(crate) fn attribute(kind: &[u8], tag: u8, value: &[u8]) -> Vec<u8> {
+    sequence(&[&tlv(0x06, kind), &tlv(tag, value)])
+}
+
+/// A name of relative distinguished names, each of one or more attributes.
+pub(crate) fn name(rdns: &[&[Vec<u8>]]) -> Vec<u8> {
+    let sets: Vec<_> = rdns.iter().map(|rdn| tlv(0x31, &rdn.concat())).collect();
+    tlv(0x30, &sets.concat())
+}
+
+pub(crate) fn common_name(text: &str) -> Vec<u8> {
+    name(&[&[attribute(CN, PRINTABLE, text.as_bytes())]])
+}
+
+pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+    let flag: &[u8] = if critical { &[0x01, 0x01, 0xFF] } else { &[] };
+    sequence(&[&tlv(0x06, id), flag, &tlv(0x04, value)])
+}
+
+pub(crate) fn time(seconds: u64) -> Vec<u8> {
+    let text = generalized_time(seconds);
+    tlv(0x18, text.as_bytes())
+}
+
+/// YYYYMMDDHHMMSSZ, by counting days.
+fn generalized_time(seconds: u64) -> String {
+    let (mut days, rest) = (seconds / DAY, seconds % DAY);
+    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [
+        31,
+        28 + u64::from(leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!(
+        "{year:04}{:02}{:02}{hour:02}{minute:02}{second:02}Z",
+        month + 1,
+        days + 1
+    )
+}
+
+/// A certificate to be forged, field by field.
+#[derive(Clone)]
+pub(crate) struct Forged {
+    /// The contents of `[0]`; `None` for version 1.
+    pub(crate) version: Option<u8>,
+    pub(crate) serial: Vec<u8>,
+    pub(crate) inner_algorithm: Vec<u8>,
+    pub(crate) outer_algorithm: Vec<u8>,
+    pub(crate) issuer: Vec<u8>,
+    pub(crate) not_before: u64,
+    pub(crate) not_after: u64,
+    pub(crate) subject: Vec<u8>,
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) extensions: Vec<Vec<u8>>,
+}
+
+impl Forged {
+    /// A sound leaf for [`CODE`].
+    pub(crate) fn leaf() -> Self {
+        let ca = Upload::decode(CA_PEM).unwrap();
+        let ca = ca.certificate().unwrap();
+        Self {
+            version: Some(2),
+            serial: vec![0x11, 0x22],
+            inner_algorithm: ECDSA_SHA256.to_vec(),
+            outer_algorithm: ECDSA_SHA256.to_vec(),
+            issuer: ca.subject().as_der().to_vec(),
+            not_before: NOW - DAY,
+            not_after: NOW + DAY,
+            subject: common_name(CODE),
+            public_key: ca.public_key().as_der().to_vec(),
+            extensions: vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00])],
+        }
+    }
+
+    /// A sound CA with the key of [`CA_PEM`] and its subject.
+    pub(crate) fn ca() -> Self {
+        let leaf = Self::leaf();
+        Self {
+            subject: leaf.issuer.clone(),
+            extensions: vec![
+                extension(BASIC_CONSTRAINTS, true, CA_TRUE),
+                extension(KEY_USAGE, true, CERT_SIGN),
+            ],
+            ..leaf
+        }
+    }
+
+    pub(crate) fn tbs(&self) -> Vec<u8> {
+        let version = self
+            .version
+            .map_or_else(Vec::new, |version| tlv(0xA0, &tlv(0x02, &[version])));
+        let extensions = match self.extensions.is_empty() {
+            true => Vec::new(),
+            false => tlv(0xA3, &tlv(0x30, &self.extensions.concat())),
+        };
+        sequence(&[
+            &version,
+            &tlv(0x02, &self.serial),
+            &self.inner_algorithm,
+            &self.issuer,
+            &sequence(&[&time(self.not_before), &time(self.not_after)]),
+            &self.subject,
+            &self.public_key,
+            &extensions,
+        ])
+    }
+
+    pub(crate) fn sign(&self) -> Vec<u8> {
+        let tbs = self.tbs();
+        let signature = sign(&tbs);
+        assemble(&tbs, &self.outer_algorithm, &signature)
+    }
+}
+
+pub(crate) fn assemble(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
+    let bits = [&[0x00], signature].concat();
+    sequence(&[tbs, algorithm, &tlv(0x03, &bits)])
+}
+
+/// Signs with the key of [`CA_PEM`], ECDSA P-256 with SHA-256.
+pub(crate) fn sign(message: &[u8]) -> Vec<u8> {
+    let ca = Upload::decode(CA_PEM).unwrap();
+    let ca = ca.certificate().unwrap();
+    let random = SystemRandom::new();
+    let key = PrivateKey::from_pem_or_der(CA_KEY).unwrap();
+    RingSigner::new(&key, &ca, &random)
+        .unwrap()
+        .sign(message)
+        .unwrap()
+}
+
+pub(crate) fn code() -> VerificationCode {
+    VerificationCode::parse(CODE).unwrap()
+}
+
+pub(crate) const DEFAULT: Policy<'static> = Policy::new(algorithms::RING);
+
+/// Judges a forged leaf under a CA at [`NOW`].
+pub(crate) fn judge(ca: &[u8], leaf: &[u8], policy: &Policy<'_>) -> Report {
+    let ca = Upload::decode(ca).unwrap();
+    prove(&ca.certificate().unwrap(), leaf, &code(), NOW, policy)
+}

@@ -1,0 +1,724 @@
+//! `openssl` as a peer: verification leaves made the way people make them, for each type of key.
+//!
+//! A missing `openssl` fails these tests; nothing is skipped.
+#![cfg(all(feature = "prover", feature = "ring", feature = "aws-lc-rs"))]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keyproof_x509::prover::{
+    AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
+};
+use keyproof_x509::{
+    Check, Encoding, Error, Facts, Finding, Outcome, Policy, Report, Upload, Validity,
+    VerificationCode, algorithms, prove,
+};
+use tempfile::TempDir;
+
+const CODE: &str = "7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638";
+const POLICY: Policy<'static> = Policy::new(algorithms::ALL);
+
+const CONFIG: &str = "
+[req]
+distinguished_name = dn
+prompt = no
+[dn]
+CN = unused
+[v3_ca]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+[ca_false]
+basicConstraints = critical,CA:FALSE
+[no_cert_sign]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,digitalSignature
+[leaf]
+basicConstraints = CA:FALSE
+keyUsage = digitalSignature
+extendedKeyUsage = clientAuth,serverAuth
+[leaf_unknown_critical]
+1.2.3.4.5 = critical,DER:0500
+";
+
+/// `genpkey` arguments, and further ones for signing, of each type of key.
+const KEYS: [(&str, &[&str], &[&str]); 11] = [
+    (
+        "rsa2048",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        &["-sha256"],
+    ),
+    (
+        "rsa3072",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+        &["-sha512"],
+    ),
+    (
+        "rsa2048-384",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        &["-sha384"],
+    ),
+    (
+        "rsa-signing-pss",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+        &[
+            "-sha384",
+            "-sigopt",
+            "rsa_padding_mode:pss",
+            "-sigopt",
+            "rsa_pss_saltlen:digest",
+        ],
+    ),
+    (
+        "rsa-pss-key",
+        &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
+        &["-sha256", "-sigopt", "rsa_pss_saltlen:digest"],
+    ),
+    (
+        "rsa-pss-restricted",
+        &[
+            "-algorithm",
+            "RSA-PSS",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+            "-pkeyopt",
+            "rsa_pss_keygen_md:sha512",
+            "-pkeyopt",
+            "rsa_pss_keygen_mgf1_md:sha512",
+            "-pkeyopt",
+            "rsa_pss_keygen_saltlen:64",
+        ],
+        &["-sha512", "-sigopt", "rsa_pss_saltlen:digest"],
+    ),
+    (
+        "p256",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        &["-sha256"],
+    ),
+    (
+        "p256-512",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        &["-sha512"],
+    ),
+    (
+        "p384",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        &["-sha384"],
+    ),
+    (
+        "p521",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
+        &["-sha512"],
+    ),
+    ("ed25519", &["-algorithm", "ED25519"], &[]),
+];
+
+/// A directory in which `openssl` works.
+struct Workshop(TempDir);
+
+impl Workshop {
+    fn new() -> Self {
+        let workshop = Self(tempfile::tempdir().unwrap());
+        fs::write(workshop.path("openssl.cnf"), CONFIG).unwrap();
+        workshop
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    /// Runs one command in the directory and returns what it printed.
+    #[track_caller]
+    fn openssl(&self, arguments: &[&str]) -> String {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("OPENSSL_CONF", self.path("openssl.cnf"))
+            .output()
+            .unwrap_or_else(|error| {
+                panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
+            });
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl {arguments:?}: {told}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn key(&self, name: &str, algorithm: &[&str]) {
+        let file = format!("{name}.key");
+        self.openssl(&[&["genpkey", "-out", &file], algorithm].concat());
+    }
+
+    /// A self-signed CA with the key of that name.
+    fn ca(&self, name: &str, subject: &str, extensions: &str, signing: &[&str]) {
+        let (key, out) = (format!("{name}.key"), format!("{name}.pem"));
+        let request = [
+            "req", "-x509", "-new", "-key", &key, "-subj", subject, "-days", "30",
+        ];
+        let config = [
+            "-config",
+            "openssl.cnf",
+            "-extensions",
+            extensions,
+            "-out",
+            &out,
+        ];
+        self.openssl(&[&request[..], &config, signing].concat());
+    }
+
+    /// A request with a key of its own, whose common name is given.
+    fn request(&self, common_name: &str) {
+        self.key(
+            "leaf",
+            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        );
+        let subject = format!("/CN={common_name}");
+        let files = [
+            "-key",
+            "leaf.key",
+            "-config",
+            "openssl.cnf",
+            "-out",
+            "leaf.csr",
+        ];
+        self.openssl(&[&["req", "-new", "-subj", &subject], &files[..]].concat());
+    }
+
+    /// `openssl x509 -req`, as in the answers that people copy.
+    fn sign_request(&self, ca: &str, more: &[&str]) -> Vec<u8> {
+        let (cert, key) = (format!("{ca}.pem"), format!("{ca}.key"));
+        let sign = [
+            "x509",
+            "-req",
+            "-in",
+            "leaf.csr",
+            "-CA",
+            &cert,
+            "-CAkey",
+            &key,
+            "-CAcreateserial",
+        ];
+        self.openssl(&[&sign[..], &["-days", "1", "-out", "leaf.pem"], more].concat());
+        self.read("leaf.pem")
+    }
+
+    #[track_caller]
+    fn judge(&self, ca: &str, leaf: &[u8], policy: &Policy<'_>) -> Report {
+        let file = self.read(&format!("{ca}.pem"));
+        let upload = Upload::decode(&file).unwrap();
+        prove(&upload.certificate().unwrap(), leaf, &code(), now(), policy)
+    }
+}
+
+fn code() -> VerificationCode {
+    VerificationCode::parse(CODE).unwrap()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+#[test]
+fn leaves_of_every_type_of_key_are_accepted() {
+    for (name, algorithm, signing) in KEYS {
+        let workshop = Workshop::new();
+        workshop.key(name, algorithm);
+        workshop.ca(name, "/C=DE/O=Example, Inc./CN=Peer CA", "v3_ca", signing);
+        workshop.request(CODE);
+
+        // Without -extfile: version 1 in openssl 3.0, which the real service takes.
+        let leaf = workshop.sign_request(name, signing);
+        let report = workshop.judge(name, &leaf, &POLICY);
+        assert!(report.accepted(), "{name}\n{report}");
+        let version = Facts::of(&Upload::decode(&leaf).unwrap().certificate().unwrap()).version;
+        let strict = workshop.judge(name, &leaf, &POLICY.strict());
+        assert_eq!(strict.accepted(), version == 3, "{name}\n{strict}");
+
+        let with_extensions =
+            [&["-extfile", "openssl.cnf", "-extensions", "leaf"], signing].concat();
+        let leaf = workshop.sign_request(name, &with_extensions);
+        for policy in [POLICY, POLICY.strict()] {
+            let report = workshop.judge(name, &leaf, &policy);
+            assert!(report.accepted(), "{name}\n{report}");
+            for row in report.rows() {
+                assert_eq!(row.outcome, Outcome::Pass, "{name}\n{report}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_upload_encoding_is_read() {
+    let workshop = Workshop::new();
+    workshop.key(
+        "p256",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    );
+    workshop.ca("p256", "/CN=Peer CA", "v3_ca", &[]);
+    workshop.request(CODE);
+    let pem = workshop.sign_request("p256", &[]);
+    workshop.openssl(&[
+        "x509", "-in", "leaf.pem", "-outform", "DER", "-out", "leaf.der",
+    ]);
+    workshop.openssl(&["base64", "-in", "leaf.der", "-out", "leaf.b64"]);
+    workshop.openssl(&["base64", "-A", "-in", "leaf.pem", "-out", "leaf.pem.b64"]);
+    let text = workshop.openssl(&["x509", "-in", "leaf.pem", "-text"]);
+    let crlf = String::from_utf8_lossy(&pem).replace('\n', "\r\n");
+    let utf16: Vec<u8> = format!("\u{feff}{crlf}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let chain = [pem.as_slice(), &workshop.read("p256.pem")].concat();
+
+    let cases = [
+        (workshop.read("leaf.der"), Encoding::Der, 0),
+        (workshop.read("leaf.b64"), Encoding::Base64Der, 0),
+        (workshop.read("leaf.pem.b64"), Encoding::Base64Pem, 0),
+        (pem, Encoding::Pem, 0),
+        (text.into_bytes(), Encoding::Pem, 0),
+        (crlf.clone().into_bytes(), Encoding::Pem, 0),
+        (format!("\u{feff}{crlf}").into_bytes(), Encoding::Pem, 0),
+        (utf16, Encoding::Pem, 0),
+        (chain, Encoding::Pem, 1),
+    ];
+    let der = workshop.read("leaf.der");
+    for (upload, encoding, further) in cases {
+        let report = workshop.judge("p256", &upload, &POLICY);
+        assert!(report.accepted(), "{encoding}\n{report}");
+        let upload = Upload::decode(&upload).unwrap();
+        assert_eq!(
+            (upload.encoding(), upload.further_certificates()),
+            (encoding, further)
+        );
+        assert_eq!(upload.as_der(), der, "{encoding}");
+    }
+}
+
+#[test]
+fn wrong_leaves_are_refused() {
+    let workshop = Workshop::new();
+    let p256 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    for name in ["ca", "other"] {
+        workshop.key(name, &p256);
+        workshop.ca(name, &format!("/CN={name}"), "v3_ca", &[]);
+    }
+    // Another name for the key of `ca`, and another key for its name.
+    fs::copy(workshop.path("ca.key"), workshop.path("renamed.key")).unwrap();
+    workshop.ca("renamed", "/CN=renamed", "v3_ca", &[]);
+    workshop.key("impostor", &p256);
+    workshop.ca("impostor", "/CN=ca", "v3_ca", &[]);
+    workshop.request(CODE);
+
+    let first_refusal = |leaf: &[u8]| {
+        let report = workshop.judge("ca", leaf, &POLICY);
+        assert!(!report.accepted(), "{report}");
+        report.first_refusal().cloned().unwrap()
+    };
+    let leaf = workshop.sign_request("other", &[]);
+    assert!(matches!(
+        first_refusal(&leaf),
+        Finding::IssuerMismatch { .. }
+    ));
+    // The right key under the wrong name.
+    let leaf = workshop.sign_request("renamed", &[]);
+    let report = workshop.judge("ca", &leaf, &POLICY);
+    assert_eq!(report.outcome(Check::Signature), Outcome::Pass, "{report}");
+    assert!(matches!(
+        first_refusal(&leaf),
+        Finding::IssuerMismatch { .. }
+    ));
+    // The right name over the wrong key.
+    let leaf = workshop.sign_request("impostor", &[]);
+    assert!(matches!(
+        first_refusal(&leaf),
+        Finding::SignatureRefused(Error::SignatureInvalid { .. })
+    ));
+    // Self-signed, as the code.
+    workshop.ca("leaf", &format!("/CN={CODE}"), "leaf", &[]);
+    let report = workshop.judge("ca", &workshop.read("leaf.pem"), &POLICY);
+    assert_eq!(report.outcome(Check::Issuer), Outcome::Fail, "{report}");
+    assert_eq!(report.outcome(Check::Signature), Outcome::Fail, "{report}");
+    // From an intermediate below the CA that was uploaded.
+    workshop.request("intermediate");
+    fs::copy(workshop.path("leaf.key"), workshop.path("intermediate.key")).unwrap();
+    workshop.sign_request("ca", &["-extfile", "openssl.cnf", "-extensions", "v3_ca"]);
+    fs::rename(workshop.path("leaf.pem"), workshop.path("intermediate.pem")).unwrap();
+    workshop.request(CODE);
+    let leaf = workshop.sign_request("intermediate", &[]);
+    assert!(matches!(
+        first_refusal(&leaf),
+        Finding::IssuerMismatch { .. }
+    ));
+    assert!(workshop.judge("intermediate", &leaf, &POLICY).accepted());
+    // The CA itself.
+    assert!(matches!(
+        workshop
+            .judge("ca", &workshop.read("ca.pem"), &POLICY)
+            .first_refusal(),
+        Some(Finding::CommonNameMismatch { .. })
+    ));
+
+    workshop.request(&CODE.to_lowercase());
+    let leaf = workshop.sign_request("ca", &[]);
+    assert!(matches!(
+        first_refusal(&leaf),
+        Finding::CommonNameMismatch { nearly: true, .. }
+    ));
+    workshop.request(CODE);
+    let leaf = workshop.sign_request(
+        "ca",
+        &[
+            "-extfile",
+            "openssl.cnf",
+            "-extensions",
+            "leaf_unknown_critical",
+        ],
+    );
+    assert!(matches!(
+        first_refusal(&leaf),
+        Finding::CriticalExtensionUnknown { .. }
+    ));
+    let leaf = workshop.sign_request("ca", &["-sha1"]);
+    assert!(matches!(first_refusal(&leaf), Finding::WeakHash { .. }));
+
+    let leaf = workshop.sign_request("ca", &[]);
+    let mut der = Upload::decode(&leaf).unwrap().into_der();
+    let report = workshop.judge("ca", &der, &POLICY);
+    assert!(report.accepted(), "{report}");
+    let ca = workshop.read("ca.pem");
+    let ca = Upload::decode(&ca).unwrap();
+    let in_a_week = prove(
+        &ca.certificate().unwrap(),
+        &der,
+        &code(),
+        now() + 7 * 86_400,
+        &POLICY,
+    );
+    assert!(matches!(
+        in_a_week.first_refusal(),
+        Some(Finding::Expired { .. })
+    ));
+    let last_week = prove(
+        &ca.certificate().unwrap(),
+        &der,
+        &code(),
+        now() - 7 * 86_400,
+        &POLICY,
+    );
+    assert!(matches!(
+        last_week.first_refusal(),
+        Some(Finding::NotYetValid { .. })
+    ));
+    let length = der.len();
+    der.push(0);
+    match first_refusal(&der) {
+        Finding::LeafUnreadable(Error::Malformed { at, .. }) => assert_eq!(at, length),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn cas_that_may_not_issue_are_refused() {
+    let workshop = Workshop::new();
+    workshop.request(CODE);
+    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let rsa_1024: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"];
+    let secp256k1: &[&str] = &[
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:secp256k1",
+    ];
+    let explicit: &[&str] = &[
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-pkeyopt",
+        "ec_param_enc:explicit",
+    ];
+    let ed448: &[&str] = &["-algorithm", "ED448"];
+    let long_salt: &[&str] = &[
+        "-sigopt",
+        "rsa_padding_mode:pss",
+        "-sigopt",
+        "rsa_pss_saltlen:max",
+    ];
+    let rsa: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    let cases: [(&[&str], &str, &[&str], Check); 7] = [
+        (p256, "ca_false", &[], Check::CaConstraints),
+        (p256, "no_cert_sign", &[], Check::CaKeyUsage),
+        (rsa_1024, "v3_ca", &[], Check::KeyStrength),
+        (secp256k1, "v3_ca", &[], Check::Signature),
+        (explicit, "v3_ca", &[], Check::Signature),
+        (ed448, "v3_ca", &[], Check::Signature),
+        (rsa, "v3_ca", long_salt, Check::Signature),
+    ];
+    for (algorithm, extensions, signing, check) in cases {
+        workshop.key("ca", algorithm);
+        workshop.ca("ca", "/CN=ca", extensions, signing);
+        let leaf = workshop.sign_request("ca", signing);
+        let report = workshop.judge("ca", &leaf, &POLICY);
+        assert!(!report.accepted(), "{algorithm:?}\n{report}");
+        assert_eq!(
+            report.first_refusal().map(Finding::check),
+            Some(check),
+            "{algorithm:?}\n{report}"
+        );
+        if check == Check::Signature {
+            // Not offered, which is told apart from a wrong signature.
+            let refusal = report.first_refusal().unwrap();
+            assert!(
+                matches!(
+                    refusal,
+                    Finding::SignatureRefused(
+                        Error::AlgorithmUnsupported { .. } | Error::AlgorithmParameters { .. }
+                    )
+                ),
+                "{refusal}"
+            );
+        }
+    }
+}
+
+#[test]
+fn facts_are_those_that_openssl_tells() {
+    for (name, algorithm, signing) in KEYS {
+        let workshop = Workshop::new();
+        workshop.key(name, algorithm);
+        let subject = "/C=DE/ST=Baden/L=Karlsruhe/O=Äpfel, \"Birnen\" & Co/emailAddress=ca@example.com/CN= #1 CA ";
+        workshop.ca(name, subject, "v3_ca", &[signing, &["-utf8"]].concat());
+        let file = workshop.read(&format!("{name}.pem"));
+        let upload = Upload::decode(&file).unwrap();
+        let facts = Facts::of(&upload.certificate().unwrap());
+
+        let ask = |what: &[&str]| {
+            let file = format!("{name}.pem");
+            let told = workshop.openssl(&[&["x509", "-noout", "-in", &file], what].concat());
+            told.trim_end_matches('\n')
+                .split_once('=')
+                .map(|(_, value)| value.to_owned())
+                .unwrap()
+        };
+        assert_eq!(
+            facts.sha1_thumbprint,
+            ask(&["-fingerprint", "-sha1"]).replace(':', "")
+        );
+        assert_eq!(
+            facts.sha256_thumbprint,
+            ask(&["-fingerprint", "-sha256"]).replace(':', "")
+        );
+        assert_eq!(facts.serial, ask(&["-serial"]));
+        let subject = ask(&["-subject", "-nameopt", "RFC2253,-esc_msb,utf8"]);
+        assert_eq!(facts.subject, subject, "{name}");
+        assert_eq!(
+            facts.issuer,
+            ask(&["-issuer", "-nameopt", "RFC2253,-esc_msb,utf8"])
+        );
+        assert_eq!(facts.subject_common_name.as_deref(), Some(" #1 CA "));
+        assert!(facts.self_issued);
+        let start = ask(&["-startdate", "-dateopt", "iso_8601"]).replace(' ', "T");
+        assert_eq!(facts.not_before, start);
+        let end = ask(&["-enddate", "-dateopt", "iso_8601"]).replace(' ', "T");
+        assert_eq!(facts.not_after, end);
+        assert_eq!(
+            facts.basic_constraints.map(|constraints| constraints.ca),
+            Some(true)
+        );
+        let usage: Vec<_> = facts.key_usage.unwrap().names().collect();
+        assert_eq!(usage, ["keyCertSign", "cRLSign"]);
+        let text = workshop.openssl(&["x509", "-noout", "-text", "-in", &format!("{name}.pem")]);
+        if name != "ed25519" {
+            let bits = facts.key_bits.unwrap();
+            assert!(
+                text.contains(&format!("Public-Key: ({bits} bit)")),
+                "{bits}\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn leaves_of_the_prover_satisfy_openssl() {
+    for (name, algorithm, signing) in KEYS {
+        let workshop = Workshop::new();
+        workshop.key(name, algorithm);
+        // A name with two of the same attribute, which map-like name types lose.
+        workshop.ca(name, "/O=Peer/OU=One/OU=Two/CN=Peer CA", "v3_ca", signing);
+        let file = workshop.read(&format!("{name}.pem"));
+        let upload = Upload::decode(&file).unwrap();
+        let ca = upload.certificate().unwrap();
+        let key = PrivateKey::from_pem_or_der(&workshop.read(&format!("{name}.key"))).unwrap();
+        let validity = Validity {
+            not_before: now() - 3600,
+            not_after: now() + 86_400,
+        };
+        let code = VerificationCode::issue(&[0x5A; 24], &ca, None);
+        let leaf = VerificationLeaf {
+            ca: &ca,
+            code: &code,
+            validity,
+            serial: [0xFF; 16],
+        };
+        let random = ring::rand::SystemRandom::new();
+        let on_ring = RingSigner::new(&key, &ca, &random);
+        let on_aws_lc_rs = AwsLcRsSigner::new(&key, &ca).unwrap();
+        assert_eq!(on_ring.is_ok(), name != "p521", "{name}");
+        let mut signers: Vec<&dyn Signer> = vec![&on_aws_lc_rs];
+        signers.extend(on_ring.as_ref().ok().map(|signer| signer as &dyn Signer));
+
+        workshop.request(code.digits());
+        workshop.openssl(&[
+            "req", "-in", "leaf.csr", "-outform", "DER", "-out", "csr.der",
+        ]);
+        let request = workshop.read("csr.der");
+        let request = CertificationRequest::from_der(&request).unwrap();
+        for signer in signers {
+            let from_code = leaf.sign(signer, algorithms::ALL).unwrap();
+            let from_request = leaf
+                .sign_request(&request, signer, algorithms::ALL)
+                .unwrap();
+            for der in [from_code, from_request] {
+                for policy in [POLICY, POLICY.strict()] {
+                    let report = prove(&ca, &der, &code, now(), &policy);
+                    assert!(report.accepted(), "{name}\n{report}");
+                }
+                fs::write(workshop.path("made.der"), &der).unwrap();
+                workshop.openssl(&[
+                    "x509", "-inform", "DER", "-in", "made.der", "-out", "made.pem",
+                ]);
+                let verify = ["verify", "-x509_strict", "-CAfile"];
+                workshop.openssl(&[&verify[..], &[&format!("{name}.pem"), "made.pem"]].concat());
+            }
+        }
+
+        workshop.request("another name");
+        workshop.openssl(&[
+            "req", "-in", "leaf.csr", "-outform", "DER", "-out", "csr.der",
+        ]);
+        let request = workshop.read("csr.der");
+        let request = CertificationRequest::from_der(&request).unwrap();
+        assert_eq!(
+            leaf.sign_request(&request, &on_aws_lc_rs, algorithms::ALL),
+            Err(Error::CsrCommonName)
+        );
+    }
+}
+
+#[test]
+fn private_keys_are_read_in_every_form() {
+    let workshop = Workshop::new();
+    for (name, algorithm, traditional) in [
+        (
+            "rsa",
+            &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..],
+            true,
+        ),
+        (
+            "ec",
+            &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            true,
+        ),
+        ("ed", &["-algorithm", "ED25519"], false),
+    ] {
+        workshop.key(name, algorithm);
+        workshop.ca(name, "/CN=Peer CA", "v3_ca", &[]);
+        let file = workshop.read(&format!("{name}.pem"));
+        let upload = Upload::decode(&file).unwrap();
+        let ca = upload.certificate().unwrap();
+        let key = format!("{name}.key");
+        let mut forms = vec![workshop.read(&key)];
+        workshop.openssl(&["pkey", "-in", &key, "-outform", "DER", "-out", "key.der"]);
+        forms.push(workshop.read("key.der"));
+        if traditional {
+            workshop.openssl(&[
+                "pkey",
+                "-in",
+                &key,
+                "-traditional",
+                "-out",
+                "traditional.pem",
+            ]);
+            forms.push(workshop.read("traditional.pem"));
+            workshop.openssl(&[
+                "pkey",
+                "-in",
+                &key,
+                "-traditional",
+                "-outform",
+                "DER",
+                "-out",
+                "key.der",
+            ]);
+            forms.push(workshop.read("key.der"));
+        }
+        let random = ring::rand::SystemRandom::new();
+        for form in &forms {
+            let key = PrivateKey::from_pem_or_der(form).unwrap();
+            assert!(RingSigner::new(&key, &ca, &random).is_ok(), "{name}");
+            assert!(AwsLcRsSigner::new(&key, &ca).is_ok(), "{name}");
+            // As an upload it is refused by name, and nothing of it is told.
+            match Upload::decode(form) {
+                Err(Error::PrivateKeyInUpload { kind }) => assert!(kind.len() < 25, "{kind}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        workshop.openssl(&[
+            "pkey",
+            "-in",
+            &key,
+            "-aes256",
+            "-passout",
+            "pass:x",
+            "-out",
+            "locked.pem",
+        ]);
+        let locked = workshop.read("locked.pem");
+        assert!(matches!(
+            PrivateKey::from_pem_or_der(&locked),
+            Err(Error::PrivateKeyUnusable { .. })
+        ));
+        assert!(matches!(
+            Upload::decode(&locked),
+            Err(Error::PrivateKeyInUpload { .. })
+        ));
+        // Another key of the same kind.
+        workshop.key("other", algorithm);
+        let other = PrivateKey::from_pem_or_der(&workshop.read("other.key")).unwrap();
+        let refused = RingSigner::new(&other, &ca, &random).map(drop);
+        assert_eq!(refused, Err(Error::PrivateKeyMismatch), "{name}");
+        assert_eq!(
+            AwsLcRsSigner::new(&other, &ca).map(drop),
+            Err(Error::PrivateKeyMismatch)
+        );
+    }
+}
+
+#[test]
+fn an_rsa_modulus_of_2041_bits_is_the_smallest() {
+    for (bits, accepted) in [(2040, false), (2041, true), (2046, true)] {
+        let workshop = Workshop::new();
+        workshop.key(
+            "rsa",
+            &[
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                &format!("rsa_keygen_bits:{bits}"),
+            ],
+        );
+        workshop.ca("rsa", "/CN=Peer CA", "v3_ca", &[]);
+        workshop.request(CODE);
+        let leaf = workshop.sign_request("rsa", &[]);
+        let report = workshop.judge("rsa", &leaf, &POLICY);
+        assert_eq!(report.accepted(), accepted, "{bits}\n{report}");
+    }
+}
