@@ -184,6 +184,14 @@ fn a_secret_is_held_up_to_128_bytes() {
 }
 
 #[test]
+fn secrets_are_equal_by_their_bytes() {
+    let secret = |bytes: &[u8]| Secret::from_bytes(bytes).unwrap();
+    assert_eq!(secret(b"foo"), secret(b"foo"));
+    assert_ne!(secret(b"foo"), secret(b"fop"));
+    assert_ne!(secret(b"foo"), secret(b"foo\0"));
+}
+
+#[test]
 fn strength_advises_and_refuses_nothing() {
     let strength = |len| Secret::from_bytes(&[1; 128][..len]).unwrap().strength();
     for (len, expected) in [
