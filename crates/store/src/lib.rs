@@ -1,5 +1,9 @@
-//! Versioned records with atomic batches, and sealing of secrets.
 #![doc = include_str!("../README.md")]
+//!
+//! ## Two layers
+//!
+//! [`Store`] knows JSON, types and sealing; [`Engine`] is the port below it, which moves bytes.
+//! What an engine must do, and what it may rely on, is said at [`Engine`] and nowhere else.
 #![forbid(unsafe_code)]
 
 mod batch;
