@@ -100,7 +100,7 @@ impl UserRecords {
         if let Err(refusal) = self.judge_password(password, Counter::User, now, policy) {
             return self.decided(Err(refusal.into()));
         }
-        self.clear(Counter::User, now);
+        self.succeed(Counter::User, now, policy);
         let key = KeyRecord::pending(kind, Generation::new(random), now);
         let replaced = self.key.replace(key).is_some();
         self.decided(Ok(Enrolled { replaced }))
@@ -126,7 +126,7 @@ impl UserRecords {
         let verdict = match key.accept(proof, now) {
             Ok(active) => {
                 self.key = Some(active);
-                self.clear(Counter::User, now);
+                self.succeed(Counter::User, now, policy);
                 Ok(Activated)
             }
             // A pending key has spent nothing, so nothing can be replayed.

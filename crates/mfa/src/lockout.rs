@@ -80,15 +80,26 @@ impl Lockout {
         (next, failure)
     }
 
-    /// After a success, or an operator's unlock: nothing is counted or locked, but challenges from
-    /// before the last lock stay spent.
-    pub(crate) fn cleared(lockout: Option<Self>, now: UnixMillis) -> Option<Self> {
-        let spent = Self::current(lockout, now).filter(|lockout| lockout.locks > 0)?;
-        Some(Self {
+    /// After a success: nothing is counted or locked, but challenges from before the last lock stay
+    /// spent. A success leaves a lockout behind even where there was none, so that its commit
+    /// conflicts with that of a failure it knows nothing of.
+    pub(crate) fn succeeded(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
+        let clean = Self {
+            failures: 0,
+            locks: 0,
+            locked_until: None,
+            expires_at: now.saturating_add(policy.lockout_kept()),
+        };
+        Self::current(lockout, now).map_or(clean, Self::cleared)
+    }
+
+    /// Nothing is counted or locked any more.
+    pub(crate) const fn cleared(self) -> Self {
+        Self {
             failures: 0,
             locked_until: None,
-            ..spent
-        })
+            ..self
+        }
     }
 
     /// Absent once it has expired, whether or not the store has removed it.

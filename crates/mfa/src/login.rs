@@ -99,11 +99,11 @@ impl UserRecords {
         }
         let outcome = match (counter, self.active_generation()) {
             (Counter::Device(id), _) => {
-                self.clear(counter, now);
+                self.succeed(counter, now, policy);
                 FirstFactor::AuthenticatedByDevice(id)
             }
             (Counter::User, None) => {
-                self.clear(counter, now);
+                self.succeed(counter, now, policy);
                 FirstFactor::Authenticated
             }
             (Counter::User, Some(key)) => {
@@ -140,7 +140,7 @@ impl UserRecords {
         let verdict = match self.judge_proof(proof, now) {
             Ok(factor) => {
                 self.challenge = None;
-                self.clear(Counter::User, now);
+                self.succeed(Counter::User, now, policy);
                 let trusted = trust.and_then(|device| self.trust(device, now, policy));
                 Ok(Authenticated { factor, trusted })
             }
@@ -242,9 +242,13 @@ impl UserRecords {
         failure
     }
 
-    pub(crate) fn clear(&mut self, counter: Counter, now: UnixMillis) {
+    pub(crate) fn succeed(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
         let lockout = self.lockout_mut(counter, now);
-        *lockout = Lockout::cleared(*lockout, now);
+        *lockout = match counter {
+            // The record of the devices is there to conflict over.
+            Counter::Device(_) => None,
+            Counter::User => Some(Lockout::succeeded(*lockout, now, policy)),
+        };
     }
 
     fn lockout_mut(&mut self, counter: Counter, now: UnixMillis) -> &mut Option<Lockout> {

@@ -88,8 +88,8 @@ impl UserRecords {
     /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that the
     /// lock has spent stay spent.
     #[must_use]
-    pub fn unlock(mut self, now: UnixMillis) -> Self {
-        self.lockout = Lockout::cleared(self.lockout, now);
+    pub fn unlock(mut self) -> Self {
+        self.lockout = self.lockout.map(Lockout::cleared);
         for device in self.devices.iter_mut().flat_map(|all| &mut all.devices) {
             device.lockout = None;
         }

@@ -1,0 +1,114 @@
+//! A user and her phone.
+
+use keyproof_mfa::otp::{Algorithm, Digits, Secret, Totp};
+use keyproof_mfa::{
+    Authenticated, Decision, FirstFactor, KeyKind, LoginRefusal, NewDevice, Password, Policy,
+    Proof, UnixMillis, User, UserId, UserRecords,
+};
+
+/// When she enrols: the first second of a step.
+pub(crate) const ENROLLED: UnixMillis = UnixMillis::from_secs(1_700_000_010);
+/// When she logs in: two steps later.
+pub(crate) const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_070);
+pub(crate) const MINUTE: u64 = 60;
+pub(crate) const DAY: u64 = 24 * 60 * MINUTE;
+
+pub(crate) struct Phone {
+    pub(crate) secret: Secret,
+    totp: Totp,
+}
+
+impl Phone {
+    pub(crate) fn new(seed: u8) -> Self {
+        let secret = Secret::from_bytes(&[seed; 20]).unwrap();
+        let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+        Self { secret, totp }
+    }
+
+    /// What it shows when its clock is `ahead` steps off.
+    pub(crate) fn shows(&self, at: UnixMillis, ahead: i64) -> String {
+        let step = self.totp.step_at(at.as_secs());
+        let step = step.checked_add_signed(ahead).unwrap();
+        self.totp.code_of_step(step).to_string()
+    }
+
+    pub(crate) fn proof<'a>(&'a self, text: &'a str) -> Proof<'a> {
+        let secret = &self.secret;
+        Proof::Typed { text, secret }
+    }
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy::default()
+}
+
+pub(crate) fn after(at: UnixMillis, seconds: u64) -> UnixMillis {
+    UnixMillis::from_secs(at.as_secs() + seconds)
+}
+
+/// Ada before she enrols.
+pub(crate) fn ada() -> UserRecords {
+    UserRecords::new(User::new(UserId::new("example.org", "ada"), 0))
+}
+
+pub(crate) fn with_pending_key(ada: UserRecords) -> UserRecords {
+    let enrolled = ada.enrol(
+        KeyKind::default(),
+        Password::Correct,
+        [1; 16],
+        ENROLLED,
+        &policy(),
+    );
+    enrolled.verdict.unwrap();
+    enrolled.next
+}
+
+/// Ada with an active key, and her phone.
+pub(crate) fn ada_with_key() -> (UserRecords, Phone) {
+    let phone = Phone::new(7);
+    let code = phone.shows(ENROLLED, 0);
+    let activated = with_pending_key(ada()).activate(&phone.proof(&code), ENROLLED, &policy());
+    activated.verdict.unwrap();
+    (activated.next, phone)
+}
+
+/// Step one, which must lead to a challenge.
+pub(crate) fn challenged(ada: UserRecords, now: UnixMillis) -> UserRecords {
+    let begun = ada.begin_login(Password::Correct, None, now, &policy());
+    assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
+    begun.next
+}
+
+/// Step two.
+pub(crate) fn answer(
+    ada: UserRecords,
+    phone: &Phone,
+    text: &str,
+    now: UnixMillis,
+) -> Decision<Authenticated, LoginRefusal> {
+    ada.answer_challenge(&phone.proof(text), None, now, &policy())
+}
+
+/// Both steps, which must succeed, and a device that is trusted from then on.
+pub(crate) fn trusting(
+    ada: UserRecords,
+    phone: &Phone,
+    device: NewDevice,
+    now: UnixMillis,
+) -> Decision<Authenticated, LoginRefusal> {
+    let code = phone.shows(now, 0);
+    let proof = phone.proof(&code);
+    let answered = challenged(ada, now).answer_challenge(&proof, Some(device), now, &policy());
+    assert!(answered.verdict.is_ok(), "{:?}", answered.verdict);
+    answered
+}
+
+/// The same records with one more wrong password counted.
+pub(crate) fn mistyped(ada: UserRecords, now: UnixMillis) -> UserRecords {
+    ada.begin_login(Password::Wrong, None, now, &policy()).next
+}
+
+/// How many failures are counted against her.
+pub(crate) fn failures(ada: &UserRecords) -> u32 {
+    ada.lockout.map_or(0, |lockout| lockout.failures())
+}

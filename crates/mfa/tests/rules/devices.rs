@@ -1,0 +1,300 @@
+use keyproof_mfa::{
+    Counter, DeviceId, Fingerprint, FirstFactor, MfaError, NewDevice, NoDevice, Password,
+    PasswordRefusal, Trusted, UnixMillis, User, UserId, UserRecords,
+};
+
+use crate::ada::{
+    DAY, MINUTE, NOW, Phone, ada_with_key, after, challenged, failures, mistyped, policy, trusting,
+};
+
+fn laptop() -> Fingerprint {
+    Fingerprint::new("laptop").unwrap()
+}
+
+/// Ada with her laptop trusted, numbered 1.
+fn ada_with_laptop() -> (UserRecords, Phone) {
+    let (ada, phone) = ada_with_key();
+    let login = trusting(ada, &phone, NewDevice::new(laptop(), [0; 4]), NOW);
+    let trusted = login.verdict.unwrap().trusted.unwrap();
+    let expected = Trusted {
+        id: DeviceId::new(1),
+        ended: vec![],
+        replaced: None,
+    };
+    assert_eq!(trusted, expected);
+    (login.next, phone)
+}
+
+fn begin(
+    ada: &UserRecords,
+    password: Password,
+    fingerprint: &Fingerprint,
+    now: UnixMillis,
+) -> keyproof_mfa::Decision<FirstFactor, PasswordRefusal> {
+    let ada = ada.clone();
+    ada.begin_login(password, Some(fingerprint), now, &policy())
+}
+
+const BY_LAPTOP: Result<FirstFactor, PasswordRefusal> =
+    Ok(FirstFactor::AuthenticatedByDevice(DeviceId::new(1)));
+const CHALLENGED: Result<FirstFactor, PasswordRefusal> = Ok(FirstFactor::Challenged);
+
+#[test]
+fn a_trusted_device_logs_in_by_password_for_90_days() {
+    let (ada, _) = ada_with_laptop();
+    let end = after(NOW, 90 * DAY);
+    let last = UnixMillis::from_millis(end.as_millis() - 1);
+    for now in [NOW, last] {
+        let login = begin(&ada, Password::Correct, &laptop(), now);
+        assert_eq!(login.verdict, BY_LAPTOP);
+        assert_eq!(login.next, ada, "there is nothing to commit");
+    }
+    assert_eq!(ada.trusted_devices(last).len(), 1);
+    assert_eq!(ada.trusted_devices(end).len(), 0);
+    assert_eq!(
+        begin(&ada, Password::Correct, &laptop(), end).verdict,
+        CHALLENGED
+    );
+    assert_eq!(ada.devices.unwrap().expires_at(), end);
+}
+
+#[test]
+fn another_fingerprint_is_not_trusted() {
+    let (ada, _) = ada_with_laptop();
+    for text in ["Laptop", "laptop ", "l", "desktop"] {
+        let fingerprint = Fingerprint::new(text).unwrap();
+        let login = begin(&ada, Password::Correct, &fingerprint, NOW);
+        assert_eq!(login.verdict, CHALLENGED, "{text:?}");
+    }
+}
+
+#[test]
+fn a_device_says_what_it_is() {
+    let (ada, phone) = ada_with_key();
+    let device = NewDevice::new(laptop(), [0, 0, 0, 15])
+        .with_operating_system("Debian")
+        .and_then(|device| device.with_browser("Firefox"))
+        .and_then(|device| device.with_name("work"))
+        .unwrap();
+    let ada = trusting(ada, &phone, device, NOW).next;
+    let [device] = ada.trusted_devices(NOW)[..] else {
+        panic!("one device");
+    };
+    assert_eq!(device.id().get(), 16);
+    assert_eq!(device.operating_system(), Some("Debian"));
+    assert_eq!(device.browser(), Some("Firefox"));
+    assert_eq!(device.name(), Some("work"));
+    assert_eq!(device.trusted_at(), NOW);
+    assert_eq!(device.expires_at(), after(NOW, 90 * DAY));
+}
+
+#[test]
+fn a_device_has_a_count_of_its_own() {
+    let (ada, _) = ada_with_laptop();
+    // A stranger locks the user elsewhere; the laptop still gets in.
+    let locked = (0..3).fold(ada.clone(), |ada, _| mistyped(ada, NOW));
+    assert!(locked.admit(None, NOW).is_err());
+    assert_eq!(locked.admit(Some(&laptop()), NOW), Ok(()));
+    let login = begin(&locked, Password::Correct, &laptop(), NOW);
+    assert_eq!(login.verdict, BY_LAPTOP);
+    assert_eq!(login.next.lockout, locked.lockout, "it lifted the lock");
+
+    // Wrong passwords on the laptop count for it alone.
+    let counter = Counter::Device(DeviceId::new(1));
+    let mut worn = ada;
+    for consecutive in 1..=3 {
+        let wrong = begin(&worn, Password::Wrong, &laptop(), NOW);
+        let Err(PasswordRefusal::WrongPassword(failure)) = wrong.verdict else {
+            panic!("{:?}", wrong.verdict);
+        };
+        assert_eq!(
+            (failure.counter, failure.consecutive),
+            (counter, consecutive)
+        );
+        worn = wrong.next;
+    }
+    assert_eq!(failures(&worn), 0);
+    assert_eq!(worn.admit(None, NOW), Ok(()));
+    let locked = worn.admit(Some(&laptop()), NOW).unwrap_err();
+    assert_eq!(
+        (locked.counter, locked.until),
+        (counter, after(NOW, 5 * MINUTE))
+    );
+    let refused = begin(&worn, Password::Correct, &laptop(), NOW);
+    assert_eq!(refused.verdict, Err(PasswordRefusal::Locked(locked)));
+    assert_eq!(refused.next, worn);
+    let later = begin(&worn, Password::Correct, &laptop(), locked.until);
+    assert_eq!(later.verdict, BY_LAPTOP);
+    let unlocked = worn.unlock();
+    assert_eq!(
+        begin(&unlocked, Password::Correct, &laptop(), NOW).verdict,
+        BY_LAPTOP
+    );
+}
+
+#[test]
+fn a_login_from_a_device_ends_its_count() {
+    let (ada, _) = ada_with_laptop();
+    let once = begin(&ada, Password::Wrong, &laptop(), NOW).next;
+    let login = begin(&once, Password::Correct, &laptop(), NOW);
+    assert_eq!(login.next, ada);
+}
+
+#[test]
+fn the_same_fingerprint_replaces() {
+    let (ada, phone) = ada_with_laptop();
+    let later = after(NOW, DAY);
+    let again = trusting(ada, &phone, NewDevice::new(laptop(), [0; 4]), later);
+    let trusted = again.verdict.unwrap().trusted.unwrap();
+    let (one, two) = (DeviceId::new(1), DeviceId::new(2));
+    assert_eq!((trusted.id, trusted.replaced), (two, Some(one)));
+    let [device] = again.next.trusted_devices(later)[..] else {
+        panic!("one device");
+    };
+    assert_eq!(device.trusted_at(), later);
+}
+
+#[test]
+fn the_21st_device_ends_the_trust_in_the_oldest() {
+    let (mut ada, phone) = ada_with_key();
+    let mut now = NOW;
+    for at in 1..=21 {
+        now = after(now, MINUTE);
+        let fingerprint = Fingerprint::new(&format!("device {at}")).unwrap();
+        // All draw the same number.
+        let login = trusting(ada, &phone, NewDevice::new(fingerprint, [0; 4]), now);
+        let trusted = login.verdict.unwrap().trusted.unwrap();
+        let ended = if at == 21 {
+            vec![DeviceId::new(1)]
+        } else {
+            vec![]
+        };
+        assert_eq!(trusted.ended, ended);
+        ada = login.next;
+        let devices = ada.trusted_devices(now);
+        assert_eq!(devices.len(), at.min(20));
+        let mut ids: Vec<_> = devices.iter().map(|device| device.id()).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), devices.len(), "two devices have one number");
+    }
+    let first = Fingerprint::new("device 1").unwrap();
+    assert_eq!(
+        begin(&ada, Password::Correct, &first, now).verdict,
+        CHALLENGED
+    );
+}
+
+#[test]
+fn a_device_is_revoked_alone() {
+    let (ada, phone) = ada_with_laptop();
+    let later = after(NOW, MINUTE);
+    let tablet = Fingerprint::new("tablet").unwrap();
+    let ada = trusting(ada, &phone, NewDevice::new(tablet.clone(), [9; 4]), later).next;
+    let unknown = ada.clone().revoke_device(DeviceId::new(99), later);
+    assert_eq!(unknown.verdict, Err(NoDevice));
+    let expired = ada
+        .clone()
+        .revoke_device(DeviceId::new(1), after(NOW, 90 * DAY));
+    assert_eq!(expired.verdict, Err(NoDevice));
+
+    let revoked = ada.revoke_device(DeviceId::new(1), later);
+    assert_eq!(revoked.verdict, Ok(()));
+    let ada = revoked.next;
+    assert_eq!(
+        begin(&ada, Password::Correct, &laptop(), later).verdict,
+        CHALLENGED
+    );
+    assert!(
+        begin(&ada, Password::Correct, &tablet, later)
+            .verdict
+            .is_ok()
+    );
+    let id = ada.trusted_devices(later)[0].id();
+    let ada = ada.revoke_device(id, later).next;
+    assert_eq!(ada.devices, None, "an empty record is kept");
+}
+
+#[test]
+fn devices_go_with_the_key_and_with_the_password() {
+    let (ada, phone) = ada_with_laptop();
+    assert_eq!(ada.clone().renew().devices, None);
+    let removed = ada.clone().remove_key(NOW);
+    assert_eq!(removed.verdict.unwrap().devices, 1);
+    assert_eq!(removed.next.devices, None);
+
+    // Neither a record that escaped its removal, nor another user's, is of any use.
+    let mut renewed = ada.clone().renew();
+    renewed.devices = ada.devices.clone();
+    let mut others = ada.clone();
+    others.user = User::new(UserId::new("example.org", "bob"), 0);
+    let mut enrolled_again = removed.next;
+    enrolled_again.devices = ada.devices.clone();
+    let later = after(NOW, MINUTE);
+    enrolled_again = enrolled_again
+        .enrol(
+            keyproof_mfa::KeyKind::default(),
+            Password::Correct,
+            [2; 16],
+            later,
+            &policy(),
+        )
+        .next;
+    let code = phone.shows(later, 0);
+    enrolled_again = enrolled_again
+        .activate(&phone.proof(&code), later, &policy())
+        .next;
+    for user in [renewed, others, enrolled_again] {
+        assert_eq!(user.trusted_devices(later).len(), 0);
+        let login = begin(&user, Password::Correct, &laptop(), later);
+        assert_eq!(login.verdict, CHALLENGED);
+        let revoked = user.revoke_device(DeviceId::new(1), later);
+        assert_eq!(revoked.verdict, Err(NoDevice));
+    }
+}
+
+#[test]
+fn a_refused_login_trusts_nothing() {
+    let (ada, phone) = ada_with_key();
+    let wrong = Phone::new(8).shows(NOW, 0);
+    let device = NewDevice::new(laptop(), [0; 4]);
+    let proof = phone.proof(&wrong);
+    let refused = challenged(ada, NOW).answer_challenge(&proof, Some(device), NOW, &policy());
+    assert!(refused.verdict.is_err());
+    assert_eq!(refused.next.devices, None);
+}
+
+#[test]
+fn texts_are_bounded() {
+    let empty = Fingerprint::new("").unwrap_err();
+    assert_eq!(empty, MfaError::FingerprintEmpty);
+    assert!(Fingerprint::new(&"f".repeat(1024)).is_ok());
+    let (found, limit) = (1025, 1024);
+    let long = Fingerprint::new(&"f".repeat(found)).unwrap_err();
+    assert_eq!(long, MfaError::FingerprintTooLong { found, limit });
+
+    let device = || NewDevice::new(laptop(), [0; 4]);
+    assert!(device().with_name(&"n".repeat(256)).is_ok());
+    let (found, limit) = (257, 256);
+    let too_long = |field| {
+        Err(MfaError::DeviceTextTooLong {
+            field,
+            found,
+            limit,
+        })
+    };
+    let text = "n".repeat(found);
+    assert_eq!(device().with_name(&text), too_long("name"));
+    assert_eq!(device().with_browser(&text), too_long("browser"));
+    assert_eq!(
+        device().with_operating_system(&text),
+        too_long("operating system")
+    );
+}
+
+#[test]
+fn nothing_shows_a_fingerprint() {
+    let (ada, _) = ada_with_laptop();
+    assert!(!format!("{ada:?}").contains("laptop"));
+    assert!(!format!("{:?}", laptop()).contains("laptop"));
+}

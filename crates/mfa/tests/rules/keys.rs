@@ -1,0 +1,151 @@
+use keyproof_mfa::{
+    ActivateRefusal, Activated, ChallengeOver, EnrolRefusal, Enrolled, FirstFactor, KeyKind,
+    KeyRemoved, KeyStatus, LoginRefusal, NoKey, Password, User, UserId, UserRecords,
+};
+
+use crate::ada::{
+    ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, policy,
+    with_pending_key,
+};
+
+#[test]
+fn a_pending_key_is_not_asked_for_and_can_be_replaced() {
+    let ada = with_pending_key(ada());
+    assert_eq!(ada.key.unwrap().status(), KeyStatus::Pending);
+    let login = ada
+        .clone()
+        .begin_login(Password::Correct, None, NOW, &policy());
+    assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
+
+    let first = ada.key.unwrap().generation();
+    let again = ada.enrol(
+        KeyKind::default(),
+        Password::Correct,
+        [2; 16],
+        NOW,
+        &policy(),
+    );
+    assert_eq!(again.verdict, Ok(Enrolled { replaced: true }));
+    assert_ne!(again.next.key.unwrap().generation(), first);
+}
+
+#[test]
+fn enrolling_takes_the_password_and_no_active_key() {
+    let wrong = ada().enrol(KeyKind::default(), Password::Wrong, [1; 16], NOW, &policy());
+    assert!(matches!(wrong.verdict, Err(EnrolRefusal::WrongPassword(_))));
+    assert_eq!(wrong.next.key, None);
+    assert_eq!(failures(&wrong.next), 1);
+
+    let (ada, _) = ada_with_key();
+    let again = ada
+        .clone()
+        .enrol(KeyKind::default(), Password::Wrong, [2; 16], NOW, &policy());
+    assert_eq!(again.verdict, Err(EnrolRefusal::AlreadyActive));
+    assert_eq!(again.next, ada, "a password that was not judged counted");
+}
+
+#[test]
+fn activation_takes_a_code_of_this_key_within_one_step() {
+    let phone = Phone::new(7);
+    for ahead in -3..=3 {
+        let code = phone.shows(ENROLLED, ahead);
+        let decision = with_pending_key(ada()).activate(&phone.proof(&code), ENROLLED, &policy());
+        if ahead.abs() <= 1 {
+            assert_eq!(decision.verdict, Ok(Activated), "{ahead} steps ahead");
+            let since = ENROLLED;
+            assert_eq!(
+                decision.next.key.unwrap().status(),
+                KeyStatus::Active { since }
+            );
+        } else {
+            let Err(ActivateRefusal::WrongCode(failure)) = decision.verdict else {
+                panic!("{ahead} steps ahead: {:?}", decision.verdict);
+            };
+            assert_eq!(failure.consecutive, 1);
+            assert_eq!(decision.next.key.unwrap().status(), KeyStatus::Pending);
+        }
+    }
+    let code = Phone::new(8).shows(ENROLLED, 0);
+    let other = with_pending_key(ada()).activate(&phone.proof(&code), ENROLLED, &policy());
+    assert!(matches!(other.verdict, Err(ActivateRefusal::WrongCode(_))));
+}
+
+#[test]
+fn activation_refuses_what_is_not_pending() {
+    let phone = Phone::new(7);
+    let code = phone.shows(NOW, 0);
+    let proof = phone.proof(&code);
+    let none = ada().activate(&proof, NOW, &policy());
+    assert_eq!(none.verdict, Err(ActivateRefusal::NoKey));
+    let active = ada_with_key().0.activate(&proof, NOW, &policy());
+    assert_eq!(active.verdict, Err(ActivateRefusal::AlreadyActive));
+}
+
+#[test]
+fn the_activating_code_is_spent_for_login() {
+    let (ada, phone) = ada_with_key();
+    let code = phone.shows(ENROLLED, 0);
+    let login = answer(challenged(ada, ENROLLED), &phone, &code, ENROLLED);
+    assert_eq!(login.verdict, Err(LoginRefusal::Replayed));
+    assert_eq!(failures(&login.next), 0);
+}
+
+#[test]
+fn removing_the_key_ends_every_challenge() {
+    let (ada, phone) = ada_with_key();
+    let open = challenged(ada, NOW);
+    let challenge = open.challenge;
+    let removed = open.remove_key(NOW);
+    let gone = KeyRemoved {
+        devices: 0,
+        recovery_codes: 0,
+        was_active: true,
+    };
+    assert_eq!(removed.verdict, Ok(gone));
+    let mut ada = removed.next;
+    let mut nothing = UserRecords::new(ada.user);
+    nothing.lockout = ada.lockout;
+    assert_eq!(ada, nothing);
+    assert_eq!(ada.clone().remove_key(NOW).verdict, Err(NoKey));
+
+    // Another request has loaded the challenge before it was removed.
+    ada.challenge = challenge;
+    let code = phone.shows(NOW, 0);
+    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::KeyChanged));
+    assert_eq!(answer(ada.clone(), &phone, &code, NOW).verdict, over);
+
+    // The same secret enrolled again is another key.
+    let later = after(NOW, MINUTE);
+    let ada = ada.enrol(
+        KeyKind::default(),
+        Password::Correct,
+        [2; 16],
+        later,
+        &policy(),
+    );
+    let code = phone.shows(later, 0);
+    let ada = ada.next.activate(&phone.proof(&code), later, &policy());
+    assert_eq!(ada.verdict, Ok(Activated));
+    let code = phone.shows(later, 1);
+    assert_eq!(answer(ada.next, &phone, &code, later).verdict, over);
+}
+
+#[test]
+fn a_challenge_is_bound_to_its_user() {
+    let (ada, phone) = ada_with_key();
+    let ada = challenged(ada, NOW);
+    let code = phone.shows(NOW, 0);
+    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::UserChanged));
+    for id in [
+        UserId::new("example.org", "bob"),
+        UserId::new("example.or", "gada"),
+    ] {
+        let mut bob = ada.clone();
+        bob.user = User::new(id, 0);
+        assert_eq!(answer(bob, &phone, &code, NOW).verdict, over);
+    }
+    let mut renewed = ada.clone().renew();
+    assert_eq!(renewed.challenge, None);
+    renewed.challenge = ada.challenge;
+    assert_eq!(answer(renewed, &phone, &code, NOW).verdict, over);
+}

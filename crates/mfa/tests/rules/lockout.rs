@@ -1,0 +1,196 @@
+use core::num::NonZeroU32;
+
+use keyproof_mfa::{
+    ActivateRefusal, ChallengeOver, Counter, EnrolRefusal, FirstFactor, KeyKind, Locked,
+    LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, UnixMillis, UserRecords,
+};
+
+use crate::ada::{
+    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, mistyped,
+    policy, with_pending_key,
+};
+
+fn locked(ada: UserRecords) -> UserRecords {
+    (0..3).fold(ada, |ada, _| mistyped(ada, NOW))
+}
+
+const LOCK: Locked = Locked {
+    counter: Counter::User,
+    until: UnixMillis::from_secs(NOW.as_secs() + 5 * MINUTE),
+};
+
+#[test]
+fn the_third_failure_locks_for_five_minutes() {
+    let ada = mistyped(mistyped(ada(), NOW), NOW);
+    let third = ada.begin_login(Password::Wrong, None, NOW, &policy());
+    let Err(PasswordRefusal::WrongPassword(failure)) = third.verdict else {
+        panic!("{:?}", third.verdict);
+    };
+    assert_eq!(failure.consecutive, 3);
+    assert_eq!(failure.locked_until, Some(LOCK.until));
+
+    let last = UnixMillis::from_millis(LOCK.until.as_millis() - 1);
+    for now in [NOW, last] {
+        assert_eq!(third.next.admit(None, now), Err(LOCK));
+        for password in [Password::Correct, Password::Wrong] {
+            let refused = third
+                .next
+                .clone()
+                .begin_login(password, None, now, &policy());
+            assert_eq!(refused.verdict, Err(PasswordRefusal::Locked(LOCK)));
+            assert_eq!(refused.next, third.next, "an unjudged attempt counted");
+        }
+    }
+    assert_eq!(third.next.admit(None, LOCK.until), Ok(()));
+    let login = third
+        .next
+        .begin_login(Password::Correct, None, LOCK.until, &policy());
+    assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
+}
+
+#[test]
+fn passwords_and_codes_count_together() {
+    let (ada, phone) = ada_with_key();
+    let wrong = Phone::new(8).shows(NOW, 0);
+    let ada = challenged(mistyped(ada, NOW), NOW);
+    let ada = answer(ada, &phone, &wrong, NOW).next;
+    let third = answer(ada, &phone, &wrong, NOW);
+    let Err(LoginRefusal::WrongCode(failure)) = third.verdict else {
+        panic!("{:?}", third.verdict);
+    };
+    assert_eq!(failure.locked_until, Some(LOCK.until));
+}
+
+#[test]
+fn nothing_is_judged_while_locked() {
+    let (ada, phone) = ada_with_key();
+    let right = phone.shows(NOW, 0);
+    let ada = locked(challenged(ada, NOW));
+    let login = answer(ada.clone(), &phone, &right, NOW);
+    assert_eq!(login.verdict, Err(LoginRefusal::Locked(LOCK)));
+    assert_eq!(login.next, ada);
+    let codes = ada.make_recovery_codes(Password::Correct, &[[1; 10]; 10], NOW, &policy());
+    assert_eq!(codes.verdict.unwrap_err(), RecoveryRefusal::Locked(LOCK));
+
+    let ada = locked(with_pending_key(crate::ada::ada()));
+    let confirmed = ada
+        .clone()
+        .confirm_password(Password::Correct, NOW, &policy());
+    assert_eq!(confirmed.verdict, Err(PasswordRefusal::Locked(LOCK)));
+    let enrolled = ada.clone().enrol(
+        KeyKind::default(),
+        Password::Correct,
+        [2; 16],
+        NOW,
+        &policy(),
+    );
+    assert_eq!(enrolled.verdict, Err(EnrolRefusal::Locked(LOCK)));
+    let activated = ada.activate(&phone.proof(&right), NOW, &policy());
+    assert_eq!(activated.verdict, Err(ActivateRefusal::Locked(LOCK)));
+}
+
+#[test]
+fn a_lock_spends_the_challenges_of_before() {
+    let (ada, phone) = ada_with_key();
+    let ada = locked(challenged(ada, NOW));
+    let code = phone.shows(LOCK.until, 0);
+    let late = answer(ada.clone(), &phone, &code, LOCK.until);
+    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::Locked));
+    assert_eq!(late.verdict, over);
+    assert_eq!(late.next.challenge, None);
+
+    // Neither an operator's unlock nor a login brings one back to life.
+    let old = ada.challenge;
+    let mut ada = ada.unlock();
+    assert_eq!(answer(ada.clone(), &phone, &code, NOW).verdict, over);
+    let code = phone.shows(NOW, 0);
+    ada = answer(challenged(ada, NOW), &phone, &code, NOW).next;
+    ada.challenge = old;
+    let code = phone.shows(NOW, 1);
+    assert_eq!(answer(ada, &phone, &code, NOW).verdict, over);
+}
+
+#[test]
+fn after_a_lock_the_count_begins_anew() {
+    let ada = locked(ada());
+    let first = ada.begin_login(Password::Wrong, None, LOCK.until, &policy());
+    let Err(PasswordRefusal::WrongPassword(failure)) = first.verdict else {
+        panic!("{:?}", first.verdict);
+    };
+    assert_eq!((failure.consecutive, failure.locked_until), (1, None));
+}
+
+#[test]
+fn a_success_of_all_factors_ends_the_count() {
+    let ada = mistyped(mistyped(ada(), NOW), NOW);
+    let login = ada.begin_login(Password::Correct, None, NOW, &policy());
+    assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
+    assert_eq!(failures(&login.next), 0);
+
+    let phone = Phone::new(7);
+    let code = phone.shows(NOW, 0);
+    let ada = mistyped(mistyped(with_pending_key(crate::ada::ada()), NOW), NOW);
+    let activated = ada.activate(&phone.proof(&code), NOW, &policy());
+    assert!(activated.verdict.is_ok());
+    assert_eq!(failures(&activated.next), 0);
+
+    let ada = mistyped(mistyped(crate::ada::ada(), NOW), NOW);
+    assert_eq!(failures(&with_pending_key(ada)), 0);
+}
+
+#[test]
+fn confirming_a_password_counts_failures_and_ends_no_count() {
+    let (ada, _) = ada_with_key();
+    let once = ada.confirm_password(Password::Wrong, NOW, &policy());
+    assert!(once.verdict.is_err());
+    let confirmed = once
+        .next
+        .clone()
+        .confirm_password(Password::Correct, NOW, &policy());
+    assert_eq!(confirmed.verdict, Ok(()));
+    assert_eq!(confirmed.next, once.next);
+}
+
+#[test]
+fn an_unlock_lifts_the_lock() {
+    let ada = locked(ada()).unlock();
+    assert_eq!(ada.admit(None, NOW), Ok(()));
+    assert_eq!(failures(&ada), 0);
+}
+
+#[test]
+fn failures_are_forgotten_after_a_day_and_not_before() {
+    let twice = mistyped(mistyped(ada(), NOW), NOW);
+    let expires_at = twice.lockout.unwrap().expires_at();
+    assert_eq!(expires_at, after(NOW, DAY));
+    let just_before = UnixMillis::from_millis(expires_at.as_millis() - 1);
+    let remembered = mistyped(twice.clone(), just_before);
+    assert!(remembered.admit(None, just_before).is_err());
+    let forgotten = mistyped(twice, expires_at);
+    assert_eq!(failures(&forgotten), 1);
+}
+
+#[test]
+fn a_clock_set_back_prolongs_a_lock_and_never_shortens_it() {
+    let ada = locked(ada());
+    let before = UnixMillis::from_secs(NOW.as_secs() - DAY);
+    assert_eq!(ada.admit(None, before), Err(LOCK));
+}
+
+#[test]
+fn the_policy_sets_the_numbers() {
+    let mut strict = policy();
+    strict.lockout_failures = NonZeroU32::MIN;
+    strict.lockout = core::time::Duration::from_secs(2 * DAY);
+    let refused = ada().begin_login(Password::Wrong, None, NOW, &strict);
+    let Err(PasswordRefusal::WrongPassword(failure)) = refused.verdict else {
+        panic!("{:?}", refused.verdict);
+    };
+    assert_eq!(failure.locked_until, Some(after(NOW, 2 * DAY)));
+    let lockout = refused.next.lockout.unwrap();
+    assert_eq!(
+        lockout.locked_until(after(NOW, 2 * DAY - 1)),
+        failure.locked_until
+    );
+    assert!(lockout.expires_at() >= after(NOW, 2 * DAY));
+}
