@@ -5,6 +5,7 @@
 
 pub mod otp;
 pub mod store;
+pub mod x509;
 
 /// A function, and the name that it shares with its binary and its corpus.
 pub struct Target {
@@ -35,6 +36,18 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "store_key",
         run: store::key,
+    },
+    Target {
+        name: "x509_certificate",
+        run: x509::certificate,
+    },
+    Target {
+        name: "x509_prove",
+        run: x509::prove_mutated,
+    },
+    Target {
+        name: "x509_upload",
+        run: x509::upload,
     },
 ];
 

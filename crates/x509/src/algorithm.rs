@@ -13,7 +13,7 @@ use crate::Error;
 use crate::error::ParametersProblem;
 use crate::oid::Oid;
 use crate::public_key::{Curve, KeyKind, SubjectPublicKeyInfo};
-use crate::reader::{explicit, received};
+use crate::reader::{explicit, read_whole, received};
 
 /// Verifies `signature` over `message` with the key of `spki`, as `algorithm` says.
 ///
@@ -234,6 +234,14 @@ pub struct AlgorithmIdentifier<'a> {
 }
 
 impl<'a> AlgorithmIdentifier<'a> {
+    /// Reads one from DER; nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        read_whole(der, "AlgorithmIdentifier", |reader, _| Self::read(reader))
+    }
+
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let (der, (oid, parameters)) = received(reader, |reader| {
             reader.sequence(|reader| {

