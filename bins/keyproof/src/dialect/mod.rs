@@ -3,6 +3,8 @@
 //! A dialect owns its routes, its JSON types, its authentication header, and one table from service errors to its
 //! own error body. It decides nothing: an `if` about the domain belongs in a crate.
 
+pub mod taler;
+
 use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};
 
 use http::HeaderName;

@@ -382,7 +382,10 @@ mod tests {
             access.authenticate(&short.text).await,
             Err(AccessError::Unknown)
         );
-        assert_eq!(access.list().await.unwrap(), [long.token.clone()]);
+        assert_eq!(
+            access.list().await.unwrap(),
+            std::slice::from_ref(&long.token)
+        );
 
         assert_eq!(access.revoke(&long.token.id, &console()).await, Ok(()));
         assert_eq!(

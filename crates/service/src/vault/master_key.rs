@@ -384,7 +384,7 @@ mod tests {
             &b""[..],
             &[7; 31],
             &[7; 33],
-            text[..40].as_bytes(),
+            &text.as_bytes()[..40],
             BASE64.encode(&[7; 31]).as_bytes(),
         ] {
             assert!(parse(wrong).is_none());

@@ -1,0 +1,128 @@
+//! The `Authorization` header: Basic with an instance's name and password, Bearer with a `secret-token:` of RFC 8959.
+
+use data_encoding::BASE64;
+use http::header;
+use zeroize::Zeroizing;
+
+use super::errors::{Code, Refusal};
+use crate::http::Exchange;
+
+const TOKEN_SCHEME: &str = "secret-token:";
+
+/// What a request shows for itself.
+pub(super) enum Credentials {
+    /// A name and a password (RFC 7617).
+    Basic {
+        name: String,
+        password: Zeroizing<String>,
+    },
+    /// A token's text, without `secret-token:`; empty if it does not start so, which no token is.
+    Bearer(Zeroizing<String>),
+    /// Nothing, or of a scheme that means nothing here.
+    None,
+}
+
+impl Credentials {
+    pub(super) fn of(exchange: &Exchange) -> Result<Self, Refusal> {
+        let Some(value) = exchange.headers().get(header::AUTHORIZATION) else {
+            return Ok(Self::None);
+        };
+        value.to_str().ok().and_then(Self::parse).ok_or_else(|| {
+            Refusal::from(Code::HttpHeadersMalformed).with_detail("Authorization".to_owned())
+        })
+    }
+
+    /// `None` if it is malformed.
+    fn parse(value: &str) -> Option<Self> {
+        let (scheme, credentials) = value.split_once(' ')?;
+        let credentials = credentials.trim_matches(' ');
+        if scheme.is_empty() || credentials.is_empty() {
+            return None;
+        }
+        if scheme.eq_ignore_ascii_case("bearer") {
+            let token = match credentials.split_at_checked(TOKEN_SCHEME.len()) {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case(TOKEN_SCHEME) => token,
+                _ => "",
+            };
+            return Some(Self::Bearer(Zeroizing::new(token.to_owned())));
+        }
+        if scheme.eq_ignore_ascii_case("basic") {
+            let bytes = Zeroizing::new(BASE64.decode(credentials.as_bytes()).ok()?);
+            let (name, password) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
+            return Some(Self::Basic {
+                name: name.to_owned(),
+                password: Zeroizing::new(password.to_owned()),
+            });
+        }
+        Some(Self::None)
+    }
+
+    /// The token's text, where a token is what counts.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        match self {
+            Self::Bearer(token) => Some(token),
+            Self::Basic { .. } | Self::None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_come_in_any_case() {
+        for value in [
+            "Bearer secret-token:abc",
+            "bearer  SECRET-TOKEN:abc ",
+            "BEARER Secret-Token:abc",
+        ] {
+            let credentials = Credentials::parse(value).unwrap();
+            assert_eq!(credentials.bearer(), Some("abc"), "{value}");
+        }
+        // default:a:b
+        match Credentials::parse("bAsIc ZGVmYXVsdDphOmI=") {
+            Some(Credentials::Basic { name, password }) => {
+                assert_eq!((&*name, &**password), ("default", "a:b"));
+            }
+            _ => panic!("not read as Basic"),
+        }
+    }
+
+    #[test]
+    fn a_bearer_without_the_prefix_is_no_token() {
+        for value in [
+            "Bearer abc",
+            "Bearer sécret-token:abc",
+            "Bearer secret-token",
+        ] {
+            assert_eq!(
+                Credentials::parse(value).unwrap().bearer(),
+                Some(""),
+                "{value}"
+            );
+        }
+        assert!(matches!(
+            Credentials::parse("Digest a=b"),
+            Some(Credentials::None)
+        ));
+    }
+
+    #[test]
+    fn what_no_scheme_writes_is_malformed() {
+        // nocolon; a lone 0xff
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            " x",
+            "Basic !",
+            "Basic bm9jb2xvbg==",
+            "Basic /zo=",
+            "Basic ZGVmYXVsdDph",
+        ] {
+            let malformed = Credentials::parse(value).is_none();
+            assert_eq!(malformed, value != "Basic ZGVmYXVsdDph", "{value:?}");
+        }
+    }
+}

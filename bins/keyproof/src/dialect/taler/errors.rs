@@ -1,0 +1,455 @@
+//! The one table from what the use cases refuse to Taler's error codes (GANA's registry of them) and their bodies.
+
+use http::{HeaderValue, StatusCode, header};
+use keyproof_service::{
+    HashingError, StorageError,
+    otp_devices::{
+        AddDeviceError, ChangeDeviceError, IssueError, LoginError, RemoveDeviceError, RevokeError,
+        SessionError, ShowDeviceError,
+    },
+};
+use serde::Serialize;
+use tracing::error;
+
+use super::wire;
+use crate::http::{Response, StackRefusal};
+
+/// What refused a request, by its name in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    CompressionInvalid,
+    DbCommitFailed,
+    DbFetchFailed,
+    DbSoftFailure,
+    DbStoreFailed,
+    DeviceChangeConflict,
+    DeviceExists,
+    DeviceUnknown,
+    EndpointUnknown,
+    HttpHeadersMalformed,
+    InstanceUnknown,
+    InternalInvariantFailure,
+    JsonInvalid,
+    MerchantUnauthorized,
+    MethodInvalid,
+    OsResourceAllocationFailure,
+    ParameterMalformed,
+    PathSegmentMalformed,
+    Timeout,
+    TokenExpired,
+    TokenMalformed,
+    TokenPermissionInsufficient,
+    TokenUnknown,
+    UploadExceedsLimit,
+    UriTooLong,
+}
+
+impl Code {
+    /// Its number, its status, and what to do about it.
+    const fn parts(self) -> (u16, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Timeout => (
+                11,
+                S::REQUEST_TIMEOUT,
+                "The request did not arrive in time.",
+            ),
+            Self::TokenPermissionInsufficient => (
+                16,
+                S::FORBIDDEN,
+                "The scope of the token does not allow this.",
+            ),
+            Self::MethodInvalid => (
+                20,
+                S::METHOD_NOT_ALLOWED,
+                "The resource has no such method: see Allow.",
+            ),
+            Self::EndpointUnknown => (21, S::NOT_FOUND, "There is nothing at this path."),
+            Self::JsonInvalid => (
+                22,
+                S::BAD_REQUEST,
+                "The body is not the JSON that is expected here.",
+            ),
+            Self::HttpHeadersMalformed => (23, S::BAD_REQUEST, "The request's head is malformed."),
+            Self::ParameterMalformed => (
+                26,
+                S::BAD_REQUEST,
+                "The parameter that detail names is malformed.",
+            ),
+            Self::CompressionInvalid => (
+                28,
+                S::BAD_REQUEST,
+                "The body cannot be decompressed: gzip and deflate are known.",
+            ),
+            Self::PathSegmentMalformed => (
+                29,
+                S::BAD_REQUEST,
+                "A segment of the path is not percent-encoded UTF-8.",
+            ),
+            Self::UriTooLong => (31, S::URI_TOO_LONG, "The URI is too long."),
+            Self::UploadExceedsLimit => (32, S::PAYLOAD_TOO_LARGE, "The body is too large."),
+            Self::TokenUnknown => (
+                41,
+                S::UNAUTHORIZED,
+                "The token is unknown here: log in again.",
+            ),
+            Self::TokenExpired => (42, S::UNAUTHORIZED, "The token has expired: log in again."),
+            Self::TokenMalformed => (43, S::UNAUTHORIZED, "The text after Bearer is not a token."),
+            Self::DbStoreFailed => (
+                52,
+                S::INTERNAL_SERVER_ERROR,
+                "The change could not be stored.",
+            ),
+            Self::DbFetchFailed => (53, S::INTERNAL_SERVER_ERROR, "The store does not answer."),
+            Self::DbCommitFailed => (
+                54,
+                S::INTERNAL_SERVER_ERROR,
+                "The change could not be committed.",
+            ),
+            Self::DbSoftFailure => (
+                55,
+                S::INTERNAL_SERVER_ERROR,
+                "Too many changes to the same thing at once: try again.",
+            ),
+            Self::InternalInvariantFailure => (
+                60,
+                S::INTERNAL_SERVER_ERROR,
+                "Something is wrong with this server.",
+            ),
+            Self::OsResourceAllocationFailure => (
+                77,
+                S::SERVICE_UNAVAILABLE,
+                "The server has too much to do: try again soon.",
+            ),
+            Self::InstanceUnknown => (2000, S::NOT_FOUND, "There is no such instance."),
+            Self::MerchantUnauthorized => (
+                2015,
+                S::UNAUTHORIZED,
+                "A token or the instance's password is needed.",
+            ),
+            Self::DeviceUnknown => (2021, S::NOT_FOUND, "There is no OTP device of this id."),
+            Self::DeviceExists => (
+                2851,
+                S::CONFLICT,
+                "There is an OTP device of this id, with other details.",
+            ),
+            Self::DeviceChangeConflict => (
+                2852,
+                S::CONFLICT,
+                "The algorithm of an OTP device cannot be changed, or others kept changing the device.",
+            ),
+        }
+    }
+}
+
+/// A refusal, with all that its answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    code: Code,
+    detail: Option<String>,
+    /// Which member of the body, and the how-manieth that was looked for.
+    field: Option<(String, usize)>,
+    /// For 405.
+    allow: Option<&'static str>,
+    /// The status, where the registry's is not the one.
+    status: Option<StatusCode>,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self {
+            code,
+            detail: None,
+            field: None,
+            allow: None,
+            status: None,
+        }
+    }
+}
+
+impl Refusal {
+    #[cfg(test)]
+    pub(super) const fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(super) fn with_detail(self, detail: String) -> Self {
+        Self {
+            detail: Some(detail),
+            ..self
+        }
+    }
+
+    /// A parameter, by its name.
+    pub(super) fn parameter(name: &'static str) -> Self {
+        Self::from(Code::ParameterMalformed).with_detail(name.to_owned())
+    }
+
+    /// A member of the body that is missing or malformed; without a name the body as a whole.
+    pub(super) fn field(name: Option<&str>, line: usize) -> Self {
+        Self {
+            field: Some((name.unwrap_or("<no field>").to_owned(), line)),
+            ..Code::JsonInvalid.into()
+        }
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Code::MethodInvalid.into()
+        }
+    }
+
+    /// What only reads failed.
+    pub(super) fn reading(error: StorageError) -> Self {
+        // Nothing was to be stored, so no change failed or raced.
+        Self::storage(error, Code::DbFetchFailed, Code::DbFetchFailed)
+    }
+
+    /// What the store did: `failed` if a change was not made or may not have been, `raced` if others kept changing
+    /// what it rests on.
+    fn storage(error: StorageError, failed: Code, raced: Code) -> Self {
+        let code = match &error {
+            StorageError::Contended { .. } => raced,
+            StorageError::Damaged(_) => Code::InternalInvariantFailure,
+            StorageError::NotApplied(_) | StorageError::OutcomeUnknown(_) => failed,
+            StorageError::TooLarge { .. } => Code::UploadExceedsLimit,
+            StorageError::Unavailable(_) => Code::DbFetchFailed,
+        };
+        if code.parts().1.is_server_error() {
+            error!(%error, "the store did not do what was asked");
+        }
+        code.into()
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct ErrorDetail {
+            code: u16,
+            hint: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            field: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            line: Option<usize>,
+        }
+
+        let (code, status, hint) = self.code.parts();
+        let status = self.status.unwrap_or(status);
+        let (field, line) = self.field.unzip();
+        let mut response = wire::json(
+            status,
+            &ErrorDetail {
+                code,
+                hint,
+                detail: self.detail,
+                field,
+                line,
+            },
+        );
+        let headers = response.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2.
+            let challenge = HeaderValue::from_static("Bearer, Basic realm=\"merchant instance\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<StackRefusal> for Refusal {
+    fn from(refusal: StackRefusal) -> Self {
+        let code = match refusal {
+            StackRefusal::BodyMalformed => Code::JsonInvalid,
+            StackRefusal::BodyTimedOut | StackRefusal::HeadTimedOut => Code::Timeout,
+            StackRefusal::BodyTooLarge { .. } => Code::UploadExceedsLimit,
+            StackRefusal::DeadlineExceeded => Code::OsResourceAllocationFailure,
+            StackRefusal::HeadMalformed(_) | StackRefusal::HeadTooLarge => {
+                Code::HttpHeadersMalformed
+            }
+            StackRefusal::Internal => Code::InternalInvariantFailure,
+            StackRefusal::NotFound => Code::EndpointUnknown,
+            StackRefusal::TargetTooLong => Code::UriTooLong,
+        };
+        Self {
+            detail: Some(refusal.to_string()),
+            status: Some(refusal.status()),
+            ..code.into()
+        }
+    }
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Expired => Code::TokenExpired.into(),
+            SessionError::Forbidden => Code::TokenPermissionInsufficient.into(),
+            SessionError::InstanceUnknown => Code::InstanceUnknown.into(),
+            SessionError::Malformed => Code::TokenMalformed.into(),
+            SessionError::Missing => Code::MerchantUnauthorized.into(),
+            SessionError::Storage(error) => Self::reading(error),
+            SessionError::TokenUnknown => Code::TokenUnknown.into(),
+        }
+    }
+}
+
+impl From<LoginError> for Refusal {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Hashing(HashingError::Busy) => Code::OsResourceAllocationFailure.into(),
+            LoginError::Hashing(error @ (HashingError::Failed(_) | HashingError::Stopped)) => {
+                error!(%error, "a password could not be judged");
+                Code::InternalInvariantFailure.into()
+            }
+            LoginError::InstanceUnknown => Code::InstanceUnknown.into(),
+            LoginError::Refused => Code::MerchantUnauthorized.into(),
+            LoginError::Storage(error) => Self::reading(error),
+        }
+    }
+}
+
+impl From<IssueError> for Refusal {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Ended => Code::TokenUnknown.into(),
+            IssueError::ScopeExceeded => Code::TokenPermissionInsufficient.into(),
+            IssueError::Storage(error) => {
+                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
+            }
+        }
+    }
+}
+
+impl From<RevokeError> for Refusal {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Ended => Code::TokenUnknown.into(),
+            RevokeError::Storage(error) => {
+                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
+            }
+        }
+    }
+}
+
+impl From<AddDeviceError> for Refusal {
+    fn from(error: AddDeviceError) -> Self {
+        match error {
+            AddDeviceError::Conflict => Code::DeviceExists.into(),
+            AddDeviceError::Ended => Code::TokenUnknown.into(),
+            AddDeviceError::Id => Self::field(Some("otp_device_id"), 0),
+            AddDeviceError::Key(_) => Self::field(Some("otp_key"), 2),
+            AddDeviceError::Storage(error) => {
+                Self::storage(error, Code::DbCommitFailed, Code::DbSoftFailure)
+            }
+        }
+    }
+}
+
+impl From<ShowDeviceError> for Refusal {
+    fn from(error: ShowDeviceError) -> Self {
+        match error {
+            ShowDeviceError::Storage(error) => Self::reading(error),
+            ShowDeviceError::Unknown => Code::DeviceUnknown.into(),
+        }
+    }
+}
+
+impl From<ChangeDeviceError> for Refusal {
+    fn from(error: ChangeDeviceError) -> Self {
+        match error {
+            ChangeDeviceError::Algorithm => Code::DeviceChangeConflict.into(),
+            ChangeDeviceError::Ended => Code::TokenUnknown.into(),
+            ChangeDeviceError::Key(_) => Self::field(Some("otp_key"), 1),
+            ChangeDeviceError::Storage(error) => {
+                Self::storage(error, Code::DbStoreFailed, Code::DeviceChangeConflict)
+            }
+            ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),
+        }
+    }
+}
+
+impl From<RemoveDeviceError> for Refusal {
+    fn from(error: RemoveDeviceError) -> Self {
+        match error {
+            RemoveDeviceError::Ended => Code::TokenUnknown.into(),
+            RemoveDeviceError::Storage(error) => {
+                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
+            }
+            RemoveDeviceError::Unknown => Code::DeviceUnknown.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_does_has_the_code_that_its_operation_documents() {
+        let failure = || "on purpose".to_owned();
+        let code = |refusal: Refusal| refusal.code.parts().0;
+        let of_all = |error: StorageError| {
+            [
+                code(AddDeviceError::Storage(error.clone()).into()),
+                code(ChangeDeviceError::Storage(error.clone()).into()),
+                code(RemoveDeviceError::Storage(error.clone()).into()),
+                code(IssueError::Storage(error.clone()).into()),
+                code(ShowDeviceError::Storage(error).into()),
+            ]
+        };
+        assert_eq!(of_all(StorageError::Unavailable(failure())), [53; 5]);
+        assert_eq!(of_all(StorageError::Damaged(failure())), [60; 5]);
+        assert_eq!(
+            of_all(StorageError::NotApplied(failure())),
+            [54, 52, 52, 52, 53]
+        );
+        assert_eq!(
+            of_all(StorageError::OutcomeUnknown(failure())),
+            [54, 52, 52, 52, 53]
+        );
+        assert_eq!(
+            of_all(StorageError::Contended { tries: 3 }),
+            [55, 2852, 55, 55, 53]
+        );
+        assert_eq!(
+            of_all(StorageError::TooLarge { found: 2, limit: 1 }),
+            [32; 5]
+        );
+    }
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back_and_a_broken_one_nothing_of_why() {
+        let busy = Refusal::from(LoginError::Hashing(HashingError::Busy)).into_response();
+        assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
+        let error = StorageError::Unavailable("/var/lib/keyproof.db: disk I/O error".to_owned());
+        let broken = Refusal::reading(error);
+        assert_eq!((broken.detail, broken.field), (None, None));
+    }
+
+    #[test]
+    fn refusals_of_the_stack_keep_their_status() {
+        for refusal in [
+            StackRefusal::BodyMalformed,
+            StackRefusal::BodyTimedOut,
+            StackRefusal::BodyTooLarge { limit: 1 },
+            StackRefusal::DeadlineExceeded,
+            StackRefusal::HeadMalformed("x"),
+            StackRefusal::HeadTimedOut,
+            StackRefusal::HeadTooLarge,
+            StackRefusal::Internal,
+            StackRefusal::NotFound,
+            StackRefusal::TargetTooLong,
+        ] {
+            let response = Refusal::from(refusal).into_response();
+            assert_eq!(response.status(), refusal.status(), "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The JSON of requests and answers. Members that are absent are left out of answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use keyproof_otp::pos::{Amount, PosAlgorithm};
+use keyproof_service::otp_devices::{
+    DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, TokenRequest,
+};
+use keyproof_store::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::{body::Members, errors::Refusal};
+use crate::http::{Query, Response};
+
+/// The protocol's version as libtool counts (current, revision, age).
+const PROTOCOL: &str = "20:0:10";
+
+/// Which implementation of the protocol this is.
+const IMPLEMENTATION: &str = concat!("urn:keyproof:taler-merchant:", env!("CARGO_PKG_VERSION"));
+
+pub(super) fn config(currency: &str) -> Response {
+    #[derive(Serialize)]
+    struct Config<'a> {
+        version: &'static str,
+        name: &'static str,
+        currency: &'a str,
+        currencies: Empty,
+        exchanges: [(); 0],
+        have_self_provisioning: bool,
+        have_donau: bool,
+        implementation: &'static str,
+    }
+
+    /// `{}`
+    #[derive(Serialize)]
+    struct Empty {}
+
+    json(
+        StatusCode::OK,
+        &Config {
+            version: PROTOCOL,
+            name: "taler-merchant",
+            currency,
+            currencies: Empty {},
+            exchanges: [],
+            have_self_provisioning: false,
+            have_donau: false,
+            implementation: IMPLEMENTATION,
+        },
+    )
+}
+
+pub(super) fn token_request(mut members: Members) -> Result<TokenRequest, Refusal> {
+    #[derive(Deserialize)]
+    struct RelativeTime {
+        d_us: Microseconds,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Microseconds {
+        Number(u64),
+        Text(Forever),
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Forever {
+        Forever,
+    }
+
+    let scope = members.required::<String>("scope")?;
+    let lifetime = match members.optional::<RelativeTime>("duration")? {
+        None => Lifetime::Default,
+        Some(RelativeTime { d_us }) => match d_us {
+            Microseconds::Number(microseconds) => {
+                Lifetime::For(Duration::from_micros(microseconds))
+            }
+            Microseconds::Text(Forever::Forever) => Lifetime::Forever,
+        },
+    };
+    let description = members.optional("description")?;
+    let refreshable = members.optional::<bool>("refreshable")?;
+    let mut scope: keyproof_auth::LoginScope =
+        scope.parse().map_err(|_| Refusal::parameter("scope"))?;
+    // The older way of asking for what the suffix says now.
+    scope.refreshable |= refreshable == Some(true);
+    Ok(TokenRequest {
+        scope,
+        lifetime,
+        description,
+    })
+}
+
+pub(super) fn issued_token(issued: &IssuedToken) -> Response {
+    #[derive(Serialize)]
+    struct LoginToken<'a> {
+        token: &'a str,
+        access_token: &'a str,
+        scope: &'static str,
+        expiration: AbsoluteTime,
+        refreshable: bool,
+    }
+
+    #[derive(Serialize)]
+    struct AbsoluteTime {
+        #[serde(serialize_with = "or_never")]
+        t_s: Option<Timestamp>,
+    }
+
+    fn or_never<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => serializer.serialize_u64(at.as_secs()),
+            None => serializer.serialize_str("never"),
+        }
+    }
+
+    let token = Zeroizing::new(format!("secret-token:{}", *issued.text));
+    json(
+        StatusCode::OK,
+        &LoginToken {
+            token: &token,
+            access_token: &token,
+            scope: issued.scope.grant.name(),
+            expiration: AbsoluteTime {
+                t_s: issued.valid_until,
+            },
+            refreshable: issued.scope.refreshable,
+        },
+    )
+}
+
+pub(super) fn device_details(mut members: Members) -> Result<DeviceDetails, Refusal> {
+    Ok(DeviceDetails {
+        id: members.required("otp_device_id")?,
+        description: members.required("otp_device_description")?,
+        key: Zeroizing::new(members.required("otp_key")?),
+        algorithm: members.required_with("otp_algorithm", algorithm)?,
+        counter: members.optional("otp_ctr")?,
+    })
+}
+
+pub(super) fn device_change(mut members: Members) -> Result<DeviceChange, Refusal> {
+    Ok(DeviceChange {
+        description: members.required("otp_device_description")?,
+        key: members.optional("otp_key")?.map(Zeroizing::new),
+        algorithm: members.optional_with("otp_algorithm", algorithm)?,
+        counter: members.optional("otp_ctr")?,
+    })
+}
+
+/// A number, or a name in any case.
+fn algorithm(json: &str) -> Option<PosAlgorithm> {
+    if let Ok(number) = serde_json::from_str::<u8>(json) {
+        return PosAlgorithm::try_from(number).ok();
+    }
+    serde_json::from_str::<String>(json).ok()?.parse().ok()
+}
+
+pub(super) fn devices(devices: &[DeviceSummary]) -> Response {
+    #[derive(Serialize)]
+    struct Summaries<'a> {
+        otp_devices: Vec<Summary<'a>>,
+    }
+
+    #[derive(Serialize)]
+    struct Summary<'a> {
+        otp_device_id: &'a str,
+        device_description: &'a str,
+    }
+
+    let otp_devices = devices
+        .iter()
+        .map(|device| Summary {
+            otp_device_id: &device.id,
+            device_description: &device.description,
+        })
+        .collect();
+    json(StatusCode::OK, &Summaries { otp_devices })
+}
+
+/// For which moment, in seconds since the Unix epoch, and for which price codes are asked.
+pub(super) fn moment(query: &Query) -> Result<(Option<u64>, Option<Amount>), Refusal> {
+    let faketime = parameter(query, "faketime", |text| {
+        // `parse` alone would take a sign.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| digits)
+    })?;
+    let price = parameter(query, "price", |text| text.parse().ok())?;
+    Ok((faketime, price))
+}
+
+/// A query parameter that may be absent, but neither malformed nor there twice.
+fn parameter<T>(
+    query: &Query,
+    name: &'static str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
+    let mut values = query.all(name);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => read(value)
+            .map(Some)
+            .ok_or_else(|| Refusal::parameter(name)),
+        (Some(_), Some(_)) => Err(Refusal::parameter(name)),
+    }
+}
+
+pub(super) fn device(view: &DeviceView) -> Response {
+    #[derive(Serialize)]
+    struct Details<'a> {
+        device_description: &'a str,
+        otp_algorithm: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        otp_ctr: Option<u64>,
+        otp_timestamp: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        otp_code: Option<&'a str>,
+    }
+
+    json(
+        StatusCode::OK,
+        &Details {
+            device_description: &view.description,
+            otp_algorithm: view.algorithm.number(),
+            otp_ctr: view.counter,
+            otp_timestamp: view.at,
+            otp_code: view.codes.as_ref().map(|codes| codes.as_str()),
+        },
+    )
+}
+
+/// 204, without a body.
+pub(super) fn no_content() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A JSON answer, indented as Taler's own are.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // The types here have no maps with keys that are not text, and so always serialise.
+    let text = serde_json::to_vec_pretty(body).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
