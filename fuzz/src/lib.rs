@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz` runs each under libFuzzer, by the binary of its name in `fuzz_targets/`;
 //! `tests/replay.rs` runs each over its corpus, the folder of its name in `corpus/`.
 
+pub mod mfa;
 pub mod otp;
 pub mod store;
 pub mod x509;
@@ -28,6 +29,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "code",
         run: otp::code,
+    },
+    Target {
+        name: "mfa_lifecycle",
+        run: mfa::lifecycle,
     },
     Target {
         name: "otpauth",

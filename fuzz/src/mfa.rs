@@ -1,4 +1,9 @@
 //! Second-factor logins beside a model of them.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a target fails"
+)]
 
 use std::num::NonZeroU16;
 
@@ -187,7 +192,12 @@ impl Model {
         let near = (current - 1 + key.drift..=current + 1 + key.drift).chain([current]);
         let near = near.filter_map(|step| u64::try_from(step).ok());
         let hits: Vec<u64> = near.filter(|step| is_code(*step)).collect();
-        match hits.iter().copied().filter(|step| Some(*step) > key.last).max() {
+        match hits
+            .iter()
+            .copied()
+            .filter(|step| Some(*step) > key.last)
+            .max()
+        {
             Some(step) => Ok(step),
             None => Err(!hits.is_empty() || key.last.is_some_and(is_code)),
         }
@@ -230,24 +240,25 @@ impl Model {
             return Said::Locked { until };
         }
         let locks = self.count.current(now).locks;
-        let Some(challenge) = challenge.and_then(|at| self.challenges.get_mut(at)) else {
+        let Some(at) = challenge.filter(|at| self.challenges[*at].holds(now, locks)) else {
+            if let Some(at) = challenge {
+                self.challenges[at].open = false;
+            }
             return Said::ChallengeOver;
         };
-        challenge.open &= now < challenge.expires_at && challenge.locks == locks;
-        if !challenge.open {
-            return Said::ChallengeOver;
-        }
         let said = match typed {
-            Typed::Recovery(at) => match self.recovery.as_mut().and_then(|all| all.get_mut(*at)) {
-                Some(used) if *used => return Said::Replayed,
+            Typed::Recovery { at, .. } => match self.recovery.as_mut().map(|used| &mut used[*at]) {
+                Some(true) => return Said::Replayed,
                 Some(used) => {
                     *used = true;
-                    let left = self.recovery.into_iter().flatten().filter(|used| !used);
-                    Said::Recovered { left: left.count() }
+                    let unused = self.recovery.iter().flatten().filter(|used| !**used);
+                    Said::Recovered {
+                        left: unused.count(),
+                    }
                 }
                 None => return self.count.attempt(now, false),
             },
-            Typed::Text(text) => match self.judge(totp, text) {
+            Typed::Code(text) => match self.judge(totp, text) {
                 Ok(step) => {
                     self.learn(step);
                     Said::Ok
@@ -257,9 +268,370 @@ impl Model {
             },
         };
         self.count.succeed(now);
-        if let Some(challenge) = challenge_at(&mut self.challenges, challenge_index) {
-            challenge.open = false;
+        self.challenges[at].open = false;
+        if let Some(fingerprint) = trust {
+            self.devices
+                .retain(|device| device.fingerprint != fingerprint && now < device.expires_at);
+            let surplus = (self.devices.len() + 1).saturating_sub(usize::from(DEVICES));
+            self.devices.drain(..surplus);
+            self.devices.push(Device {
+                fingerprint,
+                expires_at: now + 90 * DAY,
+                count: Count::default(),
+            });
         }
         said
     }
+
+    fn end_challenges(&mut self) {
+        self.devices.clear();
+        for challenge in &mut self.challenges {
+            challenge.open = false;
+        }
+    }
+}
+
+impl Challenge {
+    fn holds(&self, now: u64, locks: u64) -> bool {
+        self.open && now < self.expires_at && self.locks == locks
+    }
+}
+
+/// What a user types.
+enum Typed {
+    Code(String),
+    Recovery { at: usize, text: String },
+}
+
+/// The records and the model, side by side.
+struct Pair {
+    model: Model,
+    policy: Policy,
+    secret: Secret,
+    totp: Totp,
+    records: UserRecords,
+    /// As stored, beside the model's.
+    challenges: Vec<Option<keyproof_mfa::Challenge>>,
+    recovery: Vec<RecoveryCode>,
+    enrolments: u8,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let secret = Secret::from_bytes(b"12345678901234567890").expect("20 bytes");
+        let mut policy = Policy::default();
+        policy.devices = NonZeroU16::new(DEVICES).expect("not zero");
+        Self {
+            model: Model {
+                now: 1_700_000_000_000,
+                ..Model::default()
+            },
+            policy,
+            totp: Totp::new(&secret, Default::default(), Default::default()),
+            secret,
+            records: UserRecords::new(User::new(UserId::new("tenant", "user"), 0)),
+            challenges: Vec::new(),
+            recovery: Vec::new(),
+            enrolments: 0,
+        }
+    }
+
+    fn run(&mut self, command: u8, first: u8, second: u8) {
+        let password = if first & 1 == 0 {
+            Password::Correct
+        } else {
+            Password::Wrong
+        };
+        let right = password == Password::Correct;
+        // 0 is no device; 1 to 4 are.
+        let device = Some(second % 5).filter(|number| *number > 0);
+        let now = UnixMillis::from_millis(self.model.now);
+        let records = self.records.clone();
+        let (expected, said) = match command % 12 {
+            0 => (self.model.activate(&self.totp, &self.code(first)), {
+                let text = self.code(first);
+                let decision = records.activate(&self.proof(&text), now, &self.policy);
+                self.records = decision.next;
+                match decision.verdict {
+                    Ok(_) => Said::Ok,
+                    Err(ActivateRefusal::AlreadyActive) => Said::AlreadyActive,
+                    Err(ActivateRefusal::Locked(locked)) => {
+                        Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
+                    }
+                    Err(ActivateRefusal::NoKey) => Said::NoKey,
+                    Err(ActivateRefusal::WrongCode(failure)) => Said::wrong(failure),
+                }
+            }),
+            1 | 2 => self.answer(first, second),
+            3 | 4 => (self.model.begin(right, device), {
+                let fingerprint = device.map(fingerprint);
+                let decision =
+                    records.begin_login(password, fingerprint.as_ref(), now, &self.policy);
+                self.records = decision.next;
+                match decision.verdict {
+                    Ok(FirstFactor::Authenticated) => Said::Ok,
+                    Ok(FirstFactor::AuthenticatedByDevice(_)) => Said::Device,
+                    Ok(FirstFactor::Challenged) => {
+                        self.challenges.push(self.records.challenge.take());
+                        Said::Challenged
+                    }
+                    Err(refusal) => Said::password::<()>(Err(refusal)),
+                }
+            }),
+            5 => (self.model.count.attempt(self.model.now, right), {
+                let decision = records.confirm_password(password, now, &self.policy);
+                self.records = decision.next;
+                Said::password(decision.verdict)
+            }),
+            6 => self.enrol(password),
+            7 => self.make_codes(password),
+            8 => self.remove_key(),
+            9 => match first % 3 {
+                0 => {
+                    self.model.end_challenges();
+                    self.records = records.renew();
+                    (Said::Ok, Said::Ok)
+                }
+                1 => {
+                    self.model.count.failures = 0;
+                    self.model.count.locked_until = 0;
+                    for device in &mut self.model.devices {
+                        device.count = Count::default();
+                    }
+                    self.records = records.unlock();
+                    (Said::Ok, Said::Ok)
+                }
+                _ => self.revoke(second),
+            },
+            _ => {
+                self.wait(first, second);
+                (Said::Ok, Said::Ok)
+            }
+        };
+        assert_eq!(said, expected, "command {command} {first} {second}");
+        self.compare();
+        self.store_and_load();
+    }
+
+    /// A code of a step near the current one, or no code at all.
+    fn code(&self, which: u8) -> String {
+        let current = self.totp.step_at(self.model.now / 1000);
+        match which % 16 {
+                15 => "123456".into(),
+            14 => "no code".into(),
+            13 => match self.model.key.as_ref().and_then(|key| key.last) {
+                Some(last) => self.totp.code_of_step(last).to_string(),
+                None => String::new(),
+            },
+            ahead => {
+                let step = (current + u64::from(ahead)).saturating_sub(6);
+                self.totp.code_of_step(step).to_string()
+            }
+        }
+    }
+
+    fn proof<'a>(&'a self, text: &'a str) -> Proof<'a> {
+        let secret = &self.secret;
+        Proof::Typed { text, secret }
+    }
+
+    fn answer(&mut self, first: u8, second: u8) -> (Said, Said) {
+        let count = self.challenges.len();
+        let challenge = count.checked_sub(1 + usize::from(second >> 4) % 4);
+        let typed = match first {
+            0..200 => Typed::Code(self.code(first)),
+            200.. => {
+                let at = usize::from(first % 10);
+                match self.recovery.get(at) {
+                    Some(code) => Typed::Recovery {
+                        at,
+                        text: code.to_string(),
+                    },
+                    None => Typed::Code("AAAA-AAAA-AAAA-AAAA".into()),
+                }
+            }
+        };
+        let trust = Some(second % 5).filter(|number| *number > 0);
+        let expected = self.model.answer(challenge, &self.totp, &typed, trust);
+
+        let mut records = self.records.clone();
+        records.challenge = challenge.and_then(|at| self.challenges[at]);
+        let (Typed::Code(text) | Typed::Recovery { text, .. }) = &typed;
+        let device = trust.map(|number| NewDevice::new(fingerprint(number), [second; 4]));
+        let now = UnixMillis::from_millis(self.model.now);
+        let mut decision = records.answer_challenge(&self.proof(text), device, now, &self.policy);
+        if let Some(at) = challenge {
+            self.challenges[at] = decision.next.challenge;
+        }
+        decision.next.challenge = None;
+        self.records = decision.next;
+        let said = match decision.verdict {
+            Ok(login) => match login.factor {
+                Factor::RecoveryCode { left } => Said::Recovered { left },
+                _ => Said::Ok,
+            },
+            Err(LoginRefusal::ChallengeOver(_)) => Said::ChallengeOver,
+            Err(LoginRefusal::Locked(locked)) => {
+                assert_eq!(locked.counter, Counter::User);
+                Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
+            }
+            Err(LoginRefusal::Replayed) => Said::Replayed,
+            Err(LoginRefusal::WrongCode(failure)) => Said::wrong(failure),
+        };
+        (expected, said)
+    }
+
+    fn enrol(&mut self, password: Password) -> (Said, Said) {
+        let (now, model) = (self.model.now, &mut self.model);
+        let expected = if model.active() {
+            Said::AlreadyActive
+        } else {
+            model.count.attempt(now, password == Password::Correct)
+        };
+        if expected == Said::Ok {
+            model.count.succeed(now);
+            model.key = Some(Key {
+                active: false,
+                last: None,
+                drift: 0,
+            });
+        }
+        self.enrolments = self.enrolments.wrapping_add(1);
+        let random = [self.enrolments; 16];
+        let now = UnixMillis::from_millis(now);
+        let records = self.records.clone();
+        let decision = records.enrol(KeyKind::default(), password, random, now, &self.policy);
+        self.records = decision.next;
+        let said = match decision.verdict {
+            Ok(_) => Said::Ok,
+            Err(EnrolRefusal::AlreadyActive) => Said::AlreadyActive,
+            Err(EnrolRefusal::Locked(locked)) => {
+                Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
+            }
+            Err(EnrolRefusal::WrongPassword(failure)) => Said::wrong(failure),
+        };
+        (expected, said)
+    }
+
+    fn make_codes(&mut self, password: Password) -> (Said, Said) {
+        let (now, model) = (self.model.now, &mut self.model);
+        let expected = if model.active() {
+            model.count.attempt(now, password == Password::Correct)
+        } else {
+            Said::NoKey
+        };
+        if expected == Said::Ok {
+            model.recovery = Some([false; 10]);
+        }
+        // Each set is made of other bytes than the last; none of them zero.
+        let mut random = [[self.enrolments | 1; 10]; 10];
+        for (at, bits) in (0..).zip(&mut random) {
+            bits[..8].copy_from_slice(&u64::to_be_bytes(now << 8 | at));
+        }
+        let now = UnixMillis::from_millis(now);
+        let records = self.records.clone();
+        let decision = records.make_recovery_codes(password, &random, now, &self.policy);
+        self.records = decision.next;
+        let said = match decision.verdict {
+            Ok(codes) => {
+                self.recovery = codes.into();
+                Said::Ok
+            }
+            Err(RecoveryRefusal::Locked(locked)) => {
+                Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
+            }
+            Err(RecoveryRefusal::NoActiveKey) => Said::NoKey,
+            Err(RecoveryRefusal::WrongPassword(failure)) => Said::wrong(failure),
+        };
+        (expected, said)
+    }
+
+    fn remove_key(&mut self) -> (Said, Said) {
+        let expected = match self.model.key.take() {
+            Some(_) => Said::Ok,
+            None => Said::NoKey,
+        };
+        if expected == Said::Ok {
+            self.model.end_challenges();
+            self.model.recovery = None;
+        }
+        let now = UnixMillis::from_millis(self.model.now);
+        let decision = self.records.clone().remove_key(now);
+        self.records = decision.next;
+        let said = decision.verdict.map_or(Said::NoKey, |_| Said::Ok);
+        (expected, said)
+    }
+
+    fn revoke(&mut self, which: u8) -> (Said, Said) {
+        let now = UnixMillis::from_millis(self.model.now);
+        let live = self.records.trusted_devices(now);
+        let id = live.get(usize::from(which)).map(|device| device.id());
+        let mut expected = Said::Nothing;
+        let live = |device: &Device| self.model.now < device.expires_at;
+        let mut places = (0..self.model.devices.len()).filter(|at| live(&self.model.devices[*at]));
+        if let Some(at) = places.nth(usize::from(which)) {
+            self.model.devices.remove(at);
+            expected = Said::Ok;
+        }
+        let id = id.unwrap_or(DeviceId::new(0));
+        let decision = self.records.clone().revoke_device(id, now);
+        self.records = decision.next;
+        let said = decision.verdict.map_or(Said::Nothing, |()| Said::Ok);
+        (expected, said)
+    }
+
+    /// Up to a month, or back as far.
+    fn wait(&mut self, first: u8, second: u8) {
+        let unit =
+            [1, 1_000, 10_000, MINUTE, 60 * MINUTE, DAY, 10_000, 1_000][usize::from(first % 8)];
+        let duration = unit * u64::from(second & 0x1f);
+        let now = self.model.now;
+        self.model.now = if second & 0x80 == 0 {
+            now + duration
+        } else {
+            now - duration
+        };
+    }
+
+    fn compare(&self) {
+        let (model, records) = (&self.model, &self.records);
+        let status = records
+            .key
+            .map(|key| matches!(key.status(), KeyStatus::Active { .. }));
+        assert_eq!(status, model.key.as_ref().map(|key| key.active));
+        let left = records.recovery.as_ref().map(|codes| codes.left());
+        let unused = |used: &[bool; 10]| used.iter().filter(|used| !**used).count();
+        assert_eq!(left, model.recovery.as_ref().map(unused));
+        let live = model
+            .devices
+            .iter()
+            .filter(|device| model.now < device.expires_at);
+        let expiries: Vec<u64> = live.map(|device| device.expires_at).collect();
+        let devices = records.trusted_devices(UnixMillis::from_millis(model.now));
+        let found = devices.iter().map(|device| device.expires_at().as_millis());
+        assert_eq!(found.collect::<Vec<_>>(), expiries);
+    }
+
+    fn store_and_load(&mut self) {
+        fn stored<R>(record: &Option<R>) -> Option<R>
+        where
+            R: serde::Serialize + serde::de::DeserializeOwned,
+        {
+            let json = serde_json::to_vec(record).expect("every record has a stored form");
+            serde_json::from_slice(&json).expect("what was written is read")
+        }
+        let mut loaded = UserRecords::new(self.records.user);
+        loaded.devices = stored(&self.records.devices);
+        loaded.key = stored(&self.records.key);
+        loaded.lockout = stored(&self.records.lockout);
+        loaded.recovery = stored(&self.records.recovery);
+        assert_eq!(loaded, self.records);
+        for challenge in &mut self.challenges {
+            *challenge = stored(challenge);
+        }
+    }
+}
+
+fn fingerprint(number: u8) -> Fingerprint {
+    Fingerprint::new(&number.to_string()).expect("a short text")
 }
