@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use keyproof_service::{Clock, HashingSettings, Service};
+use keyproof_service::{Clock, Service};
 use keyproof_store::{Entropy, Store};
 use tokio::{
     net::TcpListener,
@@ -14,12 +14,9 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{Dialect, DialectName},
+    dialect::{Dialect, DialectName, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
 };
-
-/// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
-const HASHING_QUEUE: usize = 128;
 
 /// A dialect, and the address of its own listener if it has one.
 pub type Mounted = (Arc<dyn Dialect>, Option<SocketAddr>);
@@ -77,21 +74,17 @@ impl Server {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
-        let hashing = HashingSettings {
-            cost: config.password_cost,
-            threads: config.password_concurrency,
-            queue: HASHING_QUEUE,
-        };
-        let service = Service::start(store, clock, hashing).await?;
+        let service = Service::start(store, clock, config.hashing).await?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { service.run_upkeep().await }
         });
+        let dialects = mount(&config, &service);
         let ready: Readiness = Arc::new(move || {
             let service = Arc::clone(&service);
             Box::pin(async move { service.ready().await.is_ok() })
         });
-        let mut server = Self::start_with(config, Vec::new(), ready, entropy).await?;
+        let mut server = Self::start_with(config, dialects, ready, entropy).await?;
         server.upkeep = Some(upkeep.abort_handle());
         Ok(server)
     }
@@ -219,6 +212,22 @@ impl Drop for Server {
             upkeep.abort();
         }
     }
+}
+
+/// The dialects that are on.
+fn mount(config: &Config, service: &Arc<Service>) -> Vec<Mounted> {
+    let mut mounted = Vec::<Mounted>::new();
+    for (name, listen) in &config.dialects {
+        match name {
+            DialectName::Taler => {
+                let currency = config.settings.taler.currency.clone();
+                mounted.push((Arc::new(Taler::new(Arc::clone(service), currency)), *listen));
+            }
+            // The configuration refuses those that are not in this version.
+            DialectName::Dps | DialectName::Emnify | DialectName::F5 => {}
+        }
+    }
+    mounted
 }
 
 /// One site an address: the main listener's first, with every dialect that has none of its own.

@@ -6,6 +6,7 @@ mod otp;
 mod output;
 mod report;
 mod serve;
+mod store;
 
 use std::{ffi::OsString, io, process::ExitCode};
 

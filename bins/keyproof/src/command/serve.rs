@@ -3,15 +3,15 @@
 use std::{num::NonZeroUsize, process, sync::Arc, thread::available_parallelism};
 
 use clap::Args;
-use keyproof_service::{Clock, SystemClock, vault};
-use keyproof_store::{Entropy, Store, SystemEntropy};
+use keyproof_service::{Clock, SystemClock};
+use keyproof_store::{Entropy, SystemEntropy};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::{error, info};
 
-use super::{Failure, Outcome, flags::ServeFlags, output};
+use super::{Failure, Outcome, flags::ServeFlags, output, store};
 use crate::{
     config::Config,
     server::{Server, StartError},
@@ -46,8 +46,8 @@ async fn serve(config: Arc<Config>) -> Outcome {
     let mut signals = Signals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-    let store = open_store(&config, &*clock, Arc::clone(&entropy)).await?;
-    let server = Server::start(config, store.clone(), clock, entropy).await?;
+    let opened = store::open(&config, &*clock, Arc::clone(&entropy)).await?;
+    let server = Server::start(config, opened.clone(), clock, entropy).await?;
 
     for url in server.urls() {
         output::say(&format!("listening on {url}"));
@@ -63,20 +63,10 @@ async fn serve(config: Arc<Config>) -> Outcome {
         }
     }
     tokio::select! {
-        _ = server.drain() => store.close().await,
+        _ = server.drain() => opened.close().await,
         () = signals.stop() => process::exit(1),
     }
     Ok(())
-}
-
-async fn open_store(
-    config: &Config,
-    clock: &dyn Clock,
-    entropy: Arc<dyn Entropy>,
-) -> Result<Store, Failure> {
-    vault::open(&config.store, &config.master_key, entropy, clock.now())
-        .await
-        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 impl From<StartError> for Failure {

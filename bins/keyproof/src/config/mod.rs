@@ -16,7 +16,10 @@ use std::{
 pub use error::ConfigError;
 use keyproof_auth::Cost;
 use keyproof_otp::pos::Amount;
-use keyproof_service::vault::{MasterKeySource, StoreUrl};
+use keyproof_service::{
+    HashingSettings,
+    vault::{MasterKeySource, StoreUrl},
+};
 use serde::Deserialize;
 pub use settings::{
     AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
@@ -29,6 +32,9 @@ use crate::{
     dialect::DialectName,
     http::{Limits, TlsSource, TrustedProxies},
 };
+
+/// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
+const HASHING_QUEUE: usize = 128;
 
 /// Where a configuration comes from.
 #[derive(Default)]
@@ -74,10 +80,8 @@ pub struct Config {
     pub store: StoreUrl,
     /// The dialects that are on, each with its own listener's address if it has one.
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
-    /// What hashing a password costs.
-    pub password_cost: Cost,
-    /// How many are hashed at once.
-    pub password_concurrency: NonZeroUsize,
+    /// How passwords are hashed.
+    pub hashing: HashingSettings,
     /// Where the store's master key is.
     pub master_key: MasterKeySource,
 }
@@ -133,18 +137,6 @@ impl Config {
             return Err(ConfigError::Currency);
         }
         let store = store(&mut settings.store, sources)?;
-        let AuthSettings {
-            argon2_memory_kib: memory,
-            argon2_iterations: iterations,
-            ..
-        } = settings.auth;
-        let password_cost = if settings.auth.argon2_insecure_for_tests {
-            Cost::insecure_for_tests(memory, iterations, 1)
-        } else {
-            Cost::new(memory, iterations, 1)
-        }
-        .map_err(ConfigError::Argon2)?;
-        let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let master_key = master_key(&mut settings.store, sources)?;
         Ok(Self {
             limits: limits(&settings.http),
@@ -152,8 +144,7 @@ impl Config {
             tls,
             store,
             dialects,
-            password_cost,
-            password_concurrency: settings.auth.argon2_concurrency.unwrap_or(cores),
+            hashing: hashing(&settings.auth)?,
             master_key,
             settings,
         })
@@ -237,6 +228,22 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     };
     settings.url = Some(url);
     Ok(location)
+}
+
+/// Costs under the floor only where tests say so.
+fn hashing(settings: &AuthSettings) -> Result<HashingSettings, ConfigError> {
+    let cost = if settings.argon2_insecure_for_tests {
+        Cost::insecure_for_tests
+    } else {
+        Cost::new
+    };
+    let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(HashingSettings {
+        cost: cost(settings.argon2_memory_kib, settings.argon2_iterations, 1)
+            .map_err(ConfigError::Argon2)?,
+        threads: settings.argon2_concurrency.unwrap_or(cores),
+        queue: HASHING_QUEUE,
+    })
 }
 
 /// A flag names a file; the environment may hold the key itself, and then wins over a file's `store.master_key`.

@@ -1,0 +1,42 @@
+//! Opening the store that flags name: for `serve`, and for commands that work on it beside running servers.
+
+use std::sync::Arc;
+
+use keyproof_service::{Clock, Service, SystemClock, vault};
+use keyproof_store::{Entropy, Store, SystemEntropy};
+use tokio::runtime;
+
+use super::{Failure, Outcome, flags::StoreFlags};
+use crate::config::Config;
+
+/// Runs a command on the use cases of the store that the flags name.
+pub(super) fn with_service(
+    flags: &StoreFlags,
+    command: impl AsyncFnOnce(Arc<Service>) -> Outcome,
+) -> Outcome {
+    let config = flags.load()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let clock = Arc::new(SystemClock);
+        let store = open(&config, &*clock, Arc::new(SystemEntropy::new())).await?;
+        let service = Service::start(store.clone(), clock, config.hashing)
+            .await
+            .map_err(|error| Failure::Refused(error.to_string()))?;
+        let outcome = command(service).await;
+        store.close().await;
+        outcome
+    })
+}
+
+/// Opens the configured store under its master key.
+pub(super) async fn open(
+    config: &Config,
+    clock: &dyn Clock,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Store, Failure> {
+    vault::open(&config.store, &config.master_key, entropy, clock.now())
+        .await
+        .map_err(|error| Failure::Usage(error.to_string()))
+}
