@@ -391,6 +391,10 @@ pub fn scans_are_ordered_and_paged(database: &dyn Database) {
                         break;
                     }
                     paged.extend(page);
+                    assert!(
+                        paged.len() <= want.len(),
+                        "{prefix:?} in pages of {size} has no end"
+                    );
                 }
                 assert_eq!(paged, want, "{prefix:?} in pages of {size}");
             }
