@@ -1,0 +1,17 @@
+//! The contract of GNU Taler's OTP devices, line by line, as a client sees it over a socket, with the clock in the
+//! test's hand and the commands' own use cases beside the server on the same store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod bodies;
+mod config;
+mod devices;
+mod instances;
+mod login;
+mod site;
+mod transport;
