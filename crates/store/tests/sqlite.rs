@@ -28,16 +28,16 @@ fn open(path: &Path) -> Result<SqliteEngine, OpenError> {
     SqliteEngine::open(path, &SqliteOptions::default())
 }
 
+fn row(body: &str) -> Row {
+    Row {
+        version: Version::draw(&SystemEntropy::new()),
+        body: body.into(),
+        expires_at: None,
+    }
+}
+
 fn insert(key: &Key, body: &str) -> (Key, Change) {
-    let version = Version::draw(&SystemEntropy::new());
-    (
-        key.clone(),
-        Change::Insert(Row {
-            version,
-            body: body.into(),
-            expires_at: None,
-        }),
-    )
+    (key.clone(), Change::Insert(row(body)))
 }
 
 async fn commit(
@@ -219,6 +219,43 @@ async fn waits_for_another_writer_and_then_says_busy() {
     );
     commit(&engine, [insert(&b, "b")]).await.expect("it is new");
     assert_eq!(bodies(&engine).await, [(b, "b".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn judges_by_what_the_writer_that_it_waited_for_left() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let engine = Arc::new(open(&path).expect("a new store"));
+    let (a, b) = (Key::new("a", ["a"]), Key::new("a", ["b"]));
+    let kept = row("kept");
+    let version = kept.version;
+    commit(
+        &*engine,
+        [(a.clone(), Change::Insert(kept)), insert(&b, "old")],
+    )
+    .await
+    .expect("they are new");
+
+    let other = Connection::open(&path).expect("the same file");
+    other
+        .execute_batch("BEGIN IMMEDIATE")
+        .expect("nobody else writes");
+    other
+        .execute("DELETE FROM records WHERE key = ?1", [b.as_bytes()])
+        .expect("it is there");
+    let waiting = tokio::spawn({
+        let (engine, entries) = (
+            engine.clone(),
+            [(a, Change::Require { at: version }), insert(&b, "new")],
+        );
+        async move { commit(&*engine, entries).await }
+    });
+    // Long enough to begin to wait; the outcome does not depend on it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    other
+        .execute_batch("COMMIT")
+        .expect("nothing is in the way");
+    assert_eq!(waiting.await.expect("no panic"), Ok(()));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 mod files;
 mod readers;
 mod schema;
+mod transaction;
 mod writer;
 
 use std::path::Path;

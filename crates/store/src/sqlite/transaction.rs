@@ -1,0 +1,340 @@
+//! Group commit: many batches in one transaction, each with a verdict of its own.
+
+use rusqlite::{Connection, ErrorCode, Statement, params};
+
+use super::{engine_error, millis};
+use crate::{Change, Changes, EngineError, Entry, Row, Timestamp};
+
+pub(super) enum Work {
+    Batch(Changes),
+    /// Writes without changing anything, to find out whether writing works.
+    Probe,
+}
+
+/// What became of a group: for each work the entry that conflicted, or why all of it failed.
+pub(super) type Outcome = Result<Vec<Option<usize>>, Failure>;
+
+/// Why a whole group failed.
+pub(super) enum Failure {
+    NotApplied(EngineError),
+    Unknown(EngineError),
+}
+
+/// The statements of all transactions, prepared once.
+pub(super) struct Transactions<'c> {
+    connection: &'c Connection,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    rollback: Statement<'c>,
+    savepoint: Statement<'c>,
+    release: Statement<'c>,
+    rollback_to: Statement<'c>,
+    insert: Statement<'c>,
+    remove: Statement<'c>,
+    replace: Statement<'c>,
+    require: Statement<'c>,
+    reseal: Statement<'c>,
+}
+
+impl<'c> Transactions<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let prepare = |sql| connection.prepare(sql);
+        Ok(Self {
+            connection,
+            // At once, for a lock that is only asked for later may be refused without waiting.
+            begin: prepare("BEGIN IMMEDIATE")?,
+            commit: prepare("COMMIT")?,
+            rollback: prepare("ROLLBACK")?,
+            savepoint: prepare("SAVEPOINT batch")?,
+            release: prepare("RELEASE batch")?,
+            rollback_to: prepare("ROLLBACK TO batch")?,
+            insert: prepare(
+                "INSERT INTO records (key, version, body, expires_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (key) DO UPDATE SET
+                     version = excluded.version, body = excluded.body, expires_at = excluded.expires_at
+                     WHERE records.expires_at <= ?5",
+            )?,
+            remove: prepare("DELETE FROM records WHERE key = ?1 AND version = ?2")?,
+            replace: prepare(
+                "UPDATE records SET version = ?3, body = ?4, expires_at = ?5
+                 WHERE key = ?1 AND version = ?2 AND (expires_at IS NULL OR expires_at > ?6)",
+            )?,
+            require: prepare(
+                "SELECT 1 FROM records
+                 WHERE key = ?1 AND version = ?2 AND (expires_at IS NULL OR expires_at > ?3)",
+            )?,
+            reseal: prepare(
+                "UPDATE records SET body = ?3
+                 WHERE key = ?1 AND version = ?2 AND (expires_at IS NULL OR expires_at > ?4)",
+            )?,
+        })
+    }
+
+    /// One transaction for the whole group. On failure none of it is there, and no transaction is
+    /// open unless the connection is past help.
+    pub(super) fn run<'w>(&mut self, group: impl Iterator<Item = &'w Work>) -> Outcome {
+        let conflicts = self.apply(group).map_err(|error| {
+            self.abandon();
+            Failure::NotApplied(engine_error(error))
+        })?;
+        self.commit.execute(()).map_err(|error| {
+            self.abandon();
+            match error.sqlite_error_code() {
+                // Refused before the frame that commits was written to the log.
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull) => {
+                    Failure::NotApplied(engine_error(error))
+                }
+                // That frame may be in the log, without readers being told of it: if the power
+                // fails before another transaction has overwritten it, recovery will find it.
+                _ => Failure::Unknown(engine_error(error)),
+            }
+        })?;
+        Ok(conflicts)
+    }
+
+    /// Every batch of the group in a transaction, up to `COMMIT`.
+    fn apply<'w>(
+        &mut self,
+        group: impl Iterator<Item = &'w Work>,
+    ) -> rusqlite::Result<Vec<Option<usize>>> {
+        self.begin.execute(())?;
+        let conflicts = group
+            .map(|work| match work {
+                Work::Batch(changes) => self.apply_batch(changes),
+                Work::Probe => self.probe(),
+            })
+            .collect::<rusqlite::Result<_>>()?;
+        if self.connection.is_autocommit() {
+            // SQLite took all of it back, by itself.
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                Some("SQLite left the transaction".to_owned()),
+            ));
+        }
+        Ok(conflicts)
+    }
+
+    /// All of one batch, or the entry that conflicts and nothing.
+    fn apply_batch(&mut self, changes: &Changes) -> rusqlite::Result<Option<usize>> {
+        // One statement is all or nothing by itself.
+        if let [entry] = changes.entries() {
+            return Ok((!self.apply_entry(entry, changes.now())?).then_some(entry.index));
+        }
+        self.savepoint.execute(())?;
+        for entry in changes.entries() {
+            if !self.apply_entry(entry, changes.now())? {
+                self.rollback_to.execute(())?;
+                self.release.execute(())?;
+                return Ok(Some(entry.index));
+            }
+        }
+        self.release.execute(())?;
+        Ok(None)
+    }
+
+    /// Whether the record was in the state that the entry asks for.
+    fn apply_entry(&mut self, entry: &Entry, now: Timestamp) -> rusqlite::Result<bool> {
+        let (key, now) = (entry.key.as_bytes(), millis(now));
+        let changed = match &entry.change {
+            Change::Insert(Row {
+                version,
+                body,
+                expires_at,
+            }) => {
+                let expires_at = expires_at.map(millis);
+                self.insert
+                    .execute(params![key, version.as_bytes(), body, expires_at, now])?
+            }
+            Change::Remove { at } => self.remove.execute(params![key, at.as_bytes()])?,
+            Change::Replace {
+                at,
+                row:
+                    Row {
+                        version,
+                        body,
+                        expires_at,
+                    },
+            } => {
+                let expires_at = expires_at.map(millis);
+                let (at, version) = (at.as_bytes(), version.as_bytes());
+                self.replace
+                    .execute(params![key, at, version, body, expires_at, now])?
+            }
+            Change::Require { at } => {
+                return self.require.exists(params![key, at.as_bytes(), now]);
+            }
+            Change::Reseal { at, body } => {
+                self.reseal
+                    .execute(params![key, at.as_bytes(), body, now])?
+            }
+        };
+        Ok(changed == 1)
+    }
+
+    /// Writes the schema's number over itself, which dirties a page.
+    fn probe(&self) -> rusqlite::Result<Option<usize>> {
+        let schema: i64 = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        self.connection
+            .pragma_update(None, "user_version", schema)?;
+        Ok(None)
+    }
+
+    /// Ends a transaction that failed. Should even that fail, the connection is given up.
+    fn abandon(&mut self) {
+        if !self.connection.is_autocommit() {
+            let _ = self.rollback.execute(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sqlite::schema;
+    use crate::{Key, SystemEntropy, Version};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn database() -> (TempDir, Connection) {
+        let folder = TempDir::new().unwrap();
+        let connection = Connection::open(folder.path().join("store.db")).unwrap();
+        schema::prepare(&connection).unwrap();
+        (folder, connection)
+    }
+
+    fn key(name: &str) -> Key {
+        Key::new("case", [name])
+    }
+
+    fn inserts(names: &[&str], body: &[u8]) -> Work {
+        let entries = names.iter().map(|name| {
+            let version = Version::draw(&SystemEntropy::new());
+            (
+                key(name),
+                Change::Insert(Row {
+                    version,
+                    body: body.to_vec(),
+                    expires_at: None,
+                }),
+            )
+        });
+        let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
+        Work::Batch(changes)
+    }
+
+    fn names(connection: &Connection) -> Vec<String> {
+        let mut statement = connection
+            .prepare("SELECT key FROM records ORDER BY key")
+            .unwrap();
+        let keys = statement
+            .query_map((), |row| row.get::<_, Vec<u8>>(0))
+            .unwrap();
+        keys.map(|bytes| Key::from_bytes(&bytes.unwrap()).unwrap().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_conflict_leaves_the_rest_of_its_group() {
+        let (_folder, connection) = database();
+        let mut transactions = Transactions::prepare(&connection).unwrap();
+        let group = [
+            inserts(&["a"], b""),
+            inserts(&["b", "a", "c"], b""),
+            inserts(&["a"], b""),
+            inserts(&["d", "b"], b""),
+        ];
+        let Ok(conflicts) = transactions.run(group.iter()) else {
+            panic!("nothing is wrong")
+        };
+        assert_eq!(conflicts, [None, Some(1), Some(0), None]);
+        assert_eq!(names(&connection), ["case/a", "case/b", "case/d"]);
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_whole_group_and_none_before_or_after() {
+        let (_folder, connection) = database();
+        let mut transactions = Transactions::prepare(&connection).unwrap();
+        assert!(transactions.run([inserts(&["before"], b"")].iter()).is_ok());
+        connection.pragma_update(None, "max_page_count", 8).unwrap();
+        let large = vec![0; 100_000];
+        let group = [
+            inserts(&["a"], b""),
+            inserts(&["b", "c"], &large),
+            inserts(&["d"], b""),
+        ];
+        let outcome = transactions.run(group.iter());
+        assert!(matches!(
+            outcome,
+            Err(Failure::NotApplied(EngineError::Full { .. }))
+        ));
+        assert_eq!(names(&connection), ["case/before"]);
+        assert!(transactions.run([inserts(&["after"], b"")].iter()).is_ok());
+        assert_eq!(names(&connection), ["case/after", "case/before"]);
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_left_fails_the_whole_group() {
+        let (_folder, connection) = database();
+        let leave = "CREATE TRIGGER leave BEFORE INSERT ON records WHEN NEW.body = x'FF'
+            BEGIN SELECT RAISE(ROLLBACK, 'left'); END";
+        connection.execute_batch(leave).unwrap();
+        let mut transactions = Transactions::prepare(&connection).unwrap();
+        let group = [
+            inserts(&["a"], b""),
+            inserts(&["b"], b"\xFF"),
+            inserts(&["c"], b""),
+        ];
+        assert!(matches!(
+            transactions.run(group.iter()),
+            Err(Failure::NotApplied(_))
+        ));
+        assert_eq!(names(&connection), [""; 0]);
+        assert!(transactions.run([inserts(&["c"], b"")].iter()).is_ok());
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_not_known() {
+        let (_folder, mut connection) = database();
+        let mut fail = true;
+        connection
+            .commit_hook(Some(move || std::mem::take(&mut fail)))
+            .unwrap();
+        let mut transactions = Transactions::prepare(&connection).unwrap();
+        let outcome = transactions.run([inserts(&["a"], b""), inserts(&["a"], b"")].iter());
+        assert!(
+            matches!(outcome, Err(Failure::Unknown(_))),
+            "not even the conflict is certain"
+        );
+        assert_eq!(names(&connection), [""; 0]);
+        assert!(transactions.run([inserts(&["a"], b"")].iter()).is_ok());
+    }
+
+    #[test]
+    fn a_probe_writes_and_changes_nothing() {
+        let (_folder, mut connection) = database();
+        let pages = Arc::new(AtomicI32::new(0));
+        let seen = pages.clone();
+        connection
+            .wal_hook(Some(move |_: &mut _, pages| {
+                seen.store(pages, Ordering::Relaxed);
+                Ok(())
+            }))
+            .unwrap();
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        let before = pages.load(Ordering::Relaxed);
+        let mut transactions = Transactions::prepare(&connection).unwrap();
+        assert!(transactions.run([Work::Probe].iter()).is_ok());
+        assert!(pages.load(Ordering::Relaxed) > before, "it went to the log");
+        let schema: i64 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(schema, 2);
+    }
+}

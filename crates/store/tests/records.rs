@@ -1,0 +1,270 @@
+//! Typed records, batches and their bounds.
+#![expect(clippy::expect_used, reason = "tests may")]
+
+mod fixture;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fixture::{Account, NOW, account, keys, new_store, open, plant};
+use keyproof_store::memory::MemoryEngine;
+use keyproof_store::{Changes, CommitError, Key, NotApplied, Prefix, Record, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Other {}
+
+impl Record for Other {
+    const TYPE: &'static str = "other";
+    const VERSION: u32 = 1;
+}
+
+#[tokio::test]
+async fn records_come_back_with_their_version_and_expiry() {
+    let store = new_store().await;
+    let (a, b) = (
+        Key::new("account", ["t", "a"]),
+        Key::new("account", ["t", "b"]),
+    );
+    let later = NOW.saturating_add(Duration::from_secs(1));
+    let mut batch = store.batch(NOW);
+    let first = batch.insert(&a, &account("a"), Some(later));
+    let other = batch.insert(&b, &account("b"), None);
+    store.commit(batch).await.expect("both are new");
+
+    let stored = store
+        .get::<Account>(&a, NOW)
+        .await
+        .expect("a read")
+        .expect("it is there");
+    assert_eq!(
+        (stored.record, stored.version, stored.expires_at),
+        (account("a"), first, Some(later))
+    );
+    assert_eq!(store.get::<Account>(&a, later).await, Ok(None));
+
+    let mut batch = store.batch(NOW);
+    let second = batch.replace(&a, first, &account("a2"), Some(later));
+    batch.require(&b, other);
+    store.commit(batch).await.expect("both are as they were");
+    assert_ne!(first, second);
+
+    let prefix = Prefix::new("account", ["t"]);
+    let page = store
+        .scan::<Account>(&prefix, None, 10, NOW)
+        .await
+        .expect("a scan");
+    let found: Vec<_> = page
+        .iter()
+        .map(|(key, stored)| (key, stored.record.name.as_str(), stored.version))
+        .collect();
+    assert_eq!(found, [(&a, "a2", second), (&b, "b", other)]);
+    assert_eq!(
+        store.expired(later, 10).await,
+        Ok(vec![(a.clone(), second)])
+    );
+
+    let raws = store
+        .get_many(&[b, Key::new("account", ["t", "c"]), a], NOW)
+        .await
+        .expect("a read");
+    let versions: Vec<_> = raws
+        .iter()
+        .map(|raw| raw.as_ref().map(|raw| raw.version()))
+        .collect();
+    assert_eq!(versions, [Some(other), None, Some(second)]);
+    let name = |at: usize| {
+        raws[at]
+            .as_ref()
+            .map(|raw| raw.decode::<Account>().map(|stored| stored.record.name))
+    };
+    assert_eq!(name(0), Some(Ok("b".to_owned())));
+}
+
+#[tokio::test]
+async fn a_conflict_names_the_entry_as_it_was_added() {
+    let store = new_store().await;
+    let keys = ["c", "b", "a"].map(|name| Key::new("account", [name]));
+    let mut batch = store.batch(NOW);
+    batch.insert(&keys[1], &account("b"), None);
+    store.commit(batch).await.expect("it is new");
+    let mut batch = store.batch(NOW);
+    keys.iter().for_each(|key| {
+        batch.insert(key, &account("x"), None);
+    });
+    assert_eq!(
+        store.commit(batch).await,
+        Err(CommitError::Conflict { entry: 1 })
+    );
+    assert_eq!(store.get::<Account>(&keys[2], NOW).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_batch_out_of_bounds_is_not_applied() {
+    struct Unwritable;
+    impl Serialize for Unwritable {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no"))
+        }
+    }
+    impl<'de> Deserialize<'de> for Unwritable {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    impl Record for Unwritable {
+        const TYPE: &'static str = "unwritable";
+        const VERSION: u32 = 1;
+    }
+
+    let store = new_store().await;
+    let keys = ["a", "b", "c"].map(|name| Key::new("account", [name]));
+    let refused = |reason| Err(CommitError::NotApplied(reason));
+
+    assert_eq!(
+        store.commit(store.batch(NOW)).await,
+        Ok(()),
+        "nothing to do is done"
+    );
+
+    let mut batch = store.batch(NOW);
+    for at in [1, 2, 0, 1] {
+        batch.insert(&keys[at], &account("x"), None);
+    }
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::DuplicateKey {
+            first: 0,
+            second: 3
+        })
+    );
+
+    let mut batch = store.batch(NOW);
+    batch.insert(&keys[0], &account("x"), None);
+    batch.insert(&keys[1], &Unwritable, None);
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::NotSerializable {
+            entry: 1,
+            kind: "unwritable"
+        })
+    );
+
+    let mut batch = store.batch(NOW);
+    batch.insert(&keys[0], &account("x"), None);
+    batch.insert(&keys[1], &account(&"x".repeat(Changes::MAX_BODY_LEN)), None);
+    let len = json!({"type": "account", "v": 3, "data": account("")})
+        .to_string()
+        .len()
+        + Changes::MAX_BODY_LEN;
+    let limit = Changes::MAX_BODY_LEN;
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::BodyTooLong {
+            entry: 1,
+            len,
+            limit
+        })
+    );
+
+    let mut batch = store.batch(NOW);
+    for at in 0..=Changes::MAX_ENTRIES {
+        batch.insert(&Key::new("account", [format!("{at}")]), &account("x"), None);
+    }
+    let (count, limit) = (Changes::MAX_ENTRIES + 1, Changes::MAX_ENTRIES);
+    assert_eq!(
+        store.commit(batch).await,
+        refused(NotApplied::TooManyEntries { count, limit })
+    );
+
+    assert_eq!(
+        store
+            .scan::<Account>(&Prefix::collection("account"), None, 10, NOW)
+            .await,
+        Ok(vec![])
+    );
+}
+
+#[tokio::test]
+async fn older_records_are_upgraded_and_others_refused() {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = open(&engine, keys(1)).await.expect("an empty store opens");
+    let key = |name| Key::new("account", [name]);
+    let bodies = [
+        (
+            "upgraded",
+            r#"{"type":"account","v":2,"data":{"label":"ann","secret":null}}"#,
+        ),
+        ("forgotten", r#"{"type":"account","v":1,"data":{}}"#),
+        ("newer", r#"{"type":"account","v":4,"data":{}}"#),
+        (
+            "malformed",
+            r#"{"type":"account","v":3,"data":{"name":"hunter2","secret":"hunter2"}}"#,
+        ),
+        ("no record", r#"{"type":"account"}"#),
+        ("no json", "\u{1}"),
+    ];
+    for (name, body) in bodies {
+        plant(&engine, &key(name), body).await;
+    }
+    let get = async |name| store.get::<Account>(&key(name), NOW).await;
+    let kind = "account".to_owned();
+
+    let upgraded = get("upgraded")
+        .await
+        .expect("version 2 can be read")
+        .expect("it is there");
+    assert_eq!(upgraded.record, account("ann"));
+    assert_eq!(
+        get("forgotten").await,
+        Err(StoreError::NoUpgrade {
+            key: key("forgotten"),
+            kind: kind.clone(),
+            found: 1,
+            known: 3
+        })
+    );
+    assert_eq!(
+        get("newer").await,
+        Err(StoreError::NewerVersion {
+            key: key("newer"),
+            kind: kind.clone(),
+            found: 4,
+            known: 3
+        })
+    );
+    let malformed = get("malformed").await.expect_err("a secret is no text");
+    assert!(
+        matches!(
+            &malformed,
+            StoreError::Malformed {
+                column: 1..,
+                version: 3,
+                ..
+            }
+        ),
+        "{malformed:?}"
+    );
+    assert!(
+        !format!("{malformed} {malformed:?}").contains("hunter2"),
+        "{malformed:?}"
+    );
+    for name in ["no record", "no json"] {
+        assert_eq!(
+            get(name).await,
+            Err(StoreError::NotARecord { key: key(name) })
+        );
+    }
+    assert_eq!(
+        store
+            .get::<Other>(&key("upgraded"), NOW)
+            .await
+            .expect_err("of another type"),
+        StoreError::WrongType {
+            key: key("upgraded"),
+            expected: "other",
+            found: kind
+        }
+    );
+}
