@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod config;
+pub mod demo;
 pub mod dialect;
 pub mod http;
 pub mod server;

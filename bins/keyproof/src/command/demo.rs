@@ -1,0 +1,37 @@
+//! `keyproof demo`
+
+use clap::Args;
+use tokio::runtime;
+
+use super::{Failure, Outcome, output};
+use crate::demo;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let mut tell = |line: &str| {
+        if !arguments.json {
+            // A reader that has seen enough does not end the demo; its exit code still counts.
+            let _ = output::print(line);
+        }
+    };
+    let findings = runtime.block_on(demo::run(&mut tell));
+    if arguments.json {
+        output::print_json(&findings)?;
+    }
+    if findings.passed() {
+        tell("\nEvery step passed.");
+        Ok(())
+    } else {
+        Err(Failure::Negative)
+    }
+}

@@ -1,0 +1,108 @@
+//! An HTTP client for the demo: one connection a request.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("cannot connect: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("the request cannot be written: {0}")]
+    Request(#[from] http::Error),
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The body as it came.
+    pub(super) text: String,
+    /// The body as JSON, or null.
+    pub(super) json: Value,
+}
+
+/// A client of one server, with or without an `Authorization`.
+#[derive(Clone)]
+pub(super) struct Client {
+    address: SocketAddr,
+    authorization: Option<HeaderValue>,
+}
+
+impl Client {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            authorization: None,
+        }
+    }
+
+    pub(super) fn authorized(&self, authorization: &str) -> Self {
+        let authorization = HeaderValue::try_from(authorization).ok().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        Self {
+            authorization,
+            ..self.clone()
+        }
+    }
+
+    /// The same `Authorization` at another server.
+    pub(super) fn to(self, other: Self) -> Self {
+        Self {
+            authorization: self.authorization,
+            ..other
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.to_string());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Bytes::from(body.to_string())
+            }
+            None => Bytes::new(),
+        };
+        let socket = TcpStream::connect(self.address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+        let driver = tokio::spawn(connection);
+        let answer = sender.send_request(request.body(Full::new(body))?).await?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await?.to_bytes();
+        driver.abort();
+        Ok(Answer {
+            status,
+            text: String::from_utf8_lossy(&body).into_owned(),
+            json: serde_json::from_slice(&body).unwrap_or_default(),
+        })
+    }
+}

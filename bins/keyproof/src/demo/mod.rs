@@ -1,0 +1,136 @@
+//! `keyproof demo`: each contract walked through once, over real HTTP against the real server.
+//!
+//! One file a contract. A walk prints what it does and what that proves; its first failing step ends the demo.
+
+mod client;
+mod otp_devices;
+mod stage;
+
+use keyproof_otp::OtpError;
+use serde::Serialize;
+use stage::{Stage, StageError};
+
+/// What the demo found out.
+#[derive(Serialize)]
+pub struct Findings {
+    steps: Vec<Step>,
+    passed: bool,
+}
+
+/// One step of a walk.
+#[derive(Serialize)]
+struct Step {
+    name: &'static str,
+    passed: bool,
+    detail: String,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    /// The request was not answered as HTTP has it.
+    #[error(transparent)]
+    Client(#[from] client::ClientError),
+    /// A key or an amount of the demo's own is wrong.
+    #[error(transparent)]
+    Otp(#[from] OtpError),
+    /// It came otherwise than it must.
+    #[error("{what}: expected {expected}, found {found}")]
+    Otherwise {
+        what: &'static str,
+        expected: String,
+        found: String,
+    },
+    /// The server or its store failed.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+}
+
+/// A step has failed, and said so.
+struct Stopped;
+
+/// The steps so far, each told as it is done.
+struct Walk<'a> {
+    steps: Vec<Step>,
+    tell: &'a mut dyn FnMut(&str),
+}
+
+impl Walk<'_> {
+    /// Begins a part of the walk.
+    fn part(&mut self, title: &str) {
+        (self.tell)(&format!("\n{title}"));
+    }
+
+    /// Does a step: it passes with a sentence that says what it proves.
+    async fn step(
+        &mut self,
+        name: &'static str,
+        doing: impl Future<Output = Result<String, StepError>>,
+    ) -> Result<(), Stopped> {
+        let (passed, detail) = match doing.await {
+            Ok(proven) => (true, proven),
+            Err(error) => (false, error.to_string()),
+        };
+        let mark = if passed { "ok    " } else { "FAILED" };
+        (self.tell)(&format!("  {mark}  {name}: {detail}"));
+        self.steps.push(Step {
+            name,
+            passed,
+            detail,
+        });
+        if passed { Ok(()) } else { Err(Stopped) }
+    }
+}
+
+/// Walks through everything, telling each step as it is done.
+pub async fn run(tell: &mut dyn FnMut(&str)) -> Findings {
+    let mut walk = Walk {
+        steps: Vec::new(),
+        tell,
+    };
+    let outcome = walk_through(&mut walk).await;
+    Findings {
+        passed: outcome.is_ok(),
+        steps: walk.steps,
+    }
+}
+
+async fn walk_through(walk: &mut Walk<'_>) -> Result<(), Stopped> {
+    let mut stage = None;
+    walk.part("keyproof serve, on a store in a temporary folder");
+    walk.step("serve", async {
+        let set = Stage::set().await?;
+        let url = set.url();
+        stage = Some(set);
+        Ok(format!("listening on {url}"))
+    })
+    .await?;
+    let mut stage = stage.ok_or(Stopped)?;
+    let outcome = otp_devices::walk(walk, &mut stage).await;
+    stage.clear().await;
+    outcome
+}
+
+impl Findings {
+    /// Whether every step passed.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.passed
+    }
+}
+
+/// Compares what came with what must come.
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &'static str,
+    expected: &T,
+    found: &T,
+) -> Result<(), StepError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(StepError::Otherwise {
+        what,
+        expected: format!("{expected:?}"),
+        found: format!("{found:?}"),
+    })
+}
