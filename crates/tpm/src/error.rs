@@ -19,6 +19,9 @@ pub enum TpmError {
         /// What stands there.
         found: u32,
     },
+    /// A certificate that cannot be read.
+    #[error("not a certificate: {0}")]
+    Certificate(#[from] keyproof_x509::Error),
     /// A credential that was changed, or made for another endorsement key or Name. Which one is not
     /// said.
     #[error("the credential does not open with this key for this Name")]
@@ -34,6 +37,12 @@ pub enum TpmError {
         minimum: usize,
         /// The most allowed.
         maximum: usize,
+    },
+    /// An endorsement certificate that does not say of its TPM what the profile asks for.
+    #[error("not as the profile of endorsement certificates asks for: {what}")]
+    EkCertificateProfile {
+        /// What is wrong.
+        what: &'static str,
     },
     /// A public area without a name algorithm has no Name.
     #[error("a public area without a name algorithm has no Name")]
@@ -70,6 +79,12 @@ pub enum TpmError {
         found: usize,
         /// How many it may have.
         limit: usize,
+    },
+    /// A public area that follows no template for endorsement keys.
+    #[error("not an endorsement key by any default template: its {property} is another")]
+    TemplateMismatch {
+        /// The first property that departs from the template for its type and size.
+        property: &'static str,
     },
     /// Bytes after the end of the structure.
     #[error("{count} bytes too many at byte {at}")]

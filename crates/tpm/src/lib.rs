@@ -11,15 +11,21 @@ mod attributes;
 mod creation;
 mod credential;
 mod device;
+mod ek_certificate;
 mod error;
 mod kdf;
+mod key_policy;
 mod name;
 mod pcr;
 mod public;
+mod quote;
+mod report;
 mod signature;
 mod spki;
 mod template;
 mod wire;
+
+pub use keyproof_x509::{Outcome, Row, SignatureVerificationAlgorithm, algorithms};
 
 pub use algorithm::{EccCurve, HashAlgorithm};
 pub use attest::{AttestType, Attested, TPM_GENERATED, TpmsAttest, TpmsClockInfo, TpmsQuoteInfo};
@@ -34,13 +40,20 @@ pub use credential::{
     protect,
 };
 pub use device::{DeviceField, DeviceInfo};
+pub use ek_certificate::{
+    EkCertificate, EkCertificateCheck, EkCertificatePolicy, TpmAttributes, TpmSpecification,
+    check_ek_certificate,
+};
 pub use error::TpmError;
+pub use key_policy::{AttestationKeyCheck, AttestationKeyPolicy};
 pub use name::{Hierarchy, Name, QualifiedName};
 pub use pcr::{TpmlPcrSelection, TpmsPcrSelection};
 pub use public::{
     EccPublic, EccScheme, KdfAlgorithm, KdfScheme, PublicKey, RsaPublic, RsaScheme,
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
 };
+pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
+pub use report::{Check, Report};
 pub use signature::TpmtSignature;
 pub use template::{AttestationTemplate, EndorsementTemplate};
 pub use wire::{Buffer, Structure};

@@ -139,6 +139,12 @@ impl BareKey {
     }
 }
 
+/// An ECDSA signature as X.509 writes it (Ecdsa-Sig-Value, RFC 3279 section 2.2.3).
+pub(crate) fn ecdsa_sig_value(r: &[u8], s: &[u8]) -> Result<Vec<u8>, TpmError> {
+    let encode = || sequence(&[&UintRef::new(r)?.to_der()?, &UintRef::new(s)?.to_der()?]);
+    encode().map_err(|_| unsupported("its signature is too long"))
+}
+
 /// An uncompressed point (SEC 1 section 2.3.3).
 pub(crate) fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
     let mut point = Vec::with_capacity(x.len().saturating_add(y.len()).saturating_add(1));

@@ -113,8 +113,9 @@ impl EndorsementTemplate {
     ///
     /// # Errors
     ///
-    /// The first property in which it departs from the default template for its type and size.
-    pub fn of(public: &TpmtPublic) -> Result<EndorsementTemplate, &'static str> {
+    /// [`TpmError::TemplateMismatch`] names the first property in which it departs from the default
+    /// template for its type and size.
+    pub fn of(public: &TpmtPublic) -> Result<EndorsementTemplate, TpmError> {
         let key = match &public.key {
             PublicKey::Ecc(key) => TemplateKey::Ecc(key.curve),
             PublicKey::Rsa(key) => TemplateKey::Rsa(key.key_bits),
@@ -126,7 +127,9 @@ impl EndorsementTemplate {
                 Some(property) => departure = departure.or(Some(property)),
             }
         }
-        Err(departure.unwrap_or("size or curve"))
+        Err(TpmError::TemplateMismatch {
+            property: departure.unwrap_or("size or curve"),
+        })
     }
 
     /// The first property in which `public` is not of this template.

@@ -104,7 +104,7 @@ pub(super) fn integrity(
     hmac(key.hash, &hmac_key, &[enc_identity, name.as_bytes()])
 }
 
-/// The seed that both sides derive from a shared point (Part 1, C.6.1).
+/// The seed that both sides derive from a shared point.
 pub(super) fn shared_seed(
     key: &EndorsementKey<'_>,
     point: &EccPublic,

@@ -2,9 +2,6 @@
 
 use std::path::Path;
 
-/// The folders: one for each type of key.
-pub(crate) const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
-
 #[expect(clippy::panic, reason = "a test reports by a panic")]
 pub(crate) fn read(kind: &str, file: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,740 @@
+//! The check of endorsement certificates: those of a software TPM, and each way in which one can be
+//! wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+
+use keyproof_tpm::{
+    Check as _, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, Report, Structure,
+    TpmAttributes, TpmError, TpmSpecification, TpmtPublic, algorithms, check_ek_certificate,
+};
+use proptest::prelude::*;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, SerialNumber, date_time_ymd,
+};
+
+mod endorsement_ca;
+mod vectors;
+use endorsement_ca::{
+    CERTIFICATE_POLICIES, Ca, NOW, SUBJECT_ALT_NAME, SUBJECT_DIRECTORY_ATTRIBUTES, alt_names,
+    directory_name, ek_of, extension, replace, tlv, tpm_attribute, tpm_names, tpm_specification,
+};
+use vectors::read;
+
+/// The types of key that a software TPM made everything for.
+const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
+
+/// A real certificate with all that its check can use.
+#[derive(Clone)]
+struct Real {
+    certificate: Vec<u8>,
+    ek: TpmtPublic,
+    intermediate: Vec<u8>,
+    root: Vec<u8>,
+    now: u64,
+}
+
+impl Real {
+    fn of(kind: &str) -> Real {
+        Real {
+            certificate: read(kind, "ek.cert.der"),
+            ek: TpmtPublic::parse_sized(&read(kind, "ek.pub.tpm2b")).unwrap(),
+            intermediate: read(kind, "ca.intermediate.der"),
+            root: read(kind, "ca.root.der"),
+            now: NOW,
+        }
+    }
+
+    fn check(&self) -> Report<EkCertificateCheck> {
+        check(
+            &self.certificate,
+            Some(&self.ek),
+            &[&self.root],
+            &[&self.intermediate],
+            self.now,
+        )
+    }
+}
+
+fn check(
+    certificate: &[u8],
+    ek: Option<&TpmtPublic>,
+    roots: &[&[u8]],
+    intermediates: &[&[u8]],
+    now: u64,
+) -> Report<EkCertificateCheck> {
+    let algorithms = algorithms::RING;
+    let policy = EkCertificatePolicy {
+        ek,
+        roots,
+        intermediates,
+        now,
+        algorithms,
+    };
+    check_ek_certificate(certificate, &policy)
+}
+
+/// Which checks ended so.
+fn ended(report: &Report<EkCertificateCheck>, outcome: Outcome) -> Vec<EkCertificateCheck> {
+    let all = EkCertificateCheck::ALL.iter().copied();
+    all.filter(|check| report.outcome(*check) == outcome)
+        .collect()
+}
+
+#[track_caller]
+fn refused(report: &Report<EkCertificateCheck>, by: &[EkCertificateCheck]) {
+    assert_eq!(ended(report, Outcome::Fail), by, "{report}");
+    assert!(!report.accepted());
+}
+
+#[track_caller]
+fn accepted(report: &Report<EkCertificateCheck>, warned: &[EkCertificateCheck]) {
+    assert!(report.accepted(), "{report}");
+    assert_eq!(ended(report, Outcome::Warn), warned, "{report}");
+}
+
+#[test]
+fn the_certificates_of_a_software_tpm_are_accepted() {
+    for kind in KINDS {
+        let report = Real::of(kind).check();
+        accepted(&report, &[EkCertificateCheck::Vendor]);
+        assert_eq!(ended(&report, Outcome::Skipped), []);
+        assert_eq!(
+            report.detail(EkCertificateCheck::Vendor),
+            "id:00001014 is not in the TCG's registry"
+        );
+        assert_eq!(
+            report.detail(EkCertificateCheck::Validity),
+            "it is valid, without an end"
+        );
+        assert_eq!(
+            report.detail(EkCertificateCheck::Chain),
+            "to one of 1 roots, over 1 intermediates"
+        );
+    }
+}
+
+#[test]
+fn names_and_order_are_stable() {
+    let report = Real::of("rsa2048").check();
+    let names: Vec<&str> = report.rows().map(|row| row.name).collect();
+    assert_eq!(
+        names,
+        [
+            "encoding",
+            "version",
+            "serial",
+            "issuer",
+            "not-a-ca",
+            "key-usage",
+            "extended-key-usage",
+            "tpm-attributes",
+            "vendor",
+            "tpm-specification",
+            "critical-extensions",
+            "validity",
+            "key",
+            "public-key",
+            "chain",
+        ]
+    );
+}
+
+#[test]
+fn facts_are_read() {
+    for kind in KINDS {
+        let stored = read(kind, "ek.cert.der");
+        let certificate = EkCertificate::parse(&stored).unwrap();
+        assert_eq!(certificate.as_der(), stored);
+        assert_eq!(
+            certificate.tpm_attributes(),
+            Ok(TpmAttributes {
+                manufacturer: "id:00001014".into(),
+                vendor: None,
+                model: "swtpm".into(),
+                version: "id:20191023".into(),
+            })
+        );
+        let specification = TpmSpecification {
+            family: "2.0".into(),
+            level: 0,
+            revision: 164,
+        };
+        assert_eq!(certificate.tpm_specification(), Ok(Some(specification)));
+    }
+}
+
+#[test]
+fn nv_header_and_padding_make_no_difference() {
+    for kind in KINDS {
+        let real = Real::of(kind);
+        let size = u16::try_from(real.certificate.len()).unwrap().to_be_bytes();
+        let header = [&[0x10, 0x01, 0x00][..], &size].concat();
+        for (before, after) in [
+            (&[][..], &[0; 20][..]),
+            (&[], &[0xff; 700]),
+            (&header, &[]),
+            (&header, &[0xff; 3]),
+        ] {
+            let mut stored = real.clone();
+            stored.certificate = [before, &real.certificate, after].concat();
+            accepted(&stored.check(), &[EkCertificateCheck::Vendor]);
+            let parsed = EkCertificate::parse(&stored.certificate).unwrap();
+            assert_eq!(parsed.as_der(), real.certificate);
+        }
+        let mut twice = real.clone();
+        twice.certificate.extend_from_slice(&real.certificate);
+        let report = twice.check();
+        refused(&report, &[EkCertificateCheck::Encoding]);
+        assert_eq!(
+            ended(&report, Outcome::Skipped).len(),
+            EkCertificateCheck::ALL.len() - 1
+        );
+        assert!(matches!(
+            EkCertificate::parse(&twice.certificate),
+            Err(TpmError::TrailingBytes { .. })
+        ));
+    }
+}
+
+#[test]
+fn the_key_is_the_endorsement_keys() {
+    for (kind, other) in [
+        ("rsa2048", "rsapss"),
+        ("eccp256", "rsa2048"),
+        ("rsa2048", "eccp256"),
+    ] {
+        let mut real = Real::of(kind);
+        real.ek = TpmtPublic::parse_sized(&read(other, "ek.pub.tpm2b")).unwrap();
+        refused(&real.check(), &[EkCertificateCheck::PublicKey]);
+    }
+    let real = Real::of("rsa2048");
+    let report = check(
+        &real.certificate,
+        None,
+        &[&real.root],
+        &[&real.intermediate],
+        NOW,
+    );
+    accepted(&report, &[EkCertificateCheck::Vendor]);
+    assert_eq!(
+        ended(&report, Outcome::Skipped),
+        [EkCertificateCheck::PublicKey]
+    );
+}
+
+#[test]
+fn a_chain_needs_its_root_and_its_intermediates() {
+    for kind in KINDS {
+        let real = Real::of(kind);
+        let other = Ca::root(|_| ());
+        let other = other.certificate.der();
+        for (roots, intermediates) in [
+            (&[&*real.root][..], &[][..]),
+            (&[], &[&*real.intermediate]),
+            (&[other], &[&*real.intermediate]),
+            (&[b"no certificate"], &[&*real.intermediate]),
+            // An intermediate of the same name and another key.
+            (&[&*real.root], &[&**other]),
+        ] {
+            let report = check(&real.certificate, Some(&real.ek), roots, intermediates, NOW);
+            refused(&report, &[EkCertificateCheck::Chain]);
+        }
+        // Others that are given too do no harm; an intermediate may be a root itself.
+        for (roots, intermediates) in [
+            (
+                &[&**other, b"no certificate", &real.root][..],
+                &[&**other, &real.intermediate][..],
+            ),
+            (&[&*real.intermediate], &[]),
+        ] {
+            let report = check(&real.certificate, Some(&real.ek), roots, intermediates, NOW);
+            accepted(&report, &[EkCertificateCheck::Vendor]);
+        }
+    }
+}
+
+#[test]
+fn time_counts() {
+    let mut real = Real::of("rsa2048");
+    real.now = 1_700_000_000;
+    refused(
+        &real.check(),
+        &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
+    );
+    // The last second of 9999 is still valid.
+    real.now = 253_402_300_799;
+    accepted(&real.check(), &[EkCertificateCheck::Vendor]);
+    real.now += 1;
+    refused(
+        &real.check(),
+        &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
+    );
+}
+
+#[test]
+fn another_signature_is_refused() {
+    let mut real = Real::of("eccp256");
+    *real.certificate.last_mut().unwrap() ^= 1;
+    let report = real.check();
+    refused(&report, &[EkCertificateCheck::Chain]);
+    assert_eq!(
+        report.detail(EkCertificateCheck::Chain),
+        "a signature does not verify under its issuer's key"
+    );
+}
+
+/// A made-up manufacturer with a root and one intermediate.
+struct Maker {
+    root: Ca,
+    ca: Ca,
+    key: KeyPair,
+}
+
+impl Maker {
+    fn new() -> Maker {
+        let root = Ca::root(|_| ());
+        let ca = root.intermediate("ca", |_| ());
+        Maker {
+            root,
+            ca,
+            key: KeyPair::generate().unwrap(),
+        }
+    }
+
+    fn check(&self, change: impl FnOnce(&mut CertificateParams)) -> Report<EkCertificateCheck> {
+        let certificate = self.ca.endorse(&self.key, change);
+        self.judge(&certificate)
+    }
+
+    fn judge(&self, certificate: &[u8]) -> Report<EkCertificateCheck> {
+        let (root, ca) = (self.root.certificate.der(), self.ca.certificate.der());
+        check(certificate, Some(&ek_of(&self.key)), &[root], &[ca], NOW)
+    }
+}
+
+#[test]
+fn a_certificate_by_the_profile_has_nothing_to_warn_of() {
+    let report = Maker::new().check(|_| ());
+    accepted(&report, &[]);
+    assert_eq!(report.detail(EkCertificateCheck::Vendor), "Infineon");
+    assert_eq!(
+        report.detail(EkCertificateCheck::TpmAttributes),
+        "id:49465800, model SLB9670, version id:0755"
+    );
+    assert_eq!(
+        report.detail(EkCertificateCheck::TpmSpecification),
+        "family 2.0, level 0, revision 138"
+    );
+}
+
+#[test]
+fn each_departure_from_the_profile_is_named() {
+    use EkCertificateCheck as C;
+    let maker = Maker::new();
+    let refused_by = |by: &[C], change: &dyn Fn(&mut CertificateParams)| {
+        refused(&maker.check(change), by);
+    };
+    let warned_by = |by: &[C], change: &dyn Fn(&mut CertificateParams)| {
+        accepted(&maker.check(change), by);
+    };
+
+    refused_by(&[C::NotACa, C::Chain], &|params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
+    warned_by(&[C::NotACa], &|params| params.is_ca = IsCa::NoCa);
+
+    for usages in [
+        vec![],
+        vec![KeyUsagePurpose::KeyEncipherment],
+        vec![KeyUsagePurpose::DigitalSignature],
+        vec![KeyUsagePurpose::KeyAgreement, KeyUsagePurpose::KeyCertSign],
+        vec![KeyUsagePurpose::KeyAgreement, KeyUsagePurpose::CrlSign],
+    ] {
+        refused_by(&[C::KeyUsage], &|params| params.key_usages = usages.clone());
+    }
+    warned_by(&[], &|params| {
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyAgreement,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+    });
+
+    warned_by(&[], &|params| params.extended_key_usages = vec![]);
+    warned_by(&[], &|params| {
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ClientAuth)
+    });
+    refused_by(&[C::ExtendedKeyUsage, C::Chain], &|params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+
+    warned_by(&[C::Serial], &|params| {
+        params.serial_number = Some(SerialNumber::from_slice(&[0]));
+    });
+    warned_by(&[C::Serial], &|params| {
+        params.serial_number = Some(SerialNumber::from_slice(&[0x7f; 21]));
+    });
+    refused_by(&[C::Validity, C::Chain], &|params| {
+        params.not_after = date_time_ymd(2026, 12, 1)
+    });
+    refused_by(&[C::Validity, C::Chain], &|params| {
+        params.not_before = date_time_ymd(2027, 12, 1)
+    });
+
+    let policies = tlv(0x30, &tlv(0x30, &tlv(0x06, &[0x55, 0x1d, 0x20, 0x00])));
+    warned_by(&[], &|params| {
+        replace(
+            params,
+            CERTIFICATE_POLICIES,
+            Some(extension(CERTIFICATE_POLICIES, false, policies.clone())),
+        );
+    });
+    let critical = |params: &mut CertificateParams| {
+        replace(
+            params,
+            CERTIFICATE_POLICIES,
+            Some(extension(CERTIFICATE_POLICIES, true, policies.clone())),
+        );
+    };
+    refused_by(&[C::CriticalExtensions, C::Chain], &critical);
+    let report = maker.check(critical);
+    assert_eq!(
+        report.detail(C::Chain),
+        "the verifier of chains refuses the critical certificatePolicies (2.5.29.32) of "
+    );
+    refused_by(&[C::CriticalExtensions, C::Chain], &|params| {
+        replace(
+            params,
+            &[1, 2, 3],
+            Some(extension(&[1, 2, 3], true, vec![5, 0])),
+        );
+    });
+}
+
+#[test]
+fn the_tpms_attributes_are_read_strictly() {
+    use EkCertificateCheck as C;
+    let maker = Maker::new();
+    let with_names = |critical: bool, content: Option<Vec<u8>>| {
+        maker.check(|params| {
+            let names = content.map(|content| extension(SUBJECT_ALT_NAME, critical, content));
+            replace(params, SUBJECT_ALT_NAME, names);
+        })
+    };
+    // Attributes in one RDN, in printable strings, or beside other names.
+    let (manufacturer, model, version) = (
+        tpm_attribute(1, "id:53544D20"),
+        tpm_attribute(2, "m"),
+        tpm_attribute(3, "v"),
+    );
+    let one_rdn = tlv(0x31, &[&manufacturer[..], &model, &version].concat());
+    let other = tlv(0x82, b"example.org");
+    for content in [
+        alt_names(&[directory_name(&one_rdn)]),
+        alt_names(&[other.clone(), directory_name(&one_rdn)]),
+        alt_names(&[directory_name(&[]), directory_name(&one_rdn)]),
+        tpm_names(&["id:53544d20", "m", "v"]),
+    ] {
+        let report = with_names(true, Some(content));
+        accepted(&report, &[]);
+        assert_eq!(report.detail(C::Vendor), "STMicroelectronics");
+    }
+    accepted(
+        &with_names(true, Some(tpm_names(&["id:5A5A5A5A", "m", "v"]))),
+        &[C::Vendor],
+    );
+
+    let twice = tlv(
+        0x31,
+        &[&manufacturer[..], &model, &version, &model].concat(),
+    );
+    for (content, reason) in [
+        (None, "there is no subjectAltName"),
+        (Some(alt_names(&[other])), "tpmManufacturer is missing"),
+        (Some(tpm_names(&["id:49465800"])), "tpmModel is missing"),
+        (
+            Some(tpm_names(&["id:49465800", "m"])),
+            "tpmVersion is missing",
+        ),
+        (
+            Some(tpm_names(&["49465800", "m", "v"])),
+            "tpmManufacturer is not id: and 8 hex digits",
+        ),
+        (
+            Some(tpm_names(&["id:4946580", "m", "v"])),
+            "tpmManufacturer is not id: and 8 hex digits",
+        ),
+        (
+            Some(tpm_names(&["id:+9465800", "m", "v"])),
+            "tpmManufacturer is not id: and 8 hex digits",
+        ),
+        (
+            Some(tpm_names(&["id:49465800", "", "v"])),
+            "a TPM attribute is no text, or empty",
+        ),
+        (
+            Some(alt_names(&[directory_name(&twice)])),
+            "a TPM attribute stands there twice",
+        ),
+        (
+            Some(alt_names(&[
+                directory_name(&one_rdn),
+                directory_name(&one_rdn),
+            ])),
+            "a TPM attribute stands there twice",
+        ),
+        (
+            Some(alt_names(&[tlv(0xa4, b"\x30\x01\x31")])),
+            "the subjectAltName is malformed",
+        ),
+    ] {
+        let report = with_names(true, content);
+        refused(&report, &[C::TpmAttributes]);
+        assert_eq!(report.detail(C::TpmAttributes), reason);
+        assert_eq!(report.outcome(C::Vendor), Outcome::Skipped);
+    }
+
+    // Not critical, only beside a subject.
+    let names = tpm_names(&["id:49465800", "m", "v"]);
+    refused(&with_names(false, Some(names.clone())), &[C::TpmAttributes]);
+    let report = maker.check(|params| {
+        replace(
+            params,
+            SUBJECT_ALT_NAME,
+            Some(extension(SUBJECT_ALT_NAME, false, names)),
+        );
+        params.distinguished_name.push(DnType::CommonName, "tpm");
+    });
+    accepted(&report, &[]);
+}
+
+#[test]
+fn the_tpms_specification_is_read_strictly() {
+    use EkCertificateCheck as C;
+    let maker = Maker::new();
+    let with = |content: Option<Vec<u8>>| {
+        maker.check(|params| {
+            let oid = SUBJECT_DIRECTORY_ATTRIBUTES;
+            replace(
+                params,
+                oid,
+                content.map(|content| extension(oid, false, content)),
+            );
+        })
+    };
+    accepted(&with(None), &[C::TpmSpecification]);
+    accepted(&with(Some(tlv(0x30, &[]))), &[C::TpmSpecification]);
+    refused(
+        &with(Some(tpm_specification("1.2"))),
+        &[C::TpmSpecification],
+    );
+    let mut trailing = tpm_specification("2.0");
+    trailing.push(0);
+    let twice = tlv(0x30, &tpm_specification("2.0")[2..].repeat(2));
+    for malformed in [trailing, twice, vec![], vec![0x30, 1, 0x30]] {
+        let report = with(Some(malformed));
+        refused(&report, &[C::TpmSpecification]);
+        assert_eq!(
+            report.detail(C::TpmSpecification),
+            "the subjectDirectoryAttributes are malformed"
+        );
+    }
+}
+
+#[test]
+fn keys_are_on_the_allow_list() {
+    use EkCertificateCheck as C;
+    let maker = Maker::new();
+    let judge = |key: &KeyPair, usage: KeyUsagePurpose| {
+        let certificate = maker
+            .ca
+            .endorse(key, |params| params.key_usages = vec![usage]);
+        let (root, ca) = (maker.root.certificate.der(), maker.ca.certificate.der());
+        check(&certificate, Some(&ek_of(key)), &[root], &[ca], NOW)
+    };
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    accepted(&judge(&p384, KeyUsagePurpose::KeyAgreement), &[]);
+    for kind in ["rsa2048", "rsa3072", "rsa4096"] {
+        let pkcs8 = read("software", &format!("{kind}.ek.pkcs8.der"));
+        let rsa = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.as_slice().into(), &PKCS_RSA_SHA256);
+        let rsa = rsa.unwrap();
+        accepted(&judge(&rsa, KeyUsagePurpose::KeyEncipherment), &[]);
+        refused(&judge(&rsa, KeyUsagePurpose::KeyAgreement), &[C::KeyUsage]);
+    }
+    let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let certificate = maker.ca.endorse(&ed25519, |_| ());
+    let report = maker.judge(&certificate);
+    refused(&report, &[C::KeyUsage, C::Key]);
+    assert_eq!(report.outcome(C::PublicKey), Outcome::Skipped);
+}
+
+#[test]
+fn a_certificate_without_issuer_is_refused() {
+    let root = Ca::root(|params| params.distinguished_name = DistinguishedName::new());
+    let key = KeyPair::generate().unwrap();
+    let certificate = root.endorse(&key, |_| ());
+    let report = check(
+        &certificate,
+        Some(&ek_of(&key)),
+        &[root.certificate.der()],
+        &[],
+        NOW,
+    );
+    refused(&report, &[EkCertificateCheck::Issuer]);
+}
+
+/// Chains over two intermediates, each time with one thing wrong in one of the three CAs.
+#[test]
+fn each_ca_of_the_chain_is_judged() {
+    type Change = fn(&mut CertificateParams);
+    fn nothing(_: &mut CertificateParams) {}
+    fn expired(params: &mut CertificateParams) {
+        params.not_after = date_time_ymd(2026, 12, 1);
+    }
+    fn not_yet(params: &mut CertificateParams) {
+        params.not_before = date_time_ymd(2027, 12, 1);
+    }
+    fn no_ca(params: &mut CertificateParams) {
+        params.is_ca = IsCa::ExplicitNoCa;
+    }
+    fn no_cert_sign(params: &mut CertificateParams) {
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    }
+    fn other_use(params: &mut CertificateParams) {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    }
+    fn same_use(params: &mut CertificateParams) {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
+    }
+    fn critical_policies(params: &mut CertificateParams) {
+        let policies = tlv(0x30, &tlv(0x30, &tlv(0x06, &[0x55, 0x1d, 0x20, 0x00])));
+        replace(
+            params,
+            CERTIFICATE_POLICIES,
+            Some(extension(CERTIFICATE_POLICIES, true, policies)),
+        );
+    }
+    fn path_len_0(params: &mut CertificateParams) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    }
+    fn path_len_1(params: &mut CertificateParams) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    }
+    fn path_len_2(params: &mut CertificateParams) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(2));
+    }
+    let chain = |changes: [Change; 3]| {
+        let [root, upper, lower] = changes;
+        let root = Ca::root(root);
+        let upper = root.intermediate("upper", upper);
+        let lower = upper.intermediate("lower", lower);
+        let key = KeyPair::generate().unwrap();
+        let certificate = lower.endorse(&key, |_| ());
+        let intermediates = [&**lower.certificate.der(), upper.certificate.der()];
+        let root = root.certificate.der();
+        check(
+            &certificate,
+            Some(&ek_of(&key)),
+            &[root],
+            &intermediates,
+            NOW,
+        )
+    };
+    for changes in [
+        [nothing as Change, nothing, nothing],
+        [path_len_2, path_len_1, path_len_0],
+        [nothing, same_use, same_use],
+    ] {
+        accepted(&chain(changes), &[]);
+    }
+    let no_ca_here = "an intermediate is no CA";
+    let too_long = "more intermediates than a CA above them allows";
+    let policies =
+        "the verifier of chains refuses the critical certificatePolicies (2.5.29.32) of CN=";
+    for (changes, reason) in [
+        (
+            [expired as Change, nothing as Change, nothing as Change],
+            "the root CN=root is not valid at this time",
+        ),
+        (
+            [nothing, expired, nothing],
+            "a certificate in it has expired",
+        ),
+        (
+            [nothing, nothing, expired],
+            "a certificate in it has expired",
+        ),
+        (
+            [not_yet, nothing, nothing],
+            "the root CN=root is not valid at this time",
+        ),
+        (
+            [nothing, not_yet, nothing],
+            "a certificate in it is not valid yet",
+        ),
+        (
+            [no_ca, nothing, nothing],
+            "the root CN=root says that it is no CA",
+        ),
+        ([nothing, no_ca, nothing], no_ca_here),
+        ([nothing, nothing, no_ca], no_ca_here),
+        (
+            [no_cert_sign, nothing, nothing],
+            "the root CN=root may not sign certificates",
+        ),
+        ([path_len_0, nothing, nothing], too_long),
+        ([path_len_1, nothing, nothing], too_long),
+        ([nothing, path_len_0, nothing], too_long),
+        (
+            [nothing, other_use, nothing],
+            "a certificate in it has an extended key usage without tcg-kp-EKCertificate",
+        ),
+        ([nothing, nothing, critical_policies], policies),
+        ([nothing, critical_policies, nothing], policies),
+    ] {
+        let report = chain(changes);
+        refused(&report, &[EkCertificateCheck::Chain]);
+        let detail = report.detail(EkCertificateCheck::Chain);
+        assert!(detail.starts_with(reason), "{detail}");
+    }
+}
+
+/// A table without the algorithm refuses; it does not skip.
+#[test]
+fn an_algorithm_that_is_not_in_the_table_is_refused() {
+    let real = Real::of("rsa2048");
+    let policy = EkCertificatePolicy {
+        ek: Some(&real.ek),
+        roots: &[&real.root],
+        intermediates: &[&real.intermediate],
+        now: NOW,
+        algorithms: &[],
+    };
+    let report = check_ek_certificate(&real.certificate, &policy);
+    refused(&report, &[EkCertificateCheck::Chain]);
+    assert!(
+        report
+            .detail(EkCertificateCheck::Chain)
+            .contains("not taken"),
+        "{report}"
+    );
+}
+
+proptest! {
+    /// Whatever is changed in a certificate or in its chain, it is never accepted.
+    #[test]
+    fn no_mutation_is_accepted(index in 0_usize..2, at in any::<prop::sample::Index>(), xor in 1_u8.., intermediate: bool) {
+        let mut real = Real::of(KINDS[index]);
+        let bytes = if intermediate { &mut real.intermediate } else { &mut real.certificate };
+        let at = at.index(bytes.len());
+        bytes[at] ^= xor;
+        prop_assert!(!real.check().accepted());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(!check(&bytes, None, &[&bytes], &[&bytes], NOW).accepted());
+    }
+}

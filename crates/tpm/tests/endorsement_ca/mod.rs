@@ -1,0 +1,165 @@
+//! A manufacturer made up for the tests: a root, intermediates, and endorsement certificates with
+//! one thing wrong in each.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+
+use keyproof_tpm::TpmtPublic;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
+};
+
+/// 2027-01-15.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+pub(crate) const SUBJECT_ALT_NAME: &[u64] = &[2, 5, 29, 17];
+pub(crate) const SUBJECT_DIRECTORY_ATTRIBUTES: &[u64] = &[2, 5, 29, 9];
+pub(crate) const CERTIFICATE_POLICIES: &[u64] = &[2, 5, 29, 32];
+
+pub(crate) struct Ca {
+    params: CertificateParams,
+    key: KeyPair,
+    pub(crate) certificate: Certificate,
+}
+
+impl Ca {
+    pub(crate) fn root(change: impl FnOnce(&mut CertificateParams)) -> Ca {
+        let key = KeyPair::generate().unwrap();
+        let mut params = ca_params("root");
+        change(&mut params);
+        let certificate = params.self_signed(&key).unwrap();
+        Ca {
+            params,
+            key,
+            certificate,
+        }
+    }
+
+    pub(crate) fn intermediate(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Ca {
+        let key = KeyPair::generate().unwrap();
+        let mut params = ca_params(name);
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer()).unwrap();
+        Ca {
+            params,
+            key,
+            certificate,
+        }
+    }
+
+    /// An endorsement certificate in order, but for what `change` does.
+    pub(crate) fn endorse(
+        &self,
+        key: &impl PublicKeyData,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2036, 1, 1);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
+        params.custom_extensions = vec![
+            extension(
+                SUBJECT_ALT_NAME,
+                true,
+                tpm_names(&["id:49465800", "SLB9670", "id:0755"]),
+            ),
+            extension(
+                SUBJECT_DIRECTORY_ATTRIBUTES,
+                false,
+                tpm_specification("2.0"),
+            ),
+        ];
+        change(&mut params);
+        params
+            .signed_by(key, &self.issuer())
+            .unwrap()
+            .der()
+            .to_vec()
+    }
+
+    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.key)
+    }
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2040, 1, 1);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+pub(crate) fn extension(oid: &[u64], critical: bool, content: Vec<u8>) -> CustomExtension {
+    let mut extension = CustomExtension::from_oid_content(oid, content);
+    extension.set_criticality(critical);
+    extension
+}
+
+/// Replaces the extension of the same kind, or removes it.
+pub(crate) fn replace(params: &mut CertificateParams, oid: &[u64], with: Option<CustomExtension>) {
+    params
+        .custom_extensions
+        .retain(|extension| !extension.oid_components().eq(oid.iter().copied()));
+    params.custom_extensions.extend(with);
+}
+
+/// A subjectAltName of one directoryName with manufacturer, model and version, or fewer.
+pub(crate) fn tpm_names(values: &[&str]) -> Vec<u8> {
+    let attributes: Vec<Vec<u8>> = values
+        .iter()
+        .zip(1_u8..)
+        .map(|(value, arc)| tlv(0x31, &tpm_attribute(arc, value)))
+        .collect();
+    alt_names(&[directory_name(&attributes.concat())])
+}
+
+pub(crate) fn alt_names(names: &[Vec<u8>]) -> Vec<u8> {
+    tlv(0x30, &names.concat())
+}
+
+pub(crate) fn directory_name(rdns: &[u8]) -> Vec<u8> {
+    tlv(0xa4, &tlv(0x30, rdns))
+}
+
+/// 2.23.133.2.`arc` with a UTF8String.
+pub(crate) fn tpm_attribute(arc: u8, value: &str) -> Vec<u8> {
+    let oid = tlv(0x06, &[0x67, 0x81, 0x05, 0x02, arc]);
+    tlv(0x30, &[oid, tlv(0x0c, value.as_bytes())].concat())
+}
+
+/// subjectDirectoryAttributes with a TPM specification of level 0, revision 138.
+pub(crate) fn tpm_specification(family: &str) -> Vec<u8> {
+    let specification = tlv(
+        0x30,
+        &[
+            tlv(0x0c, family.as_bytes()),
+            vec![2, 1, 0],
+            vec![2, 2, 0, 138],
+        ]
+        .concat(),
+    );
+    let oid = tlv(0x06, &[0x67, 0x81, 0x05, 0x02, 0x10]);
+    tlv(0x30, &tlv(0x30, &[oid, tlv(0x31, &specification)].concat()))
+}
+
+/// DER with a length below 128.
+pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    assert!(length < 128);
+    [&[tag, length], content].concat()
+}
+
+pub(crate) fn ek_of(key: &KeyPair) -> TpmtPublic {
+    TpmtPublic::endorsement_from_spki(&key.subject_public_key_info()).unwrap()
+}
