@@ -216,11 +216,14 @@ impl Hash {
         }
     }
 
-    fn oid(self) -> ObjectIdentifier {
+    fn oid(self) -> &'static ObjectIdentifier {
+        static SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+        static SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
+        static SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3");
         match self {
-            Self::Sha256 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"),
-            Self::Sha384 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"),
-            Self::Sha512 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3"),
+            Self::Sha256 => &SHA256,
+            Self::Sha384 => &SHA384,
+            Self::Sha512 => &SHA512,
         }
     }
 }
@@ -356,7 +359,7 @@ const ID_MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1
 const ID_SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 
 /// Names of algorithms (as `openssl` prints them), and for signatures what they are made of.
-const KNOWN: [(ObjectIdentifier, &str, Option<Family>); 19] = [
+static KNOWN: [(ObjectIdentifier, &str, Option<Family>); 19] = [
     (
         ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2"),
         "ecdsa-with-SHA256",
@@ -509,7 +512,7 @@ impl PssHash {
         }
         Ok(Hash::ALL
             .into_iter()
-            .find(|hash| algorithm.oid == hash.oid())
+            .find(|hash| algorithm.oid == *hash.oid())
             .map_or(Self::Other, Self::Sha2))
     }
 }

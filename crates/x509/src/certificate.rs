@@ -1,12 +1,16 @@
 //! A certificate as received: where its fields lie, and what they say.
 
+use alloc::vec::Vec;
 use core::fmt;
 
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, UtcTime};
+use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, UtcTime};
 use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
 
 use crate::algorithm::AlgorithmIdentifier;
-use crate::extension::{BasicConstraints, Extensions, KeyUsage};
+use crate::extension::{
+    BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, KeyUsage, MAX_EXTENSIONS,
+    read_extensions,
+};
 use crate::name::Name;
 use crate::public_key::SubjectPublicKeyInfo;
 use crate::reader::{Field, contents, read_whole, received};
@@ -18,7 +22,7 @@ use crate::{Error, MAX_UPLOAD_LEN};
 /// Reading looks at the structure alone: extensions stay unread until they are asked for, and what is merely odd (a negative
 /// serial number, version 1) is a finding of [`prove`](crate::prove) instead of an error here. DEFAULT values that are
 /// written out (`critical FALSE`, version 1) are tolerated, as by every verifier; anything else that is not DER is refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Certificate<'a> {
     der: &'a [u8],
     tbs: &'a [u8],
@@ -29,7 +33,7 @@ pub struct Certificate<'a> {
     validity: Validity,
     subject: Name<'a>,
     public_key: SubjectPublicKeyInfo<'a>,
-    extensions: Extensions<'a>,
+    extensions: Vec<Extension<'a>>,
     algorithm: AlgorithmIdentifier<'a>,
     signature: &'a [u8],
 }
@@ -60,7 +64,12 @@ impl<'a> Certificate<'a> {
         let (tbs, fields, algorithm, signature) = read;
         fields.issuer.check_size("issuer")?;
         fields.subject.check_size("subject")?;
-        fields.extensions.check_size()?;
+        if fields.extensions.len() > MAX_EXTENSIONS {
+            return Err(Error::TooMany {
+                field: "extensions",
+                limit: MAX_EXTENSIONS,
+            });
+        }
         Ok(Self {
             der,
             tbs,
@@ -127,8 +136,16 @@ impl<'a> Certificate<'a> {
 
     /// The extensions, in order; empty if there are none.
     #[must_use]
-    pub fn extensions(&self) -> Extensions<'a> {
+    pub fn extensions(&self) -> &[Extension<'a>] {
+        &self.extensions
+    }
+
+    /// The value of the first extension of a kind.
+    pub(crate) fn extension(&self, id: ObjectIdentifier) -> Option<&'a [u8]> {
         self.extensions
+            .iter()
+            .find(|extension| extension.id == id)
+            .map(|extension| extension.value)
     }
 
     /// The signature algorithm outside the signed part.
@@ -154,7 +171,9 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// [`Error::Malformed`], with an offset into the extension's value.
     pub fn basic_constraints(&self) -> Result<Option<BasicConstraints>, Error> {
-        self.extensions.basic_constraints()
+        self.extension(BASIC_CONSTRAINTS)
+            .map(BasicConstraints::from_der)
+            .transpose()
     }
 
     /// The keyUsage extension (RFC 5280 section 4.2.1.3), if there is one; the first of several.
@@ -162,7 +181,9 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// [`Error::Malformed`], with an offset into the extension's value.
     pub fn key_usage(&self) -> Result<Option<KeyUsage>, Error> {
-        self.extensions.key_usage()
+        self.extension(KEY_USAGE)
+            .map(KeyUsage::from_der)
+            .transpose()
     }
 
     /// Whether issuer and subject are the same name. It need not be self-*signed*: that is about keys.
@@ -193,7 +214,7 @@ struct TbsFields<'a> {
     validity: Validity,
     subject: Name<'a>,
     public_key: SubjectPublicKeyInfo<'a>,
-    extensions: Extensions<'a>,
+    extensions: Vec<Extension<'a>>,
 }
 
 impl<'a> TbsFields<'a> {
@@ -219,7 +240,7 @@ impl<'a> TbsFields<'a> {
             *field = "subjectUniqueID";
             skip_unique_id(reader, TagNumber(2))?;
             *field = "extensions";
-            let extensions = Extensions::read(reader)?;
+            let extensions = read_extensions(reader)?;
             *field = "tbsCertificate";
             Ok(Self {
                 version: version.unwrap_or(0),

@@ -1,80 +1,33 @@
 //! Certificate extensions: walked through whole, read only where a check needs one.
 
-use core::iter;
+use alloc::vec::Vec;
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
 use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 use crate::Error;
 use crate::oid::Oid;
-use crate::reader::{contents, explicit, nested, read_whole};
+use crate::reader::{explicit, nested, read_whole};
 
 pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 pub(crate) const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 
 /// Certificates with more extensions than this are made to cost time.
-const MAX_EXTENSIONS: usize = 100;
+pub(crate) const MAX_EXTENSIONS: usize = 100;
 
-/// The extensions of a certificate (RFC 5280 section 4.1.2.9), in order; empty if it has none.
-#[derive(Clone, Copy, Debug)]
-pub struct Extensions<'a>(&'a [u8]);
-
-impl<'a> Extensions<'a> {
-    /// Reads the optional `[3]` at the end of a TBSCertificate.
-    pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
-        let list = explicit(reader, 3, |reader| {
-            let list = contents(&mut reader.clone(), Tag::Sequence)?;
-            nested(reader, Tag::Sequence, |reader| {
-                while !reader.is_finished() {
-                    Extension::read(reader)?;
-                }
-                Ok(())
-            })?;
-            Ok(list)
-        })?;
-        Ok(Self(list.unwrap_or_default()))
-    }
-
-    pub(crate) fn check_size(&self) -> Result<(), Error> {
-        match self.iter().nth(MAX_EXTENSIONS) {
-            None => Ok(()),
-            Some(_) => Err(Error::TooMany {
-                field: "extensions",
-                limit: MAX_EXTENSIONS,
-            }),
-        }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Each extension, in the order received.
-    pub fn iter(&self) -> impl Iterator<Item = Extension<'a>> + use<'a> {
-        // `read` has seen every structure, so no error is passed over here.
-        let mut reader = SliceReader::new(self.0).ok();
-        iter::from_fn(move || Extension::read(reader.as_mut()?).ok())
-    }
-
-    /// The value of the first extension of a kind.
-    pub(crate) fn find(&self, id: ObjectIdentifier) -> Option<&'a [u8]> {
-        self.iter()
-            .find(|extension| extension.id == id)
-            .map(|extension| extension.value)
-    }
-
-    pub(crate) fn basic_constraints(&self) -> Result<Option<BasicConstraints>, Error> {
-        self.find(BASIC_CONSTRAINTS)
-            .map(BasicConstraints::from_der)
-            .transpose()
-    }
-
-    pub(crate) fn key_usage(&self) -> Result<Option<KeyUsage>, Error> {
-        self.find(KEY_USAGE).map(KeyUsage::from_der).transpose()
-    }
+/// Reads the optional `[3]` at the end of a TBSCertificate: the extensions in order, none if it is absent.
+pub(crate) fn read_extensions<'a>(reader: &mut SliceReader<'a>) -> der::Result<Vec<Extension<'a>>> {
+    let extensions = explicit(reader, 3, |reader| {
+        nested(reader, Tag::Sequence, |reader| {
+            let mut extensions = Vec::new();
+            while !reader.is_finished() {
+                extensions.push(Extension::read(reader)?);
+            }
+            Ok(extensions)
+        })
+    })?;
+    Ok(extensions.unwrap_or_default())
 }
 
 /// One extension.
@@ -111,7 +64,7 @@ pub struct BasicConstraints {
 }
 
 impl BasicConstraints {
-    fn from_der(value: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_der(value: &[u8]) -> Result<Self, Error> {
         read_whole(value, "basicConstraints", |reader, _| {
             reader.sequence(|reader| {
                 Ok(Self {
@@ -144,7 +97,7 @@ impl KeyUsage {
     /// keyCertSign is bit 5.
     const KEY_CERT_SIGN: u16 = 1 << 5;
 
-    fn from_der(value: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn from_der(value: &[u8]) -> Result<Self, Error> {
         let bits = read_whole(value, "keyUsage", |reader, _| BitStringRef::decode(reader))?;
         let set = bits
             .bits()

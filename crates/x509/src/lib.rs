@@ -36,7 +36,7 @@ pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};
 pub use crate::certificate::{Certificate, Serial, SerialOddity, Validity, Version};
 pub use crate::code::{Redemption, VerificationCode};
 pub use crate::error::{Error, ParametersProblem};
-pub use crate::extension::{BasicConstraints, Extension, Extensions, KeyUsage};
+pub use crate::extension::{BasicConstraints, Extension, KeyUsage};
 pub use crate::facts::Facts;
 pub use crate::finding::{Finding, ReadExtension, Role, Severity};
 pub use crate::name::{Attribute, Name, NameMatch, Rdn, Value};

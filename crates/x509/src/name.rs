@@ -11,7 +11,7 @@ use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 
 use crate::Error;
 use crate::oid::Oid;
-use crate::reader::{contents, nested, received};
+use crate::reader::{contents, nested, read_whole, received};
 
 /// commonName (RFC 4519 section 2.3).
 pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -24,27 +24,43 @@ const MAX_ATTRIBUTES: usize = 100;
 pub struct Name<'a> {
     der: &'a [u8],
     rdns: &'a [u8],
+    attributes: usize,
 }
 
 impl<'a> Name<'a> {
+    /// Reads a name from DER, such as the directoryName of a subjectAltName; nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with the offset, and [`Error::TooMany`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        let name = read_whole(der, "Name", |reader, _| Self::read(reader))?;
+        name.check_size("Name")?;
+        Ok(name)
+    }
+
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
-        let (der, rdns) = received(reader, |reader| {
+        let (der, (rdns, attributes)) = received(reader, |reader| {
             let rdns = contents(&mut reader.clone(), Tag::Sequence)?;
+            let mut attributes = 0;
             nested(reader, Tag::Sequence, |reader| {
                 while !reader.is_finished() {
-                    check_rdn(reader)?;
+                    attributes += count_rdn(reader)?;
                 }
                 Ok(())
             })?;
-            Ok(rdns)
+            Ok((rdns, attributes))
         })?;
-        Ok(Self { der, rdns })
+        Ok(Self {
+            der,
+            rdns,
+            attributes,
+        })
     }
 
     pub(crate) fn check_size(&self, field: &'static str) -> Result<(), Error> {
-        match self.attributes().nth(MAX_ATTRIBUTES) {
-            None => Ok(()),
-            Some(_) => Err(Error::TooMany {
+        match self.attributes {
+            0..=MAX_ATTRIBUTES => Ok(()),
+            _ => Err(Error::TooMany {
                 field,
                 limit: MAX_ATTRIBUTES,
             }),
@@ -108,14 +124,15 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Reads one RelativeDistinguishedName: a SET OF AttributeTypeAndValue that is not empty.
-fn check_rdn(reader: &mut SliceReader<'_>) -> der::Result<()> {
+/// Reads one RelativeDistinguishedName, a SET OF AttributeTypeAndValue that is not empty, and counts its attributes.
+fn count_rdn(reader: &mut SliceReader<'_>) -> der::Result<usize> {
     nested(reader, Tag::Set, |reader| {
-        Attribute::read(reader)?;
-        while !reader.is_finished() {
+        let mut attributes = 0;
+        while attributes == 0 || !reader.is_finished() {
             Attribute::read(reader)?;
+            attributes += 1;
         }
-        Ok(())
+        Ok(attributes)
     })
 }
 
@@ -227,7 +244,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-const SHORT_NAMES: [(ObjectIdentifier, &str); 17] = [
+static SHORT_NAMES: [(ObjectIdentifier, &str); 17] = [
     (COMMON_NAME, "CN"),
     (ObjectIdentifier::new_unwrap("2.5.4.7"), "L"),
     (ObjectIdentifier::new_unwrap("2.5.4.8"), "ST"),

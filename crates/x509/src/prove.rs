@@ -286,7 +286,7 @@ fn check_hash(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
 }
 
 /// Extensions that are known here: they are applied, or do not bear on possession.
-const KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
+static KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
     BASIC_CONSTRAINTS,
     KEY_USAGE,
     SUBJECT_ALT_NAME,
@@ -303,7 +303,7 @@ const KNOWN_EXTENSIONS: [ObjectIdentifier; 13] = [
 ];
 
 /// Extensions that constrain a chain of certificates. They are not applied: a verification leaf is not used for anything.
-const CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
+static CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
     ObjectIdentifier::new_unwrap("2.5.29.30"), // nameConstraints
     ObjectIdentifier::new_unwrap("2.5.29.33"), // policyMappings
     ObjectIdentifier::new_unwrap("2.5.29.36"), // policyConstraints
@@ -330,7 +330,7 @@ fn check_extensions(report: &mut Report, role: Role, certificate: &Certificate<'
                 needed,
             });
         }
-        check_extension(report, role, &extension);
+        check_extension(report, role, extension);
     }
     report.done(match role {
         Role::Ca => Check::CaExtensions,

@@ -209,11 +209,14 @@ impl Curve {
     pub(crate) const ALL: [Self; 3] = [Self::P256, Self::P384, Self::P521];
 
     /// Its OID (RFC 5480 section 2.1.1.1).
-    pub(crate) fn oid(self) -> ObjectIdentifier {
+    pub(crate) fn oid(self) -> &'static ObjectIdentifier {
+        static P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+        static P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+        static P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
         match self {
-            Self::P256 => ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
-            Self::P384 => ObjectIdentifier::new_unwrap("1.3.132.0.34"),
-            Self::P521 => ObjectIdentifier::new_unwrap("1.3.132.0.35"),
+            Self::P256 => &P256,
+            Self::P384 => &P384,
+            Self::P521 => &P521,
         }
     }
 

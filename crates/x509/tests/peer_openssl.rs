@@ -1,6 +1,11 @@
 //! `openssl` as a peer: verification leaves made the way people make them, for each type of key.
 //!
 //! A missing `openssl` fails these tests; nothing is skipped.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a peer that cannot be asked fails the test"
+)]
 #![cfg(all(feature = "prover", feature = "ring", feature = "aws-lc-rs"))]
 
 use std::fs;

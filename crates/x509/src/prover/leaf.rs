@@ -135,7 +135,7 @@ impl VerificationLeaf<'_> {
 
     /// The CA's own subjectKeyIdentifier, whatever it is made of, else that of RFC 5280 section 4.2.1.2 method 1.
     fn ca_key_identifier(&self) -> Vec<u8> {
-        let own = self.ca.extensions().find(SUBJECT_KEY_IDENTIFIER);
+        let own = self.ca.extension(SUBJECT_KEY_IDENTIFIER);
         own.and_then(|value| <&OctetStringRef>::from_der(value).ok())
             .map_or_else(
                 || Sha1::digest(self.ca.public_key().key()).to_vec(),

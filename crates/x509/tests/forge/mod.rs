@@ -1,7 +1,15 @@
 //! Certificates of any shape, signed with the key of `tests/data/p256-ca.pem`: what no honest tool makes has to be forged.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part, and fails if forging does"
+)]
 
+use core::time::Duration;
+
+use der::Encode;
+use der::asn1::GeneralizedTime;
 use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
 use keyproof_x509::{Policy, Report, Upload, VerificationCode, algorithms, prove};
 use ring::rand::SystemRandom;
@@ -76,44 +84,8 @@ pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn time(seconds: u64) -> Vec<u8> {
-    let text = generalized_time(seconds);
-    tlv(0x18, text.as_bytes())
-}
-
-/// YYYYMMDDHHMMSSZ, by counting days.
-fn generalized_time(seconds: u64) -> String {
-    let (mut days, rest) = (seconds / DAY, seconds % DAY);
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths = [
-        31,
-        28 + u64::from(leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let mut month = 0;
-    while days >= lengths[month] {
-        days -= lengths[month];
-        month += 1;
-    }
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!(
-        "{year:04}{:02}{:02}{hour:02}{minute:02}{second:02}Z",
-        month + 1,
-        days + 1
-    )
+    let time = GeneralizedTime::from_unix_duration(Duration::from_secs(seconds)).unwrap();
+    time.to_der().unwrap()
 }
 
 /// A certificate to be forged, field by field.
