@@ -14,10 +14,16 @@ pub(crate) struct Program {
 }
 
 /// The programs that the tests run beside keyproof.
-pub(crate) const PEERS: &[Program] = &[Program {
-    name: "oathtool",
-    package: "oathtool",
-}];
+pub(crate) const PEERS: &[Program] = &[
+    Program {
+        name: "oathtool",
+        package: "oathtool",
+    },
+    Program {
+        name: "openssl",
+        package: "openssl",
+    },
+];
 
 /// What builds libFuzzer.
 pub(crate) const FUZZING: &[Program] = &[Program {
