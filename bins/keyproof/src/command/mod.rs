@@ -1,12 +1,18 @@
 //! The command line.
 
+mod audit;
 mod config;
+mod console;
+mod demo;
 mod flags;
+mod instance;
+mod moment;
 mod otp;
 mod output;
 mod report;
 mod serve;
 mod store;
+mod token;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -24,14 +30,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Read the audit trail
+    Audit(audit::Arguments),
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Walk through what keyproof does, against a server of its own
+    Demo(demo::Arguments),
+    /// Manage Taler instances
+    #[command(subcommand)]
+    Instance(instance::Command),
     /// Compute and check one-time codes, offline
     #[command(subcommand)]
     Otp(otp::Command),
     /// Serve
     Serve(serve::Arguments),
+    /// Manage operators' and services' bearer tokens
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 /// How a command ended, if it did not end well.
@@ -46,6 +62,13 @@ enum Failure {
 }
 
 type Outcome = Result<(), Failure>;
+
+impl Failure {
+    /// What a use case says against it.
+    fn refused(error: impl std::fmt::Display) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -70,9 +93,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match cli.command {
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Config(command) => config::run(command),
+        Command::Instance(command) => instance::run(command),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Otp(command) => otp::run(command),
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Token(command) => token::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,11 +6,28 @@ use serde::Serialize;
 
 /// Prints a line on standard output. A reader that has seen enough is no failure.
 pub(super) fn print(text: &str) -> io::Result<()> {
+    print_on(text).map(drop)
+}
+
+/// Prints one of many lines on standard output; false once nobody reads any more.
+pub(super) fn print_on(text: &str) -> io::Result<bool> {
     let mut out = stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
     }
+}
+
+/// A text for a terminal: characters that would steer it, or hide or turn around others, are shown by their number.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// Prints a JSON document on standard output.

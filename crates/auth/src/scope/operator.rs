@@ -105,15 +105,12 @@ fn is_certificate_path(text: &str) -> bool {
 pub struct OperatorScopes(Vec<OperatorScope>);
 
 impl OperatorScopes {
-    /// Reads scopes as a command line or a record gives them.
+    /// Makes a set of scopes.
     ///
     /// # Errors
-    /// [`AuthError::UnknownScope`] for the first that is none, and for an empty list.
-    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
-        let mut scopes = texts
-            .into_iter()
-            .map(str::parse)
-            .collect::<Result<Vec<OperatorScope>, _>>()?;
+    /// [`AuthError::UnknownScope`] if there is none: a token that allows nothing is a mistake.
+    pub fn new(scopes: impl IntoIterator<Item = OperatorScope>) -> Result<Self, AuthError> {
+        let mut scopes: Vec<_> = scopes.into_iter().collect();
         if scopes.is_empty() {
             return Err(AuthError::unknown_scope(""));
         }
@@ -125,6 +122,18 @@ impl OperatorScopes {
                 .any(|other| other != scope && other.covers(scope))
         });
         Ok(Self(scopes))
+    }
+
+    /// Reads scopes as a record or a claim gives them.
+    ///
+    /// # Errors
+    /// [`AuthError::UnknownScope`] for the first that is none, and for an empty list.
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
+        let scopes = texts
+            .into_iter()
+            .map(str::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::new(scopes)
     }
 
     /// Does one of them reach what needs `needed`?

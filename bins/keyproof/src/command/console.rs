@@ -1,0 +1,93 @@
+//! The person at the command line: who they are, and the secrets that they type.
+
+use std::{
+    env,
+    io::{self, BufRead, IsTerminal, stdin},
+};
+
+use clap::Args;
+use keyproof_service::{Origin, Who};
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+/// The longest line that is read as a password, in bytes; longer ones are refused later, by their length.
+const MAX_LINE: u64 = 8 * 1024;
+
+/// Where a password comes from. Never from an argument: those are seen by everyone on the machine.
+#[derive(Args, Debug)]
+pub(super) struct PasswordSource {
+    /// Read the password from the first line of standard input
+    #[arg(long)]
+    stdin: bool,
+}
+
+impl PasswordSource {
+    /// Reads it, or asks for it twice.
+    pub(super) fn read(&self) -> Result<Zeroizing<String>, Failure> {
+        if self.stdin {
+            return Ok(first_line(stdin().lock())?);
+        }
+        if !stdin().is_terminal() {
+            let message = "there is no terminal to ask for the password: use --stdin";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new);
+        let password = ask("Password: ")?;
+        if ask("The same again: ")? != password {
+            return Err(Failure::Refused("the passwords differ".to_owned()));
+        }
+        Ok(password)
+    }
+}
+
+/// The first line, without its line end.
+fn first_line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
+    // The one buffer is large enough from the start, so that no copy of the password is left behind.
+    let mut line = Zeroizing::new(String::with_capacity(8 * 1024));
+    input.take(MAX_LINE).read_line(&mut line)?;
+    let end = line.trim_end_matches('\n').trim_end_matches('\r').len();
+    line.truncate(end);
+    Ok(line)
+}
+
+/// Whoever runs this command, for the audit trail.
+pub(super) fn origin() -> Origin {
+    let name = ["LOGNAME", "USER"]
+        .iter()
+        .find_map(|name| env::var(name).ok());
+    let user = name.filter(|name| !name.is_empty());
+    Origin {
+        who: Who::Console(
+            user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
+        ),
+        request_id: None,
+        address: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_at_its_end_and_nothing_else_is_cut() {
+        for (input, expected) in [
+            ("secret\nmore\n", "secret"),
+            ("secret\r\n", "secret"),
+            ("secret", "secret"),
+            (" sec ret \n", " sec ret "),
+            ("\n", ""),
+            ("", ""),
+        ] {
+            assert_eq!(
+                *first_line(input.as_bytes()).unwrap(),
+                expected,
+                "{input:?}"
+            );
+        }
+        let long = "x".repeat(20_000);
+        assert_eq!(first_line(long.as_bytes()).unwrap().len(), 8 * 1024);
+        assert!(first_line(&b"\xff\n"[..]).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! `keyproof token`: the bearer tokens of operators and services.
+
+use clap::{Args, Subcommand};
+use keyproof_auth::{OperatorScope, OperatorScopes};
+use keyproof_service::access::{NewOperatorToken, OperatorToken};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    Failure, Outcome, console,
+    flags::StoreFlags,
+    moment::{Lifetime, Rfc3339},
+    output,
+    store::with_service,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a token; it is shown this once
+    Create(CreateArguments),
+    /// List the tokens that hold
+    List(ListArguments),
+    /// End a token
+    Revoke(RevokeArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CreateArguments {
+    /// What it allows: certificates[:SUB[/GROUP[/SERVICE]]], tpm[:NAMESPACE], tpm-station, admin
+    #[arg(long, value_name = "SCOPE", num_args = 1.., required = true)]
+    scope: Vec<OperatorScope>,
+    /// Whose it is
+    #[arg(long, value_name = "NAME", default_value = "operator")]
+    subject: String,
+    /// How long it holds: 8h, 30d, forever
+    #[arg(long, default_value = "8h")]
+    lifetime: Lifetime,
+    /// Print the token alone
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RevokeArguments {
+    /// The token's id, as `token list` shows it
+    id: String,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Create(arguments) => create(&arguments),
+        Command::List(arguments) => list(&arguments),
+        Command::Revoke(arguments) => revoke(&arguments),
+    }
+}
+
+fn create(arguments: &CreateArguments) -> Outcome {
+    let scopes = OperatorScopes::new(arguments.scope.iter().cloned()).map_err(Failure::refused)?;
+    with_service(&arguments.store, async |service| {
+        let new = NewOperatorToken {
+            subject: arguments.subject.clone(),
+            scopes,
+            lifetime: arguments.lifetime.0,
+        };
+        let created = service.access.create(new, &console::origin()).await;
+        let issued = created.map_err(Failure::refused)?;
+        if arguments.json {
+            output::print_json(&Document {
+                token: Some(&issued.text),
+                ..Document::of(&issued.token)
+            })?;
+        } else if arguments.quiet {
+            output::print(&issued.text)?;
+        } else {
+            output::print(&format!("token    {}", *issued.text))?;
+            output::print(&format!("id       {}", issued.token.id))?;
+            output::print(&format!("subject  {}", issued.token.subject))?;
+            output::print(&format!("scopes   {}", issued.token.scopes))?;
+            output::print(&format!("expires  {}", expiry(&issued.token)))?;
+        }
+        Ok(())
+    })
+}
+
+fn list(arguments: &ListArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let mut tokens = service.access.list().await.map_err(Failure::refused)?;
+        tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        if arguments.json {
+            let tokens: Vec<_> = tokens.iter().map(Document::of).collect();
+            output::print_json(&json!({ "tokens": tokens }))?;
+        } else {
+            for token in tokens {
+                let expires = expiry(&token);
+                let OperatorToken {
+                    id,
+                    subject,
+                    scopes,
+                    ..
+                } = token;
+                output::print(&format!("{id}\t{subject}\t{scopes}\t{expires}"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn revoke(arguments: &RevokeArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let revoked = service
+            .access
+            .revoke(&arguments.id, &console::origin())
+            .await;
+        revoked.map_err(Failure::refused)?;
+        if arguments.json {
+            output::print_json(&json!({ "revoked": arguments.id }))?;
+        }
+        Ok(())
+    })
+}
+
+/// A token in JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// Its text, if it is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    id: &'a str,
+    subject: &'a str,
+    scopes: Vec<String>,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+impl<'a> Document<'a> {
+    fn of(token: &'a OperatorToken) -> Self {
+        Self {
+            token: None,
+            id: &token.id,
+            subject: &token.subject,
+            scopes: token.scopes.iter().map(ToString::to_string).collect(),
+            created_at: Rfc3339(token.created_at).to_string(),
+            expires_at: token.expires_at.map(|at| Rfc3339(at).to_string()),
+        }
+    }
+}
+
+fn expiry(token: &OperatorToken) -> String {
+    token
+        .expires_at
+        .map_or("never".to_owned(), |at| Rfc3339(at).to_string())
+}

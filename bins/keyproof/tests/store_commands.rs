@@ -1,0 +1,373 @@
+//! The commands that work on a store, as a script sees them, each a process of its own on one store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse";
+
+/// A folder with a store in it.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        let store = format!("sqlite:{}", self.0.path().join("k.db").display());
+        command
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("LOGNAME", "tester");
+        for (key, value) in [
+            ("KEYPROOF_STORE__URL", &*store),
+            ("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8"),
+            ("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1"),
+            ("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true"),
+        ] {
+            command.env(key, value);
+        }
+        command.args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command that must succeed prints.
+    #[track_caller]
+    fn prints(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run_with(arguments, input);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            output.stderr.is_empty(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stdout).to_owned()
+    }
+
+    #[track_caller]
+    fn document(&self, arguments: &[&str], input: &str) -> Value {
+        serde_json::from_str(&self.prints(arguments, input)).unwrap()
+    }
+
+    /// A command that must fail, with nothing on standard output.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], input: &str, code: i32, says: &str) {
+        let output = self.run_with(arguments, input);
+        let complaint = text(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {complaint}"
+        );
+        assert!(complaint.contains(says), "{arguments:?}: {complaint}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(!complaint.contains(PASSWORD));
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn instances_are_added_listed_changed_and_removed() {
+    let home = Home::new();
+    let names = || -> Vec<(String, bool)> {
+        let listed = home.document(&["instance", "list", "--json"], "");
+        let instances = listed["instances"].as_array().unwrap();
+        let of = |instance: &Value| {
+            assert!(instance["created_at"].as_str().unwrap().ends_with('Z'));
+            let name = instance["name"].as_str().unwrap().to_owned();
+            (name, instance["has_password"].as_bool().unwrap())
+        };
+        instances.iter().map(of).collect()
+    };
+    assert_eq!(names(), [("default".to_owned(), false)]);
+    assert_eq!(
+        home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD),
+        ""
+    );
+    let added = home.document(
+        &["instance", "add", "bar", "--stdin", "--json"],
+        "correct horse\r\nmore",
+    );
+    assert_eq!(added, json!({ "added": "bar" }));
+    home.prints(
+        &["instance", "set-password", "default", "--stdin"],
+        "correct horse\n",
+    );
+    let with_passwords = ["bar", "default", "shop"].map(|name| (name.to_owned(), true));
+    assert_eq!(names(), with_passwords);
+
+    home.fails(
+        &["instance", "add", "shop", "--stdin"],
+        PASSWORD,
+        1,
+        "exists",
+    );
+    home.fails(&["instance", "add", "a/b", "--stdin"], PASSWORD, 1, "name");
+    home.fails(
+        &["instance", "add", "new", "--stdin"],
+        "7 chars\n",
+        1,
+        "at least 8",
+    );
+    home.fails(&["instance", "add", "new", "--stdin"], "", 1, "at least 8");
+    home.fails(&["instance", "add", "new"], "", 2, "--stdin");
+    home.fails(
+        &["instance", "set-password", "nowhere", "--stdin"],
+        PASSWORD,
+        1,
+        "no such instance",
+    );
+    home.fails(
+        &["instance", "remove", "nowhere"],
+        "",
+        1,
+        "no such instance",
+    );
+    home.fails(&["instance", "add", "new", "a-password"], "", 2, "");
+
+    home.prints(&["instance", "remove", "shop"], "");
+    let removed = home.document(&["instance", "remove", "default", "--json"], "");
+    assert_eq!(removed, json!({ "removed": "default" }));
+    assert_eq!(
+        names(),
+        [("bar".to_owned(), true), ("default".to_owned(), false)]
+    );
+    let lines = home.prints(&["instance", "list"], "");
+    assert_eq!(lines.lines().count(), 2);
+    assert!(
+        lines
+            .lines()
+            .last()
+            .unwrap()
+            .starts_with("default\tno password\t20"),
+        "{lines}"
+    );
+}
+
+#[test]
+fn tokens_are_shown_once_listed_and_revoked() {
+    let home = Home::new();
+    let create = [
+        "token",
+        "create",
+        "--scope",
+        "certificates:Sub/Group",
+        "tpm-station",
+        "--subject",
+        "ci",
+    ];
+    let created = home.document(
+        &[&create[..], &["--lifetime", "30d", "--json"]].concat(),
+        "",
+    );
+    assert_eq!(created["subject"], "ci");
+    assert_eq!(
+        created["scopes"],
+        json!(["certificates:sub/group", "tpm-station"])
+    );
+    assert!(
+        created["expires_at"]
+            .as_str()
+            .is_some_and(|at| at.ends_with('Z'))
+    );
+    let secret = created["token"].as_str().unwrap();
+
+    let alone = home.prints(
+        &[
+            "token",
+            "create",
+            "--scope",
+            "admin",
+            "--quiet",
+            "--lifetime",
+            "forever",
+        ],
+        "",
+    );
+    let alone = alone.strip_suffix('\n').unwrap();
+    assert!(
+        alone.starts_with("keyproof_") && !alone.contains(char::is_whitespace),
+        "{alone}"
+    );
+    let shown = home.prints(
+        &["token", "create", "--scope", "tpm", "--scope", "tpm:system"],
+        "",
+    );
+    assert!(shown.contains("\nscopes   tpm\n"), "{shown}");
+
+    let listed = home.document(&["token", "list", "--json"], "");
+    let tokens = listed["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 3);
+    assert!(!listed.to_string().contains(secret) && !listed.to_string().contains(alone));
+    let forever = tokens
+        .iter()
+        .find(|token| token["scopes"] == json!(["admin"]))
+        .unwrap();
+    assert!(forever.get("expires_at").is_none());
+    assert!(
+        home.prints(&["token", "list"], "")
+            .contains("\tadmin\tnever\n")
+    );
+
+    let id = created["id"].as_str().unwrap();
+    home.prints(&["token", "revoke", id], "");
+    home.fails(&["token", "revoke", id], "", 1, "no token");
+    assert_eq!(
+        home.document(&["token", "list", "--json"], "")["tokens"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+
+    for wrong in [
+        &["token", "create"][..],
+        &["token", "create", "--scope", "everything"],
+        &["token", "create", "--scope", "tpm:Upper"],
+        &["token", "create", "--scope", "admin", "--lifetime", "soon"],
+        &["token", "create", "--scope", "admin", "--lifetime", "0s"],
+        &["token", "create", "--scope", "admin", "--quiet", "--json"],
+    ] {
+        home.fails(wrong, "", 2, "");
+    }
+    home.fails(
+        &["token", "create", "--scope", "admin", "--subject", ""],
+        "",
+        1,
+        "subject",
+    );
+}
+
+#[test]
+fn the_trail_is_one_document_or_one_line_an_event() {
+    let home = Home::new();
+    home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);
+    home.prints(&["instance", "remove", "shop"], "");
+    let trail = home.document(&["audit", "--json"], "");
+    let events = trail["events"].as_array().unwrap();
+    let actions: Vec<_> = events
+        .iter()
+        .map(|event| event["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["instance.add", "instance.add", "instance.remove"]);
+    let last = events.last().unwrap();
+    assert_eq!(last["who"], "console:tester");
+    assert_eq!(
+        (&last["target"], &last["outcome"]),
+        (&json!("instance/shop"), &json!("done"))
+    );
+    assert!(last["at"].as_str().is_some_and(|at| at.ends_with('Z')));
+    assert!(last.get("request_id").is_none());
+
+    let lines = home.prints(&["audit", "--since", "1h"], "");
+    assert_eq!(lines.lines().count(), 3);
+    assert!(
+        lines.ends_with("done instance.remove instance/shop by console:tester\n"),
+        "{lines}"
+    );
+    assert_eq!(
+        home.prints(&["audit", "--since", "2999-01-01T00:00:00Z"], ""),
+        ""
+    );
+    let nothing = home.document(&["audit", "--json", "--since", "32503680000"], "");
+    assert_eq!(nothing, json!({ "events": [] }));
+    home.fails(&["audit", "--since", "yesterday"], "", 2, "");
+}
+
+#[test]
+fn a_follower_sees_what_other_processes_do_and_ends_with_its_reader() {
+    let home = Home::new();
+    let mut command = home.command(&["audit", "--follow", "--json"]);
+    let mut follower = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut action = || {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        event["action"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(action(), "instance.add");
+    home.prints(
+        &["instance", "set-password", "default", "--stdin"],
+        PASSWORD,
+    );
+    assert_eq!(action(), "instance.set_password");
+    home.prints(&["token", "create", "--scope", "admin"], "");
+    assert_eq!(action(), "operator_token.create");
+    drop(lines);
+    home.prints(&["instance", "remove", "default"], "");
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_store_is_not_opened_under_another_key() {
+    let home = Home::new();
+    home.prints(&["instance", "list"], "");
+    let key = home.0.path().join("k.db.master-key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    home.fails(&["instance", "list"], "", 2, "read by others");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    home.prints(&["instance", "list"], "");
+
+    let base64 = |byte: u8| data_encoding::BASE64.encode(&[byte; 32]);
+    let other = home
+        .command(&["instance", "list"])
+        .env("KEYPROOF_STORE__MASTER_KEY_BASE64", base64(1))
+        .output();
+    let other = other.unwrap();
+    assert_eq!(other.status.code(), Some(2));
+    assert!(
+        text(&other.stderr).contains("master key"),
+        "{}",
+        text(&other.stderr)
+    );
+
+    fs::remove_file(&key).unwrap();
+    home.fails(&["instance", "list"], "", 2, "missing");
+    assert!(!key.exists());
+    home.fails(
+        &["instance", "list", "--store", "postgres://u:secret@h/d"],
+        "",
+        2,
+        "not in this version",
+    );
+    home.fails(&["instance", "list", "--store", "nonsense"], "", 2, "");
+    let memory = home.run(&["instance", "list", "--store", "memory:"]);
+    assert_eq!(memory.status.code(), Some(0));
+}
