@@ -171,13 +171,14 @@ impl Server {
         self.tls.as_ref().map(Tls::fingerprint)
     }
 
-    /// Reads the TLS files again. If they cannot be used, the certificate in use stays.
+    /// Reads the TLS files again, and says whether there are any. If they cannot be used, the certificate in use
+    /// stays.
     ///
     /// # Errors
     ///
     /// What is wrong with the files.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.tls.as_ref().map_or(Ok(()), Tls::reload)
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        self.tls.as_ref().map_or(Ok(false), Tls::reload)
     }
 
     /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed.

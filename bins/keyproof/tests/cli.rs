@@ -230,6 +230,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         ("[http]\nmax_connections = 0\n", "keyproof.toml:2: "),
         (
+            "http.max_connections = 1\ndialects.taler.listen = \"127.0.0.1:0\"",
+            "http.max_connections",
+        ),
+        (
             "[log]\nlevel = \"loud\"\n",
             "keyproof.toml:2: unknown variant",
         ),
@@ -444,6 +448,30 @@ fn an_address_in_use_ends_with_1() {
         1,
         &address,
     );
+}
+
+/// However many connections there are: those beyond the descriptors wait, and the server serves on.
+#[test]
+fn a_server_out_of_descriptors_recovers() {
+    let home = TempDir::new().unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .env_clear()
+        .env("HOME", home.path())
+        .args([
+            "-c",
+            "ulimit -n 64 && exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_keyproof"),
+        ])
+        .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+    let mut serving = Serving::start(&mut shell);
+    let connect = || TcpStream::connect(serving.address()).unwrap();
+    let connections: Vec<TcpStream> = std::iter::repeat_with(connect).take(100).collect();
+    while !serving.line().contains("cannot accept") {}
+    drop(connections);
+    assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
 }
 
 #[test]

@@ -36,7 +36,10 @@ async fn malformed_heads_are_refused_in_shape_and_with_an_id() {
         client.send(malformed).await;
         let answer = client.answer().await;
         answer.refuses(400);
-        assert!(answer.closes(), "{malformed:?}");
+        assert!(
+            answer.closes() && answer.header("date").is_some(),
+            "{malformed:?}"
+        );
         assert!(client.rest().await.is_empty(), "{malformed:?}");
         stack.serves().await;
     }
@@ -284,6 +287,33 @@ async fn a_head_in_drips_has_one_deadline() {
         }
     }
     client.answer().await.refuses(408);
+}
+
+/// Answers that nobody takes hold no connection for ever.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_left() {
+    let stack = Stack::start(&[("http.body_timeout_ms", 300.into())]).await;
+    let mut client = stack.connect().await;
+    let requests = HEALTH.repeat(1000);
+    let flood = async {
+        use tokio::io::AsyncWriteExt as _;
+        while client.socket.write_all(requests.as_bytes()).await.is_ok() {}
+    };
+    stack::within(flood).await;
+    stack.serves().await;
+}
+
+#[tokio::test]
+async fn targets_in_every_form_are_answered() {
+    let stack = Stack::start(&[]).await;
+    let absolute = stack
+        .send("GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    assert_eq!(absolute.status, 200);
+    for line in ["OPTIONS *", "CONNECT x:1", "BREW /pot"] {
+        stack.send(head(line, &[])).await.refuses(404);
+        stack.serves().await;
+    }
 }
 
 #[tokio::test]

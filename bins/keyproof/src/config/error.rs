@@ -54,6 +54,9 @@ pub enum ConfigError {
     /// The keys under `tls` do not go together.
     #[error("tls: give certificate and key, or self_signed alone")]
     Tls,
+    /// Each listener holds one connection's place while it waits for the next.
+    #[error("http.max_connections: fewer than there are listeners")]
+    TooFewConnections,
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Unreadable {

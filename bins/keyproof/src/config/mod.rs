@@ -6,9 +6,10 @@ mod settings;
 
 use std::{
     ffi::OsString,
+    iter,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread::available_parallelism,
     time::Duration,
 };
@@ -122,12 +123,16 @@ impl Config {
         }
         let dialects = dialects(&mut settings.dialects)?;
         let tls = tls(&settings.tls)?;
-        if tls.is_none() && !settings.http.insecure {
-            let own = dialects.iter().filter_map(|(_, listen)| *listen);
-            let mut listeners = std::iter::once(settings.http.listen).chain(own);
-            if let Some(exposed) = listeners.find(|listen| !listen.ip().is_loopback()) {
-                return Err(ConfigError::PlainHttp(exposed));
-            }
+        let own = dialects.iter().filter_map(|(_, listen)| *listen);
+        let mut listeners = iter::once(settings.http.listen).chain(own);
+        if listeners.clone().count() > settings.http.max_connections.get() as usize {
+            return Err(ConfigError::TooFewConnections);
+        }
+        if tls.is_none()
+            && !settings.http.insecure
+            && let Some(exposed) = listeners.find(|listen| !listen.ip().is_loopback())
+        {
+            return Err(ConfigError::PlainHttp(exposed));
         }
         // The one place that knows what a currency is.
         if format!("{}:0", settings.taler.currency)
@@ -281,7 +286,10 @@ fn state_folder(sources: &Sources) -> Option<PathBuf> {
         let path = sources.variable(name).map(PathBuf::from);
         path.filter(|path| path.is_absolute())
     };
+    // systemd separates several by colons.
+    let first = |list: &Path| list.to_str()?.split(':').next().map(PathBuf::from);
     absolute("STATE_DIRECTORY")
+        .and_then(|list| first(&list))
         .or_else(|| absolute("XDG_STATE_HOME"))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
 }

@@ -11,6 +11,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::OwnedSemaphorePermit,
@@ -144,6 +145,10 @@ async fn serialise(response: Response) -> Bytes {
         .insert(header::CONTENT_LENGTH, body.len().into());
     head.headers
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
+    if let Ok(date) = date.unwrap_or_default().try_into() {
+        head.headers.insert(header::DATE, date);
+    }
 
     let mut bytes = BytesMut::new();
     let reason = head.status.canonical_reason().unwrap_or_default();

@@ -88,14 +88,16 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Reads the files again; new handshakes use what they hold now. If they cannot be used, the old ones stay.
-    pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        if let TlsSource::Files { certificate, key } = &self.source {
-            let provider = self.acceptor.config().crypto_provider();
-            self.certificate
-                .set(from_files(certificate, key, provider)?);
-        }
-        Ok(())
+    /// Reads the files again, if there are any; new handshakes use what they hold now. If they cannot be used, the old
+    /// ones stay.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+        let TlsSource::Files { certificate, key } = &self.source else {
+            return Ok(false);
+        };
+        let provider = self.acceptor.config().crypto_provider();
+        self.certificate
+            .set(from_files(certificate, key, provider)?);
+        Ok(true)
     }
 
     /// The SHA-256 fingerprint of the server's own certificate, as OpenSSL prints it.
