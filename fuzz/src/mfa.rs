@@ -87,7 +87,7 @@ struct Key {
 struct Count {
     failures: u32,
     locked_until: u64,
-    /// When a challenge from before the last lock, and the failures, are forgotten.
+    /// When failures and locks are forgotten.
     kept_until: u64,
     locks: u64,
 }
@@ -106,11 +106,13 @@ struct Challenge {
 }
 
 impl Count {
-    fn current(&mut self, now: u64) -> &mut Self {
-        if now >= self.kept_until {
-            *self = Self::default();
+    /// What of it still matters. Only what is then counted forgets the rest for good.
+    fn current(self, now: u64) -> Self {
+        if now < self.kept_until {
+            self
+        } else {
+            Self::default()
         }
-        self
     }
 
     fn attempt(&mut self, now: u64, right: bool) -> Said {
@@ -121,24 +123,24 @@ impl Count {
         if right {
             return Said::Ok;
         }
-        let count = self.current(now);
-        count.failures += 1;
-        let (consecutive, locks) = (count.failures, count.failures == 3);
-        count.locked_until = 0;
-        count.kept_until = now + DAY;
+        *self = self.current(now);
+        self.failures += 1;
+        let (consecutive, locks) = (self.failures, self.failures == 3);
+        self.locked_until = 0;
+        self.kept_until = self.kept_until.max(now + DAY);
         if locks {
-            count.failures = 0;
-            count.locks += 1;
-            count.locked_until = now + 5 * MINUTE;
+            self.failures = 0;
+            self.locks += 1;
+            self.locked_until = now + 5 * MINUTE;
         }
         Said::Wrong { consecutive, locks }
     }
 
     fn succeed(&mut self, now: u64) {
-        let count = self.current(now);
-        (count.failures, count.locked_until) = (0, 0);
-        if count.kept_until == 0 {
-            count.kept_until = now + DAY;
+        *self = self.current(now);
+        (self.failures, self.locked_until) = (0, 0);
+        if self.kept_until == 0 {
+            self.kept_until = now + DAY;
         }
     }
 }
@@ -167,10 +169,16 @@ impl Model {
         }
         match self.count.attempt(now, right) {
             Said::Ok if self.active() => {
+                let expires_at = now + 10 * MINUTE;
+                let count = &mut self.count;
+                *count = count.current(now);
+                if count.kept_until > 0 {
+                    count.kept_until = count.kept_until.max(expires_at);
+                }
                 self.challenges.push(Challenge {
                     open: true,
-                    expires_at: now + 10 * MINUTE,
-                    locks: self.count.current(now).locks,
+                    expires_at,
+                    locks: count.locks,
                 });
                 Said::Challenged
             }
@@ -417,7 +425,7 @@ impl Pair {
     fn code(&self, which: u8) -> String {
         let current = self.totp.step_at(self.model.now / 1000);
         match which % 16 {
-                15 => "123456".into(),
+            15 => "123456".into(),
             14 => "no code".into(),
             13 => match self.model.key.as_ref().and_then(|key| key.last) {
                 Some(last) => self.totp.code_of_step(last).to_string(),

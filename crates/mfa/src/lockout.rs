@@ -13,8 +13,8 @@ use crate::{DeviceId, Policy, UnixMillis};
 ///   lock again, and a stranger could lock somebody out for ever.
 /// - Only a success that took every factor ends the count. A right password alone does not while a
 ///   key is active: whoever knows the password could guess codes without end.
-/// - A count that neither a success nor a lock has ended is forgotten a day after its last failure,
-///   so that guesses at names of nobody do not fill a store.
+/// - A count that neither a success nor a lock has ended is forgotten a day after its last failure
+///   (later if a challenge is open), so that guesses at names of nobody do not fill a store.
 /// - A clock set back makes a lock last longer, never shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -34,6 +34,13 @@ pub struct Lockout {
 }
 
 impl Lockout {
+    const NOTHING: Self = Self {
+        failures: 0,
+        locks: 0,
+        locked_until: None,
+        expires_at: UnixMillis::from_millis(0),
+    };
+
     /// When this may be removed: from then on it counts as absent.
     pub const fn expires_at(&self) -> UnixMillis {
         self.expires_at
@@ -56,26 +63,27 @@ impl Lockout {
         now: UnixMillis,
         policy: &Policy,
     ) -> (Self, Failure) {
-        let current = Self::current(lockout, now);
-        let before = current.map_or(0, |lockout| lockout.failures);
-        let locks = current.map_or(0, |lockout| lockout.locks);
-        let consecutive = before.saturating_add(1);
-        let locked_until = (consecutive >= policy.lockout_failures.get())
-            .then(|| now.saturating_add(policy.lockout));
-        let next = Self {
-            failures: if locked_until.is_some() {
-                0
-            } else {
-                consecutive
-            },
-            locks: locks.saturating_add(u64::from(locked_until.is_some())),
-            locked_until,
-            expires_at: now.saturating_add(policy.lockout_kept()),
+        let before = Self::current(lockout, now).unwrap_or(Self::NOTHING);
+        let consecutive = before.failures.saturating_add(1);
+        let next = before.outliving(now.saturating_add(policy.lockout_kept()));
+        let next = if consecutive < policy.lockout_failures.get() {
+            Self {
+                failures: consecutive,
+                locked_until: None,
+                ..next
+            }
+        } else {
+            Self {
+                failures: 0,
+                locked_until: Some(now.saturating_add(policy.lockout)),
+                locks: before.locks.saturating_add(1),
+                ..next
+            }
         };
         let failure = Failure {
             consecutive,
             counter,
-            locked_until,
+            locked_until: next.locked_until,
         };
         (next, failure)
     }
@@ -84,13 +92,19 @@ impl Lockout {
     /// spent. A success leaves a lockout behind even where there was none, so that its commit
     /// conflicts with that of a failure it knows nothing of.
     pub(crate) fn succeeded(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
-        let clean = Self {
-            failures: 0,
-            locks: 0,
-            locked_until: None,
-            expires_at: now.saturating_add(policy.lockout_kept()),
-        };
-        Self::current(lockout, now).map_or(clean, Self::cleared)
+        match Self::current(lockout, now) {
+            Some(lockout) => lockout.cleared(),
+            None => Self::NOTHING.outliving(now.saturating_add(policy.lockout_kept())),
+        }
+    }
+
+    /// Kept until `moment` at least, so that a challenge which lives as long can be told from one
+    /// of before the last lock.
+    pub(crate) fn outliving(self, moment: UnixMillis) -> Self {
+        Self {
+            expires_at: self.expires_at.max(moment),
+            ..self
+        }
     }
 
     /// Nothing is counted or locked any more.

@@ -107,11 +107,14 @@ impl UserRecords {
                 FirstFactor::Authenticated
             }
             (Counter::User, Some(key)) => {
+                let expires_at = now.saturating_add(policy.challenge_lifetime);
+                let lockout = Lockout::current(self.lockout, now);
+                self.lockout = lockout.map(|lockout| lockout.outliving(expires_at));
                 self.challenge = Some(Challenge {
                     user: self.user,
                     key,
                     locks: self.locks(now),
-                    expires_at: now.saturating_add(policy.challenge_lifetime),
+                    expires_at,
                 });
                 FirstFactor::Challenged
             }

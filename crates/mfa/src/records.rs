@@ -75,13 +75,11 @@ impl UserRecords {
 
     /// Ends the trust in one device.
     pub fn revoke_device(mut self, id: DeviceId, now: UnixMillis) -> Decision<(), NoDevice> {
-        let mut devices = self.bound_devices().cloned();
-        let verdict = devices
-            .as_mut()
-            .map_or(Err(NoDevice), |devices| devices.revoke(id, now));
-        if verdict.is_ok() {
-            self.devices = devices.filter(|devices| !devices.devices.is_empty());
-        }
+        let Some(mut devices) = self.bound_devices().cloned() else {
+            return self.decided(Err(NoDevice));
+        };
+        let verdict = devices.revoke(id, now);
+        self.devices = Some(devices).filter(|devices| !devices.devices.is_empty());
         self.decided(verdict)
     }
 

@@ -1,5 +1,10 @@
 //! The stored form, byte for byte: records that a release has written are read by every later one.
 #![cfg(feature = "serde")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
 
 use core::fmt::Debug;
 

@@ -197,6 +197,8 @@ fn a_device_is_revoked_alone() {
         .clone()
         .revoke_device(DeviceId::new(1), after(NOW, 90 * DAY));
     assert_eq!(expired.verdict, Err(NoDevice));
+    let set_back = expired.next.trusted_devices(later);
+    assert_eq!(set_back.len(), 1, "what expired and was revoked is back");
 
     let revoked = ada.revoke_device(DeviceId::new(1), later);
     assert_eq!(revoked.verdict, Ok(()));

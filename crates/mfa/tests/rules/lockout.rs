@@ -111,6 +111,19 @@ fn a_lock_spends_the_challenges_of_before() {
 }
 
 #[test]
+fn a_lock_is_remembered_as_long_as_a_challenge_is_open() {
+    let (ada, phone) = ada_with_key();
+    let ada = locked(ada);
+    // A minute before the lock would be forgotten.
+    let expires_at = ada.lockout.unwrap().expires_at();
+    let begun = UnixMillis::from_secs(expires_at.as_secs() - MINUTE);
+    let ada = challenged(ada, begun);
+    let answered = after(expires_at, MINUTE);
+    let code = phone.shows(answered, 0);
+    assert!(answer(ada, &phone, &code, answered).verdict.is_ok());
+}
+
+#[test]
 fn after_a_lock_the_count_begins_anew() {
     let ada = locked(ada());
     let first = ada.begin_login(Password::Wrong, None, LOCK.until, &policy());

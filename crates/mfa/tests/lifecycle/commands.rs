@@ -1,0 +1,100 @@
+//! What happens: commands in any order, logins among them often enough to get somewhere.
+
+use keyproof_mfa::Password;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::facts::{DAY, MINUTE};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    Activate(Typed),
+    /// Several answers that have all read the records before any of them commits.
+    Answer(Vec<Answer>),
+    Begin(Password, Option<u8>),
+    Confirm(Password),
+    Enrol(Password),
+    MakeCodes(Password),
+    Remove,
+    Renew,
+    Revoke(usize),
+    Unlock,
+    Wait(i64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// Of the challenges issued, counted from the last.
+    pub(crate) challenge: usize,
+    pub(crate) typed: Typed,
+    pub(crate) trust: Option<u8>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Typed {
+    Nonsense,
+    /// The phone's code, so many steps ahead.
+    Code(i64),
+    /// The code of the current step by the phone of the enrolment before.
+    Former,
+    /// One of the recovery codes made, counted from the last.
+    Recovery(usize),
+    /// The code accepted last.
+    Spent,
+}
+
+pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
+    let password = || prop_oneof![7 => Just(Password::Correct), 1 => Just(Password::Wrong)];
+    let device = || proptest::option::of(0_u8..5);
+    let typed = || {
+        prop_oneof![
+            12 => Just(Typed::Code(0)),
+            8 => (-4_i64..=4).prop_map(Typed::Code),
+            1 => Just(Typed::Nonsense),
+            1 => Just(Typed::Former),
+            4 => (0_usize..12).prop_map(Typed::Recovery),
+            3 => Just(Typed::Spent),
+        ]
+    };
+    let answers = || {
+        let answer = (0_usize..2, typed(), device());
+        let answer = answer.prop_map(|(challenge, typed, trust)| Answer {
+            challenge,
+            typed,
+            trust,
+        });
+        vec(answer, 1..4).prop_map(Command::Answer)
+    };
+    let begin = (password(), device());
+    let begin = begin.prop_map(|(password, device)| Command::Begin(password, device));
+    let enrol = (password(), typed());
+    let enrol = enrol
+        .prop_map(|(password, typed)| vec![Command::Enrol(password), Command::Activate(typed)]);
+    let login = (20_000..2 * MINUTE, answers());
+    let login = login.prop_map(|(wait, answers)| {
+        let begin = Command::Begin(Password::Correct, None);
+        vec![Command::Wait(wait), begin, answers]
+    });
+    let wait = prop_oneof![
+        4 => -2 * MINUTE..11 * MINUTE,
+        1 => -DAY..2 * DAY,
+        1 => 80 * DAY..100 * DAY,
+    ];
+    let one = prop_oneof![
+        4 => answers(),
+        16 => begin,
+        2 => password().prop_map(Command::Confirm),
+        4 => password().prop_map(Command::MakeCodes),
+        1 => Just(Command::Remove),
+        1 => Just(Command::Renew),
+        3 => (0_usize..3).prop_map(Command::Revoke),
+        1 => Just(Command::Unlock),
+        4 => wait.prop_map(Command::Wait),
+    ];
+    let some = prop_oneof![
+        3 => enrol,
+        10 => login,
+        12 => one.prop_map(|command| vec![command]),
+    ];
+    vec(some, 1..60).prop_map(|commands| commands.concat())
+}
