@@ -72,7 +72,7 @@ impl SqliteEngine {
             detail: format!("{}: {error}", path.display()),
         })?;
         let connection = connect(path, options, Access::ReadWrite).map_err(schema::open_error)?;
-        schema::prepare(&connection)?;
+        schema::prepare(&connection, options.busy_timeout)?;
         // The writer's connection is there before the readers' and goes after them, so that a
         // read-only one always finds the shared memory that WAL mode needs.
         let mut threads = Threads::default();

@@ -176,6 +176,8 @@ fn rows(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::sqlite::schema;
 
@@ -183,7 +185,7 @@ mod tests {
     fn reads_go_by_an_index_and_sort_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let connection = Connection::open(file.path()).unwrap();
-        schema::prepare(&connection).unwrap();
+        schema::prepare(&connection, Duration::ZERO).unwrap();
         for (sql, index) in [
             (GET, "PRIMARY KEY"),
             (SCAN, "PRIMARY KEY"),

@@ -3,7 +3,9 @@
 //! Release N writes schema N and runs on N and N + 1, so that servers can be exchanged one by
 //! one. So a migration only adds: what it leaves behind must still serve the release before.
 
-use rusqlite::{Connection, TransactionBehavior};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::engine_error;
 use crate::{EngineError, OpenError};
@@ -28,9 +30,24 @@ const NEWEST: u32 = SCHEMA + 1;
 const APPLICATION_ID: i64 = 0x6B70_7266;
 
 /// Checks whose file it is and which schema it has, and brings it to this release's.
-pub(super) fn prepare(connection: &Connection) -> Result<(), OpenError> {
+///
+/// Waits at least `patience` while others have it locked: to change the journal mode SQLite asks
+/// for a lock that it is refused at once, whatever the connection's own timeout.
+pub(super) fn prepare(connection: &Connection, patience: Duration) -> Result<(), OpenError> {
+    let start = Instant::now();
+    loop {
+        match migrate(connection) {
+            Err(OpenError::Engine(EngineError::Busy { .. })) if start.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn migrate(connection: &Connection) -> Result<(), OpenError> {
     // Before anything is changed, the journal mode included.
-    inspect(connection)?;
+    inspect(&transaction(connection, TransactionBehavior::Deferred)?)?;
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
         .map_err(engine_error)?;
@@ -39,9 +56,7 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), OpenError> {
         return Err(EngineError::Other { detail }.into());
     }
     // Again, for another process may be at the same.
-    let transaction =
-        rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
-            .map_err(engine_error)?;
+    let transaction = transaction(connection, TransactionBehavior::Immediate)?;
     let found = inspect(&transaction)?;
     for migration in MIGRATIONS.iter().skip(found as usize) {
         transaction.execute_batch(migration).map_err(engine_error)?;
@@ -57,10 +72,17 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), OpenError> {
     Ok(transaction.commit().map_err(engine_error)?)
 }
 
-/// The file's schema, 0 for an empty file.
-fn inspect(connection: &Connection) -> Result<u32, OpenError> {
+fn transaction(
+    connection: &Connection,
+    behavior: TransactionBehavior,
+) -> Result<Transaction<'_>, OpenError> {
+    Transaction::new_unchecked(connection, behavior).map_err(open_error)
+}
+
+/// The file's schema, 0 for an empty file. In one transaction, for others may be creating it.
+fn inspect(transaction: &Transaction<'_>) -> Result<u32, OpenError> {
     let number = |sql| {
-        connection
+        transaction
             .query_row(sql, (), |row| row.get::<_, i64>(0))
             .map_err(open_error)
     };

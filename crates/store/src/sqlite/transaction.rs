@@ -193,6 +193,7 @@ impl<'c> Transactions<'c> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI32, Ordering};
+    use std::time::Duration;
 
     use tempfile::TempDir;
 
@@ -205,7 +206,7 @@ mod tests {
     fn database() -> (TempDir, Connection) {
         let folder = TempDir::new().unwrap();
         let connection = Connection::open(folder.path().join("store.db")).unwrap();
-        schema::prepare(&connection).unwrap();
+        schema::prepare(&connection, Duration::ZERO).unwrap();
         (folder, connection)
     }
 
