@@ -1,0 +1,380 @@
+//! Reading: uploads layer by layer, strict DER with the place of an error, and names as text.
+#![cfg(all(feature = "prover", feature = "ring"))]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a sound certificate that cannot be read fails the test"
+)]
+
+mod forge;
+
+use data_encoding::BASE64;
+use forge::*;
+use keyproof_x509::{
+    Certificate, Encoding, Error, KeyKind, Layer, MAX_UPLOAD_LEN, SubjectPublicKeyInfo, Upload,
+    Version,
+};
+
+fn error(upload: &[u8]) -> Error {
+    match Upload::decode(upload) {
+        Ok(upload) => upload.certificate().map(drop).unwrap_err(),
+        Err(error) => error,
+    }
+}
+
+fn pem() -> String {
+    String::from_utf8(CA_PEM.to_vec()).unwrap()
+}
+
+#[test]
+fn every_layer_comes_off() {
+    let der = Upload::decode(CA_PEM).unwrap().into_der();
+    let base64 = BASE64.encode(&der);
+    let wrapped: String = base64
+        .as_bytes()
+        .chunks(7)
+        .map(|chunk| format!(" {}\t\r\n", std::str::from_utf8(chunk).unwrap()))
+        .collect();
+    let cases = [
+        (der.clone(), Encoding::Der),
+        (base64.clone().into_bytes(), Encoding::Base64Der),
+        (
+            base64.trim_end_matches('=').as_bytes().to_vec(),
+            Encoding::Base64Der,
+        ),
+        (
+            format!("\u{feff}{wrapped}").into_bytes(),
+            Encoding::Base64Der,
+        ),
+        (BASE64.encode(CA_PEM).into_bytes(), Encoding::Base64Pem),
+        (
+            BASE64
+                .encode(format!("\u{feff}{}", pem()).as_bytes())
+                .into_bytes(),
+            Encoding::Base64Pem,
+        ),
+        (pem().replace('\n', "\r\n").into_bytes(), Encoding::Pem),
+        (pem().replace('\n', "\n  ").into_bytes(), Encoding::Pem),
+        (
+            format!("subject=CN = x\n0 text\n{}after", pem()).into_bytes(),
+            Encoding::Pem,
+        ),
+        (
+            format!("-----BEGIN CERTIFICATE-----{wrapped}-----END CERTIFICATE-----").into_bytes(),
+            Encoding::Pem,
+        ),
+        (
+            pem()
+                .replace("CERTIFICATE", "X509 CERTIFICATE")
+                .into_bytes(),
+            Encoding::Pem,
+        ),
+    ];
+    for (upload, encoding) in cases {
+        let read = Upload::decode(&upload).unwrap_or_else(|error| panic!("{encoding}: {error}"));
+        assert_eq!((read.as_der(), read.encoding()), (der.as_slice(), encoding));
+        assert_eq!(read.further_certificates(), 0);
+    }
+}
+
+#[test]
+fn of_several_certificates_the_first_counts() {
+    let leaf = BASE64.encode(&Forged::leaf().sign());
+    let chain = format!(
+        "{}-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n{}",
+        pem(),
+        pem()
+    );
+    for upload in [
+        chain.clone().into_bytes(),
+        BASE64.encode(chain.as_bytes()).into_bytes(),
+    ] {
+        let read = Upload::decode(&upload).unwrap();
+        assert_eq!(read.further_certificates(), 2);
+        assert_eq!(read.as_der(), Upload::decode(CA_PEM).unwrap().as_der());
+    }
+}
+
+#[test]
+fn errors_say_which_layer_and_where() {
+    assert_eq!(error(b""), Error::Empty);
+    assert_eq!(error(b" \r\n"), Error::Empty);
+    assert_eq!(
+        error(b"hello, world"),
+        Error::Base64 {
+            layer: Layer::Upload,
+            at: 5
+        }
+    );
+    // "hello, world" again, but behind a byte order mark of three bytes.
+    assert_eq!(
+        error("\u{feff}hello, world".as_bytes()),
+        Error::Base64 {
+            layer: Layer::Upload,
+            at: 8
+        }
+    );
+    let broken = pem().replacen("MII", "M!I", 1);
+    let at = broken.find('!').unwrap();
+    assert_eq!(
+        error(broken.as_bytes()),
+        Error::Base64 {
+            layer: Layer::Upload,
+            at
+        }
+    );
+    assert_eq!(
+        error(BASE64.encode(broken.as_bytes()).as_bytes()),
+        Error::Base64 {
+            layer: Layer::InsideBase64,
+            at
+        }
+    );
+    let utf16: Vec<u8> = format!("\u{feff}{broken}")
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    assert_eq!(
+        error(&utf16),
+        Error::Base64 {
+            layer: Layer::Upload,
+            at: 2 + 2 * at
+        }
+    );
+    assert_eq!(
+        error(BASE64.encode(b"just text, thank you").as_bytes()),
+        Error::NotACertificate {
+            layer: Layer::InsideBase64
+        }
+    );
+    let unended = format!("text\n{}", &pem()[..100]);
+    assert_eq!(
+        error(unended.as_bytes()),
+        Error::PemUnterminated {
+            layer: Layer::Upload,
+            at: 5
+        }
+    );
+    assert_eq!(
+        error(
+            pem()
+                .replace("CERTIFICATE-", "CERTIFICATE REQUEST-")
+                .as_bytes()
+        ),
+        Error::PemWithoutCertificate {
+            layer: Layer::Upload,
+            label: "CERTIFICATE REQUEST".into()
+        }
+    );
+    let long = vec![b'A'; MAX_UPLOAD_LEN + 1];
+    assert_eq!(
+        error(&long),
+        Error::TooLong {
+            found: MAX_UPLOAD_LEN + 1,
+            limit: MAX_UPLOAD_LEN
+        }
+    );
+}
+
+#[test]
+fn private_keys_are_refused_by_name() {
+    let key = String::from_utf8(CA_KEY.to_vec()).unwrap();
+    let der = BASE64.decode(
+        key.lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect::<String>()
+            .as_bytes(),
+    );
+    let der = der.unwrap();
+    for upload in [
+        CA_KEY.to_vec(),
+        format!("{}{key}", pem()).into_bytes(),
+        BASE64.encode(CA_KEY).into_bytes(),
+        BASE64.encode(&der).into_bytes(),
+        key.replace("END", "AND").into_bytes(),
+        pem()
+            .replace("CERTIFICATE", "OPENSSH PRIVATE KEY")
+            .into_bytes(),
+        der,
+    ] {
+        let refused = error(&upload);
+        assert!(
+            matches!(refused, Error::PrivateKeyInUpload { .. }),
+            "{refused}"
+        );
+        let told = refused.to_string();
+        assert!(told.len() < 150 && !told.contains(&key[40..60]), "{told}");
+    }
+}
+
+#[test]
+fn anything_but_der_is_refused_where_it_is() {
+    let sound = Forged::leaf().sign();
+    assert!(Certificate::from_der(&sound).is_ok());
+    let refused = |der: &[u8]| match Certificate::from_der(der) {
+        Err(Error::Malformed { field, at, .. }) => (field, at),
+        other => panic!("{other:?}"),
+    };
+    // Trailing bytes.
+    assert_eq!(
+        refused(&[sound.as_slice(), &[0]].concat()),
+        ("Certificate", sound.len())
+    );
+    // Truncated.
+    assert!(refused(&sound[..sound.len() - 1]).1 <= sound.len());
+    // A serial number in more octets than it needs, and one without any.
+    for serial in [&[0x00, 0x11][..], &[0xFF, 0x80], &[]] {
+        let leaf = Forged {
+            serial: serial.to_vec(),
+            ..Forged::leaf()
+        };
+        let (field, at) = refused(&leaf.sign());
+        assert_eq!(field, "serialNumber");
+        assert!((9..20).contains(&at), "{at}");
+    }
+    // A length in more octets than it needs: that of the outermost SEQUENCE.
+    let [0x30, 0x82, high, low, rest @ ..] = sound.as_slice() else {
+        panic!("{sound:?}")
+    };
+    assert!(Certificate::from_der(&[&[0x30, 0x83, 0, *high, *low], rest].concat()).is_err());
+    // Indefinite length.
+    assert!(Certificate::from_der(&[&[0x30, 0x80], rest, &[0, 0]].concat()).is_err());
+    // Unused bits in the signature.
+    let place = sound
+        .windows(2)
+        .rposition(|pair| pair == [0x00, 0x30])
+        .unwrap();
+    let mut bits = sound.clone();
+    bits[place] = 1;
+    bits[sound.len() - 1] &= 0xFE;
+    assert_eq!(refused(&bits).0, "signatureValue");
+    // TRUE is 0xFF.
+    let true_is_one = [
+        &tlv(0x06, UNKNOWN)[..],
+        &[0x01, 0x01, 0x01],
+        &tlv(0x04, b""),
+    ]
+    .concat();
+    let leaf = Forged {
+        extensions: vec![tlv(0x30, &true_is_one)],
+        ..Forged::leaf()
+    };
+    assert_eq!(refused(&leaf.sign()).0, "extensions");
+    // An empty relative distinguished name.
+    let leaf = Forged {
+        subject: name(&[&[]]),
+        ..Forged::leaf()
+    };
+    assert_eq!(refused(&leaf.sign()).0, "subject");
+    // A version that does not exist.
+    let leaf = Forged {
+        version: Some(3),
+        ..Forged::leaf()
+    };
+    assert_eq!(
+        Certificate::from_der(&leaf.sign()).map(drop),
+        Err(Error::VersionUnknown { version: 4 })
+    );
+}
+
+#[test]
+fn written_out_defaults_are_tolerated() {
+    let critical_false = [
+        &tlv(0x06, UNKNOWN)[..],
+        &[0x01, 0x01, 0x00],
+        &tlv(0x04, b""),
+    ]
+    .concat();
+    let leaf = Forged {
+        version: Some(0),
+        extensions: vec![tlv(0x30, &critical_false)],
+        ..Forged::leaf()
+    }
+    .sign();
+    let leaf = Certificate::from_der(&leaf).unwrap();
+    assert_eq!(leaf.version(), Version::V1);
+    assert!(!leaf.extensions()[0].critical);
+}
+
+#[test]
+fn endless_lists_are_refused() {
+    let attributes: Vec<_> = (0..101).map(|_| attribute(O, UTF8, b"x")).collect();
+    let leaf = Forged {
+        subject: name(&[&attributes]),
+        ..Forged::leaf()
+    };
+    let too_many = |field| Err(Error::TooMany { field, limit: 100 });
+    assert_eq!(
+        Certificate::from_der(&leaf.sign()).map(drop),
+        too_many("subject")
+    );
+    let leaf = Forged {
+        extensions: vec![extension(UNKNOWN, false, b""); 101],
+        ..Forged::leaf()
+    };
+    assert_eq!(
+        Certificate::from_der(&leaf.sign()).map(drop),
+        too_many("extensions")
+    );
+}
+
+#[test]
+fn names_are_rfc_4514_text() {
+    let text = |subject: Vec<u8>| {
+        let leaf = Forged {
+            subject,
+            ..Forged::leaf()
+        }
+        .sign();
+        Certificate::from_der(&leaf).unwrap().subject().to_string()
+    };
+    let cn = |tag, value: &[u8]| name(&[&[attribute(CN, tag, value)]]);
+    assert_eq!(text(name(&[])), "");
+    // RFC 4514 section 4: the last comes first, several in one are joined by a plus sign.
+    let email = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x09, 0x01];
+    assert_eq!(
+        text(name(&[
+            &[attribute(O, UTF8, b"Sue, Grabbit and Runn")],
+            &[
+                attribute(CN, UTF8, b"L. Eagle"),
+                attribute(email, 0x16, b"l@example")
+            ],
+        ])),
+        "CN=L. Eagle+emailAddress=l@example,O=Sue\\, Grabbit and Runn"
+    );
+    assert_eq!(
+        text(cn(UTF8, b" # a=b;<c>\"\\ ")),
+        "CN=\\ # a=b\\;\\<c\\>\\\"\\\\\\ "
+    );
+    assert_eq!(text(cn(UTF8, b"#a")), "CN=\\#a");
+    assert_eq!(text(cn(UTF8, " ".as_bytes())), "CN=\\ ");
+    assert_eq!(text(cn(UTF8, b"a\0\n\x7Fb")), "CN=a\\00\\0A\\7Fb");
+    assert_eq!(text(cn(UTF8, "Lučić\u{85}".as_bytes())), "CN=Lučić\\C2\\85");
+    assert_eq!(text(cn(0x14, &[0xC4, 0x70])), "CN=Äp");
+    assert_eq!(
+        text(cn(0x1E, &[0x00, 0xC4, 0xD8, 0x3D, 0xDE, 0x00])),
+        "CN=Ä😀"
+    );
+    // Without text, or with a type that has no name: in hexadecimal.
+    assert_eq!(text(cn(UTF8, &[0xFF])), "CN=#0C01FF");
+    assert_eq!(text(cn(0x1E, &[0xD8, 0x3D])), "CN=#1E02D83D");
+    assert_eq!(
+        text(name(&[&[attribute(UNKNOWN, UTF8, b"Hi")]])),
+        "1.2.3.4=#0C024869"
+    );
+    // 2.25 and a UUID: an arc of 128 bits.
+    let uuid = [&[0x69, 0x83][..], &[0xFF; 17], &[0x7F]].concat();
+    assert!(text(name(&[&[attribute(&uuid, UTF8, b"x")]])).starts_with("#0669"));
+}
+
+#[test]
+fn public_keys_are_read_on_their_own() {
+    let ca = Upload::decode(CA_PEM).unwrap();
+    let ca = ca.certificate().unwrap();
+    let der = ca.public_key().as_der();
+    let key = SubjectPublicKeyInfo::from_der(der).unwrap();
+    assert_eq!(key.kind().unwrap().to_string(), "P-256");
+    assert!(matches!(key.kind(), Ok(KeyKind::Ec(_))));
+    assert_eq!(key.bits(), Some(256));
+    assert!(SubjectPublicKeyInfo::from_der(&[der, &[0]].concat()).is_err());
+}
