@@ -1,0 +1,135 @@
+//! Configuration: its layers, and what is refused.
+
+use std::{fs, process::Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{fails, keyproof, run, text};
+
+/// `config check` with a file.
+fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("keyproof.toml");
+    fs::write(&path, file).unwrap();
+    let mut command = keyproof(&home);
+    command
+        .args(["config", "check", "--config"])
+        .arg(&path)
+        .args(flags);
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "[http]\nlisten = \"127.0.0.1:1\"\nmax_connections = 11\nmax_body_bytes = 22\n";
+    let variables = [
+        ("KEYPROOF_HTTP__LISTEN", "127.0.0.1:2"),
+        ("KEYPROOF_HTTP__MAX_CONNECTIONS", "12"),
+        ("KEYPROOF_HTTP__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("KEYPROOF_TALER__CURRENCY", "EUR"),
+        ("KEYPROOF_TLS__SELF_SIGNED", "true"),
+    ];
+    let output = check(file, &variables, &["--listen", "127.0.0.1:3", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(effective["http"]["listen"], "127.0.0.1:3");
+    assert_eq!(effective["http"]["max_connections"], 12);
+    assert_eq!(effective["http"]["max_body_bytes"], 22);
+    assert_eq!(effective["http"]["header_timeout_ms"], 10_000);
+    assert_eq!(effective["http"]["trusted_proxies"][0], "10.0.0.0/8");
+    assert_eq!(effective["taler"]["currency"], "EUR");
+    assert_eq!(effective["tls"]["self_signed"], true);
+}
+
+#[test]
+fn what_config_check_prints_is_a_configuration() {
+    let first = check("", &[], &[]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let again = check(text(&first.stdout), &[], &[]);
+    assert_eq!(text(&first.stdout), text(&again.stdout));
+}
+
+#[test]
+fn a_wrong_configuration_is_named_with_its_place() {
+    for (file, says) in [
+        (
+            "[http]\n\nlistn = 1\n",
+            "keyproof.toml:3: unknown field `listn`",
+        ),
+        ("[http]\nmax_connections = 0\n", "keyproof.toml:2: "),
+        (
+            "http.max_connections = 1\ndialects.taler.listen = \"127.0.0.1:0\"",
+            "http.max_connections",
+        ),
+        (
+            "[log]\nlevel = \"loud\"\n",
+            "keyproof.toml:2: unknown variant",
+        ),
+        ("[nonsense]\n", "keyproof.toml:1: unknown field `nonsense`"),
+        ("[http\n", "keyproof.toml:1: "),
+        ("http.listen = \"0.0.0.0:80\"", "http.insecure"),
+        ("dialects.taler.listen = \"192.0.2.1:80\"", "192.0.2.1:80"),
+        ("tls.key = \"key.pem\"", "tls: "),
+        (
+            "tls = { key = \"/none\", certificate = \"/none\" }",
+            "/none",
+        ),
+        ("store.url = \"mysql:x\"", "store.url"),
+        (
+            "store.url = \"postgres://u:hunter2@h/d\"",
+            "not in this version",
+        ),
+        ("taler.currency = \"euro\"", "taler.currency"),
+        ("auth.argon2_memory_kib = 1024", "auth.argon2"),
+        (
+            "metrics.listen = \"127.0.0.1:1\"",
+            "metrics: not in this version",
+        ),
+        ("dps.max_certificates = 25", "dps: not in this version"),
+        ("dialects.f5.enabled = true", "f5 is not in this version"),
+    ] {
+        let output = check(file, &[], &[]);
+        fails(&output, 2, says);
+        assert!(!text(&output.stderr).contains("hunter2"));
+    }
+    fails(
+        &check("", &[("KEYPROOF_HTTP__LISTN", "x")], &[]),
+        2,
+        "KEYPROOF_HTTP__LISTN: unknown",
+    );
+    fails(
+        &check("", &[("KEYPROOF_LOG__LEVEL", "loud")], &[]),
+        2,
+        "KEYPROOF_LOG__LEVEL: ",
+    );
+    fails(
+        &check("", &[], &["--dialects", "taler,emnify"]),
+        2,
+        "emnify is not in this version",
+    );
+    fails(
+        &run(&["config", "check", "--config", "/nonexistent"]),
+        2,
+        "/nonexistent",
+    );
+    let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
+    assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let key = (
+        "KEYPROOF_STORE__MASTER_KEY_BASE64",
+        "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=",
+    );
+    let output = check("", &[key], &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for stream in [&output.stdout, &output.stderr] {
+        assert!(!text(stream).contains("MTIz"));
+    }
+    // Not even one that stands where it does not belong.
+    let misplaced = check("store.master_key_base64 = \"MTIz\"", &[], &[]);
+    fails(&misplaced, 2, "unknown field `master_key_base64`");
+    assert!(!text(&misplaced.stderr).contains("MTIz"));
+}

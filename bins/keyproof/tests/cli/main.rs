@@ -1,0 +1,58 @@
+//! The commands as a script sees them: exit codes, standard output, standard error, signals.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "test code")]
+
+mod config;
+mod demo;
+mod otp;
+mod serve;
+
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// The program, in an environment of its own.
+fn keyproof(home: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+    command.env_clear().env("HOME", home.path());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let home = TempDir::new().unwrap();
+    keyproof(&home).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Ends with this exit code, says this on standard error, and nothing on standard output.
+#[track_caller]
+fn fails(output: &Output, code: i32, says: &str) {
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains(says),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn wrong_flags_end_with_2() {
+    for wrong in [
+        &["serve", "--listen", "nowhere"][..],
+        &["serve", "--no-such-flag"],
+        &["serve", "--dialects", "taler,nonsense"],
+        &["no-such-command"],
+        &["otp", "code"],
+        &[],
+    ] {
+        let output = run(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(!output.stderr.is_empty());
+    }
+    let help = run(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help.stdout).contains("serve"));
+}

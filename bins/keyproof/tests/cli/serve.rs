@@ -1,0 +1,231 @@
+//! `keyproof serve` as a process: its start, its signals, its end.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{fails, keyproof};
+
+/// A server as a child process, killed at the latest when the test ends.
+struct Serving {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    url: String,
+}
+
+impl Serving {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut serving = Self {
+            stderr: BufReader::new(child.stderr.take().unwrap()),
+            child,
+            url: String::new(),
+        };
+        loop {
+            let line = serving.line();
+            if let Some(url) = line.trim_end().strip_prefix("listening on ") {
+                url.clone_into(&mut serving.url);
+                return serving;
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.stderr.read_line(&mut line).unwrap();
+        assert_ne!(read, 0, "the server has ended");
+        line
+    }
+
+    fn address(&self) -> &str {
+        self.url.split_once("://").unwrap().1
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.address()).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end, and returns the exit code and what it still said.
+    fn end(&mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn serve_needs_no_configuration() {
+    let home = TempDir::new().unwrap();
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    let mut serving = Serving::start(keyproof(&home).args(listen));
+    assert!(serving.url.starts_with("http://127.0.0.1:"));
+    assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(serving.get("/readyz").starts_with("HTTP/1.1 200"));
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+
+    let folder = home.path().join(".local/state/keyproof");
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join("keyproof.db")), 0o600);
+    let key = folder.join("keyproof.db.master-key");
+    assert_eq!(mode(&key), 0o600);
+
+    // The key is the store's, and nobody else's.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    fails(
+        &keyproof(&home).args(listen).output().unwrap(),
+        2,
+        "master-key",
+    );
+    fs::remove_file(&key).unwrap();
+    fails(
+        &keyproof(&home).args(listen).output().unwrap(),
+        2,
+        "master-key",
+    );
+    assert!(!key.exists());
+}
+
+#[test]
+fn serve_ends_on_sigint_too() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    serving.signal(Signal::INT);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    // Only the second signal can end this drain while the test lives.
+    let mut serving = Serving::start(
+        keyproof(&home)
+            .args(arguments)
+            .env("KEYPROOF_HTTP__DRAIN_TIMEOUT_MS", "3600000")
+            .env("KEYPROOF_HTTP__HEADER_TIMEOUT_MS", "3600000"),
+    );
+    let mut open = TcpStream::connect(serving.address()).unwrap();
+    open.write_all(b"GET /hea").unwrap();
+    // Connections are accepted in order: once these are answered, that one has begun.
+    for _ in 0..20 {
+        serving.get("/healthz");
+    }
+    serving.signal(Signal::TERM);
+    while !serving.line().contains("draining") {}
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(1));
+}
+
+#[test]
+fn an_address_in_use_ends_with_1() {
+    let home = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let arguments = ["serve", "--listen", &address, "--store", "memory:"];
+    fails(
+        &keyproof(&home).args(arguments).output().unwrap(),
+        1,
+        &address,
+    );
+}
+
+/// However many connections there are: those beyond the descriptors wait, and the server serves on.
+#[test]
+fn a_server_out_of_descriptors_recovers() {
+    let home = TempDir::new().unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .env_clear()
+        .env("HOME", home.path())
+        .args([
+            "-c",
+            "ulimit -n 64 && exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_keyproof"),
+        ])
+        .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+    let mut serving = Serving::start(&mut shell);
+    let connect = || TcpStream::connect(serving.address()).unwrap();
+    let connections: Vec<TcpStream> = std::iter::repeat_with(connect).take(100).collect();
+    while !serving.line().contains("cannot accept") {}
+    drop(connections);
+    assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn json_logs_hold_no_path_and_no_query() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    let logging = ["--log-format", "json", "--log-level", "trace"];
+    let mut serving = Serving::start(keyproof(&home).args(arguments).args(logging));
+    let answer = serving.get("/hidden-path?hidden=query");
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    serving.signal(Signal::TERM);
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0));
+    let events: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let request = events.iter().find(|event| event["status"] == 404).unwrap();
+    assert_eq!(request["method"], "GET");
+    let id = request["span"]["id"].as_str().unwrap();
+    assert!(
+        answer
+            .to_ascii_lowercase()
+            .contains(&format!("x-request-id: {id}"))
+    );
+    assert!(!log.contains("hidden"), "{log}");
+}
+
+#[test]
+fn a_self_signed_certificate_is_announced() {
+    let home = TempDir::new().unwrap();
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "memory:",
+        "--tls-self-signed",
+    ];
+    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    assert!(serving.url.starts_with("https://"));
+    assert!(serving.line().contains("fingerprint (SHA-256) "));
+    // The certificate stays when there are no files to read again.
+    serving.signal(Signal::HUP);
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
