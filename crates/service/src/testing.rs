@@ -1,6 +1,6 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
-use crate::{HashingSettings, ManualClock, Origin, Service, Who};
+use crate::{CertificateSettings, HashingSettings, ManualClock, Origin, Service, Settings, Who};
 use keyproof_auth::{Cost, LoginScope};
 use keyproof_store::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix, Row,
@@ -40,9 +40,35 @@ pub(crate) struct Faults {
     pub(crate) commits: AtomicBool,
     /// Commits are applied, and say that it is not known.
     pub(crate) outcomes: AtomicBool,
+    /// The next commit waits until it is let go; others overtake it.
+    pub(crate) hold_next: AtomicBool,
+    /// One commit is waiting.
+    pub(crate) holding: AtomicBool,
+}
+
+impl Faults {
+    /// Runs `overtaking` while the commit of `slow` is under way.
+    pub(crate) async fn overtake<T: Send + 'static>(
+        &self,
+        slow: impl Future<Output = T> + Send + 'static,
+        overtaking: impl Future<Output = ()>,
+    ) -> T {
+        self.hold_next.store(true, Ordering::SeqCst);
+        let slow = tokio::spawn(slow);
+        while !self.holding.load(Ordering::SeqCst) {
+            yield_now().await;
+        }
+        overtaking.await;
+        self.holding.store(false, Ordering::SeqCst);
+        slow.await.unwrap()
+    }
 }
 
 pub(crate) async fn bench() -> Bench {
+    bench_with(CertificateSettings::default()).await
+}
+
+pub(crate) async fn bench_with(certificates: CertificateSettings) -> Bench {
     let entropy = Arc::new(SystemEntropy::new());
     let faults = Arc::new(Faults::default());
     let engine = Arc::new(TestEngine {
@@ -52,7 +78,11 @@ pub(crate) async fn bench() -> Bench {
     let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
     let store = Store::open(engine, keys, entropy, START).await.unwrap();
     let clock = Arc::new(ManualClock::new(START));
-    let service = Service::start(store.clone(), clock.clone(), cheap_hashing())
+    let settings = Settings {
+        hashing: cheap_hashing(),
+        certificates,
+    };
+    let service = Service::start(store.clone(), clock.clone(), settings)
         .await
         .unwrap();
     Bench {
@@ -202,6 +232,12 @@ impl Engine for TestEngine {
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
             yield_now().await;
+            if self.faults.hold_next.swap(false, Ordering::SeqCst) {
+                self.faults.holding.store(true, Ordering::SeqCst);
+                while self.faults.holding.load(Ordering::SeqCst) {
+                    yield_now().await;
+                }
+            }
             if self.faults.commits.load(Ordering::SeqCst) {
                 return Err(CommitError::NotApplied(Self::failure().into()));
             }

@@ -129,6 +129,14 @@ mod tests {
         }
     }
 
+    fn everything() -> TokenRequest {
+        TokenRequest {
+            scope: scope("all"),
+            lifetime: Lifetime::Default,
+            description: None,
+        }
+    }
+
     async fn records(bench: &Bench, collection: &str) -> usize {
         let prefix = Prefix::collection(collection);
         bench
@@ -176,14 +184,87 @@ mod tests {
             .add_device(&session, &device("late"), &origin())
             .await;
         assert_eq!(late, Err(AddDeviceError::Ended));
-        let request = TokenRequest {
-            scope: scope("all"),
-            lifetime: Lifetime::Default,
-            description: None,
-        };
-        let late = devices.issue(&refresher, &request, &origin()).await;
+        let late = devices.issue(&refresher, &everything(), &origin()).await;
         assert_eq!(late.err(), Some(IssueError::Ended));
         assert_eq!(devices.devices(&session).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_was_decided_before_a_removal_is_not_stored_after_it() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let session = bench.session("shop").await;
+        let service = bench.service.clone();
+        let slow = async move {
+            service
+                .otp_devices
+                .add_device(&session, &device("late"), &origin())
+                .await
+        };
+        let removal = async { devices.remove_instance("shop", &console()).await.unwrap() };
+        let added = bench.faults.overtake(slow, removal).await;
+        assert_eq!(added, Err(AddDeviceError::Ended));
+        assert_eq!(records(&bench, "otp_device").await, 0);
+    }
+
+    #[tokio::test]
+    async fn no_token_is_issued_on_a_password_that_is_no_more() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        devices
+            .add_instance("shop", secret(PASSWORD), &console())
+            .await
+            .unwrap();
+        let issuer = devices
+            .login("shop", "shop", secret(PASSWORD), &origin())
+            .await
+            .unwrap();
+        let service = bench.service.clone();
+        let slow = async move {
+            let issued = service
+                .otp_devices
+                .issue(&issuer, &everything(), &origin())
+                .await;
+            issued.err()
+        };
+        let change = async {
+            devices
+                .set_password("shop", secret(PASSWORD), &console())
+                .await
+                .unwrap();
+        };
+        let issued = bench.faults.overtake(slow, change).await;
+        assert_eq!(issued, Some(IssueError::Ended));
+        assert_eq!(records(&bench, "login_token").await, 0);
+    }
+
+    #[tokio::test]
+    async fn no_token_is_issued_on_one_that_is_revoked_meanwhile() {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let token = bench
+            .token("shop", "all:refreshable", Lifetime::Forever)
+            .await;
+        let session = devices
+            .session("shop", Some(&token), None, &origin())
+            .await
+            .unwrap();
+        let issuer = devices
+            .refresher("shop", Some(&token), &origin())
+            .await
+            .unwrap();
+        let service = bench.service.clone();
+        let slow = async move {
+            let issued = service
+                .otp_devices
+                .issue(&issuer, &everything(), &origin())
+                .await;
+            issued.err()
+        };
+        let revocation = async { devices.revoke(&session, &origin()).await.unwrap() };
+        let issued = bench.faults.overtake(slow, revocation).await;
+        assert_eq!(issued, Some(IssueError::Ended));
+        assert_eq!(records(&bench, "login_token").await, 0);
     }
 
     #[tokio::test]
