@@ -15,21 +15,18 @@ pub(super) const MASTER_KEY_VARIABLE: &str = "KEYPROOF_STORE__MASTER_KEY_BASE64"
 
 /// Sets one dotted key in a layer.
 pub(super) fn set(layer: &mut Table, key: &str, value: Value) {
-    let (parents, last) = key
-        .rsplit_once('.')
-        .map_or((None, key), |(parents, last)| (Some(parents), last));
-    let mut table = layer;
-    for parent in parents.into_iter().flat_map(|parents| parents.split('.')) {
-        let entry = table.entry(parent).or_insert_with(|| Table::new().into());
-        if !entry.is_table() {
-            *entry = Table::new().into();
+    match key.split_once('.') {
+        None => {
+            layer.insert(key.to_owned(), value);
         }
-        match entry {
-            Value::Table(inner) => table = inner,
-            _ => return,
+        Some((table, rest)) => {
+            let table = layer.entry(table).or_insert_with(|| Table::new().into());
+            // Flags name keys that exist, and a variable's layer is its own: nothing else stands in the way.
+            if let Value::Table(table) = table {
+                set(table, rest, value);
+            }
         }
     }
-    table.insert(last.to_owned(), value);
 }
 
 /// Lays `over` upon `under`, table by table.

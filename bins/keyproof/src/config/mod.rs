@@ -66,8 +66,7 @@ impl Sources {
     }
 }
 
-/// A configuration that was checked: what the server works with.
-#[derive(Debug)]
+/// A configuration that was checked: what the server works with. It may hold the master key, so it is not `Debug`.
 pub struct Config {
     /// The keys as they are in force.
     pub settings: Settings,
