@@ -6,6 +6,7 @@
 pub mod mfa;
 pub mod otp;
 pub mod store;
+pub mod tpm;
 pub mod x509;
 
 /// A function, and the name that it shares with its binary and its corpus.
@@ -41,6 +42,46 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "store_key",
         run: store::key,
+    },
+    Target {
+        name: "tpm_attest",
+        run: tpm::attest,
+    },
+    Target {
+        name: "tpm_creation_data",
+        run: tpm::creation_data,
+    },
+    Target {
+        name: "tpm_credential_file",
+        run: tpm::credential_file,
+    },
+    Target {
+        name: "tpm_ek_certificate",
+        run: tpm::ek_certificate,
+    },
+    Target {
+        name: "tpm_encrypted_secret",
+        run: tpm::encrypted_secret,
+    },
+    Target {
+        name: "tpm_id_object",
+        run: tpm::id_object,
+    },
+    Target {
+        name: "tpm_pcr_selection",
+        run: tpm::pcr_selection,
+    },
+    Target {
+        name: "tpm_public",
+        run: tpm::public,
+    },
+    Target {
+        name: "tpm_quote",
+        run: tpm::quote_mutated,
+    },
+    Target {
+        name: "tpm_signature",
+        run: tpm::signature,
     },
     Target {
         name: "x509_certificate",

@@ -142,18 +142,29 @@ pub enum TpmError {
 }
 
 impl TpmError {
+    /// Where in the input, of the variants that are about parsing.
+    pub fn position(&self) -> Option<usize> {
+        self.clone().position_mut().copied()
+    }
+
     /// The same error of an input that begins at `base`.
     pub(crate) fn moved_by(mut self, base: usize) -> Self {
-        match &mut self {
+        if let Some(at) = self.position_mut() {
+            *at = at.saturating_add(base);
+        }
+        self
+    }
+
+    fn position_mut(&mut self) -> Option<&mut usize> {
+        match self {
             TpmError::BadMagic { at, .. }
             | TpmError::PcrSelectionText { at }
             | TpmError::ReservedBits { at, .. }
             | TpmError::TrailingBytes { at, .. }
             | TpmError::UnexpectedEnd { at }
             | TpmError::UnknownSelector { at, .. }
-            | TpmError::WrongSize { at, .. } => *at = at.saturating_add(base),
-            _ => {}
+            | TpmError::WrongSize { at, .. } => Some(at),
+            _ => None,
         }
-        self
     }
 }
