@@ -22,6 +22,13 @@ pub enum Who {
     Anonymous,
     /// Somebody at the machine's own command line, by the name of their account there.
     Console(String),
+    /// The holder of an external issuer's token.
+    External {
+        /// The issuer.
+        issuer: String,
+        /// Whose token it says that it is.
+        subject: String,
+    },
     /// The holder of a Taler instance's password, or of one of its tokens.
     Instance {
         /// The instance's name.
@@ -40,6 +47,7 @@ impl fmt::Display for Who {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
             Self::Console(user) => write!(f, "console:{user}"),
+            Self::External { issuer, subject } => write!(f, "external:{issuer}/{subject}"),
             Self::Instance { name, token: None } => write!(f, "instance:{name}"),
             Self::Instance {
                 name,

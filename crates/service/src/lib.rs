@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod certificates;
 mod clock;
 pub mod otp_devices;
 mod storage;
@@ -18,6 +19,7 @@ pub mod vault;
 
 pub use access::{Access, HashingError, HashingPool, HashingSettings, PasswordVerdict};
 pub use audit::{Audit, Origin, Who};
+pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use otp_devices::OtpDevices;
 pub use storage::StorageError;
@@ -35,11 +37,31 @@ pub struct Service {
     pub access: Access,
     /// The audit trail.
     pub audit: Arc<Audit>,
+    /// Provisioning services' CA certificates.
+    pub certificates: Certificates,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// The clean-up.
     pub upkeep: Upkeep,
     store: Store,
+}
+
+/// What operators choose. Made from [`HashingSettings`], all else is as it is by default.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How passwords are hashed.
+    pub hashing: HashingSettings,
+    /// The rules for CA certificates.
+    pub certificates: CertificateSettings,
+}
+
+impl From<HashingSettings> for Settings {
+    fn from(hashing: HashingSettings) -> Self {
+        Self {
+            hashing,
+            certificates: CertificateSettings::default(),
+        }
+    }
 }
 
 /// Why the use cases are not available.
@@ -61,12 +83,22 @@ impl Service {
     pub async fn start(
         store: Store,
         clock: Arc<dyn Clock>,
-        hashing: HashingSettings,
+        settings: impl Into<Settings>,
     ) -> Result<Arc<Self>, StartError> {
+        let Settings {
+            hashing,
+            certificates,
+        } = settings.into();
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let service = Self {
             access: Access::new(store.clone(), clock.clone(), audit.clone()),
+            certificates: Certificates::new(
+                store.clone(),
+                clock.clone(),
+                audit.clone(),
+                certificates,
+            ),
             otp_devices: OtpDevices::new(store.clone(), clock.clone(), audit.clone(), hashing),
             upkeep: Upkeep::new(store.clone(), clock),
             audit,

@@ -1,6 +1,7 @@
 //! Tokens of operators and services, made and revoked at the command line.
 
-use crate::{Audit, Clock, Origin, StorageError, audit::Deed, storage::Race};
+use super::issuers::{ExternalTokenError, Issuers};
+use crate::{Audit, Clock, Origin, StorageError, Who, audit::Deed, storage::Race};
 use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{Key, Prefix, Record, Store, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -57,17 +58,18 @@ pub struct OperatorToken {
 /// Whoever holds a token that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
-    /// The token's id.
-    pub id: String,
-    /// Whose it is.
+    /// As the audit trail names them.
+    pub who: Who,
+    /// Whose the token is.
     pub subject: String,
-    scopes: OperatorScopes,
+    /// What it allows; it may be nothing.
+    pub(super) scopes: Vec<OperatorScope>,
 }
 
 impl Operator {
     /// May they do what needs this scope?
     pub fn may(&self, needed: &OperatorScope) -> bool {
-        self.scopes.cover(needed)
+        self.scopes.iter().any(|scope| scope.covers(needed))
     }
 }
 
@@ -83,6 +85,17 @@ pub enum AccessError {
     /// Unknown, expired or revoked.
     #[error("the token is unknown, expired or revoked")]
     Unknown,
+}
+
+/// Why a bearer is neither an operator nor somebody whom an issuer vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerError {
+    /// It is not a token of keyproof's own, nor one of an issuer's.
+    #[error(transparent)]
+    External(#[from] ExternalTokenError),
+    /// It is of keyproof's own form, and no operator's.
+    #[error(transparent)]
+    Operator(#[from] AccessError),
 }
 
 /// Why no token was made.
@@ -208,10 +221,26 @@ impl Access {
             ..
         } = describe(stored)?;
         Ok(Operator {
-            id,
+            who: Who::Operator(id),
             subject,
-            scopes,
+            scopes: scopes.iter().cloned().collect(),
         })
+    }
+
+    /// The same, where tokens of these issuers are taken as well.
+    ///
+    /// # Errors
+    /// [`BearerError`].
+    pub async fn authenticate_by(
+        &self,
+        text: &str,
+        issuers: &Issuers,
+    ) -> Result<Operator, BearerError> {
+        if text.starts_with(TEXT_PREFIX) {
+            Ok(self.authenticate(text).await?)
+        } else {
+            Ok(issuers.authenticate(text, self.clock.now()).await?)
+        }
     }
 
     /// Every token that holds, in no particular order.
@@ -358,8 +387,8 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(
-            (&*operator.id, &*operator.subject),
-            (&*issued.token.id, "ops")
+            (operator.who.clone(), &*operator.subject),
+            (Who::Operator(issued.token.id.clone()), "ops")
         );
         assert!(operator.may(&OperatorScope::certificates(["SUB", "group"])));
         assert!(operator.may(&OperatorScope::TpmStation));

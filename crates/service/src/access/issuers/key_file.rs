@@ -1,0 +1,155 @@
+//! A file of keys, read again when it changes.
+
+use super::KeySet;
+use std::{
+    fs::{File, Metadata},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+/// The longest file that is read, in bytes: hundreds of keys.
+const MAX_LENGTH: u64 = 256 * 1024;
+
+/// Why a file of keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// There is no key in it that verifies anything.
+    #[error("{}: no key in it that verifies signatures", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not a JWK set.
+    #[error("{}: not a JWK set: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// It is too long.
+    #[error("{}: longer than {MAX_LENGTH} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A file, and the keys that it held when it was last read.
+pub(super) struct KeyFile {
+    path: PathBuf,
+    last: Mutex<Last>,
+}
+
+struct Last {
+    /// What the file looked like; `None` if there was none.
+    look: Option<Look>,
+    keys: Arc<KeySet>,
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Look {
+    modified: Option<SystemTime>,
+    length: u64,
+    /// Another file under the same name has another one; 0 where files have none.
+    inode: u64,
+}
+
+impl KeyFile {
+    /// Reads the file for the first time.
+    pub(super) fn load(path: PathBuf) -> Result<Self, KeyFileError> {
+        let look = look_at(&path);
+        let keys = Arc::new(read(&path)?);
+        if keys.is_empty() {
+            return Err(KeyFileError::Empty { path });
+        }
+        Ok(Self {
+            path,
+            last: Mutex::new(Last { look, keys }),
+        })
+    }
+
+    /// The keys in force: those of the file as it is now, if it can be read, and else the last ones.
+    pub(super) async fn current(this: &Arc<Self>) -> Arc<KeySet> {
+        let file = Arc::clone(this);
+        let looked = tokio::task::spawn_blocking(move || file.look_again()).await;
+        looked.unwrap_or_else(|_| Arc::clone(&this.last().keys))
+    }
+
+    /// Blocks on the file system: a look at the file, and a read only if it changed.
+    fn look_again(&self) -> Arc<KeySet> {
+        let look = look_at(&self.path);
+        if look == self.last().look {
+            return Arc::clone(&self.last().keys);
+        }
+        let read = read(&self.path);
+        let mut last = self.last();
+        // Noted before the read, so that what is written meanwhile is another change.
+        last.look = look;
+        match read {
+            Ok(keys) => {
+                tracing::info!(path = %self.path.display(), keys = keys.len(), "an issuer's keys were read again");
+                last.keys = Arc::new(keys);
+            }
+            Err(error) => {
+                tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay");
+            }
+        }
+        Arc::clone(&last.keys)
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn look_at(path: &Path) -> Option<Look> {
+    let metadata = path.metadata().ok()?;
+    Some(Look {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+        inode: inode(&metadata),
+    })
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
+
+fn read(path: &Path) -> Result<KeySet, KeyFileError> {
+    let unreadable = |source| KeyFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut json = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_LENGTH + 1)
+        .read_to_end(&mut json)
+        .map_err(unreadable)?;
+    if json.len() as u64 > MAX_LENGTH {
+        return Err(KeyFileError::TooLong {
+            path: path.to_owned(),
+        });
+    }
+    KeySet::parse(&json).map_err(|source| KeyFileError::Malformed {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,224 @@
+//! The proof of possession: a code is generated, a leaf that names it is judged.
+
+use super::{
+    CertificateView, Certificates, Precondition, ProvisioningService, Verification, deed,
+    records::{Certificate, Code, certificate_key},
+    resources::{parse, view},
+};
+use crate::{Origin, StorageError, storage::Race};
+use keyproof_store::{Key, Timestamp};
+use keyproof_x509::{Outcome, Policy, Redemption, Report, VerificationCode, algorithms};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// Everything that the linked providers verify.
+const POLICY: Policy<'static> = Policy::new(algorithms::ALL);
+
+/// The longest list of findings in the audit trail, in characters: names in a certificate may be long.
+const MAX_FINDINGS: usize = 4_000;
+
+/// A new verification code, with the certificate that it is for.
+pub struct IssuedCode {
+    /// 48 upper-case hexadecimal digits. Shown once.
+    pub digits: Zeroizing<String>,
+    /// The certificate, at its new version.
+    pub certificate: CertificateView,
+}
+
+/// Why no code was generated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenerateCodeError {
+    /// The certificate has another version than the caller asks for.
+    #[error("the certificate has another version, or none was named")]
+    Precondition,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of this name.
+    #[error("there is no such certificate")]
+    Unknown,
+}
+
+/// Why a certificate was not verified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// No code was generated, or it was used, or has expired.
+    #[error("there is no live verification code to prove possession with")]
+    NoCode,
+    /// It has another version than the caller asks for.
+    #[error("the certificate has another version, or none was named")]
+    Precondition,
+    /// The leaf proves nothing.
+    #[error("possession of the private key is not proven")]
+    Refused(Box<Report>),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of this name.
+    #[error("there is no such certificate")]
+    Unknown,
+}
+
+impl Certificates {
+    /// Generates a verification code for a certificate. One that was generated before is dead with that; whether the
+    /// certificate is verified stays as it is.
+    ///
+    /// # Errors
+    /// [`GenerateCodeError`].
+    pub async fn generate_code(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+        precondition: &Precondition,
+        origin: &Origin,
+    ) -> Result<IssuedCode, GenerateCodeError> {
+        let key = certificate_key(service, name);
+        let mut race = Race::default();
+        loop {
+            let stored = self.load(service, name).await?;
+            let stored = stored.ok_or(GenerateCodeError::Unknown)?;
+            if !precondition.holds(stored.version) {
+                return Err(GenerateCodeError::Precondition);
+            }
+            let now = self.clock.now();
+            let (digits, code) = self.draw_code(&key, &stored.record, now)?;
+            let record = Certificate {
+                code: Some(code),
+                updated_at: now,
+                ..stored.record
+            };
+            let mut batch = self.store.batch(now);
+            let version = batch.replace(&key, stored.version, &record, None);
+            let deed = deed("certificate.generate_code", service, name, None, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(IssuedCode {
+                    digits,
+                    certificate: view(record, version)?,
+                });
+            }
+        }
+    }
+
+    /// Judges whether a leaf (an upload in any encoding) proves possession of a certificate's private key. If it does, the
+    /// certificate is verified and its code is spent; if not, nothing changes but the audit trail.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn verify(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+        precondition: &Precondition,
+        leaf: &[u8],
+        origin: &Origin,
+    ) -> Result<CertificateView, VerifyError> {
+        let key = certificate_key(service, name);
+        let mut race = Race::default();
+        loop {
+            let stored = self.load(service, name).await?;
+            let stored = stored.ok_or(VerifyError::Unknown)?;
+            if !precondition.holds(stored.version) {
+                return Err(VerifyError::Precondition);
+            }
+            let now = self.clock.now();
+            let Some(code) = self.live_code(&key, &stored.record, now)? else {
+                let detail = Some("no live verification code".to_owned());
+                let deed = deed("certificate.verify", service, name, detail, origin);
+                self.audit.refused(deed).await;
+                return Err(VerifyError::NoCode);
+            };
+            let ca = parse(&stored.record)?;
+            let report = match code.redeem(&ca, leaf, now.as_secs(), &POLICY) {
+                Redemption::Spent { report } => report,
+                Redemption::Kept { report, .. } => {
+                    let detail = Some(findings(&report));
+                    let deed = deed("certificate.verify", service, name, detail, origin);
+                    self.audit.refused(deed).await;
+                    return Err(VerifyError::Refused(Box::new(report)));
+                }
+            };
+            let record = Certificate {
+                verification: Verification::Proven,
+                code: None,
+                updated_at: now,
+                ..stored.record
+            };
+            let mut batch = self.store.batch(now);
+            let version = batch.replace(&key, stored.version, &record, None);
+            let detail = Some(format!("possession proven\n{}", findings(&report)));
+            let deed = deed("certificate.verify", service, name, detail, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(view(record, version)?);
+            }
+        }
+    }
+
+    /// Draws a code, and what is stored of it.
+    fn draw_code(
+        &self,
+        key: &Key,
+        record: &Certificate,
+        now: Timestamp,
+    ) -> Result<(Zeroizing<String>, Code), StorageError> {
+        let ca = parse(record)?;
+        let mut random = Zeroizing::new([0; 24]);
+        self.store.entropy().fill(&mut *random);
+        let expires_at = self
+            .settings
+            .code_lifetime
+            .map(|lifetime| now.saturating_add(lifetime));
+        let code = VerificationCode::issue(&random, &ca, expires_at.map(Timestamp::as_secs));
+        let stored = Code {
+            digits: self.store.seal(key, Code::DIGITS, code.digits().as_bytes()),
+            certificate: *ca.sha256_thumbprint().as_bytes(),
+            expires_at,
+        };
+        Ok((Zeroizing::new(code.digits().to_owned()), stored))
+    }
+
+    /// The code that was generated last, unless it was used or has expired.
+    fn live_code(
+        &self,
+        key: &Key,
+        record: &Certificate,
+        now: Timestamp,
+    ) -> Result<Option<VerificationCode>, StorageError> {
+        // Its end was set by this clock, so no skew is granted.
+        let lives = |code: &&Code| code.expires_at.is_none_or(|end| now < end);
+        let Some(code) = record.code.as_ref().filter(lives) else {
+            return Ok(None);
+        };
+        let digits = self.store.unseal(key, Code::DIGITS, &code.digits)?;
+        let parsed = std::str::from_utf8(&digits)
+            .ok()
+            .and_then(|digits| VerificationCode::parse(digits).ok())
+            .ok_or_else(|| StorageError::Damaged(format!("the code of {key}")))?;
+        let expires_at = code.expires_at.map(Timestamp::as_secs);
+        Ok(Some(parsed.bound_to(code.certificate.into(), expires_at)))
+    }
+}
+
+/// What is worth telling of a report, a line each.
+fn findings(report: &Report) -> String {
+    let rows = report
+        .rows()
+        .filter(|row| matches!(row.outcome, Outcome::Fail | Outcome::Warn));
+    let lines: Vec<_> = rows
+        .map(|row| format!("{} {}: {}", row.outcome, row.name, row.detail))
+        .collect();
+    let text = lines.join("\n");
+    match text.char_indices().nth(MAX_FINDINGS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+impl fmt::Debug for IssuedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedCode")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}

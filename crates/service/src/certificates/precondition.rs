@@ -1,0 +1,56 @@
+//! What a caller asks a certificate's version to be before it is changed.
+
+use keyproof_store::Version;
+
+/// What `If-Match` says (RFC 9110, section 13.1.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Whatever the version.
+    Any,
+    /// Nothing was said.
+    #[default]
+    Missing,
+    /// One of these versions, as the client spells them.
+    OneOf(Vec<String>),
+}
+
+impl Precondition {
+    /// Does it name this version, or any?
+    pub(super) fn holds(&self, version: Version) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Missing => false,
+            Self::OneOf(versions) => versions.contains(&version.to_string()),
+        }
+    }
+
+    /// The same where nothing need be said: for what only reads.
+    pub(super) fn holds_if_said(&self, version: Version) -> bool {
+        *self == Self::Missing || self.holds(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_named_exactly_or_by_any() {
+        let version = Version::from_bytes([0xab; 16]);
+        let one_of = |texts: &[&str]| {
+            Precondition::OneOf(texts.iter().map(|text| (*text).to_owned()).collect())
+        };
+        let text = "ab".repeat(16);
+        assert!(Precondition::Any.holds(version));
+        assert!(one_of(&["x", &text]).holds(version));
+        for wrong in [
+            one_of(&[]),
+            one_of(&["", "*", &text.to_uppercase(), &text[1..]]),
+        ] {
+            assert!(!wrong.holds(version), "{wrong:?}");
+            assert!(!wrong.holds_if_said(version), "{wrong:?}");
+        }
+        assert!(!Precondition::Missing.holds(version));
+        assert!(Precondition::Missing.holds_if_said(version));
+    }
+}

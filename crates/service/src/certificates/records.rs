@@ -1,0 +1,146 @@
+//! What is stored, and where.
+
+use super::{ProvisioningService, fold};
+use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A provisioning service's names, as they were first written.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) subscription: String,
+    pub(super) resource_group: String,
+    pub(super) service: String,
+}
+
+impl Place {
+    pub(super) fn of(service: &ProvisioningService) -> Self {
+        Self {
+            subscription: service.subscription.clone(),
+            resource_group: service.resource_group.clone(),
+            service: service.name.clone(),
+        }
+    }
+}
+
+/// At `dps_service/<subscription>/<group>/<service>`, as long as it has a certificate: the parent of its certificates,
+/// replaced by whatever changes their number.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Holder {
+    pub(super) place: Place,
+    pub(super) certificates: u32,
+}
+
+impl Record for Holder {
+    const TYPE: &'static str = "dps_service";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn holder_key(service: &ProvisioningService) -> Key {
+    Key::new("dps_service", service.folded())
+}
+
+/// At `dps_certificate/<subscription>/<group>/<service>/<name>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Certificate {
+    pub(super) place: Place,
+    pub(super) name: String,
+    #[serde(with = "base64")]
+    pub(super) der: Vec<u8>,
+    pub(super) verification: Verification,
+    pub(super) code: Option<Code>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+impl Record for Certificate {
+    const TYPE: &'static str = "dps_certificate";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn certificate_key(service: &ProvisioningService, name: &str) -> Key {
+    let [subscription, resource_group, service] = service.folded();
+    Key::new(
+        "dps_certificate",
+        [subscription, resource_group, service, fold(name)],
+    )
+}
+
+pub(super) fn all_certificates(service: &ProvisioningService) -> Prefix {
+    Prefix::new("dps_certificate", service.folded())
+}
+
+/// Whether a certificate counts as verified, and by what right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verification {
+    /// Somebody who may said so; possession of the key was not proven.
+    Asserted,
+    /// It does not.
+    None,
+    /// Possession of the key was proven.
+    Proven,
+}
+
+impl Verification {
+    /// Does it count as verified?
+    pub fn is_verified(self) -> bool {
+        self != Self::None
+    }
+}
+
+/// A live verification code, and what it is bound to.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Code {
+    /// The 48 digits, sealed.
+    pub(super) digits: Sealed,
+    /// The SHA-256 thumbprint of the certificate that it was generated for.
+    #[serde(with = "thumbprint")]
+    pub(super) certificate: [u8; 32],
+    /// The first moment at which it is dead.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Code {
+    /// The name of the sealed field.
+    pub(super) const DIGITS: &'static str = "code.digits";
+}
+
+/// DER as the base64 that clients get to see.
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(der: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(der))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
+/// A thumbprint as upper-case hexadecimal digits.
+mod thumbprint {
+    use data_encoding::HEXUPPER;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        thumbprint: &[u8; 32],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&HEXUPPER.encode(thumbprint))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = HEXUPPER.decode(text.as_bytes()).map_err(D::Error::custom)?;
+        bytes
+            .try_into()
+            .map_err(|_| D::Error::custom("a thumbprint has 32 octets"))
+    }
+}

@@ -1,0 +1,443 @@
+//! Certificates as resources: listed, shown, uploaded and deleted.
+
+use super::{
+    Certificates, Precondition, ProvisioningService, Verification, deed,
+    records::{Certificate, Holder, Place, all_certificates, certificate_key, holder_key},
+};
+use crate::{Origin, StorageError, storage::Race};
+use keyproof_store::{Stored, Timestamp, Version};
+use keyproof_x509::{self as x509, Error as X509Error};
+use std::fmt;
+
+/// Certificates read at once.
+const PAGE: usize = 200;
+
+/// The longest name, in characters.
+const MAX_NAME_CHARACTERS: usize = 256;
+
+/// A certificate, as it is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CertificateView {
+    /// The subscription, as it was first written.
+    pub subscription: String,
+    /// The resource group, as it was first written.
+    pub resource_group: String,
+    /// The provisioning service, as it was first written.
+    pub service: String,
+    /// Its own name, as it was first written.
+    pub name: String,
+    /// The subject as RFC 4514 text.
+    pub subject: String,
+    /// The subject's last common name, bare.
+    pub subject_common_name: Option<String>,
+    /// The last second of its validity, since the Unix epoch.
+    pub not_after: u64,
+    /// SHA-1 over its DER: 40 upper-case hexadecimal digits.
+    pub thumbprint: String,
+    /// Whether it counts as verified, and by what right.
+    pub verification: Verification,
+    /// Its DER.
+    pub der: Vec<u8>,
+    /// When it was first uploaded.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Its version: its entity tag.
+    pub version: Version,
+}
+
+/// A certificate that is uploaded.
+pub struct Upload<'a> {
+    /// In any encoding that [`x509::Upload`] takes.
+    pub certificate: &'a [u8],
+    /// Shall it count as verified, without a proof? `None` leaves that as it is, if it is the same certificate.
+    pub verified: Option<bool>,
+}
+
+/// Why an upload holds no certificate that can be worked with.
+pub type UploadError = X509Error;
+
+/// Why a certificate is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// It has another version than the caller asks for, or the caller does not say which.
+    #[error("the certificate has another version, or none was named")]
+    Precondition,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of this name.
+    #[error("there is no such certificate")]
+    Unknown,
+}
+
+/// Why a certificate was not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PutError {
+    /// The provisioning service has as many as it may have.
+    #[error("the provisioning service has {limit} certificates already")]
+    Full {
+        /// How many those are.
+        limit: u32,
+    },
+    /// The name is empty or too long.
+    #[error("a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters")]
+    Name,
+    /// There is one of this name, and it has another version than the caller asks for.
+    #[error("the certificate has another version, or none was named")]
+    Precondition,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It is to count as verified without a proof, which is not allowed here.
+    #[error("certificates are verified by proof of possession alone here")]
+    Unproven,
+    /// The upload is not one certificate.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+}
+
+/// Why a certificate was not deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    /// It has another version than the caller asks for.
+    #[error("the certificate has another version, or none was named")]
+    Precondition,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What a deletion found. Either way there is no such certificate now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// There was none of this name.
+    Absent,
+    /// It is gone.
+    Deleted,
+}
+
+/// A provisioning service and one of its certificates, as they were at one moment.
+struct Loaded {
+    holder: Option<Stored<Holder>>,
+    certificate: Option<Stored<Certificate>>,
+}
+
+impl Certificates {
+    /// Every certificate of a provisioning service, by name.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn list(
+        &self,
+        service: &ProvisioningService,
+    ) -> Result<Vec<CertificateView>, StorageError> {
+        let prefix = all_certificates(service);
+        let mut views = Vec::new();
+        let mut after = None;
+        loop {
+            let now = self.clock.now();
+            let page = self.store.scan(&prefix, after.as_ref(), PAGE, now).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (
+                _,
+                Stored {
+                    record, version, ..
+                },
+            ) in page
+            {
+                views.push(view(record, version)?);
+            }
+        }
+        // Long names are stored by their digests, and so out of order.
+        views.sort_by_cached_key(|view| super::fold(&view.name));
+        Ok(views)
+    }
+
+    /// One certificate. What `precondition` says is kept; it need not say anything.
+    ///
+    /// # Errors
+    /// [`FindError`].
+    pub async fn get(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+        precondition: &Precondition,
+    ) -> Result<CertificateView, FindError> {
+        let Stored {
+            record, version, ..
+        } = self.load(service, name).await?.ok_or(FindError::Unknown)?;
+        if !precondition.holds_if_said(version) {
+            return Err(FindError::Precondition);
+        }
+        Ok(view(record, version)?)
+    }
+
+    /// Is there such a certificate, at the version asked for? Asked before a change's body is even read.
+    ///
+    /// # Errors
+    /// [`FindError`].
+    pub async fn find(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+        precondition: &Precondition,
+    ) -> Result<(), FindError> {
+        let stored = self.load(service, name).await?.ok_or(FindError::Unknown)?;
+        if precondition.holds(stored.version) {
+            Ok(())
+        } else {
+            Err(FindError::Precondition)
+        }
+    }
+
+    /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that holds.
+    ///
+    /// The same certificate again keeps what was proven about it and its code, unless the upload says otherwise; another
+    /// one starts anew.
+    ///
+    /// # Errors
+    /// [`PutError`].
+    pub async fn put(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+        precondition: &Precondition,
+        upload: &Upload<'_>,
+        origin: &Origin,
+    ) -> Result<CertificateView, PutError> {
+        let mut race = Race::default();
+        loop {
+            let Loaded {
+                holder,
+                certificate,
+            } = self.load_with_holder(service, name).await?;
+            if let Some(stored) = &certificate
+                && !precondition.holds(stored.version)
+            {
+                return Err(PutError::Precondition);
+            }
+            if !(1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) {
+                return Err(PutError::Name);
+            }
+            let der = decode(upload.certificate)?;
+            let before = certificate.as_ref().map(|stored| &stored.record);
+            let same = before.filter(|before| before.der == der);
+            let verification = self.verification(same, upload.verified)?;
+
+            let now = self.clock.now();
+            let mut batch = self.store.batch(now);
+            let record = Certificate {
+                place: match (before, &holder) {
+                    (Some(before), _) => before.place.clone(),
+                    (None, Some(holder)) => holder.record.place.clone(),
+                    (None, None) => Place::of(service),
+                },
+                name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
+                der,
+                verification,
+                code: same
+                    .filter(|_| upload.verified != Some(false))
+                    .and_then(|same| same.code.clone()),
+                created_at: before.map_or(now, |before| before.created_at),
+                updated_at: now,
+            };
+            let detail = told(&record, before);
+            let key = certificate_key(service, name);
+            let (version, action) = match &certificate {
+                Some(stored) => (
+                    batch.replace(&key, stored.version, &record, None),
+                    "certificate.update",
+                ),
+                None => {
+                    self.make_room(&mut batch, service, holder)?;
+                    (batch.insert(&key, &record, None), "certificate.create")
+                }
+            };
+            let deed = deed(action, service, name, detail, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(view(record, version)?);
+            }
+        }
+    }
+
+    /// Deletes a certificate.
+    ///
+    /// # Errors
+    /// [`DeleteError`].
+    pub async fn delete(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+        precondition: &Precondition,
+        origin: &Origin,
+    ) -> Result<Deletion, DeleteError> {
+        let mut race = Race::default();
+        loop {
+            let Loaded {
+                holder,
+                certificate,
+            } = self.load_with_holder(service, name).await?;
+            let Some(certificate) = certificate else {
+                return Ok(Deletion::Absent);
+            };
+            if !precondition.holds(certificate.version) {
+                return Err(DeleteError::Precondition);
+            }
+            let Some(holder) = holder else {
+                return Err(StorageError::Damaged(format!(
+                    "{} without its provisioning service",
+                    certificate_key(service, name)
+                ))
+                .into());
+            };
+            let now = self.clock.now();
+            let mut batch = self.store.batch(now);
+            batch.remove(&certificate_key(service, name), certificate.version);
+            match holder.record.certificates.saturating_sub(1) {
+                0 => batch.remove(&holder_key(service), holder.version),
+                certificates => {
+                    let next = Holder {
+                        certificates,
+                        ..holder.record
+                    };
+                    batch.replace(&holder_key(service), holder.version, &next, None);
+                }
+            }
+            let detail = Some(thumbprint(&certificate.record.der));
+            let deed = deed("certificate.delete", service, name, detail, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(Deletion::Deleted);
+            }
+        }
+    }
+
+    /// Counts one more, in the batch that adds it.
+    fn make_room(
+        &self,
+        batch: &mut keyproof_store::Batch,
+        service: &ProvisioningService,
+        holder: Option<Stored<Holder>>,
+    ) -> Result<(), PutError> {
+        let limit = self.settings.max_certificates.get();
+        let key = holder_key(service);
+        match holder {
+            None => {
+                let first = Holder {
+                    place: Place::of(service),
+                    certificates: 1,
+                };
+                batch.insert(&key, &first, None);
+            }
+            Some(holder) if holder.record.certificates >= limit => {
+                return Err(PutError::Full { limit });
+            }
+            Some(holder) => {
+                let next = Holder {
+                    certificates: holder.record.certificates.saturating_add(1),
+                    ..holder.record
+                };
+                batch.replace(&key, holder.version, &next, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an upload makes of the verification; `same` is what is stored, if that is the same certificate.
+    fn verification(
+        &self,
+        same: Option<&Certificate>,
+        wanted: Option<bool>,
+    ) -> Result<Verification, PutError> {
+        let held = same.map_or(Verification::None, |same| same.verification);
+        match wanted {
+            None => Ok(held),
+            Some(false) => Ok(Verification::None),
+            // What was proven stays proven: clients send back what they were shown.
+            Some(true) if held == Verification::Proven => Ok(held),
+            Some(true) if self.settings.allow_unproven => Ok(Verification::Asserted),
+            Some(true) => Err(PutError::Unproven),
+        }
+    }
+
+    async fn load_with_holder(
+        &self,
+        service: &ProvisioningService,
+        name: &str,
+    ) -> Result<Loaded, StorageError> {
+        let keys = [holder_key(service), certificate_key(service, name)];
+        let records = self.store.get_many(&keys, self.clock.now()).await?;
+        let [holder, certificate] = records.as_slice() else {
+            return Err(StorageError::Damaged(
+                "two keys, but not two answers".to_owned(),
+            ));
+        };
+        Ok(Loaded {
+            holder: holder.as_ref().map(|raw| raw.decode()).transpose()?,
+            certificate: certificate.as_ref().map(|raw| raw.decode()).transpose()?,
+        })
+    }
+}
+
+/// The DER of an upload that holds a certificate.
+fn decode(upload: &[u8]) -> Result<Vec<u8>, UploadError> {
+    let upload = x509::Upload::decode(upload)?;
+    upload.certificate()?;
+    Ok(upload.into_der())
+}
+
+/// A stored certificate, as it is shown.
+pub(super) fn view(record: Certificate, version: Version) -> Result<CertificateView, StorageError> {
+    let certificate = parse(&record)?;
+    let subject = certificate.subject();
+    Ok(CertificateView {
+        subject: subject.to_string(),
+        subject_common_name: subject.common_name().map(Into::into),
+        not_after: certificate.validity().not_after,
+        thumbprint: certificate.sha1_thumbprint().to_string(),
+        subscription: record.place.subscription,
+        resource_group: record.place.resource_group,
+        service: record.place.service,
+        name: record.name,
+        verification: record.verification,
+        der: record.der,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        version,
+    })
+}
+
+/// Reads a stored certificate again.
+pub(super) fn parse(record: &Certificate) -> Result<x509::Certificate<'_>, StorageError> {
+    x509::Certificate::from_der(&record.der)
+        .map_err(|error| StorageError::Damaged(format!("a stored certificate: {error}")))
+}
+
+fn thumbprint(der: &[u8]) -> String {
+    format!("thumbprint {}", x509::Sha1Thumbprint::of(der))
+}
+
+/// What the audit trail says of an upload.
+fn told(record: &Certificate, before: Option<&Certificate>) -> Option<String> {
+    let verification = |record: &Certificate| record.verification;
+    let became = match (before.map(verification), record.verification) {
+        (_, Verification::Asserted) => "; verified, possession NOT proven",
+        (Some(was), Verification::None) if was.is_verified() => "; no longer verified",
+        _ => "",
+    };
+    Some(format!("{}{became}", thumbprint(&record.der)))
+}
+
+impl fmt::Debug for CertificateView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateView")
+            .field("name", &self.name)
+            .field("thumbprint", &self.thumbprint)
+            .field("verification", &self.verification)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}

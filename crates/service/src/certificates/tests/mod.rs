@@ -1,0 +1,123 @@
+//! The use cases, rule by rule and race by race.
+
+mod possession;
+mod resources;
+
+use super::*;
+use crate::{
+    audit::Event,
+    testing::{Bench, START, bench, bench_with, origin},
+};
+use keyproof_store::{Timestamp, Version};
+use keyproof_x509::{
+    Certificate as X509Certificate, Validity, VerificationCode, algorithms,
+    prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+/// A CA with its key.
+struct Ca {
+    der: Vec<u8>,
+    key: PrivateKey,
+}
+
+impl Ca {
+    fn new(common_name: &str) -> Self {
+        let pair = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self {
+            der: params.self_signed(&pair).unwrap().der().to_vec(),
+            key: PrivateKey::from_pem_or_der(&pair.serialize_der()).unwrap(),
+        }
+    }
+
+    /// The leaf that names a code.
+    fn leaf(&self, code: &str) -> Vec<u8> {
+        let ca = X509Certificate::from_der(&self.der).unwrap();
+        let code = VerificationCode::parse(code).unwrap();
+        let leaf = VerificationLeaf {
+            ca: &ca,
+            code: &code,
+            validity: Validity {
+                not_before: START.as_secs() - 3600,
+                not_after: START.as_secs() + 365 * 86_400,
+            },
+            serial: [7; 16],
+        };
+        let signer = AwsLcRsSigner::new(&self.key, &ca).unwrap();
+        leaf.sign(&signer, algorithms::ALL).unwrap()
+    }
+
+    fn upload(&self, verified: Option<bool>) -> Upload<'_> {
+        Upload {
+            certificate: &self.der,
+            verified,
+        }
+    }
+}
+
+fn service(name: &str) -> ProvisioningService {
+    ProvisioningService {
+        subscription: "Sub".to_owned(),
+        resource_group: "Group".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn at(version: Version) -> Precondition {
+    Precondition::OneOf(vec![version.to_string()])
+}
+
+impl Bench {
+    fn certificates(&self) -> &Certificates {
+        &self.service.certificates
+    }
+
+    async fn put(&self, name: &str, ca: &Ca, verified: Option<bool>) -> CertificateView {
+        self.certificates()
+            .put(
+                &service("dps"),
+                name,
+                &Precondition::Any,
+                &ca.upload(verified),
+                &origin(),
+            )
+            .await
+            .unwrap()
+    }
+
+    async fn code(&self, name: &str) -> IssuedCode {
+        self.certificates()
+            .generate_code(&service("dps"), name, &Precondition::Any, &origin())
+            .await
+            .unwrap()
+    }
+
+    async fn verify(&self, name: &str, leaf: &[u8]) -> Result<CertificateView, VerifyError> {
+        self.certificates()
+            .verify(&service("dps"), name, &Precondition::Any, leaf, &origin())
+            .await
+    }
+
+    async fn shown(&self, name: &str) -> CertificateView {
+        let nothing = Precondition::Missing;
+        let view = self
+            .certificates()
+            .get(&service("dps"), name, &nothing)
+            .await;
+        view.unwrap()
+    }
+
+    /// The events about certificates, in order.
+    async fn told(&self) -> Vec<Event> {
+        let events = self.service.audit.events(Timestamp::EPOCH, None).await;
+        let events = events.unwrap().into_iter().map(|(_, event)| event);
+        events
+            .filter(|event| event.action.starts_with("certificate."))
+            .collect()
+    }
+}

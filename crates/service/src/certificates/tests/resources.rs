@@ -1,0 +1,393 @@
+use super::*;
+use std::{sync::atomic::Ordering, time::Duration};
+
+const LATER: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_certificate_is_shown_as_it_was_uploaded() {
+    let bench = bench().await;
+    let ca = Ca::new("Acme Root");
+    let put = bench.put("Root", &ca, None).await;
+    assert_eq!(
+        (
+            &*put.subscription,
+            &*put.resource_group,
+            &*put.service,
+            &*put.name
+        ),
+        ("Sub", "Group", "dps", "Root")
+    );
+    assert_eq!(put.subject, "CN=Acme Root");
+    assert_eq!(put.subject_common_name.as_deref(), Some("Acme Root"));
+    assert_eq!(put.verification, Verification::None);
+    assert_eq!(put.der, ca.der);
+    assert_eq!((put.created_at, put.updated_at), (START, START));
+    assert_eq!(
+        put.thumbprint,
+        keyproof_x509::Sha1Thumbprint::of(&ca.der).to_string()
+    );
+    assert_eq!(bench.shown("rOOT").await, put);
+    let listed = bench.certificates().list(&service("DPS")).await.unwrap();
+    assert_eq!(listed, [put]);
+}
+
+#[tokio::test]
+async fn names_compare_without_case_and_stay_as_first_written() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let put = bench.put("Root", &ca, None).await;
+    let shouted = ProvisioningService {
+        subscription: "SUB".to_owned(),
+        resource_group: "GROUP".to_owned(),
+        name: "DPS".to_owned(),
+    };
+    let certificates = bench.certificates();
+    let again = certificates
+        .put(
+            &shouted,
+            "ROOT",
+            &at(put.version),
+            &ca.upload(None),
+            &origin(),
+        )
+        .await
+        .unwrap();
+    let beside = certificates
+        .put(
+            &shouted,
+            "Other",
+            &Precondition::Missing,
+            &ca.upload(None),
+            &origin(),
+        )
+        .await
+        .unwrap();
+    for (view, name) in [(again, "Root"), (beside, "Other")] {
+        assert_eq!(
+            (
+                &*view.subscription,
+                &*view.resource_group,
+                &*view.service,
+                &*view.name
+            ),
+            ("Sub", "Group", "dps", name)
+        );
+    }
+    assert_eq!(certificates.list(&shouted).await.unwrap().len(), 2);
+    // Another service is another service.
+    let elsewhere = service("dps2");
+    assert_eq!(certificates.list(&elsewhere).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_list_is_sorted_whatever_the_names_are_stored_by() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let long = format!("m{}", "x".repeat(255));
+    for name in ["z", &long, "B", "a"] {
+        bench.put(name, &ca, None).await;
+    }
+    let listed = bench.certificates().list(&service("dps")).await.unwrap();
+    let names: Vec<_> = listed.iter().map(|view| &*view.name).collect();
+    assert_eq!(names, ["a", "B", &*long, "z"]);
+}
+
+#[tokio::test]
+async fn what_exists_is_changed_at_its_version_alone() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let certificates = bench.certificates();
+    let first = bench.put("c", &ca, None).await;
+    let second = bench.put("c", &ca, None).await;
+    assert_ne!(first.version, second.version);
+    let before = bench.told().await.len();
+    for stale in [
+        Precondition::Missing,
+        at(first.version),
+        Precondition::OneOf(vec!["x".to_owned()]),
+    ] {
+        let (dps, origin) = (service("dps"), origin());
+        let put = certificates
+            .put(&dps, "c", &stale, &ca.upload(None), &origin)
+            .await;
+        assert_eq!(put.err(), Some(PutError::Precondition));
+        let deleted = certificates.delete(&dps, "c", &stale, &origin).await;
+        assert_eq!(deleted, Err(DeleteError::Precondition));
+        let found = certificates.find(&dps, "c", &stale).await;
+        assert_eq!(found, Err(FindError::Precondition));
+        let code = certificates.generate_code(&dps, "c", &stale, &origin).await;
+        assert_eq!(code.err(), Some(GenerateCodeError::Precondition));
+        let verified = certificates.verify(&dps, "c", &stale, b"", &origin).await;
+        assert_eq!(verified.err(), Some(VerifyError::Precondition));
+    }
+    assert_eq!(bench.shown("c").await, second);
+    assert_eq!(bench.told().await.len(), before);
+    // What only reads need not name a version, but one that it names counts.
+    let read = certificates
+        .get(&service("dps"), "c", &at(first.version))
+        .await;
+    assert_eq!(read, Err(FindError::Precondition));
+    let read = certificates
+        .get(&service("dps"), "c", &at(second.version))
+        .await;
+    assert_eq!(read, Ok(second));
+}
+
+#[tokio::test]
+async fn what_is_absent_is_unknown_whatever_version_is_named() {
+    let bench = bench().await;
+    let certificates = bench.certificates();
+    let (dps, origin) = (service("dps"), origin());
+    for precondition in [Precondition::Missing, Precondition::Any] {
+        let read = certificates.get(&dps, "c", &precondition).await;
+        assert_eq!(read, Err(FindError::Unknown));
+        let code = certificates
+            .generate_code(&dps, "c", &precondition, &origin)
+            .await;
+        assert_eq!(code.err(), Some(GenerateCodeError::Unknown));
+        let verified = certificates
+            .verify(&dps, "c", &precondition, b"", &origin)
+            .await;
+        assert_eq!(verified.err(), Some(VerifyError::Unknown));
+        let deleted = certificates.delete(&dps, "c", &precondition, &origin).await;
+        assert_eq!(deleted, Ok(Deletion::Absent));
+    }
+    assert_eq!(bench.told().await, []);
+}
+
+#[tokio::test]
+async fn the_same_certificate_keeps_its_state_and_another_starts_anew() {
+    let bench = bench().await;
+    let (ca, other) = (Ca::new("A"), Ca::new("B"));
+    bench.put("c", &ca, None).await;
+    let digits = bench.code("c").await.digits;
+    bench.clock.advance(LATER);
+    // The code outlives an upload of the same.
+    let same = bench.put("c", &ca, None).await;
+    assert_eq!(same.created_at, START);
+    assert_eq!(same.updated_at, START.saturating_add(LATER));
+    bench.verify("c", &ca.leaf(&digits)).await.unwrap();
+    for verified in [None, Some(true)] {
+        let kept = bench.put("c", &ca, verified).await;
+        assert_eq!(kept.verification, Verification::Proven);
+    }
+    bench.code("c").await;
+    let cleared = bench.put("c", &ca, Some(false)).await;
+    assert_eq!(cleared.verification, Verification::None);
+    let digits = bench.code("c").await.digits;
+    bench.put("c", &ca, Some(false)).await;
+    assert_eq!(
+        bench.verify("c", &ca.leaf(&digits)).await.err(),
+        Some(VerifyError::NoCode)
+    );
+
+    let digits = bench.code("c").await.digits;
+    bench.verify("c", &ca.leaf(&digits)).await.unwrap();
+    let digits = bench.code("c").await.digits;
+    let replaced = bench.put("c", &other, None).await;
+    assert_eq!(replaced.verification, Verification::None);
+    assert_eq!(replaced.created_at, START);
+    assert_eq!(
+        bench.verify("c", &ca.leaf(&digits)).await.err(),
+        Some(VerifyError::NoCode)
+    );
+}
+
+#[tokio::test]
+async fn an_assertion_is_told_as_one_and_can_be_refused() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let asserted = bench.put("c", &ca, Some(true)).await;
+    assert_eq!(asserted.verification, Verification::Asserted);
+    bench.clock.advance(LATER);
+    assert_eq!(
+        bench.put("c", &ca, None).await.verification,
+        Verification::Asserted
+    );
+    bench.clock.advance(LATER);
+    let told = bench.told().await;
+    assert!(
+        told[0]
+            .detail
+            .as_deref()
+            .unwrap()
+            .contains("possession NOT proven")
+    );
+    bench.put("c", &ca, Some(false)).await;
+    let told = bench.told().await;
+    assert!(
+        told[2]
+            .detail
+            .as_deref()
+            .unwrap()
+            .contains("no longer verified"),
+        "{told:?}"
+    );
+
+    let strict = bench_with(CertificateSettings {
+        allow_unproven: false,
+        ..CertificateSettings::default()
+    })
+    .await;
+    let put = strict
+        .certificates()
+        .put(
+            &service("dps"),
+            "c",
+            &Precondition::Any,
+            &ca.upload(Some(true)),
+            &origin(),
+        )
+        .await;
+    assert_eq!(put.err(), Some(PutError::Unproven));
+    strict.put("c", &ca, Some(false)).await;
+    let digits = strict.code("c").await.digits;
+    strict.verify("c", &ca.leaf(&digits)).await.unwrap();
+    // What was proven may be sent back.
+    let kept = strict.put("c", &ca, Some(true)).await;
+    assert_eq!(kept.verification, Verification::Proven);
+}
+
+#[tokio::test]
+async fn names_and_uploads_are_checked() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let put = async |name: &str, certificate: &[u8]| {
+        let upload = Upload {
+            certificate,
+            verified: None,
+        };
+        let (dps, any) = (service("dps"), Precondition::Any);
+        let put = bench
+            .certificates()
+            .put(&dps, name, &any, &upload, &origin())
+            .await;
+        put.err()
+    };
+    for wrong in ["", &"ä".repeat(257)] {
+        assert_eq!(put(wrong, &ca.der).await, Some(PutError::Name));
+    }
+    assert_eq!(put(&"ä".repeat(256), &ca.der).await, None);
+    for wrong in [&b""[..], b"-----BEGIN", b"AAAA", &ca.der[..40]] {
+        let refused = put("c", wrong).await;
+        assert!(matches!(refused, Some(PutError::Upload(_))), "{refused:?}");
+    }
+    assert_eq!(bench.told().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
+    let limit = 3;
+    let bench = bench_with(CertificateSettings {
+        max_certificates: NonZeroU32::new(limit).unwrap(),
+        ..CertificateSettings::default()
+    })
+    .await;
+    let ca = Ca::new("A");
+    let puts = (0..8).map(|number| {
+        let (service_handle, upload) = (bench.service.clone(), ca.der.clone());
+        tokio::spawn(async move {
+            let upload = Upload {
+                certificate: &upload,
+                verified: None,
+            };
+            let name = format!("c{number}");
+            service_handle
+                .certificates
+                .put(
+                    &service("dps"),
+                    &name,
+                    &Precondition::Missing,
+                    &upload,
+                    &origin(),
+                )
+                .await
+        })
+    });
+    let puts: Vec<_> = puts.collect();
+    let mut stored = 0;
+    for put in puts {
+        match put.await.unwrap() {
+            Ok(_) => stored += 1,
+            Err(error) => assert_eq!(error, PutError::Full { limit }),
+        }
+    }
+    assert_eq!(stored, limit);
+    let listed = bench.certificates().list(&service("dps")).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    // One that is there can still be changed, and room is made by deleting.
+    bench.put(&listed[0].name, &ca, None).await;
+    let (dps, any) = (service("dps"), Precondition::Any);
+    for view in &listed {
+        let deleted = bench
+            .certificates()
+            .delete(&dps, &view.name, &any, &origin())
+            .await;
+        assert_eq!(deleted, Ok(Deletion::Deleted));
+    }
+    for name in ["d", "e", "f"] {
+        bench.put(name, &ca, None).await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_changes_at_one_version_one_is_made() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let base = bench.put("c", &ca, None).await;
+    let change = |deletes: bool| {
+        let (all, der, version) = (bench.service.clone(), ca.der.clone(), base.version);
+        tokio::spawn(async move {
+            let (dps, at, origin) = (service("dps"), at(version), origin());
+            let upload = Upload {
+                certificate: &der,
+                verified: None,
+            };
+            if deletes {
+                matches!(
+                    all.certificates.delete(&dps, "c", &at, &origin).await,
+                    Ok(Deletion::Deleted)
+                )
+            } else {
+                all.certificates
+                    .put(&dps, "c", &at, &upload, &origin)
+                    .await
+                    .is_ok()
+            }
+        })
+    };
+    let (one, two) = (change(false), change(false));
+    let made = [one.await.unwrap(), two.await.unwrap()];
+    assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    assert_eq!(bench.told().await.len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_be_done_that_is_not() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let put = bench.put("c", &ca, None).await;
+    bench.faults.commits.store(true, Ordering::SeqCst);
+    let (dps, any, origin) = (service("dps"), Precondition::Any, origin());
+    let certificates = bench.certificates();
+    let changed = certificates
+        .put(&dps, "c", &any, &ca.upload(Some(true)), &origin)
+        .await;
+    assert!(matches!(
+        changed,
+        Err(PutError::Storage(StorageError::NotApplied(_)))
+    ));
+    let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+    assert!(matches!(
+        deleted,
+        Err(DeleteError::Storage(StorageError::NotApplied(_)))
+    ));
+    bench.faults.commits.store(false, Ordering::SeqCst);
+    assert_eq!(bench.shown("c").await, put);
+    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+    assert!(matches!(
+        deleted,
+        Err(DeleteError::Storage(StorageError::OutcomeUnknown(_)))
+    ));
+}
