@@ -10,6 +10,9 @@
 )]
 
 #[cfg(feature = "alloc")]
+extern crate alloc;
+
+#[cfg(feature = "alloc")]
 mod allocating;
 #[cfg(all(feature = "alloc", panic = "abort"))]
 mod allocator;

@@ -1,4 +1,4 @@
-//! TPM 2.0 device identity without a TPM.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
