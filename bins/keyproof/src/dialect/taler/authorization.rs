@@ -34,16 +34,17 @@ impl Credentials {
 
     /// `None` if it is malformed.
     fn parse(value: &str) -> Option<Self> {
+        // taler-php sends the token that it was given at login as the whole value.
+        if let Some(token) = secret_token(value) {
+            return Some(Self::Bearer(Zeroizing::new(token.to_owned())));
+        }
         let (scheme, credentials) = value.split_once(' ')?;
         let credentials = credentials.trim_matches(' ');
         if scheme.is_empty() || credentials.is_empty() {
             return None;
         }
         if scheme.eq_ignore_ascii_case("bearer") {
-            let token = match credentials.split_at_checked(TOKEN_SCHEME.len()) {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case(TOKEN_SCHEME) => token,
-                _ => "",
-            };
+            let token = secret_token(credentials).unwrap_or_default();
             return Some(Self::Bearer(Zeroizing::new(token.to_owned())));
         }
         if scheme.eq_ignore_ascii_case("basic") {
@@ -66,6 +67,12 @@ impl Credentials {
     }
 }
 
+/// What follows `secret-token:`.
+fn secret_token(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_at_checked(TOKEN_SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(TOKEN_SCHEME).then_some(token)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +83,7 @@ mod tests {
             "Bearer secret-token:abc",
             "bearer  SECRET-TOKEN:abc ",
             "BEARER Secret-Token:abc",
+            "secret-token:abc",
         ] {
             let credentials = Credentials::parse(value).unwrap();
             assert_eq!(credentials.bearer(), Some("abc"), "{value}");
