@@ -23,6 +23,14 @@ pub(crate) const PEERS: &[Program] = &[
         name: "openssl",
         package: "openssl",
     },
+    Program {
+        name: "swtpm",
+        package: "swtpm",
+    },
+    Program {
+        name: "tpm2_quote",
+        package: "tpm2-tools",
+    },
 ];
 
 /// What builds libFuzzer.

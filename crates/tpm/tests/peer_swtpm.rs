@@ -1,0 +1,375 @@
+//! A software TPM and tpm2-tools as peers: the TPM opens our credentials, tpm2-tools' credentials
+//! open here, and what the TPM quotes is accepted.
+//!
+//! A missing `swtpm` or tpm2-tools fails these tests; nothing is skipped.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a peer that cannot be asked fails the test"
+)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use keyproof_tpm::{
+    AttestationKeyPolicy, AttestationTemplate, AwsLcRs, Credential, EndorsementTemplate,
+    HashAlgorithm, Hierarchy, Name, Outcome, QualifiedName, QuoteCheck, QuoteEvidence, QuotePolicy,
+    Structure, TpmlPcrSelection, TpmsAttest, TpmtPublic, activate, algorithms, check_quote,
+    make_credential,
+};
+use tempfile::TempDir;
+
+mod vectors;
+
+/// A kind of key as tpm2-tools takes it, and what comes of it.
+struct Kind {
+    ek: &'static str,
+    ak: [&'static str; 6],
+    template: &'static str,
+    hash: HashAlgorithm,
+    /// Whether the endorsement key is used by its policy; else by its empty authorization value.
+    by_policy: bool,
+}
+
+#[test]
+fn rsa_2048() {
+    exchange(&Kind {
+        ek: "rsa",
+        ak: ["-G", "rsa", "-g", "sha256", "-s", "rsassa"],
+        template: "L-1",
+        hash: HashAlgorithm::Sha256,
+        by_policy: true,
+    });
+}
+
+#[test]
+fn ecc_p256() {
+    exchange(&Kind {
+        ek: "ecc",
+        ak: ["-G", "ecc", "-g", "sha256", "-s", "ecdsa"],
+        template: "L-2",
+        hash: HashAlgorithm::Sha256,
+        by_policy: true,
+    });
+}
+
+#[test]
+fn ecc_p384() {
+    exchange(&Kind {
+        ek: "ecc384",
+        ak: ["-G", "ecc384", "-g", "sha384", "-s", "ecdsa"],
+        template: "H-3",
+        hash: HashAlgorithm::Sha384,
+        by_policy: false,
+    });
+}
+
+/// Everything between a verifier and one TPM, once.
+fn exchange(kind: &Kind) {
+    let tpm = Tpm::start();
+    tpm.run(
+        "tpm2_createek",
+        &["-G", kind.ek, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"],
+    );
+    let ak_files = [
+        "-C", "ek.ctx", "-c", "ak.ctx", "-u", "ak.pub", "-f", "tss", "-n", "ak.name", "-q",
+        "ak.qname",
+    ];
+    tpm.run("tpm2_createak", &[&ak_files[..], &kind.ak].concat());
+    let ek = TpmtPublic::parse_sized(&tpm.read("ek.pub")).unwrap();
+    let ak = TpmtPublic::parse_sized(&tpm.read("ak.pub")).unwrap();
+
+    names_agree(&tpm, kind, &ek, &ak);
+    the_tpm_opens_our_credential(&tpm, kind, &ek, &Name::of(&ak).unwrap());
+    the_tpms_quote_is_accepted(&tpm, kind, &ek, &ak);
+}
+
+fn names_agree(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &TpmtPublic) {
+    assert_eq!(EndorsementTemplate::of(ek).unwrap().name(), kind.template);
+    assert!(AttestationKeyPolicy::default().check(ak).accepted());
+    assert_eq!(Name::of(ak).unwrap().as_bytes(), tpm.read("ak.name"));
+    let qualified = QualifiedName::of_primary(Hierarchy::Endorsement, ek).unwrap();
+    assert_eq!(
+        qualified.of_child(ak).unwrap().as_bytes(),
+        tpm.read("ak.qname")
+    );
+
+    // From the bare keys alone.
+    assert_eq!(
+        TpmtPublic::endorsement_from_spki(&ek.to_spki().unwrap()).as_ref(),
+        Ok(ek)
+    );
+    let template = AttestationTemplate {
+        scheme_hash: kind.hash,
+        ..AttestationTemplate::below(ek).unwrap()
+    };
+    let assumed = TpmtPublic::attestation_from_spki(&ak.to_spki().unwrap(), &template);
+    assert_eq!(assumed.as_ref(), Ok(ak));
+}
+
+fn the_tpm_opens_our_credential(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, name: &Name) {
+    // The longest that the TPM returns, and the shortest.
+    for size in [kind.hash.digest_size(), 1] {
+        let secret = vec![0x5a; size];
+        let mut random = {
+            let random = ring::rand::SystemRandom::new();
+            move |bytes: &mut [u8]| ring::rand::SecureRandom::fill(&random, bytes).unwrap()
+        };
+        let credential = make_credential(&AwsLcRs, ek, name, &secret, &mut random).unwrap();
+        tpm.write("cred.blob", &credential.to_bytes());
+        let mut arguments = vec![
+            "-c",
+            "ak.ctx",
+            "-C",
+            "ek.ctx",
+            "-i",
+            "cred.blob",
+            "-o",
+            "opened",
+        ];
+        if kind.by_policy {
+            tpm.run(
+                "tpm2_startauthsession",
+                &["--policy-session", "-S", "s.ctx"],
+            );
+            tpm.run("tpm2_policysecret", &["-S", "s.ctx", "-c", "e"]);
+            arguments.extend(["-P", "session:s.ctx"]);
+        }
+        tpm.run("tpm2_activatecredential", &arguments);
+        if kind.by_policy {
+            tpm.run("tpm2_flushcontext", &["s.ctx"]);
+        }
+        assert_eq!(tpm.read("opened"), secret);
+    }
+}
+
+fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &TpmtPublic) {
+    let selection = "sha256:0,7,16+sha1:16";
+    let weak: TpmlPcrSelection = selection.parse().unwrap();
+    tpm.run(
+        "tpm2_pcrextend",
+        &[&format!("16:sha256={}", "7b".repeat(32))],
+    );
+    let mut last_seen = None;
+    for (selection, accepted) in [
+        ("sha256:0,7,16", true),
+        (selection, false),
+        ("sha256:16", true),
+    ] {
+        let nonce = [0xc3; 20];
+        let nonce_hex = "c3".repeat(20);
+        let hash = kind.hash.name();
+        tpm.run(
+            "tpm2_quote",
+            &[
+                "-c",
+                "ak.ctx",
+                "-l",
+                selection,
+                "-q",
+                &nonce_hex,
+                "-m",
+                "attest",
+                "-s",
+                "signature",
+                "-o",
+                "values",
+                "-F",
+                "values",
+                "-g",
+                hash,
+            ],
+        );
+        let (attest, signature, values) = (
+            tpm.read("attest"),
+            tpm.read("signature"),
+            tpm.read("values"),
+        );
+        let selection: TpmlPcrSelection = selection.parse().unwrap();
+        let evidence = QuoteEvidence {
+            attest: &attest,
+            signature: &signature,
+            pcr_values: Some(&values),
+        };
+        let policy = QuotePolicy {
+            nonce: &nonce,
+            selection: Some(&selection),
+            ek: Some(ek),
+            last_seen,
+            key_policy: AttestationKeyPolicy::default(),
+            algorithms: algorithms::RING,
+        };
+        let report = check_quote(ak, &evidence, &policy);
+        assert_eq!(report.accepted(), accepted, "{report}");
+        if selection == weak {
+            assert_eq!(
+                report.outcome(QuoteCheck::WeakHashes),
+                Outcome::Fail,
+                "{report}"
+            );
+            assert_eq!(
+                report.outcome(QuoteCheck::PcrDigest),
+                Outcome::Pass,
+                "{report}"
+            );
+        }
+        last_seen = Some(TpmsAttest::parse(&attest).unwrap().clock_info);
+    }
+}
+
+/// Fresh credentials of tpm2-tools, beside those in the vectors.
+#[test]
+fn what_tpm2_tools_makes_opens() {
+    let tpm = Tpm::folder_only();
+    for kind in ["rsa2048", "rsa3072", "rsa4096", "eccp256", "eccp384"] {
+        let file = |suffix: &str| vectors::read("software", &format!("{kind}.{suffix}"));
+        let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
+        let name = Name::parse(&file("name.bin")).unwrap();
+        tpm.write("ek.pub", &file("ek.pub.tpm2b"));
+        tpm.write("secret", b"a secret of 24 bytes ...");
+        let arguments = [
+            "-T",
+            "none",
+            "-u",
+            "ek.pub",
+            "-s",
+            "secret",
+            "-n",
+            &name.to_string(),
+            "-o",
+            "cred.blob",
+        ];
+        tpm.ask("tpm2_makecredential", &arguments);
+        let credential = Credential::parse(&tpm.read("cred.blob")).unwrap();
+        let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
+        assert_eq!(**opened.unwrap(), *b"a secret of 24 bytes ...", "{kind}");
+    }
+}
+
+/// A software TPM on two ports of the loopback, and a folder for the files of its tools.
+struct Tpm {
+    folder: TempDir,
+    swtpm: Option<Child>,
+    tcti: String,
+}
+
+impl Tpm {
+    fn folder_only() -> Tpm {
+        Tpm {
+            folder: TempDir::new().unwrap(),
+            swtpm: None,
+            tcti: "none".into(),
+        }
+    }
+
+    fn start() -> Tpm {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let mut tpm = Tpm::folder_only();
+            let (server, control) = free_ports();
+            let state = tpm.folder.path().join("state");
+            fs::create_dir(&state).unwrap();
+            let swtpm = Command::new("swtpm")
+                .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+                .args(["--tpmstate", &format!("dir={}", state.display())])
+                .args([
+                    "--server",
+                    &format!("type=tcp,bindaddr=127.0.0.1,port={server}"),
+                ])
+                .args([
+                    "--ctrl",
+                    &format!("type=tcp,bindaddr=127.0.0.1,port={control}"),
+                ])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            tpm.swtpm = Some(swtpm.unwrap_or_else(|error| panic!("swtpm: {error}")));
+            tpm.tcti = format!("swtpm:host=127.0.0.1,port={server}");
+            if tpm.answers() {
+                return tpm;
+            }
+            // Another process may have taken a port between the choice and the start.
+            assert!(Instant::now() < deadline, "swtpm does not answer");
+        }
+    }
+
+    fn answers(&mut self) -> bool {
+        for _ in 0..100 {
+            let ended = self
+                .swtpm
+                .as_mut()
+                .is_none_or(|swtpm| swtpm.try_wait().unwrap().is_some());
+            if ended {
+                return false;
+            }
+            let mut ask = self.tool("tpm2_getcap", &["properties-fixed"]);
+            if ask.output().is_ok_and(|output| output.status.success()) {
+                return true;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        false
+    }
+
+    /// Runs a tool, then frees the TPM's few slots, as no resource manager is there to do it.
+    fn run(&self, name: &str, arguments: &[&str]) {
+        self.ask(name, arguments);
+        self.ask("tpm2_flushcontext", &["-t"]);
+    }
+
+    fn ask(&self, name: &str, arguments: &[&str]) {
+        let output = self.tool(name, arguments).output();
+        let output = output.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name} {arguments:?}: {errors}");
+    }
+
+    fn tool(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(name);
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TPM2TOOLS_TCTI", &self.tcti)
+            .env("TSS2_LOG", "all+none");
+        command
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) {
+        fs::write(self.path(file), bytes).unwrap();
+    }
+}
+
+impl Drop for Tpm {
+    fn drop(&mut self) {
+        if let Some(swtpm) = &mut self.swtpm {
+            let _ = swtpm.kill();
+            let _ = swtpm.wait();
+        }
+    }
+}
+
+/// Two free ports, the second one above the first: tpm2-tools expects the control channel there.
+fn free_ports() -> (u16, u16) {
+    loop {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        if let Some(next) = port.checked_add(1)
+            && TcpListener::bind(("127.0.0.1", next)).is_ok()
+        {
+            return (port, next);
+        }
+    }
+}
