@@ -22,7 +22,7 @@ use crate::commands::commands;
 use crate::world::World;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_invariants_hold(commands in commands()) {
