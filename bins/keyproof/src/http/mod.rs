@@ -11,7 +11,7 @@
 //! | a head over 64 KiB or 100 fields | 431 | closed |
 //! | a request target over 16 KiB | 414 | kept; closed where the head is over its limit too |
 //! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
-//! | two different `Content-Length`, or one that is no number | 400 | closed |
+//! | two different `Content-Length` (the same twice counts once), or one that is no number | 400 | closed |
 //! | `Transfer-Encoding` in HTTP/1.0, or not ending in `chunked` | 400 | closed |
 //! | `Transfer-Encoding` and `Content-Length` | by its chunks (RFC 9112, section 6.3) | closed after the answer |
 //! | a path that no dialect claims | 404 | kept |
