@@ -12,10 +12,16 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
-#[cfg(feature = "alloc")]
-mod allocating;
 #[cfg(all(feature = "alloc", panic = "abort"))]
 mod allocator;
+#[cfg(feature = "alloc")]
+mod mfa;
+#[cfg(feature = "alloc")]
+mod otpauth;
+#[cfg(feature = "alloc")]
+mod tpm;
+#[cfg(feature = "alloc")]
+mod x509;
 
 use keyproof_otp::pos::{self, PosAlgorithm};
 use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Secret, Totp};

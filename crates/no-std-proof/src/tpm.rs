@@ -1,0 +1,100 @@
+//! The calls into `keyproof-tpm`.
+
+use alloc::vec::Vec;
+
+use keyproof_tpm::algorithms::RING;
+use keyproof_tpm::{
+    Agreement, AttestationKeyPolicy, Credential, CredentialProvider, DeviceInfo, EccCurve,
+    EkCertificatePolicy, HashAlgorithm, Name, QuoteEvidence, QuotePolicy, Structure, TpmError,
+    TpmtPublic, check_ek_certificate, check_quote, make_credential,
+};
+
+/// Whether a quote and the endorsement certificate behind it are accepted: structures, names,
+/// ring's signatures and the chain.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn keyproof_tpm_accepts(
+    keys: &[[u8; 512]; 2],
+    quote: &[[u8; 512]; 2],
+    certificates: &[[u8; 2048]; 2],
+    nonce: &[u8; 32],
+    now: u64,
+) -> bool {
+    let [ek, ak] = keys;
+    let (Ok(ek), Ok(ak)) = (TpmtPublic::parse_either(ek), TpmtPublic::parse_either(ak)) else {
+        return false;
+    };
+    let [attest, signature] = quote;
+    let evidence = QuoteEvidence {
+        attest,
+        signature,
+        pcr_values: None,
+    };
+    let policy = QuotePolicy {
+        nonce,
+        selection: None,
+        ek: Some(&ek),
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: RING,
+    };
+    let [stored, root] = certificates;
+    let manufacturer = EkCertificatePolicy {
+        ek: Some(&ek),
+        roots: &[root],
+        intermediates: &[],
+        now,
+        algorithms: RING,
+    };
+    check_quote(&ak, &evidence, &policy).accepted()
+        && check_ek_certificate(stored, &manufacturer).accepted()
+}
+
+/// Whether a credential can be made: templates, key derivations and credential files. The provider
+/// is one that an embedder would bring.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn keyproof_tpm_makes_credential(
+    spki: &[u8; 294],
+    name: &[u8; 34],
+    seed: &[u8; 32],
+) -> bool {
+    let device = DeviceInfo::new(Some("device"), Some("1"), Some("vendor"), Some("1"));
+    let (Ok(ek), Ok(name), Ok(_)) = (
+        TpmtPublic::endorsement_from_spki(spki),
+        Name::parse(name),
+        device,
+    ) else {
+        return false;
+    };
+    let mut random = |bytes: &mut [u8]| {
+        bytes
+            .iter_mut()
+            .zip(seed)
+            .for_each(|(to, from)| *to = *from)
+    };
+    make_credential(&Embedders, &ek, &name, seed, &mut random)
+        .is_ok_and(|made| Credential::parse(&made.to_bytes()).is_ok())
+}
+
+struct Embedders;
+
+impl CredentialProvider for Embedders {
+    fn rsa_oaep_encrypt(
+        &self,
+        _: &[u8],
+        _: HashAlgorithm,
+        _: &[u8],
+        _: &[u8],
+    ) -> Result<Vec<u8>, TpmError> {
+        Err(TpmError::Provider)
+    }
+
+    fn ecdh(&self, _: EccCurve, _: &[u8], _: &[u8]) -> Result<Agreement, TpmError> {
+        Err(TpmError::Provider)
+    }
+
+    fn aes_cfb_encrypt(&self, _: &[u8], _: &mut [u8]) -> Result<(), TpmError> {
+        Err(TpmError::Provider)
+    }
+}

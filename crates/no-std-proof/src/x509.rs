@@ -1,0 +1,22 @@
+//! The call into `keyproof-x509`.
+
+use keyproof_x509::{Policy, Upload, VerificationCode, algorithms::RING, prove};
+
+/// Whether a leaf proves possession of a CA's key: uploads, codes, checks and ring's signatures.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn keyproof_x509_proves(
+    ca: &[u8; 2048],
+    leaf: &[u8; 2048],
+    code: &[u8; 48],
+    now: u64,
+) -> bool {
+    let Ok(ca) = Upload::decode(ca) else {
+        return false;
+    };
+    let code = VerificationCode::parse(core::str::from_utf8(code).unwrap_or_default());
+    let (Ok(ca), Ok(code)) = (ca.certificate(), code) else {
+        return false;
+    };
+    prove(&ca, leaf, &code, now, &Policy::new(RING)).accepted()
+}
