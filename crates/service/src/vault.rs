@@ -57,7 +57,6 @@ impl fmt::Display for StoreUrl {
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum VaultError {
     /// The directory of an embedded store could not be made.
     #[error("cannot make the directory {}: {source}", .path.display())]

@@ -54,7 +54,8 @@ impl Origin {
             Arc::clone(&deadline),
             Arc::clone(&self.turn),
         );
-        let answered = match (unambiguous(&head), Probe::at(&path), &dialect) {
+        let within_limits = unambiguous(&head).and_then(|()| body.check_announced());
+        let answered = match (within_limits, Probe::at(&path), &dialect) {
             (Err(refusal), ..) => Err(refusal),
             (Ok(()), Some(probe), _) => {
                 route.matched(probe.route());

@@ -39,6 +39,18 @@ impl RequestBody {
         self.limit
     }
 
+    /// Refuses a body that is announced too long, before anything else is done for its request.
+    pub(super) fn check_announced(&self) -> Result<(), StackRefusal> {
+        let limit = self.limit as u64;
+        // The hint is exactly the Content-Length when there is one.
+        let hint = self.incoming.as_ref().map(Body::size_hint);
+        if hint.is_none_or(|hint| hint.lower() <= limit) {
+            return Ok(());
+        }
+        self.turn.body_is_broken();
+        Err(StackRefusal::BodyTooLarge { limit })
+    }
+
     pub(super) async fn read(&mut self) -> Result<Bytes, StackRefusal> {
         let Some(incoming) = self.incoming.take() else {
             return Ok(Bytes::new());
@@ -52,10 +64,6 @@ impl RequestBody {
 
     async fn read_whole(&self, incoming: Incoming) -> Result<Bytes, StackRefusal> {
         let limit = self.limit as u64;
-        // The hint is exactly the Content-Length when there is one: a body announced too long is never read.
-        if incoming.size_hint().lower() > limit {
-            return Err(StackRefusal::BodyTooLarge { limit });
-        }
         self.deadline.extend(self.timeout);
         let read = timeout(self.timeout, Limited::new(incoming, self.limit).collect()).await;
         self.deadline.restart();

@@ -77,8 +77,8 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// [`StackRefusal::BodyTooLarge`] (a `Content-Length` above the limit is refused before anything is read),
-    /// [`StackRefusal::BodyTimedOut`] or [`StackRefusal::BodyMalformed`].
+    /// [`StackRefusal::BodyTooLarge`] (of a body that did not announce its length: those that do are refused before the
+    /// dialect sees them), [`StackRefusal::BodyTimedOut`] or [`StackRefusal::BodyMalformed`].
     pub async fn body(&mut self) -> Result<Bytes, StackRefusal> {
         self.body.read().await
     }

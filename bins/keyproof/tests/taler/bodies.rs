@@ -232,7 +232,7 @@ async fn bodies_may_be_compressed_and_stay_bounded() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_413_after_authentication() {
+async fn a_body_announced_over_the_limit_is_413_before_anything_else() {
     let site = Site::start().await;
     let token = &site.token("all").await;
     let fits = with(device("till"), json!({ "otp_device_description": "" })).to_string();
@@ -252,7 +252,7 @@ async fn a_body_over_the_limit_is_413_after_authentication() {
     let over = site.call("POST", DEVICES).body(format!("{exact} "));
     over.bearer(token).send().await.refuses(413, 32);
     let unknown = site.call("POST", DEVICES).body(format!("{exact} "));
-    unknown.send().await.refuses(401, 2015);
+    unknown.send().await.refuses(413, 32);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use keyproof_store::{CommitError, Key, Timestamp, Version};
 const BATCH: usize = 100;
 
 impl OtpDevices {
-    /// Clears away some of what was left behind: a bounded number of records a call. Answers how many went.
+    /// Clears away some of what was left behind: at most a batch for each removal or password. Answers how many went.
     ///
     /// # Errors
     /// [`StorageError`]; the rest stays for the next call.

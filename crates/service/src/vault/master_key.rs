@@ -47,7 +47,6 @@ impl MasterKeySource {
 
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum MasterKeyError {
     /// The file cannot be read or made.
     #[error("the master key {}: {source}", .path.display())]
