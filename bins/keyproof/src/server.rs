@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use keyproof_service::{Clock, Service};
+use keyproof_service::{
+    Clock, Service, Settings,
+    access::{Issuers, KeyFileError},
+};
 use keyproof_store::{Entropy, Store};
 use tokio::{
     net::TcpListener,
@@ -14,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{Dialect, DialectName, taler::Taler},
+    dialect::{Dialect, DialectName, dps::Dps, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
 };
 
@@ -32,6 +35,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The keys of one of `dps.issuers` cannot be used.
+    #[error("dps.issuers: {0}")]
+    Issuer(#[from] KeyFileError),
     /// The use cases cannot be had.
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
@@ -74,12 +80,16 @@ impl Server {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
-        let service = Service::start(store, clock, config.hashing).await?;
+        let settings = Settings {
+            hashing: config.hashing,
+            certificates: config.certificates,
+        };
+        let service = Service::start(store, clock, settings).await?;
+        let dialects = mount(&config, &service)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { service.run_upkeep().await }
         });
-        let dialects = mount(&config, &service);
         let ready: Readiness = Arc::new(move || {
             let service = Arc::clone(&service);
             Box::pin(async move { service.ready().await.is_ok() })
@@ -216,19 +226,25 @@ impl Drop for Server {
 }
 
 /// The dialects that are on.
-fn mount(config: &Config, service: &Arc<Service>) -> Vec<Mounted> {
+fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartError> {
     let mut mounted = Vec::<Mounted>::new();
     for (name, listen) in &config.dialects {
+        let service = Arc::clone(service);
         match name {
+            DialectName::Dps => {
+                let issuers = Issuers::load(config.issuers.clone())?;
+                let dps = Dps::new(service, issuers, config.settings.dps.subject);
+                mounted.push((Arc::new(dps), *listen));
+            }
             DialectName::Taler => {
                 let currency = config.settings.taler.currency.clone();
-                mounted.push((Arc::new(Taler::new(Arc::clone(service), currency)), *listen));
+                mounted.push((Arc::new(Taler::new(service, currency)), *listen));
             }
             // The configuration refuses those that are not in this version.
-            DialectName::Dps | DialectName::Emnify | DialectName::F5 => {}
+            DialectName::Emnify | DialectName::F5 => {}
         }
     }
-    mounted
+    Ok(mounted)
 }
 
 /// One site an address: the main listener's first, with every dialect that has none of its own.

@@ -10,7 +10,7 @@ mod precondition;
 mod records;
 mod resources;
 
-pub use possession::{GenerateCodeError, IssuedCode, VerifyError};
+pub use possession::{GenerateCodeError, IssuedCode, VerifyError, findings};
 pub use precondition::Precondition;
 pub use records::Verification;
 pub use resources::{

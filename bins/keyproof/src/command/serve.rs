@@ -74,7 +74,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Bind { .. } | StartError::Service(_) => Self::Refused(error.to_string()),
-            StartError::Tls(_) => Self::Usage(error.to_string()),
+            StartError::Issuer(_) | StartError::Tls(_) => Self::Usage(error.to_string()),
         }
     }
 }

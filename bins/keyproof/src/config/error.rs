@@ -18,6 +18,16 @@ pub enum ConfigError {
     /// A dialect is asked for that this version does not have.
     #[error("dialects: {0} is not in this version")]
     DialectNotBuilt(DialectName),
+    /// `dps.issuers[].scopes` maps to something that is no scope.
+    #[error("dps.issuers: the scopes of {value:?} of {issuer}: {error}")]
+    DpsScope {
+        /// Whose tokens.
+        issuer: String,
+        /// The claim's value.
+        value: String,
+        /// What is wrong with its scopes.
+        error: AuthError,
+    },
     /// A variable is unknown or does not fit.
     #[error("{variable}: {message}")]
     Environment {

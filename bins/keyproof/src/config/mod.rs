@@ -15,16 +15,17 @@ use std::{
 };
 
 pub use error::ConfigError;
-use keyproof_auth::Cost;
+use keyproof_auth::{Cost, OperatorScopes};
 use keyproof_otp::pos::Amount;
 use keyproof_service::{
-    HashingSettings,
+    CertificateSettings, HashingSettings,
+    access::IssuerSettings,
     vault::{MasterKeySource, StoreUrl},
 };
 use serde::Deserialize;
 pub use settings::{
-    AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
-    Settings, StoreSettings, TalerSettings, TlsSettings,
+    AuthSettings, DialectSettings, DialectsSettings, DpsIssuer, DpsSettings, HttpSettings,
+    LogSettings, MetricsSettings, OneOrMore, Settings, StoreSettings, TalerSettings, TlsSettings,
 };
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -82,6 +83,10 @@ pub struct Config {
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
+    /// The rules for CA certificates.
+    pub certificates: CertificateSettings,
+    /// Whose tokens are taken for CA certificates beside keyproof's own.
+    pub issuers: Vec<IssuerSettings>,
     /// Where the store's master key is.
     pub master_key: MasterKeySource,
 }
@@ -112,7 +117,6 @@ impl Config {
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
         for (key, is_set) in [
             ("metrics", settings.metrics.is_some()),
-            ("dps", settings.dps.is_some()),
             ("f5", settings.f5.is_some()),
             ("emnify", settings.emnify.is_some()),
         ] {
@@ -149,6 +153,8 @@ impl Config {
             store,
             dialects,
             hashing: hashing(&settings.auth)?,
+            certificates: certificates(&settings.dps),
+            issuers: issuers(&settings.dps)?,
             master_key,
             settings,
         })
@@ -232,6 +238,41 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     };
     settings.url = Some(url);
     Ok(location)
+}
+
+fn certificates(settings: &DpsSettings) -> CertificateSettings {
+    let seconds = |seconds: NonZeroU32| Duration::from_secs(seconds.get().into());
+    CertificateSettings {
+        allow_unproven: settings.allow_unproven,
+        max_certificates: settings.max_certificates,
+        code_lifetime: settings.code_lifetime_s.map(seconds),
+    }
+}
+
+fn issuers(settings: &DpsSettings) -> Result<Vec<IssuerSettings>, ConfigError> {
+    let issuers = settings.issuers.iter().map(|issuer| {
+        let scopes = issuer.scopes.iter().map(|(value, scopes)| {
+            let texts = match scopes {
+                OneOrMore::One(text) => std::slice::from_ref(text),
+                OneOrMore::More(texts) => texts,
+            };
+            let scopes = OperatorScopes::parse(texts.iter().map(String::as_str));
+            let scopes = scopes.map_err(|error| ConfigError::DpsScope {
+                issuer: issuer.issuer.clone(),
+                value: value.clone(),
+                error,
+            })?;
+            Ok((value.clone(), scopes))
+        });
+        Ok(IssuerSettings {
+            issuer: issuer.issuer.clone(),
+            audience: issuer.audience.clone(),
+            jwks_file: issuer.jwks_file.clone(),
+            scope_claim: issuer.scope_claim.clone(),
+            scopes: scopes.collect::<Result<_, ConfigError>>()?,
+        })
+    });
+    issuers.collect()
 }
 
 /// Costs under the floor only where tests say so.

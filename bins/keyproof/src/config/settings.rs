@@ -1,15 +1,20 @@
 //! The configuration's keys, their types and their defaults: what a file may hold.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
 
 use ipnet::IpNet;
+use keyproof_service::CertificateSettings;
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::{LogFormat, LogLevel};
+use crate::{
+    dialect::dps::SubjectForm,
+    telemetry::{LogFormat, LogLevel},
+};
 
 /// A whole configuration. Any other key is refused.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -29,8 +34,8 @@ pub struct Settings {
     pub dialects: DialectsSettings,
     /// GNU Taler.
     pub taler: TalerSettings,
-    /// Not in this version.
-    pub dps: Option<toml::Table>,
+    /// Azure DPS certificates.
+    pub dps: DpsSettings,
     /// Not in this version.
     pub f5: Option<toml::Table>,
     /// Not in this version.
@@ -160,6 +165,71 @@ impl Default for TalerSettings {
             currency: "KUDOS".to_owned(),
         }
     }
+}
+
+/// `dps.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DpsSettings {
+    /// Takes `isVerified: true` without a proof.
+    pub allow_unproven: bool,
+    /// The most that a provisioning service has.
+    pub max_certificates: NonZeroU32,
+    /// How long a verification code lives, in seconds; until it is used if absent.
+    pub code_lifetime_s: Option<NonZeroU32>,
+    /// How a certificate's subject is shown.
+    pub subject: SubjectForm,
+    /// Whose tokens are taken beside keyproof's own.
+    pub issuers: Vec<DpsIssuer>,
+}
+
+impl Default for DpsSettings {
+    fn default() -> Self {
+        let CertificateSettings {
+            allow_unproven,
+            max_certificates,
+            code_lifetime: _,
+        } = CertificateSettings::default();
+        Self {
+            allow_unproven,
+            max_certificates,
+            code_lifetime_s: None,
+            subject: SubjectForm::default(),
+            issuers: Vec::new(),
+        }
+    }
+}
+
+/// `dps.issuers[]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DpsIssuer {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// Their `aud`.
+    pub audience: String,
+    /// A JWK set: its keys.
+    pub jwks_file: PathBuf,
+    /// The claim that says what a token allows; `scp` if absent.
+    #[serde(default = "scp")]
+    pub scope_claim: String,
+    /// The scopes that each value of that claim stands for.
+    #[serde(default)]
+    pub scopes: BTreeMap<String, OneOrMore>,
+}
+
+fn scp() -> String {
+    "scp".to_owned()
+}
+
+/// A scope, or an array of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// An array.
+    More(Vec<String>),
 }
 
 /// `auth.*`

@@ -3,6 +3,7 @@
 //! A dialect owns its routes, its JSON types, its authentication header, and one table from service errors to its
 //! own error body. It decides nothing: an `if` about the domain belongs in a crate.
 
+pub mod dps;
 pub mod taler;
 
 use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};
@@ -59,7 +60,7 @@ impl DialectName {
     /// Whether this version serves it.
     #[must_use]
     pub fn is_built(self) -> bool {
-        matches!(self, Self::Taler)
+        matches!(self, Self::Dps | Self::Taler)
     }
 
     /// The key that switches it.

@@ -38,6 +38,14 @@ impl RequestPath {
             .collect()
     }
 
+    /// The first decoded segment, if it can be decoded; for [`Dialect::claims`] of one that compares in its own way.
+    ///
+    /// [`Dialect::claims`]: crate::dialect::Dialect::claims
+    #[must_use]
+    pub fn first(&self) -> Option<&str> {
+        self.segments.first()?.as_deref().ok()
+    }
+
     /// Whether the path begins with these decoded segments; for [`Dialect::claims`].
     ///
     /// A segment that cannot be decoded equals nothing, but those behind the prefix do not matter here.

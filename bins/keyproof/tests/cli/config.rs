@@ -86,7 +86,15 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "metrics.listen = \"127.0.0.1:1\"",
             "metrics: not in this version",
         ),
-        ("dps.max_certificates = 25", "dps: not in this version"),
+        ("dps.max_certificates = 0", "nonzero"),
+        (
+            "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"\nscopes = { all = \"root\" }",
+            "dps.issuers: the scopes of \"all\" of i",
+        ),
+        (
+            "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"",
+            "dps.issuers: /nowhere",
+        ),
         ("dialects.f5.enabled = true", "f5 is not in this version"),
     ] {
         let output = check(file, &[], &[]);

@@ -200,8 +200,9 @@ impl Certificates {
     }
 }
 
-/// What is worth telling of a report, a line each.
-fn findings(report: &Report) -> String {
+/// What is worth telling of a report, for people: a line for each check that did not simply pass. Cut where it would be
+/// longer than 4000 characters.
+pub fn findings(report: &Report) -> String {
     let rows = report
         .rows()
         .filter(|row| matches!(row.outcome, Outcome::Fail | Outcome::Warn));

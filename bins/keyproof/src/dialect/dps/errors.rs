@@ -1,0 +1,658 @@
+//! The one table from what is refused to what a client is told.
+//!
+//! What this server decides about certificates is told as Azure's `ErrorDetails`: `code`, `httpStatusCode`, `message`,
+//! `details`, the code being the status and three digits more. Who may call at all, and which versions there are, is
+//! told as Azure Resource Manager does: `{"error": {"code", "message"}}`.
+//!
+//! | code | status | what is wrong |
+//! |---|---|---|
+//! | 400001 | 400 | the body is not the JSON that is expected |
+//! | 400002 | 400 (431) | the request's head or path is malformed (the head is too large) |
+//! | 400003 | 400 | a certificate's name has no character, or more than 256 |
+//! | 400004 | 400 | the certificate sent is neither PEM, nor base64 of PEM or DER |
+//! | 400005 | 400 | what was sent decodes, but is no X.509 certificate |
+//! | 400006 | 400 | a private key was sent |
+//! | 400007 | 400 | `certificate` is absent or empty |
+//! | 400008 | 400 | `isVerified: true` where `dps.allow_unproven` is off |
+//! | **400053** | 400 | proof of possession: the leaf's issuer or its signature is wrong |
+//! | 400054 | 400 | proof of possession: the leaf cannot be read |
+//! | 400055 | 400 | proof of possession: no code was generated, or it was used, or has expired |
+//! | 400056 | 400 | proof of possession: the code is another certificate's |
+//! | 400057 | 400 | proof of possession: the leaf's common name is not the code, or there is none or several |
+//! | 400058 | 400 | proof of possession: the leaf is not valid now |
+//! | 400059 | 400 | proof of possession: the CA certificate is not valid now |
+//! | 400060 | 400 | proof of possession: the leaf is the CA certificate itself |
+//! | 400061 | 400 | proof of possession: the CA certificate may not sign certificates (basicConstraints, keyUsage) |
+//! | 400062 | 400 | proof of possession: the CA's key is too weak |
+//! | 400063 | 400 | proof of possession: the leaf is signed over SHA-1 or MD5 |
+//! | 400064 | 400 | proof of possession: a critical extension is unknown, or one that counts is there twice |
+//! | 400065 | 400 | proof of possession: anything else |
+//! | 404001 | 404 | there is no such certificate |
+//! | 404002 | 404 | there is nothing at this path |
+//! | 405001 | 405 | the path has no such method: see `Allow` |
+//! | 408001 | 408 | the request did not arrive in time |
+//! | 409001 | 409 | the provisioning service has `dps.max_certificates` already |
+//! | **412001** | 412 | `If-Match` is missing, or names another version |
+//! | 413001 | 413 | the body or the certificate is too large |
+//! | 414001 | 414 | the URL is longer than 16 KiB |
+//! | 415001 | 415 | the body is plainly something other than JSON |
+//! | 429001 | 429 | others kept changing the same thing: try again |
+//! | 500001 | 500 | the store failed, or this server did; it is not known whether the change was made |
+//! | 503001 | 503 | the request took too long; what it had begun may still happen |
+//!
+//! | code of `error` | status | what is wrong |
+//! |---|---|---|
+//! | `AuthenticationFailed` | 401 | no bearer token |
+//! | `ExpiredAuthenticationToken` | 401 | an issuer's token whose time is over |
+//! | `InvalidAuthenticationToken` | 401 | any other token that is not taken |
+//! | `AuthorizationFailed` | 403 | the token does not reach this provisioning service |
+//! | `MissingApiVersionParameter` | 400 | no `api-version` |
+//! | `InvalidApiVersionParameter` | 400 | an unknown `api-version` |
+
+use std::fmt::Display;
+
+use http::{HeaderValue, StatusCode, header};
+use keyproof_service::{
+    StorageError,
+    access::{AccessError, BearerError, ExternalTokenError},
+    certificates::{
+        DeleteError, FindError, GenerateCodeError, ProvisioningService, PutError, UploadError,
+        VerifyError, findings,
+    },
+};
+use keyproof_x509::{Check, Finding, Outcome, Report, Severity};
+use serde::Serialize;
+use tracing::error;
+
+use super::wire;
+use crate::http::{Response, StackRefusal};
+
+/// The longest message, in characters: names in a certificate may be long.
+const MAX_MESSAGE: usize = 1_000;
+
+/// What refused a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    BodyMalformed,
+    CertificateInvalid,
+    CertificateMissing,
+    CertificateNotDecodable,
+    CertificateUnknown,
+    Failed,
+    Forbidden,
+    HeadMalformed,
+    MediaTypeUnsupported,
+    MethodNotAllowed,
+    NameInvalid,
+    PathMalformed,
+    PathUnknown,
+    PreconditionFailed,
+    PrivateKeySent,
+    ProofCaConstraints,
+    ProofCaValidity,
+    ProofCodeOfAnother,
+    ProofCodeMissing,
+    ProofCommonName,
+    ProofExtensions,
+    ProofHash,
+    ProofIssuerOrSignature,
+    ProofKey,
+    ProofLeafIsTheCa,
+    ProofLeafUnreadable,
+    ProofLeafValidity,
+    ProofOther,
+    Raced,
+    ServiceFull,
+    TimedOut,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
+    TooLarge,
+    TookTooLong,
+    UnprovenNotAllowed,
+    UrlTooLong,
+    VersionMissing,
+    VersionUnknown,
+}
+
+/// How a refusal is told, and as what.
+enum Shape {
+    /// `{"error": {"code", "message"}}`
+    Arm(&'static str),
+    /// `ErrorDetails`
+    Details(u32),
+}
+
+impl Code {
+    /// Its number or name, its status, and what to do about it.
+    const fn parts(self) -> (Shape, StatusCode, &'static str) {
+        use Shape::{Arm, Details};
+        use StatusCode as S;
+        match self {
+            Self::BodyMalformed => (
+                Details(400_001),
+                S::BAD_REQUEST,
+                "The body is not the JSON that is expected here: {\"properties\": {\"certificate\": \"…\"}} to create or update a certificate, {\"certificate\": \"…\"} to verify it.",
+            ),
+            Self::HeadMalformed | Self::PathMalformed => (
+                Details(400_002),
+                S::BAD_REQUEST,
+                "The request's head or path is malformed.",
+            ),
+            Self::NameInvalid => (
+                Details(400_003),
+                S::BAD_REQUEST,
+                "A certificate's name has 1 to 256 characters.",
+            ),
+            Self::CertificateNotDecodable => (
+                Details(400_004),
+                S::BAD_REQUEST,
+                "Send one X.509 certificate as base64 of its DER, as PEM, or as base64 of the PEM file.",
+            ),
+            Self::CertificateInvalid => (
+                Details(400_005),
+                S::BAD_REQUEST,
+                "What was sent is not an X.509 certificate.",
+            ),
+            Self::PrivateKeySent => (
+                Details(400_006),
+                S::BAD_REQUEST,
+                "A private key was sent. Send the certificate alone, and take that key for disclosed.",
+            ),
+            Self::CertificateMissing => (
+                Details(400_007),
+                S::BAD_REQUEST,
+                "The body has no certificate, or an empty one. Tools send an empty one for a file whose extension they do not know: try .cer or .pem.",
+            ),
+            Self::UnprovenNotAllowed => (
+                Details(400_008),
+                S::BAD_REQUEST,
+                "This server does not take isVerified: true. Upload the certificate without it, generate a verification code and verify the certificate.",
+            ),
+            Self::ProofIssuerOrSignature => (Details(400_053), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofLeafUnreadable => (Details(400_054), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofCodeMissing => (
+                Details(400_055),
+                S::BAD_REQUEST,
+                "The certificate has no live verification code: none was generated, or it was used, or it has expired. Generate one, and make a leaf for it.",
+            ),
+            Self::ProofCodeOfAnother => (Details(400_056), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofCommonName => (Details(400_057), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofLeafValidity => (Details(400_058), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofCaValidity => (Details(400_059), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofLeafIsTheCa => (Details(400_060), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofCaConstraints => (Details(400_061), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofKey => (Details(400_062), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofHash => (Details(400_063), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofExtensions => (Details(400_064), S::BAD_REQUEST, PROOF_FAILED),
+            Self::ProofOther => (Details(400_065), S::BAD_REQUEST, PROOF_FAILED),
+            Self::CertificateUnknown => (
+                Details(404_001),
+                S::NOT_FOUND,
+                "There is no certificate of this name in the provisioning service.",
+            ),
+            Self::PathUnknown => (
+                Details(404_002),
+                S::NOT_FOUND,
+                "There is nothing at this path: only the certificates of provisioning services are served here.",
+            ),
+            Self::MethodNotAllowed => (
+                Details(405_001),
+                S::METHOD_NOT_ALLOWED,
+                "The path has no such method: see Allow.",
+            ),
+            Self::TimedOut => (
+                Details(408_001),
+                S::REQUEST_TIMEOUT,
+                "The request did not arrive in time.",
+            ),
+            Self::ServiceFull => (
+                Details(409_001),
+                S::CONFLICT,
+                "The provisioning service has as many certificates as it may have. Delete one first.",
+            ),
+            Self::PreconditionFailed => (
+                Details(412_001),
+                S::PRECONDITION_FAILED,
+                "Invalid ETag supplied: If-Match must name the etag of the certificate's latest answer. Every change makes a new one, generateVerificationCode too.",
+            ),
+            Self::TooLarge => (
+                Details(413_001),
+                S::PAYLOAD_TOO_LARGE,
+                "The body or the certificate is too large.",
+            ),
+            Self::UrlTooLong => (Details(414_001), S::URI_TOO_LONG, "The URL is too long."),
+            Self::MediaTypeUnsupported => (
+                Details(415_001),
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The body must be JSON, without a content coding: send Content-Type: application/json.",
+            ),
+            Self::Raced => (
+                Details(429_001),
+                S::TOO_MANY_REQUESTS,
+                "Too many changes to the same provisioning service at once: try again.",
+            ),
+            Self::Failed => (
+                Details(500_001),
+                S::INTERNAL_SERVER_ERROR,
+                "Something is wrong with this server. Read the certificate again to see whether it was changed.",
+            ),
+            Self::TookTooLong => (
+                Details(503_001),
+                S::SERVICE_UNAVAILABLE,
+                "The request took too long. Read the certificate again to see whether it was changed.",
+            ),
+            Self::TokenMissing => (
+                Arm("AuthenticationFailed"),
+                S::UNAUTHORIZED,
+                "Authentication failed. The Authorization header must be Bearer and an access token.",
+            ),
+            Self::TokenExpired => (
+                Arm("ExpiredAuthenticationToken"),
+                S::UNAUTHORIZED,
+                "The access token has expired: fetch a new one.",
+            ),
+            Self::TokenInvalid => (
+                Arm("InvalidAuthenticationToken"),
+                S::UNAUTHORIZED,
+                "The access token is not valid here.",
+            ),
+            Self::Forbidden => (
+                Arm("AuthorizationFailed"),
+                S::FORBIDDEN,
+                "The access token does not reach this provisioning service.",
+            ),
+            Self::VersionMissing => (
+                Arm("MissingApiVersionParameter"),
+                S::BAD_REQUEST,
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            ),
+            Self::VersionUnknown => (
+                Arm("InvalidApiVersionParameter"),
+                S::BAD_REQUEST,
+                "The api-version is not known here.",
+            ),
+        }
+    }
+
+    /// What the check stands for that refused a proof.
+    const fn of(check: Check) -> Self {
+        match check {
+            Check::Issuer | Check::Signature => Self::ProofIssuerOrSignature,
+            Check::Leaf => Self::ProofLeafUnreadable,
+            Check::Code => Self::ProofCodeOfAnother,
+            Check::CommonName => Self::ProofCommonName,
+            Check::LeafValidity => Self::ProofLeafValidity,
+            Check::CaValidity => Self::ProofCaValidity,
+            Check::NotTheCa => Self::ProofLeafIsTheCa,
+            Check::CaConstraints | Check::CaKeyUsage => Self::ProofCaConstraints,
+            Check::KeyStrength => Self::ProofKey,
+            Check::HashStrength => Self::ProofHash,
+            Check::LeafExtensions | Check::CaExtensions => Self::ProofExtensions,
+            // The policy in force refuses nothing of these.
+            Check::LeafConstraints | Check::Version | Check::Serial => Self::ProofOther,
+        }
+    }
+}
+
+const PROOF_FAILED: &str = "Proof of possession failed.";
+
+/// A refusal, on its way to the client.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    code: Code,
+    /// In place of the code's own.
+    message: Option<String>,
+    /// One finding a line.
+    details: String,
+    /// For 405.
+    allow: Option<&'static str>,
+    /// The status, where the code's is not the one.
+    status: Option<StatusCode>,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self {
+            code,
+            message: None,
+            details: String::new(),
+            allow: None,
+            status: None,
+        }
+    }
+}
+
+impl Refusal {
+    #[cfg(test)]
+    pub(super) const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Says why, after what to do about it.
+    pub(super) fn because(self, why: &impl Display) -> Self {
+        let (_, _, message) = self.code.parts();
+        Self {
+            message: Some(cut(format!("{message} ({why})"))),
+            ..self
+        }
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Code::MethodNotAllowed.into()
+        }
+    }
+
+    pub(super) fn forbidden(service: &ProvisioningService) -> Self {
+        Self::from(Code::Forbidden).because(&format_args!("it needs {}", service.scope()))
+    }
+
+    pub(super) fn version_missing(known: &[&str]) -> Self {
+        Self::from(Code::VersionMissing).because(&format_args!("known are {}", known.join(", ")))
+    }
+
+    pub(super) fn version_unknown(named: &str, known: &[&str]) -> Self {
+        let named: String = named.chars().take(40).collect();
+        Self::from(Code::VersionUnknown)
+            .because(&format_args!("{named:?}; known are {}", known.join(", ")))
+    }
+
+    /// A failed proof: its code and message are those of the first finding that refuses, but for a wrong issuer or
+    /// signature, which come before all others.
+    fn proof(report: &Report) -> Self {
+        let mut first = [Check::Issuer, Check::Signature]
+            .into_iter()
+            .filter(|check| report.outcome(*check) == Outcome::Fail)
+            .flat_map(|check| report.of(check))
+            .filter(|finding| finding.severity() == Severity::Refusal);
+        let finding = first.next().or_else(|| report.first_refusal());
+        Self {
+            message: finding.map(|finding| {
+                let remedy = finding.remedy();
+                cut(format!(
+                    "{PROOF_FAILED} {}. What to do: {remedy}.",
+                    capital(finding)
+                ))
+            }),
+            details: findings(report),
+            ..finding
+                .map_or(Code::ProofOther, |finding| Code::of(finding.check()))
+                .into()
+        }
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct ErrorDetails<'a> {
+            code: u32,
+            #[serde(rename = "httpStatusCode")]
+            http_status_code: String,
+            message: &'a str,
+            details: &'a str,
+        }
+
+        #[derive(Serialize)]
+        struct ErrorResponse<'a> {
+            error: ErrorDetail<'a>,
+        }
+
+        #[derive(Serialize)]
+        struct ErrorDetail<'a> {
+            code: &'static str,
+            message: &'a str,
+        }
+
+        let (shape, status, message) = self.code.parts();
+        let status = self.status.unwrap_or(status);
+        let message = self.message.as_deref().unwrap_or(message);
+        let mut response = match shape {
+            Shape::Arm(code) => wire::json(
+                status,
+                &ErrorResponse {
+                    error: ErrorDetail { code, message },
+                },
+            ),
+            Shape::Details(code) => wire::json(
+                status,
+                &ErrorDetails {
+                    code,
+                    // `BadRequest`, as .NET names them.
+                    http_status_code: status
+                        .canonical_reason()
+                        .unwrap_or_default()
+                        .replace(' ', ""),
+                    message,
+                    details: &self.details,
+                },
+            ),
+        };
+        let headers = response.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(challenge) = self.code.challenge() {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
+        }
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl Code {
+    /// What `WWW-Authenticate` says (RFC 6750, section 3).
+    const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::Forbidden => Some("Bearer realm=\"keyproof\", error=\"insufficient_scope\""),
+            Self::TokenExpired | Self::TokenInvalid => {
+                Some("Bearer realm=\"keyproof\", error=\"invalid_token\"")
+            }
+            Self::TokenMissing => Some("Bearer realm=\"keyproof\""),
+            _ => None,
+        }
+    }
+}
+
+/// A finding as a sentence begins.
+fn capital(finding: &Finding) -> String {
+    let text = finding.to_string();
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
+}
+
+fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+impl From<StackRefusal> for Refusal {
+    fn from(refusal: StackRefusal) -> Self {
+        let code = match refusal {
+            StackRefusal::BodyMalformed => Code::BodyMalformed,
+            StackRefusal::BodyTimedOut | StackRefusal::HeadTimedOut => Code::TimedOut,
+            StackRefusal::BodyTooLarge { .. } => Code::TooLarge,
+            StackRefusal::DeadlineExceeded => Code::TookTooLong,
+            StackRefusal::HeadMalformed(_) | StackRefusal::HeadTooLarge => Code::HeadMalformed,
+            StackRefusal::Internal => Code::Failed,
+            StackRefusal::NotFound => Code::PathUnknown,
+            StackRefusal::TargetTooLong => Code::UrlTooLong,
+        };
+        Self {
+            status: Some(refusal.status()),
+            ..Self::from(code).because(&refusal)
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        let code = match &error {
+            StorageError::Contended { .. } => Code::Raced,
+            StorageError::Damaged(_)
+            | StorageError::NotApplied(_)
+            | StorageError::OutcomeUnknown(_)
+            | StorageError::Unavailable(_) => Code::Failed,
+            StorageError::TooLarge { .. } => Code::TooLarge,
+        };
+        if code == Code::Failed {
+            error!(%error, "the store did not do what was asked");
+        }
+        code.into()
+    }
+}
+
+impl From<BearerError> for Refusal {
+    fn from(error: BearerError) -> Self {
+        match error {
+            BearerError::External(ExternalTokenError::Expired) => Code::TokenExpired.into(),
+            BearerError::External(
+                why @ (ExternalTokenError::Audience
+                | ExternalTokenError::Issuer
+                | ExternalTokenError::Key
+                | ExternalTokenError::Malformed
+                | ExternalTokenError::NotYetValid
+                | ExternalTokenError::Signature),
+            ) => Self::from(Code::TokenInvalid).because(&why),
+            BearerError::Operator(AccessError::Storage(error)) => error.into(),
+            BearerError::Operator(AccessError::Malformed | AccessError::Unknown) => {
+                Code::TokenInvalid.into()
+            }
+        }
+    }
+}
+
+impl From<FindError> for Refusal {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Precondition => Code::PreconditionFailed.into(),
+            FindError::Storage(error) => error.into(),
+            FindError::Unknown => Code::CertificateUnknown.into(),
+        }
+    }
+}
+
+impl From<PutError> for Refusal {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Full { limit } => {
+                Self::from(Code::ServiceFull).because(&format_args!("it has {limit}"))
+            }
+            PutError::Name => Code::NameInvalid.into(),
+            PutError::Precondition => Code::PreconditionFailed.into(),
+            PutError::Storage(error) => error.into(),
+            PutError::Unproven => Code::UnprovenNotAllowed.into(),
+            PutError::Upload(error) => {
+                let code = match &error {
+                    UploadError::Base64 { .. }
+                    | UploadError::Empty
+                    | UploadError::NotACertificate { .. }
+                    | UploadError::PemUnterminated { .. }
+                    | UploadError::PemWithoutCertificate { .. } => Code::CertificateNotDecodable,
+                    UploadError::PrivateKeyInUpload { .. } => Code::PrivateKeySent,
+                    UploadError::TooLong { .. } => Code::TooLarge,
+                    _ => Code::CertificateInvalid,
+                };
+                Self::from(code).because(&error)
+            }
+        }
+    }
+}
+
+impl From<DeleteError> for Refusal {
+    fn from(error: DeleteError) -> Self {
+        match error {
+            DeleteError::Precondition => Code::PreconditionFailed.into(),
+            DeleteError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<GenerateCodeError> for Refusal {
+    fn from(error: GenerateCodeError) -> Self {
+        match error {
+            GenerateCodeError::Precondition => Code::PreconditionFailed.into(),
+            GenerateCodeError::Storage(error) => error.into(),
+            GenerateCodeError::Unknown => Code::CertificateUnknown.into(),
+        }
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::NoCode => Code::ProofCodeMissing.into(),
+            VerifyError::Precondition => Code::PreconditionFailed.into(),
+            VerifyError::Refused(report) => Self::proof(&report),
+            VerifyError::Storage(error) => error.into(),
+            VerifyError::Unknown => Code::CertificateUnknown.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_does_is_a_failure_or_a_race() {
+        let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
+        for (error, code) in [
+            (StorageError::Contended { tries: 3 }, Code::Raced),
+            (StorageError::Damaged(failure()), Code::Failed),
+            (StorageError::NotApplied(failure()), Code::Failed),
+            (StorageError::OutcomeUnknown(failure()), Code::Failed),
+            (StorageError::Unavailable(failure()), Code::Failed),
+            (
+                StorageError::TooLarge { found: 2, limit: 1 },
+                Code::TooLarge,
+            ),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.code, code);
+            // Nothing of why: it may name files.
+            assert_eq!((refusal.message, &*refusal.details), (None, ""));
+        }
+        let raced = Refusal::from(Code::Raced).into_response();
+        assert_eq!(raced.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn refusals_of_the_stack_keep_their_status() {
+        for refusal in [
+            StackRefusal::BodyMalformed,
+            StackRefusal::BodyTimedOut,
+            StackRefusal::BodyTooLarge { limit: 1 },
+            StackRefusal::DeadlineExceeded,
+            StackRefusal::HeadMalformed("x"),
+            StackRefusal::HeadTimedOut,
+            StackRefusal::HeadTooLarge,
+            StackRefusal::Internal,
+            StackRefusal::NotFound,
+            StackRefusal::TargetTooLong,
+        ] {
+            let response = Refusal::from(refusal).into_response();
+            assert_eq!(response.status(), refusal.status(), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_bounded() {
+        let long = Refusal::from(Code::BodyMalformed).because(&"ä".repeat(5_000));
+        let message = long.message.unwrap();
+        assert_eq!(message.chars().count(), MAX_MESSAGE + 1);
+        assert!(message.ends_with('…'));
+    }
+}

@@ -1,0 +1,220 @@
+//! The certificates of Azure's Device Provisioning Service: `Microsoft.Devices/provisioningServices/…/certificates`.
+//!
+//! Refusals come in this order: authentication, api-version, path, method, permission, existence, `If-Match`, body. The
+//! codes of refusals are in [`errors`].
+
+mod errors;
+mod route;
+mod version;
+mod wire;
+
+use std::sync::Arc;
+
+use errors::Refusal;
+use http::{HeaderName, HeaderValue, Method, header};
+use keyproof_service::{
+    Origin, Service, Who,
+    access::{Issuers, Operator},
+    certificates::{Deletion, FindError, Precondition, Upload},
+};
+use route::{Call, Route};
+use version::ApiVersion;
+use wire::Style;
+
+pub use wire::SubjectForm;
+
+use super::{BoxFuture, Dialect, DialectName};
+use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+
+/// The dialect.
+pub struct Dps {
+    service: Arc<Service>,
+    issuers: Issuers,
+    subject: SubjectForm,
+}
+
+type Answered = Result<Response, Refusal>;
+
+impl Dps {
+    /// The dialect over these use cases, for keyproof's own tokens and those of these issuers.
+    #[must_use]
+    pub fn new(service: Arc<Service>, issuers: Issuers, subject: SubjectForm) -> Self {
+        Self {
+            service,
+            issuers,
+            subject,
+        }
+    }
+
+    async fn answer(&self, mut exchange: Exchange) -> Answered {
+        let operator = self.operator(&exchange).await?;
+        let version = ApiVersion::of(exchange.query())?;
+        let route = Route::of(exchange.path())?;
+        exchange.matched(route.resource.template());
+        // HEAD is GET whose answer's body is not sent, which the stack sees to.
+        let method = match exchange.method().clone() {
+            Method::HEAD => Method::GET,
+            method => method,
+        };
+        let call = route.call(&method)?;
+        if !operator.may(&route.service.scope()) {
+            return Err(Refusal::forbidden(&route.service));
+        }
+        let caller = Caller {
+            dps: self,
+            route: &route,
+            style: Style {
+                version,
+                subject: self.subject,
+            },
+            precondition: wire::precondition(exchange.headers()),
+            origin: origin(&exchange, operator.who),
+        };
+        match call {
+            Call::Delete(name) => caller.delete(name).await,
+            Call::GenerateCode(name) => caller.generate_code(name).await,
+            Call::Get(name) => caller.get(name).await,
+            Call::List => caller.list().await,
+            Call::Put(name) => caller.put(name, &mut exchange).await,
+            Call::Verify(name) => caller.verify(name, &mut exchange).await,
+        }
+    }
+
+    async fn operator(&self, exchange: &Exchange) -> Result<Operator, Refusal> {
+        let token = wire::bearer(exchange)?;
+        let access = &self.service.access;
+        Ok(access.authenticate_by(token, &self.issuers).await?)
+    }
+}
+
+/// A request that may do what it asks for, as far as its head tells.
+struct Caller<'a> {
+    dps: &'a Dps,
+    route: &'a Route,
+    style: Style,
+    precondition: Precondition,
+    origin: Origin,
+}
+
+impl Caller<'_> {
+    async fn list(&self) -> Answered {
+        let certificates = &self.dps.service.certificates;
+        let views = certificates.list(&self.route.service).await?;
+        Ok(wire::list(&views, self.style))
+    }
+
+    async fn get(&self, name: &str) -> Answered {
+        let certificates = &self.dps.service.certificates;
+        let view = certificates.get(&self.route.service, name, &self.precondition);
+        Ok(wire::certificate(&view.await?, self.style))
+    }
+
+    async fn put(&self, name: &str, exchange: &mut Exchange) -> Answered {
+        let certificates = &self.dps.service.certificates;
+        match self.find(name).await {
+            // A new one.
+            Ok(()) | Err(FindError::Unknown) => {}
+            Err(refused) => return Err(refused.into()),
+        }
+        let body = wire::put(exchange).await?;
+        let upload = Upload {
+            certificate: body.certificate.as_bytes(),
+            verified: body.verified,
+        };
+        let view = certificates.put(
+            &self.route.service,
+            name,
+            &self.precondition,
+            &upload,
+            &self.origin,
+        );
+        Ok(wire::certificate(&view.await?, self.style))
+    }
+
+    async fn delete(&self, name: &str) -> Answered {
+        let certificates = &self.dps.service.certificates;
+        let deletion =
+            certificates.delete(&self.route.service, name, &self.precondition, &self.origin);
+        Ok(match deletion.await? {
+            Deletion::Absent => wire::no_content(),
+            Deletion::Deleted => wire::empty(),
+        })
+    }
+
+    async fn generate_code(&self, name: &str) -> Answered {
+        let certificates = &self.dps.service.certificates;
+        let issued =
+            certificates.generate_code(&self.route.service, name, &self.precondition, &self.origin);
+        Ok(wire::code(&issued.await?, self.style))
+    }
+
+    async fn verify(&self, name: &str, exchange: &mut Exchange) -> Answered {
+        let certificates = &self.dps.service.certificates;
+        self.find(name).await?;
+        let leaf = wire::leaf(exchange).await?;
+        let view = certificates.verify(
+            &self.route.service,
+            name,
+            &self.precondition,
+            leaf.as_bytes(),
+            &self.origin,
+        );
+        Ok(wire::certificate(&view.await?, self.style))
+    }
+
+    async fn find(&self, name: &str) -> Result<(), FindError> {
+        let certificates = &self.dps.service.certificates;
+        certificates
+            .find(&self.route.service, name, &self.precondition)
+            .await
+    }
+}
+
+const X_MS_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+
+const X_MS_CORRELATION_REQUEST_ID: HeaderName =
+    HeaderName::from_static("x-ms-correlation-request-id");
+
+impl Dialect for Dps {
+    fn name(&self) -> &'static str {
+        DialectName::Dps.as_str()
+    }
+
+    fn claims(&self, path: &RequestPath) -> bool {
+        Route::claims(path)
+    }
+
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
+        Box::pin(async move {
+            let request_id = exchange.request_id();
+            let answered = self.answer(exchange).await;
+            stamp(answered.unwrap_or_else(Refusal::into_response), request_id)
+        })
+    }
+
+    fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
+        stamp(Refusal::from(refusal).into_response(), request_id)
+    }
+
+    fn request_id_header(&self) -> HeaderName {
+        X_MS_REQUEST_ID
+    }
+}
+
+/// What every answer of this dialect carries beside its request id.
+fn stamp(mut response: Response, request_id: RequestId) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(value) = request_id.to_string().try_into() {
+        headers.insert(X_MS_CORRELATION_REQUEST_ID, value);
+    }
+    response
+}
+
+fn origin(exchange: &Exchange, who: Who) -> Origin {
+    Origin {
+        who,
+        request_id: Some(exchange.request_id().to_string()),
+        address: Some(exchange.client()),
+    }
+}

@@ -1,0 +1,418 @@
+//! What comes and what goes: header fields, and the JSON of bodies and answers.
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use jiff::{SignedDuration, civil};
+use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    errors::{Code, Refusal},
+    version::ApiVersion,
+};
+use crate::http::{Exchange, Response};
+
+/// How a certificate's subject is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectForm {
+    /// `Acme Root`: the bare common name, as the real service shows of late.
+    CommonName,
+    /// `CN=Acme Root,O=Acme`: the whole name, as the documentation shows.
+    #[default]
+    DistinguishedName,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) version: ApiVersion,
+    pub(super) subject: SubjectForm,
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
+pub(super) fn bearer(exchange: &Exchange) -> Result<&str, Refusal> {
+    let Some(value) = exchange.headers().get(header::AUTHORIZATION) else {
+        return Err(Code::TokenMissing.into());
+    };
+    let credentials = value.to_str().ok().and_then(|value| value.split_once(' '));
+    match credentials {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(token.trim_matches(' '))
+        }
+        _ => Err(Code::TokenMissing.into()),
+    }
+}
+
+/// What `If-Match` says: entity tags with or without quotes, strong or weak, for clients differ.
+pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
+    let mut tags = Vec::new();
+    for field in headers.get_all(header::IF_MATCH) {
+        for tag in field.to_str().unwrap_or_default().split(',') {
+            let tag = tag.trim();
+            if tag == "*" {
+                return Precondition::Any;
+            }
+            let tag = tag.strip_prefix("W/").unwrap_or(tag);
+            let quoted = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            tags.push(quoted.unwrap_or(tag).to_owned());
+        }
+    }
+    if tags.is_empty() {
+        Precondition::Missing
+    } else {
+        Precondition::OneOf(tags)
+    }
+}
+
+/// The body of a PUT.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Put {
+    /// In some encoding.
+    pub(super) certificate: String,
+    /// `isVerified`
+    pub(super) verified: Option<bool>,
+}
+
+/// Both forms of a PUT's body: of versions up to 2021-10-15 flat, of later ones nested.
+#[derive(Default, Deserialize)]
+struct CertificateBody {
+    properties: Option<CertificateProperties>,
+    #[serde(flatten)]
+    flat: CertificateProperties,
+}
+
+#[derive(Default, Deserialize)]
+struct CertificateProperties {
+    certificate: Option<String>,
+    #[serde(rename = "isVerified")]
+    is_verified: Option<bool>,
+    #[serde(flatten)]
+    others: Others,
+}
+
+/// What nobody asks for. With it serde takes objects alone, and not also arrays in the order of the members.
+#[derive(Default, Deserialize)]
+struct Others {}
+
+/// Reads the body of a PUT.
+pub(super) async fn put(exchange: &mut Exchange) -> Result<Put, Refusal> {
+    let body: CertificateBody = json_body(exchange).await?;
+    let CertificateProperties {
+        certificate,
+        is_verified,
+        others: Others {},
+    } = body.properties.unwrap_or(body.flat);
+    Ok(Put {
+        certificate: present(certificate)?,
+        verified: is_verified,
+    })
+}
+
+/// Reads the body of a verification.
+pub(super) async fn leaf(exchange: &mut Exchange) -> Result<String, Refusal> {
+    #[derive(Deserialize)]
+    struct VerificationCodeRequest {
+        certificate: Option<String>,
+        #[serde(flatten)]
+        others: Others,
+    }
+
+    let VerificationCodeRequest {
+        certificate,
+        others: Others {},
+    } = json_body(exchange).await?;
+    present(certificate)
+}
+
+fn present(certificate: Option<String>) -> Result<String, Refusal> {
+    let present = certificate.filter(|text| !text.trim().is_empty());
+    present.ok_or_else(|| Code::CertificateMissing.into())
+}
+
+async fn json_body<T: for<'de> Deserialize<'de>>(exchange: &mut Exchange) -> Result<T, Refusal> {
+    if !may_be_json(exchange.headers()) {
+        return Err(Code::MediaTypeUnsupported.into());
+    }
+    let body = exchange.body().await?;
+    // Some editors and shells put a byte order mark before what they save as UTF-8.
+    let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+    serde_json::from_slice(json).map_err(|error| {
+        let place = format_args!("line {}, column {}", error.line(), error.column());
+        Refusal::from(Code::BodyMalformed).because(&place)
+    })
+}
+
+/// Is it JSON, or may it be? Tools send what they send as `text/plain` or as a form unless told otherwise.
+fn may_be_json(headers: &HeaderMap) -> bool {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return false;
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let value = value.to_str().unwrap_or("?").to_ascii_lowercase();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    match essence {
+        "" | "application/octet-stream" | "application/x-www-form-urlencoded" | "text/plain" => {
+            true
+        }
+        other => other.ends_with("/json") || other.ends_with("+json"),
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<P> {
+    properties: P,
+    id: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    etag: String,
+}
+
+impl<P> Envelope<P> {
+    fn of(view: &CertificateView, properties: P) -> Self {
+        let CertificateView {
+            subscription,
+            resource_group,
+            service,
+            name,
+            ..
+        } = view;
+        Self {
+            properties,
+            id: format!(
+                "/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.Devices\
+                 /provisioningServices/{service}/certificates/{name}"
+            ),
+            name: name.clone(),
+            kind: "Microsoft.Devices/provisioningServices/Certificates",
+            etag: view.version.to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification_code: Option<&'a str>,
+    subject: &'a str,
+    expiry: String,
+    thumbprint: &'a str,
+    is_verified: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    created: String,
+    updated: String,
+}
+
+impl<'a> Properties<'a> {
+    fn of(view: &'a CertificateView, style: Style) -> Self {
+        Self {
+            verification_code: None,
+            subject: match (style.subject, &view.subject_common_name) {
+                (SubjectForm::CommonName, Some(name)) => name,
+                _ => &view.subject,
+            },
+            expiry: http_date(view.not_after),
+            thumbprint: &view.thumbprint,
+            is_verified: view.verification.is_verified(),
+            certificate: style
+                .version
+                .shows_certificate()
+                .then(|| BASE64.encode(&view.der)),
+            created: http_date(view.created_at.as_secs()),
+            updated: http_date(view.updated_at.as_secs()),
+        }
+    }
+}
+
+pub(super) fn certificate(view: &CertificateView, style: Style) -> Response {
+    json(
+        StatusCode::OK,
+        &Envelope::of(view, Properties::of(view, style)),
+    )
+}
+
+pub(super) fn list(views: &[CertificateView], style: Style) -> Response {
+    #[derive(Serialize)]
+    struct List<'a> {
+        value: Vec<Envelope<Properties<'a>>>,
+    }
+
+    let value = views
+        .iter()
+        .map(|view| Envelope::of(view, Properties::of(view, style)));
+    json(
+        StatusCode::OK,
+        &List {
+            value: value.collect(),
+        },
+    )
+}
+
+pub(super) fn code(issued: &IssuedCode, style: Style) -> Response {
+    let view = &issued.certificate;
+    let properties = Properties {
+        verification_code: Some(&issued.digits),
+        ..Properties::of(view, style)
+    };
+    json(StatusCode::OK, &Envelope::of(view, properties))
+}
+
+/// 200, without a body.
+pub(super) fn empty() -> Response {
+    Response::default()
+}
+
+/// 204
+pub(super) fn no_content() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // The types here have no maps with keys that are not text, and so always serialise.
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// `Fri, 06 May 2022 17:50:01 GMT` (RFC 9110, section 5.6.7), of seconds since the Unix epoch.
+///
+/// By the calendar and not as a moment of `jiff`'s, which end a day before the year 9999 does: certificates without an
+/// end are valid to its last second (RFC 5280, section 4.1.2.5).
+fn http_date(seconds: u64) -> String {
+    let since = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    civil::date(1970, 1, 1)
+        .at(0, 0, 0, 0)
+        .saturating_add(since)
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_have_two_digit_days_and_reach_to_the_end_of_9999() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (1_651_859_401, "Fri, 06 May 2022 17:50:01 GMT"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(http_date(seconds), text);
+        }
+    }
+
+    #[test]
+    fn entity_tags_are_read_as_clients_write_them() {
+        let of = |fields: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::IF_MATCH, HeaderValue::from_static(field));
+            }
+            precondition(&headers)
+        };
+        let tags =
+            |tags: &[&str]| Precondition::OneOf(tags.iter().map(|tag| (*tag).to_owned()).collect());
+        assert_eq!(of(&[]), Precondition::Missing);
+        for field in ["abc", "\"abc\"", "W/\"abc\"", " abc ", "W/abc"] {
+            assert_eq!(of(&[field]), tags(&["abc"]), "{field}");
+        }
+        for fields in [&["*"][..], &["\"a\", *"], &["\"a\"", "*"]] {
+            assert_eq!(of(fields), Precondition::Any, "{fields:?}");
+        }
+        assert_eq!(of(&["\"a\", W/\"b\"", "c"]), tags(&["a", "b", "c"]));
+        // Only whole quotes are quotes, and what names nothing is not the same as saying nothing.
+        assert_eq!(of(&["\"abc"]), tags(&["\"abc"]));
+        assert_eq!(of(&[""]), tags(&[""]));
+        assert_eq!(of(&["\"*\""]), tags(&["*"]));
+    }
+
+    #[test]
+    fn both_forms_of_a_body_are_read() {
+        let read = |json: &str| {
+            let body: CertificateBody = serde_json::from_str(json).unwrap();
+            let properties = body.properties.unwrap_or(body.flat);
+            (properties.certificate, properties.is_verified)
+        };
+        let certificate = || Some("abc".to_owned());
+        for (json, verified) in [
+            (r#"{"certificate":"abc"}"#, None),
+            (
+                r#"{"certificate":"abc","isVerified":null,"properties":null}"#,
+                None,
+            ),
+            (r#"{"certificate":"abc","isVerified":true}"#, Some(true)),
+            (
+                r#"{"properties":{"certificate":"abc","isVerified":false}}"#,
+                Some(false),
+            ),
+            (
+                r#"{"name":"x","certificate":"not this","properties":{"certificate":"abc","subject":"x"}}"#,
+                None,
+            ),
+        ] {
+            assert_eq!(read(json), (certificate(), verified), "{json}");
+        }
+        for wrong in [
+            "",
+            "[]",
+            "7",
+            r#"{"certificate":7}"#,
+            r#"{"isVerified":"true"}"#,
+            r#"{"properties":[]}"#,
+            r#"{"properties":["abc",true]}"#,
+            r#"["abc",true]"#,
+            r#"{"properties":"abc"}"#,
+            r#"{"certificate":"a","certificate":"b"}"#,
+        ] {
+            assert!(
+                serde_json::from_str::<CertificateBody>(wrong).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_plainly_no_json_is_refused_for_its_type() {
+        let may = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            may_be_json(&headers)
+        };
+        assert!(may_be_json(&HeaderMap::new()));
+        for json in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "text/json",
+            "application/merge-patch+json",
+            "text/plain; charset=utf-8",
+            "application/x-www-form-urlencoded",
+            "application/octet-stream",
+            "",
+        ] {
+            assert!(may(json), "{json}");
+        }
+        for other in [
+            "application/xml",
+            "text/html",
+            "image/png",
+            "application/pkix-cert",
+        ] {
+            assert!(!may(other), "{other}");
+        }
+    }
+}
