@@ -98,6 +98,7 @@ pub fn ek_certificate(data: &[u8]) {
     }
     let policy = EkCertificatePolicy {
         ek: None,
+        allowed: &[],
         roots: &[vector!("eccp256/ca.root.der")],
         intermediates: &[vector!("eccp256/ca.intermediate.der")],
         now: 1_800_000_000,

@@ -41,6 +41,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
     let [stored, root] = certificates;
     let manufacturer = EkCertificatePolicy {
         ek: Some(&ek),
+        allowed: &[],
         roots: &[root],
         intermediates: &[],
         now,

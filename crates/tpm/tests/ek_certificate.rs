@@ -66,6 +66,7 @@ fn check(
     let algorithms = algorithms::RING;
     let policy = EkCertificatePolicy {
         ek,
+        allowed: &[],
         roots,
         intermediates,
         now,
@@ -252,6 +253,38 @@ fn a_chain_needs_its_root_and_its_intermediates() {
             accepted(&report, &[EkCertificateCheck::Vendor]);
         }
     }
+}
+
+#[test]
+fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
+    let real = Real::of("rsa2048");
+    let other = read("eccp256", "ek.cert.der");
+    let judge = |stored: &[u8], allowed: &[&[u8]], now: u64| {
+        let policy = EkCertificatePolicy {
+            ek: Some(&real.ek),
+            allowed,
+            roots: &[],
+            intermediates: &[],
+            now,
+            algorithms: algorithms::RING,
+        };
+        check_ek_certificate(stored, &policy)
+    };
+    let padded = [&real.certificate[..], &[0xff; 9]].concat();
+    for stored in [&real.certificate, &padded] {
+        let report = judge(stored, &[&other, &real.certificate], NOW);
+        accepted(&report, &[EkCertificateCheck::Vendor]);
+    }
+    let report = judge(&real.certificate, &[&real.certificate], 1_700_000_000);
+    refused(&report, &[EkCertificateCheck::Validity]);
+    // A certificate is allowed as a whole, not by what it begins with.
+    let prefix = &real.certificate[..real.certificate.len() - 1];
+    for allowed in [&[][..], &[&other[..]], &[prefix], &[&padded[..]]] {
+        let report = judge(&real.certificate, allowed, NOW);
+        refused(&report, &[EkCertificateCheck::Chain]);
+    }
+    let report = judge(&other, &[&other], NOW);
+    refused(&report, &[EkCertificateCheck::PublicKey]);
 }
 
 #[test]
@@ -707,6 +740,7 @@ fn an_algorithm_that_is_not_in_the_table_is_refused() {
     let real = Real::of("rsa2048");
     let policy = EkCertificatePolicy {
         ek: Some(&real.ek),
+        allowed: &[],
         roots: &[&real.root],
         intermediates: &[&real.intermediate],
         now: NOW,

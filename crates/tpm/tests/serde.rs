@@ -1,7 +1,5 @@
 //! The JSON of reports and facts.
 
-#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
-
 use keyproof_tpm::{AttestationKeyPolicy, EkCertificate, Structure, TpmtPublic};
 use serde_json::json;
 

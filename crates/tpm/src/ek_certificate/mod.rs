@@ -31,6 +31,9 @@ pub struct EkCertificate<'a> {
 pub struct EkCertificatePolicy<'a> {
     /// The endorsement key that it must be of; `None` leaves that unchecked.
     pub ek: Option<&'a TpmtPublic>,
+    /// Certificates that are trusted as they are, in DER: one that is equal to one of them, byte for
+    /// byte, needs no chain. All other checks are made all the same.
+    pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain.
     pub roots: &'a [&'a [u8]],
     /// Certificates that may stand between, in DER and in any order.
@@ -77,7 +80,7 @@ checks! {
         Key = "key";
         /// `public-key`: it is that of the endorsement key.
         PublicKey = "public-key";
-        /// `chain`: rustls-webpki builds one to a root.
+        /// `chain`: it is one of those allowed, or rustls-webpki builds a chain to a root.
         Chain = "chain";
     }
 }
@@ -373,6 +376,13 @@ fn check_chain(
     certificate: &Certificate<'_>,
     policy: &EkCertificatePolicy<'_>,
 ) {
+    if policy.allowed.contains(&certificate.as_der()) {
+        report.pass(
+            EkCertificateCheck::Chain,
+            "needs none: it is one of those allowed",
+        );
+        return;
+    }
     let EkCertificatePolicy {
         roots,
         intermediates,
