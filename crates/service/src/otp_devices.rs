@@ -4,7 +4,7 @@
 //! An instance has two identities besides its name. Its *incarnation* is drawn when it is made: devices belong to it,
 //! so those of a removed instance never come back under a new one of the same name. Its *generation* is drawn when it
 //! is made and with every password: login tokens belong to it, so a new password ends them all. What a removal or a
-//! new password leaves behind can no longer be reached and is cleared away in the background ([`leftovers`]).
+//! new password leaves behind can no longer be reached and is cleared away in the background.
 
 mod devices;
 mod instances;
