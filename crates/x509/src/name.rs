@@ -40,15 +40,15 @@ impl<'a> Name<'a> {
 
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let (der, (rdns, attributes)) = received(reader, |reader| {
-            let rdns = contents(&mut reader.clone(), Tag::Sequence)?;
-            let mut attributes = 0;
             nested(reader, Tag::Sequence, |reader| {
-                while !reader.is_finished() {
-                    attributes += count_rdn(reader)?;
-                }
-                Ok(())
-            })?;
-            Ok((rdns, attributes))
+                received(reader, |reader| {
+                    let mut attributes = 0;
+                    while !reader.is_finished() {
+                        attributes += count_rdn(reader)?;
+                    }
+                    Ok(attributes)
+                })
+            })
         })?;
         Ok(Self {
             der,

@@ -34,14 +34,15 @@ fn malformed(field: Field, error: &der::Error, position: usize) -> Error {
     }
 }
 
-/// Runs `parse`, which must read exactly one structure, and returns the received bytes of that structure as well.
+/// Runs `parse` and returns the received bytes that it has read as well.
 pub(crate) fn received<'a, T>(
     reader: &mut SliceReader<'a>,
     parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
 ) -> der::Result<(&'a [u8], T)> {
-    let bytes = reader.clone().tlv_bytes()?;
+    let mut start = reader.clone();
     let value = parse(reader)?;
-    Ok((bytes, value))
+    let length = reader.position().saturating_sub(start.position());
+    Ok((start.read_slice(length)?, value))
 }
 
 /// Reads a structure with the given tag and returns its contents unread.
