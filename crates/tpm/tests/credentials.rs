@@ -4,7 +4,7 @@
 
 use keyproof_tpm::{
     ActivationProvider, AwsLcRs, Buffer, Credential, EncryptedSecret, Name, ObjectAttributes,
-    PublicKey, Structure, TpmError, TpmtPublic, activate, make_credential, protect,
+    PublicKey, Structure, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential, protect,
 };
 use proptest::prelude::*;
 
@@ -123,6 +123,33 @@ fn credential_files_of_tpm2_tools_come_back_byte_for_byte() {
             changed[at] ^= 1;
             assert_eq!(Credential::parse(&changed), Err(expected));
         }
+    }
+}
+
+#[test]
+fn the_parts_of_a_credential_are_bounded() {
+    let integrity = [&[0, 32][..], &[1; 32]].concat();
+    for (size, taken) in [(0, false), (1, true), (66, true), (67, false)] {
+        let id_object = [&integrity[..], &vec![2; size]].concat();
+        let expected = TpmError::WrongSize {
+            at: 34,
+            found: size,
+            what: "encIdentity",
+        };
+        assert_eq!(
+            TpmsIdObject::parse(&id_object).err(),
+            (!taken).then_some(expected)
+        );
+    }
+    for (size, taken) in [(0, false), (1, true), (512, true), (513, false)] {
+        let what = "TPM2B_ENCRYPTED_SECRET";
+        let expected = TpmError::WrongSize {
+            at: 0,
+            found: size,
+            what,
+        };
+        let found = EncryptedSecret::parse(&vec![3; size]);
+        assert_eq!(found.err(), (!taken).then_some(expected));
     }
 }
 

@@ -90,6 +90,36 @@ fn qualified_names_follow_the_hierarchy() {
 }
 
 #[test]
+fn a_name_needs_an_algorithm_that_is_computed() {
+    let ak = TpmtPublic::parse_sized(&read("eccp256", "ak.pub.tpm2b")).unwrap();
+    let name = |name_alg| {
+        Name::of(&TpmtPublic {
+            name_alg,
+            ..ak.clone()
+        })
+    };
+    for hash in [
+        HashAlgorithm::Sha1,
+        HashAlgorithm::Sha256,
+        HashAlgorithm::Sha384,
+        HashAlgorithm::Sha512,
+    ] {
+        let name = name(Some(hash)).unwrap();
+        assert_eq!(name.as_bytes().len(), 2 + hash.digest_size());
+        assert_eq!(Name::parse(name.as_bytes()).as_ref(), Ok(&name));
+    }
+    for hash in [
+        HashAlgorithm::Sm3,
+        HashAlgorithm::Sha3_256,
+        HashAlgorithm::Sha3_384,
+        HashAlgorithm::Sha3_512,
+    ] {
+        assert_eq!(name(Some(hash)), Err(TpmError::UnsupportedHash { hash }));
+    }
+    assert_eq!(name(None), Err(TpmError::NoNameAlgorithm));
+}
+
+#[test]
 fn attestations_come_back_byte_for_byte() {
     for kind in KINDS {
         for (file, attest_type) in [

@@ -1,8 +1,8 @@
 //! Public areas assumed from bare public keys, against the Names that a software TPM gave them.
 
 use keyproof_tpm::{
-    AttestationTemplate, EndorsementTemplate, HashAlgorithm, Name, ObjectAttributes, Structure,
-    TpmError, TpmtPublic,
+    AttestationTemplate, EccCurve, EccScheme, EndorsementTemplate, HashAlgorithm, Name,
+    ObjectAttributes, PublicKey, RsaScheme, Structure, TpmError, TpmtPublic,
 };
 
 mod vectors;
@@ -95,6 +95,30 @@ fn an_endorsement_key_follows_its_template_in_everything() {
     exponent[57] = 3;
     let exponent = TpmtPublic::parse_sized(&exponent).unwrap();
     assert_eq!(EndorsementTemplate::of(&exponent), mismatch("exponent"));
+    for kind in KINDS {
+        let ek = TpmtPublic::parse_sized(&read(kind, "ek.pub.tpm2b")).unwrap();
+        let name_alg = Some(HashAlgorithm::Sha384);
+        let other = TpmtPublic {
+            name_alg,
+            ..ek.clone()
+        };
+        assert_eq!(EndorsementTemplate::of(&other), mismatch("name algorithm"));
+        let mut with_scheme = ek.clone();
+        match &mut with_scheme.key {
+            PublicKey::Ecc(key) => key.scheme = Some(EccScheme::Ecdh(HashAlgorithm::Sha256)),
+            PublicKey::Rsa(key) => key.scheme = Some(RsaScheme::Oaep(HashAlgorithm::Sha256)),
+        }
+        assert_eq!(EndorsementTemplate::of(&with_scheme), mismatch("scheme"));
+        let mut other_size = ek.clone();
+        match &mut other_size.key {
+            PublicKey::Ecc(key) => key.curve = EccCurve::NistP521,
+            PublicKey::Rsa(key) => key.key_bits = 1024,
+        }
+        assert_eq!(
+            EndorsementTemplate::of(&other_size),
+            mismatch("size or curve")
+        );
+    }
     let ak = TpmtPublic::parse_sized(&read("rsa2048", "ak.pub.tpm2b")).unwrap();
     assert_eq!(EndorsementTemplate::of(&ak), mismatch("attributes"));
     let dev = TpmtPublic::parse_sized(&read("eccp256", "dev.pub.tpm2b")).unwrap();
@@ -122,6 +146,14 @@ fn only_exact_public_keys_are_taken() {
     let mut exponent = rsa.clone();
     *exponent.last_mut().unwrap() = 3;
     assert_eq!(refused(&exponent), "its RSA exponent is not 65537");
+    // NULL replaced by an empty OCTET STRING.
+    let mut parameters = rsa.clone();
+    let null = parameters
+        .windows(2)
+        .position(|pair| pair == [5, 0])
+        .unwrap();
+    parameters[null] = 4;
+    assert_eq!(refused(&parameters), "its RSA parameters are not NULL");
     // A compressed point's first byte, and a curve that has no template.
     let mut point = ecc.clone();
     let prefix = point.len() - 65;
