@@ -4,9 +4,9 @@
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Attested, Buffer, Check as _,
-    EccCurve, HashAlgorithm, ObjectAttributes, Outcome, PublicKey, QuoteCheck, QuoteEvidence,
-    QuotePolicy, Report, Structure, TpmlPcrSelection, TpmsAttest, TpmsClockInfo, TpmtPublic,
-    algorithms, check_quote,
+    EccCurve, EccScheme, HashAlgorithm, ObjectAttributes, Outcome, PublicKey, QuoteCheck,
+    QuoteEvidence, QuotePolicy, Report, RsaScheme, Structure, TpmlPcrSelection, TpmsAttest,
+    TpmsClockInfo, TpmtPublic, algorithms, check_quote,
 };
 use proptest::prelude::*;
 
@@ -250,6 +250,36 @@ fn the_scheme_is_the_keys() {
     refused(&case.check(), &[QuoteCheck::Signature]);
 }
 
+/// A sound signature by another scheme than the one that the key is bound to.
+#[test]
+fn a_key_signs_by_its_own_scheme_alone() {
+    let (sha256, sha512) = (HashAlgorithm::Sha256, HashAlgorithm::Sha512);
+    for quoted in QUOTED {
+        for (rsa, ecc) in [
+            (RsaScheme::Rsassa(sha512), EccScheme::Ecdsa(sha512)),
+            (RsaScheme::Rsapss(sha512), EccScheme::Ecschnorr(sha256)),
+        ] {
+            let mut case = Case::of(quoted);
+            match &mut case.ak.key {
+                PublicKey::Ecc(key) => key.scheme = Some(ecc),
+                PublicKey::Rsa(key) => key.scheme = Some(rsa),
+            }
+            let report = case.check();
+            assert_eq!(
+                report.detail(QuoteCheck::Signature),
+                "its scheme is not the key's"
+            );
+            assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Fail);
+        }
+        let mut case = Case::of(quoted);
+        match &mut case.ak.key {
+            PublicKey::Ecc(key) => key.scheme = None,
+            PublicKey::Rsa(key) => key.scheme = None,
+        }
+        assert_eq!(case.check().outcome(QuoteCheck::Signature), Outcome::Fail);
+    }
+}
+
 /// What tpm2_checkquote takes: a key that is not restricted signs an attestation that no TPM made.
 #[test]
 fn a_forged_attestation_is_refused_for_its_key() {
@@ -369,7 +399,6 @@ fn sizes_curves_schemes_and_names_are_on_the_allow_list() {
         })
     };
     use AttestationKeyCheck::{Key, NameAlgorithm, Scheme};
-    use keyproof_tpm::{EccScheme, RsaScheme};
     for (key, check) in [
         (rsa_with(&|key| key.exponent = 3), Key),
         (rsa_with(&|key| key.modulus = Buffer::default()), Key),
@@ -558,6 +587,11 @@ fn the_digest_is_over_all_banks_in_their_order() {
         let mut longer = case.clone();
         longer.values.push(0);
         refused(&longer.check(), &[QuoteCheck::PcrDigest]);
+        let (found, expected) = (longer.values.len(), case.values.len());
+        assert_eq!(
+            longer.check().detail(QuoteCheck::PcrDigest),
+            format!("{found} bytes of register values, not the {expected} of the selection")
+        );
         let mut shorter = case.clone();
         shorter.values.pop();
         refused(&shorter.check(), &[QuoteCheck::PcrDigest]);
@@ -627,7 +661,7 @@ fn weak_hashes_are_refused() {
     let mut case = Case::of(QUOTED[1]);
     case.signature[3] = 4;
     if let PublicKey::Ecc(key) = &mut case.ak.key {
-        key.scheme = Some(keyproof_tpm::EccScheme::Ecdsa(HashAlgorithm::Sha1));
+        key.scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1));
     }
     refused(
         &case.check(),
