@@ -81,7 +81,7 @@ numbers! {
     }
 }
 
-/// The largest `TPM2B_DATA` (Part 2, 10.4.4): a `TPMT_HA` of SHA-512.
+/// The largest `TPM2B_DATA` (Part 2, 10.4.3): a `TPMT_HA` of SHA-512.
 const MAX_DATA: usize = 66;
 
 /// The largest digest, and so the longest `TPM2B_DIGEST`.

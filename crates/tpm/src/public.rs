@@ -116,7 +116,7 @@ pub struct KdfScheme {
 }
 
 numbers! {
-    /// `TPMI_ALG_SYM_OBJECT` (Part 2, 9.31).
+    /// `TPMI_ALG_SYM_OBJECT` (Part 2, 9.30).
     SymmetricAlgorithm, "TPMI_ALG_SYM_OBJECT" {
         /// Triple DES.
         Tdes = 0x0003, "tdes";
@@ -130,7 +130,7 @@ numbers! {
 }
 
 numbers! {
-    /// `TPMI_ALG_SYM_MODE` (Part 2, 9.32).
+    /// `TPMI_ALG_SYM_MODE` (Part 2, 9.31).
     SymmetricMode, "TPMI_ALG_SYM_MODE" {
         /// Counter.
         Ctr = 0x0040, "ctr";
@@ -146,7 +146,7 @@ numbers! {
 }
 
 numbers! {
-    /// `TPMI_ALG_KDF` (Part 2, 9.33).
+    /// `TPMI_ALG_KDF` (Part 2, 9.32).
     KdfAlgorithm, "TPMI_ALG_KDF" {
         /// MGF1 of IEEE 1363.
         Mgf1 = 0x0007, "mgf1";

@@ -6,7 +6,9 @@ use core::ops::Deref;
 
 use crate::TpmError;
 
-/// A structure of TPM 2.0 Library Part 2, read strictly and written back byte for byte.
+/// A structure of the TPM 2.0 Library, Part 2, read strictly and written back byte for byte.
+///
+/// The sections that this crate's documentation names are those of revision 1.59.
 ///
 /// Sealed: the structures are those of this crate.
 pub trait Structure: Wire {

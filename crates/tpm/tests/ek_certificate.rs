@@ -317,6 +317,27 @@ fn another_signature_is_refused() {
     );
 }
 
+#[test]
+fn another_version_is_refused() {
+    let mut real = Real::of("rsa2048");
+    let version = [0xa0, 3, 2, 1, 2];
+    let at = real
+        .certificate
+        .windows(5)
+        .position(|bytes| bytes == version)
+        .unwrap();
+    real.certificate[at + 4] = 1;
+    let report = real.check();
+    refused(
+        &report,
+        &[EkCertificateCheck::Version, EkCertificateCheck::Chain],
+    );
+    assert_eq!(
+        report.detail(EkCertificateCheck::Version),
+        "version 2, not 3"
+    );
+}
+
 /// A made-up manufacturer with a root and one intermediate.
 struct Maker {
     root: Ca,

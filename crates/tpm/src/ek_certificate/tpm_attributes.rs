@@ -10,7 +10,7 @@ use keyproof_x509::{Certificate, Name};
 use super::vendor;
 
 /// The `tpmManufacturer`, `tpmModel` and `tpmVersion` of a certificate's subjectAltName (TCG EK
-/// Credential Profile for TPM Family 2.0, 3.2.9).
+/// Credential Profile for TPM Family 2.0, 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TpmAttributes {
@@ -25,7 +25,7 @@ pub struct TpmAttributes {
 }
 
 /// The `tpmSpecification` attribute of a certificate's subjectDirectoryAttributes (TCG EK Credential
-/// Profile for TPM Family 2.0, 3.2.10).
+/// Profile for TPM Family 2.0, 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct TpmSpecification {
