@@ -1,0 +1,16 @@
+//! The contract of Azure DPS's certificates, line by line, as a client sees it over a socket, with the clock in the
+//! test's hand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod access;
+mod certificates;
+mod possession;
+mod races;
+mod requests;
+mod site;
