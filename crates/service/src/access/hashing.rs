@@ -224,7 +224,13 @@ impl Shared {
 mod tests {
     use super::*;
     use keyproof_store::SystemEntropy;
-    use std::sync::mpsc;
+    use std::{
+        sync::{
+            atomic::{AtomicBool, Ordering},
+            mpsc,
+        },
+        time::Duration,
+    };
 
     fn pool(threads: usize, queue: usize) -> HashingPool {
         let settings = HashingSettings {
@@ -324,16 +330,27 @@ mod tests {
     async fn nothing_is_hashed_for_a_caller_that_left() {
         let pool = pool(1, 8);
         let release = occupy(&pool).await;
-        let abandoned = pool.run(|_| -> Result<(), AuthError> { panic!("hashed for nobody") });
+        let hashed = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&hashed);
+        let abandoned = pool.run(move |_| {
+            mark.store(true, Ordering::SeqCst);
+            Ok(())
+        });
         // One poll queues it; then its future is dropped.
-        let queued = tokio::time::timeout(std::time::Duration::from_millis(1), abandoned).await;
-        assert!(queued.is_err());
+        assert!(
+            tokio::time::timeout(Duration::ZERO, abandoned)
+                .await
+                .is_err()
+        );
+        assert_eq!(pool.shared.lock().waiting.len(), 1);
         drop(release);
+        // The one thread takes what waits in order, so this comes after what was abandoned.
         assert!(
             pool.hash(password("correct horse"), &SystemEntropy::new())
                 .await
                 .is_ok()
         );
+        assert!(!hashed.load(Ordering::SeqCst));
     }
 
     #[tokio::test]
