@@ -168,10 +168,11 @@ fn rsa_from_der(key: &[u8]) -> der::Result<Result<BareKey, TpmError>> {
         Ok::<_, der::Error>((modulus.as_bytes().to_vec(), UintRef::decode(reader)?))
     })?;
     reader.finish()?;
+    // The only one that endorsement and attestation keys have (EK Credential Profile, Annex B).
     Ok(match *exponent.as_bytes() {
-        [a, b, c] => Ok(BareKey::Rsa {
+        [1, 0, 1] => Ok(BareKey::Rsa {
             modulus,
-            exponent: u32::from_be_bytes([0, a, b, c]),
+            exponent: 65_537,
         }),
         _ => Err(unsupported("its RSA exponent is not 65537")),
     })

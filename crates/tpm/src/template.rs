@@ -260,17 +260,13 @@ fn fill(
             x: Buffer::new(x.as_slice())?,
             y: Buffer::new(y.as_slice())?,
         }),
-        BareKey::Rsa {
-            modulus,
-            exponent: 65_537,
-        } => PublicKey::Rsa(RsaPublic {
+        BareKey::Rsa { modulus, .. } => PublicKey::Rsa(RsaPublic {
             symmetric,
             scheme: rsa_scheme,
             key_bits: rsa_bits(modulus)?,
             exponent: 0,
             modulus: Buffer::new(modulus.as_slice())?,
         }),
-        BareKey::Rsa { .. } => return Err(unsupported("its RSA exponent is not 65537")),
     })
 }
 

@@ -16,8 +16,9 @@ use rcgen::{
 mod endorsement_ca;
 mod vectors;
 use endorsement_ca::{
-    CERTIFICATE_POLICIES, Ca, NOW, SUBJECT_ALT_NAME, SUBJECT_DIRECTORY_ATTRIBUTES, alt_names,
-    directory_name, ek_of, extension, replace, tlv, tpm_attribute, tpm_names, tpm_specification,
+    CERTIFICATE_POLICIES, Ca, NOW, RsaKey, SUBJECT_ALT_NAME, SUBJECT_DIRECTORY_ATTRIBUTES,
+    alt_names, directory_name, ek_of, extension, replace, tlv, tpm_attribute, tpm_names,
+    tpm_specification,
 };
 use vectors::read;
 
@@ -616,6 +617,43 @@ fn keys_are_on_the_allow_list() {
         let rsa = rsa.unwrap();
         accepted(&judge(&rsa, KeyUsagePurpose::KeyEncipherment), &[]);
         refused(&judge(&rsa, KeyUsagePurpose::KeyAgreement), &[C::KeyUsage]);
+    }
+    for (modulus, exponent, reason) in [
+        (
+            vec![0xc1; 128],
+            65_537,
+            "RSA of 128 bytes is not 2048, 3072 or 4096 bits",
+        ),
+        (
+            vec![0x41; 256],
+            65_537,
+            "RSA of 256 bytes is not 2048, 3072 or 4096 bits",
+        ),
+        (
+            vec![0xc1; 1024],
+            65_537,
+            "RSA of 1024 bytes is not 2048, 3072 or 4096 bits",
+        ),
+        (
+            vec![0xc1; 256],
+            3,
+            "no template for this public key: its RSA exponent is not 65537",
+        ),
+        (
+            vec![0xc1; 256],
+            65_539,
+            "no template for this public key: its RSA exponent is not 65537",
+        ),
+    ] {
+        let certificate = maker
+            .ca
+            .endorse(&RsaKey::new(&modulus, exponent), |params| {
+                params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+            });
+        let (root, ca) = (maker.root.certificate.der(), maker.ca.certificate.der());
+        let report = check(&certificate, None, &[root], &[ca], NOW);
+        refused(&report, &[C::Key]);
+        assert_eq!(report.detail(C::Key), reason);
     }
     let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let certificate = maker.ca.endorse(&ed25519, |_| ());

@@ -358,10 +358,9 @@ fn check_key(
 fn describe(key: &BareKey) -> Result<String, String> {
     match key {
         BareKey::Ecc { curve, .. } => Ok(format!("{curve}")),
-        BareKey::Rsa { modulus, exponent } => {
+        BareKey::Rsa { modulus, .. } => {
             let full = modulus.first().is_some_and(|first| first >> 7 == 1);
             match modulus.len() {
-                _ if *exponent != 65_537 => Err(format!("RSA with exponent {exponent}, not 65537")),
                 256 | 384 | 512 if full => Ok(format!("RSA {}", modulus.len().saturating_mul(8))),
                 size => Err(format!(
                     "RSA of {size} bytes is not 2048, 3072 or 4096 bits"

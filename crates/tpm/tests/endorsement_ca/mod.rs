@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+use der::asn1::{AnyRef, UintRef};
+use der::{Encode, Tag};
 use keyproof_tpm::TpmtPublic;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
+    PublicKeyData, SignatureAlgorithm, date_time_ymd,
 };
 
 /// 2027-01-15.
@@ -162,4 +165,30 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
 
 pub(crate) fn ek_of(key: &KeyPair) -> TpmtPublic {
     TpmtPublic::endorsement_from_spki(&key.subject_public_key_info()).unwrap()
+}
+
+/// An RSA key to be certified, of which nobody has the private part.
+pub(crate) struct RsaKey(Vec<u8>);
+
+impl RsaKey {
+    pub(crate) fn new(modulus: &[u8], exponent: u32) -> RsaKey {
+        let modulus = UintRef::new(modulus).unwrap().to_der().unwrap();
+        let numbers = [modulus, exponent.to_der().unwrap()].concat();
+        RsaKey(
+            AnyRef::new(Tag::Sequence, &numbers)
+                .unwrap()
+                .to_der()
+                .unwrap(),
+        )
+    }
+}
+
+impl PublicKeyData for RsaKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_RSA_SHA256
+    }
 }
