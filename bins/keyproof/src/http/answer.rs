@@ -78,10 +78,12 @@ impl Origin {
         };
 
         let dialect = dialect.as_ref();
+        let is_too_large = matches!(answered, Err(StackRefusal::BodyTooLarge { .. }));
         let mut response =
             answered.unwrap_or_else(|refusal| self.site.refuse(dialect, refusal, request_id));
         self.site.stamp(dialect, request_id, &mut response);
-        if self.turn.must_close() {
+        if is_too_large {
+            // hyper will close, but learns too late that nobody reads the body to say so itself.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

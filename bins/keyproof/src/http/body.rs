@@ -47,7 +47,6 @@ impl RequestBody {
         if hint.is_none_or(|hint| hint.lower() <= limit) {
             return Ok(());
         }
-        self.turn.body_is_broken();
         Err(StackRefusal::BodyTooLarge { limit })
     }
 
@@ -57,7 +56,7 @@ impl RequestBody {
         };
         let body = self.read_whole(incoming).await;
         if body.is_err() {
-            self.turn.body_is_broken();
+            self.turn.body_is_unread();
         }
         body
     }

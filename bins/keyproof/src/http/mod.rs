@@ -15,8 +15,8 @@
 //! | `Transfer-Encoding` in HTTP/1.0, or not ending in `chunked` | 400 | closed |
 //! | `Transfer-Encoding` and `Content-Length` | by its chunks (RFC 9112, section 6.3) | closed after the answer |
 //! | a path that no dialect claims | 404 | kept |
-//! | *authentication, permission, existence, precondition: the dialect's answers* | | kept |
 //! | a body announced longer than `http.max_body_bytes` | 413, nothing of it is read | closed |
+//! | *authentication, permission, existence, precondition: the dialect's answers* | | kept |
 //! | a body without length that turns out longer | 413 | closed |
 //! | a body slower than `http.body_timeout_ms` | 408 | closed |
 //! | a malformed chunk, or a body cut short | 400; nothing was changed | closed |

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -27,7 +27,7 @@ use tokio::{
 #[derive(Default)]
 pub(super) struct Turn {
     state: AtomicU8,
-    body: AtomicU8,
+    unread: AtomicBool,
 }
 
 impl Turn {
@@ -38,15 +38,8 @@ impl Turn {
     /// An answer is whole but may still stand in a buffer.
     const ANSWERED: u8 = 2;
 
-    /// The body was read, or there was none.
-    const READ: u8 = 0;
-    /// The handler answered without the body: hyper skips a short one and closes on a long one.
-    const UNREAD: u8 = 1;
-    /// The body was too long, too slow or malformed: nothing after it can be trusted.
-    const BROKEN: u8 = 2;
-
     pub(super) fn request_arrived(&self) {
-        self.body.store(Self::READ, Ordering::Release);
+        self.unread.store(false, Ordering::Release);
         self.state.store(Self::ANSWERING, Ordering::Release);
     }
 
@@ -54,22 +47,13 @@ impl Turn {
         self.state.load(Ordering::Acquire) == Self::IDLE
     }
 
+    /// The request is answered without its whole body, which the client may still be sending.
     pub(super) fn body_is_unread(&self) {
-        self.body.fetch_max(Self::UNREAD, Ordering::AcqRel);
+        self.unread.store(true, Ordering::Release);
     }
 
-    pub(super) fn body_is_broken(&self) {
-        self.body.store(Self::BROKEN, Ordering::Release);
-    }
-
-    /// Whether the connection must end with this answer.
-    pub(super) fn must_close(&self) -> bool {
-        self.body.load(Ordering::Acquire) == Self::BROKEN
-    }
-
-    /// Whether the client may still be sending when the connection ends.
     pub(super) fn may_be_sending(&self) -> bool {
-        self.body.load(Ordering::Acquire) != Self::READ
+        self.unread.load(Ordering::Acquire)
     }
 
     fn answer_is_whole(&self) {
