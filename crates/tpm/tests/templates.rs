@@ -142,10 +142,13 @@ fn only_exact_public_keys_are_taken() {
         Err(TpmError::UnsupportedPublicKey { what }) => what,
         other => panic!("{other:?}"),
     };
-    // The exponent's last byte.
-    let mut exponent = rsa.clone();
-    *exponent.last_mut().unwrap() = 3;
-    assert_eq!(refused(&exponent), "its RSA exponent is not 65537");
+    // Each byte of the exponent, at the key's end.
+    for from_the_end in 1..=3 {
+        let mut exponent = rsa.clone();
+        let at = exponent.len() - from_the_end;
+        exponent[at] ^= 2;
+        assert_eq!(refused(&exponent), "its RSA exponent is not 65537");
+    }
     // NULL replaced by an empty OCTET STRING.
     let mut parameters = rsa.clone();
     let null = parameters
