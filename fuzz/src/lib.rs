@@ -17,84 +17,33 @@ pub struct Target {
     pub run: fn(&[u8]),
 }
 
+impl Target {
+    const fn new(name: &'static str, run: fn(&[u8])) -> Self {
+        Self { name, run }
+    }
+}
+
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
-    Target {
-        name: "amount",
-        run: otp::amount,
-    },
-    Target {
-        name: "base32",
-        run: otp::base32,
-    },
-    Target {
-        name: "code",
-        run: otp::code,
-    },
-    Target {
-        name: "mfa_lifecycle",
-        run: mfa::lifecycle,
-    },
-    Target {
-        name: "otpauth",
-        run: otp::otpauth,
-    },
-    Target {
-        name: "store_key",
-        run: store::key,
-    },
-    Target {
-        name: "tpm_attest",
-        run: tpm::attest,
-    },
-    Target {
-        name: "tpm_creation_data",
-        run: tpm::creation_data,
-    },
-    Target {
-        name: "tpm_credential_file",
-        run: tpm::credential_file,
-    },
-    Target {
-        name: "tpm_ek_certificate",
-        run: tpm::ek_certificate,
-    },
-    Target {
-        name: "tpm_encrypted_secret",
-        run: tpm::encrypted_secret,
-    },
-    Target {
-        name: "tpm_id_object",
-        run: tpm::id_object,
-    },
-    Target {
-        name: "tpm_pcr_selection",
-        run: tpm::pcr_selection,
-    },
-    Target {
-        name: "tpm_public",
-        run: tpm::public,
-    },
-    Target {
-        name: "tpm_quote",
-        run: tpm::quote_mutated,
-    },
-    Target {
-        name: "tpm_signature",
-        run: tpm::signature,
-    },
-    Target {
-        name: "x509_certificate",
-        run: x509::certificate,
-    },
-    Target {
-        name: "x509_prove",
-        run: x509::prove_mutated,
-    },
-    Target {
-        name: "x509_upload",
-        run: x509::upload,
-    },
+    Target::new("mfa_lifecycle", mfa::lifecycle),
+    Target::new("otp_amount", otp::amount),
+    Target::new("otp_base32", otp::base32),
+    Target::new("otp_code", otp::code),
+    Target::new("otp_uri", otp::uri),
+    Target::new("store_key", store::key),
+    Target::new("tpm_attest", tpm::attest),
+    Target::new("tpm_creation_data", tpm::creation_data),
+    Target::new("tpm_credential_file", tpm::credential_file),
+    Target::new("tpm_ek_certificate", tpm::ek_certificate),
+    Target::new("tpm_encrypted_secret", tpm::encrypted_secret),
+    Target::new("tpm_id_object", tpm::id_object),
+    Target::new("tpm_pcr_selection", tpm::pcr_selection),
+    Target::new("tpm_public", tpm::public),
+    Target::new("tpm_quote", tpm::quote_mutated),
+    Target::new("tpm_signature", tpm::signature),
+    Target::new("x509_certificate", x509::certificate),
+    Target::new("x509_prove", x509::prove_mutated),
+    Target::new("x509_upload", x509::upload),
 ];
 
 /// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty

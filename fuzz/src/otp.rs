@@ -89,7 +89,7 @@ fn decode(profile: Base32Profile, text: &str) -> Option<Vec<u8>> {
 }
 
 /// `otpauth` URIs: positions within the text, and what is written parses to the same.
-pub fn otpauth(data: &[u8]) {
+pub fn uri(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
