@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use keyproof_service::{
-    Clock, Service, Settings,
+    Clock, ProvisioningSettings, Service, Settings,
     access::{Issuers, KeyFileError},
 };
 use keyproof_store::{Entropy, Store};
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{Dialect, DialectName, dps::Dps, taler::Taler},
+    dialect::{Dialect, DialectName, dps::Dps, f5::F5, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
 };
 
@@ -81,8 +81,11 @@ impl Server {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
         let settings = Settings {
-            hashing: config.hashing,
             certificates: config.certificates,
+            provisioning: ProvisioningSettings {
+                rate_limit_per_minute: config.settings.f5.rate_limit_per_minute,
+            },
+            ..Settings::from(config.hashing)
         };
         let service = Service::start(store, clock, settings).await?;
         let dialects = mount(&config, &service)?;
@@ -236,12 +239,16 @@ fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartE
                 let dps = Dps::new(service, issuers, config.settings.dps.subject);
                 mounted.push((Arc::new(dps), *listen));
             }
+            DialectName::F5 => {
+                let f5 = F5::new(service, config.settings.f5.station_auth);
+                mounted.push((Arc::new(f5), *listen));
+            }
             DialectName::Taler => {
                 let currency = config.settings.taler.currency.clone();
                 mounted.push((Arc::new(Taler::new(service, currency)), *listen));
             }
-            // The configuration refuses those that are not in this version.
-            DialectName::Emnify | DialectName::F5 => {}
+            // The configuration refuses what is not in this version.
+            DialectName::Emnify => {}
         }
     }
     Ok(mounted)

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod certificates;
 mod clock;
 pub mod otp_devices;
+pub mod provisioning;
 mod storage;
 #[cfg(test)]
 mod testing;
@@ -22,6 +23,7 @@ pub use audit::{Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use otp_devices::OtpDevices;
+pub use provisioning::{Provisioning, ProvisioningSettings};
 pub use storage::StorageError;
 pub use upkeep::Upkeep;
 
@@ -41,6 +43,8 @@ pub struct Service {
     pub certificates: Certificates,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
+    /// TPM managers, categories and API keys, and the provisioning of devices.
+    pub provisioning: Provisioning,
     /// The clean-up.
     pub upkeep: Upkeep,
     store: Store,
@@ -53,6 +57,8 @@ pub struct Settings {
     pub hashing: HashingSettings,
     /// The rules for CA certificates.
     pub certificates: CertificateSettings,
+    /// The rules for TPM provisioning.
+    pub provisioning: ProvisioningSettings,
 }
 
 impl From<HashingSettings> for Settings {
@@ -60,6 +66,7 @@ impl From<HashingSettings> for Settings {
         Self {
             hashing,
             certificates: CertificateSettings::default(),
+            provisioning: ProvisioningSettings::default(),
         }
     }
 }
@@ -88,6 +95,7 @@ impl Service {
         let Settings {
             hashing,
             certificates,
+            provisioning,
         } = settings.into();
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let hashing = Arc::new(HashingPool::start(hashing)?);
@@ -100,6 +108,12 @@ impl Service {
                 certificates,
             ),
             otp_devices: OtpDevices::new(store.clone(), clock.clone(), audit.clone(), hashing),
+            provisioning: Provisioning::new(
+                store.clone(),
+                clock.clone(),
+                audit.clone(),
+                provisioning,
+            ),
             upkeep: Upkeep::new(store.clone(), clock),
             audit,
             store,

@@ -81,6 +81,7 @@ pub(crate) async fn bench_with(certificates: CertificateSettings) -> Bench {
     let settings = Settings {
         hashing: cheap_hashing(),
         certificates,
+        provisioning: crate::ProvisioningSettings::default(),
     };
     let service = Service::start(store.clone(), clock.clone(), settings)
         .await

@@ -24,8 +24,9 @@ use keyproof_service::{
 };
 use serde::Deserialize;
 pub use settings::{
-    AuthSettings, DialectSettings, DialectsSettings, DpsIssuer, DpsSettings, HttpSettings,
-    LogSettings, MetricsSettings, OneOrMore, Settings, StoreSettings, TalerSettings, TlsSettings,
+    AuthSettings, DialectSettings, DialectsSettings, DpsIssuer, DpsSettings, F5Settings,
+    HttpSettings, LogSettings, MetricsSettings, OneOrMore, Settings, StoreSettings, TalerSettings,
+    TlsSettings,
 };
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -117,7 +118,6 @@ impl Config {
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
         for (key, is_set) in [
             ("metrics", settings.metrics.is_some()),
-            ("f5", settings.f5.is_some()),
             ("emnify", settings.emnify.is_some()),
         ] {
             if is_set {

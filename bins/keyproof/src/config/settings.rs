@@ -8,11 +8,11 @@ use std::{
 };
 
 use ipnet::IpNet;
-use keyproof_service::CertificateSettings;
+use keyproof_service::{CertificateSettings, ProvisioningSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dialect::dps::SubjectForm,
+    dialect::{dps::SubjectForm, f5::StationAuth},
     telemetry::{LogFormat, LogLevel},
 };
 
@@ -36,8 +36,8 @@ pub struct Settings {
     pub taler: TalerSettings,
     /// Azure DPS certificates.
     pub dps: DpsSettings,
-    /// Not in this version.
-    pub f5: Option<toml::Table>,
+    /// F5 XC TPM provisioning.
+    pub f5: F5Settings,
     /// Not in this version.
     pub emnify: Option<toml::Table>,
     /// Passwords.
@@ -230,6 +230,25 @@ pub enum OneOrMore {
     One(String),
     /// An array.
     More(Vec<String>),
+}
+
+/// `f5.*`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct F5Settings {
+    /// `authorization` or `api_key_only`: what stations show beside their API key.
+    pub station_auth: StationAuth,
+    /// Calls a minute with one API key, on each server; 0 is without a limit.
+    pub rate_limit_per_minute: u32,
+}
+
+impl Default for F5Settings {
+    fn default() -> Self {
+        Self {
+            station_auth: StationAuth::default(),
+            rate_limit_per_minute: ProvisioningSettings::default().rate_limit_per_minute,
+        }
+    }
 }
 
 /// `auth.*`

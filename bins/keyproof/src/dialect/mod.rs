@@ -4,6 +4,7 @@
 //! own error body. It decides nothing: an `if` about the domain belongs in a crate.
 
 pub mod dps;
+pub mod f5;
 pub mod taler;
 
 use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};
@@ -60,7 +61,7 @@ impl DialectName {
     /// Whether this version serves it.
     #[must_use]
     pub fn is_built(self) -> bool {
-        matches!(self, Self::Dps | Self::Taler)
+        matches!(self, Self::Dps | Self::F5 | Self::Taler)
     }
 
     /// The key that switches it.

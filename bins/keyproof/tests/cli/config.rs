@@ -95,7 +95,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"",
             "dps.issuers: /nowhere",
         ),
-        ("dialects.f5.enabled = true", "f5 is not in this version"),
+        (
+            "dialects.emnify.enabled = true",
+            "emnify is not in this version",
+        ),
     ] {
         let output = check(file, &[], &[]);
         fails(&output, 2, says);

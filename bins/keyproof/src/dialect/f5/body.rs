@@ -1,0 +1,310 @@
+//! Requests' bodies. Members that the contract does not know are ignored, `null` is absent, and no type is bent.
+
+use std::collections::BTreeMap;
+
+use keyproof_service::provisioning::{
+    ApiKeyChange, AttestationKeyTemplate, DeviceClaim, Metadata, NewApiKey, NewCategory,
+    ProvisionRequest,
+};
+use keyproof_store::Timestamp;
+use keyproof_tpm::HashAlgorithm;
+use serde::{Deserialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::errors::Refusal;
+use crate::http::Exchange;
+
+#[derive(Deserialize)]
+struct Envelope<S> {
+    metadata: Option<MetadataBody>,
+    spec: Option<S>,
+}
+
+#[derive(Default, Deserialize)]
+struct MetadataBody {
+    name: Option<String>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    description: Option<String>,
+    disable: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+struct ManagerSpec {
+    ek_root_certificates: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+struct CategorySpec {
+    tpm_manager_ref: Option<Vec<Reference>>,
+    tpm_allow_list: Option<Vec<String>>,
+    ak_template: Option<TemplateBody>,
+}
+
+#[derive(Default, Deserialize)]
+struct TemplateBody {
+    /// `TPMA_OBJECT` in hexadecimal: `0x00050472`.
+    attributes: Option<String>,
+    /// `sha256` or `sha384`.
+    scheme_hash: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct ApiKeySpec {
+    category_ref: Option<Vec<Reference>>,
+    need_mtls: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+struct ApiKeyChangeSpec {
+    is_disabled: Option<bool>,
+    revoke_reason: Option<String>,
+    revoked_timestamp: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PreauthBody {
+    api_key: Option<String>,
+    device: Option<DeviceBody>,
+}
+
+#[derive(Default, Deserialize)]
+struct DeviceBody {
+    name: Option<String>,
+    serial: Option<String>,
+    vendor: Option<String>,
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ProvisionBody {
+    api_key: Option<String>,
+    device: Option<DeviceBody>,
+    ek_cert: Option<String>,
+    ek_pub_key: Option<String>,
+    ak_pub_key: Option<String>,
+    csr: Option<String>,
+    ak_public: Option<String>,
+}
+
+/// A preauth request.
+pub(super) struct Preauth {
+    pub(super) api_key: Zeroizing<String>,
+    pub(super) device: DeviceClaim,
+}
+
+pub(super) async fn preauth(exchange: &mut Exchange) -> Result<Preauth, Refusal> {
+    let PreauthBody { api_key, device } = read(exchange).await?;
+    Ok(Preauth {
+        api_key: Zeroizing::new(api_key.unwrap_or_default()),
+        device: device.unwrap_or_default().into(),
+    })
+}
+
+pub(super) async fn provision(exchange: &mut Exchange) -> Result<ProvisionRequest, Refusal> {
+    let body: ProvisionBody = read(exchange).await?;
+    Ok(ProvisionRequest {
+        api_key: Zeroizing::new(body.api_key.unwrap_or_default()),
+        device: body.device.unwrap_or_default().into(),
+        ek_certificate: body.ek_cert.unwrap_or_default(),
+        ek_public_key: body.ek_pub_key.unwrap_or_default(),
+        ak_public_key: body.ak_pub_key.unwrap_or_default(),
+        csr: body.csr.unwrap_or_default(),
+        ak_public: body.ak_public,
+    })
+}
+
+impl From<DeviceBody> for DeviceClaim {
+    fn from(device: DeviceBody) -> Self {
+        Self {
+            name: device.name,
+            serial: device.serial,
+            vendor: device.vendor,
+            version: device.version,
+        }
+    }
+}
+
+pub(super) async fn new_manager(
+    exchange: &mut Exchange,
+    namespace: &str,
+) -> Result<(Metadata, Vec<String>), Refusal> {
+    let (metadata, spec): (_, ManagerSpec) = create(exchange, namespace).await?;
+    Ok((metadata, spec.ek_root_certificates.unwrap_or_default()))
+}
+
+pub(super) async fn new_category(
+    exchange: &mut Exchange,
+    namespace: &str,
+) -> Result<NewCategory, Refusal> {
+    let (metadata, spec): (_, CategorySpec) = create(exchange, namespace).await?;
+    Ok(NewCategory {
+        manager: one(spec.tpm_manager_ref, "spec.tpm_manager_ref", namespace)?,
+        allow_list: spec.tpm_allow_list.unwrap_or_default(),
+        attestation_key: spec.ak_template.unwrap_or_default().read()?,
+        metadata,
+    })
+}
+
+pub(super) async fn new_api_key(
+    exchange: &mut Exchange,
+    namespace: &str,
+) -> Result<NewApiKey, Refusal> {
+    let (metadata, spec): (_, ApiKeySpec) = create(exchange, namespace).await?;
+    Ok(NewApiKey {
+        category: one(spec.category_ref, "spec.category_ref", namespace)?,
+        need_mtls: spec.need_mtls.unwrap_or_default(),
+        metadata,
+    })
+}
+
+pub(super) async fn ek_roots(
+    exchange: &mut Exchange,
+    object: (&str, &str),
+) -> Result<Vec<String>, Refusal> {
+    let spec: ManagerSpec = replace(exchange, object).await?;
+    Ok(spec.ek_root_certificates.unwrap_or_default())
+}
+
+pub(super) async fn allow_list(
+    exchange: &mut Exchange,
+    object: (&str, &str),
+) -> Result<Vec<String>, Refusal> {
+    let spec: CategorySpec = replace(exchange, object).await?;
+    Ok(spec.tpm_allow_list.unwrap_or_default())
+}
+
+pub(super) async fn api_key_change(
+    exchange: &mut Exchange,
+    object: (&str, &str),
+) -> Result<ApiKeyChange, Refusal> {
+    let spec: ApiKeyChangeSpec = replace(exchange, object).await?;
+    Ok(ApiKeyChange {
+        is_disabled: spec.is_disabled.unwrap_or_default(),
+        revoke_reason: spec.revoke_reason.unwrap_or_default(),
+        revoked_at: match spec.revoked_timestamp.as_deref() {
+            None | Some("") => None,
+            Some(text) => Some(moment(text)?),
+        },
+    })
+}
+
+async fn create<S: DeserializeOwned + Default>(
+    exchange: &mut Exchange,
+    namespace: &str,
+) -> Result<(Metadata, S), Refusal> {
+    let body: Envelope<S> = read(exchange).await?;
+    let metadata = body.metadata.unwrap_or_default();
+    let name = metadata.name.clone().unwrap_or_default();
+    metadata.must_match(namespace, None)?;
+    let metadata = Metadata {
+        name,
+        namespace: namespace.to_owned(),
+        labels: metadata.labels.unwrap_or_default(),
+        annotations: metadata.annotations.unwrap_or_default(),
+        description: metadata.description.unwrap_or_default(),
+        disable: metadata.disable.unwrap_or_default(),
+    };
+    Ok((metadata, body.spec.unwrap_or_default()))
+}
+
+async fn replace<S: DeserializeOwned + Default>(
+    exchange: &mut Exchange,
+    (namespace, name): (&str, &str),
+) -> Result<S, Refusal> {
+    let body: Envelope<S> = read(exchange).await?;
+    let metadata = body.metadata.unwrap_or_default();
+    metadata.must_match(namespace, Some(name))?;
+    Ok(body.spec.unwrap_or_default())
+}
+
+impl MetadataBody {
+    /// What the metadata repeats of the path must be what the path says.
+    fn must_match(&self, namespace: &str, name: Option<&str>) -> Result<(), Refusal> {
+        let differs = |said: &Option<String>, path: &str| {
+            said.as_deref()
+                .is_some_and(|said| !said.is_empty() && said != path)
+        };
+        if differs(&self.namespace, namespace) {
+            return Err(Refusal::invalid("metadata.namespace is not the path's"));
+        }
+        if name.is_some_and(|name| differs(&self.name, name)) {
+            return Err(Refusal::invalid("metadata.name is not the path's"));
+        }
+        Ok(())
+    }
+}
+
+impl TemplateBody {
+    fn read(self) -> Result<AttestationKeyTemplate, Refusal> {
+        let attributes = self.attributes.map(|text| {
+            let digits = text.strip_prefix("0x").filter(|digits| digits.len() <= 8);
+            digits
+                .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| {
+                    Refusal::invalid("spec.ak_template.attributes: hexadecimal, as in 0x00050072")
+                })
+        });
+        let scheme_hash = self.scheme_hash.map(|name| {
+            HashAlgorithm::from_name(&name)
+                .map(HashAlgorithm::id)
+                .ok_or_else(|| Refusal::invalid("spec.ak_template.scheme_hash: as in sha256"))
+        });
+        Ok(AttestationKeyTemplate {
+            attributes: attributes.transpose()?,
+            scheme_hash: scheme_hash.transpose()?,
+        })
+    }
+}
+
+/// A reference to exactly one object of the same namespace.
+fn one(
+    references: Option<Vec<Reference>>,
+    field: &str,
+    namespace: &str,
+) -> Result<String, Refusal> {
+    let references = references.unwrap_or_default();
+    let [reference] = references.as_slice() else {
+        return Err(Refusal::invalid(format!(
+            "{field} holds exactly one reference"
+        )));
+    };
+    let elsewhere = reference
+        .namespace
+        .as_deref()
+        .is_some_and(|at| !at.is_empty() && at != namespace);
+    if elsewhere {
+        return Err(Refusal::invalid(format!("{field} is in another namespace")));
+    }
+    match reference.name.as_deref() {
+        None | Some("") => Err(Refusal::invalid(format!("{field} has no name"))),
+        Some(name) => Ok(name.to_owned()),
+    }
+}
+
+/// RFC 3339; what lies before 1970 is taken for 1970.
+fn moment(text: &str) -> Result<Timestamp, Refusal> {
+    let moment: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| Refusal::invalid("spec.revoked_timestamp is not an RFC 3339 time"))?;
+    let millis = u64::try_from(moment.as_millisecond()).unwrap_or(0);
+    Ok(Timestamp::from_millis(millis))
+}
+
+async fn read<T: DeserializeOwned>(exchange: &mut Exchange) -> Result<T, Refusal> {
+    let body = exchange.body().await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        // Where, and not what: serde would repeat the value, which may be a key.
+        let (line, column) = (error.line(), error.column());
+        Refusal::invalid(format!(
+            "the body is not the JSON that is expected here: line {line}, column {column}"
+        ))
+    })
+}

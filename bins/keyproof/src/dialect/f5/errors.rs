@@ -1,0 +1,313 @@
+//! The one table from what the use cases refuse to gRPC's codes and F5's error body, `{"code", "details", "message"}`.
+
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode, header};
+use keyproof_service::{
+    StorageError,
+    access::AccessError,
+    provisioning::{
+        AuthorityError, CreateApiKeyError, CreateCategoryError, CreateManagerError,
+        EndorsementError, FindError, PreauthError, ProvisionError, ReplaceApiKeyError,
+        ReplaceCategoryError, ReplaceManagerError,
+    },
+};
+use serde_json::json;
+use tracing::error;
+
+use crate::http::{self as stack, Response, StackRefusal};
+
+/// gRPC's codes, as far as they occur here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Code {
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidArgument => StatusCode::BAD_REQUEST,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+        }
+    }
+}
+
+/// A refusal, with all that its answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    code: Code,
+    message: String,
+    /// The status, where the code's is not the one.
+    status: Option<StatusCode>,
+    /// For 405.
+    allow: Option<&'static str>,
+    /// For 429.
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            status: None,
+            allow: None,
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, message)
+    }
+
+    pub(super) fn unauthenticated() -> Self {
+        Self::new(
+            Code::Unauthenticated,
+            "a token is needed: Authorization: APIToken …",
+        )
+    }
+
+    pub(super) fn forbidden(why: &str) -> Self {
+        Self::new(Code::PermissionDenied, format!("the token's scope: {why}"))
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(Code::Unimplemented, "the resource has no such method")
+        }
+    }
+
+    fn rate_limited(message: String, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(Code::ResourceExhausted, message)
+        }
+    }
+
+    fn exists(error: &impl ToString) -> Self {
+        Self::new(Code::AlreadyExists, error.to_string())
+    }
+
+    fn denied(error: &impl ToString) -> Self {
+        Self::new(Code::PermissionDenied, error.to_string())
+    }
+
+    /// What went wrong goes to the log.
+    fn internal(error: &dyn std::error::Error) -> Self {
+        error!(%error, "internal error");
+        Self::new(Code::Internal, "internal error")
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let status = self.status.unwrap_or(self.code.status());
+        let body = json!({ "code": self.code as u8, "details": [], "message": self.message });
+        let mut response = stack::json(status, &body);
+        let headers = response.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and never too early.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            if let Ok(seconds) = seconds.to_string().try_into() {
+                headers.insert(header::RETRY_AFTER, seconds);
+            }
+        }
+        if self.code == Code::Unauthenticated {
+            let scheme = HeaderValue::from_static("APIToken");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}
+
+impl From<StackRefusal> for Refusal {
+    fn from(refusal: StackRefusal) -> Self {
+        let code = match refusal {
+            StackRefusal::BodyMalformed
+            | StackRefusal::BodyTooLarge { .. }
+            | StackRefusal::HeadMalformed(_)
+            | StackRefusal::HeadTooLarge
+            | StackRefusal::TargetTooLong => Code::InvalidArgument,
+            StackRefusal::BodyTimedOut
+            | StackRefusal::DeadlineExceeded
+            | StackRefusal::HeadTimedOut => Code::DeadlineExceeded,
+            StackRefusal::Internal => Code::Internal,
+            StackRefusal::NotFound => Code::NotFound,
+        };
+        let status = match refusal {
+            StackRefusal::DeadlineExceeded => code.status(),
+            other => other.status(),
+        };
+        Self {
+            status: Some(status),
+            ..Self::new(code, refusal.to_string())
+        }
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Malformed | AccessError::Unknown => Self::unauthenticated(),
+            AccessError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Contended { .. } | StorageError::NotApplied(_) => {
+                error!(%error, "nothing was changed");
+                Self::new(Code::Unavailable, "nothing was changed: try again")
+            }
+            StorageError::Unavailable(_) => {
+                error!(%error, "the store does not answer");
+                Self::new(Code::Unavailable, "the store does not answer")
+            }
+            StorageError::TooLarge { .. } => Self::invalid("more than can be stored as one object"),
+            StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<AuthorityError> for Refusal {
+    fn from(error: AuthorityError) -> Self {
+        match error {
+            AuthorityError::Storage(error) => error.into(),
+            AuthorityError::Expired | AuthorityError::Making(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<FindError> for Refusal {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Storage(error) => error.into(),
+            FindError::Unknown => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<CreateManagerError> for Refusal {
+    fn from(error: CreateManagerError) -> Self {
+        match error {
+            CreateManagerError::Authority(error) => error.into(),
+            CreateManagerError::Exists => Self::exists(&error),
+            CreateManagerError::Metadata(_) | CreateManagerError::Roots(_) => {
+                Self::invalid(error.to_string())
+            }
+            CreateManagerError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreateCategoryError> for Refusal {
+    fn from(error: CreateCategoryError) -> Self {
+        match error {
+            CreateCategoryError::Authority(error) => error.into(),
+            CreateCategoryError::Exists => Self::exists(&error),
+            CreateCategoryError::AllowList(_)
+            | CreateCategoryError::AttestationKey
+            | CreateCategoryError::Metadata(_) => Self::invalid(error.to_string()),
+            CreateCategoryError::Storage(error) => error.into(),
+            CreateCategoryError::UnknownManager => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<CreateApiKeyError> for Refusal {
+    fn from(error: CreateApiKeyError) -> Self {
+        match error {
+            CreateApiKeyError::Exists => Self::exists(&error),
+            CreateApiKeyError::Metadata(_) => Self::invalid(error.to_string()),
+            CreateApiKeyError::Storage(error) => error.into(),
+            CreateApiKeyError::UnknownCategory => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<ReplaceManagerError> for Refusal {
+    fn from(error: ReplaceManagerError) -> Self {
+        match error {
+            ReplaceManagerError::Roots(_) => Self::invalid(error.to_string()),
+            ReplaceManagerError::Storage(error) => error.into(),
+            ReplaceManagerError::Unknown => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<ReplaceCategoryError> for Refusal {
+    fn from(error: ReplaceCategoryError) -> Self {
+        match error {
+            ReplaceCategoryError::AllowList(_) => Self::invalid(error.to_string()),
+            ReplaceCategoryError::Storage(error) => error.into(),
+            ReplaceCategoryError::Unknown => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<ReplaceApiKeyError> for Refusal {
+    fn from(error: ReplaceApiKeyError) -> Self {
+        match error {
+            ReplaceApiKeyError::Revoked => Self::exists(&error),
+            ReplaceApiKeyError::Storage(error) => error.into(),
+            ReplaceApiKeyError::Unknown => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<PreauthError> for Refusal {
+    fn from(error: PreauthError) -> Self {
+        match error {
+            PreauthError::RateLimited { retry_after } => {
+                Self::rate_limited(error.to_string(), retry_after)
+            }
+            PreauthError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProvisionError> for Refusal {
+    fn from(error: ProvisionError) -> Self {
+        match error {
+            ProvisionError::ApiKey(_)
+            | ProvisionError::Endorsement(EndorsementError::Untrusted(_)) => Self::denied(&error),
+            ProvisionError::Authority(error) => error.into(),
+            ProvisionError::Conflict(_) => Self::exists(&error),
+            ProvisionError::Endorsement(
+                EndorsementError::Key(_) | EndorsementError::Malformed(_),
+            )
+            | ProvisionError::Request(_) => Self::invalid(error.to_string()),
+            ProvisionError::RateLimited { retry_after } => {
+                Self::rate_limited(error.to_string(), retry_after)
+            }
+            ProvisionError::Sealing => Self::internal(&error),
+            ProvisionError::Storage(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Managers, categories and API keys.
+
+use keyproof_store::{Prefix, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    device::Manufacturer,
+    site::{API_KEYS, CATEGORIES, MANAGERS, Site},
+};
+
+#[tokio::test]
+async fn envelopes_are_those_of_the_contract() {
+    let site = Site::start().await;
+    let body = json!({
+        "metadata": {
+            "name": "manager",
+            "labels": { "a": "b" },
+            "annotations": { "c": "d" },
+            "description": "text",
+        },
+        "spec": {},
+        "resource_version": "7",
+    });
+    let created = site.post(MANAGERS, &body).await;
+    let created = &created.is(200).json;
+    let metadata = json!({
+        "name": "manager",
+        "namespace": "default",
+        "labels": { "a": "b" },
+        "annotations": { "c": "d" },
+        "description": "text",
+        "disable": false,
+    });
+    assert_eq!(created["metadata"], metadata);
+    let system = &created["system_metadata"];
+    assert_eq!(system["creation_timestamp"], "2023-11-14T22:13:20Z");
+    assert_eq!(
+        system["modification_timestamp"],
+        system["creation_timestamp"]
+    );
+    assert_eq!(system["uid"].as_str().unwrap().len(), 36);
+    assert_eq!(created.as_object().unwrap().len(), 3);
+
+    let got = site.get(&format!("{MANAGERS}/manager")).await;
+    let got = &got.is(200).json;
+    for member in ["metadata", "spec", "system_metadata"] {
+        assert_eq!(got[member], created[member], "{member}");
+    }
+    for member in [
+        "status",
+        "referring_objects",
+        "deleted_referred_objects",
+        "disabled_referred_objects",
+    ] {
+        assert_eq!(got[member], json!([]), "{member}");
+    }
+    for member in ["create_form", "replace_form"] {
+        assert_eq!(got.get(member), Some(&Value::Null), "{member}");
+    }
+
+    let list = site.get(MANAGERS).await;
+    let list = &list.is(200).json;
+    assert_eq!(list["errors"], json!([]));
+    let item = &list["items"][0];
+    for (member, value) in [
+        ("name", json!("manager")),
+        ("namespace", json!("default")),
+        ("description", json!("text")),
+        ("disabled", json!(false)),
+        ("labels", json!({ "a": "b" })),
+        ("uid", system["uid"].clone()),
+        ("get_spec", Value::Null),
+    ] {
+        assert_eq!(item[member], value, "{member}");
+    }
+    let full = site
+        .get(&format!("{MANAGERS}?report_fields=get_spec"))
+        .await;
+    assert_eq!(full.json["items"][0]["get_spec"], created["spec"]);
+    let elsewhere = site.get("/api/tpm/namespaces/other/tpm_managers").await;
+    assert_eq!(elsewhere.is(200).json["items"], json!([]));
+}
+
+#[tokio::test]
+async fn names_and_references_are_checked() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    for (path, name) in [
+        (MANAGERS, "manager"),
+        (CATEGORIES, "category"),
+        (API_KEYS, "station"),
+    ] {
+        let spec = json!({
+            "tpm_manager_ref": [{ "name": "manager" }],
+            "category_ref": [{ "name": "category" }],
+        });
+        site.create(path, name, spec.clone()).await.refuses(409, 6);
+        for wrong in ["", "Upper", "a_b", "1a", "a-"] {
+            site.create(path, wrong, spec.clone()).await.refuses(400, 3);
+        }
+        let elsewhere = json!({ "metadata": { "name": "b", "namespace": "other" }, "spec": spec });
+        site.post(path, &elsewhere)
+            .await
+            .refuses(400, 3)
+            .saying("metadata.namespace");
+        site.get(&format!("{path}/none")).await.refuses(404, 5);
+        site.replace(path, "none", json!({})).await.refuses(404, 5);
+    }
+    for (path, member) in [(CATEGORIES, "tpm_manager_ref"), (API_KEYS, "category_ref")] {
+        for wrong in [
+            json!(null),
+            json!([]),
+            json!([{ "name": "manager" }, { "name": "manager" }]),
+            json!([{}]),
+            json!([{ "name": "manager", "namespace": "other" }]),
+        ] {
+            let refused = site.create(path, "b", json!({ member: wrong })).await;
+            refused.refuses(400, 3).saying(member);
+        }
+        let missing = json!({ member: [{ "name": "none", "namespace": "default" }] });
+        site.create(path, "b", missing).await.refuses(404, 5);
+    }
+    for wrong in [
+        "",
+        "{",
+        "[]",
+        "{\"metadata\":7}",
+        "{\"spec\":{\"need_mtls\":\"secret\"}}",
+    ] {
+        let refused = site.admin("POST", API_KEYS).body(wrong).send().await;
+        refused.refuses(400, 3);
+        assert!(!refused.text.contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn trust_lists_hold_certificates() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    site.furnished(&manufacturer).await;
+    for wrong in [
+        "nonsense",
+        "",
+        "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n",
+    ] {
+        let roots = json!({ "ek_root_certificates": [manufacturer.root, wrong] });
+        let refused = site.create(MANAGERS, "b", roots.clone()).await;
+        refused.refuses(400, 3).saying("entry 1");
+        site.replace(MANAGERS, "manager", roots)
+            .await
+            .refuses(400, 3);
+        let allowed = json!({ "tpm_allow_list": [wrong] });
+        site.replace(CATEGORIES, "category", allowed)
+            .await
+            .refuses(400, 3)
+            .saying("entry 0");
+    }
+    let before = site.get(&format!("{CATEGORIES}/category")).await.json;
+    let replaced = site.replace(
+        CATEGORIES,
+        "category",
+        json!({ "tpm_allow_list": [manufacturer.root] }),
+    );
+    assert_eq!(replaced.await.is(200).json, json!({}));
+    let mut after = site.get(&format!("{CATEGORIES}/category")).await.json;
+    assert_eq!(after["spec"]["tpm_allow_list"], json!([manufacturer.root]));
+    after["spec"]["tpm_allow_list"] = json!([]);
+    assert_eq!(after["spec"], before["spec"], "nothing else is replaced");
+    site.replace(MANAGERS, "manager", json!({})).await.is(200);
+    let manager = site.get(&format!("{MANAGERS}/manager")).await.json;
+    assert_eq!(manager["spec"]["ek_root_certificates"], json!([]));
+}
+
+#[tokio::test]
+async fn private_keys_and_api_keys_are_shown_once_and_not_stored_in_the_clear() {
+    let site = Site::start().await;
+    let api_key = site.furnished(&Manufacturer::new()).await;
+    let second = site.category("second").await;
+    let client_key = second.is(200).json["spec"]["client_key"].as_str().unwrap();
+    assert!(client_key.starts_with("-----BEGIN PRIVATE KEY-----"));
+    let chain = second.json["spec"]["client_cert"].as_str().unwrap();
+    assert!(chain.starts_with("-----BEGIN CERTIFICATE-----"));
+    for path in [MANAGERS, CATEGORIES, API_KEYS] {
+        let list = site.get(&format!("{path}?report_fields=all")).await;
+        let mut shown = list.text.clone();
+        for item in list.json["items"].as_array().unwrap() {
+            let name = item["name"].as_str().unwrap();
+            shown += &site.get(&format!("{path}/{name}")).await.text;
+        }
+        assert!(!shown.contains("PRIVATE KEY"), "{shown}");
+        assert!(!shown.contains(&api_key), "{shown}");
+        assert!(!shown.contains("sealed"), "{shown}");
+    }
+    let all = Prefix::all();
+    let rows = site
+        .store
+        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH);
+    let key_line = client_key.lines().nth(1).unwrap();
+    for row in rows.await.unwrap() {
+        let body = String::from_utf8_lossy(row.json()).into_owned();
+        assert!(
+            !body.contains("PRIVATE KEY") && !body.contains(key_line),
+            "{body}"
+        );
+        assert!(!body.contains(&api_key["keyproof_tpm_".len()..]), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_disabled_and_enabled_but_a_revocation_in_force_stays() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    let replace = async |spec| site.replace(API_KEYS, "station", spec).await;
+    let spec = async || site.get(&format!("{API_KEYS}/station")).await.json["spec"].clone();
+    replace(json!({ "is_disabled": true })).await.is(200);
+    assert_eq!(spec().await["is_disabled"], true);
+    replace(json!({ "need_mtls": true })).await.is(200);
+    assert_eq!(spec().await["is_disabled"], false, "it is replaced");
+    assert_eq!(spec().await["need_mtls"], false, "it is not");
+
+    for wrong in ["yesterday", "2023-11-14", "2023-11-14T22:13:20"] {
+        replace(json!({ "revoked_timestamp": wrong }))
+            .await
+            .refuses(400, 3);
+    }
+    // Still to come, so it can be put off.
+    replace(json!({ "revoked_timestamp": "2023-11-14T23:00:00Z" }))
+        .await
+        .is(200);
+    let later =
+        json!({ "revoked_timestamp": "2023-11-14T23:13:20+00:00", "revoke_reason": "lost" });
+    replace(later).await.is(200);
+    assert_eq!(spec().await["revoked_timestamp"], "2023-11-14T23:13:20Z");
+    site.advance(std::time::Duration::from_secs(3600));
+    for lifted in [
+        json!({}),
+        json!({ "revoked_timestamp": "2023-11-14T23:13:21Z" }),
+    ] {
+        replace(lifted).await.refuses(409, 6);
+    }
+    assert_eq!(spec().await["revoke_reason"], "lost");
+    replace(json!({ "revoked_timestamp": "2023-11-14T22:00:00Z" }))
+        .await
+        .is(200);
+    let trail = site.trail("tpm_api_key.replace").await;
+    assert_eq!(trail.len(), 5, "{trail:?}");
+}

@@ -1,0 +1,392 @@
+//! Provision, with a TPM in software that opens what it is sent.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, Structure};
+use keyproof_x509::{Certificate, Upload, algorithms, verify};
+use rcgen::DnType;
+use serde_json::{Value, json};
+
+use crate::{
+    device::{Device, Manufacturer},
+    site::{API_KEYS, CATEGORIES, MANAGERS, PROVISION, Site},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A site, an API key and a device that it may provision.
+async fn furnished() -> (Site, String, Device) {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    (site, key, Device::new(&manufacturer, "SN0001"))
+}
+
+#[tokio::test]
+async fn only_the_devices_tpm_reads_its_certificate() {
+    let (site, key, device) = furnished().await;
+    let answer = site.post(PROVISION, &device.request(&key)).await;
+    let certificate = device
+        .opens(&answer.is(200).json, &device.ak_public())
+        .unwrap();
+
+    let stranger = Device::new(&Manufacturer::new(), "SN0001");
+    assert!(stranger.opens(&answer.json, &device.ak_public()).is_none());
+    let template = AttestationTemplate {
+        object_attributes: AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED),
+        ..AttestationTemplate::below(&device.ek_public()).unwrap()
+    };
+    let unrestricted = device.ak_public_by(&template);
+    assert!(device.opens(&answer.json, &unrestricted).is_none());
+
+    let certificate = Certificate::from_der(&certificate).unwrap();
+    assert_eq!(certificate.public_key().as_der(), device.ak_spki());
+    assert!(certificate.subject().is_empty());
+    assert!(!certificate.basic_constraints().unwrap().unwrap().ca);
+    let extension = |oid: &str| {
+        let mut all = certificate.extensions().iter();
+        all.find(|extension| extension.id.to_string() == oid)
+            .unwrap()
+    };
+    let names = extension("2.5.29.17");
+    assert!(names.critical);
+    let contains = |value: &[u8], text: &[u8]| value.windows(text.len()).any(|at| at == text);
+    for text in ["id:49465800", "SLB9670", "id:0755", "SN0001"] {
+        assert!(contains(names.value, text.as_bytes()), "{text}");
+    }
+    // tcg-kp-AIKCertificate
+    assert!(contains(
+        extension("2.5.29.37").value,
+        &[0x67, 0x81, 0x05, 0x08, 0x03]
+    ));
+
+    let spec = async |path: &str| site.get(path).await.json["spec"].clone();
+    let category = spec(&format!("{CATEGORIES}/category")).await;
+    let manager = spec(&format!("{MANAGERS}/manager")).await;
+    let sub_ca = category["ak_sub_ca_certificate"].as_str().unwrap();
+    let root_ca = manager["ak_root_ca_certificate"].as_str().unwrap();
+    assert_eq!(answer.json["ak_cert_chain"], format!("{sub_ca}{root_ca}"));
+    let (sub_ca, root_ca) = (
+        Upload::decode(sub_ca.as_bytes()),
+        Upload::decode(root_ca.as_bytes()),
+    );
+    let (sub_ca, root_ca) = (sub_ca.unwrap(), root_ca.unwrap());
+    let (sub_ca, root_ca) = (
+        sub_ca.certificate().unwrap(),
+        root_ca.certificate().unwrap(),
+    );
+    for (issued, issuer) in [
+        (&certificate, &sub_ca),
+        (&sub_ca, &root_ca),
+        (&root_ca, &root_ca),
+    ] {
+        let (signed, signature) = (issued.tbs(), issued.signature());
+        let algorithm = issued.algorithm();
+        verify(
+            algorithms::ALL,
+            &issuer.public_key(),
+            &algorithm,
+            signed,
+            signature,
+        )
+        .unwrap();
+        assert_eq!(issued.issuer().as_der(), issuer.subject().as_der());
+    }
+    assert_eq!(
+        sub_ca.subject().common_name().unwrap(),
+        category["ak_sub_ca_name"].as_str().unwrap()
+    );
+    assert_eq!(
+        root_ca.subject().common_name().unwrap(),
+        manager["ak_root_ca_name"].as_str().unwrap()
+    );
+    let trail = site.trail("tpm.provision").await;
+    assert!(
+        trail[0].0 == "Done" && trail[0].1.contains("SN0001"),
+        "{trail:?}"
+    );
+}
+
+#[tokio::test]
+async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_life() {
+    let (site, key, device) = furnished().await;
+    let provision = async |device: &Device| {
+        let answer = site.post(PROVISION, &device.request(&key)).await;
+        answer.is(200);
+        (
+            device.opens(&answer.json, &device.ak_public()).unwrap(),
+            answer.json,
+        )
+    };
+    let (first, sealed_first) = provision(&device).await;
+    let (again, sealed_again) = provision(&device).await;
+    assert_eq!(first, again);
+    for member in ["nonce", "encrypted_ak_cert", "credential_bundle"] {
+        assert_ne!(sealed_first[member], sealed_again[member], "{member}");
+    }
+    let life = DAY * 365 * 5;
+    site.advance(life / 3 * 2 - DAY);
+    assert_eq!(provision(&device).await.0, first);
+    site.advance(DAY * 2);
+    let (renewed, _) = provision(&device).await;
+    assert_ne!(renewed, first);
+    let (other_key, _) = provision(&device.with_new_ak()).await;
+    assert_ne!(other_key, renewed);
+}
+
+#[tokio::test]
+async fn what_a_disabled_key_made_is_made_anew_and_what_a_revoked_one_made_before_is_kept() {
+    let (site, key, device) = furnished().await;
+    let second = site.api_key("second").await;
+    let certificate = async |key: &str| {
+        let answer = site.post(PROVISION, &device.request(key)).await;
+        device
+            .opens(&answer.is(200).json, &device.ak_public())
+            .unwrap()
+    };
+    let first = certificate(&key).await;
+    site.advance(Duration::from_secs(60));
+    let revoked = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z" });
+    site.replace(API_KEYS, "station", revoked).await.is(200);
+    site.post(PROVISION, &device.request(&key))
+        .await
+        .refuses(403, 7);
+    assert_eq!(certificate(&second).await, first);
+    let disabled = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z", "is_disabled": true });
+    site.replace(API_KEYS, "station", disabled).await.is(200);
+    assert_ne!(certificate(&second).await, first);
+}
+
+#[tokio::test]
+async fn a_device_keeps_its_endorsement_key_and_the_key_its_device() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+    let mut renamed = device.request(&key);
+    renamed["device"]["name"] = json!("another name");
+    renamed["device"]["version"] = json!("2");
+    site.post(PROVISION, &renamed).await.is(200);
+
+    let other_tpm = Device::new(&manufacturer, "SN0001");
+    let refused = site.post(PROVISION, &other_tpm.request(&key)).await;
+    refused.refuses(409, 6).saying("another endorsement key");
+    let other_name = device.with_serial("SN0002");
+    let refused = site.post(PROVISION, &other_name.request(&key)).await;
+    refused.refuses(409, 6).saying("another vendor or serial");
+    let trail = site.trail("tpm.provision").await;
+    let refusals = trail.iter().filter(|(outcome, _)| outcome == "Refused");
+    assert_eq!((trail.len(), refusals.count()), (4, 2));
+}
+
+#[tokio::test]
+async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
+    let (site, key, device) = furnished().await;
+    let foreign = Device::new(&Manufacturer::new(), "SN0002");
+    let refused = site.post(PROVISION, &foreign.request(&key)).await;
+    refused.refuses(403, 7).saying("chain");
+    let allowed = json!({ "tpm_allow_list": [BASE64.encode(&foreign.ek_certificate)] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    site.post(PROVISION, &foreign.request(&key)).await.is(200);
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+    site.replace(MANAGERS, "manager", json!({})).await.is(200);
+    site.post(PROVISION, &device.request(&key))
+        .await
+        .refuses(403, 7);
+    site.post(PROVISION, &foreign.request(&key)).await.is(200);
+}
+
+#[tokio::test]
+async fn a_request_is_refused_for_what_is_wrong_with_it() {
+    let (site, key, device) = furnished().await;
+    let refuses = async |member: &str, value: Value, status: u16, code: u16, says: &str| {
+        let mut request = device.request(&key);
+        request[member] = value;
+        site.post(PROVISION, &request)
+            .await
+            .refuses(status, code)
+            .saying(says);
+    };
+    for member in ["ek_cert", "ek_pub_key", "ak_pub_key", "csr"] {
+        for (wrong, says) in [
+            (json!(null), "missing"),
+            (json!(""), "missing"),
+            (json!("AQI"), "neither"),
+            (json!("AQID"), member),
+        ] {
+            refuses(member, wrong, 400, 3, says).await;
+        }
+    }
+    refuses("api_key", json!(null), 403, 7, "api_key").await;
+    refuses("api_key", json!("nonsense"), 403, 7, "unknown").await;
+    refuses("device", json!({}), 400, 3, "name").await;
+    let stranger = Device::new(&Manufacturer::new(), "SN0001").request(&key);
+    refuses(
+        "ek_pub_key",
+        stranger["ek_pub_key"].clone(),
+        400,
+        3,
+        "ek_pub_key",
+    )
+    .await;
+    refuses("ek_cert", stranger["ek_cert"].clone(), 400, 3, "ek_pub_key").await;
+    refuses("ak_public", json!("AQID"), 400, 3, "ak_public").await;
+    let not_json = site
+        .admin("POST", PROVISION)
+        .body("{\"csr\":1}")
+        .send()
+        .await;
+    not_json.refuses(400, 3);
+
+    let serial = || DnType::CustomDnType(vec![2, 5, 4, 5]);
+    let csr = |subject: &[(DnType, &str)]| json!(device.csr(subject));
+    for wrong in [
+        csr(&[]),
+        csr(&[(DnType::CommonName, "SN0002")]),
+        csr(&[(serial(), "SN0002"), (DnType::CommonName, "SN0001")]),
+        csr(&[(serial(), "SN0001"), (DnType::OrganizationName, "Other")]),
+    ] {
+        refuses("csr", wrong, 400, 3, "csr").await;
+    }
+    let mut forged = BASE64
+        .decode(device.csr(&[(DnType::CommonName, "SN0001")]).as_bytes())
+        .unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    refuses("csr", json!(BASE64.encode(&forged)), 400, 3, "csr").await;
+    for right in [
+        csr(&[(DnType::CommonName, "SN0001")]),
+        csr(&[(DnType::CommonName, "device-0001")]),
+    ] {
+        let mut request = device.request(&key);
+        request["csr"] = right;
+        site.post(PROVISION, &request).await.is(200);
+    }
+}
+
+#[tokio::test]
+async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_requests() {
+    let (site, key, device) = furnished().await;
+    let no_da = AttestationTemplate {
+        object_attributes: AttestationTemplate::ATTRIBUTES | ObjectAttributes::NO_DA,
+        scheme_hash: HashAlgorithm::Sha384,
+        ..AttestationTemplate::below(&device.ek_public()).unwrap()
+    };
+    let told = device.ak_public_by(&no_da);
+    let mut request = device.request(&key);
+    request["ak_public"] = json!(BASE64.encode(&told.to_sized_bytes()));
+    let answer = site.post(PROVISION, &request).await;
+    assert!(device.opens(&answer.is(200).json, &told).is_some());
+    assert!(device.opens(&answer.json, &device.ak_public()).is_none());
+
+    let unrestricted = AttestationTemplate {
+        object_attributes: AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED),
+        ..no_da
+    };
+    let unrestricted = device.ak_public_by(&unrestricted).to_sized_bytes();
+    request["ak_public"] = json!(BASE64.encode(&unrestricted));
+    site.post(PROVISION, &request)
+        .await
+        .refuses(400, 3)
+        .saying("restricted");
+    let others = Device::new(&Manufacturer::new(), "SN0001")
+        .ak_public()
+        .to_sized_bytes();
+    request["ak_public"] = json!(BASE64.encode(&others));
+    site.post(PROVISION, &request)
+        .await
+        .refuses(400, 3)
+        .saying("ak_pub_key");
+
+    let reference = json!([{ "name": "manager" }]);
+    for wrong in [
+        json!({ "attributes": "0x00040072" }),
+        json!({ "attributes": "0x00060472" }),
+        json!({ "attributes": "328818" }),
+        json!({ "scheme_hash": "sha1" }),
+        json!({ "scheme_hash": "md5" }),
+    ] {
+        let spec = json!({ "tpm_manager_ref": reference, "ak_template": wrong });
+        site.create(CATEGORIES, "b", spec)
+            .await
+            .refuses(400, 3)
+            .saying("ak_template");
+    }
+    let template = json!({ "attributes": "0x00050472", "scheme_hash": "sha384" });
+    let spec = json!({ "tpm_manager_ref": reference, "ak_template": template });
+    let created = site.create(CATEGORIES, "b", spec).await;
+    assert_eq!(created.is(200).json["spec"]["ak_template"], template);
+    let spec = json!({ "category_ref": [{ "name": "b" }] });
+    let key = site.create(API_KEYS, "b", spec).await.json["api_key"].clone();
+    let request = device.request(key.as_str().unwrap());
+    let answer = site.post(PROVISION, &request).await;
+    assert!(device.opens(&answer.is(200).json, &told).is_some());
+}
+
+#[tokio::test]
+async fn inputs_may_be_pem_and_wrapped() {
+    let (site, key, device) = furnished().await;
+    let mut request = device.request(&key);
+    for (member, label) in [
+        ("ek_cert", "CERTIFICATE"),
+        ("ek_pub_key", "PUBLIC KEY"),
+        ("csr", "CERTIFICATE REQUEST"),
+    ] {
+        let base64 = request[member].as_str().unwrap();
+        let pem = format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n");
+        request[member] = json!(pem);
+    }
+    let (head, tail) = request["ak_pub_key"].as_str().unwrap().split_at(40);
+    request["ak_pub_key"] = json!(format!("{head}\r\n {tail}\n"));
+    site.post(PROVISION, &request).await.is(200);
+}
+
+#[tokio::test]
+async fn racing_stations_get_one_certificate() {
+    let (site, key, device) = furnished().await;
+    let request = device.request(&key);
+    let calls = (0..8).map(|_| site.post(PROVISION, &request));
+    let mut certificates = Vec::new();
+    for answer in join_all(calls).await {
+        certificates.push(
+            device
+                .opens(&answer.is(200).json, &device.ak_public())
+                .unwrap(),
+        );
+    }
+    assert!(certificates.windows(2).all(|pair| pair[0] == pair[1]));
+    let made = site.trail("tpm.provision").await;
+    assert_eq!(
+        made.iter()
+            .filter(|(_, how)| how.starts_with("certificate made"))
+            .count(),
+        1
+    );
+    assert_eq!(made.len(), 8);
+}
+
+/// Polls all of them at once.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pinned: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut pending = false;
+        for (future, output) in &mut pinned {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        match pending {
+            true => std::task::Poll::Pending,
+            false => std::task::Poll::Ready(()),
+        }
+    })
+    .await;
+    pinned
+        .into_iter()
+        .map(|(_, output)| output.unwrap())
+        .collect()
+}

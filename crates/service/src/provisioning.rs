@@ -1,0 +1,89 @@
+//! TPM provisioning as F5's distributed cloud has it: a manufacturing station shows an API key and a device's TPM keys,
+//! and gets an attestation-key certificate that only that TPM can open.
+//!
+//! A *manager* owns a root CA, each *category* below it a CA of its own and a list of trusted endorsement certificates,
+//! and each *API key* lets stations provision for one category. A *device* is a vendor and a serial number within a
+//! manager, bound to the first endorsement key that it was provisioned with. The private keys of CAs are sealed under
+//! their own records; a category's client key is shown once and not kept.
+
+mod api_keys;
+mod authority;
+mod categories;
+mod der_text;
+mod endorsement;
+mod grant;
+mod identity;
+mod managers;
+mod objects;
+mod preauth;
+mod provision;
+mod rate_limit;
+
+pub use api_keys::{
+    ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
+};
+pub use authority::AuthorityError;
+pub use categories::{
+    AttestationKeyTemplate, Category, CreateCategoryError, IssuedCategory, NewCategory,
+    ReplaceCategoryError,
+};
+pub use der_text::DerTextError;
+pub use endorsement::{EndorsementError, TrustListError};
+pub use grant::ApiKeyRefusal;
+pub use identity::IdentityConflict;
+pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
+pub use objects::{FindError, Kind, Metadata, MetadataError, Object, SystemMetadata};
+pub use preauth::{DeviceClaim, PreauthError, PreauthVerdict};
+pub use provision::{ProvisionError, ProvisionRequest, Provisioned, RequestError};
+
+use crate::{Audit, Clock};
+use keyproof_store::Store;
+use rate_limit::RateLimit;
+use std::{fmt, sync::Arc};
+
+/// The rules that operators choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProvisioningSettings {
+    /// How often a minute stations may call with one API key, on each server; 0 is without a limit.
+    pub rate_limit_per_minute: u32,
+}
+
+impl Default for ProvisioningSettings {
+    /// Ten calls a second.
+    fn default() -> Self {
+        Self {
+            rate_limit_per_minute: 600,
+        }
+    }
+}
+
+/// The use cases of TPM provisioning.
+pub struct Provisioning {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    audit: Arc<Audit>,
+    rate_limit: RateLimit,
+}
+
+impl Provisioning {
+    /// The provisioning of this store, under these rules.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        audit: Arc<Audit>,
+        settings: ProvisioningSettings,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            audit,
+            rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
+        }
+    }
+}
+
+impl fmt::Debug for Provisioning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provisioning").finish_non_exhaustive()
+    }
+}

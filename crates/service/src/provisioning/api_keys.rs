@@ -1,0 +1,247 @@
+//! API keys: what manufacturing stations provision with. Their text is shown once; their digests are kept.
+
+use super::{
+    Category, Kind, Metadata, MetadataError, Object, Provisioning,
+    objects::{deed, object_key},
+};
+use crate::{Origin, StorageError, storage::Race};
+use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{Key, Record, Timestamp};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+/// What such a key's text starts with, so that scanners for leaked secrets find it.
+const TEXT_PREFIX: &str = "keyproof_tpm_";
+
+/// An API key's own part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// The name of its category, in the same namespace.
+    pub category: String,
+    /// Is it taken only with a client certificate of its category?
+    pub need_mtls: bool,
+    /// Is it put out of use, and with it every certificate that it had made?
+    pub is_disabled: bool,
+    /// Why it is revoked.
+    pub revoke_reason: String,
+    /// From when on it is revoked; certificates made before stay good.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Kind for ApiKey {
+    const NAME: &'static str = "tpm_api_key";
+}
+
+impl ApiKey {
+    pub(super) fn record_key(metadata: &Metadata) -> Key {
+        object_key::<Self>(&metadata.namespace, &metadata.name)
+    }
+
+    /// Is it revoked at this moment?
+    pub(super) fn is_revoked(&self, at: Timestamp) -> bool {
+        self.revoked_at.is_some_and(|from| from <= at)
+    }
+}
+
+/// At `tpm_api_key_digest/_/<digest>`: whose digest it is.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct KeyLocation {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) category: String,
+    pub(super) manager: String,
+}
+
+impl Record for KeyLocation {
+    const TYPE: &'static str = "tpm_api_key_digest";
+    const VERSION: u32 = 1;
+}
+
+pub(super) fn location_key(digest: &TokenDigest) -> Key {
+    Key::new("tpm_api_key_digest", ["_", &digest.to_string()])
+}
+
+/// Reads the text of a key; `None` if it is not one.
+pub(super) fn digest_of(text: &str) -> Option<TokenDigest> {
+    let token = Token::parse(text.strip_prefix(TEXT_PREFIX)?).ok()?;
+    Some(token.digest())
+}
+
+/// A key to be made.
+#[derive(Clone, Debug)]
+pub struct NewApiKey {
+    /// What is said of it.
+    pub metadata: Metadata,
+    /// The name of its category, in the same namespace.
+    pub category: String,
+    /// Is it taken only with a client certificate of its category?
+    pub need_mtls: bool,
+}
+
+/// A new key, with what is shown once.
+#[derive(Clone)]
+pub struct IssuedApiKey {
+    /// The key's object.
+    pub object: Object<ApiKey>,
+    /// The key itself.
+    pub text: Zeroizing<String>,
+}
+
+/// What a key is to be from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiKeyChange {
+    /// Is it put out of use?
+    pub is_disabled: bool,
+    /// Why it is revoked.
+    pub revoke_reason: String,
+    /// From when on it is revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Why a key was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateApiKeyError {
+    /// There is one of this name.
+    #[error("there is a tpm_api_key of this name")]
+    Exists,
+    /// Its metadata is not in order.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Its category is not there.
+    #[error("there is no such tpm_category")]
+    UnknownCategory,
+}
+
+/// Why a key was not replaced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceApiKeyError {
+    /// It is revoked already, and would be revoked later or not at all.
+    #[error("a revocation in force cannot be lifted")]
+    Revoked,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of this name.
+    #[error("there is no such tpm_api_key")]
+    Unknown,
+}
+
+impl Provisioning {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// [`CreateApiKeyError`].
+    pub async fn create_api_key(
+        &self,
+        new: NewApiKey,
+        origin: &Origin,
+    ) -> Result<IssuedApiKey, CreateApiKeyError> {
+        let metadata = new.metadata;
+        metadata.check()?;
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let there = self.load::<ApiKey>(&metadata.namespace, &metadata.name);
+            if there.await?.is_some() {
+                return Err(CreateApiKeyError::Exists);
+            }
+            let category = self.load::<Category>(&metadata.namespace, &new.category);
+            let category = category.await?.ok_or(CreateApiKeyError::UnknownCategory)?;
+            let mut random = [0; TOKEN_BYTES];
+            self.store.entropy().fill(&mut random);
+            let token = Token::from_random(random);
+            random.zeroize();
+            let location = KeyLocation {
+                namespace: metadata.namespace.clone(),
+                name: metadata.name.clone(),
+                category: new.category.clone(),
+                manager: category.record.spec.manager.clone(),
+            };
+            let object = Object {
+                system: self.system_metadata(now, origin),
+                spec: ApiKey {
+                    category: new.category.clone(),
+                    need_mtls: new.need_mtls,
+                    is_disabled: false,
+                    revoke_reason: String::new(),
+                    revoked_at: None,
+                },
+                metadata: metadata.clone(),
+            };
+            let mut batch = self.store.batch(now);
+            batch.require(
+                &Category::record_key(&category.record.metadata),
+                category.version,
+            );
+            batch.insert(&ApiKey::record_key(&metadata), &object, None);
+            batch.insert(&location_key(&token.digest()), &location, None);
+            let detail = Some(format!("for tpm_category {}", new.category));
+            let deed = deed::<ApiKey>("tpm_api_key.create", &metadata, detail, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(IssuedApiKey {
+                    object,
+                    text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *token.text())),
+                });
+            }
+        }
+    }
+
+    /// Disables, enables or revokes a key.
+    ///
+    /// # Errors
+    /// [`ReplaceApiKeyError`].
+    pub async fn replace_api_key(
+        &self,
+        namespace: &str,
+        name: &str,
+        change: &ApiKeyChange,
+        origin: &Origin,
+    ) -> Result<(), ReplaceApiKeyError> {
+        let mut race = Race::default();
+        loop {
+            let Some(stored) = self.load::<ApiKey>(namespace, name).await? else {
+                return Err(ReplaceApiKeyError::Unknown);
+            };
+            let now = self.clock.now();
+            let mut object = stored.record;
+            if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
+                && change.revoked_at.is_none_or(|to| to > from)
+            {
+                return Err(ReplaceApiKeyError::Revoked);
+            }
+            object.spec.is_disabled = change.is_disabled;
+            object.spec.revoke_reason.clone_from(&change.revoke_reason);
+            object.spec.revoked_at = change.revoked_at;
+            object.system.modified_at = now;
+            let mut batch = self.store.batch(now);
+            let key = ApiKey::record_key(&object.metadata);
+            batch.replace(&key, stored.version, &object, None);
+            let detail = format!(
+                "{}, {}",
+                if change.is_disabled {
+                    "disabled"
+                } else {
+                    "enabled"
+                },
+                match change.revoked_at {
+                    Some(from) => format!("revoked from {} ms since 1970 on", from.as_millis()),
+                    None => "not revoked".to_owned(),
+                }
+            );
+            let deed = deed::<ApiKey>(
+                "tpm_api_key.replace",
+                &object.metadata,
+                Some(detail),
+                origin,
+            );
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The CAs: a root for each manager, one below it for each category, and the certificates of attestation keys and
+//! stations below that.
+
+use super::{Category, Manager, Metadata, Object};
+use crate::StorageError;
+use der::{
+    AnyRef, Encode, Tag,
+    asn1::{ObjectIdentifier, PrintableStringRef, SetOfVec},
+};
+use keyproof_store::{Entropy, Key, Sealed, Store, Timestamp};
+use keyproof_tpm::{TpmAttributes, TpmtPublic};
+use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
+    date_time_ymd,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// No certificate outlives its issuer.
+const ROOT_LIFE: Duration = YEAR.saturating_mul(30);
+const SUB_CA_LIFE: Duration = YEAR.saturating_mul(20);
+const CLIENT_LIFE: Duration = YEAR.saturating_mul(10);
+const ATTESTATION_KEY_LIFE: Duration = YEAR.saturating_mul(5);
+
+/// 9999-12-31T23:59:59Z, the last second that a certificate can name (RFC 5280, section 4.1.2.5).
+const END_OF_TIME: u64 = 253_402_300_799;
+
+/// `tcg-kp-AIKCertificate`.
+const AK_CERTIFICATE_USAGE: [u64; 5] = [2, 23, 133, 8, 3];
+const SUBJECT_ALT_NAME: [u64; 4] = [2, 5, 29, 17];
+
+const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
+const TPM_MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
+const TPM_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
+const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
+
+/// Why a certificate was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// The issuing CA's own certificate has ended, or so has the calendar.
+    #[error("the issuing CA has expired")]
+    Expired,
+    /// The certificate could not be made or signed: a defect.
+    #[error("a certificate could not be made: {0}")]
+    Making(String),
+    /// The CA's private key could not be had.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<rcgen::Error> for AuthorityError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Making(error.to_string())
+    }
+}
+
+impl From<der::Error> for AuthorityError {
+    fn from(error: der::Error) -> Self {
+        Self::Making(error.to_string())
+    }
+}
+
+/// A CA, as it is stored in the record of its manager or category.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Authority {
+    /// Its commonName.
+    pub(super) name: String,
+    /// In PEM.
+    pub(super) certificate: String,
+    /// When its certificate ends.
+    pub(super) not_after: Timestamp,
+    /// PKCS#8, sealed under the record's key.
+    key: Sealed,
+}
+
+/// The name of the sealed field.
+const KEY_FIELD: &str = "key";
+
+/// A new certificate of an attestation key.
+pub(super) struct AkCertificate {
+    pub(super) der: Vec<u8>,
+    pub(super) serial: String,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+}
+
+/// A station's client certificate and private key, both in PEM.
+pub(super) struct ClientCertificate {
+    pub(super) certificate: String,
+    pub(super) key: Zeroizing<String>,
+}
+
+impl Authority {
+    /// A manager's root.
+    pub(super) fn root(
+        store: &Store,
+        record: &Key,
+        owner: &Metadata,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let name = draw_name("AK Root CA", store.entropy());
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
+        let (mut params, not_after) = params(store.entropy(), now, ROOT_LIFE, None)?;
+        as_ca(&mut params, BasicConstraints::Unconstrained);
+        params.distinguished_name = subject(owner, &name);
+        let certificate = params.self_signed(&pair)?.pem();
+        Ok(Self::sealed(
+            store,
+            record,
+            name,
+            certificate,
+            not_after,
+            &pair,
+        ))
+    }
+
+    /// A category's CA, below its manager's root.
+    pub(super) fn below(
+        manager: &Object<Manager>,
+        store: &Store,
+        record: &Key,
+        owner: &Metadata,
+        now: Timestamp,
+    ) -> Result<(Self, ClientCertificate), AuthorityError> {
+        let root = &manager.spec.root;
+        let name = draw_name("AK Sub CA", store.entropy());
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
+        let (mut params, not_after) = params(store.entropy(), now, SUB_CA_LIFE, Some(root))?;
+        as_ca(&mut params, BasicConstraints::Constrained(0));
+        params.distinguished_name = subject(owner, &name);
+        let issuer = IssuerParts::of(
+            root,
+            store,
+            &Manager::record_key(&manager.metadata),
+            &manager.metadata,
+        )?;
+        let certificate = params.signed_by(&pair, &issuer.issuer())?.pem();
+        let own = Self::sealed(store, record, name, certificate, not_after, &pair);
+        let client = own.client(&pair, store.entropy(), owner, now)?;
+        Ok((own, client))
+    }
+
+    fn sealed(
+        store: &Store,
+        record: &Key,
+        name: String,
+        certificate: String,
+        not_after: Timestamp,
+        pair: &KeyPair,
+    ) -> Self {
+        let pkcs8 = Zeroizing::new(pair.serialize_der());
+        Self {
+            name,
+            certificate,
+            not_after,
+            key: store.seal(record, KEY_FIELD, &pkcs8),
+        }
+    }
+
+    /// The certificate for the stations of a category.
+    fn client(
+        &self,
+        own_key: &KeyPair,
+        entropy: &dyn Entropy,
+        owner: &Metadata,
+        now: Timestamp,
+    ) -> Result<ClientCertificate, AuthorityError> {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let (mut params, _) = params(entropy, now, CLIENT_LIFE, Some(self))?;
+        params.distinguished_name = subject(owner, &draw_name("Station", entropy));
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let issuer_params = issuer_params(owner, &self.name);
+        let issuer = Issuer::from_params(&issuer_params, own_key);
+        Ok(ClientCertificate {
+            certificate: params.signed_by(&pair, &issuer)?.pem(),
+            key: Zeroizing::new(pair.serialize_pem()),
+        })
+    }
+
+    /// The certificate of an attestation key (TCG Credential Profiles, AK certificates): no subject, but a critical
+    /// subjectAltName that says which TPM, as its endorsement certificate does, and in which device.
+    pub(super) fn certify_attestation_key(
+        category: &Object<Category>,
+        store: &Store,
+        ak: &TpmtPublic,
+        tpm: &TpmAttributes,
+        device_serial: &str,
+        now: Timestamp,
+    ) -> Result<AkCertificate, AuthorityError> {
+        let authority = &category.spec.authority;
+        let key = AttestationKey::of(ak)?;
+        let (mut params, not_after) =
+            params(store.entropy(), now, ATTESTATION_KEY_LIFE, Some(authority))?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(
+            AK_CERTIFICATE_USAGE.to_vec(),
+        )];
+        let mut names =
+            CustomExtension::from_oid_content(&SUBJECT_ALT_NAME, alt_names(tpm, device_serial)?);
+        names.set_criticality(true);
+        params.custom_extensions = vec![names];
+        let serial = params
+            .serial_number
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let record = Category::record_key(&category.metadata);
+        let issuer = IssuerParts::of(authority, store, &record, &category.metadata)?;
+        let certificate = params.signed_by(&key, &issuer.issuer())?;
+        Ok(AkCertificate {
+            der: certificate.der().to_vec(),
+            serial,
+            not_before: Timestamp::from_secs(now.as_secs()),
+            not_after,
+        })
+    }
+}
+
+/// An unsealed CA.
+struct IssuerParts {
+    params: CertificateParams,
+    pair: KeyPair,
+}
+
+impl IssuerParts {
+    fn of(
+        authority: &Authority,
+        store: &Store,
+        record: &Key,
+        owner: &Metadata,
+    ) -> Result<Self, AuthorityError> {
+        let pkcs8 = store
+            .unseal(record, KEY_FIELD, &authority.key)
+            .map_err(StorageError::from)?;
+        let pair = KeyPair::try_from(pkcs8.as_slice())?;
+        Ok(Self {
+            params: issuer_params(owner, &authority.name),
+            pair,
+        })
+    }
+
+    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.pair)
+    }
+}
+
+/// As much of a CA's certificate as its issued ones repeat.
+fn issuer_params(owner: &Metadata, name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(owner, name);
+    as_ca(&mut params, BasicConstraints::Unconstrained);
+    params
+}
+
+fn as_ca(params: &mut CertificateParams, constraints: BasicConstraints) {
+    params.is_ca = IsCa::Ca(constraints);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+}
+
+/// What all certificates have: a random serial number, and an end no later than the issuer's.
+fn params(
+    entropy: &dyn Entropy,
+    now: Timestamp,
+    life: Duration,
+    issuer: Option<&Authority>,
+) -> Result<(CertificateParams, Timestamp), AuthorityError> {
+    let last = issuer.map_or(Timestamp::from_secs(END_OF_TIME), |issuer| issuer.not_after);
+    let not_after = Timestamp::from_secs(now.saturating_add(life).min(last).as_secs());
+    if not_after <= now {
+        return Err(AuthorityError::Expired);
+    }
+    let mut serial = [0; 16];
+    entropy.fill(&mut serial);
+    // Positive, and without a leading zero, so that it has one spelling (RFC 5280, section 4.1.2.2).
+    serial[0] = serial[0] & 0x7f | 0x40;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.use_authority_key_identifier_extension = issuer.is_some();
+    let at = |at: Timestamp| date_time_ymd(1970, 1, 1) + Duration::from_secs(at.as_secs());
+    params.not_before = at(now);
+    params.not_after = at(not_after);
+    Ok((params, not_after))
+}
+
+/// No longer than a commonName may be (64 characters), and unlike any other.
+fn draw_name(what: &str, entropy: &dyn Entropy) -> String {
+    let mut random = [0; 8];
+    entropy.fill(&mut random);
+    format!("{what} {:016x}", u64::from_be_bytes(random))
+}
+
+fn subject(owner: &Metadata, name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, &*owner.namespace);
+    subject.push(DnType::OrganizationalUnitName, &*owner.name);
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+/// An attestation key as rcgen writes it into a certificate.
+struct AttestationKey {
+    bits: Vec<u8>,
+    algorithm: &'static SignatureAlgorithm,
+}
+
+impl AttestationKey {
+    fn of(ak: &TpmtPublic) -> Result<Self, AuthorityError> {
+        let refused = |error: String| AuthorityError::Making(error);
+        let spki = ak.to_spki().map_err(|error| refused(error.to_string()))?;
+        let key =
+            SubjectPublicKeyInfo::from_der(&spki).map_err(|error| refused(error.to_string()))?;
+        // Only the key's own algorithm identifier is taken from it.
+        let algorithm = match key.kind() {
+            Ok(KeyKind::Rsa) => &PKCS_RSA_SHA256,
+            Ok(KeyKind::Ec(Curve::P256)) => &PKCS_ECDSA_P256_SHA256,
+            Ok(KeyKind::Ec(Curve::P384)) => &PKCS_ECDSA_P384_SHA384,
+            _ => return Err(refused("no certificates for keys of this kind".to_owned())),
+        };
+        Ok(Self {
+            bits: key.key().to_vec(),
+            algorithm,
+        })
+    }
+}
+
+impl PublicKeyData for AttestationKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.bits
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+/// The subjectAltName: one directoryName of the TPM, one of the device.
+fn alt_names(tpm: &TpmAttributes, device_serial: &str) -> Result<Vec<u8>, der::Error> {
+    let tpm = [
+        attribute(TPM_MANUFACTURER, Tag::Utf8String, &tpm.manufacturer)?,
+        attribute(TPM_MODEL, Tag::Utf8String, &tpm.model)?,
+        attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
+    ];
+    // X.520 wants a PrintableString; a serial number that is none is written as what it is.
+    let tag = match PrintableStringRef::new(device_serial) {
+        Ok(_) => Tag::PrintableString,
+        Err(_) => Tag::Utf8String,
+    };
+    let device = [attribute(SERIAL_NUMBER, tag, device_serial)?];
+    sequence(&[directory_name(&tpm)?, directory_name(&device)?].concat())
+}
+
+/// A GeneralName of one RDN with all attributes, as endorsement certificates have it.
+fn directory_name(attributes: &[Vec<u8>]) -> Result<Vec<u8>, der::Error> {
+    let attributes: Vec<AnyRef<'_>> = attributes
+        .iter()
+        .map(|attribute| AnyRef::try_from(attribute.as_slice()))
+        .collect::<Result<_, _>>()?;
+    let rdn = SetOfVec::try_from(attributes)?.to_der()?;
+    let tag = der::TagNumber(4).context_specific(true);
+    AnyRef::new(tag, &sequence(&rdn)?)?.to_der()
+}
+
+fn attribute(kind: ObjectIdentifier, tag: Tag, value: &str) -> Result<Vec<u8>, der::Error> {
+    let value = AnyRef::new(tag, value.as_bytes())?.to_der()?;
+    sequence(&[kind.to_der()?, value].concat())
+}
+
+fn sequence(contents: &[u8]) -> Result<Vec<u8>, der::Error> {
+    AnyRef::new(Tag::Sequence, contents)?.to_der()
+}

@@ -1,0 +1,243 @@
+//! Categories: each with a CA below its manager's root, and the endorsement certificates that it allows.
+
+use super::{
+    AuthorityError, Kind, Manager, Metadata, MetadataError, Object, Provisioning, TrustListError,
+    authority::Authority,
+    endorsement::check_allow_list,
+    objects::{deed, object_key},
+};
+use crate::{Origin, StorageError, storage::Race};
+use keyproof_store::Key;
+use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// A category's own part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Category {
+    /// The name of its manager, in the same namespace.
+    pub manager: String,
+    /// The endorsement certificates that it allows, as they were given.
+    pub allow_list: Vec<String>,
+    /// How the attestation keys of its devices are made.
+    pub attestation_key: AttestationKeyTemplate,
+    /// The certificate that its stations may authenticate with, in PEM.
+    pub client_certificate: String,
+    pub(super) authority: Authority,
+}
+
+impl Kind for Category {
+    const NAME: &'static str = "tpm_category";
+}
+
+impl Category {
+    /// The name of its CA.
+    pub fn sub_ca_name(&self) -> &str {
+        &self.authority.name
+    }
+
+    /// The certificate of its CA, in PEM.
+    pub fn sub_ca_certificate(&self) -> &str {
+        &self.authority.certificate
+    }
+
+    pub(super) fn record_key(metadata: &Metadata) -> Key {
+        object_key::<Self>(&metadata.namespace, &metadata.name)
+    }
+}
+
+/// How attestation keys are made, where only their bare public keys are known. Their name algorithm is that of the
+/// endorsement key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationKeyTemplate {
+    /// `TPMA_OBJECT`; 0x00050072 if `None`.
+    pub attributes: Option<u32>,
+    /// The TCG's number of the signing scheme's hash; SHA-256 (0x000b) if `None`.
+    pub scheme_hash: Option<u16>,
+}
+
+impl AttestationKeyTemplate {
+    /// The template for keys below this endorsement key.
+    pub(super) fn below(self, ek: &TpmtPublic) -> Result<AttestationTemplate, TpmError> {
+        let mut template = AttestationTemplate::below(ek)?;
+        if let Some(attributes) = self.attributes {
+            template.object_attributes = ObjectAttributes::from_bits(attributes)?;
+        }
+        if let Some(hash) = self.scheme_hash.and_then(HashAlgorithm::from_id) {
+            template.scheme_hash = hash;
+        }
+        Ok(template)
+    }
+
+    fn check(self) -> Result<(), CreateCategoryError> {
+        let sound = ObjectAttributes::FIXED_TPM
+            | ObjectAttributes::FIXED_PARENT
+            | ObjectAttributes::SENSITIVE_DATA_ORIGIN
+            | ObjectAttributes::RESTRICTED
+            | ObjectAttributes::SIGN;
+        let attributes = self.attributes.map(ObjectAttributes::from_bits);
+        let attests = match attributes {
+            None => true,
+            Some(Ok(bits)) => bits.contains(sound) && !bits.contains(ObjectAttributes::DECRYPT),
+            Some(Err(_)) => false,
+        };
+        let hash = self.scheme_hash.map(HashAlgorithm::from_id);
+        let is_strong = |hash: HashAlgorithm| !hash.is_weak();
+        if attests && hash.is_none_or(|hash| hash.is_some_and(is_strong)) {
+            Ok(())
+        } else {
+            Err(CreateCategoryError::AttestationKey)
+        }
+    }
+}
+
+/// A category to be made.
+#[derive(Clone, Debug)]
+pub struct NewCategory {
+    /// What is said of it.
+    pub metadata: Metadata,
+    /// The name of its manager, in the same namespace.
+    pub manager: String,
+    /// The endorsement certificates that it allows, each in PEM or Base64 of its DER.
+    pub allow_list: Vec<String>,
+    /// How the attestation keys of its devices are made.
+    pub attestation_key: AttestationKeyTemplate,
+}
+
+/// A new category, with what is shown once.
+#[derive(Clone)]
+pub struct IssuedCategory {
+    /// The category.
+    pub object: Object<Category>,
+    /// The private key of its client certificate, in PEM. It is not kept.
+    pub client_key: Zeroizing<String>,
+}
+
+/// Why a category was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateCategoryError {
+    /// An entry of the allow-list is not a certificate.
+    #[error("spec.tpm_allow_list, {0}")]
+    AllowList(#[from] TrustListError),
+    /// Its template is not that of an attestation key.
+    #[error("spec.ak_template is not that of an attestation key")]
+    AttestationKey,
+    /// Its CA could not be made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// There is one of this name.
+    #[error("there is a tpm_category of this name")]
+    Exists,
+    /// Its metadata is not in order.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Its manager is not there.
+    #[error("there is no such tpm_manager")]
+    UnknownManager,
+}
+
+/// Why a category was not replaced.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceCategoryError {
+    /// An entry of the allow-list is not a certificate.
+    #[error("spec.tpm_allow_list, {0}")]
+    AllowList(#[from] TrustListError),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of this name.
+    #[error("there is no such tpm_category")]
+    Unknown,
+}
+
+impl Provisioning {
+    /// Makes a category, its CA and its client certificate.
+    ///
+    /// # Errors
+    /// [`CreateCategoryError`].
+    pub async fn create_category(
+        &self,
+        new: NewCategory,
+        origin: &Origin,
+    ) -> Result<IssuedCategory, CreateCategoryError> {
+        let metadata = new.metadata;
+        metadata.check()?;
+        check_allow_list(&new.allow_list)?;
+        new.attestation_key.check()?;
+        let key = Category::record_key(&metadata);
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let there = self.load::<Category>(&metadata.namespace, &metadata.name);
+            if there.await?.is_some() {
+                return Err(CreateCategoryError::Exists);
+            }
+            let manager = self.load::<Manager>(&metadata.namespace, &new.manager);
+            let manager = manager.await?.ok_or(CreateCategoryError::UnknownManager)?;
+            let (authority, client) =
+                Authority::below(&manager.record, &self.store, &key, &metadata, now)?;
+            let object = Object {
+                system: self.system_metadata(now, origin),
+                spec: Category {
+                    manager: new.manager.clone(),
+                    allow_list: new.allow_list.clone(),
+                    attestation_key: new.attestation_key,
+                    client_certificate: client.certificate,
+                    authority,
+                },
+                metadata: metadata.clone(),
+            };
+            let mut batch = self.store.batch(now);
+            batch.require(
+                &Manager::record_key(&manager.record.metadata),
+                manager.version,
+            );
+            batch.insert(&key, &object, None);
+            let detail = Some(format!("below tpm_manager {}", new.manager));
+            let deed = deed::<Category>("tpm_category.create", &metadata, detail, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(IssuedCategory {
+                    object,
+                    client_key: client.key,
+                });
+            }
+        }
+    }
+
+    /// Replaces a category's allow-list, and nothing else.
+    ///
+    /// # Errors
+    /// [`ReplaceCategoryError`].
+    pub async fn replace_category(
+        &self,
+        namespace: &str,
+        name: &str,
+        allow_list: Vec<String>,
+        origin: &Origin,
+    ) -> Result<(), ReplaceCategoryError> {
+        let mut race = Race::default();
+        loop {
+            let Some(stored) = self.load::<Category>(namespace, name).await? else {
+                return Err(ReplaceCategoryError::Unknown);
+            };
+            check_allow_list(&allow_list)?;
+            let now = self.clock.now();
+            let mut object = stored.record;
+            object.spec.allow_list.clone_from(&allow_list);
+            object.system.modified_at = now;
+            let mut batch = self.store.batch(now);
+            let key = Category::record_key(&object.metadata);
+            batch.replace(&key, stored.version, &object, None);
+            let detail = Some(format!("{} allowed certificates", allow_list.len()));
+            let deed = deed::<Category>("tpm_category.replace", &object.metadata, detail, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which endorsement certificates are trusted: those on a category's allow-list, byte for byte, and those that chain to
+//! a root of the category's manager. Either way they must keep the profile of endorsement certificates.
+
+use super::{Category, DerTextError, Manager, der_text};
+use keyproof_store::Timestamp;
+use keyproof_tpm::{
+    Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, TpmAttributes,
+    TpmError, TpmtPublic, check_ek_certificate,
+};
+use keyproof_x509::{Certificate, algorithms};
+use rustls_pki_types::pem::{PemObject, SectionKind};
+
+/// Why a certificate is not put on a list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {entry}: {problem}")]
+pub struct TrustListError {
+    /// Which, the first being 0.
+    pub entry: usize,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Why an endorsement certificate does not speak for its key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndorsementError {
+    /// The key is of no template, or not the certificate's.
+    #[error("ek_pub_key: {0}")]
+    Key(String),
+    /// It cannot be read.
+    #[error("ek_cert: {0}")]
+    Malformed(String),
+    /// Nobody vouches for it.
+    #[error("the endorsement certificate is not trusted: {0}")]
+    Untrusted(String),
+}
+
+/// An endorsement key whose certificate is trusted.
+pub(super) struct Endorsement {
+    pub(super) ek: TpmtPublic,
+    pub(super) tpm: TpmAttributes,
+}
+
+/// Checks the entries of an allow-list: each one certificate, in PEM or Base64 of its DER.
+pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError> {
+    for (entry, text) in entries.iter().enumerate() {
+        let wrong = |problem| TrustListError { entry, problem };
+        let der = allowed(text).map_err(|error| wrong(error.to_string()))?;
+        EkCertificate::parse(&der).map_err(|error| wrong(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Checks the entries of a manager's list of manufacturers' roots: PEM of one or more certificates each.
+pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
+    for (entry, text) in entries.iter().enumerate() {
+        let wrong = |problem| TrustListError { entry, problem };
+        let roots = roots_of(text);
+        if roots.is_empty() {
+            return Err(wrong("it holds no certificate in PEM".to_owned()));
+        }
+        for root in roots {
+            let certificate =
+                Certificate::from_der(&root).map_err(|error| wrong(error.to_string()))?;
+            if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
+                return Err(wrong("it is not the certificate of a CA".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
+    der_text::decode(text, &[SectionKind::Certificate])
+}
+
+fn roots_of(text: &str) -> Vec<Vec<u8>> {
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
+    sections
+        .filter_map(Result::ok)
+        .filter(|(kind, _)| *kind == SectionKind::Certificate)
+        .map(|(_, der)| der)
+        .collect()
+}
+
+/// Judges an endorsement certificate and the key (an SPKI in DER) that it is said to be of.
+pub(super) fn judge(
+    certificate: &[u8],
+    spki: &[u8],
+    category: &Category,
+    manager: &Manager,
+    now: Timestamp,
+) -> Result<Endorsement, EndorsementError> {
+    let malformed = |error: TpmError| EndorsementError::Malformed(error.to_string());
+    let parsed = EkCertificate::parse(certificate).map_err(malformed)?;
+    let ek = TpmtPublic::endorsement_from_spki(spki)
+        .map_err(|error| EndorsementError::Key(error.to_string()))?;
+
+    let roots: Vec<Vec<u8>> = manager
+        .ek_roots
+        .iter()
+        .flat_map(|text| roots_of(text))
+        .collect();
+    let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    let allowed: Vec<Vec<u8>> = category
+        .allow_list
+        .iter()
+        .filter_map(|text| allowed(text).ok())
+        .collect();
+    // As the certificate is compared: without what stands around it in a TPM's memory.
+    let allowed: Vec<&[u8]> = allowed
+        .iter()
+        .filter_map(|der| Some(EkCertificate::parse(der).ok()?.as_der()))
+        .collect();
+    let policy = EkCertificatePolicy {
+        ek: Some(&ek),
+        allowed: &allowed,
+        roots: &roots,
+        intermediates: &[],
+        now: now.as_secs(),
+        algorithms: algorithms::ALL,
+    };
+    let report = check_ek_certificate(certificate, &policy);
+    for check in [EkCertificateCheck::Key, EkCertificateCheck::PublicKey] {
+        if report.outcome(check) == Outcome::Fail {
+            return Err(EndorsementError::Key(report.detail(check).to_owned()));
+        }
+    }
+    let mut checks = EkCertificateCheck::ALL.iter();
+    if let Some(check) = checks.find(|check| report.outcome(**check) == Outcome::Fail) {
+        let reason = format!("{}: {}", check.name(), report.detail(*check));
+        return Err(EndorsementError::Untrusted(reason));
+    }
+    for check in EkCertificateCheck::ALL {
+        if report.outcome(*check) == Outcome::Warn {
+            tracing::warn!(
+                check = check.name(),
+                detail = report.detail(*check),
+                "an endorsement certificate is taken with a warning"
+            );
+        }
+    }
+    Ok(Endorsement {
+        tpm: parsed.tpm_attributes().map_err(malformed)?,
+        ek,
+    })
+}

@@ -1,0 +1,260 @@
+//! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
+
+use super::Provisioning;
+use crate::{Origin, StorageError, audit::Deed};
+use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+
+/// Objects read at once.
+const PAGE: usize = 200;
+
+/// A kind of object.
+pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// What it is called in the store, the audit trail and references: `tpm_manager`.
+    const NAME: &'static str;
+}
+
+/// An object at `<kind>/<namespace>/<name>`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Object<K> {
+    /// What its creator says of it.
+    pub metadata: Metadata,
+    /// What keyproof says of it.
+    pub system: SystemMetadata,
+    /// What it is.
+    pub spec: K,
+}
+
+impl<K: Kind> Record for Object<K> {
+    const TYPE: &'static str = K::NAME;
+    const VERSION: u32 = 1;
+}
+
+/// What its creator says of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Its name, unique in the namespace for its kind.
+    pub name: String,
+    /// Where it is.
+    pub namespace: String,
+    /// For selectors.
+    pub labels: BTreeMap<String, String>,
+    /// For other tools.
+    pub annotations: BTreeMap<String, String>,
+    /// For people.
+    pub description: String,
+    /// Put out of use: whatever needs it is refused.
+    pub disable: bool,
+}
+
+/// What keyproof says of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemMetadata {
+    /// A random UUID (RFC 9562, version 4).
+    pub uid: String,
+    /// Who made it, as the audit trail names them.
+    pub creator: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last replaced; when it was made if it never was.
+    pub modified_at: Timestamp,
+}
+
+/// Why metadata is not taken. The first thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// A key or value of the annotations is empty or too long.
+    #[error("metadata.annotations: keys have 1 to 64 characters, values 1 to 1024")]
+    Annotation,
+    /// The description is too long.
+    #[error("metadata.description has {found} bytes, more than 1200")]
+    Description {
+        /// Its length.
+        found: usize,
+    },
+    /// The name is not a DNS label.
+    #[error("metadata.name is not a DNS label (RFC 1035) in lower case")]
+    Name,
+    /// The namespace is not a DNS label.
+    #[error("the namespace is not a DNS label (RFC 1035) in lower case")]
+    Namespace,
+}
+
+/// Why an object is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of this name.
+    #[error("there is no such object")]
+    Unknown,
+}
+
+impl Metadata {
+    pub(super) fn check(&self) -> Result<(), MetadataError> {
+        if !is_dns_label(&self.name) {
+            return Err(MetadataError::Name);
+        }
+        if !is_dns_label(&self.namespace) {
+            return Err(MetadataError::Namespace);
+        }
+        let within = |text: &str, most| (1..=most).contains(&text.chars().count());
+        let mut annotations = self.annotations.iter();
+        if !annotations.all(|(key, value)| within(key, 64) && within(value, 1024)) {
+            return Err(MetadataError::Annotation);
+        }
+        let found = self.description.len();
+        if found > 1200 {
+            return Err(MetadataError::Description { found });
+        }
+        Ok(())
+    }
+}
+
+/// RFC 1035, section 2.3.1, in lower case.
+fn is_dns_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.chars().all(inner)
+}
+
+pub(super) fn object_key<K: Kind>(namespace: &str, name: &str) -> Key {
+    Key::new(K::NAME, [namespace, name])
+}
+
+impl Provisioning {
+    /// An object by its name.
+    ///
+    /// # Errors
+    /// [`FindError`].
+    pub async fn find<K: Kind>(&self, namespace: &str, name: &str) -> Result<Object<K>, FindError> {
+        let stored = self.load::<K>(namespace, name).await?;
+        Ok(stored.ok_or(FindError::Unknown)?.record)
+    }
+
+    /// The objects of a namespace, by name.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn list<K: Kind>(&self, namespace: &str) -> Result<Vec<Object<K>>, StorageError> {
+        let prefix = Prefix::new(K::NAME, [namespace]);
+        let (mut objects, mut after) = (Vec::new(), None);
+        loop {
+            let now = self.clock.now();
+            let page = self
+                .store
+                .scan::<Object<K>>(&prefix, after.as_ref(), PAGE, now)
+                .await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(objects);
+            };
+            after = Some(last.clone());
+            objects.extend(page.into_iter().map(|(_, stored)| stored.record));
+        }
+    }
+
+    pub(super) async fn load<K: Kind>(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Stored<Object<K>>>, StorageError> {
+        let key = object_key::<K>(namespace, name);
+        Ok(self.store.get(&key, self.clock.now()).await?)
+    }
+
+    /// A new object's system metadata.
+    pub(super) fn system_metadata(&self, now: Timestamp, origin: &Origin) -> SystemMetadata {
+        let mut bytes = [0; 16];
+        self.store.entropy().fill(&mut bytes);
+        SystemMetadata {
+            uid: uuid(bytes),
+            creator: origin.who.to_string(),
+            created_at: now,
+            modified_at: now,
+        }
+    }
+}
+
+/// RFC 9562, section 5.4, from random bytes.
+fn uuid(bytes: [u8; 16]) -> String {
+    let mut number = u128::from_be_bytes(bytes);
+    number = number & !(0xf << 76) | 4 << 76;
+    number = number & !(0b11 << 62) | 0b10 << 62;
+    let hex = format!("{number:032x}");
+    let mut text = String::with_capacity(36);
+    for (at, digit) in hex.chars().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The event of something done to an object.
+pub(super) fn deed<'a, K: Kind>(
+    action: &'static str,
+    metadata: &Metadata,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
+    Deed {
+        action,
+        target: format!("{}/{}/{}", K::NAME, metadata.namespace, metadata.name),
+        detail,
+        origin,
+    }
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_of_version_4() {
+        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+    }
+
+    #[test]
+    fn metadata_keeps_to_its_limits() {
+        let good = Metadata {
+            name: "a-1".to_owned(),
+            namespace: "default".to_owned(),
+            description: "d".repeat(1200),
+            annotations: [("k".repeat(64), "é".repeat(1024))].into(),
+            ..Metadata::default()
+        };
+        assert_eq!(good.check(), Ok(()));
+        for name in ["", "A", "1a", "a-", "a_b", "a.b", &"a".repeat(64)] {
+            let name = name.to_owned();
+            let named = Metadata {
+                name: name.clone(),
+                ..good.clone()
+            };
+            assert_eq!(named.check(), Err(MetadataError::Name), "{name}");
+            let placed = Metadata {
+                namespace: name.clone(),
+                ..good.clone()
+            };
+            assert_eq!(placed.check(), Err(MetadataError::Namespace), "{name}");
+        }
+        for (key, value) in [(0, 1), (65, 1), (1, 0), (1, 1025)] {
+            let annotated = Metadata {
+                annotations: [("k".repeat(key), "v".repeat(value))].into(),
+                ..good.clone()
+            };
+            assert_eq!(annotated.check(), Err(MetadataError::Annotation));
+        }
+        let described = Metadata {
+            description: "d".repeat(1201),
+            ..good
+        };
+        let refused = MetadataError::Description { found: 1201 };
+        assert_eq!(described.check(), Err(refused));
+    }
+}
