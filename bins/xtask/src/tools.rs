@@ -23,6 +23,11 @@ pub(crate) const PEERS: &[Program] = &[
         name: "openssl",
         package: "openssl",
     },
+    // The package is the one without which `python3 -m venv` does not work; it brings python3.
+    Program {
+        name: "python3",
+        package: "python3-venv",
+    },
     Program {
         name: "swtpm",
         package: "swtpm",
