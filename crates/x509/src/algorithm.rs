@@ -10,6 +10,7 @@ use rustls_pki_types::{
 };
 
 use crate::Error;
+use crate::algorithms;
 use crate::error::ParametersProblem;
 use crate::oid::Oid;
 use crate::public_key::{Curve, KeyKind, SubjectPublicKeyInfo};
@@ -46,13 +47,15 @@ pub enum Scheme {
     RsaPkcs1(Hash),
     /// RSASSA-PSS with MGF1 over the same hash and a salt of its length (RFC 4055 section 3).
     RsaPss(Hash),
+    /// The same with the longest salt that the key has room for: what `openssl` makes unless it is told otherwise.
+    RsaPssMaxSalt(Hash),
 }
 
 impl Scheme {
     /// The scheme that an algorithm identifier means for a key.
     ///
     /// Parameters: RSASSA-PKCS1-v1_5 NULL or absent (RFC 4055 section 5); ECDSA and Ed25519 absent (RFC 5758 section 3.2, RFC
-    /// 8410 section 3); RSASSA-PSS present, MGF1 with the message's hash, a salt as long as the hash, trailer 1.
+    /// 8410 section 3); RSASSA-PSS present, MGF1 with the message's hash, a salt as long as the hash or as the key has room for, trailer 1.
     ///
     /// # Errors
     /// [`Error::AlgorithmMismatch`], [`Error::AlgorithmParameters`], [`Error::AlgorithmUnsupported`] and [`Error::WeakHash`].
@@ -79,14 +82,23 @@ impl Scheme {
                 }
             }
             Family::RsaPss => {
-                let hash = algorithm.pss()?.into_usable(algorithm)?;
-                match spki.kind()? {
-                    KeyKind::Rsa => Ok(Self::RsaPss(hash)),
-                    KeyKind::RsaPss if spki.allows_pss(hash) => Ok(Self::RsaPss(hash)),
-                    KeyKind::RsaPss => {
-                        Err(algorithm.parameters_error(ParametersProblem::PssKeyRestriction))
-                    }
-                    _ => Err(mismatch()),
+                let (hash, salt_len) = algorithm.pss()?.into_usable(algorithm)?;
+                let kind = spki.kind()?;
+                if !matches!(kind, KeyKind::Rsa | KeyKind::RsaPss) {
+                    return Err(mismatch());
+                }
+                if kind == KeyKind::RsaPss && !spki.allows_pss(hash, salt_len) {
+                    return Err(algorithm.parameters_error(ParametersProblem::PssKeyRestriction));
+                }
+                if salt_len == hash.digest_len() {
+                    Ok(Self::RsaPss(hash))
+                } else if Some(salt_len) == spki.longest_pss_salt(hash) {
+                    Ok(Self::RsaPssMaxSalt(hash))
+                } else {
+                    Err(algorithm.parameters_error(ParametersProblem::SaltLength {
+                        found: salt_len,
+                        expected: hash.digest_len(),
+                    }))
                 }
             }
             Family::Ecdsa(hash) => {
@@ -148,6 +160,9 @@ impl Scheme {
             Self::RsaPss(Hash::Sha256) => alg_id::RSA_PSS_SHA256,
             Self::RsaPss(Hash::Sha384) => alg_id::RSA_PSS_SHA384,
             Self::RsaPss(Hash::Sha512) => alg_id::RSA_PSS_SHA512,
+            Self::RsaPssMaxSalt(Hash::Sha256) => algorithms::RSA_PSS_SHA256_MAX_SALT_ID,
+            Self::RsaPssMaxSalt(Hash::Sha384) => algorithms::RSA_PSS_SHA384_MAX_SALT_ID,
+            Self::RsaPssMaxSalt(Hash::Sha512) => algorithms::RSA_PSS_SHA512_MAX_SALT_ID,
         }
     }
 
@@ -158,7 +173,7 @@ impl Scheme {
             Self::Ecdsa(Curve::P384, _) => alg_id::ECDSA_P384,
             Self::Ecdsa(Curve::P521, _) => alg_id::ECDSA_P521,
             Self::Ed25519 => alg_id::ED25519,
-            Self::RsaPkcs1(_) | Self::RsaPss(_) => alg_id::RSA_ENCRYPTION,
+            Self::RsaPkcs1(_) | Self::RsaPss(_) | Self::RsaPssMaxSalt(_) => alg_id::RSA_ENCRYPTION,
         }
     }
 
@@ -182,6 +197,9 @@ impl Scheme {
             Self::RsaPss(Hash::Sha256) => "RSA PSS with SHA-256",
             Self::RsaPss(Hash::Sha384) => "RSA PSS with SHA-384",
             Self::RsaPss(Hash::Sha512) => "RSA PSS with SHA-512",
+            Self::RsaPssMaxSalt(Hash::Sha256) => "RSA PSS (longest salt) with SHA-256",
+            Self::RsaPssMaxSalt(Hash::Sha384) => "RSA PSS (longest salt) with SHA-384",
+            Self::RsaPssMaxSalt(Hash::Sha512) => "RSA PSS (longest salt) with SHA-512",
         }
     }
 }
@@ -476,8 +494,8 @@ impl PssParameters {
         })
     }
 
-    /// The hash, if a signature with these parameters is one that is verified here.
-    fn into_usable(self, algorithm: &AlgorithmIdentifier<'_>) -> Result<Hash, Error> {
+    /// The hash and the salt's length, if a signature with these parameters is one that is verified here.
+    fn into_usable(self, algorithm: &AlgorithmIdentifier<'_>) -> Result<(Hash, u32), Error> {
         let hash = match self.hash {
             PssHash::Sha1 => return Err(Error::WeakHash { hash: "SHA-1" }),
             PssHash::Other => {
@@ -490,13 +508,7 @@ impl PssParameters {
         if self.mgf1_hash != self.hash {
             return Err(algorithm.parameters_error(ParametersProblem::Mgf1Hash));
         }
-        if self.salt_len != hash.digest_len() {
-            return Err(algorithm.parameters_error(ParametersProblem::SaltLength {
-                found: self.salt_len,
-                expected: hash.digest_len(),
-            }));
-        }
-        Ok(hash)
+        Ok((hash, self.salt_len))
     }
 }
 

@@ -4,11 +4,19 @@
 //! An RSASSA-PSS entry covers keys of type RSA and RSA-PSS; entries for absent parameters are not needed, as
 //! [`Scheme::of`](crate::Scheme::of) decides about parameters.
 
+#[cfg(feature = "aws-lc-rs")]
+use aws_lc_rs::signature::{
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    RsaPssSaltLength, UnparsedPublicKey,
+};
+use rustls_pki_types::AlgorithmIdentifier;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 use rustls_pki_types::SignatureVerificationAlgorithm;
+#[cfg(feature = "aws-lc-rs")]
+use rustls_pki_types::{InvalidSignature, alg_id};
 
 /// What `ring` offers: RSA PKCS#1 v1.5 and PSS with SHA-256/384/512 (2041 to 8192 bits), ECDSA P-256 and P-384 with SHA-256 and
-/// SHA-384, Ed25519. P-521, and SHA-512 under P-256 and P-384, are not in it.
+/// SHA-384, Ed25519. P-521, SHA-512 under P-256 and P-384, and the longest PSS salt are not in it.
 #[cfg(feature = "ring")]
 pub static RING: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::ring::ECDSA_P256_SHA256,
@@ -44,6 +52,9 @@ pub static AWS_LC_RS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
     webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
     webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+    &RSA_PSS_SHA256_MAX_SALT,
+    &RSA_PSS_SHA384_MAX_SALT,
+    &RSA_PSS_SHA512_MAX_SALT,
 ];
 
 /// Every algorithm of this crate: those of [`RING`], and what it lacks from [`AWS_LC_RS`]. For programs that link both.
@@ -65,4 +76,71 @@ pub static ALL: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::aws_lc_rs::ECDSA_P521_SHA256,
     webpki::aws_lc_rs::ECDSA_P521_SHA384,
     webpki::aws_lc_rs::ECDSA_P521_SHA512,
+    &RSA_PSS_SHA256_MAX_SALT,
+    &RSA_PSS_SHA384_MAX_SALT,
+    &RSA_PSS_SHA512_MAX_SALT,
 ];
+
+// RSASSA-PSS with the longest salt that the key has room for: the OIDs of rsassaPss and of the hash. These are names within a table,
+// never on the wire, where the salt's length is a number that depends on the key.
+pub(crate) const RSA_PSS_SHA256_MAX_SALT_ID: AlgorithmIdentifier =
+    AlgorithmIdentifier::from_slice(&[
+        0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A, 0x06, 0x09, 0x60, 0x86,
+        0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01,
+    ]);
+pub(crate) const RSA_PSS_SHA384_MAX_SALT_ID: AlgorithmIdentifier =
+    AlgorithmIdentifier::from_slice(&[
+        0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A, 0x06, 0x09, 0x60, 0x86,
+        0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02,
+    ]);
+pub(crate) const RSA_PSS_SHA512_MAX_SALT_ID: AlgorithmIdentifier =
+    AlgorithmIdentifier::from_slice(&[
+        0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A, 0x06, 0x09, 0x60, 0x86,
+        0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03,
+    ]);
+
+/// RSASSA-PSS with the longest salt, which webpki has not.
+#[cfg(feature = "aws-lc-rs")]
+#[derive(Debug)]
+struct PssMaxSalt {
+    id: AlgorithmIdentifier,
+    parameters: &'static RsaParameters,
+}
+
+#[cfg(feature = "aws-lc-rs")]
+static RSA_PSS_SHA256_MAX_SALT: PssMaxSalt = PssMaxSalt {
+    id: RSA_PSS_SHA256_MAX_SALT_ID,
+    parameters: &const { RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max) },
+};
+#[cfg(feature = "aws-lc-rs")]
+static RSA_PSS_SHA384_MAX_SALT: PssMaxSalt = PssMaxSalt {
+    id: RSA_PSS_SHA384_MAX_SALT_ID,
+    parameters: &const { RSA_PSS_2048_8192_SHA384.with_pss_salt_length(RsaPssSaltLength::Max) },
+};
+#[cfg(feature = "aws-lc-rs")]
+static RSA_PSS_SHA512_MAX_SALT: PssMaxSalt = PssMaxSalt {
+    id: RSA_PSS_SHA512_MAX_SALT_ID,
+    parameters: &const { RSA_PSS_2048_8192_SHA512.with_pss_salt_length(RsaPssSaltLength::Max) },
+};
+
+#[cfg(feature = "aws-lc-rs")]
+impl SignatureVerificationAlgorithm for PssMaxSalt {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        UnparsedPublicKey::new(self.parameters, public_key)
+            .verify(message, signature)
+            .map_err(|_| InvalidSignature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::RSA_ENCRYPTION
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.id
+    }
+}

@@ -172,7 +172,7 @@ pub enum ParametersProblem {
     PssKeyRestriction,
     /// RSASSA-PSS: they are missing or broken (RFC 4055 section 3.1).
     PssMalformed,
-    /// RSASSA-PSS: the salt is not as long as the hash.
+    /// RSASSA-PSS: the salt is neither as long as the hash nor as long as the key has room for.
     SaltLength {
         /// The salt's length in bytes.
         found: u32,
@@ -193,7 +193,7 @@ impl fmt::Display for ParametersProblem {
             Self::SaltLength { found, expected } => {
                 write!(
                     f,
-                    "the salt has {found} bytes, but must have {expected} as the hash"
+                    "the salt has {found} bytes; it must have {expected}, as the hash, or all that the key has room for"
                 )
             }
         }

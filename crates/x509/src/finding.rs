@@ -335,7 +335,7 @@ impl Finding {
             Self::SignatureRefused(
                 Error::AlgorithmParameters { .. } | Error::AlgorithmUnsupported { .. },
             ) => {
-                "sign the leaf with RSA PKCS#1 v1.5, RSA PSS (the salt as long as the hash), ECDSA on P-256, P-384 or P-521, each with \
+                "sign the leaf with RSA PKCS#1 v1.5, RSA PSS (rsa_pss_saltlen:digest for openssl), ECDSA on P-256, P-384 or P-521, each with \
                  SHA-256, SHA-384 or SHA-512, or with Ed25519"
             }
             Self::AlgorithmsDiffer | Self::SignatureRefused(_) => {

@@ -118,14 +118,20 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         })
     }
 
-    /// Whether an RSASSA-PSS key lets itself be used with a hash and a salt of its length (RFC 4055 section 3.3).
-    pub(crate) fn allows_pss(&self, hash: Hash) -> bool {
+    /// Whether an RSASSA-PSS key lets itself be used with a hash and a salt (RFC 4055 section 3.3).
+    pub(crate) fn allows_pss(&self, hash: Hash, salt_len: u32) -> bool {
         self.algorithm.parameters().is_none()
             || self.algorithm.pss().is_ok_and(|allowed| {
                 allowed.hash == PssHash::Sha2(hash)
                     && allowed.mgf1_hash == PssHash::Sha2(hash)
-                    && allowed.salt_len <= hash.digest_len()
+                    && allowed.salt_len <= salt_len
             })
+    }
+
+    /// The longest salt that RSASSA-PSS has room for (RFC 8017 section 9.1.1 step 3).
+    pub(crate) fn longest_pss_salt(&self, hash: Hash) -> Option<u32> {
+        let encoded_len = self.rsa().ok()?.bits().checked_sub(1)?.div_ceil(8);
+        encoded_len.checked_sub(hash.digest_len() + 2)
     }
 
     /// The key's size in bits: an RSA modulus, or an elliptic curve's order; `None` for an unknown or malformed key.

@@ -49,7 +49,7 @@ extendedKeyUsage = clientAuth,serverAuth
 ";
 
 /// `genpkey` arguments, and further ones for signing, of each type of key.
-const KEYS: [(&str, &[&str], &[&str]); 11] = [
+const KEYS: [(&str, &[&str], &[&str]); 13] = [
     (
         "rsa2048",
         &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
@@ -75,6 +75,17 @@ const KEYS: [(&str, &[&str], &[&str]); 11] = [
             "-sigopt",
             "rsa_pss_saltlen:digest",
         ],
+    ),
+    // The longest salt is what openssl takes by itself.
+    (
+        "rsa-signing-pss-longest-salt",
+        &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"],
+        &["-sha512", "-sigopt", "rsa_padding_mode:pss"],
+    ),
+    (
+        "rsa-pss-key-longest-salt",
+        &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
+        &["-sha256"],
     ),
     (
         "rsa-pss-key",
@@ -451,11 +462,11 @@ fn cas_that_may_not_issue_are_refused() {
         "ec_param_enc:explicit",
     ];
     let ed448: &[&str] = &["-algorithm", "ED448"];
-    let long_salt: &[&str] = &[
+    let odd_salt: &[&str] = &[
         "-sigopt",
         "rsa_padding_mode:pss",
         "-sigopt",
-        "rsa_pss_saltlen:max",
+        "rsa_pss_saltlen:40",
     ];
     let rsa: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
     let cases: [(&[&str], &str, &[&str], Check); 7] = [
@@ -465,7 +476,7 @@ fn cas_that_may_not_issue_are_refused() {
         (secp256k1, "v3_ca", &[], Check::Signature),
         (explicit, "v3_ca", &[], Check::Signature),
         (ed448, "v3_ca", &[], Check::Signature),
-        (rsa, "v3_ca", long_salt, Check::Signature),
+        (rsa, "v3_ca", odd_salt, Check::Signature),
     ];
     for (algorithm, extensions, signing, check) in cases {
         workshop.key("ca", algorithm);

@@ -20,7 +20,7 @@ fn scheme_of(ca: &Certificate<'_>) -> Result<Scheme, Error> {
         KeyKind::Rsa => Ok(Scheme::RsaPkcs1(Hash::Sha256)),
         KeyKind::RsaPss => [Hash::Sha256, Hash::Sha384, Hash::Sha512]
             .into_iter()
-            .find(|hash| key.allows_pss(*hash))
+            .find(|hash| key.allows_pss(*hash, hash.digest_len()))
             .map(Scheme::RsaPss)
             .ok_or(Error::PrivateKeyUnusable { kind: "RSA-PSS" }),
     }
