@@ -13,6 +13,7 @@ mod report;
 mod serve;
 mod store;
 mod token;
+mod tpm;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -48,6 +49,9 @@ enum Command {
     /// Manage operators' and services' bearer tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Check quotes and endorsement certificates, make credentials, offline
+    #[command(subcommand)]
+    Tpm(tpm::Command),
 }
 
 /// How a command ended, if it did not end well.
@@ -100,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Otp(command) => otp::run(command),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Token(command) => token::run(command),
+        Command::Tpm(command) => tpm::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod otp;
 mod serve;
+mod tpm;
 
 use std::process::{Command, Output};
 

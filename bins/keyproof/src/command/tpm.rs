@@ -1,0 +1,347 @@
+//! `keyproof tpm`: what TPMs write and sign, offline.
+
+mod show;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE, Specification};
+use keyproof_service::{Clock, SystemClock};
+use keyproof_store::{Entropy, SystemEntropy};
+use keyproof_tpm::{
+    AttestationKeyPolicy, AwsLcRs, Check, EkCertificate, EkCertificatePolicy, Name, QuoteEvidence,
+    QuotePolicy, Report, Structure, TpmError, TpmlPcrSelection, TpmtPublic, algorithms,
+    check_ek_certificate, check_quote, make_credential,
+};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{Failure, Outcome, output};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check an endorsement certificate
+    CheckEk(CheckEkArguments),
+    /// Check a quote
+    CheckQuote(CheckQuoteArguments),
+    /// Make a credential that only one TPM opens, for one key
+    MakeCredential(MakeCredentialArguments),
+    /// Open the certificate in a provision answer, with the key that the TPM took from its credential
+    OpenProvision(OpenProvisionArguments),
+    /// Show what is in a file of a TPM's: a public area, attestation, signature, credential or EK certificate
+    Show(ShowArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckQuoteArguments {
+    /// The attestation key's TPM2B_PUBLIC or TPMT_PUBLIC
+    #[arg(long, value_name = "PUB")]
+    ak: PathBuf,
+    /// The TPMS_ATTEST
+    #[arg(long, value_name = "FILE")]
+    attest: PathBuf,
+    /// The TPMT_SIGNATURE
+    #[arg(long, value_name = "FILE")]
+    signature: PathBuf,
+    /// What the quote was asked for with
+    #[arg(long, value_name = "HEX")]
+    nonce: Hex,
+    /// The registers' values, concatenated in selection order
+    #[arg(long, value_name = "FILE")]
+    pcrs: Option<PathBuf>,
+    /// The registers that were asked for, such as sha256:0,1,2
+    #[arg(long)]
+    selection: Option<TpmlPcrSelection>,
+    /// The endorsement key above the attestation key
+    #[arg(long, value_name = "PUB")]
+    ek: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckEkArguments {
+    /// The certificate, in DER or PEM or as it stands in a TPM's memory
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// The endorsement key's TPM2B_PUBLIC or TPMT_PUBLIC
+    #[arg(long = "pub", value_name = "PUB")]
+    public: Option<PathBuf>,
+    /// The manufacturers' roots
+    #[arg(long, value_name = "PEM")]
+    roots: PathBuf,
+    /// Certificates that may stand between
+    #[arg(long, value_name = "PEM")]
+    intermediates: Option<PathBuf>,
+    /// The time, in seconds since 1970; now if absent
+    #[arg(long, value_name = "UNIX")]
+    at: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct MakeCredentialArguments {
+    /// The endorsement key's TPM2B_PUBLIC or TPMT_PUBLIC
+    #[arg(long, value_name = "PUB")]
+    ek: PathBuf,
+    /// The Name of the key that the credential is for
+    #[arg(long, value_name = "HEX")]
+    name: Hex,
+    /// The secret, as it is
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// Where the credential file goes, as tpm2_activatecredential reads it
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct OpenProvisionArguments {
+    /// The 32 bytes that the TPM took from the answer's credential
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The answer
+    #[arg(value_name = "RESPONSE.json")]
+    response: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArguments {
+    /// The file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bytes in hexadecimal, in either case.
+#[derive(Clone, Debug)]
+struct Hex(Vec<u8>);
+
+impl std::str::FromStr for Hex {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        bytes.map(Self).map_err(|_| "not hexadecimal")
+    }
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::CheckEk(arguments) => check_ek(&arguments),
+        Command::CheckQuote(arguments) => quote(&arguments),
+        Command::MakeCredential(arguments) => credential(&arguments),
+        Command::OpenProvision(arguments) => open_provision(&arguments),
+        Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),
+    }
+}
+
+fn quote(arguments: &CheckQuoteArguments) -> Outcome {
+    let ak = public(&arguments.ak)?;
+    let ek = arguments.ek.as_deref().map(public).transpose()?;
+    let (attest, signature) = (read(&arguments.attest)?, read(&arguments.signature)?);
+    let pcrs = arguments.pcrs.as_deref().map(read).transpose()?;
+    let evidence = QuoteEvidence {
+        attest: &attest,
+        signature: &signature,
+        pcr_values: pcrs.as_deref(),
+    };
+    let policy = QuotePolicy {
+        nonce: &arguments.nonce.0,
+        selection: arguments.selection.as_ref(),
+        ek: ek.as_ref(),
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::ALL,
+    };
+    let report = check_quote(&ak, &evidence, &policy);
+    let name = Name::of(&ak).map(|name| name.to_string()).ok();
+    finish(&report, arguments.json, &json!({ "ak_name": name }))
+}
+
+fn check_ek(arguments: &CheckEkArguments) -> Outcome {
+    let stored = read(&arguments.cert)?;
+    let ders = certificates(&stored);
+    let certificate = ders.first().map_or(&*stored, Vec::as_slice);
+    let ek = arguments.public.as_deref().map(public).transpose()?;
+    let roots = trusted(&arguments.roots)?;
+    let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    let intermediates = match &arguments.intermediates {
+        Some(path) => trusted(path)?,
+        None => Vec::new(),
+    };
+    let intermediates: Vec<&[u8]> = intermediates.iter().map(Vec::as_slice).collect();
+    let policy = EkCertificatePolicy {
+        ek: ek.as_ref(),
+        allowed: &[],
+        roots: &roots,
+        intermediates: &intermediates,
+        now: arguments.at.unwrap_or_else(|| SystemClock.now().as_secs()),
+        algorithms: algorithms::ALL,
+    };
+    let report = check_ek_certificate(certificate, &policy);
+    let parsed = EkCertificate::parse(certificate);
+    let tpm = parsed.and_then(|certificate| certificate.tpm_attributes());
+    finish(&report, arguments.json, &json!({ "tpm": tpm.ok() }))
+}
+
+fn credential(arguments: &MakeCredentialArguments) -> Outcome {
+    let ek = public(&arguments.ek)?;
+    let name = Name::parse(&arguments.name.0)?;
+    let secret = Zeroizing::new(read(&arguments.secret_file)?);
+    let entropy = SystemEntropy::new();
+    let mut random = |bytes: &mut [u8]| entropy.fill(bytes);
+    let credential = make_credential(&AwsLcRs, &ek, &name, &secret, &mut random)?;
+    fs::write(&arguments.out, credential.to_bytes())
+        .map_err(|error| Failure::Usage(format!("{}: {error}", arguments.out.display())))
+}
+
+/// As much of a provision answer as is needed here.
+#[derive(Deserialize)]
+struct Response {
+    encrypted_ak_cert: String,
+    nonce: String,
+    #[serde(default)]
+    ak_cert_chain: String,
+}
+
+fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
+    let refused = |what: &str| Failure::Refused(what.to_owned());
+    let key = Zeroizing::new(read(&arguments.key)?);
+    let response: Response = serde_json::from_slice(&read(&arguments.response)?)
+        .map_err(|error| Failure::Refused(format!("not a provision answer: {error}")))?;
+    let decode = |text: &str| BASE64.decode(text.as_bytes());
+    let mut sealed = decode(&response.encrypted_ak_cert)
+        .map_err(|_| refused("encrypted_ak_cert is not Base64"))?;
+    let nonce: [u8; NONCE_LEN] = decode(&response.nonce)
+        .ok()
+        .and_then(|nonce| nonce.try_into().ok())
+        .ok_or_else(|| refused("nonce is not 12 bytes in Base64"))?;
+    let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| refused("a key has 32 bytes"))?;
+    let certificate = LessSafeKey::new(key)
+        .open_in_place(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::empty(),
+            &mut sealed,
+        )
+        .map_err(|_| refused("the certificate does not open with this key"))?;
+    let pem = pem(certificate)?;
+    if arguments.json {
+        let document = json!({
+            "certificate": pem,
+            "chain": response.ak_cert_chain,
+        });
+        output::print_json(&document)?;
+    } else {
+        output::print(pem.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A certificate as RFC 7468 writes it.
+fn pem(der: &[u8]) -> Result<String, Failure> {
+    let mut lines = BASE64.specification();
+    lines.wrap.width = 64;
+    lines.wrap.separator.push('\n');
+    let body = wrapped(&lines)?.encode(der);
+    Ok(format!(
+        "-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
+    ))
+}
+
+fn wrapped(lines: &Specification) -> Result<data_encoding::Encoding, Failure> {
+    lines.encoding().map_err(Failure::refused)
+}
+
+/// Prints a report with facts beside it, and ends with the exit code that it deserves.
+fn finish<C: Check>(report: &Report<C>, json: bool, facts: &Value) -> Outcome {
+    if json {
+        let mut document = serde_json::to_value(report).map_err(Failure::refused)?;
+        if let (Some(document), Some(facts)) = (document.as_object_mut(), facts.as_object()) {
+            document.extend(facts.clone());
+        }
+        output::print_json(&document)?;
+    } else {
+        output::print(&output_lines(report))?;
+    }
+    match report.accepted() {
+        true => Ok(()),
+        false => Err(Failure::Negative),
+    }
+}
+
+/// A line a check. What certificates say of themselves is shown as a terminal may show it.
+fn output_lines<C: Check>(report: &Report<C>) -> String {
+    let text = report.to_string();
+    let lines: Vec<String> = text.lines().map(output::printable).collect();
+    lines.join("\n")
+}
+
+impl From<TpmError> for Failure {
+    fn from(error: TpmError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+fn public(path: &Path) -> Result<TpmtPublic, Failure> {
+    let bytes = read(path)?;
+    TpmtPublic::parse_sized(&bytes)
+        .or_else(|error| {
+            // The error is about the form that the file seems to have.
+            let is_sized = bytes
+                .first_chunk()
+                .map(|size| u16::from_be_bytes(*size).into())
+                == bytes.len().checked_sub(2);
+            TpmtPublic::parse(&bytes).map_err(|bare| if is_sized { error } else { bare })
+        })
+        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
+}
+
+/// The certificates of a PEM file; none if it is something else.
+fn certificates(bytes: &[u8]) -> Vec<Vec<u8>> {
+    CertificateDer::pem_slice_iter(bytes)
+        .filter_map(Result::ok)
+        .map(|certificate| certificate.to_vec())
+        .collect()
+}
+
+fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let certificates = certificates(&read(path)?);
+    if certificates.is_empty() {
+        let problem = "it holds no certificate in PEM";
+        return Err(Failure::Refused(format!("{}: {problem}", path.display())));
+    }
+    Ok(certificates)
+}
+
+/// Longer than anything that is read here.
+const LONGEST_FILE: u64 = 16 * 1024 * 1024;
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
+    let length = fs::metadata(path)
+        .map_err(|error| unreadable(&error))?
+        .len();
+    if length > LONGEST_FILE {
+        return Err(unreadable(&"it is longer than 16 MiB"));
+    }
+    fs::read(path).map_err(|error| unreadable(&error))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    HEXLOWER.encode(bytes)
+}

@@ -1,0 +1,129 @@
+//! `keyproof tpm show`: finds out what a file holds by reading it as each thing it may be.
+
+use keyproof_tpm::{
+    Attested, Credential, EkCertificate, Name, PublicKey, Structure, TPM_GENERATED, TpmsAttest,
+    TpmtPublic, TpmtSignature,
+};
+use serde_json::{Map, Value, json};
+
+use super::{certificates, hex};
+use crate::command::{Failure, Outcome, output};
+
+pub(super) fn run(bytes: &[u8], as_json: bool) -> Outcome {
+    let facts = recognised(bytes)?;
+    if as_json {
+        output::print_json(&facts)?;
+        return Ok(());
+    }
+    let lines: Vec<String> = facts
+        .iter()
+        .map(|(name, value)| match value {
+            Value::String(text) => format!("{name}: {}", output::printable(text)),
+            other => format!("{name}: {}", output::printable(&other.to_string())),
+        })
+        .collect();
+    output::print(&lines.join("\n"))?;
+    Ok(())
+}
+
+fn recognised(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
+    let facts = match bytes {
+        [0xba, 0xdc, 0xc0, 0xde, ..] => credential(&Credential::parse(bytes)?),
+        _ if bytes.starts_with(&TPM_GENERATED.to_be_bytes()) => attest(&TpmsAttest::parse(bytes)?),
+        _ => {
+            let key = TpmtPublic::parse_sized(bytes).or_else(|_| TpmtPublic::parse(bytes));
+            match (key, TpmtSignature::parse(bytes)) {
+                (Ok(key), _) => public(&key),
+                (_, Ok(found)) => signature(&found),
+                _ => certificate(bytes)?,
+            }
+        }
+    };
+    match facts {
+        Value::Object(facts) => Ok(facts),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn public(key: &TpmtPublic) -> Value {
+    let (kind, size) = match &key.key {
+        PublicKey::Ecc(ecc) => ("ecc", ecc.curve.to_string()),
+        PublicKey::Rsa(rsa) => ("rsa", rsa.key_bits.to_string()),
+    };
+    json!({
+        "type": "TPMT_PUBLIC",
+        "algorithm": kind,
+        "size": size,
+        "name_algorithm": key.name_alg.map(|hash| hash.name()),
+        "attributes": format!("{:#010x}", key.object_attributes.bits()),
+        "auth_policy": hex(&key.auth_policy),
+        "name": Name::of(key).ok().map(|name| name.to_string()),
+    })
+}
+
+fn attest(attest: &TpmsAttest) -> Value {
+    let mut facts = json!({
+        "type": "TPMS_ATTEST",
+        "qualified_signer": hex(&attest.qualified_signer),
+        "extra_data": hex(&attest.extra_data),
+        "clock": attest.clock_info.clock,
+        "reset_count": attest.clock_info.reset_count,
+        "restart_count": attest.clock_info.restart_count,
+        "safe": attest.clock_info.safe,
+        "firmware_version": format!("{:#018x}", attest.firmware_version),
+    });
+    let attested = match &attest.attested {
+        Attested::Quote(quote) => json!({
+            "attested": "TPM_ST_ATTEST_QUOTE",
+            "pcr_selection": quote.pcr_select.to_string(),
+            "pcr_digest": hex(&quote.pcr_digest),
+        }),
+        Attested::Other(kind, _) => json!({ "attested": kind.name() }),
+        _ => json!({}),
+    };
+    if let (Some(facts), Some(attested)) = (facts.as_object_mut(), attested.as_object()) {
+        facts.extend(attested.clone());
+    }
+    facts
+}
+
+fn signature(signature: &TpmtSignature) -> Value {
+    let scheme = match signature {
+        TpmtSignature::Ecdsa { .. } => "ecdsa",
+        TpmtSignature::Rsapss { .. } => "rsapss",
+        TpmtSignature::Rsassa { .. } => "rsassa",
+        _ => "other",
+    };
+    json!({
+        "type": "TPMT_SIGNATURE",
+        "scheme": scheme,
+        "hash": signature.hash().name(),
+    })
+}
+
+fn credential(credential: &Credential) -> Value {
+    json!({
+        "type": "credential",
+        "integrity_hmac": hex(&credential.id_object.integrity_hmac),
+        "encrypted_identity_bytes": credential.id_object.enc_identity.len(),
+        "encrypted_secret_bytes": credential.encrypted_secret.0.len(),
+    })
+}
+
+fn certificate(bytes: &[u8]) -> Result<Value, Failure> {
+    let ders = certificates(bytes);
+    let stored = ders.first().map_or(bytes, Vec::as_slice);
+    let parsed = EkCertificate::parse(stored).map_err(|_| {
+        let kinds = "a public area, attestation, signature, credential file or certificate";
+        Failure::Refused(format!("it is not {kinds}"))
+    })?;
+    let certificate = parsed.certificate();
+    Ok(json!({
+        "type": "certificate",
+        "subject": certificate.subject().to_string(),
+        "issuer": certificate.issuer().to_string(),
+        "serial": certificate.serial().to_string(),
+        "tpm": parsed.tpm_attributes().ok(),
+        "tpm_specification": parsed.tpm_specification().ok().flatten(),
+    }))
+}

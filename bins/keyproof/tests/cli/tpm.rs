@@ -1,0 +1,261 @@
+//! `keyproof tpm`, on what a software TPM wrote.
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{fails, run, text};
+
+fn vector(name: &str) -> String {
+    let vectors = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../crates/tpm/tests/vectors"
+    );
+    format!("{vectors}/{name}")
+}
+
+fn hex(name: &str) -> String {
+    data_encoding::HEXLOWER.encode(&fs::read(vector(name)).unwrap())
+}
+
+#[test]
+fn check_quote_reports_each_check() {
+    for kind in ["rsa2048", "eccp256"] {
+        let file = |name: &str| vector(&format!("{kind}/{name}"));
+        let (ak, ek) = (file("ak.pub.tpm2b"), file("ek.pub.tpm2b"));
+        let (attest, signature) = (
+            file("quote.tpms_attest.bin"),
+            file("quote.tpmt_signature.bin"),
+        );
+        let pcrs = file("quote.pcrs.values.bin");
+        let nonce = hex(&format!("{kind}/quote.nonce.bin"));
+        let check = |nonce: &str, more: &[&str]| {
+            let mut arguments = vec![
+                "tpm",
+                "check-quote",
+                "--ak",
+                &ak,
+                "--attest",
+                &attest,
+                "--signature",
+                &signature,
+                "--nonce",
+                nonce,
+            ];
+            arguments.extend(more);
+            run(&arguments)
+        };
+        let whole = [
+            "--pcrs",
+            &pcrs,
+            "--selection",
+            "sha256:0,1,2,3,4,5,6,7,16",
+            "--ek",
+            &ek,
+            "--json",
+        ];
+        let output = check(&nonce.to_uppercase(), &whole);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["accepted"], true);
+        assert_eq!(report["ak_name"], hex(&format!("{kind}/ak.name.bin")));
+        let checks = report["checks"].as_array().unwrap();
+        let outcome = |report: &[Value], name: &str| {
+            let found = report.iter().find(|check| check["name"] == name);
+            found.unwrap()["outcome"].as_str().unwrap().to_owned()
+        };
+        for name in [
+            "signature",
+            "magic",
+            "extra-data",
+            "pcr-selection",
+            "qualified-signer",
+        ] {
+            assert_eq!(outcome(checks, name), "pass", "{name}");
+        }
+
+        let output = check("00", &whole);
+        assert_eq!(output.status.code(), Some(1));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["accepted"], false);
+        assert_eq!(
+            outcome(report["checks"].as_array().unwrap(), "extra-data"),
+            "fail"
+        );
+
+        let output = check(&nonce, &[]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            text(&output.stdout).contains("warn     pcr-selection"),
+            "{}",
+            text(&output.stdout)
+        );
+        assert!(text(&output.stdout).ends_with("accepted\n"));
+        assert_eq!(check("xyz", &[]).status.code(), Some(2));
+        assert_eq!(check(&nonce, &["--selection", ""]).status.code(), Some(2));
+        assert_eq!(
+            check(&nonce, &["--pcrs", "/nonexistent"]).status.code(),
+            Some(2)
+        );
+        // A file that is not what it should be.
+        let swapped = run(&[
+            "tpm",
+            "check-quote",
+            "--ak",
+            &attest,
+            "--attest",
+            &attest,
+            "--signature",
+            &signature,
+            "--nonce",
+            &nonce,
+        ]);
+        fails(&swapped, 1, "quote.tpms_attest.bin");
+    }
+}
+
+#[test]
+fn check_ek_follows_the_chain() {
+    let folder = TempDir::new().unwrap();
+    let other = folder.path().join("other.pem");
+    fs::write(
+        &other,
+        rcgen::generate_simple_self_signed(vec![])
+            .unwrap()
+            .cert
+            .pem(),
+    )
+    .unwrap();
+    let file = |name: &str| vector(&format!("rsa2048/{name}"));
+    let (cert, public) = (file("ek.cert.der"), file("ek.pub.tpm2b"));
+    let pem = |name: &str| {
+        let der = fs::read(file(&format!("{name}.der"))).unwrap();
+        let base64 = data_encoding::BASE64.encode(&der);
+        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
+    let check = |roots: &str, more: &[&str]| {
+        let mut arguments = vec!["tpm", "check-ek", "--cert", &cert, "--roots", roots];
+        arguments.extend(["--intermediates", &between, "--json"]);
+        arguments.extend(more);
+        let output = run(&arguments);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, report) = check(&roots, &["--pub", &public, "--at", "1800000000"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["tpm"]["manufacturer"], "id:00001014");
+    let (code, report) = check(other.to_str().unwrap(), &["--at", "1800000000"]);
+    assert_eq!((code, &report["accepted"]), (Some(1), &false.into()));
+    assert_eq!(check(&roots, &["--at", "1"]).0, Some(1));
+    let stranger = vector("eccp256/ek.pub.tpm2b");
+    assert_eq!(
+        check(&roots, &["--pub", &stranger, "--at", "1800000000"]).0,
+        Some(1)
+    );
+}
+
+#[test]
+fn what_a_file_is_is_found_out() {
+    for (name, kind) in [
+        ("rsa2048/ak.pub.tpm2b", "TPMT_PUBLIC"),
+        ("rsa2048/quote.tpms_attest.bin", "TPMS_ATTEST"),
+        ("eccp256/quote.tpmt_signature.bin", "TPMT_SIGNATURE"),
+        ("eccp256/cred.blob.tpm2tools.bin", "credential"),
+        ("rsa2048/ek.cert.der", "certificate"),
+    ] {
+        let output = run(&["tpm", "show", &vector(name), "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{name}");
+        let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(facts["type"], kind, "{name}");
+        let told = run(&["tpm", "show", &vector(name)]);
+        assert!(text(&told.stdout).contains(&format!("type: {kind}")));
+    }
+    fails(
+        &run(&["tpm", "show", &vector("rsa2048/quote.nonce.bin")]),
+        1,
+        "it is not",
+    );
+    fails(&run(&["tpm", "show", "/nonexistent"]), 2, "/nonexistent");
+}
+
+#[test]
+fn a_credential_is_a_file_that_tpm2_tools_read() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (secret, out) = (path("secret"), path("out"));
+    let name = hex("eccp256/ak.name.bin");
+    let make = |secret: &str, name: &str| {
+        let ek = vector("eccp256/ek.pub.tpm2b");
+        run(&[
+            "tpm",
+            "make-credential",
+            "--ek",
+            &ek,
+            "--name",
+            name,
+            "--secret-file",
+            secret,
+            "--out",
+            &out,
+        ])
+    };
+    fs::write(&secret, [7; 32]).unwrap();
+    let output = make(&secret, &name);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        fs::read(&out)
+            .unwrap()
+            .starts_with(&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1])
+    );
+    fs::write(&secret, [7; 33]).unwrap();
+    fails(&make(&secret, &name), 1, "33 bytes");
+    fails(&make(&secret, "000b"), 1, "keyproof: ");
+    fails(&make("/nonexistent", &name), 2, "/nonexistent");
+}
+
+#[test]
+fn a_provision_answer_opens_with_its_key_only() {
+    use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[1; 32]).unwrap());
+    let mut sealed = b"certificate".to_vec();
+    let nonce = Nonce::assume_unique_for_key([2; 12]);
+    key.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed)
+        .unwrap();
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let response = serde_json::json!({
+        "encrypted_ak_cert": base64(&sealed),
+        "nonce": base64(&[2; 12]),
+        "credential_bundle": "",
+        "ak_cert_chain": "chain",
+    });
+    fs::write(path("response.json"), response.to_string()).unwrap();
+    fs::write(path("key"), [1; 32]).unwrap();
+    fs::write(path("other"), [3; 32]).unwrap();
+    let open = |key: &str, more: &[&str]| {
+        let (key, response) = (path(key), path("response.json"));
+        let mut arguments = vec!["tpm", "open-provision", "--key", &key, &response];
+        arguments.extend(more);
+        run(&arguments)
+    };
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64(b"certificate")
+    );
+    assert_eq!(text(&open("key", &[]).stdout), pem);
+    let document: Value = serde_json::from_slice(&open("key", &["--json"]).stdout).unwrap();
+    assert_eq!(
+        (&document["certificate"], &document["chain"]),
+        (&pem.into(), &"chain".into())
+    );
+    fails(&open("other", &[]), 1, "does not open");
+    fs::write(path("response.json"), "{}").unwrap();
+    fails(&open("key", &[]), 1, "not a provision answer");
+}
