@@ -158,7 +158,7 @@ fn verify(
     signature: &TpmtSignature,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> Result<Scheme, Cow<'static, str>> {
-    let (scheme, encoded) = match (&ak.key, signature) {
+    let (schemes, encoded) = match (&ak.key, signature) {
         (PublicKey::Ecc(key), TpmtSignature::Ecdsa { hash, r, s })
             if key.scheme == Some(EccScheme::Ecdsa(*hash)) =>
         {
@@ -169,29 +169,39 @@ fn verify(
                 other => return Err(format!("{other} is not supported").into()),
             };
             let encoded = ecdsa_sig_value(r, s).map_err(|error| format!("{error}"))?;
-            (Scheme::Ecdsa(curve, sha2(*hash)?), Cow::Owned(encoded))
+            (
+                [Some(Scheme::Ecdsa(curve, sha2(*hash)?)), None],
+                Cow::Owned(encoded),
+            )
         }
         (PublicKey::Rsa(key), TpmtSignature::Rsassa { hash, signature })
             if key.scheme == Some(RsaScheme::Rsassa(*hash)) =>
         {
             (
-                Scheme::RsaPkcs1(sha2(*hash)?),
+                [Some(Scheme::RsaPkcs1(sha2(*hash)?)), None],
                 Cow::Borrowed(&signature[..]),
             )
         }
+        // The salt is as long as the hash, or on some TPMs as long as there is room (Part 1, B.7).
         (PublicKey::Rsa(key), TpmtSignature::Rsapss { hash, signature })
             if key.scheme == Some(RsaScheme::Rsapss(*hash)) =>
         {
-            (Scheme::RsaPss(sha2(*hash)?), Cow::Borrowed(&signature[..]))
+            let hash = sha2(*hash)?;
+            let schemes = [Scheme::RsaPss(hash), Scheme::RsaPssMaxSalt(hash)];
+            (schemes.map(Some), Cow::Borrowed(&signature[..]))
         }
         _ => return Err("its scheme is not the key's".into()),
     };
     let spki = ak.to_spki().map_err(|error| format!("{error}"))?;
     let spki = SubjectPublicKeyInfo::from_der(&spki).map_err(|error| format!("{error}"))?;
-    scheme
-        .verify(algorithms, &spki, message, &encoded)
-        .map_err(|error| format!("{error}"))?;
-    Ok(scheme)
+    let mut refusal = None;
+    for scheme in schemes.into_iter().flatten() {
+        match scheme.verify(algorithms, &spki, message, &encoded) {
+            Ok(()) => return Ok(scheme),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    Err(refusal.map_or("no scheme".into(), |error| format!("{error}").into()))
 }
 
 fn sha2(hash: HashAlgorithm) -> Result<Hash, String> {

@@ -280,6 +280,38 @@ fn a_key_signs_by_its_own_scheme_alone() {
     }
 }
 
+/// What a TPM outside FIPS mode may write: verified where the table offers it, else refused.
+#[test]
+fn the_longest_salt_needs_its_algorithm() {
+    let mut case = Case::of(QUOTED[2]);
+    let software = TpmtPublic::parse_sized(&read("software", "rsa2048.ek.pub.tpm2b")).unwrap();
+    if let (PublicKey::Rsa(ak), PublicKey::Rsa(software)) = (&mut case.ak.key, software.key) {
+        ak.modulus = software.modulus;
+    }
+    case.signature = read("software", "rsa2048.longest-salt.tpmt_signature.bin");
+    let judge = |case: &Case, algorithms| {
+        let policy = QuotePolicy {
+            ek: None,
+            algorithms,
+            ..case.policy()
+        };
+        check_quote(&case.ak, &case.evidence(), &policy)
+    };
+    refused(&judge(&case, algorithms::RING), &[QuoteCheck::Signature]);
+    for table in [algorithms::AWS_LC_RS, algorithms::ALL] {
+        let report = judge(&case, table);
+        assert!(report.accepted(), "{report}");
+        let salt = "RSA PSS (longest salt) with SHA-256";
+        assert_eq!(report.detail(QuoteCheck::Signature), salt);
+        let mut changed = case.clone();
+        changed.attest[100] ^= 1;
+        assert!(!judge(&changed, table).accepted());
+        let mut changed = case.clone();
+        changed.signature[100] ^= 1;
+        refused(&judge(&changed, table), &[QuoteCheck::Signature]);
+    }
+}
+
 /// What tpm2_checkquote takes: a key that is not restricted signs an attestation that no TPM made.
 #[test]
 fn a_forged_attestation_is_refused_for_its_key() {
