@@ -40,6 +40,13 @@ pub enum Who {
     Keyproof,
     /// The holder of an operator's token, by the token's id.
     Operator(String),
+    /// A user who is logged in, or an application that acts for one.
+    User {
+        /// The user's name.
+        name: String,
+        /// The number of the application's token.
+        application_token: Option<u32>,
+    },
 }
 
 impl fmt::Display for Who {
@@ -55,6 +62,14 @@ impl fmt::Display for Who {
             } => write!(f, "instance:{name}/token:{token}"),
             Self::Keyproof => f.write_str("keyproof"),
             Self::Operator(id) => write!(f, "operator:{id}"),
+            Self::User {
+                name,
+                application_token: None,
+            } => write!(f, "user:{name}"),
+            Self::User {
+                name,
+                application_token: Some(token),
+            } => write!(f, "user:{name}/application_token:{token}"),
         }
     }
 }
@@ -196,6 +211,12 @@ impl Audit {
     /// Adds the event of a change to the change's batch.
     pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
         batch.insert(&self.key(at), &deed.event(at, Outcome::Done), None);
+    }
+
+    /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures.
+    pub(crate) fn counted(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
+        let kept = Some(at.saturating_add(REFUSALS_KEPT));
+        batch.insert(&self.key(at), &deed.event(at, Outcome::Refused), kept);
     }
 
     /// Notes a refusal. The caller's answer does not wait for luck: a trail that cannot be written is logged.

@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 pub mod access;
+pub mod accounts;
 pub mod audit;
 pub mod certificates;
 mod clock;
@@ -19,6 +20,7 @@ pub mod upkeep;
 pub mod vault;
 
 pub use access::{Access, HashingError, HashingPool, HashingSettings, PasswordVerdict};
+pub use accounts::{AccountSettings, Accounts};
 pub use audit::{Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -37,6 +39,8 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Service {
     /// Operators' tokens.
     pub access: Access,
+    /// Users, their second factors and tokens.
+    pub accounts: Accounts,
     /// The audit trail.
     pub audit: Arc<Audit>,
     /// Provisioning services' CA certificates.
@@ -55,6 +59,8 @@ pub struct Service {
 pub struct Settings {
     /// How passwords are hashed.
     pub hashing: HashingSettings,
+    /// The rules for users' accounts.
+    pub accounts: AccountSettings,
     /// The rules for CA certificates.
     pub certificates: CertificateSettings,
     /// The rules for TPM provisioning.
@@ -65,6 +71,7 @@ impl From<HashingSettings> for Settings {
     fn from(hashing: HashingSettings) -> Self {
         Self {
             hashing,
+            accounts: AccountSettings::default(),
             certificates: CertificateSettings::default(),
             provisioning: ProvisioningSettings::default(),
         }
@@ -94,6 +101,7 @@ impl Service {
     ) -> Result<Arc<Self>, StartError> {
         let Settings {
             hashing,
+            accounts,
             certificates,
             provisioning,
         } = settings.into();
@@ -101,6 +109,13 @@ impl Service {
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let service = Self {
             access: Access::new(store.clone(), clock.clone(), audit.clone()),
+            accounts: Accounts::new(
+                store.clone(),
+                clock.clone(),
+                audit.clone(),
+                Arc::clone(&hashing),
+                accounts,
+            ),
             certificates: Certificates::new(
                 store.clone(),
                 clock.clone(),

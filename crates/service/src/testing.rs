@@ -80,6 +80,7 @@ pub(crate) async fn bench_with(certificates: CertificateSettings) -> Bench {
     let clock = Arc::new(ManualClock::new(START));
     let settings = Settings {
         hashing: cheap_hashing(),
+        accounts: crate::AccountSettings::default(),
         certificates,
         provisioning: crate::ProvisioningSettings::default(),
     };

@@ -1,0 +1,130 @@
+//! User accounts: organisations and their users, passwords and second factors, and the tokens that stand for them.
+//!
+//! Whether a password or code is accepted is `keyproof-mfa`'s to say; this loads what it decides on, commits what it
+//! has decided, and hands out tokens. A user has two identities besides their name: their number within the
+//! organisation, and their *generation*, which rises with every new password and suspension. Access and refresh
+//! tokens, challenges and trusted devices belong to a generation, so that all of them end at once.
+//!
+//! Failures are counted by *name*, whether or not there is such a user, so that nobody learns from a lock who has an
+//! account; and an unknown name costs the reads and the hash that a known one costs.
+
+mod access_token;
+mod administration;
+mod application_token;
+mod directory;
+mod login;
+mod password;
+mod records;
+mod second_factor;
+mod session;
+mod signing_key;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use access_token::TokenError;
+pub use administration::{
+    AddUserError, ChangePasswordError, ChangeUserError, NewUser, SetUserPasswordError, UserSummary,
+};
+pub use application_token::{
+    ApplicationTokenChange, ApplicationTokenError, ApplicationTokenState, ApplicationTokenSummary,
+    ChangeApplicationTokenError, NewApplicationToken,
+};
+pub use directory::{
+    DirectoryError, Filter, KeySummary, Sort, SortKey, UserPage, UserQuery, UserView,
+};
+pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
+pub use records::{Role, UserStatus};
+pub use second_factor::{
+    ActivateKeyError, DeviceView, EnrolKeyError, EnrolledKey, RecoveryCodesError,
+    RemoveDeviceError, RemoveKeyError,
+};
+pub use session::{Session, SessionError, Whose};
+pub use signing_key::PublicKey;
+
+use crate::{Audit, Clock, HashingPool, StorageError};
+use keyproof_mfa::Policy;
+use keyproof_store::{Store, Timestamp};
+use signing_key::SigningKeys;
+use std::{fmt, sync::Arc, time::Duration};
+
+/// What operators choose about accounts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccountSettings {
+    /// The numbers of the second factor's rules: when a name is locked, and for how long.
+    pub policy: Policy,
+}
+
+/// How long an access token holds.
+pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(240 * 60);
+
+/// How long a refresh token holds.
+pub const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Numbers are below this, so that clients that read them as 32-bit floats read them exactly.
+const NUMBERS: u32 = 1 << 24;
+
+/// The use cases of user accounts.
+pub struct Accounts {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    audit: Arc<Audit>,
+    hashing: Arc<HashingPool>,
+    policy: Policy,
+    signing: SigningKeys,
+}
+
+impl Accounts {
+    /// The accounts of this store.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        audit: Arc<Audit>,
+        hashing: Arc<HashingPool>,
+        settings: AccountSettings,
+    ) -> Self {
+        Self {
+            signing: SigningKeys::new(store.clone()),
+            store,
+            clock,
+            audit,
+            hashing,
+            policy: settings.policy,
+        }
+    }
+
+    /// The public keys that access tokens verify with, the newest first: a signing key is made if there is none yet.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn public_keys(&self) -> Result<Vec<PublicKey>, StorageError> {
+        self.signing.public_keys(self.clock.now()).await
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let mut random = [0; N];
+        self.store.entropy().fill(&mut random);
+        random
+    }
+
+    /// A number from 1 to 2^24 - 1; the caller draws again if it is taken.
+    fn draw_number(&self) -> u32 {
+        u32::from_be_bytes(self.random()) % (NUMBERS - 1) + 1
+    }
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accounts").finish_non_exhaustive()
+    }
+}
+
+/// The moment as `keyproof-mfa` counts.
+const fn millis(at: Timestamp) -> keyproof_mfa::UnixMillis {
+    keyproof_mfa::UnixMillis::from_millis(at.as_millis())
+}
+
+/// The moment as the store counts.
+const fn timestamp(at: keyproof_mfa::UnixMillis) -> Timestamp {
+    Timestamp::from_millis(at.as_millis())
+}

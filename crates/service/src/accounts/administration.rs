@@ -1,0 +1,493 @@
+//! Accounts made, changed and removed at the command line, while servers run; and a user's own new password.
+
+use super::{
+    Accounts, Session,
+    login::{Judge, target},
+    password::canonical,
+    records::{
+        Organisation, OrganisationName, Role, User, UserName, UserStatus, all_users,
+        organisation_key, organisation_name_key, user_key, user_name_key,
+    },
+    snapshot::{Change, Snapshot},
+};
+use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
+use keyproof_auth::{AuthError, check_new_password};
+use keyproof_mfa::{PasswordRefusal, UserRecords};
+use keyproof_store::{Batch, Timestamp};
+use zeroize::Zeroizing;
+
+/// The longest name of a user or an organisation, in bytes.
+const MAX_NAME: usize = 254;
+
+/// An account to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// What the user logs in with; unique over all organisations.
+    pub name: String,
+    /// The organisation's name; its number is drawn at first use.
+    pub organisation: String,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// A user, as operators' lists show them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSummary {
+    /// Their number in the organisation.
+    pub id: u32,
+    /// The name they log in with.
+    pub name: String,
+    /// The organisation's name.
+    pub organisation: String,
+    /// What they may do.
+    pub role: Role,
+    /// Whether they may log in.
+    pub status: UserStatus,
+    /// When the account was made.
+    pub created_at: Timestamp,
+}
+
+/// Why no account was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddUserError {
+    /// There is one of that name.
+    #[error("the user exists already")]
+    Exists,
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// A name cannot be one.
+    #[error(
+        "a name has 1 to 254 bytes without white space, control characters and colons, and is neither a number nor a word of the API's paths"
+    )]
+    Name,
+    /// An organisation's name cannot be one.
+    #[error(
+        "an organisation's name has 1 to 254 bytes without control characters and colons, and does not begin or end with a blank"
+    )]
+    OrganisationName,
+    /// The password cannot be one.
+    #[error(transparent)]
+    Password(#[from] AuthError),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why an account was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeUserError {
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of that name.
+    #[error("there is no such user")]
+    Unknown,
+}
+
+/// Why an operator's new password for a user was not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetUserPasswordError {
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// The password cannot be one.
+    #[error(transparent)]
+    Password(#[from] AuthError),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none of that name.
+    #[error("there is no such user")]
+    Unknown,
+}
+
+/// Why a user's own new password was not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangePasswordError {
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
+    /// The session is an application's.
+    #[error("an application has no password to change")]
+    Forbidden,
+    /// A password could not be hashed.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked,
+    /// The new password cannot be one.
+    #[error(transparent)]
+    Password(#[from] AuthError),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The old password is wrong.
+    #[error("wrong password")]
+    WrongPassword,
+}
+
+impl Accounts {
+    /// Makes an account, and its organisation if it is the first there.
+    ///
+    /// # Errors
+    /// [`AddUserError`].
+    pub async fn add_user(
+        &self,
+        new: &NewUser,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<(), AddUserError> {
+        if !is_user_name(&new.name) {
+            return Err(AddUserError::Name);
+        }
+        if !is_organisation_name(&new.organisation) {
+            return Err(AddUserError::OrganisationName);
+        }
+        check_new_password(&password)?;
+        let password = self.hash_password(password).await?;
+        let name_key = user_name_key(&new.name);
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let taken = self.store.get::<UserName>(&name_key, now).await;
+            if taken.map_err(StorageError::from)?.is_some() {
+                return Err(AddUserError::Exists);
+            }
+            let mut batch = self.store.batch(now);
+            let organisation = self
+                .organisation(&mut batch, &new.organisation, now)
+                .await?;
+            let user = User {
+                id: self.draw_number(),
+                name: new.name.clone(),
+                organisation,
+                organisation_name: new.organisation.clone(),
+                role: new.role,
+                status: UserStatus::Active,
+                password: password.clone(),
+                generation: u32::from_be_bytes(self.random()).into(),
+                created_at: now,
+            };
+            let owner = user.owner();
+            batch.insert(&name_key, &UserName { owner }, None);
+            batch.insert(&user_key(owner), &user, None);
+            let detail = format!("{} in {}, role {}", user.name, new.organisation, user.role);
+            let deed = deed("user.add", &user, Some(detail), origin);
+            self.audit.done(&mut batch, now, deed);
+            // A conflict is a name or a number that is taken: the name is looked up again, another number drawn.
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Every account, by organisation and name.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn all_users(&self) -> Result<Vec<UserSummary>, StorageError> {
+        let users = self.all::<User>(&all_users()).await?;
+        let mut users: Vec<_> = users
+            .into_iter()
+            .map(|user| UserSummary {
+                id: user.id,
+                name: user.name,
+                organisation: user.organisation_name,
+                role: user.role,
+                status: user.status,
+                created_at: user.created_at,
+            })
+            .collect();
+        users.sort_by(|a, b| (&a.organisation, &a.name).cmp(&(&b.organisation, &b.name)));
+        Ok(users)
+    }
+
+    /// Removes an account, and with it all tokens, keys and devices. What is counted against its name stays.
+    ///
+    /// # Errors
+    /// [`ChangeUserError`].
+    pub async fn remove_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+        self.change(name, "user.remove", origin, |batch, snapshot, _, _| {
+            snapshot.erase(batch);
+        })
+        .await
+    }
+
+    /// Keeps a user from logging in; all tokens, challenges and trusted devices of theirs end.
+    ///
+    /// # Errors
+    /// [`ChangeUserError`].
+    pub async fn suspend_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+        self.change(
+            name,
+            "user.suspend",
+            origin,
+            |batch, snapshot, user, records| {
+                let next = records.renew();
+                let user = User {
+                    status: UserStatus::Suspended,
+                    generation: next.user.generation(),
+                    ..user
+                };
+                save(batch, snapshot, &next, user);
+            },
+        )
+        .await
+    }
+
+    /// Lets a suspended user log in again.
+    ///
+    /// # Errors
+    /// [`ChangeUserError`].
+    pub async fn activate_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+        self.change(
+            name,
+            "user.activate",
+            origin,
+            |batch, snapshot, user, next| {
+                let user = User {
+                    status: UserStatus::Active,
+                    ..user
+                };
+                save(batch, snapshot, &next, user);
+            },
+        )
+        .await
+    }
+
+    /// Lifts a user's locks.
+    ///
+    /// # Errors
+    /// [`ChangeUserError`].
+    pub async fn unlock_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+        self.change(
+            name,
+            "user.unlock",
+            origin,
+            |batch, snapshot, user, records| {
+                save(batch, snapshot, &records.unlock(), user);
+            },
+        )
+        .await
+    }
+
+    /// Sets a user's password; all tokens, challenges and trusted devices of theirs end.
+    ///
+    /// # Errors
+    /// [`SetUserPasswordError`].
+    pub async fn set_user_password(
+        &self,
+        name: &str,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<(), SetUserPasswordError> {
+        check_new_password(&password)?;
+        let password = self.hash_password(password).await?;
+        let changed = self.change(
+            name,
+            "user.set_password",
+            origin,
+            |batch, snapshot, user, records| {
+                let next = records.renew();
+                let user = User {
+                    password: password.clone(),
+                    generation: next.user.generation(),
+                    ..user
+                };
+                save(batch, snapshot, &next, user);
+            },
+        );
+        changed.await.map_err(|error| match error {
+            ChangeUserError::Storage(error) => SetUserPasswordError::Storage(error),
+            ChangeUserError::Unknown => SetUserPasswordError::Unknown,
+        })
+    }
+
+    /// Sets the session's own user's password; all tokens, challenges and trusted devices of theirs end.
+    ///
+    /// # Errors
+    /// [`ChangePasswordError`].
+    pub async fn change_password(
+        &self,
+        session: &Session,
+        old: Zeroizing<String>,
+        new: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<(), ChangePasswordError> {
+        if !session.is_person() {
+            return Err(ChangePasswordError::Forbidden);
+        }
+        check_new_password(&new)?;
+        let origin = session.origin(origin);
+        let mut judge = Judge::new(canonical(old));
+        let mut hash = None;
+        let mut race = Race::default();
+        loop {
+            let (snapshot, user) = self.own(session).await?.ok_or(ChangePasswordError::Ended)?;
+            let records = snapshot.records();
+            if records.admit(None, snapshot.at()).is_err() {
+                return Err(ChangePasswordError::Locked);
+            }
+            let current = Some(user.password.clone());
+            let Some(password) = judge.verdict(self, current).await? else {
+                continue;
+            };
+            let decision = records.confirm_password(password, snapshot.at(), &self.policy);
+            let mut batch = self.store.batch(snapshot.now);
+            let outcome = match decision.verdict {
+                Ok(()) => {
+                    let password = match &hash {
+                        Some(hash) => String::clone(hash),
+                        None => {
+                            hash = Some(self.hash_password(new.clone()).await?);
+                            continue;
+                        }
+                    };
+                    let next = decision.next.renew();
+                    let renewed = User {
+                        password,
+                        generation: next.user.generation(),
+                        ..user.clone()
+                    };
+                    save(&mut batch, &snapshot, &next, renewed);
+                    let deed = deed("user.set_password", &user, None, &origin);
+                    self.audit.done(&mut batch, snapshot.now, deed);
+                    Ok(())
+                }
+                Err(refusal) => {
+                    let why = Some("wrong password".to_owned());
+                    let deed = deed("user.set_password", &user, why, &origin);
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    snapshot.save(&mut batch, &decision.next, Change::default());
+                    Err(match refusal {
+                        PasswordRefusal::WrongPassword(failure)
+                            if failure.locked_until.is_none() =>
+                        {
+                            ChangePasswordError::WrongPassword
+                        }
+                        PasswordRefusal::WrongPassword(_) | PasswordRefusal::Locked(_) => {
+                            ChangePasswordError::Locked
+                        }
+                    })
+                }
+            };
+            if race.won(self.store.commit(batch).await).await? {
+                return outcome;
+            }
+        }
+    }
+
+    /// Changes the account of that name, and tells the audit trail.
+    async fn change(
+        &self,
+        name: &str,
+        action: &'static str,
+        origin: &Origin,
+        change: impl Fn(&mut Batch, &Snapshot, User, UserRecords),
+    ) -> Result<(), ChangeUserError> {
+        let mut race = Race::default();
+        loop {
+            let snapshot = self.snapshot(name).await?;
+            let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
+            let user = user.ok_or(ChangeUserError::Unknown)?;
+            let mut batch = self.store.batch(snapshot.now);
+            let deed = deed(action, &user, Some(user.name.clone()), origin);
+            self.audit.done(&mut batch, snapshot.now, deed);
+            change(&mut batch, &snapshot, user, snapshot.records());
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The number of the organisation of that name; one that is new is added.
+    async fn organisation(
+        &self,
+        batch: &mut Batch,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<u32, StorageError> {
+        let name_key = organisation_name_key(name);
+        if let Some(found) = self.store.get::<OrganisationName>(&name_key, now).await? {
+            batch.require(&name_key, found.version);
+            return Ok(found.record.id);
+        }
+        let id = self.draw_number();
+        let organisation = Organisation {
+            id,
+            name: name.to_owned(),
+        };
+        batch.insert(&name_key, &OrganisationName { id }, None);
+        batch.insert(&organisation_key(id), &organisation, None);
+        Ok(id)
+    }
+
+    async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, HashingError> {
+        self.hashing
+            .hash(canonical(password), self.store.entropy())
+            .await
+    }
+}
+
+fn save(batch: &mut Batch, snapshot: &Snapshot, next: &UserRecords, user: User) {
+    let change = Change {
+        user: Some(user),
+        ..Change::default()
+    };
+    snapshot.save(batch, next, change);
+}
+
+fn deed<'a>(
+    action: &'static str,
+    user: &User,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
+    Deed {
+        action,
+        target: target(user),
+        detail,
+        origin,
+    }
+}
+
+/// What can stand in a path and in an `otpauth` label, and is not taken for a number or for another resource there.
+fn is_user_name(name: &str) -> bool {
+    const WORDS: [&str; 5] = ["mfa", "my", "password", "role", "status"];
+    (1..=MAX_NAME).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| !c.is_whitespace() && !c.is_control() && c != ':')
+        && name.parse::<f64>().is_err()
+        && !WORDS.contains(&name)
+}
+
+fn is_organisation_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
+        && name.trim() == name
+        && name.chars().all(|c| !c.is_control() && c != ':')
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_from_numbers_and_words() {
+        for name in ["ada", "ada@example.org", "Ada_Lovelace", "1st", "ä"] {
+            assert!(is_user_name(name), "{name}");
+        }
+        let long = "a".repeat(255);
+        for name in [
+            "", "a b", "a:b", "a\n", "44", "44.0", "1e3", "my", "mfa", &long,
+        ] {
+            assert!(!is_user_name(name), "{name}");
+        }
+        assert!(is_organisation_name("Example Org"));
+        for name in ["", " a", "a ", "a:b", "a\u{7}"] {
+            assert!(!is_organisation_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Application tokens: what a program shows in place of a user's password and code. It acts for its creator, from
+//! certain addresses and for a time, until it is revoked.
+
+use super::{
+    Accounts, Session,
+    access_token::Claims,
+    records::{
+        ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
+        application_token_text_key, application_tokens_of, user_key,
+    },
+};
+use crate::{Origin, StorageError, audit::Deed, storage::Race};
+use ipnet::IpNet;
+use keyproof_auth::Token;
+use keyproof_store::{Stored, Timestamp};
+use std::{fmt, net::IpAddr};
+use zeroize::Zeroizing;
+
+/// Tokens read at once.
+const PAGE: usize = 200;
+
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 1024;
+
+/// A token to be made.
+#[derive(Clone, Debug, Default)]
+pub struct NewApplicationToken {
+    /// For people to read.
+    pub description: Option<String>,
+    /// The first moment at which it no longer holds.
+    pub valid_until: Option<Timestamp>,
+    /// The only addresses that it holds for.
+    pub network: Option<IpNet>,
+}
+
+/// What is to become of a token.
+#[derive(Clone, Debug, Default)]
+pub struct ApplicationTokenChange {
+    /// A new description.
+    pub description: Option<String>,
+    /// Revoked or not; what is revoked stays so.
+    pub is_revoked: Option<bool>,
+}
+
+/// A token, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationTokenSummary {
+    /// Its number in the organisation.
+    pub id: u32,
+    /// For people to read.
+    pub description: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The first moment at which it no longer holds.
+    pub valid_until: Option<Timestamp>,
+    /// The only addresses that it holds for.
+    pub network: Option<IpNet>,
+    /// Is it revoked?
+    pub is_revoked: bool,
+    /// The number of the user who made it.
+    pub creator: u32,
+    /// That user's name.
+    pub creator_name: String,
+}
+
+/// Why a token does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplicationTokenState {
+    /// For other addresses only.
+    #[error("IP not allowed")]
+    Elsewhere,
+    /// Its time is over.
+    #[error("TokenStatus Expired")]
+    Expired,
+    /// It is revoked.
+    #[error("TokenStatus Revoked")]
+    Revoked,
+}
+
+/// Why a token gives nothing, or none was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplicationTokenError {
+    /// The session may not make any.
+    #[error("not allowed to make application tokens")]
+    Forbidden,
+    /// It is unknown, does not hold, or its creator is gone or suspended.
+    #[error("the application token does not hold")]
+    Refused,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The description is too long.
+    #[error("a description has at most {MAX_DESCRIPTION} bytes")]
+    TooLong,
+}
+
+/// Why a token was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeApplicationTokenError {
+    /// The session may not.
+    #[error("not allowed to change application tokens")]
+    Forbidden,
+    /// A revoked token stays revoked.
+    #[error("a revoked token stays revoked")]
+    Revoked,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The description is too long.
+    #[error("a description has at most {MAX_DESCRIPTION} bytes")]
+    TooLong,
+    /// There is no such token.
+    #[error("there is no such application token")]
+    Unknown,
+}
+
+/// Does a token hold, for this address at this time?
+pub(super) fn holds(
+    token: &ApplicationToken,
+    address: IpAddr,
+    now: Timestamp,
+) -> Result<(), ApplicationTokenState> {
+    if token.is_revoked {
+        Err(ApplicationTokenState::Revoked)
+    } else if token.valid_until.is_some_and(|end| now >= end) {
+        Err(ApplicationTokenState::Expired)
+    } else if token
+        .network
+        .is_some_and(|network| !network.contains(&address.to_canonical()))
+    {
+        Err(ApplicationTokenState::Elsewhere)
+    } else {
+        Ok(())
+    }
+}
+
+impl Accounts {
+    /// An access token for an application token.
+    ///
+    /// # Errors
+    /// [`ApplicationTokenError::Refused`], [`ApplicationTokenError::Storage`].
+    pub async fn application_login(
+        &self,
+        text: &str,
+        address: IpAddr,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, ApplicationTokenError> {
+        let now = self.clock.now();
+        let refused = match self.holder(text, address, now).await? {
+            Ok((user, id)) => {
+                let signer = self.signing.signer(now).await?;
+                return Ok(signer.sign(&Claims::of(&user, Some(id), now))?);
+            }
+            Err(refused) => refused,
+        };
+        let Refusal { id, reason } = refused;
+        self.audit
+            .refused(Deed {
+                action: "application.authenticate",
+                target: id.map_or("application_token".to_owned(), |id| {
+                    format!("application_token/{id}")
+                }),
+                detail: Some(format!(
+                    "type 7: Failed authentication request, Reason: {reason} from IP {address}"
+                )),
+                origin,
+            })
+            .await;
+        Err(ApplicationTokenError::Refused)
+    }
+
+    /// Whom a token acts for, and its number.
+    async fn holder(
+        &self,
+        text: &str,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Result<(User, u32), Refusal>, StorageError> {
+        let unknown = Refusal::new(None, "TokenStatus Unknown");
+        let Ok(token) = Token::parse(text) else {
+            return Ok(Err(unknown));
+        };
+        let place = application_token_text_key(&token.digest());
+        let Some(found) = self.store.get::<ApplicationTokenText>(&place, now).await? else {
+            return Ok(Err(unknown));
+        };
+        let ApplicationTokenText { organisation, id } = found.record;
+        let place = application_token_key(organisation, id);
+        let Some(token) = self.store.get::<ApplicationToken>(&place, now).await? else {
+            return Ok(Err(unknown));
+        };
+        if let Err(state) = holds(&token.record, address, now) {
+            return Ok(Err(Refusal::new(Some(id), state)));
+        }
+        let owner = Owner {
+            organisation,
+            user: token.record.creator,
+        };
+        let user = self.store.get::<User>(&user_key(owner), now).await?;
+        let user = user.filter(|stored| stored.record.status == UserStatus::Active);
+        Ok(match user {
+            Some(user) => Ok((user.record, id)),
+            None => Err(Refusal::new(Some(id), "its creator is gone or suspended")),
+        })
+    }
+
+    /// Makes a token, whose text is shown this once.
+    ///
+    /// # Errors
+    /// [`ApplicationTokenError::Forbidden`] for observers and applications, and all but
+    /// [`ApplicationTokenError::Refused`].
+    pub async fn add_application_token(
+        &self,
+        session: &Session,
+        new: NewApplicationToken,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, ApplicationTokenError> {
+        if !session.is_person() || !session.role().changes() {
+            return Err(ApplicationTokenError::Forbidden);
+        }
+        if is_too_long(new.description.as_ref()) {
+            return Err(ApplicationTokenError::TooLong);
+        }
+        let origin = session.origin(origin);
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let (token, id) = (self.draw_token(), self.draw_number());
+            let organisation = session.owner.organisation;
+            let record = ApplicationToken {
+                id,
+                description: new.description.clone(),
+                created_at: now,
+                valid_until: new.valid_until,
+                network: new.network,
+                is_revoked: false,
+                creator: session.owner.user,
+                creator_name: session.name.clone(),
+            };
+            let mut batch = self.store.batch(now);
+            batch.insert(&application_token_key(organisation, id), &record, None);
+            let text = ApplicationTokenText { organisation, id };
+            batch.insert(&application_token_text_key(&token.digest()), &text, None);
+            self.audit.done(
+                &mut batch,
+                now,
+                deed("application_token.add", organisation, id, &origin),
+            );
+            // A conflict is a number that is taken: another is drawn.
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(token.text());
+            }
+        }
+    }
+
+    /// The tokens of the session's organisation, oldest first.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn application_tokens(
+        &self,
+        session: &Session,
+    ) -> Result<Vec<ApplicationTokenSummary>, StorageError> {
+        let all = application_tokens_of(session.owner.organisation);
+        let now = self.clock.now();
+        let mut tokens = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .scan::<ApplicationToken>(&all, after.as_ref(), PAGE, now)
+                .await?;
+            let Some((last, _)) = page.last() else {
+                break;
+            };
+            after = Some(last.clone());
+            tokens.extend(page.into_iter().map(|(_, stored)| summary(stored)));
+        }
+        tokens.sort_by_key(|token| (token.created_at, token.id));
+        Ok(tokens)
+    }
+
+    /// Is there such a token?
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn has_application_token(
+        &self,
+        session: &Session,
+        id: u32,
+    ) -> Result<bool, StorageError> {
+        let place = application_token_key(session.owner.organisation, id);
+        let found = self
+            .store
+            .get::<ApplicationToken>(&place, self.clock.now())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Changes a token.
+    ///
+    /// # Errors
+    /// [`ChangeApplicationTokenError`].
+    pub async fn change_application_token(
+        &self,
+        session: &Session,
+        id: u32,
+        change: &ApplicationTokenChange,
+        origin: &Origin,
+    ) -> Result<(), ChangeApplicationTokenError> {
+        if !session.is_person() || !session.role().changes() {
+            return Err(ChangeApplicationTokenError::Forbidden);
+        }
+        if is_too_long(change.description.as_ref()) {
+            return Err(ChangeApplicationTokenError::TooLong);
+        }
+        let origin = session.origin(origin);
+        let organisation = session.owner.organisation;
+        let place = application_token_key(organisation, id);
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let found = self.store.get::<ApplicationToken>(&place, now).await;
+            let stored = found.map_err(StorageError::from)?;
+            let stored = stored.ok_or(ChangeApplicationTokenError::Unknown)?;
+            let mut next = stored.record;
+            if next.is_revoked && change.is_revoked == Some(false) {
+                return Err(ChangeApplicationTokenError::Revoked);
+            }
+            let revokes = !next.is_revoked && change.is_revoked == Some(true);
+            next.is_revoked |= revokes;
+            if let Some(description) = &change.description {
+                next.description = Some(description.clone());
+            }
+            let action = if revokes {
+                "application_token.revoke"
+            } else {
+                "application_token.change"
+            };
+            let mut batch = self.store.batch(now);
+            batch.replace(&place, stored.version, &next, None);
+            self.audit
+                .done(&mut batch, now, deed(action, organisation, id, &origin));
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Why a text gives nothing, for the audit trail.
+struct Refusal {
+    id: Option<u32>,
+    reason: String,
+}
+
+impl Refusal {
+    fn new(id: Option<u32>, reason: impl fmt::Display) -> Self {
+        Self {
+            id,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+fn is_too_long(description: Option<&String>) -> bool {
+    description.is_some_and(|text| text.len() > MAX_DESCRIPTION)
+}
+
+fn deed<'a>(action: &'static str, organisation: u32, id: u32, origin: &'a Origin) -> Deed<'a> {
+    Deed {
+        action,
+        target: format!("organisation/{organisation}/application_token/{id}"),
+        detail: None,
+        origin,
+    }
+}
+
+fn summary(stored: Stored<ApplicationToken>) -> ApplicationTokenSummary {
+    let token = stored.record;
+    ApplicationTokenSummary {
+        id: token.id,
+        description: token.description,
+        created_at: token.created_at,
+        valid_until: token.valid_until,
+        network: token.network,
+        is_revoked: token.is_revoked,
+        creator: token.creator,
+        creator_name: token.creator_name,
+    }
+}

@@ -1,0 +1,288 @@
+//! The users of an organisation, with their keys: one by one, and filtered, sorted and cut into pages.
+
+use super::{
+    Accounts, Session,
+    records::{
+        Owner, Role, SecondFactor, User, UserName, UserStatus, second_factor_key,
+        second_factors_of, user_key, user_name_key, users_of,
+    },
+    snapshot::Snapshot,
+    timestamp,
+};
+use crate::StorageError;
+use keyproof_mfa::KeyStatus;
+use keyproof_store::{Prefix, Record, Timestamp};
+use std::{cmp::Ordering, collections::BTreeMap};
+
+/// Records read at once.
+const PAGE: usize = 500;
+
+/// A second factor's key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySummary {
+    /// Its number.
+    pub id: u32,
+    /// When it was enrolled.
+    pub created_at: Timestamp,
+    /// Since when it is asked for at login; `None` while it is pending.
+    pub activated_at: Option<Timestamp>,
+}
+
+impl KeySummary {
+    pub(super) fn of(record: &SecondFactor) -> Self {
+        Self {
+            id: record.id,
+            created_at: timestamp(record.key.created_at()),
+            activated_at: match record.key.status() {
+                KeyStatus::Pending => None,
+                KeyStatus::Active { since } => Some(timestamp(since)),
+            },
+        }
+    }
+
+    pub(super) fn of_snapshot(snapshot: &Snapshot) -> Option<Self> {
+        let second_factor = snapshot.second_factor.as_ref();
+        second_factor.map(|stored| Self::of(&stored.record))
+    }
+
+    pub(super) fn active(snapshot: &Snapshot) -> Option<Self> {
+        Self::of_snapshot(snapshot).filter(|key| key.activated_at.is_some())
+    }
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserView {
+    /// Their number in the organisation.
+    pub id: u32,
+    /// The name they log in with.
+    pub name: String,
+    /// The organisation's number.
+    pub organisation: u32,
+    /// The organisation's name.
+    pub organisation_name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Whether they may log in.
+    pub status: UserStatus,
+    /// When the account was made.
+    pub created_at: Timestamp,
+    /// Their key, if any.
+    pub key: Option<KeySummary>,
+}
+
+/// What users are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    /// When they were made.
+    Created,
+    /// Their numbers.
+    Id,
+    /// Their names.
+    Name,
+    /// Their organisations' numbers.
+    Organisation,
+    /// Active ones first.
+    Status,
+}
+
+/// One step of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// By what.
+    pub key: SortKey,
+    /// The other way round.
+    pub descending: bool,
+}
+
+/// What a user must be to be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Of this number.
+    Id(u32),
+    /// With this in the name, in any case.
+    Name(String),
+    /// Of the organisation of this number.
+    Organisation(u32),
+    /// Of this status; `None` is one that no user here has.
+    Status(Option<UserStatus>),
+}
+
+/// Which users to list.
+#[derive(Clone, Debug, Default)]
+pub struct UserQuery {
+    /// All of these must hold.
+    pub filters: Vec<Filter>,
+    /// In this order; then by number.
+    pub sort: Vec<Sort>,
+    /// The page, the first being 1.
+    pub page: usize,
+    /// How many a page.
+    pub per_page: usize,
+}
+
+/// A page of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPage {
+    /// Those of the page.
+    pub users: Vec<UserView>,
+    /// How many there are on all pages.
+    pub total: usize,
+}
+
+/// Why there is no such user to be seen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// There is none in the session's organisation.
+    #[error("there is no such user")]
+    Unknown,
+}
+
+impl Accounts {
+    /// Users of the session's organisation.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn users(
+        &self,
+        session: &Session,
+        query: &UserQuery,
+    ) -> Result<UserPage, StorageError> {
+        let organisation = session.owner.organisation;
+        let mut keys = BTreeMap::new();
+        for record in self
+            .all::<SecondFactor>(&second_factors_of(organisation))
+            .await?
+        {
+            keys.insert(record.user, KeySummary::of(&record));
+        }
+        let users = self.all::<User>(&users_of(organisation)).await?;
+        let users = users.into_iter().map(|user| {
+            let key = keys.remove(&user.id);
+            view(user, key)
+        });
+        let passes = |user: &UserView| query.filters.iter().all(|filter| filter.passes(user));
+        let mut users: Vec<_> = users.filter(passes).collect();
+        users.sort_by(|a, b| query.order(a, b));
+        let total = users.len();
+        let before = query.page.saturating_sub(1).saturating_mul(query.per_page);
+        let users = users.into_iter().skip(before).take(query.per_page);
+        Ok(UserPage {
+            users: users.collect(),
+            total,
+        })
+    }
+
+    /// The user of this number.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn user(&self, session: &Session, id: u32) -> Result<UserView, DirectoryError> {
+        let owner = Owner {
+            organisation: session.owner.organisation,
+            user: id,
+        };
+        self.view_of(owner).await
+    }
+
+    /// The user of this name.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn user_named(
+        &self,
+        session: &Session,
+        name: &str,
+    ) -> Result<UserView, DirectoryError> {
+        let now = self.clock.now();
+        let named = self.store.get::<UserName>(&user_name_key(name), now).await;
+        let named = named.map_err(StorageError::from)?;
+        let owner = named
+            .map(|named| named.record.owner)
+            .filter(|owner| owner.organisation == session.owner.organisation);
+        self.view_of(owner.ok_or(DirectoryError::Unknown)?).await
+    }
+
+    async fn view_of(&self, owner: Owner) -> Result<UserView, DirectoryError> {
+        let now = self.clock.now();
+        let user = self.store.get::<User>(&user_key(owner), now).await;
+        let user = user.map_err(StorageError::from)?;
+        let key = self
+            .store
+            .get::<SecondFactor>(&second_factor_key(owner), now)
+            .await;
+        let key = key.map_err(StorageError::from)?;
+        let user = user.ok_or(DirectoryError::Unknown)?;
+        Ok(view(
+            user.record,
+            key.map(|key| KeySummary::of(&key.record)),
+        ))
+    }
+
+    /// Every record under a prefix.
+    pub(super) async fn all<R: Record>(&self, prefix: &Prefix) -> Result<Vec<R>, StorageError> {
+        let now = self.clock.now();
+        let mut records = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store
+                .scan::<R>(prefix, after.as_ref(), PAGE, now)
+                .await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(records);
+            };
+            after = Some(last.clone());
+            records.extend(page.into_iter().map(|(_, stored)| stored.record));
+        }
+    }
+}
+
+impl Filter {
+    fn passes(&self, user: &UserView) -> bool {
+        match self {
+            Self::Id(id) => user.id == *id,
+            Self::Name(part) => user.name.to_lowercase().contains(&part.to_lowercase()),
+            Self::Organisation(id) => user.organisation == *id,
+            Self::Status(status) => Some(user.status) == *status,
+        }
+    }
+}
+
+impl UserQuery {
+    fn order(&self, a: &UserView, b: &UserView) -> Ordering {
+        let steps = self.sort.iter().map(|sort| {
+            let order = match sort.key {
+                SortKey::Created => a.created_at.cmp(&b.created_at),
+                SortKey::Id => a.id.cmp(&b.id),
+                SortKey::Name => a.name.cmp(&b.name),
+                SortKey::Organisation => a.organisation.cmp(&b.organisation),
+                SortKey::Status => a.status.cmp(&b.status),
+            };
+            if sort.descending {
+                order.reverse()
+            } else {
+                order
+            }
+        });
+        steps
+            .fold(Ordering::Equal, Ordering::then)
+            .then(a.id.cmp(&b.id))
+    }
+}
+
+fn view(user: User, key: Option<KeySummary>) -> UserView {
+    UserView {
+        id: user.id,
+        name: user.name,
+        organisation: user.organisation,
+        organisation_name: user.organisation_name,
+        role: user.role,
+        status: user.status,
+        created_at: user.created_at,
+        key,
+    }
+}

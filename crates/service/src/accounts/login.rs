@@ -1,0 +1,557 @@
+//! Logging in: a password, then perhaps a code; or a token that was given before.
+
+use super::{
+    Accounts, REFRESH_TOKEN_LIFETIME,
+    access_token::Claims,
+    password::canonical,
+    records::{
+        ChallengeRecord, RefreshToken, SecondFactor, User, UserStatus, challenge_key,
+        refresh_token_key, second_factor_key, user_key,
+    },
+    signing_key::Signer,
+    snapshot::{Change, Snapshot},
+};
+use crate::{HashingError, Origin, PasswordVerdict, StorageError, Who, audit::Deed, storage::Race};
+use keyproof_auth::{TOKEN_BYTES, Token};
+use keyproof_mfa::{
+    Authenticated, Factor, Fingerprint, FirstFactor, Generation, KeyRecord, KeyStatus,
+    LoginRefusal, MfaError, NewDevice, Password, PasswordRefusal, Proof, UserRecords,
+};
+use keyproof_store::{Batch, Raw};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// A name is told to the audit trail up to so many characters: anybody may send any.
+const NAME_TOLD: usize = 128;
+
+/// The first step of a login.
+pub struct PasswordLogin {
+    /// The user's name.
+    pub name: String,
+    /// The password, as typed or as the SHA-1 of that in hex.
+    pub password: Zeroizing<String>,
+    /// What tells the client's device from others.
+    pub fingerprint: Option<String>,
+}
+
+/// A device to be trusted from now on.
+#[derive(Clone)]
+pub struct TrustRequest {
+    /// What tells it from others.
+    pub fingerprint: String,
+    /// Which browser it runs.
+    pub browser: Option<String>,
+    /// What its user calls it.
+    pub name: Option<String>,
+    /// Which operating system it runs.
+    pub operating_system: Option<String>,
+}
+
+/// What a login gives.
+pub struct Tokens {
+    /// For requests; see [`ACCESS_TOKEN_LIFETIME`](super::ACCESS_TOKEN_LIFETIME).
+    pub access: Zeroizing<String>,
+    /// For new access tokens.
+    pub refresh: Zeroizing<String>,
+}
+
+/// What an accepted password gives.
+pub enum FirstStep {
+    /// The user is logged in.
+    Authenticated(Tokens),
+    /// A code is needed beside this token, within ten minutes.
+    Challenged(Zeroizing<String>),
+}
+
+/// Why a password gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// It could not be judged.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked,
+    /// Unknown name, wrong password or suspended user.
+    #[error("wrong name or password")]
+    Refused,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why a code, or a token from before, gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// What is said about the device to be trusted cannot be kept.
+    #[error(transparent)]
+    Device(#[from] MfaError),
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked,
+    /// The token is unknown, spent or ended, or the code is wrong or used.
+    #[error("wrong token or code")]
+    Refused,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens(..)")
+    }
+}
+
+impl fmt::Debug for FirstStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Authenticated(_) => f.write_str("Authenticated(..)"),
+            Self::Challenged(_) => f.write_str("Challenged(..)"),
+        }
+    }
+}
+
+impl Accounts {
+    /// Judges a name and a password.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn login(
+        &self,
+        login: PasswordLogin,
+        origin: &Origin,
+    ) -> Result<FirstStep, LoginError> {
+        let signer = self.signing.signer(self.clock.now()).await?;
+        let password = canonical(login.password);
+        // One that no device can have is no trusted device's.
+        let fingerprint = login.fingerprint.as_deref();
+        let fingerprint = fingerprint.and_then(|text| Fingerprint::new(text).ok());
+        let mut judge = Judge::new(password);
+        let mut race = Race::default();
+        loop {
+            let snapshot = self.snapshot(&login.name).await?;
+            let records = snapshot.records();
+            if records.admit(fingerprint.as_ref(), snapshot.at()).is_err() {
+                let reason = "Too many failed authentication requests";
+                self.audit
+                    .refused(failed(&login.name, reason, origin))
+                    .await;
+                return Err(LoginError::Locked);
+            }
+            let hash = snapshot.active_user().map(|user| user.password.clone());
+            let Some(password) = judge.verdict(self, hash).await? else {
+                // Judging takes a while: what it rests on is read again.
+                continue;
+            };
+            let decision =
+                records.begin_login(password, fingerprint.as_ref(), snapshot.at(), &self.policy);
+            let mut batch = self.store.batch(snapshot.now);
+            let mut change = Change::default();
+            let outcome = match (decision.verdict, snapshot.active_user()) {
+                (Ok(FirstFactor::Challenged), Some(_)) => {
+                    let token = self.draw_token();
+                    change.challenge = Some(challenge_key(&token.digest()));
+                    Ok(Granted::Challenge(token))
+                }
+                (Ok(_), Some(user)) => {
+                    let refresh = self.add_refresh_token(&mut batch, &snapshot, &decision.next);
+                    let detail = match decision.verdict {
+                        Ok(FirstFactor::AuthenticatedByDevice(device)) => {
+                            format!("by password, from trusted device {}", device.get())
+                        }
+                        _ => "by password".to_owned(),
+                    };
+                    self.told_login(&mut batch, &snapshot, user, detail, origin);
+                    Ok(Granted::Tokens(refresh))
+                }
+                // Nobody's password is right.
+                (Ok(_), None) => Err(LoginError::Refused),
+                (Err(refusal), _) => {
+                    let (reason, error) = match refusal {
+                        PasswordRefusal::WrongPassword(failure)
+                            if failure.locked_until.is_none() =>
+                        {
+                            ("Invalid password", LoginError::Refused)
+                        }
+                        PasswordRefusal::WrongPassword(_) | PasswordRefusal::Locked(_) => (
+                            "Invalid password. Too many failed authentication requests",
+                            LoginError::Locked,
+                        ),
+                    };
+                    let deed = failed(&login.name, reason, origin);
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(error)
+                }
+            };
+            snapshot.save(&mut batch, &decision.next, change);
+            if !race.won(self.store.commit(batch).await).await? {
+                continue;
+            }
+            let granted = outcome?;
+            if let Some(user) = snapshot.active_user() {
+                judge.rehash(self, user).await;
+            }
+            return match (granted, snapshot.active_user()) {
+                (Granted::Challenge(token), _) => Ok(FirstStep::Challenged(token.text())),
+                (Granted::Tokens(refresh), Some(user)) => Ok(FirstStep::Authenticated(
+                    self.tokens(&signer, user, &refresh)?,
+                )),
+                (Granted::Tokens(_), None) => Err(LoginError::Refused),
+            };
+        }
+    }
+
+    /// Judges the code that answers a challenge; a recovery code will do. If it is right the device is trusted, if
+    /// one is given.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub async fn answer_challenge(
+        &self,
+        token: &str,
+        code: &str,
+        trust: Option<&TrustRequest>,
+        origin: &Origin,
+    ) -> Result<Tokens, AnswerError> {
+        let digest = Token::parse(token)
+            .map_err(|_| AnswerError::Refused)?
+            .digest();
+        let trust = trust.map(|trust| self.new_device(trust)).transpose()?;
+        let signer = self.signing.signer(self.clock.now()).await?;
+        let place = challenge_key(&digest);
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let found = self.store.get::<ChallengeRecord>(&place, now).await;
+            let found = found.map_err(StorageError::from)?;
+            let asked = found.ok_or(AnswerError::Refused)?.record;
+            let snapshot = self
+                .snapshot_of(&asked.name, asked.owner, Some(&digest))
+                .await?;
+            let (Some(user), Some(second_factor)) =
+                (snapshot.active_user(), snapshot.second_factor.as_ref())
+            else {
+                return Err(AnswerError::Refused);
+            };
+            let secret = self.secret(asked.owner, &second_factor.record)?;
+            let proof = Proof::Typed {
+                text: code,
+                secret: &secret,
+            };
+            let decision = snapshot.records().answer_challenge(
+                &proof,
+                trust.clone(),
+                snapshot.at(),
+                &self.policy,
+            );
+            let mut batch = self.store.batch(snapshot.now);
+            let outcome = match decision.verdict {
+                Ok(authenticated) => {
+                    self.told_factor(&mut batch, &snapshot, user, &authenticated, origin);
+                    Ok(self.add_refresh_token(&mut batch, &snapshot, &decision.next))
+                }
+                Err(refusal) => {
+                    let (reason, error) = match refusal {
+                        LoginRefusal::ChallengeOver(_) => {
+                            ("Invalid or expired MFA token", AnswerError::Refused)
+                        }
+                        LoginRefusal::Replayed => ("MFA code used before", AnswerError::Refused),
+                        LoginRefusal::WrongCode(failure) if failure.locked_until.is_none() => {
+                            ("Invalid MFA code", AnswerError::Refused)
+                        }
+                        LoginRefusal::WrongCode(_) | LoginRefusal::Locked(_) => (
+                            "Invalid MFA code. Too many failed authentication requests",
+                            AnswerError::Locked,
+                        ),
+                    };
+                    let deed = failed(&user.name, reason, origin);
+                    if snapshot.is_unchanged(&decision.next) {
+                        // Nothing was counted, so there is nothing to commit it with.
+                        self.audit.refused(deed).await;
+                        return Err(error);
+                    }
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(error)
+                }
+            };
+            snapshot.save(&mut batch, &decision.next, Change::default());
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(self.tokens(&signer, user, &outcome?)?);
+            }
+        }
+    }
+
+    /// A new access token for a refresh token.
+    ///
+    /// # Errors
+    /// [`AnswerError::Refused`], [`AnswerError::Storage`].
+    pub async fn refresh(
+        &self,
+        token: &str,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, AnswerError> {
+        let digest = Token::parse(token)
+            .map_err(|_| AnswerError::Refused)?
+            .digest();
+        let now = self.clock.now();
+        let place = refresh_token_key(&digest);
+        let stored = self.store.get::<RefreshToken>(&place, now).await;
+        let held = stored
+            .map_err(StorageError::from)?
+            .ok_or(AnswerError::Refused)?
+            .record;
+        let keys = [user_key(held.owner), second_factor_key(held.owner)];
+        let found = self
+            .store
+            .get_many(&keys, now)
+            .await
+            .map_err(StorageError::from)?;
+        let [user, second_factor] = found.as_slice() else {
+            return Err(StorageError::Damaged("two keys, but not two answers".to_owned()).into());
+        };
+        let user = user.as_ref().map(Raw::decode::<User>).transpose();
+        let user = user
+            .map_err(StorageError::from)?
+            .map(|stored| stored.record);
+        let second_factor = second_factor
+            .as_ref()
+            .map(Raw::decode::<SecondFactor>)
+            .transpose();
+        let second_factor = second_factor.map_err(StorageError::from)?;
+        let asked_for = active(second_factor.as_ref().map(|stored| &stored.record.key));
+        match user {
+            Some(user)
+                if user.status == UserStatus::Active
+                    && user.generation == held.generation
+                    && asked_for == held.key =>
+            {
+                let signer = self.signing.signer(now).await?;
+                Ok(signer.sign(&Claims::of(&user, None, now))?)
+            }
+            user => {
+                let name = user.map_or_else(String::new, |user| user.name);
+                let deed = failed(&name, "Invalid refresh token", origin);
+                self.audit.refused(deed).await;
+                Err(AnswerError::Refused)
+            }
+        }
+    }
+
+    pub(super) fn draw_token(&self) -> Token {
+        let random = Zeroizing::new(self.random::<TOKEN_BYTES>());
+        Token::from_random(*random)
+    }
+
+    fn new_device(&self, trust: &TrustRequest) -> Result<NewDevice, MfaError> {
+        let fingerprint = Fingerprint::new(&trust.fingerprint)?;
+        let mut device = NewDevice::new(fingerprint, self.random());
+        if let Some(browser) = &trust.browser {
+            device = device.with_browser(browser)?;
+        }
+        if let Some(name) = &trust.name {
+            device = device.with_name(name)?;
+        }
+        if let Some(operating_system) = &trust.operating_system {
+            device = device.with_operating_system(operating_system)?;
+        }
+        Ok(device)
+    }
+
+    fn add_refresh_token(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        next: &UserRecords,
+    ) -> Token {
+        let token = self.draw_token();
+        if let Some(user) = snapshot.active_user() {
+            let record = RefreshToken {
+                owner: user.owner(),
+                generation: user.generation,
+                key: active(next.key.as_ref()),
+                created_at: snapshot.now,
+            };
+            let ends = snapshot.now.saturating_add(REFRESH_TOKEN_LIFETIME);
+            batch.insert(&refresh_token_key(&token.digest()), &record, Some(ends));
+        }
+        token
+    }
+
+    fn tokens(
+        &self,
+        signer: &Signer,
+        user: &User,
+        refresh: &Token,
+    ) -> Result<Tokens, StorageError> {
+        Ok(Tokens {
+            access: signer.sign(&Claims::of(user, None, self.clock.now()))?,
+            refresh: refresh.text(),
+        })
+    }
+
+    fn told_login(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        user: &User,
+        detail: String,
+        origin: &Origin,
+    ) {
+        let origin = by(user, origin);
+        let deed = Deed {
+            action: "user.authenticate",
+            target: target(user),
+            detail: Some(detail),
+            origin: &origin,
+        };
+        self.audit.done(batch, snapshot.now, deed);
+    }
+
+    fn told_factor(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        user: &User,
+        authenticated: &Authenticated,
+        origin: &Origin,
+    ) {
+        let detail = match authenticated.factor {
+            Factor::RecoveryCode { left } => {
+                format!("by password and recovery code, of which {left} are left")
+            }
+            _ => "by password and MFA code".to_owned(),
+        };
+        self.told_login(batch, snapshot, user, detail, origin);
+        if let Some(trusted) = &authenticated.trusted {
+            let origin = by(user, origin);
+            let deed = Deed {
+                action: "trusted_device.add",
+                target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
+                detail: Some(format!(
+                    "type 14: New trusted device registered for user {}",
+                    user.name
+                )),
+                origin: &origin,
+            };
+            self.audit.done(batch, snapshot.now, deed);
+        }
+    }
+}
+
+/// What the first step leads to.
+enum Granted {
+    Challenge(Token),
+    Tokens(Token),
+}
+
+/// A password, and what became of it last. Hashing is slow, so it is not done again unless there is another hash to
+/// compare with.
+pub(super) struct Judge {
+    password: Zeroizing<String>,
+    judged: Option<(Option<String>, PasswordVerdict)>,
+}
+
+impl Judge {
+    pub(super) const fn new(password: Zeroizing<String>) -> Self {
+        Self {
+            password,
+            judged: None,
+        }
+    }
+
+    /// The verdict, if it was found by comparing with this hash; else compares, and the caller reads again.
+    pub(super) async fn verdict(
+        &mut self,
+        accounts: &Accounts,
+        hash: Option<String>,
+    ) -> Result<Option<Password>, HashingError> {
+        match &self.judged {
+            Some((with, verdict)) if *with == hash => Ok(Some(match verdict {
+                PasswordVerdict::Accepted { .. } => Password::Correct,
+                PasswordVerdict::Refused => Password::Wrong,
+            })),
+            _ => {
+                let password = self.password.clone();
+                let verdict = accounts.hashing.verify(hash.as_deref(), password).await?;
+                self.judged = Some((hash, verdict));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
+    async fn rehash(self, accounts: &Accounts, user: &User) {
+        let Some((_, PasswordVerdict::Accepted { needs_rehash: true })) = self.judged else {
+            return;
+        };
+        let outcome = async {
+            let entropy = accounts.store.entropy();
+            let hash = accounts.hashing.hash(self.password, entropy).await;
+            let hash = hash.map_err(|error| error.to_string())?;
+            let now = accounts.clock.now();
+            let place = user_key(user.owner());
+            let stored = accounts.store.get::<User>(&place, now).await;
+            let stored = stored.map_err(|error| error.to_string())?;
+            let Some(stored) = stored.filter(|stored| stored.record == *user) else {
+                return Ok(());
+            };
+            let next = User {
+                password: hash,
+                ..stored.record
+            };
+            let mut batch = accounts.store.batch(now);
+            batch.replace(&place, stored.version, &next, None);
+            accounts
+                .store
+                .commit(batch)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        if let Err(error) = outcome.await {
+            tracing::info!(
+                user = user.id,
+                error,
+                "the password keeps its older hash for now"
+            );
+        }
+    }
+}
+
+/// Which key is asked for at login.
+fn active(key: Option<&KeyRecord>) -> Option<Generation> {
+    let key = key.filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
+    key.map(KeyRecord::generation)
+}
+
+/// A user in the audit trail.
+pub(super) fn target(user: &User) -> String {
+    format!("organisation/{}/user/{}", user.organisation, user.id)
+}
+
+/// What a user does who has just shown who they are.
+fn by(user: &User, origin: &Origin) -> Origin {
+    origin.by(Who::User {
+        name: user.name.clone(),
+        application_token: None,
+    })
+}
+
+fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
+    let name: String = name
+        .chars()
+        .take(NAME_TOLD)
+        .flat_map(char::escape_debug)
+        .collect();
+    let from = origin
+        .address
+        .map_or_else(String::new, |address| format!(" from IP {address}"));
+    Deed {
+        action: "user.authenticate",
+        target: format!("user_name/{name}"),
+        detail: Some(format!(
+            "type 6: Failed authentication request from '{name}', Reason: {reason}{from}"
+        )),
+        origin,
+    }
+}

@@ -1,0 +1,327 @@
+//! What is stored, and where.
+
+use data_encoding::HEXLOWER;
+use ipnet::IpNet;
+use keyproof_auth::TokenDigest;
+use keyproof_mfa::{Challenge, Devices, Generation, KeyRecord, Lockout, RecoveryCodes};
+use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+macro_rules! record {
+    ($record:ty, $name:literal) => {
+        impl Record for $record {
+            const TYPE: &'static str = $name;
+            const VERSION: u32 = 1;
+        }
+    };
+}
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Manages the organisation's users.
+    Administrator,
+    /// Uses it.
+    User,
+    /// Looks on.
+    Observer,
+    /// As an administrator.
+    SuperAdmin,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Administrator,
+        Self::User,
+        Self::Observer,
+        Self::SuperAdmin,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Administrator => "Administrator",
+            Self::User => "User",
+            Self::Observer => "Observer",
+            Self::SuperAdmin => "SuperAdmin",
+        }
+    }
+
+    /// May it see and remove other users' keys and devices?
+    pub const fn administers(self) -> bool {
+        matches!(self, Self::Administrator | Self::SuperAdmin)
+    }
+
+    /// May it change what belongs to the organisation?
+    pub const fn changes(self) -> bool {
+        !matches!(self, Self::Observer)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No role has that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a role is User, Observer, Administrator or SuperAdmin")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|role| role.name().eq_ignore_ascii_case(text))
+            .ok_or(UnknownRole)
+    }
+}
+
+/// Whether a user may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserStatus {
+    /// They may.
+    Active,
+    /// They may not, until an operator activates them again.
+    Suspended,
+}
+
+/// At `organisation/<number>`; their names never change.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Organisation {
+    pub(super) id: u32,
+    pub(super) name: String,
+}
+
+record!(Organisation, "organisation");
+
+pub(super) fn organisation_key(id: u32) -> Key {
+    Key::new("organisation", [id.to_string()])
+}
+
+/// At `organisation_name/<name>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct OrganisationName {
+    pub(super) id: u32,
+}
+
+record!(OrganisationName, "organisation_name");
+
+pub(super) fn organisation_name_key(name: &str) -> Key {
+    Key::new("organisation_name", [name])
+}
+
+/// Whose records: an organisation's number and the user's in it. `(0, 0)` is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owner {
+    pub(super) organisation: u32,
+    pub(super) user: u32,
+}
+
+impl Owner {
+    pub(super) const NOBODY: Self = Self {
+        organisation: 0,
+        user: 0,
+    };
+
+    fn key(self, collection: &str) -> Key {
+        Key::new(
+            collection,
+            [self.organisation.to_string(), self.user.to_string()],
+        )
+    }
+}
+
+/// At `user_name/_/<digest of the name>`: names are unique over all organisations, for a login says nothing else.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct UserName {
+    pub(super) owner: Owner,
+}
+
+record!(UserName, "user_name");
+
+pub(super) fn user_name_key(name: &str) -> Key {
+    Key::new("user_name", ["_", &name_digest(name)])
+}
+
+fn name_digest(name: &str) -> String {
+    HEXLOWER.encode(digest(&SHA256, name.as_bytes()).as_ref())
+}
+
+/// At `user/<organisation>/<number>`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct User {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) organisation: u32,
+    pub(super) organisation_name: String,
+    pub(super) role: Role,
+    pub(super) status: UserStatus,
+    /// A PHC string over the canonical form.
+    pub(super) password: String,
+    /// Rises with every password and suspension; its first value is drawn, so that a number drawn again for another
+    /// user does not bring tokens of the one before back.
+    pub(super) generation: u64,
+    pub(super) created_at: Timestamp,
+}
+
+impl User {
+    pub(super) const fn owner(&self) -> Owner {
+        Owner {
+            organisation: self.organisation,
+            user: self.id,
+        }
+    }
+}
+
+record!(User, "user");
+
+pub(super) fn user_key(owner: Owner) -> Key {
+    owner.key("user")
+}
+
+pub(super) fn users_of(organisation: u32) -> Prefix {
+    Prefix::new("user", [organisation.to_string()])
+}
+
+pub(super) fn all_users() -> Prefix {
+    Prefix::collection("user")
+}
+
+/// At `mfa_lockout/_/<digest of the name>`, of users and of nobody alike.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct LockoutRecord(pub(super) Lockout);
+
+record!(LockoutRecord, "mfa_lockout");
+
+pub(super) fn lockout_key(name: &str) -> Key {
+    Key::new("mfa_lockout", ["_", &name_digest(name)])
+}
+
+/// At `mfa_key/<organisation>/<user>`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct SecondFactor {
+    pub(super) id: u32,
+    pub(super) user: u32,
+    /// The secret's bytes, sealed.
+    pub(super) secret: Sealed,
+    pub(super) key: KeyRecord,
+}
+
+impl SecondFactor {
+    /// The name of the sealed field.
+    pub(super) const SECRET: &'static str = "secret";
+}
+
+record!(SecondFactor, "mfa_key");
+
+pub(super) fn second_factor_key(owner: Owner) -> Key {
+    owner.key("mfa_key")
+}
+
+pub(super) fn second_factors_of(organisation: u32) -> Prefix {
+    Prefix::new("mfa_key", [organisation.to_string()])
+}
+
+/// At `mfa_devices/<organisation>/<user>`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct DevicesRecord(pub(super) Devices);
+
+record!(DevicesRecord, "mfa_devices");
+
+pub(super) fn devices_key(owner: Owner) -> Key {
+    owner.key("mfa_devices")
+}
+
+/// At `mfa_recovery/<organisation>/<user>`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct RecoveryRecord(pub(super) RecoveryCodes);
+
+record!(RecoveryRecord, "mfa_recovery");
+
+pub(super) fn recovery_key(owner: Owner) -> Key {
+    owner.key("mfa_recovery")
+}
+
+/// At `mfa_challenge/_/<digest of its token>`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ChallengeRecord {
+    pub(super) owner: Owner,
+    /// The user's name, by which their failures are counted.
+    pub(super) name: String,
+    pub(super) challenge: Challenge,
+}
+
+record!(ChallengeRecord, "mfa_challenge");
+
+pub(super) fn challenge_key(digest: &TokenDigest) -> Key {
+    Key::new("mfa_challenge", ["_", &digest.to_string()])
+}
+
+/// At `refresh_token/_/<digest>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct RefreshToken {
+    pub(super) owner: Owner,
+    /// Which of the user's generations it belongs to.
+    pub(super) generation: u64,
+    /// Which key was asked for at login, if any: another one, or none, ends it.
+    pub(super) key: Option<Generation>,
+    pub(super) created_at: Timestamp,
+}
+
+record!(RefreshToken, "refresh_token");
+
+pub(super) fn refresh_token_key(digest: &TokenDigest) -> Key {
+    Key::new("refresh_token", ["_", &digest.to_string()])
+}
+
+/// At `application_token/<organisation>/<number>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ApplicationToken {
+    pub(super) id: u32,
+    pub(super) description: Option<String>,
+    pub(super) created_at: Timestamp,
+    /// The first moment at which it no longer holds.
+    pub(super) valid_until: Option<Timestamp>,
+    /// The only addresses that it holds for.
+    pub(super) network: Option<IpNet>,
+    pub(super) is_revoked: bool,
+    /// Whom it acts for.
+    pub(super) creator: u32,
+    pub(super) creator_name: String,
+}
+
+record!(ApplicationToken, "application_token");
+
+pub(super) fn application_token_key(organisation: u32, id: u32) -> Key {
+    Key::new(
+        "application_token",
+        [organisation.to_string(), id.to_string()],
+    )
+}
+
+pub(super) fn application_tokens_of(organisation: u32) -> Prefix {
+    Prefix::new("application_token", [organisation.to_string()])
+}
+
+/// At `application_token_text/_/<digest>`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ApplicationTokenText {
+    pub(super) organisation: u32,
+    pub(super) id: u32,
+}
+
+record!(ApplicationTokenText, "application_token_text");
+
+pub(super) fn application_token_text_key(digest: &TokenDigest) -> Key {
+    Key::new("application_token_text", ["_", &digest.to_string()])
+}

@@ -1,0 +1,580 @@
+//! A user's key, the devices they trust, and their recovery codes.
+
+use super::{
+    Accounts, Session, Whose,
+    directory::KeySummary,
+    login::{Judge, target},
+    password::canonical,
+    records::{Owner, SecondFactor, User, second_factor_key, user_key},
+    snapshot::{Change, Snapshot},
+};
+use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
+use keyproof_mfa::{
+    ActivateRefusal, DeviceId, EnrolRefusal, KeyKind, NoDevice, NoKey, Proof, RecoveryRefusal,
+    otp::{
+        Secret,
+        otpauth::{Kind, OtpauthUri},
+    },
+};
+use keyproof_store::{Stored, Timestamp};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
+const SECRET_BYTES: usize = 20;
+
+/// A key that was just enrolled.
+pub struct EnrolledKey {
+    /// The key.
+    pub key: KeySummary,
+    /// Its secret in Base32, shown once.
+    pub secret: Zeroizing<String>,
+    /// The `otpauth` URI of the secret, for a QR code.
+    pub uri: Zeroizing<String>,
+}
+
+impl fmt::Debug for EnrolledKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnrolledKey")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A trusted device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceView {
+    /// Its number among its user's.
+    pub id: u32,
+    /// Which browser it runs, if that was said.
+    pub browser: Option<String>,
+    /// Which operating system it runs, if that was said.
+    pub operating_system: Option<String>,
+    /// Since when it is trusted.
+    pub trusted_at: Timestamp,
+}
+
+/// Why no key was enrolled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnrolKeyError {
+    /// There is an active key, to be removed first.
+    #[error("a key is active already")]
+    AlreadyActive,
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
+    /// The password could not be judged.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The password is wrong.
+    #[error("wrong password")]
+    WrongPassword,
+}
+
+/// Why a key was not activated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActivateKeyError {
+    /// It is active.
+    #[error("the key is active already")]
+    AlreadyActive,
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The user has no such key.
+    #[error("there is no such key")]
+    Unknown,
+    /// It is not a code of this key.
+    #[error("wrong code")]
+    WrongCode,
+}
+
+/// Why a key was not removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveKeyError {
+    /// It is another user's, and that takes an administrator.
+    #[error("another user's key")]
+    Forbidden,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The user has no such key.
+    #[error("there is no such key")]
+    Unknown,
+    /// There is no such user.
+    #[error("there is no such user")]
+    UserUnknown,
+}
+
+/// Why devices were neither listed nor removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveDeviceError {
+    /// They are another user's, and that takes an administrator.
+    #[error("another user's devices")]
+    Forbidden,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The user trusts no such device.
+    #[error("there is no such trusted device")]
+    Unknown,
+    /// There is no such user.
+    #[error("there is no such user")]
+    UserUnknown,
+}
+
+/// Why no recovery codes were made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryCodesError {
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
+    /// The password could not be judged.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked,
+    /// No key is active that they could stand in for.
+    #[error("no key is active")]
+    NoActiveKey,
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The password is wrong.
+    #[error("wrong password")]
+    WrongPassword,
+}
+
+impl Accounts {
+    /// Enrols a key, which is pending until a code of it is seen. A pending one is replaced.
+    ///
+    /// # Errors
+    /// [`EnrolKeyError`].
+    pub async fn enrol_key(
+        &self,
+        session: &Session,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<EnrolledKey, EnrolKeyError> {
+        let origin = session.origin(origin);
+        let mut judge = Judge::new(canonical(password));
+        let mut race = Race::default();
+        loop {
+            let (snapshot, user) = self.own(session).await?.ok_or(EnrolKeyError::Ended)?;
+            if KeySummary::active(&snapshot).is_some() {
+                return Err(EnrolKeyError::AlreadyActive);
+            }
+            let records = snapshot.records();
+            if records.admit(None, snapshot.at()).is_err() {
+                return Err(EnrolKeyError::Locked);
+            }
+            let hash = Some(user.password.clone());
+            let Some(password) = judge.verdict(self, hash).await? else {
+                continue;
+            };
+            let decision = records.enrol(
+                KeyKind::default(),
+                password,
+                self.random(),
+                snapshot.at(),
+                &self.policy,
+            );
+            let mut batch = self.store.batch(snapshot.now);
+            let mut change = Change::default();
+            let outcome = match (decision.verdict, decision.next.key) {
+                (Ok(_), Some(key)) => {
+                    let secret = Zeroizing::new(self.random::<SECRET_BYTES>());
+                    let record = SecondFactor {
+                        id: self.draw_number(),
+                        user: user.id,
+                        secret: self.store.seal(
+                            &second_factor_key(user.owner()),
+                            SecondFactor::SECRET,
+                            secret.as_slice(),
+                        ),
+                        key,
+                    };
+                    let enrolled = enrolled(&user, &record, secret.as_slice())?;
+                    let deed = key_deed("mfa_key.add", &user, record.id, None, &origin);
+                    self.audit.done(&mut batch, snapshot.now, deed);
+                    change.second_factor = Some(record);
+                    Ok(enrolled)
+                }
+                (Ok(_), None) => return Err(damaged("an enrolment without a key").into()),
+                (Err(refusal), _) => {
+                    let deed = refused("mfa_key.add", &user, "wrong password", &origin);
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(match refusal {
+                        EnrolRefusal::AlreadyActive => EnrolKeyError::AlreadyActive,
+                        EnrolRefusal::Locked(_) => EnrolKeyError::Locked,
+                        EnrolRefusal::WrongPassword(failure) => match failure.locked_until {
+                            Some(_) => EnrolKeyError::Locked,
+                            None => EnrolKeyError::WrongPassword,
+                        },
+                    })
+                }
+            };
+            snapshot.save(&mut batch, &decision.next, change);
+            if race.won(self.store.commit(batch).await).await? {
+                return outcome;
+            }
+        }
+    }
+
+    /// Is this key the user's own, and pending?
+    ///
+    /// # Errors
+    /// [`ActivateKeyError::Unknown`], [`ActivateKeyError::AlreadyActive`], and those of every use case.
+    pub async fn find_pending_key(
+        &self,
+        session: &Session,
+        id: u32,
+    ) -> Result<(), ActivateKeyError> {
+        let (snapshot, _) = self.own(session).await?.ok_or(ActivateKeyError::Ended)?;
+        let summary = KeySummary::of_snapshot(&snapshot).filter(|key| key.id == id);
+        let summary = summary.ok_or(ActivateKeyError::Unknown)?;
+        match summary.activated_at {
+            Some(_) => Err(ActivateKeyError::AlreadyActive),
+            None => Ok(()),
+        }
+    }
+
+    /// Activates the user's own pending key by a code of it, which is then spent for login too. Refresh tokens of
+    /// before end.
+    ///
+    /// # Errors
+    /// [`ActivateKeyError`].
+    pub async fn activate_key(
+        &self,
+        session: &Session,
+        id: u32,
+        code: &str,
+        origin: &Origin,
+    ) -> Result<(), ActivateKeyError> {
+        let origin = session.origin(origin);
+        let mut race = Race::default();
+        loop {
+            let (snapshot, user) = self.own(session).await?.ok_or(ActivateKeyError::Ended)?;
+            let found = snapshot.second_factor.as_ref().map(|stored| &stored.record);
+            let second_factor = found.filter(|found| found.id == id);
+            let second_factor = second_factor.ok_or(ActivateKeyError::Unknown)?;
+            let secret = self.secret(session.owner, second_factor)?;
+            let proof = Proof::Typed {
+                text: code,
+                secret: &secret,
+            };
+            let decision = snapshot
+                .records()
+                .activate(&proof, snapshot.at(), &self.policy);
+            let mut batch = self.store.batch(snapshot.now);
+            let outcome = match decision.verdict {
+                Ok(_) => {
+                    let deed = key_deed("mfa_key.activate", &user, id, None, &origin);
+                    self.audit.done(&mut batch, snapshot.now, deed);
+                    Ok(())
+                }
+                Err(refusal) => {
+                    let deed = refused("mfa_key.activate", &user, "wrong code", &origin);
+                    if snapshot.is_unchanged(&decision.next) {
+                        self.audit.refused(deed).await;
+                        return Err(refusal.into());
+                    }
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(refusal.into())
+                }
+            };
+            snapshot.save(&mut batch, &decision.next, Change::default());
+            if race.won(self.store.commit(batch).await).await? {
+                return outcome;
+            }
+        }
+    }
+
+    /// Removes a user's key, and with it every challenge, trusted device, recovery code and refresh token.
+    ///
+    /// # Errors
+    /// [`RemoveKeyError`].
+    pub async fn remove_key(
+        &self,
+        session: &Session,
+        whose: Whose,
+        id: u32,
+        origin: &Origin,
+    ) -> Result<(), RemoveKeyError> {
+        let origin = session.origin(origin);
+        if !session.may_manage(whose) {
+            self.forbidden("mfa_key.remove", session, whose, &origin)
+                .await;
+            return Err(RemoveKeyError::Forbidden);
+        }
+        let mut race = Race::default();
+        loop {
+            let found = self.theirs(session.owner_of(whose)).await?;
+            let (snapshot, user) = found.ok_or(RemoveKeyError::UserUnknown)?;
+            if KeySummary::of_snapshot(&snapshot).is_none_or(|key| key.id != id) {
+                return Err(RemoveKeyError::Unknown);
+            }
+            let decision = snapshot.records().remove_key(snapshot.at());
+            let removed = decision.verdict.map_err(|NoKey| RemoveKeyError::Unknown)?;
+            let detail = format!(
+                "type 14: MFA key with Id '{id}' of Type 'Time-Based One-Time Password' deleted for user '{}' \
+                 (with {} trusted devices, {} recovery codes)",
+                user.name, removed.devices, removed.recovery_codes
+            );
+            let mut batch = self.store.batch(snapshot.now);
+            let deed = key_deed("mfa_key.remove", &user, id, Some(detail), &origin);
+            self.audit.done(&mut batch, snapshot.now, deed);
+            snapshot.save(&mut batch, &decision.next, Change::default());
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The devices that a user trusts, oldest first.
+    ///
+    /// # Errors
+    /// [`RemoveDeviceError`], but for an unknown device.
+    pub async fn devices(
+        &self,
+        session: &Session,
+        whose: Whose,
+    ) -> Result<Vec<DeviceView>, RemoveDeviceError> {
+        if !session.may_manage(whose) {
+            return Err(RemoveDeviceError::Forbidden);
+        }
+        let found = self.theirs(session.owner_of(whose)).await?;
+        let (snapshot, _) = found.ok_or(RemoveDeviceError::UserUnknown)?;
+        let records = snapshot.records();
+        let devices = records.trusted_devices(snapshot.at()).into_iter();
+        Ok(devices
+            .map(|device| DeviceView {
+                id: device.id().get(),
+                browser: device.browser().map(ToOwned::to_owned),
+                operating_system: device.operating_system().map(ToOwned::to_owned),
+                trusted_at: super::timestamp(device.trusted_at()),
+            })
+            .collect())
+    }
+
+    /// Ends the trust in a device.
+    ///
+    /// # Errors
+    /// [`RemoveDeviceError`].
+    pub async fn remove_device(
+        &self,
+        session: &Session,
+        whose: Whose,
+        id: u32,
+        origin: &Origin,
+    ) -> Result<(), RemoveDeviceError> {
+        let origin = session.origin(origin);
+        if !session.may_manage(whose) {
+            self.forbidden("trusted_device.remove", session, whose, &origin)
+                .await;
+            return Err(RemoveDeviceError::Forbidden);
+        }
+        let mut race = Race::default();
+        loop {
+            let found = self.theirs(session.owner_of(whose)).await?;
+            let (snapshot, user) = found.ok_or(RemoveDeviceError::UserUnknown)?;
+            let records = snapshot.records();
+            let decision = records.revoke_device(DeviceId::new(id), snapshot.at());
+            decision
+                .verdict
+                .map_err(|NoDevice| RemoveDeviceError::Unknown)?;
+            let mut batch = self.store.batch(snapshot.now);
+            let deed = Deed {
+                action: "trusted_device.remove",
+                target: format!("{}/trusted_device/{id}", target(&user)),
+                detail: None,
+                origin: &origin,
+            };
+            self.audit.done(&mut batch, snapshot.now, deed);
+            snapshot.save(&mut batch, &decision.next, Change::default());
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes ten recovery codes, shown once; those of before are good no more.
+    ///
+    /// # Errors
+    /// [`RecoveryCodesError`].
+    pub async fn make_recovery_codes(
+        &self,
+        session: &Session,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<Vec<Zeroizing<String>>, RecoveryCodesError> {
+        let origin = session.origin(origin);
+        let mut judge = Judge::new(canonical(password));
+        let mut race = Race::default();
+        loop {
+            let (snapshot, user) = self.own(session).await?.ok_or(RecoveryCodesError::Ended)?;
+            if KeySummary::active(&snapshot).is_none() {
+                return Err(RecoveryCodesError::NoActiveKey);
+            }
+            let records = snapshot.records();
+            if records.admit(None, snapshot.at()).is_err() {
+                return Err(RecoveryCodesError::Locked);
+            }
+            let hash = Some(user.password.clone());
+            let Some(password) = judge.verdict(self, hash).await? else {
+                continue;
+            };
+            let random = Zeroizing::new([(); 10].map(|()| self.random::<10>()));
+            let decision =
+                records.make_recovery_codes(password, &random, snapshot.at(), &self.policy);
+            let mut batch = self.store.batch(snapshot.now);
+            let outcome = match decision.verdict {
+                Ok(codes) => {
+                    let deed = Deed {
+                        action: "recovery_codes.make",
+                        target: target(&user),
+                        detail: None,
+                        origin: &origin,
+                    };
+                    self.audit.done(&mut batch, snapshot.now, deed);
+                    Ok(codes
+                        .iter()
+                        .map(|code| Zeroizing::new(code.to_string()))
+                        .collect())
+                }
+                Err(refusal) => {
+                    let deed = refused("recovery_codes.make", &user, "wrong password", &origin);
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(match refusal {
+                        RecoveryRefusal::Locked(_) => RecoveryCodesError::Locked,
+                        RecoveryRefusal::NoActiveKey => RecoveryCodesError::NoActiveKey,
+                        RecoveryRefusal::WrongPassword(failure) => match failure.locked_until {
+                            Some(_) => RecoveryCodesError::Locked,
+                            None => RecoveryCodesError::WrongPassword,
+                        },
+                    })
+                }
+            };
+            snapshot.save(&mut batch, &decision.next, Change::default());
+            if race.won(self.store.commit(batch).await).await? {
+                return outcome;
+            }
+        }
+    }
+
+    /// The records of a session's own user, unless the session has ended.
+    pub(super) async fn own(
+        &self,
+        session: &Session,
+    ) -> Result<Option<(Snapshot, User)>, StorageError> {
+        let snapshot = self.snapshot_of(&session.name, session.owner, None).await?;
+        let user = snapshot.active_user().cloned();
+        let user = user.filter(|user| user.generation == session.generation);
+        Ok(user.map(|user| (snapshot, user)))
+    }
+
+    /// The records of the user of this number.
+    pub(super) async fn theirs(
+        &self,
+        owner: Owner,
+    ) -> Result<Option<(Snapshot, User)>, StorageError> {
+        let found = self
+            .store
+            .get::<User>(&user_key(owner), self.clock.now())
+            .await?;
+        let Some(Stored { record, .. }) = found else {
+            return Ok(None);
+        };
+        let snapshot = self.snapshot_of(&record.name, owner, None).await?;
+        let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
+        Ok(user.map(|user| (snapshot, user)))
+    }
+
+    async fn forbidden(
+        &self,
+        action: &'static str,
+        session: &Session,
+        whose: Whose,
+        origin: &Origin,
+    ) {
+        let Owner { organisation, user } = session.owner_of(whose);
+        self.audit
+            .refused(Deed {
+                action,
+                target: format!("organisation/{organisation}/user/{user}"),
+                detail: Some(format!("the role {} does not allow this", session.role())),
+                origin,
+            })
+            .await;
+    }
+}
+
+impl From<ActivateRefusal> for ActivateKeyError {
+    fn from(refusal: ActivateRefusal) -> Self {
+        match refusal {
+            ActivateRefusal::AlreadyActive => Self::AlreadyActive,
+            ActivateRefusal::Locked(_) => Self::Locked,
+            ActivateRefusal::NoKey => Self::Unknown,
+            ActivateRefusal::WrongCode(failure) => match failure.locked_until {
+                Some(_) => Self::Locked,
+                None => Self::WrongCode,
+            },
+        }
+    }
+}
+
+fn enrolled(
+    user: &User,
+    record: &SecondFactor,
+    secret: &[u8],
+) -> Result<EnrolledKey, StorageError> {
+    let secret = Secret::from_bytes(secret).map_err(damaged)?;
+    let text = Zeroizing::new(secret.base32().to_string());
+    let issuer = Some(user.organisation_name.as_str());
+    let uri = OtpauthUri::new(Kind::TOTP, issuer, &user.name, secret).map_err(damaged)?;
+    Ok(EnrolledKey {
+        key: KeySummary::of(record),
+        secret: text,
+        uri: Zeroizing::new(uri.to_string()),
+    })
+}
+
+fn damaged(error: impl ToString) -> StorageError {
+    StorageError::Damaged(error.to_string())
+}
+
+fn key_deed<'a>(
+    action: &'static str,
+    user: &User,
+    id: u32,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
+    Deed {
+        action,
+        target: format!("{}/mfa_key/{id}", target(user)),
+        detail,
+        origin,
+    }
+}
+
+fn refused<'a>(action: &'static str, user: &User, why: &str, origin: &'a Origin) -> Deed<'a> {
+    Deed {
+        action,
+        target: target(user),
+        detail: Some(why.to_owned()),
+        origin,
+    }
+}

@@ -1,0 +1,244 @@
+//! The keys that sign access tokens: sealed, one at a time in use, the ones before published for as long as a token
+//! of theirs may hold.
+
+use super::ACCESS_TOKEN_LIFETIME;
+use crate::{StorageError, storage::Race};
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use keyproof_store::{Key, Prefix, Record, Sealed, Store, Stored, Timestamp};
+use ring::{
+    digest::{SHA256, digest},
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// How long a key signs.
+const IN_USE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long a key is published: while a token of its last moment may hold, and servers' clocks may differ.
+const PUBLISHED: Duration =
+    Duration::from_secs(IN_USE.as_secs() + 2 * ACCESS_TOKEN_LIFETIME.as_secs());
+
+/// Keys read at once: far more than there are.
+const PAGE: usize = 100;
+
+/// At `signing_key/_/<id>`.
+#[derive(Clone, Serialize, Deserialize)]
+struct SigningKeyRecord {
+    created_at: Timestamp,
+    x: String,
+    y: String,
+    /// PKCS #8.
+    private: Sealed,
+}
+
+impl SigningKeyRecord {
+    const PRIVATE: &'static str = "private";
+}
+
+impl Record for SigningKeyRecord {
+    const TYPE: &'static str = "signing_key";
+    const VERSION: u32 = 1;
+}
+
+fn place(id: &str) -> Key {
+    Key::new("signing_key", ["_", id])
+}
+
+/// At `signing_key_in_use/_`: which key signs. Servers that want a new one at once race for this record.
+#[derive(Clone, Serialize, Deserialize)]
+struct InUse {
+    id: String,
+    since: Timestamp,
+}
+
+impl Record for InUse {
+    const TYPE: &'static str = "signing_key_in_use";
+    const VERSION: u32 = 1;
+}
+
+fn in_use() -> Key {
+    Key::new("signing_key_in_use", ["_"])
+}
+
+/// A public key (RFC 7518, section 6.2): P-256, for ES256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Its RFC 7638 thumbprint.
+    pub id: String,
+    /// The x coordinate, base64url.
+    pub x: String,
+    /// The y coordinate, base64url.
+    pub y: String,
+}
+
+impl PublicKey {
+    fn of(x: &[u8], y: &[u8]) -> Self {
+        let (x, y) = (BASE64URL_NOPAD.encode(x), BASE64URL_NOPAD.encode(y));
+        // RFC 7638, section 3: the required members in this order, without white space.
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        let id = BASE64URL_NOPAD.encode(digest(&SHA256, members.as_bytes()).as_ref());
+        Self { id, x, y }
+    }
+}
+
+/// The key that signs.
+pub(super) struct Signer {
+    pub(super) id: String,
+    pub(super) key: EncodingKey,
+    since: Timestamp,
+}
+
+/// The keys of a store.
+pub(super) struct SigningKeys {
+    store: Store,
+    opened: Mutex<Opened>,
+}
+
+/// Keys that were read before: they never change.
+#[derive(Default)]
+struct Opened {
+    signer: Option<Arc<Signer>>,
+    verifiers: BTreeMap<String, Arc<DecodingKey>>,
+}
+
+impl SigningKeys {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store,
+            opened: Mutex::default(),
+        }
+    }
+
+    /// The key to sign with now; a new one, if the last is too old.
+    pub(super) async fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, StorageError> {
+        let is_young = |since: Timestamp| now.saturating_since(since) < IN_USE;
+        let opened = self.opened().signer.clone();
+        if let Some(signer) = opened.filter(|signer| is_young(signer.since)) {
+            return Ok(signer);
+        }
+        let mut race = Race::default();
+        loop {
+            let used = self.store.get::<InUse>(&in_use(), now).await?;
+            let id = match used {
+                Some(used) if is_young(used.record.since) => used.record.id,
+                used => {
+                    let (key, record) = self.make(now)?;
+                    let next = InUse {
+                        id: key.id.clone(),
+                        since: now,
+                    };
+                    let mut batch = self.store.batch(now);
+                    let ends = Some(now.saturating_add(PUBLISHED));
+                    batch.insert(&place(&key.id), &record, ends);
+                    match used {
+                        Some(used) => batch.replace(&in_use(), used.version, &next, None),
+                        None => batch.insert(&in_use(), &next, None),
+                    };
+                    if !race.won(self.store.commit(batch).await).await? {
+                        continue;
+                    }
+                    next.id
+                }
+            };
+            let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
+            let stored = stored.ok_or_else(|| damaged("the signing key in use is not there"))?;
+            let signer = Arc::new(self.open(id, &stored)?);
+            self.opened().signer = Some(Arc::clone(&signer));
+            return Ok(signer);
+        }
+    }
+
+    /// The key of this id that tokens verify with.
+    pub(super) async fn verifier(
+        &self,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Arc<DecodingKey>>, StorageError> {
+        if let Some(known) = self.opened().verifiers.get(id) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(stored) = self.store.get::<SigningKeyRecord>(&place(id), now).await? else {
+            return Ok(None);
+        };
+        let SigningKeyRecord { x, y, .. } = stored.record;
+        let key = DecodingKey::from_ec_components(&x, &y).map_err(damaged)?;
+        let key = Arc::new(key);
+        self.opened()
+            .verifiers
+            .insert(id.to_owned(), Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    pub(super) async fn public_keys(&self, now: Timestamp) -> Result<Vec<PublicKey>, StorageError> {
+        self.signer(now).await?;
+        let all = Prefix::collection("signing_key");
+        let mut keys = self
+            .store
+            .scan::<SigningKeyRecord>(&all, None, PAGE, now)
+            .await?;
+        keys.sort_by_key(|(_, stored)| std::cmp::Reverse(stored.record.created_at));
+        keys.into_iter()
+            .map(|(_, stored)| {
+                let coordinate =
+                    |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).map_err(damaged);
+                let SigningKeyRecord { x, y, .. } = stored.record;
+                Ok(PublicKey::of(&coordinate(&x)?, &coordinate(&y)?))
+            })
+            .collect()
+    }
+
+    fn make(&self, now: Timestamp) -> Result<(PublicKey, SigningKeyRecord), StorageError> {
+        let failed = |_| StorageError::NotApplied("no signing key could be made".to_owned());
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let random = SystemRandom::new();
+        let private = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(failed)?;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref(), &random);
+        let pair = pair.map_err(|error| StorageError::NotApplied(error.to_string()))?;
+        // SEC 1, section 2.3.3: 4, then both coordinates.
+        let Some((4, coordinates)) = pair.public_key().as_ref().split_first() else {
+            return Err(damaged("a public key is not uncompressed"));
+        };
+        let (x, y) = coordinates.split_at(coordinates.len() / 2);
+        let public = PublicKey::of(x, y);
+        let record = SigningKeyRecord {
+            created_at: now,
+            x: public.x.clone(),
+            y: public.y.clone(),
+            private: self.store.seal(
+                &place(&public.id),
+                SigningKeyRecord::PRIVATE,
+                private.as_ref(),
+            ),
+        };
+        Ok((public, record))
+    }
+
+    fn open(&self, id: String, stored: &Stored<SigningKeyRecord>) -> Result<Signer, StorageError> {
+        let private = self.store.unseal(
+            &place(&id),
+            SigningKeyRecord::PRIVATE,
+            &stored.record.private,
+        )?;
+        Ok(Signer {
+            id,
+            key: EncodingKey::from_ec_der(&private),
+            since: stored.record.created_at,
+        })
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        // No code that can panic runs under this lock.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn damaged(error: impl ToString) -> StorageError {
+    StorageError::Damaged(error.to_string())
+}

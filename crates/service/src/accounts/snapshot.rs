@@ -1,0 +1,295 @@
+//! All that is kept of one user, as it was read at one moment, and the batch that makes of it what was decided.
+
+use super::{
+    Accounts, millis,
+    records::{
+        ChallengeRecord, DevicesRecord, LockoutRecord, Owner, RecoveryRecord, SecondFactor, User,
+        UserName, UserStatus, challenge_key, devices_key, lockout_key, recovery_key,
+        second_factor_key, user_key, user_name_key,
+    },
+    timestamp,
+};
+use crate::StorageError;
+use keyproof_auth::TokenDigest;
+use keyproof_mfa::{self as mfa, UserId, UserRecords, otp::Secret};
+use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp, Version};
+use zeroize::Zeroizing;
+
+/// Where each record of a user is.
+struct Places {
+    name: Key,
+    lockout: Key,
+    user: Key,
+    second_factor: Key,
+    devices: Key,
+    recovery: Key,
+    challenge: Option<Key>,
+}
+
+/// What was read.
+pub(super) struct Snapshot {
+    /// `None` is nobody.
+    pub(super) user: Option<Stored<User>>,
+    pub(super) second_factor: Option<Stored<SecondFactor>>,
+    pub(super) now: Timestamp,
+    places: Places,
+    name: Option<Stored<UserName>>,
+    lockout: Option<Stored<LockoutRecord>>,
+    devices: Option<Stored<DevicesRecord>>,
+    recovery: Option<Stored<RecoveryRecord>>,
+    challenge: Option<Stored<ChallengeRecord>>,
+}
+
+/// What becomes of the records that `keyproof-mfa` does not know of.
+#[derive(Default)]
+pub(super) struct Change {
+    /// The user's record from now on.
+    pub(super) user: Option<User>,
+    /// A new key's number and secret.
+    pub(super) second_factor: Option<SecondFactor>,
+    /// Where the new challenge is kept.
+    pub(super) challenge: Option<Key>,
+}
+
+impl Accounts {
+    /// Reads what is kept of whoever has this name; of nobody, what is counted against it.
+    pub(super) async fn snapshot(&self, name: &str) -> Result<Snapshot, StorageError> {
+        let now = self.clock.now();
+        let found = self
+            .store
+            .get::<UserName>(&user_name_key(name), now)
+            .await?;
+        // Nobody's records are looked for as anybody's are.
+        let owner = found.map_or(Owner::NOBODY, |found| found.record.owner);
+        self.snapshot_of(name, owner, None).await
+    }
+
+    /// The same, of a user whose number is known, with the challenge that a token stands for.
+    pub(super) async fn snapshot_of(
+        &self,
+        name: &str,
+        owner: Owner,
+        challenge: Option<&TokenDigest>,
+    ) -> Result<Snapshot, StorageError> {
+        let now = self.clock.now();
+        let places = Places {
+            name: user_name_key(name),
+            lockout: lockout_key(name),
+            user: user_key(owner),
+            second_factor: second_factor_key(owner),
+            devices: devices_key(owner),
+            recovery: recovery_key(owner),
+            challenge: challenge.map(challenge_key),
+        };
+        let mut keys = vec![
+            places.name.clone(),
+            places.lockout.clone(),
+            places.user.clone(),
+            places.second_factor.clone(),
+            places.devices.clone(),
+            places.recovery.clone(),
+        ];
+        keys.extend(places.challenge.clone());
+        let mut found = self.store.get_many(&keys, now).await?.into_iter();
+        let mut next = || found.next().flatten();
+        let mut snapshot = Snapshot {
+            now,
+            name: decode(next())?,
+            lockout: decode(next())?,
+            user: decode(next())?,
+            second_factor: decode(next())?,
+            devices: decode(next())?,
+            recovery: decode(next())?,
+            challenge: decode(next())?,
+            places,
+        };
+        // The name may have become another's since it was looked up.
+        let is_theirs = |named: &Stored<UserName>| named.record.owner == owner;
+        if !snapshot.name.as_ref().is_some_and(is_theirs) {
+            snapshot.user = None;
+        }
+        Ok(snapshot)
+    }
+
+    /// The second factor's secret, for codes to be compared with.
+    pub(super) fn secret(
+        &self,
+        owner: Owner,
+        second_factor: &SecondFactor,
+    ) -> Result<Secret, StorageError> {
+        let bytes: Zeroizing<Vec<u8>> = self.store.unseal(
+            &second_factor_key(owner),
+            SecondFactor::SECRET,
+            &second_factor.secret,
+        )?;
+        Secret::from_bytes(&bytes).map_err(|error| StorageError::Damaged(error.to_string()))
+    }
+}
+
+impl Snapshot {
+    /// The user, if they may log in.
+    pub(super) fn active_user(&self) -> Option<&User> {
+        let user = self.user.as_ref().map(|stored| &stored.record);
+        user.filter(|user| user.status == UserStatus::Active)
+    }
+
+    /// What `keyproof-mfa` decides on.
+    pub(super) fn records(&self) -> UserRecords {
+        let Some(user) = self.user.as_ref().map(|stored| &stored.record) else {
+            let mut nobody = UserRecords::new(mfa::User::new(UserId::new("", ""), 0));
+            nobody.lockout = self.lockout.as_ref().map(|stored| stored.record.0);
+            return nobody;
+        };
+        let id = UserId::new(&user.organisation.to_string(), &user.id.to_string());
+        let mut records = UserRecords::new(mfa::User::new(id, user.generation));
+        records.challenge = self
+            .challenge
+            .as_ref()
+            .map(|stored| stored.record.challenge);
+        records.devices = self.devices.as_ref().map(|stored| stored.record.0.clone());
+        records.key = self.second_factor.as_ref().map(|stored| stored.record.key);
+        records.lockout = self.lockout.as_ref().map(|stored| stored.record.0);
+        records.recovery = self.recovery.as_ref().map(|stored| stored.record.0.clone());
+        records
+    }
+
+    /// The moment of the reading, as `keyproof-mfa` counts.
+    pub(super) const fn at(&self) -> mfa::UnixMillis {
+        millis(self.now)
+    }
+
+    /// Whether these are the records that were read: then there is nothing to commit for a refusal.
+    pub(super) fn is_unchanged(&self, next: &UserRecords) -> bool {
+        self.records() == *next
+    }
+
+    /// Adds what was decided: what differs is written over the version that was read, what does not has to be still
+    /// the same.
+    pub(super) fn save(&self, batch: &mut Batch, next: &UserRecords, change: Change) {
+        if let Some(name) = &self.name
+            && self.user.is_some()
+        {
+            batch.require(&self.places.name, name.version);
+        }
+        let lockout = next.lockout.map(LockoutRecord);
+        let kept = lockout
+            .as_ref()
+            .map(|record| timestamp(record.0.expires_at()));
+        put(
+            batch,
+            &self.places.lockout,
+            self.lockout.as_ref(),
+            lockout,
+            kept,
+        );
+        let Some(user) = &self.user else {
+            return;
+        };
+        let record = change.user.unwrap_or_else(|| user.record.clone());
+        let owner = record.owner();
+        let name = record.name.clone();
+        put(batch, &self.places.user, Some(user), Some(record), None);
+        let second_factor = next.key.and_then(|key| {
+            let kept = self
+                .second_factor
+                .as_ref()
+                .map(|stored| stored.record.clone());
+            let next = change.second_factor.or(kept)?;
+            Some(SecondFactor { key, ..next })
+        });
+        put(
+            batch,
+            &self.places.second_factor,
+            self.second_factor.as_ref(),
+            second_factor,
+            None,
+        );
+        let devices = next.devices.clone().map(DevicesRecord);
+        let kept = devices
+            .as_ref()
+            .map(|record| timestamp(record.0.expires_at()));
+        put(
+            batch,
+            &self.places.devices,
+            self.devices.as_ref(),
+            devices,
+            kept,
+        );
+        let recovery = next.recovery.clone().map(RecoveryRecord);
+        put(
+            batch,
+            &self.places.recovery,
+            self.recovery.as_ref(),
+            recovery,
+            None,
+        );
+        let challenge = next.challenge.map(|challenge| ChallengeRecord {
+            owner,
+            name,
+            challenge,
+        });
+        if let Some(place) = change.challenge.as_ref().or(self.places.challenge.as_ref()) {
+            let kept = challenge
+                .as_ref()
+                .map(|record| timestamp(record.challenge.expires_at()));
+            put(batch, place, self.challenge.as_ref(), challenge, kept);
+        }
+    }
+
+    /// Adds the end of the user, and of all that is kept of them but what is counted against their name.
+    pub(super) fn erase(&self, batch: &mut Batch) {
+        let places = &self.places;
+        let ends: [(&Key, Option<Version>); 5] = [
+            (
+                &places.name,
+                self.name.as_ref().map(|stored| stored.version),
+            ),
+            (
+                &places.user,
+                self.user.as_ref().map(|stored| stored.version),
+            ),
+            (
+                &places.second_factor,
+                self.second_factor.as_ref().map(|stored| stored.version),
+            ),
+            (
+                &places.devices,
+                self.devices.as_ref().map(|stored| stored.version),
+            ),
+            (
+                &places.recovery,
+                self.recovery.as_ref().map(|stored| stored.version),
+            ),
+        ];
+        for (place, version) in ends {
+            if let Some(version) = version {
+                batch.remove(place, version);
+            }
+        }
+    }
+}
+
+fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {
+    Ok(raw.as_ref().map(Raw::decode::<R>).transpose()?)
+}
+
+/// One record's part of a batch.
+fn put<R: Record + PartialEq>(
+    batch: &mut Batch,
+    place: &Key,
+    read: Option<&Stored<R>>,
+    next: Option<R>,
+    expires_at: Option<Timestamp>,
+) {
+    match (read, next) {
+        (None, None) => {}
+        (None, Some(next)) => {
+            batch.insert(place, &next, expires_at);
+        }
+        (Some(read), None) => batch.remove(place, read.version),
+        (Some(read), Some(next)) if read.record == next => batch.require(place, read.version),
+        (Some(read), Some(next)) => {
+            batch.replace(place, read.version, &next, expires_at);
+        }
+    }
+}

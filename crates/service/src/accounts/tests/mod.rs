@@ -1,0 +1,116 @@
+//! The rules of accounts, on a store in memory whose tasks interleave as servers would.
+
+mod races;
+mod tokens;
+
+use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
+use crate::{
+    Clock,
+    testing::{Bench, PASSWORD, console, origin, secret},
+};
+use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_store::Timestamp;
+use std::{net::IpAddr, time::Duration};
+
+pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+pub(super) const STEP: Duration = Duration::from_secs(30);
+
+/// What an authenticator shows.
+#[derive(Clone)]
+pub(super) struct Phone(Totp);
+
+impl Phone {
+    pub(super) fn shows(&self, at: Timestamp) -> String {
+        self.0.code(at.as_secs()).to_string()
+    }
+
+    /// A code that it shows at no time near.
+    pub(super) fn never_shows(&self, at: Timestamp) -> String {
+        let near: Vec<_> = (0..9)
+            .map(|step| self.0.code(at.as_secs() + 30 * step - 120).to_string())
+            .collect();
+        let mut codes = (0..).map(|code| format!("{code:06}"));
+        codes.find(|code| !near.contains(code)).unwrap()
+    }
+}
+
+pub(super) async fn add(bench: &Bench, name: &str, role: Role) {
+    let new = NewUser {
+        name: name.to_owned(),
+        organisation: "Example Org".to_owned(),
+        role,
+    };
+    bench
+        .service
+        .accounts
+        .add_user(&new, secret(PASSWORD), &console())
+        .await
+        .unwrap();
+}
+
+pub(super) async fn log_in(
+    bench: &Bench,
+    name: &str,
+    password: &str,
+    fingerprint: Option<&str>,
+) -> Result<FirstStep, LoginError> {
+    let login = PasswordLogin {
+        name: name.to_owned(),
+        password: secret(password),
+        fingerprint: fingerprint.map(ToOwned::to_owned),
+    };
+    bench.service.accounts.login(login, &origin()).await
+}
+
+#[track_caller]
+pub(super) fn tokens(step: Result<FirstStep, LoginError>) -> Tokens {
+    match step {
+        Ok(FirstStep::Authenticated(tokens)) => tokens,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+pub(super) fn challenge(step: Result<FirstStep, LoginError>) -> String {
+    match step {
+        Ok(FirstStep::Challenged(token)) => token.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) async fn session(bench: &Bench, tokens: &Tokens) -> Session {
+    let accounts = &bench.service.accounts;
+    accounts
+        .session(Some(&tokens.access), ADDRESS)
+        .await
+        .unwrap()
+}
+
+/// Gives a user without a key an active one; the step of its first code is over after.
+pub(super) async fn enrol(bench: &Bench, name: &str) -> (Phone, Session, u32) {
+    let session = session(bench, &tokens(log_in(bench, name, PASSWORD, None).await)).await;
+    let accounts = &bench.service.accounts;
+    let enrolled = accounts
+        .enrol_key(&session, secret(PASSWORD), &origin())
+        .await
+        .unwrap();
+    let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
+    let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
+    let code = phone.shows(bench.clock.now());
+    accounts
+        .activate_key(&session, enrolled.key.id, &code, &origin())
+        .await
+        .unwrap();
+    bench.clock.advance(STEP);
+    (phone, session, enrolled.key.id)
+}
+
+pub(super) fn laptop() -> TrustRequest {
+    TrustRequest {
+        fingerprint: "laptop".to_owned(),
+        browser: Some("Firefox".to_owned()),
+        name: None,
+        operating_system: Some("Debian".to_owned()),
+    }
+}

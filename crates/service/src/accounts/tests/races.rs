@@ -1,0 +1,148 @@
+//! Many at once: one code is good once, and three failures are all there are.
+
+use super::{add, challenge, enrol, log_in};
+use crate::{
+    Clock,
+    accounts::{AnswerError, LoginError, Role},
+    testing::{PASSWORD, bench, console, origin},
+};
+use std::sync::Arc;
+
+const ADA: &str = "ada@example.org";
+
+#[tokio::test]
+async fn a_thousand_logins_with_one_code_are_one_login() {
+    let bench = Arc::new(bench().await);
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    // A hundred challenges, each answered ten times.
+    let mut challenges = Vec::new();
+    for _ in 0..100 {
+        challenges.push(challenge(log_in(&bench, ADA, PASSWORD, None).await));
+    }
+    let code = phone.shows(bench.clock.now());
+    let answers: Vec<_> = (0..1000)
+        .map(|number| {
+            let (bench, code) = (Arc::clone(&bench), code.clone());
+            let token = challenges[number % 100].clone();
+            tokio::spawn(async move {
+                let accounts = &bench.service.accounts;
+                accounts
+                    .answer_challenge(&token, &code, None, &origin())
+                    .await
+            })
+        })
+        .collect();
+    let mut authenticated = 0;
+    for answer in answers {
+        match answer.await.unwrap() {
+            Ok(_) => authenticated += 1,
+            Err(error) => assert_eq!(error, AnswerError::Refused),
+        }
+    }
+    assert_eq!(authenticated, 1);
+    // She is not locked: the next code is good.
+    bench.clock.advance(super::STEP);
+    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let code = phone.shows(bench.clock.now());
+    let accounts = &bench.service.accounts;
+    assert!(
+        accounts
+            .answer_challenge(&token, &code, None, &origin())
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn of_two_hundred_wrong_codes_three_are_judged() {
+    let bench = Arc::new(bench().await);
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let now = bench.clock.now();
+    let wrong = phone.never_shows(now);
+    let answers: Vec<_> = (0..200)
+        .map(|_| {
+            let (bench, token, wrong) = (Arc::clone(&bench), token.clone(), wrong.clone());
+            tokio::spawn(async move {
+                let accounts = &bench.service.accounts;
+                accounts
+                    .answer_challenge(&token, &wrong, None, &origin())
+                    .await
+            })
+        })
+        .collect();
+    let mut refused = 0;
+    for answer in answers {
+        match answer.await.unwrap().err() {
+            Some(AnswerError::Refused) => refused += 1,
+            other => assert_eq!(other, Some(AnswerError::Locked)),
+        }
+    }
+    // The third that is judged says that it was the last.
+    assert_eq!(refused, 2);
+    let events = bench.service.audit.events(now, None).await.unwrap();
+    let judged = events.iter().filter(|(_, event)| {
+        let detail = event.detail.as_deref().unwrap_or_default();
+        event.left_out == 0 && detail.contains("Reason: Invalid MFA code from IP 127.0.0.1")
+    });
+    assert_eq!(judged.count(), 2);
+    // Even the right code is not judged now.
+    let accounts = &bench.service.accounts;
+    let right = accounts
+        .answer_challenge(&token, &phone.shows(now), None, &origin())
+        .await;
+    assert_eq!(right.err(), Some(AnswerError::Locked));
+    // And once the lock is over, the challenge is spent.
+    bench.clock.advance(std::time::Duration::from_secs(300));
+    let code = phone.shows(bench.clock.now());
+    let spent = accounts
+        .answer_challenge(&token, &code, None, &origin())
+        .await;
+    assert_eq!(spent.err(), Some(AnswerError::Refused));
+}
+
+#[tokio::test]
+async fn wrong_passwords_lock_known_and_unknown_names_alike() {
+    let bench = Arc::new(bench().await);
+    add(&bench, ADA, Role::User).await;
+    for name in [ADA, "nobody@example.org"] {
+        let attempts: Vec<_> = (0..40)
+            .map(|_| {
+                let bench = Arc::clone(&bench);
+                tokio::spawn(async move { log_in(&bench, name, "wrong horse", None).await.err() })
+            })
+            .collect();
+        let mut refused = 0;
+        for attempt in attempts {
+            match attempt.await.unwrap() {
+                Some(LoginError::Refused) => refused += 1,
+                other => assert_eq!(other, Some(LoginError::Locked), "{name}"),
+            }
+        }
+        assert_eq!(refused, 2, "{name}");
+    }
+    assert_eq!(
+        log_in(&bench, ADA, PASSWORD, None).await.err(),
+        Some(LoginError::Locked)
+    );
+}
+
+#[tokio::test]
+async fn a_suspension_that_overtakes_a_login_wins() {
+    let bench = Arc::new(bench().await);
+    add(&bench, ADA, Role::User).await;
+    let slow = {
+        let bench = Arc::clone(&bench);
+        // The signing key is made at the first login.
+        assert!(log_in(&bench, ADA, PASSWORD, None).await.is_ok());
+        async move { log_in(&bench, ADA, PASSWORD, None).await.err() }
+    };
+    let overtaking = async {
+        let accounts = &bench.service.accounts;
+        accounts.suspend_user(ADA, &console()).await.unwrap();
+    };
+    let outcome = bench.faults.overtake(slow, overtaking).await;
+    assert_eq!(outcome, Some(LoginError::Refused));
+}

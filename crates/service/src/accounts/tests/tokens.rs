@@ -1,0 +1,315 @@
+//! What ends what.
+
+use super::{ADDRESS, add, challenge, enrol, laptop, log_in, session, tokens};
+use crate::{
+    Clock,
+    accounts::{
+        AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangePasswordError,
+        EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role, SessionError,
+        UserQuery, Whose,
+    },
+    testing::{PASSWORD, bench, console, origin, secret},
+};
+use std::time::Duration;
+
+const ADA: &str = "ada@example.org";
+const BOB: &str = "bob@example.org";
+
+#[tokio::test]
+async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let holds = async || accounts.session(Some(&given.access), ADDRESS).await;
+    bench.clock.advance(Duration::from_secs(240 * 60 - 1));
+    assert!(holds().await.is_ok());
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(holds().await.err(), Some(SessionError::Expired));
+    let fresh = accounts.refresh(&given.refresh, &origin()).await.unwrap();
+    assert!(accounts.session(Some(&fresh), ADDRESS).await.is_ok());
+    accounts
+        .set_user_password(ADA, secret("another horse"), &console())
+        .await
+        .unwrap();
+    assert_eq!(
+        accounts.session(Some(&fresh), ADDRESS).await.err(),
+        Some(SessionError::Invalid)
+    );
+    assert_eq!(
+        accounts.refresh(&given.refresh, &origin()).await.err(),
+        Some(AnswerError::Refused)
+    );
+    let forged = format!("{}A", &fresh[..fresh.len() - 1]);
+    for wrong in ["", "x.y.z", "None", &forged] {
+        let refused = accounts.session(Some(wrong), ADDRESS).await.err();
+        assert_eq!(refused, Some(SessionError::Invalid), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let before = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let (phone, own, key) = enrol(&bench, ADA).await;
+    let refused = |answer: Result<_, AnswerError>| answer.err() == Some(AnswerError::Refused);
+    assert!(
+        refused(accounts.refresh(&before.refresh, &origin()).await),
+        "a key came"
+    );
+    let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let code = phone.shows(bench.clock.now());
+    let with = accounts
+        .answer_challenge(&asked, &code, None, &origin())
+        .await
+        .unwrap();
+    assert!(accounts.refresh(&with.refresh, &origin()).await.is_ok());
+    accounts
+        .remove_key(&own, Whose::Mine, key, &origin())
+        .await
+        .unwrap();
+    assert!(
+        refused(accounts.refresh(&with.refresh, &origin()).await),
+        "the key went"
+    );
+    let last = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    bench
+        .clock
+        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    assert!(accounts.refresh(&last.refresh, &origin()).await.is_ok());
+    bench.clock.advance(Duration::from_secs(1));
+    assert!(
+        refused(accounts.refresh(&last.refresh, &origin()).await),
+        "its time is over"
+    );
+}
+
+#[tokio::test]
+async fn a_trusted_device_skips_the_code_until_the_password_changes() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, own, _) = enrol(&bench, ADA).await;
+    let accounts = &bench.service.accounts;
+    let asked = challenge(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
+    let code = phone.shows(bench.clock.now());
+    accounts
+        .answer_challenge(&asked, &code, Some(&laptop()), &origin())
+        .await
+        .unwrap();
+    tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
+    challenge(log_in(&bench, ADA, PASSWORD, Some("phone")).await);
+    let devices = accounts.devices(&own, Whose::Mine).await.unwrap();
+    assert_eq!(devices.len(), 1);
+    assert_eq!(devices[0].browser.as_deref(), Some("Firefox"));
+    let asked_by = origin();
+    let wrong = accounts.change_password(
+        &own,
+        secret("wrong horse"),
+        secret("another horse"),
+        &asked_by,
+    );
+    assert_eq!(wrong.await, Err(ChangePasswordError::WrongPassword));
+    accounts
+        .change_password(&own, secret(PASSWORD), secret("another horse"), &origin())
+        .await
+        .unwrap();
+    challenge(log_in(&bench, ADA, "another horse", Some("laptop")).await);
+    let told = bench.actions().await;
+    for action in [
+        "trusted_device.add",
+        "user.set_password",
+        "mfa_key.activate",
+    ] {
+        assert!(told.iter().any(|told| told == action), "{action}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_while_pending_and_not_while_active() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let enrol_again = async |password| accounts.enrol_key(&own, secret(password), &origin()).await;
+    let first = enrol_again(PASSWORD).await.unwrap();
+    let second = enrol_again(PASSWORD).await.unwrap();
+    assert_ne!(*first.secret, *second.secret);
+    assert_eq!(
+        enrol_again("wrong horse").await.err(),
+        Some(EnrolKeyError::WrongPassword)
+    );
+    drop(second);
+    enrol(&bench, ADA).await;
+    assert_eq!(
+        enrol_again("wrong horse").await.err(),
+        Some(EnrolKeyError::AlreadyActive)
+    );
+}
+
+#[tokio::test]
+async fn only_administrators_remove_others_keys() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    add(&bench, BOB, Role::Administrator).await;
+    let (_, ada, key) = enrol(&bench, ADA).await;
+    let bob = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+    let accounts = &bench.service.accounts;
+    let query = UserQuery {
+        per_page: 10,
+        page: 1,
+        ..UserQuery::default()
+    };
+    let users = accounts.users(&bob, &query);
+    let users = users.await.unwrap().users;
+    let number = |name: &str| users.iter().find(|user| user.name == name).unwrap().id;
+    let theirs = Whose::Of(number(BOB));
+    assert_eq!(
+        accounts.remove_key(&ada, theirs, 1, &origin()).await,
+        Err(RemoveKeyError::Forbidden)
+    );
+    let hers = Whose::Of(number(ADA));
+    assert_eq!(
+        accounts.remove_key(&bob, hers, key, &origin()).await,
+        Ok(())
+    );
+    assert_eq!(
+        accounts.remove_key(&bob, hers, key, &origin()).await,
+        Err(RemoveKeyError::Unknown)
+    );
+    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let events = bench
+        .service
+        .audit
+        .events(crate::testing::START, None)
+        .await
+        .unwrap();
+    assert!(events.iter().any(|(_, event)| {
+        let detail = event.detail.as_deref().unwrap_or_default();
+        detail.starts_with(&format!("type 14: MFA key with Id '{key}' of Type"))
+    }));
+}
+
+#[tokio::test]
+async fn application_tokens_hold_for_their_addresses_until_revoked() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let accounts = &bench.service.accounts;
+    let new = NewApplicationToken {
+        description: None,
+        valid_until: Some(bench.clock.now().saturating_add(Duration::from_secs(60))),
+        network: Some("127.0.0.0/8".parse().unwrap()),
+    };
+    let text = accounts
+        .add_application_token(&own, new, &origin())
+        .await
+        .unwrap();
+    let log_in_from = async |address: &str| {
+        let address = address.parse().unwrap();
+        accounts.application_login(&text, address, &origin()).await
+    };
+    assert_eq!(
+        log_in_from("10.0.0.1").await.err(),
+        Some(ApplicationTokenError::Refused)
+    );
+    let access = log_in_from("127.0.0.9").await.unwrap();
+    let bearer = accounts.session(Some(&access), ADDRESS).await.unwrap();
+    assert!(!bearer.is_person());
+    assert!(!bearer.may_manage(Whose::Mine));
+    let elsewhere = accounts
+        .session(Some(&access), "10.0.0.1".parse().unwrap())
+        .await;
+    assert_eq!(elsewhere.err(), Some(SessionError::Invalid));
+    let listed = accounts.application_tokens(&own).await.unwrap();
+    let change = ApplicationTokenChange {
+        is_revoked: Some(true),
+        ..Default::default()
+    };
+    accounts
+        .change_application_token(&own, listed[0].id, &change, &origin())
+        .await
+        .unwrap();
+    assert!(accounts.session(Some(&access), ADDRESS).await.is_err());
+    assert!(log_in_from("127.0.0.1").await.is_err());
+    let events = bench
+        .service
+        .audit
+        .events(crate::testing::START, None)
+        .await
+        .unwrap();
+    assert!(events.iter().any(|(_, event)| {
+        let detail = event.detail.as_deref().unwrap_or_default();
+        detail == "type 7: Failed authentication request, Reason: TokenStatus Revoked from IP 127.0.0.1"
+    }));
+}
+
+#[tokio::test]
+async fn the_suspended_and_removed_look_like_nobody() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    accounts.suspend_user(ADA, &console()).await.unwrap();
+    assert!(
+        accounts
+            .session(Some(&given.access), ADDRESS)
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        log_in(&bench, ADA, PASSWORD, None).await.err(),
+        Some(LoginError::Refused)
+    );
+    accounts.activate_user(ADA, &console()).await.unwrap();
+    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    assert!(
+        accounts
+            .session(Some(&given.access), ADDRESS)
+            .await
+            .is_err()
+    );
+    for _ in 0..3 {
+        let _ = log_in(&bench, ADA, "wrong horse", None).await;
+    }
+    assert_eq!(
+        log_in(&bench, ADA, PASSWORD, None).await.err(),
+        Some(LoginError::Locked)
+    );
+    accounts.unlock_user(ADA, &console()).await.unwrap();
+    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    accounts.remove_user(ADA, &console()).await.unwrap();
+    assert_eq!(
+        log_in(&bench, ADA, PASSWORD, None).await.err(),
+        Some(LoginError::Refused)
+    );
+    add(&bench, ADA, Role::User).await;
+    assert!(
+        accounts
+            .session(Some(&given.access), ADDRESS)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn signing_keys_change_and_the_one_before_stays_published() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let first = accounts.public_keys().await.unwrap();
+    assert_eq!(first.len(), 1);
+    bench
+        .clock
+        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    let old = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    bench.clock.advance(Duration::from_secs(1));
+    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let keys = accounts.public_keys().await.unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[1], first[0]);
+    assert!(accounts.session(Some(&old.access), ADDRESS).await.is_ok());
+    bench.clock.advance(Duration::from_secs(8 * 60 * 60));
+    assert_eq!(accounts.public_keys().await.unwrap().len(), 1);
+}
