@@ -249,9 +249,12 @@ async fn a_client_may_finish_sending_before_it_reads() {
     let stack = Stack::start(&[]).await;
     let mut client = stack.connect().await;
     client
-        .send(head("POST /trial/echo", &["Content-Length: 3"]) + "abc")
+        .send(head("POST /trial/write", &["Content-Length: 3"]) + "abc")
         .await;
     client.finish().await;
+    stack.trial.handler_waits().await;
+    stack.serves().await;
+    stack.trial.gate.add_permits(1);
     assert_eq!(client.answer().await.body, r#"{"read":3}"#);
 }
 
