@@ -33,6 +33,10 @@ pub(crate) const PEERS: &[Program] = &[
         package: "swtpm",
     },
     Program {
+        name: "swtpm_setup",
+        package: "swtpm-tools",
+    },
+    Program {
         name: "tpm2_quote",
         package: "tpm2-tools",
     },
