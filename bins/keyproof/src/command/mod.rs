@@ -4,6 +4,7 @@ mod audit;
 mod config;
 mod console;
 mod demo;
+mod files;
 mod flags;
 mod instance;
 mod moment;
@@ -14,6 +15,7 @@ mod serve;
 mod store;
 mod token;
 mod tpm;
+mod x509;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -52,6 +54,9 @@ enum Command {
     /// Check quotes and endorsement certificates, make credentials, offline
     #[command(subcommand)]
     Tpm(tpm::Command),
+    /// Make and check proofs of possession of a CA's key, offline
+    #[command(subcommand)]
+    X509(x509::Command),
 }
 
 /// How a command ended, if it did not end well.
@@ -105,6 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Token(command) => token::run(command),
         Command::Tpm(command) => tpm::run(command),
+        Command::X509(command) => x509::run(command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,13 +2,10 @@
 
 mod show;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE, Specification};
+use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
@@ -22,7 +19,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Failure, Outcome, output};
+use super::{
+    Failure, Outcome,
+    files::{pem, read, write},
+    output,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -205,8 +206,7 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     let entropy = SystemEntropy::new();
     let mut random = |bytes: &mut [u8]| entropy.fill(bytes);
     let credential = make_credential(&AwsLcRs, &ek, &name, &secret, &mut random)?;
-    fs::write(&arguments.out, credential.to_bytes())
-        .map_err(|error| Failure::Usage(format!("{}: {error}", arguments.out.display())))
+    write(&arguments.out, &credential.to_bytes())
 }
 
 /// As much of a provision answer as is needed here.
@@ -249,21 +249,6 @@ fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
         output::print(pem.trim_end())?;
     }
     Ok(())
-}
-
-/// A certificate as RFC 7468 writes it.
-fn pem(der: &[u8]) -> Result<String, Failure> {
-    let mut lines = BASE64.specification();
-    lines.wrap.width = 64;
-    lines.wrap.separator.push('\n');
-    let body = wrapped(&lines)?.encode(der);
-    Ok(format!(
-        "-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
-    ))
-}
-
-fn wrapped(lines: &Specification) -> Result<data_encoding::Encoding, Failure> {
-    lines.encoding().map_err(Failure::refused)
 }
 
 /// Prints a report with facts beside it, and ends with the exit code that it deserves.
@@ -325,21 +310,6 @@ fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         return Err(Failure::Refused(format!("{}: {problem}", path.display())));
     }
     Ok(certificates)
-}
-
-/// Longer than anything that is read here.
-const LONGEST_FILE: u64 = 16 * 1024 * 1024;
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
-    let length = fs::metadata(path)
-        .map_err(|error| unreadable(&error))?
-        .len();
-    if length > LONGEST_FILE {
-        return Err(unreadable(&"it is longer than 16 MiB"));
-    }
-    fs::read(path).map_err(|error| unreadable(&error))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,0 +1,43 @@
+//! Files that offline commands read and write.
+
+use std::{fs, path::Path};
+
+use data_encoding::{BASE64, Specification};
+
+use super::Failure;
+
+/// Longer than anything that is read here.
+const LONGEST_FILE: u64 = 16 * 1024 * 1024;
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let length = fs::metadata(path)
+        .map_err(|error| unusable(path, &error))?
+        .len();
+    if length > LONGEST_FILE {
+        return Err(unusable(path, &"it is longer than 16 MiB"));
+    }
+    fs::read(path).map_err(|error| unusable(path, &error))
+}
+
+pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    fs::write(path, contents).map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{}: {reason}", path.display()))
+}
+
+/// A certificate as RFC 7468 writes it.
+pub(super) fn pem(der: &[u8]) -> Result<String, Failure> {
+    let mut lines = BASE64.specification();
+    lines.wrap.width = 64;
+    lines.wrap.separator.push('\n');
+    let body = wrapped(&lines)?.encode(der);
+    Ok(format!(
+        "-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
+    ))
+}
+
+fn wrapped(lines: &Specification) -> Result<data_encoding::Encoding, Failure> {
+    lines.encoding().map_err(Failure::refused)
+}

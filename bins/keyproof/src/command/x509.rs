@@ -1,0 +1,227 @@
+//! `keyproof x509`: verification codes and what they prove, offline.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use data_encoding::HEXUPPER;
+use keyproof_service::{Clock, SystemClock};
+use keyproof_store::{Entropy, SystemEntropy};
+use keyproof_x509::{
+    Facts, Policy, Upload, Validity, VerificationCode, algorithms, prove,
+    prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
+};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    Failure, Outcome,
+    files::{pem, read, write},
+    output,
+};
+
+/// How long the leaves hold that are made here, in seconds: long enough to upload one.
+const LEAF_LIFETIME: u64 = 24 * 60 * 60;
+/// How far back they begin, for a verifier whose clock is behind.
+const LEAF_BACKDATING: u64 = 60 * 60;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check whether a leaf proves possession of a CA's key
+    Check(CheckArguments),
+    /// Draw a verification code
+    Code(CodeArguments),
+    /// Make the leaf that proves possession of a CA's key
+    Prove(ProveArguments),
+    /// Show what a certificate says about itself
+    Show(ShowArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArguments {
+    /// The CA's certificate, in any upload encoding
+    #[arg(long, value_name = "CERT")]
+    ca: PathBuf,
+    /// The leaf, in any upload encoding
+    #[arg(long, value_name = "CERT")]
+    leaf: PathBuf,
+    /// The code that the leaf must name
+    #[arg(long)]
+    code: String,
+    /// The time, in seconds since 1970; now if absent
+    #[arg(long, value_name = "UNIX")]
+    at: Option<u64>,
+    /// How much to take: what the real service takes, or what RFC 5280 allows
+    #[arg(long, value_enum, default_value_t)]
+    policy: PolicyName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CodeArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ProveArguments {
+    /// The CA's certificate, in any upload encoding
+    #[arg(long, value_name = "CERT")]
+    ca: PathBuf,
+    /// The CA's private key: PKCS#8, PKCS#1 or SEC 1, in PEM or DER
+    #[arg(long, value_name = "KEY")]
+    ca_key: PathBuf,
+    /// The verification code
+    #[arg(long)]
+    code: String,
+    /// Where the leaf goes; standard output if absent
+    #[arg(long, value_name = "F")]
+    out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArguments {
+    /// The certificate, in any upload encoding
+    certificate: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum PolicyName {
+    #[default]
+    Default,
+    Strict,
+}
+
+impl From<keyproof_x509::Error> for Failure {
+    fn from(error: keyproof_x509::Error) -> Self {
+        Self::refused(error)
+    }
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Check(arguments) => check(&arguments),
+        Command::Code(arguments) => code(&arguments),
+        Command::Prove(arguments) => make_leaf(&arguments),
+        Command::Show(arguments) => show(&arguments),
+    }
+}
+
+fn check(arguments: &CheckArguments) -> Outcome {
+    let (ca, leaf) = (read(&arguments.ca)?, read(&arguments.leaf)?);
+    let ca = decode(&arguments.ca, &ca)?;
+    let ca = ca.certificate()?;
+    let code = VerificationCode::parse(&arguments.code)?;
+    // Offline there is only this certificate that the code can have been issued for.
+    let code = code.bound_to(ca.sha256_thumbprint(), None);
+    let policy = Policy::new(algorithms::ALL);
+    let policy = match arguments.policy {
+        PolicyName::Default => policy,
+        PolicyName::Strict => policy.strict(),
+    };
+    let now = arguments.at.unwrap_or_else(|| SystemClock.now().as_secs());
+    let report = prove(&ca, &leaf, &code, now, &policy);
+    if arguments.json {
+        let mut document = serde_json::to_value(&report).map_err(Failure::refused)?;
+        if let Some(document) = document.as_object_mut() {
+            document.insert("ca".to_owned(), json!(Facts::of(&ca)));
+            let leaf = Upload::decode(&leaf);
+            let leaf = leaf.as_ref().map(Upload::certificate);
+            if let Ok(Ok(leaf)) = leaf {
+                document.insert("leaf".to_owned(), json!(Facts::of(&leaf)));
+            }
+        }
+        output::print_json(&document)?;
+    } else {
+        let text = report.to_string();
+        let lines: Vec<String> = text.lines().map(output::printable).collect();
+        output::print(&lines.join("\n"))?;
+    }
+    match report.accepted() {
+        true => Ok(()),
+        false => Err(Failure::Negative),
+    }
+}
+
+fn code(arguments: &CodeArguments) -> Outcome {
+    let code = HEXUPPER.encode(&draw::<24>());
+    if arguments.json {
+        output::print_json(&json!({ "code": code }))?;
+    } else {
+        output::print(&code)?;
+    }
+    Ok(())
+}
+
+fn make_leaf(arguments: &ProveArguments) -> Outcome {
+    let ca = read(&arguments.ca)?;
+    let ca = decode(&arguments.ca, &ca)?;
+    let ca = ca.certificate()?;
+    let key = PrivateKey::from_pem_or_der(&Zeroizing::new(read(&arguments.ca_key)?))?;
+    let code = VerificationCode::parse(&arguments.code)?;
+    let now = SystemClock.now().as_secs();
+    let leaf = VerificationLeaf {
+        ca: &ca,
+        code: &code,
+        validity: Validity {
+            not_before: now.saturating_sub(LEAF_BACKDATING),
+            not_after: now.saturating_add(LEAF_LIFETIME),
+        },
+        serial: draw(),
+    };
+    let leaf = leaf.sign(&AwsLcRsSigner::new(&key, &ca)?, algorithms::ALL)?;
+    let leaf = pem(&leaf)?;
+    match (&arguments.out, arguments.json) {
+        (Some(path), false) => write(path, leaf.as_bytes())?,
+        (Some(path), true) => {
+            write(path, leaf.as_bytes())?;
+            output::print_json(&json!({ "leaf": leaf, "out": path.display().to_string() }))?;
+        }
+        (None, true) => output::print_json(&json!({ "leaf": leaf }))?,
+        (None, false) => output::print(leaf.trim_end())?,
+    }
+    Ok(())
+}
+
+fn show(arguments: &ShowArguments) -> Outcome {
+    let bytes = read(&arguments.certificate)?;
+    let upload = decode(&arguments.certificate, &bytes)?;
+    let mut facts =
+        serde_json::to_value(Facts::of(&upload.certificate()?)).map_err(Failure::refused)?;
+    if let Some(facts) = facts.as_object_mut() {
+        facts.insert("encoding".to_owned(), json!(upload.encoding().to_string()));
+        let further = upload.further_certificates();
+        facts.insert("further_certificates".to_owned(), json!(further));
+    }
+    if arguments.json {
+        output::print_json(&facts)?;
+        return Ok(());
+    }
+    for (name, value) in facts.as_object().into_iter().flatten() {
+        let value = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(text) => output::printable(text),
+            other => output::printable(&other.to_string()),
+        };
+        output::print(&format!("{:<20}  {value}", name.replace('_', " ")))?;
+    }
+    Ok(())
+}
+
+fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<Upload<'a>, Failure> {
+    Upload::decode(bytes).map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
+}
+
+fn draw<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemEntropy::new().fill(&mut bytes);
+    bytes
+}

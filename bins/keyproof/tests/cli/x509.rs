@@ -1,0 +1,133 @@
+//! `keyproof x509`: from a code to an accepted leaf, and what is refused on the way.
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{fails, run, text};
+
+const CA: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../crates/x509/tests/data/p256-ca.pem"
+);
+const CA_KEY: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../crates/x509/tests/data/p256-ca.key"
+);
+
+fn draw_code() -> String {
+    let output = run(&["x509", "code"]);
+    assert_eq!(output.status.code(), Some(0));
+    text(&output.stdout).trim_end().to_owned()
+}
+
+fn make_leaf(folder: &TempDir, code: &str) -> String {
+    let leaf = folder.path().join("leaf.pem").display().to_string();
+    let output = run(&[
+        "x509", "prove", "--ca", CA, "--ca-key", CA_KEY, "--code", code, "--out", &leaf,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    leaf
+}
+
+fn check(leaf: &str, code: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let mut arguments = vec![
+        "x509", "check", "--ca", CA, "--leaf", leaf, "--code", code, "--json",
+    ];
+    arguments.extend(more);
+    let output = run(&arguments);
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+    let report = serde_json::from_slice(&output.stdout).unwrap();
+    (output.status.code(), report)
+}
+
+fn outcome<'a>(report: &'a Value, name: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == name).unwrap();
+    check["outcome"].as_str().unwrap()
+}
+
+#[test]
+fn codes_are_48_upper_case_digits_and_never_the_same() {
+    let code = draw_code();
+    assert_eq!(code.len(), 48);
+    assert!(code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')));
+    assert_ne!(code, draw_code());
+    let json = run(&["x509", "code", "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["code"].as_str().unwrap().len(), 48);
+}
+
+#[test]
+fn the_right_leaf_is_accepted_under_both_policies() {
+    let folder = TempDir::new().unwrap();
+    let code = draw_code();
+    let leaf = make_leaf(&folder, &code);
+    for policy in ["default", "strict"] {
+        let (exit, report) = check(&leaf, &code, &["--policy", policy]);
+        assert_eq!(exit, Some(0), "{report}");
+        assert_eq!(report["accepted"], true);
+        assert_eq!(report["policy"], policy);
+        assert_eq!(outcome(&report, "signature"), "pass");
+        assert_eq!(report["leaf"]["subject"], format!("CN={code}"));
+        assert_eq!(report["leaf"]["issuer"], report["ca"]["subject"]);
+    }
+    let drawn = run(&[
+        "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
+    ]);
+    assert_eq!(drawn.status.code(), Some(0));
+    assert!(text(&drawn.stdout).ends_with("accepted\n"));
+}
+
+#[test]
+fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() {
+    let folder = TempDir::new().unwrap();
+    let code = draw_code();
+    let leaf = make_leaf(&folder, &code);
+    let (exit, report) = check(&leaf, &draw_code(), &[]);
+    assert_eq!((exit, &report["accepted"]), (Some(1), &Value::Bool(false)));
+    assert_eq!(outcome(&report, "common-name"), "fail");
+    assert_eq!(outcome(&report, "signature"), "pass");
+
+    let (exit, report) = check(&leaf, &code, &["--at", "1000000000"]);
+    assert_eq!(exit, Some(1));
+    assert_eq!(outcome(&report, "leaf-validity"), "fail");
+
+    let (exit, report) = check(CA, &code, &[]);
+    assert_eq!(exit, Some(1));
+    assert_eq!(outcome(&report, "not-the-ca"), "fail");
+}
+
+#[test]
+fn inputs_that_do_not_parse_end_with_1_and_files_that_are_not_there_with_2() {
+    let folder = TempDir::new().unwrap();
+    let code = draw_code();
+    let missing = folder.path().join("missing").display().to_string();
+    fails(&run(&["x509", "show", &missing]), 2, "missing");
+    fails(&run(&["x509", "show", CA_KEY]), 1, "private key");
+    let short = ["--ca-key", CA_KEY, "--code", &code[1..]];
+    fails(
+        &run(&[&["x509", "prove", "--ca", CA][..], &short].concat()),
+        1,
+        "47",
+    );
+    let rubbish = folder.path().join("rubbish");
+    fs::write(&rubbish, b"rubbish").unwrap();
+    let (exit, report) = check(&rubbish.display().to_string(), &code, &[]);
+    assert_eq!(exit, Some(1));
+    assert_eq!(outcome(&report, "leaf"), "fail");
+}
+
+#[test]
+fn a_certificate_shows_what_it_says_of_itself() {
+    let shown = run(&["x509", "show", CA, "--json"]);
+    assert_eq!(shown.status.code(), Some(0));
+    let facts: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(facts["key_algorithm"], "P-256");
+    assert_eq!(facts["self_issued"], true);
+    assert_eq!(facts["sha1_thumbprint"].as_str().unwrap().len(), 40);
+    let text_form = run(&["x509", "show", CA]);
+    assert!(text(&text_form.stdout).contains("key algorithm"));
+}
