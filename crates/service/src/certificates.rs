@@ -1,7 +1,7 @@
 //! CA certificates of Azure's provisioning services, and the proof that whoever uploaded one holds its private key.
 //!
 //! A certificate belongs to a provisioning service, and is found by subscription, resource group, service and name
-//! without regard to letter case. How many a service has stands in a record of its own ([`records::Holder`]), which
+//! without regard to letter case. How many a service has stands in a record of its own (`records::Holder`), which
 //! every change of that number replaces: so no race makes one too many. The version of a certificate's record is its
 //! entity tag: every change makes a new one, and none ever comes back.
 

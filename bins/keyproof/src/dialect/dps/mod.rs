@@ -1,7 +1,7 @@
 //! The certificates of Azure's Device Provisioning Service: `Microsoft.Devices/provisioningServices/…/certificates`.
 //!
 //! Refusals come in this order: authentication, api-version, path, method, permission, existence, `If-Match`, body. The
-//! codes of refusals are in [`errors`].
+//! table of their codes stands at the head of `errors.rs`.
 
 mod errors;
 mod route;
