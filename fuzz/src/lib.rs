@@ -5,6 +5,7 @@
 
 pub mod mfa;
 pub mod otp;
+pub mod service;
 pub mod store;
 pub mod tpm;
 pub mod x509;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("otp_base32", otp::base32),
     Target::new("otp_code", otp::code),
     Target::new("otp_uri", otp::uri),
+    Target::new("service_jwt", service::jwt),
     Target::new("store_key", store::key),
     Target::new("tpm_attest", tpm::attest),
     Target::new("tpm_creation_data", tpm::creation_data),
