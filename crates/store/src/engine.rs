@@ -1,7 +1,10 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use crate::{CommitError, EngineError, Entropy, Key, NotApplied, Prefix, Timestamp, Version};
+use crate::{
+    CommitError, CommitObserver, EngineError, Entropy, Key, NotApplied, Prefix, Timestamp, Version,
+};
 
 /// A future that an object-safe trait can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -78,6 +81,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Finishes what was begun and lets go of the database. Every later call fails with
     /// [`EngineError::Closed`]; closing again does nothing.
     fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// From now on tells `observer`, in place of any before, how commits end. An engine that keeps no
+    /// count of its transactions tells nothing.
+    fn observe(&self, _observer: Arc<dyn CommitObserver>) {}
 
     /// Whether nothing is stored, expired records included.
     fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::ready;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::slice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::observer::Observed;
 use crate::{
-    BoxFuture, Change, Changes, CommitError, Engine, EngineError, Entry, Key, NotApplied, Prefix,
-    Row, Timestamp, Version,
+    BoxFuture, Change, Changes, CommitError, CommitObserver, Engine, EngineError, Entry, Key,
+    NotApplied, Prefix, Row, Timestamp, Version,
 };
 
 /// Records in a map, gone with the engine.
@@ -14,6 +16,7 @@ use crate::{
 pub struct MemoryEngine {
     /// `None` once closed.
     records: Mutex<Option<Records>>,
+    observed: Observed,
 }
 
 type Records = BTreeMap<Key, Row>;
@@ -23,6 +26,7 @@ impl MemoryEngine {
     pub fn new() -> Self {
         Self {
             records: Mutex::new(Some(Records::new())),
+            observed: Observed::default(),
         }
     }
 
@@ -94,11 +98,12 @@ impl Engine for MemoryEngine {
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        let outcome = match self.lock().as_mut() {
-            Some(records) => apply(records, changes),
-            None => Err(NotApplied::from(EngineError::Closed).into()),
-        };
-        Box::pin(ready(outcome))
+        let outcome = self.lock().as_mut().map(|records| apply(records, changes));
+        if let Some(outcome) = &outcome {
+            self.observed.committed(slice::from_ref(outcome));
+        }
+        let closed = || Err(NotApplied::from(EngineError::Closed).into());
+        Box::pin(ready(outcome.unwrap_or_else(closed)))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
@@ -108,6 +113,10 @@ impl Engine for MemoryEngine {
     fn close(&self) -> BoxFuture<'_, ()> {
         *self.lock() = None;
         Box::pin(ready(()))
+    }
+
+    fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.observed.by(observer);
     }
 }
 

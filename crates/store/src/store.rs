@@ -3,8 +3,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, CommitError, Engine, Entropy, Key, MasterKeys, OpenError, Prefix, Raw, Record, Sealed,
-    StoreError, Stored, Timestamp, UnsealError, Version,
+    Batch, CommitError, CommitObserver, Engine, Entropy, Key, MasterKeys, OpenError, Prefix, Raw,
+    Record, Sealed, StoreError, Stored, Timestamp, UnsealError, Version,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
@@ -186,6 +186,11 @@ impl Store {
     /// Why it cannot.
     pub async fn ready(&self) -> Result<(), StoreError> {
         Ok(self.engine.ready().await?)
+    }
+
+    /// From now on tells `observer`, in place of any before, how the commits of all clones end.
+    pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.engine.observe(observer);
     }
 
     /// Finishes what was begun and closes the engine, for all clones.

@@ -6,13 +6,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keyproof_store::memory::MemoryEngine;
 use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
-    Change, Changes, CommitError, Engine, EngineError, Key, NotApplied, OpenError, Prefix, Row,
-    SystemEntropy, Timestamp, Version,
+    Change, Changes, CommitError, CommitObserver, Engine, EngineError, Key, NotApplied, OpenError,
+    Prefix, Row, SystemEntropy, Timestamp, Version,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -415,4 +416,73 @@ async fn acknowledged_writes_survive_a_kill() {
             );
         }
     }
+}
+
+/// Every group that was told.
+#[derive(Default)]
+struct Groups(Mutex<Vec<Vec<Result<(), CommitError>>>>);
+
+impl Groups {
+    fn take(&self) -> Vec<Vec<Result<(), CommitError>>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl CommitObserver for Groups {
+    fn committed(&self, group: &[Result<(), CommitError>]) {
+        let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.push(group.to_vec());
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_each_group_before_its_callers() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let mut options = SqliteOptions::default();
+    options.busy_timeout = Duration::ZERO;
+    let engine = Arc::new(SqliteEngine::open(&path, &options).expect("a new store"));
+    let groups = Arc::new(Groups::default());
+    let engines: [Arc<dyn Engine>; 2] = [engine.clone(), Arc::new(MemoryEngine::new())];
+    for engine in engines {
+        let key = Key::new("thing", ["a"]);
+        commit(&*engine, [insert(&key, "unseen")])
+            .await
+            .expect("a commit");
+        engine.observe(groups.clone());
+        assert_eq!(groups.take(), Vec::<Vec<_>>::new());
+        let other = Key::new("thing", ["b"]);
+        commit(&*engine, [insert(&other, "applied")])
+            .await
+            .expect("a commit");
+        assert_eq!(groups.take(), [[Ok(())]]);
+        let conflict = commit(&*engine, [insert(&other, "again")]).await;
+        assert_eq!(conflict, Err(CommitError::Conflict { entry: 0 }));
+        assert_eq!(groups.take(), [[conflict]]);
+    }
+
+    // All that waits goes into few transactions; no batch is told twice, and none is left out.
+    let mut commits = JoinSet::new();
+    for number in 0..500 {
+        let engine = engine.clone();
+        let key = Key::new("many", [number.to_string().as_str()]);
+        commits.spawn(async move { commit(&*engine, [insert(&key, "")]).await });
+    }
+    commits.join_all().await;
+    let told = groups.take();
+    assert_eq!(told.iter().map(Vec::len).sum::<usize>(), 500);
+    assert!(told.len() < 500, "{}", told.len());
+
+    // Another process holds the file: nothing is applied. The probe that follows is nobody's commit.
+    let writer = Connection::open(&path).expect("a second connection");
+    writer.execute_batch("BEGIN IMMEDIATE").expect("its turn");
+    let refused = commit(&*engine, [insert(&Key::new("thing", ["c"]), "")]).await;
+    assert!(
+        matches!(refused, Err(CommitError::NotApplied(_))),
+        "{refused:?}"
+    );
+    assert_eq!(groups.take(), [[refused]]);
+    writer.execute_batch("ROLLBACK").expect("its end");
+    engine.ready().await.expect("a probe that writes");
+    assert_eq!(groups.take(), Vec::<Vec<_>>::new());
 }

@@ -14,6 +14,7 @@ mod transaction;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use rusqlite::{Connection, OpenFlags};
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
-    BoxFuture, Changes, CommitError, Engine, EngineError, Key, OpenError, Prefix, Row, Timestamp,
-    Version,
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, OpenError, Prefix,
+    Row, Timestamp, Version,
 };
 
 /// How a [`SqliteEngine`] shares its file.
@@ -132,6 +133,10 @@ impl Engine for SqliteEngine {
             self.writer.close().await;
             self.threads.ended().await;
         })
+    }
+
+    fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.writer.observe(observer);
     }
 }
 

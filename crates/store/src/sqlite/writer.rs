@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::transaction::{Failure, Outcome, Transactions, Work};
 use super::{Access, SqliteOptions, Threads, connect, engine_error};
-use crate::{Changes, CommitError, EngineError, NotApplied};
+use crate::observer::Observed;
+use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied};
 
 /// Batches that one transaction takes at most.
 const GROUP: usize = 256;
@@ -23,6 +24,7 @@ pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     /// Whether the last transaction succeeded.
     healthy: Arc<AtomicBool>,
+    observed: Arc<Observed>,
 }
 
 enum Message {
@@ -41,15 +43,21 @@ impl Writer {
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let healthy = Arc::new(AtomicBool::new(true));
+        let observed = Arc::<Observed>::default();
         let thread = Thread {
             path: path.to_owned(),
             options: options.clone(),
             jobs,
             healthy: healthy.clone(),
+            observed: observed.clone(),
             wal_pages: Arc::default(),
         };
         threads.spawn("keyproof-write", move || thread.run(connection))?;
-        Ok(Self { queue, healthy })
+        Ok(Self {
+            queue,
+            healthy,
+            observed,
+        })
     }
 
     pub(super) async fn commit(&self, changes: Changes) -> Result<(), CommitError> {
@@ -71,6 +79,10 @@ impl Writer {
             // It conflicts with nothing, and is within every limit.
             _ => Ok(()),
         }
+    }
+
+    pub(super) fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.observed.by(observer);
     }
 
     pub(super) async fn close(&self) {
@@ -97,6 +109,7 @@ struct Thread {
     options: SqliteOptions,
     jobs: mpsc::Receiver<Message>,
     healthy: Arc<AtomicBool>,
+    observed: Arc<Observed>,
     wal_pages: Arc<AtomicI32>,
 }
 
@@ -116,7 +129,7 @@ impl Thread {
                         None => return,
                         Some(group) => {
                             let failure = Failure::NotApplied(engine_error(error));
-                            answer(group, &Err(failure));
+                            answer(group, &Err(failure), &self.observed);
                         }
                     }
                 }
@@ -140,7 +153,7 @@ impl Thread {
             let outcome = transactions.run(group.iter().map(|(work, _)| work));
             let failed = outcome.is_err();
             self.healthy.store(!failed, Ordering::Relaxed);
-            answer(group, &outcome);
+            answer(group, &outcome, &self.observed);
             // After the answers, which it would only delay. After a failure too: on a full disk
             // the log may then be begun anew in place.
             if failed || self.wal_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
@@ -181,18 +194,23 @@ enum Served {
     UntilBroken,
 }
 
-fn answer(group: Vec<(Work, Reply)>, outcome: &Outcome) {
+fn answer(group: Vec<(Work, Reply)>, outcome: &Outcome, observed: &Observed) {
+    let result = |at| match outcome {
+        Ok(conflicts) => match conflicts.get(at).copied().flatten() {
+            Some(entry) => Err(CommitError::Conflict { entry }),
+            None => Ok(()),
+        },
+        Err(Failure::NotApplied(error)) => Err(NotApplied::from(error.clone()).into()),
+        Err(Failure::Unknown(error)) => Err(CommitError::Unknown(error.clone())),
+    };
+    // A probe is nobody's commit.
+    let batches = group.iter().enumerate();
+    let batches = batches.filter(|(_, (work, _))| matches!(work, Work::Batch(_)));
+    let results: Vec<_> = batches.map(|(at, _)| result(at)).collect();
+    observed.committed(&results);
     for (at, (_, reply)) in group.into_iter().enumerate() {
-        let result = match outcome {
-            Ok(conflicts) => match conflicts.get(at).copied().flatten() {
-                Some(entry) => Err(CommitError::Conflict { entry }),
-                None => Ok(()),
-            },
-            Err(Failure::NotApplied(error)) => Err(NotApplied::from(error.clone()).into()),
-            Err(Failure::Unknown(error)) => Err(CommitError::Unknown(error.clone())),
-        };
         // Nobody listens if the caller has given up.
-        let _ = reply.send(result);
+        let _ = reply.send(result(at));
     }
 }
 
@@ -208,7 +226,7 @@ mod tests {
                 .into_iter()
                 .map(|reply| (Work::Probe, reply))
                 .collect();
-            answer(group, &Err(failure));
+            answer(group, &Err(failure), &Observed::default());
             answers
                 .into_iter()
                 .map(|mut answer| answer.try_recv().unwrap())
