@@ -30,11 +30,12 @@ pub(super) struct Answer {
     pub(super) json: Value,
 }
 
-/// A client of one server, with or without an `Authorization`.
+/// A client of one server, with or without an `Authorization` and an `If-Match`.
 #[derive(Clone)]
 pub(super) struct Client {
     address: SocketAddr,
     authorization: Option<HeaderValue>,
+    if_match: Option<HeaderValue>,
 }
 
 impl Client {
@@ -42,6 +43,15 @@ impl Client {
         Self {
             address,
             authorization: None,
+            if_match: None,
+        }
+    }
+
+    /// The same client, for a change to the state that this entity tag names.
+    pub(super) fn if_match(&self, etag: &str) -> Self {
+        Self {
+            if_match: HeaderValue::try_from(etag).ok(),
+            ..self.clone()
         }
     }
 
@@ -72,6 +82,15 @@ impl Client {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// A POST without a body.
+    pub(super) async fn post_nothing(&self, path: &str) -> Result<Answer, ClientError> {
+        self.send(Method::POST, path, None).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -84,6 +103,9 @@ impl Client {
             .header(header::HOST, self.address.to_string());
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(if_match) = &self.if_match {
+            request = request.header(header::IF_MATCH, if_match);
         }
         let body = match body {
             Some(body) => {

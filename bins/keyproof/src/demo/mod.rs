@@ -2,12 +2,15 @@
 //!
 //! One file a contract. A walk prints what it does and what that proves; its first failing step ends the demo.
 
+mod certificates;
 mod client;
 mod otp_devices;
 mod stage;
 
+use http::StatusCode;
 use keyproof_otp::OtpError;
 use serde::Serialize;
+use serde_json::Value;
 use stage::{Stage, StageError};
 
 /// What the demo found out.
@@ -28,6 +31,12 @@ struct Step {
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
+    /// A CA of the demo's own was not made.
+    #[error("no CA: {0}")]
+    Ca(#[from] rcgen::Error),
+    /// A leaf of the demo's own was not made.
+    #[error("no leaf: {0}")]
+    Leaf(#[from] keyproof_x509::Error),
     /// The request was not answered as HTTP has it.
     #[error(transparent)]
     Client(#[from] client::ClientError),
@@ -106,9 +115,14 @@ async fn walk_through(walk: &mut Walk<'_>) -> Result<(), Stopped> {
     })
     .await?;
     let mut stage = stage.ok_or(Stopped)?;
-    let outcome = otp_devices::walk(walk, &mut stage).await;
+    let outcome = walks(walk, &mut stage).await;
     stage.clear().await;
     outcome
+}
+
+async fn walks(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), Stopped> {
+    otp_devices::walk(walk, stage).await?;
+    certificates::walk(walk, stage).await
 }
 
 impl Findings {
@@ -133,4 +147,14 @@ fn same<T: PartialEq + std::fmt::Debug>(
         expected: format!("{expected:?}"),
         found: format!("{found:?}"),
     })
+}
+
+/// Compares the status that came with the one that must come.
+fn expect(what: &'static str, expected: StatusCode, found: u16) -> Result<(), StepError> {
+    same(what, &expected.as_u16(), &found)
+}
+
+/// A member of an answer, or null.
+fn member<'a>(object: &'a Value, name: &str) -> &'a Value {
+    object.get(name).unwrap_or(&Value::Null)
 }

@@ -6,11 +6,10 @@ use keyproof_otp::{
     Algorithm, Base32Profile, Digits, Secret, Totp,
     pos::{Amount, PosAlgorithm, confirm},
 };
-use keyproof_service::{Origin, Who};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{StepError, Stopped, Walk, client::Client, same, stage::Stage};
+use super::{StepError, Stopped, Walk, client::Client, expect, member, same, stage::Stage};
 
 const INSTANCE: &str = "demo-shop";
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -56,11 +55,7 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), S
 /// What `keyproof instance add` does.
 async fn instance(stage: &Stage, password: &str) -> Result<String, StepError> {
     let service = stage.console().await?;
-    let origin = Origin {
-        who: Who::Console("demo".to_owned()),
-        request_id: None,
-        address: None,
-    };
+    let origin = Stage::origin();
     let password = Zeroizing::new(password.to_owned());
     let added = service
         .otp_devices
@@ -254,12 +249,4 @@ fn found(own: &String, shown: &[String]) -> Result<(), StepError> {
         expected: format!("five with {own} among them"),
         found: format!("{shown:?}"),
     })
-}
-
-fn expect(what: &'static str, expected: StatusCode, found: u16) -> Result<(), StepError> {
-    same(what, &expected.as_u16(), &found)
-}
-
-fn member<'a>(object: &'a Value, name: &str) -> &'a Value {
-    object.get(name).unwrap_or(&Value::Null)
 }

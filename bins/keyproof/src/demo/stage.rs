@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use keyproof_service::{Clock, Service, SystemClock, vault, vault::VaultError};
+use keyproof_service::{Clock, Origin, Service, SystemClock, Who, vault, vault::VaultError};
 use keyproof_store::{Entropy, Store, SystemEntropy};
 use tempfile::TempDir;
 
@@ -91,6 +91,15 @@ impl Stage {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         format!("{:032x}", u128::from_be_bytes(bytes))
+    }
+
+    /// Who changes the store beside the server: somebody at this machine.
+    pub(super) fn origin() -> Origin {
+        Origin {
+            who: Who::Console("demo".to_owned()),
+            request_id: None,
+            address: None,
+        }
     }
 
     /// The use cases on a second opening of the same store: what a command at the machine has, while servers run.

@@ -1,0 +1,210 @@
+//! The walk for Azure DPS's certificates: a CA is uploaded, and its owner proves that they hold its key.
+
+use http::StatusCode;
+use keyproof_auth::OperatorScopes;
+use keyproof_service::access::NewOperatorToken;
+use keyproof_x509::{
+    Upload, Validity, VerificationCode, algorithms,
+    prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use super::{
+    StepError, Stopped, Walk,
+    client::{Answer, Client},
+    expect, member, same,
+    stage::Stage,
+};
+
+const SERVICE: &str = "/subscriptions/demo/resourceGroups/shop/providers/Microsoft.Devices/provisioningServices/fleet";
+const VERSION: &str = "api-version=2022-12-12";
+
+/// "The proof of possession failed", as Azure numbers it.
+const POSSESSION_NOT_PROVEN: u64 = 400_053;
+/// "The entity tag is not the certificate's", as Azure numbers it.
+const PRECONDITION_FAILED: u64 = 412_001;
+
+pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopped> {
+    walk.part("Azure DPS: proof of possession of a CA's key");
+    let mut onboarding = None;
+    walk.step("operator_token", async {
+        onboarding = Some(Onboarding::begin(stage).await?);
+        Ok("a token for this one subscription, and a new P-256 CA".to_owned())
+    })
+    .await?;
+    let mut onboarding = onboarding.ok_or(Stopped)?;
+    walk.step("upload", onboarding.upload()).await?;
+    walk.step("verification_code", onboarding.ask_for_a_code())
+        .await?;
+    walk.step("wrong_leaf", onboarding.sign_with_another_key())
+        .await?;
+    walk.step("right_leaf", onboarding.sign_with_the_key())
+        .await?;
+    walk.step("code_spent", onboarding.sign_again()).await?;
+    walk.step("stale_etag", onboarding.use_an_old_state()).await
+}
+
+/// A CA on its way to being trusted.
+struct Onboarding<'a> {
+    stage: &'a Stage,
+    client: Client,
+    ca: Ca,
+    etag: String,
+    first_etag: String,
+    code: String,
+}
+
+impl<'a> Onboarding<'a> {
+    async fn begin(stage: &'a Stage) -> Result<Self, StepError> {
+        let service = stage.console().await?;
+        let scopes = OperatorScopes::parse(["certificates:demo"]).ok();
+        let new = scopes.map(|scopes| NewOperatorToken {
+            subject: "demo".to_owned(),
+            scopes,
+            lifetime: Some(Duration::from_secs(60)),
+        });
+        let issued = match new {
+            Some(new) => service.access.create(new, &Stage::origin()).await.ok(),
+            None => None,
+        };
+        same("making the token", &true, &issued.is_some())?;
+        let text = issued.map(|issued| issued.text).unwrap_or_default();
+        Ok(Self {
+            stage,
+            client: stage.client().authorized(&format!("Bearer {}", *text)),
+            ca: Ca::make()?,
+            etag: String::new(),
+            first_etag: String::new(),
+            code: String::new(),
+        })
+    }
+
+    async fn upload(&mut self) -> Result<String, StepError> {
+        let body = json!({ "properties": { "certificate": self.ca.pem } });
+        let answer = self.client.put(&path(""), &body).await?;
+        expect("PUT certificate", StatusCode::OK, answer.status)?;
+        same("isVerified", &json!(false), verified(&answer))?;
+        self.etag = etag(&answer);
+        self.first_etag.clone_from(&self.etag);
+        Ok("the CA is stored, and not yet trusted: isVerified is false".to_owned())
+    }
+
+    async fn ask_for_a_code(&mut self) -> Result<String, StepError> {
+        let client = self.client.if_match(&self.etag);
+        let answer = client
+            .post_nothing(&path("/generateVerificationCode"))
+            .await?;
+        expect("generateVerificationCode", StatusCode::OK, answer.status)?;
+        self.etag = etag(&answer);
+        let properties = member(&answer.json, "properties");
+        let code = member(properties, "verificationCode").as_str();
+        self.code = code.unwrap_or_default().to_owned();
+        same("digits of the code", &48, &self.code.len())?;
+        Ok("24 random bytes, for this certificate and for one use".to_owned())
+    }
+
+    async fn sign_with_another_key(&self) -> Result<String, StepError> {
+        let impostor = Ca::make()?;
+        let answer = self.verify(&impostor.leaf(&self.code, self.stage)?).await?;
+        expect(
+            "verify, another key",
+            StatusCode::BAD_REQUEST,
+            answer.status,
+        )?;
+        let code = member(&answer.json, "code");
+        same("the code", &json!(POSSESSION_NOT_PROVEN), code)?;
+        let details = member(&answer.json, "details").as_str().unwrap_or_default();
+        same("a report", &true, &details.contains("signature"))?;
+        Ok("a leaf of a CA with the same name and another key is refused, 400053, and the report says which check failed".to_owned())
+    }
+
+    async fn sign_with_the_key(&mut self) -> Result<String, StepError> {
+        let answer = self.verify(&self.ca.leaf(&self.code, self.stage)?).await?;
+        expect("verify", StatusCode::OK, answer.status)?;
+        same("isVerified", &json!(true), verified(&answer))?;
+        self.etag = etag(&answer);
+        Ok(
+            "a leaf naming the code, signed with the CA's key, is accepted: isVerified is true"
+                .to_owned(),
+        )
+    }
+
+    async fn sign_again(&self) -> Result<String, StepError> {
+        let answer = self.verify(&self.ca.leaf(&self.code, self.stage)?).await?;
+        expect("verify again", StatusCode::BAD_REQUEST, answer.status)?;
+        Ok("the same code proves nothing a second time".to_owned())
+    }
+
+    async fn use_an_old_state(&self) -> Result<String, StepError> {
+        let client = self.client.if_match(&self.first_etag);
+        let answer = client
+            .post_nothing(&path("/generateVerificationCode"))
+            .await?;
+        let status = StatusCode::PRECONDITION_FAILED;
+        expect("generateVerificationCode, old etag", status, answer.status)?;
+        let code = member(&answer.json, "code");
+        same("the code", &json!(PRECONDITION_FAILED), code)?;
+        Ok("a change to a state that is no more is refused: 412, code 412001".to_owned())
+    }
+
+    async fn verify(&self, leaf: &str) -> Result<Answer, StepError> {
+        let client = self.client.if_match(&self.etag);
+        let body = json!({ "certificate": leaf });
+        Ok(client.post(&path("/verify"), &body).await?)
+    }
+}
+
+/// A CA of the demo's own, on the prover's side.
+struct Ca {
+    pem: String,
+    key: PrivateKey,
+}
+
+impl Ca {
+    fn make() -> Result<Self, StepError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "keyproof demo CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Ok(Self {
+            pem: params.self_signed(&key)?.pem(),
+            key: PrivateKey::from_pem_or_der(key.serialized_der())?,
+        })
+    }
+
+    /// The leaf that names the code, in Base64 of DER.
+    fn leaf(&self, code: &str, stage: &Stage) -> Result<String, StepError> {
+        let upload = Upload::decode(self.pem.as_bytes())?;
+        let ca = upload.certificate()?;
+        let now = stage.clock().now().as_secs();
+        let leaf = VerificationLeaf {
+            ca: &ca,
+            code: &VerificationCode::parse(code)?,
+            validity: Validity {
+                not_before: now.saturating_sub(60),
+                not_after: now.saturating_add(3_600),
+            },
+            serial: [1; 16],
+        };
+        let leaf = leaf.sign(&AwsLcRsSigner::new(&self.key, &ca)?, algorithms::ALL)?;
+        Ok(data_encoding::BASE64.encode(&leaf))
+    }
+}
+
+fn path(operation: &str) -> String {
+    format!("{SERVICE}/certificates/demo-ca{operation}?{VERSION}")
+}
+
+fn verified(answer: &Answer) -> &Value {
+    member(member(&answer.json, "properties"), "isVerified")
+}
+
+fn etag(answer: &Answer) -> String {
+    let etag = member(&answer.json, "etag").as_str();
+    etag.unwrap_or_default().to_owned()
+}
