@@ -60,7 +60,7 @@ use keyproof_service::{
         VerifyError, findings,
     },
 };
-use keyproof_x509::{Check, Finding, Outcome, Report, Severity};
+use keyproof_x509::{Check, Finding, Report};
 use serde::Serialize;
 use tracing::error;
 
@@ -359,15 +359,10 @@ impl Refusal {
             .because(&format_args!("{named:?}; known are {}", known.join(", ")))
     }
 
-    /// A failed proof: its code and message are those of the first finding that refuses, but for a wrong issuer or
-    /// signature, which come before all others.
+    /// A failed proof, with the code and the words of the first finding that refuses. Of all that can be wrong with a
+    /// readable leaf and a live code, a report tells the issuer and the signature first.
     fn proof(report: &Report) -> Self {
-        let mut first = [Check::Issuer, Check::Signature]
-            .into_iter()
-            .filter(|check| report.outcome(*check) == Outcome::Fail)
-            .flat_map(|check| report.of(check))
-            .filter(|finding| finding.severity() == Severity::Refusal);
-        let finding = first.next().or_else(|| report.first_refusal());
+        let finding = report.first_refusal();
         Self {
             message: finding.map(|finding| {
                 let remedy = finding.remedy();
