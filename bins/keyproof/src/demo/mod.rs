@@ -5,10 +5,13 @@
 mod certificates;
 mod client;
 mod otp_devices;
+mod software_tpm;
 mod stage;
+mod tpm_devices;
 
 use http::StatusCode;
 use keyproof_otp::OtpError;
+use keyproof_tpm::TpmError;
 use serde::Serialize;
 use serde_json::Value;
 use stage::{Stage, StageError};
@@ -53,6 +56,9 @@ enum StepError {
     /// The server or its store failed.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// What the software TPM or the server wrote is not what a TPM writes.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
 }
 
 /// A step has failed, and said so.
@@ -122,7 +128,8 @@ async fn walk_through(walk: &mut Walk<'_>) -> Result<(), Stopped> {
 
 async fn walks(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), Stopped> {
     otp_devices::walk(walk, stage).await?;
-    certificates::walk(walk, stage).await
+    certificates::walk(walk, stage).await?;
+    tpm_devices::walk(walk, stage).await
 }
 
 impl Findings {

@@ -37,6 +37,14 @@ fn the_demo_passes_and_leaves_nothing_behind() {
         "idempotent",
         "conflict",
         "readonly_token",
+        "preauth_invalid_key",
+        "preauth_invalid_device",
+        "preauth_granted",
+        "provision",
+        "activate",
+        "ak_certificate",
+        "quote",
+        "forged_quote",
     ] {
         assert!(names.contains(&walked), "{names:?}");
     }
