@@ -33,6 +33,17 @@ pub(super) fn decode(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTe
     if compact.is_empty() {
         return Err(DerTextError::Missing);
     }
+    // The decoder would take several padded texts, one after the other.
+    let unpadded = compact.iter().position(|byte| *byte == b'=');
+    let padding = unpadded.map_or(0, |end| compact.len().saturating_sub(end));
+    if padding > 2 {
+        return Err(DerTextError::NotBase64);
+    }
+    // The decoder also takes several padded texts in a row.
+    let mut from_padding = compact.iter().skip_while(|byte| **byte != b'=');
+    if from_padding.any(|byte| *byte != b'=') {
+        return Err(DerTextError::NotBase64);
+    }
     BASE64.decode(&compact).map_err(|_| DerTextError::NotBase64)
 }
 
