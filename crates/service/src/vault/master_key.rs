@@ -4,6 +4,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Entropy, MasterKey};
 use std::{
     ffi::OsString,
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use zeroize::Zeroizing;
 const CREDENTIAL: &str = "keyproof-master-key";
 
 /// Where the master key is looked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum MasterKeySource {
     /// Given outright, in Base64.
     Base64(Zeroizing<String>),
@@ -25,6 +26,18 @@ pub enum MasterKeySource {
     Credentials(PathBuf),
     /// This file.
     File(PathBuf),
+}
+
+impl fmt::Debug for MasterKeySource {
+    /// Says where, and never which key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Base64(_) => f.write_str("Base64(..)"),
+            Self::Beside => f.write_str("Beside"),
+            Self::Credentials(path) => f.debug_tuple("Credentials").field(path).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
 }
 
 impl MasterKeySource {
@@ -285,6 +298,12 @@ mod tests {
 
     fn entropy() -> SystemEntropy {
         SystemEntropy::new()
+    }
+
+    #[test]
+    fn a_key_that_was_given_outright_is_not_printed() {
+        let source = MasterKeySource::Base64(Zeroizing::new("c2VjcmV0".to_owned()));
+        assert_eq!(format!("{source:?}"), "Base64(..)");
     }
 
     #[test]
