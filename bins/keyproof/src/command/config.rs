@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use keyproof_service::access::Issuers;
 
 use super::{Failure, Outcome, flags::ServeFlags, output};
-use crate::http::check_certificate;
+use crate::{http::check_certificate, server::StartError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,7 +27,7 @@ pub(super) fn run(command: Command) -> Outcome {
     if let Some(source) = &config.tls {
         check_certificate(source).map_err(|error| Failure::Usage(error.to_string()))?;
     }
-    Issuers::load(config.issuers.clone()).map_err(|error| Failure::Usage(error.to_string()))?;
+    Issuers::load(config.issuers.clone()).map_err(StartError::from)?;
     if arguments.json {
         output::print_json(&config.settings)?;
     } else {

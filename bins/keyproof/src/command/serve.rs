@@ -58,7 +58,10 @@ async fn serve(config: Arc<Config>) -> Outcome {
 
     while let Request::Reload = signals.next().await {
         match server.reload() {
-            Ok(true) => info!("the TLS files were read again"),
+            Ok(true) => {
+                let fingerprint = server.fingerprint();
+                info!(fingerprint, "the TLS files were read again");
+            }
             Ok(false) => info!("there are no TLS files to read again"),
             Err(error) => error!(%error, "the TLS files cannot be used; the old ones stay"),
         }

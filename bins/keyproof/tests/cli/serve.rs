@@ -9,8 +9,10 @@ use std::{
     process::{Child, ChildStderr, Command, Stdio},
 };
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::{fails, keyproof};
@@ -46,17 +48,22 @@ impl Serving {
         line
     }
 
+    /// The next line that says this.
+    fn line_with(&mut self, says: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(says) {
+                return line;
+            }
+        }
+    }
+
     fn address(&self) -> &str {
         self.url.split_once("://").unwrap().1
     }
 
     fn get(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(self.address()).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
+        get(self.address(), path)
     }
 
     fn signal(&self, signal: Signal) {
@@ -76,6 +83,15 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn mode(path: &Path) -> u32 {
@@ -226,6 +242,50 @@ fn a_self_signed_certificate_is_announced() {
     assert!(serving.line().contains("fingerprint (SHA-256) "));
     // The certificate stays when there are no files to read again.
     serving.signal(Signal::HUP);
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+/// Writes a new certificate and its key into a folder, and returns its fingerprint.
+fn renew_certificate(folder: &TempDir) -> String {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(folder.path().join("cert.pem"), cert.pem()).unwrap();
+    fs::write(folder.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
+    let digest = Sha256::digest(cert.der());
+    let bytes: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
+}
+
+#[test]
+fn sighup_reads_the_tls_files_again() {
+    let home = TempDir::new().unwrap();
+    let old = renew_certificate(&home);
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| home.path().join(name));
+    let mut serving = Serving::start(
+        keyproof(&home)
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"])
+            .arg("--tls-cert")
+            .arg(&certificate)
+            .arg("--tls-key")
+            .arg(&key),
+    );
+    assert!(serving.url.starts_with("https://"));
+    assert!(serving.line_with("fingerprint").contains(&old));
+
+    // A file that cannot be used is named, and the server serves on.
+    fs::write(&key, "no key").unwrap();
+    serving.signal(Signal::HUP);
+    let log = serving.line_with("TLS files");
+    assert!(
+        log.contains("ERROR") && log.contains("key.pem") && log.contains("the old ones stay"),
+        "{log}"
+    );
+
+    let new = renew_certificate(&home);
+    serving.signal(Signal::HUP);
+    let log = serving.line_with("TLS files were read again");
+    assert!(log.contains(&new), "{log}");
     serving.signal(Signal::TERM);
     assert_eq!(serving.end().0, Some(0));
 }
