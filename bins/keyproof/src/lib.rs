@@ -6,5 +6,6 @@ pub mod config;
 pub mod demo;
 pub mod dialect;
 pub mod http;
+mod metrics;
 pub mod server;
 pub mod telemetry;

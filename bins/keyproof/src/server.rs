@@ -6,7 +6,7 @@ use keyproof_service::{
     Clock, ProvisioningSettings, Service, Settings,
     access::{Issuers, KeyFileError},
 };
-use keyproof_store::{Entropy, Store};
+use keyproof_store::{CommitObserver, Entropy, Store};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -19,10 +19,14 @@ use crate::{
     config::Config,
     dialect::{Dialect, DialectName, dps::Dps, f5::F5, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
+    metrics::{Exposition, Metrics},
 };
 
 /// A dialect, and the address of its own listener if it has one.
 pub type Mounted = (Arc<dyn Dialect>, Option<SocketAddr>);
+
+/// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
+const METRICS_CONNECTIONS: usize = 8;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,9 @@ pub enum StartError {
     /// The keys of one of `dps.issuers` cannot be used.
     #[error("dps.issuers: {0}")]
     Issuer(#[from] KeyFileError),
+    /// The metrics cannot be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The use cases cannot be had.
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
@@ -49,6 +56,7 @@ pub enum StartError {
 /// A running server. Dropping it stops it without waiting for open requests; [`Server::drain`] waits.
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
     config: Arc<Config>,
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
@@ -87,6 +95,8 @@ impl Server {
             },
             ..Settings::from(config.hashing)
         };
+        let metrics = Arc::new(Metrics::new()?);
+        store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
         let service = Service::start(store, clock, settings).await?;
         let dialects = mount(&config, &service)?;
         let upkeep = tokio::spawn({
@@ -97,7 +107,7 @@ impl Server {
             let service = Arc::clone(&service);
             Box::pin(async move { service.ready().await.is_ok() })
         });
-        let mut server = Self::start_with(config, dialects, ready, entropy).await?;
+        let mut server = Self::listen(config, dialects, ready, entropy, metrics).await?;
         server.upkeep = Some(upkeep.abort_handle());
         Ok(server)
     }
@@ -115,6 +125,17 @@ impl Server {
         ready: Readiness,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        Self::listen(config, dialects, ready, entropy, metrics).await
+    }
+
+    async fn listen(
+        config: Arc<Config>,
+        dialects: Vec<Mounted>,
+        ready: Readiness,
+        entropy: Arc<dyn Entropy>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let main = config.settings.http.listen;
         let tls = config
             .tls
@@ -128,34 +149,36 @@ impl Server {
             proxies: config.proxies.clone(),
             entropy,
             ready,
+            metrics: Arc::clone(&metrics),
             draining: drained,
         });
         let slots = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
         let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
 
         // All sockets before the first answer: a server that starts, starts whole.
+        let mut addresses = Vec::new();
         let mut listeners = Vec::new();
         for (address, site) in sites {
-            let bound = TcpListener::bind(address).await;
-            listeners.push(Listener {
-                socket: bound.map_err(|source| StartError::Bind { address, source })?,
-                tls: tls.as_ref().map(Tls::acceptor),
-                site: Arc::new(site),
-            });
+            let (listener, address) = bind(address, site, tls.as_ref()).await?;
+            addresses.push(address);
+            listeners.push((listener, Arc::clone(&slots)));
         }
-        let mut addresses = Vec::new();
-        for listener in &listeners {
-            let address = listener.socket.local_addr();
-            addresses.push(address.map_err(|source| StartError::Bind {
-                address: main,
-                source,
-            })?);
+        let mut metrics_address = None;
+        if let Some(address) = config.settings.metrics.listen {
+            let site = Site {
+                dialects: vec![Arc::new(Exposition(metrics))],
+                unclaimed: None,
+            };
+            let (listener, address) = bind(address, site, tls.as_ref()).await?;
+            metrics_address = Some(address);
+            listeners.push((listener, Arc::new(Semaphore::new(METRICS_CONNECTIONS))));
         }
-        for listener in listeners {
-            tokio::spawn(listener.serve(Arc::clone(&stack), Arc::clone(&slots)));
+        for (listener, slots) in listeners {
+            tokio::spawn(listener.serve(Arc::clone(&stack), slots));
         }
         Ok(Self {
             addresses,
+            metrics_address,
             config,
             tls,
             slots,
@@ -171,11 +194,27 @@ impl Server {
         main.unwrap_or(self.config.settings.http.listen)
     }
 
-    /// Every listener's URL, the main one first.
+    /// The URL of every listener that serves dialects, the main one first.
     pub fn urls(&self) -> impl Iterator<Item = String> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
         let addresses = self.addresses.iter();
-        addresses.map(move |address| format!("{scheme}://{address}"))
+        addresses.map(|address| format!("{}://{address}", self.scheme()))
+    }
+
+    /// The address of the metrics' listener, if there is one.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Where Prometheus finds the metrics, if it may.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        let address = self.metrics_address?;
+        Some(format!("{}://{address}/metrics", self.scheme()))
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// The SHA-256 fingerprint of the certificate in use.
@@ -226,6 +265,23 @@ impl Drop for Server {
             upkeep.abort();
         }
     }
+}
+
+/// A listener, and the address that it got.
+async fn bind(
+    address: SocketAddr,
+    site: Site,
+    tls: Option<&Tls>,
+) -> Result<(Listener, SocketAddr), StartError> {
+    let refused = |source| StartError::Bind { address, source };
+    let socket = TcpListener::bind(address).await.map_err(refused)?;
+    let bound = socket.local_addr().map_err(refused)?;
+    let listener = Listener {
+        socket,
+        tls: tls.map(Tls::acceptor),
+        site: Arc::new(site),
+    };
+    Ok((listener, bound))
 }
 
 /// The dialects that are on.

@@ -52,6 +52,9 @@ async fn serve(config: Arc<Config>) -> Outcome {
     for url in server.urls() {
         output::say(&format!("listening on {url}"));
     }
+    if let Some(url) = server.metrics_url() {
+        output::say(&format!("metrics on {url}"));
+    }
     if let Some(fingerprint) = server.fingerprint() {
         output::say(&format!("certificate fingerprint (SHA-256) {fingerprint}"));
     }
@@ -76,7 +79,9 @@ async fn serve(config: Arc<Config>) -> Outcome {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Bind { .. } | StartError::Service(_) => Self::Refused(error.to_string()),
+            StartError::Bind { .. } | StartError::Metrics(_) | StartError::Service(_) => {
+                Self::Refused(error.to_string())
+            }
             StartError::Issuer(_) | StartError::Tls(_) => Self::Usage(error.to_string()),
         }
     }

@@ -116,21 +116,17 @@ impl Config {
     }
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
-        for (key, is_set) in [
-            ("metrics", settings.metrics.is_some()),
-            ("emnify", settings.emnify.is_some()),
-        ] {
-            if is_set {
-                return Err(ConfigError::NotInThisVersion(key));
-            }
+        if settings.emnify.is_some() {
+            return Err(ConfigError::NotInThisVersion("emnify"));
         }
         let dialects = dialects(&mut settings.dialects)?;
         let tls = tls(&settings.tls)?;
         let own = dialects.iter().filter_map(|(_, listen)| *listen);
-        let mut listeners = iter::once(settings.http.listen).chain(own);
+        let listeners = iter::once(settings.http.listen).chain(own);
         if listeners.clone().count() > settings.http.max_connections.get() as usize {
             return Err(ConfigError::TooFewConnections);
         }
+        let mut listeners = listeners.chain(settings.metrics.listen);
         if tls.is_none()
             && !settings.http.insecure
             && let Some(exposed) = listeners.find(|listen| !listen.ip().is_loopback())

@@ -24,8 +24,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// TLS on all listeners.
     pub tls: TlsSettings,
-    /// Not in this version.
-    pub metrics: Option<MetricsSettings>,
+    /// Metrics.
+    pub metrics: MetricsSettings,
     /// Logs.
     pub log: LogSettings,
     /// Where state is kept.
@@ -100,11 +100,11 @@ pub struct TlsSettings {
 }
 
 /// `metrics.*`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct MetricsSettings {
-    /// Where Prometheus reads them.
-    pub listen: SocketAddr,
+    /// The listener where Prometheus reads them; none if absent.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `log.*`

@@ -82,6 +82,7 @@ async fn open(
     slot: OwnedSemaphorePermit,
 ) {
     let slot = Arc::new(slot);
+    let _open = stack.metrics.connection();
     // Answers are written whole: waiting for more to send would only delay them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");

@@ -1,4 +1,4 @@
-//! One log event a request.
+//! What is told of each request: one log event, and its metrics.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -6,8 +6,9 @@ use http::{Method, StatusCode};
 use tracing::info;
 
 use super::response::Route;
+use crate::metrics::{Metrics, RequestLabels};
 
-/// Writes its event when it is dropped, so that a request whose client hung up is logged too (without a status).
+/// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
 ///
 /// Never the path or the query: the route's *template* says enough, and the others may hold secrets.
 pub(super) struct AccessRecord {
@@ -17,6 +18,7 @@ pub(super) struct AccessRecord {
     client: IpAddr,
     started: Instant,
     status: Option<StatusCode>,
+    metrics: Arc<Metrics>,
 }
 
 impl AccessRecord {
@@ -25,6 +27,7 @@ impl AccessRecord {
         dialect: &'static str,
         route: Arc<Route>,
         client: IpAddr,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             method: known(method),
@@ -33,6 +36,7 @@ impl AccessRecord {
             client,
             started: Instant::now(),
             status: None,
+            metrics,
         }
     }
 
@@ -43,12 +47,20 @@ impl AccessRecord {
 
 impl Drop for AccessRecord {
     fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let labels = RequestLabels {
+            dialect: self.dialect,
+            method: self.method,
+            route: self.route.template(),
+        };
+        self.metrics.request_ended(labels, self.status);
+        self.metrics.request_took(labels, duration);
         info!(
-            method = self.method,
-            dialect = self.dialect,
-            route = self.route.template(),
+            method = labels.method,
+            dialect = labels.dialect,
+            route = labels.route,
             status = self.status.map(|status| status.as_u16()),
-            duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             client = %self.client,
             "{}",
             if self.status.is_some() { "answered" } else { "client hung up" },

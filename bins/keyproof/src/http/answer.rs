@@ -44,6 +44,7 @@ impl Origin {
             dialect.as_ref().map_or("-", |dialect| dialect.name()),
             Arc::clone(&route),
             client,
+            Arc::clone(&self.stack.metrics),
         );
 
         let deadline = Arc::new(HandlerDeadline::start(self.stack.limits.handler_timeout));

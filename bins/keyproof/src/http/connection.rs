@@ -27,6 +27,7 @@ use super::{
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
 };
+use crate::metrics::RequestLabels;
 
 /// Serves requests until the connection ends, then refuses what hyper could not read.
 pub(super) async fn serve<T>(
@@ -86,6 +87,10 @@ pub(super) async fn serve<T>(
         debug!(id = %request_id, %refusal, "refused a head");
         let mut response = site.refuse(None, refusal, request_id);
         site.stamp(None, request_id, &mut response);
+        let status = Some(response.status());
+        stack
+            .metrics
+            .request_ended(RequestLabels::UNREADABLE, status);
         let answer = serialise(response).await;
         if timeout(LINGER, io.write_all(&answer)).await.is_err() {
             return;

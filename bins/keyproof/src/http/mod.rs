@@ -63,6 +63,7 @@ pub use path::{PathError, RequestPath, SegmentFault};
 pub use query::Query;
 pub use refusal::StackRefusal;
 pub use request_id::RequestId;
+pub(crate) use response::plain_refusal;
 pub use response::{Response, json};
 pub(crate) use site::Site;
 pub use stack::Readiness;

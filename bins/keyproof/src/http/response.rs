@@ -25,7 +25,7 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
 }
 
 /// A refusal where no dialect has a shape for it.
-pub(super) fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
+pub(crate) fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
     json(
         refusal.status(),
         &json!({ "error": refusal.to_string(), "request_id": request_id.to_string() }),

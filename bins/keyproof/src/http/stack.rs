@@ -6,7 +6,7 @@ use keyproof_store::Entropy;
 use tokio::sync::watch;
 
 use super::{Limits, TrustedProxies};
-use crate::dialect::BoxFuture;
+use crate::{dialect::BoxFuture, metrics::Metrics};
 
 /// Asks whether the store answers; for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> BoxFuture<bool> + Send + Sync>;
@@ -17,6 +17,7 @@ pub(crate) struct Stack {
     pub(crate) proxies: TrustedProxies,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) ready: Readiness,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: watch::Receiver<bool>,
 }
 

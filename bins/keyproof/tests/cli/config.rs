@@ -29,6 +29,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
         ("KEYPROOF_HTTP__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
         ("KEYPROOF_TALER__CURRENCY", "EUR"),
         ("KEYPROOF_TLS__SELF_SIGNED", "true"),
+        ("KEYPROOF_METRICS__LISTEN", "127.0.0.1:4"),
     ];
     let output = check(file, &variables, &["--listen", "127.0.0.1:3", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -40,6 +41,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
     assert_eq!(effective["http"]["trusted_proxies"][0], "10.0.0.0/8");
     assert_eq!(effective["taler"]["currency"], "EUR");
     assert_eq!(effective["tls"]["self_signed"], true);
+    assert_eq!(effective["metrics"]["listen"], "127.0.0.1:4");
 }
 
 #[test]
@@ -82,10 +84,8 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         ("taler.currency = \"euro\"", "taler.currency"),
         ("auth.argon2_memory_kib = 1024", "auth.argon2"),
-        (
-            "metrics.listen = \"127.0.0.1:1\"",
-            "metrics: not in this version",
-        ),
+        ("metrics.listen = \"0.0.0.0:9464\"", "0.0.0.0:9464"),
+        ("metrics.lisen = \"127.0.0.1:1\"", "unknown field"),
         ("dps.max_certificates = 0", "nonzero"),
         (
             "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"\nscopes = { all = \"root\" }",

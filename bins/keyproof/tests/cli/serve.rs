@@ -289,3 +289,38 @@ fn sighup_reads_the_tls_files_again() {
     serving.signal(Signal::TERM);
     assert_eq!(serving.end().0, Some(0));
 }
+
+#[test]
+fn metrics_have_a_listener_of_their_own() {
+    let home = TempDir::new().unwrap();
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--metrics-listen",
+        "127.0.0.1:0",
+    ];
+    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    let line = serving.line_with("metrics on ");
+    let url = line.trim_end().strip_prefix("metrics on http://").unwrap();
+    let address = url.strip_suffix("/metrics").unwrap();
+    assert_ne!(address, serving.address());
+    assert!(get(serving.address(), "/metrics").starts_with("HTTP/1.1 404"));
+
+    // Each batch that a group had was counted once, by the engine that has groups.
+    let answer = get(address, "/metrics");
+    let value = |series: &str| -> u64 {
+        let mut lines = answer.lines().filter_map(|line| line.rsplit_once(' '));
+        lines
+            .find(|(name, _)| *name == series)
+            .unwrap()
+            .1
+            .parse()
+            .unwrap()
+    };
+    let applied = value("keyproof_store_commits_total{outcome=\"applied\"}");
+    assert_ne!(applied, 0);
+    assert_eq!(value("keyproof_store_commit_group_size_sum"), applied);
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}

@@ -88,6 +88,9 @@ impl Dialect for TrialDialect {
             let Ok(segments) = path.segments() else {
                 return json(StatusCode::BAD_REQUEST, &json!({ "refused": "path" }));
             };
+            if segments.len() == 2 {
+                exchange.matched("/trial/{what}");
+            }
             match segments.as_slice() {
                 ["trial", "panic"] => panic!("on purpose"),
                 ["trial", "unread"] => json(StatusCode::UNAUTHORIZED, &json!({})),
@@ -174,10 +177,7 @@ impl Stack {
     }
 
     pub(crate) async fn connect(&self) -> Client {
-        Client {
-            socket: within(TcpStream::connect(self.address)).await.unwrap(),
-            received: Vec::new(),
-        }
+        Client::connect(self.address).await
     }
 
     /// Sends bytes on a connection of their own and returns the first answer.
@@ -205,6 +205,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self {
+            socket: within(TcpStream::connect(address)).await.unwrap(),
+            received: Vec::new(),
+        }
+    }
+
     /// Sends bytes; a server that has closed already is no error.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = within(self.socket.write_all(bytes.as_ref())).await;

@@ -1,0 +1,66 @@
+//! `/metrics`, as Prometheus asks for it.
+
+use std::{future::ready, sync::Arc};
+
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::Full;
+use prometheus::TEXT_FORMAT;
+use tracing::error;
+
+use super::Metrics;
+use crate::{
+    dialect::{BoxFuture, Dialect},
+    http::{Exchange, RequestId, RequestPath, Response, StackRefusal, plain_refusal},
+};
+
+/// The one path of the metrics' listener.
+pub(crate) struct Exposition(pub(crate) Arc<Metrics>);
+
+impl Dialect for Exposition {
+    fn name(&self) -> &'static str {
+        "metrics"
+    }
+
+    fn claims(&self, path: &RequestPath) -> bool {
+        matches!(path.segments().as_deref(), Ok(["metrics"]))
+    }
+
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
+        exchange.matched("/metrics");
+        let response = match *exchange.method() {
+            Method::GET | Method::HEAD => self.answer(exchange.request_id()),
+            _ => only_get(),
+        };
+        Box::pin(ready(response))
+    }
+
+    fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
+        plain_refusal(refusal, request_id)
+    }
+}
+
+impl Exposition {
+    fn answer(&self, request_id: RequestId) -> Response {
+        let text = match self.0.expose() {
+            Ok(text) => text,
+            Err(error) => {
+                error!(%error, "the metrics cannot be written");
+                return plain_refusal(StackRefusal::Internal, request_id);
+            }
+        };
+        let mut response = Response::new(Full::from(text));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
+        response
+    }
+}
+
+fn only_get() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
