@@ -39,11 +39,6 @@ pub(super) fn decode(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTe
     if padding > 2 {
         return Err(DerTextError::NotBase64);
     }
-    // The decoder also takes several padded texts in a row.
-    let mut from_padding = compact.iter().skip_while(|byte| **byte != b'=');
-    if from_padding.any(|byte| *byte != b'=') {
-        return Err(DerTextError::NotBase64);
-    }
     BASE64.decode(&compact).map_err(|_| DerTextError::NotBase64)
 }
 
