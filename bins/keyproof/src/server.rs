@@ -1,6 +1,6 @@
 //! The server: listeners, dialects and their end.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use keyproof_service::{
     Clock, ProvisioningSettings, Service, Settings,
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{Dialect, DialectName, dps::Dps, f5::F5, taler::Taler},
+    dialect::{Dialect, DialectName, dps::Dps, emnify::Emnify, f5::F5, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
     metrics::{Exposition, Metrics},
 };
@@ -89,6 +89,7 @@ impl Server {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
         let settings = Settings {
+            accounts: config.accounts,
             certificates: config.certificates,
             provisioning: ProvisioningSettings {
                 rate_limit_per_minute: config.settings.f5.rate_limit_per_minute,
@@ -97,8 +98,8 @@ impl Server {
         };
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
-        let service = Service::start(store, clock, settings).await?;
-        let dialects = mount(&config, &service)?;
+        let service = Service::start(store, Arc::clone(&clock), settings).await?;
+        let dialects = mount(&config, &service, &clock)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { service.run_upkeep().await }
@@ -285,7 +286,11 @@ async fn bind(
 }
 
 /// The dialects that are on.
-fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartError> {
+fn mount(
+    config: &Config,
+    service: &Arc<Service>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Mounted>, StartError> {
     let mut mounted = Vec::<Mounted>::new();
     for (name, listen) in &config.dialects {
         let service = Arc::clone(service);
@@ -295,6 +300,13 @@ fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartE
                 let dps = Dps::new(service, issuers, config.settings.dps.subject);
                 mounted.push((Arc::new(dps), *listen));
             }
+            DialectName::Emnify => {
+                let settings = config.settings.emnify;
+                let window = Duration::from_secs(settings.authenticate_window_s.get().into());
+                let limit = settings.authenticate_limit;
+                let emnify = Emnify::new(service, Arc::clone(clock), limit, window);
+                mounted.push((Arc::new(emnify), *listen));
+            }
             DialectName::F5 => {
                 let f5 = F5::new(service, config.settings.f5.station_auth);
                 mounted.push((Arc::new(f5), *listen));
@@ -303,8 +315,6 @@ fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartE
                 let currency = config.settings.taler.currency.clone();
                 mounted.push((Arc::new(Taler::new(service, currency)), *listen));
             }
-            // The configuration refuses what is not in this version.
-            DialectName::Emnify => {}
         }
     }
     Ok(mounted)

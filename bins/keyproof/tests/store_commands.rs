@@ -105,6 +105,118 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
+fn users_are_added_listed_changed_and_removed() {
+    let home = Home::new();
+    let add = [
+        "user",
+        "add",
+        "ada@example.org",
+        "--organisation",
+        "Example Org",
+    ];
+    assert_eq!(
+        home.prints(&[&add[..], &["--stdin"]].concat(), PASSWORD),
+        ""
+    );
+    let added = home.document(
+        &[
+            "user",
+            "add",
+            "bob",
+            "--organisation",
+            "Example Org",
+            "--role",
+            "Administrator",
+            "--stdin",
+            "--json",
+        ],
+        PASSWORD,
+    );
+    assert_eq!(added, json!({ "added": "bob" }));
+    let users = || -> Vec<(String, String, String)> {
+        let listed = home.document(&["user", "list", "--json"], "");
+        let text = |user: &Value, name: &str| user[name].as_str().unwrap().to_owned();
+        let users = listed["users"].as_array().unwrap();
+        let of = |user: &Value| {
+            assert!((1..1 << 24).contains(&user["id"].as_u64().unwrap()));
+            assert_eq!(user["organisation"], "Example Org");
+            (text(user, "name"), text(user, "role"), text(user, "status"))
+        };
+        users.iter().map(of).collect()
+    };
+    let user = |name: &str, role: &str, status: &str| {
+        (name.to_owned(), role.to_owned(), status.to_owned())
+    };
+    let ada = |status| user("ada@example.org", "User", status);
+    let bob = user("bob", "Administrator", "active");
+    assert_eq!(users(), [ada("active"), bob.clone()]);
+    home.fails(
+        &[&add[..], &["--stdin"]].concat(),
+        PASSWORD,
+        1,
+        "exists already",
+    );
+    home.fails(
+        &["user", "add", "44", "--organisation", "x", "--stdin"],
+        PASSWORD,
+        1,
+        "a name has",
+    );
+    home.fails(
+        &["user", "add", "eve", "--organisation", "x", "--stdin"],
+        "7 chars",
+        1,
+        "8 characters",
+    );
+    home.fails(
+        &[
+            "user",
+            "add",
+            "eve",
+            "--organisation",
+            "x",
+            "--role",
+            "King",
+        ],
+        "",
+        2,
+        "a role is",
+    );
+    home.fails(
+        &["user", "add", "eve", "--stdin"],
+        PASSWORD,
+        2,
+        "--organisation",
+    );
+    home.prints(&["user", "suspend", "ada@example.org"], "");
+    assert_eq!(users(), [ada("suspended"), bob.clone()]);
+    home.prints(&["user", "activate", "ada@example.org"], "");
+    assert_eq!(users(), [ada("active"), bob.clone()]);
+    home.prints(&["user", "unlock", "ada@example.org"], "");
+    home.prints(
+        &["user", "set-password", "ada@example.org", "--stdin"],
+        "another horse",
+    );
+    home.prints(&["user", "remove", "ada@example.org"], "");
+    assert_eq!(users(), [bob]);
+    for verb in ["suspend", "activate", "unlock", "remove"] {
+        home.fails(&["user", verb, "ada@example.org"], "", 1, "no such user");
+    }
+    let told = home.prints(&["audit", "--json"], "");
+    for action in [
+        "user.add",
+        "user.suspend",
+        "user.activate",
+        "user.unlock",
+        "user.set_password",
+        "user.remove",
+    ] {
+        assert!(told.contains(action), "{action}");
+    }
+    assert!(!told.contains(PASSWORD));
+}
+
+#[test]
 fn instances_are_added_listed_changed_and_removed() {
     let home = Home::new();
     let names = || -> Vec<(String, bool)> {

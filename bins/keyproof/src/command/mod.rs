@@ -15,6 +15,7 @@ mod serve;
 mod store;
 mod token;
 mod tpm;
+mod user;
 mod x509;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -51,6 +52,9 @@ enum Command {
     /// Manage operators' and services' bearer tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Manage users' accounts
+    #[command(subcommand)]
+    User(user::Command),
     /// Check quotes and endorsement certificates, make credentials, offline
     #[command(subcommand)]
     Tpm(tpm::Command),
@@ -109,6 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Otp(command) => otp::run(command),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Token(command) => token::run(command),
+        Command::User(command) => user::run(command),
         Command::Tpm(command) => tpm::run(command),
         Command::X509(command) => x509::run(command),
     };

@@ -4,8 +4,6 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use keyproof_auth::AuthError;
 
-use crate::dialect::DialectName;
-
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -15,9 +13,6 @@ pub enum ConfigError {
     /// `taler.currency` is no currency.
     #[error("taler.currency: not 1 to 11 letters A to Z")]
     Currency,
-    /// A dialect is asked for that this version does not have.
-    #[error("dialects: {0} is not in this version")]
-    DialectNotBuilt(DialectName),
     /// `dps.issuers[].scopes` maps to something that is no scope.
     #[error("dps.issuers: the scopes of {value:?} of {issuer}: {error}")]
     DpsScope {

@@ -18,15 +18,15 @@ pub use error::ConfigError;
 use keyproof_auth::{Cost, OperatorScopes};
 use keyproof_otp::pos::Amount;
 use keyproof_service::{
-    CertificateSettings, HashingSettings,
+    AccountSettings, CertificateSettings, HashingSettings,
     access::IssuerSettings,
     vault::{MasterKeySource, StoreUrl},
 };
 use serde::Deserialize;
 pub use settings::{
-    AuthSettings, DialectSettings, DialectsSettings, DpsIssuer, DpsSettings, F5Settings,
-    HttpSettings, LogSettings, MetricsSettings, OneOrMore, Settings, StoreSettings, TalerSettings,
-    TlsSettings,
+    AuthSettings, DialectSettings, DialectsSettings, DpsIssuer, DpsSettings, EmnifySettings,
+    F5Settings, HttpSettings, LogSettings, MetricsSettings, OneOrMore, Settings, StoreSettings,
+    TalerSettings, TlsSettings,
 };
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -84,6 +84,8 @@ pub struct Config {
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
+    /// The rules for users' accounts.
+    pub accounts: AccountSettings,
     /// The rules for CA certificates.
     pub certificates: CertificateSettings,
     /// Whose tokens are taken for CA certificates beside keyproof's own.
@@ -116,10 +118,7 @@ impl Config {
     }
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
-        if settings.emnify.is_some() {
-            return Err(ConfigError::NotInThisVersion("emnify"));
-        }
-        let dialects = dialects(&mut settings.dialects)?;
+        let dialects = dialects(&mut settings.dialects);
         let tls = tls(&settings.tls)?;
         let own = dialects.iter().filter_map(|(_, listen)| *listen);
         let listeners = iter::once(settings.http.listen).chain(own);
@@ -149,6 +148,7 @@ impl Config {
             store,
             dialects,
             hashing: hashing(&settings.auth)?,
+            accounts: accounts(&settings.emnify),
             certificates: certificates(&settings.dps),
             issuers: issuers(&settings.dps)?,
             master_key,
@@ -175,24 +175,16 @@ fn limits(http: &HttpSettings) -> Limits {
     }
 }
 
-/// "All on" means all that this version has; asking for another by name is an error.
-fn dialects(
-    settings: &mut DialectsSettings,
-) -> Result<Vec<(DialectName, Option<SocketAddr>)>, ConfigError> {
+/// Those that are on, which is all of them unless said otherwise.
+fn dialects(settings: &mut DialectsSettings) -> Vec<(DialectName, Option<SocketAddr>)> {
     let mut on = Vec::new();
     for name in DialectName::ALL {
         let dialect = settings.of(name);
-        let asked_for = dialect.enabled == Some(true) || dialect.listen.is_some();
-        if asked_for && !name.is_built() {
-            return Err(ConfigError::DialectNotBuilt(name));
-        }
-        let enabled = dialect.enabled.unwrap_or(name.is_built());
-        dialect.enabled = Some(enabled);
-        if enabled {
+        if *dialect.enabled.get_or_insert(true) {
             on.push((name, dialect.listen));
         }
     }
-    Ok(on)
+    on
 }
 
 impl DialectsSettings {
@@ -234,6 +226,13 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     };
     settings.url = Some(url);
     Ok(location)
+}
+
+fn accounts(settings: &EmnifySettings) -> AccountSettings {
+    let mut accounts = AccountSettings::default();
+    accounts.policy.lockout_failures = settings.lockout_failures;
+    accounts.policy.lockout = Duration::from_secs(settings.lockout_s.get().into());
+    accounts
 }
 
 fn certificates(settings: &DpsSettings) -> CertificateSettings {

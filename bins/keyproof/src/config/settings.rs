@@ -38,8 +38,8 @@ pub struct Settings {
     pub dps: DpsSettings,
     /// F5 XC TPM provisioning.
     pub f5: F5Settings,
-    /// Not in this version.
-    pub emnify: Option<toml::Table>,
+    /// emnify second factors.
+    pub emnify: EmnifySettings,
     /// Passwords.
     pub auth: AuthSettings,
 }
@@ -247,6 +247,32 @@ impl Default for F5Settings {
         Self {
             station_auth: StationAuth::default(),
             rate_limit_per_minute: ProvisioningSettings::default().rate_limit_per_minute,
+        }
+    }
+}
+
+/// `emnify.*`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmnifySettings {
+    /// Posts to `authenticate` that each address has a window, on each server; 0 is without a limit.
+    pub authenticate_limit: u32,
+    /// The length of that window, in seconds.
+    pub authenticate_window_s: NonZeroU32,
+    /// How many consecutive failures lock a name.
+    pub lockout_failures: NonZeroU32,
+    /// How long a lock lasts, in seconds.
+    pub lockout_s: NonZeroU32,
+}
+
+impl Default for EmnifySettings {
+    fn default() -> Self {
+        const FIVE_MINUTES: NonZeroU32 = NonZeroU32::MIN.saturating_add(299);
+        Self {
+            authenticate_limit: 100,
+            authenticate_window_s: FIVE_MINUTES,
+            lockout_failures: NonZeroU32::MIN.saturating_add(2),
+            lockout_s: FIVE_MINUTES,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! own error body. It decides nothing: an `if` about the domain belongs in a crate.
 
 pub mod dps;
+pub mod emnify;
 pub mod f5;
 pub mod taler;
 
@@ -57,12 +58,6 @@ pub enum DialectName {
 impl DialectName {
     /// All of them, in the order in which a shared listener asks them whether they claim a path.
     pub const ALL: [Self; 4] = [Self::Taler, Self::Dps, Self::F5, Self::Emnify];
-
-    /// Whether this version serves it.
-    #[must_use]
-    pub fn is_built(self) -> bool {
-        matches!(self, Self::Dps | Self::F5 | Self::Taler)
-    }
 
     /// The key that switches it.
     #[must_use]

@@ -95,10 +95,8 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"",
             "dps.issuers: /nowhere",
         ),
-        (
-            "dialects.emnify.enabled = true",
-            "emnify is not in this version",
-        ),
+        ("emnify.lockout_failures = 0", "nonzero"),
+        ("emnify.lockout = 5", "unknown field"),
     ] {
         let output = check(file, &[], &[]);
         fails(&output, 2, says);
@@ -115,9 +113,9 @@ fn a_wrong_configuration_is_named_with_its_place() {
         "KEYPROOF_LOG__LEVEL: ",
     );
     fails(
-        &check("", &[], &["--dialects", "taler,emnify"]),
+        &check("", &[], &["--dialects", "taler,radius"]),
         2,
-        "emnify is not in this version",
+        "not a dialect",
     );
     fails(
         &run(&["config", "check", "--config", "/nonexistent"]),

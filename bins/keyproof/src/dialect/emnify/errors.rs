@@ -1,0 +1,490 @@
+//! The one table from what the use cases refuse to emnify's error codes and their bodies.
+
+use std::{fmt::Display, time::Duration};
+
+use http::{HeaderValue, StatusCode, header};
+use keyproof_auth::AuthError;
+use keyproof_service::{
+    HashingError, StorageError,
+    accounts::{
+        ActivateKeyError, AnswerError, ApplicationTokenError, ChangeApplicationTokenError,
+        ChangePasswordError, DirectoryError, EnrolKeyError, LoginError, RecoveryCodesError,
+        RemoveDeviceError, RemoveKeyError, SessionError, Whose,
+    },
+};
+use serde::Serialize;
+use tracing::error;
+
+use super::wire;
+use crate::http::{Response, StackRefusal};
+
+/// What refused a request, by its name in the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    BadRequest,
+    Duplicated,
+    Failed,
+    Forbidden,
+    InputValidationFailed,
+    InvalidFormat,
+    InvalidQueryCriteria,
+    InvalidReference,
+    InvalidSortCriteria,
+    InvalidToken,
+    NotAllowed,
+    NotFound,
+    Required,
+    TokenExpired,
+    TooManyRequests,
+    Unavailable,
+}
+
+impl Code {
+    /// Its number, its name, and the status that it usually comes with.
+    const fn parts(self) -> (u16, &'static str, StatusCode) {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest => (1000, "BadRequest", S::BAD_REQUEST),
+            Self::Failed => (1002, "Failed", S::INTERNAL_SERVER_ERROR),
+            Self::InvalidToken => (1102, "InvalidToken", S::UNAUTHORIZED),
+            Self::TokenExpired => (1103, "TokenExpired", S::UNAUTHORIZED),
+            Self::Forbidden => (1104, "Forbidden", S::FORBIDDEN),
+            Self::TooManyRequests => (1105, "TooManyRequests", S::TOO_MANY_REQUESTS),
+            Self::NotFound => (1201, "NotFound", S::NOT_FOUND),
+            Self::InvalidQueryCriteria => (1301, "InvalidQueryCriteria", S::UNPROCESSABLE_ENTITY),
+            Self::InvalidSortCriteria => (1302, "InvalidSortCriteria", S::UNPROCESSABLE_ENTITY),
+            Self::InputValidationFailed => (1400, "InputValidationFailed", S::UNPROCESSABLE_ENTITY),
+            Self::InvalidReference => (1401, "InvalidReference", S::NOT_FOUND),
+            Self::Required => (1402, "Required", S::UNPROCESSABLE_ENTITY),
+            Self::InvalidFormat => (1403, "InvalidFormat", S::UNPROCESSABLE_ENTITY),
+            Self::Duplicated => (1405, "Duplicated", S::CONFLICT),
+            Self::NotAllowed => (1406, "NotAllowed", S::UNPROCESSABLE_ENTITY),
+            Self::Unavailable => (1601, "Unavailable", S::SERVICE_UNAVAILABLE),
+        }
+    }
+}
+
+/// A refusal, with all that its answer says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    /// `None` is an empty body.
+    body: Option<(Code, String)>,
+    /// What is wrong in particular.
+    inner: Option<(Code, String)>,
+    /// For 405.
+    allow: Option<&'static str>,
+    /// When to come back.
+    retry_after: Option<Duration>,
+}
+
+/// What an application, or a user of another role, is told.
+const NO_PERMISSION: &str = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
+
+/// What whoever failed too often is told.
+const TOO_MANY: &str = "Too many failed authentication requests";
+
+impl Refusal {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            status: code.parts().2,
+            body: Some((code, message.into())),
+            inner: None,
+            allow: None,
+            retry_after: None,
+        }
+    }
+
+    /// 401 without a body: wrong credentials of any kind.
+    fn wrong_credentials() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            body: None,
+            inner: None,
+            allow: None,
+            retry_after: None,
+        }
+    }
+
+    /// What a login is told that is locked, or has just locked itself.
+    fn locked_out() -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            ..Self::new(Code::TooManyRequests, TOO_MANY)
+        }
+    }
+
+    /// What somebody who is logged in is told in the same case: 401 would only make their client log in anew.
+    fn locked() -> Self {
+        Self::new(Code::TooManyRequests, TOO_MANY)
+    }
+
+    /// An address has used up its window.
+    pub(super) fn limited(wait: Duration) -> Self {
+        let message = "Too many authentication requests from this address";
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(Code::TooManyRequests, message)
+        }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+
+    pub(super) fn forbidden() -> Self {
+        Self::new(Code::Forbidden, NO_PERMISSION)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(Code::NotFound, "There is nothing at this path.")
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            allow: Some(allow),
+            ..Self::new(Code::NotAllowed, "The resource has no such method.")
+        }
+    }
+
+    pub(super) fn required(object: &str, field: &str) -> Self {
+        Self::new(Code::Required, format!("{object} - {field} is required"))
+    }
+
+    pub(super) fn format(object: &str, field: &str, expected: &str) -> Self {
+        let message = format!("{object} - {field} has invalid format: Expecting {expected}");
+        Self::new(Code::InvalidFormat, message)
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InputValidationFailed, message)
+    }
+
+    pub(super) fn query_criteria(parameter: &str) -> Self {
+        let message = format!("Invalid query criteria in parameter {parameter}");
+        Self::new(Code::InvalidQueryCriteria, message)
+    }
+
+    pub(super) fn sort_criteria() -> Self {
+        Self::new(
+            Code::InvalidSortCriteria,
+            "Invalid sort criteria in parameter sort",
+        )
+    }
+
+    pub(super) fn no_application_token(id: u32) -> Self {
+        let message = format!("Application Token with Id '{id}' not found.");
+        Self::new(Code::InvalidReference, message)
+    }
+
+    fn no_user(whose: Whose) -> Self {
+        match whose {
+            Whose::Of(id) => Self::new(
+                Code::InvalidReference,
+                format!("User with Id '{id}' not found."),
+            ),
+            // The session's own user has just gone.
+            Whose::Mine => Self::ended(),
+        }
+    }
+
+    /// The session has ended while its request was under way.
+    fn ended() -> Self {
+        SessionError::Invalid.into()
+    }
+
+    fn wrong_password(code: Code, message: &str, user: &str) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            inner: Some((
+                Code::InputValidationFailed,
+                format!("Wrong Password for User '{user}'"),
+            )),
+            ..Self::new(code, message)
+        }
+    }
+
+    fn new_password(error: &AuthError) -> Self {
+        Self {
+            inner: Some((Code::InputValidationFailed, error.to_string())),
+            ..Self::invalid("Invalid new password")
+        }
+    }
+
+    pub(super) fn user(error: DirectoryError, id: impl Display) -> Self {
+        match error {
+            DirectoryError::Storage(error) => error.into(),
+            DirectoryError::Unknown => Self::new(
+                Code::InvalidReference,
+                format!("User with id '{id}' not found"),
+            ),
+        }
+    }
+
+    pub(super) fn enrolment(error: EnrolKeyError, user: &str) -> Self {
+        match error {
+            EnrolKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
+            EnrolKeyError::Ended => Self::ended(),
+            EnrolKeyError::Hashing(error) => error.into(),
+            EnrolKeyError::Locked => Self::locked(),
+            EnrolKeyError::Storage(error) => error.into(),
+            EnrolKeyError::WrongPassword => Self::wrong_password(
+                Code::InputValidationFailed,
+                "MFA key validation error",
+                user,
+            ),
+        }
+    }
+
+    pub(super) fn activation(error: ActivateKeyError, id: u32) -> Self {
+        match error {
+            ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
+            ActivateKeyError::Ended => Self::ended(),
+            ActivateKeyError::Locked => Self::locked(),
+            ActivateKeyError::Storage(error) => error.into(),
+            ActivateKeyError::Unknown => Self::new(
+                Code::InvalidReference,
+                format!("MFA Key with Id '{id}' not found."),
+            ),
+            ActivateKeyError::WrongCode => {
+                Self::invalid("MFA key validation error: Code did not match!")
+            }
+        }
+    }
+
+    pub(super) fn removal(error: RemoveKeyError, whose: Whose, id: u32) -> Self {
+        match error {
+            RemoveKeyError::Forbidden => Self::forbidden(),
+            RemoveKeyError::Storage(error) => error.into(),
+            RemoveKeyError::Unknown => Self::new(
+                Code::InvalidReference,
+                format!("MFA Key with id '{id}' not found"),
+            ),
+            RemoveKeyError::UserUnknown => Self::no_user(whose),
+        }
+    }
+
+    pub(super) fn device(error: RemoveDeviceError, whose: Whose, id: u32) -> Self {
+        match error {
+            RemoveDeviceError::Forbidden => Self::forbidden(),
+            RemoveDeviceError::Storage(error) => error.into(),
+            RemoveDeviceError::Unknown => Self::new(
+                Code::InvalidReference,
+                format!("Trusted Device with Id '{id}' not found"),
+            ),
+            RemoveDeviceError::UserUnknown => Self::no_user(whose),
+        }
+    }
+
+    pub(super) fn recovery(error: RecoveryCodesError, user: &str) -> Self {
+        match error {
+            RecoveryCodesError::Ended => Self::ended(),
+            RecoveryCodesError::Hashing(error) => error.into(),
+            RecoveryCodesError::Locked => Self::locked(),
+            RecoveryCodesError::NoActiveKey => {
+                Self::new(Code::NotAllowed, "There is no active MFA key")
+            }
+            RecoveryCodesError::Storage(error) => error.into(),
+            RecoveryCodesError::WrongPassword => Self::wrong_password(
+                Code::InputValidationFailed,
+                "Recovery codes validation error",
+                user,
+            ),
+        }
+    }
+
+    pub(super) fn password(error: ChangePasswordError, user: &str) -> Self {
+        match error {
+            ChangePasswordError::Ended => Self::ended(),
+            ChangePasswordError::Forbidden => Self::forbidden(),
+            ChangePasswordError::Hashing(error) => error.into(),
+            ChangePasswordError::Locked => Self::locked(),
+            ChangePasswordError::Password(error) => Self::new_password(&error),
+            ChangePasswordError::Storage(error) => error.into(),
+            ChangePasswordError::WrongPassword => {
+                Self::wrong_password(Code::Failed, "Invalid old password", user)
+            }
+        }
+    }
+
+    pub(super) fn application_token(error: ChangeApplicationTokenError, id: u32) -> Self {
+        match error {
+            ChangeApplicationTokenError::Forbidden => Self::forbidden(),
+            ChangeApplicationTokenError::Revoked => {
+                Self::new(Code::NotAllowed, "Application Token is revoked.")
+            }
+            ChangeApplicationTokenError::Storage(error) => error.into(),
+            ChangeApplicationTokenError::TooLong => {
+                Self::invalid(ChangeApplicationTokenError::TooLong.to_string())
+            }
+            ChangeApplicationTokenError::Unknown => Self::no_application_token(id),
+        }
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            #[serde(flatten)]
+            error: Entry,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            errors: Option<[Entry; 1]>,
+        }
+
+        #[derive(Serialize)]
+        struct Entry {
+            error_code: u16,
+            error_token: &'static str,
+            message: String,
+        }
+
+        let entry = |(code, message): (Code, String)| {
+            let (error_code, error_token, _) = code.parts();
+            Entry {
+                error_code,
+                error_token,
+                message,
+            }
+        };
+        let mut response = match self.body {
+            Some(body) => wire::json(
+                self.status,
+                &Body {
+                    error: entry(body),
+                    errors: self.inner.map(|inner| [entry(inner)]),
+                },
+            ),
+            None => Response::default(),
+        };
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and none too few.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
+                headers.insert(header::RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+}
+
+impl From<StackRefusal> for Refusal {
+    fn from(refusal: StackRefusal) -> Self {
+        let code = match refusal {
+            StackRefusal::BodyMalformed
+            | StackRefusal::BodyTimedOut
+            | StackRefusal::BodyTooLarge { .. }
+            | StackRefusal::HeadMalformed(_)
+            | StackRefusal::HeadTimedOut
+            | StackRefusal::HeadTooLarge
+            | StackRefusal::TargetTooLong => Code::BadRequest,
+            StackRefusal::DeadlineExceeded => Code::Unavailable,
+            StackRefusal::Internal => Code::Failed,
+            StackRefusal::NotFound => Code::NotFound,
+        };
+        let is_busy = refusal.status() == StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            status: refusal.status(),
+            retry_after: is_busy.then_some(Duration::from_secs(1)),
+            ..Self::new(code, refusal.to_string())
+        }
+    }
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::TooLarge { .. } => Self {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                ..Self::bad_request("The request is more than can be stored")
+            },
+            StorageError::Contended { .. } | StorageError::Unavailable(_) => {
+                error!(%error, "the store did not do what was asked");
+                Self::busy()
+            }
+            StorageError::Damaged(_)
+            | StorageError::NotApplied(_)
+            | StorageError::OutcomeUnknown(_) => {
+                error!(%error, "the store did not do what was asked");
+                Self::new(Code::Failed, "Something is wrong with this server.")
+            }
+        }
+    }
+}
+
+impl Refusal {
+    fn busy() -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(
+                Code::Unavailable,
+                "The server has too much to do: try again soon.",
+            )
+        }
+    }
+}
+
+impl From<HashingError> for Refusal {
+    fn from(error: HashingError) -> Self {
+        match error {
+            HashingError::Busy => Self::busy(),
+            HashingError::Failed(_) | HashingError::Stopped => {
+                error!(%error, "a password could not be judged");
+                Self::new(Code::Failed, "Something is wrong with this server.")
+            }
+        }
+    }
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Expired => Self::new(Code::TokenExpired, error.to_string()),
+            SessionError::Invalid | SessionError::Missing => {
+                Self::new(Code::InvalidToken, error.to_string())
+            }
+            SessionError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<LoginError> for Refusal {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Hashing(error) => error.into(),
+            LoginError::Locked => Self::locked_out(),
+            LoginError::Refused => Self::wrong_credentials(),
+            LoginError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AnswerError> for Refusal {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Device(error) => Self::bad_request(error.to_string()),
+            AnswerError::Locked => Self::locked_out(),
+            AnswerError::Refused => Self::wrong_credentials(),
+            AnswerError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ApplicationTokenError> for Refusal {
+    fn from(error: ApplicationTokenError) -> Self {
+        match error {
+            ApplicationTokenError::Forbidden => Self::forbidden(),
+            ApplicationTokenError::Refused => Self::wrong_credentials(),
+            ApplicationTokenError::Storage(error) => error.into(),
+            ApplicationTokenError::TooLong => Self::invalid(error.to_string()),
+        }
+    }
+}

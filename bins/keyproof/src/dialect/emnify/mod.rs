@@ -1,0 +1,363 @@
+//! emnify's API, as far as users' logins and second factors go.
+//!
+//! `POST authenticate` is for everybody, whatever their `Authorization` says. Everything else under `/api/v1` asks for
+//! a token before it is routed, so that 401 only ever means the token: clients log in anew on a 401 and on nothing
+//! else. Refusals come in this order: token, path, method, permission, existence, precondition, body.
+
+mod address_limit;
+mod body;
+mod errors;
+mod query;
+mod route;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use address_limit::AddressLimit;
+use body::{Credentials, Members};
+use errors::Refusal;
+use http::{HeaderValue, Method, StatusCode, header};
+use keyproof_service::{
+    Clock, Origin, Service, Who,
+    accounts::{FirstStep, PasswordLogin, Session, SessionError, Whose},
+};
+use route::{Number, Resource};
+
+use super::{BoxFuture, Dialect, DialectName};
+use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+
+/// The dialect.
+pub struct Emnify {
+    service: Arc<Service>,
+    clock: Arc<dyn Clock>,
+    limit: AddressLimit,
+}
+
+type Answered = Result<Response, Refusal>;
+
+impl Emnify {
+    /// The dialect over these use cases; at most `limit` posts to `authenticate` an address and `window`, 0 being
+    /// without a limit.
+    #[must_use]
+    pub fn new(service: Arc<Service>, clock: Arc<dyn Clock>, limit: u32, window: Duration) -> Self {
+        Self {
+            service,
+            clock,
+            limit: AddressLimit::new(limit, window),
+        }
+    }
+
+    async fn answer(&self, mut exchange: Exchange) -> Answered {
+        let method = match exchange.method().clone() {
+            Method::HEAD => Method::GET,
+            method => method,
+        };
+        match Resource::public(exchange.path()) {
+            Some(Resource::Authenticate) if method == Method::POST => {
+                exchange.matched(Resource::Authenticate.template());
+                return self.authenticate(&mut exchange).await;
+            }
+            Some(Resource::Jwks) => {
+                exchange.matched(Resource::Jwks.template());
+                return match method {
+                    Method::GET => self.jwks().await,
+                    _ => Err(Refusal::method("GET, HEAD")),
+                };
+            }
+            _ => {}
+        }
+        let session = self.session(&exchange).await?;
+        let resource = Resource::of(exchange.path())?;
+        exchange.matched(resource.template());
+        let session = &session;
+        match (&method, &resource) {
+            (&Method::POST, Resource::Keys) => self.enrol(session, &mut exchange).await,
+            (&Method::PATCH, Resource::Key(Whose::Mine, id, _)) if resource.may_activate() => {
+                self.activate(session, *id, &mut exchange).await
+            }
+            (&Method::DELETE, Resource::Key(whose, id, _)) if resource.may_remove() => {
+                self.remove_key(session, *whose, *id, &exchange).await
+            }
+            (&Method::GET, Resource::KeyStatuses) => Ok(wire::key_statuses()),
+            (&Method::GET, Resource::KeyTypes) => Ok(wire::key_types()),
+            (&Method::GET, Resource::Devices(whose)) => self.devices(session, *whose).await,
+            (&Method::DELETE, Resource::Device(whose, id)) => {
+                self.remove_device(session, *whose, *id, &exchange).await
+            }
+            (&Method::POST, Resource::RecoveryCodes) => {
+                self.recovery_codes(session, &mut exchange).await
+            }
+            (&Method::GET, Resource::Users) => self.users(session, &exchange).await,
+            (&Method::GET, Resource::User(Number::Of(id))) => {
+                let found = self.service.accounts.user(session, *id).await;
+                Ok(wire::user(
+                    &found.map_err(|error| Refusal::user(error, id))?,
+                ))
+            }
+            (&Method::GET, Resource::User(Number::Name(name))) => {
+                let found = self.service.accounts.user_named(session, name).await;
+                Ok(wire::user(
+                    &found.map_err(|error| Refusal::user(error, name))?,
+                ))
+            }
+            (&Method::GET, Resource::UserRoles) => Ok(wire::roles()),
+            (&Method::GET, Resource::UserStatuses) => Ok(wire::user_statuses()),
+            (&Method::PATCH, Resource::Password) => self.password(session, &mut exchange).await,
+            (&Method::GET, Resource::ApplicationTokens) => {
+                let accounts = &self.service.accounts;
+                Ok(wire::application_tokens(
+                    &accounts.application_tokens(session).await?,
+                ))
+            }
+            (&Method::POST, Resource::ApplicationTokens) => {
+                self.add_application_token(session, &mut exchange).await
+            }
+            (&Method::PATCH, Resource::ApplicationToken(id)) => {
+                self.change_application_token(session, *id, &mut exchange)
+                    .await
+            }
+            (_, resource) => Err(resource.no_such_method()),
+        }
+    }
+
+    async fn authenticate(&self, exchange: &mut Exchange) -> Answered {
+        let origin = origin(exchange);
+        self.limit
+            .take(exchange.client(), self.clock.now())
+            .map_err(Refusal::limited)?;
+        let address = exchange.client();
+        let accounts = &self.service.accounts;
+        let credentials = Credentials::read(Members::of(exchange).await?)?;
+        match credentials {
+            Credentials::Application { token } => {
+                let access = accounts.application_login(&token, address, &origin).await;
+                Ok(wire::tokens(&access?, None))
+            }
+            Credentials::Password {
+                name,
+                password,
+                fingerprint,
+            } => {
+                let login = PasswordLogin {
+                    name,
+                    password,
+                    fingerprint,
+                };
+                match accounts.login(login, &origin).await? {
+                    FirstStep::Authenticated(tokens) => {
+                        Ok(wire::tokens(&tokens.access, Some(&tokens.refresh)))
+                    }
+                    FirstStep::Challenged(token) => Ok(wire::challenge(&token)),
+                }
+            }
+            Credentials::Refresh { token } => {
+                let access = accounts.refresh(&token, &origin).await?;
+                Ok(wire::tokens(&access, None))
+            }
+            Credentials::SecondFactor { token, code, trust } => {
+                let trust = trust.as_ref();
+                let tokens = accounts
+                    .answer_challenge(&token, &code, trust, &origin)
+                    .await?;
+                Ok(wire::tokens(&tokens.access, Some(&tokens.refresh)))
+            }
+        }
+    }
+
+    async fn jwks(&self) -> Answered {
+        Ok(wire::jwks(&self.service.accounts.public_keys().await?))
+    }
+
+    async fn enrol(&self, session: &Session, exchange: &mut Exchange) -> Answered {
+        person(session)?;
+        let origin = origin(exchange);
+        let password = body::enrolment(Members::of(exchange).await?)?;
+        let enrolled = self
+            .service
+            .accounts
+            .enrol_key(session, password, &origin)
+            .await;
+        let enrolled = enrolled.map_err(|error| Refusal::enrolment(error, session.name()))?;
+        Ok(wire::enrolled(&enrolled))
+    }
+
+    async fn activate(&self, session: &Session, id: u32, exchange: &mut Exchange) -> Answered {
+        person(session)?;
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        let refused = |error| Refusal::activation(error, id);
+        accounts
+            .find_pending_key(session, id)
+            .await
+            .map_err(refused)?;
+        let code = body::activation(Members::of(exchange).await?)?;
+        let activated = accounts.activate_key(session, id, &code, &origin).await;
+        activated.map_err(refused)?;
+        Ok(wire::no_content())
+    }
+
+    async fn remove_key(
+        &self,
+        session: &Session,
+        whose: Whose,
+        id: u32,
+        exchange: &Exchange,
+    ) -> Answered {
+        person(session)?;
+        let accounts = &self.service.accounts;
+        let removed = accounts
+            .remove_key(session, whose, id, &origin(exchange))
+            .await;
+        removed.map_err(|error| Refusal::removal(error, whose, id))?;
+        Ok(wire::no_content())
+    }
+
+    async fn devices(&self, session: &Session, whose: Whose) -> Answered {
+        person(session)?;
+        let devices = self.service.accounts.devices(session, whose).await;
+        let devices = devices.map_err(|error| Refusal::device(error, whose, 0))?;
+        Ok(wire::devices(&devices))
+    }
+
+    async fn remove_device(
+        &self,
+        session: &Session,
+        whose: Whose,
+        id: u32,
+        exchange: &Exchange,
+    ) -> Answered {
+        person(session)?;
+        let accounts = &self.service.accounts;
+        let removed = accounts
+            .remove_device(session, whose, id, &origin(exchange))
+            .await;
+        removed.map_err(|error| Refusal::device(error, whose, id))?;
+        Ok(wire::no_content())
+    }
+
+    async fn recovery_codes(&self, session: &Session, exchange: &mut Exchange) -> Answered {
+        person(session)?;
+        let origin = origin(exchange);
+        let password = Members::of(exchange)
+            .await?
+            .password("Recovery codes", "password")?;
+        let accounts = &self.service.accounts;
+        let codes = accounts
+            .make_recovery_codes(session, password, &origin)
+            .await;
+        let codes = codes.map_err(|error| Refusal::recovery(error, session.name()))?;
+        Ok(wire::recovery_codes(&codes))
+    }
+
+    async fn users(&self, session: &Session, exchange: &Exchange) -> Answered {
+        let asked = query::users(exchange.query())?;
+        let page = self.service.accounts.users(session, &asked).await?;
+        let mut response = wire::users(&page);
+        query::add_paging_headers(&mut response, exchange.query(), &asked, page.total);
+        Ok(response)
+    }
+
+    async fn password(&self, session: &Session, exchange: &mut Exchange) -> Answered {
+        person(session)?;
+        let origin = origin(exchange);
+        let mut members = Members::of(exchange).await?;
+        let old = members.password("Password", "old_password")?;
+        let new = members.password("Password", "new_password")?;
+        let changed = self
+            .service
+            .accounts
+            .change_password(session, old, new, &origin)
+            .await;
+        changed.map_err(|error| Refusal::password(error, session.name()))?;
+        Ok(wire::no_content())
+    }
+
+    async fn add_application_token(&self, session: &Session, exchange: &mut Exchange) -> Answered {
+        let origin = origin(exchange);
+        let new = body::new_application_token(Members::of(exchange).await?)?;
+        let accounts = &self.service.accounts;
+        let text = accounts
+            .add_application_token(session, new, &origin)
+            .await?;
+        Ok(wire::application_token(&text))
+    }
+
+    async fn change_application_token(
+        &self,
+        session: &Session,
+        id: u32,
+        exchange: &mut Exchange,
+    ) -> Answered {
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        if !accounts.has_application_token(session, id).await? {
+            return Err(Refusal::no_application_token(id));
+        }
+        let change = body::application_token_change(Members::of(exchange).await?)?;
+        let changed = accounts
+            .change_application_token(session, id, &change, &origin)
+            .await;
+        changed.map_err(|error| Refusal::application_token(error, id))?;
+        Ok(wire::no_content())
+    }
+
+    async fn session(&self, exchange: &Exchange) -> Result<Session, SessionError> {
+        let authorization = exchange.header(&header::AUTHORIZATION).unwrap_or_default();
+        let token = authorization
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim_matches(' '));
+        let accounts = &self.service.accounts;
+        accounts.session(token, exchange.client()).await
+    }
+}
+
+impl Dialect for Emnify {
+    fn name(&self) -> &'static str {
+        DialectName::Emnify.as_str()
+    }
+
+    fn claims(&self, path: &RequestPath) -> bool {
+        path.starts_with(&["api", "v1"]) || path.starts_with(&["keyproof", "v1", "jwks.json"])
+    }
+
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
+        Box::pin(async move {
+            let answered = self.answer(exchange).await;
+            stamp(answered.unwrap_or_else(Refusal::into_response))
+        })
+    }
+
+    fn refuse(&self, refusal: StackRefusal, _: RequestId) -> Response {
+        stamp(Refusal::from(refusal).into_response())
+    }
+}
+
+/// Second factors and passwords are persons': applications have none.
+fn person(session: &Session) -> Result<(), Refusal> {
+    if session.is_person() {
+        Ok(())
+    } else {
+        Err(Refusal::forbidden())
+    }
+}
+
+/// Tokens and secrets are nothing for a cache.
+fn stamp(mut response: Response) -> Response {
+    if response.status() != StatusCode::OK
+        || !response.headers().contains_key(header::CACHE_CONTROL)
+    {
+        let no_store = HeaderValue::from_static("no-store");
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, no_store);
+    }
+    response
+}
+
+/// Who asks is known to the use case once it has authenticated them.
+fn origin(exchange: &Exchange) -> Origin {
+    Origin {
+        who: Who::Anonymous,
+        request_id: Some(exchange.request_id().to_string()),
+        address: Some(exchange.client()),
+    }
+}

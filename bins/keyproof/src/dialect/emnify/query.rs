@@ -1,0 +1,126 @@
+//! Which users to list, and the headers that say where a page stands.
+
+use form_urlencoded::Serializer;
+use http::{HeaderName, HeaderValue, header};
+use keyproof_service::accounts::{Filter, Sort, SortKey, UserQuery, UserStatus};
+
+use super::errors::Refusal;
+use crate::http::{Query, Response};
+
+/// Users a page, unless it is said.
+const PER_PAGE: usize = 100;
+
+/// The most that a page may have.
+const MAX_PER_PAGE: usize = 1000;
+
+pub(super) fn users(query: &Query) -> Result<UserQuery, Refusal> {
+    let number = |name: &'static str, default: usize| match query.first(name) {
+        None | Some("") => Ok(default),
+        Some(text) => {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|number| digits && *number >= 1);
+            number.ok_or_else(|| Refusal::query_criteria(name))
+        }
+    };
+    let per_page = number("per_page", PER_PAGE)?;
+    if per_page > MAX_PER_PAGE {
+        return Err(Refusal::query_criteria("per_page"));
+    }
+    let filters =
+        list(query.first("q")).map(|text| filter(text).ok_or_else(|| Refusal::query_criteria("q")));
+    let sort = list(query.first("sort")).map(|text| sort(text).ok_or_else(Refusal::sort_criteria));
+    Ok(UserQuery {
+        filters: filters.collect::<Result<_, _>>()?,
+        sort: sort.collect::<Result<_, _>>()?,
+        page: number("page", 1)?,
+        per_page,
+    })
+}
+
+fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    text.into_iter()
+        .flat_map(|text| text.split(','))
+        .filter(|item| !item.is_empty())
+}
+
+fn filter(text: &str) -> Option<Filter> {
+    let (field, value) = text.split_once(':')?;
+    Some(match field {
+        "id" => Filter::Id(value.parse().ok()?),
+        "name" | "username" if !value.is_empty() => {
+            Filter::Name(value.trim_matches('*').to_owned())
+        }
+        "organisation" => Filter::Organisation(value.parse().ok()?),
+        "status" => Filter::Status(match value.parse::<u32>().ok()? {
+            1 => Some(UserStatus::Active),
+            2 => Some(UserStatus::Suspended),
+            _ => None,
+        }),
+        _ => return None,
+    })
+}
+
+fn sort(text: &str) -> Option<Sort> {
+    let (descending, field) = match text.strip_prefix('-') {
+        Some(field) => (true, field),
+        None => (false, text),
+    };
+    let key = match field {
+        "created" => SortKey::Created,
+        "id" => SortKey::Id,
+        "name" | "username" => SortKey::Name,
+        "organisation" => SortKey::Organisation,
+        "status" => SortKey::Status,
+        _ => return None,
+    };
+    Some(Sort { key, descending })
+}
+
+/// Where the page stands among all, as the contract's headers say it.
+pub(super) fn add_paging_headers(
+    response: &mut Response,
+    query: &Query,
+    asked: &UserQuery,
+    total: usize,
+) {
+    let pages = total.div_ceil(asked.per_page).max(1);
+    let mut fields = vec![
+        ("x-total-count", total.to_string()),
+        ("x-total-pages", pages.to_string()),
+        ("x-current-page", asked.page.to_string()),
+        ("x-count-per-page", asked.per_page.to_string()),
+    ];
+    let (filter, sort) = (query.first("q"), query.first("sort"));
+    let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+    fields.extend(given(filter).map(|text| ("x-filter", text)));
+    fields.extend(given(sort).map(|text| ("x-sort", text)));
+    let link = |page: usize, relation: &str| {
+        let mut parameters = Serializer::new(String::new());
+        parameters
+            .append_pair("page", &page.to_string())
+            .append_pair("per_page", &asked.per_page.to_string());
+        for (name, value) in [("q", filter), ("sort", sort)] {
+            if let Some(value) = given(value) {
+                parameters.append_pair(name, &value);
+            }
+        }
+        format!("</api/v1/user?{}>; rel=\"{relation}\"", parameters.finish())
+    };
+    let mut links = vec![link(1, "first"), link(pages, "last")];
+    if asked.page > 1 {
+        links.push(link((asked.page - 1).min(pages), "prev"));
+    }
+    if asked.page < pages {
+        links.push(link(asked.page + 1, "next"));
+    }
+    let headers = response.headers_mut();
+    for (name, value) in fields {
+        // A filter that no header can hold is not repeated in one.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if let Ok(value) = HeaderValue::try_from(links.join(", ")) {
+        headers.insert(header::LINK, value);
+    }
+}

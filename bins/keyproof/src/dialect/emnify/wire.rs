@@ -1,0 +1,383 @@
+//! The JSON of answers. Members that are absent are left out.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use keyproof_service::accounts::{
+    ApplicationTokenSummary, DeviceView, EnrolledKey, KeySummary, PublicKey, Role, UserPage,
+    UserStatus, UserView,
+};
+use keyproof_store::Timestamp;
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::http::Response;
+
+/// The name of the one type of key there is.
+const TOTP: &str = "Time-Based One-Time Password";
+
+/// How long a set of public keys may be kept: new ones are looked up by their id anyway.
+const JWKS_CACHED: &str = "public, max-age=300";
+
+/// A number, and what it is called in most places.
+#[derive(Serialize)]
+struct Described {
+    id: u32,
+    description: &'static str,
+}
+
+/// A number, and what it is called in the others.
+#[derive(Serialize)]
+struct Named<'a> {
+    id: u32,
+    name: &'a str,
+}
+
+/// A moment as the contract writes it: in UTC, to the millisecond.
+struct Moment(Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
+        // What no calendar has is shown as the last moment that one has.
+        let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+        serializer.collect_str(&at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+    }
+}
+
+pub(super) fn tokens(access: &str, refresh: Option<&Zeroizing<String>>) -> Response {
+    #[derive(Serialize)]
+    struct Tokens<'a> {
+        auth_token: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<&'a str>,
+    }
+
+    ok(&Tokens {
+        auth_token: access,
+        refresh_token: refresh.map(|token| token.as_str()),
+    })
+}
+
+pub(super) fn challenge(token: &str) -> Response {
+    #[derive(Serialize)]
+    struct Challenge<'a> {
+        mfa_token: &'a str,
+    }
+
+    ok(&Challenge { mfa_token: token })
+}
+
+pub(super) fn application_token(text: &str) -> Response {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        application_token: &'a str,
+    }
+
+    ok(&Created {
+        application_token: text,
+    })
+}
+
+pub(super) fn recovery_codes(codes: &[Zeroizing<String>]) -> Response {
+    #[derive(Serialize)]
+    struct Codes<'a> {
+        codes: Vec<&'a str>,
+    }
+
+    ok(&Codes {
+        codes: codes.iter().map(|code| code.as_str()).collect(),
+    })
+}
+
+pub(super) fn enrolled(enrolled: &EnrolledKey) -> Response {
+    #[derive(Serialize)]
+    struct Key<'a> {
+        id: u32,
+        status: Described,
+        #[serde(rename = "type")]
+        kind: Described,
+        secret_key: &'a str,
+        otpauth: &'a str,
+        creation_date: Moment,
+    }
+
+    ok(&Key {
+        id: enrolled.key.id,
+        status: key_status(&enrolled.key),
+        kind: TYPE,
+        secret_key: &enrolled.secret,
+        otpauth: &enrolled.uri,
+        creation_date: Moment(enrolled.key.created_at),
+    })
+}
+
+const TYPE: Described = Described {
+    id: 0,
+    description: TOTP,
+};
+
+const PENDING: Described = Described {
+    id: 0,
+    description: "Activation Pending",
+};
+
+const ACTIVE: Described = Described {
+    id: 1,
+    description: "Active",
+};
+
+const fn key_status(key: &KeySummary) -> Described {
+    match key.activated_at {
+        None => PENDING,
+        Some(_) => ACTIVE,
+    }
+}
+
+pub(super) fn key_statuses() -> Response {
+    ok(&[PENDING, ACTIVE])
+}
+
+pub(super) fn key_types() -> Response {
+    ok(&[TYPE])
+}
+
+pub(super) fn devices(devices: &[DeviceView]) -> Response {
+    #[derive(Serialize)]
+    struct Device<'a> {
+        id: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operating_system: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        browser: Option<&'a str>,
+        activation_date: Moment,
+    }
+
+    let devices: Vec<_> = devices
+        .iter()
+        .map(|device| Device {
+            id: device.id,
+            operating_system: device.operating_system.as_deref(),
+            browser: device.browser.as_deref(),
+            activation_date: Moment(device.trusted_at),
+        })
+        .collect();
+    ok(&devices)
+}
+
+#[derive(Serialize)]
+struct User<'a> {
+    id: u32,
+    username: &'a str,
+    name: &'a str,
+    created: Moment,
+    status: Described,
+    organisation: Named<'a>,
+    roles: [Named<'a>; 1],
+    mfa: Vec<UserKey>,
+}
+
+/// A key, in the words of the user's resource.
+#[derive(Serialize)]
+struct UserKey {
+    id: u32,
+    #[serde(rename = "type")]
+    kind: Named<'static>,
+    status: Named<'static>,
+    creation_date: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation_date: Option<Moment>,
+}
+
+impl<'a> User<'a> {
+    fn of(user: &'a UserView) -> Self {
+        Self {
+            id: user.id,
+            username: &user.name,
+            name: &user.name,
+            created: Moment(user.created_at),
+            status: user_status(user.status),
+            organisation: Named {
+                id: user.organisation,
+                name: &user.organisation_name,
+            },
+            roles: [role(user.role)],
+            mfa: user.key.iter().map(UserKey::of).collect(),
+        }
+    }
+}
+
+impl UserKey {
+    fn of(key: &KeySummary) -> Self {
+        let named = |Described { id, description }| Named {
+            id,
+            name: description,
+        };
+        Self {
+            id: key.id,
+            kind: named(TYPE),
+            status: named(key_status(key)),
+            creation_date: Moment(key.created_at),
+            activation_date: key.activated_at.map(Moment),
+        }
+    }
+}
+
+pub(super) fn user(user: &UserView) -> Response {
+    ok(&User::of(user))
+}
+
+pub(super) fn users(page: &UserPage) -> Response {
+    let users: Vec<_> = page.users.iter().map(User::of).collect();
+    ok(&users)
+}
+
+const fn user_status(status: UserStatus) -> Described {
+    match status {
+        UserStatus::Active => ACTIVE,
+        UserStatus::Suspended => SUSPENDED,
+    }
+}
+
+const SUSPENDED: Described = Described {
+    id: 2,
+    description: "Suspended",
+};
+
+pub(super) fn user_statuses() -> Response {
+    let deleted = Described {
+        id: 3,
+        description: "Deleted",
+    };
+    ok(&[PENDING, ACTIVE, SUSPENDED, deleted])
+}
+
+const fn role(role: Role) -> Named<'static> {
+    let id = match role {
+        Role::Administrator => 1,
+        Role::User => 2,
+        Role::Observer => 3,
+        // The contract publishes no number for it.
+        Role::SuperAdmin => 4,
+    };
+    Named {
+        id,
+        name: role.name(),
+    }
+}
+
+/// Those that the contract publishes.
+pub(super) fn roles() -> Response {
+    ok(&[Role::Administrator, Role::User, Role::Observer].map(role))
+}
+
+pub(super) fn application_tokens(tokens: &[ApplicationTokenSummary]) -> Response {
+    #[derive(Serialize)]
+    struct Token<'a> {
+        id: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        created: Moment,
+        status: Described,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expiry_date: Option<Moment>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ip: Option<String>,
+        creator: Creator<'a>,
+    }
+
+    #[derive(Serialize)]
+    struct Creator<'a> {
+        id: u32,
+        name: &'a str,
+        username: &'a str,
+    }
+
+    let tokens: Vec<_> = tokens
+        .iter()
+        .map(|token| Token {
+            id: token.id,
+            description: token.description.as_deref(),
+            created: Moment(token.created_at),
+            status: if token.is_revoked {
+                Described {
+                    id: 1,
+                    description: "Revoked",
+                }
+            } else {
+                Described {
+                    id: 0,
+                    description: "Activated",
+                }
+            },
+            expiry_date: token.valid_until.map(Moment),
+            ip: token.network.map(|network| network.to_string()),
+            creator: Creator {
+                id: token.creator,
+                name: &token.creator_name,
+                username: &token.creator_name,
+            },
+        })
+        .collect();
+    ok(&tokens)
+}
+
+/// A JWK set (RFC 7517, section 5).
+pub(super) fn jwks(keys: &[PublicKey]) -> Response {
+    #[derive(Serialize)]
+    struct Set<'a> {
+        keys: Vec<Jwk<'a>>,
+    }
+
+    #[derive(Serialize)]
+    struct Jwk<'a> {
+        kty: &'static str,
+        crv: &'static str,
+        alg: &'static str,
+        #[serde(rename = "use")]
+        purpose: &'static str,
+        kid: &'a str,
+        x: &'a str,
+        y: &'a str,
+    }
+
+    let keys = keys.iter().map(|key| Jwk {
+        kty: "EC",
+        crv: "P-256",
+        alg: "ES256",
+        purpose: "sig",
+        kid: &key.id,
+        x: &key.x,
+        y: &key.y,
+    });
+    let mut response = ok(&Set {
+        keys: keys.collect(),
+    });
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static(JWKS_CACHED));
+    response
+}
+
+/// 204, without a body.
+pub(super) fn no_content() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn ok(body: &impl Serialize) -> Response {
+    json(StatusCode::OK, body)
+}
+
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // The types here have no maps with keys that are not text, and so always serialise.
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=UTF-8"),
+    );
+    response
+}

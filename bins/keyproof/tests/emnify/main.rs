@@ -1,0 +1,16 @@
+//! The contract of emnify's logins and second factors, line by line, as a client sees it over a socket, with the clock
+//! in the test's hand and the commands' own use cases beside the server on the same store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod keys;
+mod login;
+mod races;
+mod site;
+mod tokens;
+mod users;
