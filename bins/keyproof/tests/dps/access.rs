@@ -234,6 +234,13 @@ async fn a_token_of_a_configured_issuer_gets_in_and_is_named_in_the_trail() {
     put(&site, site.token()).await.is(200);
 }
 
+/// The token with the first character of its signature exchanged.
+fn with_another_signature(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}.{first}{}", &signature[1..])
+}
+
 #[tokio::test]
 async fn other_tokens_are_refused_with_the_reason() {
     let issuer = Issuer::new();
@@ -276,7 +283,7 @@ async fn other_tokens_are_refused_with_the_reason() {
             "names no key",
         ),
         (
-            format!("{}A", issuer.good().trim_end_matches('A')),
+            with_another_signature(&issuer.good()),
             "InvalidAuthenticationToken",
             "",
         ),
