@@ -345,9 +345,14 @@ impl<'a> Serial<'a> {
 }
 
 impl fmt::Display for Serial<'_> {
-    /// Upper-case hexadecimal octets, as received.
+    /// Upper-case hexadecimal octets, without the one that DER puts before a number whose first bit is set; those of a negative
+    /// number as received.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        let octets = match self.0 {
+            [0, rest @ ..] if !rest.is_empty() => rest,
+            all => all,
+        };
+        octets.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
     }
 }
 

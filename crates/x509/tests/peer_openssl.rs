@@ -588,6 +588,24 @@ fn facts_are_those_that_openssl_tells() {
 }
 
 #[test]
+fn serial_numbers_are_written_as_openssl_writes_them() {
+    let workshop = Workshop::new();
+    workshop.key(
+        "p256",
+        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    );
+    // The second needs an octet of zeros before it in DER, for its first bit is set.
+    for serial in ["0x7FABCD", "0xF0ABCD", "0x00", "0x01"] {
+        workshop.ca("p256", "/CN=Peer CA", "v3_ca", &["-set_serial", serial]);
+        let file = workshop.read("p256.pem");
+        let upload = Upload::decode(&file).unwrap();
+        let facts = Facts::of(&upload.certificate().unwrap());
+        let told = workshop.openssl(&["x509", "-noout", "-in", "p256.pem", "-serial"]);
+        assert_eq!(told.trim_end(), format!("serial={}", facts.serial));
+    }
+}
+
+#[test]
 fn leaves_of_the_prover_satisfy_openssl() {
     for (name, algorithm, signing) in KEYS {
         let workshop = Workshop::new();
