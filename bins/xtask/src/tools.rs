@@ -1,8 +1,8 @@
 //! What the commands need beside the toolchain, and how it is installed.
 
-use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use crate::failure::Failure;
 use crate::process::{cargo, line, output, run};
@@ -11,42 +11,36 @@ use crate::process::{cargo, line, output, run};
 pub(crate) struct Program {
     name: &'static str,
     package: &'static str,
+    home: Home,
+}
+
+/// Where a package puts its programs.
+enum Home {
+    Path,
+    /// In the folder `bin` of any version below this one.
+    Versions(&'static str),
 }
 
 /// The programs that the tests run beside keyproof.
 pub(crate) const PEERS: &[Program] = &[
+    Program::on_path("faketime", "faketime"),
     Program {
-        name: "oathtool",
-        package: "oathtool",
+        name: "initdb",
+        package: "postgresql",
+        home: Home::Versions("/usr/lib/postgresql"),
     },
-    Program {
-        name: "openssl",
-        package: "openssl",
-    },
+    Program::on_path("oathtool", "oathtool"),
+    Program::on_path("openssl", "openssl"),
     // The package is the one without which `python3 -m venv` does not work; it brings python3.
-    Program {
-        name: "python3",
-        package: "python3-venv",
-    },
-    Program {
-        name: "swtpm",
-        package: "swtpm",
-    },
-    Program {
-        name: "swtpm_setup",
-        package: "swtpm-tools",
-    },
-    Program {
-        name: "tpm2_quote",
-        package: "tpm2-tools",
-    },
+    Program::on_path("python3", "python3-venv"),
+    Program::on_path("strace", "strace"),
+    Program::on_path("swtpm", "swtpm"),
+    Program::on_path("swtpm_setup", "swtpm-tools"),
+    Program::on_path("tpm2_quote", "tpm2-tools"),
 ];
 
 /// What builds libFuzzer.
-pub(crate) const FUZZING: &[Program] = &[Program {
-    name: "c++",
-    package: "g++",
-}];
+pub(crate) const FUZZING: &[Program] = &[Program::on_path("c++", "g++")];
 
 /// A cargo subcommand from the package of the same name, at one version.
 pub(crate) struct CargoTool {
@@ -82,6 +76,7 @@ pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
 
     if is_root()? && is_on_path("apt-get") {
         run(update.env("DEBIAN_FRONTEND", "noninteractive"))?;
+        let _no_cluster = NoCluster::while_installing()?;
         run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
     let missing: Vec<&str> = missing
@@ -96,6 +91,35 @@ pub(crate) fn need_programs(programs: &[Program]) -> Result<(), Failure> {
         programs: missing,
         install: format!("{} && {}", line(&update), line(&install)),
     })
+}
+
+/// Keeps Debian's PostgreSQL packages from making a database of the system's and starting it: the tests start their own.
+struct NoCluster(PathBuf);
+
+impl NoCluster {
+    /// Until it is dropped, so that whoever installs them later for their own use gets what they expect.
+    fn while_installing() -> Result<Self, Failure> {
+        Self::in_folder(Path::new("/etc/postgresql-common/createcluster.d"))
+    }
+
+    fn in_folder(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("keyproof.conf");
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, "create_main_cluster = false\n"))
+            .map_err(|source| Failure::File {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for NoCluster {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            eprintln!("xtask: {}: {error}", self.0.display());
+        }
+    }
 }
 
 /// Installs the subcommand where it is absent or of another version.
@@ -116,9 +140,30 @@ pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
 }
 
 impl Program {
-    fn is_found(&self) -> bool {
-        is_on_path(self.name)
+    const fn on_path(name: &'static str, package: &'static str) -> Self {
+        let home = Home::Path;
+        Self {
+            name,
+            package,
+            home,
+        }
     }
+
+    fn is_found(&self) -> bool {
+        match self.home {
+            Home::Path => is_on_path(self.name),
+            Home::Versions(folder) => {
+                is_in_a_version(Path::new(folder), self.name) || is_on_path(self.name)
+            }
+        }
+    }
+}
+
+fn is_in_a_version(folder: &Path, program: &str) -> bool {
+    let versions = fs::read_dir(folder).into_iter().flatten().flatten();
+    versions
+        .map(|version| version.path().join("bin").join(program))
+        .any(|program| is_file(&program))
 }
 
 fn is_on_path(program: &str) -> bool {
@@ -132,4 +177,32 @@ fn is_file(path: &Path) -> bool {
 
 fn is_root() -> Result<bool, Failure> {
     Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_in_the_folder_of_any_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let programs = folder.path().join("15").join("bin");
+        fs::create_dir_all(&programs).unwrap();
+        assert!(!is_in_a_version(folder.path(), "initdb"));
+        fs::write(programs.join("initdb"), "").unwrap();
+        assert!(is_in_a_version(folder.path(), "initdb"));
+        assert!(!is_in_a_version(folder.path(), "pgbench"));
+        assert!(!is_in_a_version(&programs, "initdb"));
+    }
+
+    #[test]
+    fn clusters_are_kept_from_being_made_no_longer_than_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let nested = folder.path().join("a").join("b");
+        let no_cluster = NoCluster::in_folder(&nested).unwrap();
+        let setting = fs::read_to_string(nested.join("keyproof.conf")).unwrap();
+        assert_eq!(setting, "create_main_cluster = false\n");
+        drop(no_cluster);
+        assert!(!nested.join("keyproof.conf").exists());
+    }
 }

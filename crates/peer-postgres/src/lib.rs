@@ -1,0 +1,344 @@
+//! A PostgreSQL server of one's own, for tests and benchmarks: on loopback, in a temporary folder, gone when dropped.
+//!
+//! It is a real server with `fsync` on, and as durable against [`Postgres::kill`] as any. It runs as the user that runs
+//! the test, or, as PostgreSQL refuses to be root, as `postgres` or `nobody`. Linux only.
+#![forbid(unsafe_code)]
+
+mod owner;
+mod port;
+mod processes;
+mod programs;
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use owner::Owner;
+
+/// How long a server may take to start; far more than one needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(20);
+/// The server's superuser.
+const USER: &str = "keyproof";
+
+/// A running server.
+#[derive(Debug)]
+pub struct Postgres {
+    programs: PathBuf,
+    owner: Option<Owner>,
+    settings: Vec<String>,
+    /// Nobody else on this machine is to be superuser of a server that runs as us.
+    password: String,
+    port: u16,
+    databases: AtomicU32,
+    server: Option<Child>,
+    /// Last, for fields drop in order.
+    folder: TempDir,
+}
+
+/// What is to be different from a server as `initdb` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    settings: Vec<String>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Setup {
+    /// A setting as in `postgresql.conf`, in force from the first start on.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push(format!("{name}={value}"));
+        self
+    }
+
+    /// A file of the data folder that only the server can read, such as a certificate's key; or another `pg_hba.conf`.
+    #[must_use]
+    pub fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.to_owned(), contents.into()));
+        self
+    }
+
+    /// Makes the server and starts it.
+    ///
+    /// # Errors
+    /// If PostgreSQL is not installed or does not start; the error quotes its log.
+    pub fn start(self) -> io::Result<Postgres> {
+        let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
+        let owner = Owner::of_server()?;
+        if let Some(owner) = &owner {
+            owner.own(folder.path())?;
+        }
+        let mut postgres = Postgres {
+            programs: programs::folder()?,
+            owner,
+            settings: self.settings,
+            password: random_hex()?,
+            port: 0,
+            databases: AtomicU32::new(0),
+            server: None,
+            folder,
+        };
+        postgres.init()?;
+        for (name, contents) in self.files {
+            postgres.write(&postgres.data().join(name), &contents)?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            postgres.port = port::free()?;
+            match postgres.restart() {
+                // Another process may have taken the port since.
+                Err(_) if postgres.log()?.contains("Address already in use") => {
+                    if Instant::now() > deadline {
+                        return Err(io::Error::other("no port is free for long enough"));
+                    }
+                    fs::remove_file(postgres.log_file())?;
+                }
+                started => return started.map(|()| postgres),
+            }
+        }
+    }
+}
+
+impl Postgres {
+    /// A server as `initdb` leaves it.
+    ///
+    /// # Errors
+    /// As [`Setup::start`].
+    pub fn start() -> io::Result<Self> {
+        Setup::default().start()
+    }
+
+    /// The server that the tests of this process share; the last to let go of it stops it. Not to be killed.
+    ///
+    /// # Errors
+    /// As [`Setup::start`].
+    pub fn shared() -> io::Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        let started = Arc::new(Self::start()?);
+        *shared = Arc::downgrade(&started);
+        Ok(started)
+    }
+
+    /// The URL of the database `postgres`, with the superuser's name and password.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// Makes an empty database, and tells its URL.
+    ///
+    /// # Errors
+    /// If the server does not let us.
+    pub fn database(&self) -> io::Result<String> {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.run(
+            self.program("createdb")
+                .args(["--maintenance-db", &self.url(), &name]),
+        )?;
+        Ok(self.url_of(&name))
+    }
+
+    /// A program of PostgreSQL's own, such as `psql` or `pgbench`, of the server's version.
+    pub fn program(&self, name: &str) -> Command {
+        Command::new(self.programs.join(name))
+    }
+
+    /// Where it listens, on 127.0.0.1; the same after every restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process id of the postmaster, whose children serve the connections; `None` while it is down.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    /// All that the server has written to its log.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.log_file())?).into_owned())
+    }
+
+    /// `kill -9` of the postmaster, without which its children end too; returns when the last of them is gone and, with
+    /// it, the shared memory.
+    ///
+    /// # Errors
+    /// If one of them does not end.
+    pub fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut server) = self.server.take() {
+            server.kill()?;
+            server.wait()?;
+        }
+        self.wait_for_the_last()
+    }
+
+    /// Starts the server again, after [`Postgres::kill`], on the same data and port; returns when it takes connections.
+    ///
+    /// # Errors
+    /// If it does not start; the error quotes its log.
+    pub fn restart(&mut self) -> io::Result<()> {
+        if self.server.is_some() {
+            return Err(io::Error::other("the server runs"));
+        }
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_file())?;
+        let mut command = self.as_owner("postgres");
+        command.arg("-D").arg(self.data());
+        for setting in [
+            "fsync=on",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            &format!("port={}", self.port),
+        ] {
+            command.args(["-c", setting]);
+        }
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        let server = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        self.server = Some(server);
+        self.wait_until_ready()
+    }
+
+    fn init(&self) -> io::Result<()> {
+        let password = self.folder.path().join("password");
+        self.write(&password, self.password.as_bytes())?;
+        let mut initdb = self.as_owner("initdb");
+        initdb
+            .args(["--encoding=UTF8", "--no-locale", "--no-instructions"])
+            // Only what `initdb` itself writes goes unsynced.
+            .arg("--no-sync")
+            // Not by SCRAM, whose cost is meant to be felt, and is where nothing is optimised.
+            .args(["--auth=password", "--username", USER])
+            .arg("--pwfile")
+            .arg(&password)
+            .arg("-D")
+            .arg(self.data());
+        self.run(&mut initdb)
+    }
+
+    /// `postmaster.pid` says in its first line who wrote it, and in its eighth how far it has come.
+    fn wait_until_ready(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(server) = &mut self.server {
+            if let Some(status) = server.try_wait()? {
+                self.server = None;
+                return Err(self.failed(&format!("ended: {status}")));
+            }
+            let pid = server.id().to_string();
+            let state = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+            let mut lines = state.lines().map(str::trim);
+            if lines.next() == Some(&pid) && lines.nth(6) == Some("ready") {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            sleep(PAUSE);
+        }
+        Err(self.failed("does not start"))
+    }
+
+    fn wait_for_the_last(&self) -> io::Result<()> {
+        let data = self.data();
+        let deadline = Instant::now() + PATIENCE;
+        while processes::any_in(&data)? {
+            if Instant::now() > deadline {
+                return Err(self.failed("leaves processes behind"));
+            }
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, how: &str) -> io::Error {
+        let log = self.log().unwrap_or_default();
+        io::Error::other(format!("PostgreSQL {how}; its log:\n{log}"))
+    }
+
+    fn run(&self, command: &mut Command) -> io::Result<()> {
+        let output = command.stdin(Stdio::null()).output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let program = Path::new(command.get_program()).display();
+        let words = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("{program} failed: {words}")))
+    }
+
+    fn as_owner(&self, program: &str) -> Command {
+        let mut command = self.program(program);
+        // The folder where the test runs may be closed to another user.
+        command.current_dir(self.folder.path());
+        if let Some(owner) = &self.owner {
+            owner.runs(&mut command);
+        }
+        command
+    }
+
+    fn write(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        fs::write(path, contents)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        self.owner.as_ref().map_or(Ok(()), |owner| owner.own(path))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        let (password, port) = (&self.password, self.port);
+        format!("postgres://{USER}:{password}@127.0.0.1:{port}/{database}")
+    }
+}
+
+impl Drop for Postgres {
+    /// Nobody will want its data, so it need not write a last checkpoint.
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            // An error says that it is gone already.
+            let _ = kill_process(Pid::from_child(&server), Signal::QUIT);
+            let _ = server.wait();
+        }
+        // Else what is left writes into a folder that is being removed.
+        let _ = self.wait_for_the_last();
+    }
+}
+
+fn random_hex() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    }))
+}

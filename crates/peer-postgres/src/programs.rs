@@ -1,0 +1,37 @@
+//! Where PostgreSQL's programs are: Debian keeps each version's in a folder of their own, off the path.
+
+use std::{env, fs, io, path::PathBuf};
+
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The folder of the newest version's programs, or the one on the path.
+pub(crate) fn folder() -> io::Result<PathBuf> {
+    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    versions.sort();
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let mut folders = versions
+        .into_iter()
+        .rev()
+        .map(|(_, folder)| folder)
+        .chain(env::split_paths(&on_path));
+    let found = folders.find(|folder| {
+        ["createdb", "initdb", "postgres"]
+            .iter()
+            .all(|name| folder.join(name).is_file())
+    });
+    let missing = || {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!(
+                "no PostgreSQL: neither below {VERSIONS} nor on the path (`cargo xtask test tools` installs it)"
+            ),
+        )
+    };
+    found.ok_or_else(missing)
+}
