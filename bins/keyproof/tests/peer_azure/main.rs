@@ -1,7 +1,4 @@
 //! The real Azure client for Python as a peer: all six operations over TLS, with CAs and leaves that `openssl` makes.
-//!
-//! The client lives in a virtual environment below `target/`, made at the first run from `requirements.txt`. What is
-//! missing fails this test; nothing is skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,10 +6,12 @@
     reason = "test code"
 )]
 
+#[path = "../python/mod.rs"]
+mod python;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
@@ -29,12 +28,9 @@ use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
 };
 
-/// What the client needs, to the byte.
-const REQUIREMENTS: &str = include_str!("requirements.txt");
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_azure_client_does_all_it_can_do_with_certificates() {
-    let python = environment();
+    let mut client = python::client("peer_azure");
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = server_certificate(folder.path());
 
@@ -72,9 +68,7 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
     };
     let token = console.access.create(new, &origin).await.unwrap();
 
-    let mut client = Command::new(python);
     client
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer_azure/client.py"))
         .arg(server.urls().next().unwrap())
         .arg(&certificate)
         .current_dir(folder.path())
@@ -117,54 +111,4 @@ fn server_certificate(folder: &Path) -> (PathBuf, PathBuf) {
     fs::write(&certificate, signed.cert.pem()).unwrap();
     fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
     (certificate, key)
-}
-
-/// The Python of a virtual environment that holds exactly the requirements.
-fn environment() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peer_azure");
-    let python = folder.join("bin/python");
-    let installed = folder.join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|text| text == REQUIREMENTS) {
-        return python;
-    }
-    run(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-        "install the packages python3 and python3-venv",
-    );
-    let requirements =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer_azure/requirements.txt");
-    run(
-        Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .args([
-                "--require-hashes",
-                "--only-binary",
-                ":all:",
-                "--requirement",
-            ])
-            .arg(requirements),
-        "let pip reach its package index",
-    );
-    // Last, so that an installation that was cut short is begun anew.
-    fs::write(&installed, REQUIREMENTS).unwrap();
-    python
-}
-
-fn run(command: &mut Command, remedy: &str) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}; {remedy}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}; {remedy}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
