@@ -8,6 +8,7 @@
     reason = "test code"
 )]
 
+mod generated_client;
 mod keys;
 mod login;
 mod races;
