@@ -1,0 +1,162 @@
+//! A client: one connection a request, to whichever node is up.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::node::PATIENCE;
+
+/// Where the nodes are that are up.
+#[derive(Clone)]
+pub(crate) struct Fleet(Arc<watch::Sender<Vec<Option<SocketAddr>>>>);
+
+impl Fleet {
+    pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let addresses = addresses.into_iter().map(Some).collect();
+        Self(Arc::new(watch::Sender::new(addresses)))
+    }
+
+    pub(crate) fn up(&self, node: usize, address: SocketAddr) {
+        self.0.send_modify(|nodes| nodes[node] = Some(address));
+    }
+
+    pub(crate) fn down(&self, node: usize) {
+        self.0.send_modify(|nodes| nodes[node] = None);
+    }
+
+    /// The node that is wished for, or the next that is up. Waits until there is one.
+    async fn pick(&self, wish: usize) -> SocketAddr {
+        let next = |nodes: &[Option<SocketAddr>]| {
+            let count = nodes.len();
+            (0..count).find_map(|step| nodes[(wish + step) % count])
+        };
+        let mut nodes = self.0.subscribe();
+        let up = nodes.wait_for(|nodes| next(nodes).is_some()).await;
+        let up = up.expect("the fleet outlives its clients");
+        next(&up).expect("one is up")
+    }
+}
+
+/// A request.
+#[derive(Clone)]
+pub(crate) struct Call {
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Call {
+    pub(crate) fn new(method: &'static str, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            headers: Vec::new(),
+            body: String::new(),
+        }
+    }
+
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    pub(crate) fn json(mut self, body: &Value) -> Self {
+        self.body = body.to_string();
+        self
+    }
+
+    /// Sends it to a node that takes it, and waits for its answer.
+    pub(crate) async fn send(&self, fleet: &Fleet, wish: usize) -> Reply {
+        let reply = timeout(PATIENCE, async {
+            loop {
+                match TcpStream::connect(fleet.pick(wish).await).await {
+                    Ok(stream) => return self.exchange(stream).await.unwrap_or(Reply::Broken),
+                    // It is gone, and nothing was sent.
+                    Err(_) => sleep(Duration::from_millis(2)).await,
+                }
+            }
+        });
+        let Ok(reply) = reply.await else {
+            panic!("{} {}: no answer, and no end", self.method, self.path)
+        };
+        reply
+    }
+
+    /// Sends it once more whenever a node did not say what became of it: for what changes nothing that is judged.
+    pub(crate) async fn insist(&self, fleet: &Fleet, wish: usize) -> Answer {
+        for _ in 0..2000 {
+            match self.send(fleet, wish).await {
+                Reply::Answered(answer) if answer.status < 500 => return answer,
+                _ => sleep(Duration::from_millis(5)).await,
+            }
+        }
+        panic!("{} {}: never answered", self.method, self.path)
+    }
+
+    async fn exchange(&self, stream: TcpStream) -> hyper::Result<Reply> {
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(&self.path)
+            .header(header::HOST, "localhost");
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let body = Full::new(Bytes::from(self.body.clone()));
+        let request = request.body(body).expect("a well-formed request");
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let header = |name: &str| {
+            let value = head.headers.get(name)?;
+            Some(value.to_str().expect("plain text").to_owned())
+        };
+        Ok(Reply::Answered(Answer {
+            status: head.status.as_u16(),
+            request_id: header("x-request-id").or_else(|| header("x-ms-request-id")),
+            json: serde_json::from_slice(&body).unwrap_or_default(),
+        }))
+    }
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Answered(Answer),
+    /// The connection broke after it was made: the request may have arrived.
+    Broken,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// As the audit trail knows it.
+    pub(crate) request_id: Option<String>,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    /// The member of that name in an answer that must be 200.
+    #[track_caller]
+    pub(crate) fn text(&self, member: &str) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        let text = self.json[member].as_str();
+        text.unwrap_or_else(|| panic!("no {member} in {self:?}"))
+            .to_owned()
+    }
+}

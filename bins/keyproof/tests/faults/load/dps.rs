@@ -1,0 +1,214 @@
+//! Certificates: several hands change one at the same entity tag, and prove possession with the same code.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use data_encoding::BASE64;
+use keyproof_x509::{
+    Certificate, Validity, VerificationCode, algorithms,
+    prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
+};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
+use serde_json::{Value, json};
+
+use super::Worker;
+use crate::{
+    client::{Answer, Call, Reply},
+    ledger::{Deed, Left, Promise, State},
+};
+
+const HANDS: usize = 3;
+const API: &str = "2022-12-12";
+
+/// A client with a provisioning service of its own, and one CA.
+pub(super) struct Certificates {
+    pub(super) worker: Worker,
+    token: String,
+    ca: Ca,
+}
+
+impl Certificates {
+    pub(super) fn prepare(worker: Worker, token: &str) -> Self {
+        Self {
+            worker,
+            token: token.to_owned(),
+            ca: Ca::new(),
+        }
+    }
+
+    /// The whole life of a certificate.
+    pub(super) async fn live(&mut self, number: u32) {
+        let name = format!("c{number}");
+        let updates = self.worker.rng.u32(0..3);
+        let proves = self.worker.rng.bool();
+        let removes = self.worker.rng.u8(0..4) > 0;
+        let body = json!({ "properties": { "certificate": BASE64.encode(&self.ca.der) } });
+
+        let path = format!("/{name}");
+        let put = self.call("PUT", &path).json(&body);
+        let (mut left, _) = self.change(&name, "certificate.create", vec![put]).await;
+        for _ in 0..updates {
+            let Some(etag) = etag(&left) else { return };
+            let put = self.call("PUT", &path).json(&body);
+            let puts = vec![at(put, etag); HANDS];
+            (left, _) = self.change(&name, "certificate.update", puts).await;
+        }
+        if proves {
+            let Some(etag_before) = etag(&left) else {
+                return;
+            };
+            let generate = self.call("POST", &format!("{path}/generateVerificationCode"));
+            let calls = vec![at(generate, etag_before)];
+            let (coded, replies) = self.change(&name, "certificate.generate_code", calls).await;
+            left = coded;
+            let code = replies.iter().find_map(|reply| match reply {
+                Reply::Answered(answer) => answer.json["properties"]["verificationCode"].as_str(),
+                Reply::Broken => None,
+            });
+            if let (Some(etag), Some(code)) = (etag(&left), code) {
+                let leaf = json!({ "certificate": BASE64.encode(&self.ca.leaf(code)) });
+                let verify = self.call("POST", &format!("{path}/verify")).json(&leaf);
+                let verifies = vec![at(verify, etag); HANDS];
+                (left, _) = self.change(&name, "certificate.verify", verifies).await;
+            }
+        }
+        let Left::As(state) = &left else { return };
+        let found = self.look(&name).await;
+        self.worker.ledger.looked(&self.thing(&name), state, &found);
+        if let (true, Some(etag)) = (removes, etag(&left)) {
+            let delete = at(self.call("DELETE", &path), etag);
+            self.change(&name, "certificate.delete", vec![delete; HANDS])
+                .await;
+        }
+    }
+
+    pub(super) async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
+        let list = self.call("GET", "");
+        let list = self.worker.insist(&list).await;
+        for thing in self.worker.things() {
+            found.insert(thing, State::Absent);
+        }
+        for certificate in list.json["value"].as_array().unwrap() {
+            let name = certificate["name"].as_str().unwrap();
+            found.insert(self.thing(name), state(certificate));
+        }
+    }
+
+    async fn change(
+        &mut self,
+        name: &str,
+        action: &'static str,
+        calls: Vec<Call>,
+    ) -> (Left, Vec<Reply>) {
+        let target = format!("certificate/sub/group/{}/{name}", self.worker.name);
+        let removes = action == "certificate.delete";
+        let deed = |reply: &Reply| {
+            let becomes = match reply {
+                _ if removes => State::Absent,
+                Reply::Answered(answer) if answer.status == 200 => state(&answer.json),
+                _ => State::Other,
+            };
+            Deed::new(action, &target, reply, promise(removes, reply), becomes)
+        };
+        let thing = self.thing(name);
+        self.worker.race(&thing, calls, deed).await
+    }
+
+    async fn look(&mut self, name: &str) -> State {
+        let get = self.call("GET", &format!("/{name}"));
+        match self.worker.insist(&get).await {
+            Answer { status: 404, .. } => State::Absent,
+            Answer { json, .. } => state(&json),
+        }
+    }
+
+    fn call(&self, method: &'static str, rest: &str) -> Call {
+        let service = format!(
+            "/subscriptions/sub/resourceGroups/group/providers/Microsoft.Devices/provisioningServices/{}",
+            self.worker.name
+        );
+        let path = format!("{service}/certificates{rest}?api-version={API}");
+        Call::new(method, path).bearer(&self.token)
+    }
+
+    fn thing(&self, name: &str) -> String {
+        format!("{}/{name}", self.worker.name)
+    }
+}
+
+fn at(call: Call, etag: &str) -> Call {
+    call.header("if-match", format!("\"{etag}\""))
+}
+
+/// The entity tag first: it has no spaces.
+fn state(certificate: &Value) -> State {
+    let etag = certificate["etag"].as_str().unwrap();
+    let properties = &certificate["properties"];
+    State::Is(format!(
+        "{etag} {} {}",
+        properties["thumbprint"], properties["isVerified"]
+    ))
+}
+
+fn etag(left: &Left) -> Option<&str> {
+    match left {
+        Left::As(State::Is(state)) => state.split(' ').next(),
+        _ => None,
+    }
+}
+
+/// What the table at the head of `dialect/dps/errors.rs` says.
+fn promise(removes: bool, reply: &Reply) -> Promise {
+    let Reply::Answered(answer) = reply else {
+        return Promise::Unknown;
+    };
+    match answer.status {
+        // There was none: somebody else was faster.
+        204 if removes => Promise::Refused,
+        200..300 => Promise::Done,
+        429 => Promise::NotDone,
+        400..500 => Promise::Refused,
+        _ => Promise::Unknown,
+    }
+}
+
+/// A CA with its key.
+struct Ca {
+    der: Vec<u8>,
+    key: PrivateKey,
+}
+
+impl Ca {
+    fn new() -> Self {
+        let pair = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "Root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2099, 1, 1);
+        Self {
+            der: params.self_signed(&pair).unwrap().der().to_vec(),
+            key: PrivateKey::from_pem_or_der(&pair.serialize_der()).unwrap(),
+        }
+    }
+
+    fn leaf(&self, code: &str) -> Vec<u8> {
+        let ca = Certificate::from_der(&self.der).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let day = Duration::from_secs(24 * 60 * 60);
+        let leaf = VerificationLeaf {
+            ca: &ca,
+            code: &VerificationCode::parse(code).unwrap(),
+            validity: Validity {
+                not_before: (now - day).as_secs(),
+                not_after: (now + day).as_secs(),
+            },
+            serial: [7; 16],
+        };
+        let signer = AwsLcRsSigner::new(&self.key, &ca).unwrap();
+        leaf.sign(&signer, algorithms::ALL).unwrap()
+    }
+}

@@ -1,0 +1,195 @@
+//! The load: clients of three dialects, each with things of its own, at work until they are told to stop.
+
+mod dps;
+mod emnify;
+mod taler;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet};
+
+use self::{dps::Certificates, emnify::User, taler::Devices};
+use crate::{
+    check::{Event, violations},
+    client::{Answer, Call, Fleet, Reply},
+    installation::Installation,
+    ledger::{Deed, Ledger, Left, Round, State},
+    seed::Seed,
+};
+
+/// How many clients of each dialect.
+const CLIENTS: usize = 3;
+
+/// Clients at work.
+pub(crate) struct Load {
+    clients: JoinSet<Client>,
+    ledger: Arc<Ledger>,
+    stop: watch::Sender<bool>,
+    /// The events of the preparations, by the ids of their requests.
+    prepared: BTreeSet<String>,
+}
+
+impl Load {
+    /// Prepares what the clients need, and sets them to work.
+    pub(crate) async fn start(installation: &Installation, fleet: &Fleet, seed: Seed) -> Self {
+        let ledger = Arc::new(Ledger::new());
+        let (stop, stopped) = watch::channel(false);
+        let worker = |name: String| Worker {
+            rng: seed.stream(&name),
+            name,
+            fleet: fleet.clone(),
+            ledger: Arc::clone(&ledger),
+            stopped: stopped.clone(),
+        };
+        let token = ["token", "create", "--quiet", "--scope", "certificates"];
+        let token = installation.run(&token, "").trim_end().to_owned();
+        let mut prepared = Vec::new();
+        for number in 0..CLIENTS {
+            let devices = Devices::prepare(worker(format!("taler{number}")), installation).await;
+            prepared.push(Client::Taler(devices));
+            let certificates = Certificates::prepare(worker(format!("dps{number}")), &token);
+            prepared.push(Client::Dps(certificates));
+            let user = User::prepare(worker(format!("emnify{number}")), installation).await;
+            prepared.push(Client::Emnify(Box::new(user)));
+        }
+        let before = installation.trail();
+        let mut clients = JoinSet::new();
+        for client in prepared {
+            clients.spawn(client.work());
+        }
+        Self {
+            clients,
+            ledger,
+            stop,
+            prepared: before.iter().filter_map(request_id).collect(),
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Lets the clients finish what they are at, reads everything back, and holds it against what was promised.
+    pub(crate) async fn judge(mut self, installation: &Installation) -> Arc<Ledger> {
+        self.stop.send_replace(true);
+        let mut clients = Vec::new();
+        while let Some(client) = self.clients.join_next().await {
+            clients.push(client.expect("a client that found nothing odd"));
+        }
+        // Before the codes are tried once more, which may make events.
+        let trail = installation.trail();
+        let trail: Vec<_> = trail
+            .iter()
+            .filter(|event| event["outcome"] == "done")
+            .filter(|event| request_id(event).is_none_or(|id| !self.prepared.contains(&id)))
+            .map(|event| Event {
+                action: event["action"].as_str().unwrap().to_owned(),
+                target: event["target"].as_str().unwrap().to_owned(),
+                request_id: request_id(event),
+            })
+            .collect();
+        let mut found = BTreeMap::new();
+        for client in &mut clients {
+            client.read_back(&mut found).await;
+        }
+        let violations = violations(&self.ledger.records(), &found, &trail);
+        assert!(violations.is_empty(), "{violations:#?}");
+        self.ledger
+    }
+}
+
+fn request_id(event: &Value) -> Option<String> {
+    event["request_id"].as_str().map(str::to_owned)
+}
+
+enum Client {
+    Dps(Certificates),
+    Emnify(Box<User>),
+    Taler(Devices),
+}
+
+impl Client {
+    async fn work(mut self) -> Self {
+        for number in 0.. {
+            match &mut self {
+                Self::Dps(certificates) => certificates.live(number).await,
+                Self::Emnify(user) => user.live().await,
+                Self::Taler(devices) => devices.live(number).await,
+            }
+            if *self.worker().stopped.borrow() {
+                break;
+            }
+        }
+        self
+    }
+
+    fn worker(&self) -> &Worker {
+        match self {
+            Self::Dps(certificates) => &certificates.worker,
+            Self::Emnify(user) => &user.worker,
+            Self::Taler(devices) => &devices.worker,
+        }
+    }
+
+    /// Adds what each of its things is like now.
+    async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
+        match self {
+            Self::Dps(certificates) => certificates.read_back(found).await,
+            Self::Emnify(user) => user.read_back(found).await,
+            Self::Taler(devices) => devices.read_back(found).await,
+        }
+    }
+}
+
+/// What every client has.
+struct Worker {
+    name: String,
+    rng: Rng,
+    fleet: Fleet,
+    ledger: Arc<Ledger>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// The node that the next request would like to go to.
+    fn wish(&mut self) -> usize {
+        usize::from(self.rng.u8(..))
+    }
+
+    async fn insist(&mut self, call: &Call) -> Answer {
+        let wish = self.wish();
+        call.insist(&self.fleet, wish).await
+    }
+
+    /// Lets these requests race, and writes down what was promised: `deed` reads it from each reply.
+    async fn race(
+        &mut self,
+        thing: &str,
+        calls: Vec<Call>,
+        deed: impl Fn(&Reply) -> Deed,
+    ) -> (Left, Vec<Reply>) {
+        let mut hands = JoinSet::new();
+        for call in calls {
+            let (fleet, wish) = (self.fleet.clone(), self.wish());
+            hands.spawn(async move { call.send(&fleet, wish).await });
+        }
+        let replies = hands.join_all().await;
+        let round: Round = replies.iter().map(deed).collect();
+        (self.ledger.round(thing, round), replies)
+    }
+
+    /// The things that this client has asked for.
+    fn things(&self) -> Vec<String> {
+        let records = self.ledger.records();
+        let all = records.things.keys();
+        let prefix = format!("{}/", self.name);
+        all.filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect()
+    }
+}

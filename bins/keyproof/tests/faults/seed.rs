@@ -1,0 +1,41 @@
+//! Where every choice of a run comes from: one number, which a failing run leaves in its output.
+
+use std::env;
+
+use fastrand::Rng;
+use sha2::{Digest, Sha256};
+
+const VARIABLE: &str = "KEYPROOF_FAULT_SEED";
+
+/// What a run's commands and faults are drawn from. The threads' interleaving is not: a run that failed may have to be
+/// run again a few times.
+#[derive(Clone, Copy)]
+pub(crate) struct Seed(u64);
+
+impl Seed {
+    /// The one that the environment names, or a new one.
+    pub(crate) fn of_this_run() -> Self {
+        let seed = match env::var(VARIABLE) {
+            Ok(text) => u64::from_str_radix(&text, 16).expect("a number in hexadecimal"),
+            Err(_) => fastrand::u64(..),
+        };
+        eprintln!("{VARIABLE}={seed:016x} draws the same commands and faults again");
+        Self(seed)
+    }
+
+    /// The choices of one part of the run, whatever the others draw.
+    pub(crate) fn stream(self, part: &str) -> Rng {
+        let digest = Sha256::new_with_prefix(self.0.to_be_bytes())
+            .chain_update(part)
+            .finalize();
+        Rng::with_seed(u64::from_be_bytes(*digest.first_chunk().expect("32 bytes")))
+    }
+}
+
+#[test]
+fn a_seed_draws_the_same_again() {
+    let draw = |seed, part| Seed(seed).stream(part).u64(..);
+    assert_eq!(draw(1, "a"), draw(1, "a"));
+    assert_ne!(draw(1, "a"), draw(1, "b"));
+    assert_ne!(draw(1, "a"), draw(2, "a"));
+}
