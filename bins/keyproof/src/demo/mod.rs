@@ -5,6 +5,8 @@
 mod certificates;
 mod client;
 mod otp_devices;
+mod qr;
+mod second_factors;
 mod software_tpm;
 mod stage;
 mod tpm_devices;
@@ -12,6 +14,7 @@ mod tpm_devices;
 use http::StatusCode;
 use keyproof_otp::OtpError;
 use keyproof_tpm::TpmError;
+use qrcode::types::QrError;
 use serde::Serialize;
 use serde_json::Value;
 use stage::{Stage, StageError};
@@ -53,6 +56,9 @@ enum StepError {
         expected: String,
         found: String,
     },
+    /// A text does not fit a QR code.
+    #[error("no QR code: {0}")]
+    Qr(#[from] QrError),
     /// The server or its store failed.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -74,6 +80,11 @@ impl Walk<'_> {
     /// Begins a part of the walk.
     fn part(&mut self, title: &str) {
         (self.tell)(&format!("\n{title}"));
+    }
+
+    /// Shows what belongs to the step before, to people alone.
+    fn show(&mut self, drawing: &str) {
+        (self.tell)(drawing);
     }
 
     /// Does a step: it passes with a sentence that says what it proves.
@@ -129,7 +140,8 @@ async fn walk_through(walk: &mut Walk<'_>) -> Result<(), Stopped> {
 async fn walks(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), Stopped> {
     otp_devices::walk(walk, stage).await?;
     certificates::walk(walk, stage).await?;
-    tpm_devices::walk(walk, stage).await
+    tpm_devices::walk(walk, stage).await?;
+    second_factors::walk(walk, stage).await
 }
 
 impl Findings {
@@ -164,4 +176,9 @@ fn expect(what: &'static str, expected: StatusCode, found: u16) -> Result<(), St
 /// A member of an answer, or null.
 fn member<'a>(object: &'a Value, name: &str) -> &'a Value {
     object.get(name).unwrap_or(&Value::Null)
+}
+
+/// A member of an answer that is a text, or an empty one.
+fn text(object: &Value, name: &str) -> String {
+    member(object, name).as_str().unwrap_or_default().to_owned()
 }

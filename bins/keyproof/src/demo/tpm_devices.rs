@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use super::{
     StepError, Stopped, Walk,
     client::Client,
-    expect, member, same,
+    expect, same,
     software_tpm::{Quote, SoftwareTpm},
     stage::Stage,
+    text,
 };
 
 const PREAUTH: &str = "/api/tpm/tpm/preauth";
@@ -270,10 +271,6 @@ async fn token(stage: &Stage, scope: &str) -> Result<String, StepError> {
         found: error.to_string(),
     })?;
     Ok(format!("APIToken {}", *issued.text))
-}
-
-fn text(answer: &Value, name: &str) -> String {
-    member(answer, name).as_str().unwrap_or_default().to_owned()
 }
 
 fn bytes(answer: &Value, name: &str) -> Vec<u8> {

@@ -21,6 +21,12 @@ fn the_demo_passes_and_leaves_nothing_behind() {
     let told = demo(&[]);
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stdout));
     assert!(text(&told.stdout).ends_with("Every step passed.\n"));
+    let drawn = text(&told.stdout).lines().filter(|line| {
+        let blocks = line.chars().filter(|c| "█▀▄ ".contains(*c)).count();
+        blocks > 30 && blocks == line.chars().count()
+    });
+    // Two modules a line, of a code that holds a whole URI.
+    assert!(drawn.count() > 15, "{}", text(&told.stdout));
 
     let output = demo(&["--json"]);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
@@ -45,6 +51,15 @@ fn the_demo_passes_and_leaves_nothing_behind() {
         "ak_certificate",
         "quote",
         "forged_quote",
+        "enrol",
+        "activate_key",
+        "two_steps",
+        "same_code_refused",
+        "trust_device",
+        "one_step",
+        "revoke_device",
+        "recovery_code",
+        "recovery_code_refused",
     ] {
         assert!(names.contains(&walked), "{names:?}");
     }
