@@ -9,7 +9,7 @@ use super::{
     console::{self, PasswordSource},
     flags::StoreFlags,
     moment::Rfc3339,
-    output,
+    output::{self, printable},
     store::with_service,
 };
 
@@ -180,10 +180,11 @@ fn list(arguments: &ListArguments) -> Outcome {
             output::print_json(&json!({ "users": users }))?;
         } else {
             for user in users {
+                let (name, organisation) = (printable(&user.name), printable(&user.organisation));
                 let (status, created) = (status(user.status), Rfc3339(user.created_at));
                 output::print(&format!(
-                    "{}\t{}\t{}\t{status}\t{created}",
-                    user.name, user.organisation, user.role
+                    "{name}\t{organisation}\t{}\t{status}\t{created}",
+                    user.role
                 ))?;
             }
         }

@@ -6,6 +6,7 @@ mod demo;
 mod otp;
 mod serve;
 mod tpm;
+mod user;
 mod x509;
 
 use std::process::{Command, Output};

@@ -18,14 +18,14 @@ use tempfile::TempDir;
 use crate::{fails, keyproof};
 
 /// A server as a child process, killed at the latest when the test ends.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     stderr: BufReader<ChildStderr>,
     url: String,
 }
 
 impl Serving {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut serving = Self {
             stderr: BufReader::new(child.stderr.take().unwrap()),
@@ -58,7 +58,7 @@ impl Serving {
         }
     }
 
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.url.split_once("://").unwrap().1
     }
 
