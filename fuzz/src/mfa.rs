@@ -120,10 +120,13 @@ impl Count {
             let until = self.locked_until;
             return Said::Locked { until };
         }
+        *self = self.current(now);
         if right {
+            if self.kept_until == 0 {
+                self.kept_until = now + DAY;
+            }
             return Said::Ok;
         }
-        *self = self.current(now);
         self.failures += 1;
         let (consecutive, locks) = (self.failures, self.failures == 3);
         self.locked_until = 0;
@@ -137,11 +140,8 @@ impl Count {
     }
 
     fn succeed(&mut self, now: u64) {
-        *self = self.current(now);
+        self.attempt(now, true);
         (self.failures, self.locked_until) = (0, 0);
-        if self.kept_until == 0 {
-            self.kept_until = now + DAY;
-        }
     }
 }
 
@@ -171,10 +171,7 @@ impl Model {
             Said::Ok if self.active() => {
                 let expires_at = now + 10 * MINUTE;
                 let count = &mut self.count;
-                *count = count.current(now);
-                if count.kept_until > 0 {
-                    count.kept_until = count.kept_until.max(expires_at);
-                }
+                count.kept_until = count.kept_until.max(expires_at);
                 self.challenges.push(Challenge {
                     open: true,
                     expires_at,

@@ -88,14 +88,12 @@ impl Lockout {
         (next, failure)
     }
 
-    /// After a success: nothing is counted or locked, but challenges from before the last lock stay
-    /// spent. A success leaves a lockout behind even where there was none, so that its commit
-    /// conflicts with that of a failure it knows nothing of.
-    pub(crate) fn succeeded(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
-        match Self::current(lockout, now) {
-            Some(lockout) => lockout.cleared(),
-            None => Self::NOTHING.outliving(now.saturating_add(policy.lockout_kept())),
-        }
+    /// What somebody has seen whose password or code was right; an empty one where there was none,
+    /// so that their commit conflicts with that of a failure they know nothing of. Otherwise a right
+    /// guess among many at once would be told after the lock that the wrong ones have led to.
+    pub(crate) fn witnessed(lockout: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
+        let nothing = || Self::NOTHING.outliving(now.saturating_add(policy.lockout_kept()));
+        Self::current(lockout, now).unwrap_or_else(nothing)
     }
 
     /// Kept until `moment` at least, so that a challenge which lives as long can be told from one

@@ -108,8 +108,7 @@ impl UserRecords {
             }
             (Counter::User, Some(key)) => {
                 let expires_at = now.saturating_add(policy.challenge_lifetime);
-                let lockout = Lockout::current(self.lockout, now);
-                self.lockout = lockout.map(|lockout| lockout.outliving(expires_at));
+                self.lockout = self.lockout.map(|lockout| lockout.outliving(expires_at));
                 self.challenge = Some(Challenge {
                     user: self.user,
                     key,
@@ -217,7 +216,13 @@ impl UserRecords {
         self.unlocked(counter, now)
             .map_err(PasswordRefusal::Locked)?;
         match password {
-            Password::Correct => Ok(()),
+            Password::Correct => {
+                // Of a device, the record of the devices is there to conflict over.
+                if counter == Counter::User {
+                    self.lockout = Some(Lockout::witnessed(self.lockout, now, policy));
+                }
+                Ok(())
+            }
             Password::Wrong => Err(PasswordRefusal::WrongPassword(
                 self.fail(counter, now, policy),
             )),
@@ -248,9 +253,8 @@ impl UserRecords {
     pub(crate) fn succeed(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
         let lockout = self.lockout_mut(counter, now);
         *lockout = match counter {
-            // The record of the devices is there to conflict over.
             Counter::Device(_) => None,
-            Counter::User => Some(Lockout::succeeded(*lockout, now, policy)),
+            Counter::User => Some(Lockout::witnessed(*lockout, now, policy).cleared()),
         };
     }
 

@@ -44,12 +44,20 @@ impl Count {
         assert_eq!(locked.until.as_millis() as i64, self.locked_until);
     }
 
-    pub(crate) fn succeeded(&mut self, now: i64) {
-        assert!(!self.is_locked(now), "a success while locked");
-        (self.failures, self.locked_until) = (0, 0);
+    /// A right password or code was seen.
+    pub(crate) fn witnessed(&mut self, now: i64) {
+        assert!(!self.is_locked(now), "right, and judged while locked");
         if now >= self.kept_until {
-            self.kept_until = now + DAY;
+            *self = Self {
+                kept_until: now + DAY,
+                ..Self::default()
+            };
         }
+    }
+
+    pub(crate) fn succeeded(&mut self, now: i64) {
+        self.witnessed(now);
+        (self.failures, self.locked_until) = (0, 0);
     }
 }
 

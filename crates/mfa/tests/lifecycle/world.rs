@@ -245,7 +245,7 @@ impl World {
     fn password(&mut self, password: Password, verdict: Result<(), PasswordRefusal>) {
         match verdict {
             Ok(()) => {
-                assert!(!self.user.is_locked(self.now));
+                self.user.witnessed(self.now);
                 assert_eq!(password, Password::Correct);
             }
             Err(PasswordRefusal::Locked(locked)) => self.user.refused(locked, self.now),
@@ -347,9 +347,7 @@ impl World {
             (Ok(FirstFactor::Challenged), None) => {
                 self.password(password, Ok(()));
                 let challenge = decision.next.challenge.unwrap();
-                if self.now < self.user.kept_until {
-                    self.user.kept_until = self.user.kept_until.max(self.now + 10 * MINUTE);
-                }
+                self.user.kept_until = self.user.kept_until.max(self.now + 10 * MINUTE);
                 self.challenges.push(Issued {
                     stored: Some(challenge),
                     read: challenge,

@@ -165,6 +165,24 @@ fn confirming_a_password_counts_failures_and_ends_no_count() {
 }
 
 #[test]
+fn a_right_password_leaves_a_lockout_to_conflict_over() {
+    // A day after her last failure nothing is kept of her.
+    let (mut quiet, _) = ada_with_key();
+    quiet.lockout = None;
+    let now = after(NOW, DAY);
+    let begun = challenged(quiet.clone(), now).lockout;
+    let confirmed = quiet
+        .clone()
+        .confirm_password(Password::Correct, now, &policy());
+    let made = quiet.make_recovery_codes(Password::Correct, &[[1; 10]; 10], now, &policy());
+    for lockout in [begun, confirmed.next.lockout, made.next.lockout] {
+        let lockout = lockout.unwrap();
+        assert_eq!(lockout.failures(), 0);
+        assert_eq!(lockout.expires_at(), after(now, DAY));
+    }
+}
+
+#[test]
 fn an_unlock_lifts_the_lock() {
     let ada = locked(ada()).unlock();
     assert_eq!(ada.admit(None, NOW), Ok(()));
