@@ -80,6 +80,9 @@ pub enum ApplicationTokenState {
 /// Why a token gives nothing, or none was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationTokenError {
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
     /// The session may not make any.
     #[error("not allowed to make application tokens")]
     Forbidden,
@@ -97,6 +100,9 @@ pub enum ApplicationTokenError {
 /// Why a token was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeApplicationTokenError {
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
     /// The session may not.
     #[error("not allowed to change application tokens")]
     Forbidden,
@@ -225,6 +231,8 @@ impl Accounts {
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
+            let creator = self.actor(session).await?;
+            let creator = creator.ok_or(ApplicationTokenError::Ended)?;
             let (token, id) = (self.draw_token(), self.draw_number());
             let organisation = session.owner.organisation;
             let record = ApplicationToken {
@@ -234,10 +242,11 @@ impl Accounts {
                 valid_until: new.valid_until,
                 network: new.network,
                 is_revoked: false,
-                creator: session.owner.user,
-                creator_name: session.name.clone(),
+                creator: creator.record.id,
+                creator_name: creator.record.name,
             };
             let mut batch = self.store.batch(now);
+            batch.require(&user_key(session.owner), creator.version);
             batch.insert(&application_token_key(organisation, id), &record, None);
             let text = ApplicationTokenText { organisation, id };
             batch.insert(&application_token_text_key(&token.digest()), &text, None);
@@ -246,7 +255,7 @@ impl Accounts {
                 now,
                 deed("application_token.add", organisation, id, &origin),
             );
-            // A conflict is a number that is taken: another is drawn.
+            // A conflict is a number that is taken: another is drawn. Or the session has ended.
             if race.won(self.store.commit(batch).await).await? {
                 return Ok(token.text());
             }
@@ -320,6 +329,8 @@ impl Accounts {
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
+            let actor = self.actor(session).await?;
+            let actor = actor.ok_or(ChangeApplicationTokenError::Ended)?;
             let found = self.store.get::<ApplicationToken>(&place, now).await;
             let stored = found.map_err(StorageError::from)?;
             let stored = stored.ok_or(ChangeApplicationTokenError::Unknown)?;
@@ -338,6 +349,7 @@ impl Accounts {
                 "application_token.change"
             };
             let mut batch = self.store.batch(now);
+            batch.require(&user_key(session.owner), actor.version);
             batch.replace(&place, stored.version, &next, None);
             self.audit
                 .done(&mut batch, now, deed(action, organisation, id, &origin));

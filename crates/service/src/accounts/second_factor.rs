@@ -16,7 +16,7 @@ use keyproof_mfa::{
         otpauth::{Kind, OtpauthUri},
     },
 };
-use keyproof_store::{Stored, Timestamp};
+use keyproof_store::{Batch, Key, Stored, Timestamp, Version};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -103,6 +103,9 @@ pub enum ActivateKeyError {
 /// Why a key was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveKeyError {
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
     /// It is another user's, and that takes an administrator.
     #[error("another user's key")]
     Forbidden,
@@ -120,6 +123,9 @@ pub enum RemoveKeyError {
 /// Why devices were neither listed nor removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
+    /// The session has ended meanwhile.
+    #[error("the session has ended")]
+    Ended,
     /// They are another user's, and that takes an administrator.
     #[error("another user's devices")]
     Forbidden,
@@ -321,9 +327,9 @@ impl Accounts {
         }
         let mut race = Race::default();
         loop {
-            let found = self.theirs(session.owner_of(whose)).await?;
-            let (snapshot, user) = found.ok_or(RemoveKeyError::UserUnknown)?;
-            if KeySummary::of_snapshot(&snapshot).is_none_or(|key| key.id != id) {
+            let managed = self.managed(session, whose).await?;
+            let Managed { snapshot, user, .. } = &managed;
+            if KeySummary::of_snapshot(snapshot).is_none_or(|key| key.id != id) {
                 return Err(RemoveKeyError::Unknown);
             }
             let decision = snapshot.records().remove_key(snapshot.at());
@@ -334,7 +340,8 @@ impl Accounts {
                 user.name, removed.devices, removed.recovery_codes
             );
             let mut batch = self.store.batch(snapshot.now);
-            let deed = key_deed("mfa_key.remove", &user, id, Some(detail), &origin);
+            managed.require_manager(&mut batch);
+            let deed = key_deed("mfa_key.remove", user, id, Some(detail), &origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, &decision.next, Change::default());
             if race.won(self.store.commit(batch).await).await? {
@@ -355,8 +362,7 @@ impl Accounts {
         if !session.may_manage(whose) {
             return Err(RemoveDeviceError::Forbidden);
         }
-        let found = self.theirs(session.owner_of(whose)).await?;
-        let (snapshot, _) = found.ok_or(RemoveDeviceError::UserUnknown)?;
+        let Managed { snapshot, .. } = self.managed(session, whose).await?;
         let records = snapshot.records();
         let devices = records.trusted_devices(snapshot.at()).into_iter();
         Ok(devices
@@ -388,17 +394,18 @@ impl Accounts {
         }
         let mut race = Race::default();
         loop {
-            let found = self.theirs(session.owner_of(whose)).await?;
-            let (snapshot, user) = found.ok_or(RemoveDeviceError::UserUnknown)?;
+            let managed = self.managed(session, whose).await?;
+            let Managed { snapshot, user, .. } = &managed;
             let records = snapshot.records();
             let decision = records.revoke_device(DeviceId::new(id), snapshot.at());
             decision
                 .verdict
                 .map_err(|NoDevice| RemoveDeviceError::Unknown)?;
             let mut batch = self.store.batch(snapshot.now);
+            managed.require_manager(&mut batch);
             let deed = Deed {
                 action: "trusted_device.remove",
-                target: format!("{}/trusted_device/{id}", target(&user)),
+                target: format!("{}/trusted_device/{id}", target(user)),
                 detail: None,
                 origin: &origin,
             };
@@ -480,16 +487,34 @@ impl Accounts {
         session: &Session,
     ) -> Result<Option<(Snapshot, User)>, StorageError> {
         let snapshot = self.snapshot_of(&session.name, session.owner, None).await?;
-        let user = snapshot.active_user().cloned();
-        let user = user.filter(|user| user.generation == session.generation);
+        let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
+        let user = user.filter(|user| session.is_of(user));
         Ok(user.map(|user| (snapshot, user)))
     }
 
+    /// The records of a user whose keys and devices the session may manage.
+    async fn managed(&self, session: &Session, whose: Whose) -> Result<Managed, ManageError> {
+        let owner = session.owner_of(whose);
+        if owner == session.owner {
+            let (snapshot, user) = self.own(session).await?.ok_or(ManageError::Ended)?;
+            return Ok(Managed {
+                snapshot,
+                user,
+                manager: None,
+            });
+        }
+        let manager = self.actor(session).await?.ok_or(ManageError::Ended)?;
+        let found = self.theirs(owner).await?;
+        let (snapshot, user) = found.ok_or(ManageError::UserUnknown)?;
+        Ok(Managed {
+            snapshot,
+            user,
+            manager: Some((user_key(session.owner), manager.version)),
+        })
+    }
+
     /// The records of the user of this number.
-    pub(super) async fn theirs(
-        &self,
-        owner: Owner,
-    ) -> Result<Option<(Snapshot, User)>, StorageError> {
+    async fn theirs(&self, owner: Owner) -> Result<Option<(Snapshot, User)>, StorageError> {
         let found = self
             .store
             .get::<User>(&user_key(owner), self.clock.now())
@@ -518,6 +543,56 @@ impl Accounts {
                 origin,
             })
             .await;
+    }
+}
+
+/// A user whose keys and devices are managed.
+struct Managed {
+    snapshot: Snapshot,
+    user: User,
+    /// The record of whoever manages them, if it is somebody else.
+    manager: Option<(Key, Version)>,
+}
+
+impl Managed {
+    /// A session that has ended meanwhile manages nobody any more.
+    fn require_manager(&self, batch: &mut Batch) {
+        if let Some((place, version)) = &self.manager {
+            batch.require(place, *version);
+        }
+    }
+}
+
+/// Why there is nobody to be managed.
+enum ManageError {
+    Ended,
+    Storage(StorageError),
+    UserUnknown,
+}
+
+impl From<StorageError> for ManageError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<ManageError> for RemoveKeyError {
+    fn from(error: ManageError) -> Self {
+        match error {
+            ManageError::Ended => Self::Ended,
+            ManageError::Storage(error) => Self::Storage(error),
+            ManageError::UserUnknown => Self::UserUnknown,
+        }
+    }
+}
+
+impl From<ManageError> for RemoveDeviceError {
+    fn from(error: ManageError) -> Self {
+        match error {
+            ManageError::Ended => Self::Ended,
+            ManageError::Storage(error) => Self::Storage(error),
+            ManageError::UserUnknown => Self::UserUnknown,
+        }
     }
 }
 

@@ -76,6 +76,11 @@ impl Session {
         self.is_person() && (self.owner_of(whose) == self.owner || self.role.administers())
     }
 
+    /// Does it hold for this user, as they are now?
+    pub(super) fn is_of(&self, user: &User) -> bool {
+        user.status == UserStatus::Active && user.generation == self.generation
+    }
+
     pub(super) const fn owner_of(&self, whose: Whose) -> Owner {
         match whose {
             Whose::Mine => self.owner,
@@ -95,6 +100,17 @@ impl Session {
 }
 
 impl Accounts {
+    /// The record of a session's own user, unless the session has ended. What is done in the session's name to
+    /// something else requires it as it was read here.
+    pub(super) async fn actor(
+        &self,
+        session: &Session,
+    ) -> Result<Option<Stored<User>>, StorageError> {
+        let place = user_key(session.owner);
+        let user = self.store.get::<User>(&place, self.clock.now()).await?;
+        Ok(user.filter(|stored| session.is_of(&stored.record)))
+    }
+
     /// Who holds this access token, from this address?
     ///
     /// # Errors

@@ -188,7 +188,11 @@ impl Snapshot {
         let record = change.user.unwrap_or_else(|| user.record.clone());
         let owner = record.owner();
         let name = record.name.clone();
-        put(batch, &self.places.user, Some(user), Some(record), None);
+        if self.is_joined(next) {
+            batch.replace(&self.places.user, user.version, &record, None);
+        } else {
+            put(batch, &self.places.user, Some(user), Some(record), None);
+        }
         let second_factor = next.key.and_then(|key| {
             let kept = self
                 .second_factor
@@ -234,6 +238,14 @@ impl Snapshot {
                 .map(|record| timestamp(record.challenge.expires_at()));
             put(batch, place, self.challenge.as_ref(), challenge, kept);
         }
+    }
+
+    /// Whether a record of the user's comes where there was none. That one is absent cannot be required of a store:
+    /// so the user's record, which every decision requires, changes its version with it.
+    fn is_joined(&self, next: &UserRecords) -> bool {
+        (self.second_factor.is_none() && next.key.is_some())
+            || (self.devices.is_none() && next.devices.is_some())
+            || (self.recovery.is_none() && next.recovery.is_some())
     }
 
     /// Adds the end of the user, and of all that is kept of them but what is counted against their name.

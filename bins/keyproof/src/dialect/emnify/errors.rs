@@ -255,6 +255,7 @@ impl Refusal {
 
     pub(super) fn removal(error: RemoveKeyError, whose: Whose, id: u32) -> Self {
         match error {
+            RemoveKeyError::Ended => Self::ended(),
             RemoveKeyError::Forbidden => Self::forbidden(),
             RemoveKeyError::Storage(error) => error.into(),
             RemoveKeyError::Unknown => Self::new(
@@ -267,6 +268,7 @@ impl Refusal {
 
     pub(super) fn device(error: RemoveDeviceError, whose: Whose, id: u32) -> Self {
         match error {
+            RemoveDeviceError::Ended => Self::ended(),
             RemoveDeviceError::Forbidden => Self::forbidden(),
             RemoveDeviceError::Storage(error) => error.into(),
             RemoveDeviceError::Unknown => Self::new(
@@ -310,6 +312,7 @@ impl Refusal {
 
     pub(super) fn application_token(error: ChangeApplicationTokenError, id: u32) -> Self {
         match error {
+            ChangeApplicationTokenError::Ended => Self::ended(),
             ChangeApplicationTokenError::Forbidden => Self::forbidden(),
             ChangeApplicationTokenError::Revoked => {
                 Self::new(Code::NotAllowed, "Application Token is revoked.")
@@ -481,6 +484,7 @@ impl From<AnswerError> for Refusal {
 impl From<ApplicationTokenError> for Refusal {
     fn from(error: ApplicationTokenError) -> Self {
         match error {
+            ApplicationTokenError::Ended => Self::ended(),
             ApplicationTokenError::Forbidden => Self::forbidden(),
             ApplicationTokenError::Refused => Self::wrong_credentials(),
             ApplicationTokenError::Storage(error) => error.into(),

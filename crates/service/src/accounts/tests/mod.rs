@@ -1,5 +1,6 @@
 //! The rules of accounts, on a store in memory whose tasks interleave as servers would.
 
+mod overtaken;
 mod races;
 mod tokens;
 

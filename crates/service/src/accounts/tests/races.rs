@@ -4,7 +4,7 @@ use super::{add, challenge, enrol, log_in};
 use crate::{
     Clock,
     accounts::{AnswerError, LoginError, Role},
-    testing::{PASSWORD, bench, console, origin},
+    testing::{PASSWORD, bench, origin},
 };
 use std::sync::Arc;
 
@@ -127,22 +127,4 @@ async fn wrong_passwords_lock_known_and_unknown_names_alike() {
         log_in(&bench, ADA, PASSWORD, None).await.err(),
         Some(LoginError::Locked)
     );
-}
-
-#[tokio::test]
-async fn a_suspension_that_overtakes_a_login_wins() {
-    let bench = Arc::new(bench().await);
-    add(&bench, ADA, Role::User).await;
-    let slow = {
-        let bench = Arc::clone(&bench);
-        // The signing key is made at the first login.
-        assert!(log_in(&bench, ADA, PASSWORD, None).await.is_ok());
-        async move { log_in(&bench, ADA, PASSWORD, None).await.err() }
-    };
-    let overtaking = async {
-        let accounts = &bench.service.accounts;
-        accounts.suspend_user(ADA, &console()).await.unwrap();
-    };
-    let outcome = bench.faults.overtake(slow, overtaking).await;
-    assert_eq!(outcome, Some(LoginError::Refused));
 }

@@ -1,0 +1,379 @@
+//! What overtakes a decision wins: it is decided again.
+
+use super::{Phone, add, challenge, enrol, laptop, log_in, session, tokens};
+use crate::{
+    Clock,
+    accounts::{
+        AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangeApplicationTokenError,
+        ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
+        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Whose,
+        records::{devices_key, recovery_key, second_factor_key, user_key},
+    },
+    testing::{Bench, PASSWORD, bench, console, origin, secret},
+};
+use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use std::{sync::Arc, time::Duration};
+
+const ADA: &str = "ada@example.org";
+const BOB: &str = "bob@example.org";
+
+/// Runs `slow` up to its first commit, then `overtaking`, then the rest of `slow`.
+macro_rules! overtake {
+    ($bench:expr, |$held:ident| $slow:expr, $overtaking:expr) => {{
+        let $held = Arc::clone(&$bench);
+        let slow = async move { $slow };
+        $bench.faults.overtake(slow, $overtaking).await
+    }};
+}
+
+/// Ada without a key, with a lockout of an earlier login behind her, and her session.
+async fn ada() -> (Arc<Bench>, Session) {
+    let bench = Arc::new(bench().await);
+    add(&bench, ADA, Role::User).await;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    (bench, own)
+}
+
+/// Ada with a key, of whom no failure has been counted for so long that nothing is kept of it.
+async fn quiet_ada() -> (Arc<Bench>, Phone, Session, u32) {
+    let bench = Arc::new(bench().await);
+    add(&bench, ADA, Role::User).await;
+    let (phone, own, key) = enrol(&bench, ADA).await;
+    bench.clock.advance(Duration::from_secs(25 * 60 * 60));
+    (bench, phone, own, key)
+}
+
+async fn lock(bench: &Bench) {
+    for _ in 0..3 {
+        assert!(log_in(bench, ADA, "wrong horse", None).await.is_err());
+    }
+}
+
+async fn answer(bench: &Bench, phone: &Phone, trusts: bool) -> Result<(), AnswerError> {
+    let token = challenge(log_in(bench, ADA, PASSWORD, None).await);
+    answer_to(bench, &token, phone, trusts).await
+}
+
+async fn answer_to(
+    bench: &Bench,
+    token: &str,
+    phone: &Phone,
+    trusts: bool,
+) -> Result<(), AnswerError> {
+    let code = phone.shows(bench.clock.now());
+    let trust = trusts.then(laptop);
+    let accounts = &bench.service.accounts;
+    let answered = accounts
+        .answer_challenge(token, &code, trust.as_ref(), &origin())
+        .await;
+    answered.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_suspension_that_overtakes_a_login_wins() {
+    let (bench, _) = ada().await;
+    let outcome = overtake!(
+        bench,
+        |held| log_in(&held, ADA, PASSWORD, None).await.err(),
+        async {
+            let accounts = &bench.service.accounts;
+            accounts.suspend_user(ADA, &console()).await.unwrap();
+        }
+    );
+    assert_eq!(outcome, Some(LoginError::Refused));
+}
+
+#[tokio::test]
+async fn a_key_that_overtakes_a_login_is_asked_for() {
+    let (bench, own) = ada().await;
+    let outcome = overtake!(
+        bench,
+        |held| log_in(&held, ADA, PASSWORD, None).await,
+        async {
+            let accounts = &bench.service.accounts;
+            let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
+            let enrolled = enrolled.unwrap();
+            let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
+            let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
+            let code = phone.shows(bench.clock.now());
+            let activated = accounts
+                .activate_key(&own, enrolled.key.id, &code, &origin())
+                .await;
+            activated.unwrap();
+        }
+    );
+    assert!(
+        matches!(outcome, Ok(FirstStep::Challenged(_))),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
+    let (bench, _, own, _) = quiet_ada().await;
+    let guessed = overtake!(
+        bench,
+        |held| log_in(&held, ADA, PASSWORD, None).await.err(),
+        lock(&bench)
+    );
+    assert_eq!(guessed, Some(LoginError::Locked), "at a login");
+
+    bench.clock.advance(Duration::from_secs(25 * 60 * 60));
+    let guesser = own.clone();
+    let guessed = overtake!(
+        bench,
+        |held| held
+            .service
+            .accounts
+            .change_password(
+                &guesser,
+                secret(PASSWORD),
+                secret("another horse"),
+                &origin()
+            )
+            .await,
+        lock(&bench)
+    );
+    assert_eq!(
+        guessed,
+        Err(ChangePasswordError::Locked),
+        "at a new password"
+    );
+
+    bench.clock.advance(Duration::from_secs(25 * 60 * 60));
+    let guessed = overtake!(
+        bench,
+        |held| held
+            .service
+            .accounts
+            .make_recovery_codes(&own, secret(PASSWORD), &origin())
+            .await
+            .err(),
+        lock(&bench)
+    );
+    assert_eq!(
+        guessed,
+        Some(RecoveryCodesError::Locked),
+        "at recovery codes"
+    );
+}
+
+#[tokio::test]
+async fn a_lock_that_overtakes_a_code_wins() {
+    let (bench, phone, ..) = quiet_ada().await;
+    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let outcome = overtake!(
+        bench,
+        |held| answer_to(&held, &token, &phone, false).await,
+        lock(&bench)
+    );
+    assert_eq!(outcome, Err(AnswerError::Locked));
+}
+
+#[tokio::test]
+async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
+    for ending in ["key", "password", "suspension", "removal"] {
+        let (bench, phone, own, key) = quiet_ada().await;
+        let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+        let outcome = overtake!(
+            bench,
+            |held| answer_to(&held, &token, &phone, true).await,
+            async {
+                let accounts = &bench.service.accounts;
+                match ending {
+                    "key" => accounts
+                        .remove_key(&own, Whose::Mine, key, &origin())
+                        .await
+                        .unwrap(),
+                    "password" => accounts
+                        .set_user_password(ADA, secret("another horse"), &console())
+                        .await
+                        .unwrap(),
+                    "suspension" => accounts.suspend_user(ADA, &console()).await.unwrap(),
+                    _ => accounts.remove_user(ADA, &console()).await.unwrap(),
+                }
+            }
+        );
+        assert_eq!(outcome, Err(AnswerError::Refused), "{ending}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_revoked_meanwhile_is_not_trusted() {
+    let (bench, phone, own, _) = quiet_ada().await;
+    answer(&bench, &phone, true).await.unwrap();
+    let outcome = overtake!(
+        bench,
+        |held| log_in(&held, ADA, PASSWORD, Some("laptop")).await,
+        async {
+            let accounts = &bench.service.accounts;
+            let id = accounts.devices(&own, Whose::Mine).await.unwrap()[0].id;
+            let removed = accounts
+                .remove_device(&own, Whose::Mine, id, &origin())
+                .await;
+            removed.unwrap();
+        }
+    );
+    assert!(
+        matches!(outcome, Ok(FirstStep::Challenged(_))),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
+    let (bench, phone, own, key) = quiet_ada().await;
+    answer(&bench, &phone, true).await.unwrap();
+    let ended = async |bench: &Bench| {
+        let accounts = &bench.service.accounts;
+        let set = accounts
+            .set_user_password(ADA, secret(PASSWORD), &console())
+            .await;
+        set.unwrap();
+    };
+    let given = own.clone();
+    let removed = overtake!(
+        bench,
+        |held| held
+            .service
+            .accounts
+            .remove_key(&given, Whose::Mine, key, &origin())
+            .await,
+        ended(&bench)
+    );
+    assert_eq!(removed, Err(RemoveKeyError::Ended));
+    let accounts = &bench.service.accounts;
+    let removed = accounts
+        .remove_device(&own, Whose::Mine, 1, &origin())
+        .await;
+    assert_eq!(removed, Err(RemoveDeviceError::Ended));
+    let devices = accounts.devices(&own, Whose::Mine).await;
+    assert_eq!(devices, Err(RemoveDeviceError::Ended));
+    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
+    assert_eq!(enrolled.err(), Some(EnrolKeyError::Ended));
+    let added = accounts
+        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .await;
+    assert_eq!(added.err(), Some(ApplicationTokenError::Ended));
+}
+
+#[tokio::test]
+async fn an_administrator_suspended_meanwhile_removes_nothing() {
+    let (bench, phone, ada, key) = quiet_ada().await;
+    answer(&bench, &phone, true).await.unwrap();
+    add(&bench, BOB, Role::Administrator).await;
+    let suspended = async |bench: &Bench| {
+        let accounts = &bench.service.accounts;
+        accounts.suspend_user(BOB, &console()).await.unwrap();
+    };
+    let back = async |bench: &Bench| {
+        let accounts = &bench.service.accounts;
+        accounts.activate_user(BOB, &console()).await.unwrap();
+        session(bench, &tokens(log_in(bench, BOB, PASSWORD, None).await)).await
+    };
+    let hers = Whose::Of(ada.owner.user);
+    let accounts = &bench.service.accounts;
+    let device = accounts.devices(&ada, Whose::Mine).await.unwrap()[0].id;
+
+    let bob = back(&bench).await;
+    let removed = overtake!(
+        bench,
+        |held| held
+            .service
+            .accounts
+            .remove_key(&bob, hers, key, &origin())
+            .await,
+        suspended(&bench)
+    );
+    assert_eq!(removed, Err(RemoveKeyError::Ended));
+    let bob = back(&bench).await;
+    let removed = overtake!(
+        bench,
+        |held| held
+            .service
+            .accounts
+            .remove_device(&bob, hers, device, &origin())
+            .await,
+        suspended(&bench)
+    );
+    assert_eq!(removed, Err(RemoveDeviceError::Ended));
+    let bob = back(&bench).await;
+    let added = overtake!(
+        bench,
+        |held| held
+            .service
+            .accounts
+            .add_application_token(&bob, NewApplicationToken::default(), &origin())
+            .await
+            .err(),
+        suspended(&bench)
+    );
+    assert_eq!(added, Some(ApplicationTokenError::Ended));
+    let bob = back(&bench).await;
+    let text = accounts
+        .add_application_token(&bob, NewApplicationToken::default(), &origin())
+        .await
+        .unwrap();
+    let id = accounts.application_tokens(&bob).await.unwrap()[0].id;
+    let changed = overtake!(
+        bench,
+        |held| {
+            let accounts = &held.service.accounts;
+            let change = ApplicationTokenChange {
+                is_revoked: Some(true),
+                ..Default::default()
+            };
+            accounts
+                .change_application_token(&bob, id, &change, &origin())
+                .await
+        },
+        suspended(&bench)
+    );
+    assert_eq!(changed, Err(ChangeApplicationTokenError::Ended));
+    back(&bench).await;
+    let address = super::ADDRESS;
+    let login = accounts.application_login(&text, address, &origin()).await;
+    assert!(login.is_ok(), "it was revoked");
+}
+
+#[tokio::test]
+async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
+    for joins in ["key", "device", "recovery codes"] {
+        let (bench, phone, own, key) = quiet_ada().await;
+        if joins == "key" {
+            let accounts = &bench.service.accounts;
+            let removed = accounts.remove_key(&own, Whose::Mine, key, &origin()).await;
+            removed.unwrap();
+        }
+        let removed = overtake!(
+            bench,
+            |held| held.service.accounts.remove_user(ADA, &console()).await,
+            async {
+                let accounts = &bench.service.accounts;
+                let password = || secret(PASSWORD);
+                match joins {
+                    "key" => {
+                        let enrolled = accounts.enrol_key(&own, password(), &origin()).await;
+                        enrolled.unwrap();
+                    }
+                    "device" => answer(&bench, &phone, true).await.unwrap(),
+                    _ => {
+                        let made = accounts
+                            .make_recovery_codes(&own, password(), &origin())
+                            .await;
+                        made.unwrap();
+                    }
+                }
+            }
+        );
+        assert_eq!(removed, Ok(()));
+        let places = [
+            user_key(own.owner),
+            second_factor_key(own.owner),
+            devices_key(own.owner),
+            recovery_key(own.owner),
+        ];
+        let left = bench.store.get_many(&places, bench.clock.now()).await;
+        assert!(left.unwrap().iter().all(Option::is_none), "{joins}");
+    }
+}
