@@ -168,6 +168,8 @@ impl Accounts {
                 status: UserStatus::Active,
                 password: password.clone(),
                 generation: u32::from_be_bytes(self.random()).into(),
+                incarnation: u64::from_be_bytes(self.random()),
+                key_changes: 0,
                 created_at: now,
             };
             let owner = user.owner();

@@ -203,7 +203,9 @@ impl Accounts {
             user: token.record.creator,
         };
         let user = self.store.get::<User>(&user_key(owner), now).await?;
-        let user = user.filter(|stored| stored.record.status == UserStatus::Active);
+        let user = user
+            .filter(|stored| stored.record.status == UserStatus::Active)
+            .filter(|stored| stored.record.incarnation == token.record.creator_incarnation);
         Ok(match user {
             Some(user) => Ok((user.record, id)),
             None => Err(Refusal::new(Some(id), "its creator is gone or suspended")),
@@ -243,6 +245,7 @@ impl Accounts {
                 network: new.network,
                 is_revoked: false,
                 creator: creator.record.id,
+                creator_incarnation: creator.record.incarnation,
                 creator_name: creator.record.name,
             };
             let mut batch = self.store.batch(now);

@@ -5,8 +5,7 @@ use super::{
     access_token::Claims,
     password::canonical,
     records::{
-        ChallengeRecord, RefreshToken, SecondFactor, User, UserStatus, challenge_key,
-        refresh_token_key, second_factor_key, user_key,
+        ChallengeRecord, RefreshToken, User, UserStatus, challenge_key, refresh_token_key, user_key,
     },
     signing_key::Signer,
     snapshot::{Change, Snapshot},
@@ -14,10 +13,10 @@ use super::{
 use crate::{HashingError, Origin, PasswordVerdict, StorageError, Who, audit::Deed, storage::Race};
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_mfa::{
-    Authenticated, Factor, Fingerprint, FirstFactor, Generation, KeyRecord, KeyStatus,
-    LoginRefusal, MfaError, NewDevice, Password, PasswordRefusal, Proof, UserRecords,
+    Authenticated, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, NewDevice, Password,
+    PasswordRefusal, Proof,
 };
-use keyproof_store::{Batch, Raw};
+use keyproof_store::Batch;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -155,7 +154,7 @@ impl Accounts {
                     Ok(Granted::Challenge(token))
                 }
                 (Ok(_), Some(user)) => {
-                    let refresh = self.add_refresh_token(&mut batch, &snapshot, &decision.next);
+                    let refresh = self.add_refresh_token(&mut batch, &snapshot);
                     let detail = match decision.verdict {
                         Ok(FirstFactor::AuthenticatedByDevice(device)) => {
                             format!("by password, from trusted device {}", device.get())
@@ -249,7 +248,7 @@ impl Accounts {
             let outcome = match decision.verdict {
                 Ok(authenticated) => {
                     self.told_factor(&mut batch, &snapshot, user, &authenticated, origin);
-                    Ok(self.add_refresh_token(&mut batch, &snapshot, &decision.next))
+                    Ok(self.add_refresh_token(&mut batch, &snapshot))
                 }
                 Err(refusal) => {
                     let (reason, error) = match refusal {
@@ -301,30 +300,15 @@ impl Accounts {
             .map_err(StorageError::from)?
             .ok_or(AnswerError::Refused)?
             .record;
-        let keys = [user_key(held.owner), second_factor_key(held.owner)];
-        let found = self
-            .store
-            .get_many(&keys, now)
-            .await
-            .map_err(StorageError::from)?;
-        let [user, second_factor] = found.as_slice() else {
-            return Err(StorageError::Damaged("two keys, but not two answers".to_owned()).into());
-        };
-        let user = user.as_ref().map(Raw::decode::<User>).transpose();
+        let user = self.store.get::<User>(&user_key(held.owner), now).await;
         let user = user
             .map_err(StorageError::from)?
             .map(|stored| stored.record);
-        let second_factor = second_factor
-            .as_ref()
-            .map(Raw::decode::<SecondFactor>)
-            .transpose();
-        let second_factor = second_factor.map_err(StorageError::from)?;
-        let asked_for = active(second_factor.as_ref().map(|stored| &stored.record.key));
         match user {
             Some(user)
                 if user.status == UserStatus::Active
                     && user.generation == held.generation
-                    && asked_for == held.key =>
+                    && user.key_changes == held.key_changes =>
             {
                 let signer = self.signing.signer(now).await?;
                 Ok(signer.sign(&Claims::of(&user, None, now))?)
@@ -358,18 +342,13 @@ impl Accounts {
         Ok(device)
     }
 
-    fn add_refresh_token(
-        &self,
-        batch: &mut Batch,
-        snapshot: &Snapshot,
-        next: &UserRecords,
-    ) -> Token {
+    fn add_refresh_token(&self, batch: &mut Batch, snapshot: &Snapshot) -> Token {
         let token = self.draw_token();
         if let Some(user) = snapshot.active_user() {
             let record = RefreshToken {
                 owner: user.owner(),
                 generation: user.generation,
-                key: active(next.key.as_ref()),
+                key_changes: user.key_changes,
                 created_at: snapshot.now,
             };
             let ends = snapshot.now.saturating_add(REFRESH_TOKEN_LIFETIME);
@@ -516,12 +495,6 @@ impl Judge {
             );
         }
     }
-}
-
-/// Which key is asked for at login.
-fn active(key: Option<&KeyRecord>) -> Option<Generation> {
-    let key = key.filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
-    key.map(KeyRecord::generation)
 }
 
 /// A user in the audit trail.

@@ -3,7 +3,7 @@
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use keyproof_auth::TokenDigest;
-use keyproof_mfa::{Challenge, Devices, Generation, KeyRecord, Lockout, RecoveryCodes};
+use keyproof_mfa::{Challenge, Devices, KeyRecord, Lockout, RecoveryCodes};
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -168,6 +168,11 @@ pub(super) struct User {
     /// Rises with every password and suspension; its first value is drawn, so that a number drawn again for another
     /// user does not bring tokens of the one before back.
     pub(super) generation: u64,
+    /// Drawn once: a number drawn again for another user does not bring application tokens of the one before back.
+    pub(super) incarnation: u64,
+    /// Rises when a key comes to be asked for at login, and when it no longer is: refresh tokens of before end, and
+    /// stay ended.
+    pub(super) key_changes: u64,
     pub(super) created_at: Timestamp,
 }
 
@@ -273,8 +278,8 @@ pub(super) struct RefreshToken {
     pub(super) owner: Owner,
     /// Which of the user's generations it belongs to.
     pub(super) generation: u64,
-    /// Which key was asked for at login, if any: another one, or none, ends it.
-    pub(super) key: Option<Generation>,
+    /// How often the key asked for at login had changed.
+    pub(super) key_changes: u64,
     pub(super) created_at: Timestamp,
 }
 
@@ -297,6 +302,7 @@ pub(super) struct ApplicationToken {
     pub(super) is_revoked: bool,
     /// Whom it acts for.
     pub(super) creator: u32,
+    pub(super) creator_incarnation: u64,
     pub(super) creator_name: String,
 }
 

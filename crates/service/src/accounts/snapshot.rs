@@ -11,7 +11,9 @@ use super::{
 };
 use crate::StorageError;
 use keyproof_auth::TokenDigest;
-use keyproof_mfa::{self as mfa, UserId, UserRecords, otp::Secret};
+use keyproof_mfa::{
+    self as mfa, Generation, KeyRecord, KeyStatus, UserId, UserRecords, otp::Secret,
+};
 use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp, Version};
 use zeroize::Zeroizing;
 
@@ -185,9 +187,13 @@ impl Snapshot {
         let Some(user) = &self.user else {
             return;
         };
-        let record = change.user.unwrap_or_else(|| user.record.clone());
+        let mut record = change.user.unwrap_or_else(|| user.record.clone());
         let owner = record.owner();
         let name = record.name.clone();
+        let before = self.second_factor.as_ref().map(|stored| &stored.record.key);
+        if asked_for(before) != asked_for(next.key.as_ref()) {
+            record.key_changes = record.key_changes.wrapping_add(1);
+        }
         if self.is_joined(next) {
             batch.replace(&self.places.user, user.version, &record, None);
         } else {
@@ -279,6 +285,12 @@ impl Snapshot {
             }
         }
     }
+}
+
+/// Which key is asked for at login.
+fn asked_for(key: Option<&KeyRecord>) -> Option<Generation> {
+    let key = key.filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
+    key.map(KeyRecord::generation)
 }
 
 fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {

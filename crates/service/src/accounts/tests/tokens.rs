@@ -7,6 +7,7 @@ use crate::{
         AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangePasswordError,
         EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role, SessionError,
         UserQuery, Whose,
+        records::{User, UserName, user_key, user_name_key},
     },
     testing::{PASSWORD, bench, console, origin, secret},
 };
@@ -73,6 +74,10 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     assert!(
         refused(accounts.refresh(&with.refresh, &origin()).await),
         "the key went"
+    );
+    assert!(
+        refused(accounts.refresh(&before.refresh, &origin()).await),
+        "the key went, and what had ended with its coming is back"
     );
     let last = tokens(log_in(&bench, ADA, PASSWORD, None).await);
     bench
@@ -243,6 +248,35 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail == "type 7: Failed authentication request, Reason: TokenStatus Revoked from IP 127.0.0.1"
     }));
+}
+
+#[tokio::test]
+async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let accounts = &bench.service.accounts;
+    let text = accounts
+        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .await
+        .unwrap();
+    let log_in = async || accounts.application_login(&text, ADDRESS, &origin()).await;
+    assert!(log_in().await.is_ok());
+    accounts.remove_user(ADA, &console()).await.unwrap();
+    assert!(log_in().await.is_err());
+    add(&bench, BOB, Role::User).await;
+    let now = bench.clock.now();
+    let named = bench.store.get::<UserName>(&user_name_key(BOB), now).await;
+    let drawn = named.unwrap().unwrap().record.owner;
+    let bob = bench.store.get::<User>(&user_key(drawn), now).await;
+    let bob = User {
+        id: own.owner.user,
+        ..bob.unwrap().unwrap().record
+    };
+    let mut batch = bench.store.batch(now);
+    batch.insert(&user_key(own.owner), &bob, None);
+    bench.store.commit(batch).await.unwrap();
+    assert!(log_in().await.is_err());
 }
 
 #[tokio::test]
