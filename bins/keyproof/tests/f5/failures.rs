@@ -11,7 +11,8 @@ use crate::site::{MANAGERS, PREAUTH, Site};
 async fn a_store_that_does_not_answer_is_503() {
     let site = Site::start().await;
     site.faults.unreachable.store(true, Ordering::SeqCst);
-    site.get(MANAGERS).await.refuses(503, 14);
+    let answer = site.get(MANAGERS).await;
+    assert_eq!(answer.refuses(503, 14).header("retry-after"), "1");
     site.admin("POST", PREAUTH)
         .body("{}")
         .send()

@@ -39,6 +39,7 @@
 //! | 429001 | 429 | others kept changing the same thing: try again |
 //! | 500001 | 500 | the store failed, or this server did; it is not known whether the change was made |
 //! | 503001 | 503 | the request took too long; what it had begun may still happen |
+//! | 503002 | 503 | the store does not answer, or takes no changes; nothing was changed: try again |
 //!
 //! | code of `error` | status | what is wrong |
 //! |---|---|---|
@@ -103,6 +104,7 @@ pub(super) enum Code {
     ProofOther,
     Raced,
     ServiceFull,
+    StoreUnavailable,
     TimedOut,
     TokenExpired,
     TokenInvalid,
@@ -236,6 +238,11 @@ impl Code {
                 Details(500_001),
                 S::INTERNAL_SERVER_ERROR,
                 "Something is wrong with this server. Read the certificate again to see whether it was changed.",
+            ),
+            Self::StoreUnavailable => (
+                Details(503_002),
+                S::SERVICE_UNAVAILABLE,
+                "The server cannot store anything at the moment. Nothing was changed: try again soon.",
             ),
             Self::TookTooLong => (
                 Details(503_001),
@@ -496,13 +503,11 @@ impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         let code = match &error {
             StorageError::Contended { .. } => Code::Raced,
-            StorageError::Damaged(_)
-            | StorageError::NotApplied(_)
-            | StorageError::OutcomeUnknown(_)
-            | StorageError::Unavailable(_) => Code::Failed,
+            StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => Code::Failed,
+            StorageError::NotApplied(_) | StorageError::Unavailable(_) => Code::StoreUnavailable,
             StorageError::TooLarge { .. } => Code::TooLarge,
         };
-        if code == Code::Failed {
+        if matches!(code, Code::Failed | Code::StoreUnavailable) {
             error!(%error, "the store did not do what was asked");
         }
         code.into()
@@ -607,9 +612,9 @@ mod tests {
         for (error, code) in [
             (StorageError::Contended { tries: 3 }, Code::Raced),
             (StorageError::Damaged(failure()), Code::Failed),
-            (StorageError::NotApplied(failure()), Code::Failed),
+            (StorageError::NotApplied(failure()), Code::StoreUnavailable),
             (StorageError::OutcomeUnknown(failure()), Code::Failed),
-            (StorageError::Unavailable(failure()), Code::Failed),
+            (StorageError::Unavailable(failure()), Code::StoreUnavailable),
             (
                 StorageError::TooLarge { found: 2, limit: 1 },
                 Code::TooLarge,
@@ -620,8 +625,10 @@ mod tests {
             // Nothing of why: it may name files.
             assert_eq!((refusal.message, &*refusal.details), (None, ""));
         }
-        let raced = Refusal::from(Code::Raced).into_response();
-        assert_eq!(raced.headers()[header::RETRY_AFTER], "1");
+        for code in [Code::Raced, Code::StoreUnavailable] {
+            let again = Refusal::from(code).into_response();
+            assert_eq!(again.headers()[header::RETRY_AFTER], "1");
+        }
     }
 
     #[test]

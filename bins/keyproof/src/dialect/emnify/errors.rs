@@ -409,13 +409,13 @@ impl From<StorageError> for Refusal {
                 status: StatusCode::PAYLOAD_TOO_LARGE,
                 ..Self::bad_request("The request is more than can be stored")
             },
-            StorageError::Contended { .. } | StorageError::Unavailable(_) => {
-                error!(%error, "the store did not do what was asked");
-                Self::busy()
-            }
-            StorageError::Damaged(_)
+            StorageError::Contended { .. }
             | StorageError::NotApplied(_)
-            | StorageError::OutcomeUnknown(_) => {
+            | StorageError::Unavailable(_) => {
+                error!(%error, "the store did not do what was asked");
+                Self::busy("Nothing was changed: try again soon.")
+            }
+            StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => {
                 error!(%error, "the store did not do what was asked");
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
@@ -424,13 +424,11 @@ impl From<StorageError> for Refusal {
 }
 
 impl Refusal {
-    fn busy() -> Self {
+    /// Nothing was changed, and may be asked again.
+    fn busy(message: &str) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(1)),
-            ..Self::new(
-                Code::Unavailable,
-                "The server has too much to do: try again soon.",
-            )
+            ..Self::new(Code::Unavailable, message)
         }
     }
 }
@@ -438,7 +436,7 @@ impl Refusal {
 impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {
-            HashingError::Busy => Self::busy(),
+            HashingError::Busy => Self::busy("The server has too much to do: try again soon."),
             HashingError::Failed(_) | HashingError::Stopped => {
                 error!(%error, "a password could not be judged");
                 Self::new(Code::Failed, "Something is wrong with this server.")
@@ -489,6 +487,34 @@ impl From<ApplicationTokenError> for Refusal {
             ApplicationTokenError::Refused => Self::wrong_credentials(),
             ApplicationTokenError::Storage(error) => error.into(),
             ApplicationTokenError::TooLong => Self::invalid(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_did_not_do_may_be_asked_again() {
+        let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
+        for (error, status) in [
+            (StorageError::Contended { tries: 3 }, 503),
+            (StorageError::Damaged(failure()), 500),
+            (StorageError::NotApplied(failure()), 503),
+            (StorageError::OutcomeUnknown(failure()), 500),
+            (StorageError::TooLarge { found: 2, limit: 1 }, 413),
+            (StorageError::Unavailable(failure()), 503),
+        ] {
+            let refusal = Refusal::from(error);
+            let (_, message) = refusal.body.as_ref().unwrap();
+            // Nothing of why: it may name files.
+            assert!(!message.contains("/var"), "{message}");
+            assert_eq!(message.starts_with("Nothing was changed"), status == 503);
+            let response = refusal.into_response();
+            assert_eq!(response.status(), status);
+            let again = response.headers().get(header::RETRY_AFTER);
+            assert_eq!(again.is_some(), status == 503);
         }
     }
 }

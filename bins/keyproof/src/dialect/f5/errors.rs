@@ -59,7 +59,7 @@ pub(super) struct Refusal {
     status: Option<StatusCode>,
     /// For 405.
     allow: Option<&'static str>,
-    /// For 429.
+    /// For 429 and 503.
     retry_after: Option<Duration>,
 }
 
@@ -104,6 +104,14 @@ impl Refusal {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(Code::ResourceExhausted, message)
+        }
+    }
+
+    /// Nothing was changed, and may be asked again.
+    fn unavailable(message: &str) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(Code::Unavailable, message)
         }
     }
 
@@ -183,11 +191,11 @@ impl From<StorageError> for Refusal {
         match error {
             StorageError::Contended { .. } | StorageError::NotApplied(_) => {
                 error!(%error, "nothing was changed");
-                Self::new(Code::Unavailable, "nothing was changed: try again")
+                Self::unavailable("nothing was changed: try again")
             }
             StorageError::Unavailable(_) => {
                 error!(%error, "the store does not answer");
-                Self::new(Code::Unavailable, "the store does not answer")
+                Self::unavailable("the store does not answer")
             }
             StorageError::TooLarge { .. } => Self::invalid("more than can be stored as one object"),
             StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => Self::internal(&error),

@@ -164,12 +164,12 @@ fn promise(removes: bool, reply: &Reply) -> Promise {
     let Reply::Answered(answer) = reply else {
         return Promise::Unknown;
     };
-    match answer.status {
+    match (answer.status, answer.json["code"].as_u64()) {
         // There was none: somebody else was faster.
-        204 if removes => Promise::Refused,
-        200..300 => Promise::Done,
-        429 => Promise::NotDone,
-        400..500 => Promise::Refused,
+        (204, _) if removes => Promise::Refused,
+        (200..300, _) => Promise::Done,
+        (429, _) | (_, Some(503_002)) => Promise::NotDone,
+        (400..500, _) => Promise::Refused,
         _ => Promise::Unknown,
     }
 }

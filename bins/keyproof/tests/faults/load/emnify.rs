@@ -168,14 +168,16 @@ fn now() -> u64 {
     now.unwrap().as_secs()
 }
 
-/// What the contract's statuses say; a refusal for want of time may have been carried through.
+/// What the statuses say, and the message where one status has two meanings.
 fn promise(reply: &Reply) -> Promise {
-    match reply {
-        Reply::Answered(answer) => match answer.status {
-            200..300 => Promise::Done,
-            400..500 => Promise::Refused,
-            _ => Promise::Unknown,
-        },
-        Reply::Broken => Promise::Unknown,
+    let Reply::Answered(answer) = reply else {
+        return Promise::Unknown;
+    };
+    let message = answer.json["message"].as_str().unwrap_or_default();
+    match answer.status {
+        200..300 => Promise::Done,
+        400..500 => Promise::Refused,
+        503 if message.starts_with("Nothing was changed") => Promise::NotDone,
+        _ => Promise::Unknown,
     }
 }
