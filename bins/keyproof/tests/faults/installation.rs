@@ -17,7 +17,11 @@ pub(crate) struct Installation {
 impl Installation {
     /// On a new SQLite file.
     pub(crate) fn on_sqlite() -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::on_sqlite_in(TempDir::new().unwrap())
+    }
+
+    /// The same in this folder.
+    pub(crate) fn on_sqlite_in(folder: TempDir) -> Self {
         let store = format!("sqlite:{}", folder.path().join("k.db").display());
         Self::of(folder, &store)
     }

@@ -95,6 +95,7 @@ pub(crate) struct Records {
 pub(crate) struct Ledger {
     records: Mutex<Records>,
     acknowledged: watch::Sender<u64>,
+    failed: watch::Sender<u64>,
 }
 
 impl Ledger {
@@ -102,6 +103,7 @@ impl Ledger {
         Self {
             records: Mutex::default(),
             acknowledged: watch::Sender::new(0),
+            failed: watch::Sender::new(0),
         }
     }
 
@@ -110,6 +112,8 @@ impl Ledger {
         let done = |deed: &&Deed| deed.promise == Promise::Done;
         let acknowledged = round.iter().filter(done).count() as u64;
         let open = round.iter().any(|deed| deed.promise == Promise::Unknown);
+        let failed = |deed: &&Deed| matches!(deed.promise, Promise::NotDone | Promise::Unknown);
+        let failed = round.iter().filter(failed).count() as u64;
         let mut records = self.records();
         let rounds = records.things.entry(thing.to_owned()).or_default();
         rounds.push(round);
@@ -122,6 +126,7 @@ impl Ledger {
         drop(records);
         self.acknowledged
             .send_modify(|count| *count += acknowledged);
+        self.failed.send_modify(|count| *count += failed);
         left
     }
 
@@ -140,8 +145,19 @@ impl Ledger {
         reached.expect("the ledger is here");
     }
 
+    /// Waits until that many changes have not been acknowledged for another reason than a refusal.
+    pub(crate) async fn failed(&self, count: u64) {
+        let mut failed = self.failed.subscribe();
+        let reached = failed.wait_for(|reached| *reached >= count).await;
+        reached.expect("the ledger is here");
+    }
+
     pub(crate) fn count(&self) -> u64 {
         *self.acknowledged.borrow()
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        *self.failed.borrow()
     }
 
     pub(crate) fn records(&self) -> MutexGuard<'_, Records> {

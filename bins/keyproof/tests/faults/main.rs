@@ -10,9 +10,11 @@
 
 mod check;
 mod client;
+mod disk_full;
 mod installation;
 mod kill;
 mod ledger;
 mod load;
 mod node;
 mod seed;
+mod tmpfs;

@@ -1,7 +1,7 @@
 //! Creating the file and its directory so that nobody else can read them, durably.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 /// Makes sure that there is a file at `path`. SQLite gives its companions (`-wal`, `-shm`) the mode
@@ -18,6 +18,15 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Writes as many bytes, within reason, to a file beside the one at `path` that has no name and is gone at once.
+pub(super) fn find_room(path: &Path, bytes: u64) -> io::Result<()> {
+    const WITHIN_REASON: u64 = 16 << 20;
+    let mut file = tempfile::tempfile_in(directory_of(path))?;
+    io::copy(&mut io::repeat(0).take(bytes.min(WITHIN_REASON)), &mut file)?;
+    // Some file systems only look for room now.
+    file.sync_data()
 }
 
 /// Creates `directory` and whatever above it is missing, and syncs the entry of each.

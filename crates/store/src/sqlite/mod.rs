@@ -13,7 +13,7 @@ mod schema;
 mod transaction;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -53,6 +53,7 @@ impl Default for SqliteOptions {
 /// as long as that takes; [`Engine::close`] does the same without blocking.
 #[derive(Debug)]
 pub struct SqliteEngine {
+    path: PathBuf,
     writer: Writer,
     readers: Readers,
     /// Last, for fields drop in order and the threads end once their queues are gone.
@@ -80,6 +81,7 @@ impl SqliteEngine {
         let writer = Writer::start(path, options, connection, &mut threads)?;
         let readers = Readers::start(path, options, &mut threads)?;
         Ok(Self {
+            path: path.to_owned(),
             writer,
             readers,
             threads,
@@ -123,7 +125,13 @@ impl Engine for SqliteEngine {
             self.readers
                 .get_many(vec![Key::new("", [""])], Timestamp::EPOCH)
                 .await?;
-            self.writer.ready().await
+            match self.writer.doubt()? {
+                None => Ok(()),
+                Some(size) => {
+                    self.readers.find_room(&self.path, size).await?;
+                    self.writer.probe(size).await
+                }
+            }
         })
     }
 

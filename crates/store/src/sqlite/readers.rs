@@ -1,12 +1,13 @@
 //! The threads that read.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Access, SqliteOptions, Threads, connect, engine_error, millis};
+use super::{Access, SqliteOptions, Threads, connect, engine_error, files, millis};
 use crate::{EngineError, Key, Prefix, Row, Timestamp, Version};
 
 const GET: &str = "SELECT version, body, expires_at FROM records
@@ -109,6 +110,22 @@ impl Readers {
                 .collect()
         })
         .await
+    }
+
+    /// Whether the disk has room for so many bytes beside the file at `path`.
+    pub(super) async fn find_room(&self, path: &Path, bytes: u64) -> Result<(), EngineError> {
+        let path = path.to_owned();
+        // It reads nothing, but may block as reading does.
+        let found = self
+            .read(move |_| Ok(files::find_room(&path, bytes)))
+            .await?;
+        found.map_err(|error| {
+            let detail = format!("no room for {bytes} bytes: {error}");
+            match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => EngineError::Full { detail },
+                _ => EngineError::Io { detail },
+            }
+        })
     }
 
     pub(super) async fn close(&self) {

@@ -8,7 +8,28 @@ use crate::{Change, Changes, EngineError, Entry, Row, Timestamp};
 pub(super) enum Work {
     Batch(Changes),
     /// Writes without changing anything, to find out whether writing works.
-    Probe,
+    Probe {
+        /// How many bytes are known to have room, in the group's size.
+        size: u64,
+    },
+}
+
+impl Work {
+    /// How many bytes the log may grow by, more or less; at least one.
+    pub(super) fn size(&self) -> u64 {
+        const PAGE: u64 = 4_096;
+        let changes = match self {
+            Self::Batch(changes) => changes,
+            Self::Probe { size } => return *size,
+        };
+        let entries = changes.entries().iter();
+        let bytes = entries.map(|entry| match &entry.change {
+            Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
+            Change::Reseal { body, .. } => body.len(),
+            Change::Remove { .. } | Change::Require { .. } => 0,
+        });
+        bytes.fold(PAGE, |sum, len| sum + PAGE + len as u64)
+    }
 }
 
 /// What became of a group: for each work the entry that conflicted, or why all of it failed.
@@ -101,7 +122,7 @@ impl<'c> Transactions<'c> {
         let conflicts = group
             .map(|work| match work {
                 Work::Batch(changes) => self.apply_batch(changes),
-                Work::Probe => self.probe(),
+                Work::Probe { .. } => self.probe(),
             })
             .collect::<rusqlite::Result<_>>()?;
         if self.connection.is_autocommit() {
@@ -331,7 +352,7 @@ mod tests {
         connection.pragma_update(None, "user_version", 2).unwrap();
         let before = pages.load(Ordering::Relaxed);
         let mut transactions = Transactions::prepare(&connection).unwrap();
-        assert!(transactions.run([Work::Probe].iter()).is_ok());
+        assert!(transactions.run([Work::Probe { size: 1 }].iter()).is_ok());
         assert!(pages.load(Ordering::Relaxed) > before, "it went to the log");
         let schema: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -22,9 +22,27 @@ const CHECKPOINT_PAGES: i32 = 1_000;
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
-    /// Whether the last transaction succeeded.
-    healthy: Arc<AtomicBool>,
+    doubt: Arc<Doubt>,
     observed: Arc<Observed>,
+}
+
+/// The size in bytes of the largest group that has failed since one as large succeeded; 0 if none.
+///
+/// On a disk that is all but full a small group's success says nothing of a large one.
+#[derive(Debug, Default)]
+struct Doubt(AtomicU64);
+
+impl Doubt {
+    fn raised(&self, failed: u64) {
+        self.0.fetch_max(failed, Ordering::Relaxed);
+    }
+
+    /// Only the writer's thread calls this, as it does the other: nothing comes in between.
+    fn dispelled(&self, succeeded: u64) {
+        if succeeded >= self.0.load(Ordering::Relaxed) {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 enum Message {
@@ -42,20 +60,20 @@ impl Writer {
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let healthy = Arc::new(AtomicBool::new(true));
+        let doubt = Arc::<Doubt>::default();
         let observed = Arc::<Observed>::default();
         let thread = Thread {
             path: path.to_owned(),
             options: options.clone(),
             jobs,
-            healthy: healthy.clone(),
+            doubt: doubt.clone(),
             observed: observed.clone(),
             wal_pages: Arc::default(),
         };
         threads.spawn("keyproof-write", move || thread.run(connection))?;
         Ok(Self {
             queue,
-            healthy,
+            doubt,
             observed,
         })
     }
@@ -64,15 +82,19 @@ impl Writer {
         self.write(Work::Batch(changes)).await
     }
 
-    /// A failure counts until a write has succeeded, if need be the one that this makes.
-    pub(super) async fn ready(&self) -> Result<(), EngineError> {
+    /// How much was to be written when it last failed, if that has not been made up for.
+    pub(super) fn doubt(&self) -> Result<Option<u64>, EngineError> {
         if self.queue.is_closed() {
             return Err(EngineError::Closed);
         }
-        if self.healthy.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        match self.write(Work::Probe).await {
+        let size = self.doubt.0.load(Ordering::Relaxed);
+        Ok((size > 0).then_some(size))
+    }
+
+    /// Writes, to find out whether that works. Success dispels the doubt about groups up to `size`, for which the
+    /// caller has found room.
+    pub(super) async fn probe(&self, size: u64) -> Result<(), EngineError> {
+        match self.write(Work::Probe { size }).await {
             Err(
                 CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error),
             ) => Err(error),
@@ -108,7 +130,7 @@ struct Thread {
     path: PathBuf,
     options: SqliteOptions,
     jobs: mpsc::Receiver<Message>,
-    healthy: Arc<AtomicBool>,
+    doubt: Arc<Doubt>,
     observed: Arc<Observed>,
     wal_pages: Arc<AtomicI32>,
 }
@@ -123,16 +145,14 @@ impl Thread {
                 Ok(Served::All) => return,
                 Ok(Served::UntilBroken) => {}
                 // No connection, so the next group learns why, and then another is tried.
-                Err(error) => {
-                    self.healthy.store(false, Ordering::Relaxed);
-                    match self.next_group() {
-                        None => return,
-                        Some(group) => {
-                            let failure = Failure::NotApplied(engine_error(error));
-                            answer(group, &Err(failure), &self.observed);
-                        }
+                Err(error) => match self.next_group() {
+                    None => return,
+                    Some(group) => {
+                        self.doubt.raised(size(&group));
+                        let failure = Failure::NotApplied(engine_error(error));
+                        answer(group, &Err(failure), &self.observed);
                     }
-                }
+                },
             }
             opened = connect(&self.path, &self.options, Access::ReadWrite);
         }
@@ -152,7 +172,10 @@ impl Thread {
         while let Some(group) = self.next_group() {
             let outcome = transactions.run(group.iter().map(|(work, _)| work));
             let failed = outcome.is_err();
-            self.healthy.store(!failed, Ordering::Relaxed);
+            match failed {
+                true => self.doubt.raised(size(&group)),
+                false => self.doubt.dispelled(size(&group)),
+            }
             answer(group, &outcome, &self.observed);
             // After the answers, which it would only delay. After a failure too: on a full disk
             // the log may then be begun anew in place.
@@ -194,6 +217,10 @@ enum Served {
     UntilBroken,
 }
 
+fn size(group: &[(Work, Reply)]) -> u64 {
+    group.iter().map(|(work, _)| work.size()).sum()
+}
+
 fn answer(group: Vec<(Work, Reply)>, outcome: &Outcome, observed: &Observed) {
     let result = |at| match outcome {
         Ok(conflicts) => match conflicts.get(at).copied().flatten() {
@@ -224,7 +251,7 @@ mod tests {
             let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
             let group = replies
                 .into_iter()
-                .map(|reply| (Work::Probe, reply))
+                .map(|reply| (Work::Probe { size: 1 }, reply))
                 .collect();
             answer(group, &Err(failure), &Observed::default());
             answers

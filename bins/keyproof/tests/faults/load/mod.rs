@@ -13,6 +13,7 @@ use fastrand::Rng;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
+pub(crate) use self::taler::Instance;
 use self::{dps::Certificates, emnify::User, taler::Devices};
 use crate::{
     check::{Event, violations},

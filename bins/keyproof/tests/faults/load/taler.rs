@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Worker;
 use crate::{
-    client::{Call, Reply},
+    client::{Call, Fleet, Reply},
     installation::Installation,
     ledger::{Deed, Left, Promise, State},
 };
@@ -15,21 +15,54 @@ use crate::{
 const PASSWORD: &str = "correct horse";
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
-/// A client with an instance of its own.
-pub(super) struct Devices {
-    pub(super) worker: Worker,
+/// An instance, and a token for it.
+pub(crate) struct Instance {
+    name: String,
     token: String,
 }
 
-impl Devices {
-    pub(super) async fn prepare(mut worker: Worker, installation: &Installation) -> Self {
-        installation.run(&["instance", "add", &worker.name, "--stdin"], PASSWORD);
-        let credentials = BASE64.encode(format!("{}:{PASSWORD}", worker.name).as_bytes());
-        let login = Call::new("POST", format!("/instances/{}/private/token", worker.name))
+impl Instance {
+    pub(crate) async fn add(installation: &Installation, fleet: &Fleet, name: &str) -> Self {
+        installation.run(&["instance", "add", name, "--stdin"], PASSWORD);
+        let credentials = BASE64.encode(format!("{name}:{PASSWORD}").as_bytes());
+        let login = Call::new("POST", format!("/instances/{name}/private/token"))
             .header("authorization", format!("Basic {credentials}"))
             .json(&json!({ "scope": "all", "duration": { "d_us": "forever" } }));
-        let token = worker.insist(&login).await.text("access_token");
-        Self { worker, token }
+        Self {
+            name: name.to_owned(),
+            token: login.insist(fleet, 0).await.text("access_token"),
+        }
+    }
+
+    /// The request that adds a device.
+    pub(crate) fn add_device(&self, id: &str, description: &str, counter: u32) -> Call {
+        self.call("POST", "").json(&json!({
+            "otp_device_id": id,
+            "otp_device_description": description,
+            "otp_key": KEY,
+            "otp_algorithm": 1,
+            "otp_ctr": counter,
+        }))
+    }
+
+    fn call(&self, method: &'static str, rest: &str) -> Call {
+        let path = format!("/instances/{}/private/otp-devices{rest}", self.name);
+        Call::new(method, path).bearer(&self.token)
+    }
+}
+
+/// A client with an instance of its own.
+pub(super) struct Devices {
+    pub(super) worker: Worker,
+    instance: Instance,
+}
+
+impl Devices {
+    pub(super) async fn prepare(worker: Worker, installation: &Installation) -> Self {
+        Self {
+            instance: Instance::add(installation, &worker.fleet, &worker.name).await,
+            worker,
+        }
     }
 
     /// The whole life of a device.
@@ -40,14 +73,7 @@ impl Devices {
         let removes = self.worker.rng.bool();
         let mut counter = self.worker.rng.u32(..);
 
-        let added = json!({
-            "otp_device_id": id,
-            "otp_device_description": "0",
-            "otp_key": KEY,
-            "otp_algorithm": 1,
-            "otp_ctr": counter,
-        });
-        let add = self.call("POST", "").json(&added);
+        let add = self.instance.add_device(&id, "0", counter);
         let becomes = is("0", counter);
         let mut left = self.change(&id, "otp_device.add", add, becomes).await;
         for change in 1..=changes {
@@ -60,19 +86,22 @@ impl Devices {
             counter = counter.wrapping_add(1);
             let description = change.to_string();
             let changed = json!({ "otp_device_description": description, "otp_ctr": counter });
-            let patch = self.call("PATCH", &format!("/{id}")).json(&changed);
+            let patch = self
+                .instance
+                .call("PATCH", &format!("/{id}"))
+                .json(&changed);
             let becomes = is(&description, counter);
             left = self.change(&id, "otp_device.change", patch, becomes).await;
         }
         if let (Left::As(State::Is(_)), true) = (left, removes) {
-            let delete = self.call("DELETE", &format!("/{id}"));
+            let delete = self.instance.call("DELETE", &format!("/{id}"));
             self.change(&id, "otp_device.remove", delete, State::Absent)
                 .await;
         }
     }
 
     pub(super) async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
-        let list = self.call("GET", "");
+        let list = self.instance.call("GET", "");
         let list = self.worker.insist(&list).await;
         let listed = list.json["otp_devices"].as_array().unwrap();
         for thing in self.worker.things() {
@@ -94,7 +123,7 @@ impl Devices {
     }
 
     async fn look(&mut self, id: &str) -> State {
-        let show = self.call("GET", &format!("/{id}"));
+        let show = self.instance.call("GET", &format!("/{id}"));
         let shown = self.worker.insist(&show).await;
         match shown.status {
             404 => State::Absent,
@@ -104,15 +133,6 @@ impl Devices {
                 is(&shown.text("device_description"), counter.unwrap())
             }
         }
-    }
-
-    fn call(&self, method: &'static str, rest: &str) -> Call {
-        let name = &self.worker.name;
-        Call::new(
-            method,
-            format!("/instances/{name}/private/otp-devices{rest}"),
-        )
-        .bearer(&self.token)
     }
 
     fn thing(&self, id: &str) -> String {

@@ -1,0 +1,81 @@
+//! A small disk that a test can fill.
+
+use std::{
+    env,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::geteuid;
+
+const INNER: &str = "KEYPROOF_TEST_INNER";
+
+/// Whether this is the test itself. If not, runs it in a process with a mount namespace of its own: what is mounted
+/// there is gone with the process, however that ends.
+pub(crate) fn is_inside(test: &str) -> bool {
+    if env::var_os(INNER).is_some() {
+        return true;
+    }
+    let mut unshare = Command::new("unshare");
+    if !geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let output = unshare
+        .arg("--mount")
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INNER, "1")
+        .output()
+        .expect("unshare, of util-linux");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "{test}, in a mount namespace (it takes root, or user namespaces):\n{stdout}{stderr}"
+    );
+    eprint!("{stderr}");
+    false
+}
+
+/// A file system in memory of a few megabytes, over a folder.
+pub(crate) struct Disk {
+    ballast: PathBuf,
+}
+
+impl Disk {
+    pub(crate) fn mount(folder: &Path, bytes: u64) -> Self {
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0700")])
+            .args(["tmpfs".as_ref(), folder.as_os_str()])
+            .status()
+            .unwrap();
+        assert!(status.success(), "a tmpfs cannot be mounted");
+        Self {
+            ballast: folder.join("ballast"),
+        }
+    }
+
+    /// Fills it up, but for so many bytes.
+    pub(crate) fn fill(&self, leave: u64) {
+        let mut ballast = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.ballast)
+            .unwrap();
+        let full = loop {
+            if let Err(error) = ballast.write_all(&[0; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
+        let len = ballast.metadata().unwrap().len();
+        ballast.set_len(len.saturating_sub(leave)).unwrap();
+    }
+
+    /// Makes room again.
+    pub(crate) fn empty(&self) {
+        File::create(&self.ballast).unwrap();
+    }
+}
