@@ -15,6 +15,7 @@ mod directory;
 mod login;
 mod password;
 mod records;
+mod refresh;
 mod second_factor;
 mod session;
 mod signing_key;
@@ -35,6 +36,7 @@ pub use directory::{
 };
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use records::{Role, UserStatus};
+pub use refresh::Refreshed;
 pub use second_factor::{
     ActivateKeyError, DeviceView, EnrolKeyError, EnrolledKey, RecoveryCodesError,
     RemoveDeviceError, RemoveKeyError,
@@ -53,12 +55,14 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct AccountSettings {
     /// The numbers of the second factor's rules: when a name is locked, and for how long.
     pub policy: Policy,
+    /// Whether a refresh token is good once, and gives its successor.
+    pub rotate_refresh_tokens: bool,
 }
 
 /// How long an access token holds.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(240 * 60);
 
-/// How long a refresh token holds.
+/// How long a refresh token holds, and its successors with it.
 pub const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Numbers are below this, so that clients that read them as 32-bit floats read them exactly.
@@ -71,6 +75,7 @@ pub struct Accounts {
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
     policy: Policy,
+    rotate_refresh_tokens: bool,
     signing: SigningKeys,
 }
 
@@ -90,6 +95,7 @@ impl Accounts {
             audit,
             hashing,
             policy: settings.policy,
+            rotate_refresh_tokens: settings.rotate_refresh_tokens,
         }
     }
 

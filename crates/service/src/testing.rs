@@ -1,6 +1,6 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
-use crate::{CertificateSettings, HashingSettings, ManualClock, Origin, Service, Settings, Who};
+use crate::{HashingSettings, ManualClock, Origin, Service, Settings, Who};
 use keyproof_auth::{Cost, LoginScope};
 use keyproof_store::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix, Row,
@@ -65,10 +65,11 @@ impl Faults {
 }
 
 pub(crate) async fn bench() -> Bench {
-    bench_with(CertificateSettings::default()).await
+    bench_with(|_| {}).await
 }
 
-pub(crate) async fn bench_with(certificates: CertificateSettings) -> Bench {
+/// With these changes to what is so by default.
+pub(crate) async fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     let entropy = Arc::new(SystemEntropy::new());
     let faults = Arc::new(Faults::default());
     let engine = Arc::new(TestEngine {
@@ -78,12 +79,8 @@ pub(crate) async fn bench_with(certificates: CertificateSettings) -> Bench {
     let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
     let store = Store::open(engine, keys, entropy, START).await.unwrap();
     let clock = Arc::new(ManualClock::new(START));
-    let settings = Settings {
-        hashing: cheap_hashing(),
-        accounts: crate::AccountSettings::default(),
-        certificates,
-        provisioning: crate::ProvisioningSettings::default(),
-    };
+    let mut settings = Settings::from(cheap_hashing());
+    change(&mut settings);
     let service = Service::start(store.clone(), clock.clone(), settings)
         .await
         .unwrap();

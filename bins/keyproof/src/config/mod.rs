@@ -232,6 +232,7 @@ fn accounts(settings: &EmnifySettings) -> AccountSettings {
     let mut accounts = AccountSettings::default();
     accounts.policy.lockout_failures = settings.lockout_failures;
     accounts.policy.lockout = Duration::from_secs(settings.lockout_s.get().into());
+    accounts.rotate_refresh_tokens = settings.rotate_refresh_tokens;
     accounts
 }
 

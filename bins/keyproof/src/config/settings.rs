@@ -263,6 +263,8 @@ pub struct EmnifySettings {
     pub lockout_failures: NonZeroU32,
     /// How long a lock lasts, in seconds.
     pub lockout_s: NonZeroU32,
+    /// Whether a refresh token is good once, and gives its successor.
+    pub rotate_refresh_tokens: bool,
 }
 
 impl Default for EmnifySettings {
@@ -273,6 +275,7 @@ impl Default for EmnifySettings {
             authenticate_window_s: FIVE_MINUTES,
             lockout_failures: NonZeroU32::MIN.saturating_add(2),
             lockout_s: FIVE_MINUTES,
+            rotate_refresh_tokens: false,
         }
     }
 }

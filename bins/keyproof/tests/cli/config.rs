@@ -97,6 +97,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         ("emnify.lockout_failures = 0", "nonzero"),
         ("emnify.lockout = 5", "unknown field"),
+        ("emnify.rotate_refresh_tokens = 1", "expected a boolean"),
     ] {
         let output = check(file, &[], &[]);
         fails(&output, 2, says);

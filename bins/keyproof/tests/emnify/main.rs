@@ -12,6 +12,7 @@ mod generated_client;
 mod keys;
 mod login;
 mod races;
+mod rotation;
 mod site;
 mod tokens;
 mod users;

@@ -24,6 +24,7 @@ use keyproof_store::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use toml::Value as Setting;
 use zeroize::Zeroizing;
 
 /// When the clock starts, in seconds: the first of a step.
@@ -40,6 +41,11 @@ pub(crate) const BOB: &str = "bob@example.org";
 
 pub(crate) const AUTHENTICATE: &str = "/api/v1/authenticate";
 
+/// A key of the configuration, and what it is set to.
+type Flag = (&'static str, Setting);
+
+const UNLIMITED: Flag = ("emnify.authenticate_limit", Setting::Integer(0));
+
 pub(crate) struct Site {
     address: SocketAddr,
     /// Stops the server when it goes.
@@ -53,7 +59,7 @@ pub(crate) struct Site {
 impl Site {
     /// With Ada, a user, and Bob, an administrator, and without a limit of logins an address.
     pub(crate) async fn start() -> Self {
-        let site = Self::on(Arc::new(MemoryEngine::new()), None, 0).await;
+        let site = Self::on(Arc::new(MemoryEngine::new()), None, &[UNLIMITED]).await;
         site.add(ADA, "Example Org", Role::User).await;
         site.add(BOB, "Example Org", Role::Administrator).await;
         site
@@ -61,29 +67,44 @@ impl Site {
 
     /// The same on SQLite.
     pub(crate) async fn on_sqlite() -> Self {
+        Self::on_sqlite_with(&[UNLIMITED]).await
+    }
+
+    /// The same, where refresh tokens are good once.
+    pub(crate) async fn rotating() -> Self {
+        Self::on_sqlite_with(&[
+            UNLIMITED,
+            ("emnify.rotate_refresh_tokens", Setting::Boolean(true)),
+        ])
+        .await
+    }
+
+    async fn on_sqlite_with(flags: &[Flag]) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("k.db");
         let engine = SqliteEngine::open(&path, &SqliteOptions::default()).unwrap();
-        let site = Self::on(Arc::new(engine), Some(folder), 0).await;
+        let site = Self::on(Arc::new(engine), Some(folder), flags).await;
         site.add(ADA, "Example Org", Role::User).await;
         site
     }
 
     /// With nobody, and a limit.
     pub(crate) async fn limited(limit: i64) -> Self {
-        Self::on(Arc::new(MemoryEngine::new()), None, limit).await
+        let limit = ("emnify.authenticate_limit", Setting::Integer(limit));
+        Self::on(Arc::new(MemoryEngine::new()), None, &[limit]).await
     }
 
-    async fn on(engine: Arc<dyn Engine>, folder: Option<TempDir>, limit: i64) -> Self {
+    async fn on(engine: Arc<dyn Engine>, folder: Option<TempDir>, flags: &[Flag]) -> Self {
+        let mut all = vec![
+            ("http.listen", "127.0.0.1:0".into()),
+            ("store.url", "memory:".into()),
+            ("auth.argon2_memory_kib", 8.into()),
+            ("auth.argon2_iterations", 1.into()),
+            ("auth.argon2_insecure_for_tests", true.into()),
+        ];
+        all.extend_from_slice(flags);
         let config = Config::load(&Sources {
-            flags: vec![
-                ("http.listen", "127.0.0.1:0".into()),
-                ("store.url", "memory:".into()),
-                ("emnify.authenticate_limit", limit.into()),
-                ("auth.argon2_memory_kib", 8.into()),
-                ("auth.argon2_iterations", 1.into()),
-                ("auth.argon2_insecure_for_tests", true.into()),
-            ],
+            flags: all,
             ..Sources::default()
         })
         .unwrap();

@@ -1,12 +1,10 @@
-//! Logging in: a password, then perhaps a code; or a token that was given before.
+//! Logging in: a password, then perhaps a code.
 
 use super::{
-    Accounts, REFRESH_TOKEN_LIFETIME,
+    Accounts,
     access_token::Claims,
     password::canonical,
-    records::{
-        ChallengeRecord, RefreshToken, User, UserStatus, challenge_key, refresh_token_key, user_key,
-    },
+    records::{ChallengeRecord, User, challenge_key, user_key},
     signing_key::Signer,
     snapshot::{Change, Snapshot},
 };
@@ -79,7 +77,7 @@ pub enum LoginError {
     Storage(#[from] StorageError),
 }
 
-/// Why a code, or a token from before, gives nothing.
+/// Why a code, or a refresh token, gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     /// What is said about the device to be trusted cannot be kept.
@@ -281,47 +279,6 @@ impl Accounts {
         }
     }
 
-    /// A new access token for a refresh token.
-    ///
-    /// # Errors
-    /// [`AnswerError::Refused`], [`AnswerError::Storage`].
-    pub async fn refresh(
-        &self,
-        token: &str,
-        origin: &Origin,
-    ) -> Result<Zeroizing<String>, AnswerError> {
-        let digest = Token::parse(token)
-            .map_err(|_| AnswerError::Refused)?
-            .digest();
-        let now = self.clock.now();
-        let place = refresh_token_key(&digest);
-        let stored = self.store.get::<RefreshToken>(&place, now).await;
-        let held = stored
-            .map_err(StorageError::from)?
-            .ok_or(AnswerError::Refused)?
-            .record;
-        let user = self.store.get::<User>(&user_key(held.owner), now).await;
-        let user = user
-            .map_err(StorageError::from)?
-            .map(|stored| stored.record);
-        match user {
-            Some(user)
-                if user.status == UserStatus::Active
-                    && user.generation == held.generation
-                    && user.key_changes == held.key_changes =>
-            {
-                let signer = self.signing.signer(now).await?;
-                Ok(signer.sign(&Claims::of(&user, None, now))?)
-            }
-            user => {
-                let name = user.map_or_else(String::new, |user| user.name);
-                let deed = failed(&name, "Invalid refresh token", origin);
-                self.audit.refused(deed).await;
-                Err(AnswerError::Refused)
-            }
-        }
-    }
-
     pub(super) fn draw_token(&self) -> Token {
         let random = Zeroizing::new(self.random::<TOKEN_BYTES>());
         Token::from_random(*random)
@@ -340,21 +297,6 @@ impl Accounts {
             device = device.with_operating_system(operating_system)?;
         }
         Ok(device)
-    }
-
-    fn add_refresh_token(&self, batch: &mut Batch, snapshot: &Snapshot) -> Token {
-        let token = self.draw_token();
-        if let Some(user) = snapshot.active_user() {
-            let record = RefreshToken {
-                owner: user.owner(),
-                generation: user.generation,
-                key_changes: user.key_changes,
-                created_at: snapshot.now,
-            };
-            let ends = snapshot.now.saturating_add(REFRESH_TOKEN_LIFETIME);
-            batch.insert(&refresh_token_key(&token.digest()), &record, Some(ends));
-        }
-        token
     }
 
     fn tokens(
@@ -503,14 +445,14 @@ pub(super) fn target(user: &User) -> String {
 }
 
 /// What a user does who has just shown who they are.
-fn by(user: &User, origin: &Origin) -> Origin {
+pub(super) fn by(user: &User, origin: &Origin) -> Origin {
     origin.by(Who::User {
         name: user.name.clone(),
         application_token: None,
     })
 }
 
-fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
+pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
     let name: String = name
         .chars()
         .take(NAME_TOLD)

@@ -280,13 +280,45 @@ pub(super) struct RefreshToken {
     pub(super) generation: u64,
     /// How often the key asked for at login had changed.
     pub(super) key_changes: u64,
+    /// When its user logged in.
     pub(super) created_at: Timestamp,
+    /// The digest of the first token of the same login; a first one has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) family: Option<String>,
+    /// How it was spent, if tokens were rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) spent: Option<Spent>,
+}
+
+/// What makes, of the token that was spent, its successor.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Spent {
+    pub(super) at: Timestamp,
+    /// 32 random bytes in hex.
+    pub(super) drawn: String,
 }
 
 record!(RefreshToken, "refresh_token");
 
 pub(super) fn refresh_token_key(digest: &TokenDigest) -> Key {
     Key::new("refresh_token", ["_", &digest.to_string()])
+}
+
+/// At `refresh_family/<organisation>/<user>/<digest of the first token>`: while it is there, its tokens may hold.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct RefreshFamily {}
+
+record!(RefreshFamily, "refresh_family");
+
+pub(super) fn refresh_family_key(owner: Owner, first: &str) -> Key {
+    Key::new(
+        "refresh_family",
+        [
+            &owner.organisation.to_string(),
+            &owner.user.to_string(),
+            first,
+        ],
+    )
 }
 
 /// At `application_token/<organisation>/<number>`.

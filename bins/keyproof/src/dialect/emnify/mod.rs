@@ -151,8 +151,8 @@ impl Emnify {
                 }
             }
             Credentials::Refresh { token } => {
-                let access = accounts.refresh(&token, &origin).await?;
-                Ok(wire::tokens(&access, None))
+                let refreshed = accounts.refresh(&token, &origin).await?;
+                Ok(wire::tokens(&refreshed.access, refreshed.refresh.as_ref()))
             }
             Credentials::SecondFactor { token, code, trust } => {
                 let trust = trust.as_ref();

@@ -2,6 +2,7 @@
 
 mod overtaken;
 mod races;
+mod rotation;
 mod tokens;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};

@@ -28,6 +28,8 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
     bench.clock.advance(Duration::from_secs(1));
     assert_eq!(holds().await.err(), Some(SessionError::Expired));
     let fresh = accounts.refresh(&given.refresh, &origin()).await.unwrap();
+    assert!(fresh.refresh.is_none());
+    let fresh = fresh.access;
     assert!(accounts.session(Some(&fresh), ADDRESS).await.is_ok());
     accounts
         .set_user_password(ADA, secret("another horse"), &console())

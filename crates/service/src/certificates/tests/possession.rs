@@ -112,9 +112,11 @@ async fn a_new_code_ends_the_old_one_and_leaves_a_verified_certificate_verified(
 #[tokio::test]
 async fn a_code_dies_when_its_time_is_over() {
     let lifetime = Duration::from_secs(60);
-    let bench = bench_with(CertificateSettings {
-        code_lifetime: Some(lifetime),
-        ..CertificateSettings::default()
+    let bench = bench_with(|settings| {
+        settings.certificates = CertificateSettings {
+            code_lifetime: Some(lifetime),
+            ..CertificateSettings::default()
+        }
     })
     .await;
     let ca = Ca::new("A");

@@ -224,9 +224,11 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
         "{told:?}"
     );
 
-    let strict = bench_with(CertificateSettings {
-        allow_unproven: false,
-        ..CertificateSettings::default()
+    let strict = bench_with(|settings| {
+        settings.certificates = CertificateSettings {
+            allow_unproven: false,
+            ..CertificateSettings::default()
+        }
     })
     .await;
     let put = strict
@@ -278,9 +280,11 @@ async fn names_and_uploads_are_checked() {
 #[tokio::test]
 async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     let limit = 3;
-    let bench = bench_with(CertificateSettings {
-        max_certificates: NonZeroU32::new(limit).unwrap(),
-        ..CertificateSettings::default()
+    let bench = bench_with(|settings| {
+        settings.certificates = CertificateSettings {
+            max_certificates: NonZeroU32::new(limit).unwrap(),
+            ..CertificateSettings::default()
+        }
     })
     .await;
     let ca = Ca::new("A");

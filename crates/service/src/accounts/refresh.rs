@@ -1,0 +1,271 @@
+//! Refresh tokens: what a login leaves behind, so that access tokens can be had for 30 days without it.
+//!
+//! Unless operators say otherwise one is good as often as its client likes. Where they have them *rotated*, each is
+//! good once: it is spent on a successor, which ends when it would have ended itself. The tokens of one login are a
+//! *family*, and a spent one that is shown again ends all of it, for somebody has a copy: the client or a thief, and
+//! nobody can tell which. But a client whose answer was lost knows only the token that it has spent. For a minute,
+//! and while its successor is unused, a spent token is therefore answered as it was the first time: with that very
+//! successor, so that a family is one line of tokens at any time.
+//!
+//! The server keeps no successor's text. It is made of the spent token and of what was drawn when it was spent; so it
+//! takes both to know it.
+
+use super::{
+    Accounts, AnswerError, REFRESH_TOKEN_LIFETIME,
+    access_token::Claims,
+    login::{by, failed, target},
+    records::{
+        RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
+        refresh_token_key, user_key,
+    },
+    snapshot::Snapshot,
+};
+use crate::{Origin, StorageError, audit::Deed, storage::Race};
+use data_encoding::HEXLOWER;
+use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{Batch, Key, Stored, Timestamp};
+use ring::hmac;
+use std::{fmt, time::Duration};
+use zeroize::Zeroizing;
+
+/// How long a spent token is answered as it was the first time: longer than clients wait before they try again.
+const TRIED_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a refresh token gives.
+pub struct Refreshed {
+    /// For requests.
+    pub access: Zeroizing<String>,
+    /// The token to be used from now on, if tokens are rotated.
+    pub refresh: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Refreshed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Refreshed(..)")
+    }
+}
+
+/// A token that was shown, and all that its answer rests on.
+struct Shown {
+    token: Token,
+    place: Key,
+    held: Stored<RefreshToken>,
+    /// Whose it is.
+    user: Option<Stored<User>>,
+    family_place: Key,
+    /// `None` if it has ended, or not begun: a family begins with its first token's end.
+    family: Option<Stored<RefreshFamily>>,
+    now: Timestamp,
+}
+
+/// What becomes of a token.
+enum Use {
+    /// It stays as good as it is.
+    Again,
+    /// It is spent now.
+    Only,
+    /// It was spent before, on this one.
+    TriedAgain(Token),
+    /// It was spent before, and somebody has a copy.
+    Copied,
+}
+
+impl Accounts {
+    /// A new access token for a refresh token, and its successor, if tokens are rotated.
+    ///
+    /// # Errors
+    /// [`AnswerError::Refused`], [`AnswerError::Storage`].
+    pub async fn refresh(&self, text: &str, origin: &Origin) -> Result<Refreshed, AnswerError> {
+        let token = Token::parse(text).map_err(|_| AnswerError::Refused)?;
+        let mut race = Race::default();
+        loop {
+            let shown = self.shown(&token).await?.ok_or(AnswerError::Refused)?;
+            let Some(user) = shown.holder() else {
+                let name = shown.user.as_ref().map(|user| &*user.record.name);
+                let deed = failed(name.unwrap_or_default(), "Invalid refresh token", origin);
+                self.audit.refused(deed).await;
+                return Err(AnswerError::Refused);
+            };
+            let signer = self.signing.signer(shown.now).await?;
+            let access = signer.sign(&Claims::of(&user.record, None, shown.now))?;
+            let mut batch = self.store.batch(shown.now);
+            let outcome = match self.use_of(&shown).await? {
+                Use::Again => {
+                    return Ok(Refreshed {
+                        access,
+                        refresh: None,
+                    });
+                }
+                Use::TriedAgain(successor) => {
+                    return Ok(Refreshed {
+                        access,
+                        refresh: Some(successor.text()),
+                    });
+                }
+                Use::Only => {
+                    let successor = self.spend(&mut batch, &shown, user, origin);
+                    Ok(Refreshed {
+                        access,
+                        refresh: Some(successor.text()),
+                    })
+                }
+                Use::Copied => {
+                    let reason = "Refresh token used twice: all of its login end";
+                    let deed = failed(&user.record.name, reason, origin);
+                    self.audit.counted(&mut batch, shown.now, deed);
+                    if let Some(family) = &shown.family {
+                        batch.remove(&shown.family_place, family.version);
+                    }
+                    Err(AnswerError::Refused)
+                }
+            };
+            if race.won(self.store.commit(batch).await).await? {
+                return outcome;
+            }
+        }
+    }
+
+    /// Adds a login's first token.
+    pub(super) fn add_refresh_token(&self, batch: &mut Batch, snapshot: &Snapshot) -> Token {
+        let token = self.draw_token();
+        if let Some(user) = snapshot.active_user() {
+            let record = RefreshToken {
+                owner: user.owner(),
+                generation: user.generation,
+                key_changes: user.key_changes,
+                created_at: snapshot.now,
+                family: None,
+                spent: None,
+            };
+            let ends = ends(&record);
+            batch.insert(&refresh_token_key(&token.digest()), &record, Some(ends));
+        }
+        token
+    }
+
+    async fn shown(&self, token: &Token) -> Result<Option<Shown>, StorageError> {
+        let now = self.clock.now();
+        let digest = token.digest();
+        let place = refresh_token_key(&digest);
+        let Some(held) = self.store.get::<RefreshToken>(&place, now).await? else {
+            return Ok(None);
+        };
+        let owner = held.record.owner;
+        let family_place = refresh_family_key(owner, &held.record.family_of(&digest));
+        let family = match held.record.is_first() {
+            true => None,
+            false => self.store.get::<RefreshFamily>(&family_place, now).await?,
+        };
+        Ok(Some(Shown {
+            token: token.clone(),
+            user: self.store.get::<User>(&user_key(owner), now).await?,
+            place,
+            held,
+            family_place,
+            family,
+            now,
+        }))
+    }
+
+    async fn use_of(&self, shown: &Shown) -> Result<Use, StorageError> {
+        let Some(spent) = &shown.held.record.spent else {
+            return Ok(match self.rotate_refresh_tokens {
+                true => Use::Only,
+                false => Use::Again,
+            });
+        };
+        let successor = successor(&shown.token, &spent.drawn);
+        let place = refresh_token_key(&successor.digest());
+        let kept = self.store.get::<RefreshToken>(&place, shown.now).await?;
+        let is_unused = kept.is_some_and(|kept| kept.record.spent.is_none());
+        let is_fresh = shown.now.saturating_since(spent.at) < TRIED_AGAIN;
+        Ok(match is_unused && is_fresh {
+            true => Use::TriedAgain(successor),
+            false => Use::Copied,
+        })
+    }
+
+    /// Spends a token, and adds its successor.
+    fn spend(
+        &self,
+        batch: &mut Batch,
+        shown: &Shown,
+        user: &Stored<User>,
+        origin: &Origin,
+    ) -> Token {
+        let drawn = HEXLOWER.encode(&self.random::<TOKEN_BYTES>());
+        let successor = successor(&shown.token, &drawn);
+        let held = &shown.held.record;
+        let ends = Some(ends(held));
+        let next = RefreshToken {
+            family: Some(held.family_of(&shown.token.digest())),
+            ..held.clone()
+        };
+        let spent = RefreshToken {
+            spent: Some(Spent {
+                at: shown.now,
+                drawn,
+            }),
+            ..held.clone()
+        };
+        batch.require(&user_key(held.owner), user.version);
+        batch.replace(&shown.place, shown.held.version, &spent, ends);
+        batch.insert(&refresh_token_key(&successor.digest()), &next, ends);
+        match &shown.family {
+            Some(family) => batch.require(&shown.family_place, family.version),
+            None => {
+                batch.insert(&shown.family_place, &RefreshFamily {}, ends);
+            }
+        }
+        let origin = by(&user.record, origin);
+        let deed = Deed {
+            action: "refresh_token.rotate",
+            target: target(&user.record),
+            detail: None,
+            origin: &origin,
+        };
+        self.audit.done(batch, shown.now, deed);
+        successor
+    }
+}
+
+impl Shown {
+    /// Whose the token is, if it holds. With a family all of its tokens have ended.
+    fn holder(&self) -> Option<&Stored<User>> {
+        let held = &self.held.record;
+        let user = self.user.as_ref().filter(|Stored { record: user, .. }| {
+            user.status == UserStatus::Active
+                && user.generation == held.generation
+                && user.key_changes == held.key_changes
+        });
+        user.filter(|_| held.is_first() || self.family.is_some())
+    }
+}
+
+impl RefreshToken {
+    /// Is it its login's own, and not spent? Then there is no family yet.
+    const fn is_first(&self) -> bool {
+        self.family.is_none() && self.spent.is_none()
+    }
+
+    /// A family is called by its first token's digest; this token's own is the one given.
+    fn family_of(&self, digest: &TokenDigest) -> String {
+        self.family.clone().unwrap_or_else(|| digest.to_string())
+    }
+}
+
+/// The token that one is spent on (HMAC as a pseudorandom function, RFC 2104).
+fn successor(token: &Token, drawn: &str) -> Token {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.text().as_bytes());
+    let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
+    let tag = hmac::sign(&key, drawn.as_bytes());
+    for (byte, tagged) in bytes.iter_mut().zip(tag.as_ref()) {
+        *byte = *tagged;
+    }
+    Token::from_random(*bytes)
+}
+
+/// When all of a login's tokens end.
+fn ends(token: &RefreshToken) -> Timestamp {
+    token.created_at.saturating_add(REFRESH_TOKEN_LIFETIME)
+}

@@ -1,0 +1,230 @@
+//! Refresh tokens that are good once.
+
+use super::{ADDRESS, add, log_in, tokens};
+use crate::{
+    Service, StorageError,
+    accounts::{AnswerError, Role},
+    audit::Outcome,
+    testing::{Bench, PASSWORD, bench_with, cheap_hashing, console, origin, secret},
+};
+use std::{collections::BTreeSet, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+const ADA: &str = "ada@example.org";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store whose tokens are rotated, and the first one of Ada's login.
+async fn ada() -> (Arc<Bench>, String) {
+    let bench = bench_with(|settings| settings.accounts.rotate_refresh_tokens = true).await;
+    add(&bench, ADA, Role::User).await;
+    let first = first(&bench).await;
+    (Arc::new(bench), first)
+}
+
+async fn first(bench: &Bench) -> String {
+    let given = tokens(log_in(bench, ADA, PASSWORD, None).await);
+    given.refresh.to_string()
+}
+
+/// The successor, beside an access token that holds.
+async fn refresh(bench: &Bench, token: &str) -> Result<String, AnswerError> {
+    let accounts = &bench.service.accounts;
+    let refreshed = accounts.refresh(token, &origin()).await?;
+    let session = accounts.session(Some(&refreshed.access), ADDRESS).await;
+    assert_eq!(session.unwrap().name(), ADA);
+    Ok(refreshed.refresh.unwrap().to_string())
+}
+
+#[track_caller]
+fn refused(answer: &Result<String, AnswerError>) {
+    assert_eq!(answer.as_ref().err(), Some(&AnswerError::Refused));
+}
+
+/// How often tokens were rotated, and families ended.
+async fn told(bench: &Bench) -> (usize, usize) {
+    let trail = &bench.service.audit;
+    let events = trail.events(crate::testing::START, None).await.unwrap();
+    let count = |outcome, says: &str| {
+        let events = events.iter().map(|(_, event)| event);
+        events
+            .filter(|event| {
+                let detail = event.detail.as_deref().unwrap_or_default();
+                event.outcome == outcome && (event.action == says || detail.contains(says))
+            })
+            .count()
+    };
+    (
+        count(Outcome::Done, "refresh_token.rotate"),
+        count(Outcome::Refused, "Reason: Refresh token used twice"),
+    )
+}
+
+#[tokio::test]
+async fn each_token_gives_its_successor_until_the_login_is_30_days_old() {
+    let (bench, mut token) = ada().await;
+    let mut seen = BTreeSet::from([token.clone()]);
+    for _ in 0..30 {
+        token = refresh(&bench, &token).await.unwrap();
+        assert!(seen.insert(token.clone()));
+        bench.clock.advance(Duration::from_secs(24 * 60 * 60 - 1));
+    }
+    bench.clock.advance(Duration::from_secs(29));
+    token = refresh(&bench, &token).await.unwrap();
+    bench.clock.advance(Duration::from_secs(1));
+    refused(&refresh(&bench, &token).await);
+    assert_eq!(told(&bench).await, (31, 0));
+}
+
+#[tokio::test]
+async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_minute() {
+    let (bench, first) = ada().await;
+    // The change was made, but whoever asked is not told.
+    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    let lost = refresh(&bench, &first).await.err();
+    assert!(matches!(
+        lost,
+        Some(AnswerError::Storage(StorageError::OutcomeUnknown(_)))
+    ));
+    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    let second = refresh(&bench, &first).await.unwrap();
+    bench.clock.advance(MINUTE - Duration::from_millis(1));
+    assert_eq!(refresh(&bench, &first).await, Ok(second.clone()));
+    assert_eq!(told(&bench).await, (1, 0));
+    refresh(&bench, &second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_spent_token_ends_its_family_once_the_minute_is_over() {
+    let (bench, mine) = ada().await;
+    let other = first(&bench).await;
+    let second = refresh(&bench, &mine).await.unwrap();
+    bench.clock.advance(MINUTE);
+    refused(&refresh(&bench, &mine).await);
+    for token in [&mine, &second, &mine] {
+        refused(&refresh(&bench, token).await);
+    }
+    assert_eq!(told(&bench).await, (1, 1));
+    // What came of another login is another family.
+    let next = refresh(&bench, &other).await.unwrap();
+    refresh(&bench, &next).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_spent_token_ends_its_family_once_its_successor_was_used() {
+    let (bench, first) = ada().await;
+    let second = refresh(&bench, &first).await.unwrap();
+    let third = refresh(&bench, &second).await.unwrap();
+    assert_eq!(refresh(&bench, &second).await, Ok(third.clone()));
+    refused(&refresh(&bench, &first).await);
+    for token in [&first, &second, &third] {
+        refused(&refresh(&bench, token).await);
+    }
+    assert_eq!(told(&bench).await, (2, 1));
+}
+
+#[tokio::test]
+async fn many_at_once_with_one_token_are_one_rotation() {
+    let (bench, first) = ada().await;
+    let answers: Vec<_> = (0..100)
+        .map(|_| {
+            let (bench, first) = (Arc::clone(&bench), first.clone());
+            tokio::spawn(async move { refresh(&bench, &first).await.unwrap() })
+        })
+        .collect();
+    let mut successors = BTreeSet::new();
+    for answer in answers {
+        successors.insert(answer.await.unwrap());
+    }
+    assert_eq!(successors.len(), 1);
+    assert_eq!(told(&bench).await, (1, 0));
+    refresh(&bench, successors.first().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_that_overtakes_a_rotation_wins() {
+    let (bench, first) = ada().await;
+    let second = refresh(&bench, &first).await.unwrap();
+    bench.clock.advance(MINUTE);
+    let (held, token) = (Arc::clone(&bench), second.clone());
+    let slow = async move { refresh(&held, &token).await };
+    let overtaken = bench.faults.overtake(slow, async {
+        refused(&refresh(&bench, &first).await);
+    });
+    refused(&overtaken.await);
+    assert_eq!(told(&bench).await, (1, 1));
+
+    // The other way round the family ends with all that it has become meanwhile.
+    let first = self::first(&bench).await;
+    let second = refresh(&bench, &first).await.unwrap();
+    bench.clock.advance(MINUTE);
+    let (held, token) = (Arc::clone(&bench), first.clone());
+    let slow = async move { refresh(&held, &token).await };
+    let mut third = String::new();
+    let overtaken = bench.faults.overtake(slow, async {
+        third = refresh(&bench, &second).await.unwrap();
+    });
+    refused(&overtaken.await);
+    refused(&refresh(&bench, &third).await);
+}
+
+#[tokio::test]
+async fn a_suspension_that_overtakes_a_rotation_wins() {
+    let (bench, first) = ada().await;
+    let (held, token) = (Arc::clone(&bench), first.clone());
+    let slow = async move { refresh(&held, &token).await };
+    let accounts = &bench.service.accounts;
+    let overtaken = bench.faults.overtake(slow, async {
+        accounts.suspend_user(ADA, &console()).await.unwrap();
+    });
+    refused(&overtaken.await);
+    assert_eq!(told(&bench).await, (0, 0));
+}
+
+#[tokio::test]
+async fn all_of_a_family_ends_with_the_password() {
+    let (bench, first) = ada().await;
+    let second = refresh(&bench, &first).await.unwrap();
+    let accounts = &bench.service.accounts;
+    accounts
+        .set_user_password(ADA, secret(PASSWORD), &console())
+        .await
+        .unwrap();
+    refused(&refresh(&bench, &first).await);
+    refused(&refresh(&bench, &second).await);
+    assert_eq!(told(&bench).await, (1, 0));
+}
+
+#[tokio::test]
+async fn what_was_spent_stays_so_when_rotation_is_switched_off() {
+    let (bench, first) = ada().await;
+    let second = refresh(&bench, &first).await.unwrap();
+    let service = Service::start(bench.store.clone(), bench.clock.clone(), cheap_hashing());
+    let service = service.await.unwrap();
+    for _ in 0..2 {
+        let refreshed = service.accounts.refresh(&second, &origin()).await.unwrap();
+        assert!(refreshed.refresh.is_none());
+    }
+    // It is rotated again where that is on.
+    let third = refresh(&bench, &second).await.unwrap();
+    let copied = service.accounts.refresh(&first, &origin()).await;
+    assert_eq!(copied.err(), Some(AnswerError::Refused));
+    let ended = service.accounts.refresh(&third, &origin()).await;
+    assert_eq!(ended.err(), Some(AnswerError::Refused));
+}
+
+#[tokio::test]
+async fn a_token_of_before_is_rotated_too() {
+    let bench = bench_with(|_| {}).await;
+    add(&bench, ADA, Role::User).await;
+    let old = first(&bench).await;
+    let unrotated = bench.service.accounts.refresh(&old, &origin()).await;
+    assert!(unrotated.unwrap().refresh.is_none());
+    let mut settings = crate::Settings::from(cheap_hashing());
+    settings.accounts.rotate_refresh_tokens = true;
+    let service = Service::start(bench.store.clone(), bench.clock.clone(), settings);
+    let service = service.await.unwrap();
+    let refreshed = service.accounts.refresh(&old, &origin()).await.unwrap();
+    let next = refreshed.refresh.unwrap();
+    assert_ne!(*next, old);
+    service.accounts.refresh(&next, &origin()).await.unwrap();
+}
