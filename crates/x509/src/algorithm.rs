@@ -330,6 +330,13 @@ impl<'a> AlgorithmIdentifier<'a> {
         }
     }
 
+    /// The same, but for parameters that are NULL.
+    #[cfg(feature = "prover")]
+    pub(crate) fn with_null_absent(self) -> Self {
+        let parameters = self.parameters.filter(|parameters| !parameters.is_null());
+        Self { parameters, ..self }
+    }
+
     fn expect_null_or_absent(&self) -> Result<(), Error> {
         match self.parameters {
             None => Ok(()),

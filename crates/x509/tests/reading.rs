@@ -12,7 +12,7 @@ use data_encoding::BASE64;
 use forge::*;
 use keyproof_x509::{
     Certificate, Encoding, Error, KeyKind, Layer, MAX_UPLOAD_LEN, SubjectPublicKeyInfo, Upload,
-    Version,
+    Version, algorithms, prover::CertificationRequest,
 };
 
 fn error(upload: &[u8]) -> Error {
@@ -377,4 +377,32 @@ fn public_keys_are_read_on_their_own() {
     assert!(matches!(key.kind(), Ok(KeyKind::Ec(_))));
     assert_eq!(key.bits(), Some(256));
     assert!(SubjectPublicKeyInfo::from_der(&[der, &[0]].concat()).is_err());
+}
+
+/// By a key in a TPM, with tpm2-openssl 1.1.1: behind ecdsa-with-SHA256 stands NULL (RFC 5758 section 3.2 wants nothing).
+#[test]
+fn a_request_may_have_null_parameters_and_nothing_else() {
+    let der = include_bytes!("data/tpm2-openssl.csr.der");
+    let verify = |der: &[u8]| {
+        let request = CertificationRequest::from_der(der).unwrap();
+        request.verify(algorithms::RING)
+    };
+    assert_eq!(verify(der), Ok(()));
+    let null = der
+        .windows(4)
+        .rposition(|bytes| bytes == [3, 2, 5, 0])
+        .unwrap();
+    let mut other = *der;
+    // An empty OCTET STRING.
+    other[null + 2] = 4;
+    assert!(matches!(
+        verify(&other),
+        Err(Error::AlgorithmParameters { .. })
+    ));
+    let mut forged = *der;
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(matches!(
+        verify(&forged),
+        Err(Error::SignatureInvalid { .. })
+    ));
 }

@@ -74,13 +74,15 @@ impl<'a> CertificationRequest<'a> {
 
     /// Verifies that the request was signed with the private key that belongs to its public one.
     ///
+    /// NULL parameters count as absent with every algorithm, as tpm2-openssl writes them behind ECDSA's.
+    ///
     /// # Errors
     /// Those of [`verify`](crate::verify()).
     pub fn verify(&self, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), Error> {
         verify(
             algorithms,
             &self.public_key,
-            &self.algorithm,
+            &self.algorithm.with_null_absent(),
             self.info,
             self.signature,
         )
