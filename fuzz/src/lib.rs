@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz` runs each under libFuzzer, by the binary of its name in `fuzz_targets/`;
 //! `tests/replay.rs` runs each over its corpus, the folder of its name in `corpus/`.
 
+pub mod f5;
 pub mod mfa;
 pub mod otp;
 pub mod service;
@@ -26,6 +27,7 @@ impl Target {
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    Target::new("f5_provision", f5::provision),
     Target::new("mfa_lifecycle", mfa::lifecycle),
     Target::new("otp_amount", otp::amount),
     Target::new("otp_base32", otp::base32),

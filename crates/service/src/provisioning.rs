@@ -18,6 +18,7 @@ mod objects;
 mod preauth;
 mod provision;
 mod rate_limit;
+mod request;
 
 pub use api_keys::{
     ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
@@ -33,8 +34,9 @@ pub use grant::ApiKeyRefusal;
 pub use identity::IdentityConflict;
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
 pub use objects::{FindError, Kind, Metadata, MetadataError, Object, SystemMetadata};
-pub use preauth::{DeviceClaim, PreauthError, PreauthVerdict};
-pub use provision::{ProvisionError, ProvisionRequest, Provisioned, RequestError};
+pub use preauth::{PreauthError, PreauthVerdict};
+pub use provision::{ProvisionError, Provisioned};
+pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
 
 use crate::{Audit, Clock};
 use keyproof_store::Store;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, Structure};
+use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
 use keyproof_x509::{Certificate, Upload, algorithms, verify};
 use rcgen::DnType;
 use serde_json::{Value, json};
 
 use crate::{
-    device::{Device, Manufacturer},
+    device::{Device, Manufacturer, VENDOR},
     site::{API_KEYS, CATEGORIES, MANAGERS, PROVISION, Site},
 };
 
@@ -106,6 +106,27 @@ async fn only_the_devices_tpm_reads_its_certificate() {
         trail[0].0 == "Done" && trail[0].1.contains("SN0001"),
         "{trail:?}"
     );
+}
+
+/// Requests put together from what a TPM, its manufacturer's CA and tpm2-openssl made.
+#[tokio::test]
+async fn what_tpms_and_their_tools_make_is_taken() {
+    for made in [
+        include_str!("../../../../fuzz/corpus/f5_provision/eccp256"),
+        include_str!("../../../../fuzz/corpus/f5_provision/rsa2048"),
+    ] {
+        let (site, key, _) = furnished().await;
+        // Their certificates are valid from 2026 on.
+        site.advance(DAY * 365 * 4);
+        let mut request: Value = serde_json::from_str(made).unwrap();
+        request["api_key"] = json!(key);
+        let allowed = json!({ "tpm_allow_list": [request["ek_cert"]] });
+        site.replace(CATEGORIES, "category", allowed).await.is(200);
+        let answer = site.post(PROVISION, &request).await;
+        let bundle = answer.is(200).json["credential_bundle"].as_str().unwrap();
+        let bundle = BASE64.decode(bundle.as_bytes()).unwrap();
+        assert!(Credential::parse(&bundle).is_ok());
+    }
 }
 
 #[tokio::test]
@@ -232,7 +253,18 @@ async fn a_request_is_refused_for_what_is_wrong_with_it() {
     )
     .await;
     refuses("ek_cert", stranger["ek_cert"].clone(), 400, 3, "ek_pub_key").await;
-    refuses("ak_public", json!("AQID"), 400, 3, "ak_public").await;
+    let public = json!(BASE64.encode(&device.ak_public().to_sized_bytes()));
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        public.as_str().unwrap()
+    );
+    for (wrong, says) in [
+        (json!("AQID"), "ak_public"),
+        (json!(pem), "ak_public: its PEM"),
+        (json!(7), "line 1"),
+    ] {
+        refuses("ak_public", wrong, 400, 3, says).await;
+    }
     let not_json = site
         .admin("POST", PROVISION)
         .body("{\"csr\":1}")
@@ -247,6 +279,12 @@ async fn a_request_is_refused_for_what_is_wrong_with_it() {
         csr(&[(DnType::CommonName, "SN0002")]),
         csr(&[(serial(), "SN0002"), (DnType::CommonName, "SN0001")]),
         csr(&[(serial(), "SN0001"), (DnType::OrganizationName, "Other")]),
+        csr(&[
+            (serial(), "SN0001"),
+            (DnType::OrganizationName, VENDOR),
+            (DnType::CustomDnType(vec![2, 5, 4, 10]), "Other"),
+        ]),
+        csr(&[(serial(), ""), (DnType::CommonName, "SN0001")]),
     ] {
         refuses("csr", wrong, 400, 3, "csr").await;
     }
@@ -279,6 +317,14 @@ async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_reque
     let answer = site.post(PROVISION, &request).await;
     assert!(device.opens(&answer.is(200).json, &told).is_some());
     assert!(device.opens(&answer.json, &device.ak_public()).is_none());
+    // Empty is absent.
+    request["ak_public"] = json!("");
+    let answer = site.post(PROVISION, &request).await;
+    assert!(
+        device
+            .opens(&answer.is(200).json, &device.ak_public())
+            .is_some()
+    );
 
     let unrestricted = AttestationTemplate {
         object_attributes: AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED),

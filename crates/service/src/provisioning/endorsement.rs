@@ -5,7 +5,7 @@ use super::{Category, DerTextError, Manager, der_text};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, TpmAttributes,
-    TpmError, TpmtPublic, check_ek_certificate,
+    TpmtPublic, check_ek_certificate,
 };
 use keyproof_x509::{Certificate, algorithms};
 use rustls_pki_types::pem::{PemObject, SectionKind};
@@ -23,21 +23,12 @@ pub struct TrustListError {
 /// Why an endorsement certificate does not speak for its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndorsementError {
-    /// The key is of no template, or not the certificate's.
+    /// The key is not the certificate's, or not one at all.
     #[error("ek_pub_key: {0}")]
     Key(String),
-    /// It cannot be read.
-    #[error("ek_cert: {0}")]
-    Malformed(String),
     /// Nobody vouches for it.
     #[error("the endorsement certificate is not trusted: {0}")]
     Untrusted(String),
-}
-
-/// An endorsement key whose certificate is trusted.
-pub(super) struct Endorsement {
-    pub(super) ek: TpmtPublic,
-    pub(super) tpm: TpmAttributes,
 }
 
 /// Checks the entries of an allow-list: each one certificate, in PEM or Base64 of its DER.
@@ -82,19 +73,14 @@ fn roots_of(text: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Judges an endorsement certificate and the key (an SPKI in DER) that it is said to be of.
+/// Judges an endorsement certificate and the key that it is said to be of; returns what it says of the TPM.
 pub(super) fn judge(
     certificate: &[u8],
-    spki: &[u8],
+    ek: &TpmtPublic,
     category: &Category,
     manager: &Manager,
     now: Timestamp,
-) -> Result<Endorsement, EndorsementError> {
-    let malformed = |error: TpmError| EndorsementError::Malformed(error.to_string());
-    let parsed = EkCertificate::parse(certificate).map_err(malformed)?;
-    let ek = TpmtPublic::endorsement_from_spki(spki)
-        .map_err(|error| EndorsementError::Key(error.to_string()))?;
-
+) -> Result<TpmAttributes, EndorsementError> {
     let roots: Vec<Vec<u8>> = manager
         .ek_roots
         .iter()
@@ -112,7 +98,7 @@ pub(super) fn judge(
         .filter_map(|der| Some(EkCertificate::parse(der).ok()?.as_der()))
         .collect();
     let policy = EkCertificatePolicy {
-        ek: Some(&ek),
+        ek: Some(ek),
         allowed: &allowed,
         roots: &roots,
         intermediates: &[],
@@ -139,8 +125,7 @@ pub(super) fn judge(
             );
         }
     }
-    Ok(Endorsement {
-        tpm: parsed.tpm_attributes().map_err(malformed)?,
-        ek,
-    })
+    EkCertificate::parse(certificate)
+        .and_then(|certificate| certificate.tpm_attributes())
+        .map_err(|error| EndorsementError::Untrusted(error.to_string()))
 }

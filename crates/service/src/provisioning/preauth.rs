@@ -1,37 +1,13 @@
 //! Preauth: may this key provision this device? Nothing is changed by asking.
 
 use super::{
-    ApiKey, ApiKeyRefusal, Kind, Metadata, Provisioning,
+    ApiKey, ApiKeyRefusal, DeviceClaim, Kind, Metadata, Provisioning,
     grant::{Grant, Shown},
 };
 use crate::{Origin, StorageError, audit::Deed};
 use keyproof_store::Timestamp;
-use keyproof_tpm::{DeviceInfo, TpmError};
+use keyproof_tpm::TpmError;
 use std::time::Duration;
-
-/// What a station says of a device, before any of it is judged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceClaim {
-    /// Its name.
-    pub name: Option<String>,
-    /// Its serial number.
-    pub serial: Option<String>,
-    /// Who made it.
-    pub vendor: Option<String>,
-    /// Its version.
-    pub version: Option<String>,
-}
-
-impl DeviceClaim {
-    pub(super) fn judge(&self) -> Result<DeviceInfo<'_>, TpmError> {
-        DeviceInfo::new(
-            self.name.as_deref(),
-            self.serial.as_deref(),
-            self.vendor.as_deref(),
-            self.version.as_deref(),
-        )
-    }
-}
 
 /// What preauth finds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,11 +5,10 @@
 //! that were assumed: so nothing else has to prove possession of it.
 
 use super::{
-    ApiKeyRefusal, AuthorityError, DerTextError, DeviceClaim, EndorsementError, IdentityConflict,
-    Metadata, Provisioning,
+    ApiKeyRefusal, AuthorityError, EndorsementError, IdentityConflict, Metadata, ProvisionRequest,
+    Provisioning, RequestError,
     authority::Authority,
-    der_text::decode,
-    endorsement::{self, Endorsement},
+    endorsement,
     grant::{Grant, Shown},
     identity::Certified,
     objects::deed,
@@ -17,33 +16,11 @@ use super::{
 use crate::{Origin, StorageError, storage::Race};
 use keyproof_store::{Stored, Timestamp};
 use keyproof_tpm::{
-    AttestationKeyPolicy, AwsLcRs, Check, DeviceInfo, EccCurve, Name, Outcome, Structure, TpmError,
-    TpmtPublic, make_credential,
+    AwsLcRs, DeviceInfo, Name, Structure, TpmAttributes, TpmError, TpmtPublic, make_credential,
 };
-use keyproof_x509::{algorithms, prover::CertificationRequest};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rustls_pki_types::pem::SectionKind;
 use std::time::Duration;
 use zeroize::Zeroizing;
-
-/// What a station sends. The binary fields are DER in Base64 or PEM, still unread.
-#[derive(Clone)]
-pub struct ProvisionRequest {
-    /// The API key.
-    pub api_key: Zeroizing<String>,
-    /// The device.
-    pub device: DeviceClaim,
-    /// The endorsement key's certificate.
-    pub ek_certificate: String,
-    /// The endorsement key's SubjectPublicKeyInfo.
-    pub ek_public_key: String,
-    /// The attestation key's SubjectPublicKeyInfo.
-    pub ak_public_key: String,
-    /// A certification request by any key of the device.
-    pub csr: String,
-    /// The attestation key's TPM2B_PUBLIC, where the category's template is not what it was made with.
-    pub ak_public: Option<String>,
-}
 
 /// What the station is to carry to the device.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,38 +67,13 @@ pub enum ProvisionError {
     Storage(#[from] StorageError),
 }
 
-/// What is wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The attestation key is not one.
-    #[error("{field}: {problem}")]
-    AttestationKey {
-        /// The field that it stands in.
-        field: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The certification request is malformed, badly signed, or of another device.
-    #[error("csr: {0}")]
-    Csr(String),
-    /// A field that is not DER.
-    #[error("{field}: {problem}")]
-    Der {
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        problem: DerTextError,
-    },
-    /// A property of the device.
-    #[error("device: {0}")]
-    Device(#[from] TpmError),
-}
-
 /// A request that is in order.
 struct Evidence<'a> {
     device: DeviceInfo<'a>,
-    endorsement: Endorsement,
-    ek: Name,
+    /// What the endorsement certificate says of the TPM.
+    tpm: TpmAttributes,
+    ek: TpmtPublic,
+    ek_name: Name,
     ak: TpmtPublic,
     ak_name: Name,
 }
@@ -178,18 +130,19 @@ impl Provisioning {
             let evidence = Evidence::of(request, &grant, now)?;
             let Evidence {
                 device,
-                ek,
+                ek_name,
                 ak_name,
                 ..
             } = &evidence;
-            let identity = self.identity(&grant, device, ek, ak_name, now).await?;
+            let identity = self.identity(&grant, device, ek_name, ak_name, now);
+            let identity = identity.await?;
             identity
-                .check(device, ek)
+                .check(device, ek_name)
                 .map_err(ProvisionError::Conflict)?;
 
             let mut batch = self.store.batch(now);
             grant.require(&mut batch);
-            identity.write(&mut batch, device, ek);
+            identity.write(&mut batch, device, ek_name);
             let kept = match &identity.certified {
                 Some(Stored { record, .. })
                     if record.is_fresh(now) && self.is_upheld(record, &grant).await? =>
@@ -208,7 +161,7 @@ impl Provisioning {
                         &grant.category.record,
                         &self.store,
                         &evidence.ak,
-                        &evidence.endorsement.tpm,
+                        &evidence.tpm,
                         device.serial(),
                         now,
                     )?;
@@ -257,7 +210,7 @@ impl Provisioning {
             .map_err(failed)?;
         let credential = make_credential(
             &AwsLcRs,
-            &evidence.endorsement.ek,
+            &evidence.ek,
             &evidence.ak_name,
             secret.as_slice(),
             &mut |bytes| entropy.fill(bytes),
@@ -284,110 +237,23 @@ impl<'a> Evidence<'a> {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<Self, ProvisionError> {
-        let device = request.device.judge().map_err(RequestError::from)?;
-        let der = |field, text: &str, kind| {
-            decode(text, &[kind]).map_err(|problem| RequestError::Der { field, problem })
-        };
-        let certificate = der("ek_cert", &request.ek_certificate, SectionKind::Certificate)?;
-        let ek_spki = der("ek_pub_key", &request.ek_public_key, SectionKind::PublicKey)?;
-        let ak_spki = der("ak_pub_key", &request.ak_public_key, SectionKind::PublicKey)?;
-        let csr = der("csr", &request.csr, SectionKind::Csr)?;
-        let ak_public = match &request.ak_public {
-            None => None,
-            Some(text) => Some(der("ak_public", text, SectionKind::PublicKey)?),
-        };
+        let request = request.decode()?;
         let category = &grant.category.record.spec;
         let manager = &grant.manager.record.spec;
-        let endorsement = endorsement::judge(&certificate, &ek_spki, category, manager, now)?;
-        let template = category.attestation_key.below(&endorsement.ek);
-        let template = template.map_err(attestation_key("ak_pub_key"))?;
-        let assumed = TpmtPublic::attestation_from_spki(&ak_spki, &template)
-            .map_err(attestation_key("ak_pub_key"))?;
-        let ak = match ak_public {
-            None => assumed,
-            Some(sized) => told(&sized, &assumed)?,
+        let tpm = endorsement::judge(&request.ek_certificate, &request.ek, category, manager, now)?;
+        let unnamed = |error: TpmError| RequestError::AttestationKey {
+            field: "ak_public",
+            problem: error.to_string(),
         };
-        check_attestation_key(&ak)?;
-        check_csr(&csr, &device).map_err(RequestError::Csr)?;
-        let name = |key: &TpmtPublic| Name::of(key).map_err(attestation_key("ak_public"));
+        let template = category.attestation_key.below(&request.ek);
+        let ak = request.attestation_key(&template.map_err(unnamed)?)?;
         Ok(Self {
-            device,
-            ek: name(&endorsement.ek)?,
-            ak_name: name(&ak)?,
-            endorsement,
+            device: request.device,
+            ek_name: Name::of(&request.ek).map_err(RequestError::EndorsementKey)?,
+            ak_name: Name::of(&ak).map_err(unnamed)?,
+            tpm,
+            ek: request.ek,
             ak,
         })
     }
 }
-
-fn attestation_key(field: &'static str) -> impl Fn(TpmError) -> RequestError {
-    move |error| RequestError::AttestationKey {
-        field,
-        problem: error.to_string(),
-    }
-}
-
-/// The public area that the station sent, which must be of the same key as the bare one.
-fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, RequestError> {
-    let wrong = attestation_key("ak_public");
-    let public = TpmtPublic::parse_sized(sized).map_err(&wrong)?;
-    if public.to_spki().map_err(&wrong)? == bare.to_spki().map_err(&wrong)? {
-        return Ok(public);
-    }
-    Err(RequestError::AttestationKey {
-        field: "ak_public",
-        problem: "it is not the key in ak_pub_key".to_owned(),
-    })
-}
-
-fn check_attestation_key(ak: &TpmtPublic) -> Result<(), RequestError> {
-    let policy = AttestationKeyPolicy {
-        // P-521 certificates are not made.
-        curves: vec![EccCurve::NistP256, EccCurve::NistP384],
-        ..AttestationKeyPolicy::default()
-    };
-    let report = policy.check(ak);
-    let failed = keyproof_tpm::AttestationKeyCheck::ALL
-        .iter()
-        .find(|check| report.outcome(**check) == Outcome::Fail);
-    match failed {
-        None => Ok(()),
-        Some(check) => Err(RequestError::AttestationKey {
-            field: "the attestation key",
-            problem: format!("{}: {}", check.name(), report.detail(*check)),
-        }),
-    }
-}
-
-/// A certification request by any key of the device: a restricted attestation key cannot sign one. The subject must be
-/// the device's, and the request signed by its own key.
-fn check_csr(der: &[u8], device: &DeviceInfo<'_>) -> Result<(), String> {
-    let request = CertificationRequest::from_der(der).map_err(|error| error.to_string())?;
-    request
-        .verify(algorithms::ALL)
-        .map_err(|error| error.to_string())?;
-    let attribute = |kind: &[u8]| {
-        let mut attributes = request.subject().attributes();
-        let found = attributes.find(|attribute| attribute.kind.as_bytes() == kind);
-        found.map(|attribute| attribute.value.text().map(String::from).unwrap_or_default())
-    };
-    match (attribute(SERIAL_NUMBER), attribute(COMMON_NAME)) {
-        (Some(serial), _) if serial == device.serial() => {}
-        (Some(_), _) => return Err("its serialNumber is not the device's serial".to_owned()),
-        (None, Some(name)) if name == device.serial() || name == device.name() => {}
-        (None, _) => {
-            return Err("its subject names neither the device's serial nor its name".to_owned());
-        }
-    }
-    match attribute(ORGANIZATION) {
-        Some(organization) if organization != device.vendor() => {
-            Err("its organization is not the device's vendor".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-// The contents of 2.5.4.3, 2.5.4.5 and 2.5.4.10.
-const COMMON_NAME: &[u8] = &[0x55, 4, 3];
-const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
-const ORGANIZATION: &[u8] = &[0x55, 4, 10];

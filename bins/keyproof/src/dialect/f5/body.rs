@@ -109,7 +109,16 @@ pub(super) async fn preauth(exchange: &mut Exchange) -> Result<Preauth, Refusal>
 }
 
 pub(super) async fn provision(exchange: &mut Exchange) -> Result<ProvisionRequest, Refusal> {
-    let body: ProvisionBody = read(exchange).await?;
+    let body = exchange.body().await?;
+    provision_request(&body).map_err(|error| malformed(&error))
+}
+
+/// The fields of a provision request's body. None of them is judged here.
+///
+/// # Errors
+/// For anything but the JSON of such a request. The error may repeat what stands there.
+pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Error> {
+    let body: ProvisionBody = serde_json::from_slice(body)?;
     Ok(ProvisionRequest {
         api_key: Zeroizing::new(body.api_key.unwrap_or_default()),
         device: body.device.unwrap_or_default().into(),
@@ -117,7 +126,7 @@ pub(super) async fn provision(exchange: &mut Exchange) -> Result<ProvisionReques
         ek_public_key: body.ek_pub_key.unwrap_or_default(),
         ak_public_key: body.ak_pub_key.unwrap_or_default(),
         csr: body.csr.unwrap_or_default(),
-        ak_public: body.ak_public,
+        ak_public: body.ak_public.filter(|text| !text.is_empty()),
     })
 }
 
@@ -300,11 +309,13 @@ fn moment(text: &str) -> Result<Timestamp, Refusal> {
 
 async fn read<T: DeserializeOwned>(exchange: &mut Exchange) -> Result<T, Refusal> {
     let body = exchange.body().await?;
-    serde_json::from_slice(&body).map_err(|error| {
-        // Where, and not what: serde would repeat the value, which may be a key.
-        let (line, column) = (error.line(), error.column());
-        Refusal::invalid(format!(
-            "the body is not the JSON that is expected here: line {line}, column {column}"
-        ))
-    })
+    serde_json::from_slice(&body).map_err(|error| malformed(&error))
+}
+
+/// Where, and not what: serde would repeat the value, which may be a key.
+fn malformed(error: &serde_json::Error) -> Refusal {
+    let (line, column) = (error.line(), error.column());
+    Refusal::invalid(format!(
+        "the body is not the JSON that is expected here: line {line}, column {column}"
+    ))
 }

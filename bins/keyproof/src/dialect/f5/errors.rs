@@ -307,10 +307,9 @@ impl From<ProvisionError> for Refusal {
             | ProvisionError::Endorsement(EndorsementError::Untrusted(_)) => Self::denied(&error),
             ProvisionError::Authority(error) => error.into(),
             ProvisionError::Conflict(_) => Self::exists(&error),
-            ProvisionError::Endorsement(
-                EndorsementError::Key(_) | EndorsementError::Malformed(_),
-            )
-            | ProvisionError::Request(_) => Self::invalid(error.to_string()),
+            ProvisionError::Endorsement(EndorsementError::Key(_)) | ProvisionError::Request(_) => {
+                Self::invalid(error.to_string())
+            }
             ProvisionError::RateLimited { retry_after } => {
                 Self::rate_limited(error.to_string(), retry_after)
             }

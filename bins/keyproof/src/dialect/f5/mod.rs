@@ -8,6 +8,8 @@ mod errors;
 mod route;
 mod wire;
 
+pub use body::provision_request;
+
 use std::sync::Arc;
 
 use authorization::token;
