@@ -23,8 +23,12 @@ use tpm::Tpm;
 struct Kind {
     group: &'static str,
     scheme: &'static str,
+    /// What makes `swtpm_setup` certify such an endorsement key.
+    setup: &'static str,
     /// Where the TPM keeps the endorsement key's certificate, if `swtpm_setup` made one.
     certificate_at: Option<&'static str>,
+    /// Whether the endorsement key is used by its policy; else by its empty authorization value.
+    by_policy: bool,
 }
 
 #[test]
@@ -32,7 +36,20 @@ fn rsa_2048() {
     onboard(&Kind {
         group: "rsa",
         scheme: "rsassa",
+        setup: "",
         certificate_at: Some("0x1c00002"),
+        by_policy: true,
+    });
+}
+
+#[test]
+fn rsa_3072() {
+    onboard(&Kind {
+        group: "rsa3072",
+        scheme: "rsassa",
+        setup: "--rsa-keysize 3072",
+        certificate_at: Some("0x1c0001c"),
+        by_policy: false,
     });
 }
 
@@ -41,13 +58,26 @@ fn ecc_p256() {
     onboard(&Kind {
         group: "ecc",
         scheme: "ecdsa",
+        setup: "",
         certificate_at: None,
+        by_policy: true,
+    });
+}
+
+#[test]
+fn ecc_p384() {
+    onboard(&Kind {
+        group: "ecc384",
+        scheme: "ecdsa",
+        setup: "",
+        certificate_at: Some("0x1c00016"),
+        by_policy: false,
     });
 }
 
 /// Everything between a station, a server and one TPM, once.
 fn onboard(kind: &Kind) {
-    let tpm = Tpm::manufacture();
+    let tpm = Tpm::manufacture(kind.setup);
     let server = Server::start();
     make_keys(&tpm, kind);
 
@@ -69,14 +99,14 @@ fn onboard(kind: &Kind) {
     });
     let answer = server.post("/api/tpm/tpm/provision", &request);
 
-    only_the_attestation_key_opens(&tpm, &answer);
+    only_the_attestation_key_opens(&tpm, kind, &answer);
     the_certificate_is_the_attestation_keys(&server, &tpm, &answer);
     quotes_are_checked(&server, &tpm);
 
     let again = server.post("/api/tpm/tpm/provision", &request);
     assert_ne!(again["nonce"], answer["nonce"]);
     let first = tpm.read("key.bin");
-    activate(&tpm, &again, "ak.ctx");
+    activate(&tpm, kind, &again);
     assert_ne!(tpm.read("key.bin"), first, "a fresh key each time");
 }
 
@@ -139,28 +169,34 @@ fn furnish(server: &Server, tpm: &Tpm) -> String {
     key["api_key"].as_str().unwrap().to_owned()
 }
 
-fn only_the_attestation_key_opens(tpm: &Tpm, answer: &Value) {
-    let other = tpm.try_run(&activation(tpm, answer, "other.ctx"));
+fn only_the_attestation_key_opens(tpm: &Tpm, kind: &Kind, answer: &Value) {
+    let other = tpm.try_run(&activation(tpm, kind, answer, "other.ctx"));
     assert!(!other, "another key of the same TPM opened the credential");
-    activate(tpm, answer, "ak.ctx");
+    activate(tpm, kind, answer);
     assert_eq!(tpm.read("key.bin").len(), 32);
     tpm.write("response.json", answer.to_string().as_bytes());
 }
 
-fn activate(tpm: &Tpm, answer: &Value, ak: &str) {
-    let command = activation(tpm, answer, ak);
+fn activate(tpm: &Tpm, kind: &Kind, answer: &Value) {
+    let command = activation(tpm, kind, answer, "ak.ctx");
     tpm.run(&command);
-    tpm.run("tpm2_flushcontext s.ctx");
+    if kind.by_policy {
+        tpm.run("tpm2_flushcontext s.ctx");
+    }
 }
 
-/// Starts a session that may use the endorsement key, and returns what is to be run in it.
-fn activation(tpm: &Tpm, answer: &Value, ak: &str) -> String {
+/// Gets all ready that the endorsement key is used with, and returns what is to be run then.
+fn activation(tpm: &Tpm, kind: &Kind, answer: &Value, ak: &str) -> String {
     let bundle = answer["credential_bundle"].as_str().unwrap();
     tpm.write("cred.blob", &BASE64.decode(bundle.as_bytes()).unwrap());
+    let command = format!("tpm2_activatecredential -c {ak} -C ek.ctx -i cred.blob -o key.bin");
+    if !kind.by_policy {
+        return command;
+    }
     tpm.try_run("tpm2_flushcontext -l");
     tpm.run("tpm2_startauthsession --policy-session -S s.ctx");
     tpm.run("tpm2_policysecret -S s.ctx -c e");
-    format!("tpm2_activatecredential -c {ak} -C ek.ctx -i cred.blob -o key.bin -P session:s.ctx")
+    format!("{command} -P session:s.ctx")
 }
 
 fn the_certificate_is_the_attestation_keys(server: &Server, tpm: &Tpm, answer: &Value) {

@@ -18,8 +18,8 @@ pub(crate) struct Tpm {
 }
 
 impl Tpm {
-    /// Makes a TPM with its manufacturer's certificates, and starts it.
-    pub(crate) fn manufacture() -> Self {
+    /// Makes a TPM with its manufacturer's certificates, and starts it; `options` are `swtpm_setup`'s.
+    pub(crate) fn manufacture(options: &str) -> Self {
         let mut tpm = Self {
             folder: TempDir::new().unwrap(),
             swtpm: None,
@@ -43,7 +43,7 @@ impl Tpm {
         );
         tpm.write("setup.conf", setup.as_bytes());
         tpm.shell(&format!(
-            "swtpm_setup --tpm2 --tpmstate dir://{} --config {} --create-ek-cert --vmid device-0001 --overwrite",
+            "swtpm_setup --tpm2 --tpmstate dir://{} --config {} --create-ek-cert --vmid device-0001 --overwrite {options}",
             at("state"),
             at("setup.conf")
         ));
