@@ -1,4 +1,4 @@
-//! The verifier's side: `TPM2_MakeCredential` (Part 3, 12.6; Part 1, 24).
+//! The verifier's side: `TPM2_MakeCredential` (Part 3, 12.6; Part 1, "Credential Protection").
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -59,7 +59,7 @@ pub fn make_credential(
 }
 
 /// The part of [`make_credential`] after the seed: encrypts `secret` and binds it to `name`
-/// (Part 1, 24.4 and 24.5).
+/// (Part 1, "Credential Protection").
 ///
 /// # Errors
 ///
