@@ -1,14 +1,18 @@
-//! A device in software: a P-256 endorsement key with its manufacturer's certificate, an attestation key, and a key
-//! that signs its request.
+//! A device in software: an endorsement key with its manufacturer's certificate, an attestation key, and a key that signs
+//! its request.
+
+use std::fs;
 
 use data_encoding::BASE64;
 use gcm::open;
 use keyproof_tpm::{
     AttestationTemplate, AwsLcRs, Credential, Name, Structure, TpmtPublic, activate,
 };
+use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
     date_time_ymd,
 };
 use serde_json::{Value, json};
@@ -26,21 +30,24 @@ impl Manufacturer {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&[(DnType::CommonName, "TPM root")]);
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2040, 1, 1);
+        params.not_after = date_time_ymd(2140, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let root = params.self_signed(&key).unwrap().pem();
         Self { params, key, root }
     }
 
-    fn endorse(&self, ek: &KeyPair) -> Vec<u8> {
+    fn endorse(&self, ek: &Key) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.serial_number = Some(SerialNumber::from(7));
         params.not_before = date_time_ymd(2022, 1, 1);
-        params.not_after = date_time_ymd(2036, 1, 1);
+        params.not_after = date_time_ymd(2136, 1, 1);
         params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+        params.key_usages = vec![match ek.kind() {
+            KeyKind::Rsa => KeyUsagePurpose::KeyEncipherment,
+            _ => KeyUsagePurpose::KeyAgreement,
+        }];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
         let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
         names.set_criticality(true);
@@ -50,10 +57,56 @@ impl Manufacturer {
     }
 }
 
+/// A key that the device has, by its SubjectPublicKeyInfo.
+#[derive(Clone)]
+pub(crate) struct Key(Vec<u8>);
+
+impl Key {
+    fn generate() -> Self {
+        Self(KeyPair::generate().unwrap().subject_public_key_info())
+    }
+
+    /// One of the endorsement keys in software of the TPM crate's tests, such as `rsa3072`.
+    pub(crate) fn of_kind(kind: &str) -> Self {
+        let public = TpmtPublic::parse_sized(&software(kind, "ek.pub.tpm2b")).unwrap();
+        Self(public.to_spki().unwrap())
+    }
+
+    fn kind(&self) -> KeyKind {
+        let spki = SubjectPublicKeyInfo::from_der(&self.0).unwrap();
+        spki.kind().unwrap()
+    }
+}
+
+fn software(kind: &str, file: &str) -> Vec<u8> {
+    let vectors = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../crates/tpm/tests/vectors/software"
+    );
+    fs::read(format!("{vectors}/{kind}.{file}")).unwrap()
+}
+
+/// As rcgen writes it into a certificate.
+impl PublicKeyData for Key {
+    fn der_bytes(&self) -> &[u8] {
+        SubjectPublicKeyInfo::from_der(&self.0).unwrap().key()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self.kind() {
+            KeyKind::Rsa => &PKCS_RSA_SHA256,
+            KeyKind::Ec(Curve::P256) => &PKCS_ECDSA_P256_SHA256,
+            KeyKind::Ec(Curve::P384) => &PKCS_ECDSA_P384_SHA384,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 pub(crate) struct Device {
-    ek: KeyPair,
+    ek: Key,
+    ek_pkcs8: Vec<u8>,
     pub(crate) ek_certificate: Vec<u8>,
-    ak: KeyPair,
+    ak: Key,
     own: KeyPair,
     pub(crate) serial: String,
 }
@@ -61,12 +114,25 @@ pub(crate) struct Device {
 pub(crate) const VENDOR: &str = "ExampleCorp";
 
 impl Device {
+    /// With a new endorsement key on P-256.
     pub(crate) fn new(manufacturer: &Manufacturer, serial: &str) -> Self {
         let ek = KeyPair::generate().unwrap();
+        let spki = Key(ek.subject_public_key_info());
+        Self::with_ek(manufacturer, serial, spki, ek.serialize_der())
+    }
+
+    /// With the endorsement key of this kind.
+    pub(crate) fn of_kind(manufacturer: &Manufacturer, serial: &str, kind: &str) -> Self {
+        let pkcs8 = software(kind, "ek.pkcs8.der");
+        Self::with_ek(manufacturer, serial, Key::of_kind(kind), pkcs8)
+    }
+
+    fn with_ek(manufacturer: &Manufacturer, serial: &str, ek: Key, ek_pkcs8: Vec<u8>) -> Self {
         Self {
             ek_certificate: manufacturer.endorse(&ek),
             ek,
-            ak: KeyPair::generate().unwrap(),
+            ek_pkcs8,
+            ak: Key::generate(),
             own: KeyPair::generate().unwrap(),
             serial: serial.to_owned(),
         }
@@ -74,7 +140,10 @@ impl Device {
 
     /// The same with another attestation key.
     pub(crate) fn with_new_ak(self) -> Self {
-        let ak = KeyPair::generate().unwrap();
+        self.with_ak(Key::generate())
+    }
+
+    pub(crate) fn with_ak(self, ak: Key) -> Self {
         Self { ak, ..self }
     }
 
@@ -106,14 +175,14 @@ impl Device {
             "api_key": api_key,
             "device": self.info(),
             "ek_cert": BASE64.encode(&self.ek_certificate),
-            "ek_pub_key": BASE64.encode(&self.ek.subject_public_key_info()),
-            "ak_pub_key": BASE64.encode(&self.ak.subject_public_key_info()),
+            "ek_pub_key": BASE64.encode(&self.ek.0),
+            "ak_pub_key": BASE64.encode(&self.ak.0),
             "csr": self.csr(&subject),
         })
     }
 
     pub(crate) fn ek_public(&self) -> TpmtPublic {
-        TpmtPublic::endorsement_from_spki(&self.ek.subject_public_key_info()).unwrap()
+        TpmtPublic::endorsement_from_spki(&self.ek.0).unwrap()
     }
 
     pub(crate) fn ak_public(&self) -> TpmtPublic {
@@ -122,11 +191,11 @@ impl Device {
     }
 
     pub(crate) fn ak_public_by(&self, template: &AttestationTemplate) -> TpmtPublic {
-        TpmtPublic::attestation_from_spki(&self.ak.subject_public_key_info(), template).unwrap()
+        TpmtPublic::attestation_from_spki(&self.ak.0, template).unwrap()
     }
 
     pub(crate) fn ak_spki(&self) -> Vec<u8> {
-        self.ak.subject_public_key_info()
+        self.ak.0.clone()
     }
 
     /// What its TPM finds in an answer: the certificate; `None` if it cannot open it for an attestation key like this.
@@ -138,8 +207,8 @@ impl Device {
         };
         let credential = Credential::parse(&field("credential_bundle")).unwrap();
         let name = Name::of(ak).unwrap();
-        let pkcs8 = self.ek.serialize_der();
-        let key = activate(&AwsLcRs, &self.ek_public(), &pkcs8, &name, &credential).ok()?;
+        let ek = self.ek_public();
+        let key = activate(&AwsLcRs, &ek, &self.ek_pkcs8, &name, &credential).ok()?;
         assert_eq!(key.len(), 32);
         let nonce = field("nonce").try_into().unwrap();
         Some(open(&key, nonce, field("encrypted_ak_cert")))
@@ -169,7 +238,7 @@ fn tpm_names() -> Vec<u8> {
 }
 
 /// DER with a length below 128.
-fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = u8::try_from(content.len()).unwrap();
     assert!(length < 128);
     [&[tag, length], content].concat()

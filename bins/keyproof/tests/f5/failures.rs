@@ -1,11 +1,15 @@
 //! What goes wrong below the contract, in the contract's shape.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use keyproof_store::{Key, Record, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::site::{MANAGERS, PREAUTH, Site};
+use crate::{
+    device::{Device, Manufacturer},
+    site::{API_KEYS, CATEGORIES, Commits, MANAGERS, PREAUTH, PROVISION, Site},
+};
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_503() {
@@ -20,6 +24,123 @@ async fn a_store_that_does_not_answer_is_503() {
         .refuses(503, 14);
     site.faults.unreachable.store(false, Ordering::SeqCst);
     site.get(MANAGERS).await.is(200);
+}
+
+/// What the store holds about devices and their keys.
+const IDENTITY: [&str; 3] = ["tpm_device", "tpm_endorsement_key", "tpm_ak_certificate"];
+
+async fn records(site: &Site) -> [usize; 3] {
+    let [device, owner, certificate] = IDENTITY;
+    [
+        site.records(device).await,
+        site.records(owner).await,
+        site.records(certificate).await,
+    ]
+}
+
+#[tokio::test]
+async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let request = device.request(&key);
+    site.faults.commits(Commits::NotApplied);
+    let refused = site.post(PROVISION, &request).await;
+    refused.refuses(503, 14).saying("try again");
+    assert_eq!(refused.header("retry-after"), "1");
+    let reference = json!({
+        "tpm_manager_ref": [{ "name": "manager" }], "category_ref": [{ "name": "category" }],
+    });
+    for path in [API_KEYS, CATEGORIES, MANAGERS] {
+        let create = site.create(path, "new", reference.clone());
+        create.await.refuses(503, 14);
+    }
+    let disable = site.replace(API_KEYS, "station", json!({ "is_disabled": true }));
+    disable.await.refuses(503, 14);
+    site.faults.commits(Commits::Made);
+
+    assert_eq!(records(&site).await, [0; 3]);
+    for path in [API_KEYS, CATEGORIES, MANAGERS] {
+        site.get(&format!("{path}/new")).await.refuses(404, 5);
+        site.create(path, "new", reference.clone()).await.is(200);
+    }
+    let answer = site.post(PROVISION, &request).await;
+    let opened = device.opens(&answer.is(200).json, &device.ak_public());
+    assert!(opened.is_some());
+    assert_eq!(records(&site).await, [1; 3]);
+    let trail = site.trail("tpm.provision").await;
+    assert_eq!(trail.len(), 1, "{trail:?}");
+}
+
+#[tokio::test]
+async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second_identity() {
+    for (fate, known) in [(Commits::Lost, [1; 3]), (Commits::LostUnmade, [0; 3])] {
+        let site = Site::start().await;
+        let manufacturer = Manufacturer::new();
+        let key = site.furnished(&manufacturer).await;
+        let device = Device::new(&manufacturer, "SN0001");
+        let request = device.request(&key);
+        site.faults.commits(fate);
+        let lost = site.post(PROVISION, &request).await;
+        lost.refuses(500, 13);
+        site.faults.commits(Commits::Made);
+        assert_eq!(records(&site).await, known, "{fate:?}");
+
+        let mut certificates = Vec::new();
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let answer = site.post(PROVISION, &request).await;
+            let opened = device.opens(&answer.is(200).json, &device.ak_public());
+            certificates.push(opened.unwrap());
+            answers.push(answer.json);
+        }
+        assert_eq!(certificates[0], certificates[1], "{fate:?}");
+        for member in ["nonce", "encrypted_ak_cert", "credential_bundle"] {
+            assert_ne!(answers[0][member], answers[1][member], "{member}");
+        }
+        assert_eq!(records(&site).await, [1; 3], "{fate:?}");
+        let trail = site.trail("tpm.provision").await;
+        let made = trail.iter().filter(|(_, how)| how.contains("made"));
+        assert_eq!(made.count(), 1, "{trail:?}");
+        // What is certified is what was made while nobody could say so.
+        let serials = trail.iter().map(|(_, how)| how.split([' ', ',']).nth(4));
+        assert!(serials.is_sorted_by(|a, b| a == b), "{trail:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_whose_outcome_is_lost_is_500() {
+    let site = Site::start().await;
+    site.faults.commits(Commits::Lost);
+    site.create(MANAGERS, "manager", json!({}))
+        .await
+        .refuses(500, 13);
+    site.faults.commits(Commits::Made);
+    site.create(MANAGERS, "manager", json!({}))
+        .await
+        .refuses(409, 6);
+}
+
+#[tokio::test]
+async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
+    let site = Site::start_with(vec![("http.handler_timeout_ms", 200.into())]).await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let request = device.request(&key);
+    site.faults.stall();
+    site.post(PROVISION, &request).await.refuses(504, 4);
+    site.faults.go_on();
+    while records(&site).await == [0; 3] {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let answer = site.post(PROVISION, &request).await;
+    let opened = device.opens(&answer.is(200).json, &device.ak_public());
+    assert!(opened.is_some());
+    let trail = site.trail("tpm.provision").await;
+    let made = trail.iter().filter(|(_, how)| how.contains("made"));
+    assert_eq!((made.count(), trail.len()), (1, 2), "{trail:?}");
 }
 
 #[tokio::test]

@@ -8,8 +8,10 @@
 )]
 
 mod access;
+mod certificate;
 mod device;
 mod failures;
+mod kinds;
 mod objects;
 mod preauth;
 mod provision;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
-use keyproof_x509::{Certificate, Upload, algorithms, verify};
+use keyproof_x509::Certificate;
 use rcgen::DnType;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::{
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A site, an API key and a device that it may provision.
-async fn furnished() -> (Site, String, Device) {
+pub(crate) async fn furnished() -> (Site, String, Device) {
     let site = Site::start().await;
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
@@ -42,65 +42,6 @@ async fn only_the_devices_tpm_reads_its_certificate() {
 
     let certificate = Certificate::from_der(&certificate).unwrap();
     assert_eq!(certificate.public_key().as_der(), device.ak_spki());
-    assert!(certificate.subject().is_empty());
-    assert!(!certificate.basic_constraints().unwrap().unwrap().ca);
-    let extension = |oid: &str| {
-        let mut all = certificate.extensions().iter();
-        all.find(|extension| extension.id.to_string() == oid)
-            .unwrap()
-    };
-    let names = extension("2.5.29.17");
-    assert!(names.critical);
-    let contains = |value: &[u8], text: &[u8]| value.windows(text.len()).any(|at| at == text);
-    for text in ["id:49465800", "SLB9670", "id:0755", "SN0001"] {
-        assert!(contains(names.value, text.as_bytes()), "{text}");
-    }
-    // tcg-kp-AIKCertificate
-    assert!(contains(
-        extension("2.5.29.37").value,
-        &[0x67, 0x81, 0x05, 0x08, 0x03]
-    ));
-
-    let spec = async |path: &str| site.get(path).await.json["spec"].clone();
-    let category = spec(&format!("{CATEGORIES}/category")).await;
-    let manager = spec(&format!("{MANAGERS}/manager")).await;
-    let sub_ca = category["ak_sub_ca_certificate"].as_str().unwrap();
-    let root_ca = manager["ak_root_ca_certificate"].as_str().unwrap();
-    assert_eq!(answer.json["ak_cert_chain"], format!("{sub_ca}{root_ca}"));
-    let (sub_ca, root_ca) = (
-        Upload::decode(sub_ca.as_bytes()),
-        Upload::decode(root_ca.as_bytes()),
-    );
-    let (sub_ca, root_ca) = (sub_ca.unwrap(), root_ca.unwrap());
-    let (sub_ca, root_ca) = (
-        sub_ca.certificate().unwrap(),
-        root_ca.certificate().unwrap(),
-    );
-    for (issued, issuer) in [
-        (&certificate, &sub_ca),
-        (&sub_ca, &root_ca),
-        (&root_ca, &root_ca),
-    ] {
-        let (signed, signature) = (issued.tbs(), issued.signature());
-        let algorithm = issued.algorithm();
-        verify(
-            algorithms::ALL,
-            &issuer.public_key(),
-            &algorithm,
-            signed,
-            signature,
-        )
-        .unwrap();
-        assert_eq!(issued.issuer().as_der(), issuer.subject().as_der());
-    }
-    assert_eq!(
-        sub_ca.subject().common_name().unwrap(),
-        category["ak_sub_ca_name"].as_str().unwrap()
-    );
-    assert_eq!(
-        root_ca.subject().common_name().unwrap(),
-        manager["ak_root_ca_name"].as_str().unwrap()
-    );
     let trail = site.trail("tpm.provision").await;
     assert!(
         trail[0].0 == "Done" && trail[0].1.contains("SN0001"),
@@ -147,9 +88,10 @@ async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_li
         assert_ne!(sealed_first[member], sealed_again[member], "{member}");
     }
     let life = DAY * 365 * 5;
-    site.advance(life / 3 * 2 - DAY);
+    let last_moment = life / 3 * 2 - Duration::from_millis(1);
+    site.advance(last_moment);
     assert_eq!(provision(&device).await.0, first);
-    site.advance(DAY * 2);
+    site.advance(Duration::from_millis(1));
     let (renewed, _) = provision(&device).await;
     assert_ne!(renewed, first);
     let (other_key, _) = provision(&device.with_new_ak()).await;
@@ -177,6 +119,30 @@ async fn what_a_disabled_key_made_is_made_anew_and_what_a_revoked_one_made_befor
     let disabled = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z", "is_disabled": true });
     site.replace(API_KEYS, "station", disabled).await.is(200);
     assert_ne!(certificate(&second).await, first);
+}
+
+#[tokio::test]
+async fn a_revocation_divides_what_was_made_to_the_millisecond() {
+    for (from, kept) in [
+        ("2023-11-14T22:13:20.701Z", true),
+        ("2023-11-14T22:13:20.700Z", false),
+        ("2023-11-14T22:13:20.500Z", false),
+        ("2023-11-14T22:13:20Z", false),
+    ] {
+        let (site, key, device) = furnished().await;
+        let second = site.api_key("second").await;
+        site.advance(Duration::from_millis(700));
+        let certificate = async |key: &str| {
+            let answer = site.post(PROVISION, &device.request(key)).await;
+            let opened = device.opens(&answer.is(200).json, &device.ak_public());
+            opened.unwrap()
+        };
+        let first = certificate(&key).await;
+        site.advance(Duration::from_secs(1));
+        let revoked = json!({ "revoked_timestamp": from });
+        site.replace(API_KEYS, "station", revoked).await.is(200);
+        assert_eq!(certificate(&second).await == first, kept, "{from}");
+    }
 }
 
 #[tokio::test]
@@ -410,6 +376,89 @@ async fn racing_stations_get_one_certificate() {
         1
     );
     assert_eq!(made.len(), 8);
+}
+
+#[tokio::test]
+async fn of_two_tpms_that_race_for_one_identity_one_gets_it() {
+    for _ in 0..4 {
+        let site = Site::start().await;
+        let manufacturer = Manufacturer::new();
+        let key = site.furnished(&manufacturer).await;
+        let one = Device::new(&manufacturer, "SN0001");
+        let other = Device::new(&manufacturer, "SN0001");
+        let requests = [one.request(&key), other.request(&key)];
+        let calls = requests.iter().map(|request| site.post(PROVISION, request));
+        let mut statuses: Vec<u16> = join_all(calls)
+            .await
+            .iter()
+            .map(|answer| answer.status.as_u16())
+            .collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        // And one TPM that races under two names.
+        let tpm = Device::new(&manufacturer, "SN0002");
+        let first = tpm.request(&key);
+        let second = tpm.with_serial("SN0003").request(&key);
+        let requests = [first, second];
+        let calls = requests.iter().map(|request| site.post(PROVISION, request));
+        let mut statuses: Vec<u16> = join_all(calls)
+            .await
+            .iter()
+            .map(|answer| answer.status.as_u16())
+            .collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        for collection in ["tpm_device", "tpm_endorsement_key", "tpm_ak_certificate"] {
+            assert_eq!(site.records(collection).await, 2, "{collection}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile() {
+    let (site, key, device) = furnished().await;
+    let other = site.api_key("other").await;
+    let request = device.request(&key);
+    let disable = |name: &'static str| {
+        let site = &site;
+        async move {
+            let disabled = json!({ "is_disabled": true });
+            site.replace(API_KEYS, name, disabled).await.is(200);
+        }
+    };
+    let first = site.post(PROVISION, &request).await;
+    let first = device.opens(&first.is(200).json, &device.ak_public());
+
+    // The key that the certificate was made with is disabled while another one would keep it.
+    let with_other = device.request(&other);
+    let slow = site.post(PROVISION, &with_other);
+    let answer = site.faults.overtake(slow, disable("station")).await;
+    let second = device.opens(&answer.is(200).json, &device.ak_public());
+    assert!(second.is_some() && second != first);
+
+    let slow = site.post(PROVISION, &with_other);
+    let answer = site.faults.overtake(slow, disable("other")).await;
+    answer.refuses(403, 7).saying("disabled");
+
+    let third = site.api_key("third").await;
+    let request = device.request(&third);
+    let untrust = async {
+        site.replace(MANAGERS, "manager", json!({})).await.is(200);
+    };
+    let slow = site.post(PROVISION, &request);
+    let answer = site.faults.overtake(slow, untrust).await;
+    answer.refuses(403, 7).saying("not trusted");
+
+    let allowed = json!({ "tpm_allow_list": [request["ek_cert"]] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    let forget = async {
+        site.replace(CATEGORIES, "category", json!({}))
+            .await
+            .is(200);
+    };
+    let slow = site.post(PROVISION, &request);
+    let answer = site.faults.overtake(slow, forget).await;
+    answer.refuses(403, 7).saying("not trusted");
 }
 
 /// Polls all of them at once.

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -53,12 +53,50 @@ pub(crate) struct Site {
 /// What the store is told to do wrong.
 pub(crate) struct Faults {
     pub(crate) unreachable: AtomicBool,
+    commits: Mutex<Commits>,
     /// Reads wait for a permit while it is closed by [`Faults::stall`].
     gate: Semaphore,
     stalled: AtomicBool,
+    /// Gets a permit once the commit that [`Commits::HoldNext`] is about has come, and that one waits for `released`.
+    held: Semaphore,
+    released: Semaphore,
+}
+
+/// What becomes of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commits {
+    /// The first waits, and others overtake it.
+    HoldNext,
+    /// They are made, and the answer is lost.
+    Lost,
+    /// They are not made, and nobody can say so.
+    LostUnmade,
+    /// They are made.
+    Made,
+    /// They are not made.
+    NotApplied,
 }
 
 impl Faults {
+    pub(crate) fn commits(&self, fate: Commits) {
+        *self.commits.lock().unwrap() = fate;
+    }
+
+    /// Runs `overtaking` while the commit of `slow` is under way.
+    pub(crate) async fn overtake<T>(
+        &self,
+        slow: impl Future<Output = T>,
+        overtaking: impl Future<Output = ()>,
+    ) -> T {
+        self.commits(Commits::HoldNext);
+        let overtaking = async {
+            self.held.acquire().await.unwrap().forget();
+            overtaking.await;
+            self.released.add_permits(1);
+        };
+        tokio::join!(slow, overtaking).0
+    }
+
     pub(crate) fn stall(&self) {
         self.stalled.store(true, Ordering::SeqCst);
     }
@@ -93,8 +131,11 @@ impl Site {
         let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
         let faults = Arc::new(Faults {
             unreachable: AtomicBool::new(false),
+            commits: Mutex::new(Commits::Made),
             gate: Semaphore::new(0),
             stalled: AtomicBool::new(false),
+            held: Semaphore::new(0),
+            released: Semaphore::new(0),
         });
         let engine = Arc::new(FaultyEngine {
             inner: MemoryEngine::new(),
@@ -200,6 +241,15 @@ impl Site {
 
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
+    }
+
+    /// How many records a collection has.
+    pub(crate) async fn records(&self, collection: &str) -> usize {
+        let all = Prefix::collection(collection);
+        let rows = self
+            .store
+            .scan_raw(&all, None, usize::MAX, self.clock.now());
+        rows.await.unwrap().len()
     }
 
     /// What the audit trail says about an action: each event's outcome, and its detail.
@@ -319,11 +369,15 @@ impl FaultyEngine {
             self.faults.gate.acquire().await.unwrap().forget();
         }
         match self.faults.unreachable.load(Ordering::SeqCst) {
-            true => Err(EngineError::Io {
-                detail: "on purpose".to_owned(),
-            }),
+            true => Err(failure()),
             false => Ok(()),
         }
+    }
+}
+
+fn failure() -> EngineError {
+    EngineError::Io {
+        detail: "on purpose".to_owned(),
     }
 }
 
@@ -358,7 +412,24 @@ impl Engine for FaultyEngine {
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        self.inner.commit(changes)
+        Box::pin(async move {
+            let fate = *self.faults.commits.lock().unwrap();
+            match fate {
+                Commits::HoldNext => {
+                    self.faults.commits(Commits::Made);
+                    self.faults.held.add_permits(1);
+                    self.faults.released.acquire().await.unwrap().forget();
+                    self.inner.commit(changes).await
+                }
+                Commits::Lost => {
+                    self.inner.commit(changes).await?;
+                    Err(CommitError::Unknown(failure()))
+                }
+                Commits::LostUnmade => Err(CommitError::Unknown(failure())),
+                Commits::Made => self.inner.commit(changes).await,
+                Commits::NotApplied => Err(CommitError::NotApplied(failure().into())),
+            }
+        })
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {

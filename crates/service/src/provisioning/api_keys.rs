@@ -41,6 +41,13 @@ impl ApiKey {
     pub(super) fn is_revoked(&self, at: Timestamp) -> bool {
         self.revoked_at.is_some_and(|from| from <= at)
     }
+
+    /// Is a certificate still good that was made with it at that moment?
+    ///
+    /// A disabled key takes all its certificates with it, a revoked one those made since.
+    pub(super) fn upholds(&self, made_at: Timestamp) -> bool {
+        !self.is_disabled && !self.is_revoked(made_at)
+    }
 }
 
 /// At `tpm_api_key_digest/_/<digest>`: whose digest it is.

@@ -22,14 +22,17 @@ use zeroize::Zeroizing;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// No certificate outlives its issuer.
+// No certificate outlives its issuer.
 const ROOT_LIFE: Duration = YEAR.saturating_mul(30);
 const SUB_CA_LIFE: Duration = YEAR.saturating_mul(20);
 const CLIENT_LIFE: Duration = YEAR.saturating_mul(10);
 const ATTESTATION_KEY_LIFE: Duration = YEAR.saturating_mul(5);
 
-/// 9999-12-31T23:59:59Z, the last second that a certificate can name (RFC 5280, section 4.1.2.5).
-const END_OF_TIME: u64 = 253_402_300_799;
+/// Up to 9999-12-31T23:59:59Z, the last second that a certificate can name (RFC 5280, section 4.1.2.5).
+const ALL_TIME: Validity = Validity {
+    not_before: Timestamp::EPOCH,
+    not_after: Timestamp::from_secs(253_402_300_799),
+};
 
 /// `tcg-kp-AIKCertificate`.
 const AK_CERTIFICATE_USAGE: [u64; 5] = [2, 23, 133, 8, 3];
@@ -73,10 +76,16 @@ pub(super) struct Authority {
     pub(super) name: String,
     /// In PEM.
     pub(super) certificate: String,
-    /// When its certificate ends.
-    pub(super) not_after: Timestamp,
+    validity: Validity,
     /// PKCS#8, sealed under the record's key.
     key: Sealed,
+}
+
+/// When a certificate is valid, in whole seconds, both included.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Validity {
+    not_before: Timestamp,
+    not_after: Timestamp,
 }
 
 /// The name of the sealed field.
@@ -86,7 +95,6 @@ const KEY_FIELD: &str = "key";
 pub(super) struct AkCertificate {
     pub(super) der: Vec<u8>,
     pub(super) serial: String,
-    pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
 }
 
@@ -106,7 +114,7 @@ impl Authority {
     ) -> Result<Self, AuthorityError> {
         let name = draw_name("AK Root CA", store.entropy());
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
-        let (mut params, not_after) = params(store.entropy(), now, ROOT_LIFE, None)?;
+        let (mut params, validity) = params(store.entropy(), now, ROOT_LIFE, None)?;
         as_ca(&mut params, BasicConstraints::Unconstrained);
         params.distinguished_name = subject(owner, &name);
         let certificate = params.self_signed(&pair)?.pem();
@@ -115,7 +123,7 @@ impl Authority {
             record,
             name,
             certificate,
-            not_after,
+            validity,
             &pair,
         ))
     }
@@ -131,7 +139,7 @@ impl Authority {
         let root = &manager.spec.root;
         let name = draw_name("AK Sub CA", store.entropy());
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
-        let (mut params, not_after) = params(store.entropy(), now, SUB_CA_LIFE, Some(root))?;
+        let (mut params, validity) = params(store.entropy(), now, SUB_CA_LIFE, Some(root))?;
         as_ca(&mut params, BasicConstraints::Constrained(0));
         params.distinguished_name = subject(owner, &name);
         let issuer = IssuerParts::of(
@@ -141,7 +149,7 @@ impl Authority {
             &manager.metadata,
         )?;
         let certificate = params.signed_by(&pair, &issuer.issuer())?.pem();
-        let own = Self::sealed(store, record, name, certificate, not_after, &pair);
+        let own = Self::sealed(store, record, name, certificate, validity, &pair);
         let client = own.client(&pair, store.entropy(), owner, now)?;
         Ok((own, client))
     }
@@ -151,14 +159,14 @@ impl Authority {
         record: &Key,
         name: String,
         certificate: String,
-        not_after: Timestamp,
+        validity: Validity,
         pair: &KeyPair,
     ) -> Self {
         let pkcs8 = Zeroizing::new(pair.serialize_der());
         Self {
             name,
             certificate,
-            not_after,
+            validity,
             key: store.seal(record, KEY_FIELD, &pkcs8),
         }
     }
@@ -185,8 +193,9 @@ impl Authority {
         })
     }
 
-    /// The certificate of an attestation key (TCG Credential Profiles, AK certificates): no subject, but a critical
-    /// subjectAltName that says which TPM, as its endorsement certificate does, and in which device.
+    /// The certificate of an attestation key, as Web Authentication Level 2 (section 8.3.1) wants it after the TCG's profiles:
+    /// no subject, but a critical subjectAltName that says which TPM, as its endorsement certificate does, and in which
+    /// device.
     pub(super) fn certify_attestation_key(
         category: &Object<Category>,
         store: &Store,
@@ -197,7 +206,7 @@ impl Authority {
     ) -> Result<AkCertificate, AuthorityError> {
         let authority = &category.spec.authority;
         let key = AttestationKey::of(ak)?;
-        let (mut params, not_after) =
+        let (mut params, validity) =
             params(store.entropy(), now, ATTESTATION_KEY_LIFE, Some(authority))?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -219,8 +228,7 @@ impl Authority {
         Ok(AkCertificate {
             der: certificate.der().to_vec(),
             serial,
-            not_before: Timestamp::from_secs(now.as_secs()),
-            not_after,
+            not_after: validity.not_after,
         })
     }
 }
@@ -266,16 +274,21 @@ fn as_ca(params: &mut CertificateParams, constraints: BasicConstraints) {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 }
 
-/// What all certificates have: a random serial number, and an end no later than the issuer's.
+/// What all certificates have: a random serial number, and a life within the issuer's.
 fn params(
     entropy: &dyn Entropy,
     now: Timestamp,
     life: Duration,
     issuer: Option<&Authority>,
-) -> Result<(CertificateParams, Timestamp), AuthorityError> {
-    let last = issuer.map_or(Timestamp::from_secs(END_OF_TIME), |issuer| issuer.not_after);
-    let not_after = Timestamp::from_secs(now.saturating_add(life).min(last).as_secs());
-    if not_after <= now {
+) -> Result<(CertificateParams, Validity), AuthorityError> {
+    let second = |at: Timestamp| Timestamp::from_secs(at.as_secs());
+    let bounds = issuer.map_or(ALL_TIME, |issuer| issuer.validity);
+    let validity = Validity {
+        // The issuer may have begun on a server whose clock is ahead.
+        not_before: second(now).max(bounds.not_before),
+        not_after: second(now.saturating_add(life)).min(bounds.not_after),
+    };
+    if validity.not_after <= validity.not_before {
         return Err(AuthorityError::Expired);
     }
     let mut serial = [0; 16];
@@ -287,9 +300,9 @@ fn params(
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.use_authority_key_identifier_extension = issuer.is_some();
     let at = |at: Timestamp| date_time_ymd(1970, 1, 1) + Duration::from_secs(at.as_secs());
-    params.not_before = at(now);
-    params.not_after = at(not_after);
-    Ok((params, not_after))
+    params.not_before = at(validity.not_before);
+    params.not_after = at(validity.not_after);
+    Ok((params, validity))
 }
 
 /// No longer than a commonName may be (64 characters), and unlike any other.

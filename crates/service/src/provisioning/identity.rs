@@ -3,7 +3,7 @@
 //! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to the first
 //! endorsement key that it is provisioned with, and the endorsement key to it.
 
-use super::{ApiKey, Object, Provisioning, authority::AkCertificate, grant::Grant};
+use super::{ApiKey, Provisioning, authority::AkCertificate, grant::Grant};
 use crate::StorageError;
 use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
 use keyproof_tpm::{DeviceInfo, Name};
@@ -43,7 +43,8 @@ pub(super) struct Certified {
     /// DER.
     pub(super) certificate: Vec<u8>,
     pub(super) serial: String,
-    pub(super) not_before: Timestamp,
+    /// To the millisecond, as revocations are; the certificate itself names the second.
+    pub(super) made_at: Timestamp,
     pub(super) not_after: Timestamp,
     /// The API key that it was made with, in the same namespace.
     pub(super) api_key: String,
@@ -55,17 +56,16 @@ impl Record for Certified {
 }
 
 impl Certified {
-    pub(super) fn new(certificate: AkCertificate, api_key: &str) -> Self {
+    pub(super) fn new(certificate: AkCertificate, made_at: Timestamp, api_key: &str) -> Self {
         let AkCertificate {
             der,
             serial,
-            not_before,
             not_after,
         } = certificate;
         Self {
             certificate: der,
             serial,
-            not_before,
+            made_at,
             not_after,
             api_key: api_key.to_owned(),
         }
@@ -73,7 +73,7 @@ impl Certified {
 
     /// Is more than a third of its life left?
     pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
-        let life = self.not_after.saturating_since(self.not_before);
+        let life = self.not_after.saturating_since(self.made_at);
         self.not_after.saturating_since(now).saturating_mul(3) > life
     }
 }
@@ -234,19 +234,24 @@ impl Provisioning {
         })
     }
 
-    /// Is a certificate still good in the eyes of the key that it was made with?
-    ///
-    /// A disabled key takes all its certificates with it, a revoked one those made since.
+    /// Is a certificate still good in the eyes of the key that it was made with? If so, the batch goes through only while
+    /// that key is as it was.
     pub(super) async fn is_upheld(
         &self,
         certified: &Certified,
         grant: &Grant,
+        batch: &mut Batch,
     ) -> Result<bool, StorageError> {
-        let namespace = &grant.key.record.metadata.namespace;
+        let shown = &grant.key.record;
+        if certified.api_key == shown.metadata.name {
+            return Ok(shown.spec.upholds(certified.made_at));
+        }
+        let namespace = &shown.metadata.namespace;
         let made_with = self.load::<ApiKey>(namespace, &certified.api_key).await?;
-        Ok(made_with.is_some_and(|Stored { record, .. }| {
-            let Object { spec, .. } = record;
-            !spec.is_disabled && !spec.is_revoked(certified.not_before)
-        }))
+        let Some(key) = made_with.filter(|key| key.record.spec.upholds(certified.made_at)) else {
+            return Ok(false);
+        };
+        batch.require(&ApiKey::record_key(&key.record.metadata), key.version);
+        Ok(true)
     }
 }

@@ -145,7 +145,8 @@ impl Provisioning {
             identity.write(&mut batch, device, ek_name);
             let kept = match &identity.certified {
                 Some(Stored { record, .. })
-                    if record.is_fresh(now) && self.is_upheld(record, &grant).await? =>
+                    if record.is_fresh(now)
+                        && self.is_upheld(record, &grant, &mut batch).await? =>
                 {
                     Some(record.clone())
                 }
@@ -165,7 +166,7 @@ impl Provisioning {
                         device.serial(),
                         now,
                     )?;
-                    let new = Certified::new(certificate, &grant.key.record.metadata.name);
+                    let new = Certified::new(certificate, now, &grant.key.record.metadata.name);
                     identity.certify(&mut batch, &new, &grant, now);
                     (new, "certificate made")
                 }
