@@ -17,6 +17,8 @@ pub(crate) struct Program {
 /// Where a package puts its programs.
 enum Home {
     Path,
+    /// Where python3 finds its modules.
+    PythonModules,
     /// In the folder `bin` of any version below this one.
     Versions(&'static str),
 }
@@ -31,8 +33,12 @@ pub(crate) const PEERS: &[Program] = &[
     },
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
-    // The package is the one without which `python3 -m venv` does not work; it brings python3.
-    Program::on_path("python3", "python3-venv"),
+    // Without it a python3 that is there makes no environment; the package brings python3, too.
+    Program {
+        name: "ensurepip",
+        package: "python3-venv",
+        home: Home::PythonModules,
+    },
     Program::on_path("strace", "strace"),
     Program::on_path("swtpm", "swtpm"),
     Program::on_path("swtpm_setup", "swtpm-tools"),
@@ -152,6 +158,7 @@ impl Program {
     fn is_found(&self) -> bool {
         match self.home {
             Home::Path => is_on_path(self.name),
+            Home::PythonModules => has_python_module(self.name),
             Home::Versions(folder) => {
                 is_in_a_version(Path::new(folder), self.name) || is_on_path(self.name)
             }
@@ -164,6 +171,12 @@ fn is_in_a_version(folder: &Path, program: &str) -> bool {
     versions
         .map(|version| version.path().join("bin").join(program))
         .any(|program| is_file(&program))
+}
+
+fn has_python_module(module: &str) -> bool {
+    let find =
+        "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)";
+    output(Command::new("python3").args(["-c", find, module])).is_ok()
 }
 
 fn is_on_path(program: &str) -> bool {
@@ -193,6 +206,12 @@ mod tests {
         assert!(is_in_a_version(folder.path(), "initdb"));
         assert!(!is_in_a_version(folder.path(), "pgbench"));
         assert!(!is_in_a_version(&programs, "initdb"));
+    }
+
+    #[test]
+    fn a_python_module_is_found_where_python_finds_it() {
+        assert!(has_python_module("sys"));
+        assert!(!has_python_module("keyproof_has_no_such_module"));
     }
 
     #[test]
