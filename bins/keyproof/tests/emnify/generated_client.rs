@@ -83,12 +83,13 @@ async fn a_generated_client_goes_all_the_way() {
         .refuses(409, 1405, "MFA already activated");
 
     site.clock.advance(Duration::from_secs(30));
+    // May take longer than a challenge lives.
+    let code = code_with_a_zero(&site, &phone);
     let challenge = ada
         .authenticate(json!({ "username": ADA, "password": PASSWORD }))
         .await
         .is(200)
         .text("mfa_token");
-    let code = code_with_a_zero(&site, &phone);
     let body = json!({ "mfa_token": challenge, "code": code, "fingerprint": "f" });
     ada.authenticate(body).await.is(200);
     let number = ada.number_of(ADA).await;
