@@ -201,23 +201,3 @@ async fn a_device_is_trusted_in_both_spellings_and_skips_the_code() {
     site.clock.advance(Duration::from_secs(90 * 24 * 60 * 60));
     assert!(site.authenticate(trusted).await.is(200).json["mfa_token"].is_string());
 }
-
-#[tokio::test]
-async fn an_address_has_so_many_posts_a_window() {
-    let site = Site::limited(3).await;
-    for body in ["{", "{}", r#"{"username":"a","password":"b"}"#] {
-        let status = site
-            .call("POST", AUTHENTICATE)
-            .body(body)
-            .send()
-            .await
-            .status;
-        assert_ne!(status, 429);
-    }
-    site.clock.advance(Duration::from_millis(100_500));
-    let refused = site.password("a", "b").await;
-    refused.refuses(429, 1105, "address");
-    assert_eq!(refused.header("retry-after"), "200");
-    site.clock.advance(Duration::from_secs(200));
-    site.password("a", "b").await.is(401);
-}

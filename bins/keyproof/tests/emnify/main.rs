@@ -8,9 +8,12 @@
     reason = "test code"
 )]
 
+mod forgeries;
 mod generated_client;
 mod keys;
+mod limits;
 mod login;
+mod organisations;
 mod races;
 mod rotation;
 mod site;

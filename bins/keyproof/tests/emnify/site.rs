@@ -88,10 +88,9 @@ impl Site {
         site
     }
 
-    /// With nobody, and a limit.
-    pub(crate) async fn limited(limit: i64) -> Self {
-        let limit = ("emnify.authenticate_limit", Setting::Integer(limit));
-        Self::on(Arc::new(MemoryEngine::new()), None, &[limit]).await
+    /// With nobody, and with these settings.
+    pub(crate) async fn configured(flags: &[Flag]) -> Self {
+        Self::on(Arc::new(MemoryEngine::new()), None, flags).await
     }
 
     async fn on(engine: Arc<dyn Engine>, folder: Option<TempDir>, flags: &[Flag]) -> Self {
@@ -200,6 +199,18 @@ impl Site {
             .await
             .is(200)
             .text("mfa_token")
+    }
+
+    /// Gives a user a pending key, and says its number.
+    pub(crate) async fn pending(&self, name: &str) -> u64 {
+        let token = self.token(name).await;
+        let body = json!({ "type": { "id": 0 }, "password": PASSWORD });
+        let key = self
+            .post("/api/v1/user/mfa", &body)
+            .bearer(&token)
+            .send()
+            .await;
+        key.is(200).json["id"].as_u64().unwrap()
     }
 
     /// Gives a user an active key; the step of its first code is over after.
@@ -359,6 +370,13 @@ impl Answer {
     pub(crate) fn text(&self, member: &str) -> String {
         let text = self.json[member].as_str();
         text.unwrap_or_else(|| panic!("{self:?}")).to_owned()
+    }
+
+    /// This refusal to the letter.
+    #[track_caller]
+    pub(crate) fn says(&self, status: u16, code: u16, token: &str, message: &str) {
+        let body = json!({ "error_code": code, "error_token": token, "message": message });
+        assert_eq!(self.is(status).json, body, "{self:?}");
     }
 
     /// A refusal with this status, code and message, and nothing else in it but `errors`.

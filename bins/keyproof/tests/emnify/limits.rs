@@ -1,0 +1,101 @@
+//! How often an address may try, and which address that is.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::site::{ADA, AUTHENTICATE, Answer, PASSWORD, Site};
+use keyproof_service::accounts::Role;
+
+#[tokio::test]
+async fn an_address_has_so_many_posts_a_window() {
+    let site = Site::configured(&[("emnify.authenticate_limit", 3.into())]).await;
+    for body in ["{", "{}", r#"{"username":"a","password":"b"}"#] {
+        let status = site
+            .call("POST", AUTHENTICATE)
+            .body(body)
+            .send()
+            .await
+            .status;
+        assert_ne!(status, 429);
+    }
+    site.clock.advance(Duration::from_millis(100_500));
+    let refused = site.password("a", "b").await;
+    refused.says(
+        429,
+        1105,
+        "TooManyRequests",
+        "Too many authentication requests from this address",
+    );
+    assert_eq!(refused.header("retry-after"), "200");
+    // Only this path has the limit.
+    site.get("/api/v1/user").send().await.is(401);
+    site.clock.advance(Duration::from_millis(199_499));
+    assert_eq!(site.password("a", "b").await.header("retry-after"), "1");
+    site.clock.advance(Duration::from_millis(1));
+    site.password("a", "b").await.is(401);
+}
+
+async fn post_from(site: &Site, forwarded: &str) -> Answer {
+    let body = json!({ "username": "a", "password": "b" });
+    site.post(AUTHENTICATE, &body)
+        .header("x-forwarded-for", forwarded)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_limit_is_its_clients() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[
+        ("emnify.authenticate_limit", 1.into()),
+        ("http.trusted_proxies", toml::Value::Array(proxies)),
+    ])
+    .await;
+    post_from(&site, "192.0.2.1").await.is(401);
+    post_from(&site, "192.0.2.1").await.is(429);
+    // What the client itself wrote before the proxy's own hop is nobody's word.
+    post_from(&site, "192.0.2.7, 192.0.2.1").await.is(429);
+    post_from(&site, "192.0.2.2").await.is(401);
+    // A host has a whole IPv6 network.
+    post_from(&site, "2001:db8::1").await.is(401);
+    post_from(&site, "2001:db8::2").await.is(429);
+    post_from(&site, "::ffff:192.0.2.2").await.is(429);
+}
+
+#[tokio::test]
+async fn nobody_else_chooses_their_address() {
+    let site = Site::configured(&[("emnify.authenticate_limit", 1.into())]).await;
+    post_from(&site, "192.0.2.1").await.is(401);
+    post_from(&site, "192.0.2.2").await.is(429);
+}
+
+#[tokio::test]
+async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let body = json!({ "ip": "192.0.2.0/24" });
+    let made = site
+        .post("/api/v1/application_token", &body)
+        .bearer(&site.token(ADA).await)
+        .send()
+        .await;
+    let body = json!({ "application_token": made.is(200).text("application_token") });
+    let log_in = async |from: &str| {
+        let call = site.post(AUTHENTICATE, &body);
+        call.header("x-forwarded-for", from).send().await
+    };
+    log_in("198.51.100.1").await.is_empty(401);
+    let access = log_in("192.0.2.9").await.is(200).text("auth_token");
+    for (from, status) in [
+        ("192.0.2.200", 200),
+        ("198.51.100.1", 401),
+        ("nonsense", 401),
+    ] {
+        let call = site.get("/api/v1/user").bearer(&access);
+        let answer = call.header("x-forwarded-for", from).send().await;
+        assert_eq!(answer.status, status, "{from}");
+    }
+    site.password(ADA, PASSWORD).await.is(200);
+}
