@@ -15,6 +15,7 @@ mod limits;
 mod login;
 mod organisations;
 mod races;
+mod refusals;
 mod rotation;
 mod site;
 mod tokens;

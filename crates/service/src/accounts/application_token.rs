@@ -223,7 +223,7 @@ impl Accounts {
         new: NewApplicationToken,
         origin: &Origin,
     ) -> Result<Zeroizing<String>, ApplicationTokenError> {
-        if !session.is_person() || !session.role().changes() {
+        if !session.may_change_organisation() {
             return Err(ApplicationTokenError::Forbidden);
         }
         if is_too_long(new.description.as_ref()) {
@@ -320,7 +320,7 @@ impl Accounts {
         change: &ApplicationTokenChange,
         origin: &Origin,
     ) -> Result<(), ChangeApplicationTokenError> {
-        if !session.is_person() || !session.role().changes() {
+        if !session.may_change_organisation() {
             return Err(ChangeApplicationTokenError::Forbidden);
         }
         if is_too_long(change.description.as_ref()) {

@@ -164,6 +164,18 @@ pub enum RecoveryCodesError {
 }
 
 impl Accounts {
+    /// Could a key be enrolled? To be asked before what else the request says is looked at.
+    ///
+    /// # Errors
+    /// [`EnrolKeyError::AlreadyActive`], and those of every use case.
+    pub async fn check_enrolment(&self, session: &Session) -> Result<(), EnrolKeyError> {
+        let (snapshot, _) = self.own(session).await?.ok_or(EnrolKeyError::Ended)?;
+        match KeySummary::active(&snapshot) {
+            Some(_) => Err(EnrolKeyError::AlreadyActive),
+            None => Ok(()),
+        }
+    }
+
     /// Enrols a key, which is pending until a code of it is seen. A pending one is replaced.
     ///
     /// # Errors
@@ -417,6 +429,18 @@ impl Accounts {
         }
     }
 
+    /// Could recovery codes be made? To be asked before what else the request says is looked at.
+    ///
+    /// # Errors
+    /// [`RecoveryCodesError::NoActiveKey`], and those of every use case.
+    pub async fn check_recovery_codes(&self, session: &Session) -> Result<(), RecoveryCodesError> {
+        let (snapshot, _) = self.own(session).await?.ok_or(RecoveryCodesError::Ended)?;
+        match KeySummary::active(&snapshot) {
+            Some(_) => Ok(()),
+            None => Err(RecoveryCodesError::NoActiveKey),
+        }
+    }
+
     /// Makes ten recovery codes, shown once; those of before are good no more.
     ///
     /// # Errors
@@ -481,14 +505,15 @@ impl Accounts {
         }
     }
 
-    /// The records of a session's own user, unless the session has ended.
+    /// The records of the person who has logged in, unless the session has ended; of an application none, for it has
+    /// neither password nor key.
     pub(super) async fn own(
         &self,
         session: &Session,
     ) -> Result<Option<(Snapshot, User)>, StorageError> {
         let snapshot = self.snapshot_of(&session.name, session.owner, None).await?;
         let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
-        let user = user.filter(|user| session.is_of(user));
+        let user = user.filter(|user| session.is_person() && session.is_of(user));
         Ok(user.map(|user| (snapshot, user)))
     }
 

@@ -76,6 +76,11 @@ impl Session {
         self.is_person() && (self.owner_of(whose) == self.owner || self.role.administers())
     }
 
+    /// May it change what belongs to the organisation?
+    pub const fn may_change_organisation(&self) -> bool {
+        self.is_person() && self.role.changes()
+    }
+
     /// Does it hold for this user, as they are now?
     pub(super) fn is_of(&self, user: &User) -> bool {
         user.status == UserStatus::Active && user.generation == self.generation

@@ -9,13 +9,17 @@ use keyproof_service::{
     accounts::{
         ActivateKeyError, AnswerError, ApplicationTokenError, ChangeApplicationTokenError,
         ChangePasswordError, DirectoryError, EnrolKeyError, LoginError, RecoveryCodesError,
-        RemoveDeviceError, RemoveKeyError, SessionError, Whose,
+        RemoveDeviceError, RemoveKeyError, SessionError,
     },
 };
 use serde::Serialize;
 use tracing::error;
 
-use super::wire;
+use super::{
+    body::BodyError,
+    route::{Id, Whom},
+    wire,
+};
 use crate::http::{Response, StackRefusal};
 
 /// What refused a request, by its name in the contract.
@@ -148,16 +152,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn required(object: &str, field: &str) -> Self {
-        Self::new(Code::Required, format!("{object} - {field} is required"))
-    }
-
-    pub(super) fn format(object: &str, field: &str, expected: &str) -> Self {
-        let message = format!("{object} - {field} has invalid format: Expecting {expected}");
-        Self::new(Code::InvalidFormat, message)
-    }
-
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InputValidationFailed, message)
     }
 
@@ -173,19 +168,19 @@ impl Refusal {
         )
     }
 
-    pub(super) fn no_application_token(id: u32) -> Self {
+    pub(super) fn no_application_token(id: Id) -> Self {
         let message = format!("Application Token with Id '{id}' not found.");
         Self::new(Code::InvalidReference, message)
     }
 
-    fn no_user(whose: Whose) -> Self {
-        match whose {
-            Whose::Of(id) => Self::new(
+    fn no_user(whom: Whom) -> Self {
+        match whom {
+            Whom::User(id) => Self::new(
                 Code::InvalidReference,
                 format!("User with Id '{id}' not found."),
             ),
             // The session's own user has just gone.
-            Whose::Mine => Self::ended(),
+            Whom::Me => Self::ended(),
         }
     }
 
@@ -237,7 +232,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn activation(error: ActivateKeyError, id: u32) -> Self {
+    pub(super) fn activation(error: ActivateKeyError, id: Id) -> Self {
         match error {
             ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             ActivateKeyError::Ended => Self::ended(),
@@ -253,7 +248,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn removal(error: RemoveKeyError, whose: Whose, id: u32) -> Self {
+    pub(super) fn removal(error: RemoveKeyError, whom: Whom, id: Id) -> Self {
         match error {
             RemoveKeyError::Ended => Self::ended(),
             RemoveKeyError::Forbidden => Self::forbidden(),
@@ -262,11 +257,11 @@ impl Refusal {
                 Code::InvalidReference,
                 format!("MFA Key with id '{id}' not found"),
             ),
-            RemoveKeyError::UserUnknown => Self::no_user(whose),
+            RemoveKeyError::UserUnknown => Self::no_user(whom),
         }
     }
 
-    pub(super) fn device(error: RemoveDeviceError, whose: Whose, id: u32) -> Self {
+    pub(super) fn device(error: RemoveDeviceError, whom: Whom, id: Id) -> Self {
         match error {
             RemoveDeviceError::Ended => Self::ended(),
             RemoveDeviceError::Forbidden => Self::forbidden(),
@@ -275,7 +270,7 @@ impl Refusal {
                 Code::InvalidReference,
                 format!("Trusted Device with Id '{id}' not found"),
             ),
-            RemoveDeviceError::UserUnknown => Self::no_user(whose),
+            RemoveDeviceError::UserUnknown => Self::no_user(whom),
         }
     }
 
@@ -310,7 +305,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn application_token(error: ChangeApplicationTokenError, id: u32) -> Self {
+    pub(super) fn application_token(error: ChangeApplicationTokenError, id: Id) -> Self {
         match error {
             ChangeApplicationTokenError::Ended => Self::ended(),
             ChangeApplicationTokenError::Forbidden => Self::forbidden(),
@@ -376,6 +371,25 @@ impl Refusal {
             }
         }
         response
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let code = match error {
+            BodyError::Incomplete
+            | BodyError::NotAnObject
+            | BodyError::NotJson
+            | BodyError::NotOneKind
+            | BodyError::Repeated
+            | BodyError::Type(..) => Code::BadRequest,
+            BodyError::ExpiryDate | BodyError::Network => Code::InvalidFormat,
+            BodyError::Required(..) => Code::Required,
+            BodyError::UnknownKeyStatus(_)
+            | BodyError::UnknownKeyType(_)
+            | BodyError::UnknownTokenStatus(_) => Code::InputValidationFailed,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

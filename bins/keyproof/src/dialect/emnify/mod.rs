@@ -5,8 +5,9 @@
 //! else. Refusals come in this order: token, path, method, permission, existence, precondition, body.
 
 mod address_limit;
-mod body;
+pub mod body;
 mod errors;
+mod json;
 mod query;
 mod route;
 mod wire;
@@ -14,14 +15,14 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use address_limit::AddressLimit;
-use body::{Credentials, Members};
+use body::Credentials;
 use errors::Refusal;
 use http::{HeaderValue, Method, StatusCode, header};
 use keyproof_service::{
     Clock, Origin, Service, Who,
-    accounts::{FirstStep, PasswordLogin, Session, SessionError, Whose},
+    accounts::{FirstStep, PasswordLogin, Session, SessionError},
 };
-use route::{Number, Resource};
+use route::{Id, Number, Resource, Whom};
 
 use super::{BoxFuture, Dialect, DialectName};
 use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
@@ -72,24 +73,24 @@ impl Emnify {
         let session = &session;
         match (&method, &resource) {
             (&Method::POST, Resource::Keys) => self.enrol(session, &mut exchange).await,
-            (&Method::PATCH, Resource::Key(Whose::Mine, id, _)) if resource.may_activate() => {
+            (&Method::PATCH, Resource::Key(Whom::Me, id, _)) if resource.may_activate() => {
                 self.activate(session, *id, &mut exchange).await
             }
-            (&Method::DELETE, Resource::Key(whose, id, _)) if resource.may_remove() => {
-                self.remove_key(session, *whose, *id, &exchange).await
+            (&Method::DELETE, Resource::Key(whom, id, _)) if resource.may_remove() => {
+                self.remove_key(session, *whom, *id, &exchange).await
             }
             (&Method::GET, Resource::KeyStatuses) => Ok(wire::key_statuses()),
             (&Method::GET, Resource::KeyTypes) => Ok(wire::key_types()),
-            (&Method::GET, Resource::Devices(whose)) => self.devices(session, *whose).await,
-            (&Method::DELETE, Resource::Device(whose, id)) => {
-                self.remove_device(session, *whose, *id, &exchange).await
+            (&Method::GET, Resource::Devices(whom)) => self.devices(session, *whom).await,
+            (&Method::DELETE, Resource::Device(whom, id)) => {
+                self.remove_device(session, *whom, *id, &exchange).await
             }
             (&Method::POST, Resource::RecoveryCodes) => {
                 self.recovery_codes(session, &mut exchange).await
             }
             (&Method::GET, Resource::Users) => self.users(session, &exchange).await,
             (&Method::GET, Resource::User(Number::Of(id))) => {
-                let found = self.service.accounts.user(session, *id).await;
+                let found = self.service.accounts.user(session, id.get()).await;
                 Ok(wire::user(
                     &found.map_err(|error| Refusal::user(error, id))?,
                 ))
@@ -127,7 +128,7 @@ impl Emnify {
             .map_err(Refusal::limited)?;
         let address = exchange.client();
         let accounts = &self.service.accounts;
-        let credentials = Credentials::read(Members::of(exchange).await?)?;
+        let credentials = Credentials::parse(&exchange.body().await?)?;
         match credentials {
             Credentials::Application { token } => {
                 let access = accounts.application_login(&token, address, &origin).await;
@@ -170,27 +171,27 @@ impl Emnify {
 
     async fn enrol(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         person(session)?;
-        let origin = origin(exchange);
-        let password = body::enrolment(Members::of(exchange).await?)?;
-        let enrolled = self
-            .service
-            .accounts
-            .enrol_key(session, password, &origin)
-            .await;
-        let enrolled = enrolled.map_err(|error| Refusal::enrolment(error, session.name()))?;
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        let refused = |error| Refusal::enrolment(error, session.name());
+        accounts.check_enrolment(session).await.map_err(refused)?;
+        let password = body::enrolment(&exchange.body().await?)?;
+        let enrolled = accounts.enrol_key(session, password, &origin).await;
+        let enrolled = enrolled.map_err(refused)?;
         Ok(wire::enrolled(&enrolled))
     }
 
-    async fn activate(&self, session: &Session, id: u32, exchange: &mut Exchange) -> Answered {
+    async fn activate(&self, session: &Session, id: Id, exchange: &mut Exchange) -> Answered {
         person(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::activation(error, id);
         accounts
-            .find_pending_key(session, id)
+            .find_pending_key(session, id.get())
             .await
             .map_err(refused)?;
-        let code = body::activation(Members::of(exchange).await?)?;
-        let activated = accounts.activate_key(session, id, &code, &origin).await;
+        let code = body::activation(&exchange.body().await?)?;
+        let activated = accounts
+            .activate_key(session, id.get(), &code, &origin)
+            .await;
         activated.map_err(refused)?;
         Ok(wire::no_content())
     }
@@ -198,53 +199,53 @@ impl Emnify {
     async fn remove_key(
         &self,
         session: &Session,
-        whose: Whose,
-        id: u32,
+        whom: Whom,
+        id: Id,
         exchange: &Exchange,
     ) -> Answered {
         person(session)?;
         let accounts = &self.service.accounts;
         let removed = accounts
-            .remove_key(session, whose, id, &origin(exchange))
+            .remove_key(session, whom.whose(), id.get(), &origin(exchange))
             .await;
-        removed.map_err(|error| Refusal::removal(error, whose, id))?;
+        removed.map_err(|error| Refusal::removal(error, whom, id))?;
         Ok(wire::no_content())
     }
 
-    async fn devices(&self, session: &Session, whose: Whose) -> Answered {
+    async fn devices(&self, session: &Session, whom: Whom) -> Answered {
         person(session)?;
-        let devices = self.service.accounts.devices(session, whose).await;
-        let devices = devices.map_err(|error| Refusal::device(error, whose, 0))?;
+        let devices = self.service.accounts.devices(session, whom.whose()).await;
+        let devices = devices.map_err(|error| Refusal::device(error, whom, Id::default()))?;
         Ok(wire::devices(&devices))
     }
 
     async fn remove_device(
         &self,
         session: &Session,
-        whose: Whose,
-        id: u32,
+        whom: Whom,
+        id: Id,
         exchange: &Exchange,
     ) -> Answered {
         person(session)?;
         let accounts = &self.service.accounts;
         let removed = accounts
-            .remove_device(session, whose, id, &origin(exchange))
+            .remove_device(session, whom.whose(), id.get(), &origin(exchange))
             .await;
-        removed.map_err(|error| Refusal::device(error, whose, id))?;
+        removed.map_err(|error| Refusal::device(error, whom, id))?;
         Ok(wire::no_content())
     }
 
     async fn recovery_codes(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         person(session)?;
-        let origin = origin(exchange);
-        let password = Members::of(exchange)
-            .await?
-            .password("Recovery codes", "password")?;
-        let accounts = &self.service.accounts;
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        let refused = |error| Refusal::recovery(error, session.name());
+        let checked = accounts.check_recovery_codes(session).await;
+        checked.map_err(refused)?;
+        let password = body::recovery_codes(&exchange.body().await?)?;
         let codes = accounts
             .make_recovery_codes(session, password, &origin)
             .await;
-        let codes = codes.map_err(|error| Refusal::recovery(error, session.name()))?;
+        let codes = codes.map_err(refused)?;
         Ok(wire::recovery_codes(&codes))
     }
 
@@ -259,9 +260,7 @@ impl Emnify {
     async fn password(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         person(session)?;
         let origin = origin(exchange);
-        let mut members = Members::of(exchange).await?;
-        let old = members.password("Password", "old_password")?;
-        let new = members.password("Password", "new_password")?;
+        let (old, new) = body::new_password(&exchange.body().await?)?;
         let changed = self
             .service
             .accounts
@@ -272,8 +271,9 @@ impl Emnify {
     }
 
     async fn add_application_token(&self, session: &Session, exchange: &mut Exchange) -> Answered {
+        may_change_organisation(session)?;
         let origin = origin(exchange);
-        let new = body::new_application_token(Members::of(exchange).await?)?;
+        let new = body::new_application_token(&exchange.body().await?)?;
         let accounts = &self.service.accounts;
         let text = accounts
             .add_application_token(session, new, &origin)
@@ -284,16 +284,17 @@ impl Emnify {
     async fn change_application_token(
         &self,
         session: &Session,
-        id: u32,
+        id: Id,
         exchange: &mut Exchange,
     ) -> Answered {
+        may_change_organisation(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        if !accounts.has_application_token(session, id).await? {
+        if !accounts.has_application_token(session, id.get()).await? {
             return Err(Refusal::no_application_token(id));
         }
-        let change = body::application_token_change(Members::of(exchange).await?)?;
+        let change = body::application_token_change(&exchange.body().await?)?;
         let changed = accounts
-            .change_application_token(session, id, &change, &origin)
+            .change_application_token(session, id.get(), &change, &origin)
             .await;
         changed.map_err(|error| Refusal::application_token(error, id))?;
         Ok(wire::no_content())
@@ -334,6 +335,14 @@ impl Dialect for Emnify {
 /// Second factors and passwords are persons': applications have none.
 fn person(session: &Session) -> Result<(), Refusal> {
     if session.is_person() {
+        Ok(())
+    } else {
+        Err(Refusal::forbidden())
+    }
+}
+
+fn may_change_organisation(session: &Session) -> Result<(), Refusal> {
+    if session.may_change_organisation() {
         Ok(())
     } else {
         Err(Refusal::forbidden())

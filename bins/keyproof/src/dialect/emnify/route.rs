@@ -1,15 +1,52 @@
 //! What a path names.
 
+use std::fmt;
+
 use keyproof_service::accounts::Whose;
 
 use super::errors::Refusal;
 use crate::http::RequestPath;
 
+/// A number in a path, as it was asked for: one that nothing can have is read all the same, to be found unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Id(i64);
+
+impl Id {
+    /// The number to look for; 0, which nothing has, if it is too large or negative.
+    pub(super) fn get(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whose keys or devices a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The session's own user's.
+    Me,
+    /// Those of the user of this number.
+    User(Id),
+}
+
+impl Whom {
+    pub(super) fn whose(self) -> Whose {
+        match self {
+            Self::Me => Whose::Mine,
+            Self::User(id) => Whose::Of(id.get()),
+        }
+    }
+}
+
 /// Which user a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     /// By number.
-    Of(u32),
+    Of(Id),
     /// By name.
     Name(String),
 }
@@ -26,13 +63,13 @@ pub(super) enum Under {
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
-    ApplicationToken(u32),
+    ApplicationToken(Id),
     ApplicationTokens,
     Authenticate,
-    Device(Whose, u32),
-    Devices(Whose),
+    Device(Whom, Id),
+    Devices(Whom),
     Jwks,
-    Key(Whose, u32, Under),
+    Key(Whom, Id, Under),
     KeyStatuses,
     KeyTypes,
     Keys,
@@ -69,16 +106,16 @@ impl Resource {
             ["user", "mfa"] => Self::Keys,
             ["user", "mfa", "status"] => Self::KeyStatuses,
             ["user", "mfa", "type"] => Self::KeyTypes,
-            ["user", "mfa", "trusted_device"] => Self::Devices(Whose::Mine),
-            ["user", "mfa", "trusted_device", id] => Self::Device(Whose::Mine, number(id)?),
-            ["user", "mfa", id] => Self::Key(Whose::Mine, number(id)?, Under::Mfa),
+            ["user", "mfa", "trusted_device"] => Self::Devices(Whom::Me),
+            ["user", "mfa", "trusted_device", id] => Self::Device(Whom::Me, number(id)?),
+            ["user", "mfa", id] => Self::Key(Whom::Me, number(id)?, Under::Mfa),
             ["user", "password"] => Self::Password,
             ["user", "role"] => Self::UserRoles,
             ["user", "status"] => Self::UserStatuses,
             ["user", "my", "mfa", "recovery_codes"] => Self::RecoveryCodes,
-            ["user", who, "mfa", "trusted_device"] => Self::Devices(whose(who)?),
-            ["user", who, "mfa", "trusted_device", id] => Self::Device(whose(who)?, number(id)?),
-            ["user", who, "mfa", id] => Self::Key(whose(who)?, number(id)?, Under::User),
+            ["user", who, "mfa", "trusted_device"] => Self::Devices(whom(who)?),
+            ["user", who, "mfa", "trusted_device", id] => Self::Device(whom(who)?, number(id)?),
+            ["user", who, "mfa", id] => Self::Key(whom(who)?, number(id)?, Under::User),
             ["user", who] if !who.is_empty() => Self::User(match integral(who) {
                 Some(id) => Number::Of(id),
                 None => Number::Name((*who).to_owned()),
@@ -135,15 +172,14 @@ impl Resource {
     }
 }
 
-fn whose(segment: &str) -> Result<Whose, Refusal> {
+fn whom(segment: &str) -> Result<Whom, Refusal> {
     match segment {
-        "my" => Ok(Whose::Mine),
-        _ => number(segment).map(Whose::Of),
+        "my" => Ok(Whom::Me),
+        _ => number(segment).map(Whom::User),
     }
 }
 
-/// A number in a path; one that no resource has is read all the same, to be found unknown.
-fn number(segment: &str) -> Result<u32, Refusal> {
+fn number(segment: &str) -> Result<Id, Refusal> {
     integral(segment).ok_or_else(|| {
         let text: String = segment.chars().take(64).collect();
         Refusal::bad_request(format!(
@@ -152,18 +188,15 @@ fn number(segment: &str) -> Result<u32, Refusal> {
     })
 }
 
-/// `44` and `44.0`; what is too large becomes a number that nothing has. A negative one too.
-fn integral(segment: &str) -> Option<u32> {
+/// `44` and `44.0`.
+fn integral(segment: &str) -> Option<Id> {
     let whole = match segment.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
         Some(_) => return None,
         None => segment,
     };
-    let digits = whole.strip_prefix('-').unwrap_or(whole);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(whole.parse().unwrap_or(u32::MAX))
+    let has_sign = whole.starts_with('+');
+    whole.parse().ok().filter(|_| !has_sign).map(Id)
 }
 
 #[cfg(test)]
@@ -180,26 +213,26 @@ mod tests {
             ("user/mfa", Resource::Keys),
             ("user/mfa/status", Resource::KeyStatuses),
             ("user/mfa/type", Resource::KeyTypes),
-            ("user/mfa/44", Resource::Key(Whose::Mine, 44, Under::Mfa)),
+            ("user/mfa/44", Resource::Key(Whom::Me, Id(44), Under::Mfa)),
             (
                 "user/my/mfa/44.0",
-                Resource::Key(Whose::Mine, 44, Under::User),
+                Resource::Key(Whom::Me, Id(44), Under::User),
             ),
             (
                 "user/7/mfa/44",
-                Resource::Key(Whose::Of(7), 44, Under::User),
+                Resource::Key(Whom::User(Id(7)), Id(44), Under::User),
             ),
-            ("user/mfa/trusted_device", Resource::Devices(Whose::Mine)),
+            ("user/mfa/trusted_device", Resource::Devices(Whom::Me)),
             (
                 "user/my/mfa/trusted_device/3",
-                Resource::Device(Whose::Mine, 3),
+                Resource::Device(Whom::Me, Id(3)),
             ),
             (
                 "user/7.00/mfa/trusted_device",
-                Resource::Devices(Whose::Of(7)),
+                Resource::Devices(Whom::User(Id(7))),
             ),
             ("user/my/mfa/recovery_codes", Resource::RecoveryCodes),
-            ("user/7", Resource::User(Number::Of(7))),
+            ("user/7", Resource::User(Number::Of(Id(7)))),
             ("user/a%2Fb", Resource::User(Number::Name("a/b".to_owned()))),
         ] {
             assert_eq!(route(path), Ok(expected), "{path}");
@@ -221,17 +254,32 @@ mod tests {
         for (text, expected) in [
             ("44", Some(44)),
             ("44.0", Some(44)),
+            ("044.00", Some(44)),
             ("0", Some(0)),
-            ("-1", Some(u32::MAX)),
-            ("99999999999999999999", Some(u32::MAX)),
+            ("-1", Some(-1)),
+            ("-1.0", Some(-1)),
+            ("16777216", Some(1 << 24)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("99999999999999999999999999999999", None),
             ("44.5", None),
             ("44.", None),
+            (".0", None),
+            ("4.4.0", None),
             ("", None),
+            ("-", None),
             ("None", None),
             ("4e1", None),
+            ("1e400", None),
+            ("0x4", None),
+            (" 4", None),
             ("+4", None),
+            ("\u{0664}", None),
         ] {
-            assert_eq!(integral(text), expected, "{text}");
+            assert_eq!(integral(text), expected.map(Id), "{text}");
+        }
+        for (id, number) in [(44, 44), (-1, 0), (1 << 32, 0), ((1 << 32) + 44, 0)] {
+            assert_eq!(Id(id).get(), number);
         }
     }
 }
