@@ -8,6 +8,7 @@
     reason = "test code"
 )]
 
+mod events;
 mod forgeries;
 mod generated_client;
 mod keys;

@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 /// A name is told to the audit trail up to so many characters: anybody may send any.
 const NAME_TOLD: usize = 128;
 
+/// What the audit trail is told of an attempt that was not judged.
+const UNJUDGED: &str = "Too many failed authentication requests";
+
 /// The first step of a login.
 pub struct PasswordLogin {
     /// The user's name.
@@ -42,6 +45,20 @@ pub struct TrustRequest {
     pub name: Option<String>,
     /// Which operating system it runs.
     pub operating_system: Option<String>,
+}
+
+/// What is known of the device, quoted: it is the client's word.
+impl fmt::Display for TrustRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.operating_system, &self.browser) {
+            (Some(system), Some(browser)) => {
+                write!(f, " (operating system {system:?}, browser {browser:?})")
+            }
+            (Some(system), None) => write!(f, " (operating system {system:?})"),
+            (None, Some(browser)) => write!(f, " (browser {browser:?})"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// What a login gives.
@@ -130,9 +147,8 @@ impl Accounts {
             let snapshot = self.snapshot(&login.name).await?;
             let records = snapshot.records();
             if records.admit(fingerprint.as_ref(), snapshot.at()).is_err() {
-                let reason = "Too many failed authentication requests";
                 self.audit
-                    .refused(failed(&login.name, reason, origin))
+                    .refused(failed(&login.name, UNJUDGED, origin))
                     .await;
                 return Err(LoginError::Locked);
             }
@@ -171,10 +187,11 @@ impl Accounts {
                         {
                             ("Invalid password", LoginError::Refused)
                         }
-                        PasswordRefusal::WrongPassword(_) | PasswordRefusal::Locked(_) => (
+                        PasswordRefusal::WrongPassword(_) => (
                             "Invalid password. Too many failed authentication requests",
                             LoginError::Locked,
                         ),
+                        PasswordRefusal::Locked(_) => (UNJUDGED, LoginError::Locked),
                     };
                     let deed = failed(&login.name, reason, origin);
                     self.audit.counted(&mut batch, snapshot.now, deed);
@@ -208,13 +225,13 @@ impl Accounts {
         &self,
         token: &str,
         code: &str,
-        trust: Option<&TrustRequest>,
+        trusts: Option<&TrustRequest>,
         origin: &Origin,
     ) -> Result<Tokens, AnswerError> {
         let digest = Token::parse(token)
             .map_err(|_| AnswerError::Refused)?
             .digest();
-        let trust = trust.map(|trust| self.new_device(trust)).transpose()?;
+        let trust = trusts.map(|trust| self.new_device(trust)).transpose()?;
         let signer = self.signing.signer(self.clock.now()).await?;
         let place = challenge_key(&digest);
         let mut race = Race::default();
@@ -245,7 +262,7 @@ impl Accounts {
             let mut batch = self.store.batch(snapshot.now);
             let outcome = match decision.verdict {
                 Ok(authenticated) => {
-                    self.told_factor(&mut batch, &snapshot, user, &authenticated, origin);
+                    self.told_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
                     Ok(self.add_refresh_token(&mut batch, &snapshot))
                 }
                 Err(refusal) => {
@@ -257,10 +274,11 @@ impl Accounts {
                         LoginRefusal::WrongCode(failure) if failure.locked_until.is_none() => {
                             ("Invalid MFA code", AnswerError::Refused)
                         }
-                        LoginRefusal::WrongCode(_) | LoginRefusal::Locked(_) => (
+                        LoginRefusal::WrongCode(_) => (
                             "Invalid MFA code. Too many failed authentication requests",
                             AnswerError::Locked,
                         ),
+                        LoginRefusal::Locked(_) => (UNJUDGED, AnswerError::Locked),
                     };
                     let deed = failed(&user.name, reason, origin);
                     if snapshot.is_unchanged(&decision.next) {
@@ -335,6 +353,7 @@ impl Accounts {
         snapshot: &Snapshot,
         user: &User,
         authenticated: &Authenticated,
+        trusts: Option<&TrustRequest>,
         origin: &Origin,
     ) {
         let detail = match authenticated.factor {
@@ -344,13 +363,13 @@ impl Accounts {
             _ => "by password and MFA code".to_owned(),
         };
         self.told_login(batch, snapshot, user, detail, origin);
-        if let Some(trusted) = &authenticated.trusted {
+        if let (Some(trusted), Some(trusts)) = (&authenticated.trusted, trusts) {
             let origin = by(user, origin);
             let deed = Deed {
                 action: "trusted_device.add",
                 target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
                 detail: Some(format!(
-                    "type 14: New trusted device registered for user {}",
+                    "type 14: New trusted device registered for user {}{trusts}",
                     user.name
                 )),
                 origin: &origin,

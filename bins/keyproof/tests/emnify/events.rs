@@ -1,0 +1,155 @@
+//! What the audit trail tells of the contract's events.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use keyproof_service::audit::Event;
+use keyproof_store::Timestamp;
+use serde_json::json;
+
+use crate::site::{ADA, AUTHENTICATE, Answer, BOB, PASSWORD, Site};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+async fn told(site: &Site, kind: &str) -> Vec<Event> {
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let of_kind = |event: &Event| {
+        let detail = event.detail.as_deref().unwrap_or_default();
+        detail.starts_with(&format!("type {kind}: "))
+    };
+    events.filter(of_kind).collect()
+}
+
+fn details(events: &[Event]) -> Vec<&str> {
+    let details = events.iter().filter_map(|event| event.detail.as_deref());
+    details.collect()
+}
+
+#[tokio::test]
+async fn failed_logins_of_users_are_type_6() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let token = site.challenge(ADA).await;
+    let id = |answer: Answer| {
+        // Events of one millisecond come in any order.
+        site.clock.advance(MILLISECOND);
+        answer.is(401).header("x-request-id").to_owned()
+    };
+    let answer = async |code: &str| {
+        let body = json!({ "mfa_token": token, "code": code });
+        id(site.authenticate(body).await)
+    };
+    let wrong = ada.phone.never_shows(site.now());
+    let requests = [
+        id(site.password(ADA, "wrong horse").await),
+        answer(&wrong).await,
+        answer(&wrong).await,
+        answer(&ada.phone.shows(site.now())).await,
+        id(site.password(&"n".repeat(200), PASSWORD).await),
+        id(site.password("eve\n\u{1b}[2J", PASSWORD).await),
+    ];
+    let events = told(&site, "6").await;
+    let by = |name: &str, reason: &str| {
+        format!(
+            "type 6: Failed authentication request from '{name}', Reason: {reason} from IP 127.0.0.1"
+        )
+    };
+    assert_eq!(
+        details(&events),
+        [
+            by(ADA, "Invalid password"),
+            by(ADA, "Invalid MFA code"),
+            by(
+                ADA,
+                "Invalid MFA code. Too many failed authentication requests"
+            ),
+            by(ADA, "Too many failed authentication requests"),
+            by(&"n".repeat(128), "Invalid password"),
+            by(r"eve\n\u{1b}[2J", "Invalid password"),
+        ]
+    );
+    for (event, request) in events.iter().zip(requests) {
+        assert_eq!(event.request_id, Some(request));
+        assert_eq!(event.address, Some(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(event.action, "user.authenticate");
+    }
+}
+
+#[tokio::test]
+async fn failed_logins_of_applications_are_type_7() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let path = "/api/v1/application_token";
+    let mut texts = vec!["A".repeat(43)];
+    for body in [
+        json!({ "ip": "192.0.2.1/32" }),
+        json!({ "expiry_date": "2020-01-01" }),
+        json!({}),
+    ] {
+        let made = site.post(path, &body).bearer(&token).send().await;
+        texts.push(made.is(200).text("application_token"));
+        site.clock.advance(MILLISECOND);
+    }
+    let listed = site.get(path).bearer(&token).send().await.json;
+    let revoke = json!({ "status": { "id": 1 } });
+    let revoked = site.patch(&format!("{path}/{}", listed[2]["id"]), &revoke);
+    revoked.bearer(&token).send().await.is_empty(204);
+    for text in texts {
+        let body = json!({ "application_token": text });
+        site.post(AUTHENTICATE, &body).send().await.is_empty(401);
+        site.clock.advance(MILLISECOND);
+    }
+    let events = told(&site, "7").await;
+    let by = |reason: &str| {
+        format!("type 7: Failed authentication request, Reason: {reason} from IP 127.0.0.1")
+    };
+    assert_eq!(
+        details(&events),
+        [
+            by("TokenStatus Unknown"),
+            by("IP not allowed"),
+            by("TokenStatus Expired"),
+            by("TokenStatus Revoked"),
+        ]
+    );
+    assert_eq!(
+        events[3].target,
+        format!("application_token/{}", listed[2]["id"])
+    );
+}
+
+#[tokio::test]
+async fn keys_deleted_and_devices_trusted_are_type_14() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let body = json!({
+        "mfa_token": site.challenge(ADA).await,
+        "code": ada.phone.shows(site.now()),
+        "trusted_device": {
+            "fingerprint": "f", "operating_system": "Debian\n12", "browser": "Firefox",
+        },
+    });
+    site.authenticate(body).await.is(200);
+    let bob = site.token(BOB).await;
+    let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&bob);
+    let hers = hers.send().await.is(200).json["id"].clone();
+    site.clock.advance(MILLISECOND);
+    let key = format!("/api/v1/user/{hers}/mfa/{}", ada.id);
+    site.delete(&key).bearer(&bob).send().await.is_empty(204);
+    let events = told(&site, "14").await;
+    assert_eq!(
+        details(&events),
+        [
+            format!(
+                r#"type 14: New trusted device registered for user {ADA} (operating system "Debian\n12", browser "Firefox")"#
+            ),
+            format!(
+                "type 14: MFA key with Id '{}' of Type 'Time-Based One-Time Password' deleted for user '{ADA}' \
+                 (with 1 trusted devices, 0 recovery codes)",
+                ada.id
+            ),
+        ]
+    );
+    assert_eq!(events[0].who, format!("user:{ADA}"));
+    assert_eq!(events[1].who, format!("user:{BOB}"));
+}
