@@ -5,37 +5,28 @@ use keyproof_service::otp_devices::InstanceSummary;
 use serde_json::json;
 
 use super::{
-    Failure, Outcome,
-    console::{self, PasswordSource},
-    flags::StoreFlags,
-    moment::Rfc3339,
-    output,
-    store::with_service,
+    Failure, Outcome, console::PasswordSource, flags::StoreFlags, moment::Rfc3339, named::Named,
+    output, store::with_service,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make an instance, with a password
-    Add(NewPasswordArguments),
+    Add(PasswordArguments),
     /// List the instances
     List(ListArguments),
     /// Remove an instance with its devices and tokens
-    Remove(RemoveArguments),
+    Remove(Named),
     /// Set an instance's password; its login tokens end
-    SetPassword(NewPasswordArguments),
+    SetPassword(PasswordArguments),
 }
 
 #[derive(Args, Debug)]
-pub(super) struct NewPasswordArguments {
-    /// The instance
-    name: String,
+pub(super) struct PasswordArguments {
+    #[command(flatten)]
+    instance: Named,
     #[command(flatten)]
     password: PasswordSource,
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -47,59 +38,27 @@ pub(super) struct ListArguments {
     json: bool,
 }
 
-#[derive(Args, Debug)]
-pub(super) struct RemoveArguments {
-    /// The instance
-    name: String,
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 pub(super) fn run(command: Command) -> Outcome {
     match command {
-        Command::Add(arguments) => add(&arguments),
+        Command::Add(PasswordArguments { instance, password }) => {
+            let password = password.read()?;
+            instance.change("added", async |service, name, origin| {
+                let devices = &service.otp_devices;
+                devices.add_instance(name, password, origin).await
+            })
+        }
         Command::List(arguments) => list(&arguments),
-        Command::Remove(arguments) => remove(&arguments),
-        Command::SetPassword(arguments) => set_password(&arguments),
+        Command::Remove(instance) => instance.change("removed", async |service, name, origin| {
+            service.otp_devices.remove_instance(name, origin).await
+        }),
+        Command::SetPassword(PasswordArguments { instance, password }) => {
+            let password = password.read()?;
+            instance.change("password_set", async |service, name, origin| {
+                let devices = &service.otp_devices;
+                devices.set_password(name, password, origin).await
+            })
+        }
     }
-}
-
-fn add(arguments: &NewPasswordArguments) -> Outcome {
-    let password = arguments.password.read()?;
-    with_service(&arguments.store, async |service| {
-        let devices = &service.otp_devices;
-        devices
-            .add_instance(&arguments.name, password, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "added", &arguments.name)
-}
-
-fn set_password(arguments: &NewPasswordArguments) -> Outcome {
-    let password = arguments.password.read()?;
-    with_service(&arguments.store, async |service| {
-        let devices = &service.otp_devices;
-        devices
-            .set_password(&arguments.name, password, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "password_set", &arguments.name)
-}
-
-fn remove(arguments: &RemoveArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
-        let devices = &service.otp_devices;
-        devices
-            .remove_instance(&arguments.name, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "removed", &arguments.name)
 }
 
 fn list(arguments: &ListArguments) -> Outcome {
@@ -133,12 +92,4 @@ fn summary(instance: &InstanceSummary) -> serde_json::Value {
         "has_password": instance.has_password,
         "created_at": Rfc3339(instance.created_at).to_string(),
     })
-}
-
-/// Says what was done, to programs; people see that there is nothing to complain about.
-fn told(json: bool, done: &str, name: &str) -> Outcome {
-    if json {
-        output::print_json(&json!({ done: name }))?;
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ mod files;
 mod flags;
 mod instance;
 mod moment;
+mod named;
 mod otp;
 mod output;
 mod report;

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    console::{self, PasswordSource},
+    console::PasswordSource,
     flags::StoreFlags,
     moment::Rfc3339,
+    named::Named,
     output::{self, printable},
     store::with_service,
 };
@@ -16,25 +17,25 @@ use super::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Let a suspended user log in again
-    Activate(NameArguments),
+    Activate(Named),
     /// Make an account, with a password
     Add(AddArguments),
     /// List the users
     List(ListArguments),
     /// Remove an account with its keys, devices and tokens
-    Remove(NameArguments),
+    Remove(Named),
     /// Set a user's password; their tokens and trusted devices end
     SetPassword(PasswordArguments),
     /// Keep a user from logging in; their tokens and trusted devices end
-    Suspend(NameArguments),
+    Suspend(Named),
     /// Lift a user's lock
-    Unlock(NameArguments),
+    Unlock(Named),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct AddArguments {
-    /// What the user logs in with
-    name: String,
+    #[command(flatten)]
+    user: Named,
     /// The organisation, by name; made if it is new
     #[arg(long, value_name = "ORG")]
     organisation: String,
@@ -43,35 +44,14 @@ pub(super) struct AddArguments {
     role: Role,
     #[command(flatten)]
     password: PasswordSource,
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct PasswordArguments {
-    /// The user
-    name: String,
+    #[command(flatten)]
+    user: Named,
     #[command(flatten)]
     password: PasswordSource,
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct NameArguments {
-    /// The user
-    name: String,
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -85,87 +65,40 @@ pub(super) struct ListArguments {
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
-        Command::Activate(arguments) => activate(&arguments),
-        Command::Add(arguments) => add(&arguments),
+        Command::Activate(user) => user.change("activated", async |service, name, origin| {
+            service.accounts.activate_user(name, origin).await
+        }),
+        Command::Add(arguments) => add(arguments),
         Command::List(arguments) => list(&arguments),
-        Command::Remove(arguments) => remove(&arguments),
-        Command::SetPassword(arguments) => set_password(&arguments),
-        Command::Suspend(arguments) => suspend(&arguments),
-        Command::Unlock(arguments) => unlock(&arguments),
+        Command::Remove(user) => user.change("removed", async |service, name, origin| {
+            service.accounts.remove_user(name, origin).await
+        }),
+        Command::SetPassword(PasswordArguments { user, password }) => {
+            let password = password.read()?;
+            user.change("password_set", async |service, name, origin| {
+                let accounts = &service.accounts;
+                accounts.set_user_password(name, password, origin).await
+            })
+        }
+        Command::Suspend(user) => user.change("suspended", async |service, name, origin| {
+            service.accounts.suspend_user(name, origin).await
+        }),
+        Command::Unlock(user) => user.change("unlocked", async |service, name, origin| {
+            service.accounts.unlock_user(name, origin).await
+        }),
     }
 }
 
-fn add(arguments: &AddArguments) -> Outcome {
+fn add(arguments: AddArguments) -> Outcome {
     let password = arguments.password.read()?;
     let new = NewUser {
-        name: arguments.name.clone(),
-        organisation: arguments.organisation.clone(),
+        name: arguments.user.name().to_owned(),
+        organisation: arguments.organisation,
         role: arguments.role,
     };
-    with_service(&arguments.store, async |service| {
-        service
-            .accounts
-            .add_user(&new, password, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "added", &arguments.name)
-}
-
-fn set_password(arguments: &PasswordArguments) -> Outcome {
-    let password = arguments.password.read()?;
-    with_service(&arguments.store, async |service| {
-        let accounts = &service.accounts;
-        accounts
-            .set_user_password(&arguments.name, password, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "password_set", &arguments.name)
-}
-
-fn remove(arguments: &NameArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
-        let accounts = &service.accounts;
-        accounts
-            .remove_user(&arguments.name, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "removed", &arguments.name)
-}
-
-fn suspend(arguments: &NameArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
-        let accounts = &service.accounts;
-        accounts
-            .suspend_user(&arguments.name, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "suspended", &arguments.name)
-}
-
-fn activate(arguments: &NameArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
-        let accounts = &service.accounts;
-        accounts
-            .activate_user(&arguments.name, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "activated", &arguments.name)
-}
-
-fn unlock(arguments: &NameArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
-        let accounts = &service.accounts;
-        accounts
-            .unlock_user(&arguments.name, &console::origin())
-            .await
-            .map_err(Failure::refused)
-    })?;
-    told(arguments.json, "unlocked", &arguments.name)
+    arguments.user.change("added", async |service, _, origin| {
+        service.accounts.add_user(&new, password, origin).await
+    })
 }
 
 fn list(arguments: &ListArguments) -> Outcome {
@@ -208,12 +141,4 @@ const fn status(status: UserStatus) -> &'static str {
         UserStatus::Active => "active",
         UserStatus::Suspended => "suspended",
     }
-}
-
-/// Says what was done, to programs; people see that there is nothing to complain about.
-fn told(json: bool, done: &str, name: &str) -> Outcome {
-    if json {
-        output::print_json(&json!({ done: name }))?;
-    }
-    Ok(())
 }
