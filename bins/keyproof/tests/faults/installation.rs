@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -38,6 +39,10 @@ impl Installation {
         );
         fs::write(folder.path().join("keyproof.toml"), config).unwrap();
         Self { folder }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The program with these arguments, in an environment of its own.

@@ -17,4 +17,6 @@ mod ledger;
 mod load;
 mod node;
 mod seed;
+mod sync;
 mod tmpfs;
+mod trace;

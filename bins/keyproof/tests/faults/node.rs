@@ -51,6 +51,10 @@ impl Node {
             }
         }
     }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 /// `kill -9`

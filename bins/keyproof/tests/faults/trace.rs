@@ -1,0 +1,178 @@
+//! What `strace` saw: which system calls a process made on which file or socket, when they began and when they ended.
+//!
+//! strace stops a thread before each call and after it. So of two calls of one causal chain, the end of the first is
+//! never told later than the beginning of the second, not even by two straces.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::node::PATIENCE;
+
+/// One system call that returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SystemCall {
+    pub(crate) name: String,
+    /// The path of the file, or `TCP:[…]`.
+    pub(crate) target: String,
+    /// As strace quotes them: data as a C string.
+    pub(crate) arguments: String,
+    pub(crate) result: i64,
+    /// In microseconds since the Unix epoch.
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+}
+
+impl SystemCall {
+    pub(crate) fn is_sync(&self) -> bool {
+        matches!(&*self.name, "fsync" | "fdatasync") && self.result == 0
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        let writes = ["write", "writev", "pwrite64", "pwritev", "sendto"];
+        writes.contains(&&*self.name) && self.result > 0
+    }
+}
+
+/// Runs the command under strace, which writes to the file. The process is the one that is spawned, as without strace.
+pub(crate) fn traced(command: &Command, output: &Path) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(STRACE).arg("-o").arg(output).arg("-D");
+    strace.arg(command.get_program()).args(command.get_args());
+    strace.env_clear();
+    let variables = command.get_envs();
+    strace.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    strace
+}
+
+/// Threads too, with times and durations, descriptors by name, and no data cut off.
+const STRACE: [&str; 9] = [
+    "-f",
+    "--seccomp-bpf",
+    "-ttt",
+    "-T",
+    "-yy",
+    "-s",
+    "20000",
+    "-e",
+    "trace=sendto,write,writev,pwrite64,pwritev,fsync,fdatasync",
+];
+
+/// Reads what strace has written about a process that has been killed; waits until it is whole.
+pub(crate) fn read(output: &Path, process: u32) -> Vec<SystemCall> {
+    let started = Instant::now();
+    loop {
+        // The program's data need not be UTF-8, but strace quotes it.
+        let text = fs::read_to_string(output).unwrap();
+        let is_end = |line: &str| {
+            line.starts_with(&process.to_string()) && line.ends_with("+++ killed by SIGKILL +++")
+        };
+        if text.lines().rev().take(100).any(is_end) {
+            return parse(&text);
+        }
+        assert!(started.elapsed() < PATIENCE, "strace has not ended");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn parse(text: &str) -> Vec<SystemCall> {
+    let mut unfinished = HashMap::new();
+    let mut calls = Vec::new();
+    for line in text.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let Some((time, rest)) = rest.trim_start().split_once(' ') else {
+            continue;
+        };
+        if let Some(begin) = rest.strip_suffix(" <unfinished ...>") {
+            unfinished.insert(thread, (time, begin));
+        } else if let Some(resumed) = rest.strip_prefix("<... ") {
+            let Some((time, begin)) = unfinished.remove(thread) else {
+                continue;
+            };
+            let end = resumed.split_once(" resumed>").map_or("", |(_, end)| end);
+            calls.extend(call(time, &format!("{begin}{end}")));
+        } else {
+            calls.extend(call(time, rest));
+        }
+    }
+    calls
+}
+
+/// `fsync(3</a/b>) = 0 <0.000123>`; signals and exits are no calls, and what never returned is none.
+fn call(time: &str, text: &str) -> Option<SystemCall> {
+    let (name, rest) = text.split_once('(')?;
+    let (arguments, result) = rest.rsplit_once(" = ")?;
+    let (_, named) = arguments.split_once('<')?;
+    // `</a/b>`, or `<TCP:[127.0.0.1:1->127.0.0.1:2]>`.
+    let end = if named.starts_with('/') { ">" } else { "]>" };
+    let (target, arguments) = named.split_once(end)?;
+    let (result, duration) = result.split_once(" <")?;
+    let begun = micros(time)?;
+    Some(SystemCall {
+        name: name.to_owned(),
+        target: target.to_owned(),
+        arguments: arguments.to_owned(),
+        result: result.split(' ').next()?.parse().ok()?,
+        begun,
+        ended: begun + micros(duration.strip_suffix('>')?)?,
+    })
+}
+
+/// `1.000123`
+fn micros(seconds: &str) -> Option<u64> {
+    let (whole, fraction) = seconds.split_once('.')?;
+    let (whole, fraction): (u64, u64) = (whole.parse().ok()?, fraction.parse().ok()?);
+    Some(whole * 1_000_000 + fraction)
+}
+
+#[test]
+fn calls_are_read_whole_and_interrupted() {
+    let text = r#"7  10.000001 pwrite64(3</a/k.db-wal>, "x = (1) \n", 9, 32) = 9 <0.000010>
+7  10.000020 fdatasync(3</a/k.db-wal> <unfinished ...>
+8  10.000030 sendto(4<TCP:[127.0.0.1:1->127.0.0.1:2]>, "HTTP/1.1 200", 12, MSG_NOSIGNAL, NULL, 0) = 12 <0.000001>
+7  11.500000 <... fdatasync resumed>) = 0 <1.499980>
+7  11.600000 fsync(3</a/k.db-wal>) = -1 EIO (Input/output error) <0.000005>
+7  11.700000 --- SIGTERM {si_signo=SIGTERM} ---
+9  11.700000 fsync(3</a/k.db-wal> <unfinished ...>
+7  11.800000 +++ killed by SIGKILL +++
+"#;
+    let calls = parse(text);
+    let read: Vec<_> = calls
+        .iter()
+        .map(|call| {
+            (
+                &*call.name,
+                &*call.target,
+                call.result,
+                call.begun,
+                call.ended,
+            )
+        })
+        .collect();
+    let wal = "/a/k.db-wal";
+    assert_eq!(
+        read,
+        [
+            ("pwrite64", wal, 9, 10_000_001, 10_000_011),
+            (
+                "sendto",
+                "TCP:[127.0.0.1:1->127.0.0.1:2",
+                12,
+                10_000_030,
+                10_000_031
+            ),
+            ("fdatasync", wal, 0, 10_000_020, 11_500_000),
+            ("fsync", wal, -1, 11_600_000, 11_600_005),
+        ]
+    );
+    assert!(calls[0].is_write() && !calls[0].is_sync());
+    assert!(calls[0].arguments.contains("x = (1)"));
+    assert!(calls[2].is_sync() && !calls[2].is_write() && !calls[3].is_sync());
+}
