@@ -15,7 +15,8 @@ pub(crate) struct Event {
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Violation {
-    /// Two requests were granted that asked for the same state: a code accepted twice, two winners of one etag.
+    /// Two requests were granted that asked for the same state: a code accepted twice, at once or later; two winners of
+    /// one etag.
     GrantedTwice { thing: String },
     /// Every request of a round was refused, though the thing was in the state for it.
     RefusedWrongly { thing: String },
@@ -90,15 +91,17 @@ impl Made {
         for round in rounds {
             let with = |promise| round.iter().filter(move |deed| deed.promise == promise);
             let mut done = with(Promise::Done);
+            let granted = |state: &State| matches!(&*allowed, [(only, None)] if only == state);
             if let Some(winner) = done.next() {
-                if done.next().is_some() {
+                if done.next().is_some() || granted(&winner.becomes) {
                     violations.push(Violation::GrantedTwice {
                         thing: thing.clone(),
                     });
                 }
                 allowed = vec![(winner.becomes.clone(), None)];
             } else if with(Promise::Refused).count() == round.len() {
-                if allowed.len() == 1 {
+                let again = round.iter().all(|deed| granted(&deed.becomes));
+                if allowed.len() == 1 && !again {
                     violations.push(Violation::RefusedWrongly {
                         thing: thing.clone(),
                     });
@@ -300,6 +303,12 @@ mod tests {
             thing: "thing".to_owned(),
         };
         assert_eq!(judge(&[&both], is("spent"), &["1", "2"]), [twice]);
+        // Later, where it may only be refused.
+        let first = [deed("1", Done, is("spent"))];
+        let again = |promise| [deed("2", promise, is("spent"))];
+        assert_eq!(judge(&[&first, &again(Refused)], is("spent"), &["1"]), []);
+        let later = judge(&[&first, &again(Done)], is("spent"), &["1", "2"]);
+        assert!(matches!(*later, [Violation::GrantedTwice { .. }]));
         // The first acceptance was not answered.
         let open = [deed("", Unknown, is("spent"))];
         let late = [deed("2", Done, is("spent"))];

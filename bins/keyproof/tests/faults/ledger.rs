@@ -2,7 +2,7 @@
 //!
 //! A *thing* is what a request changes: a device, a certificate, a code that is good once. Each thing is changed in
 //! *rounds*, one after the other. The requests of one round race: they all ask for the thing as the round before left
-//! it, so that at most one may be granted. Once a round has left open what became of it, its thing is left alone: a
+//! it, so that at most one may be granted; none, if they ask for what it is already. Once a round has left open what became of it, its thing is left alone: a
 //! request that nobody answered may still take effect later.
 
 use std::{
@@ -128,6 +128,11 @@ impl Ledger {
             .send_modify(|count| *count += acknowledged);
         self.failed.send_modify(|count| *count += failed);
         left
+    }
+
+    /// Whether the thing has been asked for before.
+    pub(crate) fn knows(&self, thing: &str) -> bool {
+        self.records().things.contains_key(thing)
     }
 
     /// A read has ended, of a thing whose state was known before it began.

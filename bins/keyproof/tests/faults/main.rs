@@ -10,6 +10,7 @@
 
 mod check;
 mod client;
+mod clock;
 mod disk_full;
 mod installation;
 mod kill;

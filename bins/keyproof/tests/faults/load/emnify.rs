@@ -1,95 +1,146 @@
 //! Second factors: several hands answer with the same code, from the phone or from the list of recovery codes.
 
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeMap;
 
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Worker;
 use crate::{
-    client::{Call, Reply},
+    client::{Call, Fleet, Reply},
+    clock::Clock,
     installation::Installation,
     ledger::{Deed, Promise, State},
 };
 
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 const HANDS: usize = 2;
 const PERIOD: u64 = 30;
 
-/// A user with a phone, and with several hands.
-pub(super) struct User {
-    pub(super) worker: Worker,
+/// A user with a phone.
+pub(crate) struct User {
+    name: String,
     /// As the audit trail calls the user.
     target: String,
     token: String,
     phone: Totp,
-    /// The last step whose code was shown.
+}
+
+impl User {
+    /// Adds one, whose phone shows a code that it has not shown before from the next step on.
+    pub(crate) async fn add(
+        installation: &Installation,
+        fleet: &Fleet,
+        clock: &Clock,
+        name: &str,
+    ) -> Self {
+        let add = ["user", "add", name, "--organisation", "org", "--stdin"];
+        installation.run(&add, PASSWORD);
+        let token = login(name, PASSWORD).insist(fleet, 0).await;
+        let token = token.text("auth_token");
+        let enrol = Call::new("POST", "/api/v1/user/mfa")
+            .bearer(&token)
+            .json(&json!({ "type": { "id": 0 }, "password": PASSWORD }));
+        let key = enrol.insist(fleet, 0).await;
+        let secret = Secret::from_base32(&key.text("secret_key"), Base32Profile::Strict).unwrap();
+        let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+        let code = phone.code(clock.read().await.seconds()).to_string();
+        let activate = Call::new("PATCH", format!("/api/v1/user/mfa/{}", key.json["id"]))
+            .bearer(&token)
+            .json(&json!({ "status": { "id": 1 }, "code": code }));
+        let activated = activate.insist(fleet, 0).await;
+        assert_eq!(activated.status, 204, "{activated:?}");
+        let show = Call::new("GET", format!("/api/v1/user/{name}")).bearer(&token);
+        let shown = show.insist(fleet, 0).await.json;
+        let (organisation, id) = (&shown["organisation"]["id"], &shown["id"]);
+        Self {
+            name: name.to_owned(),
+            target: format!("organisation/{organisation}/user/{id}"),
+            token,
+            phone,
+        }
+    }
+
+    /// What the phone shows at a moment, in seconds since the Unix epoch.
+    pub(crate) fn code(&self, at: u64) -> String {
+        self.phone.code(at).to_string()
+    }
+
+    /// Step one.
+    pub(crate) fn login(&self, password: &str) -> Call {
+        login(&self.name, password)
+    }
+
+    /// Step two.
+    pub(crate) fn answer(&self, challenge: &str, code: &str) -> Call {
+        authenticate(&json!({ "mfa_token": challenge, "code": code }))
+    }
+}
+
+fn login(name: &str, password: &str) -> Call {
+    authenticate(&json!({ "username": name, "password": password }))
+}
+
+fn authenticate(body: &Value) -> Call {
+    Call::new("POST", "/api/v1/authenticate").json(body)
+}
+
+/// A user with several hands.
+pub(super) struct Codes {
+    pub(super) worker: Worker,
+    user: User,
+    /// The latest step whose code was shown.
     step: u64,
     /// The recovery codes that are good unless used, by the names that they have in the ledger.
     codes: Vec<(String, String)>,
     lists: u32,
 }
 
-impl User {
-    pub(super) async fn prepare(mut worker: Worker, installation: &Installation) -> Self {
-        let name = worker.name.clone();
-        installation.run(
-            &["user", "add", &name, "--organisation", "org", "--stdin"],
-            PASSWORD,
-        );
-        let login = authenticate(&json!({ "username": name, "password": PASSWORD }));
-        let token = worker.insist(&login).await.text("auth_token");
-        let enrol = Call::new("POST", "/api/v1/user/mfa")
-            .bearer(&token)
-            .json(&json!({ "type": { "id": 0 }, "password": PASSWORD }));
-        let key = worker.insist(&enrol).await;
-        let secret = Secret::from_base32(&key.text("secret_key"), Base32Profile::Strict).unwrap();
-        let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
-        let step = now() / PERIOD;
-        let code = phone.code(step * PERIOD).to_string();
-        let activate = Call::new("PATCH", format!("/api/v1/user/mfa/{}", key.json["id"]))
-            .bearer(&token)
-            .json(&json!({ "status": { "id": 1 }, "code": code }));
-        let activated = worker.insist(&activate).await;
-        assert_eq!(activated.status, 204, "{activated:?}");
-        let shown = Call::new("GET", format!("/api/v1/user/{name}")).bearer(&token);
-        let shown = worker.insist(&shown).await.json;
+impl Codes {
+    pub(super) async fn prepare(worker: Worker, installation: &Installation) -> Self {
+        let Worker {
+            fleet, clock, name, ..
+        } = &worker;
+        let user = User::add(installation, fleet, clock, name).await;
+        let step = clock.read().await.seconds() / PERIOD;
         Self {
-            worker,
-            target: format!(
-                "organisation/{}/user/{}",
-                shown["organisation"]["id"], shown["id"]
-            ),
-            token,
-            phone,
+            user,
             step,
+            worker,
             codes: Vec::new(),
             lists: 0,
         }
     }
 
-    /// A list of recovery codes, some of which are used, and the phone's code whenever it shows a new one.
+    /// A list of recovery codes, some of which are used, and the phone's code whenever it shows a new one; or one that
+    /// it has shown before, now that its clock was set back. Now and then one is tried again.
     pub(super) async fn live(&mut self) {
         let used = self.worker.rng.usize(1..=4);
+        let again = self.worker.rng.u8(..);
         if !self.make_codes().await {
             return;
         }
-        for (thing, code) in self.codes.iter().take(used).cloned().collect::<Vec<_>>() {
+        let clock = self.worker.clock.clone();
+        for number in 0..used {
+            // The clock is not set between a challenge and its answer.
+            let now = clock.read().await;
+            let (thing, code) = self.codes[number].clone();
             self.answer(&thing, &code).await;
-            let step = now() / PERIOD;
-            if step > self.step {
-                self.step = step;
-                let code = self.phone.code(step * PERIOD).to_string();
-                let thing = format!("{}/step {step}", self.worker.name);
+            let step = now.seconds() / PERIOD;
+            let thing = format!("{}/step {step}", self.worker.name);
+            if step > self.step || self.worker.ledger.knows(&thing) {
+                self.step = self.step.max(step);
+                let code = self.user.code(step * PERIOD);
+                self.answer(&thing, &code).await;
+            }
+            if again >> number & 1 == 1 {
+                let (thing, code) = self.codes[usize::from(again) % (number + 1)].clone();
                 self.answer(&thing, &code).await;
             }
         }
     }
 
-    /// Every code that could still be good is tried once more.
+    /// Every recovery code that could still be good is tried once more.
     pub(super) async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
         let things = self.worker.things();
         for (thing, code) in self.codes.clone() {
@@ -97,7 +148,7 @@ impl User {
                 continue;
             }
             let challenge = self.challenge().await;
-            let answer = authenticate(&json!({ "mfa_token": challenge, "code": code }));
+            let answer = self.user.answer(&challenge, &code);
             let state = match self.worker.insist(&answer).await.status {
                 200 => State::Absent,
                 401 => spent(),
@@ -111,24 +162,22 @@ impl User {
     async fn make_codes(&mut self) -> bool {
         self.codes.clear();
         self.lists += 1;
-        let thing = format!("{}/list {}", self.worker.name, self.lists);
+        let name = format!("{}/list {}", self.worker.name, self.lists);
         let make = Call::new("POST", "/api/v1/user/my/mfa/recovery_codes")
-            .bearer(&self.token)
+            .bearer(&self.user.token)
             .json(&json!({ "password": PASSWORD }));
-        let target = self.target.clone();
+        let target = &self.user.target;
         let deed = |reply: &Reply| {
             let made = State::Is("made".to_owned());
-            Deed::new("recovery_codes.make", &target, reply, promise(reply), made)
+            Deed::new("recovery_codes.make", target, reply, promise(reply), made)
         };
-        let (_, replies) = self.worker.race(&thing, vec![make], deed).await;
+        let (_, replies) = self.worker.race(&name, vec![make], deed).await;
         if let Some(Reply::Answered(answer)) = replies.first()
             && let Some(codes) = answer.json["codes"].as_array()
         {
-            let name = |number| format!("{}/code {}.{number}", self.worker.name, self.lists);
-            let codes = codes.iter().enumerate();
-            let codes =
-                codes.map(|(number, code)| (name(number), code.as_str().unwrap().to_owned()));
-            self.codes = codes.collect();
+            let codes = codes.iter().map(|code| code.as_str().unwrap().to_owned());
+            let names = (0..).map(|number| format!("{name}, code {number}"));
+            self.codes = names.zip(codes).collect();
         }
         !self.codes.is_empty()
     }
@@ -138,34 +187,22 @@ impl User {
         let mut answers = Vec::new();
         for _ in 0..HANDS {
             let challenge = self.challenge().await;
-            answers.push(authenticate(
-                &json!({ "mfa_token": challenge, "code": code }),
-            ));
+            answers.push(self.user.answer(&challenge, code));
         }
-        let target = self.target.clone();
+        let target = &self.user.target;
         let deed =
-            |reply: &Reply| Deed::new("user.authenticate", &target, reply, promise(reply), spent());
+            |reply: &Reply| Deed::new("user.authenticate", target, reply, promise(reply), spent());
         self.worker.race(thing, answers, deed).await;
     }
 
     async fn challenge(&mut self) -> String {
-        let login = json!({ "username": self.worker.name, "password": PASSWORD });
-        let challenged = self.worker.insist(&authenticate(&login)).await;
-        challenged.text("mfa_token")
+        let login = self.user.login(PASSWORD);
+        self.worker.insist(&login).await.text("mfa_token")
     }
-}
-
-fn authenticate(body: &serde_json::Value) -> Call {
-    Call::new("POST", "/api/v1/authenticate").json(body)
 }
 
 fn spent() -> State {
     State::Is("spent".to_owned())
-}
-
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap().as_secs()
 }
 
 /// What the statuses say, and the message where one status has two meanings.

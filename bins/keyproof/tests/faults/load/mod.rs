@@ -13,11 +13,15 @@ use fastrand::Rng;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
-pub(crate) use self::taler::Instance;
-use self::{dps::Certificates, emnify::User, taler::Devices};
+use self::{dps::Certificates, emnify::Codes, taler::Devices};
+pub(crate) use self::{
+    emnify::{PASSWORD, User},
+    taler::Instance,
+};
 use crate::{
     check::{Event, violations},
     client::{Answer, Call, Fleet, Reply},
+    clock::Clock,
     installation::Installation,
     ledger::{Deed, Ledger, Left, Round, State},
     seed::Seed,
@@ -38,12 +42,23 @@ pub(crate) struct Load {
 impl Load {
     /// Prepares what the clients need, and sets them to work.
     pub(crate) async fn start(installation: &Installation, fleet: &Fleet, seed: Seed) -> Self {
+        Self::start_by(&Clock::default(), installation, fleet, seed).await
+    }
+
+    /// The same, with phones that go by this clock.
+    pub(crate) async fn start_by(
+        clock: &Clock,
+        installation: &Installation,
+        fleet: &Fleet,
+        seed: Seed,
+    ) -> Self {
         let ledger = Arc::new(Ledger::new());
         let (stop, stopped) = watch::channel(false);
         let worker = |name: String| Worker {
             rng: seed.stream(&name),
             name,
             fleet: fleet.clone(),
+            clock: clock.clone(),
             ledger: Arc::clone(&ledger),
             stopped: stopped.clone(),
         };
@@ -55,8 +70,8 @@ impl Load {
             prepared.push(Client::Taler(devices));
             let certificates = Certificates::prepare(worker(format!("dps{number}")), &token);
             prepared.push(Client::Dps(certificates));
-            let user = User::prepare(worker(format!("emnify{number}")), installation).await;
-            prepared.push(Client::Emnify(Box::new(user)));
+            let codes = Codes::prepare(worker(format!("emnify{number}")), installation).await;
+            prepared.push(Client::Emnify(Box::new(codes)));
         }
         let before = installation.trail();
         let mut clients = JoinSet::new();
@@ -110,7 +125,7 @@ fn request_id(event: &Value) -> Option<String> {
 
 enum Client {
     Dps(Certificates),
-    Emnify(Box<User>),
+    Emnify(Box<Codes>),
     Taler(Devices),
 }
 
@@ -119,7 +134,7 @@ impl Client {
         for number in 0.. {
             match &mut self {
                 Self::Dps(certificates) => certificates.live(number).await,
-                Self::Emnify(user) => user.live().await,
+                Self::Emnify(codes) => codes.live().await,
                 Self::Taler(devices) => devices.live(number).await,
             }
             if *self.worker().stopped.borrow() {
@@ -132,7 +147,7 @@ impl Client {
     fn worker(&self) -> &Worker {
         match self {
             Self::Dps(certificates) => &certificates.worker,
-            Self::Emnify(user) => &user.worker,
+            Self::Emnify(codes) => &codes.worker,
             Self::Taler(devices) => &devices.worker,
         }
     }
@@ -141,7 +156,7 @@ impl Client {
     async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
         match self {
             Self::Dps(certificates) => certificates.read_back(found).await,
-            Self::Emnify(user) => user.read_back(found).await,
+            Self::Emnify(codes) => codes.read_back(found).await,
             Self::Taler(devices) => devices.read_back(found).await,
         }
     }
@@ -152,6 +167,7 @@ struct Worker {
     name: String,
     rng: Rng,
     fleet: Fleet,
+    clock: Clock,
     ledger: Arc<Ledger>,
     stopped: watch::Receiver<bool>,
 }

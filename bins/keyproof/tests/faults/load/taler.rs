@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Worker;
 use crate::{
@@ -24,14 +24,32 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) async fn add(installation: &Installation, fleet: &Fleet, name: &str) -> Self {
         installation.run(&["instance", "add", name, "--stdin"], PASSWORD);
-        let credentials = BASE64.encode(format!("{name}:{PASSWORD}").as_bytes());
-        let login = Call::new("POST", format!("/instances/{name}/private/token"))
-            .header("authorization", format!("Basic {credentials}"))
-            .json(&json!({ "scope": "all", "duration": { "d_us": "forever" } }));
-        Self {
+        let instance = Self {
             name: name.to_owned(),
-            token: login.insist(fleet, 0).await.text("access_token"),
+            token: String::new(),
+        };
+        let token = instance.login("forever".into()).insist(fleet, 0).await;
+        Self {
+            token: token.text("access_token"),
+            ..instance
         }
+    }
+
+    /// The request for a token that lives so many microseconds.
+    pub(crate) fn login(&self, lifetime: Value) -> Call {
+        let credentials = BASE64.encode(format!("{}:{PASSWORD}", self.name).as_bytes());
+        Call::new("POST", format!("/instances/{}/private/token", self.name))
+            .header("authorization", format!("Basic {credentials}"))
+            .json(&json!({ "scope": "all", "duration": { "d_us": lifetime } }))
+    }
+
+    /// The same with another token.
+    pub(crate) fn with_token(self, token: String) -> Self {
+        Self { token, ..self }
+    }
+
+    pub(crate) fn list(&self) -> Call {
+        self.call("GET", "")
     }
 
     /// The request that adds a device.
@@ -101,7 +119,7 @@ impl Devices {
     }
 
     pub(super) async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
-        let list = self.instance.call("GET", "");
+        let list = self.instance.list();
         let list = self.worker.insist(&list).await;
         let listed = list.json["otp_devices"].as_array().unwrap();
         for thing in self.worker.things() {

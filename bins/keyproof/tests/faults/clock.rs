@@ -1,0 +1,181 @@
+//! The clock of a running server is set forward and back by an hour, and the phones' clocks with it.
+//!
+//! libfaketime does it to the real process: the clock that it reads is the system's, and its timers go by another that
+//! stays as it is, as they would on a machine whose clock is set.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use crate::{
+    client::Fleet,
+    installation::Installation,
+    load::{Instance, Load, PASSWORD, User},
+    node::Node,
+    seed::Seed,
+};
+
+const HOUR: i64 = 60 * 60;
+
+/// By how many seconds clocks are off. It does not change while it is read.
+#[derive(Clone, Default)]
+pub(crate) struct Clock(Arc<RwLock<i64>>);
+
+/// A clock that stands still, but for time.
+pub(crate) struct Reading(OwnedRwLockReadGuard<i64>);
+
+impl Clock {
+    pub(crate) async fn read(&self) -> Reading {
+        Reading(Arc::clone(&self.0).read_owned().await)
+    }
+}
+
+impl Reading {
+    /// Seconds since the Unix epoch.
+    pub(crate) fn seconds(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_secs().checked_add_signed(*self.0).unwrap()
+    }
+}
+
+/// The clock of a process, which a file sets.
+struct Faketime {
+    library: String,
+    file: PathBuf,
+}
+
+impl Faketime {
+    fn new(folder: &Path) -> Self {
+        let preloaded = Command::new("faketime")
+            .args(["-f", "+0", "printenv", "LD_PRELOAD"])
+            .output()
+            .expect("faketime, of Debian's package of that name");
+        let library = String::from_utf8(preloaded.stdout).unwrap();
+        assert!(library.contains("libfaketime"), "{library}");
+        Self {
+            library: library.trim().to_owned(),
+            file: folder.join("faketime"),
+        }
+    }
+
+    fn under(&self, mut command: Command) -> Command {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1");
+        command
+    }
+
+    /// Both clocks at once.
+    async fn set(&self, clock: &Clock, offset: i64) {
+        let mut clock = clock.0.write().await;
+        let next = self.file.with_extension("next");
+        fs::write(&next, format!("{offset:+}\n")).unwrap();
+        fs::rename(next, &self.file).unwrap();
+        *clock = offset;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_clock_that_is_set() {
+    let seed = Seed::of_this_run();
+    let mut faults = seed.stream("faults");
+    let installation = Installation::on_sqlite();
+    let faketime = Faketime::new(installation.folder());
+    let clock = Clock::default();
+    faketime.set(&clock, -HOUR).await;
+    let node = Node::start(faketime.under(installation.keyproof(&["serve"])));
+    let fleet = Fleet::new([node.address]);
+    let load = Load::start_by(&clock, &installation, &fleet, seed).await;
+    let ledger = load.ledger();
+    // What was accepted at noon is tried again at noon, after one o'clock.
+    for offset in [0, HOUR, 0, -HOUR].into_iter().cycle().take(24) {
+        faketime.set(&clock, offset).await;
+        ledger
+            .acknowledged(ledger.count() + faults.u64(1..60))
+            .await;
+    }
+    let ledger = load.judge(&installation).await;
+    let records = ledger.records();
+    let steps = records.things.iter();
+    let steps = steps.filter(|(thing, _)| thing.contains("/step "));
+    let again = steps.filter(|(_, rounds)| rounds.len() > 1).count();
+    assert!(again > 0, "no code was tried again");
+}
+
+#[tokio::test]
+async fn neither_codes_nor_guesses_come_back_with_the_clock() {
+    let installation = Installation::on_sqlite();
+    let faketime = Faketime::new(installation.folder());
+    let clock = Clock::default();
+    let set = async |offset| faketime.set(&clock, offset).await;
+    set(0).await;
+    let node = Node::start(faketime.under(installation.keyproof(&["serve"])));
+    let fleet = Fleet::new([node.address]);
+    let user = User::add(&installation, &fleet, &clock, "ada").await;
+    let login = async |password| user.login(password).insist(&fleet, 0).await;
+    let answer = async |code: &str| {
+        let challenge = login(PASSWORD).await.text("mfa_token");
+        user.answer(&challenge, code).insist(&fleet, 0).await.status
+    };
+    let shown = async || user.code(clock.read().await.seconds());
+
+    set(60).await;
+    let code = shown().await;
+    assert_eq!(answer(&code).await, 200);
+    for offset in [60, 60 - HOUR, 60, 60 + HOUR, 60] {
+        set(offset).await;
+        assert_eq!(answer(&code).await, 401, "{offset}");
+    }
+    // Nor does one of the hour before, which was never used.
+    set(-HOUR).await;
+    assert_eq!(answer(&shown().await).await, 401);
+    set(120).await;
+    assert_eq!(answer(&shown().await).await, 200);
+
+    for _ in 0..3 {
+        login("wrong horse").await;
+    }
+    // The lock lasts 300 seconds, and from one line to the next go a few.
+    for (offset, is_locked) in [
+        (120, true),
+        (120 - HOUR, true),
+        (120, true),
+        (320, true),
+        (421, false),
+    ] {
+        set(offset).await;
+        let answer = login(PASSWORD).await;
+        let locked = answer.json["error_code"] == 1105;
+        assert_eq!(locked, is_locked, "{offset}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn expiry_goes_by_the_clock_as_it_is() {
+    let installation = Installation::on_sqlite();
+    let faketime = Faketime::new(installation.folder());
+    let clock = Clock::default();
+    let set = async |offset| faketime.set(&clock, offset).await;
+    set(0).await;
+    let node = Node::start(faketime.under(installation.keyproof(&["serve"])));
+    let fleet = Fleet::new([node.address]);
+    let shop = Instance::add(&installation, &fleet, "shop").await;
+    let half_an_hour = 30 * 60 * 1_000_000_u64;
+    let token = shop.login(half_an_hour.into()).insist(&fleet, 0).await;
+    let shop = shop.with_token(token.text("access_token"));
+    for (offset, status) in [(0, 200), (HOUR, 401), (-HOUR, 200), (HOUR, 401)] {
+        set(offset).await;
+        let list = shop.list().insist(&fleet, 0).await;
+        assert_eq!(list.status, status, "{offset}");
+    }
+}
