@@ -82,7 +82,7 @@ const IO: &[&str] = &[
 ];
 
 /// The use cases and the store do not know how a request came.
-const HTTP: &[&str] = &["http", "hyper", "rustls"];
+const HTTP: &[&str] = &["http", "hyper"];
 
 /// Checks every published crate; one that the table does not know is a failure.
 pub(crate) fn hold() -> Result<(), Failure> {

@@ -39,8 +39,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// that only removes leaves no version behind. So [`Changes::id`] names the batch: an engine that
 /// can lose an answer inserts it, in the same transaction, into a table of its own under a unique
 /// index. To learn the outcome it inserts the same id again, alone: a duplicate means applied;
-/// success means not applied and, the id now being taken, never to be. Only if that cannot be
-/// asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id,
+/// success means not applied and, the id now being taken, never to be. What is inserted to ask is
+/// marked as such, lest it be taken for a commit if its own answer is lost and the question asked
+/// again. Only if that cannot be asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id,
 /// and ids are forgotten once no attempt of theirs can be in flight any more.
 ///
 /// **Cancellation.** Dropping the future of a commit neither cancels nor hastens it.

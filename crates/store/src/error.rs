@@ -203,6 +203,14 @@ pub enum OpenError {
         /// The newest schema that this release runs on.
         newest: u32,
     },
+    /// The store must be migrated before this release runs on it.
+    #[error("the store has {}, but this release needs {oldest} at least", schema(*.found))]
+    OlderSchema {
+        /// The store's schema, 0 if it has none.
+        found: u32,
+        /// The oldest schema that this release runs on.
+        oldest: u32,
+    },
 }
 
 /// Why a sealed value could not be opened.
@@ -230,4 +238,11 @@ pub enum UnsealError {
 fn list(ids: &[KeyId]) -> String {
     let ids: Vec<_> = ids.iter().map(KeyId::to_string).collect();
     ids.join(", ")
+}
+
+fn schema(found: u32) -> String {
+    match found {
+        0 => "no schema".to_owned(),
+        found => format!("schema {found}"),
+    }
 }

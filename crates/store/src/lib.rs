@@ -16,6 +16,8 @@ mod fingerprint;
 mod key;
 pub mod memory;
 mod observer;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod record;
 mod rotation;
 mod seal;

@@ -50,3 +50,50 @@ mod sqlite {
 
     conformance::tests!(Sqlite(TempDir::new().expect("a temporary directory")));
 }
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use keyproof_peer_postgres::Postgres;
+    use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
+
+    use super::*;
+
+    /// A database of its own in a server that all cases share.
+    struct Database {
+        _server: Arc<Postgres>,
+        url: PostgresUrl,
+    }
+
+    impl Database {
+        fn new() -> Self {
+            let server = Postgres::shared().expect("a server of our own");
+            let url = server.database().expect("an empty database");
+            let url = url.parse().expect("a database's URL");
+            Self {
+                _server: server,
+                url,
+            }
+        }
+    }
+
+    impl conformance::Database for Database {
+        fn open(&self) -> BoxFuture<'_, Arc<dyn Engine>> {
+            Box::pin(async {
+                let mut options = PostgresOptions::default();
+                // Several engines at once, of several cases, share what the server takes.
+                options.connections = 5;
+                let migrated = PostgresEngine::migrate(&self.url, &options).await;
+                migrated.expect("a schema");
+                let engine = PostgresEngine::open(&self.url, &options).await;
+                let engine: Arc<dyn Engine> = Arc::new(engine.expect("a migrated database"));
+                engine
+            })
+        }
+
+        fn is_durable(&self) -> bool {
+            true
+        }
+    }
+
+    conformance::tests!(Database::new());
+}

@@ -40,7 +40,8 @@ use std::sync::Arc;
 
 pub use model::agrees_with_the_model;
 pub use races::{
-    crossed_requirements_exclude_each_other, one_of_64_writers_wins, totals_hold_under_transfers,
+    an_expired_record_has_one_successor, crossed_requirements_exclude_each_other,
+    one_of_64_writers_wins, totals_hold_under_transfers,
 };
 pub use rules::{
     a_batch_is_all_or_nothing, a_closed_engine_says_so, a_new_database_is_empty_and_ready,
@@ -75,6 +76,7 @@ macro_rules! __conformance_tests {
             a_new_database_is_empty_and_ready
             acknowledged_writes_outlive_the_engine
             agrees_with_the_model
+            an_expired_record_has_one_successor
             crossed_requirements_exclude_each_other
             expired_records_are_absent
             expired_records_are_listed

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::{Database, NOW, commit, fill, get, key, row, run};
+use super::{Database, NOW, commit, expiring, fill, get, key, row, run};
 use crate::{Change, CommitError, Engine, Key, Row};
 
 /// In every round 64 writers replace one record at the version they all read; exactly one does.
@@ -53,6 +53,50 @@ pub fn one_of_64_writers_wins(database: &dyn Database) {
                 );
             }
             current = winners.swap_remove(0);
+        }
+    });
+}
+
+/// In every round one record has expired; some insert over it while others remove it. One of the inserts succeeds, and its
+/// row stays.
+pub fn an_expired_record_has_one_successor(database: &dyn Database) {
+    const ROUNDS: usize = 40;
+    const CALLERS: usize = 8;
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        for round in 0..ROUNDS {
+            let a = key(&format!("a{round}"));
+            let expired = expiring("expired", NOW);
+            fill(&*nodes[0], &[(a.clone(), expired.clone())]).await;
+            let start = Arc::new(Barrier::new(CALLERS));
+            let mut callers = JoinSet::new();
+            for caller in 0..CALLERS {
+                let engine = nodes[caller / 2 % nodes.len()].clone();
+                let (a, at, start) = (a.clone(), expired.version, start.clone());
+                callers.spawn(async move {
+                    let row = row(&format!("caller {caller}"));
+                    let change = match caller % 2 {
+                        0 => Change::Insert(row.clone()),
+                        _ => Change::Remove { at },
+                    };
+                    let inserted = (caller % 2 == 0).then_some(row);
+                    start.wait().await;
+                    (inserted, commit(&*engine, [(a, change)], NOW).await)
+                });
+            }
+            let (mut inserted, mut removed) = (Vec::new(), 0);
+            for (row, outcome) in callers.join_all().await {
+                match (row, outcome) {
+                    (Some(row), Ok(())) => inserted.push(row),
+                    (None, Ok(())) => removed += 1,
+                    (_, Err(CommitError::Conflict { entry: 0 })) => {}
+                    (_, Err(error)) => panic!("round {round}: {error}"),
+                }
+            }
+            assert_eq!(inserted.len(), 1, "inserts of round {round}");
+            assert!(removed <= 1, "removals of round {round}");
+            let found = get(&*nodes[1], &a, NOW).await;
+            assert_eq!(found.as_ref(), inserted.first(), "round {round}");
         }
     });
 }

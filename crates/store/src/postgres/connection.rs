@@ -1,0 +1,190 @@
+//! One connection: how it is made, what its session is held to, and what becomes of it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use rustls_tokio_postgres::MakeRustlsConnect;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_postgres::config::Host;
+use tokio_postgres::error::Severity;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
+
+use super::PostgresOptions;
+use super::error::engine_error;
+use super::statements::Statements;
+use super::url::PostgresUrl;
+use crate::EngineError;
+
+/// Makes connections, and knows whether any is left.
+pub(super) struct Connector {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    session: String,
+    connect_timeout: Duration,
+    /// Each connection holds a receiver until it ends.
+    alive: watch::Sender<()>,
+}
+
+/// A session without its statements, as a migration needs it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    warned: Arc<AtomicBool>,
+}
+
+/// A session of the pool.
+pub(super) struct Connection {
+    pub(super) session: Session,
+    pub(super) statements: Statements,
+    /// Whether a transaction may be open on it, or an answer under way; then it is not used again.
+    pub(super) is_busy: bool,
+}
+
+impl Connector {
+    pub(super) fn new(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, EngineError> {
+        let mut config = url.config.clone();
+        if config.get_application_name().is_none() {
+            config.application_name("keyproof");
+        }
+        // Who does not acknowledge what was sent is gone, and so is who does not answer when all is quiet.
+        config
+            .tcp_user_timeout(options.answer_timeout())
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(10))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(3);
+        let mut hosts = config.get_hosts().iter();
+        // There is no TLS on a Unix socket, and no name to check.
+        let tls = if hosts.all(|host| !matches!(host, Host::Tcp(_))) {
+            None
+        } else {
+            url.tls.connector()?
+        };
+        Ok(Self {
+            config,
+            tls,
+            session: session(options),
+            connect_timeout: options.connect_timeout,
+            alive: watch::Sender::new(()),
+        })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Session, EngineError> {
+        let connected = timeout(self.connect_timeout, async {
+            let session = match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = self.config.connect(tls.clone()).await?;
+                    self.spawn(client, connection)
+                }
+                None => {
+                    let (client, connection) = self.config.connect(NoTls).await?;
+                    self.spawn(client, connection)
+                }
+            };
+            session.client.batch_execute(&self.session).await?;
+            Ok(session)
+        });
+        connected
+            .await
+            .map_err(|_| took_too_long("connecting"))?
+            .map_err(|error| engine_error(&error))
+    }
+
+    /// Resolves when no connection is left.
+    pub(super) async fn is_idle(&self) {
+        self.alive.closed().await;
+    }
+
+    fn spawn<T>(&self, client: Client, connection: tokio_postgres::Connection<Socket, T>) -> Session
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let warned = Arc::new(AtomicBool::new(false));
+        let (noted, alive) = (warned.clone(), self.alive.subscribe());
+        tokio::spawn(async move {
+            drive(connection, &noted).await;
+            drop(alive);
+        });
+        Session { client, warned }
+    }
+}
+
+/// What holds for every statement of a connection, whatever the server, the database and the role say.
+fn session(options: &PostgresOptions) -> String {
+    let statement = options.statement_timeout.as_millis();
+    let lock = options.lock_timeout.as_millis();
+    format!(
+        "SET statement_timeout = {statement};
+         SET lock_timeout = {lock};
+         SET idle_in_transaction_session_timeout = {statement};
+         SET default_transaction_isolation = 'read committed';
+         SET client_min_messages = 'warning';
+         SELECT set_config('synchronous_commit',
+             CASE current_setting('synchronous_commit')
+                 WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
+             false)"
+    )
+}
+
+async fn drive<T>(mut connection: tokio_postgres::Connection<Socket, T>, warned: &AtomicBool)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notice(notice) = message {
+            let is_warning = match notice.parsed_severity() {
+                Some(severity) => severity == Severity::Warning,
+                None => notice.severity() == "WARNING",
+            };
+            // Seen before the answer to whatever the server warns about.
+            warned.fetch_or(is_warning, Ordering::SeqCst);
+        }
+    }
+}
+
+pub(super) fn took_too_long(what: &str) -> EngineError {
+    EngineError::Io {
+        detail: format!("{what} took too long"),
+    }
+}
+
+impl Session {
+    /// Whether the server has warned of anything since this was last asked.
+    pub(super) fn take_warning(&self) -> bool {
+        self.warned.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Manager for Connector {
+    type Type = Connection;
+    type Error = EngineError;
+
+    async fn create(&self) -> Result<Connection, EngineError> {
+        let session = self.connect().await?;
+        let statements = timeout(self.connect_timeout, Statements::prepare(&session.client));
+        let statements = statements
+            .await
+            .map_err(|_| took_too_long("preparing the statements"))?
+            .map_err(|error| engine_error(&error))?;
+        Ok(Connection {
+            session,
+            statements,
+            is_busy: false,
+        })
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> RecycleResult<EngineError> {
+        if connection.is_busy || connection.session.client.is_closed() {
+            return Err(RecycleError::message("it is of no more use"));
+        }
+        Ok(())
+    }
+}

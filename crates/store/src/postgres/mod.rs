@@ -1,0 +1,219 @@
+//! The engine for many nodes: one database that speaks PostgreSQL's protocol, PostgreSQL 15 or later being the one tried.
+//!
+//! Any number of processes on any number of machines may have the same database open; all state is in it. Row locks,
+//! taken in key order and held until the transaction ends, isolate batches from each other; the versions of the rows do
+//! the rest under `READ COMMITTED`.
+//!
+//! **Durability** is the server's: nothing is acknowledged before its `COMMIT` is, with `synchronous_commit` never off. A
+//! server with `fsync` off keeps no promise of ours.
+//!
+//! **A lost answer** is read back, as [`Engine`] describes: every try of a batch inserts an id of its own into
+//! `keyproof_commits`, first of all. To learn what became of it, another connection inserts the id too, marked as not
+//! applied, which waits for a try that is still under way; then it reads whose the id is. So an id counts only until its
+//! try was answered, and is deleted soon after, many at a time. What is left behind by a process that was killed, or by
+//! reading back, is deleted when it is a day old by the server's clock: the server ends a try that hangs after a few
+//! seconds ([`PostgresOptions::statement_timeout`]), so none lives that long.
+//!
+//! The database may be reached directly or through a proxy that gives each connection a session of its own.
+
+mod commit;
+mod connection;
+mod error;
+mod names;
+mod node;
+mod read;
+mod schema;
+mod statements;
+mod tls;
+mod url;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+pub use self::schema::Migration;
+pub use self::url::{ParsePostgresUrlError, PostgresUrl};
+
+use self::connection::Connector;
+use self::node::Node;
+use crate::{
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, NotApplied,
+    OpenError, Prefix, Row, Timestamp, Version,
+};
+
+/// How a [`PostgresEngine`] deals with its server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// How many connections at most; at least one, and 16 by default: as a server takes 100 unless told otherwise, three
+    /// nodes fit, with the commands run beside them.
+    pub connections: usize,
+    /// How long to wait for one of them to be free, before a call fails with [`EngineError::Busy`]. 5 seconds by default.
+    pub acquire_timeout: Duration,
+    /// How long connecting may take, TLS and authentication included. 5 seconds by default.
+    pub connect_timeout: Duration,
+    /// How long the server may work on one statement, and how long it keeps a transaction in which nothing happens,
+    /// before it gives up: then nothing was applied. 5 seconds by default.
+    pub statement_timeout: Duration,
+    /// How long a commit may wait for another one that is changing the same record; then it fails with
+    /// [`EngineError::Busy`]. 3 seconds by default.
+    pub lock_timeout: Duration,
+    /// How long to go on asking what became of a commit whose answer was lost, before it ends as
+    /// [`CommitError::Unknown`]. 10 seconds by default; less than the server needs to end a hanging transaction makes
+    /// unknown what would have become known.
+    pub read_back_timeout: Duration,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            connections: 16,
+            acquire_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(3),
+            read_back_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl PostgresOptions {
+    /// How long to wait for one answer, which a server that is alive gives well before.
+    fn answer_timeout(&self) -> Duration {
+        self.statement_timeout.saturating_mul(2)
+    }
+}
+
+/// Records in a PostgreSQL database.
+///
+/// It needs Tokio: open it within a runtime, with I/O and time enabled, that lives as long as it does, and call it from
+/// there.
+pub struct PostgresEngine {
+    node: Arc<Node>,
+    runtime: Handle,
+    /// Each commit under way holds a receiver.
+    commits: watch::Sender<()>,
+}
+
+impl PostgresEngine {
+    /// Opens the database, which must have a schema that this release runs on: see [`PostgresEngine::migrate`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::OlderSchema`] if it must be migrated first, [`OpenError::NewerSchema`] if a release too far ahead
+    /// did, [`OpenError::Engine`] if it cannot be reached, or only by a server that takes no writes.
+    pub async fn open(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, OpenError> {
+        let connector = Connector::new(url, options)?;
+        let session = connector.connect().await?;
+        schema::check(&session.client).await?;
+        Ok(Self {
+            node: Arc::new(Node::new(connector, options)?),
+            runtime: Handle::current(),
+            commits: watch::Sender::new(()),
+        })
+    }
+
+    /// Brings the database to this release's schema, and an empty one too. Any number of nodes may do so at once, and
+    /// servers of the release before may go on running.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NewerSchema`] if a release too far ahead was there, [`OpenError::Engine`] if the database cannot be
+    /// reached or does not let us.
+    pub async fn migrate(
+        url: &PostgresUrl,
+        options: &PostgresOptions,
+    ) -> Result<Migration, OpenError> {
+        let session = Connector::new(url, options)?.connect().await?;
+        schema::migrate(&session.client).await
+    }
+
+    fn open_node(&self) -> Result<&Arc<Node>, EngineError> {
+        if self.node.is_closed() {
+            return Err(EngineError::Closed);
+        }
+        Ok(&self.node)
+    }
+}
+
+impl std::fmt::Debug for PostgresEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PostgresEngine")
+    }
+}
+
+impl Engine for PostgresEngine {
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [Key],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
+        Box::pin(async move { self.open_node()?.get_many(keys, now).await })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(async move { self.open_node()?.scan(prefix, after, limit, now).await })
+    }
+
+    fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
+        Box::pin(async move { self.open_node()?.expired(before, limit).await })
+    }
+
+    /// A task of its own, which runs to its end whatever becomes of the future.
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
+        // Before it is asked whether we are open, so that whoever closes waits for it.
+        let under_way = self.commits.subscribe();
+        let node = match self.open_node() {
+            Ok(node) => node.clone(),
+            Err(error) => return Box::pin(async { Err(NotApplied::from(error).into()) }),
+        };
+        let commit = self.runtime.spawn(async move {
+            let outcome = node.commit(&changes).await;
+            drop(under_way);
+            outcome
+        });
+        // Nobody can tell if the runtime ended first.
+        Box::pin(async {
+            commit
+                .await
+                .unwrap_or(Err(CommitError::Unknown(EngineError::Closed)))
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async { self.open_node()?.ready().await })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.node.refuse();
+            self.commits.closed().await;
+            self.node.close().await;
+        })
+    }
+
+    fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.node.observe(observer);
+    }
+
+    fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(async { self.open_node()?.is_empty().await })
+    }
+}
+
+/// A timestamp never exceeds what a signed 64-bit column holds.
+fn millis(timestamp: Timestamp) -> i64 {
+    i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
+}

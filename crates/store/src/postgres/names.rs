@@ -1,0 +1,95 @@
+//! The ids that tries of batches had, until they are forgotten.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many are deleted at a time.
+const MANY: usize = 512;
+/// How often old ones, which nobody else deletes, are looked for.
+const PERIOD: Duration = Duration::from_secs(60 * 60);
+
+/// The id of a batch, and which try it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name([u8; 17]);
+
+impl Name {
+    pub(super) fn new(id: &[u8; 16], attempt: u8) -> Self {
+        let mut name = [attempt; 17];
+        let (head, _) = name.split_at_mut(id.len());
+        head.copy_from_slice(id);
+        Self(name)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Names that are of no more use.
+#[derive(Default)]
+pub(super) struct Names {
+    settled: Mutex<Vec<Name>>,
+    forgot_old: Mutex<Option<Instant>>,
+}
+
+impl Names {
+    /// Notes that a name is of no more use; once there are many, they are to be deleted by the caller.
+    pub(super) fn settle(&self, name: Name) -> Option<Vec<Name>> {
+        let mut settled = lock(&self.settled);
+        settled.push(name);
+        (settled.len() >= MANY).then(|| std::mem::take(&mut *settled))
+    }
+
+    pub(super) fn take_all(&self) -> Vec<Name> {
+        std::mem::take(&mut *lock(&self.settled))
+    }
+
+    /// Whether old names were not looked for in a while; says so once.
+    pub(super) fn is_time_to_forget_old(&self) -> bool {
+        let mut last = lock(&self.forgot_old);
+        let is_due = last.is_none_or(|last| last.elapsed() >= PERIOD);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Nothing here is left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_try_has_a_name_of_its_own() {
+        let names: Vec<_> = (0..8).map(|attempt| Name::new(&[7; 16], attempt)).collect();
+        assert_eq!(names[3].as_bytes(), [[7; 16].as_slice(), &[3]].concat());
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name));
+        }
+    }
+
+    #[test]
+    fn settled_names_are_handed_out_once_and_many_at_a_time() {
+        let names = Names::default();
+        let name = Name::new(&[1; 16], 0);
+        for _ in 1..MANY {
+            assert_eq!(names.settle(name), None);
+        }
+        assert_eq!(names.settle(name).map(|names| names.len()), Some(MANY));
+        assert_eq!(names.settle(name), None);
+        assert_eq!(names.take_all(), [name]);
+        assert_eq!(names.take_all(), []);
+    }
+
+    #[test]
+    fn old_names_are_looked_for_now_and_then() {
+        let names = Names::default();
+        assert!(names.is_time_to_forget_old());
+        assert!(!names.is_time_to_forget_old());
+    }
+}

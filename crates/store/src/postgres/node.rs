@@ -1,0 +1,266 @@
+//! What one node does with its pool: tries batches again, reads back what was lost, and knows whether all is well.
+
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{Object, Pool, PoolError, Timeouts};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PostgresOptions;
+use super::commit::{Binary, Outcome};
+use super::connection::{Connector, took_too_long};
+use super::error::{engine_error, is_lost};
+use super::names::{Name, Names};
+use crate::observer::Observed;
+use crate::{
+    Changes, CommitError, CommitObserver, EngineError, NotApplied, SystemEntropy, Timestamp,
+};
+
+/// How often one batch is tried at most.
+const TRIES: u8 = 8;
+/// Between two tries, at first; it doubles with each.
+const BACKOFF: Duration = Duration::from_millis(4);
+/// Between two questions about what became of a try.
+const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Node {
+    pub(super) pool: Pool<Connector>,
+    pub(super) options: PostgresOptions,
+    names: Names,
+    observed: Observed,
+    /// Whether the last commit found the database in order.
+    is_healthy: AtomicBool,
+    is_closed: AtomicBool,
+}
+
+impl Node {
+    pub(super) fn new(
+        connector: Connector,
+        options: &PostgresOptions,
+    ) -> Result<Self, EngineError> {
+        let timeouts = Timeouts {
+            wait: Some(options.acquire_timeout),
+            ..Timeouts::default()
+        };
+        let pool = Pool::builder(connector)
+            .max_size(options.connections.max(1))
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build();
+        let pool = pool.map_err(|error| EngineError::Other {
+            detail: error.to_string(),
+        })?;
+        Ok(Self {
+            pool,
+            options: options.clone(),
+            names: Names::default(),
+            observed: Observed::default(),
+            is_healthy: AtomicBool::new(true),
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.observed.by(observer);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Takes no more calls.
+    pub(super) fn refuse(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets go of the database; no commit may be under way.
+    pub(super) async fn close(&self) {
+        if !self.pool.is_closed() {
+            self.forget(self.names.take_all()).await;
+        }
+        self.pool.close();
+        // A server that is not there any more need not hear that we leave.
+        let _ = timeout(self.options.answer_timeout(), self.pool.manager().is_idle()).await;
+    }
+
+    pub(super) async fn commit(self: &Arc<Self>, changes: &Changes) -> Result<(), CommitError> {
+        let outcome = self.commit_unobserved(changes).await;
+        self.observed.committed(slice::from_ref(&outcome));
+        outcome
+    }
+
+    async fn commit_unobserved(self: &Arc<Self>, changes: &Changes) -> Result<(), CommitError> {
+        let outcome = self.try_until_known(changes).await;
+        let is_well = matches!(outcome, Ok(()) | Err(CommitError::Conflict { .. }));
+        self.is_healthy.store(is_well, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn try_until_known(self: &Arc<Self>, changes: &Changes) -> Result<(), CommitError> {
+        let mut reason = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                sleep(backoff(changes.id(), attempt)).await;
+            }
+            let mut connection = self.acquire().await.map_err(NotApplied::from)?;
+            let name = Name::new(changes.id(), attempt);
+            let patience = self.options.answer_timeout();
+            let outcome = connection.attempt(name.as_bytes(), changes, patience).await;
+            if connection.is_busy {
+                // Out of the pool, so that what it has open ends with it.
+                drop(Object::take(connection));
+            }
+            match outcome {
+                Outcome::Applied => {
+                    self.settled(name);
+                    return Ok(());
+                }
+                Outcome::Conflict(entry) => return Err(CommitError::Conflict { entry }),
+                Outcome::Refused(error) => return Err(NotApplied::from(error).into()),
+                Outcome::Doubtful(error) => return Err(CommitError::Unknown(error)),
+                Outcome::Contention(error) => reason = Some(error),
+                Outcome::Lost(error) => match self.read_back(&name).await {
+                    Some(true) => {
+                        self.settled(name);
+                        return Ok(());
+                    }
+                    Some(false) => reason = Some(error),
+                    None => return Err(CommitError::Unknown(error)),
+                },
+            }
+        }
+        let out_of_tries = || EngineError::Busy {
+            detail: "too many tries".to_owned(),
+        };
+        Err(NotApplied::from(reason.unwrap_or_else(out_of_tries)).into())
+    }
+
+    /// Whether a try whose answer was lost was applied; if it was not, it never will be. `None` if nobody could be asked
+    /// in time.
+    async fn read_back(&self, name: &Name) -> Option<bool> {
+        let deadline = Instant::now() + self.options.read_back_timeout;
+        while Instant::now() < deadline {
+            if let Ok(fate) = self.ask_for_fate(name).await {
+                return fate;
+            }
+            sleep(READ_BACK_PAUSE).await;
+        }
+        None
+    }
+
+    /// The id is inserted as that of a try that is not applied, unless it is there already. Asking twice is harmless.
+    async fn ask_for_fate(&self, name: &Name) -> Result<Option<bool>, EngineError> {
+        let mut connection = self.acquire().await?;
+        connection.is_busy = true;
+        let client = &connection.session.client;
+        let id = Binary(name.as_bytes());
+        let asked = timeout(self.options.answer_timeout(), async {
+            client.execute(&connection.statements.fence, &[&id]).await?;
+            client.query_opt(&connection.statements.fate, &[&id]).await
+        });
+        let answer = asked.await;
+        connection.is_busy = match &answer {
+            Ok(Ok(_)) => false,
+            Ok(Err(error)) => is_lost(error),
+            Err(_) => true,
+        };
+        if connection.is_busy || connection.session.take_warning() {
+            drop(Object::take(connection));
+            return Err(took_too_long("reading back"));
+        }
+        let row = answer
+            .map_err(|_| took_too_long("reading back"))?
+            .map_err(|error| engine_error(&error))?;
+        Ok(row.and_then(|row| row.try_get(0).ok()))
+    }
+
+    /// The try with this id was answered for good: nobody will ask for it any more.
+    fn settled(self: &Arc<Self>, name: Name) {
+        if let Some(names) = self.names.settle(name) {
+            let node = self.clone();
+            tokio::spawn(async move { node.forget(names).await });
+        }
+    }
+
+    /// Deletes ids that nobody will ask for. Should it fail, they grow old and are deleted then.
+    async fn forget(&self, names: Vec<Name>) {
+        let Ok(mut connection) = self.acquire().await else {
+            return;
+        };
+        connection.is_busy = true;
+        let client = &connection.session.client;
+        let ids: Vec<&[u8]> = names.iter().map(Name::as_bytes).collect();
+        let done = timeout(self.options.answer_timeout(), async {
+            client
+                .execute(&connection.statements.forget, &[&ids])
+                .await?;
+            if self.names.is_time_to_forget_old() {
+                client
+                    .execute(&connection.statements.forget_old, &[])
+                    .await?;
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        });
+        match done.await {
+            Ok(Ok(())) => connection.is_busy = false,
+            _ => drop(Object::take(connection)),
+        }
+    }
+
+    /// Whether the server takes writes; after a failure, whether it takes one of ours.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), EngineError> {
+        self.takes_writes().await?;
+        if self.is_healthy.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let nothing = Changes::new([], Timestamp::EPOCH, &SystemEntropy::new());
+        let nothing = nothing.map_err(|error| EngineError::Other {
+            detail: error.to_string(),
+        })?;
+        match self.commit_unobserved(&nothing).await {
+            Err(
+                CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error),
+            ) => Err(error),
+            // It conflicts with nothing, and is within every limit.
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn acquire(&self) -> Result<Object<Connector>, EngineError> {
+        self.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Closed => EngineError::Closed,
+            PoolError::Timeout(_) => EngineError::Busy {
+                detail: "every connection to the database is in use".to_owned(),
+            },
+            PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => EngineError::Other {
+                detail: "the pool of connections is not set up as it was".to_owned(),
+            },
+        })
+    }
+}
+
+/// Doubles with every try, and differs between batches, so that two which hindered each other do not meet again.
+fn backoff(id: &[u8; 16], attempt: u8) -> Duration {
+    let random = id.get(usize::from(attempt)).copied().unwrap_or_default();
+    let longest = BACKOFF.saturating_mul(1 << attempt.min(6));
+    longest / 2 + longest.mul_f32(f32::from(random) / 512.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_met_wait_for_different_times() {
+        let (a, b) = ([0; 16], [255; 16]);
+        assert_eq!(backoff(&a, 1), Duration::from_millis(4));
+        assert!(backoff(&b, 1) > backoff(&a, 1) && backoff(&b, 1) < Duration::from_millis(8));
+        for attempt in 1..TRIES {
+            assert!(backoff(&b, attempt) < Duration::from_millis(512));
+        }
+    }
+}

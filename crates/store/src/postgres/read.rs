@@ -1,0 +1,165 @@
+//! Reads: one statement each, so all from one consistent state, and asked again where the connection was lost.
+
+use std::collections::HashMap;
+
+use deadpool::managed::Object;
+use tokio::time::timeout;
+use tokio_postgres::{SimpleQueryMessage, Statement};
+
+use super::commit::{Binary, Parameter};
+use super::connection::took_too_long;
+use super::error::{engine_error, is_contention, is_lost};
+use super::millis;
+use super::node::Node;
+use super::statements::Statements;
+use crate::{EngineError, Key, Prefix, Row, Timestamp, Version};
+
+/// How often a read is tried at most: a server that was restarted has closed every connection of the pool, but only the
+/// first one or two are not known to be closed.
+const TRIES: usize = 3;
+
+impl Node {
+    pub(super) async fn get_many(
+        &self,
+        keys: &[Key],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Row>>, EngineError> {
+        let bytes: Vec<_> = keys.iter().map(|key| Binary(key.as_bytes())).collect();
+        let rows = self
+            .query(|statements| &statements.get, &[&bytes, &millis(now)])
+            .await?;
+        let rows = rows.iter().map(stored);
+        let rows = rows.collect::<Result<HashMap<_, _>, _>>()?;
+        Ok(keys.iter().map(|key| rows.get(key).cloned()).collect())
+    }
+
+    pub(super) async fn scan(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Key, Row)>, EngineError> {
+        // The least bytes greater than those of `after` have one more, a zero.
+        let after = after.map(|key| [key.as_bytes(), &[0]].concat());
+        let after = after.unwrap_or_default();
+        let start = Binary(prefix.start().max(&after));
+        let end = prefix.end();
+        let parameters: [Parameter<'_>; 4] = [&start, &Binary(&end), &millis(now), &rows(limit)];
+        let rows = self
+            .query(|statements| &statements.scan, &parameters)
+            .await?;
+        rows.iter().map(stored).collect()
+    }
+
+    pub(super) async fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Key, Version)>, EngineError> {
+        let parameters: [Parameter<'_>; 2] = [&millis(before), &rows(limit)];
+        let rows = self
+            .query(|statements| &statements.expired, &parameters)
+            .await?;
+        rows.iter()
+            .map(|row| Ok((key(row, 0)?, version(row, 1)?)))
+            .collect()
+    }
+
+    pub(super) async fn is_empty(&self) -> Result<bool, EngineError> {
+        let rows = self.query(|statements| &statements.is_empty, &[]).await?;
+        match rows.first() {
+            Some(row) => row.try_get(0).map_err(|error| corrupt(&error)),
+            None => Err(corrupt(&"no answer")),
+        }
+    }
+
+    /// Whether the server that a connection of ours is at takes writes, which a standby does not.
+    pub(super) async fn takes_writes(&self) -> Result<(), EngineError> {
+        for _ in 0..TRIES {
+            let connection = self.acquire().await?;
+            let asked = connection
+                .session
+                .client
+                .simple_query("SHOW transaction_read_only");
+            let answer = timeout(self.options.answer_timeout(), asked).await;
+            let is_off = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("off"));
+            match answer {
+                Ok(Ok(messages)) if messages.iter().any(is_off) => return Ok(()),
+                // Another connection may find the server that does.
+                _ => drop(Object::take(connection)),
+            }
+        }
+        Err(EngineError::Io {
+            detail: "no server that takes writes".to_owned(),
+        })
+    }
+
+    async fn query(
+        &self,
+        statement: impl Fn(&Statements) -> &Statement,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<tokio_postgres::Row>, EngineError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let connection = self.acquire().await?;
+            let query = connection
+                .session
+                .client
+                .query(statement(&connection.statements), parameters);
+            let error = match timeout(self.options.answer_timeout(), query).await {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    drop(Object::take(connection));
+                    return Err(took_too_long("reading"));
+                }
+            };
+            let is_lost = is_lost(&error);
+            if is_lost {
+                drop(Object::take(connection));
+            }
+            if tries >= TRIES || !(is_lost || is_contention(&error)) {
+                return Err(engine_error(&error));
+            }
+        }
+    }
+}
+
+/// A row whose columns are key, version, body and expiry.
+fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineError> {
+    let body: &[u8] = row.try_get(2).map_err(|error| corrupt(&error))?;
+    let expires_at: Option<i64> = row.try_get(3).map_err(|error| corrupt(&error))?;
+    Ok((
+        key(row, 0)?,
+        Row {
+            version: version(row, 1)?,
+            body: body.to_vec(),
+            expires_at: expires_at.map(|millis| Timestamp::from_millis(millis.unsigned_abs())),
+        },
+    ))
+}
+
+fn key(row: &tokio_postgres::Row, column: usize) -> Result<Key, EngineError> {
+    let bytes = row.try_get(column).map_err(|error| corrupt(&error))?;
+    Key::from_bytes(bytes).map_err(|error| corrupt(&error))
+}
+
+fn version(row: &tokio_postgres::Row, column: usize) -> Result<Version, EngineError> {
+    let bytes: &[u8] = row.try_get(column).map_err(|error| corrupt(&error))?;
+    bytes
+        .try_into()
+        .map(Version::from_bytes)
+        .map_err(|_| corrupt(&"a version is not 16 bytes long"))
+}
+
+fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::Corrupt {
+        detail: error.to_string(),
+    }
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

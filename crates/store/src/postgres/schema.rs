@@ -1,0 +1,121 @@
+//! The tables, and which releases may work on them.
+//!
+//! As with the embedded engine, release N writes schema N and runs on N and N + 1, and a migration only adds: servers of
+//! the release before go on working on what it leaves behind.
+//!
+//! Any number of nodes may migrate at once. Each migration first takes its row in `keyproof_schema`, whose primary key
+//! makes the others wait for the outcome and then fail; they look again, and go on from what they find.
+
+use tokio_postgres::{Client, Error};
+
+use super::error::{engine_error, is_contention, is_duplicate, is_undefined};
+use crate::{EngineError, OpenError};
+
+/// Step `i` brings schema `i` to `i + 1`.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE keyproof_records (
+        key        BYTEA NOT NULL PRIMARY KEY,
+        version    BYTEA NOT NULL,
+        body       BYTEA NOT NULL,
+        expires_at BIGINT
+    );
+    CREATE INDEX keyproof_records_by_expiry ON keyproof_records (expires_at, key) WHERE expires_at IS NOT NULL;
+    CREATE TABLE keyproof_commits (
+        id      BYTEA NOT NULL PRIMARY KEY,
+        applied BOOLEAN NOT NULL,
+        at      TIMESTAMPTZ NOT NULL DEFAULT now()
+    );
+"];
+
+/// The schema that this release writes.
+const SCHEMA: u32 = MIGRATIONS.len() as u32;
+/// The newest that it runs on.
+const NEWEST: u32 = SCHEMA + 1;
+
+/// More than enough for all others that migrate at the same time.
+const TRIES: usize = 100;
+
+/// Which schema a database had, and which it has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// The schema that was found; 0 if there was none.
+    pub from: u32,
+    /// The schema that is there now: this release's, or the next one's.
+    pub to: u32,
+}
+
+/// Whether this release runs on the database as it is.
+pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
+    match found(client).await? {
+        SCHEMA..=NEWEST => Ok(()),
+        found => Err(OpenError::OlderSchema {
+            found,
+            oldest: SCHEMA,
+        }),
+    }
+}
+
+/// Brings the database to this release's schema, unless it is there already, or one further.
+pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
+    let failed = |error: &Error| OpenError::from(engine_error(error));
+    // Waiting for another node's migration takes as long as that does.
+    client
+        .batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")
+        .await
+        .map_err(|error| failed(&error))?;
+    let from = found(client).await?;
+    let mut to = from;
+    for _ in 0..TRIES {
+        let Some(migration) = MIGRATIONS.get(to as usize) else {
+            return Ok(Migration { from, to });
+        };
+        let applied = apply(client, to + 1, migration).await;
+        if let Err(error) = applied {
+            client
+                .batch_execute("ROLLBACK")
+                .await
+                .map_err(|error| failed(&error))?;
+            if !is_duplicate(&error) && !is_contention(&error) {
+                return Err(failed(&error));
+            }
+        }
+        to = found(client).await?;
+    }
+    Err(EngineError::Busy {
+        detail: "others migrate the database all the time".to_owned(),
+    }
+    .into())
+}
+
+/// One transaction, all or nothing. Two nodes that make the first table at the same time may fail for a row of the
+/// system's own catalogue, which is as good as for one of ours.
+async fn apply(client: &Client, schema: u32, migration: &str) -> Result<(), Error> {
+    client
+        .batch_execute(&format!(
+            "BEGIN;
+             CREATE TABLE IF NOT EXISTS keyproof_schema (version BIGINT NOT NULL PRIMARY KEY);
+             INSERT INTO keyproof_schema (version) VALUES ({schema});
+             {migration}
+             COMMIT"
+        ))
+        .await
+}
+
+/// The database's schema, 0 if it has none.
+async fn found(client: &Client) -> Result<u32, OpenError> {
+    let newest = client
+        .query_one("SELECT COALESCE(max(version), 0) FROM keyproof_schema", &[])
+        .await
+        .map(|row| row.get::<_, i64>(0));
+    match newest {
+        Err(error) if is_undefined(&error) => Ok(0),
+        Err(error) => Err(engine_error(&error).into()),
+        Ok(newest) => match u32::try_from(newest) {
+            Ok(schema @ ..=NEWEST) => Ok(schema),
+            other => Err(OpenError::NewerSchema {
+                found: other.unwrap_or(u32::MAX),
+                newest: NEWEST,
+            }),
+        },
+    }
+}

@@ -1,0 +1,150 @@
+//! Whose certificate a server must show.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use rustls_tokio_postgres::{MakeRustlsConnect, config_no_verify};
+
+use crate::EngineError;
+
+/// How a connection is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tls {
+    Disabled,
+    /// If the server offers it; no certificate is checked.
+    Preferred,
+    /// Always; no certificate is checked.
+    Unverified,
+    /// The certificate's issuer is checked, but not its name.
+    AnyName(Roots),
+    Verified(Roots),
+}
+
+/// Who may issue a server's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Roots {
+    System,
+    File(PathBuf),
+}
+
+impl Tls {
+    /// `None` if there is to be no TLS.
+    pub(super) fn connector(&self) -> Result<Option<MakeRustlsConnect>, EngineError> {
+        let config = match self {
+            Self::Disabled => return Ok(None),
+            Self::Preferred | Self::Unverified => config_no_verify(),
+            Self::AnyName(roots) => {
+                let provider = Arc::new(ring::default_provider());
+                let roots = Arc::new(roots.load()?);
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
+                let verifier = verifier.build().map_err(failed)?;
+                builder()?
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(AnyName(verifier)))
+                    .with_no_client_auth()
+            }
+            Self::Verified(roots) => builder()?
+                .with_root_certificates(roots.load()?)
+                .with_no_client_auth(),
+        };
+        Ok(Some(MakeRustlsConnect::new(config)))
+    }
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, EngineError> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)
+}
+
+impl Roots {
+    fn load(&self) -> Result<RootCertStore, EngineError> {
+        let mut store = RootCertStore::empty();
+        match self {
+            Self::System => {
+                let found = rustls_native_certs::load_native_certs();
+                store.add_parsable_certificates(found.certs);
+                if store.is_empty() {
+                    return Err(failed("the system has no trusted certificates"));
+                }
+            }
+            Self::File(path) => {
+                let failed = |error: &dyn std::fmt::Display| {
+                    failed(format!("sslrootcert {}: {error}", path.display()))
+                };
+                let certificates =
+                    CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?;
+                for certificate in certificates {
+                    let certificate = certificate.map_err(|error| failed(&error))?;
+                    store.add(certificate).map_err(|error| failed(&error))?;
+                }
+                if store.is_empty() {
+                    return Err(failed(&"no certificate in it"));
+                }
+            }
+        }
+        Ok(store)
+    }
+}
+
+fn failed(error: impl ToString) -> EngineError {
+    EngineError::Io {
+        detail: error.to_string(),
+    }
+}
+
+/// Trusts the issuers that the other does, but takes a certificate of theirs for any name.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        // The name is looked at last, once all else was found in order.
+        match self
+            .0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,273 @@
+//! Which database, and how much of TLS: the URL, as libpq reads it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use super::tls::{Roots, Tls};
+
+/// Where a PostgreSQL database is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`.
+///
+/// It is read as libpq reads it. Several hosts may be named; the first that takes writes is used. Without `sslmode`, TLS
+/// is used if the server offers it, and its certificate is *not* checked:
+///
+/// | `sslmode` | TLS | checks the certificate's issuer | checks its name |
+/// |---|---|---|---|
+/// | `disable` | no | | |
+/// | `prefer` | if the server offers it | no | no |
+/// | `require` | yes | if `sslrootcert` is given | no |
+/// | `verify-ca` | yes | yes | no |
+/// | `verify-full`, and `sslrootcert` alone | yes | yes | yes |
+///
+/// `sslrootcert=FILE` names the trusted issuers in PEM; without it, or as `system`, they are the operating system's.
+/// Client certificates and channel binding are not supported.
+///
+/// `Debug` and `Display` show neither the password nor any parameter.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl {
+    pub(super) config: Config,
+    pub(super) tls: Tls,
+}
+
+/// Why a text is no URL of a PostgreSQL database. No variant repeats any of it, for it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParsePostgresUrlError {
+    /// Not in the form of a URL, or with a parameter that is unknown or has no such value.
+    #[error(
+        "not postgres://USER:PASSWORD@HOST:PORT/DATABASE with known parameters (in a password, `@`, `/`, `?`, `#` and `%` \
+         are written as %40, %2F, %3F, %23 and %25)"
+    )]
+    Malformed,
+    /// It names no host.
+    #[error("the PostgreSQL URL names no host")]
+    NoHost,
+    /// `sslrootcert` beside an `sslmode` that would not look at it.
+    #[error("sslrootcert needs sslmode=verify-full, verify-ca or require")]
+    UnusedRoots,
+    /// An `sslmode` that is none of the known ones.
+    #[error("sslmode is disable, prefer, require, verify-ca or verify-full")]
+    UnknownSslMode,
+}
+
+impl FromStr for PostgresUrl {
+    type Err = ParsePostgresUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePostgresUrlError> {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(ParsePostgresUrlError::Malformed);
+        }
+        let (base, query) = text.split_once('?').unwrap_or((text, ""));
+        let (mut mode, mut roots) = (None, None);
+        let mut others = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter
+                .split_once('=')
+                .ok_or(ParsePostgresUrlError::Malformed)?;
+            match name {
+                "sslmode" => mode = Some(value),
+                "sslrootcert" => roots = Some(parse_roots(value)?),
+                // Whatever is asked for, a server that takes no writes will not do.
+                "target_session_attrs" => {}
+                _ => others.push(parameter),
+            }
+        }
+        let mut config: Config = format!("{base}?{}", others.join("&"))
+            .parse()
+            .map_err(|_| ParsePostgresUrlError::Malformed)?;
+        if config.get_hosts().is_empty() {
+            return Err(ParsePostgresUrlError::NoHost);
+        }
+        // An `@` of a password that was not escaped: the rest of the password would go for a host.
+        let is_torn = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(is_torn) {
+            return Err(ParsePostgresUrlError::Malformed);
+        }
+        let tls = tls(mode, roots)?;
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.ssl_mode(match tls {
+            Tls::Disabled => SslMode::Disable,
+            Tls::Preferred => SslMode::Prefer,
+            Tls::Unverified | Tls::AnyName(_) | Tls::Verified(_) => SslMode::Require,
+        });
+        Ok(Self { config, tls })
+    }
+}
+
+fn parse_roots(value: &str) -> Result<Roots, ParsePostgresUrlError> {
+    let decoded = percent_decode_str(value)
+        .decode_utf8()
+        .map_err(|_| ParsePostgresUrlError::Malformed)?;
+    Ok(match &*decoded {
+        "system" => Roots::System,
+        path => Roots::File(PathBuf::from(path)),
+    })
+}
+
+fn tls(mode: Option<&str>, roots: Option<Roots>) -> Result<Tls, ParsePostgresUrlError> {
+    Ok(match (mode, roots) {
+        (Some("disable"), None) => Tls::Disabled,
+        (Some("prefer") | None, None) => Tls::Preferred,
+        (Some("disable" | "prefer"), Some(_)) => return Err(ParsePostgresUrlError::UnusedRoots),
+        (Some("require"), None) => Tls::Unverified,
+        (Some("require"), Some(roots)) => Tls::AnyName(roots),
+        (Some("verify-ca"), roots) => Tls::AnyName(roots.unwrap_or(Roots::System)),
+        (Some("verify-full"), roots) => Tls::Verified(roots.unwrap_or(Roots::System)),
+        (None, Some(roots)) => Tls::Verified(roots),
+        (Some(_), _) => return Err(ParsePostgresUrlError::UnknownSslMode),
+    })
+}
+
+impl fmt::Display for PostgresUrl {
+    /// User, hosts and database.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = self.config.get_user() {
+            write!(f, "{user}@")?;
+        }
+        let ports = self.config.get_ports();
+        for (at, host) in self.config.get_hosts().iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            match host {
+                Host::Tcp(name) if name.contains(':') => write!(f, "[{name}]")?,
+                Host::Tcp(name) => f.write_str(name)?,
+                #[cfg(unix)]
+                Host::Unix(path) => f.write_str(&path.to_string_lossy().replace('/', "%2F"))?,
+            }
+            if let Some(port) = ports.get(at).or(ports.first()) {
+                write!(f, ":{port}")?;
+            }
+        }
+        match self.config.get_dbname() {
+            Some(name) => write!(f, "/{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<PostgresUrl, ParsePostgresUrlError> {
+        text.parse()
+    }
+
+    #[test]
+    fn it_is_shown_without_password_and_parameters() {
+        for (text, shown) in [
+            ("postgres://u:hunter2@db/k", "postgres://u@db:5432/k"),
+            (
+                "postgresql://u:hunt%40er2@db:1/k?options=-c%20a=hunter2",
+                "postgres://u@db:1/k",
+            ),
+            (
+                "postgres://u@a,b:2/k?password=hunter2",
+                "postgres://u@a:5432,b:2/k",
+            ),
+            ("postgres://u@[::1]:1/k", "postgres://u@[::1]:1/k"),
+            (
+                "postgres://u@%2Frun%2Fpg/k",
+                "postgres://u@%2Frun%2Fpg:5432/k",
+            ),
+        ] {
+            let url = parse(text).unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(format!("{url:?}"), format!("PostgresUrl({shown})"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_without_a_word_of_it() {
+        use ParsePostgresUrlError::{Malformed, NoHost};
+        for (text, error) in [
+            ("", Malformed),
+            ("host=db password=hunter2", Malformed),
+            ("mysql://u:hunter2@db/k", Malformed),
+            ("postgres://u:hun@ter2@db/k", Malformed),
+            ("postgres://u:hunter2@db:none/k", Malformed),
+            ("postgres://u:hun?ter2@db/k", Malformed),
+            ("postgres://u:hunter2@db/k?sslcert=hunter2", Malformed),
+            ("postgres:///k?user=u", NoHost),
+        ] {
+            assert_eq!(parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn tls_is_what_libpq_makes_of_it_or_stricter() {
+        let file = || Roots::File(PathBuf::from("/etc/my ca.pem"));
+        for (query, tls, mode) in [
+            ("", Tls::Preferred, SslMode::Prefer),
+            ("sslmode=disable", Tls::Disabled, SslMode::Disable),
+            ("sslmode=prefer", Tls::Preferred, SslMode::Prefer),
+            ("sslmode=require", Tls::Unverified, SslMode::Require),
+            (
+                "sslmode=require&sslrootcert=/etc/my%20ca.pem",
+                Tls::AnyName(file()),
+                SslMode::Require,
+            ),
+            (
+                "sslmode=verify-ca",
+                Tls::AnyName(Roots::System),
+                SslMode::Require,
+            ),
+            (
+                "sslmode=verify-full",
+                Tls::Verified(Roots::System),
+                SslMode::Require,
+            ),
+            (
+                "sslrootcert=/etc/my%20ca.pem&sslmode=verify-full",
+                Tls::Verified(file()),
+                SslMode::Require,
+            ),
+            (
+                "sslrootcert=system",
+                Tls::Verified(Roots::System),
+                SslMode::Require,
+            ),
+        ] {
+            let url = parse(&format!("postgres://u@db/k?{query}")).unwrap();
+            assert_eq!(url.tls, tls, "{query}");
+            assert_eq!(url.config.get_ssl_mode(), mode, "{query}");
+        }
+        for (query, error) in [
+            ("sslmode=allow", ParsePostgresUrlError::UnknownSslMode),
+            ("sslmode=Verify-Full", ParsePostgresUrlError::UnknownSslMode),
+            (
+                "sslmode=prefer&sslrootcert=ca.pem",
+                ParsePostgresUrlError::UnusedRoots,
+            ),
+            (
+                "sslmode=disable&sslrootcert=system",
+                ParsePostgresUrlError::UnusedRoots,
+            ),
+        ] {
+            assert_eq!(
+                parse(&format!("postgres://u@db/k?{query}")),
+                Err(error),
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_takes_writes_will_do() {
+        let url = parse("postgres://u@db/k?target_session_attrs=any").unwrap();
+        let attributes = url.config.get_target_session_attrs();
+        assert_eq!(attributes, TargetSessionAttrs::ReadWrite);
+    }
+}

@@ -1,0 +1,233 @@
+//! Other people's locks, and a pool with nothing in it.
+
+use std::time::Duration;
+
+use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied};
+
+use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, row, until};
+
+fn is_busy(outcome: &Result<(), CommitError>) -> bool {
+    matches!(
+        outcome,
+        Err(CommitError::NotApplied(NotApplied::Engine(
+            EngineError::Busy { .. }
+        )))
+    )
+}
+
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+#[tokio::test]
+async fn a_deadlock_is_tried_again() {
+    let database = Database::new();
+    let mut back_door = database.back_door().await;
+    let patient_here = format!(
+        "ALTER DATABASE {} SET deadlock_timeout = '50ms'",
+        database.name()
+    );
+    back_door.batch_execute(&patient_here).await.unwrap();
+    let engine = database.open().await;
+    let (a, b) = (row("a"), row("b"));
+    let rows = [
+        (key("a"), Change::Insert(a.clone())),
+        (key("b"), Change::Insert(b.clone())),
+    ];
+    commit(&engine, rows).await.unwrap();
+
+    let lock = "SELECT 1 FROM keyproof_records WHERE key = $1 FOR UPDATE";
+    let transaction = back_door.transaction().await.unwrap();
+    transaction
+        .execute("SET LOCAL deadlock_timeout = '10s'", &[])
+        .await
+        .unwrap();
+    transaction
+        .execute(lock, &[&key("b").as_bytes()])
+        .await
+        .unwrap();
+    let replace = |at: &keyproof_store::Row| Change::Replace {
+        at: at.version,
+        row: row("replaced"),
+    };
+    let commit = engine.commit(changes([(key("a"), replace(&a)), (key("b"), replace(&b))]));
+    until(async || {
+        let waiting: i64 = transaction.query_one(WAITING, &[]).await.unwrap().get(0);
+        waiting > 0
+    })
+    .await;
+    // Each has what the other wants; the engine's transaction is the one that is ended.
+    transaction
+        .execute(lock, &[&key("a").as_bytes()])
+        .await
+        .unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(commit.await, Ok(()));
+    assert_eq!(body(&engine, "a").await, Some("replaced".to_owned()));
+    assert_eq!(body(&engine, "b").await, Some("replaced".to_owned()));
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    until(async || {
+        let deadlocks: i64 = back_door.query_one(deadlocks, &[]).await.unwrap().get(0);
+        deadlocks == 1
+    })
+    .await;
+}
+
+/// Makes every insert fail to serialise until it has been tried so often.
+async fn fail_to_serialise(back_door: &tokio_postgres::Client, tries: u32) {
+    // A sequence counts on where a transaction is taken back.
+    let sql = format!(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF nextval(''tries'') <= {tries} THEN
+                  RAISE EXCEPTION USING ERRCODE = ''40001'', MESSAGE = ''try again''; END IF;
+              RETURN NEW; END';
+         CREATE TRIGGER fail BEFORE INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION fail()"
+    );
+    back_door.batch_execute(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_serialised_is_tried_again() {
+    for of in [1, 2] {
+        let database = Database::new();
+        let engine = database.open().await;
+        fail_to_serialise(&database.back_door().await, 5).await;
+        let rows = (0..of).map(|at| insert(&format!("a{at}"), "a"));
+        assert_eq!(commit(&engine, rows).await, Ok(()), "of {of}");
+        assert_eq!(body(&engine, "a0").await, Some("a".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_tried_for_ever() {
+    let database = Database::new();
+    let engine = database.open().await;
+    fail_to_serialise(&database.back_door().await, u32::MAX).await;
+    let outcome = commit(&engine, [insert("a", "a"), insert("b", "b")]).await;
+    assert!(is_busy(&outcome), "{outcome:?}");
+    assert_eq!(engine.is_empty().await, Ok(true));
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_for_a_lock_applies_nothing() {
+    let database = Database::new();
+    let mut options = frugal();
+    options.lock_timeout = Duration::from_millis(300);
+    let engine = database.open_with(&options).await;
+    let b = row("b");
+    commit(&engine, [(key("b"), Change::Insert(b.clone()))])
+        .await
+        .unwrap();
+    let back_door = database.back_door().await;
+    back_door
+        .batch_execute("BEGIN; SELECT 1 FROM keyproof_records FOR UPDATE")
+        .await
+        .unwrap();
+    let remove = || (key("b"), Change::Remove { at: b.version });
+    for batch in [vec![insert("a", "a"), remove()], vec![remove()]] {
+        let outcome = commit(&engine, batch).await;
+        assert!(is_busy(&outcome), "{outcome:?}");
+    }
+    back_door.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(body(&engine, "a").await, None);
+    assert_eq!(body(&engine, "b").await, Some("b".to_owned()));
+    assert_eq!(commit(&engine, [remove()]).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_applies_nothing() {
+    let database = Database::new();
+    let mut options = frugal();
+    options.statement_timeout = Duration::from_millis(300);
+    let engine = database.open_with(&options).await;
+    let back_door = database.back_door().await;
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';
+        CREATE TRIGGER slow AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION slow()";
+    back_door.batch_execute(slow).await.unwrap();
+    for of in [1, 2] {
+        let rows = (0..of).map(|at| insert(&format!("a{at}"), "a"));
+        let outcome = commit(&engine, rows).await;
+        assert!(is_busy(&outcome), "{outcome:?}");
+    }
+    assert_eq!(engine.is_empty().await, Ok(true));
+    back_door
+        .batch_execute("DROP TRIGGER slow ON keyproof_records")
+        .await
+        .unwrap();
+    until(async || commit(&engine, [insert("a0", "a")]).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_is_used_up_makes_callers_wait_and_then_says_so() {
+    let database = Database::new();
+    let mut options = frugal();
+    options.connections = 1;
+    options.acquire_timeout = Duration::from_millis(300);
+    options.lock_timeout = Duration::from_secs(60);
+    options.statement_timeout = Duration::from_secs(60);
+    let engine = database.open_with(&options).await;
+    let a = row("a");
+    commit(&engine, [(key("a"), Change::Insert(a.clone()))])
+        .await
+        .unwrap();
+    let back_door = database.back_door().await;
+    back_door
+        .batch_execute("BEGIN; SELECT 1 FROM keyproof_records FOR UPDATE")
+        .await
+        .unwrap();
+    let blocked = engine.commit(changes([(key("a"), Change::Remove { at: a.version })]));
+    until(async || {
+        let waiting: i64 = back_door.query_one(WAITING, &[]).await.unwrap().get(0);
+        waiting > 0
+    })
+    .await;
+    let read = engine.get_many(&[key("a")], NOW).await;
+    assert!(matches!(read, Err(EngineError::Busy { .. })), "{read:?}");
+    assert!(is_busy(&commit(&engine, [insert("b", "b")]).await));
+    assert!(matches!(
+        engine.ready().await,
+        Err(EngineError::Busy { .. })
+    ));
+    back_door.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(blocked.await, Ok(()));
+    assert_eq!(engine.ready().await, Ok(()));
+}
+
+/// Requirers share a record; a lock of their own would make each wait for the one before.
+#[tokio::test]
+async fn those_who_require_one_record_do_not_wait_for_each_other() {
+    let database = Database::new();
+    let engine = database.open().await;
+    let (a, b) = (row("a"), row("b"));
+    let rows = [
+        (key("a"), Change::Insert(a.clone())),
+        (key("b"), Change::Insert(b.clone())),
+    ];
+    commit(&engine, rows).await.unwrap();
+    let back_door = database.back_door().await;
+    let hold = format!(
+        "BEGIN; SELECT 1 FROM keyproof_records WHERE key = '\\x{}' FOR UPDATE",
+        key("b")
+            .as_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    );
+    back_door.batch_execute(&hold).await.unwrap();
+    // Holds its requirement of `a` while it waits for `b`.
+    let require = || (key("a"), Change::Require { at: a.version });
+    let waiting = engine.commit(changes([
+        require(),
+        (key("b"), Change::Remove { at: b.version }),
+    ]));
+    until(async || {
+        let waiting: i64 = back_door.query_one(WAITING, &[]).await.unwrap().get(0);
+        waiting > 0
+    })
+    .await;
+    assert_eq!(commit(&engine, [require(), insert("c", "c")]).await, Ok(()));
+    assert_eq!(commit(&engine, [require()]).await, Ok(()));
+    back_door.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(waiting.await, Ok(()));
+}

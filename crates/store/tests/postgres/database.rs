@@ -1,0 +1,104 @@
+//! A database of a test's own, and the two ways into it: the engine's and the back door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyproof_peer_postgres::Postgres;
+use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
+use keyproof_store::{
+    Change, Changes, CommitError, Engine, Key, Row, SystemEntropy, Timestamp, Version,
+};
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+/// An empty database, in the server that the tests share or in one that may be killed.
+pub(crate) struct Database<S> {
+    pub(crate) server: S,
+    pub(crate) url: String,
+}
+
+impl Database<Arc<Postgres>> {
+    pub(crate) fn new() -> Self {
+        Self::of(Postgres::shared().unwrap())
+    }
+}
+
+impl<S: AsRef<Postgres>> Database<S> {
+    pub(crate) fn of(server: S) -> Self {
+        let url = server.as_ref().database().unwrap();
+        Self { server, url }
+    }
+
+    /// The database, migrated, by the engine with few connections.
+    pub(crate) async fn open(&self) -> PostgresEngine {
+        self.open_with(&frugal()).await
+    }
+
+    pub(crate) async fn open_with(&self, options: &PostgresOptions) -> PostgresEngine {
+        let url = parse(&self.url);
+        PostgresEngine::migrate(&url, &frugal()).await.unwrap();
+        PostgresEngine::open(&url, options).await.unwrap()
+    }
+
+    /// A connection past the engine.
+    pub(crate) async fn back_door(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap()
+    }
+}
+
+pub(crate) fn parse(url: &str) -> PostgresUrl {
+    url.parse().unwrap()
+}
+
+/// The tests share what a server takes.
+pub(crate) fn frugal() -> PostgresOptions {
+    let mut options = PostgresOptions::default();
+    options.connections = 4;
+    options
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    Key::new("case", [name])
+}
+
+pub(crate) fn row(body: &str) -> Row {
+    Row {
+        version: Version::draw(&SystemEntropy::new()),
+        body: body.into(),
+        expires_at: None,
+    }
+}
+
+pub(crate) fn insert(name: &str, body: &str) -> (Key, Change) {
+    (key(name), Change::Insert(row(body)))
+}
+
+pub(crate) fn changes(entries: impl IntoIterator<Item = (Key, Change)>) -> Changes {
+    Changes::new(entries, NOW, &SystemEntropy::new()).unwrap()
+}
+
+pub(crate) async fn commit(
+    engine: &dyn Engine,
+    entries: impl IntoIterator<Item = (Key, Change)>,
+) -> Result<(), CommitError> {
+    engine.commit(changes(entries)).await
+}
+
+pub(crate) async fn body(engine: &dyn Engine, name: &str) -> Option<String> {
+    let found = engine.get_many(&[key(name)], NOW).await.unwrap().remove(0);
+    found.map(|row| String::from_utf8(row.body).unwrap())
+}
+
+/// Asks again and again; a test that hangs here has failed.
+pub(crate) async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    while !holds().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,20 @@
+//! What only the engine for many nodes has: a server that can go away, connections that break, other people's locks.
+//!
+//! A missing PostgreSQL fails these tests; nothing is skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a peer that cannot be asked fails the test"
+)]
+
+mod answers;
+mod contention;
+mod database;
+mod faults;
+mod migrations;
+mod names;
+mod proxy;
+mod session;
+mod tls;
+mod workload;

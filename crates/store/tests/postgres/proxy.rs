@@ -1,0 +1,136 @@
+//! A proxy before the server that loses what it is told to lose.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+const WITHOUT_LIMIT: i64 = i64::MAX;
+
+pub(crate) struct Proxy {
+    port: u16,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    server: AtomicU16,
+    /// How many bytes more are passed on to the server, and back, until all connections are cut.
+    up: AtomicI64,
+    down: AtomicI64,
+    /// Counts the cuts; every connection ends when it changes.
+    cuts: watch::Sender<u64>,
+    /// Whether what is over a limit is swallowed, rather than ending the connection.
+    is_silent: std::sync::atomic::AtomicBool,
+}
+
+impl Proxy {
+    pub(crate) async fn before(server: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State {
+            server: server.into(),
+            up: WITHOUT_LIMIT.into(),
+            down: WITHOUT_LIMIT.into(),
+            cuts: watch::Sender::new(0),
+            is_silent: false.into(),
+        });
+        let shared = state.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay(client, shared.clone()));
+            }
+        });
+        Self { port, state }
+    }
+
+    /// The URL, with the proxy's port for the server's.
+    pub(crate) fn url(&self, url: &str) -> String {
+        let server = self.state.server.load(Ordering::SeqCst);
+        url.replace(&format!(":{server}/"), &format!(":{}/", self.port))
+    }
+
+    /// After so many bytes more to the server, and back, every connection is cut, and new ones pass unhindered.
+    pub(crate) fn cut_after(&self, up: Option<i64>, down: Option<i64>) {
+        self.limit(up, down, false);
+    }
+
+    /// After so many bytes more nothing passes any more, though all seem connected.
+    pub(crate) fn fall_silent_after(&self, up: Option<i64>, down: Option<i64>) {
+        self.limit(up, down, true);
+    }
+
+    /// Cuts every connection now, and lets new ones pass.
+    pub(crate) fn cut(&self) {
+        self.state.cut();
+    }
+
+    fn limit(&self, up: Option<i64>, down: Option<i64>, is_silent: bool) {
+        self.state.is_silent.store(is_silent, Ordering::SeqCst);
+        self.state
+            .up
+            .store(up.unwrap_or(WITHOUT_LIMIT), Ordering::SeqCst);
+        self.state
+            .down
+            .store(down.unwrap_or(WITHOUT_LIMIT), Ordering::SeqCst);
+    }
+}
+
+impl State {
+    fn cut(&self) {
+        self.up.store(WITHOUT_LIMIT, Ordering::SeqCst);
+        self.down.store(WITHOUT_LIMIT, Ordering::SeqCst);
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+async fn relay(mut client: TcpStream, state: Arc<State>) {
+    let mut cuts = state.cuts.subscribe();
+    let server = (Ipv4Addr::LOCALHOST, state.server.load(Ordering::SeqCst));
+    let Ok(mut server) = TcpStream::connect(server).await else {
+        return;
+    };
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let passed = async {
+        tokio::select! {
+            _ = pass(&mut from_client, &mut to_server, &state.up, &state) => {}
+            _ = pass(&mut from_server, &mut to_client, &state.down, &state) => {}
+        }
+    };
+    tokio::select! {
+        () = passed => {}
+        _ = cuts.changed() => {}
+    }
+}
+
+async fn pass(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    limit: &AtomicI64,
+    state: &State,
+) -> io::Result<()> {
+    let mut bytes = vec![0; 16 << 10];
+    loop {
+        let read = from.read(&mut bytes).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        let left = limit.load(Ordering::SeqCst);
+        let passing = read.min(usize::try_from(left).unwrap_or(0));
+        if left != WITHOUT_LIMIT {
+            limit.fetch_sub(passing as i64, Ordering::SeqCst);
+        }
+        to.write_all(&bytes[..passing]).await?;
+        if passing < read && !state.is_silent.load(Ordering::SeqCst) {
+            state.cut();
+            return Ok(());
+        }
+    }
+}
