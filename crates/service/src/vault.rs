@@ -2,14 +2,16 @@
 //!
 //! A master key is drawn only for an embedded store that does not exist yet. In every other case the key must be
 //! there and be the store's own: a store that lost its key is never given a new one, under which nothing would open.
+//! A database that many nodes share gets its key from whoever sets the nodes up, so that all have the same.
 
 mod master_key;
 
 pub use master_key::{MasterKeyError, MasterKeySource};
 
 use keyproof_store::{
-    Engine, Entropy, MasterKeys, OpenError, Store, Timestamp,
+    Engine, Entropy, MasterKeys, Migration, OpenError, Store, Timestamp,
     memory::MemoryEngine,
+    postgres::{ParsePostgresUrlError, PostgresEngine, PostgresOptions, PostgresUrl},
     sqlite::{SqliteEngine, SqliteOptions},
 };
 use std::{
@@ -25,7 +27,7 @@ pub enum StoreUrl {
     /// `memory:`, gone with the process.
     Memory,
     /// `postgres://…` or `postgresql://…`.
-    Postgres,
+    Postgres(Box<PostgresUrl>),
     /// `sqlite:PATH`, embedded.
     Sqlite(PathBuf),
 }
@@ -38,7 +40,7 @@ impl FromStr for StoreUrl {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres),
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Box::new(text.parse()?))),
             _ => Err(VaultError::UnknownUrl),
         }
     }
@@ -49,7 +51,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            Self::Postgres => f.write_str("postgres:"),
+            Self::Postgres(url) => url.fmt(f),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
         }
     }
@@ -77,9 +79,9 @@ pub enum VaultError {
         /// Why not.
         source: OpenError,
     },
-    /// An engine that this version does not have.
-    #[error("PostgreSQL stores are not in this version: use sqlite:PATH")]
-    PostgresNotSupported,
+    /// Not a URL of a PostgreSQL database.
+    #[error(transparent)]
+    PostgresUrl(#[from] ParsePostgresUrlError),
     /// Not a store's URL.
     #[error("a store is memory:, sqlite:PATH or postgres://…")]
     UnknownUrl,
@@ -96,8 +98,8 @@ pub async fn open(
     now: Timestamp,
 ) -> Result<Store, VaultError> {
     let key = match url {
-        StoreUrl::Postgres => return Err(VaultError::PostgresNotSupported),
         StoreUrl::Memory => master_key::for_memory(source, &*entropy)?,
+        StoreUrl::Postgres(_) => master_key::for_shared(source)?,
         StoreUrl::Sqlite(path) => {
             make_directory(path)?;
             master_key::for_embedded(source, path, &*entropy)?
@@ -108,14 +110,45 @@ pub async fn open(
         source,
     };
     let engine: Arc<dyn Engine> = match url {
+        StoreUrl::Memory => Arc::new(MemoryEngine::new()),
+        StoreUrl::Postgres(url) => {
+            let options = PostgresOptions::default();
+            Arc::new(PostgresEngine::open(url, &options).await.map_err(failed)?)
+        }
         StoreUrl::Sqlite(path) => {
             Arc::new(SqliteEngine::open(path, &SqliteOptions::default()).map_err(failed)?)
         }
-        _ => Arc::new(MemoryEngine::new()),
     };
     Store::open(engine, MasterKeys::new(&key), entropy, now)
         .await
         .map_err(failed)
+}
+
+/// Brings the store at `url` to this release's schema; `None` if it has none, as it is gone with the process.
+///
+/// An embedded store is brought there whenever it is opened, and a new one made with its master key: so is it here.
+///
+/// # Errors
+/// [`VaultError`] names what does not fit.
+pub async fn migrate(
+    url: &StoreUrl,
+    source: &MasterKeySource,
+    entropy: &dyn Entropy,
+) -> Result<Option<Migration>, VaultError> {
+    let migrated = match url {
+        StoreUrl::Memory => return Ok(None),
+        StoreUrl::Postgres(url) => PostgresEngine::migrate(url, &PostgresOptions::default()).await,
+        StoreUrl::Sqlite(path) => {
+            make_directory(path)?;
+            master_key::for_embedded(source, path, entropy)?;
+            SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
+        }
+    };
+    let failed = |source| VaultError::Open {
+        url: url.to_string(),
+        source,
+    };
+    migrated.map(Some).map_err(failed)
 }
 
 fn make_directory(store: &Path) -> Result<(), VaultError> {
@@ -137,7 +170,9 @@ fn make_directory(store: &Path) -> Result<(), VaultError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::BASE64;
     use keyproof_store::{MasterKey, SystemEntropy};
+    use zeroize::Zeroizing;
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -151,7 +186,10 @@ mod tests {
             ("memory:", "memory:"),
             ("sqlite:/var/lib/k.db", "sqlite:/var/lib/k.db"),
             ("sqlite:k.db", "sqlite:k.db"),
-            ("postgres://user:secret@host/db", "postgres:"),
+            (
+                "postgres://user:secret@host/db",
+                "postgres://user@host:5432/db",
+            ),
         ] {
             assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), shown);
         }
@@ -162,16 +200,78 @@ mod tests {
             "sqlite:",
             "/var/lib/k.db",
             "postgres:x",
+            "postgres://user:se@cret@host/db",
             "mysql://h",
         ] {
             assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong:?}");
         }
     }
 
+    fn given(key: &MasterKey) -> MasterKeySource {
+        MasterKeySource::Base64(Zeroizing::new(BASE64.encode(key.as_bytes())))
+    }
+
     #[tokio::test]
-    async fn postgres_says_that_it_is_to_come() {
-        let refused = open_url("postgres://h/db", &MasterKeySource::Beside).await;
-        assert!(matches!(refused, Err(VaultError::PostgresNotSupported)));
+    async fn a_shared_database_opens_under_the_one_key_that_its_nodes_were_given() {
+        let server = keyproof_peer_postgres::Postgres::shared().unwrap();
+        let url = server.database().unwrap();
+        let entropy = SystemEntropy::new();
+        let (own, other) = (MasterKey::generate(&entropy), MasterKey::generate(&entropy));
+
+        let none = open_url(&url, &MasterKeySource::Beside).await;
+        assert!(matches!(
+            none,
+            Err(VaultError::MasterKey(MasterKeyError::NotGiven))
+        ));
+        let folder = tempfile::tempdir().unwrap();
+        let absent = MasterKeySource::File(folder.path().join("key"));
+        let absent_key = open_url(&url, &absent).await;
+        assert!(matches!(
+            absent_key,
+            Err(VaultError::MasterKey(MasterKeyError::Missing { .. }))
+        ));
+        assert!(!folder.path().join("key").exists());
+        let unmigrated = open_url(&url, &given(&own)).await;
+        let Err(VaultError::Open {
+            source: OpenError::OlderSchema { .. },
+            ..
+        }) = unmigrated
+        else {
+            panic!("{unmigrated:?}");
+        };
+
+        let migration = migrate(&url.parse().unwrap(), &MasterKeySource::Beside, &entropy).await;
+        assert_eq!(migration.unwrap(), Some(Migration { from: 0, to: 1 }));
+        let first = open_url(&url, &given(&own)).await.unwrap();
+        let second = open_url(&url, &given(&own)).await.unwrap();
+        let stranger = open_url(&url, &given(&other)).await;
+        let Err(VaultError::Open {
+            source: OpenError::MasterKey { sealed, given },
+            ..
+        }) = stranger
+        else {
+            panic!("{stranger:?}");
+        };
+        assert_eq!((sealed, given), (vec![own.id()], vec![other.id()]));
+        first.close().await;
+        second.close().await;
+    }
+
+    #[tokio::test]
+    async fn migrating_an_embedded_store_makes_it_with_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let url: StoreUrl = format!("sqlite:{}", directory.path().join("k.db").display())
+            .parse()
+            .unwrap();
+        let entropy = SystemEntropy::new();
+        for (from, to) in [(0, 1), (1, 1)] {
+            let migration = migrate(&url, &MasterKeySource::Beside, &entropy).await;
+            assert_eq!(migration.unwrap(), Some(Migration { from, to }));
+        }
+        let opened = open_url(&url.to_string(), &MasterKeySource::Beside).await;
+        assert!(opened.is_ok());
+        let nothing = migrate(&StoreUrl::Memory, &MasterKeySource::Beside, &entropy).await;
+        assert_eq!(nothing.unwrap(), None);
     }
 
     #[tokio::test]
@@ -200,12 +300,7 @@ mod tests {
         ));
 
         let other = MasterKey::generate(&SystemEntropy::new());
-        let text = data_encoding::BASE64.encode(other.as_bytes());
-        let wrong = open_url(
-            &url,
-            &MasterKeySource::Base64(zeroize::Zeroizing::new(text)),
-        )
-        .await;
+        let wrong = open_url(&url, &given(&other)).await;
         let Err(VaultError::Open {
             source: OpenError::MasterKey { given, .. },
             ..
@@ -216,7 +311,7 @@ mod tests {
         assert_eq!(given, [other.id()]);
 
         let own = String::from_utf8(own).unwrap();
-        let right = MasterKeySource::Base64(zeroize::Zeroizing::new(own));
+        let right = MasterKeySource::Base64(Zeroizing::new(own));
         assert!(open_url(&url, &right).await.is_ok());
     }
 }

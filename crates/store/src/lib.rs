@@ -15,6 +15,8 @@ mod error;
 mod fingerprint;
 mod key;
 pub mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod migration;
 mod observer;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -32,6 +34,8 @@ pub use engine::{BoxFuture, Change, Changes, Engine, Entry, Row};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{CommitError, EngineError, NotApplied, OpenError, StoreError, UnsealError};
 pub use key::{Key, ParseKeyError, Prefix, Segment, Segments};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use migration::Migration;
 pub use observer::CommitObserver;
 pub use record::{Raw, Record, Stored};
 pub use rotation::RotateError;

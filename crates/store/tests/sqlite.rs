@@ -12,8 +12,8 @@ use std::time::Duration;
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
-    Change, Changes, CommitError, CommitObserver, Engine, EngineError, Key, NotApplied, OpenError,
-    Prefix, Row, SystemEntropy, Timestamp, Version,
+    Change, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration, NotApplied,
+    OpenError, Prefix, Row, SystemEntropy, Timestamp, Version,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -114,7 +114,8 @@ fn another_programs_file_is_refused_and_left_alone() {
 async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
     let folder = folder();
     let path = folder.path().join("store.db");
-    open(&path).expect("a new store");
+    let migration = open(&path).expect("a new store").migration();
+    assert_eq!((migration.from, migration.to), (0, 1));
     let set = |schema: u32| {
         let connection = Connection::open(&path).expect("a database");
         connection
@@ -123,6 +124,7 @@ async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
     };
     set(2);
     let engine = open(&path).expect("the next release's schema");
+    assert_eq!(engine.migration(), Migration { from: 2, to: 2 });
     commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
         .await
         .expect("it is new");

@@ -17,7 +17,7 @@ pub(super) struct StoreFlags {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where state is kept: memory:, sqlite:PATH
+    /// Where state is kept: memory:, sqlite:PATH, postgres://…
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The file that holds the master key
@@ -30,6 +30,9 @@ pub(super) struct StoreFlags {
 pub(super) struct ServeFlags {
     #[command(flatten)]
     store: StoreFlags,
+    /// Bring the store to this release's schema first
+    #[arg(long)]
+    migrate: bool,
     /// The main listener's address; port 0 picks one
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -97,6 +100,7 @@ impl ServeFlags {
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         let mut layer = Layer::default();
         self.store.lay(&mut layer)?;
+        layer.set("store.migrate", self.migrate.then_some(true));
         let address = |address: Option<SocketAddr>| address.map(|address| address.to_string());
         layer.set("http.listen", address(self.listen));
         layer.set("http.insecure", self.insecure_http.then_some(true));

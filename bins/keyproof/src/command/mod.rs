@@ -7,6 +7,7 @@ mod demo;
 mod files;
 mod flags;
 mod instance;
+mod migrate;
 mod moment;
 mod named;
 mod otp;
@@ -45,6 +46,8 @@ enum Command {
     /// Manage Taler instances
     #[command(subcommand)]
     Instance(instance::Command),
+    /// Bring the store to this release's schema
+    Migrate(migrate::Arguments),
     /// Compute and check one-time codes, offline
     #[command(subcommand)]
     Otp(otp::Command),
@@ -111,6 +114,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Instance(command) => instance::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Token(command) => token::run(command),

@@ -11,7 +11,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::{Failure, Outcome, flags::ServeFlags, output, store};
+use super::{Failure, Outcome, flags::ServeFlags, migrate, output, store};
 use crate::{
     config::Config,
     server::{Server, StartError},
@@ -46,6 +46,11 @@ async fn serve(config: Arc<Config>) -> Outcome {
     let mut signals = Signals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+    if config.settings.store.migrate {
+        let migration = store::migrate(&config).await?;
+        let store = config.store.to_string();
+        info!("{}", migrate::words(&store, migration));
+    }
     let opened = store::open(&config, &*clock, Arc::clone(&entropy)).await?;
     let server = Server::start(config, opened.clone(), clock, entropy).await?;
 

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use keyproof_service::{Clock, Service, SystemClock, vault};
-use keyproof_store::{Entropy, Store, SystemEntropy};
+use keyproof_service::{
+    Clock, Service, SystemClock,
+    vault::{self, StoreUrl, VaultError},
+};
+use keyproof_store::{Entropy, Migration, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
 use super::{Failure, Outcome, flags::StoreFlags};
@@ -38,5 +41,29 @@ pub(super) async fn open(
 ) -> Result<Store, Failure> {
     vault::open(&config.store, &config.master_key, entropy, clock.now())
         .await
-        .map_err(|error| Failure::Usage(error.to_string()))
+        .map_err(|error| failure(config, &error))
+}
+
+/// Brings the configured store to this release's schema, if it has one.
+pub(super) async fn migrate(config: &Config) -> Result<Option<Migration>, Failure> {
+    vault::migrate(&config.store, &config.master_key, &SystemEntropy::new())
+        .await
+        .map_err(|error| failure(config, &error))
+}
+
+fn failure(config: &Config, error: &VaultError) -> Failure {
+    match error {
+        VaultError::Open {
+            source: OpenError::OlderSchema { .. },
+            ..
+        } => Failure::Usage(format!(
+            "{error}: run `keyproof migrate`, or serve with --migrate"
+        )),
+        // A file that cannot be opened is the wrong one; a server that does not answer may do so in a moment.
+        VaultError::Open {
+            source: OpenError::Engine(_),
+            ..
+        } if matches!(config.store, StoreUrl::Postgres(_)) => Failure::refused(error),
+        _ => Failure::Usage(error.to_string()),
+    }
 }

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use keyproof_auth::AuthError;
+use keyproof_service::vault::VaultError;
 
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]
@@ -44,18 +45,15 @@ pub enum ConfigError {
     /// A flag's value does not fit.
     #[error("{0}")]
     Flag(String),
-    /// A key has no effect in this version.
-    #[error("{0}: not in this version")]
-    NotInThisVersion(&'static str),
     /// Plain HTTP beyond loopback, and nobody said that this is meant.
     #[error("{0} is not loopback: give a TLS certificate, or say http.insecure (--insecure-http)")]
     PlainHttp(SocketAddr),
     /// No folder is known for the default store.
     #[error("store.url: neither XDG_STATE_HOME nor HOME is set; say where the store shall be")]
     NoStateFolder,
-    /// `store.url` has another scheme.
-    #[error("store.url: neither memory:, sqlite:PATH nor postgres://…")]
-    StoreUrl,
+    /// `store.url` is no store's URL.
+    #[error("store.url: {0}")]
+    StoreUrl(VaultError),
     /// The keys under `tls` do not go together.
     #[error("tls: give certificate and key, or self_signed alone")]
     Tls,

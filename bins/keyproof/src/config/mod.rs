@@ -219,12 +219,9 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
             format!("sqlite:{}", path.display())
         }
     };
-    let location = match url.parse() {
-        Ok(StoreUrl::Postgres) => return Err(ConfigError::NotInThisVersion("store.url: postgres")),
-        Ok(location) => location,
-        Err(_) => return Err(ConfigError::StoreUrl),
-    };
-    settings.url = Some(url);
+    let location: StoreUrl = url.parse().map_err(ConfigError::StoreUrl)?;
+    // From here on it is only shown.
+    settings.url = Some(location.to_string());
     Ok(location)
 }
 

@@ -121,10 +121,12 @@ pub struct LogSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// `memory:`, `sqlite:PATH` or, in a later version, `postgres://…`.
+    /// `memory:`, `sqlite:PATH` or `postgres://…`; once checked, without a password.
     pub url: Option<String>,
     /// The file that holds the master key.
     pub master_key: Option<PathBuf>,
+    /// Whether `serve` brings the store to this release's schema before it starts.
+    pub migrate: bool,
 }
 
 /// `dialects.*`

@@ -79,8 +79,12 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         ("store.url = \"mysql:x\"", "store.url"),
         (
-            "store.url = \"postgres://u:hunter2@h/d\"",
-            "not in this version",
+            "store.url = \"postgres://u:hun@ter2@h/d\"",
+            "store.url: not postgres://USER:PASSWORD",
+        ),
+        (
+            "store.url = \"postgres://u:hunter2@h/d?sslmode=allow\"",
+            "store.url: sslmode is",
         ),
         ("taler.currency = \"euro\"", "taler.currency"),
         ("auth.argon2_memory_kib = 1024", "auth.argon2"),

@@ -86,6 +86,12 @@ pub enum MasterKeyError {
         /// Why none is made.
         reason: String,
     },
+    /// There is none for a store that nodes share.
+    #[error(
+        "a store that nodes share needs a master key, the same for all: make one (head -c 32 /dev/urandom | base64 > FILE; \
+         chmod 600 FILE) and name its file (store.master_key, --master-key FILE)"
+    )]
+    NotGiven,
     /// Others may read or write the file.
     #[error("the master key {} can be {access} by others (mode {mode:03o}): chmod 600 it", .path.display())]
     Permissions {
@@ -149,6 +155,20 @@ pub(super) fn for_embedded(
                 }),
             }
         }
+    }
+}
+
+/// The key for a store that nodes share, which each of them is given: none is ever made.
+pub(super) fn for_shared(source: &MasterKeySource) -> Result<MasterKey, MasterKeyError> {
+    if *source == MasterKeySource::Beside {
+        return Err(MasterKeyError::NotGiven);
+    }
+    match given(source, &PathBuf::new())? {
+        Found::Key(key) => Ok(key),
+        Found::NoFile(path) => Err(MasterKeyError::Missing {
+            path,
+            reason: "a store that nodes share gets none made".to_owned(),
+        }),
     }
 }
 

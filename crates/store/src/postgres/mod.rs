@@ -33,14 +33,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use self::schema::Migration;
 pub use self::url::{ParsePostgresUrlError, PostgresUrl};
 
 use self::connection::Connector;
 use self::node::Node;
 use crate::{
-    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, NotApplied,
-    OpenError, Prefix, Row, Timestamp, Version,
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration,
+    NotApplied, OpenError, Prefix, Row, Timestamp, Version,
 };
 
 /// How a [`PostgresEngine`] deals with its server.

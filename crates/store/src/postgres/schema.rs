@@ -9,7 +9,7 @@
 use tokio_postgres::{Client, Error};
 
 use super::error::{engine_error, is_contention, is_duplicate, is_undefined};
-use crate::{EngineError, OpenError};
+use crate::{EngineError, Migration, OpenError};
 
 /// Step `i` brings schema `i` to `i + 1`.
 const MIGRATIONS: &[&str] = &["
@@ -34,15 +34,6 @@ const NEWEST: u32 = SCHEMA + 1;
 
 /// More than enough for all others that migrate at the same time.
 const TRIES: usize = 100;
-
-/// Which schema a database had, and which it has now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Migration {
-    /// The schema that was found; 0 if there was none.
-    pub from: u32,
-    /// The schema that is there now: this release's, or the next one's.
-    pub to: u32,
-}
 
 /// Whether this release runs on the database as it is.
 pub(super) async fn check(client: &Client) -> Result<(), OpenError> {

@@ -23,8 +23,8 @@ use rusqlite::{Connection, OpenFlags};
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
-    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, OpenError, Prefix,
-    Row, Timestamp, Version,
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration,
+    OpenError, Prefix, Row, Timestamp, Version,
 };
 
 /// How a [`SqliteEngine`] shares its file.
@@ -54,6 +54,7 @@ impl Default for SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteEngine {
     path: PathBuf,
+    migration: Migration,
     writer: Writer,
     readers: Readers,
     /// Last, for fields drop in order and the threads end once their queues are gone.
@@ -74,18 +75,24 @@ impl SqliteEngine {
             detail: format!("{}: {error}", path.display()),
         })?;
         let connection = connect(path, options, Access::ReadWrite).map_err(schema::open_error)?;
-        schema::prepare(&connection, options.busy_timeout)?;
+        let migration = schema::prepare(&connection, options.busy_timeout)?;
         // The writer's connection is there before the readers' and goes after them, so that a
         // read-only one always finds the shared memory that WAL mode needs.
         let mut threads = Threads::default();
         let writer = Writer::start(path, options, connection, &mut threads)?;
         let readers = Readers::start(path, options, &mut threads)?;
         Ok(Self {
+            migration,
             path: path.to_owned(),
             writer,
             readers,
             threads,
         })
+    }
+
+    /// What opening it did to the file's schema.
+    pub fn migration(&self) -> Migration {
+        self.migration
     }
 }
 

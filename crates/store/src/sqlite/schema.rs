@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::engine_error;
-use crate::{EngineError, OpenError};
+use crate::{EngineError, Migration, OpenError};
 
 /// Step `i` brings schema `i` to `i + 1`.
 const MIGRATIONS: &[&str] = &["
@@ -33,7 +33,7 @@ const APPLICATION_ID: i64 = 0x6B70_7266;
 ///
 /// Waits at least `patience` while others have it locked: to change the journal mode SQLite asks
 /// for a lock that it is refused at once, whatever the connection's own timeout.
-pub(super) fn prepare(connection: &Connection, patience: Duration) -> Result<(), OpenError> {
+pub(super) fn prepare(connection: &Connection, patience: Duration) -> Result<Migration, OpenError> {
     let start = Instant::now();
     loop {
         match migrate(connection) {
@@ -45,7 +45,7 @@ pub(super) fn prepare(connection: &Connection, patience: Duration) -> Result<(),
     }
 }
 
-fn migrate(connection: &Connection) -> Result<(), OpenError> {
+fn migrate(connection: &Connection) -> Result<Migration, OpenError> {
     // Before anything is changed, the journal mode included.
     inspect(&transaction(connection, TransactionBehavior::Deferred)?)?;
     let mode: String = connection
@@ -69,7 +69,11 @@ fn migrate(connection: &Connection) -> Result<(), OpenError> {
             .pragma_update(None, "user_version", SCHEMA)
             .map_err(engine_error)?;
     }
-    Ok(transaction.commit().map_err(engine_error)?)
+    transaction.commit().map_err(engine_error)?;
+    Ok(Migration {
+        from: found,
+        to: found.max(SCHEMA),
+    })
 }
 
 fn transaction(

@@ -1,7 +1,7 @@
 //! Schemas: none, this release's, the next, and too far ahead.
 
-use keyproof_store::postgres::{Migration, PostgresEngine};
-use keyproof_store::{Engine, OpenError};
+use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::{Engine, Migration, OpenError};
 use tokio::task::JoinSet;
 
 use super::database::{Database, body, commit, frugal, insert, parse};

@@ -1,0 +1,43 @@
+//! `keyproof migrate`
+
+use clap::Args;
+use keyproof_store::Migration;
+use serde_json::json;
+use tokio::runtime;
+
+use super::{Outcome, flags::StoreFlags, output, store};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let config = arguments.store.load()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let migration = runtime.block_on(store::migrate(&config))?;
+    if arguments.json {
+        let from = migration.map(|migration| migration.from);
+        let to = migration.map(|migration| migration.to);
+        output::print_json(&json!({ "store": config.store.to_string(), "from": from, "to": to }))?;
+    } else {
+        output::print(&words(&config.store.to_string(), migration))?;
+    }
+    Ok(())
+}
+
+/// What was done to the store, in one line.
+pub(super) fn words(store: &str, migration: Option<Migration>) -> String {
+    match migration {
+        None => format!("{store} has no schema"),
+        Some(Migration { from: 0, to }) => format!("{store} has schema {to} now, and had none"),
+        Some(Migration { from, to }) if from == to => format!("{store} has schema {to} already"),
+        Some(Migration { from, to }) => format!("{store} has schema {to} now, and had {from}"),
+    }
+}

@@ -1,0 +1,347 @@
+//! Several nodes on one PostgreSQL database: migrating, keys, passwords, and a database that goes away.
+//!
+//! A missing PostgreSQL fails these tests; nothing is skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a peer that cannot be asked fails the test"
+)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use keyproof_peer_postgres::Postgres;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What an operator sets up: an empty database, and a master key made as the README says.
+struct Site {
+    server: Postgres,
+    url: String,
+    folder: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let server = Postgres::start().unwrap();
+        let site = Self {
+            url: server.database().unwrap(),
+            server,
+            folder: TempDir::new().unwrap(),
+        };
+        site.make_key("master-key");
+        site
+    }
+
+    fn make_key(&self, name: &str) {
+        let made = Command::new("sh")
+            .current_dir(self.folder.path())
+            .args([
+                "-c",
+                &format!("head -c 32 /dev/urandom | base64 > {name}; chmod 600 {name}"),
+            ])
+            .status();
+        assert!(made.unwrap().success());
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn password(&self) -> &str {
+        let (credentials, _) = self.url.split_once('@').unwrap();
+        credentials.rsplit_once(':').unwrap().1
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        command
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("KEYPROOF_STORE__URL", &self.url)
+            .env("KEYPROOF_STORE__MASTER_KEY", self.path("master-key"))
+            .env("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8")
+            .env("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1")
+            .env("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true")
+            .stdin(Stdio::null())
+            .args(arguments);
+        command
+    }
+
+    /// Runs a command; whatever it says, it does not say the password.
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.ended(self.command(arguments).output().unwrap())
+    }
+
+    fn ended(&self, output: Output) -> (Option<i32>, String, String) {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let (printed, complaint) = (text(output.stdout), text(output.stderr));
+        assert!(!printed.contains(self.password()), "{printed}");
+        assert!(!complaint.contains(self.password()), "{complaint}");
+        (output.status.code(), printed, complaint)
+    }
+
+    #[track_caller]
+    fn document(&self, arguments: &[&str]) -> Value {
+        let (code, printed, complaint) = self.run(arguments);
+        assert_eq!(code, Some(0), "{complaint}");
+        serde_json::from_str(&printed).unwrap()
+    }
+
+    fn node(&self, flags: &[&str]) -> Node {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
+        Node::start(&mut self.command(&arguments))
+    }
+}
+
+struct Node {
+    child: Child,
+    address: String,
+}
+
+impl Node {
+    #[track_caller]
+    fn start(command: &mut Command) -> Self {
+        let mut node = Self {
+            child: command.stderr(Stdio::piped()).spawn().unwrap(),
+            address: String::new(),
+        };
+        let mut stderr = BufReader::new(node.child.stderr.take().unwrap());
+        let mut said = String::new();
+        while node.address.is_empty() {
+            let from = said.len();
+            let read = stderr.read_line(&mut said).unwrap();
+            assert_ne!(read, 0, "the server has ended: {said}");
+            if let Some(address) = said[from..].trim_end().strip_prefix("listening on http://") {
+                address.clone_into(&mut node.address);
+            }
+        }
+        // Reads on: a full pipe would stop the server.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        node
+    }
+
+    /// The answer's status, its head in small letters, and its body. A request is its first line without the version,
+    /// headers, an empty line and a body.
+    fn ask(&self, request: &str) -> (u16, String, String) {
+        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+        let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
+        let headers: String = headers
+            .lines()
+            .map(|header| format!("{header}\r\n"))
+            .collect();
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    fn wait_until_ready(&self) {
+        while self.ask("GET /readyz").0 != 200 {
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_database_is_migrated_by_whoever_is_asked_to_and_by_nobody_else() {
+    let site = Site::new();
+    let (code, _, complaint) = site.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(
+        complaint.contains("no schema") && complaint.contains("keyproof migrate"),
+        "{complaint}"
+    );
+    let (code, _, complaint) = site.run(&["token", "list"]);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("keyproof migrate"), "{complaint}");
+
+    let shown = site.url.replace(&format!(":{}@", site.password()), "@");
+    let migrated = site.document(&["migrate", "--json"]);
+    assert_eq!(migrated, json!({ "store": shown, "from": 0, "to": 1 }));
+    let again = site.document(&["migrate", "--json"]);
+    assert_eq!(again, json!({ "store": shown, "from": 1, "to": 1 }));
+    let (_, printed, _) = site.run(&["migrate"]);
+    assert_eq!(printed, format!("{shown} has schema 1 already\n"));
+    drop(site.node(&[]));
+}
+
+#[test]
+fn three_nodes_may_migrate_and_serve_at_once() {
+    let site = Site::new();
+    let commands: Vec<_> = (0..3)
+        .map(|_| {
+            site.command(&["migrate", "--json"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for command in commands {
+        let (code, printed, complaint) = site.ended(command.wait_with_output().unwrap());
+        assert_eq!(code, Some(0), "{complaint}");
+        let migrated: Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(migrated["to"], 1);
+    }
+
+    let fresh = Site::new();
+    let nodes: Vec<Node> = std::thread::scope(|scope| {
+        let nodes: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| fresh.node(&["--migrate"])))
+            .collect();
+        nodes.into_iter().map(|node| node.join().unwrap()).collect()
+    });
+    for node in &nodes {
+        assert_eq!(node.ask("GET /readyz").0, 200);
+    }
+    // What one is told, all know.
+    let mut add = fresh.command(&["instance", "add", "shop", "--stdin"]);
+    let mut add = add.stdin(Stdio::piped()).spawn().unwrap();
+    add.stdin
+        .take()
+        .unwrap()
+        .write_all(b"correct horse\n")
+        .unwrap();
+    assert!(add.wait().unwrap().success());
+    for node in &nodes {
+        assert_eq!(node.ask("GET /instances/shop/config").0, 200);
+    }
+    assert_eq!(
+        fresh.document(&["instance", "list", "--json"])["instances"][1]["name"],
+        "shop"
+    );
+}
+
+#[test]
+fn a_node_with_another_master_key_or_none_is_refused_by_name() {
+    let site = Site::new();
+    let _first = site.node(&["--migrate"]);
+    site.make_key("other-key");
+    let refused = |key: &str| {
+        let key = site.path(key);
+        let serve = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--master-key",
+            key.to_str().unwrap(),
+        ];
+        let (code, _, complaint) = site.run(&serve);
+        assert_eq!(code, Some(2), "{complaint}");
+        complaint
+    };
+    let complaint = refused("other-key");
+    assert!(complaint.contains("sealed under master key"), "{complaint}");
+    let complaint = refused("absent");
+    assert!(
+        complaint.contains("is missing") && !site.path("absent").exists(),
+        "{complaint}"
+    );
+    fs::set_permissions(site.path("master-key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let complaint = refused("master-key");
+    assert!(complaint.contains("can be read by others"), "{complaint}");
+
+    let mut none = site.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let none = none
+        .env_remove("KEYPROOF_STORE__MASTER_KEY")
+        .output()
+        .unwrap();
+    let (code, _, complaint) = site.ended(none);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(
+        complaint.contains("needs a master key, the same for all"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn neither_the_configuration_nor_a_failure_shows_the_password() {
+    let site = Site::new();
+    let shown = site.url.replace(&format!(":{}@", site.password()), "@");
+    let config = site.document(&["config", "check", "--json"]);
+    assert_eq!(config["store"]["url"], shown.as_str());
+    let (code, printed, _) = site.run(&["config", "check"]);
+    assert_eq!(code, Some(0));
+    assert!(printed.contains(&shown), "{printed}");
+    let wrong = site.url.replace("/test0", "/nothing");
+    for command in [&["migrate"][..], &["instance", "list"]] {
+        let (code, _, complaint) = site.run(&[command, &["--store", &wrong]].concat());
+        assert_eq!(code, Some(1), "{complaint}");
+        assert!(complaint.contains("does not exist"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_database_that_goes_away_is_told_of_and_found_again() {
+    let mut site = Site::new();
+    let node = site.node(&["--migrate"]);
+    assert_eq!(node.ask("GET /readyz").0, 200);
+    let scopes = ["--scope", "certificates", "--scope", "tpm"];
+    let (code, token, _) = site.run(&[&["token", "create", "--quiet"], &scopes[..]].concat());
+    assert_eq!(code, Some(0));
+    let token = token.trim();
+    let devices = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+    let requests = [
+        ("GET /instances/nobody/config".to_owned(), 404),
+        (
+            "POST /api/v1/authenticate\n\n{\"username\":\"a\",\"password\":\"b\"}".to_owned(),
+            401,
+        ),
+        (
+            format!(
+                "GET /api/tpm/namespaces/default/tpm_managers/m\nAuthorization: APIToken {token}"
+            ),
+            404,
+        ),
+        (
+            format!("GET {devices}?api-version=2022-02-05\nAuthorization: Bearer {token}"),
+            200,
+        ),
+    ];
+    for (request, status) in &requests {
+        assert_eq!(node.ask(request).0, *status, "{request}");
+    }
+    site.server.kill().unwrap();
+    let (status, _, body) = node.ask("GET /readyz");
+    assert_eq!(status, 503, "{body}");
+    assert_eq!(node.ask("GET /healthz").0, 200);
+    for (request, _) in &requests {
+        let (status, head, body) = node.ask(request);
+        // Taler's contract has a code of its own for it, whose status is 500.
+        if request.contains("/instances/") {
+            assert_eq!((status, body.contains("53")), (500, true), "{body}");
+        } else {
+            assert_eq!(status, 503, "{request}: {body}");
+            assert!(head.contains("retry-after: "), "{request}: {head}");
+        }
+        assert!(!body.contains("127.0.0.1"), "{body}");
+    }
+    site.server.restart().unwrap();
+    node.wait_until_ready();
+    for (request, status) in &requests {
+        assert_eq!(node.ask(request).0, *status, "{request}");
+    }
+}
