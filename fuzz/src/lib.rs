@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz` runs each under libFuzzer, by the binary of its name in `fuzz_targets/`;
 //! `tests/replay.rs` runs each over its corpus, the folder of its name in `corpus/`.
 
+pub mod emnify;
 pub mod f5;
 pub mod mfa;
 pub mod otp;
@@ -27,6 +28,8 @@ impl Target {
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    Target::new("emnify_activate", emnify::activate),
+    Target::new("emnify_authenticate", emnify::authenticate),
     Target::new("f5_provision", f5::provision),
     Target::new("mfa_lifecycle", mfa::lifecycle),
     Target::new("otp_amount", otp::amount),
