@@ -18,6 +18,7 @@ mod ledger;
 mod load;
 mod node;
 mod seed;
+mod storm;
 mod sync;
 mod tmpfs;
 mod trace;
