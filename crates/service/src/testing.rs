@@ -10,7 +10,7 @@ use std::{
     num::NonZeroUsize,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tokio::task::yield_now;
@@ -44,6 +44,8 @@ pub(crate) struct Faults {
     pub(crate) hold_next: AtomicBool,
     /// One commit is waiting.
     pub(crate) holding: AtomicBool,
+    /// How many reads and commits there were.
+    pub(crate) steps: AtomicUsize,
 }
 
 impl Faults {
@@ -187,6 +189,7 @@ impl TestEngine {
     }
 
     async fn before_reading(&self) -> Result<(), EngineError> {
+        self.faults.steps.fetch_add(1, Ordering::SeqCst);
         yield_now().await;
         match self.faults.reads.load(Ordering::SeqCst) {
             true => Err(Self::failure()),
@@ -230,6 +233,7 @@ impl Engine for TestEngine {
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
+            self.faults.steps.fetch_add(1, Ordering::SeqCst);
             yield_now().await;
             if self.faults.hold_next.swap(false, Ordering::SeqCst) {
                 self.faults.holding.store(true, Ordering::SeqCst);

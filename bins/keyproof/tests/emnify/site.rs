@@ -23,7 +23,7 @@ use keyproof_store::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Barrier};
 use toml::Value as Setting;
 use zeroize::Zeroizing;
 
@@ -50,7 +50,9 @@ pub(crate) struct Site {
     address: SocketAddr,
     /// Stops the server when it goes.
     _server: Server,
-    _folder: Option<TempDir>,
+    config: Arc<Config>,
+    keys: MasterKeys,
+    folder: Option<TempDir>,
     pub(crate) clock: Arc<ManualClock>,
     /// What the commands use, in another process.
     pub(crate) console: Arc<Service>,
@@ -81,11 +83,21 @@ impl Site {
 
     async fn on_sqlite_with(flags: &[Flag]) -> Self {
         let folder = TempDir::new().unwrap();
-        let path = folder.path().join("k.db");
-        let engine = SqliteEngine::open(&path, &SqliteOptions::default()).unwrap();
-        let site = Self::on(Arc::new(engine), Some(folder), flags).await;
+        let engine = sqlite(&folder);
+        let site = Self::on(engine, Some(folder), flags).await;
         site.add(ADA, "Example Org", Role::User).await;
         site
+    }
+
+    /// Another server on the same SQLite file, under the same clock.
+    pub(crate) async fn twin(&self) -> Twin {
+        let engine = sqlite(self.folder.as_ref().unwrap());
+        let entropy = Arc::new(SystemEntropy::new());
+        let now = self.clock.now();
+        let store = Store::open(engine, self.keys.clone(), entropy.clone(), now);
+        let (config, clock) = (Arc::clone(&self.config), self.clock.clone());
+        let server = Server::start(config, store.await.unwrap(), clock, entropy);
+        Twin(server.await.unwrap())
     }
 
     /// With nobody, and with these settings.
@@ -105,15 +117,15 @@ impl Site {
         let config = Config::load(&Sources {
             flags: all,
             ..Sources::default()
-        })
-        .unwrap();
+        });
+        let config = Arc::new(config.unwrap());
         let entropy = Arc::new(SystemEntropy::new());
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(START)));
         let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-        let store = Store::open(engine, keys, entropy.clone(), clock.now())
+        let store = Store::open(engine, keys.clone(), entropy.clone(), clock.now())
             .await
             .unwrap();
-        let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy);
+        let server = Server::start(config.clone(), store.clone(), clock.clone(), entropy);
         let server = server.await.unwrap();
         let hashing = HashingSettings {
             cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
@@ -123,7 +135,9 @@ impl Site {
         Self {
             address: server.address(),
             _server: server,
-            _folder: folder,
+            config,
+            keys,
+            folder,
             console: Service::start(store, clock.clone(), hashing).await.unwrap(),
             clock,
         }
@@ -148,9 +162,9 @@ impl Site {
         self.clock.now()
     }
 
-    pub(crate) fn call<'a>(&'a self, method: &str, path: &str) -> Call<'a> {
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
         Call {
-            site: self,
+            address: self.address,
             request: Request::builder()
                 .method(method)
                 .uri(path)
@@ -159,19 +173,19 @@ impl Site {
         }
     }
 
-    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+    pub(crate) fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
 
-    pub(crate) fn post(&self, path: &str, body: &Value) -> Call<'_> {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Call {
         self.call("POST", path).body(body.to_string())
     }
 
-    pub(crate) fn patch(&self, path: &str, body: &Value) -> Call<'_> {
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Call {
         self.call("PATCH", path).body(body.to_string())
     }
 
-    pub(crate) fn delete(&self, path: &str) -> Call<'_> {
+    pub(crate) fn delete(&self, path: &str) -> Call {
         self.call("DELETE", path)
     }
 
@@ -236,6 +250,14 @@ impl Site {
     }
 }
 
+fn sqlite(folder: &TempDir) -> Arc<dyn Engine> {
+    let path = folder.path().join("k.db");
+    Arc::new(SqliteEngine::open(&path, &SqliteOptions::default()).unwrap())
+}
+
+/// A second server.
+pub(crate) struct Twin(Server);
+
 pub(crate) struct Enrolled {
     pub(crate) phone: Phone,
     pub(crate) id: u64,
@@ -278,13 +300,13 @@ pub(crate) fn console_origin() -> Origin {
 }
 
 /// A request to be sent.
-pub(crate) struct Call<'a> {
-    site: &'a Site,
+pub(crate) struct Call {
+    address: SocketAddr,
     request: http::request::Builder,
     body: Bytes,
 }
 
-impl Call<'_> {
+impl Call {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
@@ -299,11 +321,23 @@ impl Call<'_> {
         self
     }
 
+    /// To the other server.
+    pub(crate) fn to(mut self, twin: &Twin) -> Self {
+        self.address = twin.0.address();
+        self
+    }
+
     pub(crate) async fn send(self) -> Answer {
-        let stream = TcpStream::connect(self.site.address).await.unwrap();
+        self.send_with(&Barrier::new(1)).await
+    }
+
+    /// Connects, and sends when all others at the barrier have connected too.
+    pub(crate) async fn send_with(self, others: &Barrier) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.unwrap();
         tokio::spawn(connection);
+        others.wait().await;
         let request = self.request.body(Full::new(self.body)).unwrap();
         let response = sender.send_request(request).await.unwrap();
         let (head, body) = response.into_parts();

@@ -3,6 +3,8 @@
 
 use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, SALT_BYTES};
 use keyproof_store::Entropy;
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{
     collections::VecDeque,
     fmt, io,
@@ -64,6 +66,9 @@ struct Shared {
     work: Condvar,
     /// The most that may be waiting and running together.
     capacity: usize,
+    /// How many hashes were asked for.
+    #[cfg(test)]
+    asked: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -84,6 +89,8 @@ impl HashingPool {
                 state: Mutex::default(),
                 work: Condvar::new(),
                 capacity: settings.queue.saturating_add(settings.threads.get()),
+                #[cfg(test)]
+                asked: AtomicUsize::new(0),
             }),
             cost: settings.cost,
         };
@@ -157,6 +164,14 @@ impl HashingPool {
     }
 }
 
+#[cfg(test)]
+impl HashingPool {
+    /// How many hashes were asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::SeqCst)
+    }
+}
+
 impl Drop for HashingPool {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
@@ -179,6 +194,8 @@ impl Shared {
     }
 
     fn enqueue(&self, job: Job) -> Result<(), HashingError> {
+        #[cfg(test)]
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let mut state = self.lock();
         if state.waiting.len() + state.running >= self.capacity {
             return Err(HashingError::Busy);
@@ -225,10 +242,7 @@ mod tests {
     use super::*;
     use keyproof_store::SystemEntropy;
     use std::{
-        sync::{
-            atomic::{AtomicBool, Ordering},
-            mpsc,
-        },
+        sync::{atomic::AtomicBool, mpsc},
         time::Duration,
     };
 

@@ -11,7 +11,7 @@ use crate::{
     },
     testing::{PASSWORD, bench, console, origin, secret},
 };
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";
@@ -327,6 +327,49 @@ async fn the_suspended_and_removed_look_like_nobody() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn nobody_costs_what_somebody_costs() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    add(&bench, BOB, Role::User).await;
+    enrol(&bench, ADA).await;
+    let accounts = &bench.service.accounts;
+    accounts.suspend_user(BOB, &console()).await.unwrap();
+    let cost = async |name: &str, fingerprint| {
+        let before = (
+            accounts.hashing.asked(),
+            bench.faults.steps.load(Ordering::SeqCst),
+        );
+        let refused = log_in(&bench, name, "wrong horse", fingerprint).await;
+        let after = (
+            accounts.hashing.asked(),
+            bench.faults.steps.load(Ordering::SeqCst),
+        );
+        (refused.err(), after.0 - before.0, after.1 - before.1)
+    };
+    let attempts = [
+        (Some(LoginError::Refused), 1, 5),
+        (Some(LoginError::Refused), 1, 5),
+        (Some(LoginError::Locked), 1, 5),
+        // Not judged: it is read that there is a lock, and told to the audit trail.
+        (Some(LoginError::Locked), 0, 3),
+    ];
+    for (number, expected) in attempts.into_iter().enumerate() {
+        for name in [ADA, BOB, "nobody", "Ada@example.org"] {
+            assert_eq!(
+                cost(name, None).await,
+                expected,
+                "attempt {number} of {name}"
+            );
+        }
+        assert_eq!(
+            cost("no one", Some("laptop")).await,
+            expected,
+            "attempt {number}"
+        );
+    }
 }
 
 #[tokio::test]
