@@ -8,6 +8,7 @@ mod owner;
 mod port;
 mod processes;
 mod programs;
+mod watch;
 
 use std::{
     fmt::Write as _,
@@ -26,6 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use owner::Owner;
+use watch::Watch;
 
 /// How long a server may take to start; far more than one needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,7 +46,8 @@ pub struct Postgres {
     port: u16,
     databases: AtomicU32,
     server: Option<Child>,
-    /// Last, for fields drop in order.
+    /// Before the folder, for fields drop in order.
+    watch: Option<Watch>,
     folder: TempDir,
 }
 
@@ -88,6 +91,7 @@ impl Setup {
             port: 0,
             databases: AtomicU32::new(0),
             server: None,
+            watch: None,
             folder,
         };
         postgres.init()?;
@@ -182,6 +186,7 @@ impl Postgres {
     /// # Errors
     /// If one of them does not end.
     pub fn kill(&mut self) -> io::Result<()> {
+        self.watch = None;
         if let Some(mut server) = self.server.take() {
             server.kill()?;
             server.wait()?;
@@ -219,7 +224,9 @@ impl Postgres {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
+        let pid = server.id();
         self.server = Some(server);
+        self.watch = Some(Watch::over(pid, self.folder.path())?);
         self.wait_until_ready()
     }
 
@@ -323,6 +330,7 @@ impl Postgres {
 impl Drop for Postgres {
     /// Nobody will want its data, so it need not write a last checkpoint.
     fn drop(&mut self) {
+        self.watch = None;
         if let Some(mut server) = self.server.take() {
             // An error says that it is gone already.
             let _ = kill_process(Pid::from_child(&server), Signal::QUIT);

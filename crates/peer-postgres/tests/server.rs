@@ -6,7 +6,11 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
 use keyproof_peer_postgres::{Postgres, Setup};
@@ -109,4 +113,45 @@ fn a_shared_server_has_a_database_for_each_and_goes_with_the_last() {
     assert!(exists(pid));
     drop(b);
     assert!(!exists(pid));
+}
+
+/// Runs itself, as a test that is then killed.
+#[test]
+fn a_server_goes_with_a_test_that_is_killed() {
+    if std::env::var_os("TO_BE_KILLED").is_some() {
+        let postgres = Postgres::start().unwrap();
+        println!("pid={};", postgres.pid().unwrap());
+        sleep(Duration::MAX);
+    }
+    let mut test = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_server_goes_with_a_test_that_is_killed",
+            "--nocapture",
+        ])
+        .env("TO_BE_KILLED", "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The harness may write on the same line.
+    let pid = BufReader::new(test.stdout.take().unwrap())
+        .lines()
+        .find_map(|line| {
+            Some(
+                line.unwrap()
+                    .split_once("pid=")?
+                    .1
+                    .split_once(';')?
+                    .0
+                    .parse()
+                    .unwrap(),
+            )
+        })
+        .unwrap();
+    let data = folder(pid);
+    test.kill().unwrap();
+    test.wait().unwrap();
+    while exists(pid) || data.exists() {
+        sleep(Duration::from_millis(20));
+    }
 }
