@@ -134,7 +134,9 @@ impl Postgres {
         if let Some(running) = shared.upgrade() {
             return Ok(running);
         }
-        let started = Arc::new(Self::start()?);
+        // Tests that run at once each have several pools.
+        let setup = Setup::default().setting("max_connections", "500");
+        let started = Arc::new(setup.start()?);
         *shared = Arc::downgrade(&started);
         Ok(started)
     }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -20,9 +20,9 @@ use crate::node::PATIENCE;
 pub(crate) struct Fleet(Arc<watch::Sender<Vec<Option<SocketAddr>>>>);
 
 impl Fleet {
-    pub(crate) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let addresses = addresses.into_iter().map(Some).collect();
-        Self(Arc::new(watch::Sender::new(addresses)))
+    /// So many, none of which is up.
+    pub(crate) fn of(nodes: usize) -> Self {
+        Self(Arc::new(watch::Sender::new(vec![None; nodes])))
     }
 
     pub(crate) fn up(&self, node: usize, address: SocketAddr) {
@@ -96,15 +96,20 @@ impl Call {
         reply
     }
 
-    /// Sends it once more whenever a node did not say what became of it: for what changes nothing that is judged.
+    /// Sends it again until a node says what became of it: for what changes nothing that is judged.
     pub(crate) async fn insist(&self, fleet: &Fleet, wish: usize) -> Answer {
-        for _ in 0..2000 {
-            match self.send(fleet, wish).await {
-                Reply::Answered(answer) if answer.status < 500 => return answer,
-                _ => sleep(Duration::from_millis(5)).await,
+        let answered = timeout(PATIENCE, async {
+            loop {
+                match self.send(fleet, wish).await {
+                    Reply::Answered(answer) if answer.status < 500 => return answer,
+                    _ => sleep(Duration::from_millis(10)).await,
+                }
             }
-        }
-        panic!("{} {}: never answered", self.method, self.path)
+        });
+        let Ok(answer) = answered.await else {
+            panic!("{} {}: never answered", self.method, self.path)
+        };
+        answer
     }
 
     async fn exchange(&self, stream: TcpStream) -> hyper::Result<Reply> {
@@ -126,6 +131,9 @@ impl Call {
             let value = head.headers.get(name)?;
             Some(value.to_str().expect("plain text").to_owned())
         };
+        if head.status == StatusCode::SERVICE_UNAVAILABLE && self.path != "/readyz" {
+            assert!(header("retry-after").is_some(), "{}: {head:?}", self.path);
+        }
         Ok(Reply::Answered(Answer {
             status: head.status.as_u16(),
             request_id: header("x-request-id").or_else(|| header("x-ms-request-id")),

@@ -14,10 +14,9 @@ use std::{
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::{
-    client::Fleet,
+    cluster::Cluster,
     installation::Installation,
     load::{Instance, Load, PASSWORD, User},
-    node::Node,
     seed::Seed,
 };
 
@@ -45,13 +44,14 @@ impl Reading {
 }
 
 /// The clock of a process, which a file sets.
-struct Faketime {
+#[derive(Clone)]
+pub(crate) struct Faketime {
     library: String,
     file: PathBuf,
 }
 
 impl Faketime {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let preloaded = Command::new("faketime")
             .args(["-f", "+0", "printenv", "LD_PRELOAD"])
             .output()
@@ -62,6 +62,12 @@ impl Faketime {
             library: library.trim().to_owned(),
             file: folder.join("faketime"),
         }
+    }
+
+    /// Servers that read this clock.
+    pub(crate) fn serve(&self, installation: Installation, nodes: usize) -> Cluster {
+        let faketime = self.clone();
+        Cluster::start_by(installation, nodes, move |command| faketime.under(command))
     }
 
     fn under(&self, mut command: Command) -> Command {
@@ -76,7 +82,7 @@ impl Faketime {
     }
 
     /// Both clocks at once.
-    async fn set(&self, clock: &Clock, offset: i64) {
+    pub(crate) async fn set(&self, clock: &Clock, offset: i64) {
         let mut clock = clock.0.write().await;
         let next = self.file.with_extension("next");
         fs::write(&next, format!("{offset:+}\n")).unwrap();
@@ -93,9 +99,8 @@ async fn what_was_acknowledged_survives_a_clock_that_is_set() {
     let faketime = Faketime::new(installation.folder());
     let clock = Clock::default();
     faketime.set(&clock, -HOUR).await;
-    let node = Node::start(faketime.under(installation.keyproof(&["serve"])));
-    let fleet = Fleet::new([node.address]);
-    let load = Load::start_by(&clock, &installation, &fleet, seed).await;
+    let cluster = faketime.serve(installation, 1);
+    let load = Load::start_by(&clock, &cluster, seed).await;
     let ledger = load.ledger();
     // What was accepted at noon is tried again at noon, after one o'clock.
     for offset in [0, HOUR, 0, -HOUR].into_iter().cycle().take(24) {
@@ -104,7 +109,7 @@ async fn what_was_acknowledged_survives_a_clock_that_is_set() {
             .acknowledged(ledger.count() + faults.u64(1..60))
             .await;
     }
-    let ledger = load.judge(&installation).await;
+    let ledger = load.judge(&cluster.installation).await;
     let records = ledger.records();
     let steps = records.things.iter();
     let steps = steps.filter(|(thing, _)| thing.contains("/step "));
@@ -119,13 +124,16 @@ async fn neither_codes_nor_guesses_come_back_with_the_clock() {
     let clock = Clock::default();
     let set = async |offset| faketime.set(&clock, offset).await;
     set(0).await;
-    let node = Node::start(faketime.under(installation.keyproof(&["serve"])));
-    let fleet = Fleet::new([node.address]);
-    let user = User::add(&installation, &fleet, &clock, "ada").await;
-    let login = async |password| user.login(password).insist(&fleet, 0).await;
+    let Cluster {
+        ref installation,
+        ref fleet,
+        ..
+    } = faketime.serve(installation, 1);
+    let user = User::add(installation, fleet, &clock, "ada").await;
+    let login = async |password| user.login(password).insist(fleet, 0).await;
     let answer = async |code: &str| {
         let challenge = login(PASSWORD).await.text("mfa_token");
-        user.answer(&challenge, code).insist(&fleet, 0).await.status
+        user.answer(&challenge, code).insist(fleet, 0).await.status
     };
     let shown = async || user.code(clock.read().await.seconds());
 
@@ -167,15 +175,18 @@ async fn expiry_goes_by_the_clock_as_it_is() {
     let clock = Clock::default();
     let set = async |offset| faketime.set(&clock, offset).await;
     set(0).await;
-    let node = Node::start(faketime.under(installation.keyproof(&["serve"])));
-    let fleet = Fleet::new([node.address]);
-    let shop = Instance::add(&installation, &fleet, "shop").await;
+    let Cluster {
+        ref installation,
+        ref fleet,
+        ..
+    } = faketime.serve(installation, 1);
+    let shop = Instance::add(installation, fleet, "shop").await;
     let half_an_hour = 30 * 60 * 1_000_000_u64;
-    let token = shop.login(half_an_hour.into()).insist(&fleet, 0).await;
+    let token = shop.login(half_an_hour.into()).insist(fleet, 0).await;
     let shop = shop.with_token(token.text("access_token"));
     for (offset, status) in [(0, 200), (HOUR, 401), (-HOUR, 200), (HOUR, 401)] {
         set(offset).await;
-        let list = shop.list().insist(&fleet, 0).await;
+        let list = shop.list().insist(fleet, 0).await;
         assert_eq!(list.status, status, "{offset}");
     }
 }

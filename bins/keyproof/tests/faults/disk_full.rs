@@ -1,9 +1,6 @@
 //! The disk fills up under SQLite, and empties again.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keyproof_store::{
     Change, Changes, CommitError, CommitObserver, Engine, EngineError, Key, NotApplied, Row,
@@ -12,17 +9,14 @@ use keyproof_store::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::task::JoinSet;
 
 use crate::{
-    client::{Call, Fleet, Reply},
+    client::Reply,
+    cluster::Cluster,
     installation::Installation,
     ledger::Promise,
     load::{Instance, Load},
-    node::{Node, PATIENCE},
     seed::Seed,
     tmpfs::{Disk, is_inside},
 };
@@ -127,13 +121,12 @@ async fn a_server_is_ready_only_if_what_failed_would_fit() {
     }
     let folder = TempDir::new().unwrap();
     let disk = Disk::mount(folder.path(), 8 * MIB);
-    let installation = Installation::on_sqlite_in(folder);
-    let node = Node::start(installation.keyproof(&["serve"]));
-    let fleet = Fleet::new([node.address]);
-    let devices = Instance::add(&installation, &fleet, "shop").await;
+    let cluster = Cluster::start(Installation::on_sqlite_in(folder), 1);
+    let fleet = &cluster.fleet;
+    let devices = Instance::add(&cluster.installation, fleet, "shop").await;
     let add = async |id: &str, length: usize| {
         let call = devices.add_device(id, &"x".repeat(length), 0);
-        match call.send(&fleet, 0).await {
+        match call.send(fleet, 0).await {
             Reply::Answered(answer) => (answer.status, answer.json["code"].clone()),
             Reply::Broken => panic!("it is up"),
         }
@@ -141,21 +134,21 @@ async fn a_server_is_ready_only_if_what_failed_would_fit() {
     let fits = || (204, Value::Null);
     let does_not = || (500, 54.into());
     assert_eq!(add("before", 100_000).await, fits());
-    assert_eq!(readiness(&fleet).await, 200);
+    assert_eq!(cluster.readiness(0).await, Some(200));
 
     // There is room for a page or two.
     disk.fill(24 << 10);
-    assert_eq!(readiness(&fleet).await, 200, "nothing has failed");
+    assert_eq!(cluster.readiness(0).await, Some(200), "nothing has failed");
     assert_eq!(add("large", 100_000).await, does_not());
-    assert_eq!(readiness(&fleet).await, 503);
+    assert_eq!(cluster.readiness(0).await, Some(503));
     // That a small one is taken says nothing of large ones.
     assert_eq!(add("small", 1).await, fits());
-    assert_eq!(readiness(&fleet).await, 503);
+    assert_eq!(cluster.readiness(0).await, Some(503));
 
     disk.empty();
-    assert_eq!(readiness(&fleet).await, 200);
+    assert_eq!(cluster.readiness(0).await, Some(200));
     assert_eq!(add("large", 100_000).await, fits());
-    assert_eq!(readiness(&fleet).await, 200);
+    assert_eq!(cluster.readiness(0).await, Some(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,11 +160,8 @@ async fn what_was_acknowledged_survives_full_disks() {
     let mut faults = seed.stream("faults");
     let folder = TempDir::new().unwrap();
     let disk = Disk::mount(folder.path(), 24 * MIB);
-    let installation = Installation::on_sqlite_in(folder);
-    let serve = || Node::start(installation.keyproof(&["serve"]));
-    let mut node = serve();
-    let fleet = Fleet::new([node.address]);
-    let load = Load::start(&installation, &fleet, seed).await;
+    let mut cluster = Cluster::start(Installation::on_sqlite_in(folder), 1);
+    let load = Load::start(&cluster, seed).await;
     let ledger = load.ledger();
     for round in 0..20 {
         ledger
@@ -180,18 +170,16 @@ async fn what_was_acknowledged_survives_full_disks() {
         disk.fill(faults.u64(0..100_000));
         let failures = ledger.failures() + faults.u64(1..10);
         ledger.failed(failures).await;
-        becomes(&fleet, 503).await;
+        cluster.becomes(0, 503).await;
         if round % 5 == 4 {
             // Killed while it is full, and started again before there is room.
-            fleet.down(0);
-            drop(node);
-            node = serve();
-            fleet.up(0, node.address);
+            cluster.kill(0);
+            cluster.bring_up(0);
         }
         disk.empty();
-        becomes(&fleet, 200).await;
+        cluster.becomes(0, 200).await;
     }
-    let ledger = load.judge(&installation).await;
+    let ledger = load.judge(&cluster.installation).await;
     let records = ledger.records();
     let count = |promise| records.count(promise);
     let (not_done, unknown) = (count(Promise::NotDone), count(Promise::Unknown));
@@ -200,21 +188,4 @@ async fn what_was_acknowledged_survives_full_disks() {
         ledger.count()
     );
     assert!(not_done > 0);
-}
-
-async fn readiness(fleet: &Fleet) -> u16 {
-    match Call::new("GET", "/readyz").send(fleet, 0).await {
-        Reply::Answered(answer) => answer.status,
-        Reply::Broken => 0,
-    }
-}
-
-async fn becomes(fleet: &Fleet, status: u16) {
-    let reached = async {
-        while readiness(fleet).await != status {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let reached = timeout(PATIENCE, reached).await;
-    assert!(reached.is_ok(), "readyz does not become {status}");
 }

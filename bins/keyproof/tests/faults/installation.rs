@@ -1,18 +1,23 @@
 //! What an operator sets up once: a configuration, a store under it, and commands beside the servers.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
+use keyproof_peer_postgres::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// A configuration in a folder of its own.
 pub(crate) struct Installation {
     folder: TempDir,
+    /// Runs as long as an installation needs it.
+    _postgres: Option<Arc<Postgres>>,
 }
 
 impl Installation {
@@ -23,22 +28,51 @@ impl Installation {
 
     /// The same in this folder.
     pub(crate) fn on_sqlite_in(folder: TempDir) -> Self {
-        let store = format!("sqlite:{}", folder.path().join("k.db").display());
+        let file = folder.path().join("k.db");
+        let store = format!("url = \"sqlite:{}\"", file.display());
         Self::of(folder, &store)
     }
 
+    /// On a new database of the PostgreSQL that this process's tests share.
+    pub(crate) fn on_postgres() -> Self {
+        let postgres = Postgres::shared().unwrap();
+        let installation = Self::on_database(&postgres.database().unwrap());
+        Self {
+            _postgres: Some(postgres),
+            ..installation
+        }
+    }
+
+    /// On the database at this URL, which is migrated.
+    pub(crate) fn on_database(url: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let key = folder.path().join("master-key");
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create_new(true).mode(0o600).open(&key);
+        file.unwrap().write_all(&[42; 32]).unwrap();
+        let key = key.display();
+        let store = format!("url = \"{url}\"\nmaster_key = \"{key}\"");
+        let installation = Self::of(folder, &store);
+        installation.run(&["migrate"], "");
+        installation
+    }
+
     fn of(folder: TempDir, store: &str) -> Self {
-        // What an address or a service may do is not what is tried here.
+        // How much an address, a key or a service may do is not what is tried here.
         let config = format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nlevel = \"warn\"\n\
-             [store]\nurl = \"{store}\"\n\
+             [store]\n{store}\n\
              [auth]\nargon2_memory_kib = 8\nargon2_iterations = 1\nargon2_insecure_for_tests = true\n\
              [dps]\nmax_certificates = 1000000\n\
-             [emnify]\nauthenticate_limit = 0\n"
+             [emnify]\nauthenticate_limit = 0\n\
+             [f5]\nrate_limit_per_minute = 0\n"
         );
         fs::write(folder.path().join("keyproof.toml"), config).unwrap();
-        Self { folder }
+        Self {
+            folder,
+            _postgres: None,
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -75,6 +109,12 @@ impl Installation {
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {complaint}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A new operator's token of this scope.
+    pub(crate) fn token(&self, scope: &str) -> String {
+        let create = ["token", "create", "--quiet", "--scope", scope];
+        self.run(&create, "").trim_end().to_owned()
     }
 
     /// The whole audit trail, as the command prints it.

@@ -10,9 +10,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
-use crate::client::Reply;
+use crate::{client::Reply, node::PATIENCE};
 
 /// What an answer says about the change that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,16 +145,12 @@ impl Ledger {
 
     /// Waits until that many changes have been acknowledged.
     pub(crate) async fn acknowledged(&self, count: u64) {
-        let mut acknowledged = self.acknowledged.subscribe();
-        let reached = acknowledged.wait_for(|reached| *reached >= count).await;
-        reached.expect("the ledger is here");
+        reached(&self.acknowledged, count).await;
     }
 
     /// Waits until that many changes have not been acknowledged for another reason than a refusal.
     pub(crate) async fn failed(&self, count: u64) {
-        let mut failed = self.failed.subscribe();
-        let reached = failed.wait_for(|reached| *reached >= count).await;
-        reached.expect("the ledger is here");
+        reached(&self.failed, count).await;
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -168,6 +164,15 @@ impl Ledger {
     pub(crate) fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn reached(counter: &watch::Sender<u64>, count: u64) {
+    let mut counter = counter.subscribe();
+    let reached = counter.wait_for(|reached| *reached >= count);
+    let Ok(reached) = timeout(PATIENCE, reached).await else {
+        panic!("no client gets anywhere");
+    };
+    reached.expect("the ledger is here");
 }
 
 impl Records {

@@ -1,5 +1,7 @@
 //! Faults: real servers under load are killed, starved and cut off, and a model of what was acknowledged says what must
 //! be there afterwards. `KEYPROOF_FAULT_SEED` draws a run's commands and faults again.
+//!
+//! Several nodes on one database are tried here too: their races need the same servers and clients.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -11,12 +13,17 @@
 mod check;
 mod client;
 mod clock;
+mod cluster;
+#[allow(dead_code, reason = "F5's tests use all of it")]
+#[path = "../f5/device.rs"]
+mod device;
 mod disk_full;
 mod installation;
 mod kill;
 mod ledger;
 mod load;
 mod node;
+mod nodes;
 mod seed;
 mod storm;
 mod sync;

@@ -17,8 +17,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     client::{Answer, Call, Fleet, Reply},
+    cluster::Cluster,
     installation::Installation,
-    node::Node,
     seed::Seed,
 };
 
@@ -40,11 +40,9 @@ struct Weather {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_login_is_lost_or_had_twice_in_a_storm() {
     let seed = Seed::of_this_run();
-    let installation = Installation::on_sqlite();
-    let serve = || Node::start(installation.keyproof(&["serve"]));
-    let mut node = serve();
+    let mut cluster = Cluster::start(Installation::on_sqlite(), 1);
     let weather = Arc::new(Weather {
-        fleet: Fleet::new([node.address]),
+        fleet: cluster.fleet.clone(),
         logins: watch::Sender::new(0),
         kills: watch::Sender::new(0),
         over: watch::Sender::new(false),
@@ -53,7 +51,7 @@ async fn no_login_is_lost_or_had_twice_in_a_storm() {
     for number in 0..USERS {
         let name = format!("user{number}");
         let add = ["user", "add", &name, "--organisation", "org", "--stdin"];
-        installation.run(&add, PASSWORD);
+        cluster.installation.run(&add, PASSWORD);
         let user = User::new(seed.stream(&name), name, Arc::clone(&weather));
         users.spawn(user.live());
     }
@@ -66,11 +64,9 @@ async fn no_login_is_lost_or_had_twice_in_a_storm() {
             // Nobody ends before the storm does, unless something is wrong.
             Some(ended) = users.join_next() => panic!("{:?}", ended.err()),
         }
-        weather.fleet.down(0);
-        drop(node);
-        node = serve();
+        cluster.kill(0);
         weather.kills.send_modify(|kills| *kills += 1);
-        weather.fleet.up(0, node.address);
+        cluster.bring_up(0);
     }
     weather.over.send_replace(true);
     let mut acknowledged = BTreeSet::new();
@@ -83,7 +79,7 @@ async fn no_login_is_lost_or_had_twice_in_a_storm() {
         unknown += user.unknown;
     }
     assert_eq!(acknowledged.len(), logins, "two answers have one id");
-    let trail = installation.trail();
+    let trail = cluster.installation.trail();
     let told = trail
         .iter()
         .filter(|event| event["action"] == "user.authenticate" && event["outcome"] == "done")

@@ -1,14 +1,21 @@
 //! What an acknowledgement rests on: the log was synced before the answer went out. A killed process does not show
 //! that, for what it wrote is the kernel's.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::{
-    client::Fleet,
+    cluster::Cluster,
     installation::Installation,
     ledger::Promise,
     load::Load,
-    node::Node,
     seed::Seed,
     trace::{self, SystemCall, traced},
 };
@@ -26,8 +33,11 @@ enum Durability {
 /// System calls, by the ids of requests that they wrote.
 struct Trace {
     calls: Vec<SystemCall>,
+    /// By either half of an id: a log may have a page's head in the midst of it.
     carriers: HashMap<String, Vec<usize>>,
 }
+
+const ID: usize = 32;
 
 impl Trace {
     fn new(calls: Vec<SystemCall>) -> Self {
@@ -36,8 +46,10 @@ impl Trace {
             let words = call
                 .arguments
                 .split(|letter: char| !letter.is_ascii_hexdigit());
-            for id in words.filter(|word| word.len() == 32) {
-                carriers.entry(id.to_owned()).or_default().push(at);
+            for word in words.filter(|word| word.len() >= ID / 2) {
+                for half in [&word[..ID / 2], &word[word.len() - ID / 2..]] {
+                    carriers.entry(half.to_owned()).or_default().push(at);
+                }
             }
         }
         Self { calls, carriers }
@@ -45,11 +57,12 @@ impl Trace {
 
     /// Both the event in the log and the answer carry the request's id.
     fn durability(&self, request_id: &str, is_log: impl Fn(&SystemCall) -> bool) -> Durability {
-        let carriers = self.carriers.get(request_id).into_iter().flatten();
-        let carriers = carriers.map(|at| &self.calls[*at]);
+        let halves = [&request_id[..ID / 2], &request_id[ID / 2..]];
+        let carriers = halves.iter().filter_map(|half| self.carriers.get(*half));
+        let carriers = carriers.flatten().map(|at| &self.calls[*at]);
         let logged = carriers.clone().filter(|call| is_log(call));
         let logged = logged.map(|call| call.ended).min();
-        let answered = carriers.filter(|call| call.target.starts_with("TCP:"));
+        let answered = carriers.filter(|call| call.arguments.contains("HTTP/1.1 2"));
         let answered = answered.map(|call| call.begun).min();
         let (Some(logged), Some(answered)) = (logged, answered) else {
             return Durability::NotShown;
@@ -69,18 +82,31 @@ fn is_wal(call: &SystemCall) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_syncs_its_log_before_each_acknowledgement() {
-    let seed = Seed::of_this_run();
     let installation = Installation::on_sqlite();
-    let output = installation.folder().join("strace");
-    let node = Node::start(traced(&installation.keyproof(&["serve"]), &output));
-    let process = node.id();
-    let fleet = Fleet::new([node.address]);
-    let load = Load::start(&installation, &fleet, seed).await;
-    load.ledger().acknowledged(200).await;
-    let ledger = load.judge(&installation).await;
-    drop(node);
+    let traced = TracedNodes::of(&installation);
+    let cluster = Cluster::start_by(installation, 1, traced.by());
+    acknowledged_changes_are_durable(cluster, &traced, Vec::new, is_wal).await;
+}
 
-    let trace = Trace::new(trace::read(&output, process));
+/// Works for a while, and looks at what was acknowledged. The database may be traced apart.
+async fn acknowledged_changes_are_durable(
+    mut cluster: Cluster,
+    traced: &TracedNodes,
+    database: impl FnOnce() -> Vec<SystemCall>,
+    is_log: impl Fn(&SystemCall) -> bool,
+) {
+    let seed = Seed::of_this_run();
+    let load = Load::start(&cluster, seed).await;
+    load.ledger().acknowledged(200).await;
+    let ledger = load.judge(&cluster.installation).await;
+    let processes: Vec<_> = cluster.processes().collect();
+    (0..cluster.len()).for_each(|node| cluster.kill(node));
+    let mut calls = database();
+    for process in processes {
+        calls.extend(traced.read(process));
+    }
+
+    let trace = Trace::new(calls);
     let records = ledger.records();
     let done = records.deeds().filter(|deed| deed.promise == Promise::Done);
     let ids: Vec<_> = done
@@ -88,14 +114,46 @@ async fn sqlite_syncs_its_log_before_each_acknowledgement() {
         .collect();
     assert!(ids.len() >= 200);
     for id in &ids {
-        let durability = trace.durability(id, is_wal);
+        let durability = trace.durability(id, &is_log);
         assert_eq!(durability, Durability::BeforeTheAnswer, "{id}");
     }
-    // The same trace as a server would leave that syncs nothing.
+    // The same trace as one would leave that syncs nothing.
     let unsynced = trace.calls.into_iter().filter(|call| !call.is_sync());
     let unsynced = Trace::new(unsynced.collect());
     for id in &ids {
-        assert_eq!(unsynced.durability(id, is_wal), Durability::TooLate);
+        assert_eq!(unsynced.durability(id, &is_log), Durability::TooLate);
+    }
+}
+
+/// Where the straces of nodes write.
+#[derive(Clone)]
+struct TracedNodes {
+    folder: PathBuf,
+    started: Arc<AtomicUsize>,
+}
+
+impl TracedNodes {
+    fn of(installation: &Installation) -> Self {
+        Self {
+            folder: installation.folder().to_owned(),
+            started: Arc::default(),
+        }
+    }
+
+    fn by(&self) -> impl Fn(Command) -> Command + 'static {
+        let Self { folder, started } = self.clone();
+        move |command| {
+            let number = started.fetch_add(1, Ordering::SeqCst);
+            traced(&command, &folder.join(format!("strace{number}")))
+        }
+    }
+
+    /// What a node did that has been killed.
+    fn read(&self, process: u32) -> Vec<SystemCall> {
+        let files = 0..self.started.load(Ordering::SeqCst);
+        let mut files = files.map(|number| self.folder.join(format!("strace{number}")));
+        let own = files.find(|file| trace::is_of(file, process));
+        trace::read(&own.unwrap(), process)
     }
 }
 
@@ -103,7 +161,7 @@ async fn sqlite_syncs_its_log_before_each_acknowledgement() {
 mod tests {
     use super::*;
 
-    const ID: &str = "00112233445566778899aabbccddeeff";
+    const REQUEST: &str = "00112233445566778899aabbccddeeff";
 
     fn call(name: &str, target: &str, arguments: &str, begun: u64, ended: u64) -> SystemCall {
         SystemCall {
@@ -117,16 +175,22 @@ mod tests {
     }
 
     fn judge(calls: &[SystemCall]) -> Durability {
-        Trace::new(calls.to_vec()).durability(ID, is_wal)
+        Trace::new(calls.to_vec()).durability(REQUEST, is_wal)
     }
 
     #[test]
     fn only_a_sync_between_the_write_and_the_answer_counts() {
-        let written = call("pwrite64", "/x/k.db-wal", &format!("\\\"{ID}\\\""), 10, 20);
+        let written = call(
+            "pwrite64",
+            "/x/k.db-wal",
+            &format!("\\\"{REQUEST}\\\""),
+            10,
+            20,
+        );
         let answered = call(
             "sendto",
             "TCP:[1->2",
-            &format!("x-request-id: {ID}"),
+            &format!("HTTP/1.1 200 OK\\r\\nx-request-id: {REQUEST}"),
             50,
             60,
         );

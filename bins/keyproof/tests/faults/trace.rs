@@ -42,7 +42,11 @@ impl SystemCall {
 /// Runs the command under strace, which writes to the file. The process is the one that is spawned, as without strace.
 pub(crate) fn traced(command: &Command, output: &Path) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(STRACE).arg("-o").arg(output).arg("-D");
+    // `-D`: strace is the grandchild. Calls that nobody asks about go on without a stop.
+    strace
+        .args(STRACE)
+        .args(["-D", "--seccomp-bpf", "-o"])
+        .arg(output);
     strace.arg(command.get_program()).args(command.get_args());
     strace.env_clear();
     let variables = command.get_envs();
@@ -51,17 +55,26 @@ pub(crate) fn traced(command: &Command, output: &Path) -> Command {
 }
 
 /// Threads too, with times and durations, descriptors by name, and no data cut off.
-const STRACE: [&str; 9] = [
+const STRACE: [&str; 8] = [
     "-f",
-    "--seccomp-bpf",
     "-ttt",
     "-T",
     "-yy",
     "-s",
-    "20000",
+    "1000000",
     "-e",
     "trace=sendto,write,writev,pwrite64,pwritev,fsync,fdatasync",
 ];
+
+/// Whether strace has written this file about this process.
+pub(crate) fn is_of(output: &Path, process: u32) -> bool {
+    let text = fs::read_to_string(output).unwrap();
+    text.lines().any(|line| is_by(line, process))
+}
+
+fn is_by(line: &str, thread: u32) -> bool {
+    line.split(' ').next() == Some(&thread.to_string())
+}
 
 /// Reads what strace has written about a process that has been killed; waits until it is whole.
 pub(crate) fn read(output: &Path, process: u32) -> Vec<SystemCall> {
@@ -69,9 +82,8 @@ pub(crate) fn read(output: &Path, process: u32) -> Vec<SystemCall> {
     loop {
         // The program's data need not be UTF-8, but strace quotes it.
         let text = fs::read_to_string(output).unwrap();
-        let is_end = |line: &str| {
-            line.starts_with(&process.to_string()) && line.ends_with("+++ killed by SIGKILL +++")
-        };
+        let is_end =
+            |line: &str| is_by(line, process) && line.ends_with("+++ killed by SIGKILL +++");
         if text.lines().rev().take(100).any(is_end) {
             return parse(&text);
         }

@@ -22,19 +22,78 @@ use crate::{
 const HANDS: usize = 3;
 const API: &str = "2022-12-12";
 
-/// A client with a provisioning service of its own, and one CA.
-pub(super) struct Certificates {
-    pub(super) worker: Worker,
+/// A provisioning service, an operator's token for it, and one CA.
+pub(crate) struct ProvisioningService {
+    name: String,
     token: String,
     ca: Ca,
+}
+
+impl ProvisioningService {
+    pub(crate) fn new(name: &str, token: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            token: token.to_owned(),
+            ca: Ca::new(),
+        }
+    }
+
+    /// Creates a certificate, or changes it at an entity tag.
+    pub(crate) fn put(&self, name: &str, etag: Option<&str>) -> Call {
+        let certificate = BASE64.encode(&self.ca.der);
+        let body = json!({ "properties": { "certificate": certificate } });
+        let put = self.call("PUT", &format!("/{name}")).json(&body);
+        etag.map_or(put.clone(), |etag| at(put, etag))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Call {
+        self.call("GET", &format!("/{name}"))
+    }
+
+    pub(crate) fn generate_code(&self, name: &str, etag: &str) -> Call {
+        let path = format!("/{name}/generateVerificationCode");
+        at(self.call("POST", &path), etag)
+    }
+
+    pub(crate) fn verify(&self, name: &str, etag: &str, code: &str) -> Call {
+        let leaf = json!({ "certificate": BASE64.encode(&self.ca.leaf(code)) });
+        let path = format!("/{name}/verify");
+        at(self.call("POST", &path).json(&leaf), etag)
+    }
+
+    fn delete(&self, name: &str, etag: &str) -> Call {
+        at(self.call("DELETE", &format!("/{name}")), etag)
+    }
+
+    fn call(&self, method: &'static str, rest: &str) -> Call {
+        let path = format!(
+            "/subscriptions/sub/resourceGroups/group/providers/Microsoft.Devices\
+             /provisioningServices/{}/certificates{rest}?api-version={API}",
+            self.name
+        );
+        Call::new(method, path).bearer(&self.token)
+    }
+}
+
+fn at(call: Call, etag: &str) -> Call {
+    let value = match etag {
+        "*" => etag.to_owned(),
+        etag => format!("\"{etag}\""),
+    };
+    call.header("if-match", value)
+}
+
+/// A client with a provisioning service of its own.
+pub(super) struct Certificates {
+    pub(super) worker: Worker,
+    service: ProvisioningService,
 }
 
 impl Certificates {
     pub(super) fn prepare(worker: Worker, token: &str) -> Self {
         Self {
+            service: ProvisioningService::new(&worker.name, token),
             worker,
-            token: token.to_owned(),
-            ca: Ca::new(),
         }
     }
 
@@ -44,23 +103,16 @@ impl Certificates {
         let updates = self.worker.rng.u32(0..3);
         let proves = self.worker.rng.bool();
         let removes = self.worker.rng.u8(0..4) > 0;
-        let body = json!({ "properties": { "certificate": BASE64.encode(&self.ca.der) } });
-
-        let path = format!("/{name}");
-        let put = self.call("PUT", &path).json(&body);
+        let put = self.service.put(&name, None);
         let (mut left, _) = self.change(&name, "certificate.create", vec![put]).await;
         for _ in 0..updates {
             let Some(etag) = etag(&left) else { return };
-            let put = self.call("PUT", &path).json(&body);
-            let puts = vec![at(put, etag); HANDS];
+            let puts = vec![self.service.put(&name, Some(etag)); HANDS];
             (left, _) = self.change(&name, "certificate.update", puts).await;
         }
         if proves {
-            let Some(etag_before) = etag(&left) else {
-                return;
-            };
-            let generate = self.call("POST", &format!("{path}/generateVerificationCode"));
-            let calls = vec![at(generate, etag_before)];
+            let Some(before) = etag(&left) else { return };
+            let calls = vec![self.service.generate_code(&name, before)];
             let (coded, replies) = self.change(&name, "certificate.generate_code", calls).await;
             left = coded;
             let code = replies.iter().find_map(|reply| match reply {
@@ -68,24 +120,21 @@ impl Certificates {
                 Reply::Broken => None,
             });
             if let (Some(etag), Some(code)) = (etag(&left), code) {
-                let leaf = json!({ "certificate": BASE64.encode(&self.ca.leaf(code)) });
-                let verify = self.call("POST", &format!("{path}/verify")).json(&leaf);
-                let verifies = vec![at(verify, etag); HANDS];
-                (left, _) = self.change(&name, "certificate.verify", verifies).await;
+                let proofs = vec![self.service.verify(&name, etag, code); HANDS];
+                (left, _) = self.change(&name, "certificate.verify", proofs).await;
             }
         }
         let Left::As(state) = &left else { return };
         let found = self.look(&name).await;
         self.worker.ledger.looked(&self.thing(&name), state, &found);
         if let (true, Some(etag)) = (removes, etag(&left)) {
-            let delete = at(self.call("DELETE", &path), etag);
-            self.change(&name, "certificate.delete", vec![delete; HANDS])
-                .await;
+            let deletes = vec![self.service.delete(&name, etag); HANDS];
+            self.change(&name, "certificate.delete", deletes).await;
         }
     }
 
     pub(super) async fn read_back(&mut self, found: &mut BTreeMap<String, State>) {
-        let list = self.call("GET", "");
+        let list = self.service.call("GET", "");
         let list = self.worker.insist(&list).await;
         for thing in self.worker.things() {
             found.insert(thing, State::Absent);
@@ -117,29 +166,16 @@ impl Certificates {
     }
 
     async fn look(&mut self, name: &str) -> State {
-        let get = self.call("GET", &format!("/{name}"));
+        let get = self.service.get(name);
         match self.worker.insist(&get).await {
             Answer { status: 404, .. } => State::Absent,
             Answer { json, .. } => state(&json),
         }
     }
 
-    fn call(&self, method: &'static str, rest: &str) -> Call {
-        let service = format!(
-            "/subscriptions/sub/resourceGroups/group/providers/Microsoft.Devices/provisioningServices/{}",
-            self.worker.name
-        );
-        let path = format!("{service}/certificates{rest}?api-version={API}");
-        Call::new(method, path).bearer(&self.token)
-    }
-
     fn thing(&self, name: &str) -> String {
         format!("{}/{name}", self.worker.name)
     }
-}
-
-fn at(call: Call, etag: &str) -> Call {
-    call.header("if-match", format!("\"{etag}\""))
 }
 
 /// The entity tag first: it has no spaces.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Worker;
 use crate::{
     client::{Call, Fleet, Reply},
-    clock::Clock,
+    clock::{Clock, Reading},
     installation::Installation,
     ledger::{Deed, Promise, State},
 };
@@ -64,6 +64,20 @@ impl User {
     /// What the phone shows at a moment, in seconds since the Unix epoch.
     pub(crate) fn code(&self, at: u64) -> String {
         self.phone.code(at).to_string()
+    }
+
+    /// One that it has not shown so far, and that is good already.
+    pub(crate) fn next_code(&self, now: &Reading) -> String {
+        self.code(now.seconds() + PERIOD)
+    }
+
+    /// One that it shows at no time near.
+    pub(crate) fn wrong_code(&self, now: &Reading) -> String {
+        let near: Vec<_> = (0..9)
+            .map(|step| self.code(now.seconds() + PERIOD * step - PERIOD * 4))
+            .collect();
+        let mut codes = (0..).map(|code| format!("{code:06}"));
+        codes.find(|code| !near.contains(code)).unwrap()
     }
 
     /// Step one.

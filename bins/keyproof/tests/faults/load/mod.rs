@@ -15,6 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use self::{dps::Certificates, emnify::Codes, taler::Devices};
 pub(crate) use self::{
+    dps::ProvisioningService,
     emnify::{PASSWORD, User},
     taler::Instance,
 };
@@ -22,6 +23,7 @@ use crate::{
     check::{Event, violations},
     client::{Answer, Call, Fleet, Reply},
     clock::Clock,
+    cluster::Cluster,
     installation::Installation,
     ledger::{Deed, Ledger, Left, Round, State},
     seed::Seed,
@@ -41,17 +43,17 @@ pub(crate) struct Load {
 
 impl Load {
     /// Prepares what the clients need, and sets them to work.
-    pub(crate) async fn start(installation: &Installation, fleet: &Fleet, seed: Seed) -> Self {
-        Self::start_by(&Clock::default(), installation, fleet, seed).await
+    pub(crate) async fn start(cluster: &Cluster, seed: Seed) -> Self {
+        Self::start_by(&Clock::default(), cluster, seed).await
     }
 
     /// The same, with phones that go by this clock.
-    pub(crate) async fn start_by(
-        clock: &Clock,
-        installation: &Installation,
-        fleet: &Fleet,
-        seed: Seed,
-    ) -> Self {
+    pub(crate) async fn start_by(clock: &Clock, cluster: &Cluster, seed: Seed) -> Self {
+        let Cluster {
+            installation,
+            fleet,
+            ..
+        } = cluster;
         let ledger = Arc::new(Ledger::new());
         let (stop, stopped) = watch::channel(false);
         let worker = |name: String| Worker {
@@ -62,8 +64,7 @@ impl Load {
             ledger: Arc::clone(&ledger),
             stopped: stopped.clone(),
         };
-        let token = ["token", "create", "--quiet", "--scope", "certificates"];
-        let token = installation.run(&token, "").trim_end().to_owned();
+        let token = installation.token("certificates");
         let mut prepared = Vec::new();
         for number in 0..CLIENTS {
             let devices = Devices::prepare(worker(format!("taler{number}")), installation).await;

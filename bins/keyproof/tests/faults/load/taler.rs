@@ -95,7 +95,9 @@ impl Devices {
         let becomes = is("0", counter);
         let mut left = self.change(&id, "otp_device.add", add, becomes).await;
         for change in 1..=changes {
-            let Left::As(state) = left else { return };
+            let Left::As(state @ State::Is(_)) = left else {
+                return;
+            };
             if looks >> change & 1 == 1 {
                 let found = self.look(&id).await;
                 let thing = self.thing(&id);
