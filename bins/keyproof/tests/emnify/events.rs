@@ -153,3 +153,24 @@ async fn keys_deleted_and_devices_trusted_are_type_14() {
     assert_eq!(events[0].who, format!("user:{ADA}"));
     assert_eq!(events[1].who, format!("user:{BOB}"));
 }
+
+#[tokio::test]
+async fn a_used_recovery_code_is_told() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let path = "/api/v1/user/my/mfa/recovery_codes";
+    let made = site.post(path, &json!({ "password": PASSWORD }));
+    let made = made.bearer(&ada.token).send().await;
+    let code = made.is(200).json["codes"][0].clone();
+    let body = json!({ "mfa_token": site.challenge(ADA).await, "code": code });
+    let answer = site.authenticate(body).await;
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let mut events = events.unwrap().into_iter().map(|(_, event)| event);
+    let id = Some(answer.is(200).header("x-request-id").to_owned());
+    let used = events.find(|event| event.request_id == id).unwrap();
+    assert_eq!(used.action, "user.authenticate");
+    assert_eq!(
+        used.detail.as_deref(),
+        Some("by password and recovery code, of which 9 are left")
+    );
+}

@@ -248,6 +248,61 @@ async fn devices_are_listed_and_removed_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_flat_fingerprint_says_nothing_of_its_device() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let body = json!({
+        "mfa_token": site.challenge(ADA).await,
+        "code": ada.phone.shows(site.now()),
+        "fingerprint": "f",
+    });
+    site.authenticate(body).await.is(200);
+    let path = "/api/v1/user/my/mfa/trusted_device";
+    let listed = site.get(path).bearer(&ada.token).send().await;
+    let device = listed.is(200).json[0].as_object().unwrap();
+    assert_eq!(device.keys().collect::<Vec<_>>(), ["activation_date", "id"]);
+}
+
+#[tokio::test]
+async fn every_wrong_password_or_code_of_a_session_counts() {
+    let recovery = "/api/v1/user/my/mfa/recovery_codes";
+    for way in ["password", "code", "recovery codes"] {
+        let site = Site::start().await;
+        let (token, key) = if way == "recovery codes" {
+            let ada = site.enrol(ADA).await;
+            (ada.token, ada.id)
+        } else {
+            (site.token(ADA).await, site.pending(ADA).await)
+        };
+        let attempt = async || {
+            let call = match way {
+                "password" => site.patch(
+                    "/api/v1/user/password",
+                    &json!({ "old_password": "wrong horse", "new_password": "another horse" }),
+                ),
+                // Nobody's key has letters in its codes.
+                "code" => site.patch(
+                    &format!("{KEYS}/{key}"),
+                    &json!({ "status": { "id": 1 }, "code": "abcdef" }),
+                ),
+                _ => site.post(recovery, &json!({ "password": "wrong horse" })),
+            };
+            call.bearer(&token).send().await
+        };
+        attempt().await.is(422);
+        attempt().await.is(422);
+        let words = "Too many failed authentication requests";
+        for _ in 0..2 {
+            attempt().await.says(429, 1105, "TooManyRequests", words);
+        }
+        // It is the count of logins.
+        site.password(ADA, PASSWORD)
+            .await
+            .says(401, 1105, "TooManyRequests", words);
+    }
+}
+
+#[tokio::test]
 async fn only_administrators_reach_others_keys_and_devices() {
     let site = Site::start().await;
     let ada = site.enrol(ADA).await;

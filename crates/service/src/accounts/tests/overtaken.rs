@@ -84,6 +84,23 @@ async fn a_suspension_that_overtakes_a_login_wins() {
 }
 
 #[tokio::test]
+async fn a_new_password_that_overtakes_a_login_is_asked_for() {
+    let (bench, _) = ada().await;
+    let outcome = overtake!(
+        bench,
+        |held| log_in(&held, ADA, PASSWORD, None).await.err(),
+        async {
+            let accounts = &bench.service.accounts;
+            let set = accounts
+                .set_user_password(ADA, secret("another horse"), &console())
+                .await;
+            set.unwrap();
+        }
+    );
+    assert_eq!(outcome, Some(LoginError::Refused));
+}
+
+#[tokio::test]
 async fn a_key_that_overtakes_a_login_is_asked_for() {
     let (bench, own) = ada().await;
     let outcome = overtake!(

@@ -1,16 +1,20 @@
 //! What ends what.
 
-use super::{ADDRESS, add, challenge, enrol, laptop, log_in, session, tokens};
+use super::{ADDRESS, STEP, add, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock,
     accounts::{
         AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangePasswordError,
         EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role, SessionError,
         UserQuery, Whose,
+        password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
     testing::{PASSWORD, bench, console, origin, secret},
 };
+use keyproof_auth::{Cost, Memory, PasswordHash};
+use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_store::Prefix;
 use std::{sync::atomic::Ordering, time::Duration};
 
 const ADA: &str = "ada@example.org";
@@ -327,6 +331,147 @@ async fn the_suspended_and_removed_look_like_nobody() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_challenge_is_answered_once() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let accounts = &bench.service.accounts;
+    let answer = async || {
+        let code = phone.shows(bench.clock.now());
+        let answered = accounts
+            .answer_challenge(&token, &code, None, &origin())
+            .await;
+        answered.err()
+    };
+    assert_eq!(answer().await, None);
+    bench.clock.advance(STEP);
+    assert_eq!(answer().await, Some(AnswerError::Refused));
+}
+
+#[tokio::test]
+async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let own = session(&bench, &given).await;
+    let stored = async || {
+        let user = bench
+            .store
+            .get::<User>(&user_key(own.owner), bench.clock.now())
+            .await;
+        user.unwrap().unwrap()
+    };
+    let older = Cost::insecure_for_tests(16, 1, 1).unwrap();
+    let password = canonical(secret(PASSWORD));
+    let hash = PasswordHash::create(password.as_bytes(), [1; 16], older, &mut Memory::new());
+    let hash = hash.unwrap().to_phc();
+    let before = stored().await;
+    let user = User {
+        password: hash.clone(),
+        ..before.record
+    };
+    let mut batch = bench.store.batch(bench.clock.now());
+    batch.replace(&user_key(own.owner), before.version, &user, None);
+    bench.store.commit(batch).await.unwrap();
+
+    assert!(log_in(&bench, ADA, "wrong horse", None).await.is_err());
+    assert_eq!(stored().await.record.password, hash);
+    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let rehashed = stored().await.record;
+    assert!(rehashed.password.contains("m=8,"), "{}", rehashed.password);
+    assert_eq!(rehashed.generation, user.generation);
+    tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    assert_eq!(stored().await.record.password, rehashed.password);
+    assert!(accounts.session(Some(&given.access), ADDRESS).await.is_ok());
+    assert!(accounts.refresh(&given.refresh, &origin()).await.is_ok());
+}
+
+#[tokio::test]
+async fn nothing_secret_is_stored_in_the_clear() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
+    let enrolled = enrolled.unwrap();
+    let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
+    let code = Totp::new(&shared, Algorithm::Sha1, Digits::SIX).code(bench.clock.now().as_secs());
+    accounts
+        .activate_key(&own, enrolled.key.id, &code.to_string(), &origin())
+        .await
+        .unwrap();
+    let recovery = accounts
+        .make_recovery_codes(&own, secret(PASSWORD), &origin())
+        .await
+        .unwrap();
+    let application = accounts
+        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .await
+        .unwrap();
+    let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let given = accounts
+        .answer_challenge(&asked, &recovery[0], Some(&laptop()), &origin())
+        .await
+        .unwrap();
+    let open = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+
+    let bytes = data_encoding::BASE32
+        .decode(enrolled.secret.as_bytes())
+        .unwrap();
+    let mut secrets = vec![
+        PASSWORD.to_owned(),
+        canonical(secret(PASSWORD)).to_string(),
+        enrolled.secret.to_string(),
+        data_encoding::HEXLOWER.encode(&bytes),
+        data_encoding::BASE64.encode(&bytes),
+        data_encoding::BASE64URL_NOPAD.encode(&bytes),
+        recovery[1].replace('-', ""),
+        application.to_string(),
+        given.access.to_string(),
+        given.refresh.to_string(),
+        open,
+        "laptop".to_owned(),
+    ];
+    secrets.extend(recovery.iter().map(|code| code.to_string()));
+    let mut read = 0;
+    for collection in [
+        "application_token",
+        "application_token_text",
+        "audit",
+        "mfa_challenge",
+        "mfa_devices",
+        "mfa_key",
+        "mfa_lockout",
+        "mfa_recovery",
+        "refresh_token",
+        "signing_key",
+        "signing_key_in_use",
+        "user",
+        "user_name",
+    ] {
+        let all = Prefix::collection(collection);
+        let rows = bench
+            .store
+            .scan_raw(&all, None, 1000, bench.clock.now())
+            .await;
+        let rows = rows.unwrap();
+        assert!(!rows.is_empty(), "{collection}");
+        for row in rows {
+            let body = String::from_utf8(row.json().to_vec()).unwrap();
+            let key = String::from_utf8_lossy(row.key().as_bytes()).into_owned();
+            for secret in &secrets {
+                assert!(!body.contains(&**secret), "{collection}: {body}");
+                assert!(!key.contains(&**secret), "{collection}: {key}");
+            }
+            read += 1;
+        }
+    }
+    assert!(read > 15, "{read}");
 }
 
 #[tokio::test]
