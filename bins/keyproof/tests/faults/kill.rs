@@ -11,6 +11,11 @@ async fn what_was_acknowledged_survives_fifty_kills() {
     survive(Cluster::start(Installation::on_sqlite(), 1)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_fifty_kills_of_three_nodes() {
+    survive(Cluster::start(Installation::on_postgres(), 3)).await;
+}
+
 async fn survive(mut cluster: Cluster) {
     let seed = Seed::of_this_run();
     let load = Load::start(&cluster, seed).await;

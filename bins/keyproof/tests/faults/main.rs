@@ -14,6 +14,7 @@ mod check;
 mod client;
 mod clock;
 mod cluster;
+mod database;
 #[allow(dead_code, reason = "F5's tests use all of it")]
 #[path = "../f5/device.rs"]
 mod device;
@@ -24,6 +25,7 @@ mod ledger;
 mod load;
 mod node;
 mod nodes;
+mod proxy;
 mod seed;
 mod storm;
 mod sync;
