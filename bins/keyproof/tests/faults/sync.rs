@@ -11,13 +11,15 @@ use std::{
     },
 };
 
+use keyproof_peer_postgres::Setup;
+
 use crate::{
     cluster::Cluster,
     installation::Installation,
     ledger::Promise,
     load::Load,
     seed::Seed,
-    trace::{self, SystemCall, traced},
+    trace::{self, Attached, SystemCall, family, traced},
 };
 
 /// How the sync of one acknowledged change went.
@@ -86,6 +88,21 @@ async fn sqlite_syncs_its_log_before_each_acknowledgement() {
     let traced = TracedNodes::of(&installation);
     let cluster = Cluster::start_by(installation, 1, traced.by());
     acknowledged_changes_are_durable(cluster, &traced, Vec::new, is_wal).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_syncs_its_log_before_each_acknowledgement() {
+    // A server that would not do so by itself.
+    let postgres = Setup::default().setting("synchronous_commit", "off");
+    let postgres = postgres.start().unwrap();
+    let installation = Installation::on_database(&postgres.database().unwrap());
+    // Whoever writes the log may be one that sits there already.
+    let server = family(postgres.pid().unwrap());
+    let attached = Attached::to(&server, installation.folder().join("strace-postgres"));
+    let traced = TracedNodes::of(&installation);
+    let cluster = Cluster::start_by(installation, 2, traced.by());
+    let is_wal = |call: &SystemCall| call.target.contains("/pg_wal/");
+    acknowledged_changes_are_durable(cluster, &traced, || attached.detach(), is_wal).await;
 }
 
 /// Works for a while, and looks at what was acknowledged. The database may be traced apart.

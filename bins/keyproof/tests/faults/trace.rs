@@ -6,11 +6,14 @@
 use std::{
     collections::HashMap,
     fs,
-    path::Path,
-    process::Command,
-    thread::sleep,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::node::PATIENCE;
 
@@ -65,6 +68,59 @@ const STRACE: [&str; 8] = [
     "-e",
     "trace=sendto,write,writev,pwrite64,pwritev,fsync,fdatasync",
 ];
+
+/// strace, attached to processes that run already, and to the children that they will have.
+pub(crate) struct Attached {
+    strace: Child,
+    output: PathBuf,
+}
+
+impl Attached {
+    /// It takes root, or a system that lets one trace one's own processes.
+    pub(crate) fn to(processes: &[u32], output: PathBuf) -> Self {
+        let mut strace = Command::new("strace");
+        strace.args(STRACE).arg("-o").arg(&output);
+        for process in processes {
+            strace.arg("-p").arg(process.to_string());
+        }
+        let mut strace = strace.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(strace.stderr.take().unwrap()).lines();
+        for _ in processes {
+            let line = lines.next().expect("strace runs").unwrap();
+            // A child may have ended since.
+            let is_gone = line.contains("No such process");
+            assert!(is_gone || line.ends_with(" attached"), "{line}");
+        }
+        // It says more when it lets go.
+        thread::spawn(move || lines.for_each(drop));
+        Self { strace, output }
+    }
+
+    /// Lets go of the processes, and tells what they did.
+    pub(crate) fn detach(mut self) -> Vec<SystemCall> {
+        kill_process(Pid::from_child(&self.strace), Signal::INT).unwrap();
+        self.strace.wait().unwrap();
+        parse(&fs::read_to_string(&self.output).unwrap())
+    }
+}
+
+/// Without it the traced processes would stay stopped.
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+}
+
+/// A process and its children.
+pub(crate) fn family(process: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.unwrap();
+    let children = children
+        .split_whitespace()
+        .map(|child| child.parse().unwrap());
+    [process].into_iter().chain(children).collect()
+}
 
 /// Whether strace has written this file about this process.
 pub(crate) fn is_of(output: &Path, process: u32) -> bool {
