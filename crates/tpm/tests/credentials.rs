@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 use keyproof_tpm::{
-    ActivationProvider, AwsLcRs, Buffer, Credential, EncryptedSecret, Name, ObjectAttributes,
-    PublicKey, Structure, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential, protect,
+    ActivationProvider, AwsLcRs, Buffer, Credential, EccCurve, EncryptedSecret, HashAlgorithm,
+    Name, ObjectAttributes, PublicKey, Structure, SymmetricAlgorithm, SymmetricMode,
+    SymmetricObject, TpmError, TpmsIdObject, TpmtPublic, activate, make_credential, protect,
 };
 use proptest::prelude::*;
 
@@ -312,12 +313,90 @@ fn only_endorsement_keys_are_taken() {
             }),
             "name algorithm"
         );
-        let mut no_cipher = ek.clone();
-        match &mut no_cipher.key {
-            PublicKey::Ecc(key) => key.symmetric = None,
-            PublicKey::Rsa(key) => key.symmetric = None,
+        for hash in [HashAlgorithm::Sha1, HashAlgorithm::Sha512] {
+            let name_alg = Some(hash);
+            let by_hash = TpmtPublic {
+                name_alg,
+                ..ek.clone()
+            };
+            assert_eq!(refused(&by_hash), "name algorithm");
         }
-        assert_eq!(refused(&no_cipher), "symmetric algorithm");
+        let with_cipher = |symmetric| {
+            let mut changed = ek.clone();
+            match &mut changed.key {
+                PublicKey::Ecc(key) => key.symmetric = symmetric,
+                PublicKey::Rsa(key) => key.symmetric = symmetric,
+            }
+            changed
+        };
+        let aes_cfb = SymmetricObject {
+            algorithm: SymmetricAlgorithm::Aes,
+            key_bits: 128,
+            mode: Some(SymmetricMode::Cfb),
+        };
+        for symmetric in [
+            None,
+            Some(SymmetricObject {
+                algorithm: SymmetricAlgorithm::Camellia,
+                ..aes_cfb
+            }),
+            Some(SymmetricObject {
+                mode: None,
+                ..aes_cfb
+            }),
+            Some(SymmetricObject {
+                mode: Some(SymmetricMode::Ctr),
+                ..aes_cfb
+            }),
+        ] {
+            assert_eq!(refused(&with_cipher(symmetric)), "symmetric algorithm");
+        }
+    }
+    let (mut short, mut other_curve) = (software("rsa2048").ek, software("eccp256").ek);
+    if let PublicKey::Rsa(key) = &mut short.key {
+        key.key_bits = 1024;
+        key.modulus = Buffer::new([0xff; 128]).unwrap();
+    }
+    assert_eq!(refused(&short), "size");
+    if let PublicKey::Ecc(key) = &mut other_curve.key {
+        key.curve = EccCurve::BnP256;
+    }
+    assert_eq!(refused(&other_curve), "curve");
+}
+
+/// A TPM may write a coordinate without its leading zeros; the key derivation takes it with them.
+#[test]
+fn a_coordinate_may_come_without_its_leading_zeros() {
+    let software = software("eccp256");
+    let (pair, spki) = loop {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let spki = rcgen::PublicKeyData::subject_public_key_info(&pair);
+        // The last 64 bytes are x and y.
+        if spki[spki.len() - 64] == 0 || spki[spki.len() - 32] == 0 {
+            break (pair, spki);
+        }
+    };
+    let padded = TpmtPublic::endorsement_from_spki(&spki).unwrap();
+    let mut short = padded.clone();
+    let PublicKey::Ecc(key) = &mut short.key else {
+        panic!("not an EC key");
+    };
+    let stripped = |coordinate: &[u8]| {
+        let zeros = coordinate.iter().take_while(|byte| **byte == 0).count();
+        Buffer::new(&coordinate[zeros..]).unwrap()
+    };
+    (key.x, key.y) = (stripped(&key.x), stripped(&key.y));
+    assert_ne!(short, padded);
+    assert_eq!(short.to_spki(), padded.to_spki());
+
+    let make = |ek: &TpmtPublic| {
+        make_credential(&AwsLcRs, ek, &software.name, b"secret", &mut counting()).unwrap()
+    };
+    assert_eq!(make(&short), make(&padded));
+    for ek in [&short, &padded] {
+        let pkcs8 = pair.serialize_der();
+        let opened = activate(&AwsLcRs, ek, &pkcs8, &software.name, &make(&padded));
+        assert_eq!(**opened.unwrap(), *b"secret");
     }
 }
 

@@ -304,6 +304,19 @@ fn time_counts() {
         &real.check(),
         &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
     );
+
+    // An intermediate that ends before its certificates do.
+    let root = Ca::root(|_| ());
+    let ca = root.intermediate("short", |params| {
+        params.not_after = date_time_ymd(2028, 1, 1);
+    });
+    let key = KeyPair::generate().unwrap();
+    let certificate = ca.endorse(&key, |_| ());
+    let (root, ca) = (root.certificate.der(), ca.certificate.der());
+    let at = |now| check(&certificate, Some(&ek_of(&key)), &[root], &[ca], now);
+    accepted(&at(NOW), &[]);
+    let year = 365 * 24 * 60 * 60;
+    refused(&at(NOW + year), &[EkCertificateCheck::Chain]);
 }
 
 #[test]
@@ -423,6 +436,14 @@ fn each_departure_from_the_profile_is_named() {
     });
     refused_by(&[C::ExtendedKeyUsage, C::Chain], &|params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    refused_by(&[C::ExtendedKeyUsage, C::Chain], &|params| {
+        let purpose = tlv(0x06, &[0x67, 0x81, 0x05, 0x08, 0x01]);
+        let trailing = [tlv(0x30, &purpose), vec![0]].concat();
+        params.extended_key_usages = vec![];
+        params
+            .custom_extensions
+            .push(extension(&[2, 5, 29, 37], false, trailing));
     });
 
     warned_by(&[C::Serial], &|params| {
@@ -551,6 +572,11 @@ fn the_tpms_attributes_are_read_strictly() {
         assert_eq!(report.outcome(C::Vendor), Outcome::Skipped);
     }
 
+    // rustls-webpki does not take this one either.
+    let trailing = [tpm_names(&["id:49465800", "m", "v"]), vec![0]].concat();
+    let report = with_names(true, Some(trailing));
+    refused(&report, &[C::TpmAttributes, C::Chain]);
+
     // Not critical, only beside a subject.
     let names = tpm_names(&["id:49465800", "m", "v"]);
     refused(&with_names(false, Some(names.clone())), &[C::TpmAttributes]);
@@ -581,14 +607,32 @@ fn the_tpms_specification_is_read_strictly() {
     };
     accepted(&with(None), &[C::TpmSpecification]);
     accepted(&with(Some(tlv(0x30, &[]))), &[C::TpmSpecification]);
-    refused(
-        &with(Some(tpm_specification("1.2"))),
-        &[C::TpmSpecification],
-    );
+    for other in ["1.2", "2.1", "2.0.1", ""] {
+        refused(
+            &with(Some(tpm_specification(other))),
+            &[C::TpmSpecification],
+        );
+    }
+    let sound = tpm_specification("2.0");
+    // The SET of values stands behind two heads and the object identifier.
+    let (head, values) = sound.split_at(11);
+    assert_eq!(values[0], 0x31);
+    let mut no_set = sound.clone();
+    no_set[head.len()] = 0x30;
+    let oid = tlv(0x06, &[0x67, 0x81, 0x05, 0x02, 0x10]);
+    let two = tlv(0x31, &values[2..].repeat(2));
+    let two_values = tlv(0x30, &tlv(0x30, &[oid, two].concat()));
     let mut trailing = tpm_specification("2.0");
     trailing.push(0);
     let twice = tlv(0x30, &tpm_specification("2.0")[2..].repeat(2));
-    for malformed in [trailing, twice, vec![], vec![0x30, 1, 0x30]] {
+    for malformed in [
+        trailing,
+        twice,
+        no_set,
+        two_values,
+        vec![],
+        vec![0x30, 1, 0x30],
+    ] {
         let report = with(Some(malformed));
         refused(&report, &[C::TpmSpecification]);
         assert_eq!(

@@ -442,6 +442,10 @@ fn sizes_curves_schemes_and_names_are_on_the_allow_list() {
         (rsa_with(&|key| key.scheme = None), Scheme),
         (rsa_with(&|key| key.scheme = Some(RsaScheme::Rsaes)), Scheme),
         (
+            rsa_with(&|key| key.scheme = Some(RsaScheme::Oaep(HashAlgorithm::Sha256))),
+            Scheme,
+        ),
+        (
             rsa_with(&|key| key.scheme = Some(RsaScheme::Rsassa(HashAlgorithm::Sha1))),
             Scheme,
         ),
@@ -789,11 +793,19 @@ fn clock_and_counters_do_not_go_back() {
         assert_eq!(report.outcome(QuoteCheck::Clock), clock, "{now:?} {report}");
         assert_eq!(report.accepted(), counters != fail && clock != fail);
     }
-    // Outside the endorsement hierarchy the counters start anywhere.
-    let mut forger = Forger::new();
-    forger.case.last_seen = seen(1000, u32::MAX, u32::MAX, true);
-    forger.change(|attest| attest.clock_info = seen(1001, 0, 5, true));
-    assert!(forger.case.check().accepted());
+    // Outside the endorsement hierarchy the counters start anywhere, and pass their end.
+    for (last, now, accepted) in [
+        (seen(1000, u32::MAX, 9, true), seen(1001, 0, 5, true), true),
+        (seen(1000, 0, 9, true), seen(1001, u32::MAX, 5, true), false),
+        (seen(1000, 7, u32::MAX, true), seen(1001, 7, 0, true), true),
+        (seen(1000, 7, 0, true), seen(1001, 7, u32::MAX, true), false),
+    ] {
+        let mut forger = Forger::new();
+        forger.case.last_seen = last;
+        forger.change(|attest| attest.clock_info = now);
+        let report = forger.case.check();
+        assert_eq!(report.accepted(), accepted, "{last:?} {now:?} {report}");
+    }
 
     let case = Case::of(QUOTED[0]);
     let policy = QuotePolicy {
