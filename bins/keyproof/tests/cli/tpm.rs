@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use keyproof_tpm::{AwsLcRs, Credential, Name, Structure, TpmtPublic, activate};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -258,4 +259,163 @@ fn a_provision_answer_opens_with_its_key_only() {
     fails(&open("other", &[]), 1, "does not open");
     fs::write(path("response.json"), "{}").unwrap();
     fails(&open("key", &[]), 1, "not a provision answer");
+}
+
+/// What cannot be read is 2, what does not parse is 1; nothing is written, and what is wrong is named.
+#[test]
+fn bad_files_and_arguments_are_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (garbage, out, nothing) = (path("garbage"), path("out"), path("nothing"));
+    fs::write(&garbage, "garbage").unwrap();
+    fs::write(path("roots.pem"), EMPTY_PEM).unwrap();
+    let file = |name: &str| vector(&format!("eccp256/{name}"));
+    let (ak, ek, certificate) = (
+        file("ak.pub.tpm2b"),
+        file("ek.pub.tpm2b"),
+        file("ek.cert.der"),
+    );
+    let (attest, signature) = (
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin"),
+    );
+    let name = hex("eccp256/ak.name.bin");
+    let secret = file("cred.secret.bin");
+    let roots = path("roots.pem");
+    let quote = format!("check-quote --ak {ak} --attest {attest} --signature {signature}");
+    for (line, code, says) in [
+        (format!("{quote} --nonce 00 --ek {nothing}"), 2, &*nothing),
+        (format!("{quote} --nonce 00 --ek {garbage}"), 1, &garbage),
+        (format!("{quote} --nonce 0"), 2, "hexadecimal"),
+        (
+            format!("{quote} --nonce 00 --selection sha256:"),
+            2,
+            "--selection",
+        ),
+        (
+            format!("{quote} --nonce 00 --selection sha256:0,0"),
+            2,
+            "--selection",
+        ),
+        (quote.clone(), 2, "--nonce"),
+        (
+            format!("check-ek --cert {nothing} --roots {roots}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("check-ek --cert {certificate} --roots {nothing}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("check-ek --cert {certificate} --roots {garbage}"),
+            1,
+            &garbage,
+        ),
+        (
+            format!("check-ek --cert {certificate} --roots {roots} --at yesterday"),
+            2,
+            "--at",
+        ),
+        (format!("check-ek --cert {certificate}"), 2, "--roots"),
+        (
+            format!(
+                "make-credential --ek {garbage} --name {name} --secret-file {secret} --out {out}"
+            ),
+            1,
+            &garbage,
+        ),
+        (
+            format!("make-credential --ek {ak} --name {name} --secret-file {secret} --out {out}"),
+            1,
+            "endorsement key",
+        ),
+        (
+            format!(
+                "make-credential --ek {ek} --name {name} --secret-file {garbage} --out {nothing}/x"
+            ),
+            2,
+            &nothing,
+        ),
+        (
+            format!("open-provision --key {nothing} {garbage}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("open-provision --key {secret} {nothing}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("open-provision --key {secret} {garbage}"),
+            1,
+            "not a provision answer",
+        ),
+        (format!("show {garbage}"), 1, "it is not"),
+        (format!("show {}", folder.path().display()), 2, "directory"),
+    ] {
+        let arguments: Vec<&str> = ["tpm"].into_iter().chain(line.split(' ')).collect();
+        fails(&run(&arguments), code, says);
+    }
+    assert!(fs::metadata(&out).is_err());
+
+    // Evidence that does not parse is refused by the report.
+    for (attest, signature, fails) in [
+        (&garbage, &signature, "structure"),
+        (&attest, &garbage, "signature"),
+    ] {
+        let output = run(&[
+            "tpm",
+            "check-quote",
+            "--ak",
+            &ak,
+            "--attest",
+            attest,
+            "--signature",
+            signature,
+            "--nonce",
+            "00",
+            "--json",
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["name"] == fails);
+        assert_eq!(found.unwrap()["outcome"], "fail", "{report}");
+    }
+}
+
+/// The form of a certificate, and nothing in it.
+const EMPTY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+
+#[test]
+fn each_kind_of_endorsement_key_opens_its_credential() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (secret, out) = (path("secret"), path("out"));
+    fs::write(&secret, b"a secret").unwrap();
+    for kind in ["eccp256", "eccp384", "rsa2048", "rsa3072", "rsa4096"] {
+        let file = |suffix: &str| fs::read(vector(&format!("software/{kind}.{suffix}"))).unwrap();
+        let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
+        let name = Name::parse(&file("name.bin")).unwrap();
+        let public = vector(&format!("software/{kind}.ek.pub.tpm2b"));
+        let output = run(&[
+            "tpm",
+            "make-credential",
+            "--ek",
+            &public,
+            "--name",
+            &name.to_string(),
+            "--secret-file",
+            &secret,
+            "--out",
+            &out,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let credential = Credential::parse(&fs::read(&out).unwrap()).unwrap();
+        let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
+        assert_eq!(**opened.unwrap(), *b"a secret", "{kind}");
+    }
 }
