@@ -33,7 +33,7 @@ pub use endorsement::{EndorsementError, TrustListError};
 pub use grant::ApiKeyRefusal;
 pub use identity::IdentityConflict;
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
-pub use objects::{FindError, Kind, Metadata, MetadataError, Object, SystemMetadata};
+pub use objects::{FindError, Kind, Metadata, MetadataError, Object, Reference, SystemMetadata};
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};

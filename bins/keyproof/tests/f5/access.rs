@@ -1,10 +1,10 @@
 //! Who may call what.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    device::Manufacturer,
-    site::{API_KEYS, MANAGERS, PREAUTH, PROVISION, Site},
+    device::{Device, Manufacturer},
+    site::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, Site},
 };
 
 #[tokio::test]
@@ -103,4 +103,84 @@ async fn paths_take_the_published_prefix_and_unknown_ones_are_not_found() {
     put.refuses(405, 12);
     assert_eq!(put.header("allow"), "GET, HEAD, PUT");
     site.get(PREAUTH).await.refuses(405, 12);
+}
+
+#[tokio::test]
+async fn every_operation_is_served_behind_the_published_prefix_too() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let prefixed =
+        |path: &str| format!("/api/v1/api/staging/eu-west-1/namespaces/any%2Fthing{path}");
+    let mut api_key = Value::Null;
+    for (path, spec) in [
+        (
+            MANAGERS,
+            json!({ "ek_root_certificates": [manufacturer.root] }),
+        ),
+        (CATEGORIES, json!({ "tpm_manager_ref": [{ "name": "a" }] })),
+        (API_KEYS, json!({ "category_ref": [{ "name": "a" }] })),
+    ] {
+        let body = json!({ "metadata": { "name": "a" }, "spec": spec });
+        let made = site.post(&prefixed(path), &body).await;
+        api_key = made.is(200).json["api_key"].clone();
+        let object = format!("{path}/a");
+        let shown = site.get(&prefixed(&object)).await.is(200).json.clone();
+        assert_eq!(shown, site.get(&object).await.json);
+        assert_eq!(shown["metadata"]["namespace"], "default");
+        let list = site.get(&prefixed(path)).await;
+        assert_eq!(list.is(200).json["items"][0]["name"], "a");
+        let put = site.admin("PUT", &prefixed(&object)).json(&body);
+        assert_eq!(put.send().await.is(200).json, json!({}));
+    }
+    let device = Device::new(&manufacturer, "SN0001");
+    let request = device.request(api_key.as_str().unwrap());
+    let preauth = site.post(&prefixed(PREAUTH), &request).await;
+    assert_eq!(preauth.is(200).json["status"], "PREAUTH_RSP_SUCCESS");
+    let answer = site.post(&prefixed(PROVISION), &request).await;
+    let opened = device.opens(&answer.is(200).json, &device.ak_public());
+    assert!(opened.is_some());
+    let alone = site.call("POST", &prefixed(PROVISION)).json(&request);
+    alone.send().await.refuses(401, 16);
+}
+
+#[tokio::test]
+async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let token = format!("APIToken {}", site.token("tpm-station").await);
+    let send = async |method, path: &str, body: &Value| {
+        let call = site.call(method, path).authorization(&token).json(body);
+        call.send().await
+    };
+    let device = Device::new(&manufacturer, "SN0001");
+    let provisioned = send("POST", PROVISION, &device.request(&key)).await;
+    provisioned.is(200);
+    for (path, name) in [
+        (MANAGERS, "manager"),
+        (CATEGORIES, "category"),
+        (API_KEYS, "station"),
+    ] {
+        let body = json!({ "metadata": { "name": "b" } });
+        send("POST", path, &body).await.refuses(403, 7);
+        let object = format!("{path}/{name}");
+        send("PUT", &object, &json!({})).await.refuses(403, 7);
+        send("GET", &object, &json!({})).await.refuses(403, 7);
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_json_whatever_its_content_type() {
+    let site = Site::start().await;
+    let key = site.furnished(&Manufacturer::new()).await;
+    let body = json!({ "api_key": key, "device": {} });
+    for kind in [
+        "application/json",
+        "text/plain",
+        "application/grpc",
+        "nonsense",
+    ] {
+        let call = site.admin("POST", PREAUTH).header("content-type", kind);
+        call.json(&body).send().await.is(200);
+    }
 }

@@ -147,6 +147,15 @@ impl Device {
         Self { ak, ..self }
     }
 
+    /// The same whose manufacturer certifies its endorsement key once more.
+    pub(crate) fn endorsed_again(self, manufacturer: &Manufacturer) -> Self {
+        let ek_certificate = manufacturer.endorse(&self.ek);
+        Self {
+            ek_certificate,
+            ..self
+        }
+    }
+
     /// The same that says to be another.
     pub(crate) fn with_serial(self, serial: &str) -> Self {
         let serial = serial.to_owned();
@@ -200,19 +209,25 @@ impl Device {
 
     /// What its TPM finds in an answer: the certificate; `None` if it cannot open it for an attestation key like this.
     pub(crate) fn opens(&self, answer: &Value, ak: &TpmtPublic) -> Option<Vec<u8>> {
-        let field = |name: &str| {
-            BASE64
-                .decode(answer[name].as_str().unwrap().as_bytes())
-                .unwrap()
-        };
-        let credential = Credential::parse(&field("credential_bundle")).unwrap();
+        let key = self.activates(answer, ak)?;
+        let nonce = field(answer, "nonce").try_into().unwrap();
+        Some(open(&key, nonce, field(answer, "encrypted_ak_cert")))
+    }
+
+    /// The key that its TPM takes from an answer's credential, for an attestation key like this.
+    pub(crate) fn activates(&self, answer: &Value, ak: &TpmtPublic) -> Option<Vec<u8>> {
+        let credential = Credential::parse(&field(answer, "credential_bundle")).unwrap();
         let name = Name::of(ak).unwrap();
         let ek = self.ek_public();
         let key = activate(&AwsLcRs, &ek, &self.ek_pkcs8, &name, &credential).ok()?;
         assert_eq!(key.len(), 32);
-        let nonce = field("nonce").try_into().unwrap();
-        Some(open(&key, nonce, field("encrypted_ak_cert")))
+        Some(key.to_vec())
     }
+}
+
+fn field(answer: &Value, name: &str) -> Vec<u8> {
+    let text = answer[name].as_str().unwrap();
+    BASE64.decode(text.as_bytes()).unwrap()
 }
 
 fn name(attributes: &[(DnType, &str)]) -> DistinguishedName {

@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use keyproof_store::{Key, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     device::{Device, Manufacturer},
@@ -25,6 +26,9 @@ async fn a_store_that_does_not_answer_is_503() {
     site.faults.unreachable.store(false, Ordering::SeqCst);
     site.get(MANAGERS).await.is(200);
 }
+
+/// Long enough for any machine: it only ends tests that hang.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the store holds about devices and their keys.
 const IDENTITY: [&str; 3] = ["tpm_device", "tpm_endorsement_key", "tpm_ak_certificate"];
@@ -132,9 +136,12 @@ async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
     site.faults.stall();
     site.post(PROVISION, &request).await.refuses(504, 4);
     site.faults.go_on();
-    while records(&site).await == [0; 3] {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let ended = async {
+        while records(&site).await == [0; 3] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.unwrap();
     let answer = site.post(PROVISION, &request).await;
     let opened = device.opens(&answer.is(200).json, &device.ak_public());
     assert!(opened.is_some());
@@ -185,4 +192,14 @@ async fn a_body_over_the_limit_is_413() {
         .send()
         .await;
     answer.refuses(413, 3);
+}
+
+#[tokio::test]
+async fn an_object_too_large_for_the_store_is_400() {
+    let two_mib = 2 * 1024 * 1024;
+    let site = Site::start_with(vec![("http.max_body_bytes", two_mib.into())]).await;
+    let body = json!({ "metadata": { "name": "a", "labels": { "l": "x".repeat(1024 * 1024) } } });
+    let refused = site.post(MANAGERS, &body).await;
+    refused.refuses(400, 3).saying("more than can be stored");
+    site.get(&format!("{MANAGERS}/a")).await.refuses(404, 5);
 }

@@ -81,6 +81,227 @@ async fn envelopes_are_those_of_the_contract() {
     assert_eq!(elsewhere.is(200).json["items"], json!([]));
 }
 
+/// Each of `ListResponseItem`, `GetResponse`, `SystemObjectGetMetaType` and the references, by name.
+#[tokio::test]
+async fn each_member_of_the_contract_is_there() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    let members = |value: &Value| -> Vec<String> {
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    for (path, name, spec) in [
+        (
+            MANAGERS,
+            "manager",
+            &[
+                "ak_root_ca_certificate",
+                "ak_root_ca_name",
+                "ek_root_certificates",
+            ][..],
+        ),
+        (
+            CATEGORIES,
+            "category",
+            &[
+                "ak_sub_ca_certificate",
+                "ak_sub_ca_name",
+                "ak_template",
+                "client_cert",
+                "client_key",
+                "tpm_allow_list",
+                "tpm_manager_ref",
+            ],
+        ),
+        (
+            API_KEYS,
+            "station",
+            &[
+                "category_ref",
+                "is_disabled",
+                "need_mtls",
+                "revoke_reason",
+                "revoked_timestamp",
+            ],
+        ),
+    ] {
+        let list = site.get(&format!("{path}?report_fields=")).await.json;
+        let item = &list["items"][0];
+        assert_eq!(
+            members(item),
+            [
+                "annotations",
+                "description",
+                "disabled",
+                "get_spec",
+                "labels",
+                "metadata",
+                "name",
+                "namespace",
+                "owner_view",
+                "status_set",
+                "system_metadata",
+                "tenant",
+                "uid",
+            ]
+        );
+        assert_eq!(members(&item["get_spec"]), spec);
+        let got = site.get(&format!("{path}/{name}")).await.json;
+        assert_eq!(
+            members(&got),
+            [
+                "create_form",
+                "deleted_referred_objects",
+                "disabled_referred_objects",
+                "metadata",
+                "referring_objects",
+                "replace_form",
+                "spec",
+                "status",
+                "system_metadata",
+            ]
+        );
+        assert_eq!(got["spec"], item["get_spec"]);
+        assert_eq!(got["metadata"], item["metadata"]);
+        assert_eq!(got["system_metadata"], item["system_metadata"]);
+        assert_eq!(
+            members(&got["system_metadata"]),
+            [
+                "creation_timestamp",
+                "creator_class",
+                "creator_id",
+                "deletion_timestamp",
+                "finalizers",
+                "initializers",
+                "labels",
+                "modification_timestamp",
+                "object_index",
+                "owner_view",
+                "tenant",
+                "uid",
+            ]
+        );
+        assert_eq!(got["system_metadata"]["uid"], item["uid"]);
+    }
+    let got = site.get(&format!("{CATEGORIES}/category")).await.json;
+    let above = json!([{
+        "kind": "tpm_manager",
+        "name": "manager",
+        "namespace": "default",
+        "tenant": "keyproof",
+        "uid": "",
+    }]);
+    assert_eq!(got["spec"]["tpm_manager_ref"], above);
+    let got = site.get(&format!("{API_KEYS}/station")).await.json;
+    assert_eq!(got["spec"]["category_ref"][0]["kind"], "tpm_category");
+    assert_eq!(got["spec"]["revoked_timestamp"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_get_tells_what_its_response_format_asks_for() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    let get = async |path: &str, format: &str| {
+        let path = format!("{path}?response_format={format}");
+        site.get(&path).await
+    };
+    for (path, name) in [
+        (MANAGERS, "manager"),
+        (CATEGORIES, "category"),
+        (API_KEYS, "station"),
+    ] {
+        let object = format!("{path}/{name}");
+        let plain = site.get(&object).await.json;
+        for format in [
+            "",
+            "GET_RSP_FORMAT_DEFAULT",
+            "GET_RSP_FORMAT_READ",
+            "GET_RSP_FORMAT_STATUS",
+        ] {
+            assert_eq!(get(&object, format).await.is(200).json, plain, "{format}");
+        }
+        for wrong in ["DEFAULT", "get_rsp_format_default", "0"] {
+            get(&object, wrong).await.refuses(400, 3);
+        }
+
+        // What a form says makes another object like it.
+        let mut form = get(&object, "GET_RSP_FORMAT_FOR_CREATE").await.json["create_form"].clone();
+        assert_eq!(form["metadata"]["name"], name);
+        form["metadata"]["name"] = json!("twin");
+        let twin = site.post(path, &form).await;
+        let mut twin = twin.is(200).json["spec"].clone();
+        let mut spec = plain["spec"].clone();
+        for own in [
+            "ak_root_ca_certificate",
+            "ak_root_ca_name",
+            "ak_sub_ca_certificate",
+            "ak_sub_ca_name",
+            "client_cert",
+            "client_key",
+        ] {
+            twin[own] = Value::Null;
+            spec[own] = Value::Null;
+        }
+        assert_eq!(twin, spec);
+
+        let format = "GET_RSP_FORMAT_FOR_REPLACE";
+        let form = get(&object, format).await.json["replace_form"].clone();
+        let replaced = site.admin("PUT", &object).json(&form).send().await;
+        assert_eq!(replaced.is(200).json, json!({}));
+        assert_eq!(site.get(&object).await.json["spec"], plain["spec"]);
+    }
+
+    let names = |answer: &Value, member: &str| -> Vec<(String, String)> {
+        let references = answer[member].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        references
+            .map(|reference| (text(&reference["kind"]), text(&reference["name"])))
+            .collect()
+    };
+    let pair = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+    let format = "GET_RSP_FORMAT_REFERRING_OBJECTS";
+    let member = "referring_objects";
+    let manager = get(&format!("{MANAGERS}/manager"), format).await.json;
+    let categories = [
+        pair("tpm_category", "category"),
+        pair("tpm_category", "twin"),
+    ];
+    assert_eq!(names(&manager, member), categories);
+    let category = get(&format!("{CATEGORIES}/category"), format).await.json;
+    let keys = [pair("tpm_api_key", "station"), pair("tpm_api_key", "twin")];
+    assert_eq!(names(&category, member), keys);
+    let uid = site.get(&format!("{API_KEYS}/station")).await.json;
+    assert_eq!(category[member][0]["uid"], uid["system_metadata"]["uid"]);
+    for unreferred in [format!("{MANAGERS}/twin"), format!("{API_KEYS}/station")] {
+        let answer = get(&unreferred, format).await.json;
+        assert_eq!(names(&answer, member), []);
+    }
+
+    let format = "GET_RSP_FORMAT_BROKEN_REFERENCES";
+    let member = "disabled_referred_objects";
+    let whole = get(&format!("{API_KEYS}/station"), format).await.json;
+    assert_eq!(names(&whole, member), []);
+    let below = |path: &'static str, name: &'static str, of: &'static str, disable: bool| {
+        let reference = json!([{ "name": of }]);
+        let body = json!({
+            "metadata": { "name": name, "disable": disable },
+            "spec": { "tpm_manager_ref": reference, "category_ref": reference },
+        });
+        let site = &site;
+        async move {
+            site.post(path, &body).await.is(200);
+        }
+    };
+    below(MANAGERS, "off", "", true).await;
+    below(CATEGORIES, "off", "off", true).await;
+    below(API_KEYS, "off", "off", false).await;
+    let category = get(&format!("{CATEGORIES}/off"), format).await.json;
+    assert_eq!(names(&category, member), [pair("tpm_manager", "off")]);
+    let key = get(&format!("{API_KEYS}/off"), format).await.json;
+    assert_eq!(names(&key, member), [pair("tpm_category", "off")]);
+}
+
 #[tokio::test]
 async fn names_and_references_are_checked() {
     let site = Site::start().await;
@@ -156,11 +377,13 @@ async fn trust_lists_hold_certificates() {
             .saying("entry 0");
     }
     let before = site.get(&format!("{CATEGORIES}/category")).await.json;
-    let replaced = site.replace(
-        CATEGORIES,
-        "category",
-        json!({ "tpm_allow_list": [manufacturer.root] }),
-    );
+    let more = json!({
+        "tpm_allow_list": [manufacturer.root],
+        "tpm_manager_ref": [{ "name": "none" }],
+        "ak_template": { "scheme_hash": "sha384" },
+        "client_cert": "none",
+    });
+    let replaced = site.replace(CATEGORIES, "category", more);
     assert_eq!(replaced.await.is(200).json, json!({}));
     let mut after = site.get(&format!("{CATEGORIES}/category")).await.json;
     assert_eq!(after["spec"]["tpm_allow_list"], json!([manufacturer.root]));

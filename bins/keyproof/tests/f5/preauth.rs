@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     device::Manufacturer,
-    site::{API_KEYS, MANAGERS, PREAUTH, Site},
+    site::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, Site},
 };
 
 fn device() -> Value {
@@ -101,6 +101,37 @@ async fn a_key_that_is_no_good_is_told_before_the_device() {
 }
 
 #[tokio::test]
+async fn a_key_is_no_better_than_what_it_is_below() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    site.furnished(&manufacturer).await;
+    let make = async |path: &str, name: &str, of: &str, disable: bool| {
+        let reference = json!([{ "name": of }]);
+        let body = json!({
+            "metadata": { "name": name, "disable": disable },
+            "spec": { "tpm_manager_ref": reference, "category_ref": reference },
+        });
+        let answer = site.post(path, &body).await;
+        answer.is(200).json["api_key"].clone()
+    };
+    make(MANAGERS, "off", "", true).await;
+    make(CATEGORIES, "below", "off", false).await;
+    make(CATEGORIES, "off", "manager", true).await;
+    for (key, of, disable) in [
+        ("one", "below", false),
+        ("two", "off", false),
+        ("three", "category", true),
+    ] {
+        let key = make(API_KEYS, key, of, disable).await;
+        let body = json!({ "api_key": key, "device": device() });
+        let invalid = "PREAUTH_RSP_INVALID_API_KEY";
+        assert_eq!(status(&site, &body).await, invalid, "{of}");
+        let refused = site.post(crate::site::PROVISION, &body).await;
+        refused.refuses(403, 7).saying("disabled");
+    }
+}
+
+#[tokio::test]
 async fn malformed_bodies_are_errors() {
     let site = Site::start().await;
     for wrong in [
@@ -133,9 +164,17 @@ async fn each_key_has_its_own_rate() {
     refused.refuses(429, 8);
     assert_eq!(refused.header("retry-after"), "30");
     let provision = json!({ "api_key": key });
-    site.post(crate::site::PROVISION, &provision)
-        .await
-        .refuses(429, 8);
+    let refused = site.post(crate::site::PROVISION, &provision).await;
+    refused.refuses(429, 8);
+    assert_eq!(refused.header("retry-after"), "30");
+    // Told in whole seconds, and never too early.
+    site.advance(Duration::from_millis(1));
+    assert_eq!(call(&key).await.refuses(429, 8).header("retry-after"), "30");
+    site.advance(Duration::from_millis(29_998));
+    assert_eq!(call(&key).await.refuses(429, 8).header("retry-after"), "1");
+    site.advance(Duration::from_millis(1));
+    call(&key).await.is(200);
+    call(&key).await.refuses(429, 8);
     call(&other).await.is(200);
     site.advance(Duration::from_secs(30));
     call(&key).await.is(200);

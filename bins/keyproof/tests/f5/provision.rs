@@ -87,6 +87,8 @@ async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_li
     for member in ["nonce", "encrypted_ak_cert", "credential_bundle"] {
         assert_ne!(sealed_first[member], sealed_again[member], "{member}");
     }
+    let key_in = |sealed| device.activates(sealed, &device.ak_public()).unwrap();
+    assert_ne!(key_in(&sealed_first), key_in(&sealed_again));
     let life = DAY * 365 * 5;
     let last_moment = life / 3 * 2 - Duration::from_millis(1);
     site.advance(last_moment);
@@ -94,6 +96,15 @@ async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_li
     site.advance(Duration::from_millis(1));
     let (renewed, _) = provision(&device).await;
     assert_ne!(renewed, first);
+    // For the revocation list, as long as the first would be valid.
+    assert_eq!(site.records("tpm_replaced_certificate").await, 1);
+    site.advance(life / 3);
+    assert_eq!(provision(&device).await.0, renewed);
+    assert_eq!(site.records("tpm_replaced_certificate").await, 0);
+    // One that has ended needs no revocation.
+    site.advance(life);
+    assert_ne!(provision(&device).await.0, renewed);
+    assert_eq!(site.records("tpm_replaced_certificate").await, 0);
     let (other_key, _) = provision(&device.with_new_ak()).await;
     assert_ne!(other_key, renewed);
 }
@@ -171,7 +182,8 @@ async fn a_device_keeps_its_endorsement_key_and_the_key_its_device() {
 #[tokio::test]
 async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
     let (site, key, device) = furnished().await;
-    let foreign = Device::new(&Manufacturer::new(), "SN0002");
+    let foreign_manufacturer = Manufacturer::new();
+    let foreign = Device::new(&foreign_manufacturer, "SN0002");
     let refused = site.post(PROVISION, &foreign.request(&key)).await;
     refused.refuses(403, 7).saying("chain");
     let allowed = json!({ "tpm_allow_list": [BASE64.encode(&foreign.ek_certificate)] });
@@ -183,6 +195,61 @@ async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
         .await
         .refuses(403, 7);
     site.post(PROVISION, &foreign.request(&key)).await.is(200);
+
+    // In PEM it is the same; another certificate of the same key is not.
+    let base64 = BASE64.encode(&foreign.ek_certificate);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    let allowed = json!({ "tpm_allow_list": [BASE64.encode(&device.ek_certificate), pem] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    site.post(PROVISION, &foreign.request(&key)).await.is(200);
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+    let again = foreign.endorsed_again(&foreign_manufacturer);
+    let refused = site.post(PROVISION, &again.request(&key)).await;
+    refused.refuses(403, 7).saying("chain");
+    // Once allowed, a certificate must be valid all the same.
+    site.advance(DAY * 365 * 113);
+    let refused = site.post(PROVISION, &device.request(&key)).await;
+    refused.refuses(403, 7).saying("expired");
+}
+
+#[tokio::test]
+async fn a_device_is_known_within_its_manager() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let first = site.post(PROVISION, &device.request(&key)).await;
+    let first = device.opens(&first.is(200).json, &device.ak_public());
+
+    let second_category = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
+    let roots = json!({ "ek_root_certificates": [manufacturer.root] });
+    site.create(MANAGERS, "other", roots).await.is(200);
+    let below_other = json!({ "tpm_manager_ref": [{ "name": "other" }] });
+    let mut keys = Vec::new();
+    for (name, spec) in [
+        ("same-manager", second_category),
+        ("other-manager", below_other),
+    ] {
+        site.create(CATEGORIES, name, spec).await.is(200);
+        let spec = json!({ "category_ref": [{ "name": name }] });
+        let made = site.create(API_KEYS, name, spec).await;
+        keys.push(made.is(200).json["api_key"].as_str().unwrap().to_owned());
+    }
+    let [same, other] = keys.try_into().unwrap();
+    // Each category has a CA of its own, and so a certificate of its own.
+    let second = site.post(PROVISION, &device.request(&same)).await;
+    let second = device.opens(&second.is(200).json, &device.ak_public());
+    assert!(second.is_some() && second != first);
+
+    let renamed = device.with_serial("SN0002");
+    let refused = site.post(PROVISION, &renamed.request(&same)).await;
+    refused.refuses(409, 6).saying("another vendor or serial");
+    site.post(PROVISION, &renamed.request(&other)).await.is(200);
+    let mut vendor = renamed.request(&other);
+    vendor["device"]["vendor"] = json!("Another");
+    vendor["csr"] = json!(renamed.csr(&[(DnType::CommonName, "SN0002")]));
+    let refused = site.post(PROVISION, &vendor).await;
+    refused.refuses(409, 6).saying("another vendor or serial");
 }
 
 #[tokio::test]
@@ -208,6 +275,11 @@ async fn a_request_is_refused_for_what_is_wrong_with_it() {
     }
     refuses("api_key", json!(null), 403, 7, "api_key").await;
     refuses("api_key", json!("nonsense"), 403, 7, "unknown").await;
+    refuses("api_key", json!("k".repeat(1025)), 403, 7, "1024").await;
+    let spec = json!({ "category_ref": [{ "name": "category" }], "need_mtls": true });
+    let made = site.create(API_KEYS, "mtls", spec).await;
+    let mtls = made.is(200).json["api_key"].clone();
+    refuses("api_key", mtls, 403, 7, "client certificate").await;
     refuses("device", json!({}), 400, 3, "name").await;
     let stranger = Device::new(&Manufacturer::new(), "SN0001").request(&key);
     refuses(

@@ -93,8 +93,13 @@ impl Faults {
             self.held.acquire().await.unwrap().forget();
             overtaking.await;
             self.released.add_permits(1);
+            std::future::pending().await
         };
-        tokio::join!(slow, overtaking).0
+        // A call that never comes to its commit ends all the same.
+        tokio::select! {
+            outcome = slow => outcome,
+            never = overtaking => never,
+        }
     }
 
     pub(crate) fn stall(&self) {
@@ -278,8 +283,12 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub(crate) fn authorization(mut self, value: &str) -> Self {
-        self.request = self.request.header(header::AUTHORIZATION, value);
+    pub(crate) fn authorization(self, value: &str) -> Self {
+        self.header(header::AUTHORIZATION.as_str(), value)
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
         self
     }
 

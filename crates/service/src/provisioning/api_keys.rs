@@ -30,6 +30,10 @@ pub struct ApiKey {
 
 impl Kind for ApiKey {
     const NAME: &'static str = "tpm_api_key";
+
+    fn refers_to(&self) -> Option<(&'static str, &str)> {
+        Some((Category::NAME, &self.category))
+    }
 }
 
 impl ApiKey {

@@ -28,6 +28,10 @@ pub struct Category {
 
 impl Kind for Category {
     const NAME: &'static str = "tpm_category";
+
+    fn refers_to(&self) -> Option<(&'static str, &str)> {
+        Some((Manager::NAME, &self.manager))
+    }
 }
 
 impl Category {

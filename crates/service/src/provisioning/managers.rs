@@ -20,6 +20,10 @@ pub struct Manager {
 
 impl Kind for Manager {
     const NAME: &'static str = "tpm_manager";
+
+    fn refers_to(&self) -> Option<(&'static str, &str)> {
+        None
+    }
 }
 
 impl Manager {

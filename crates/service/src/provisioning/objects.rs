@@ -1,6 +1,6 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
 
-use super::Provisioning;
+use super::{ApiKey, Category, Manager, Provisioning};
 use crate::{Origin, StorageError, audit::Deed};
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -13,6 +13,22 @@ const PAGE: usize = 200;
 pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it is called in the store, the audit trail and references: `tpm_manager`.
     const NAME: &'static str;
+
+    /// The object of the same namespace that it is below, by kind and name.
+    fn refers_to(&self) -> Option<(&'static str, &str)>;
+}
+
+/// An object, as others are told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Its kind's name.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UUID.
+    pub uid: String,
 }
 
 /// An object at `<kind>/<namespace>/<name>`.
@@ -24,6 +40,17 @@ pub struct Object<K> {
     pub system: SystemMetadata,
     /// What it is.
     pub spec: K,
+}
+
+impl<K: Kind> Object<K> {
+    fn reference(&self) -> Reference {
+        Reference {
+            kind: K::NAME,
+            name: self.metadata.name.clone(),
+            namespace: self.metadata.namespace.clone(),
+            uid: self.system.uid.clone(),
+        }
+    }
 }
 
 impl<K: Kind> Record for Object<K> {
@@ -155,6 +182,53 @@ impl Provisioning {
             after = Some(last.clone());
             objects.extend(page.into_iter().map(|(_, stored)| stored.record));
         }
+    }
+
+    /// The objects that are right below one, by name.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn referring<K: Kind>(
+        &self,
+        object: &Object<K>,
+    ) -> Result<Vec<Reference>, StorageError> {
+        fn below<K: Kind>(objects: Vec<Object<K>>, above: &str, name: &str) -> Vec<Reference> {
+            let is_below = |object: &Object<K>| object.spec.refers_to() == Some((above, name));
+            let below = objects.iter().filter(|object| is_below(object));
+            below.map(Object::reference).collect()
+        }
+
+        let Metadata {
+            namespace, name, ..
+        } = &object.metadata;
+        let categories = self.list::<Category>(namespace).await?;
+        let api_keys = self.list::<ApiKey>(namespace).await?;
+        let mut found = below(categories, K::NAME, name);
+        found.extend(below(api_keys, K::NAME, name));
+        Ok(found)
+    }
+
+    /// The object that this one is below, if that is disabled.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn disabled_referred<K: Kind>(
+        &self,
+        object: &Object<K>,
+    ) -> Result<Option<Reference>, StorageError> {
+        fn if_disabled<K: Kind>(stored: Option<Stored<Object<K>>>) -> Option<Reference> {
+            let object = stored?.record;
+            object.metadata.disable.then(|| object.reference())
+        }
+
+        let namespace = &object.metadata.namespace;
+        Ok(match object.spec.refers_to() {
+            Some((Category::NAME, name)) => {
+                if_disabled(self.load::<Category>(namespace, name).await?)
+            }
+            Some((_, name)) => if_disabled(self.load::<Manager>(namespace, name).await?),
+            None => None,
+        })
     }
 
     pub(super) async fn load<K: Kind>(

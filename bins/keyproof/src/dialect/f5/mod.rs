@@ -23,6 +23,7 @@ use keyproof_service::{
 };
 use route::{Call, Collection, Route};
 use serde::{Deserialize, Serialize};
+use wire::{Related, ResponseFormat};
 
 use super::{BoxFuture, Dialect, DialectName};
 use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
@@ -101,10 +102,11 @@ impl F5 {
                 name,
             } => {
                 administrator(operator, namespace, &exchange)?;
+                let object = (namespace, name);
                 match of {
-                    Collection::ApiKeys => self.get::<ApiKey>(namespace, name).await,
-                    Collection::Categories => self.get::<Category>(namespace, name).await,
-                    Collection::Managers => self.get::<Manager>(namespace, name).await,
+                    Collection::ApiKeys => self.get::<ApiKey>(object, &exchange).await,
+                    Collection::Categories => self.get::<Category>(object, &exchange).await,
+                    Collection::Managers => self.get::<Manager>(object, &exchange).await,
                 }
             }
         }
@@ -191,9 +193,27 @@ impl F5 {
         Ok(wire::list(&objects, full))
     }
 
-    async fn get<K: Kind + wire::Spec>(&self, namespace: &str, name: &str) -> Answered {
-        let object = self.service.provisioning.find::<K>(namespace, name).await?;
-        Ok(wire::object(&object))
+    async fn get<K: Kind + wire::Spec>(
+        &self,
+        (namespace, name): (&str, &str),
+        exchange: &Exchange,
+    ) -> Answered {
+        let provisioning = &self.service.provisioning;
+        let object = provisioning.find::<K>(namespace, name).await?;
+        let asked = exchange.query().first("response_format");
+        let format = ResponseFormat::parse(asked.unwrap_or_default())
+            .ok_or_else(|| Refusal::invalid("response_format is not a known one"))?;
+        let mut related = Related::default();
+        match format {
+            ResponseFormat::BrokenReferences => {
+                related.disabled_referred = provisioning.disabled_referred(&object).await?;
+            }
+            ResponseFormat::ReferringObjects => {
+                related.referring = provisioning.referring(&object).await?;
+            }
+            ResponseFormat::Default | ResponseFormat::ForCreate | ResponseFormat::ForReplace => {}
+        }
+        Ok(wire::object(&object, format, &related))
     }
 
     /// Whoever holds the token, if one was sent. One that is no good is never overlooked.

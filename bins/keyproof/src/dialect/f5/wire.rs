@@ -3,8 +3,8 @@
 use ::http::StatusCode;
 use data_encoding::BASE64;
 use keyproof_service::provisioning::{
-    ApiKey, Category, IssuedApiKey, IssuedCategory, Kind, Manager, Metadata, Object,
-    PreauthVerdict, Provisioned, SystemMetadata,
+    ApiKey, AttestationKeyTemplate, Category, IssuedApiKey, IssuedCategory, Kind, Manager,
+    Metadata, Object, PreauthVerdict, Provisioned, Reference, SystemMetadata,
 };
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
@@ -19,6 +19,12 @@ const TENANT: &str = "keyproof";
 pub(super) trait Spec {
     /// As `GetSpecType` has it.
     fn spec(&self, namespace: &str) -> Value;
+
+    /// As `CreateSpecType` has it.
+    fn create_spec(&self, namespace: &str) -> Value;
+
+    /// As `ReplaceSpecType` has it.
+    fn replace_spec(&self) -> Value;
 }
 
 impl Spec for Manager {
@@ -29,37 +35,75 @@ impl Spec for Manager {
             "ek_root_certificates": self.ek_roots,
         })
     }
+
+    fn create_spec(&self, _: &str) -> Value {
+        self.replace_spec()
+    }
+
+    fn replace_spec(&self) -> Value {
+        json!({ "ek_root_certificates": self.ek_roots })
+    }
 }
 
 impl Spec for Category {
     fn spec(&self, namespace: &str) -> Value {
-        let template = self.attestation_key;
-        let attributes = template.attributes.map(|bits| format!("{bits:#010x}"));
-        let scheme_hash = template.scheme_hash.and_then(HashAlgorithm::from_id);
-        let ak_template = (template != Default::default()).then(|| {
-            json!({
-                "attributes": attributes,
-                "scheme_hash": scheme_hash.map(HashAlgorithm::name),
-            })
-        });
         json!({
-            "tpm_manager_ref": [reference::<Manager>(namespace, &self.manager)],
+            "tpm_manager_ref": [above(self, namespace)],
             "tpm_allow_list": self.allow_list,
             "ak_sub_ca_name": self.sub_ca_name(),
             "ak_sub_ca_certificate": self.sub_ca_certificate(),
-            "ak_template": ak_template,
+            "ak_template": template(self.attestation_key),
             "client_cert": self.client_certificate,
             // Shown once, at creation.
             "client_key": "",
         })
     }
+
+    fn create_spec(&self, namespace: &str) -> Value {
+        json!({
+            "tpm_manager_ref": [above(self, namespace)],
+            "tpm_allow_list": self.allow_list,
+            "ak_template": template(self.attestation_key),
+        })
+    }
+
+    fn replace_spec(&self) -> Value {
+        json!({ "tpm_allow_list": self.allow_list })
+    }
+}
+
+/// `null` for the default.
+fn template(template: AttestationKeyTemplate) -> Value {
+    if template == AttestationKeyTemplate::default() {
+        return Value::Null;
+    }
+    let scheme_hash = template.scheme_hash.and_then(HashAlgorithm::from_id);
+    json!({
+        "attributes": template.attributes.map(|bits| format!("{bits:#010x}")),
+        "scheme_hash": scheme_hash.map(HashAlgorithm::name),
+    })
 }
 
 impl Spec for ApiKey {
     fn spec(&self, namespace: &str) -> Value {
         json!({
-            "category_ref": [reference::<Category>(namespace, &self.category)],
+            "category_ref": [above(self, namespace)],
             "need_mtls": self.need_mtls,
+            "is_disabled": self.is_disabled,
+            "revoke_reason": self.revoke_reason,
+            "revoked_timestamp": self.revoked_at.map(moment),
+        })
+    }
+
+    fn create_spec(&self, namespace: &str) -> Value {
+        json!({
+            "category_ref": [above(self, namespace)],
+            "need_mtls": self.need_mtls,
+        })
+    }
+
+    fn replace_spec(&self) -> Value {
+        json!({
             "is_disabled": self.is_disabled,
             "revoke_reason": self.revoke_reason,
             "revoked_timestamp": self.revoked_at.map(moment),
@@ -67,14 +111,60 @@ impl Spec for ApiKey {
     }
 }
 
-fn reference<K: Kind>(namespace: &str, name: &str) -> Value {
+/// `ObjectRefType` of what an object is below.
+fn above<K: Kind>(spec: &K, namespace: &str) -> Value {
+    let (kind, name) = spec.refers_to().unzip();
     json!({
-        "kind": K::NAME,
+        "kind": kind,
         "name": name,
         "namespace": namespace,
         "tenant": TENANT,
         "uid": "",
     })
+}
+
+fn reference(reference: &Reference) -> Value {
+    json!({
+        "kind": reference.kind,
+        "name": reference.name,
+        "namespace": reference.namespace,
+        "tenant": TENANT,
+        "uid": reference.uid,
+    })
+}
+
+/// What a client asks to be told about an object beside the object itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseFormat {
+    BrokenReferences,
+    Default,
+    ForCreate,
+    ForReplace,
+    ReferringObjects,
+}
+
+impl ResponseFormat {
+    /// `None` for what the contract does not name.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "GET_RSP_FORMAT_BROKEN_REFERENCES" => Some(Self::BrokenReferences),
+            // No service reports a status.
+            "" | "GET_RSP_FORMAT_DEFAULT" | "GET_RSP_FORMAT_READ" | "GET_RSP_FORMAT_STATUS" => {
+                Some(Self::Default)
+            }
+            "GET_RSP_FORMAT_FOR_CREATE" => Some(Self::ForCreate),
+            "GET_RSP_FORMAT_FOR_REPLACE" => Some(Self::ForReplace),
+            "GET_RSP_FORMAT_REFERRING_OBJECTS" => Some(Self::ReferringObjects),
+            _ => None,
+        }
+    }
+}
+
+/// Whatever a [`ResponseFormat`] asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Related {
+    pub(super) disabled_referred: Option<Reference>,
+    pub(super) referring: Vec<Reference>,
 }
 
 pub(super) fn preauth(verdict: &PreauthVerdict) -> Response {
@@ -128,17 +218,33 @@ pub(super) fn replaced() -> Response {
     ok(&json!({}))
 }
 
-pub(super) fn object<K: Kind + Spec>(object: &Object<K>) -> Response {
+pub(super) fn object<K: Kind + Spec>(
+    object: &Object<K>,
+    format: ResponseFormat,
+    related: &Related,
+) -> Response {
+    let Object {
+        metadata: data,
+        system,
+        spec,
+    } = object;
+    let namespace = &data.namespace;
+    let form = |wanted, spec: Value| {
+        (format == wanted).then(|| json!({ "metadata": metadata(data), "spec": spec }))
+    };
+    let disabled: Vec<Value> = related.disabled_referred.iter().map(reference).collect();
+    let referring: Vec<Value> = related.referring.iter().map(reference).collect();
     ok(&json!({
-        "create_form": null,
-        "replace_form": null,
-        "metadata": metadata(&object.metadata),
-        "spec": object.spec.spec(&object.metadata.namespace),
-        "system_metadata": system_metadata(&object.system),
+        "create_form": form(ResponseFormat::ForCreate, spec.create_spec(namespace)),
+        "replace_form": form(ResponseFormat::ForReplace, spec.replace_spec()),
+        "metadata": metadata(data),
+        "spec": spec.spec(namespace),
+        "system_metadata": system_metadata(system),
         "status": [],
-        "referring_objects": [],
+        "referring_objects": referring,
+        // Nothing is ever deleted.
         "deleted_referred_objects": [],
-        "disabled_referred_objects": [],
+        "disabled_referred_objects": disabled,
     }))
 }
 
