@@ -218,27 +218,27 @@ fn check_csr(der: &[u8], device: &DeviceInfo<'_>) -> Result<(), String> {
     request
         .verify(algorithms::ALL)
         .map_err(|error| error.to_string())?;
-    // What is no text is empty, and so like no property of a device.
-    let values = |kind: &[u8]| -> Vec<String> {
+    // Of several attributes of a kind, each must be the device's. What is no text is empty, and so like no property.
+    let all = |kind: &[u8], is_own: &dyn Fn(&str) -> bool| {
         let attributes = request.subject().attributes();
-        let of_kind = attributes.filter(|attribute| attribute.kind.as_bytes() == kind);
-        let texts = of_kind.map(|attribute| attribute.value.text().unwrap_or_default());
-        texts.map(String::from).collect()
+        attributes
+            .filter(|attribute| attribute.kind.as_bytes() == kind)
+            .map(|attribute| is_own(&attribute.value.text().unwrap_or_default()))
+            .reduce(|others, own| others && own)
     };
-    let serials = values(SERIAL_NUMBER);
-    if serials.iter().any(|serial| serial != device.serial()) {
-        return Err("its serialNumber is not the device's serial".to_owned());
+    let is_serial = |text: &str| text == device.serial();
+    let is_name = |text: &str| is_serial(text) || text == device.name();
+    match (all(SERIAL_NUMBER, &is_serial), all(COMMON_NAME, &is_name)) {
+        (Some(true), _) | (None, Some(true)) => {}
+        (Some(false), _) => return Err("its serialNumber is not the device's serial".to_owned()),
+        (None, _) => {
+            return Err("its subject names neither the device's serial nor its name".to_owned());
+        }
     }
-    let names = values(COMMON_NAME);
-    let is_own = |name: &String| name == device.serial() || name == device.name();
-    if serials.is_empty() && (names.is_empty() || !names.iter().all(is_own)) {
-        return Err("its subject names neither the device's serial nor its name".to_owned());
+    match all(ORGANIZATION, &|text| text == device.vendor()) {
+        Some(false) => Err("its organization is not the device's vendor".to_owned()),
+        _ => Ok(()),
     }
-    let vendors = values(ORGANIZATION);
-    if vendors.iter().any(|vendor| vendor != device.vendor()) {
-        return Err("its organization is not the device's vendor".to_owned());
-    }
-    Ok(())
 }
 
 // The contents of 2.5.4.3, 2.5.4.5 and 2.5.4.10.
