@@ -1,0 +1,145 @@
+//! What the store holds: the memory engine's rules, on a value.
+
+use std::collections::BTreeMap;
+
+use keyproof_store::memory::MemoryEngine;
+use keyproof_store::{
+    Change, Changes, CommitError, Engine, Entry, Key, Prefix, Row, Timestamp, Version,
+};
+
+use crate::operation::{Seeded, finish};
+use crate::script::is_never_read;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Contents(Vec<Held>);
+
+/// A record and its versions, which are counted in place of being drawn: none is ever used again, and it does not
+/// matter who wrote it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Held {
+    key: Key,
+    /// How often it was written.
+    version: u32,
+    /// `None` once it is removed.
+    row: Option<(Vec<u8>, Option<Timestamp>)>,
+}
+
+/// How far the engine keeps to the port's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    Kept,
+    /// Says that a commit is done when it is lost.
+    AcknowledgesTheLost,
+    /// Takes whatever version an entry asks for as the record's.
+    IgnoresVersions,
+    /// Does not look at the entries that only require.
+    IgnoresRequirements,
+}
+
+impl Contents {
+    /// What an engine holds, but for what no operation reads.
+    pub(crate) fn of(engine: &MemoryEngine) -> Self {
+        let rows = all(engine).into_iter();
+        Self(rows.map(|(key, row)| Held::first(key, row)).collect())
+    }
+
+    pub(crate) fn read(&self, keys: &[Key], now: Timestamp) -> Vec<Option<Row>> {
+        finish(self.engine().get_many(keys, now)).unwrap()
+    }
+
+    pub(crate) fn apply(&self, changes: &Changes, port: Port) -> Result<Self, CommitError> {
+        let engine = self.engine();
+        let changes = match port {
+            Port::Kept | Port::AcknowledgesTheLost => changes.clone(),
+            Port::IgnoresVersions => self.at_any_version(changes),
+            Port::IgnoresRequirements => rewritten(changes, |entry| {
+                let is_requirement = matches!(entry.change, Change::Require { .. });
+                (!is_requirement).then_some(entry.change)
+            }),
+        };
+        let written = changes
+            .entries()
+            .iter()
+            .filter_map(|entry| match &entry.change {
+                Change::Insert(_) | Change::Replace { .. } => Some(entry.key.clone()),
+                Change::Remove { .. } | Change::Require { .. } | Change::Reseal { .. } => None,
+            });
+        let written: Vec<Key> = written.collect();
+        finish(engine.commit(changes))?;
+        Ok(self.become_of(all(&engine), &written))
+    }
+
+    fn become_of(&self, mut rows: BTreeMap<Key, Row>, written: &[Key]) -> Self {
+        let mut next = self.clone();
+        for held in &mut next.0 {
+            let row = rows.remove(&held.key);
+            held.row = row.map(|row| (row.body, row.expires_at));
+            held.version += u32::from(written.contains(&held.key));
+        }
+        next.0
+            .extend(rows.into_iter().map(|(key, row)| Held::first(key, row)));
+        next.0.sort_by(|a, b| a.key.cmp(&b.key));
+        next
+    }
+
+    fn engine(&self) -> MemoryEngine {
+        let engine = MemoryEngine::new();
+        let rows = self.0.iter().cloned().filter_map(Held::into_insert);
+        let changes = Changes::new(rows, Timestamp::EPOCH, &Seeded::new("contents")).unwrap();
+        finish(engine.commit(changes)).unwrap();
+        engine
+    }
+
+    fn at_any_version(&self, changes: &Changes) -> Changes {
+        let now = changes.now();
+        rewritten(changes, |entry| {
+            let key = std::slice::from_ref(&entry.key);
+            let current = self.read(key, now).pop().flatten().map(|row| row.version);
+            match (entry.change, current) {
+                (Change::Insert(row) | Change::Replace { row, .. }, Some(at)) => {
+                    Some(Change::Replace { at, row })
+                }
+                (Change::Insert(row) | Change::Replace { row, .. }, None) => {
+                    Some(Change::Insert(row))
+                }
+                (Change::Remove { .. }, Some(at)) => Some(Change::Remove { at }),
+                (Change::Reseal { body, .. }, Some(at)) => Some(Change::Reseal { at, body }),
+                _ => None,
+            }
+        })
+    }
+}
+
+fn rewritten(changes: &Changes, rewrite: impl Fn(Entry) -> Option<Change>) -> Changes {
+    let entries = changes.entries().iter().cloned();
+    let entries = entries.filter_map(|entry| Some((entry.key.clone(), rewrite(entry)?)));
+    Changes::new(entries, changes.now(), &Seeded::new("rewritten")).unwrap()
+}
+
+fn all(engine: &MemoryEngine) -> BTreeMap<Key, Row> {
+    let all = Prefix::all();
+    let rows = finish(engine.scan(&all, None, usize::MAX, Timestamp::EPOCH)).unwrap();
+    rows.into_iter()
+        .filter(|(key, _)| !is_never_read(key))
+        .collect()
+}
+
+impl Held {
+    fn first(key: Key, row: Row) -> Self {
+        Self {
+            key,
+            version: 1,
+            row: Some((row.body, row.expires_at)),
+        }
+    }
+
+    fn into_insert(self) -> Option<(Key, Change)> {
+        let (body, expires_at) = self.row?;
+        let row = Row {
+            version: Version::from_bytes(u128::from(self.version).to_be_bytes()),
+            body,
+            expires_at,
+        };
+        Some((self.key, Change::Insert(row)))
+    }
+}

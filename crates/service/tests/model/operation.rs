@@ -1,0 +1,153 @@
+//! One operation of a node, run from its beginning as far as the store's answers take it.
+//!
+//! A use case depends on nothing but its command, its node's clock, the random bytes it draws and what the store
+//! answers. So what has become of it need not be kept: it is run again, and [`Script`] holds it to the same requests.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use keyproof_service::audit::Event;
+use keyproof_service::{Accounts, Audit};
+use keyproof_store::{Changes, Entropy, Entry, MasterKeys, Store, Timestamp};
+use ring::digest::{SHA256, digest};
+use serde::Deserialize;
+
+use crate::commands::{Command, Verdict};
+use crate::script::{AUDIT, Line, NodeClock, Request, Script, collection};
+use crate::setting::Setting;
+
+/// A command, and how often the same was given before: together they are unlike any other operation's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Operation {
+    pub(crate) command: Command,
+    pub(crate) repetition: u8,
+}
+
+pub(crate) struct Run {
+    pub(crate) stop: Stop,
+    /// What it noted in the audit trail, apart from any change.
+    pub(crate) noted: Vec<Event>,
+    /// Whether it has looked at the clock since the last answer.
+    pub(crate) timed: bool,
+}
+
+/// Where an operation stops.
+pub(crate) enum Stop {
+    /// It waits for the store.
+    Asks(Request),
+    Says(Verdict),
+}
+
+impl Operation {
+    /// Runs it from `start` on through `lines`.
+    pub(crate) fn run(&self, setting: &Setting, start: Timestamp, lines: &[Arc<Line>]) -> Run {
+        let clock = Arc::new(NodeClock::new(start));
+        let script = Script::new(clock.clone(), Arc::clone(&setting.fixed), lines.to_vec());
+        let script = Arc::new(script);
+        let entropy = Arc::new(Seeded::new(&format!("{self:?}")));
+        let open = Store::open(
+            script.clone(),
+            MasterKeys::new(&setting.master_key),
+            entropy,
+            start,
+        );
+        let store = finish(open).expect("it was opened before");
+        let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
+        let hashing = Arc::clone(&setting.hashing);
+        let accounts = Accounts::new(store, clock.clone(), audit, hashing, setting.accounts());
+        let performing = self.command.perform(&accounts, &setting.session);
+        let verdict = run_until(performing, || script.is_waiting());
+        let stop = match (verdict, script.take_waiting()) {
+            (Some(verdict), None) => Stop::Says(verdict),
+            (None, Some(request)) => Stop::Asks(request),
+            _ => unreachable!("an operation that has ended waits for the store"),
+        };
+        Run {
+            stop,
+            noted: script.take_noted().iter().flat_map(events).collect(),
+            timed: clock.was_read(),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.repetition {
+            0 => self.command.fmt(f),
+            more => write!(f, "{} (no. {})", self.command, more + 1),
+        }
+    }
+}
+
+/// What a batch adds to the audit trail.
+pub(crate) fn events(changes: &Changes) -> Vec<Event> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Event,
+    }
+    let audited = changes.entries().iter().filter_map(|entry| match entry {
+        Entry {
+            key,
+            change: keyproof_store::Change::Insert(row),
+            ..
+        } if collection(key) == AUDIT => Some(row),
+        _ => None,
+    });
+    audited
+        .map(|row| serde_json::from_slice::<Body>(&row.body).unwrap().data)
+        .collect()
+}
+
+pub(crate) fn finish<T>(future: impl Future<Output = T>) -> T {
+    run_until(future, || false).expect("it runs to its end")
+}
+
+/// Runs until it is done, or `is_stuck` by itself. Hashing threads and whoever yields wake it.
+fn run_until<T>(future: impl Future<Output = T>, is_stuck: impl Fn() -> bool) -> Option<T> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return Some(output),
+            Poll::Pending if is_stuck() => return None,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Random bytes that are the same in every run: SHA-256 over the seed and a counter.
+pub(crate) struct Seeded {
+    seed: String,
+    drawn: AtomicU64,
+}
+
+impl Seeded {
+    pub(crate) fn new(seed: &str) -> Self {
+        Self {
+            seed: seed.to_owned(),
+            drawn: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Entropy for Seeded {
+    fn fill(&self, dest: &mut [u8]) {
+        for part in dest.chunks_mut(32) {
+            let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
+            let block = digest(&SHA256, format!("{drawn} {}", self.seed).as_bytes());
+            part.copy_from_slice(&block.as_ref()[..part.len()]);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What there is before the model starts: a user, whom everybody knows the password of, and her session.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyproof_auth::Cost;
+use keyproof_mfa::Policy;
+use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session};
+use keyproof_service::{
+    AccountSettings, Accounts, Audit, HashingPool, HashingSettings, ManualClock,
+};
+use keyproof_store::memory::MemoryEngine;
+use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::commands::{NAME, PASSWORD, origin};
+use crate::operation::{Seeded, finish};
+
+/// The start of a step of 30 seconds.
+pub(crate) const START: Timestamp = Timestamp::from_secs(30 * 56_666_667);
+
+/// The model's unit of time.
+pub(crate) const STEP: Duration = Duration::from_secs(30);
+
+pub(crate) struct Setting {
+    pub(crate) master_key: MasterKey,
+    pub(crate) hashing: Arc<HashingPool>,
+    pub(crate) session: Session,
+    /// All that is stored before the first command.
+    pub(crate) fixed: Arc<MemoryEngine>,
+}
+
+impl Setting {
+    pub(crate) fn new() -> Self {
+        let settings = HashingSettings {
+            cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
+            threads: NonZeroUsize::MIN,
+            queue: 16,
+        };
+        let hashing = Arc::new(HashingPool::start(settings).unwrap());
+        let entropy = Arc::new(Seeded::new("setting"));
+        let master_key = MasterKey::generate(&*entropy);
+        let fixed = Arc::new(MemoryEngine::new());
+        let keys = MasterKeys::new(&master_key);
+        let before = START.saturating_sub(DAY * 4);
+        let store = finish(Store::open(fixed.clone(), keys, entropy, before)).unwrap();
+        let clock = Arc::new(ManualClock::new(before));
+        let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
+        let accounts = Accounts::new(store, clock, audit, Arc::clone(&hashing), policy());
+        let session = finish(begin(&accounts));
+        Self {
+            master_key,
+            hashing,
+            session,
+            fixed,
+        }
+    }
+
+    pub(crate) fn accounts(&self) -> AccountSettings {
+        policy()
+    }
+}
+
+/// The rules as they are, but for their times.
+fn policy() -> AccountSettings {
+    let mut policy = Policy::default();
+    policy.lockout = LOCKOUT;
+    policy.challenge_lifetime = CHALLENGE_LIFETIME;
+    AccountSettings {
+        policy,
+        ..AccountSettings::default()
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) const LOCKOUT: Duration = STEP;
+pub(crate) const CHALLENGE_LIFETIME: Duration = STEP.saturating_mul(3);
+
+async fn begin(accounts: &Accounts) -> Session {
+    let new = NewUser {
+        name: NAME.to_owned(),
+        organisation: "Example Org".to_owned(),
+        role: Role::User,
+    };
+    let password = || Zeroizing::new(PASSWORD.to_owned());
+    accounts
+        .add_user(&new, password(), &origin())
+        .await
+        .unwrap();
+    let login = PasswordLogin {
+        name: NAME.to_owned(),
+        password: password(),
+        fingerprint: None,
+    };
+    let FirstStep::Authenticated(tokens) = accounts.login(login, &origin()).await.unwrap() else {
+        panic!("there is no key to ask for a code of");
+    };
+    let address = [127, 0, 0, 1].into();
+    accounts
+        .session(Some(&tokens.access), address)
+        .await
+        .unwrap()
+}

@@ -1,0 +1,89 @@
+//! What was seen on the way: an exploration that never saw a lock has shown nothing about locks.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::commands::{Command, Verdict};
+use crate::facts::{Committed, Facts, is_failure};
+use crate::operation::Stop;
+use crate::runs::Point;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Activation,
+    /// A commit that was lost, and arrived after all.
+    LateCommit,
+    Login,
+    LoginFromDevice,
+    LoginByRecoveryCode,
+    LostRace,
+    Removal,
+    Replay,
+    /// A code that was spent by a login which nobody heard of is refused.
+    ReplayOfUnheard,
+    /// A challenge is over.
+    StaleChallenge,
+    ThirdFailure,
+    /// Something is refused because the user is locked.
+    UnjudgedWhileLocked,
+}
+
+#[derive(Default)]
+pub(crate) struct Sights([AtomicUsize; Sight::COUNT]);
+
+impl Sight {
+    const COUNT: usize = Self::UnjudgedWhileLocked as usize + 1;
+}
+
+impl Sights {
+    pub(crate) fn times(&self, sight: Sight) -> usize {
+        self.0[sight as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, sight: Sight) {
+        self.0[sight as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Looks at a commit that is applied to what these are the facts of.
+    pub(crate) fn look_at_commit(&self, facts: &Facts, committed: &Committed<'_>) {
+        match (committed.command, committed.verdict) {
+            (Command::Activate { .. }, Verdict::Done) => self.add(Sight::Activation),
+            (Command::Answer { code, .. }, Verdict::Authenticated) => {
+                self.add(Sight::Login);
+                if Some(code) == facts.recovery_code() {
+                    self.add(Sight::LoginByRecoveryCode);
+                }
+            }
+            (Command::Answer { .. }, Verdict::Refused)
+                if !committed.events.iter().any(is_failure) =>
+            {
+                self.add(Sight::StaleChallenge);
+            }
+            (Command::LogIn { device: true, .. }, Verdict::Authenticated) => {
+                self.add(Sight::LoginFromDevice);
+            }
+            (Command::RemoveKey { .. }, Verdict::Done) => self.add(Sight::Removal),
+            (_, Verdict::Locked) => self.add(Sight::ThirdFailure),
+            _ => {}
+        }
+    }
+
+    /// Looks at an answer that was given without a commit.
+    pub(crate) fn look_at_refusal(&self, facts: &Facts, point: &Point) {
+        let noted = |text| {
+            let mut details = point.run.noted.iter().map(|event| event.detail.as_deref());
+            details.any(|detail| detail.unwrap_or_default().contains(text))
+        };
+        if noted("MFA code used before") {
+            self.add(Sight::Replay);
+            if facts.is_unheard() {
+                self.add(Sight::ReplayOfUnheard);
+            }
+        }
+        if noted("Invalid or expired MFA token") {
+            self.add(Sight::StaleChallenge);
+        }
+        if matches!(point.run.stop, Stop::Says(Verdict::Locked)) {
+            self.add(Sight::UnjudgedWhileLocked);
+        }
+    }
+}
