@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p keyproof-benches --bin server`; builds the release binary first. Each start is on an
 //! embedded store of its own: once before there is one, once again on it. A start ends when `/readyz` has answered,
-//! which needs the store. Memory is the resident set of the kernel's count, a second after that.
+//! which needs the store. Memory is the resident set of the kernel's count, a second after that; and again a second
+//! after a hundred logins by password, each of which takes 19 MiB while it is judged.
 
 use std::{
     env,
@@ -12,7 +13,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::sleep,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,9 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const STARTS: usize = 9;
 const IDLE: Duration = Duration::from_secs(1);
+const LOGINS: usize = 100;
+/// The memory of one password's hash, in MiB, by default.
+const HASH_MIB: f64 = 19.0;
 
 fn main() -> Result<()> {
     let program = build()?;
@@ -67,7 +71,7 @@ fn measure(program: &Path, folder: &Path) -> Result<()> {
         for starts in [&mut first, &mut again] {
             let (server, took) = Server::start(program, &store)?;
             starts.push(took.as_secs_f64() * 1_000.0);
-            sleep(IDLE);
+            thread::sleep(IDLE);
             resident.push(server.resident_mib()?);
             server.stop()?;
         }
@@ -88,21 +92,86 @@ fn measure(program: &Path, folder: &Path) -> Result<()> {
         median(resident),
         Aim::AtMost(20.0),
     );
+    // As many hashes run at once as there are cores, by default.
+    let cores = thread::available_parallelism()?.get();
+    report(
+        "MiB resident while idle after 100 logins by password",
+        after_logins(program, &folder.join("logins.db"), cores)?,
+        Aim::AtMost(20.0 + HASH_MIB * cores as f64),
+    );
     Ok(())
 }
 
-struct Server(Child);
+/// Logs in often enough, and from enough clients at once, that every hashing thread has hashed.
+fn after_logins(program: &Path, store: &Path, cores: usize) -> Result<f64> {
+    let (server, _) = Server::start(program, store)?;
+    let mut add = Command::new(program)
+        .args(["user", "add", "ada", "--organisation", "org", "--stdin"])
+        .arg("--store")
+        .arg(url(store))
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let mut password = add.stdin.take().ok_or("no standard input")?;
+    password.write_all(b"correct horse\n")?;
+    drop(password);
+    if !add.wait()?.success() {
+        return Err("no user was added".into());
+    }
+    let clients = 2 * cores;
+    let address = server.address.as_str();
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let client = |number| {
+            scope.spawn(move || -> io::Result<String> {
+                let body = r#"{"username":"ada","password":"correct horse"}"#;
+                for _ in (number..LOGINS).step_by(clients) {
+                    let answer = post(address, "/api/v1/authenticate", body)?;
+                    if !answer.starts_with("HTTP/1.1 200") {
+                        return Ok(answer);
+                    }
+                }
+                Ok(String::new())
+            })
+        };
+        let clients: Vec<_> = (0..clients).map(client).collect();
+        clients
+            .into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .collect()
+    });
+    for outcome in outcomes {
+        let refused = outcome.map_err(|_| "a client has died")??;
+        if !refused.is_empty() {
+            return Err(format!("a login was refused: {refused}").into());
+        }
+    }
+    thread::sleep(IDLE);
+    let resident = server.resident_mib()?;
+    server.stop()?;
+    Ok(resident)
+}
+
+fn url(store: &Path) -> String {
+    format!("sqlite:{}", store.display())
+}
+
+struct Server {
+    process: Child,
+    address: String,
+}
 
 impl Server {
     fn start(program: &Path, store: &Path) -> Result<(Self, Duration)> {
         let begin = Instant::now();
         let mut child = Command::new(program)
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-            .arg(format!("sqlite:{}", store.display()))
+            .arg(url(store))
             .stderr(Stdio::piped())
             .spawn()?;
         let mut log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
-        let server = Self(child);
+        let mut server = Self {
+            process: child,
+            address: String::new(),
+        };
         let mut line = String::new();
         while !line.starts_with("listening on ") {
             line.clear();
@@ -111,19 +180,20 @@ impl Server {
             }
         }
         let address = line.trim_end().rsplit('/').next().unwrap_or_default();
+        address.clone_into(&mut server.address);
         let answer = get(address, "/readyz")?;
         let took = begin.elapsed();
         if !answer.starts_with("HTTP/1.1 200") {
             return Err(format!("not ready: {answer}").into());
         }
         // Nobody reads on: a full pipe would stop the server, so its few lines go where nothing fills up.
-        std::thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
         Ok((server, took))
     }
 
     /// `VmRSS` of proc(5), in MiB.
     fn resident_mib(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib: f64 = line
             .and_then(|line| line.trim().strip_suffix("kB"))
@@ -134,8 +204,8 @@ impl Server {
     }
 
     fn stop(mut self) -> Result<()> {
-        self.0.kill()?;
-        self.0.wait()?;
+        self.process.kill()?;
+        self.process.wait()?;
         Ok(())
     }
 }
@@ -143,16 +213,25 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Already gone, unless a measurement failed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 fn get(address: &str, path: &str) -> io::Result<String> {
+    exchange(address, &format!("GET {path}"), "")
+}
+
+fn post(address: &str, path: &str, body: &str) -> io::Result<String> {
+    exchange(address, &format!("POST {path}"), body)
+}
+
+fn exchange(address: &str, request: &str, body: &str) -> io::Result<String> {
     let mut socket = TcpStream::connect(address)?;
+    let length = body.len();
     write!(
         socket,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        "{request} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer)?;

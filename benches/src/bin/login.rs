@@ -1,0 +1,366 @@
+//! Second steps of logins a second over HTTP, the replay guard durable, beside what bounds them.
+//!
+//! `cargo run --release -p keyproof-benches --bin login [FOLDER]`; the folder, by default one below `target/`, decides
+//! which disk is measured.
+//!
+//! Each login is a challenge of a user's own answered with a code of their own, over one of so many kept connections
+//! to a server in this process. Beside it, on the same runtime: the store alone, with batches of the same shape (one
+//! replace, three inserts) from as many callers; and a bare hyper server that reads JSON and writes it back, over as
+//! many connections. All take turns. Users, keys and challenges are made between the turns.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    fs,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{client::conn::http1::SendRequest, service::service_fn};
+use hyper_util::rt::TokioIo;
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
+use keyproof_auth::Cost;
+use keyproof_benches::{Aim, median, report};
+use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_service::{
+    Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+};
+use keyproof_store::{
+    Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
+    sqlite::{SqliteEngine, SqliteOptions},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
+use zeroize::Zeroizing;
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Connections, and how many logins a turn.
+const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (256, 2_048)];
+const USERS: usize = 2_048;
+const ROUNDS: usize = 5;
+const PASSWORD: &str = "correct horse";
+const STEP: Duration = Duration::from_secs(30);
+const START: Timestamp = Timestamp::from_secs(1_700_000_010);
+
+fn main() -> Result<()> {
+    let parent = match std::env::args_os().nth(1) {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+    };
+    let folder = parent
+        .canonicalize()?
+        .join(format!("bench-login-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(measure(&folder));
+    drop(runtime);
+    fs::remove_dir_all(&folder)?;
+    outcome
+}
+
+async fn measure(folder: &Path) -> Result<()> {
+    println!("folder: {}", folder.display());
+    println!("cores: {}", std::thread::available_parallelism()?);
+    let mut site = Site::start(folder).await?;
+    let mut batches = Batches::start(folder).await?;
+    let echo = echo().await?;
+    let mut rates = [const { [const { Vec::new() }; 3] }; TURNS.len()];
+    for round in 0..=ROUNDS {
+        for ((connections, logins), rates) in TURNS.into_iter().zip(&mut rates) {
+            let bodies = site.challenge(logins).await?;
+            let turn = [
+                exchange(site.server.address(), connections, bodies.clone()).await?,
+                batches.commit(connections, logins).await?,
+                exchange(echo, connections, bodies).await?,
+            ];
+            // The first round warms up, and is thrown away.
+            if round > 0 {
+                rates
+                    .iter_mut()
+                    .zip(turn)
+                    .for_each(|(all, rate)| all.push(rate));
+            }
+        }
+    }
+    for ((connections, _), rates) in TURNS.into_iter().zip(rates) {
+        let [logins, store, echo] = rates.map(median);
+        println!("{connections} connections");
+        println!("  {:<44} {logins:>10.0}/s", "second steps of logins");
+        println!("  {:<44} {store:>10.0}/s", "the store's batches alone");
+        println!("  {:<44} {echo:>10.0}/s", "a JSON echo on hyper alone");
+        report(
+            "  logins, of the store's batches",
+            logins / store,
+            Aim::AtLeast(0.5),
+        );
+        // What one core-bound request after the other would leave if both had to be done.
+        let both = 1.0 / (1.0 / store + 1.0 / echo);
+        report(
+            "  logins, of a batch and an echo after it",
+            logins / both,
+            Aim::AtLeast(0.5),
+        );
+    }
+    Ok(())
+}
+
+/// A server, and users with active keys.
+struct Site {
+    server: Server,
+    console: Arc<Service>,
+    clock: Arc<ManualClock>,
+    users: Vec<(String, Totp)>,
+}
+
+impl Site {
+    async fn start(folder: &Path) -> Result<Self> {
+        let config = Config::load(&Sources {
+            flags: vec![
+                ("http.listen", "127.0.0.1:0".into()),
+                ("store.url", "memory:".into()),
+                ("emnify.authenticate_limit", 0.into()),
+            ],
+            ..Sources::default()
+        })?;
+        let clock = Arc::new(ManualClock::new(START));
+        let store = open(&folder.join("server.db")).await?;
+        let entropy = Arc::new(SystemEntropy::new());
+        let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy);
+        // Passwords are not what is measured.
+        let hashing = HashingSettings {
+            cost: Cost::insecure_for_tests(8, 1, 1)?,
+            threads: NonZeroUsize::MIN,
+            queue: USERS,
+        };
+        let mut site = Self {
+            server: server.await?,
+            console: Service::start(store, clock.clone(), hashing).await?,
+            clock,
+            users: Vec::new(),
+        };
+        let now = site.clock.now();
+        let mut tasks = JoinSet::new();
+        for number in 0..USERS {
+            tasks.spawn(enrol(
+                Arc::clone(&site.console),
+                format!("user{number}"),
+                now,
+            ));
+        }
+        for user in tasks.join_all().await {
+            site.users.push(user?);
+        }
+        Ok(site)
+    }
+
+    /// Bodies that answer a challenge of each of so many users, at a step that none of them has used.
+    async fn challenge(&mut self, count: usize) -> Result<Vec<Bytes>> {
+        self.clock.advance(STEP);
+        let now = self.clock.now();
+        let mut tasks = JoinSet::new();
+        for (name, phone) in self.users.iter().take(count) {
+            let (console, name) = (Arc::clone(&self.console), name.clone());
+            let code = phone.code(now.as_secs()).to_string();
+            tasks.spawn(async move {
+                let step = console.accounts.login(password_of(name), &origin()).await?;
+                let FirstStep::Challenged(token) = step else {
+                    return Err("no code was asked for".into());
+                };
+                let body = json!({ "mfa_token": *token, "code": code });
+                Ok(Bytes::from(body.to_string()))
+            });
+        }
+        tasks.join_all().await.into_iter().collect()
+    }
+}
+
+/// Makes an account, and gives it an active key.
+async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(String, Totp)> {
+    let accounts = &console.accounts;
+    let new = NewUser {
+        name: name.clone(),
+        organisation: "org".to_owned(),
+        role: Role::User,
+    };
+    let password = || Zeroizing::new(PASSWORD.to_owned());
+    accounts.add_user(&new, password(), &origin()).await?;
+    let step = accounts.login(password_of(name.clone()), &origin()).await?;
+    let FirstStep::Authenticated(tokens) = step else {
+        return Err("a code was asked for".into());
+    };
+    let session = accounts
+        .session(Some(&tokens.access), [127, 0, 0, 1].into())
+        .await?;
+    let enrolled = accounts.enrol_key(&session, password(), &origin()).await?;
+    let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
+    let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+    let code = phone.code(now.as_secs()).to_string();
+    accounts
+        .activate_key(&session, enrolled.key.id, &code, &origin())
+        .await?;
+    Ok((name, phone))
+}
+
+fn password_of(name: String) -> PasswordLogin {
+    PasswordLogin {
+        name,
+        password: Zeroizing::new(PASSWORD.to_owned()),
+        fingerprint: None,
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        who: Who::Anonymous,
+        request_id: None,
+        address: None,
+    }
+}
+
+async fn open(path: &Path) -> Result<Store> {
+    let engine = SqliteEngine::open(path, &SqliteOptions::default())?;
+    let entropy = Arc::new(SystemEntropy::new());
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    Ok(Store::open(Arc::new(engine), keys, entropy, START).await?)
+}
+
+/// The store alone.
+struct Batches {
+    store: Store,
+    /// Records to be replaced, one a login.
+    records: Vec<(Key, Version)>,
+}
+
+/// As large as a second factor's record, or as the others that a login writes.
+#[derive(Serialize, Deserialize)]
+struct Ballast(String);
+
+impl Record for Ballast {
+    const TYPE: &'static str = "ballast";
+    const VERSION: u32 = 1;
+}
+
+impl Batches {
+    async fn start(folder: &Path) -> Result<Self> {
+        let store = open(&folder.join("store.db")).await?;
+        let mut records = Vec::new();
+        for number in 0..USERS {
+            let key = Key::new("replaced", ["org".to_owned(), number.to_string()]);
+            let mut batch = store.batch(START);
+            let version = batch.insert(&key, &Ballast("x".repeat(500)), None);
+            store.commit(batch).await?;
+            records.push((key, version));
+        }
+        Ok(Self { store, records })
+    }
+
+    /// So many batches by so many callers, a second.
+    async fn commit(&mut self, callers: usize, batches: usize) -> Result<f64> {
+        let mut tasks = JoinSet::new();
+        let start = Instant::now();
+        for share in self
+            .records
+            .get(..batches)
+            .ok_or("too few records")?
+            .chunks(batches / callers)
+        {
+            tasks.spawn(commit(self.store.clone(), share.to_vec()));
+        }
+        let done = tasks.join_all().await;
+        let rate = batches as f64 / start.elapsed().as_secs_f64();
+        let mut next = Vec::new();
+        for records in done {
+            next.extend(records?);
+        }
+        next.extend(self.records.drain(batches..));
+        self.records = next;
+        Ok(rate)
+    }
+}
+
+async fn commit(store: Store, mut records: Vec<(Key, Version)>) -> Result<Vec<(Key, Version)>> {
+    for (key, version) in &mut records {
+        let mut batch = store.batch(START);
+        *version = batch.replace(key, *version, &Ballast("y".repeat(500)), None);
+        for (collection, length) in [("a", 150), ("b", 250), ("c", 350)] {
+            let mut id = [0; 32];
+            store.entropy().fill(&mut id);
+            let key = Key::new(collection, [&b"_"[..], &id]);
+            batch.insert(&key, &Ballast("x".repeat(length)), None);
+        }
+        store.commit(batch).await?;
+    }
+    Ok(records)
+}
+
+/// A server that reads JSON and writes it back.
+async fn echo() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let serve = service_fn(async |request: Request<hyper::body::Incoming>| {
+                let body = request.into_body().collect().await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let body = Bytes::from(value.to_string());
+                Ok::<_, Infallible>(Response::new(Full::new(body)))
+            });
+            let connection = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), serve));
+        }
+    });
+    Ok(address)
+}
+
+/// Posts all bodies over so many connections, each of which must be answered with 200; so many a second.
+async fn exchange(address: SocketAddr, connections: usize, bodies: Vec<Bytes>) -> Result<f64> {
+    let mut shares = Vec::new();
+    for share in bodies.chunks(bodies.len() / connections) {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await?;
+        tokio::spawn(connection);
+        shares.push((sender, share.to_vec()));
+    }
+    let mut tasks = JoinSet::new();
+    let start = Instant::now();
+    for (sender, share) in shares {
+        tasks.spawn(post(sender, share));
+    }
+    for outcome in tasks.join_all().await {
+        outcome?;
+    }
+    Ok(bodies.len() as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn post(mut sender: SendRequest<Full<Bytes>>, bodies: Vec<Bytes>) -> Result<()> {
+    for body in bodies {
+        let request = Request::post("/api/v1/authenticate")
+            .header(header::HOST, "localhost")
+            .body(Full::new(body))?;
+        sender.ready().await?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        response.into_body().collect().await?;
+        if status != StatusCode::OK {
+            return Err(format!("answered {status}").into());
+        }
+    }
+    Ok(())
+}
