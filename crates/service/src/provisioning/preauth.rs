@@ -24,7 +24,7 @@ pub enum PreauthVerdict {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreauthError {
     /// The key was used too often.
-    #[error("the API key is used too often: wait {} s", .retry_after.as_secs())]
+    #[error("the API key is used too often")]
     RateLimited {
         /// How long to wait.
         retry_after: Duration,

@@ -51,7 +51,7 @@ pub enum ProvisionError {
     #[error(transparent)]
     Endorsement(#[from] EndorsementError),
     /// The key was used too often.
-    #[error("the API key is used too often: wait {} s", .retry_after.as_secs())]
+    #[error("the API key is used too often")]
     RateLimited {
         /// How long to wait.
         retry_after: Duration,
