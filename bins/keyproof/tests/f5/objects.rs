@@ -4,7 +4,7 @@ use keyproof_store::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
-    device::Manufacturer,
+    device::{Device, Manufacturer},
     site::{API_KEYS, CATEGORIES, MANAGERS, Site},
 };
 
@@ -376,6 +376,15 @@ async fn trust_lists_hold_certificates() {
             .refuses(400, 3)
             .saying("entry 0");
     }
+    // A certificate, but no CA's.
+    let device = Device::new(&manufacturer, "SN0001");
+    let base64 = data_encoding::BASE64.encode(&device.ek_certificate);
+    let leaf = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    let roots = json!({ "ek_root_certificates": [leaf] });
+    let refused = site.replace(MANAGERS, "manager", roots).await;
+    refused
+        .refuses(400, 3)
+        .saying("not the certificate of a CA");
     let before = site.get(&format!("{CATEGORIES}/category")).await.json;
     let more = json!({
         "tpm_allow_list": [manufacturer.root],

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use keyproof_store::{Prefix, Timestamp};
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
 use keyproof_x509::Certificate;
 use rcgen::DnType;
@@ -167,6 +168,10 @@ async fn a_device_keeps_its_endorsement_key_and_the_key_its_device() {
     renamed["device"]["name"] = json!("another name");
     renamed["device"]["version"] = json!("2");
     site.post(PROVISION, &renamed).await.is(200);
+    let all = Prefix::collection("tpm_device");
+    let rows = site.store.scan_raw(&all, None, 2, Timestamp::EPOCH).await;
+    let known = String::from_utf8(rows.unwrap()[0].json().to_vec()).unwrap();
+    assert!(known.contains("another name"), "{known}");
 
     let other_tpm = Device::new(&manufacturer, "SN0001");
     let refused = site.post(PROVISION, &other_tpm.request(&key)).await;
@@ -273,7 +278,9 @@ async fn a_request_is_refused_for_what_is_wrong_with_it() {
             refuses(member, wrong, 400, 3, says).await;
         }
     }
-    refuses("api_key", json!(null), 403, 7, "api_key").await;
+    for absent in [json!(null), json!("")] {
+        refuses("api_key", absent, 403, 7, "1 to 1024 characters").await;
+    }
     refuses("api_key", json!("nonsense"), 403, 7, "unknown").await;
     refuses("api_key", json!("k".repeat(1025)), 403, 7, "1024").await;
     let spec = json!({ "category_ref": [{ "name": "category" }], "need_mtls": true });
@@ -531,6 +538,27 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
     let slow = site.post(PROVISION, &request);
     let answer = site.faults.overtake(slow, forget).await;
     answer.refuses(403, 7).saying("not trusted");
+}
+
+#[tokio::test]
+async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
+    let (site, key, device) = furnished().await;
+    let request = device.request(&key);
+    let opened = |answer: &crate::site::Answer| {
+        let opened = device.opens(&answer.is(200).json, &device.ak_public());
+        opened.unwrap()
+    };
+    let first = opened(&site.post(PROVISION, &request).await);
+    let mut renewed = None;
+    let renew = async {
+        // A station that is served once two thirds of its life are over.
+        site.advance(DAY * 365 * 4);
+        renewed = Some(opened(&site.post(PROVISION, &request).await));
+    };
+    let slow = site.post(PROVISION, &request);
+    let answer = site.faults.overtake(slow, renew).await;
+    assert_ne!(renewed.as_ref(), Some(&first));
+    assert_eq!(Some(opened(&answer)), renewed);
 }
 
 /// Polls all of them at once.
