@@ -226,6 +226,7 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         Some(ApplicationTokenError::Refused)
     );
     let access = log_in_from("127.0.0.9").await.unwrap();
+    assert!(log_in_from("::ffff:127.0.0.9").await.is_ok());
     let bearer = accounts.session(Some(&access), ADDRESS).await.unwrap();
     assert!(!bearer.is_person());
     assert!(!bearer.may_manage(Whose::Mine));
