@@ -45,6 +45,22 @@ async fn a_bearer_is_asked_for_before_anything_else() {
             .await;
         answer.refuses(404, 1201, "");
     }
+    for other in ["Basic", "Token", "BearerX"] {
+        let call = site.get("/api/v1/user");
+        let call = call.header("authorization", &format!("{other} {token}"));
+        let answer = call.send().await;
+        assert_eq!(
+            answer.refuses(401, 1102, "").header("www-authenticate"),
+            "Bearer"
+        );
+    }
+    // Only a POST needs no token, and only a GET is asked without its body.
+    let authenticate = site.get("/api/v1/authenticate");
+    authenticate.send().await.refuses(401, 1102, "");
+    let authenticate = site.get("/api/v1/authenticate").bearer(&token).send().await;
+    assert_eq!(authenticate.is(405).header("allow"), "POST");
+    let head = site.call("HEAD", "/api/v1/user").bearer(&token);
+    head.send().await.is_empty(200);
     let lower = format!("bearer {token}");
     site.get("/api/v1/user")
         .header("authorization", &lower)
@@ -274,6 +290,11 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     patch(json!({ "status": { "id": 0 } }))
         .await
         .refuses(422, 1406, "revoked");
+    // A new description revives nothing.
+    patch(json!({ "description": "new use" }))
+        .await
+        .is_empty(204);
+    log_in(&full).await.is_empty(401);
     patch(json!({ "status": { "id": 5 } }))
         .await
         .refuses(422, 1400, "");

@@ -35,6 +35,7 @@ mod tests {
         );
         assert_ne!(of(hashed.get(..39).unwrap_or_default()).len(), 39);
         assert_eq!(of(&"g".repeat(40)).len(), 40);
+        assert_ne!(of(&"A".repeat(41)), of(&"a".repeat(41)));
         assert_ne!(of(&"g".repeat(40)).as_str(), "g".repeat(40));
     }
 }

@@ -271,6 +271,10 @@ mod tests {
                 json!({ "status": { "id": 1, "code": 1 }, "code": null }),
                 "000001",
             ),
+            (
+                json!({ "status": { "id": 1, "code": 1 }, "code": 2 }),
+                "000002",
+            ),
         ] {
             let code = activation(body.to_string().as_bytes());
             assert_eq!(code.unwrap().as_str(), expected, "{body}");

@@ -4,9 +4,9 @@ use super::{ADDRESS, STEP, add, challenge, enrol, laptop, log_in, session, token
 use crate::{
     Clock,
     accounts::{
-        AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangePasswordError,
-        EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role, SessionError,
-        UserQuery, Whose,
+        ActivateKeyError, AnswerError, ApplicationTokenChange, ApplicationTokenError,
+        ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role,
+        SessionError, UserQuery, Whose,
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
@@ -157,6 +157,63 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
         enrol_again("wrong horse").await.err(),
         Some(EnrolKeyError::AlreadyActive)
     );
+}
+
+#[tokio::test]
+async fn a_key_is_only_reached_by_its_number() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
+    let enrolled = enrolled.unwrap();
+    let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
+    let phone = Totp::new(&shared, Algorithm::Sha1, Digits::SIX);
+    let code = phone.code(bench.clock.now().as_secs()).to_string();
+    let id = enrolled.key.id;
+    let other = id ^ 1;
+    let activate = async |id| accounts.activate_key(&own, id, &code, &origin()).await;
+    let remove = async |id| accounts.remove_key(&own, Whose::Mine, id, &origin()).await;
+    assert_eq!(activate(other).await, Err(ActivateKeyError::Unknown));
+    assert_eq!(remove(other).await, Err(RemoveKeyError::Unknown));
+    assert_eq!(activate(id).await, Ok(()));
+    assert_eq!(remove(other).await, Err(RemoveKeyError::Unknown));
+    challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    assert_eq!(remove(id).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_application_has_neither_password_nor_key() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let text = accounts
+        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .await
+        .unwrap();
+    let access = accounts
+        .application_login(&text, ADDRESS, &origin())
+        .await
+        .unwrap();
+    let application = accounts.session(Some(&access), ADDRESS).await.unwrap();
+    let (old, new) = (secret(PASSWORD), secret("another horse"));
+    let changed = accounts
+        .change_password(&application, old, new, &origin())
+        .await;
+    assert_eq!(changed, Err(ChangePasswordError::Forbidden));
+    let enrolled = accounts
+        .enrol_key(&application, secret(PASSWORD), &origin())
+        .await;
+    assert!(enrolled.is_err());
+    let removed = accounts
+        .remove_key(&application, Whose::Mine, 1, &origin())
+        .await;
+    assert_eq!(removed, Err(RemoveKeyError::Forbidden));
+    let added = accounts
+        .add_application_token(&application, NewApplicationToken::default(), &origin())
+        .await;
+    assert_eq!(added.err(), Some(ApplicationTokenError::Forbidden));
 }
 
 #[tokio::test]
