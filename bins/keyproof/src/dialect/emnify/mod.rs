@@ -54,15 +54,18 @@ impl Emnify {
             method => method,
         };
         match Resource::public(exchange.path()) {
-            Some(Resource::Authenticate) if method == Method::POST => {
+            Some(Resource::Authenticate) => {
                 exchange.matched(Resource::Authenticate.template());
-                return self.authenticate(&mut exchange).await;
+                return match method {
+                    Method::POST => self.authenticate(&mut exchange).await,
+                    _ => Err(Resource::Authenticate.no_such_method()),
+                };
             }
             Some(Resource::Jwks) => {
                 exchange.matched(Resource::Jwks.template());
                 return match method {
                     Method::GET => self.jwks().await,
-                    _ => Err(Refusal::method("GET, HEAD")),
+                    _ => Err(Resource::Jwks.no_such_method()),
                 };
             }
             _ => {}
