@@ -19,9 +19,16 @@ const KINDS: [&[&str]; 4] = [
 /// whatever is refused has the fault that is named.
 pub fn authenticate(data: &[u8]) {
     let read = Credentials::parse(data);
-    let Some(members) = untyped(data, read.as_ref().err()) else {
+    let Some(mut members) = untyped(data, read.as_ref().err()) else {
         return;
     };
+    // A code may stand within `status`, as at activation.
+    if member(&members, "mfa_token").is_some()
+        && member(&members, "code").is_none()
+        && let Some(code) = members.get("status").and_then(|status| status.get("code"))
+    {
+        members.insert("code".to_owned(), code.clone());
+    }
     let kinds: Vec<_> = KINDS
         .iter()
         .filter(|kind| kind.iter().any(|name| member(&members, name).is_some()))
@@ -150,7 +157,9 @@ fn has_wrong_type(members: &Map<String, Value>, name: &str) -> bool {
     let of_device = |name: &str| device.and_then(|device| device.get(name));
     match name {
         "code" => member(members, name).is_some_and(|value| code(value).is_none()),
-        "trusted_device" => device.is_some_and(|device| !device.is_object()),
+        "status" | "trusted_device" => {
+            member(members, name).is_some_and(|value| !value.is_object())
+        }
         "trusted_device.fingerprint" => of_device("fingerprint").is_none_or(Value::is_null),
         name => [member(members, name), of_device(name)]
             .into_iter()

@@ -82,7 +82,8 @@ pub enum Credentials {
     SecondFactor {
         /// The challenge that the first step gave.
         token: Zeroizing<String>,
-        /// A code of the key, padded to six digits if it has digits only; or a recovery code, as it came.
+        /// A code of the key, padded to six digits if it has digits only; or a recovery code, as it came. In `status`
+        /// too, where clients have it at activation.
         code: Zeroizing<String>,
         /// The device to trust: `trusted_device`, or `fingerprint` alone.
         trust: Option<TrustRequest>,
@@ -100,7 +101,13 @@ impl Credentials {
         let application = members.secret("application_token")?;
         let refresh = members.secret("refresh_token")?;
         let (name, password) = (members.text("username")?, members.secret("password")?);
-        let (challenge, code) = (members.secret("mfa_token")?, members.code()?);
+        let (challenge, mut code) = (members.secret("mfa_token")?, members.code()?);
+        if challenge.is_some()
+            && code.is_none()
+            && let Some(mut status) = members.object("status")?
+        {
+            code = status.code()?;
+        }
         let kinds = [
             application.is_some(),
             refresh.is_some(),
@@ -337,6 +344,29 @@ mod tests {
         ] {
             assert_eq!(read(&body).err(), Some(expected), "{body}");
         }
+    }
+
+    #[test]
+    fn a_code_may_stand_where_activation_has_it() {
+        for (body, expected) in [
+            (json!({ "status": { "code": 1.0, "id": 1.0 } }), "000001"),
+            (json!({ "status": { "code": 1 }, "code": 2 }), "000002"),
+            (json!({ "status": { "code": 1 }, "code": null }), "000001"),
+            (json!({ "status": "on", "code": 3 }), "000003"),
+        ] {
+            let mut body = body;
+            body["mfa_token"] = json!("t");
+            let Ok(Credentials::SecondFactor { code, .. }) = read(&body) else {
+                panic!("{body}");
+            };
+            assert_eq!(*code, expected, "{body}");
+        }
+        let status = json!({ "mfa_token": "t", "status": "on" });
+        let error = BodyError::Type("status", "an Object");
+        assert_eq!(read(&status).err(), Some(error));
+        // Elsewhere it is a member like any that nobody asks for.
+        let password = json!({ "username": "a", "password": "b", "status": { "code": 1 } });
+        assert!(matches!(read(&password), Ok(Credentials::Password { .. })));
     }
 
     #[test]
