@@ -80,6 +80,10 @@ async fn users_come_filtered_sorted_and_in_pages() {
     assert_eq!(names("q=status:1,username:CAROL").await, [carol]);
     assert_eq!(names("q=status:3").await, [""; 0]);
     assert_eq!(names("sort=username&per_page=2&page=2").await, [carol]);
+    assert_eq!(names("sort=username&per_page=2.0&page=2.0").await, [carol]);
+    assert_eq!(names("q=status:2.0").await, [BOB]);
+    let id = get("q=username:CAROL").await.json[0]["id"].clone();
+    assert_eq!(names(&format!("q=id:{id}.0")).await, [carol]);
     let answer = get("sort=username&per_page=1&page=2&q=status:1").await;
     for (name, value) in [
         ("x-total-count", "2"),
@@ -104,6 +108,10 @@ async fn users_come_filtered_sorted_and_in_pages() {
         "q=status",
         "q=role:1",
         "q=id:x",
+        "q=id:4.5",
+        "q=id:-1",
+        "page=1.5",
+        "per_page=+1",
         "q=status:x",
         "page=0",
         "page=x",

@@ -4,7 +4,7 @@ use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, header};
 use keyproof_service::accounts::{Filter, Sort, SortKey, UserQuery, UserStatus};
 
-use super::errors::Refusal;
+use super::{errors::Refusal, route::integral};
 use crate::http::{Query, Response};
 
 /// Users a page, unless it is said.
@@ -17,8 +17,8 @@ pub(super) fn users(query: &Query) -> Result<UserQuery, Refusal> {
     let number = |name: &'static str, default: usize| match query.first(name) {
         None | Some("") => Ok(default),
         Some(text) => {
-            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse().ok().filter(|number| digits && *number >= 1);
+            let number = integral(text).and_then(|number| usize::try_from(number).ok());
+            let number = number.filter(|number| *number >= 1);
             number.ok_or_else(|| Refusal::query_criteria(name))
         }
     };
@@ -46,18 +46,22 @@ fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
 fn filter(text: &str) -> Option<Filter> {
     let (field, value) = text.split_once(':')?;
     Some(match field {
-        "id" => Filter::Id(value.parse().ok()?),
+        "id" => Filter::Id(number(value)?),
         "name" | "username" if !value.is_empty() => {
             Filter::Name(value.trim_matches('*').to_owned())
         }
-        "organisation" => Filter::Organisation(value.parse().ok()?),
-        "status" => Filter::Status(match value.parse::<u32>().ok()? {
+        "organisation" => Filter::Organisation(number(value)?),
+        "status" => Filter::Status(match number(value)? {
             1 => Some(UserStatus::Active),
             2 => Some(UserStatus::Suspended),
             _ => None,
         }),
         _ => return None,
     })
+}
+
+fn number(text: &str) -> Option<u32> {
+    u32::try_from(integral(text)?).ok()
 }
 
 fn sort(text: &str) -> Option<Sort> {

@@ -117,7 +117,9 @@ impl Resource {
             ["user", who, "mfa", "trusted_device", id] => Self::Device(whom(who)?, number(id)?),
             ["user", who, "mfa", id] => Self::Key(whom(who)?, number(id)?, Under::User),
             ["user", who] if !who.is_empty() => Self::User(match integral(who) {
-                Some(id) => Number::Of(id),
+                Some(id) => Number::Of(Id(id)),
+                // No user's name is a number of any kind.
+                None if who.parse::<f64>().is_ok() => Number::Of(number(who)?),
                 None => Number::Name((*who).to_owned()),
             }),
             _ => return Err(Refusal::not_found()),
@@ -180,7 +182,7 @@ fn whom(segment: &str) -> Result<Whom, Refusal> {
 }
 
 fn number(segment: &str) -> Result<Id, Refusal> {
-    integral(segment).ok_or_else(|| {
+    integral(segment).map(Id).ok_or_else(|| {
         let text: String = segment.chars().take(64).collect();
         Refusal::bad_request(format!(
             "Cannot parse parameter id as Long: For input string: {text:?}"
@@ -189,14 +191,14 @@ fn number(segment: &str) -> Result<Id, Refusal> {
 }
 
 /// `44` and `44.0`.
-fn integral(segment: &str) -> Option<Id> {
-    let whole = match segment.split_once('.') {
+pub(super) fn integral(text: &str) -> Option<i64> {
+    let whole = match text.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
         Some(_) => return None,
-        None => segment,
+        None => text,
     };
     let has_sign = whole.starts_with('+');
-    whole.parse().ok().filter(|_| !has_sign).map(Id)
+    whole.parse().ok().filter(|_| !has_sign)
 }
 
 #[cfg(test)]
@@ -250,6 +252,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_not_whole_are_nobodys_name() {
+        for number in ["4.5", "1e3", "+4", "9223372036854775808"] {
+            let refused = route(&format!("user/{number}"));
+            assert!(
+                refused
+                    .as_ref()
+                    .is_err_and(|refusal| *refusal != Refusal::not_found()),
+                "{number}: {refused:?}"
+            );
+        }
+        for name in ["4e", "1st", "0x4", "1.2.3"] {
+            let named = Resource::User(Number::Name(name.to_owned()));
+            assert_eq!(route(&format!("user/{name}")), Ok(named));
+        }
+    }
+
+    #[test]
     fn numbers_are_whole() {
         for (text, expected) in [
             ("44", Some(44)),
@@ -276,7 +295,7 @@ mod tests {
             ("+4", None),
             ("\u{0664}", None),
         ] {
-            assert_eq!(integral(text), expected.map(Id), "{text}");
+            assert_eq!(integral(text), expected, "{text}");
         }
         for (id, number) in [(44, 44), (-1, 0), (1 << 32, 0), ((1 << 32) + 44, 0)] {
             assert_eq!(Id(id).get(), number);
