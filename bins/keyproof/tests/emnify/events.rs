@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use keyproof_service::audit::Event;
+use keyproof_service::audit::{Event, Outcome};
 use keyproof_store::Timestamp;
 use serde_json::json;
 
@@ -73,6 +73,78 @@ async fn failed_logins_of_users_are_type_6() {
         assert_eq!(event.address, Some(Ipv4Addr::LOCALHOST.into()));
         assert_eq!(event.action, "user.authenticate");
     }
+}
+
+#[tokio::test]
+async fn tokens_that_nobody_knows_are_type_6() {
+    let site = Site::start().await;
+    let unknown = "B".repeat(43);
+    for body in [
+        json!({ "mfa_token": unknown, "code": "1" }),
+        json!({ "mfa_token": "x", "code": "1" }),
+        json!({ "refresh_token": unknown }),
+        json!({ "refresh_token": "x" }),
+    ] {
+        site.authenticate(body).await.is_empty(401);
+        site.clock.advance(MILLISECOND);
+    }
+    let by = |reason: &str| {
+        format!("type 6: Failed authentication request, Reason: {reason} from IP 127.0.0.1")
+    };
+    assert_eq!(
+        details(&told(&site, "6").await),
+        [
+            by("Invalid or expired MFA token"),
+            by("Invalid or expired MFA token"),
+            by("Invalid refresh token"),
+            by("Invalid refresh token"),
+        ]
+    );
+}
+
+/// A refusal says whether what was shown was judged: while a user is locked, the right code is refused too.
+#[tokio::test]
+async fn refusals_of_a_session_say_why() {
+    const LOCKS: &str = "Invalid password. Too many failed authentication requests";
+    const UNJUDGED: &str = "Too many failed authentication requests";
+    let site = Site::start().await;
+    let id = site.pending(ADA).await;
+    let token = site.token(ADA).await;
+    let key = format!("/api/v1/user/mfa/{id}");
+    let activate = |code: &str| {
+        let body = json!({ "status": { "id": 1 }, "code": code });
+        site.patch(&key, &body).bearer(&token)
+    };
+    let enrol = |password: &str| {
+        let body = json!({ "type": { "id": 0 }, "password": password });
+        site.post("/api/v1/user/mfa", &body).bearer(&token)
+    };
+    let change = json!({ "old_password": PASSWORD, "new_password": "another horse" });
+    let mut requests = Vec::new();
+    for (call, status, reason) in [
+        (activate("abc"), 422, "Invalid MFA code"),
+        (enrol("wrong"), 422, "Invalid password"),
+        (enrol("wrong"), 429, LOCKS),
+        (enrol(PASSWORD), 429, UNJUDGED),
+        (activate("abc"), 429, UNJUDGED),
+        (
+            site.patch("/api/v1/user/password", &change).bearer(&token),
+            429,
+            UNJUDGED,
+        ),
+    ] {
+        let answer = call.send().await;
+        let request = answer.is(status).header("x-request-id").to_owned();
+        requests.push((Some(request), Some(reason.to_owned())));
+        site.clock.advance(MILLISECOND);
+    }
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let refused = events.filter(|event| event.outcome == Outcome::Refused);
+    let told: Vec<_> = refused
+        .map(|event| (event.request_id, event.detail))
+        .collect();
+    assert_eq!(told, requests);
 }
 
 #[tokio::test]

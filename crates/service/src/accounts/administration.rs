@@ -2,12 +2,13 @@
 
 use super::{
     Accounts, Session,
-    login::{Judge, target},
+    login::{Judge, LOCKING_PASSWORD, UNJUDGED, WRONG_PASSWORD, target},
     password::canonical,
     records::{
         Organisation, OrganisationName, Role, User, UserName, UserStatus, all_users,
         organisation_key, organisation_name_key, user_key, user_name_key,
     },
+    second_factor::refused,
     snapshot::{Change, Snapshot},
 };
 use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
@@ -330,6 +331,8 @@ impl Accounts {
             let (snapshot, user) = self.own(session).await?.ok_or(ChangePasswordError::Ended)?;
             let records = snapshot.records();
             if records.admit(None, snapshot.at()).is_err() {
+                let deed = refused("user.set_password", &user, UNJUDGED, &origin);
+                self.audit.refused(deed).await;
                 return Err(ChangePasswordError::Locked);
             }
             let current = Some(user.password.clone());
@@ -359,20 +362,17 @@ impl Accounts {
                     Ok(())
                 }
                 Err(refusal) => {
-                    let why = Some("wrong password".to_owned());
-                    let deed = deed("user.set_password", &user, why, &origin);
+                    let (why, error) = match refusal {
+                        PasswordRefusal::Locked(_) => (UNJUDGED, ChangePasswordError::Locked),
+                        PasswordRefusal::WrongPassword(failure) => match failure.locked_until {
+                            Some(_) => (LOCKING_PASSWORD, ChangePasswordError::Locked),
+                            None => (WRONG_PASSWORD, ChangePasswordError::WrongPassword),
+                        },
+                    };
+                    let deed = refused("user.set_password", &user, why, &origin);
                     self.audit.counted(&mut batch, snapshot.now, deed);
                     snapshot.save(&mut batch, &decision.next, Change::default());
-                    Err(match refusal {
-                        PasswordRefusal::WrongPassword(failure)
-                            if failure.locked_until.is_none() =>
-                        {
-                            ChangePasswordError::WrongPassword
-                        }
-                        PasswordRefusal::WrongPassword(_) | PasswordRefusal::Locked(_) => {
-                            ChangePasswordError::Locked
-                        }
-                    })
+                    Err(error)
                 }
             };
             if race.won(self.store.commit(batch).await).await? {

@@ -14,7 +14,7 @@ use keyproof_mfa::{
     Authenticated, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, NewDevice, Password,
     PasswordRefusal, Proof,
 };
-use keyproof_store::Batch;
+use keyproof_store::{Batch, Stored};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -22,7 +22,23 @@ use zeroize::Zeroizing;
 const NAME_TOLD: usize = 128;
 
 /// What the audit trail is told of an attempt that was not judged.
-const UNJUDGED: &str = "Too many failed authentication requests";
+pub(super) const UNJUDGED: &str = "Too many failed authentication requests";
+
+/// What it is told of a wrong password.
+pub(super) const WRONG_PASSWORD: &str = "Invalid password";
+
+/// What it is told of the wrong password that locks.
+pub(super) const LOCKING_PASSWORD: &str =
+    "Invalid password. Too many failed authentication requests";
+
+/// What it is told of a wrong code.
+pub(super) const WRONG_CODE: &str = "Invalid MFA code";
+
+/// What it is told of the wrong code that locks.
+pub(super) const LOCKING_CODE: &str = "Invalid MFA code. Too many failed authentication requests";
+
+/// What it is told of a challenge that is unknown or over.
+const BAD_CHALLENGE: &str = "Invalid or expired MFA token";
 
 /// The first step of a login.
 pub struct PasswordLogin {
@@ -182,16 +198,11 @@ impl Accounts {
                 (Ok(_), None) => Err(LoginError::Refused),
                 (Err(refusal), _) => {
                     let (reason, error) = match refusal {
-                        PasswordRefusal::WrongPassword(failure)
-                            if failure.locked_until.is_none() =>
-                        {
-                            ("Invalid password", LoginError::Refused)
-                        }
-                        PasswordRefusal::WrongPassword(_) => (
-                            "Invalid password. Too many failed authentication requests",
-                            LoginError::Locked,
-                        ),
                         PasswordRefusal::Locked(_) => (UNJUDGED, LoginError::Locked),
+                        PasswordRefusal::WrongPassword(failure) => match failure.locked_until {
+                            Some(_) => (LOCKING_PASSWORD, LoginError::Locked),
+                            None => (WRONG_PASSWORD, LoginError::Refused),
+                        },
                     };
                     let deed = failed(&login.name, reason, origin);
                     self.audit.counted(&mut batch, snapshot.now, deed);
@@ -228,9 +239,10 @@ impl Accounts {
         trusts: Option<&TrustRequest>,
         origin: &Origin,
     ) -> Result<Tokens, AnswerError> {
-        let digest = Token::parse(token)
-            .map_err(|_| AnswerError::Refused)?
-            .digest();
+        let Ok(token) = Token::parse(token) else {
+            return Err(self.refused_token(BAD_CHALLENGE, origin).await);
+        };
+        let digest = token.digest();
         let trust = trusts.map(|trust| self.new_device(trust)).transpose()?;
         let signer = self.signing.signer(self.clock.now()).await?;
         let place = challenge_key(&digest);
@@ -239,14 +251,16 @@ impl Accounts {
             let now = self.clock.now();
             let found = self.store.get::<ChallengeRecord>(&place, now).await;
             let found = found.map_err(StorageError::from)?;
-            let asked = found.ok_or(AnswerError::Refused)?.record;
+            let Some(Stored { record: asked, .. }) = found else {
+                return Err(self.refused_token(BAD_CHALLENGE, origin).await);
+            };
             let snapshot = self
                 .snapshot_of(&asked.name, asked.owner, Some(&digest))
                 .await?;
             let (Some(user), Some(second_factor)) =
                 (snapshot.active_user(), snapshot.second_factor.as_ref())
             else {
-                return Err(AnswerError::Refused);
+                return Err(self.refused_token(BAD_CHALLENGE, origin).await);
             };
             let secret = self.secret(asked.owner, &second_factor.record)?;
             let proof = Proof::Typed {
@@ -267,17 +281,12 @@ impl Accounts {
                 }
                 Err(refusal) => {
                     let (reason, error) = match refusal {
-                        LoginRefusal::ChallengeOver(_) => {
-                            ("Invalid or expired MFA token", AnswerError::Refused)
-                        }
+                        LoginRefusal::ChallengeOver(_) => (BAD_CHALLENGE, AnswerError::Refused),
                         LoginRefusal::Replayed => ("MFA code used before", AnswerError::Refused),
-                        LoginRefusal::WrongCode(failure) if failure.locked_until.is_none() => {
-                            ("Invalid MFA code", AnswerError::Refused)
-                        }
-                        LoginRefusal::WrongCode(_) => (
-                            "Invalid MFA code. Too many failed authentication requests",
-                            AnswerError::Locked,
-                        ),
+                        LoginRefusal::WrongCode(failure) => match failure.locked_until {
+                            Some(_) => (LOCKING_CODE, AnswerError::Locked),
+                            None => (WRONG_CODE, AnswerError::Refused),
+                        },
                         LoginRefusal::Locked(_) => (UNJUDGED, AnswerError::Locked),
                     };
                     let deed = failed(&user.name, reason, origin);
@@ -295,6 +304,12 @@ impl Accounts {
                 return Ok(self.tokens(&signer, user, &outcome?)?);
             }
         }
+    }
+
+    /// Tells the audit trail of a token of which nobody knows whose it was.
+    pub(super) async fn refused_token(&self, reason: &str, origin: &Origin) -> AnswerError {
+        self.audit.refused(failed("", reason, origin)).await;
+        AnswerError::Refused
     }
 
     pub(super) fn draw_token(&self) -> Token {
@@ -471,12 +486,17 @@ pub(super) fn by(user: &User, origin: &Origin) -> Origin {
     })
 }
 
+/// A failed login; the name is empty where nobody knows whose it was.
 pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
     let name: String = name
         .chars()
         .take(NAME_TOLD)
         .flat_map(char::escape_debug)
         .collect();
+    let by = match name.as_str() {
+        "" => String::new(),
+        name => format!(" from '{name}'"),
+    };
     let from = origin
         .address
         .map_or_else(String::new, |address| format!(" from IP {address}"));
@@ -484,7 +504,7 @@ pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'
         action: "user.authenticate",
         target: format!("user_name/{name}"),
         detail: Some(format!(
-            "type 6: Failed authentication request from '{name}', Reason: {reason}{from}"
+            "type 6: Failed authentication request{by}, Reason: {reason}{from}"
         )),
         origin,
     }

@@ -31,6 +31,9 @@ use zeroize::Zeroizing;
 /// How long a spent token is answered as it was the first time: longer than clients wait before they try again.
 const TRIED_AGAIN: Duration = Duration::from_secs(60);
 
+/// What the audit trail is told of a token that is unknown or over.
+const BAD_TOKEN: &str = "Invalid refresh token";
+
 /// What a refresh token gives.
 pub struct Refreshed {
     /// For requests.
@@ -76,13 +79,17 @@ impl Accounts {
     /// # Errors
     /// [`AnswerError::Refused`], [`AnswerError::Storage`].
     pub async fn refresh(&self, text: &str, origin: &Origin) -> Result<Refreshed, AnswerError> {
-        let token = Token::parse(text).map_err(|_| AnswerError::Refused)?;
+        let Ok(token) = Token::parse(text) else {
+            return Err(self.refused_token(BAD_TOKEN, origin).await);
+        };
         let mut race = Race::default();
         loop {
-            let shown = self.shown(&token).await?.ok_or(AnswerError::Refused)?;
+            let Some(shown) = self.shown(&token).await? else {
+                return Err(self.refused_token(BAD_TOKEN, origin).await);
+            };
             let Some(user) = shown.holder() else {
                 let name = shown.user.as_ref().map(|user| &*user.record.name);
-                let deed = failed(name.unwrap_or_default(), "Invalid refresh token", origin);
+                let deed = failed(name.unwrap_or_default(), BAD_TOKEN, origin);
                 self.audit.refused(deed).await;
                 return Err(AnswerError::Refused);
             };

@@ -3,7 +3,7 @@
 use super::{
     Accounts, Session, Whose,
     directory::KeySummary,
-    login::{Judge, target},
+    login::{Judge, LOCKING_CODE, LOCKING_PASSWORD, UNJUDGED, WRONG_CODE, WRONG_PASSWORD, target},
     password::canonical,
     records::{Owner, SecondFactor, User, second_factor_key, user_key},
     snapshot::{Change, Snapshot},
@@ -196,6 +196,8 @@ impl Accounts {
             }
             let records = snapshot.records();
             if records.admit(None, snapshot.at()).is_err() {
+                let deed = refused("mfa_key.add", &user, UNJUDGED, &origin);
+                self.audit.refused(deed).await;
                 return Err(EnrolKeyError::Locked);
             }
             let hash = Some(user.password.clone());
@@ -232,16 +234,19 @@ impl Accounts {
                 }
                 (Ok(_), None) => return Err(damaged("an enrolment without a key").into()),
                 (Err(refusal), _) => {
-                    let deed = refused("mfa_key.add", &user, "wrong password", &origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed);
-                    Err(match refusal {
-                        EnrolRefusal::AlreadyActive => EnrolKeyError::AlreadyActive,
-                        EnrolRefusal::Locked(_) => EnrolKeyError::Locked,
+                    let (why, error) = match refusal {
+                        EnrolRefusal::AlreadyActive => {
+                            ("a key is active", EnrolKeyError::AlreadyActive)
+                        }
+                        EnrolRefusal::Locked(_) => (UNJUDGED, EnrolKeyError::Locked),
                         EnrolRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(_) => EnrolKeyError::Locked,
-                            None => EnrolKeyError::WrongPassword,
+                            Some(_) => (LOCKING_PASSWORD, EnrolKeyError::Locked),
+                            None => (WRONG_PASSWORD, EnrolKeyError::WrongPassword),
                         },
-                    })
+                    };
+                    let deed = refused("mfa_key.add", &user, why, &origin);
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(error)
                 }
             };
             snapshot.save(&mut batch, &decision.next, change);
@@ -304,7 +309,16 @@ impl Accounts {
                     Ok(())
                 }
                 Err(refusal) => {
-                    let deed = refused("mfa_key.activate", &user, "wrong code", &origin);
+                    let why = match &refusal {
+                        ActivateRefusal::AlreadyActive => "the key is active",
+                        ActivateRefusal::Locked(_) => UNJUDGED,
+                        ActivateRefusal::NoKey => "there is no key",
+                        ActivateRefusal::WrongCode(failure) => match failure.locked_until {
+                            Some(_) => LOCKING_CODE,
+                            None => WRONG_CODE,
+                        },
+                    };
+                    let deed = refused("mfa_key.activate", &user, why, &origin);
                     if snapshot.is_unchanged(&decision.next) {
                         self.audit.refused(deed).await;
                         return Err(refusal.into());
@@ -461,6 +475,8 @@ impl Accounts {
             }
             let records = snapshot.records();
             if records.admit(None, snapshot.at()).is_err() {
+                let deed = refused("recovery_codes.make", &user, UNJUDGED, &origin);
+                self.audit.refused(deed).await;
                 return Err(RecoveryCodesError::Locked);
             }
             let hash = Some(user.password.clone());
@@ -486,16 +502,19 @@ impl Accounts {
                         .collect())
                 }
                 Err(refusal) => {
-                    let deed = refused("recovery_codes.make", &user, "wrong password", &origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed);
-                    Err(match refusal {
-                        RecoveryRefusal::Locked(_) => RecoveryCodesError::Locked,
-                        RecoveryRefusal::NoActiveKey => RecoveryCodesError::NoActiveKey,
+                    let (why, error) = match refusal {
+                        RecoveryRefusal::Locked(_) => (UNJUDGED, RecoveryCodesError::Locked),
+                        RecoveryRefusal::NoActiveKey => {
+                            ("no key is active", RecoveryCodesError::NoActiveKey)
+                        }
                         RecoveryRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(_) => RecoveryCodesError::Locked,
-                            None => RecoveryCodesError::WrongPassword,
+                            Some(_) => (LOCKING_PASSWORD, RecoveryCodesError::Locked),
+                            None => (WRONG_PASSWORD, RecoveryCodesError::WrongPassword),
                         },
-                    })
+                    };
+                    let deed = refused("recovery_codes.make", &user, why, &origin);
+                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    Err(error)
                 }
             };
             snapshot.save(&mut batch, &decision.next, Change::default());
@@ -670,7 +689,12 @@ fn key_deed<'a>(
     }
 }
 
-fn refused<'a>(action: &'static str, user: &User, why: &str, origin: &'a Origin) -> Deed<'a> {
+pub(super) fn refused<'a>(
+    action: &'static str,
+    user: &User,
+    why: &str,
+    origin: &'a Origin,
+) -> Deed<'a> {
     Deed {
         action,
         target: target(user),
