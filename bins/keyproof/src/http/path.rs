@@ -38,6 +38,18 @@ impl RequestPath {
             .collect()
     }
 
+    /// The decoded segments, with `%` for those that cannot be decoded; for [`Dialect::claims`] where it does not matter
+    /// what they say.
+    ///
+    /// [`Dialect::claims`]: crate::dialect::Dialect::claims
+    #[must_use]
+    pub fn lossy_segments(&self) -> Vec<&str> {
+        let segments = self.segments.iter();
+        segments
+            .map(|segment| segment.as_deref().unwrap_or("%"))
+            .collect()
+    }
+
     /// The first decoded segment, if it can be decoded; for [`Dialect::claims`] of one that compares in its own way.
     ///
     /// [`Dialect::claims`]: crate::dialect::Dialect::claims

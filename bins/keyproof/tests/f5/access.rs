@@ -82,7 +82,34 @@ async fn stations_may_be_let_in_by_their_key_alone() {
         .authorization("APIToken x")
         .json(&body);
     bad.send().await.refuses(401, 16);
-    site.call("GET", API_KEYS).send().await.refuses(401, 16);
+    // Nothing else is open to those who show no token, whether it is there or not.
+    for (method, path) in [
+        ("GET", API_KEYS),
+        ("DELETE", API_KEYS),
+        ("GET", "/api/tpm/nothing"),
+        ("GET", "/api/tpm/%zz"),
+    ] {
+        site.call(method, path).send().await.refuses(401, 16);
+    }
+    site.call("GET", PREAUTH).send().await.refuses(405, 12);
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_before_the_path_and_the_method() {
+    let site = Site::start().await;
+    for (method, path) in [
+        ("GET", "/api/tpm/nothing"),
+        ("GET", "/api/tpm/namespaces/default/tpm_others"),
+        ("GET", "/api/tpm/%zz"),
+        ("DELETE", MANAGERS),
+        ("PATCH", API_KEYS),
+        ("GET", PREAUTH),
+        ("POST", PROVISION),
+    ] {
+        site.call(method, path).send().await.refuses(401, 16);
+        let bad = site.call(method, path).authorization("APIToken x");
+        bad.send().await.refuses(401, 16);
+    }
 }
 
 #[tokio::test]
@@ -103,6 +130,15 @@ async fn paths_take_the_published_prefix_and_unknown_ones_are_not_found() {
     put.refuses(405, 12);
     assert_eq!(put.header("allow"), "GET, HEAD, PUT");
     site.get(PREAUTH).await.refuses(405, 12);
+    // What cannot be decoded is of this dialect all the same.
+    for path in [
+        format!("{MANAGERS}/%zz"),
+        format!("{prefix}{MANAGERS}/%zz"),
+        format!("/api/v1/api/%zz/us-east-1/namespaces/somewhere{MANAGERS}/a"),
+    ] {
+        let refused = site.get(&path).await;
+        refused.refuses(400, 3).saying("a % that begins no escape");
+    }
 }
 
 #[tokio::test]

@@ -59,7 +59,11 @@ impl F5 {
 
     async fn answer(&self, mut exchange: Exchange) -> Answered {
         let operator = self.operator(&exchange).await?;
-        let route = Route::of(exchange.path())?;
+        let route = Route::of(exchange.path());
+        if operator.is_none() && !self.is_open(&route) {
+            return Err(Refusal::unauthenticated());
+        }
+        let route = route?;
         exchange.matched(route.template());
         // HEAD is GET whose answer's body is not sent, which the stack sees to.
         let method = match exchange.method().clone() {
@@ -224,17 +228,25 @@ impl F5 {
         }
     }
 
+    /// May anybody ask here, who shows no token?
+    fn is_open(&self, route: &Result<Route, Refusal>) -> bool {
+        self.station_auth == StationAuth::ApiKeyOnly
+            && matches!(route, Ok(Route::Preauth | Route::Provision))
+    }
+
     /// May stations' calls be made?
     fn station(&self, operator: Option<Operator>, exchange: &Exchange) -> Result<Origin, Refusal> {
-        match (operator, self.station_auth) {
-            (Some(operator), _) if operator.may(&OperatorScope::TpmStation) => {
+        match operator {
+            Some(operator) if operator.may(&OperatorScope::TpmStation) => {
                 Ok(origin(exchange, operator.who))
             }
-            (Some(_), _) => Err(Refusal::forbidden(
+            Some(_) => Err(Refusal::forbidden(
                 "it does not allow preauth and provision",
             )),
-            (None, StationAuth::ApiKeyOnly) => Ok(origin(exchange, Who::Anonymous)),
-            (None, StationAuth::Authorization) => Err(Refusal::unauthenticated()),
+            None if self.station_auth == StationAuth::ApiKeyOnly => {
+                Ok(origin(exchange, Who::Anonymous))
+            }
+            None => Err(Refusal::unauthenticated()),
         }
     }
 }

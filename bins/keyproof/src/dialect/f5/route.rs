@@ -64,10 +64,7 @@ fn without_prefix<'a, 'b>(segments: &'b [&'a str]) -> &'b [&'a str] {
 
 impl Route {
     pub(super) fn claims(path: &RequestPath) -> bool {
-        match path.segments() {
-            Ok(segments) => matches!(without_prefix(&segments), ["api", "tpm", ..]),
-            Err(_) => path.starts_with(&["api", "tpm"]),
-        }
+        matches!(without_prefix(&path.lossy_segments()), ["api", "tpm", ..])
     }
 
     pub(super) fn of(path: &RequestPath) -> Result<Self, Refusal> {
