@@ -205,6 +205,60 @@ async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
     }
 }
 
+/// Members in their order would do for serde.
+#[tokio::test]
+async fn an_array_is_no_object() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = json!(["device-0001", "SN0001", "ExampleCorp", "1"]);
+    let whole = Device::new(&manufacturer, "SN0001").request(&key);
+    let of =
+        |members: &[&str]| -> Value { members.iter().map(|name| whole[name].clone()).collect() };
+    let mut nested = whole.clone();
+    nested["device"] = device.clone();
+    let all = [
+        "api_key",
+        "device",
+        "ek_cert",
+        "ek_pub_key",
+        "ak_pub_key",
+        "csr",
+        "ak_public",
+    ];
+    for (method, path, body) in [
+        ("POST", PREAUTH, json!([key, device])),
+        ("POST", PREAUTH, json!({ "api_key": key, "device": device })),
+        ("POST", PROVISION, of(&all)),
+        ("POST", PROVISION, nested),
+        ("POST", MANAGERS, json!([{ "name": "b" }, null])),
+        (
+            "POST",
+            MANAGERS,
+            json!({ "metadata": ["b", null, null, null, null, null] }),
+        ),
+        (
+            "POST",
+            MANAGERS,
+            json!({ "metadata": { "name": "b" }, "spec": [[]] }),
+        ),
+        (
+            "POST",
+            CATEGORIES,
+            json!({ "metadata": { "name": "b" }, "spec": { "tpm_manager_ref": [["manager", null]] } }),
+        ),
+        (
+            "PUT",
+            &format!("{API_KEYS}/station"),
+            json!([null, [true, "x", null]]),
+        ),
+    ] {
+        let refused = site.admin(method, path).json(&body).send().await;
+        refused.refuses(400, 3).saying("line 1, column");
+    }
+    site.post(PROVISION, &whole).await.is(200);
+}
+
 #[tokio::test]
 async fn a_body_is_json_whatever_its_content_type() {
     let site = Site::start().await;

@@ -12,7 +12,7 @@ use super::{
     errors::{Code, Refusal},
     version::ApiVersion,
 };
-use crate::http::{Exchange, Response};
+use crate::http::{Exchange, JsonObject, Response};
 
 /// How a certificate's subject is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -79,7 +79,7 @@ pub(super) struct Put {
 /// Both forms of a PUT's body: of versions up to 2021-10-15 flat, of later ones nested.
 #[derive(Default, Deserialize)]
 struct CertificateBody {
-    properties: Option<CertificateProperties>,
+    properties: Option<JsonObject<CertificateProperties>>,
     #[serde(flatten)]
     flat: CertificateProperties,
 }
@@ -89,13 +89,17 @@ struct CertificateProperties {
     certificate: Option<String>,
     #[serde(rename = "isVerified")]
     is_verified: Option<bool>,
-    #[serde(flatten)]
-    others: Others,
 }
 
-/// What nobody asks for. With it serde takes objects alone, and not also arrays in the order of the members.
-#[derive(Default, Deserialize)]
-struct Others {}
+impl CertificateBody {
+    /// The nested ones, if they are there.
+    fn properties(self) -> CertificateProperties {
+        match self.properties {
+            Some(JsonObject(nested)) => nested,
+            None => self.flat,
+        }
+    }
+}
 
 /// Reads the body of a PUT.
 pub(super) async fn put(exchange: &mut Exchange) -> Result<Put, Refusal> {
@@ -103,8 +107,7 @@ pub(super) async fn put(exchange: &mut Exchange) -> Result<Put, Refusal> {
     let CertificateProperties {
         certificate,
         is_verified,
-        others: Others {},
-    } = body.properties.unwrap_or(body.flat);
+    } = body.properties();
     Ok(Put {
         certificate: present(certificate)?,
         verified: is_verified,
@@ -116,15 +119,10 @@ pub(super) async fn leaf(exchange: &mut Exchange) -> Result<String, Refusal> {
     #[derive(Deserialize)]
     struct VerificationCodeRequest {
         certificate: Option<String>,
-        #[serde(flatten)]
-        others: Others,
     }
 
-    let VerificationCodeRequest {
-        certificate,
-        others: Others {},
-    } = json_body(exchange).await?;
-    present(certificate)
+    let body: VerificationCodeRequest = json_body(exchange).await?;
+    present(body.certificate)
 }
 
 fn present(certificate: Option<String>) -> Result<String, Refusal> {
@@ -139,10 +137,13 @@ async fn json_body<T: for<'de> Deserialize<'de>>(exchange: &mut Exchange) -> Res
     let body = exchange.body().await?;
     // Some editors and shells put a byte order mark before what they save as UTF-8.
     let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
-    serde_json::from_slice(json).map_err(|error| {
-        let place = format_args!("line {}, column {}", error.line(), error.column());
-        Refusal::from(Code::BodyMalformed).because(&place)
-    })
+    match serde_json::from_slice(json) {
+        Ok(JsonObject(body)) => Ok(body),
+        Err(error) => {
+            let place = format_args!("line {}, column {}", error.line(), error.column());
+            Err(Refusal::from(Code::BodyMalformed).because(&place))
+        }
+    }
 }
 
 /// Is it JSON, or may it be? Tools send what they send as `text/plain` or as a form unless told otherwise.
@@ -345,7 +346,7 @@ mod tests {
     fn both_forms_of_a_body_are_read() {
         let read = |json: &str| {
             let body: CertificateBody = serde_json::from_str(json).unwrap();
-            let properties = body.properties.unwrap_or(body.flat);
+            let properties = body.properties();
             (properties.certificate, properties.is_verified)
         };
         let certificate = || Some("abc".to_owned());
@@ -380,7 +381,7 @@ mod tests {
             r#"{"certificate":"a","certificate":"b"}"#,
         ] {
             assert!(
-                serde_json::from_str::<CertificateBody>(wrong).is_err(),
+                serde_json::from_str::<JsonObject<CertificateBody>>(wrong).is_err(),
                 "{wrong}"
             );
         }

@@ -12,12 +12,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::errors::Refusal;
-use crate::http::Exchange;
+use crate::http::{Exchange, JsonObject};
 
 #[derive(Deserialize)]
 struct Envelope<S> {
-    metadata: Option<MetadataBody>,
-    spec: Option<S>,
+    metadata: Option<JsonObject<MetadataBody>>,
+    spec: Option<JsonObject<S>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -37,9 +37,9 @@ struct ManagerSpec {
 
 #[derive(Default, Deserialize)]
 struct CategorySpec {
-    tpm_manager_ref: Option<Vec<Reference>>,
+    tpm_manager_ref: Option<Vec<JsonObject<Reference>>>,
     tpm_allow_list: Option<Vec<String>>,
-    ak_template: Option<TemplateBody>,
+    ak_template: Option<JsonObject<TemplateBody>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -52,7 +52,7 @@ struct TemplateBody {
 
 #[derive(Default, Deserialize)]
 struct ApiKeySpec {
-    category_ref: Option<Vec<Reference>>,
+    category_ref: Option<Vec<JsonObject<Reference>>>,
     need_mtls: Option<bool>,
 }
 
@@ -72,7 +72,7 @@ struct Reference {
 #[derive(Deserialize)]
 struct PreauthBody {
     api_key: Option<String>,
-    device: Option<DeviceBody>,
+    device: Option<JsonObject<DeviceBody>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -86,7 +86,7 @@ struct DeviceBody {
 #[derive(Deserialize)]
 struct ProvisionBody {
     api_key: Option<String>,
-    device: Option<DeviceBody>,
+    device: Option<JsonObject<DeviceBody>>,
     ek_cert: Option<String>,
     ek_pub_key: Option<String>,
     ak_pub_key: Option<String>,
@@ -104,7 +104,7 @@ pub(super) async fn preauth(exchange: &mut Exchange) -> Result<Preauth, Refusal>
     let PreauthBody { api_key, device } = read(exchange).await?;
     Ok(Preauth {
         api_key: Zeroizing::new(api_key.unwrap_or_default()),
-        device: device.unwrap_or_default().into(),
+        device: device.unwrap_or_default().0.into(),
     })
 }
 
@@ -118,10 +118,10 @@ pub(super) async fn provision(exchange: &mut Exchange) -> Result<ProvisionReques
 /// # Errors
 /// For anything but the JSON of such a request. The error may repeat what stands there.
 pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Error> {
-    let body: ProvisionBody = serde_json::from_slice(body)?;
+    let JsonObject::<ProvisionBody>(body) = serde_json::from_slice(body)?;
     Ok(ProvisionRequest {
         api_key: Zeroizing::new(body.api_key.unwrap_or_default()),
-        device: body.device.unwrap_or_default().into(),
+        device: body.device.unwrap_or_default().0.into(),
         ek_certificate: body.ek_cert.unwrap_or_default(),
         ek_public_key: body.ek_pub_key.unwrap_or_default(),
         ak_public_key: body.ak_pub_key.unwrap_or_default(),
@@ -157,7 +157,7 @@ pub(super) async fn new_category(
     Ok(NewCategory {
         manager: one(spec.tpm_manager_ref, "spec.tpm_manager_ref", namespace)?,
         allow_list: spec.tpm_allow_list.unwrap_or_default(),
-        attestation_key: spec.ak_template.unwrap_or_default().read()?,
+        attestation_key: spec.ak_template.unwrap_or_default().0.read()?,
         metadata,
     })
 }
@@ -210,7 +210,7 @@ async fn create<S: DeserializeOwned + Default>(
     namespace: &str,
 ) -> Result<(Metadata, S), Refusal> {
     let body: Envelope<S> = read(exchange).await?;
-    let metadata = body.metadata.unwrap_or_default();
+    let JsonObject(metadata) = body.metadata.unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
     metadata.must_match(namespace, None)?;
     let metadata = Metadata {
@@ -221,7 +221,7 @@ async fn create<S: DeserializeOwned + Default>(
         description: metadata.description.unwrap_or_default(),
         disable: metadata.disable.unwrap_or_default(),
     };
-    Ok((metadata, body.spec.unwrap_or_default()))
+    Ok((metadata, body.spec.unwrap_or_default().0))
 }
 
 async fn replace<S: DeserializeOwned + Default>(
@@ -229,9 +229,9 @@ async fn replace<S: DeserializeOwned + Default>(
     (namespace, name): (&str, &str),
 ) -> Result<S, Refusal> {
     let body: Envelope<S> = read(exchange).await?;
-    let metadata = body.metadata.unwrap_or_default();
+    let JsonObject(metadata) = body.metadata.unwrap_or_default();
     metadata.must_match(namespace, Some(name))?;
-    Ok(body.spec.unwrap_or_default())
+    Ok(body.spec.unwrap_or_default().0)
 }
 
 impl MetadataBody {
@@ -255,6 +255,7 @@ impl TemplateBody {
     fn read(self) -> Result<AttestationKeyTemplate, Refusal> {
         let attributes = self.attributes.map(|text| {
             let digits = text.strip_prefix("0x").filter(|digits| digits.len() <= 8);
+            let digits = digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
             digits
                 .and_then(|digits| u32::from_str_radix(digits, 16).ok())
                 .ok_or_else(|| {
@@ -275,12 +276,12 @@ impl TemplateBody {
 
 /// A reference to exactly one object of the same namespace.
 fn one(
-    references: Option<Vec<Reference>>,
+    references: Option<Vec<JsonObject<Reference>>>,
     field: &str,
     namespace: &str,
 ) -> Result<String, Refusal> {
     let references = references.unwrap_or_default();
-    let [reference] = references.as_slice() else {
+    let [JsonObject(reference)] = references.as_slice() else {
         return Err(Refusal::invalid(format!(
             "{field} holds exactly one reference"
         )));
@@ -309,7 +310,10 @@ fn moment(text: &str) -> Result<Timestamp, Refusal> {
 
 async fn read<T: DeserializeOwned>(exchange: &mut Exchange) -> Result<T, Refusal> {
     let body = exchange.body().await?;
-    serde_json::from_slice(&body).map_err(|error| malformed(&error))
+    match serde_json::from_slice(&body) {
+        Ok(JsonObject(body)) => Ok(body),
+        Err(error) => Err(malformed(&error)),
+    }
 }
 
 /// Where, and not what: serde would repeat the value, which may be a key.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::{body::Members, errors::Refusal};
-use crate::http::{Query, Response};
+use crate::http::{JsonObject, Query, Response};
 
 /// The protocol's version as libtool counts (current, revision, age).
 const PROTOCOL: &str = "20:0:10";
@@ -74,9 +74,9 @@ pub(super) fn token_request(mut members: Members) -> Result<TokenRequest, Refusa
     }
 
     let scope = members.required::<String>("scope")?;
-    let lifetime = match members.optional::<RelativeTime>("duration")? {
+    let lifetime = match members.optional::<JsonObject<RelativeTime>>("duration")? {
         None => Lifetime::Default,
-        Some(RelativeTime { d_us }) => match d_us {
+        Some(JsonObject(RelativeTime { d_us })) => match d_us {
             Microseconds::Number(microseconds) => {
                 Lifetime::For(Duration::from_micros(microseconds))
             }

@@ -1,0 +1,78 @@
+//! JSON objects alone, where serde's derived structs would also take an array of their members in their order.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// What an object holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JsonObject<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = JsonObject<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(JsonObject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Outer {
+        inner: Option<JsonObject<Inner>>,
+        list: Option<Vec<JsonObject<Inner>>>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        text: Option<String>,
+    }
+
+    #[test]
+    fn arrays_are_no_objects() {
+        let read = serde_json::from_str::<JsonObject<Outer>>;
+        let inner = |text: &str| {
+            JsonObject(Inner {
+                text: Some(text.to_owned()),
+            })
+        };
+        let JsonObject(outer) =
+            read(r#"{"inner":{"text":"a","more":1},"list":[{"text":"b"}]}"#).unwrap();
+        assert_eq!(outer.inner, Some(inner("a")));
+        assert_eq!(outer.list, Some(vec![inner("b")]));
+        let JsonObject(outer) = read(r#"{"inner":null}"#).unwrap();
+        assert_eq!((outer.inner, outer.list), (None, None));
+        for wrong in [
+            "[]",
+            "[null,null]",
+            r#"[{"text":"a"},null]"#,
+            r#"{"inner":["a"]}"#,
+            r#"{"list":[["a"]]}"#,
+            r#"{"list":{}}"#,
+            r#"{"inner":{"text":"a","text":"a"}}"#,
+            r#""inner""#,
+            "null",
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.is_data() && error.line() == 1, "{wrong}: {error}");
+        }
+    }
+}
