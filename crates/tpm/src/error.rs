@@ -112,7 +112,7 @@ pub enum TpmError {
     },
     /// A credential for an endorsement key that is not a restricted decryption key of RSA 2048, 3072
     /// or 4096, P-256 or P-384, with SHA-256 or SHA-384 as name algorithm and AES in CFB mode.
-    #[error("no credential can be made for this endorsement key: its {what} is not supported")]
+    #[error("no credential can be made for this endorsement key because of its {what}")]
     UnsupportedEndorsementKey {
         /// The property.
         what: &'static str,

@@ -478,7 +478,7 @@ fn each_departure_from_the_profile_is_named() {
     let report = maker.check(critical);
     assert_eq!(
         report.detail(C::Chain),
-        "the verifier of chains refuses the critical certificatePolicies (2.5.29.32) of "
+        "the verifier of chains refuses the critical certificatePolicies (2.5.29.32) of the endorsement certificate"
     );
     refused_by(&[C::CriticalExtensions, C::Chain], &|params| {
         replace(
@@ -787,8 +787,9 @@ fn each_ca_of_the_chain_is_judged() {
     }
     let no_ca_here = "an intermediate is no CA";
     let too_long = "more intermediates than a CA above them allows";
-    let policies =
-        "the verifier of chains refuses the critical certificatePolicies (2.5.29.32) of CN=";
+    let policies = "the verifier of chains refuses the critical certificatePolicies (2.5.29.32) of the intermediate CN=";
+    let may_not_sign =
+        "no root or intermediate that was given and may sign certificates is its issuer: CN=";
     for (changes, reason) in [
         (
             [expired as Change, nothing as Change, nothing as Change],
@@ -820,6 +821,8 @@ fn each_ca_of_the_chain_is_judged() {
             [no_cert_sign, nothing, nothing],
             "the root CN=root may not sign certificates",
         ),
+        ([nothing, no_cert_sign, nothing], may_not_sign),
+        ([nothing, nothing, no_cert_sign], may_not_sign),
         ([path_len_0, nothing, nothing], too_long),
         ([path_len_1, nothing, nothing], too_long),
         ([nothing, path_len_0, nothing], too_long),

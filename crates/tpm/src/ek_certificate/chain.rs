@@ -36,6 +36,7 @@ impl Chain<'_> {
         let intermediates: Vec<CertificateDer<'_>> = self
             .intermediates
             .iter()
+            .filter(|der| !lacks_cert_sign(der))
             .map(|der| CertificateDer::from(*der))
             .collect();
         let der = CertificateDer::from(certificate.as_der());
@@ -107,9 +108,7 @@ impl Chain<'_> {
     fn explain(&self, error: &webpki::Error, certificate: &Certificate<'_>) -> Cow<'static, str> {
         match error {
             webpki::Error::UnsupportedCriticalExtension => self.explain_critical(certificate),
-            webpki::Error::UnknownIssuer => {
-                "no root or intermediate that was given is its issuer".into()
-            }
+            webpki::Error::UnknownIssuer => self.explain_unknown(),
             webpki::Error::InvalidSignatureForPublicKey => {
                 "a signature does not verify under its issuer's key".into()
             }
@@ -132,25 +131,51 @@ impl Chain<'_> {
         }
     }
 
+    fn explain_unknown(&self) -> Cow<'static, str> {
+        let left_out = self.intermediates.iter().find(|der| lacks_cert_sign(der));
+        let left_out = left_out.and_then(|der| Certificate::from_der(der).ok());
+        match left_out {
+            None => "no root or intermediate that was given is its issuer".into(),
+            Some(left_out) => format!(
+                "no root or intermediate that was given and may sign certificates is its issuer: {} may not",
+                left_out.subject()
+            )
+            .into(),
+        }
+    }
+
     fn explain_critical(&self, certificate: &Certificate<'_>) -> Cow<'static, str> {
         let intermediates: Vec<Certificate<'_>> = self
             .intermediates
             .iter()
             .filter_map(|der| Certificate::from_der(der).ok())
             .collect();
-        let found = core::iter::once(certificate)
-            .chain(&intermediates)
-            .find_map(|certificate| {
-                let unknown = unknown_critical(certificate)?;
-                Some(format!(
-                    "the verifier of chains refuses the critical {unknown} of {}",
-                    certificate.subject()
-                ))
-            });
+        // The endorsement certificate's own subject is empty, as a rule.
+        let of_ek = core::iter::once((certificate, "the endorsement certificate".into()));
+        let of_others = intermediates
+            .iter()
+            .map(|other| (other, format!("the intermediate {}", other.subject())));
+        let found = of_ek.chain(of_others).find_map(|(certificate, whose)| {
+            let unknown = unknown_critical(certificate)?;
+            Some(format!(
+                "the verifier of chains refuses the critical {unknown} of {whose}"
+            ))
+        });
         found.map_or(
             "a certificate has a critical extension that is not known".into(),
             Cow::Owned,
         )
+    }
+}
+
+/// RFC 5280 section 6.1.4 (n), which rustls-webpki passes over: a key usage without keyCertSign. What cannot be read is
+/// left to rustls-webpki.
+fn lacks_cert_sign(der: &[u8]) -> bool {
+    let usage = Certificate::from_der(der).map(|certificate| certificate.key_usage());
+    match usage {
+        Ok(Ok(usage)) => usage.is_some_and(|usage| !usage.key_cert_sign()),
+        Ok(Err(_)) => true,
+        Err(_) => false,
     }
 }
 

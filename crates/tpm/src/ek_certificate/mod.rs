@@ -349,7 +349,7 @@ fn check_key(
             check,
             key == certified,
             "the endorsement key's",
-            "it is of another key than the endorsement key",
+            "the endorsement certificate is of another key",
         ),
         Some(Err(error)) => report.fail(check, format!("{error}")),
     }
