@@ -72,6 +72,10 @@ impl Key {
         Self(public.to_spki().unwrap())
     }
 
+    pub(crate) fn spki(&self) -> &[u8] {
+        &self.0
+    }
+
     fn kind(&self) -> KeyKind {
         let spki = SubjectPublicKeyInfo::from_der(&self.0).unwrap();
         spki.kind().unwrap()

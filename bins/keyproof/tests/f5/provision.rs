@@ -10,7 +10,7 @@ use rcgen::DnType;
 use serde_json::{Value, json};
 
 use crate::{
-    device::{Device, Manufacturer, VENDOR},
+    device::{Device, Key, Manufacturer, VENDOR},
     site::{API_KEYS, CATEGORIES, MANAGERS, PROVISION, Site},
 };
 
@@ -298,6 +298,20 @@ async fn a_request_is_refused_for_what_is_wrong_with_it() {
     )
     .await;
     refuses("ek_cert", stranger["ek_cert"].clone(), 400, 3, "ek_pub_key").await;
+    let ak = device.request(&key)["ak_pub_key"].clone();
+    let ak = BASE64.decode(ak.as_str().unwrap().as_bytes()).unwrap();
+    let mut beside_the_curve = ak.clone();
+    *beside_the_curve.last_mut().unwrap() ^= 1;
+    let mut nowhere = ak.clone();
+    nowhere[ak.len() - 64..].fill(0);
+    let mut even = Key::of_kind("rsa2048").spki().to_vec();
+    // Behind the modulus stand the five octets of the exponent, 65537.
+    let last = even.len() - 6;
+    even[last] &= 0xFE;
+    for none in [beside_the_curve, nowhere, even] {
+        let none = json!(BASE64.encode(&none));
+        refuses("ak_pub_key", none, 400, 3, "no key has this").await;
+    }
     let public = json!(BASE64.encode(&device.ak_public().to_sized_bytes()));
     let pem = format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",

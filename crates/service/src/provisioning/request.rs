@@ -2,9 +2,10 @@
 //! they are. Nothing here knows a record, so that any text may be tried on it.
 
 use super::{DerTextError, der_text::decode};
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
-    EkCertificate, Outcome, Structure, TpmError, TpmtPublic,
+    EkCertificate, Outcome, PublicKey, Structure, TpmError, TpmtPublic,
 };
 use keyproof_x509::{algorithms, prover::CertificationRequest};
 use rustls_pki_types::pem::SectionKind;
@@ -174,7 +175,28 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Requ
         .and_then(|template| TpmtPublic::attestation_from_spki(spki, &template))
         .map_err(attestation_key(field))?;
     check_attestation_key(field, &ak)?;
-    Ok(ak)
+    match is_sound(&ak, spki) {
+        true => Ok(ak),
+        false => Err(RequestError::AttestationKey {
+            field,
+            problem: "no key has this point or modulus".to_owned(),
+        }),
+    }
+}
+
+/// Can it be a key at all: is the point on its curve, the modulus odd? No TPM opens a credential for what cannot, but the
+/// certificate would be made all the same.
+fn is_sound(ak: &TpmtPublic, spki: &[u8]) -> bool {
+    let algorithm: &'static dyn VerificationAlgorithm = match &ak.key {
+        PublicKey::Rsa(_) => &signature::RSA_PKCS1_2048_8192_SHA256,
+        PublicKey::Ecc(key) => match key.curve {
+            EccCurve::NistP256 => &signature::ECDSA_P256_SHA256_ASN1,
+            EccCurve::NistP384 => &signature::ECDSA_P384_SHA384_ASN1,
+            // Not on the list of curves.
+            _ => return false,
+        },
+    };
+    ParsedPublicKey::new(algorithm, spki).is_ok()
 }
 
 /// The public area that the station sent, which must be an attestation key's, and of the same key as the bare one.
