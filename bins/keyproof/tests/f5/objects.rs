@@ -376,6 +376,17 @@ async fn trust_lists_hold_certificates() {
             .refuses(400, 3)
             .saying("entry 0");
     }
+    // Beside a root, what is none: a private key would be kept, and shown to whoever reads the manager.
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let cut = manufacturer.root.replace("-----END", "-----");
+    for (more, says) in [
+        (key, "something else than certificates"),
+        (cut, "malformed"),
+    ] {
+        let roots = json!({ "ek_root_certificates": [format!("{}{more}", manufacturer.root)] });
+        let refused = site.replace(MANAGERS, "manager", roots).await;
+        refused.refuses(400, 3).saying(says);
+    }
     // A certificate, but no CA's.
     let device = Device::new(&manufacturer, "SN0001");
     let base64 = data_encoding::BASE64.encode(&device.ek_certificate);

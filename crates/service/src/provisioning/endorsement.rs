@@ -45,7 +45,7 @@ pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError>
 pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
     for (entry, text) in entries.iter().enumerate() {
         let wrong = |problem| TrustListError { entry, problem };
-        let roots = roots_of(text);
+        let roots = roots_of(text).map_err(|problem| wrong(problem.to_owned()))?;
         if roots.is_empty() {
             return Err(wrong("it holds no certificate in PEM".to_owned()));
         }
@@ -64,12 +64,14 @@ fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     der_text::decode(text, &[SectionKind::Certificate])
 }
 
-fn roots_of(text: &str) -> Vec<Vec<u8>> {
+fn roots_of(text: &str) -> Result<Vec<Vec<u8>>, &'static str> {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
     sections
-        .filter_map(Result::ok)
-        .filter(|(kind, _)| *kind == SectionKind::Certificate)
-        .map(|(_, der)| der)
+        .map(|section| match section {
+            Ok((SectionKind::Certificate, der)) => Ok(der),
+            Ok(_) => Err("it holds something else than certificates"),
+            Err(_) => Err("its PEM is malformed"),
+        })
         .collect()
 }
 
@@ -84,7 +86,9 @@ pub(super) fn judge(
     let roots: Vec<Vec<u8>> = manager
         .ek_roots
         .iter()
-        .flat_map(|text| roots_of(text))
+        // They were read when they were listed.
+        .filter_map(|text| roots_of(text).ok())
+        .flatten()
         .collect();
     let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
     let allowed: Vec<Vec<u8>> = category
