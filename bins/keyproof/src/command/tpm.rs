@@ -103,6 +103,9 @@ pub(super) struct MakeCredentialArguments {
     /// Where the credential file goes, as tpm2_activatecredential reads it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -206,7 +209,14 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     let entropy = SystemEntropy::new();
     let mut random = |bytes: &mut [u8]| entropy.fill(bytes);
     let credential = make_credential(&AwsLcRs, &ek, &name, &secret, &mut random)?;
-    write(&arguments.out, &credential.to_bytes())
+    let bytes = credential.to_bytes();
+    write(&arguments.out, &bytes)?;
+    if arguments.json {
+        let credential = BASE64.encode(&bytes);
+        let out = arguments.out.display().to_string();
+        output::print_json(&json!({ "credential": credential, "out": out }))?;
+    }
+    Ok(())
 }
 
 /// As much of a provision answer as is needed here.

@@ -190,9 +190,9 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (secret, out) = (path("secret"), path("out"));
     let name = hex("eccp256/ak.name.bin");
-    let make = |secret: &str, name: &str| {
+    let make_with = |secret: &str, name: &str, more: &[&str]| {
         let ek = vector("eccp256/ek.pub.tpm2b");
-        run(&[
+        let mut arguments = vec![
             "tpm",
             "make-credential",
             "--ek",
@@ -203,8 +203,11 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
             secret,
             "--out",
             &out,
-        ])
+        ];
+        arguments.extend(more);
+        run(&arguments)
     };
+    let make = |secret: &str, name: &str| make_with(secret, name, &[]);
     fs::write(&secret, [7; 32]).unwrap();
     let output = make(&secret, &name);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -212,6 +215,13 @@ fn a_credential_is_a_file_that_tpm2_tools_read() {
         fs::read(&out)
             .unwrap()
             .starts_with(&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1])
+    );
+    let output = make_with(&secret, &name, &["--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let written = data_encoding::BASE64.encode(&fs::read(&out).unwrap());
+    assert_eq!(
+        document,
+        serde_json::json!({ "credential": written, "out": out })
     );
     fs::write(&secret, [7; 33]).unwrap();
     fails(&make(&secret, &name), 1, "33 bytes");
