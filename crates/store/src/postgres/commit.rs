@@ -2,7 +2,7 @@
 //!
 //! `BEGIN`, the try's id, the entries in key order and `COMMIT` are one round trip. A check that fails is an error, after
 //! which the server takes `COMMIT` for `ROLLBACK`. So `COMMIT` is believed only if everything before it succeeded and the
-//! server warned of nothing, for it also says so where the commit did not become as durable as was asked.
+//! server did not warn that it is less durable than was asked.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use tokio_postgres::{Error, Statement};
 use super::connection::{Connection, took_too_long};
 use super::error::{engine_error, is_contention, is_failed_check, is_lost, is_read_only};
 use super::millis;
-use super::statements::Check;
+use super::statements::{BEGIN, Check};
 use crate::{Change, Changes, EngineError, Entry, Row};
 
 /// How much of a batch is under way at most, in bytes of keys and bodies: what is sent is held in memory once more.
@@ -62,7 +62,7 @@ impl Connection {
         self.is_busy = !is_settled;
         match outcome {
             Outcome::Applied if self.session.take_warning() => Outcome::Doubtful(EngineError::Io {
-                detail: "the server warned while it committed".to_owned(),
+                detail: "the server warned that a standby may not have it".to_owned(),
             }),
             outcome => outcome,
         }
@@ -97,9 +97,7 @@ impl Connection {
         let client = &self.session.client;
         let mut pipeline = Pipeline::new(patience);
         pipeline
-            .send(Step::Frame, 0, async {
-                client.batch_execute("BEGIN").await
-            })
+            .send(Step::Frame, 0, async { client.batch_execute(BEGIN).await })
             .await;
         let name = async { self.execute(&self.statements.name, &[&Binary(id)]).await };
         pipeline.send(Step::Frame, id.len(), name).await;
@@ -114,7 +112,7 @@ impl Connection {
         }
         if pipeline.has_failed() {
             let rollback = async { client.batch_execute("ROLLBACK").await };
-            pipeline.send(Step::Frame, 0, rollback).await;
+            pipeline.send(Step::Rollback, 0, rollback).await;
         } else {
             let commit = async { client.batch_execute("COMMIT").await };
             pipeline.send(Step::Commit, 0, commit).await;
@@ -203,10 +201,11 @@ fn size(entry: &Entry) -> usize {
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// `BEGIN`, `ROLLBACK` and the try's id.
+    /// `BEGIN` and the try's id.
     Frame,
     Entry(usize),
     Commit,
+    Rollback,
 }
 
 /// Requests under way, in the order in which they were sent, and what is known of those before.
@@ -285,12 +284,17 @@ impl<'c> Pipeline<'c> {
             Request::Answered(answer) => Ok(answer),
             Request::Sent(request) => timeout(self.patience, request).await,
         };
-        let (outcome, is_lost) = match answer {
+        let (outcome, is_spoilt) = match answer {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => (judge(step, &error), is_lost(&error) || is_read_only(&error)),
+            Ok(Err(error)) => {
+                // A transaction that could not be ended is open still.
+                let is_open = matches!(step, Step::Commit | Step::Rollback);
+                let is_spoilt = is_open || is_lost(&error) || is_read_only(&error);
+                (judge(step, &error), is_spoilt)
+            }
             Err(_) => (Outcome::Lost(took_too_long("committing")), true),
         };
-        self.is_settled &= !is_lost;
+        self.is_settled &= !is_spoilt;
         self.failure.get_or_insert(outcome);
     }
 }
@@ -308,7 +312,7 @@ fn judge(step: Step, error: &Error) -> Outcome {
         Step::Entry(index) if is_failed_check(error) => Outcome::Conflict(index),
         // A server that fails to commit should have taken everything back; we rather ask.
         Step::Commit => Outcome::Lost(words),
-        Step::Entry(_) | Step::Frame => Outcome::Refused(words),
+        Step::Entry(_) | Step::Frame | Step::Rollback => Outcome::Refused(words),
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! SQL that the databases which speak PostgreSQL's protocol share: no advisory locks, no `LISTEN`, no sequences. A check
 //! that fails is an error of its statement, so that a `COMMIT` sent along with it, unseen, takes all of it back.
+//!
+//! All of it is sent before anybody knows that there is a transaction to take back. Were `BEGIN` itself refused, as by
+//! somebody who cancels it, every statement behind it would be a transaction of its own. So [`BEGIN`] leaves a mark that
+//! ends with its transaction, and whatever belongs to one fails where the mark is not.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
@@ -21,6 +25,9 @@ const REQUIRE: &str = "SELECT 1 FROM keyproof_records
      WHERE key = $1 AND version = $2 AND (expires_at IS NULL OR expires_at > $3) FOR SHARE";
 const RESEAL: &str = "UPDATE keyproof_records SET body = $3
      WHERE key = $1 AND version = $2 AND (expires_at IS NULL OR expires_at > $4) RETURNING 1";
+
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL keyproof.transaction = 'open'";
+const IS_OPEN: &str = "current_setting('keyproof.transaction', true) = 'open'";
 
 const NAME: &str = "INSERT INTO keyproof_commits (id, applied) VALUES ($1, true)";
 /// Waits for whoever is inserting the same id to commit or not.
@@ -80,8 +87,9 @@ impl Statements {
             Check::prepare(client, REQUIRE, &[BYTES, BYTES, INT]),
             Check::prepare(client, RESEAL, &[BYTES, BYTES, BYTES, INT]),
         )?;
+        let name = name_among_others();
         let (name, fence, fate, forget, forget_old) = tokio::try_join!(
-            prepare(NAME, &[BYTES]),
+            prepare(&name, &[BYTES]),
             prepare(FENCE, &[BYTES]),
             prepare(FATE, &[BYTES]),
             prepare(FORGET, &[Type::BYTEA_ARRAY]),
@@ -112,10 +120,15 @@ impl Statements {
     }
 }
 
+/// The id of a batch of several. Outside of their transaction it would be that of a batch that was applied.
+fn name_among_others() -> String {
+    format!("WITH named AS ({NAME} RETURNING 1) SELECT 1 / count(*) FROM named WHERE {IS_OPEN}")
+}
+
 impl Check {
     async fn prepare(client: &Client, change: &str, types: &[Type]) -> Result<Self, Error> {
         let count = "SELECT 1 / count(*) FROM changed";
-        let among_others = format!("WITH changed AS ({change}) {count}");
+        let among_others = format!("WITH changed AS ({change}) {count} WHERE {IS_OPEN}");
         let id = types.len() + 1;
         let name = NAME.replace("$1", &format!("${id}"));
         let alone = format!("WITH named AS ({name}), changed AS ({change}) {count}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyproof_peer_postgres::Postgres;
 use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
-use keyproof_store::{Change, CommitError, Engine, EngineError, Key, NotApplied};
+use keyproof_store::{Change, CommitError, Engine, EngineError, Key, NotApplied, Row, Version};
 use tokio_postgres::Client;
 
 use super::database::{Database, body, changes, commit, frugal, insert, key, parse, row, until};
@@ -123,6 +123,78 @@ async fn a_question_whose_own_answer_was_lost_is_asked_again() {
     proxy.cut();
     assert_eq!(commit.await, Ok(()));
     assert_eq!(written(&back_door).await, 2);
+}
+
+/// All else is sent along with `BEGIN`, and must not be done without it.
+#[tokio::test]
+async fn a_transaction_that_was_not_begun_applies_nothing() {
+    let database = Database::new();
+    let (proxy, engine, back_door) = behind_a_proxy(&database, &one()).await;
+    let kept = row("kept");
+    commit(&engine, [(key("kept"), Change::Insert(kept.clone()))])
+        .await
+        .unwrap();
+    let named = async || -> i64 {
+        let named = "SELECT count(*) FROM keyproof_commits";
+        back_door.query_one(named, &[]).await.unwrap().get(0)
+    };
+    let before = (written(&back_door).await, named().await);
+    let changed = Row {
+        version: Version::from_bytes([1; 16]),
+        ..row("changed")
+    };
+    for batch in [
+        vec![insert("a", "a"), insert("b", "b")],
+        vec![
+            insert("a", "a"),
+            (
+                key("kept"),
+                Change::Replace {
+                    at: kept.version,
+                    row: changed,
+                },
+            ),
+        ],
+        vec![
+            insert("a", "a"),
+            (key("kept"), Change::Remove { at: kept.version }),
+        ],
+        vec![
+            (key("kept"), Change::Require { at: kept.version }),
+            insert("z", "z"),
+        ],
+    ] {
+        proxy.misspell("BEGIN");
+        let outcome = commit(&engine, batch.clone()).await;
+        assert!(
+            matches!(outcome, Err(CommitError::NotApplied(NotApplied::Engine(_)))),
+            "{outcome:?}"
+        );
+        assert_eq!((written(&back_door).await, named().await), before);
+        assert_eq!(body(&engine, "kept").await, Some("kept".to_owned()));
+    }
+    // The connection is as good as it was.
+    assert_eq!(commit(&engine, batch(3)).await, Ok(()));
+}
+
+/// Neither must be taken for done, and its connection has a transaction open that no other may be part of.
+#[tokio::test]
+async fn a_transaction_that_was_not_ended_is_not_gone_on_with() {
+    let database = Database::new();
+    let (proxy, engine, back_door) = behind_a_proxy(&database, &one()).await;
+    proxy.misspell("COMMIT");
+    assert_eq!(commit(&engine, batch(3)).await, Ok(()));
+    assert_eq!(written(&back_door).await, 3, "once");
+    assert_eq!(body(&engine, "a0").await, Some("a".to_owned()));
+    // A batch that is too large to be sent at once ends with ROLLBACK where its beginning has failed.
+    let large = (0..24).map(|at| insert(&format!("a{at}"), &"x".repeat(512 << 10)));
+    proxy.misspell("ROLLBACK");
+    assert_eq!(
+        commit(&engine, large).await,
+        Err(CommitError::Conflict { entry: 0 })
+    );
+    assert_eq!(body(&engine, "a0").await, Some("a".to_owned()));
+    assert_eq!(commit(&engine, [insert("b", "b")]).await, Ok(()));
 }
 
 /// More than is sent at once.

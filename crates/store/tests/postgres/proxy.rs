@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +26,8 @@ struct State {
     cuts: watch::Sender<u64>,
     /// Whether what is over a limit is swallowed, rather than ending the connection.
     is_silent: std::sync::atomic::AtomicBool,
+    /// A word that reaches the server with another last letter, once.
+    misspelt: Mutex<Option<&'static str>>,
 }
 
 impl Proxy {
@@ -38,6 +40,7 @@ impl Proxy {
             down: WITHOUT_LIMIT.into(),
             cuts: watch::Sender::new(0),
             is_silent: false.into(),
+            misspelt: Mutex::default(),
         });
         let shared = state.clone();
         tokio::spawn(async move {
@@ -64,6 +67,11 @@ impl Proxy {
         self.limit(up, down, true);
     }
 
+    /// Spoils the next such word that is sent to the server, which then cannot make sense of the statement.
+    pub(crate) fn misspell(&self, word: &'static str) {
+        *self.state.misspelt.lock().unwrap() = Some(word);
+    }
+
     /// Cuts every connection now, and lets new ones pass.
     pub(crate) fn cut(&self) {
         self.state.cut();
@@ -81,6 +89,18 @@ impl Proxy {
 }
 
 impl State {
+    fn spell(&self, bytes: &mut [u8]) {
+        let mut misspelt = self.misspelt.lock().unwrap();
+        let Some(word) = *misspelt else { return };
+        let found = bytes
+            .windows(word.len())
+            .position(|at| at == word.as_bytes());
+        if let Some(at) = found {
+            bytes[at + word.len() - 1] = b'_';
+            *misspelt = None;
+        }
+    }
+
     fn cut(&self) {
         self.up.store(WITHOUT_LIMIT, Ordering::SeqCst);
         self.down.store(WITHOUT_LIMIT, Ordering::SeqCst);
@@ -121,6 +141,9 @@ async fn pass(
         let read = from.read(&mut bytes).await?;
         if read == 0 {
             return Ok(());
+        }
+        if std::ptr::eq(limit, &raw const state.up) {
+            state.spell(&mut bytes[..read]);
         }
         let left = limit.load(Ordering::SeqCst);
         let passing = read.min(usize::try_from(left).unwrap_or(0));
