@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
-use tokio_postgres::error::Severity;
+use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 
 use super::PostgresOptions;
@@ -33,6 +33,7 @@ pub(super) struct Connector {
 /// A session without its statements, as a migration needs it.
 pub(super) struct Session {
     pub(super) client: Client,
+    /// That a commit may not be as durable as was asked.
     warned: Arc<AtomicBool>,
 }
 
@@ -136,14 +137,23 @@ where
 {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
         if let AsyncMessage::Notice(notice) = message {
-            let is_warning = match notice.parsed_severity() {
-                Some(severity) => severity == Severity::Warning,
-                None => notice.severity() == "WARNING",
-            };
             // Seen before the answer to whatever the server warns about.
-            warned.fetch_or(is_warning, Ordering::SeqCst);
+            warned.fetch_or(is_about_durability(&notice), Ordering::SeqCst);
         }
     }
+}
+
+/// Does it say that a commit is not as durable as was asked? PostgreSQL does so from where it waits for its standbys; what
+/// it warns of elsewhere, such as a counter that runs out, is about itself. Of another server nothing is known.
+fn is_about_durability(notice: &DbError) -> bool {
+    let is_warning = match notice.parsed_severity() {
+        Some(severity) => severity == Severity::Warning,
+        None => notice.severity() == "WARNING",
+    };
+    is_warning
+        && notice
+            .routine()
+            .is_none_or(|routine| routine == "SyncRepWaitForLSN")
 }
 
 pub(super) fn took_too_long(what: &str) -> EngineError {
@@ -153,7 +163,7 @@ pub(super) fn took_too_long(what: &str) -> EngineError {
 }
 
 impl Session {
-    /// Whether the server has warned of anything since this was last asked.
+    /// Whether the server has warned of a commit's durability since this was last asked.
     pub(super) fn take_warning(&self) -> bool {
         self.warned.swap(false, Ordering::SeqCst)
     }

@@ -112,6 +112,22 @@ async fn a_commit_that_its_standby_did_not_confirm_is_not_acknowledged() {
     until(async || commit(&engine, [insert("d", "d")]).await == Ok(())).await;
 }
 
+/// As of a counter that runs out, at every transaction for as long as it does.
+#[tokio::test]
+async fn other_warnings_are_the_servers_own_business() {
+    let database = Database::new();
+    let engine = database.open().await;
+    let warn = "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE WARNING ''the end is near''; RETURN NULL; END';
+        CREATE TRIGGER warn AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION warn()";
+    let back_door = database.back_door().await;
+    back_door.batch_execute(warn).await.unwrap();
+    assert_eq!(commit(&engine, [insert("a", "a")]).await, Ok(()));
+    let two = [insert("b", "b"), insert("c", "c")];
+    assert_eq!(commit(&engine, two).await, Ok(()));
+    assert_eq!(engine.ready().await, Ok(()));
+}
+
 #[tokio::test]
 async fn a_server_that_takes_no_writes_is_not_ready() {
     let database = Database::of(Box::new(Postgres::start().unwrap()));
