@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Statement};
 
@@ -41,6 +42,22 @@ pub(super) enum Outcome {
     Doubtful(EngineError),
 }
 
+/// How long to wait.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// For each answer.
+    pub(super) answer: Duration,
+    /// For all of them.
+    pub(super) deadline: Instant,
+}
+
+impl Patience {
+    async fn wait<T>(self, answer: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let until = self.deadline.min(Instant::now() + self.answer);
+        timeout_at(until, answer).await
+    }
+}
+
 impl Connection {
     /// Tries the batch under an id that was never tried before. Whatever comes of it, nothing is left under way unless
     /// the connection is marked busy.
@@ -48,7 +65,7 @@ impl Connection {
         &mut self,
         id: &[u8],
         changes: &Changes,
-        patience: Duration,
+        patience: Patience,
     ) -> Outcome {
         self.is_busy = true;
         self.session.take_warning();
@@ -74,9 +91,9 @@ impl Connection {
         id: &[u8],
         entry: &Entry,
         now: i64,
-        patience: Duration,
+        patience: Patience,
     ) -> (Outcome, bool) {
-        match timeout(patience, self.check(entry, now, Some(id))).await {
+        match patience.wait(self.check(entry, now, Some(id))).await {
             Ok(Ok(_)) => (Outcome::Applied, true),
             Ok(Err(error)) => {
                 // The server commits at the end of this very statement, so an error from it may come from there.
@@ -91,7 +108,7 @@ impl Connection {
         &self,
         id: &[u8],
         changes: &Changes,
-        patience: Duration,
+        patience: Patience,
     ) -> (Outcome, bool) {
         let now = millis(changes.now());
         let client = &self.session.client;
@@ -212,7 +229,7 @@ enum Step {
 struct Pipeline<'c> {
     under_way: VecDeque<(Step, usize, Request<'c>)>,
     bytes: usize,
-    patience: Duration,
+    patience: Patience,
     /// The first failure, whose transaction cannot commit any more.
     failure: Option<Outcome>,
     /// Whether everything under way was answered and leaves the connection in order.
@@ -228,7 +245,7 @@ enum Request<'c> {
 }
 
 impl<'c> Pipeline<'c> {
-    fn new(patience: Duration) -> Self {
+    fn new(patience: Patience) -> Self {
         Self {
             under_way: VecDeque::new(),
             bytes: 0,
@@ -282,7 +299,7 @@ impl<'c> Pipeline<'c> {
         self.bytes -= bytes;
         let answer = match request {
             Request::Answered(answer) => Ok(answer),
-            Request::Sent(request) => timeout(self.patience, request).await,
+            Request::Sent(request) => self.patience.wait(request).await,
         };
         let (outcome, is_spoilt) = match answer {
             Ok(Ok(())) => return,

@@ -59,10 +59,11 @@ pub struct PostgresOptions {
     /// How long a commit may wait for another one that is changing the same record; then it fails with
     /// [`EngineError::Busy`]. 3 seconds by default.
     pub lock_timeout: Duration,
-    /// How long to go on asking what became of a commit whose answer was lost, before it ends as
-    /// [`CommitError::Unknown`]. 10 seconds by default; less than the server needs to end a hanging transaction makes
-    /// unknown what would have become known.
-    pub read_back_timeout: Duration,
+    /// How long a commit may take with all its tries, and with the questions about one whose answer was lost; what is not
+    /// known then ends as [`CommitError::Unknown`]. 12 seconds by default: whoever waits for it should wait longer, to be
+    /// told so. Less than twice what the server needs to end a hanging transaction makes unknown what would have become
+    /// known.
+    pub commit_timeout: Duration,
 }
 
 impl Default for PostgresOptions {
@@ -73,7 +74,7 @@ impl Default for PostgresOptions {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(3),
-            read_back_timeout: Duration::from_secs(10),
+            commit_timeout: Duration::from_secs(12),
         }
     }
 }
@@ -81,7 +82,7 @@ impl Default for PostgresOptions {
 impl PostgresOptions {
     /// How long to wait for one answer, which a server that is alive gives well before.
     fn answer_timeout(&self) -> Duration {
-        self.statement_timeout.saturating_mul(2)
+        self.statement_timeout.saturating_mul(5) / 4
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool, PoolError, Timeouts};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::PostgresOptions;
-use super::commit::{Binary, Outcome};
+use super::commit::{Binary, Outcome, Patience};
 use super::connection::{Connector, took_too_long};
 use super::error::{engine_error, is_lost};
 use super::names::{Name, Names};
@@ -25,6 +25,8 @@ const TRIES: u8 = 8;
 const BACKOFF: Duration = Duration::from_millis(4);
 /// Between two questions about what became of a try.
 const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
+/// How long whoever closes waits for the server to hear it: it need not.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 pub(super) struct Node {
     pub(super) pool: Pool<Connector>,
@@ -79,11 +81,10 @@ impl Node {
     /// Lets go of the database; no commit may be under way.
     pub(super) async fn close(&self) {
         if !self.pool.is_closed() {
-            self.forget(self.names.take_all()).await;
+            let _ = timeout(FAREWELL, self.forget(self.names.take_all())).await;
         }
         self.pool.close();
-        // A server that is not there any more need not hear that we leave.
-        let _ = timeout(self.options.answer_timeout(), self.pool.manager().is_idle()).await;
+        let _ = timeout(FAREWELL, self.pool.manager().is_idle()).await;
     }
 
     pub(super) async fn commit(self: &Arc<Self>, changes: &Changes) -> Result<(), CommitError> {
@@ -100,14 +101,21 @@ impl Node {
     }
 
     async fn try_until_known(self: &Arc<Self>, changes: &Changes) -> Result<(), CommitError> {
+        let deadline = Instant::now() + self.options.commit_timeout;
         let mut reason = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
                 sleep(backoff(changes.id(), attempt)).await;
+                if Instant::now() >= deadline {
+                    break;
+                }
             }
             let mut connection = self.acquire().await.map_err(NotApplied::from)?;
             let name = Name::new(changes.id(), attempt);
-            let patience = self.options.answer_timeout();
+            let patience = Patience {
+                answer: self.options.answer_timeout(),
+                deadline,
+            };
             let outcome = connection.attempt(name.as_bytes(), changes, patience).await;
             if connection.is_busy {
                 // Out of the pool, so that what it has open ends with it.
@@ -122,7 +130,7 @@ impl Node {
                 Outcome::Refused(error) => return Err(NotApplied::from(error).into()),
                 Outcome::Doubtful(error) => return Err(CommitError::Unknown(error)),
                 Outcome::Contention(error) => reason = Some(error),
-                Outcome::Lost(error) => match self.read_back(&name).await {
+                Outcome::Lost(error) => match self.read_back(&name, deadline).await {
                     Some(true) => {
                         self.settled(name);
                         return Ok(());
@@ -140,15 +148,16 @@ impl Node {
 
     /// Whether a try whose answer was lost was applied; if it was not, it never will be. `None` if nobody could be asked
     /// in time.
-    async fn read_back(&self, name: &Name) -> Option<bool> {
-        let deadline = Instant::now() + self.options.read_back_timeout;
-        while Instant::now() < deadline {
-            if let Ok(fate) = self.ask_for_fate(name).await {
-                return fate;
+    async fn read_back(&self, name: &Name, deadline: Instant) -> Option<bool> {
+        let answered = timeout_at(deadline, async {
+            loop {
+                if let Ok(fate) = self.ask_for_fate(name).await {
+                    return fate;
+                }
+                sleep(READ_BACK_PAUSE).await;
             }
-            sleep(READ_BACK_PAUSE).await;
-        }
-        None
+        });
+        answered.await.ok().flatten()
     }
 
     /// The id is inserted as that of a try that is not applied, unless it is there already. Asking twice is harmless.

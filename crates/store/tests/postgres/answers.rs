@@ -226,7 +226,7 @@ async fn an_answer_that_nobody_can_give_is_unknown() {
         let database = Database::new();
         let mut options = one();
         options.statement_timeout = Duration::from_millis(500);
-        options.read_back_timeout = Duration::from_secs(1);
+        options.commit_timeout = Duration::from_secs(2);
         let (proxy, engine, back_door) = behind_a_proxy(&database, &options).await;
         // Nothing comes back, on any connection, for as long as the engine asks.
         proxy.fall_silent_after(None, Some(0));
@@ -246,7 +246,7 @@ async fn an_answer_that_nobody_can_give_is_unknown() {
 async fn a_database_that_is_not_there_applies_nothing_and_is_not_ready() {
     let mut database = Database::of(Box::new(Postgres::start().unwrap()));
     let mut options = frugal();
-    options.read_back_timeout = Duration::from_secs(1);
+    options.commit_timeout = Duration::from_secs(2);
     let engine = database.open_with(&options).await;
     commit(&engine, [insert("a", "a")]).await.unwrap();
     database.server.kill().unwrap();

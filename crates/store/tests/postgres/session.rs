@@ -254,7 +254,7 @@ async fn the_observer_is_told_how_each_commit_ended_and_of_nothing_else() {
     }
     let mut database = Database::of(Box::new(Postgres::start().unwrap()));
     let mut options = frugal();
-    options.read_back_timeout = Duration::from_secs(1);
+    options.commit_timeout = Duration::from_secs(2);
     let engine = database.open_with(&options).await;
     let ends = Arc::new(Ends::default());
     engine.observe(ends.clone());
