@@ -1,15 +1,16 @@
 //! `keyproof serve`
 
-use std::{num::NonZeroUsize, process, sync::Arc, thread::available_parallelism};
+use std::{num::NonZeroUsize, process, sync::Arc, thread::available_parallelism, time::Duration};
 
 use clap::Args;
 use keyproof_service::{Clock, SystemClock};
-use keyproof_store::{Entropy, SystemEntropy};
+use keyproof_store::{Entropy, Store, SystemEntropy};
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{Failure, Outcome, flags::ServeFlags, migrate, output, store};
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 
 /// The work is short and waits on the store: more threads would only cost memory.
 const MAX_WORKERS: usize = 4;
+
+/// How long the store may take to end what it is committing, after the drain: with that drain's default, half of what
+/// supervisors leave a process before they kill it.
+const CLOSING: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -75,10 +80,18 @@ async fn serve(config: Arc<Config>) -> Outcome {
         }
     }
     tokio::select! {
-        _ = server.drain() => opened.close().await,
+        () = end(server, &opened) => {}
         () = signals.stop() => process::exit(1),
     }
     Ok(())
+}
+
+/// Answers what is under way, then lets go of the store: a database that has come to a halt is not waited for.
+async fn end(server: Server, store: &Store) {
+    server.drain().await;
+    if timeout(CLOSING, store.close()).await.is_err() {
+        warn!("a commit is still under way: whether it is made is up to the store");
+    }
 }
 
 impl From<StartError> for Failure {
