@@ -10,7 +10,10 @@ use ring::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::site::{Answer, CERTIFICATES, Ca, START, Site, VERSION, console_origin};
+use crate::{
+    dialect::{CERTIFICATES, Ca, START, VERSION},
+    site::{Answer, Site, console_origin},
+};
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_token() {
@@ -68,7 +71,7 @@ async fn nobody_gets_in_without_a_token() {
     }
     let lower = site
         .call("GET", &target)
-        .header("authorization", &format!("bEARER  {}", site.token()));
+        .header("authorization", &format!("bEARER  {}", site.admin));
     lower.send().await.is(200);
 }
 
@@ -87,7 +90,7 @@ async fn a_token_reaches_what_its_scope_says() {
         ("tpm", false),
         ("tpm-station", false),
     ] {
-        let token = site.token_of(&[scope], None).await;
+        let token = site.operator_token(&[scope], None).await;
         let target = format!("{CERTIFICATES}/c?api-version={VERSION}");
         let delete = site.call("DELETE", &target).bearer(&token).send().await;
         if allowed {
@@ -107,7 +110,9 @@ async fn a_token_reaches_what_its_scope_says() {
 #[tokio::test]
 async fn expired_and_revoked_tokens_are_refused() {
     let site = Site::start().await;
-    let token = site.token_of(&["certificates"], Some(60)).await;
+    let token = site
+        .operator_token(&["certificates"], Some(Duration::from_secs(60)))
+        .await;
     let target = format!("{CERTIFICATES}?api-version={VERSION}");
     site.call("GET", &target)
         .bearer(&token)
@@ -125,7 +130,7 @@ async fn expired_and_revoked_tokens_are_refused() {
             .await
             .unwrap();
     }
-    let refused = site.call("GET", &target).bearer(site.token()).send().await;
+    let refused = site.call("GET", &target).bearer(&site.admin).send().await;
     refused.refuses_as_arm(401, "InvalidAuthenticationToken");
 }
 
@@ -231,7 +236,7 @@ async fn a_token_of_a_configured_issuer_gets_in_and_is_named_in_the_trail() {
             .refuses_as_arm(403, "AuthorizationFailed");
     }
     // keyproof's own tokens go on working.
-    put(&site, site.token()).await.is(200);
+    put(&site, &site.admin).await.is(200);
 }
 
 /// The token with the first character of its signature exchanged.

@@ -6,7 +6,10 @@ use data_encoding::{BASE64, HEXUPPER};
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
-use crate::site::{CERTIFICATES, Ca, Site, VERSION};
+use crate::{
+    dialect::{CERTIFICATES, Ca, VERSION},
+    site::Site,
+};
 
 const CREATED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 
@@ -109,7 +112,7 @@ async fn every_upload_encoding_and_both_bodies_are_taken_under_every_version() {
                 let target = format!("{CERTIFICATES}/c?api-version={version}");
                 let put = site
                     .call("PUT", &target)
-                    .bearer(site.token())
+                    .bearer(&site.admin)
                     .header("if-match", "*")
                     .json(&body)
                     .send()
@@ -144,11 +147,11 @@ async fn every_known_version_is_served_and_early_ones_leave_the_certificate_out(
         ("2026-11-01", true),
     ] {
         let target = format!("{CERTIFICATES}/c?api-version={version}");
-        let get = site.call("GET", &target).bearer(site.token()).send().await;
+        let get = site.call("GET", &target).bearer(&site.admin).send().await;
         let properties = get.is(200).json["properties"].as_object().unwrap();
         assert_eq!(properties.contains_key("certificate"), shown, "{version}");
         let target = format!("{CERTIFICATES}?api-version={version}");
-        let list = site.call("GET", &target).bearer(site.token()).send().await;
+        let list = site.call("GET", &target).bearer(&site.admin).send().await;
         let listed = &list.is(200).json["value"][0]["properties"];
         assert_eq!(listed.get("certificate").is_some(), shown, "{version}");
     }
@@ -178,7 +181,7 @@ async fn the_eight_old_query_parameters_are_taken_and_ignored() {
     let target = |rest: &str| format!("{CERTIFICATES}/c{rest}?{query}");
     let code = site
         .call("POST", &target("/generateVerificationCode"))
-        .bearer(site.token())
+        .bearer(&site.admin)
         .if_match(&etag)
         .send()
         .await;
@@ -188,7 +191,7 @@ async fn the_eight_old_query_parameters_are_taken_and_ignored() {
     let leaf = json!({"certificate": BASE64.encode(&ca.leaf(digits))});
     let verified = site
         .call("POST", &target("/verify"))
-        .bearer(site.token())
+        .bearer(&site.admin)
         .if_match(&code.etag())
         .json(&leaf)
         .send()
@@ -196,7 +199,7 @@ async fn the_eight_old_query_parameters_are_taken_and_ignored() {
     assert_eq!(verified.is(200).json["properties"]["isVerified"], true);
     let deleted = site
         .call("DELETE", &target(""))
-        .bearer(site.token())
+        .bearer(&site.admin)
         .if_match(&verified.etag())
         .send()
         .await;
@@ -212,11 +215,11 @@ async fn names_have_no_case_and_are_answered_as_first_written() {
         "{}/MY-CERT?API-VERSION={VERSION}",
         CERTIFICATES.to_uppercase()
     );
-    let get = site.call("GET", &shouted).bearer(site.token()).send().await;
+    let get = site.call("GET", &shouted).bearer(&site.admin).send().await;
     assert_eq!(get.is(200).json["id"], format!("{CERTIFICATES}/My-Cert"));
     let updated = site
         .call("PUT", &shouted)
-        .bearer(site.token())
+        .bearer(&site.admin)
         .if_match(&get.etag())
         .json(&ca.body())
         .send()
@@ -398,7 +401,7 @@ async fn there_are_so_many_certificates_and_no_more() {
     let target = format!("{elsewhere}/c?api-version={VERSION}");
     let other = site
         .call("PUT", &target)
-        .bearer(site.token())
+        .bearer(&site.admin)
         .json(&ca.body());
     other.send().await.is(200);
     site.to("DELETE", "/a")

@@ -10,7 +10,9 @@
 
 mod access;
 mod certificates;
+mod dialect;
 mod possession;
 mod races;
 mod requests;
+#[path = "../site/mod.rs"]
 mod site;

@@ -7,7 +7,10 @@ use keyproof_service::audit::Outcome;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use serde_json::json;
 
-use crate::site::{Answer, Ca, START, Site};
+use crate::{
+    dialect::{Ca, START},
+    site::{Answer, Site},
+};
 
 #[tokio::test]
 async fn the_right_leaf_verifies_and_spends_the_code() {

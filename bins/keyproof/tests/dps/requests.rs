@@ -3,14 +3,17 @@
 use data_encoding::BASE64;
 use serde_json::json;
 
-use crate::site::{CERTIFICATES, Ca, Site, VERSION};
+use crate::{
+    dialect::{CERTIFICATES, Ca, VERSION},
+    site::Site,
+};
 
 #[tokio::test]
 async fn refusals_come_in_the_order_of_the_contract() {
     let site = Site::start().await;
     let ca = Ca::new("Root");
     let etag = site.put("c", &ca.body()).await.etag();
-    let elsewhere = site.token_of(&["certificates:other"], None).await;
+    let elsewhere = site.operator_token(&["certificates:other"], None).await;
     let without_version = format!("{CERTIFICATES}/c");
     let with_version = format!("{CERTIFICATES}/c?api-version={VERSION}");
     let (name, value) = ("content-type", "application/json");
@@ -39,7 +42,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
         .call("PUT", &with_version)
         .header(name, value)
         .body("{");
-    let call = call.bearer(site.token()).send().await;
+    let call = call.bearer(&site.admin).send().await;
     call.refuses(412, 412_001);
     let call = site
         .to("PUT", "/c")
@@ -71,7 +74,7 @@ async fn versions_are_known_or_refused_with_those_that_are() {
         ("?api-version=2023-03-01", "InvalidApiVersionParameter"),
     ] {
         let target = format!("{CERTIFICATES}{query}");
-        let answer = site.call("GET", &target).bearer(site.token()).send().await;
+        let answer = site.call("GET", &target).bearer(&site.admin).send().await;
         answer.refuses_as_arm(400, code);
         let message = answer.json["error"]["message"].as_str().unwrap();
         assert!(message.contains("2022-12-12"), "{message}");
@@ -226,10 +229,10 @@ async fn other_paths_and_methods_are_told_so() {
         site.to("GET", rest).send().await.refuses(404, 404_002);
     }
     let target = format!("/subscriptions/s?api-version={VERSION}");
-    let answer = site.call("GET", &target).bearer(site.token()).send().await;
+    let answer = site.call("GET", &target).bearer(&site.admin).send().await;
     answer.refuses(404, 404_002);
     let target = format!("/Subscriptions/%zz?api-version={VERSION}");
-    let answer = site.call("GET", &target).bearer(site.token()).send().await;
+    let answer = site.call("GET", &target).bearer(&site.admin).send().await;
     answer.refuses(400, 400_002);
     for (method, rest, allow) in [
         ("POST", "", "GET, HEAD"),
@@ -256,13 +259,13 @@ async fn what_is_too_long_is_told_so() {
     };
     let fits = site
         .call("DELETE", &name(16 * 1024))
-        .bearer(site.token())
+        .bearer(&site.admin)
         .send()
         .await;
     fits.is(204);
     let long = site
         .call("DELETE", &name(16 * 1024 + 1))
-        .bearer(site.token())
+        .bearer(&site.admin)
         .send()
         .await;
     long.refuses(414, 414_001);

@@ -6,7 +6,10 @@ use keyproof_service::audit::{Event, Outcome};
 use keyproof_store::Timestamp;
 use serde_json::json;
 
-use crate::site::{ADA, AUTHENTICATE, Answer, BOB, PASSWORD, Site};
+use crate::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
+    site::{Answer, Site},
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 

@@ -12,7 +12,10 @@ use ring::{
 };
 use serde_json::{Value, json};
 
-use crate::site::{ADA, BOB, Site};
+use crate::{
+    dialect::{ADA, BOB},
+    site::Site,
+};
 
 fn encode(part: &[u8]) -> String {
     BASE64URL_NOPAD.encode(part)

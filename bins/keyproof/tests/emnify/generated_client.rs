@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::site::{ADA, AUTHENTICATE, Answer, BOB, PASSWORD, Phone, Site};
+use crate::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD, Phone},
+    site::{Answer, Site},
+};
 
 /// The client, with what its runtime knows as its token.
 struct Generated<'a> {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::site::{ADA, BOB, PASSWORD, Phone, Site};
+use crate::{
+    dialect::{ADA, BOB, PASSWORD, Phone},
+    site::Site,
+};
 
 const KEYS: &str = "/api/v1/user/mfa";
 

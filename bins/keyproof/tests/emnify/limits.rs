@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::site::{ADA, AUTHENTICATE, Answer, PASSWORD, Site};
+use crate::{
+    dialect::{ADA, AUTHENTICATE, PASSWORD},
+    site::{Answer, Site},
+};
 use keyproof_service::accounts::Role;
 
 #[tokio::test]

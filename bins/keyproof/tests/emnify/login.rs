@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::site::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1, Site, console_origin};
+use crate::{
+    dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
+    site::{Site, console_origin},
+};
 
 #[tokio::test]
 async fn a_password_gives_both_tokens_in_every_spelling_of_it() {

@@ -8,6 +8,7 @@
     reason = "test code"
 )]
 
+mod dialect;
 mod events;
 mod forgeries;
 mod generated_client;
@@ -18,6 +19,7 @@ mod organisations;
 mod races;
 mod refusals;
 mod rotation;
+#[path = "../site/mod.rs"]
 mod site;
 mod tokens;
 mod users;

@@ -3,7 +3,10 @@
 use keyproof_service::accounts::Role;
 use serde_json::json;
 
-use crate::site::{ADA, BOB, PASSWORD, Site};
+use crate::{
+    dialect::{ADA, BOB, PASSWORD},
+    site::Site,
+};
 
 #[tokio::test]
 async fn a_super_administrator_of_another_organisation_reaches_nothing() {

@@ -2,14 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use keyproof::server::Server;
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::site::{ADA, AUTHENTICATE, Answer, PASSWORD, Site, Twin};
+use crate::{
+    dialect::{ADA, AUTHENTICATE, PASSWORD},
+    site::{Answer, Site},
+};
 
 /// Sends all of them when all are connected, to one server and the other in turn.
-async fn at_once(site: &Site, twin: &Twin, bodies: Vec<Value>) -> Vec<Answer> {
+async fn at_once(site: &Site, twin: &Server, bodies: Vec<Value>) -> Vec<Answer> {
     let all = Arc::new(Barrier::new(bodies.len()));
     let mut requests = JoinSet::new();
     for (number, body) in bodies.into_iter().enumerate() {
@@ -44,8 +49,9 @@ async fn judged(site: &Site, reason: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_logins_with_one_code_are_one_login() {
-    let site = Site::on_sqlite().await;
-    let twin = site.twin().await;
+    let folder = TempDir::new().unwrap();
+    let site = Site::on_sqlite(folder.path()).await;
+    let twin = site.twin(folder.path()).await;
     let ada = site.enrol(ADA).await;
     let code = ada.phone.shows(site.now());
     let challenges = challenges(&site, 100).await;
@@ -73,8 +79,9 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_hundred_wrong_codes_three_are_judged() {
-    let site = Site::on_sqlite().await;
-    let twin = site.twin().await;
+    let folder = TempDir::new().unwrap();
+    let site = Site::on_sqlite(folder.path()).await;
+    let twin = site.twin(folder.path()).await;
     let ada = site.enrol(ADA).await;
     let challenges = challenges(&site, 20).await;
     let code = ada.phone.never_shows(site.now());
@@ -100,8 +107,9 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_guesses_at_a_password_three_are_judged() {
-    let site = Site::on_sqlite().await;
-    let twin = site.twin().await;
+    let folder = TempDir::new().unwrap();
+    let site = Site::on_sqlite(folder.path()).await;
+    let twin = site.twin(folder.path()).await;
     site.enrol(ADA).await;
     // Long after: nothing is kept of her count.
     site.clock.advance(Duration::from_secs(25 * 60 * 60));

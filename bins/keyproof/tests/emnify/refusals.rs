@@ -6,7 +6,10 @@ use http::header;
 use keyproof_service::accounts::Role;
 use serde_json::{Value, json};
 
-use crate::site::{ADA, AUTHENTICATE, Answer, BOB, PASSWORD, Site, console_origin};
+use crate::{
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
+    site::{Answer, Site, console_origin},
+};
 
 const PATHS: [(&str, &str); 7] = [
     ("PATCH", "/api/v1/user/mfa/ID"),

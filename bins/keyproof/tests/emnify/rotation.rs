@@ -3,8 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::site::{ADA, Answer, PASSWORD, Site};
+use crate::{
+    dialect::{ADA, PASSWORD},
+    site::{Answer, Site},
+};
 
 async fn refresh(site: &Site, token: &str) -> Answer {
     site.authenticate(json!({ "refresh_token": token })).await
@@ -23,7 +27,8 @@ async fn successor(site: &Site, answer: &Answer) -> String {
 
 #[tokio::test]
 async fn each_use_gives_the_next_token_and_a_copy_ends_them_all() {
-    let site = Site::rotating().await;
+    let folder = TempDir::new().unwrap();
+    let site = Site::rotating(folder.path()).await;
     let first = site.password(ADA, PASSWORD).await.text("refresh_token");
     let second = successor(&site, &refresh(&site, &first).await).await;
     assert_ne!(second, first);
@@ -50,7 +55,8 @@ async fn each_use_gives_the_next_token_and_a_copy_ends_them_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_at_once_with_one_token_are_one_rotation() {
-    let site = Arc::new(Site::rotating().await);
+    let folder = TempDir::new().unwrap();
+    let site = Arc::new(Site::rotating(folder.path()).await);
     let first = site.password(ADA, PASSWORD).await.text("refresh_token");
     let answers: Vec<_> = (0..100)
         .map(|_| {

@@ -6,7 +6,10 @@ use data_encoding::BASE64URL_NOPAD;
 use keyproof_service::accounts::Role;
 use serde_json::{Value, json};
 
-use crate::site::{ADA, PASSWORD, Site, console_origin, secret};
+use crate::{
+    dialect::{ADA, PASSWORD},
+    site::{Site, console_origin, secret},
+};
 
 const TOKENS: &str = "/api/v1/application_token";
 

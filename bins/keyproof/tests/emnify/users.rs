@@ -3,7 +3,10 @@
 use keyproof_service::accounts::Role;
 use serde_json::{Value, json};
 
-use crate::site::{ADA, BOB, Site, console_origin};
+use crate::{
+    dialect::{ADA, BOB},
+    site::{Site, console_origin},
+};
 
 #[tokio::test]
 async fn a_user_is_shown_by_number_and_by_name() {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{
     device::{Device, Manufacturer},
-    site::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, Site},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
+    site::Site,
 };
 
 #[tokio::test]
@@ -53,7 +54,7 @@ async fn scopes_reach_their_namespace_and_stations_their_two_calls() {
         ("tpm-station", 403, 403, 200),
         ("certificates", 403, 403, 403),
     ] {
-        let token = format!("APIToken {}", site.token(scope).await);
+        let token = format!("APIToken {}", site.operator_token(&[scope], None).await);
         let get = async |path| site.call("GET", path).authorization(&token).send().await;
         let answered = get(API_KEYS).await;
         assert_eq!(answered.status, own, "{scope}");
@@ -72,7 +73,7 @@ async fn scopes_reach_their_namespace_and_stations_their_two_calls() {
 
 #[tokio::test]
 async fn stations_may_be_let_in_by_their_key_alone() {
-    let site = Site::start_with(vec![("f5.station_auth", "api_key_only".into())]).await;
+    let site = Site::start_with(&[("f5.station_auth", "api_key_only".into())]).await;
     let key = site.furnished(&Manufacturer::new()).await;
     let body = json!({ "api_key": key, "device": {} });
     let alone = site.call("POST", PREAUTH).json(&body).send().await;
@@ -184,7 +185,10 @@ async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
     let site = Site::start().await;
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
-    let token = format!("APIToken {}", site.token("tpm-station").await);
+    let token = format!(
+        "APIToken {}",
+        site.operator_token(&["tpm-station"], None).await
+    );
     let send = async |method, path: &str, body: &Value| {
         let call = site.call(method, path).authorization(&token).json(body);
         call.send().await

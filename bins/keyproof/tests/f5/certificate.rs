@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::{
     device::{Device, Manufacturer, tlv},
+    dialect::{CATEGORIES, MANAGERS, PROVISION, START},
     provision::furnished,
-    site::{CATEGORIES, MANAGERS, PROVISION, START, Site},
+    site::Site,
 };
 
 const YEAR: u64 = 365 * 24 * 60 * 60;
@@ -210,26 +211,27 @@ async fn no_certificate_is_valid_when_its_issuer_is_not() {
     let (sub_ca, root_ca) = authorities(&site).await;
     assert_eq!(life(&root_ca), (START, START + 30 * YEAR));
     assert_eq!(life(&sub_ca), (START, START + 20 * YEAR));
-    site.advance(Duration::from_millis(1999));
+    site.clock.advance(Duration::from_millis(1999));
     let first = provision(&site, &api_key, &device).await;
     assert_eq!(life(&first), (START + 1, START + 1 + 5 * YEAR));
 
-    site.advance(Duration::from_secs(18 * YEAR));
+    site.clock.advance(Duration::from_secs(18 * YEAR));
     let device = device.with_new_ak();
     let last = provision(&site, &api_key, &device).await;
     assert_eq!(life(&last), (START + 1 + 18 * YEAR, START + 20 * YEAR));
 
     // The CA's last second is the first in which nothing can be made any more.
-    site.advance(Duration::from_millis(2 * YEAR * 1000 - 2000));
+    site.clock
+        .advance(Duration::from_millis(2 * YEAR * 1000 - 2000));
     let device = device.with_new_ak();
     let last = provision(&site, &api_key, &device).await;
     assert_eq!(life(&last), (START + 20 * YEAR - 1, START + 20 * YEAR));
-    site.advance(Duration::from_millis(1));
+    site.clock.advance(Duration::from_millis(1));
     let request = device.with_new_ak().request(&api_key);
     site.post(PROVISION, &request).await.refuses(500, 13);
 
     // A category made late ends with the root.
-    site.advance(Duration::from_secs(8 * YEAR));
+    site.clock.advance(Duration::from_secs(8 * YEAR));
     let late = site.category("late").await;
     let late = late.is(200).json["spec"]["ak_sub_ca_certificate"].clone();
     let late = Upload::decode(late.as_str().unwrap().as_bytes()).unwrap();
@@ -240,7 +242,7 @@ async fn no_certificate_is_valid_when_its_issuer_is_not() {
 async fn a_clock_behind_the_one_that_made_the_ca_makes_no_certificate_before_it() {
     let site = Site::start().await;
     let manufacturer = Manufacturer::new();
-    site.advance(Duration::from_secs(60));
+    site.clock.advance(Duration::from_secs(60));
     let api_key = site.furnished(&manufacturer).await;
     site.clock.set(keyproof_store::Timestamp::from_secs(START));
     let device = Device::new(&manufacturer, "SN0001");

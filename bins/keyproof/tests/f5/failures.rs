@@ -9,13 +9,16 @@ use tokio::time::timeout;
 
 use crate::{
     device::{Device, Manufacturer},
-    site::{API_KEYS, CATEGORIES, Commits, MANAGERS, PREAUTH, PROVISION, Site},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
+    faults::{Commits, FaultyEngine},
+    site::Site,
 };
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_503() {
-    let site = Site::start().await;
-    site.faults.unreachable.store(true, Ordering::SeqCst);
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    engine.unreachable.store(true, Ordering::SeqCst);
     let answer = site.get(MANAGERS).await;
     assert_eq!(answer.refuses(503, 14).header("retry-after"), "1");
     site.admin("POST", PREAUTH)
@@ -23,7 +26,7 @@ async fn a_store_that_does_not_answer_is_503() {
         .send()
         .await
         .refuses(503, 14);
-    site.faults.unreachable.store(false, Ordering::SeqCst);
+    engine.unreachable.store(false, Ordering::SeqCst);
     site.get(MANAGERS).await.is(200);
 }
 
@@ -44,12 +47,13 @@ async fn records(site: &Site) -> [usize; 3] {
 
 #[tokio::test]
 async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
-    let site = Site::start().await;
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
     let device = Device::new(&manufacturer, "SN0001");
     let request = device.request(&key);
-    site.faults.commits(Commits::NotApplied);
+    engine.commits(Commits::NotApplied);
     let refused = site.post(PROVISION, &request).await;
     refused.refuses(503, 14).saying("try again");
     assert_eq!(refused.header("retry-after"), "1");
@@ -62,7 +66,7 @@ async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
     }
     let disable = site.replace(API_KEYS, "station", json!({ "is_disabled": true }));
     disable.await.refuses(503, 14);
-    site.faults.commits(Commits::Made);
+    engine.commits(Commits::Made);
 
     assert_eq!(records(&site).await, [0; 3]);
     for path in [API_KEYS, CATEGORIES, MANAGERS] {
@@ -80,15 +84,16 @@ async fn a_commit_that_is_not_made_is_503_and_leaves_nothing() {
 #[tokio::test]
 async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second_identity() {
     for (fate, known) in [(Commits::Lost, [1; 3]), (Commits::LostUnmade, [0; 3])] {
-        let site = Site::start().await;
+        let engine = FaultyEngine::new();
+        let site = Site::on(engine.clone(), &[]).await;
         let manufacturer = Manufacturer::new();
         let key = site.furnished(&manufacturer).await;
         let device = Device::new(&manufacturer, "SN0001");
         let request = device.request(&key);
-        site.faults.commits(fate);
+        engine.commits(fate);
         let lost = site.post(PROVISION, &request).await;
         lost.refuses(500, 13);
-        site.faults.commits(Commits::Made);
+        engine.commits(Commits::Made);
         assert_eq!(records(&site).await, known, "{fate:?}");
 
         let mut certificates = Vec::new();
@@ -115,12 +120,13 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
 
 #[tokio::test]
 async fn an_object_whose_outcome_is_lost_is_500() {
-    let site = Site::start().await;
-    site.faults.commits(Commits::Lost);
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    engine.commits(Commits::Lost);
     site.create(MANAGERS, "manager", json!({}))
         .await
         .refuses(500, 13);
-    site.faults.commits(Commits::Made);
+    engine.commits(Commits::Made);
     site.create(MANAGERS, "manager", json!({}))
         .await
         .refuses(409, 6);
@@ -128,14 +134,15 @@ async fn an_object_whose_outcome_is_lost_is_500() {
 
 #[tokio::test]
 async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
-    let site = Site::start_with(vec![("http.handler_timeout_ms", 200.into())]).await;
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[("http.handler_timeout_ms", 200.into())]).await;
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
     let device = Device::new(&manufacturer, "SN0001");
     let request = device.request(&key);
-    site.faults.stall();
+    engine.stall();
     site.post(PROVISION, &request).await.refuses(504, 4);
-    site.faults.go_on();
+    engine.go_on();
     let ended = async {
         while records(&site).await == [0; 3] {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -152,10 +159,11 @@ async fn a_provision_past_its_deadline_is_504_and_runs_to_its_end() {
 
 #[tokio::test]
 async fn a_handler_past_its_deadline_is_504() {
-    let site = Site::start_with(vec![("http.handler_timeout_ms", 50.into())]).await;
-    site.faults.stall();
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[("http.handler_timeout_ms", 50.into())]).await;
+    engine.stall();
     site.get(MANAGERS).await.refuses(504, 4);
-    site.faults.go_on();
+    engine.go_on();
 }
 
 #[tokio::test]
@@ -180,12 +188,12 @@ async fn a_damaged_record_is_500_and_its_content_is_not_told() {
     site.store.commit(batch).await.unwrap();
     let answer = site.get(&format!("{MANAGERS}/a")).await;
     answer.refuses(500, 13);
-    assert!(!answer.text.contains("hidden"));
+    assert!(!answer.text().contains("hidden"));
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413() {
-    let site = Site::start_with(vec![("http.max_body_bytes", 10.into())]).await;
+    let site = Site::start_with(&[("http.max_body_bytes", 10.into())]).await;
     let answer = site
         .admin("POST", PREAUTH)
         .body("{\"api_key\":\"a\"}")
@@ -197,7 +205,7 @@ async fn a_body_over_the_limit_is_413() {
 #[tokio::test]
 async fn an_object_too_large_for_the_store_is_400() {
     let two_mib = 2 * 1024 * 1024;
-    let site = Site::start_with(vec![("http.max_body_bytes", two_mib.into())]).await;
+    let site = Site::start_with(&[("http.max_body_bytes", two_mib.into())]).await;
     let body = json!({ "metadata": { "name": "a", "labels": { "l": "x".repeat(1024 * 1024) } } });
     let refused = site.post(MANAGERS, &body).await;
     refused.refuses(400, 3).saying("more than can be stored");

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::{
     device::{Device, Key, Manufacturer},
-    site::{API_KEYS, CATEGORIES, PROVISION, Site},
+    dialect::{API_KEYS, CATEGORIES, PROVISION},
+    site::Site,
 };
 
 const KINDS: [&str; 5] = ["eccp256", "eccp384", "rsa2048", "rsa3072", "rsa4096"];

@@ -10,9 +10,12 @@
 mod access;
 mod certificate;
 mod device;
+mod dialect;
 mod failures;
+mod faults;
 mod kinds;
 mod objects;
 mod preauth;
 mod provision;
+#[path = "../site/mod.rs"]
 mod site;

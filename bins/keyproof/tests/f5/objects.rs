@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     device::{Device, Manufacturer},
-    site::{API_KEYS, CATEGORIES, MANAGERS, Site},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS},
+    site::Site,
 };
 
 #[tokio::test]
@@ -350,7 +351,7 @@ async fn names_and_references_are_checked() {
     ] {
         let refused = site.admin("POST", API_KEYS).body(wrong).send().await;
         refused.refuses(400, 3);
-        assert!(!refused.text.contains("secret"));
+        assert!(!refused.text().contains("secret"));
     }
 }
 
@@ -425,10 +426,10 @@ async fn private_keys_and_api_keys_are_shown_once_and_not_stored_in_the_clear() 
     assert!(chain.starts_with("-----BEGIN CERTIFICATE-----"));
     for path in [MANAGERS, CATEGORIES, API_KEYS] {
         let list = site.get(&format!("{path}?report_fields=all")).await;
-        let mut shown = list.text.clone();
+        let mut shown = list.text().to_owned();
         for item in list.json["items"].as_array().unwrap() {
             let name = item["name"].as_str().unwrap();
-            shown += &site.get(&format!("{path}/{name}")).await.text;
+            shown += site.get(&format!("{path}/{name}")).await.text();
         }
         assert!(!shown.contains("PRIVATE KEY"), "{shown}");
         assert!(!shown.contains(&api_key), "{shown}");
@@ -474,7 +475,7 @@ async fn a_key_is_disabled_and_enabled_but_a_revocation_in_force_stays() {
         json!({ "revoked_timestamp": "2023-11-14T23:13:20+00:00", "revoke_reason": "lost" });
     replace(later).await.is(200);
     assert_eq!(spec().await["revoked_timestamp"], "2023-11-14T23:13:20Z");
-    site.advance(std::time::Duration::from_secs(3600));
+    site.clock.advance(std::time::Duration::from_secs(3600));
     for lifted in [
         json!({}),
         json!({ "revoked_timestamp": "2023-11-14T23:13:21Z" }),

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     device::Manufacturer,
-    site::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, Site},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH},
+    site::Site,
 };
 
 fn device() -> Value {
@@ -91,9 +92,9 @@ async fn a_key_that_is_no_good_is_told_before_the_device() {
     let in_an_hour = json!({ "revoked_timestamp": "2023-11-14T23:13:20Z" });
     site.replace(API_KEYS, "station", in_an_hour).await.is(200);
     assert_eq!(status(&site, &body).await, granted);
-    site.advance(Duration::from_millis(3_599_999));
+    site.clock.advance(Duration::from_millis(3_599_999));
     assert_eq!(status(&site, &body).await, granted);
-    site.advance(Duration::from_millis(1));
+    site.clock.advance(Duration::from_millis(1));
     assert_eq!(status(&site, &body).await, invalid);
     for (_, why) in site.trail("tpm.preauth").await {
         assert!(!why.contains(&key[13..]), "{why}");
@@ -126,7 +127,7 @@ async fn a_key_is_no_better_than_what_it_is_below() {
         let body = json!({ "api_key": key, "device": device() });
         let invalid = "PREAUTH_RSP_INVALID_API_KEY";
         assert_eq!(status(&site, &body).await, invalid, "{of}");
-        let refused = site.post(crate::site::PROVISION, &body).await;
+        let refused = site.post(crate::dialect::PROVISION, &body).await;
         refused.refuses(403, 7).saying("disabled");
     }
 }
@@ -151,7 +152,7 @@ async fn malformed_bodies_are_errors() {
 
 #[tokio::test]
 async fn each_key_has_its_own_rate() {
-    let site = Site::start_with(vec![("f5.rate_limit_per_minute", 2.into())]).await;
+    let site = Site::start_with(&[("f5.rate_limit_per_minute", 2.into())]).await;
     let key = site.furnished(&Manufacturer::new()).await;
     let other = site.api_key("other").await;
     let call = async |key: &str| {
@@ -164,19 +165,19 @@ async fn each_key_has_its_own_rate() {
     refused.refuses(429, 8);
     assert_eq!(refused.header("retry-after"), "30");
     let provision = json!({ "api_key": key });
-    let refused = site.post(crate::site::PROVISION, &provision).await;
+    let refused = site.post(crate::dialect::PROVISION, &provision).await;
     refused.refuses(429, 8);
     assert_eq!(refused.header("retry-after"), "30");
     // Told in whole seconds, and never too early.
-    site.advance(Duration::from_millis(1));
+    site.clock.advance(Duration::from_millis(1));
     assert_eq!(call(&key).await.refuses(429, 8).header("retry-after"), "30");
-    site.advance(Duration::from_millis(29_998));
+    site.clock.advance(Duration::from_millis(29_998));
     assert_eq!(call(&key).await.refuses(429, 8).header("retry-after"), "1");
-    site.advance(Duration::from_millis(1));
+    site.clock.advance(Duration::from_millis(1));
     call(&key).await.is(200);
     call(&key).await.refuses(429, 8);
     call(&other).await.is(200);
-    site.advance(Duration::from_secs(30));
+    site.clock.advance(Duration::from_secs(30));
     call(&key).await.is(200);
     call(&key).await.refuses(429, 8);
     site.get(MANAGERS).await.is(200);

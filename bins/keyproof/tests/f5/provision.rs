@@ -1,9 +1,9 @@
 //! Provision, with a TPM in software that opens what it is sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64;
-use keyproof_store::{Prefix, Timestamp};
+use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
 use keyproof_x509::Certificate;
 use rcgen::DnType;
@@ -11,14 +11,21 @@ use serde_json::{Value, json};
 
 use crate::{
     device::{Device, Key, Manufacturer, VENDOR},
-    site::{API_KEYS, CATEGORIES, MANAGERS, PROVISION, Site},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PROVISION},
+    faults::FaultyEngine,
+    site::{Answer, Site},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A site, an API key and a device that it may provision.
 pub(crate) async fn furnished() -> (Site, String, Device) {
-    let site = Site::start().await;
+    furnished_on(Arc::new(MemoryEngine::new())).await
+}
+
+/// The same on this engine.
+async fn furnished_on(engine: Arc<dyn Engine>) -> (Site, String, Device) {
+    let site = Site::on(engine, &[]).await;
     let manufacturer = Manufacturer::new();
     let key = site.furnished(&manufacturer).await;
     (site, key, Device::new(&manufacturer, "SN0001"))
@@ -59,7 +66,7 @@ async fn what_tpms_and_their_tools_make_is_taken() {
     ] {
         let (site, key, _) = furnished().await;
         // Their certificates are valid from 2026 on.
-        site.advance(DAY * 365 * 4);
+        site.clock.advance(DAY * 365 * 4);
         let mut request: Value = serde_json::from_str(made).unwrap();
         request["api_key"] = json!(key);
         let allowed = json!({ "tpm_allow_list": [request["ek_cert"]] });
@@ -92,18 +99,18 @@ async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_li
     assert_ne!(key_in(&sealed_first), key_in(&sealed_again));
     let life = DAY * 365 * 5;
     let last_moment = life / 3 * 2 - Duration::from_millis(1);
-    site.advance(last_moment);
+    site.clock.advance(last_moment);
     assert_eq!(provision(&device).await.0, first);
-    site.advance(Duration::from_millis(1));
+    site.clock.advance(Duration::from_millis(1));
     let (renewed, _) = provision(&device).await;
     assert_ne!(renewed, first);
     // For the revocation list, as long as the first would be valid.
     assert_eq!(site.records("tpm_replaced_certificate").await, 1);
-    site.advance(life / 3);
+    site.clock.advance(life / 3);
     assert_eq!(provision(&device).await.0, renewed);
     assert_eq!(site.records("tpm_replaced_certificate").await, 0);
     // One that has ended needs no revocation.
-    site.advance(life);
+    site.clock.advance(life);
     assert_ne!(provision(&device).await.0, renewed);
     assert_eq!(site.records("tpm_replaced_certificate").await, 0);
     let (other_key, _) = provision(&device.with_new_ak()).await;
@@ -121,7 +128,7 @@ async fn what_a_disabled_key_made_is_made_anew_and_what_a_revoked_one_made_befor
             .unwrap()
     };
     let first = certificate(&key).await;
-    site.advance(Duration::from_secs(60));
+    site.clock.advance(Duration::from_secs(60));
     let revoked = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z" });
     site.replace(API_KEYS, "station", revoked).await.is(200);
     site.post(PROVISION, &device.request(&key))
@@ -143,14 +150,14 @@ async fn a_revocation_divides_what_was_made_to_the_millisecond() {
     ] {
         let (site, key, device) = furnished().await;
         let second = site.api_key("second").await;
-        site.advance(Duration::from_millis(700));
+        site.clock.advance(Duration::from_millis(700));
         let certificate = async |key: &str| {
             let answer = site.post(PROVISION, &device.request(key)).await;
             let opened = device.opens(&answer.is(200).json, &device.ak_public());
             opened.unwrap()
         };
         let first = certificate(&key).await;
-        site.advance(Duration::from_secs(1));
+        site.clock.advance(Duration::from_secs(1));
         let revoked = json!({ "revoked_timestamp": from });
         site.replace(API_KEYS, "station", revoked).await.is(200);
         assert_eq!(certificate(&second).await == first, kept, "{from}");
@@ -212,7 +219,7 @@ async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
     let refused = site.post(PROVISION, &again.request(&key)).await;
     refused.refuses(403, 7).saying("chain");
     // Once allowed, a certificate must be valid all the same.
-    site.advance(DAY * 365 * 113);
+    site.clock.advance(DAY * 365 * 113);
     let refused = site.post(PROVISION, &device.request(&key)).await;
     refused.refuses(403, 7).saying("expired");
 }
@@ -509,7 +516,8 @@ async fn of_two_tpms_that_race_for_one_identity_one_gets_it() {
 
 #[tokio::test]
 async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile() {
-    let (site, key, device) = furnished().await;
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
     let other = site.api_key("other").await;
     let request = device.request(&key);
     let disable = |name: &'static str| {
@@ -525,12 +533,12 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
     // The key that the certificate was made with is disabled while another one would keep it.
     let with_other = device.request(&other);
     let slow = site.post(PROVISION, &with_other);
-    let answer = site.faults.overtake(slow, disable("station")).await;
+    let answer = engine.overtake(slow, disable("station")).await;
     let second = device.opens(&answer.is(200).json, &device.ak_public());
     assert!(second.is_some() && second != first);
 
     let slow = site.post(PROVISION, &with_other);
-    let answer = site.faults.overtake(slow, disable("other")).await;
+    let answer = engine.overtake(slow, disable("other")).await;
     answer.refuses(403, 7).saying("disabled");
 
     let third = site.api_key("third").await;
@@ -539,7 +547,7 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
         site.replace(MANAGERS, "manager", json!({})).await.is(200);
     };
     let slow = site.post(PROVISION, &request);
-    let answer = site.faults.overtake(slow, untrust).await;
+    let answer = engine.overtake(slow, untrust).await;
     answer.refuses(403, 7).saying("not trusted");
 
     let allowed = json!({ "tpm_allow_list": [request["ek_cert"]] });
@@ -550,15 +558,16 @@ async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile()
             .is(200);
     };
     let slow = site.post(PROVISION, &request);
-    let answer = site.faults.overtake(slow, forget).await;
+    let answer = engine.overtake(slow, forget).await;
     answer.refuses(403, 7).saying("not trusted");
 }
 
 #[tokio::test]
 async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
-    let (site, key, device) = furnished().await;
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
     let request = device.request(&key);
-    let opened = |answer: &crate::site::Answer| {
+    let opened = |answer: &Answer| {
         let opened = device.opens(&answer.is(200).json, &device.ak_public());
         opened.unwrap()
     };
@@ -566,11 +575,11 @@ async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
     let mut renewed = None;
     let renew = async {
         // A station that is served once two thirds of its life are over.
-        site.advance(DAY * 365 * 4);
+        site.clock.advance(DAY * 365 * 4);
         renewed = Some(opened(&site.post(PROVISION, &request).await));
     };
     let slow = site.post(PROVISION, &request);
-    let answer = site.faults.overtake(slow, renew).await;
+    let answer = engine.overtake(slow, renew).await;
     assert_ne!(renewed.as_ref(), Some(&first));
     assert_eq!(Some(opened(&answer)), renewed);
 }

@@ -8,7 +8,10 @@ use flate2::{
 };
 use serde_json::json;
 
-use crate::site::{DEVICES, KEY, LIMIT, Site, device, with};
+use crate::{
+    dialect::{DEVICES, KEY, LIMIT, device, with},
+    site::Site,
+};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::site::{DEVICES, KEY, START, Site, device, with};
+use crate::{
+    dialect::{DEVICES, KEY, START, device, with},
+    site::Site,
+};
 
 fn path(id: &str) -> String {
     format!("{DEVICES}/{id}")

@@ -6,7 +6,10 @@ use keyproof_service::audit::Outcome;
 use keyproof_store::{Prefix, Timestamp};
 use serde_json::json;
 
-use crate::site::{DEVICES, PASSWORD, Site, TOKEN, console_origin, device, secret};
+use crate::{
+    dialect::{DEVICES, PASSWORD, TOKEN, device},
+    site::{Site, console_origin, secret},
+};
 
 #[tokio::test]
 async fn the_default_instance_is_at_the_root_and_under_its_name() {
@@ -205,7 +208,7 @@ async fn no_secret_is_in_the_store_in_the_clear() {
     assert!(rows.len() > 8);
     for row in rows {
         let text = format!("{} {}", row.key(), String::from_utf8_lossy(row.json()));
-        for secret in [bare, PASSWORD, crate::site::KEY] {
+        for secret in [bare, PASSWORD, crate::dialect::KEY] {
             assert!(!text.contains(secret), "{text}");
         }
     }

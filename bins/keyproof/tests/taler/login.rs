@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::site::{DEVICES, PASSWORD, START, Site, TOKEN, device};
+use crate::{
+    dialect::{DEVICES, PASSWORD, START, TOKEN, device},
+    site::Site,
+};
 
 #[tokio::test]
 async fn a_password_gives_a_token_whose_answer_says_all_of_it() {

@@ -11,7 +11,9 @@
 mod bodies;
 mod config;
 mod devices;
+mod dialect;
 mod instances;
 mod login;
+#[path = "../site/mod.rs"]
 mod site;
 mod transport;

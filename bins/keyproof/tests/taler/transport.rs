@@ -1,6 +1,9 @@
 //! Paths, methods, and what the stack refuses in this dialect's shape.
 
-use crate::site::{DEVICES, Site, TOKEN};
+use crate::{
+    dialect::{DEVICES, TOKEN},
+    site::Site,
+};
 
 #[tokio::test]
 async fn unknown_paths_are_404_in_talers_shape() {

@@ -1,31 +1,18 @@
-//! A server, its clock and its store, a client for it, and CAs.
+//! What is DPS's own: how a site is set up for it, what its requests and answers are like, and CAs.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use data_encoding::BASE64;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
-use keyproof::{
-    config::{Config, Sources},
-    server::Server,
-};
-use keyproof_auth::{Cost, OperatorScopes};
-use keyproof_service::{
-    Clock, HashingSettings, ManualClock, Origin, Service, Who, access::NewOperatorToken,
-    audit::Event,
-};
-use keyproof_store::{
-    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
-};
+use keyproof_service::audit::Event;
+use keyproof_store::{Timestamp, memory::MemoryEngine};
 use keyproof_x509::{
     Certificate, Validity, VerificationCode, algorithms,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+
+use crate::site::{Answer, Call, Site};
 
 /// When the clock starts, in seconds: `Tue, 14 Nov 2023 22:13:20 GMT`.
 pub(crate) const START: u64 = 1_700_000_000;
@@ -36,17 +23,6 @@ pub(crate) const CERTIFICATES: &str = "/subscriptions/Sub-1/resourceGroups/Group
 /// The newest version that is documented in full.
 pub(crate) const VERSION: &str = "2022-12-12";
 
-pub(crate) struct Site {
-    address: SocketAddr,
-    /// Stops the server when it goes.
-    _server: Server,
-    pub(crate) clock: Arc<ManualClock>,
-    /// What the commands use, in another process.
-    pub(crate) console: Arc<Service>,
-    /// A token that reaches all certificates.
-    token: String,
-}
-
 impl Site {
     pub(crate) async fn start() -> Self {
         Self::with("").await
@@ -54,78 +30,25 @@ impl Site {
 
     /// A server with some of `dps.*` set, as TOML.
     pub(crate) async fn with(dps: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("keyproof.toml");
-        let text = format!(
-            "[http]\nlisten = \"127.0.0.1:0\"\nmax_body_bytes = 400000\n[store]\nurl = \"memory:\"\n\
-             [auth]\nargon2_memory_kib = 8\nargon2_iterations = 1\nargon2_insecure_for_tests = true\n[dps]\n{dps}\n"
-        );
-        std::fs::write(&file, text).unwrap();
-        let config = Config::load(&Sources {
-            file: Some(file),
-            ..Sources::default()
-        })
-        .unwrap();
-        let entropy = Arc::new(SystemEntropy::new());
-        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(START)));
-        let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+        let mut settings: toml::Table = format!("[dps]\n{dps}").parse().unwrap();
+        let flags = [
+            ("http.max_body_bytes", 400_000.into()),
+            ("dps", settings.remove("dps").unwrap()),
+        ];
         let engine = Arc::new(MemoryEngine::new());
-        let store = Store::open(engine, keys, entropy.clone(), clock.now())
-            .await
-            .unwrap();
-        let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy);
-        let server = server.await.unwrap();
-        let hashing = HashingSettings {
-            cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
-            threads: std::num::NonZeroUsize::MIN,
-            queue: 8,
-        };
-        let console = Service::start(store, clock.clone(), hashing).await.unwrap();
-        let mut site = Self {
-            address: server.address(),
-            _server: server,
-            clock,
-            console,
-            token: String::new(),
-        };
-        site.token = site.token_of(&["certificates"], None).await;
+        let now = Timestamp::from_secs(START);
+        let mut site = Self::set_up(now, engine, &flags, every_answer).await;
+        site.admin = site.operator_token(&["certificates"], None).await;
         site
     }
 
-    /// A new token with these scopes, and a lifetime in seconds.
-    pub(crate) async fn token_of(&self, scopes: &[&str], lifetime: Option<u64>) -> String {
-        let new = NewOperatorToken {
-            subject: "test".to_owned(),
-            scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
-            lifetime: lifetime.map(std::time::Duration::from_secs),
-        };
-        let issued = self.console.access.create(new, &console_origin()).await;
-        issued.unwrap().text.to_string()
-    }
-
-    /// A request to exactly this target, without a token.
-    pub(crate) fn call<'a>(&'a self, method: &str, target: &str) -> Call<'a> {
-        Call {
-            site: self,
-            request: Request::builder()
-                .method(method)
-                .uri(target)
-                .header(header::HOST, "localhost"),
-            body: Bytes::new(),
-        }
-    }
-
     /// A request below the service's certificates, with a token and an api-version.
-    pub(crate) fn to<'a>(&'a self, method: &str, rest: &str) -> Call<'a> {
+    pub(crate) fn to(&self, method: &str, rest: &str) -> Call {
         self.call(
             method,
             &format!("{CERTIFICATES}{rest}?api-version={VERSION}"),
         )
-        .bearer(&self.token)
-    }
-
-    pub(crate) fn token(&self) -> &str {
-        &self.token
+        .bearer(&self.admin)
     }
 
     pub(crate) async fn get(&self, name: &str) -> Answer {
@@ -166,14 +89,6 @@ impl Site {
         events
             .filter(|event| event.action.starts_with("certificate."))
             .collect()
-    }
-}
-
-pub(crate) fn console_origin() -> Origin {
-    Origin {
-        who: Who::Console("test".to_owned()),
-        request_id: None,
-        address: None,
     }
 }
 
@@ -236,23 +151,26 @@ impl Ca {
     }
 }
 
-/// A request to be sent.
-pub(crate) struct Call<'a> {
-    site: &'a Site,
-    request: http::request::Builder,
-    body: Bytes,
+/// What every answer has.
+fn every_answer(answer: &Answer, is_head: bool) {
+    assert_eq!(answer.header("cache-control"), "no-cache", "{answer:?}");
+    answer.is_identified_in("x-ms-request-id");
+    assert_eq!(
+        answer.header("x-ms-correlation-request-id"),
+        answer.header("x-ms-request-id"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.header("x-request-id"), "", "{answer:?}");
+    let kind = answer.header("content-type");
+    if answer.body.is_empty() {
+        assert!(is_head || kind.is_empty(), "{answer:?}");
+    } else {
+        assert_eq!(kind, "application/json; charset=utf-8", "{answer:?}");
+        assert!(answer.json.is_object(), "{answer:?}");
+    }
 }
 
-impl Call<'_> {
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.request = self.request.header(name, value);
-        self
-    }
-
-    pub(crate) fn bearer(self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
-    }
-
+impl Call {
     /// As the newer clients write it: in quotes.
     pub(crate) fn if_match(self, etag: &str) -> Self {
         self.header("if-match", &format!("\"{etag}\""))
@@ -262,80 +180,9 @@ impl Call<'_> {
         self.header("content-type", "application/json")
             .body(body.to_string())
     }
-
-    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    pub(crate) async fn send(self) -> Answer {
-        let stream = TcpStream::connect(self.site.address).await.unwrap();
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (mut sender, connection) = handshake.await.unwrap();
-        tokio::spawn(connection);
-        let request = self.request.body(Full::new(self.body)).unwrap();
-        let is_head = request.method() == Method::HEAD;
-        let response = sender.send_request(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let answer = Answer {
-            status: head.status,
-            headers: head.headers,
-            json: serde_json::from_slice(&body).unwrap_or(Value::Null),
-            body,
-        };
-        answer.has_what_every_answer_has(is_head);
-        answer
-    }
-}
-
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) json: Value,
 }
 
 impl Answer {
-    #[track_caller]
-    fn has_what_every_answer_has(&self, is_head: bool) {
-        assert_eq!(self.header("cache-control"), "no-cache", "{self:?}");
-        let id = self.header("x-ms-request-id");
-        assert!(
-            id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
-            "{self:?}"
-        );
-        assert_eq!(self.header("x-ms-correlation-request-id"), id, "{self:?}");
-        assert_eq!(self.header("x-request-id"), "", "{self:?}");
-        if self.body.is_empty() {
-            assert!(
-                is_head || self.header("content-type").is_empty(),
-                "{self:?}"
-            );
-        } else {
-            assert_eq!(
-                self.header("content-type"),
-                "application/json; charset=utf-8",
-                "{self:?}"
-            );
-            assert!(self.json.is_object(), "{self:?}");
-        }
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
-
-    #[track_caller]
-    pub(crate) fn is(&self, status: u16) -> &Self {
-        assert_eq!(self.status, status, "{self:?}");
-        self
-    }
-
     #[track_caller]
     pub(crate) fn etag(&self) -> String {
         let etag = self.json["etag"].as_str().unwrap();

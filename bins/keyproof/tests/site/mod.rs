@@ -1,0 +1,209 @@
+//! A server in this process, with its clock and its store in the test's hand, and a client for it.
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
+use keyproof_auth::OperatorScopes;
+use keyproof_service::{Clock, ManualClock, Origin, Service, Who, access::NewOperatorToken};
+use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+use serde_json::Value;
+use tokio::{net::TcpStream, sync::Barrier};
+use zeroize::Zeroizing;
+
+/// A key of the configuration, and what it is set to.
+pub(crate) type Flag = (&'static str, toml::Value);
+
+/// Checks what every answer of a dialect has; it is told whether `HEAD` was asked.
+pub(crate) type EveryAnswer = fn(&Answer, bool);
+
+pub(crate) struct Site {
+    pub(crate) server: Server,
+    pub(crate) config: Arc<Config>,
+    pub(crate) keys: MasterKeys,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) store: Store,
+    /// What the commands use, in another process.
+    pub(crate) console: Arc<Service>,
+    /// A token that may do all that the dialect asks operators' tokens for; empty if it asks for none.
+    pub(crate) admin: String,
+    every_answer: EveryAnswer,
+}
+
+impl Site {
+    /// With its clock at this time.
+    pub(crate) async fn set_up(
+        now: Timestamp,
+        engine: Arc<dyn Engine>,
+        flags: &[Flag],
+        every_answer: EveryAnswer,
+    ) -> Self {
+        let mut all = vec![
+            ("http.listen", "127.0.0.1:0".into()),
+            ("store.url", "memory:".into()),
+            ("auth.argon2_memory_kib", 8.into()),
+            ("auth.argon2_iterations", 1.into()),
+            ("auth.argon2_insecure_for_tests", true.into()),
+        ];
+        all.extend_from_slice(flags);
+        let config = Config::load(&Sources {
+            flags: all,
+            ..Sources::default()
+        });
+        let config = Arc::new(config.unwrap());
+        let entropy = Arc::new(SystemEntropy::new());
+        let clock = Arc::new(ManualClock::new(now));
+        let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+        let store = Store::open(engine, keys.clone(), entropy.clone(), clock.now());
+        let store = store.await.unwrap();
+        let server = Server::start(config.clone(), store.clone(), clock.clone(), entropy);
+        let console = Service::start(store.clone(), clock.clone(), config.hashing);
+        Self {
+            server: server.await.unwrap(),
+            console: console.await.unwrap(),
+            config,
+            keys,
+            clock,
+            store,
+            admin: String::new(),
+            every_answer,
+        }
+    }
+
+    /// The time on the clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new operator's token.
+    pub(crate) async fn operator_token(
+        &self,
+        scopes: &[&str],
+        lifetime: Option<Duration>,
+    ) -> String {
+        let new = NewOperatorToken {
+            subject: "test".to_owned(),
+            scopes: OperatorScopes::parse(scopes.iter().copied()).unwrap(),
+            lifetime,
+        };
+        let issued = self.console.access.create(new, &console_origin()).await;
+        issued.unwrap().text.to_string()
+    }
+
+    /// A request to exactly this target, with nothing else.
+    pub(crate) fn call(&self, method: &str, target: &str) -> Call {
+        Call {
+            address: self.server.address(),
+            request: Request::builder()
+                .method(method)
+                .uri(target)
+                .header(header::HOST, "localhost"),
+            body: Bytes::new(),
+            every_answer: self.every_answer,
+        }
+    }
+}
+
+pub(crate) fn secret(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.to_owned())
+}
+
+pub(crate) fn console_origin() -> Origin {
+    Origin {
+        who: Who::Console("test".to_owned()),
+        request_id: None,
+        address: None,
+    }
+}
+
+/// A request to be sent.
+pub(crate) struct Call {
+    pub(crate) address: SocketAddr,
+    request: http::request::Builder,
+    body: Bytes,
+    every_answer: EveryAnswer,
+}
+
+impl Call {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        self.send_with(&Barrier::new(1)).await
+    }
+
+    /// Connects, and sends when all others at the barrier have connected too.
+    pub(crate) async fn send_with(self, others: &Barrier) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        others.wait().await;
+        let request = self.request.body(Full::new(self.body)).unwrap();
+        let is_head = request.method() == Method::HEAD;
+        let response = sender.send_request(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let answer = Answer {
+            status: head.status,
+            headers: head.headers,
+            json: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            body,
+        };
+        (self.every_answer)(&answer, is_head);
+        answer
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    /// A header's value, empty if there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16) -> &Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// There is a request's id in this header.
+    #[track_caller]
+    pub(crate) fn is_identified_in(&self, header: &str) {
+        let id = self.header(header);
+        assert!(
+            id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{self:?}"
+        );
+    }
+}
