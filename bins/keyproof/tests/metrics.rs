@@ -1,19 +1,15 @@
 //! What Prometheus reads after requests and commits that are known.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod site;
 mod stack;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use keyproof::{
-    config::{Config, Sources},
-    server::Server,
-};
-use keyproof_service::{Clock, SystemClock};
-use keyproof_store::{
-    CommitError, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, memory::MemoryEngine,
-};
+use keyproof::server::Server;
+use keyproof_store::{CommitError, Key, Record, Timestamp, memory::MemoryEngine};
 use serde::{Deserialize, Serialize};
+use site::Site;
 use stack::{Answer, Client, Stack, within};
 
 const LISTEN: (&str, &str) = ("metrics.listen", "127.0.0.1:0");
@@ -185,40 +181,23 @@ impl Record for Thing {
 
 #[tokio::test]
 async fn commits_are_counted_by_outcome_and_group() {
-    let clock = Arc::new(SystemClock);
-    let entropy = Arc::new(SystemEntropy::new());
-    let config = Config::load(&Sources {
-        flags: vec![
-            ("http.listen", "127.0.0.1:0".into()),
-            ("store.url", "memory:".into()),
-            (LISTEN.0, LISTEN.1.into()),
-        ],
-        ..Sources::default()
-    })
-    .unwrap();
-    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let flags = [(LISTEN.0, LISTEN.1.into())];
     let engine = Arc::new(MemoryEngine::new());
-    let store = Store::open(engine, keys, entropy.clone(), clock.now())
-        .await
-        .unwrap();
-    let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy)
-        .await
-        .unwrap();
-
+    let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
     let insert = async || {
-        let mut batch = store.batch(clock.now());
+        let mut batch = site.store.batch(site.now());
         batch.insert(&Key::new("thing", ["a"]), &Thing {}, None);
-        store.commit(batch).await
+        site.store.commit(batch).await
     };
     let outcome = |outcome: &str| format!("keyproof_store_commits_total{{outcome=\"{outcome}\"}}");
     let sizes = "keyproof_store_commit_group_size";
-    let before = Series::scrape(&server).await;
+    let before = Series::scrape(&site.server).await;
     insert().await.unwrap();
     for _ in 0..2 {
         let conflict = insert().await.unwrap_err();
         assert_eq!(conflict, CommitError::Conflict { entry: 0 });
     }
-    let after = Series::scrape(&server).await;
+    let after = Series::scrape(&site.server).await;
     let grown = |series: &str| after.value(series) - before.value(series);
     assert_eq!(grown(&outcome("applied")), 1);
     assert_eq!(grown(&outcome("conflict")), 2);
