@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
-use tokio::task::yield_now;
+use tokio::{join, task::yield_now};
 use zeroize::Zeroizing;
 
 use crate::otp_devices::{Lifetime, Session, TokenRequest};
@@ -50,19 +50,21 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// Runs `overtaking` while the commit of `slow` is under way.
-    pub(crate) async fn overtake<T: Send + 'static>(
+    pub(crate) async fn overtake<T>(
         &self,
-        slow: impl Future<Output = T> + Send + 'static,
+        slow: impl Future<Output = T>,
         overtaking: impl Future<Output = ()>,
     ) -> T {
         self.hold_next.store(true, Ordering::SeqCst);
-        let slow = tokio::spawn(slow);
-        while !self.holding.load(Ordering::SeqCst) {
-            yield_now().await;
-        }
-        overtaking.await;
-        self.holding.store(false, Ordering::SeqCst);
-        slow.await.unwrap()
+        let overtaking = async {
+            while !self.holding.load(Ordering::SeqCst) {
+                yield_now().await;
+            }
+            overtaking.await;
+            self.holding.store(false, Ordering::SeqCst);
+        };
+        let (outcome, ()) = join!(slow, overtaking);
+        outcome
     }
 }
 

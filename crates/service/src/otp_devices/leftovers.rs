@@ -194,13 +194,8 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let session = bench.session("shop").await;
-        let service = bench.service.clone();
-        let slow = async move {
-            service
-                .otp_devices
-                .add_device(&session, &device("late"), &origin())
-                .await
-        };
+        let (late, origin) = (device("late"), origin());
+        let slow = devices.add_device(&session, &late, &origin);
         let removal = async { devices.remove_instance("shop", &console()).await.unwrap() };
         let added = bench.faults.overtake(slow, removal).await;
         assert_eq!(added, Err(AddDeviceError::Ended));
@@ -219,14 +214,8 @@ mod tests {
             .login("shop", "shop", secret(PASSWORD), &origin())
             .await
             .unwrap();
-        let service = bench.service.clone();
-        let slow = async move {
-            let issued = service
-                .otp_devices
-                .issue(&issuer, &everything(), &origin())
-                .await;
-            issued.err()
-        };
+        let (everything, origin) = (everything(), origin());
+        let slow = devices.issue(&issuer, &everything, &origin);
         let change = async {
             devices
                 .set_password("shop", secret(PASSWORD), &console())
@@ -234,7 +223,7 @@ mod tests {
                 .unwrap();
         };
         let issued = bench.faults.overtake(slow, change).await;
-        assert_eq!(issued, Some(IssueError::Ended));
+        assert_eq!(issued.err(), Some(IssueError::Ended));
         assert_eq!(records(&bench, "login_token").await, 0);
     }
 
@@ -253,17 +242,11 @@ mod tests {
             .refresher("shop", Some(&token), &origin())
             .await
             .unwrap();
-        let service = bench.service.clone();
-        let slow = async move {
-            let issued = service
-                .otp_devices
-                .issue(&issuer, &everything(), &origin())
-                .await;
-            issued.err()
-        };
-        let revocation = async { devices.revoke(&session, &origin()).await.unwrap() };
+        let (everything, origin) = (everything(), origin());
+        let slow = devices.issue(&issuer, &everything, &origin);
+        let revocation = async { devices.revoke(&session, &origin).await.unwrap() };
         let issued = bench.faults.overtake(slow, revocation).await;
-        assert_eq!(issued, Some(IssueError::Ended));
+        assert_eq!(issued.err(), Some(IssueError::Ended));
         assert_eq!(records(&bench, "login_token").await, 0);
     }
 

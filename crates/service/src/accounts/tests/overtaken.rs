@@ -12,31 +12,22 @@ use crate::{
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";
 
-/// Runs `slow` up to its first commit, then `overtaking`, then the rest of `slow`.
-macro_rules! overtake {
-    ($bench:expr, |$held:ident| $slow:expr, $overtaking:expr) => {{
-        let $held = Arc::clone(&$bench);
-        let slow = async move { $slow };
-        $bench.faults.overtake(slow, $overtaking).await
-    }};
-}
-
 /// Ada without a key, with a lockout of an earlier login behind her, and her session.
-async fn ada() -> (Arc<Bench>, Session) {
-    let bench = Arc::new(bench().await);
+async fn ada() -> (Bench, Session) {
+    let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     (bench, own)
 }
 
 /// Ada with a key, of whom no failure has been counted for so long that nothing is kept of it.
-async fn quiet_ada() -> (Arc<Bench>, Phone, Session, u32) {
-    let bench = Arc::new(bench().await);
+async fn quiet_ada() -> (Bench, Phone, Session, u32) {
+    let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let (phone, own, key) = enrol(&bench, ADA).await;
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
@@ -72,41 +63,38 @@ async fn answer_to(
 #[tokio::test]
 async fn a_suspension_that_overtakes_a_login_wins() {
     let (bench, _) = ada().await;
-    let outcome = overtake!(
-        bench,
-        |held| log_in(&held, ADA, PASSWORD, None).await.err(),
-        async {
+    let outcome = bench
+        .faults
+        .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = &bench.service.accounts;
             accounts.suspend_user(ADA, &console()).await.unwrap();
-        }
-    );
-    assert_eq!(outcome, Some(LoginError::Refused));
+        })
+        .await;
+    assert_eq!(outcome.err(), Some(LoginError::Refused));
 }
 
 #[tokio::test]
 async fn a_new_password_that_overtakes_a_login_is_asked_for() {
     let (bench, _) = ada().await;
-    let outcome = overtake!(
-        bench,
-        |held| log_in(&held, ADA, PASSWORD, None).await.err(),
-        async {
+    let outcome = bench
+        .faults
+        .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = &bench.service.accounts;
             let set = accounts
                 .set_user_password(ADA, secret("another horse"), &console())
                 .await;
             set.unwrap();
-        }
-    );
-    assert_eq!(outcome, Some(LoginError::Refused));
+        })
+        .await;
+    assert_eq!(outcome.err(), Some(LoginError::Refused));
 }
 
 #[tokio::test]
 async fn a_key_that_overtakes_a_login_is_asked_for() {
     let (bench, own) = ada().await;
-    let outcome = overtake!(
-        bench,
-        |held| log_in(&held, ADA, PASSWORD, None).await,
-        async {
+    let outcome = bench
+        .faults
+        .overtake(log_in(&bench, ADA, PASSWORD, None), async {
             let accounts = &bench.service.accounts;
             let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
             let enrolled = enrolled.unwrap();
@@ -117,8 +105,8 @@ async fn a_key_that_overtakes_a_login_is_asked_for() {
                 .activate_key(&own, enrolled.key.id, &code, &origin())
                 .await;
             activated.unwrap();
-        }
-    );
+        })
+        .await;
     assert!(
         matches!(outcome, Ok(FirstStep::Challenged(_))),
         "{outcome:?}"
@@ -128,29 +116,21 @@ async fn a_key_that_overtakes_a_login_is_asked_for() {
 #[tokio::test]
 async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     let (bench, _, own, _) = quiet_ada().await;
-    let guessed = overtake!(
-        bench,
-        |held| log_in(&held, ADA, PASSWORD, None).await.err(),
-        lock(&bench)
-    );
-    assert_eq!(guessed, Some(LoginError::Locked), "at a login");
+    let guessed = bench
+        .faults
+        .overtake(log_in(&bench, ADA, PASSWORD, None), lock(&bench))
+        .await;
+    assert_eq!(guessed.err(), Some(LoginError::Locked), "at a login");
 
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
-    let guesser = own.clone();
-    let guessed = overtake!(
-        bench,
-        |held| held
-            .service
-            .accounts
-            .change_password(
-                &guesser,
-                secret(PASSWORD),
-                secret("another horse"),
-                &origin()
-            )
-            .await,
-        lock(&bench)
-    );
+    let accounts = &bench.service.accounts;
+    let guessed = bench
+        .faults
+        .overtake(
+            accounts.change_password(&own, secret(PASSWORD), secret("another horse"), &origin()),
+            lock(&bench),
+        )
+        .await;
     assert_eq!(
         guessed,
         Err(ChangePasswordError::Locked),
@@ -158,18 +138,15 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     );
 
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
-    let guessed = overtake!(
-        bench,
-        |held| held
-            .service
-            .accounts
-            .make_recovery_codes(&own, secret(PASSWORD), &origin())
-            .await
-            .err(),
-        lock(&bench)
-    );
+    let guessed = bench
+        .faults
+        .overtake(
+            accounts.make_recovery_codes(&own, secret(PASSWORD), &origin()),
+            lock(&bench),
+        )
+        .await;
     assert_eq!(
-        guessed,
+        guessed.err(),
         Some(RecoveryCodesError::Locked),
         "at recovery codes"
     );
@@ -179,11 +156,10 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
 async fn a_lock_that_overtakes_a_code_wins() {
     let (bench, phone, ..) = quiet_ada().await;
     let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-    let outcome = overtake!(
-        bench,
-        |held| answer_to(&held, &token, &phone, false).await,
-        lock(&bench)
-    );
+    let outcome = bench
+        .faults
+        .overtake(answer_to(&bench, &token, &phone, false), lock(&bench))
+        .await;
     assert_eq!(outcome, Err(AnswerError::Locked));
 }
 
@@ -192,10 +168,9 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
     for ending in ["key", "password", "suspension", "removal"] {
         let (bench, phone, own, key) = quiet_ada().await;
         let token = challenge(log_in(&bench, ADA, PASSWORD, None).await);
-        let outcome = overtake!(
-            bench,
-            |held| answer_to(&held, &token, &phone, true).await,
-            async {
+        let outcome = bench
+            .faults
+            .overtake(answer_to(&bench, &token, &phone, true), async {
                 let accounts = &bench.service.accounts;
                 match ending {
                     "key" => accounts
@@ -209,8 +184,8 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
                     "suspension" => accounts.suspend_user(ADA, &console()).await.unwrap(),
                     _ => accounts.remove_user(ADA, &console()).await.unwrap(),
                 }
-            }
-        );
+            })
+            .await;
         assert_eq!(outcome, Err(AnswerError::Refused), "{ending}");
     }
 }
@@ -219,18 +194,17 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
 async fn a_device_revoked_meanwhile_is_not_trusted() {
     let (bench, phone, own, _) = quiet_ada().await;
     answer(&bench, &phone, true).await.unwrap();
-    let outcome = overtake!(
-        bench,
-        |held| log_in(&held, ADA, PASSWORD, Some("laptop")).await,
-        async {
+    let outcome = bench
+        .faults
+        .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
             let accounts = &bench.service.accounts;
             let id = accounts.devices(&own, Whose::Mine).await.unwrap()[0].id;
             let removed = accounts
                 .remove_device(&own, Whose::Mine, id, &origin())
                 .await;
             removed.unwrap();
-        }
-    );
+        })
+        .await;
     assert!(
         matches!(outcome, Ok(FirstStep::Challenged(_))),
         "{outcome:?}"
@@ -248,18 +222,15 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
             .await;
         set.unwrap();
     };
-    let given = own.clone();
-    let removed = overtake!(
-        bench,
-        |held| held
-            .service
-            .accounts
-            .remove_key(&given, Whose::Mine, key, &origin())
-            .await,
-        ended(&bench)
-    );
-    assert_eq!(removed, Err(RemoveKeyError::Ended));
     let accounts = &bench.service.accounts;
+    let removed = bench
+        .faults
+        .overtake(
+            accounts.remove_key(&own, Whose::Mine, key, &origin()),
+            ended(&bench),
+        )
+        .await;
+    assert_eq!(removed, Err(RemoveKeyError::Ended));
     let removed = accounts
         .remove_device(&own, Whose::Mine, 1, &origin())
         .await;
@@ -293,59 +264,49 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     let device = accounts.devices(&ada, Whose::Mine).await.unwrap()[0].id;
 
     let bob = back(&bench).await;
-    let removed = overtake!(
-        bench,
-        |held| held
-            .service
-            .accounts
-            .remove_key(&bob, hers, key, &origin())
-            .await,
-        suspended(&bench)
-    );
+    let removed = bench
+        .faults
+        .overtake(
+            accounts.remove_key(&bob, hers, key, &origin()),
+            suspended(&bench),
+        )
+        .await;
     assert_eq!(removed, Err(RemoveKeyError::Ended));
     let bob = back(&bench).await;
-    let removed = overtake!(
-        bench,
-        |held| held
-            .service
-            .accounts
-            .remove_device(&bob, hers, device, &origin())
-            .await,
-        suspended(&bench)
-    );
+    let removed = bench
+        .faults
+        .overtake(
+            accounts.remove_device(&bob, hers, device, &origin()),
+            suspended(&bench),
+        )
+        .await;
     assert_eq!(removed, Err(RemoveDeviceError::Ended));
     let bob = back(&bench).await;
-    let added = overtake!(
-        bench,
-        |held| held
-            .service
-            .accounts
-            .add_application_token(&bob, NewApplicationToken::default(), &origin())
-            .await
-            .err(),
-        suspended(&bench)
-    );
-    assert_eq!(added, Some(ApplicationTokenError::Ended));
+    let added = bench
+        .faults
+        .overtake(
+            accounts.add_application_token(&bob, NewApplicationToken::default(), &origin()),
+            suspended(&bench),
+        )
+        .await;
+    assert_eq!(added.err(), Some(ApplicationTokenError::Ended));
     let bob = back(&bench).await;
     let text = accounts
         .add_application_token(&bob, NewApplicationToken::default(), &origin())
         .await
         .unwrap();
     let id = accounts.application_tokens(&bob).await.unwrap()[0].id;
-    let changed = overtake!(
-        bench,
-        |held| {
-            let accounts = &held.service.accounts;
-            let change = ApplicationTokenChange {
-                is_revoked: Some(true),
-                ..Default::default()
-            };
-            accounts
-                .change_application_token(&bob, id, &change, &origin())
-                .await
-        },
-        suspended(&bench)
-    );
+    let change = ApplicationTokenChange {
+        is_revoked: Some(true),
+        ..Default::default()
+    };
+    let changed = bench
+        .faults
+        .overtake(
+            accounts.change_application_token(&bob, id, &change, &origin()),
+            suspended(&bench),
+        )
+        .await;
     assert_eq!(changed, Err(ChangeApplicationTokenError::Ended));
     back(&bench).await;
     let address = super::ADDRESS;
@@ -357,16 +318,14 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
 async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
     for joins in ["key", "device", "recovery codes"] {
         let (bench, phone, own, key) = quiet_ada().await;
+        let accounts = &bench.service.accounts;
         if joins == "key" {
-            let accounts = &bench.service.accounts;
             let removed = accounts.remove_key(&own, Whose::Mine, key, &origin()).await;
             removed.unwrap();
         }
-        let removed = overtake!(
-            bench,
-            |held| held.service.accounts.remove_user(ADA, &console()).await,
-            async {
-                let accounts = &bench.service.accounts;
+        let removed = bench
+            .faults
+            .overtake(accounts.remove_user(ADA, &console()), async {
                 let password = || secret(PASSWORD);
                 match joins {
                     "key" => {
@@ -381,8 +340,8 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
                         made.unwrap();
                     }
                 }
-            }
-        );
+            })
+            .await;
         assert_eq!(removed, Ok(()));
         let places = [
             user_key(own.owner),

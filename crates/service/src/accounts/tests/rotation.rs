@@ -145,8 +145,7 @@ async fn an_end_that_overtakes_a_rotation_wins() {
     let (bench, first) = ada().await;
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(MINUTE);
-    let (held, token) = (Arc::clone(&bench), second.clone());
-    let slow = async move { refresh(&held, &token).await };
+    let slow = refresh(&bench, &second);
     let overtaken = bench.faults.overtake(slow, async {
         refused(&refresh(&bench, &first).await);
     });
@@ -157,8 +156,7 @@ async fn an_end_that_overtakes_a_rotation_wins() {
     let first = self::first(&bench).await;
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(MINUTE);
-    let (held, token) = (Arc::clone(&bench), first.clone());
-    let slow = async move { refresh(&held, &token).await };
+    let slow = refresh(&bench, &first);
     let mut third = String::new();
     let overtaken = bench.faults.overtake(slow, async {
         third = refresh(&bench, &second).await.unwrap();
@@ -170,8 +168,7 @@ async fn an_end_that_overtakes_a_rotation_wins() {
 #[tokio::test]
 async fn a_suspension_that_overtakes_a_rotation_wins() {
     let (bench, first) = ada().await;
-    let (held, token) = (Arc::clone(&bench), first.clone());
-    let slow = async move { refresh(&held, &token).await };
+    let slow = refresh(&bench, &first);
     let accounts = &bench.service.accounts;
     let overtaken = bench.faults.overtake(slow, async {
         accounts.suspend_user(ADA, &console()).await.unwrap();
