@@ -1,8 +1,12 @@
 //! Other people's locks, and a pool with nothing in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied};
+use keyproof_peer_postgres::Postgres;
+use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::{Change, CommitError, Engine, EngineError, NotApplied, Row};
+use tokio_postgres::{Client, GenericClient};
 
 use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, row, until};
 
@@ -15,8 +19,29 @@ fn is_busy(outcome: &Result<(), CommitError>) -> bool {
     )
 }
 
-const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+/// Returns once somebody waits for a lock.
+async fn somebody_waits(back_door: &impl GenericClient) {
+    let count = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(async || {
+        let waiting: i64 = back_door.query_one(count, &[]).await.unwrap().get(0);
+        waiting > 0
+    })
+    .await;
+}
+
+/// A new record, locked by a transaction until it is rolled back.
+async fn locked(database: &Database<Arc<Postgres>>, engine: &PostgresEngine) -> (Row, Client) {
+    let held = row("held");
+    let inserted = commit(engine, [(key("held"), Change::Insert(held.clone()))]);
+    inserted.await.unwrap();
+    let back_door = database.back_door().await;
+    back_door
+        .batch_execute("BEGIN; SELECT 1 FROM keyproof_records FOR UPDATE")
+        .await
+        .unwrap();
+    (held, back_door)
+}
 
 #[tokio::test]
 async fn a_deadlock_is_tried_again() {
@@ -45,16 +70,12 @@ async fn a_deadlock_is_tried_again() {
         .execute(lock, &[&key("b").as_bytes()])
         .await
         .unwrap();
-    let replace = |at: &keyproof_store::Row| Change::Replace {
+    let replace = |at: &Row| Change::Replace {
         at: at.version,
         row: row("replaced"),
     };
     let commit = engine.commit(changes([(key("a"), replace(&a)), (key("b"), replace(&b))]));
-    until(async || {
-        let waiting: i64 = transaction.query_one(WAITING, &[]).await.unwrap().get(0);
-        waiting > 0
-    })
-    .await;
+    somebody_waits(&transaction).await;
     // Each has what the other wants; the engine's transaction is the one that is ended.
     transaction
         .execute(lock, &[&key("a").as_bytes()])
@@ -73,7 +94,7 @@ async fn a_deadlock_is_tried_again() {
 }
 
 /// Makes every insert fail to serialise until it has been tried so often.
-async fn fail_to_serialise(back_door: &tokio_postgres::Client, tries: u32) {
+async fn fail_to_serialise(back_door: &Client, tries: u32) {
     // A sequence counts on where a transaction is taken back.
     let sql = format!(
         "CREATE SEQUENCE tries;
@@ -114,23 +135,15 @@ async fn whoever_waits_too_long_for_a_lock_applies_nothing() {
     let mut options = frugal();
     options.lock_timeout = Duration::from_millis(300);
     let engine = database.open_with(&options).await;
-    let b = row("b");
-    commit(&engine, [(key("b"), Change::Insert(b.clone()))])
-        .await
-        .unwrap();
-    let back_door = database.back_door().await;
-    back_door
-        .batch_execute("BEGIN; SELECT 1 FROM keyproof_records FOR UPDATE")
-        .await
-        .unwrap();
-    let remove = || (key("b"), Change::Remove { at: b.version });
+    let (held, back_door) = locked(&database, &engine).await;
+    let remove = || (key("held"), Change::Remove { at: held.version });
     for batch in [vec![insert("a", "a"), remove()], vec![remove()]] {
         let outcome = commit(&engine, batch).await;
         assert!(is_busy(&outcome), "{outcome:?}");
     }
     back_door.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(body(&engine, "a").await, None);
-    assert_eq!(body(&engine, "b").await, Some("b".to_owned()));
+    assert_eq!(body(&engine, "held").await, Some("held".to_owned()));
     assert_eq!(commit(&engine, [remove()]).await, Ok(()));
 }
 
@@ -167,22 +180,13 @@ async fn a_pool_that_is_used_up_makes_callers_wait_and_then_says_so() {
     options.lock_timeout = Duration::from_secs(60);
     options.statement_timeout = Duration::from_secs(60);
     let engine = database.open_with(&options).await;
-    let a = row("a");
-    commit(&engine, [(key("a"), Change::Insert(a.clone()))])
-        .await
-        .unwrap();
-    let back_door = database.back_door().await;
-    back_door
-        .batch_execute("BEGIN; SELECT 1 FROM keyproof_records FOR UPDATE")
-        .await
-        .unwrap();
-    let blocked = engine.commit(changes([(key("a"), Change::Remove { at: a.version })]));
-    until(async || {
-        let waiting: i64 = back_door.query_one(WAITING, &[]).await.unwrap().get(0);
-        waiting > 0
-    })
-    .await;
-    let read = engine.get_many(&[key("a")], NOW).await;
+    let (held, back_door) = locked(&database, &engine).await;
+    let blocked = engine.commit(changes([(
+        key("held"),
+        Change::Remove { at: held.version },
+    )]));
+    somebody_waits(&back_door).await;
+    let read = engine.get_many(&[key("held")], NOW).await;
     assert!(matches!(read, Err(EngineError::Busy { .. })), "{read:?}");
     assert!(is_busy(&commit(&engine, [insert("b", "b")]).await));
     assert!(matches!(
@@ -221,11 +225,7 @@ async fn those_who_require_one_record_do_not_wait_for_each_other() {
         require(),
         (key("b"), Change::Remove { at: b.version }),
     ]));
-    until(async || {
-        let waiting: i64 = back_door.query_one(WAITING, &[]).await.unwrap().get(0);
-        waiting > 0
-    })
-    .await;
+    somebody_waits(&back_door).await;
     assert_eq!(commit(&engine, [require(), insert("c", "c")]).await, Ok(()));
     assert_eq!(commit(&engine, [require()]).await, Ok(()));
     back_door.batch_execute("ROLLBACK").await.unwrap();
