@@ -91,15 +91,20 @@ impl Faketime {
     }
 }
 
+/// A server on SQLite, by clocks that are off by so much, and how they are set.
+async fn serve(offset: i64) -> (Cluster, Faketime, Clock) {
+    let installation = Installation::on_sqlite();
+    let faketime = Faketime::new(installation.folder());
+    let clock = Clock::default();
+    faketime.set(&clock, offset).await;
+    (faketime.serve(installation, 1), faketime, clock)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_clock_that_is_set() {
     let seed = Seed::of_this_run();
     let mut faults = seed.stream("faults");
-    let installation = Installation::on_sqlite();
-    let faketime = Faketime::new(installation.folder());
-    let clock = Clock::default();
-    faketime.set(&clock, -HOUR).await;
-    let cluster = faketime.serve(installation, 1);
+    let (cluster, faketime, clock) = serve(-HOUR).await;
     let load = Load::start_by(&clock, &cluster, seed).await;
     let ledger = load.ledger();
     // What was accepted at noon is tried again at noon, after one o'clock.
@@ -119,16 +124,9 @@ async fn what_was_acknowledged_survives_a_clock_that_is_set() {
 
 #[tokio::test]
 async fn neither_codes_nor_guesses_come_back_with_the_clock() {
-    let installation = Installation::on_sqlite();
-    let faketime = Faketime::new(installation.folder());
-    let clock = Clock::default();
+    let (cluster, faketime, clock) = serve(0).await;
+    let (installation, fleet) = (&cluster.installation, &cluster.fleet);
     let set = async |offset| faketime.set(&clock, offset).await;
-    set(0).await;
-    let Cluster {
-        ref installation,
-        ref fleet,
-        ..
-    } = faketime.serve(installation, 1);
     let user = User::add(installation, fleet, &clock, "ada").await;
     let login = async |password| user.login(password).insist(fleet, 0).await;
     let answer = async |code: &str| {
@@ -170,16 +168,9 @@ async fn neither_codes_nor_guesses_come_back_with_the_clock() {
 
 #[tokio::test]
 async fn expiry_goes_by_the_clock_as_it_is() {
-    let installation = Installation::on_sqlite();
-    let faketime = Faketime::new(installation.folder());
-    let clock = Clock::default();
+    let (cluster, faketime, clock) = serve(0).await;
+    let (installation, fleet) = (&cluster.installation, &cluster.fleet);
     let set = async |offset| faketime.set(&clock, offset).await;
-    set(0).await;
-    let Cluster {
-        ref installation,
-        ref fleet,
-        ..
-    } = faketime.serve(installation, 1);
     let shop = Instance::add(installation, fleet, "shop").await;
     let half_an_hour = 30 * 60 * 1_000_000_u64;
     let token = shop.login(half_an_hour.into()).insist(fleet, 0).await;
