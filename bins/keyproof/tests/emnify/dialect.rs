@@ -134,25 +134,14 @@ impl Site {
     /// Gives a user a pending key, and says its number.
     pub(crate) async fn pending(&self, name: &str) -> u64 {
         let token = self.token(name).await;
-        let body = json!({ "type": { "id": 0 }, "password": PASSWORD });
-        let key = self
-            .post("/api/v1/user/mfa", &body)
-            .bearer(&token)
-            .send()
-            .await;
-        key.is(200).json["id"].as_u64().unwrap()
+        self.pending_key(&token).await.json["id"].as_u64().unwrap()
     }
 
     /// Gives a user an active key; the step of its first code is over after.
     pub(crate) async fn enrol(&self, name: &str) -> Enrolled {
         let token = self.token(name).await;
-        let body = json!({ "type": { "id": 0 }, "password": PASSWORD });
-        let key = self
-            .post("/api/v1/user/mfa", &body)
-            .bearer(&token)
-            .send()
-            .await;
-        let phone = Phone::of(&key.is(200).text("secret_key"));
+        let key = self.pending_key(&token).await;
+        let phone = Phone::of(&key.text("secret_key"));
         let id = key.json["id"].as_u64().unwrap();
         let body = json!({ "status": { "id": 1 }, "code": phone.shows(self.now()) });
         let path = format!("/api/v1/user/mfa/{id}");
@@ -163,6 +152,14 @@ impl Site {
             .is_empty(204);
         self.clock.advance(Duration::from_secs(30));
         Enrolled { phone, id, token }
+    }
+
+    async fn pending_key(&self, token: &str) -> Answer {
+        let body = json!({ "type": { "id": 0 }, "password": PASSWORD });
+        let call = self.post("/api/v1/user/mfa", &body).bearer(token);
+        let key = call.send().await;
+        key.is(200);
+        key
     }
 }
 
