@@ -3,6 +3,9 @@
 //! on a slow machine; the aims are printed beside the figures.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -71,6 +74,25 @@ pub fn report(what: &str, ratio: f64, aim: Aim) {
     };
     let verdict = if met { "met" } else { "MISSED" };
     println!("{what}: {ratio:.2} (aim {words} {bound:.2}: {verdict})");
+}
+
+/// What a measurement comes to.
+pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Measures in a new folder, which is removed afterwards. The first argument names the folder it is made in, by default
+/// one below `target/`: it decides which disk is measured.
+pub fn in_folder(name: &str, measure: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = match std::env::args_os().nth(1) {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+    };
+    let folder = parent
+        .canonicalize()?
+        .join(format!("bench-{name}-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let outcome = measure(&folder);
+    fs::remove_dir_all(&folder)?;
+    outcome
 }
 
 /// The system's allocator, counting. A benchmark installs it as its `#[global_allocator]`.

@@ -10,11 +10,9 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
-    fs,
     net::SocketAddr,
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,7 +27,7 @@ use keyproof::{
     server::Server,
 };
 use keyproof_auth::Cost;
-use keyproof_benches::{Aim, median, report};
+use keyproof_benches::{Aim, Result, in_folder, median, report};
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
     Clock, HashingSettings, ManualClock, Origin, Service, Who,
@@ -44,8 +42,6 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 use zeroize::Zeroizing;
 
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
-
 /// Connections, and how many logins a turn.
 const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (256, 2_048)];
 const USERS: usize = 2_048;
@@ -55,21 +51,12 @@ const STEP: Duration = Duration::from_secs(30);
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
 fn main() -> Result<()> {
-    let parent = match std::env::args_os().nth(1) {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-    };
-    let folder = parent
-        .canonicalize()?
-        .join(format!("bench-login-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let outcome = runtime.block_on(measure(&folder));
-    drop(runtime);
-    fs::remove_dir_all(&folder)?;
-    outcome
+    in_folder("login", |folder| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(measure(folder))
+    })
 }
 
 async fn measure(folder: &Path) -> Result<()> {

@@ -9,22 +9,19 @@
 //! pipelined, as the engine sends them. Either has as many connections as there are callers; what the engine makes of the
 //! 16 of its default is shown beside. The engine also deletes the ids again. All take turns.
 
-use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyproof_benches::{Aim, median, report};
+use keyproof_benches::{Aim, Result, median, report};
 use keyproof_peer_postgres::{Postgres, Setup};
 use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
 use keyproof_store::{
     Change, Changes, Engine, Entropy, Key, Row, SystemEntropy, Timestamp, Version,
 };
 use tokio::task::JoinSet;
-
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 const CALLERS: [usize; 3] = [1, 16, 64];
 const ROUNDS: usize = 5;

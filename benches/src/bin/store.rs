@@ -8,14 +8,13 @@
 //! after the other on a preallocated file in the same folder; the loop is rusqlite in one thread
 //! and nothing around it, 128 of the same changes to a transaction. All take turns.
 
-use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyproof_benches::{Aim, median, report};
+use keyproof_benches::{Aim, Result, in_folder, median, report};
 use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
     Entropy, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
@@ -25,25 +24,13 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
-
 const CALLERS: [usize; 3] = [1, 32, 256];
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 fn main() -> Result<()> {
-    let parent = match std::env::args_os().nth(1) {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-    };
-    let folder = parent
-        .canonicalize()?
-        .join(format!("bench-store-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let outcome = measure(&folder);
-    fs::remove_dir_all(&folder)?;
-    outcome
+    in_folder("store", measure)
 }
 
 fn measure(folder: &Path) -> Result<()> {
