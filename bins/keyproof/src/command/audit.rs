@@ -1,6 +1,6 @@
 //! `keyproof audit`: the audit trail, read and followed.
 
-use std::{io, time::Duration};
+use std::{io, mem, time::Duration};
 
 use clap::Args;
 use keyproof_service::{
@@ -44,12 +44,29 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         match (arguments.follow, arguments.json) {
             (true, json) => follow(&service, since, json).await,
             (false, true) => print_document(&service, since).await,
-            (false, false) => print_lines(&service, since).await,
+            (false, false) => print_each(&service, since, |event| Ok(line(event))).await,
         }
     })
 }
 
-async fn print_lines(service: &Service, since: Timestamp) -> Outcome {
+/// One document, whose events are printed as they are read.
+async fn print_document(service: &Service, since: Timestamp) -> Outcome {
+    output::print("{\"events\": [")?;
+    let mut separator = "  ";
+    print_each(service, since, |event| {
+        let separator = mem::replace(&mut separator, ", ");
+        Ok(format!("{separator}{}", document(event)?))
+    })
+    .await?;
+    Ok(output::print("]}")?)
+}
+
+/// A line for each event, page by page: the trail may be longer than memory.
+async fn print_each(
+    service: &Service,
+    since: Timestamp,
+    mut line: impl FnMut(&Event) -> io::Result<String>,
+) -> Outcome {
     let mut after = None;
     loop {
         let page = service
@@ -62,37 +79,11 @@ async fn print_lines(service: &Service, since: Timestamp) -> Outcome {
         };
         after = Some(last.clone());
         for (_, event) in &page {
-            if !output::print_on(&line(event))? {
+            if !output::print_on(&line(event)?)? {
                 return Ok(());
             }
         }
     }
-}
-
-/// One document, page by page: the trail may be longer than memory.
-async fn print_document(service: &Service, since: Timestamp) -> Outcome {
-    output::print("{\"events\": [")?;
-    let mut after = None;
-    loop {
-        let page = service
-            .audit
-            .events(since, after.as_ref())
-            .await
-            .map_err(Failure::refused)?;
-        let Some((last, _)) = page.last() else {
-            break;
-        };
-        let mut is_first = after.is_none();
-        after = Some(last.clone());
-        for (_, event) in &page {
-            let separator = if is_first { "  " } else { ", " };
-            is_first = false;
-            if !output::print_on(&format!("{separator}{}", document(event)?))? {
-                return Ok(());
-            }
-        }
-    }
-    Ok(output::print("]}")?)
 }
 
 async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
