@@ -11,6 +11,16 @@ use crate::{
     telemetry::{LogFormat, LogLevel},
 };
 
+/// The arguments of a command on a store that has none of its own.
+#[derive(Args, Debug)]
+pub(super) struct StoreArguments {
+    #[command(flatten)]
+    pub(super) store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// The flags of every command that touches a store.
 #[derive(Args, Debug)]
 pub(super) struct StoreFlags {

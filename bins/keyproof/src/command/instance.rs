@@ -5,8 +5,8 @@ use keyproof_service::otp_devices::InstanceSummary;
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, console::PasswordSource, flags::StoreFlags, moment::Rfc3339, named::Named,
-    output, store::with_service,
+    Failure, Outcome, console::PasswordSource, flags::StoreArguments, moment::Rfc3339,
+    named::Named, output, store::with_service,
 };
 
 #[derive(Debug, Subcommand)]
@@ -14,7 +14,7 @@ pub(super) enum Command {
     /// Make an instance, with a password
     Add(PasswordArguments),
     /// List the instances
-    List(ListArguments),
+    List(StoreArguments),
     /// Remove an instance with its devices and tokens
     Remove(Named),
     /// Set an instance's password; its login tokens end
@@ -27,15 +27,6 @@ pub(super) struct PasswordArguments {
     instance: Named,
     #[command(flatten)]
     password: PasswordSource,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct ListArguments {
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn run(command: Command) -> Outcome {
@@ -61,7 +52,7 @@ pub(super) fn run(command: Command) -> Outcome {
     }
 }
 
-fn list(arguments: &ListArguments) -> Outcome {
+fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let instances = service
             .otp_devices

@@ -1,22 +1,12 @@
 //! `keyproof migrate`
 
-use clap::Args;
 use keyproof_store::Migration;
 use serde_json::json;
 use tokio::runtime;
 
-use super::{Outcome, flags::StoreFlags, output, store};
+use super::{Outcome, flags::StoreArguments, output, store};
 
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-pub(super) fn run(arguments: &Arguments) -> Outcome {
+pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     let config = arguments.store.load()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

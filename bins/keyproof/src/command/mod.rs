@@ -47,7 +47,7 @@ enum Command {
     #[command(subcommand)]
     Instance(instance::Command),
     /// Bring the store to this release's schema
-    Migrate(migrate::Arguments),
+    Migrate(flags::StoreArguments),
     /// Compute and check one-time codes, offline
     #[command(subcommand)]
     Otp(otp::Command),

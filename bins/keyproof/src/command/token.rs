@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome, console,
-    flags::StoreFlags,
+    flags::{StoreArguments, StoreFlags},
     moment::{Lifetime, Rfc3339},
     output,
     store::with_service,
@@ -19,7 +19,7 @@ pub(super) enum Command {
     /// Make a token; it is shown this once
     Create(CreateArguments),
     /// List the tokens that hold
-    List(ListArguments),
+    List(StoreArguments),
     /// End a token
     Revoke(RevokeArguments),
 }
@@ -38,15 +38,6 @@ pub(super) struct CreateArguments {
     /// Print the token alone
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct ListArguments {
     #[command(flatten)]
     store: StoreFlags,
     /// Print JSON
@@ -101,7 +92,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
     })
 }
 
-fn list(arguments: &ListArguments) -> Outcome {
+fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let mut tokens = service.access.list().await.map_err(Failure::refused)?;
         tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     console::PasswordSource,
-    flags::StoreFlags,
+    flags::StoreArguments,
     moment::Rfc3339,
     named::Named,
     output::{self, printable},
@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// Make an account, with a password
     Add(AddArguments),
     /// List the users
-    List(ListArguments),
+    List(StoreArguments),
     /// Remove an account with its keys, devices and tokens
     Remove(Named),
     /// Set a user's password; their tokens and trusted devices end
@@ -52,15 +52,6 @@ pub(super) struct PasswordArguments {
     user: Named,
     #[command(flatten)]
     password: PasswordSource,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct ListArguments {
-    #[command(flatten)]
-    store: StoreFlags,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn run(command: Command) -> Outcome {
@@ -101,7 +92,7 @@ fn add(arguments: AddArguments) -> Outcome {
     })
 }
 
-fn list(arguments: &ListArguments) -> Outcome {
+fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
         let users = service
             .accounts
