@@ -92,7 +92,7 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
         let request = device.request(&key);
         engine.commits(fate);
         let lost = site.post(PROVISION, &request).await;
-        lost.refuses(500, 13);
+        lost.refuses(500, 13).saying("not known whether");
         engine.commits(Commits::Made);
         assert_eq!(records(&site).await, known, "{fate:?}");
 
@@ -125,7 +125,8 @@ async fn an_object_whose_outcome_is_lost_is_500() {
     engine.commits(Commits::Lost);
     site.create(MANAGERS, "manager", json!({}))
         .await
-        .refuses(500, 13);
+        .refuses(500, 13)
+        .saying("not known whether");
     engine.commits(Commits::Made);
     site.create(MANAGERS, "manager", json!({}))
         .await

@@ -37,7 +37,7 @@
 //! | 414001 | 414 | the URL is longer than 16 KiB |
 //! | 415001 | 415 | the body is plainly something other than JSON |
 //! | 429001 | 429 | others kept changing the same thing: try again |
-//! | 500001 | 500 | the store failed, or this server did; it is not known whether the change was made |
+//! | 500001 | 500 | the store failed, or this server did; where it is not known whether the change was made, the message says so |
 //! | 503001 | 503 | the request took too long; what it had begun may still happen |
 //! | 503002 | 503 | the store does not answer, or takes no changes; nothing was changed: try again |
 //!
@@ -304,6 +304,9 @@ impl Code {
 
 const PROOF_FAILED: &str = "Proof of possession failed.";
 
+const OUTCOME_UNKNOWN: &str =
+    "It is not known whether the change was made. Read the certificate again before trying again.";
+
 /// A refusal, on its way to the client.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -510,7 +513,11 @@ impl From<StorageError> for Refusal {
         if matches!(code, Code::Failed | Code::StoreUnavailable) {
             error!(%error, "the store did not do what was asked");
         }
-        code.into()
+        let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
+        Self {
+            message: is_unknown.then(|| OUTCOME_UNKNOWN.to_owned()),
+            ..code.into()
+        }
     }
 }
 
@@ -620,10 +627,12 @@ mod tests {
                 Code::TooLarge,
             ),
         ] {
+            let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
             let refusal = Refusal::from(error);
             assert_eq!(refusal.code, code);
             // Nothing of why: it may name files.
-            assert_eq!((refusal.message, &*refusal.details), (None, ""));
+            let message = is_unknown.then(|| OUTCOME_UNKNOWN.to_owned());
+            assert_eq!((refusal.message, &*refusal.details), (message, ""));
         }
         for code in [Code::Raced, Code::StoreUnavailable] {
             let again = Refusal::from(code).into_response();

@@ -429,7 +429,14 @@ impl From<StorageError> for Refusal {
                 error!(%error, "the store did not do what was asked");
                 Self::busy("Nothing was changed: try again soon.")
             }
-            StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => {
+            StorageError::OutcomeUnknown(_) => {
+                error!(%error, "the store did not do what was asked");
+                Self::new(
+                    Code::Failed,
+                    "It is not known whether the change was made: look before trying again.",
+                )
+            }
+            StorageError::Damaged(_) => {
                 error!(%error, "the store did not do what was asked");
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
@@ -520,8 +527,11 @@ mod tests {
             (StorageError::TooLarge { found: 2, limit: 1 }, 413),
             (StorageError::Unavailable(failure()), 503),
         ] {
+            let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
             let refusal = Refusal::from(error);
             let (_, message) = refusal.body.as_ref().unwrap();
+            let says_so = message.starts_with("It is not known whether the change was made: look");
+            assert_eq!(says_so, is_unknown, "{message}");
             // Nothing of why: it may name files.
             assert!(!message.contains("/var"), "{message}");
             assert_eq!(message.starts_with("Nothing was changed"), status == 503);

@@ -198,7 +198,14 @@ impl From<StorageError> for Refusal {
                 Self::unavailable("the store does not answer")
             }
             StorageError::TooLarge { .. } => Self::invalid("more than can be stored as one object"),
-            StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => Self::internal(&error),
+            StorageError::OutcomeUnknown(_) => {
+                error!(%error, "internal error");
+                Self::new(
+                    Code::Internal,
+                    "it is not known whether the change was made: look before trying again",
+                )
+            }
+            StorageError::Damaged(_) => Self::internal(&error),
         }
     }
 }
@@ -315,6 +322,53 @@ impl From<ProvisionError> for Refusal {
             }
             ProvisionError::Sealing => Self::internal(&error),
             ProvisionError::Storage(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_does_is_told_without_why() {
+        let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
+        for (error, code, says) in [
+            (
+                StorageError::Contended { tries: 3 },
+                Code::Unavailable,
+                "nothing was changed",
+            ),
+            (
+                StorageError::NotApplied(failure()),
+                Code::Unavailable,
+                "nothing was changed",
+            ),
+            (
+                StorageError::Unavailable(failure()),
+                Code::Unavailable,
+                "does not answer",
+            ),
+            (
+                StorageError::OutcomeUnknown(failure()),
+                Code::Internal,
+                "not known whether the change was made: look",
+            ),
+            (
+                StorageError::Damaged(failure()),
+                Code::Internal,
+                "internal error",
+            ),
+            (
+                StorageError::TooLarge { found: 2, limit: 1 },
+                Code::InvalidArgument,
+                "more than can be stored",
+            ),
+        ] {
+            let refusal = Refusal::from(error);
+            assert_eq!(refusal.code, code);
+            assert!(refusal.message.contains(says), "{}", refusal.message);
+            assert!(!refusal.message.contains("/var"), "{}", refusal.message);
         }
     }
 }

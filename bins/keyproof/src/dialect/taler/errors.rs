@@ -142,10 +142,15 @@ impl Code {
     }
 }
 
+const OUTCOME_UNKNOWN: &str =
+    "It is not known whether the change was made: look before trying again.";
+
 /// A refusal, with all that its answer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     code: Code,
+    /// What to do about it, where the code's is not the one.
+    hint: Option<&'static str>,
     detail: Option<String>,
     /// Which member of the body, and the how-manieth that was looked for.
     field: Option<(String, usize)>,
@@ -159,6 +164,7 @@ impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
         Self {
             code,
+            hint: None,
             detail: None,
             field: None,
             allow: None,
@@ -219,7 +225,12 @@ impl Refusal {
         if code.parts().1.is_server_error() {
             error!(%error, "the store did not do what was asked");
         }
-        code.into()
+        // The code's own hint would say that it was not made.
+        let is_unknown = matches!(error, StorageError::OutcomeUnknown(_));
+        Self {
+            hint: is_unknown.then_some(OUTCOME_UNKNOWN),
+            ..code.into()
+        }
     }
 
     pub(super) fn into_response(self) -> Response {
@@ -237,6 +248,7 @@ impl Refusal {
 
         let (code, status, hint) = self.code.parts();
         let status = self.status.unwrap_or(status);
+        let hint = self.hint.unwrap_or(hint);
         let (field, line) = self.field.unzip();
         let mut response = wire::json(
             status,
@@ -390,6 +402,8 @@ impl From<RemoveDeviceError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
+    use serde_json::Value;
 
     #[test]
     fn what_the_store_does_has_the_code_that_its_operation_documents() {
@@ -422,6 +436,22 @@ mod tests {
             of_all(StorageError::TooLarge { found: 2, limit: 1 }),
             [32; 5]
         );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_outcome_is_told_as_such_under_the_same_code() {
+        let hint = async |error: StorageError| {
+            let response = Refusal::from(AddDeviceError::Storage(error)).into_response();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["code"], 54);
+            body["hint"].clone()
+        };
+        let failure = || "on purpose".to_owned();
+        let unknown = hint(StorageError::OutcomeUnknown(failure())).await;
+        assert_eq!(unknown, OUTCOME_UNKNOWN);
+        let not_applied = hint(StorageError::NotApplied(failure())).await;
+        assert_eq!(not_applied, "The change could not be committed.");
     }
 
     #[test]
