@@ -364,14 +364,18 @@ async fn a_panic_is_a_500_and_stays_where_it_was() {
 #[tokio::test]
 async fn a_handler_past_its_deadline_is_answered_for() {
     let stack = Stack::start(&[("http.handler_timeout_ms", 200.into())]).await;
-    stack.send(head("GET /trial/wait", &[])).await.refuses(503);
+    let read = stack.send(head("GET /trial/wait", &[])).await;
+    read.refuses(503);
+    assert_eq!(read.header("retry-after"), Some("1"));
     stack.trial.handler_waits().await;
 
-    // A change goes on to its end.
-    stack
+    // A change goes on to its end, so nobody is told to try it again.
+    let change = stack
         .send(head("POST /trial/write", &["Content-Length: 0"]))
-        .await
-        .refuses(503);
+        .await;
+    change.refuses(503);
+    assert_eq!(change.header("retry-after"), None);
+    assert!(change.body.contains("not known whether"), "{change:?}");
     stack.trial.handler_waits().await;
     assert_eq!(stack.trial.writes.load(Ordering::SeqCst), 0);
     stack.trial.gate.add_permits(1);

@@ -118,7 +118,7 @@ impl Origin {
             }),
             () = deadline.passed() => {
                 warn!(carries_on = !only_reads, "the handler's deadline has passed");
-                Err(StackRefusal::DeadlineExceeded)
+                Err(StackRefusal::DeadlineExceeded { may_change: !only_reads })
             }
         }
     }

@@ -20,7 +20,7 @@
 //! | a body without length that turns out longer | 413 | closed |
 //! | a body slower than `http.body_timeout_ms` | 408 | closed |
 //! | a malformed chunk, or a body cut short | 400; nothing was changed | closed |
-//! | a handler slower than `http.handler_timeout_ms`, the body not counted | 503 (F5: 504); a change goes on to its end | kept |
+//! | a handler slower than `http.handler_timeout_ms`, the body not counted | 503 (F5: 504), of a read with `Retry-After`; a change goes on to its end | kept |
 //! | a handler that panics | 500 | kept |
 //! | a client that does not read its answer for `http.body_timeout_ms` | | closed |
 //! | a server that drains | open requests are answered, until `http.drain_timeout_ms` | closed |

@@ -19,9 +19,15 @@ pub enum StackRefusal {
         /// The limit in force, in bytes.
         limit: u64,
     },
-    /// The handler did not finish within `http.handler_timeout_ms`. What it had begun to change may still happen.
-    #[error("the request took too long")]
-    DeadlineExceeded,
+    /// The handler did not finish within `http.handler_timeout_ms`.
+    #[error(
+        "the request took too long{}",
+        if *.may_change { ": it is not known whether it is carried out" } else { "" }
+    )]
+    DeadlineExceeded {
+        /// Whether it goes on, and may still change what it was to change.
+        may_change: bool,
+    },
     /// The head cannot be parsed, or is ambiguous.
     #[error("malformed request: {0}")]
     HeadMalformed(&'static str),
@@ -43,6 +49,12 @@ pub enum StackRefusal {
 }
 
 impl StackRefusal {
+    /// Whether nothing was done, and the same request may be sent again soon.
+    #[must_use]
+    pub fn may_be_retried(self) -> bool {
+        matches!(self, Self::DeadlineExceeded { may_change: false })
+    }
+
     /// The status that says so, where a dialect's contract names no other.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -50,7 +62,7 @@ impl StackRefusal {
             Self::BodyMalformed | Self::HeadMalformed(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimedOut | Self::HeadTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::DeadlineExceeded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,

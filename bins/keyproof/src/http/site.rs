@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::{HeaderValue, header};
+
 use super::{RequestId, RequestPath, Response, StackRefusal, response::plain_refusal};
 use crate::dialect::{Dialect, X_REQUEST_ID};
 
@@ -19,17 +21,24 @@ impl Site {
         self.dialects.iter().find(|dialect| dialect.claims(path))
     }
 
-    /// Puts a refusal in the shape of the dialect that claims the path, or of the one for unclaimed paths.
+    /// Puts a refusal in the shape of the dialect that claims the path, or of the one for unclaimed paths. Whether it may
+    /// be tried again is the same in all of them.
     pub(super) fn refuse(
         &self,
         dialect: Option<&Arc<dyn Dialect>>,
         refusal: StackRefusal,
         request_id: RequestId,
     ) -> Response {
-        match dialect.or(self.unclaimed.as_ref()) {
+        let mut response = match dialect.or(self.unclaimed.as_ref()) {
             Some(dialect) => dialect.refuse(refusal, request_id),
             None => plain_refusal(refusal, request_id),
-        }
+        };
+        let headers = response.headers_mut();
+        match refusal.may_be_retried() {
+            true => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            false => headers.remove(header::RETRY_AFTER),
+        };
+        response
     }
 
     /// Sets the request id on an answer, in the dialect's own header.

@@ -403,14 +403,12 @@ impl From<StackRefusal> for Refusal {
             | StackRefusal::HeadTimedOut
             | StackRefusal::HeadTooLarge
             | StackRefusal::TargetTooLong => Code::BadRequest,
-            StackRefusal::DeadlineExceeded => Code::Unavailable,
+            StackRefusal::DeadlineExceeded { .. } => Code::Unavailable,
             StackRefusal::Internal => Code::Failed,
             StackRefusal::NotFound => Code::NotFound,
         };
-        let is_busy = refusal.status() == StatusCode::SERVICE_UNAVAILABLE;
         Self {
             status: refusal.status(),
-            retry_after: is_busy.then_some(Duration::from_secs(1)),
             ..Self::new(code, refusal.to_string())
         }
     }

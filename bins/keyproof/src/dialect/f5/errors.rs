@@ -161,13 +161,13 @@ impl From<StackRefusal> for Refusal {
             | StackRefusal::HeadTooLarge
             | StackRefusal::TargetTooLong => Code::InvalidArgument,
             StackRefusal::BodyTimedOut
-            | StackRefusal::DeadlineExceeded
+            | StackRefusal::DeadlineExceeded { .. }
             | StackRefusal::HeadTimedOut => Code::DeadlineExceeded,
             StackRefusal::Internal => Code::Internal,
             StackRefusal::NotFound => Code::NotFound,
         };
         let status = match refusal {
-            StackRefusal::DeadlineExceeded => code.status(),
+            StackRefusal::DeadlineExceeded { .. } => code.status(),
             other => other.status(),
         };
         Self {

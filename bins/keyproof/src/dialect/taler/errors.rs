@@ -282,7 +282,7 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::BodyMalformed => Code::JsonInvalid,
             StackRefusal::BodyTimedOut | StackRefusal::HeadTimedOut => Code::Timeout,
             StackRefusal::BodyTooLarge { .. } => Code::UploadExceedsLimit,
-            StackRefusal::DeadlineExceeded => Code::OsResourceAllocationFailure,
+            StackRefusal::DeadlineExceeded { .. } => Code::OsResourceAllocationFailure,
             StackRefusal::HeadMalformed(_) | StackRefusal::HeadTooLarge => {
                 Code::HttpHeadersMalformed
             }
@@ -290,7 +290,9 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::NotFound => Code::EndpointUnknown,
             StackRefusal::TargetTooLong => Code::UriTooLong,
         };
+        let may_change = refusal == StackRefusal::DeadlineExceeded { may_change: true };
         Self {
+            hint: may_change.then_some(OUTCOME_UNKNOWN),
             detail: Some(refusal.to_string()),
             status: Some(refusal.status()),
             ..code.into()
@@ -470,7 +472,8 @@ mod tests {
             StackRefusal::BodyMalformed,
             StackRefusal::BodyTimedOut,
             StackRefusal::BodyTooLarge { limit: 1 },
-            StackRefusal::DeadlineExceeded,
+            StackRefusal::DeadlineExceeded { may_change: false },
+            StackRefusal::DeadlineExceeded { may_change: true },
             StackRefusal::HeadMalformed("x"),
             StackRefusal::HeadTimedOut,
             StackRefusal::HeadTooLarge,
