@@ -295,6 +295,27 @@ fn neither_the_configuration_nor_a_failure_shows_the_password() {
 }
 
 #[test]
+fn files_that_cannot_be_used_are_told_from_a_server_that_refuses() {
+    let site = Site::new();
+    fs::write(site.path("empty.pem"), "").unwrap();
+    for name in ["absent.pem", "empty.pem"] {
+        let url = format!("{}?sslrootcert={}", site.url, site.path(name).display());
+        for command in [&["migrate"][..], &["instance", "list"], &["serve"]] {
+            let (code, _, complaint) = site.run(&[command, &["--store", &url]].concat());
+            assert_eq!(code, Some(2), "{complaint}");
+            assert!(
+                complaint.contains("sslrootcert") && complaint.contains(name),
+                "{complaint}"
+            );
+        }
+    }
+    let wrong = site.url.replace(site.password(), "hunter2");
+    let (code, _, complaint) = site.run(&["migrate", "--store", &wrong]);
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(!complaint.contains("hunter2"), "{complaint}");
+}
+
+#[test]
 fn a_database_that_goes_away_is_told_of_and_found_again() {
     let mut site = Site::new();
     let node = site.node(&["--migrate"]);

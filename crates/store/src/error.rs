@@ -139,6 +139,12 @@ pub enum EngineError {
     /// The engine was closed.
     #[error("the store is closed")]
     Closed,
+    /// What the connection needs on this side cannot be used, such as a file; another try would end the same.
+    #[error("the connection cannot be set up: {detail}")]
+    Configuration {
+        /// What cannot be used, and why.
+        detail: String,
+    },
     /// What is stored contradicts itself.
     #[error("the store is damaged: {detail}")]
     Corrupt {

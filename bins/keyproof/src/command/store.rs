@@ -6,7 +6,7 @@ use keyproof_service::{
     Clock, Service, SystemClock,
     vault::{self, StoreUrl, VaultError},
 };
-use keyproof_store::{Entropy, Migration, OpenError, Store, SystemEntropy};
+use keyproof_store::{EngineError, Entropy, Migration, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
 use super::{Failure, Outcome, flags::StoreFlags};
@@ -59,7 +59,11 @@ fn failure(config: &Config, error: &VaultError) -> Failure {
         } => Failure::Usage(format!(
             "{error}: run `keyproof migrate`, or serve with --migrate"
         )),
-        // A file that cannot be opened is the wrong one; a server that does not answer may do so in a moment.
+        // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
+        VaultError::Open {
+            source: OpenError::Engine(EngineError::Configuration { .. }),
+            ..
+        } => Failure::Usage(error.to_string()),
         VaultError::Open {
             source: OpenError::Engine(_),
             ..

@@ -96,7 +96,7 @@ impl Roots {
 }
 
 fn failed(error: impl ToString) -> EngineError {
-    EngineError::Io {
+    EngineError::Configuration {
         detail: error.to_string(),
     }
 }
