@@ -87,6 +87,28 @@ pub enum VaultError {
     UnknownUrl,
 }
 
+/// Checks, of what opening the store at `url` needs, all that can be told without it: the master key and the files that
+/// the URL names. Nothing is made, neither the store nor a key for a new one.
+///
+/// # Errors
+/// [`VaultError`] names what does not fit.
+pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), VaultError> {
+    match url {
+        StoreUrl::Memory => {
+            master_key::check_for_memory(source)?;
+        }
+        StoreUrl::Postgres(postgres) => {
+            master_key::for_shared(source)?;
+            postgres.check_files().map_err(|error| VaultError::Open {
+                url: url.to_string(),
+                source: error.into(),
+            })?;
+        }
+        StoreUrl::Sqlite(path) => master_key::check_for_embedded(source, path)?,
+    }
+    Ok(())
+}
+
 /// Opens the store at `url` under the master key from `source`.
 ///
 /// # Errors

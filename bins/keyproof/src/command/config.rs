@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use keyproof_service::access::Issuers;
 
-use super::{Failure, Outcome, flags::ServeFlags, output};
+use super::{Failure, Outcome, flags::ServeFlags, output, store};
 use crate::{http::check_certificate, server::StartError};
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,7 @@ pub(super) fn run(command: Command) -> Outcome {
         check_certificate(source).map_err(|error| Failure::Usage(error.to_string()))?;
     }
     Issuers::load(config.issuers.clone()).map_err(StartError::from)?;
+    store::check(&config)?;
     if arguments.json {
         output::print_json(&config.settings)?;
     } else {

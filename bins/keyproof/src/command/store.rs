@@ -33,6 +33,11 @@ pub(super) fn with_service(
     })
 }
 
+/// Refuses, without opening the store, a master key and other files under which it would not open.
+pub(super) fn check(config: &Config) -> Result<(), Failure> {
+    vault::check(&config.store, &config.master_key).map_err(|error| failure(config, &error))
+}
+
 /// Opens the configured store under its master key.
 pub(super) async fn open(
     config: &Config,

@@ -1,6 +1,6 @@
 //! Configuration: its layers, and what is refused.
 
-use std::{fs, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -129,6 +129,78 @@ fn a_wrong_configuration_is_named_with_its_place() {
     );
     let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
     assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
+    let home = TempDir::new().unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    fs::write(path("junk"), "hunter2").unwrap();
+    fs::set_permissions(path("junk"), fs::Permissions::from_mode(0o600)).unwrap();
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let (embedded, shared) = (path("state/k.db"), "postgres://u:hunter2@127.0.0.1:1/d");
+    let embedded = format!("sqlite:{embedded}");
+    let without_roots = format!("{shared}?sslrootcert={}", path("absent.pem"));
+    let check = |store: &str, flags: &[&str], base64: Option<&str>| {
+        let mut command = keyproof(&home);
+        command
+            .args(["config", "check", "--store", store])
+            .args(flags);
+        command.envs(base64.map(|key| ("KEYPROOF_STORE__MASTER_KEY_BASE64", key)));
+        command.output().unwrap()
+    };
+    for (store, flags, base64, says) in [
+        (shared, &[][..], None, "needs a master key"),
+        (
+            shared,
+            &["--master-key", &path("absent")],
+            None,
+            "is missing",
+        ),
+        (
+            shared,
+            &["--master-key", &path("junk")],
+            None,
+            "not 32 bytes",
+        ),
+        (shared, &[], Some("junk"), "not 32 bytes"),
+        (&without_roots, &[], Some(&*key), "absent.pem"),
+        (
+            &embedded,
+            &["--master-key", &path("junk")],
+            None,
+            "not 32 bytes",
+        ),
+        (
+            &embedded,
+            &["--master-key", &path("absent/key")],
+            None,
+            "absent/key",
+        ),
+        (&embedded, &[], Some("junk"), "not 32 bytes"),
+        (
+            "memory:",
+            &["--master-key", &path("absent")],
+            None,
+            "is missing",
+        ),
+        ("memory:", &[], Some("junk"), "not 32 bytes"),
+    ] {
+        let output = check(store, flags, base64);
+        fails(&output, 2, says);
+        assert!(!text(&output.stderr).contains("hunter2"));
+    }
+    for (store, flags, base64) in [
+        (shared, &[][..], Some(&*key)),
+        (&embedded, &[], None),
+        (&embedded, &["--master-key", &path("absent")], None),
+        ("memory:", &[], None),
+    ] {
+        let output = check(store, flags, base64);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]

@@ -109,9 +109,21 @@ pub(super) fn for_memory(
     source: &MasterKeySource,
     entropy: &dyn Entropy,
 ) -> Result<MasterKey, MasterKeyError> {
-    match given(source, &PathBuf::new())? {
-        Found::Key(key) => Ok(key),
-        Found::NoFile(_) if *source == MasterKeySource::Beside => Ok(MasterKey::generate(entropy)),
+    match check_for_memory(source)? {
+        Some(key) => Ok(key),
+        None => Ok(MasterKey::generate(entropy)),
+    }
+}
+
+/// The key that was given for a store that dies with the process, if any was.
+pub(super) fn check_for_memory(
+    source: &MasterKeySource,
+) -> Result<Option<MasterKey>, MasterKeyError> {
+    if *source == MasterKeySource::Beside {
+        return Ok(None);
+    }
+    match given(source, Path::new(""))? {
+        Found::Key(key) => Ok(Some(key)),
         Found::NoFile(path) => Err(MasterKeyError::Missing {
             path,
             reason: "only an embedded store gets one made".to_owned(),
@@ -128,21 +140,7 @@ pub(super) fn for_embedded(
     match given(source, store)? {
         Found::Key(key) => Ok(key),
         Found::NoFile(path) => {
-            let size = match fs::metadata(store) {
-                Ok(metadata) => metadata.len(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                Err(source) => {
-                    let path = store.to_owned();
-                    return Err(MasterKeyError::File { path, source });
-                }
-            };
-            // Another process that is creating the same store makes its key first: look once more.
-            if size > 0 && !path.exists() {
-                return Err(MasterKeyError::Missing {
-                    path,
-                    reason: format!("the store {} exists", store.display()),
-                });
-            }
+            check_new(store, &path)?;
             create(&path, entropy).map_err(|source| MasterKeyError::File {
                 path: path.clone(),
                 source,
@@ -156,6 +154,47 @@ pub(super) fn for_embedded(
             }
         }
     }
+}
+
+/// Whether the embedded store at `store` has its key, or may get a new one; none is made.
+pub(super) fn check_for_embedded(
+    source: &MasterKeySource,
+    store: &Path,
+) -> Result<(), MasterKeyError> {
+    match given(source, store)? {
+        Found::Key(_) => Ok(()),
+        Found::NoFile(path) => {
+            check_new(store, &path)?;
+            // Of all folders only the store's own is made with it.
+            match path.parent() {
+                Some(folder) if !store.starts_with(folder) && !folder.is_dir() => {
+                    let source = io::ErrorKind::NotFound.into();
+                    Err(MasterKeyError::File { path, source })
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// A key may be made at `path` only if the store has nothing in it.
+fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
+    let size = match fs::metadata(store) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(source) => {
+            let path = store.to_owned();
+            return Err(MasterKeyError::File { path, source });
+        }
+    };
+    // Another process that is creating the same store makes its key first: look once more.
+    if size > 0 && !path.exists() {
+        return Err(MasterKeyError::Missing {
+            path: path.to_owned(),
+            reason: format!("the store {} exists", store.display()),
+        });
+    }
+    Ok(())
 }
 
 /// The key for a store that nodes share, which each of them is given: none is ever made.
@@ -377,6 +416,41 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn checking_makes_nothing_and_refuses_what_opening_would() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = |name: &str| directory.path().join(name);
+        let check = |source: &MasterKeySource, store: &Path| check_for_embedded(source, store);
+        let elsewhere = MasterKeySource::File(inside("elsewhere"));
+        let nowhere = MasterKeySource::File(inside("absent/key"));
+        for store in [inside("k.db"), inside("new/k.db")] {
+            assert!(check(&MasterKeySource::Beside, &store).is_ok());
+            assert!(check(&elsewhere, &store).is_ok());
+            let refused = check(&nowhere, &store);
+            assert!(
+                matches!(refused, Err(MasterKeyError::File { .. })),
+                "{refused:?}"
+            );
+            assert!(for_embedded(&nowhere, &store, &entropy()).is_err());
+        }
+        assert!(matches!(
+            check_for_memory(&MasterKeySource::Beside),
+            Ok(None)
+        ));
+        assert!(check_for_memory(&elsewhere).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+
+        let store = inside("k.db");
+        fs::write(&store, b"SQLite format 3\0").unwrap();
+        for source in [MasterKeySource::Beside, elsewhere] {
+            let refused = check(&source, &store);
+            assert!(
+                matches!(refused, Err(MasterKeyError::Missing { .. })),
+                "{refused:?}"
+            );
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::tls::{Roots, Tls};
+use crate::EngineError;
 
 /// Where a PostgreSQL database is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`.
 ///
@@ -95,6 +96,17 @@ impl FromStr for PostgresUrl {
             Tls::Unverified | Tls::AnyName(_) | Tls::Verified(_) => SslMode::Require,
         });
         Ok(Self { config, tls })
+    }
+}
+
+impl PostgresUrl {
+    /// Reads the files that it names, as connecting does.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Configuration`] if one of them cannot be used.
+    pub fn check_files(&self) -> Result<(), EngineError> {
+        self.tls.connector().map(drop)
     }
 }
 
