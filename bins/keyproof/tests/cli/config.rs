@@ -83,6 +83,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "store.url: not postgres://USER:PASSWORD",
         ),
         (
+            "store.url = \"postgres://u:p@h/hunter2@127.0.0.1/d\"",
+            "store.url: not postgres://USER:PASSWORD",
+        ),
+        (
             "store.url = \"postgres://u:hunter2@h/d?sslmode=allow\"",
             "store.url: sslmode is",
         ),

@@ -63,6 +63,10 @@ impl FromStr for PostgresUrl {
             return Err(ParsePostgresUrlError::Malformed);
         }
         let (base, query) = text.split_once('?').unwrap_or((text, ""));
+        // An `@` of a password that was not escaped: the rest of the password would go for a host and a database.
+        if base.matches('@').count() > 1 {
+            return Err(ParsePostgresUrlError::Malformed);
+        }
         let (mut mode, mut roots) = (None, None);
         let mut others = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -83,7 +87,7 @@ impl FromStr for PostgresUrl {
         if config.get_hosts().is_empty() {
             return Err(ParsePostgresUrlError::NoHost);
         }
-        // An `@` of a password that was not escaped: the rest of the password would go for a host.
+        // No host has one, but a password may that went for a parameter.
         let is_torn = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
         if config.get_hosts().iter().any(is_torn) {
             return Err(ParsePostgresUrlError::Malformed);
@@ -191,6 +195,10 @@ mod tests {
             ),
             ("postgres://u@[::1]:1/k", "postgres://u@[::1]:1/k"),
             (
+                "postgres://u%40v:hunter2@db/k%40v",
+                "postgres://u@v@db:5432/k@v",
+            ),
+            (
                 "postgres://u@%2Frun%2Fpg/k",
                 "postgres://u@%2Frun%2Fpg:5432/k",
             ),
@@ -209,6 +217,10 @@ mod tests {
             ("host=db password=hunter2", Malformed),
             ("mysql://u:hunter2@db/k", Malformed),
             ("postgres://u:hun@ter2@db/k", Malformed),
+            ("postgres://u:hun@ter/2@db/k", Malformed),
+            ("postgres://u:hun@ter/2@db/k?sslmode=require", Malformed),
+            ("postgres://u@hun/ter2@db/k", Malformed),
+            ("postgres://u:1?host=hun@ter2@db/k", Malformed),
             ("postgres://u:hunter2@db:none/k", Malformed),
             ("postgres://u:hun?ter2@db/k", Malformed),
             ("postgres://u:hunter2@db/k?sslcert=hunter2", Malformed),
