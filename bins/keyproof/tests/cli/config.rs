@@ -90,6 +90,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "store.url = \"postgres://u:hunter2@h/d?sslmode=allow\"",
             "store.url: sslmode is",
         ),
+        (
+            "store.url = \"postgres://u:hunter2@h/d?channel_binding=require\"",
+            "store.url: channel_binding=require is not supported",
+        ),
         ("taler.currency = \"euro\"", "taler.currency"),
         ("auth.argon2_memory_kib = 1024", "auth.argon2"),
         ("metrics.listen = \"0.0.0.0:9464\"", "0.0.0.0:9464"),

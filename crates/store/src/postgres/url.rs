@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
 
 use super::tls::{Roots, Tls};
 use crate::EngineError;
@@ -25,7 +25,7 @@ use crate::EngineError;
 /// | `verify-full`, and `sslrootcert` alone | yes | yes | yes |
 ///
 /// `sslrootcert=FILE` names the trusted issuers in PEM; without it, or as `system`, they are the operating system's.
-/// Client certificates and channel binding are not supported.
+/// Client certificates and channel binding are not supported, so `channel_binding=require` is refused.
 ///
 /// `Debug` and `Display` show neither the password nor any parameter.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,6 +38,11 @@ pub struct PostgresUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParsePostgresUrlError {
+    /// It asks for channel binding, which we do not have.
+    #[error(
+        "channel_binding=require is not supported: it is disable or prefer, and none takes place"
+    )]
+    ChannelBinding,
     /// Not in the form of a URL, or with a parameter that is unknown or has no such value.
     #[error(
         "not postgres://USER:PASSWORD@HOST:PORT/DATABASE with known parameters (in a password, `@`, `/`, `?`, `#` and `%` \
@@ -91,6 +96,9 @@ impl FromStr for PostgresUrl {
         let is_torn = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
         if config.get_hosts().iter().any(is_torn) {
             return Err(ParsePostgresUrlError::Malformed);
+        }
+        if config.get_channel_binding() == ChannelBinding::Require {
+            return Err(ParsePostgresUrlError::ChannelBinding);
         }
         let tls = tls(mode, roots)?;
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
@@ -237,6 +245,12 @@ mod tests {
             ("", Tls::Preferred, SslMode::Prefer),
             ("sslmode=disable", Tls::Disabled, SslMode::Disable),
             ("sslmode=prefer", Tls::Preferred, SslMode::Prefer),
+            ("channel_binding=disable", Tls::Preferred, SslMode::Prefer),
+            (
+                "channel_binding=prefer&sslmode=require",
+                Tls::Unverified,
+                SslMode::Require,
+            ),
             ("sslmode=require", Tls::Unverified, SslMode::Require),
             (
                 "sslmode=require&sslrootcert=/etc/my%20ca.pem",
@@ -271,6 +285,14 @@ mod tests {
         for (query, error) in [
             ("sslmode=allow", ParsePostgresUrlError::UnknownSslMode),
             ("sslmode=Verify-Full", ParsePostgresUrlError::UnknownSslMode),
+            (
+                "sslmode=require&channel_binding=require",
+                ParsePostgresUrlError::ChannelBinding,
+            ),
+            (
+                "channel_binding=%72equire",
+                ParsePostgresUrlError::ChannelBinding,
+            ),
             (
                 "sslmode=prefer&sslrootcert=ca.pem",
                 ParsePostgresUrlError::UnusedRoots,
