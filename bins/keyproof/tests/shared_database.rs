@@ -200,12 +200,17 @@ fn three_nodes_may_migrate_and_serve_at_once() {
                 .unwrap()
         })
         .collect();
+    let mut from = Vec::new();
     for command in commands {
         let (code, printed, complaint) = site.ended(command.wait_with_output().unwrap());
         assert_eq!(code, Some(0), "{complaint}");
         let migrated: Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(migrated["to"], 1);
+        from.push(migrated["from"].as_u64());
     }
+    // Only the one that did it says so.
+    from.sort_unstable();
+    assert_eq!(from, [Some(0), Some(1), Some(1)]);
 
     let fresh = Site::new();
     let nodes: Vec<Node> = std::thread::scope(|scope| {

@@ -97,7 +97,7 @@ pub(super) fn engine_error(error: &Error) -> EngineError {
 }
 
 /// The server's message, but none of its details, which may quote what is stored.
-fn words(error: &Error) -> String {
+pub(super) fn words(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
         return format!("{} ({})", error.message(), error.code().code());
     }

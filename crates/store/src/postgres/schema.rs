@@ -8,7 +8,7 @@
 
 use tokio_postgres::{Client, Error};
 
-use super::error::{engine_error, is_contention, is_duplicate, is_undefined};
+use super::error::{engine_error, is_contention, is_duplicate, is_undefined, words};
 use crate::{EngineError, Migration, OpenError};
 
 /// Step `i` brings schema `i` to `i + 1`.
@@ -54,23 +54,43 @@ pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
         .batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")
         .await
         .map_err(|error| failed(&error))?;
-    let from = found(client).await?;
-    let mut to = from;
+    let mut to = found(client).await?;
+    // Before the first step that was ours.
+    let mut from = None;
     for _ in 0..TRIES {
         let Some(migration) = MIGRATIONS.get(to as usize) else {
+            let from = from.unwrap_or(to);
             return Ok(Migration { from, to });
         };
-        let applied = apply(client, to + 1, migration).await;
-        if let Err(error) = applied {
-            client
-                .batch_execute("ROLLBACK")
-                .await
-                .map_err(|error| failed(&error))?;
-            if !is_duplicate(&error) && !is_contention(&error) {
-                return Err(failed(&error));
+        let tried = to;
+        let lost = match apply(client, tried + 1, migration).await {
+            Ok(()) => {
+                from.get_or_insert(tried);
+                None
             }
-        }
+            Err(error) => {
+                client
+                    .batch_execute("ROLLBACK")
+                    .await
+                    .map_err(|error| failed(&error))?;
+                if !is_duplicate(&error) && !is_contention(&error) {
+                    return Err(failed(&error));
+                }
+                Some(error)
+            }
+        };
         to = found(client).await?;
+        // Whoever makes a table names its schema in the same transaction.
+        if let Some(error) = lost.filter(|error| to == tried && is_duplicate(error)) {
+            return Err(EngineError::Corrupt {
+                detail: format!(
+                    "keyproof_schema does not say that schema {} is there, but some of it is: {}",
+                    tried + 1,
+                    words(&error)
+                ),
+            }
+            .into());
+        }
     }
     Err(EngineError::Busy {
         detail: "others migrate the database all the time".to_owned(),

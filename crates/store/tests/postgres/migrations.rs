@@ -1,10 +1,10 @@
 //! Schemas: none, this release's, the next, and too far ahead.
 
 use keyproof_store::postgres::PostgresEngine;
-use keyproof_store::{Engine, Migration, OpenError};
+use keyproof_store::{Engine, EngineError, Migration, OpenError};
 use tokio::task::JoinSet;
 
-use super::database::{Database, body, commit, frugal, insert, parse};
+use super::database::{Database, body, commit, frugal, insert, parse, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_number_of_nodes_may_migrate_an_empty_database_at_once() {
@@ -16,9 +16,11 @@ async fn any_number_of_nodes_may_migrate_an_empty_database_at_once() {
             let url = parse(&database.url);
             nodes.spawn(async move { PostgresEngine::migrate(&url, &frugal()).await });
         }
-        for migration in nodes.join_all().await {
-            assert_eq!(migration.map(|migration| migration.to), Ok(1));
-        }
+        let migrations = nodes.join_all().await;
+        let of = |from| Ok(Migration { from, to: 1 });
+        let made = migrations.iter().filter(|made| **made == of(0)).count();
+        let found = migrations.iter().filter(|found| **found == of(1)).count();
+        assert_eq!((made, found), (1, NODES - 1), "{migrations:?}");
         let back_door = database.back_door().await;
         let schemas = back_door
             .query("SELECT version FROM keyproof_schema", &[])
@@ -31,6 +33,47 @@ async fn any_number_of_nodes_may_migrate_an_empty_database_at_once() {
         let again = PostgresEngine::migrate(&url, &frugal()).await;
         assert_eq!(again, Ok(Migration { from: 1, to: 1 }));
         assert_eq!(body(&engine, "a").await, Some("a".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn whoever_waited_for_a_migration_says_what_it_found() {
+    let database = Database::new();
+    let (other, back_door) = (database.back_door().await, database.back_door().await);
+    other
+        .batch_execute(
+            "BEGIN;
+             CREATE TABLE keyproof_schema (version BIGINT NOT NULL PRIMARY KEY);
+             INSERT INTO keyproof_schema (version) VALUES (1)",
+        )
+        .await
+        .unwrap();
+    let url = parse(&database.url);
+    let migration = tokio::spawn(async move { PostgresEngine::migrate(&url, &frugal()).await });
+    until(async || {
+        let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        !back_door.query(waiting, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    other.batch_execute("COMMIT").await.unwrap();
+    let found = migration.await.unwrap();
+    assert_eq!(found, Ok(Migration { from: 1, to: 1 }));
+}
+
+#[tokio::test]
+async fn tables_that_no_schema_accounts_for_are_told_of() {
+    for loss in ["DELETE FROM keyproof_schema", "DROP TABLE keyproof_schema"] {
+        let database = Database::new();
+        database.open().await.close().await;
+        let back_door = database.back_door().await;
+        back_door.batch_execute(loss).await.unwrap();
+        let refused = PostgresEngine::migrate(&parse(&database.url), &frugal()).await;
+        let Err(OpenError::Engine(EngineError::Corrupt { detail })) = refused else {
+            panic!("{loss}: {refused:?}");
+        };
+        for says in ["keyproof_schema", "schema 1", "keyproof_records"] {
+            assert!(detail.contains(says), "{detail}");
+        }
     }
 }
 
