@@ -241,6 +241,19 @@ fn three_nodes_may_migrate_and_serve_at_once() {
 }
 
 #[test]
+fn whoever_has_no_usable_master_key_migrates_nothing() {
+    let site = Site::new();
+    let key = site.path("absent");
+    let serve = ["serve", "--migrate", "--listen", "127.0.0.1:0"];
+    let without = [&serve[..], &["--master-key", key.to_str().unwrap()]].concat();
+    let (code, _, complaint) = site.run(&without);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("is missing"), "{complaint}");
+    let migrated = site.document(&["migrate", "--json"]);
+    assert_eq!(migrated["from"], 0);
+}
+
+#[test]
 fn a_node_with_another_master_key_or_none_is_refused_by_name() {
     let site = Site::new();
     let _first = site.node(&["--migrate"]);

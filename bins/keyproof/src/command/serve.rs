@@ -52,6 +52,8 @@ async fn serve(config: Arc<Config>) -> Outcome {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     if config.settings.store.migrate {
+        // A migration is not undone, so nobody makes one who could not serve.
+        store::check(&config)?;
         let migration = store::migrate(&config).await?;
         let store = config.store.to_string();
         info!("{}", migrate::words(&store, migration));
