@@ -7,5 +7,6 @@ pub mod demo;
 pub mod dialect;
 pub mod http;
 mod metrics;
+mod readiness;
 pub mod server;
 pub mod telemetry;

@@ -20,6 +20,7 @@ use crate::{
     dialect::{Dialect, DialectName, dps::Dps, emnify::Emnify, f5::F5, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
     metrics::{Exposition, Metrics},
+    readiness,
 };
 
 /// A dialect, and the address of its own listener if it has one.
@@ -104,10 +105,7 @@ impl Server {
             let service = Arc::clone(&service);
             async move { service.run_upkeep().await }
         });
-        let ready: Readiness = Arc::new(move || {
-            let service = Arc::clone(&service);
-            Box::pin(async move { service.ready().await.is_ok() })
-        });
+        let ready = readiness::of(service);
         let mut server = Self::listen(config, dialects, ready, entropy, metrics).await?;
         server.upkeep = Some(upkeep.abort_handle());
         Ok(server)

@@ -15,6 +15,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
     thread::sleep,
     time::Duration,
 };
@@ -106,6 +107,7 @@ impl Site {
 struct Node {
     child: Child,
     address: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Node {
@@ -114,6 +116,7 @@ impl Node {
         let mut node = Self {
             child: command.stderr(Stdio::piped()).spawn().unwrap(),
             address: String::new(),
+            log: Arc::default(),
         };
         let mut stderr = BufReader::new(node.child.stderr.take().unwrap());
         let mut said = String::new();
@@ -126,7 +129,14 @@ impl Node {
             }
         }
         // Reads on: a full pipe would stop the server.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let log = Arc::clone(&node.log);
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                let mut log = log.lock().unwrap();
+                log.push_str(&line.unwrap());
+                log.push('\n');
+            }
+        });
         node
     }
 
@@ -150,6 +160,18 @@ impl Node {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    /// How many lines of the log have this in them.
+    fn logged(&self, what: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.lines().filter(|line| line.contains(what)).count()
+    }
+
+    fn wait_until_logged(&self, what: &str) {
+        while self.logged(what) == 0 {
+            sleep(Duration::from_millis(10));
+        }
     }
 
     fn wait_until_ready(&self) {
@@ -364,8 +386,11 @@ fn a_database_that_goes_away_is_told_of_and_found_again() {
         assert_eq!(node.ask(request).0, *status, "{request}");
     }
     site.server.kill().unwrap();
-    let (status, _, body) = node.ask("GET /readyz");
-    assert_eq!(status, 503, "{body}");
+    for _ in 0..3 {
+        let (status, _, body) = node.ask("GET /readyz");
+        assert_eq!(status, 503, "{body}");
+    }
+    node.wait_until_logged("not ready");
     assert_eq!(node.ask("GET /healthz").0, 200);
     for (request, _) in &requests {
         let (status, head, body) = node.ask(request);
@@ -380,6 +405,15 @@ fn a_database_that_goes_away_is_told_of_and_found_again() {
     }
     site.server.restart().unwrap();
     node.wait_until_ready();
+    node.wait_until_logged("ready again");
+    let log = node.log.lock().unwrap().clone();
+    assert_eq!(node.logged("not ready"), 1, "{log}");
+    let why = log.lines().find(|line| line.contains("not ready")).unwrap();
+    assert!(
+        why.contains("WARN") && why.contains("the store does not answer: "),
+        "{why}"
+    );
+    assert!(!log.contains(site.password()), "{log}");
     for (request, status) in &requests {
         assert_eq!(node.ask(request).0, *status, "{request}");
     }

@@ -1,0 +1,114 @@
+//! Whether the store answers, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use keyproof_service::{Service, StorageError};
+use tracing::{info, warn};
+
+use crate::http::Readiness;
+
+/// What a probe waits for at least before it counts for the log that it was given up: who hangs up earlier may just be
+/// gone, and shall not fill the log.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Asks the service's store.
+pub(crate) fn of(service: Arc<Service>) -> Readiness {
+    let last = Arc::new(LastAnswer::new(PATIENCE));
+    Arc::new(move || {
+        let (service, last) = (Arc::clone(&service), Arc::clone(&last));
+        Box::pin(async move { last.note(service.ready()).await })
+    })
+}
+
+/// What the log was last told.
+struct LastAnswer {
+    is_ready: AtomicBool,
+    patience: Duration,
+}
+
+impl LastAnswer {
+    /// A server starts on a store that answers.
+    const fn new(patience: Duration) -> Self {
+        Self {
+            is_ready: AtomicBool::new(true),
+            patience,
+        }
+    }
+
+    async fn note(&self, question: impl Future<Output = Result<(), StorageError>>) -> bool {
+        let mut waiting = Waiting {
+            last: self,
+            since: Instant::now(),
+            is_over: false,
+        };
+        let answer = question.await;
+        waiting.is_over = true;
+        match &answer {
+            Ok(()) if self.becomes(true) => info!("ready again"),
+            Err(error) if self.becomes(false) => warn!(%error, "not ready"),
+            Ok(()) | Err(_) => {}
+        }
+        answer.is_ok()
+    }
+
+    /// Whether that is new.
+    fn becomes(&self, is_ready: bool) -> bool {
+        self.is_ready.swap(is_ready, Ordering::Relaxed) != is_ready
+    }
+}
+
+/// A question that has no answer yet. A store that hangs gives none before `/readyz` or its client gives up.
+struct Waiting<'a> {
+    last: &'a LastAnswer,
+    since: Instant,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waited = self.since.elapsed();
+        if !self.is_over && waited >= self.last.patience && self.last.becomes(false) {
+            let error = format_args!("the store has not answered for {} ms", waited.as_millis());
+            warn!(%error, "not ready");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    fn answer(is_ready: bool) -> Result<(), StorageError> {
+        let error = || StorageError::Unavailable("on purpose".to_owned());
+        is_ready.then_some(()).ok_or_else(error)
+    }
+
+    #[tokio::test]
+    async fn every_probe_is_answered_and_every_change_told_once() {
+        let last = LastAnswer::new(Duration::MAX);
+        for is_ready in [true, false, false, true, false] {
+            assert_eq!(last.note(ready(answer(is_ready))).await, is_ready);
+            assert!(!last.becomes(is_ready), "it was not noted");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_is_given_up_counts_once_it_has_waited() {
+        for (patience, is_ready) in [(Duration::MAX, true), (Duration::ZERO, false)] {
+            let last = LastAnswer::new(patience);
+            tokio::select! {
+                biased;
+                _ = last.note(pending()) => {}
+                () = ready(()) => {}
+            }
+            assert!(!last.becomes(is_ready), "{patience:?}");
+        }
+    }
+}
