@@ -16,9 +16,9 @@ use rcgen::{
 mod endorsement_ca;
 mod vectors;
 use endorsement_ca::{
-    CERTIFICATE_POLICIES, Ca, NOW, RsaKey, SUBJECT_ALT_NAME, SUBJECT_DIRECTORY_ATTRIBUTES,
-    alt_names, directory_name, ek_of, extension, replace, tlv, tpm_attribute, tpm_names,
-    tpm_specification,
+    CERTIFICATE_POLICIES, Ca, KEY_USAGE, NOW, RsaKey, SUBJECT_ALT_NAME,
+    SUBJECT_DIRECTORY_ATTRIBUTES, alt_names, directory_name, ek_of, extension, replace, tlv,
+    tpm_attribute, tpm_names, tpm_specification,
 };
 use vectors::read;
 
@@ -302,6 +302,21 @@ fn time_counts() {
     real.now += 1;
     refused(
         &real.check(),
+        &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
+    );
+
+    // So is the first second.
+    let root = Ca::root(|_| ());
+    let key = KeyPair::generate().unwrap();
+    let certificate = root.endorse(&key, |params| {
+        params.not_before = date_time_ymd(2027, 1, 15);
+    });
+    let root = root.certificate.der();
+    let at = |now| check(&certificate, Some(&ek_of(&key)), &[root], &[], now);
+    let begins = 1_799_971_200;
+    accepted(&at(begins), &[]);
+    refused(
+        &at(begins - 1),
         &[EkCertificateCheck::Validity, EkCertificateCheck::Chain],
     );
 
@@ -738,6 +753,11 @@ fn each_ca_of_the_chain_is_judged() {
     fn no_cert_sign(params: &mut CertificateParams) {
         params.key_usages = vec![KeyUsagePurpose::CrlSign];
     }
+    fn unreadable_usage(params: &mut CertificateParams) {
+        params.key_usages = Vec::new();
+        let usage = extension(KEY_USAGE, true, b"no BIT STRING".to_vec());
+        replace(params, KEY_USAGE, Some(usage));
+    }
     fn other_use(params: &mut CertificateParams) {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     }
@@ -823,6 +843,7 @@ fn each_ca_of_the_chain_is_judged() {
         ),
         ([nothing, no_cert_sign, nothing], may_not_sign),
         ([nothing, nothing, no_cert_sign], may_not_sign),
+        ([nothing, nothing, unreadable_usage], may_not_sign),
         ([path_len_0, nothing, nothing], too_long),
         ([path_len_1, nothing, nothing], too_long),
         ([nothing, path_len_0, nothing], too_long),
@@ -838,6 +859,30 @@ fn each_ca_of_the_chain_is_judged() {
         let detail = report.detail(EkCertificateCheck::Chain);
         assert!(detail.starts_with(reason), "{detail}");
     }
+}
+
+/// A root lets so many stand below itself, whatever others of its name do.
+#[test]
+fn a_roots_limit_is_not_lifted_by_another_root() {
+    let limited = Ca::root(|params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    });
+    let unlimited = Ca::root(|_| ());
+    let below = |root: &Ca| {
+        let ca = root.intermediate("ca", |_| ());
+        let key = KeyPair::generate().unwrap();
+        let certificate = ca.endorse(&key, |_| ());
+        let roots = [limited.certificate.der(), unlimited.certificate.der()];
+        check(
+            &certificate,
+            Some(&ek_of(&key)),
+            &roots.map(|der| &**der),
+            &[ca.certificate.der()],
+            NOW,
+        )
+    };
+    accepted(&below(&unlimited), &[]);
+    refused(&below(&limited), &[EkCertificateCheck::Chain]);
 }
 
 /// A table without the algorithm refuses; it does not skip.

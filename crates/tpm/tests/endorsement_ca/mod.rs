@@ -15,6 +15,7 @@ use rcgen::{
 /// 2027-01-15.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
+pub(crate) const KEY_USAGE: &[u64] = &[2, 5, 29, 15];
 pub(crate) const SUBJECT_ALT_NAME: &[u64] = &[2, 5, 29, 17];
 pub(crate) const SUBJECT_DIRECTORY_ATTRIBUTES: &[u64] = &[2, 5, 29, 9];
 pub(crate) const CERTIFICATE_POLICIES: &[u64] = &[2, 5, 29, 32];
