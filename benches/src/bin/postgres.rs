@@ -194,7 +194,7 @@ impl<'s> Pgbench<'s> {
     ) -> Result<Self> {
         let name = "INSERT INTO keyproof_commits (id, applied) VALUES
             (int8send(:id) || int8send(:next) || '\\x00'::bytea, true)";
-        let check = "SELECT 1 / count(*) FROM changed;";
+        let check = "SELECT 1 / count(*) FROM changed";
         let replace = "UPDATE keyproof_records SET version = int8send(:next) || int8send(:next),
             body = convert_to(:body, 'UTF8'), expires_at = NULL
             WHERE key = int8send(:client_id) AND version = int8send(:at) || int8send(:at)
@@ -208,11 +208,18 @@ impl<'s> Pgbench<'s> {
             WHERE key = int8send(-1) AND version = int8send(0) || int8send(0)
             AND (expires_at IS NULL OR expires_at > :now) FOR SHARE";
         let statements = match kind {
-            Kind::One => format!("WITH named AS ({name}), changed AS ({replace}) {check}"),
+            Kind::One => format!("WITH named AS ({name}), changed AS ({replace}) {check};"),
             Kind::Three => {
+                let mark = "keyproof.transaction";
+                let is_open = format!("WHERE current_setting('{mark}', true) = 'open'");
+                let named =
+                    format!("WITH named AS ({name} RETURNING 1) SELECT 1 / count(*) FROM named");
                 let checks = [insert, replace, require]
-                    .map(|change| format!("WITH changed AS ({change}) {check}"));
-                format!("BEGIN;\n{name};\n{}\nCOMMIT;", checks.join("\n"))
+                    .map(|change| format!("WITH changed AS ({change}) {check} {is_open};"));
+                format!(
+                    "BEGIN;\nSET LOCAL {mark} = 'open';\n{named} {is_open};\n{}\nCOMMIT;",
+                    checks.join("\n")
+                )
             }
         };
         for (file, [before, after]) in [
