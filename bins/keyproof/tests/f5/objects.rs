@@ -1,11 +1,13 @@
 //! Managers, categories and API keys.
 
+use std::time::Duration;
+
 use keyproof_store::{Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
     device::{Device, Manufacturer},
-    dialect::{API_KEYS, CATEGORIES, MANAGERS},
+    dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
     site::Site,
 };
 
@@ -301,6 +303,21 @@ async fn a_get_tells_what_its_response_format_asks_for() {
     assert_eq!(names(&category, member), [pair("tpm_manager", "off")]);
     let key = get(&format!("{API_KEYS}/off"), format).await.json;
     assert_eq!(names(&key, member), [pair("tpm_category", "off")]);
+    // The key is below the category of that name, not below the manager.
+    let format = "GET_RSP_FORMAT_REFERRING_OBJECTS";
+    let manager = get(&format!("{MANAGERS}/off"), format).await.json;
+    let referring = names(&manager, "referring_objects");
+    assert_eq!(referring, [pair("tpm_category", "off")]);
+}
+
+#[tokio::test]
+async fn a_key_may_be_revoked_since_before_all_time() {
+    let site = Site::start().await;
+    let key = site.furnished(&Manufacturer::new()).await;
+    let spec = json!({ "revoked_timestamp": "1969-07-20T20:17:40Z", "revoke_reason": "lost" });
+    site.replace(API_KEYS, "station", spec).await.is(200);
+    let answer = site.post(PREAUTH, &json!({ "api_key": key })).await;
+    assert_eq!(answer.is(200).json["status"], "PREAUTH_RSP_INVALID_API_KEY");
 }
 
 #[tokio::test]
@@ -327,6 +344,12 @@ async fn names_and_references_are_checked() {
             .saying("metadata.namespace");
         site.get(&format!("{path}/none")).await.refuses(404, 5);
         site.replace(path, "none", json!({})).await.refuses(404, 5);
+        // Existence comes before the body.
+        let absent = site.admin("PUT", &format!("{path}/none")).body("{");
+        absent.send().await.refuses(404, 5);
+        let other = json!({ "metadata": { "name": "other" } });
+        let other = site.admin("PUT", &format!("{path}/{name}")).json(&other);
+        other.send().await.refuses(400, 3).saying("metadata.name");
     }
     for (path, member) in [(CATEGORIES, "tpm_manager_ref"), (API_KEYS, "category_ref")] {
         for wrong in [
@@ -353,6 +376,76 @@ async fn names_and_references_are_checked() {
         refused.refuses(400, 3);
         assert!(!refused.text().contains("secret"));
     }
+}
+
+#[tokio::test]
+async fn every_change_is_told_to_the_audit_trail() {
+    let site = Site::start().await;
+    let key = site.furnished(&Manufacturer::new()).await;
+    for (path, name) in [
+        (MANAGERS, "manager"),
+        (CATEGORIES, "category"),
+        (API_KEYS, "station"),
+    ] {
+        site.clock.advance(Duration::from_millis(1));
+        site.replace(path, name, json!({})).await.is(200);
+    }
+    // What is refused, of a key that is known, and of one that is not.
+    for key in [key.as_str(), "unknown"] {
+        for path in [PREAUTH, PROVISION] {
+            site.clock.advance(Duration::from_millis(1));
+            site.post(path, &json!({ "api_key": key, "device": {} }))
+                .await;
+        }
+    }
+    // And of one that is known and no good any more.
+    let disabled = json!({ "is_disabled": true });
+    site.replace(API_KEYS, "station", disabled).await.is(200);
+    site.clock.advance(Duration::from_millis(1));
+    let request = json!({ "api_key": key, "device": {} });
+    site.post(PROVISION, &request).await.refuses(403, 7);
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let mut told: Vec<_> = events
+        .filter(|event| event.action.starts_with("tpm"))
+        .map(|event| (event.action, event.target))
+        .collect();
+    told.sort();
+    let pair = |action: &str, target: &str| (action.to_owned(), target.to_owned());
+    let [manager, category, station] = [
+        "tpm_manager/default/manager",
+        "tpm_category/default/category",
+        "tpm_api_key/default/station",
+    ];
+    assert_eq!(
+        told,
+        [
+            pair("tpm.preauth", "tpm_api_key"),
+            pair("tpm.preauth", station),
+            pair("tpm.provision", "tpm_api_key"),
+            pair("tpm.provision", station),
+            pair("tpm.provision", station),
+            pair("tpm_api_key.create", station),
+            pair("tpm_api_key.replace", station),
+            pair("tpm_api_key.replace", station),
+            pair("tpm_category.create", category),
+            pair("tpm_category.replace", category),
+            pair("tpm_manager.create", manager),
+            pair("tpm_manager.replace", manager),
+        ]
+    );
+}
+
+/// A list is read in pages, which nobody is to notice.
+#[tokio::test]
+async fn a_long_list_is_whole() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    for number in 0..250 {
+        site.api_key(&format!("key-{number}")).await;
+    }
+    let list = site.get(API_KEYS).await;
+    assert_eq!(list.is(200).json["items"].as_array().unwrap().len(), 251);
 }
 
 #[tokio::test]
@@ -475,7 +568,7 @@ async fn a_key_is_disabled_and_enabled_but_a_revocation_in_force_stays() {
         json!({ "revoked_timestamp": "2023-11-14T23:13:20+00:00", "revoke_reason": "lost" });
     replace(later).await.is(200);
     assert_eq!(spec().await["revoked_timestamp"], "2023-11-14T23:13:20Z");
-    site.clock.advance(std::time::Duration::from_secs(3600));
+    site.clock.advance(Duration::from_secs(3600));
     for lifted in [
         json!({}),
         json!({ "revoked_timestamp": "2023-11-14T23:13:21Z" }),

@@ -155,6 +155,7 @@ async fn each_key_has_its_own_rate() {
     let site = Site::start_with(&[("f5.rate_limit_per_minute", 2.into())]).await;
     let key = site.furnished(&Manufacturer::new()).await;
     let other = site.api_key("other").await;
+    let elsewhere = site.namesake().await;
     let call = async |key: &str| {
         let body = json!({ "api_key": key, "device": device() });
         site.post(PREAUTH, &body).await
@@ -177,6 +178,7 @@ async fn each_key_has_its_own_rate() {
     call(&key).await.is(200);
     call(&key).await.refuses(429, 8);
     call(&other).await.is(200);
+    call(&elsewhere).await.is(200);
     site.clock.advance(Duration::from_secs(30));
     call(&key).await.is(200);
     call(&key).await.refuses(429, 8);

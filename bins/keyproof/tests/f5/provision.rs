@@ -415,7 +415,10 @@ async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_reque
     for wrong in [
         json!({ "attributes": "0x00040072" }),
         json!({ "attributes": "0x00060472" }),
+        json!({ "attributes": "0x00070472" }),
         json!({ "attributes": "328818" }),
+        json!({ "attributes": "0x0000050472" }),
+        json!({ "attributes": "0x+0050472" }),
         json!({ "scheme_hash": "sha1" }),
         json!({ "scheme_hash": "md5" }),
     ] {
