@@ -1,0 +1,372 @@
+//! Devices added, changed, listed and removed, alone and in races.
+
+use super::*;
+use crate::testing::{bench, origin, secret};
+use keyproof_store::{Prefix, Timestamp};
+use std::sync::{Arc, atomic::Ordering};
+
+const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+fn device(id: &str) -> DeviceDetails {
+    DeviceDetails {
+        id: id.to_owned(),
+        description: "till".to_owned(),
+        key: secret(KEY),
+        algorithm: PosAlgorithm::TotpWithoutPrice,
+        counter: None,
+    }
+}
+
+fn change(description: &str) -> DeviceChange {
+    DeviceChange {
+        description: description.to_owned(),
+        key: None,
+        algorithm: None,
+        counter: None,
+    }
+}
+
+#[tokio::test]
+async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    let add =
+        async |details: DeviceDetails| devices.add_device(&session, &details, &origin()).await;
+    assert_eq!(add(device("till")).await, Ok(()));
+    assert_eq!(add(device("till")).await, Ok(()));
+    let others: [fn(&mut DeviceDetails); 4] = [
+        |details| details.description = "Till".to_owned(),
+        |details| details.key = secret(&KEY.to_lowercase()),
+        |details| details.algorithm = PosAlgorithm::TotpWithPrice,
+        |details| details.counter = Some(0),
+    ];
+    for (number, alter) in others.into_iter().enumerate() {
+        let mut other = device("till");
+        alter(&mut other);
+        assert_eq!(add(other).await, Err(AddDeviceError::Conflict), "{number}");
+    }
+    let added = bench
+        .actions()
+        .await
+        .iter()
+        .filter(|a| *a == "otp_device.add")
+        .count();
+    assert_eq!(added, 1);
+}
+
+#[tokio::test]
+async fn keys_have_no_least_length_and_one_alphabet() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    for (number, key) in ["", "A", "ab", "AB=", &"A".repeat(4000)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut details = device(&format!("good-{number}"));
+        details.key = secret(key);
+        assert_eq!(
+            devices.add_device(&session, &details, &origin()).await,
+            Ok(()),
+            "{number}"
+        );
+        let view = devices
+            .device(&session, &details.id, Some(59), None)
+            .await
+            .unwrap();
+        assert_eq!(view.codes.unwrap().lines().count(), 5);
+    }
+    for key in ["0", "A B", "A===", "A=A", "1"] {
+        let mut details = device("bad");
+        details.key = secret(key);
+        let refused = devices.add_device(&session, &details, &origin()).await;
+        assert!(matches!(refused, Err(AddDeviceError::Key(_))), "{key:?}");
+    }
+    let mut details = device("");
+    details.key = secret("");
+    assert_eq!(
+        devices.add_device(&session, &details, &origin()).await,
+        Err(AddDeviceError::Id)
+    );
+}
+
+#[tokio::test]
+async fn codes_are_those_of_the_moment_and_the_price() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    let mut priced = device("priced");
+    priced.algorithm = PosAlgorithm::TotpWithPrice;
+    let mut silent = device("silent");
+    silent.algorithm = PosAlgorithm::None;
+    for details in [device("plain"), priced, silent] {
+        devices
+            .add_device(&session, &details, &origin())
+            .await
+            .unwrap();
+    }
+    let codes = async |id: &str, at, price: Option<&str>| {
+        let price = price.map(|price| price.parse::<Amount>().unwrap());
+        let view = devices
+            .device(&session, id, at, price.as_ref())
+            .await
+            .unwrap();
+        (view.at, view.codes.map(|codes| codes.to_string()))
+    };
+    let of = |text: &str| Some(text.replace(' ', "\n"));
+    assert_eq!(
+        codes("plain", Some(59), None).await,
+        (59, of("84755224 84755224 94287082 37359152 26969429"))
+    );
+    assert_eq!(codes("plain", None, None).await.0, 1_700_000_000);
+    assert_eq!(
+        codes("priced", None, Some("EUR:1.23")).await,
+        (
+            1_700_000_000,
+            of("11189900 65266997 89090266 62934818 61670786")
+        )
+    );
+    assert_eq!(codes("priced", None, None).await.1, None);
+    assert_eq!(codes("silent", None, Some("EUR:1")).await.1, None);
+}
+
+#[tokio::test]
+async fn a_change_leaves_what_it_does_not_name() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    let mut details = device("till");
+    details.counter = Some(7);
+    devices
+        .add_device(&session, &details, &origin())
+        .await
+        .unwrap();
+    let before = devices
+        .device(&session, "till", Some(59), None)
+        .await
+        .unwrap();
+
+    let patch = async |change: DeviceChange| {
+        devices
+            .change_device(&session, "till", &change, &origin())
+            .await
+    };
+    assert_eq!(patch(change("new")).await, Ok(()));
+    let after = devices
+        .device(&session, "till", Some(59), None)
+        .await
+        .unwrap();
+    assert_eq!(after.description, "new");
+    assert_eq!((after.counter, &after.codes), (Some(7), &before.codes));
+
+    let mut same_algorithm = change("new");
+    same_algorithm.algorithm = Some(PosAlgorithm::TotpWithoutPrice);
+    same_algorithm.key = Some(secret("MFRGGZDF"));
+    same_algorithm.counter = Some(8);
+    assert_eq!(patch(same_algorithm).await, Ok(()));
+    let after = devices
+        .device(&session, "till", Some(59), None)
+        .await
+        .unwrap();
+    assert_eq!(after.counter, Some(8));
+    assert_ne!(after.codes, before.codes);
+
+    let mut other_algorithm = change("newer");
+    other_algorithm.algorithm = Some(PosAlgorithm::TotpWithPrice);
+    assert_eq!(
+        patch(other_algorithm).await,
+        Err(ChangeDeviceError::Algorithm)
+    );
+    let after = devices
+        .device(&session, "till", Some(59), None)
+        .await
+        .unwrap();
+    assert_eq!(after.description, "new");
+
+    let unknown = devices
+        .change_device(&session, "none", &change("x"), &origin())
+        .await;
+    assert_eq!(unknown, Err(ChangeDeviceError::Unknown));
+}
+
+#[tokio::test]
+async fn of_equal_adds_at_once_one_is_written_and_of_unequal_ones_one_wins() {
+    let bench = bench().await;
+    let session = Arc::new(bench.session("shop").await);
+    let race = async |alter: fn(usize, &mut DeviceDetails), id: &str| {
+        let mut racers = tokio::task::JoinSet::new();
+        for number in 0..16 {
+            let (service, session) = (bench.service.clone(), session.clone());
+            let mut details = device(id);
+            alter(number, &mut details);
+            racers.spawn(async move {
+                service
+                    .otp_devices
+                    .add_device(&session, &details, &origin())
+                    .await
+            });
+        }
+        let outcomes = racers.join_all().await;
+        outcomes.iter().filter(|outcome| outcome.is_ok()).count()
+    };
+    assert_eq!(race(|_, _| {}, "equal").await, 16);
+    let unequal = race(
+        |number, details| details.counter = Some(number as u64),
+        "unequal",
+    );
+    assert_eq!(unequal.await, 1);
+    let added = bench
+        .actions()
+        .await
+        .iter()
+        .filter(|a| *a == "otp_device.add")
+        .count();
+    assert_eq!(added, 2);
+}
+
+#[tokio::test]
+async fn no_change_is_lost_among_many() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = Arc::new(bench.session("shop").await);
+    devices
+        .add_device(&session, &device("till"), &origin())
+        .await
+        .unwrap();
+    let mut racers = tokio::task::JoinSet::new();
+    for number in 0..8_u64 {
+        let (service, session) = (bench.service.clone(), session.clone());
+        racers.spawn(async move {
+            // One half sets the counter, the other only the description.
+            let mut change = change(&format!("by {number}"));
+            change.counter = (number % 2 == 0).then_some(number);
+            service
+                .otp_devices
+                .change_device(&session, "till", &change, &origin())
+                .await
+        });
+    }
+    assert!(racers.join_all().await.iter().all(Result::is_ok));
+    let view = devices.device(&session, "till", None, None).await.unwrap();
+    assert!(
+        view.counter.is_some_and(|counter| counter % 2 == 0),
+        "{:?}",
+        view.counter
+    );
+    let changed = bench
+        .actions()
+        .await
+        .iter()
+        .filter(|a| *a == "otp_device.change")
+        .count();
+    assert_eq!(changed, 8);
+}
+
+#[tokio::test]
+async fn no_key_is_in_the_store_in_the_clear() {
+    let bench = bench().await;
+    let session = bench.session("shop").await;
+    bench
+        .service
+        .otp_devices
+        .add_device(&session, &device("till"), &origin())
+        .await
+        .unwrap();
+    let all = Prefix::all();
+    let rows = bench
+        .store
+        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH)
+        .await
+        .unwrap();
+    assert!(rows.len() > 3);
+    for row in rows {
+        let body = String::from_utf8_lossy(row.json()).into_owned();
+        assert!(!body.contains(KEY), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn removal_is_final_and_told_once() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    devices
+        .add_device(&session, &device("a/b é"), &origin())
+        .await
+        .unwrap();
+    assert_eq!(devices.find_device(&session, "a/b é").await, Ok(()));
+    assert_eq!(
+        devices.remove_device(&session, "a/b é", &origin()).await,
+        Ok(())
+    );
+    assert_eq!(
+        devices.remove_device(&session, "a/b é", &origin()).await,
+        Err(RemoveDeviceError::Unknown)
+    );
+    assert_eq!(
+        devices.find_device(&session, "a/b é").await,
+        Err(ShowDeviceError::Unknown)
+    );
+}
+
+#[tokio::test]
+async fn lists_are_by_id_and_of_one_instance() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let (one, other) = (bench.session("one").await, bench.session("other").await);
+    let long = "b".repeat(300);
+    for id in ["c", &long, "a"] {
+        devices
+            .add_device(&one, &device(id), &origin())
+            .await
+            .unwrap();
+    }
+    let ids: Vec<_> = devices
+        .devices(&one)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|d| d.id)
+        .collect();
+    assert_eq!(ids, ["a", &long, "c"]);
+    assert_eq!(devices.devices(&other).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn nothing_is_done_that_the_store_did_not_take() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    bench.faults.commits.store(true, Ordering::SeqCst);
+    let refused = devices
+        .add_device(&session, &device("till"), &origin())
+        .await;
+    assert!(matches!(
+        refused,
+        Err(AddDeviceError::Storage(StorageError::NotApplied(_)))
+    ));
+    bench.faults.commits.store(false, Ordering::SeqCst);
+    assert_eq!(devices.devices(&session).await.unwrap(), []);
+
+    bench.faults.reads.store(true, Ordering::SeqCst);
+    let refused = devices.devices(&session).await;
+    assert!(matches!(refused, Err(StorageError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_key_that_no_record_holds_is_named_too_large() {
+    let bench = bench().await;
+    let session = bench.session("shop").await;
+    let mut details = device("till");
+    details.key = secret(&"A".repeat(900_000));
+    let refused = bench
+        .service
+        .otp_devices
+        .add_device(&session, &details, &origin())
+        .await;
+    assert!(matches!(
+        refused,
+        Err(AddDeviceError::Storage(StorageError::TooLarge { .. }))
+    ));
+}

@@ -1,0 +1,251 @@
+//! Passwords, and what the tokens they give are good for.
+
+use super::*;
+use crate::testing::{PASSWORD, START, bench, console, origin, scope, secret};
+use std::sync::atomic::Ordering;
+
+fn request(wanted: &str) -> TokenRequest {
+    TokenRequest {
+        scope: scope(wanted),
+        lifetime: Lifetime::Default,
+        description: None,
+    }
+}
+
+#[tokio::test]
+async fn a_token_holds_to_its_last_millisecond() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let token = bench
+        .token("shop", "all", Lifetime::For(Duration::from_millis(1_500)))
+        .await;
+    let session = async || devices.session("shop", Some(&token), None, &origin()).await;
+    bench
+        .clock
+        .set(START.saturating_add(Duration::from_millis(1_499)));
+    assert!(session().await.is_ok());
+    bench
+        .clock
+        .set(START.saturating_add(Duration::from_millis(1_500)));
+    assert_eq!(session().await.err(), Some(SessionError::Expired));
+    // It is told apart from one that never was, for a day.
+    bench.clock.advance(REMEMBERED);
+    assert_eq!(session().await.err(), Some(SessionError::TokenUnknown));
+}
+
+#[tokio::test]
+async fn an_unknown_instance_comes_before_anything_about_the_token() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let token = bench.token("shop", "all", Lifetime::Default).await;
+    for (instance, token, expected) in [
+        ("nowhere", None, SessionError::InstanceUnknown),
+        ("nowhere", Some("x"), SessionError::InstanceUnknown),
+        ("nowhere", Some(&*token), SessionError::InstanceUnknown),
+        ("shop", None, SessionError::Missing),
+        ("shop", Some("x"), SessionError::Malformed),
+        ("default", Some(&*token), SessionError::TokenUnknown),
+    ] {
+        let refused = devices.session(instance, token, None, &origin()).await;
+        assert_eq!(refused.err(), Some(expected), "{instance} {token:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_needs_the_name_and_the_password() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    devices
+        .add_instance("shop", secret(PASSWORD), &console())
+        .await
+        .unwrap();
+    for (instance, name, password, expected) in [
+        ("nowhere", "nowhere", PASSWORD, LoginError::InstanceUnknown),
+        ("shop", "default", PASSWORD, LoginError::Refused),
+        ("shop", "shop", "correct hors", LoginError::Refused),
+        ("shop", "shop", "", LoginError::Refused),
+    ] {
+        let refused = devices
+            .login(instance, name, secret(password), &origin())
+            .await;
+        assert_eq!(refused.err(), Some(expected), "{instance} {name}");
+    }
+    assert!(
+        devices
+            .login("shop", "shop", secret(PASSWORD), &origin())
+            .await
+            .is_ok()
+    );
+    let refused = bench
+        .actions()
+        .await
+        .iter()
+        .filter(|a| *a == "login_token.issue")
+        .count();
+    assert_eq!(
+        refused, 3,
+        "each refusal by an instance that exists is in the trail"
+    );
+}
+
+#[tokio::test]
+async fn scopes_only_narrow() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let token = bench
+        .token("shop", "readonly:refreshable", Lifetime::Default)
+        .await;
+    let issuer = devices
+        .refresher("shop", Some(&token), &origin())
+        .await
+        .unwrap();
+    assert!(
+        devices
+            .issue(&issuer, &request("readonly"), &origin())
+            .await
+            .is_ok()
+    );
+    for more in ["all", "write", "order-simple"] {
+        let refused = devices.issue(&issuer, &request(more), &origin()).await;
+        assert_eq!(refused.err(), Some(IssueError::ScopeExceeded), "{more}");
+    }
+    let plain = bench.token("shop", "all", Lifetime::Default).await;
+    let refused = devices.refresher("shop", Some(&plain), &origin()).await;
+    assert_eq!(refused.err(), Some(SessionError::Forbidden));
+    let needed = Some(Permission::OtpDevicesWrite);
+    let refused = devices
+        .session("shop", Some(&token), needed, &origin())
+        .await;
+    assert_eq!(refused.err(), Some(SessionError::Forbidden));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_gone_and_issues_nothing() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let token = bench
+        .token("shop", "all:refreshable", Lifetime::Forever)
+        .await;
+    let session = devices
+        .session("shop", Some(&token), None, &origin())
+        .await
+        .unwrap();
+    let issuer = devices
+        .refresher("shop", Some(&token), &origin())
+        .await
+        .unwrap();
+    devices.revoke(&session, &origin()).await.unwrap();
+    assert_eq!(
+        devices.revoke(&session, &origin()).await,
+        Err(RevokeError::Ended)
+    );
+    let refused = devices.session("shop", Some(&token), None, &origin()).await;
+    assert_eq!(refused.err(), Some(SessionError::TokenUnknown));
+    let refused = devices.issue(&issuer, &request("all"), &origin()).await;
+    assert_eq!(refused.err(), Some(IssueError::Ended));
+}
+
+#[tokio::test]
+async fn a_password_that_changed_after_login_issues_nothing() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    devices
+        .add_instance("shop", secret(PASSWORD), &console())
+        .await
+        .unwrap();
+    let issuer = devices
+        .login("shop", "shop", secret(PASSWORD), &origin())
+        .await
+        .unwrap();
+    devices
+        .set_password("shop", secret(PASSWORD), &console())
+        .await
+        .unwrap();
+    let refused = devices.issue(&issuer, &request("all"), &origin()).await;
+    assert_eq!(refused.err(), Some(IssueError::Ended));
+}
+
+#[tokio::test]
+async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let token = bench.token("shop", "all", Lifetime::Forever).await;
+    let key = instance_key("shop");
+    let stored = bench
+        .store
+        .get::<Instance>(&key, START)
+        .await
+        .unwrap()
+        .unwrap();
+    let dearer = keyproof_auth::Cost::insecure_for_tests(64, 2, 1).unwrap();
+    let hash = keyproof_auth::PasswordHash::create(
+        PASSWORD.as_bytes(),
+        [3; 16],
+        dearer,
+        &mut keyproof_auth::Memory::new(),
+    );
+    let next = Instance {
+        password: Some(hash.unwrap().to_phc()),
+        ..stored.record
+    };
+    let mut batch = bench.store.batch(START);
+    batch.replace(&key, stored.version, &next, None);
+    bench.store.commit(batch).await.unwrap();
+
+    assert!(
+        devices
+            .login("shop", "shop", secret(PASSWORD), &origin())
+            .await
+            .is_ok()
+    );
+    let stored = bench
+        .store
+        .get::<Instance>(&key, START)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(stored.record.password.unwrap().contains("$m=8,t=1,p=1$"));
+    assert!(
+        devices
+            .session("shop", Some(&token), None, &origin())
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn no_token_without_its_commit() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    devices
+        .add_instance("shop", secret(PASSWORD), &console())
+        .await
+        .unwrap();
+    let issuer = devices
+        .login("shop", "shop", secret(PASSWORD), &origin())
+        .await
+        .unwrap();
+    bench.faults.commits.store(true, Ordering::SeqCst);
+    let refused = devices.issue(&issuer, &request("all"), &origin()).await;
+    assert!(matches!(
+        refused.err(),
+        Some(IssueError::Storage(StorageError::NotApplied(_)))
+    ));
+    bench.faults.commits.store(false, Ordering::SeqCst);
+    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    let unknown = devices.issue(&issuer, &request("all"), &origin()).await;
+    assert!(matches!(
+        unknown.err(),
+        Some(IssueError::Storage(StorageError::OutcomeUnknown(_)))
+    ));
+}
+
+#[test]
+fn descriptions_are_cut_between_characters() {
+    assert_eq!(cut("till"), "till");
+    assert_eq!(cut(&"é".repeat(MAX_DESCRIPTION)).len(), MAX_DESCRIPTION);
+    assert_eq!(
+        cut(&format!("x{}", "é".repeat(MAX_DESCRIPTION))).len(),
+        MAX_DESCRIPTION - 1
+    );
+}
