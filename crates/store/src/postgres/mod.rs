@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use self::url::{ParsePostgresUrlError, PostgresUrl};
 
@@ -79,10 +80,18 @@ impl Default for PostgresOptions {
     }
 }
 
+/// The longest that is waited for anything: a clock takes no time without end.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl PostgresOptions {
     /// How long to wait for one answer, which a server that is alive gives well before.
     fn answer_timeout(&self) -> Duration {
-        self.statement_timeout.saturating_mul(5) / 4
+        (self.statement_timeout.saturating_mul(5) / 4).min(LONGEST)
+    }
+
+    /// When a commit that begins now must have ended.
+    fn commit_deadline(&self) -> Instant {
+        Instant::now() + self.commit_timeout.min(LONGEST)
     }
 }
 
@@ -216,4 +225,24 @@ impl Engine for PostgresEngine {
 /// A timestamp never exceeds what a signed 64-bit column holds.
 fn millis(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_has_an_end_whatever_is_asked_for() {
+        let options = PostgresOptions {
+            commit_timeout: Duration::MAX,
+            statement_timeout: Duration::MAX,
+            ..PostgresOptions::default()
+        };
+        assert_eq!(options.answer_timeout(), LONGEST);
+        assert!(options.commit_deadline() <= Instant::now() + LONGEST);
+        let default = PostgresOptions::default();
+        assert!(default.answer_timeout() > default.statement_timeout);
+        // Time to ask what became of a try whose answer was lost.
+        assert!(default.commit_timeout > default.answer_timeout() + default.statement_timeout / 2);
+    }
 }

@@ -101,7 +101,7 @@ impl Node {
     }
 
     async fn try_until_known(self: &Arc<Self>, changes: &Changes) -> Result<(), CommitError> {
-        let deadline = Instant::now() + self.options.commit_timeout;
+        let deadline = self.options.commit_deadline();
         let mut reason = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
