@@ -15,7 +15,7 @@ mod client;
 mod clock;
 mod cluster;
 mod database;
-#[allow(dead_code, reason = "F5's tests use all of it")]
+#[expect(dead_code, reason = "F5's tests use all of it")]
 #[path = "../f5/device.rs"]
 mod device;
 mod disk_full;
