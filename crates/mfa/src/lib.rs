@@ -16,6 +16,7 @@ mod login;
 mod policy;
 mod records;
 mod recovery;
+mod session;
 #[cfg(feature = "serde")]
 mod stored;
 mod time;
@@ -36,6 +37,7 @@ pub use login::{Authenticated, Factor, FirstFactor, LoginRefusal, Password, Pass
 pub use policy::Policy;
 pub use records::{Decision, UserRecords};
 pub use recovery::{RecoveryCode, RecoveryCodes};
+pub use session::{FactorNeeded, Shown, ShownFactor, Standing};
 pub use time::UnixMillis;
 pub use totp::TotpParameters;
 pub use user::{User, UserId};

@@ -18,6 +18,7 @@ mod records;
 mod refresh;
 mod second_factor;
 mod session;
+mod session_id;
 mod signing_key;
 mod snapshot;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use second_factor::{
     RemoveDeviceError, RemoveKeyError,
 };
 pub use session::{Session, SessionError, Whose};
+pub use session_id::SessionId;
 pub use signing_key::PublicKey;
 
 use crate::{Audit, Clock, HashingPool, StorageError};

@@ -1,12 +1,14 @@
-//! Access tokens: JSON Web Tokens (RFC 7519) that say whose they are, and of which generation.
+//! Access tokens: JSON Web Tokens (RFC 7519) that say whose they are, of which generation and session, and what that
+//! session has shown.
 
 use super::{
-    ACCESS_TOKEN_LIFETIME, Accounts,
+    ACCESS_TOKEN_LIFETIME, Accounts, SessionId, millis,
     records::{Owner, Role, User},
     signing_key::Signer,
 };
 use crate::StorageError;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
+use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -42,10 +44,32 @@ pub(super) struct Claims {
     /// The application token that it was made for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) app: Option<u32>,
+    /// The session; tokens of earlier releases name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<SessionId>,
+    /// The second factor that the session has shown, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    factor: Option<ShownFactor>,
+    /// When it was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    factor_at: Option<u64>,
+}
+
+/// What a login leaves in all of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) sid: SessionId,
+    /// Beside the password.
+    pub(super) shown: Option<Shown>,
 }
 
 impl Claims {
-    pub(super) fn of(user: &User, application_token: Option<u32>, now: Timestamp) -> Self {
+    pub(super) fn of(
+        user: &User,
+        login: &Login,
+        application_token: Option<u32>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             sub: user.id.to_string(),
             org: user.organisation,
@@ -54,6 +78,22 @@ impl Claims {
             iat: now.as_secs(),
             exp: now.saturating_add(ACCESS_TOKEN_LIFETIME).as_secs(),
             app: application_token,
+            sid: Some(login.sid),
+            factor: login.shown.map(|shown| shown.factor),
+            factor_at: login.shown.map(|shown| shown.at.as_secs()),
+        }
+    }
+
+    /// The login that it comes from. One that does not say what was shown, and when, has shown nothing.
+    pub(super) fn login(&self, owner: Owner) -> Login {
+        let of_earlier_release = || SessionId::of_earlier_release(owner, self.generation);
+        let shown = self.factor.zip(self.factor_at);
+        Login {
+            sid: self.sid.unwrap_or_else(of_earlier_release),
+            shown: shown.map(|(factor, at)| Shown {
+                factor,
+                at: UnixMillis::from_secs(at),
+            }),
         }
     }
 
@@ -78,6 +118,17 @@ impl Signer {
 }
 
 impl Accounts {
+    /// A new session, and the factor that was shown for it beside the password.
+    pub(super) fn begin_session(&self, shown: Option<ShownFactor>, now: Timestamp) -> Login {
+        Login {
+            sid: SessionId::from_random(self.random()),
+            shown: shown.map(|factor| Shown {
+                factor,
+                at: millis(now),
+            }),
+        }
+    }
+
     /// What a token of ours says, if its time is not over.
     pub(super) async fn claims(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > MAX_LEN {

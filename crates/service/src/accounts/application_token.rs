@@ -155,7 +155,8 @@ impl Accounts {
         let refused = match self.holder(text, address, now).await? {
             Ok((user, id)) => {
                 let signer = self.signing.signer(now).await?;
-                return Ok(signer.sign(&Claims::of(&user, Some(id), now))?);
+                let login = self.begin_session(None, now);
+                return Ok(signer.sign(&Claims::of(&user, &login, Some(id), now))?);
             }
             Err(refused) => refused,
         };

@@ -2,7 +2,7 @@
 
 use super::{
     Accounts,
-    access_token::Claims,
+    access_token::{Claims, Login},
     password::canonical,
     records::{ChallengeRecord, User, challenge_key, user_key},
     signing_key::Signer,
@@ -184,7 +184,9 @@ impl Accounts {
                     Ok(Granted::Challenge(token))
                 }
                 (Ok(_), Some(user)) => {
-                    let refresh = self.add_refresh_token(&mut batch, &snapshot);
+                    // A trusted device shows no factor.
+                    let login = self.begin_session(None, snapshot.now);
+                    let refresh = self.add_refresh_token(&mut batch, &snapshot, &login);
                     let detail = match decision.verdict {
                         Ok(FirstFactor::AuthenticatedByDevice(device)) => {
                             format!("by password, from trusted device {}", device.get())
@@ -192,7 +194,7 @@ impl Accounts {
                         _ => "by password".to_owned(),
                     };
                     self.told_login(&mut batch, &snapshot, user, detail, origin);
-                    Ok(Granted::Tokens(refresh))
+                    Ok(Granted::Tokens(login, refresh))
                 }
                 // Nobody's password is right.
                 (Ok(_), None) => Err(LoginError::Refused),
@@ -219,10 +221,10 @@ impl Accounts {
             }
             return match (granted, snapshot.active_user()) {
                 (Granted::Challenge(token), _) => Ok(FirstStep::Challenged(token.text())),
-                (Granted::Tokens(refresh), Some(user)) => Ok(FirstStep::Authenticated(
-                    self.tokens(&signer, user, &refresh)?,
+                (Granted::Tokens(login, refresh), Some(user)) => Ok(FirstStep::Authenticated(
+                    self.tokens(&signer, user, &login, &refresh)?,
                 )),
-                (Granted::Tokens(_), None) => Err(LoginError::Refused),
+                (Granted::Tokens(..), None) => Err(LoginError::Refused),
             };
         }
     }
@@ -277,7 +279,9 @@ impl Accounts {
             let outcome = match decision.verdict {
                 Ok(authenticated) => {
                     self.told_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
-                    Ok(self.add_refresh_token(&mut batch, &snapshot))
+                    let shown = Some(authenticated.factor.into());
+                    let login = self.begin_session(shown, snapshot.now);
+                    Ok((login, self.add_refresh_token(&mut batch, &snapshot, &login)))
                 }
                 Err(refusal) => {
                     let (reason, error) = match refusal {
@@ -301,7 +305,8 @@ impl Accounts {
             };
             snapshot.save(&mut batch, &decision.next, Change::default());
             if race.won(self.store.commit(batch).await).await? {
-                return Ok(self.tokens(&signer, user, &outcome?)?);
+                let (login, refresh) = outcome?;
+                return Ok(self.tokens(&signer, user, &login, &refresh)?);
             }
         }
     }
@@ -336,10 +341,11 @@ impl Accounts {
         &self,
         signer: &Signer,
         user: &User,
+        login: &Login,
         refresh: &Token,
     ) -> Result<Tokens, StorageError> {
         Ok(Tokens {
-            access: signer.sign(&Claims::of(user, None, self.clock.now()))?,
+            access: signer.sign(&Claims::of(user, login, None, self.clock.now()))?,
             refresh: refresh.text(),
         })
     }
@@ -397,7 +403,7 @@ impl Accounts {
 /// What the first step leads to.
 enum Granted {
     Challenge(Token),
-    Tokens(Token),
+    Tokens(Login, Token),
 }
 
 /// A password, and what became of it last. Hashing is slow, so it is not done again unless there is another hash to

@@ -1,9 +1,10 @@
 //! What is stored, and where.
 
+use super::SessionId;
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use keyproof_auth::TokenDigest;
-use keyproof_mfa::{Challenge, Devices, KeyRecord, Lockout, RecoveryCodes};
+use keyproof_mfa::{Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Shown};
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -288,6 +289,12 @@ pub(super) struct RefreshToken {
     /// How it was spent, if tokens were rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) spent: Option<Spent>,
+    /// Its login's session; those of earlier releases have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sid: Option<SessionId>,
+    /// The second factor that was shown at its login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shown: Option<Shown>,
 }
 
 /// What makes, of the token that was spent, its successor.

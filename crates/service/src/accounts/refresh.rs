@@ -11,8 +11,8 @@
 //! takes both to know it.
 
 use super::{
-    Accounts, AnswerError, REFRESH_TOKEN_LIFETIME,
-    access_token::Claims,
+    Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, SessionId,
+    access_token::{Claims, Login},
     login::{by, failed, target},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
@@ -94,7 +94,8 @@ impl Accounts {
                 return Err(AnswerError::Refused);
             };
             let signer = self.signing.signer(shown.now).await?;
-            let access = signer.sign(&Claims::of(&user.record, None, shown.now))?;
+            let login = shown.held.record.login(&token.digest());
+            let access = signer.sign(&Claims::of(&user.record, &login, None, shown.now))?;
             let mut batch = self.store.batch(shown.now);
             let outcome = match self.use_of(&shown).await? {
                 Use::Again => {
@@ -133,7 +134,12 @@ impl Accounts {
     }
 
     /// Adds a login's first token.
-    pub(super) fn add_refresh_token(&self, batch: &mut Batch, snapshot: &Snapshot) -> Token {
+    pub(super) fn add_refresh_token(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        login: &Login,
+    ) -> Token {
         let token = self.draw_token();
         if let Some(user) = snapshot.active_user() {
             let record = RefreshToken {
@@ -143,6 +149,8 @@ impl Accounts {
                 created_at: snapshot.now,
                 family: None,
                 spent: None,
+                sid: Some(login.sid),
+                shown: login.shown,
             };
             let ends = ends(&record);
             batch.insert(&refresh_token_key(&token.digest()), &record, Some(ends));
@@ -253,6 +261,15 @@ impl RefreshToken {
     /// Is it its login's own, and not spent? Then there is no family yet.
     const fn is_first(&self) -> bool {
         self.family.is_none() && self.spent.is_none()
+    }
+
+    /// The login that it comes from; one under an earlier release has shown nothing.
+    fn login(&self, digest: &TokenDigest) -> Login {
+        let of_earlier_release = || SessionId::of_login(&self.family_of(digest));
+        Login {
+            sid: self.sid.unwrap_or_else(of_earlier_release),
+            shown: self.shown,
+        }
     }
 
     /// A family is called by its first token's digest; this token's own is the one given.

@@ -1,7 +1,8 @@
 //! Who holds an access token, asked anew for every request.
 
 use super::{
-    Accounts, TokenError,
+    Accounts, SessionId, TokenError,
+    access_token::Login,
     application_token::holds,
     records::{ApplicationToken, Owner, Role, User, UserStatus, application_token_key, user_key},
 };
@@ -17,6 +18,7 @@ pub struct Session {
     pub(super) generation: u64,
     role: Role,
     application_token: Option<u32>,
+    login: Login,
 }
 
 /// Whose keys or devices.
@@ -64,6 +66,11 @@ impl Session {
     /// What the user may do.
     pub const fn role(&self) -> Role {
         self.role
+    }
+
+    /// Which of the user's sessions it is: the same over refreshes.
+    pub const fn sid(&self) -> SessionId {
+        self.login.sid
     }
 
     /// Did a person log in? Otherwise an application did, by its token.
@@ -148,6 +155,7 @@ impl Accounts {
             generation: user.generation,
             role: user.role,
             application_token: claims.app,
+            login: claims.login(owner),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod overtaken;
 mod races;
 mod rotation;
+mod sessions;
 mod tokens;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
