@@ -138,6 +138,112 @@ async fn a_drain_waits_for_a_change_whose_client_has_left() {
     assert_eq!(trial.writes.load(Ordering::SeqCst), 1);
 }
 
+/// A drain whose own deadline, and every other, lies far beyond the test's.
+const NO_DEADLINE: [(&str, i64); 3] = [
+    ("http.drain_timeout_ms", 3_600_000),
+    ("http.header_timeout_ms", 3_600_000),
+    ("http.body_timeout_ms", 3_600_000),
+];
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_what_has_not_come() {
+    let deadlines = NO_DEADLINE.map(|(key, value)| (key, value.into()));
+    let stack = Stack::start(&deadlines).await;
+    let post = "POST /trial/echo HTTP/1.1\r\nHost: x\r\n";
+    let silent = stack.connect().await;
+    let mut head = stack.connect().await;
+    head.send("GET /hea").await;
+    let mut second_head = stack.connect().await;
+    second_head
+        .send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HT")
+        .await;
+    assert_eq!(second_head.answer().await.status, 200);
+    let mut body = stack.connect().await;
+    body.send(format!("{post}Content-Length: 5\r\n\r\nab"))
+        .await;
+    let mut chunk = stack.connect().await;
+    chunk
+        .send(format!("{post}Transfer-Encoding: chunked\r\n\r\n2\r\nab"))
+        .await;
+    let mut expecting = stack.connect().await;
+    expecting
+        .send(format!(
+            "{post}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(expecting.answer().await.status, 100);
+    // Connections are accepted in order: once these are answered, those have begun.
+    for _ in 0..20 {
+        stack.serves().await;
+    }
+
+    assert_eq!(stack::within(stack.server.drain()).await, Drained::Whole);
+    for mut ended in [silent, head, second_head] {
+        assert!(ended.rest().await.is_empty());
+    }
+    for mut refused in [body, chunk, expecting] {
+        let answer = refused.answer().await;
+        answer.refuses(503);
+        assert!(answer.closes());
+    }
+}
+
+#[tokio::test]
+async fn what_has_come_whole_before_a_drain_is_answered() {
+    let deadlines = NO_DEADLINE.map(|(key, value)| (key, value.into()));
+    let stack = Stack::start(&deadlines).await;
+    let mut client = stack.connect().await;
+    client
+        .send("POST /trial/echo_later HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab")
+        .await;
+    stack.trial.handler_waits().await;
+    let Stack { server, trial, .. } = stack;
+    let drain = tokio::spawn(server.drain());
+    trial.gate.add_permits(1);
+    assert_eq!(client.answer().await.body, r#"{"read":2}"#);
+    assert_eq!(stack::within(drain).await.unwrap(), Drained::Whole);
+}
+
+#[tokio::test]
+async fn trace_is_no_method_here() {
+    let stack = Stack::start(&[]).await;
+    for path in ["/trial/echo", "/healthz", "/nothing", "*"] {
+        let mut client = stack.connect().await;
+        client
+            .send(format!("TRACE {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .await;
+        let answer = client.answer().await;
+        answer.refuses(405);
+        assert!(
+            answer
+                .header("allow")
+                .is_some_and(|allow| allow.contains("get"))
+        );
+        assert!(!answer.closes());
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_another_coding_than_chunks_is_not_implemented() {
+    let stack = Stack::start(&[]).await;
+    for codings in [
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: identity,\tChunked",
+    ] {
+        let mut client = stack.connect().await;
+        let head = format!("POST /trial/echo HTTP/1.1\r\nHost: x\r\n{codings}\r\n\r\n");
+        client.send(head + "2\r\nab\r\n0\r\n\r\n").await;
+        let answer = client.answer().await;
+        answer.refuses(501);
+        assert!(answer.closes());
+        assert!(client.rest().await.is_empty());
+    }
+    let twice =
+        "POST /trial/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n\r\n";
+    stack.send(twice).await.refuses(400);
+}
+
 #[tokio::test]
 async fn a_drain_has_a_deadline() {
     let stack = Stack::start(&[("http.drain_timeout_ms", 100.into())]).await;

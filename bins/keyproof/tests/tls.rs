@@ -5,6 +5,7 @@ mod stack;
 
 use std::{fs, io, sync::Arc};
 
+use keyproof::server::Drained;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName, version};
 use stack::{Stack, within};
@@ -116,6 +117,27 @@ async fn a_stalled_or_failed_handshake_ends_alone() {
     within(health(&stack, &roots, &version::TLS13))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_handshake() {
+    let files = Files::new();
+    files.renew();
+    let [certificate, key] = files.flags();
+    let deadlines = ["http.header_timeout_ms", "http.drain_timeout_ms"];
+    let [head, drain] = deadlines.map(|deadline| (deadline, 3_600_000.into()));
+    let stack = Stack::start(&[certificate, key, head, drain]).await;
+    let mut silent = stack.connect().await;
+    let mut half = stack.connect().await;
+    // The head of a record of TLS that holds a ClientHello.
+    half.send([22, 3, 1, 0, 200, 1, 0, 0]).await;
+    // Connections are accepted in order: once this one has ended, those have begun.
+    let mut plain = stack.connect().await;
+    plain.send("GET /healthz HTTP/1.1\r\n\r\n").await;
+    plain.rest().await;
+    assert_eq!(within(stack.server.drain()).await, Drained::Whole);
+    assert!(silent.rest().await.is_empty());
+    assert!(half.rest().await.is_empty());
 }
 
 #[tokio::test]

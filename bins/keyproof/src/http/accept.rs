@@ -90,7 +90,12 @@ async fn open(
     let Some(tls) = tls else {
         return connection::serve(socket, peer, stack, site, slot).await;
     };
-    match timeout(stack.limits.header_timeout, tls.accept(socket)).await {
+    let handshake = timeout(stack.limits.header_timeout, tls.accept(socket));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = stack.drained() => return debug!(%peer, "a TLS handshake is not waited for"),
+    };
+    match shaken {
         Ok(Ok(session)) => connection::serve(session, peer, stack, site, slot).await,
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Request, Version, header, request};
+use http::{HeaderName, HeaderValue, Method, Request, Version, header, request};
 use hyper::body::Incoming;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 use tracing::{Instrument, error, info_span, warn};
@@ -54,8 +54,11 @@ impl Origin {
             self.stack.limits.body_timeout,
             Arc::clone(&deadline),
             Arc::clone(&self.turn),
+            Arc::clone(&self.stack),
         );
-        let within_limits = unambiguous(&head).and_then(|()| body.check_announced());
+        let within_limits = unambiguous(&head)
+            .and_then(|()| understood(&head))
+            .and_then(|()| body.check_announced());
         let answered = match (within_limits, Probe::at(&path), &dialect) {
             (Err(refusal), ..) => Err(refusal),
             (Ok(()), Some(probe), _) => {
@@ -79,11 +82,14 @@ impl Origin {
         };
 
         let dialect = dialect.as_ref();
-        let is_too_large = matches!(answered, Err(StackRefusal::BodyTooLarge { .. }));
+        let leaves_a_body = matches!(
+            answered,
+            Err(StackRefusal::BodyTooLarge { .. } | StackRefusal::CodingUnknown)
+        );
         let mut response =
             answered.unwrap_or_else(|refusal| self.site.refuse(dialect, refusal, request_id));
         self.site.stamp(dialect, request_id, &mut response);
-        if is_too_large {
+        if leaves_a_body {
             // hyper will close, but learns too late that nobody reads the body to say so itself.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
@@ -164,4 +170,28 @@ fn unambiguous(head: &request::Parts) -> Result<(), StackRefusal> {
         return Err(StackRefusal::HeadMalformed("no Host field"));
     }
     Ok(())
+}
+
+/// Refuses what the server does not do, whatever the path.
+fn understood(head: &request::Parts) -> Result<(), StackRefusal> {
+    // It would send a client's own header fields back, cookies and all.
+    if head.method == Method::TRACE {
+        return Err(StackRefusal::MethodNotAllowed);
+    }
+    let fields = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    // Where the last coding is not `chunked`, hyper has refused the head.
+    let mut codings = fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty())
+        .rev()
+        .skip(1);
+    match codings.next() {
+        None => Ok(()),
+        // RFC 9112, section 6.1: once.
+        Some(coding) if coding.eq_ignore_ascii_case(b"chunked") => Err(
+            StackRefusal::HeadMalformed("chunked is not the last coding"),
+        ),
+        Some(_) => Err(StackRefusal::CodingUnknown),
+    }
 }

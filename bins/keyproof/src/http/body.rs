@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
-use super::{StackRefusal, deadline::HandlerDeadline, wire::Turn};
+use super::{StackRefusal, deadline::HandlerDeadline, stack::Stack, wire::Turn};
 
 /// A body that is still on its way.
 pub(super) struct RequestBody {
@@ -16,6 +16,7 @@ pub(super) struct RequestBody {
     timeout: Duration,
     deadline: Arc<HandlerDeadline>,
     turn: Arc<Turn>,
+    stack: Arc<Stack>,
 }
 
 impl RequestBody {
@@ -25,6 +26,7 @@ impl RequestBody {
         timeout: Duration,
         deadline: Arc<HandlerDeadline>,
         turn: Arc<Turn>,
+        stack: Arc<Stack>,
     ) -> Self {
         Self {
             incoming: Some(incoming),
@@ -32,6 +34,7 @@ impl RequestBody {
             timeout,
             deadline,
             turn,
+            stack,
         }
     }
 
@@ -64,7 +67,13 @@ impl RequestBody {
     async fn read_whole(&self, incoming: Incoming) -> Result<Bytes, StackRefusal> {
         let limit = self.limit as u64;
         self.deadline.extend(self.timeout);
-        let read = timeout(self.timeout, Limited::new(incoming, self.limit).collect()).await;
+        let whole = timeout(self.timeout, Limited::new(incoming, self.limit).collect());
+        let read = tokio::select! {
+            biased;
+            read = whole => read,
+            // Nothing was decided yet, so nobody is left in doubt.
+            () = self.stack.stopped_waiting() => return Err(StackRefusal::Draining),
+        };
         self.deadline.restart();
         match read {
             Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -1,6 +1,6 @@
 //! One connection, from its first byte to its last.
 
-use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, future::poll_fn, net::SocketAddr, sync::Arc, task::Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, header};
@@ -15,6 +15,7 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::OwnedSemaphorePermit,
+    task::yield_now,
     time::timeout,
 };
 use tracing::debug;
@@ -67,6 +68,17 @@ pub(super) async fn serve<T>(
             () = stack.drained(), if !draining => {
                 draining = true;
                 Pin::new(&mut connection).graceful_shutdown();
+                // A request that is there whole is answered; one whose head is not is not waited for.
+                yield_now().await;
+                let read = poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await;
+                match read {
+                    Poll::Ready(outcome) => break outcome,
+                    Poll::Pending if turn.is_idle() => {
+                        let (io, _) = connection.into_parts().io.into_inner().into_parts();
+                        return close(io, false, &stack).await;
+                    }
+                    Poll::Pending => {}
+                }
             }
         }
     };
@@ -96,7 +108,7 @@ pub(super) async fn serve<T>(
             return;
         }
     }
-    close(io, linger).await;
+    close(io, linger, &stack).await;
 }
 
 fn builder(limits: &Limits) -> Builder {
@@ -171,7 +183,7 @@ async fn serialise(response: Response) -> Bytes {
 
 /// Ends a connection. Closing a socket with unread bytes makes the kernel reset it, and the client may never see the
 /// answer: so a client that may still be sending is read from a little longer.
-async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool) {
+async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool, stack: &Stack) {
     let closing = async {
         io.shutdown().await?;
         if linger {
@@ -181,5 +193,8 @@ async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool) {
         Ok::<_, std::io::Error>(())
     };
     // Whatever happens now, the connection is over.
-    let _ = timeout(LINGER, closing).await;
+    tokio::select! {
+        _ = timeout(LINGER, closing) => {}
+        () = stack.stopped_waiting() => {}
+    }
 }

@@ -11,6 +11,10 @@ pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long a closed connection is still read from, so that the refusal reaches a client that is busy sending.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
+/// How long a server that drains waits for what its clients may have sent already: the rest of a body, or what a refused
+/// one is still sending.
+pub(super) const DRAINING_GRACE: Duration = Duration::from_millis(250);
+
 /// How long `/readyz` waits for the store.
 pub(super) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -12,6 +12,8 @@
 //! | a request target over 16 KiB | 414 | kept; closed where the head is over its limit too |
 //! | no `Host` (HTTP/1.1) or two; two `Authorization` or `Content-Type` | 400 | kept |
 //! | two different `Content-Length` (the same twice counts once), or one that is no number | 400 | closed |
+//! | `TRACE` | 405 | kept |
+//! | another transfer coding under `chunked` | 501 | closed |
 //! | `Transfer-Encoding` in HTTP/1.0, or not ending in `chunked` | 400 | closed |
 //! | `Transfer-Encoding` and `Content-Length` | by its chunks (RFC 9112, section 6.3) | closed after the answer |
 //! | a path that no dialect claims | 404 | kept |
@@ -23,7 +25,7 @@
 //! | a handler slower than `http.handler_timeout_ms`, the body not counted | 503 (F5: 504), of a read with `Retry-After`; a change goes on to its end | kept |
 //! | a handler that panics | 500 | kept |
 //! | a client that does not read its answer for `http.body_timeout_ms` | | closed |
-//! | a server that drains | open requests are answered, until `http.drain_timeout_ms` | closed |
+//! | a server that drains | what is being answered is, until `http.drain_timeout_ms`; 503 to a body that is not there; else none | closed |
 //!
 //! Each answer is in the shape of the dialect that claims the path (where there is no path, or nobody claims it, in
 //! Taler's if that dialect is on, else plain JSON), and carries a request id of its own in that dialect's header. The

@@ -19,6 +19,9 @@ pub enum StackRefusal {
         /// The limit in force, in bytes.
         limit: u64,
     },
+    /// The body is coded in another way than in chunks.
+    #[error("no transfer coding but chunked is understood")]
+    CodingUnknown,
     /// The handler did not finish within `http.handler_timeout_ms`.
     #[error(
         "the request took too long{}",
@@ -28,6 +31,9 @@ pub enum StackRefusal {
         /// Whether it goes on, and may still change what it was to change.
         may_change: bool,
     },
+    /// The server is stopping, and the body is not there yet.
+    #[error("the server is stopping: nothing was done")]
+    Draining,
     /// The head cannot be parsed, or is ambiguous.
     #[error("malformed request: {0}")]
     HeadMalformed(&'static str),
@@ -40,6 +46,9 @@ pub enum StackRefusal {
     /// A handler panicked.
     #[error("internal error")]
     Internal,
+    /// No path here has the method.
+    #[error("no path here has this method")]
+    MethodNotAllowed,
     /// No dialect claims the path.
     #[error("there is nothing at this path")]
     NotFound,
@@ -52,7 +61,10 @@ impl StackRefusal {
     /// Whether nothing was done, and the same request may be sent again soon.
     #[must_use]
     pub fn may_be_retried(self) -> bool {
-        matches!(self, Self::DeadlineExceeded { may_change: false })
+        matches!(
+            self,
+            Self::DeadlineExceeded { may_change: false } | Self::Draining
+        )
     }
 
     /// The status that says so, where a dialect's contract names no other.
@@ -62,9 +74,11 @@ impl StackRefusal {
             Self::BodyMalformed | Self::HeadMalformed(_) => StatusCode::BAD_REQUEST,
             Self::BodyTimedOut | Self::HeadTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::DeadlineExceeded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
+            Self::DeadlineExceeded { .. } | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
         }

@@ -7,6 +7,9 @@ use http::{HeaderValue, header};
 use super::{RequestId, RequestPath, Response, StackRefusal, response::plain_refusal};
 use crate::dialect::{Dialect, X_REQUEST_ID};
 
+/// The methods that some path has.
+const ALLOW: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+
 /// The dialects of one listener, in the order in which they are asked whether they claim a path.
 #[derive(Clone, Default)]
 pub(crate) struct Site {
@@ -38,6 +41,9 @@ impl Site {
             true => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
             false => headers.remove(header::RETRY_AFTER),
         };
+        if refusal == StackRefusal::MethodNotAllowed {
+            headers.insert(header::ALLOW, ALLOW);
+        }
         response
     }
 

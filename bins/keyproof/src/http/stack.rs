@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use keyproof_store::Entropy;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
-use super::{Limits, TrustedProxies};
+use super::{Limits, TrustedProxies, limits::DRAINING_GRACE};
 use crate::{dialect::BoxFuture, metrics::Metrics};
 
 /// Asks whether the store answers; for `/readyz`.
@@ -31,5 +31,11 @@ impl Stack {
         let mut draining = self.draining.clone();
         // An error means that the sender is gone, and the server with it.
         let _ = draining.wait_for(|draining| *draining).await;
+    }
+
+    /// Waits until the server drains and what was on its way then has had the time to arrive.
+    pub(super) async fn stopped_waiting(&self) {
+        self.drained().await;
+        sleep(DRAINING_GRACE).await;
     }
 }

@@ -102,7 +102,10 @@ impl Dialect for TrialDialect {
                     self.trial.pass().await;
                     json(StatusCode::OK, &json!({}))
                 }
-                ["trial", what @ ("echo" | "write")] => {
+                ["trial", what @ ("echo" | "echo_later" | "write")] => {
+                    if *what == "echo_later" {
+                        self.trial.pass().await;
+                    }
                     let body = match exchange.body().await {
                         Ok(body) => body,
                         Err(refusal) => return self.refuse(refusal, exchange.request_id()),

@@ -490,8 +490,12 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::BodyTimedOut | StackRefusal::HeadTimedOut => Code::TimedOut,
             StackRefusal::BodyTooLarge { .. } => Code::TooLarge,
             StackRefusal::DeadlineExceeded { .. } => Code::TookTooLong,
-            StackRefusal::HeadMalformed(_) | StackRefusal::HeadTooLarge => Code::HeadMalformed,
+            StackRefusal::Draining => Code::StoreUnavailable,
+            StackRefusal::CodingUnknown
+            | StackRefusal::HeadMalformed(_)
+            | StackRefusal::HeadTooLarge => Code::HeadMalformed,
             StackRefusal::Internal => Code::Failed,
+            StackRefusal::MethodNotAllowed => Code::MethodNotAllowed,
             StackRefusal::NotFound => Code::PathUnknown,
             StackRefusal::TargetTooLong => Code::UrlTooLong,
         };
@@ -648,6 +652,9 @@ mod tests {
             StackRefusal::BodyTooLarge { limit: 1 },
             StackRefusal::DeadlineExceeded { may_change: false },
             StackRefusal::DeadlineExceeded { may_change: true },
+            StackRefusal::CodingUnknown,
+            StackRefusal::Draining,
+            StackRefusal::MethodNotAllowed,
             StackRefusal::HeadMalformed("x"),
             StackRefusal::HeadTimedOut,
             StackRefusal::HeadTooLarge,
@@ -657,6 +664,9 @@ mod tests {
         ] {
             let response = Refusal::from(refusal).into_response();
             assert_eq!(response.status(), refusal.status(), "{refusal:?}");
+            if refusal == StackRefusal::Draining {
+                assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+            }
         }
     }
 

@@ -399,12 +399,15 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::BodyMalformed
             | StackRefusal::BodyTimedOut
             | StackRefusal::BodyTooLarge { .. }
+            | StackRefusal::CodingUnknown
             | StackRefusal::HeadMalformed(_)
             | StackRefusal::HeadTimedOut
             | StackRefusal::HeadTooLarge
             | StackRefusal::TargetTooLong => Code::BadRequest,
             StackRefusal::DeadlineExceeded { .. } => Code::Unavailable,
+            StackRefusal::Draining => return Self::busy(&refusal.to_string()),
             StackRefusal::Internal => Code::Failed,
+            StackRefusal::MethodNotAllowed => Code::NotAllowed,
             StackRefusal::NotFound => Code::NotFound,
         };
         Self {

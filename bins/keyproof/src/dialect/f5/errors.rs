@@ -163,7 +163,9 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::BodyTimedOut
             | StackRefusal::DeadlineExceeded { .. }
             | StackRefusal::HeadTimedOut => Code::DeadlineExceeded,
+            StackRefusal::Draining => return Self::unavailable(&refusal.to_string()),
             StackRefusal::Internal => Code::Internal,
+            StackRefusal::CodingUnknown | StackRefusal::MethodNotAllowed => Code::Unimplemented,
             StackRefusal::NotFound => Code::NotFound,
         };
         let status = match refusal {

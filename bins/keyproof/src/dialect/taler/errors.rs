@@ -282,11 +282,15 @@ impl From<StackRefusal> for Refusal {
             StackRefusal::BodyMalformed => Code::JsonInvalid,
             StackRefusal::BodyTimedOut | StackRefusal::HeadTimedOut => Code::Timeout,
             StackRefusal::BodyTooLarge { .. } => Code::UploadExceedsLimit,
-            StackRefusal::DeadlineExceeded { .. } => Code::OsResourceAllocationFailure,
+            StackRefusal::CodingUnknown => Code::HttpHeadersMalformed,
+            StackRefusal::DeadlineExceeded { .. } | StackRefusal::Draining => {
+                Code::OsResourceAllocationFailure
+            }
             StackRefusal::HeadMalformed(_) | StackRefusal::HeadTooLarge => {
                 Code::HttpHeadersMalformed
             }
             StackRefusal::Internal => Code::InternalInvariantFailure,
+            StackRefusal::MethodNotAllowed => Code::MethodInvalid,
             StackRefusal::NotFound => Code::EndpointUnknown,
             StackRefusal::TargetTooLong => Code::UriTooLong,
         };
@@ -474,6 +478,9 @@ mod tests {
             StackRefusal::BodyTooLarge { limit: 1 },
             StackRefusal::DeadlineExceeded { may_change: false },
             StackRefusal::DeadlineExceeded { may_change: true },
+            StackRefusal::CodingUnknown,
+            StackRefusal::Draining,
+            StackRefusal::MethodNotAllowed,
             StackRefusal::HeadMalformed("x"),
             StackRefusal::HeadTimedOut,
             StackRefusal::HeadTooLarge,
@@ -483,6 +490,9 @@ mod tests {
         ] {
             let response = Refusal::from(refusal).into_response();
             assert_eq!(response.status(), refusal.status(), "{refusal:?}");
+            if refusal == StackRefusal::Draining {
+                assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+            }
         }
     }
 }
