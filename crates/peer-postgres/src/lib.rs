@@ -115,6 +115,15 @@ impl Setup {
     }
 }
 
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Every session is ended, and then all is written down.
+    Fast,
+    /// At once, as a crash, but for what is owed to the standbys.
+    Immediate,
+}
+
 impl Postgres {
     /// A server as `initdb` leaves it.
     ///
@@ -194,6 +203,77 @@ impl Postgres {
             server.wait()?;
         }
         self.wait_for_the_last()
+    }
+
+    /// Stops the server; returns when the last of its processes is gone.
+    ///
+    /// # Errors
+    /// If one of them does not end.
+    pub fn stop(&mut self, how: Stop) -> io::Result<()> {
+        self.watch = None;
+        if let Some(mut server) = self.server.take() {
+            let signal = match how {
+                Stop::Fast => Signal::INT,
+                Stop::Immediate => Signal::QUIT,
+            };
+            kill_process(Pid::from_child(&server), signal)?;
+            server.wait()?;
+        }
+        self.wait_for_the_last()
+    }
+
+    /// Makes a standby of this server and starts it: a copy that goes on copying, under `name`, until it is promoted. It
+    /// has the same databases, users and passwords; as a primary it would wait for no standby of its own.
+    ///
+    /// # Errors
+    /// If it cannot be copied or does not start.
+    pub fn standby(&self, name: &str) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
+        let owner = Owner::of_server()?;
+        if let Some(owner) = &owner {
+            owner.own(folder.path())?;
+        }
+        let mut standby = Self {
+            programs: self.programs.clone(),
+            owner,
+            settings: self.settings.clone(),
+            password: self.password.clone(),
+            port: port::free()?,
+            databases: AtomicU32::new(self.databases.load(Ordering::Relaxed)),
+            server: None,
+            watch: None,
+            folder,
+        };
+        standby
+            .settings
+            .push("synchronous_standby_names=".to_owned());
+        let mut copy = standby.as_owner("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .arg("--dbname")
+            .arg(format!("{}?application_name={name}", self.url()))
+            .arg("--pgdata")
+            .arg(standby.data());
+        standby.run(&mut copy)?;
+        standby.restart()?;
+        Ok(standby)
+    }
+
+    /// Makes a standby a primary; returns when it takes writes.
+    ///
+    /// # Errors
+    /// If it is none, or does not become one.
+    pub fn promote(&self) -> io::Result<()> {
+        let mut promote = self.as_owner("pg_ctl");
+        promote
+            .args(["promote", "--wait", "--silent", "--pgdata"])
+            .arg(self.data());
+        self.run(&mut promote)
+    }
+
+    /// The URL of the database at `url`, of which this server has a copy.
+    pub fn url_of_copy(&self, url: &str) -> String {
+        let database = url.rsplit('/').next().unwrap_or_default();
+        self.url_of(database)
     }
 
     /// Starts the server again, after [`Postgres::kill`], on the same data and port; returns when it takes connections.

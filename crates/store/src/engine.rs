@@ -26,7 +26,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// for one state of one record never both succeed, a [`Change::Require`] of one included.
 /// Entries are checked and applied in the order in which [`Changes`] holds them, which is key order,
 /// so that engines with row locks take them in one order; the first that does not hold is the
-/// conflict that is reported. A commit is answered only once it is durable, and answered exactly:
+/// conflict that is reported. A commit is answered only once it is durable, and so is all that it rests on: a read may
+/// see what would not outlive the loss of this machine, but a batch that requires it, and no more, is `Ok` only once it
+/// would. A commit is answered exactly:
 ///
 /// - `Ok`: applied, and survives the loss of power.
 /// - [`CommitError::Conflict`]: not applied, judged by state that is itself committed.
@@ -38,7 +40,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// may have changed the record since, an attempt may still be in flight on the server, and a batch
 /// that only removes leaves no version behind. So [`Changes::id`] names the batch: an engine that
 /// can lose an answer inserts it, in the same transaction, into a table of its own under a unique
-/// index. To learn the outcome it inserts the same id again, alone: a duplicate means applied;
+/// index. To learn the outcome it inserts the same id again, alone: a duplicate means applied, once it is durable;
 /// success means not applied and, the id now being taken, never to be. What is inserted to ask is
 /// marked as such, lest it be taken for a commit if its own answer is lost and the question asked
 /// again. Only if that cannot be asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id,

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Statement};
 
-use super::connection::{Connection, took_too_long};
+use super::connection::{Connection, not_durable, took_too_long};
 use super::error::{engine_error, is_contention, is_failed_check, is_lost, is_read_only};
 use super::millis;
 use super::statements::{BEGIN, Check};
@@ -36,10 +36,8 @@ pub(super) enum Outcome {
     Contention(EngineError),
     /// Nothing was applied.
     Refused(EngineError),
-    /// All of it was applied, or nothing, or it is still under way.
+    /// All of it was applied, durably or not, or nothing, or it is still under way.
     Lost(EngineError),
-    /// All of it was applied, but perhaps not durably.
-    Doubtful(EngineError),
 }
 
 /// How long to wait.
@@ -52,7 +50,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    async fn wait<T>(self, answer: impl Future<Output = T>) -> Result<T, Elapsed> {
+    pub(super) async fn wait<T>(self, answer: impl Future<Output = T>) -> Result<T, Elapsed> {
         let until = self.deadline.min(Instant::now() + self.answer);
         timeout_at(until, answer).await
     }
@@ -78,9 +76,7 @@ impl Connection {
         };
         self.is_busy = !is_settled;
         match outcome {
-            Outcome::Applied if self.session.take_warning() => Outcome::Doubtful(EngineError::Io {
-                detail: "the server warned that a standby may not have it".to_owned(),
-            }),
+            Outcome::Applied if self.session.take_warning() => Outcome::Lost(not_durable()),
             outcome => outcome,
         }
     }

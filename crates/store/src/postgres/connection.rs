@@ -20,6 +20,11 @@ use super::statements::Statements;
 use super::url::PostgresUrl;
 use crate::EngineError;
 
+/// How often what is under way on a connection that is given up is asked to stop.
+const CANCELS: usize = 3;
+/// How long that may take each time.
+const CANCEL_PAUSE: Duration = Duration::from_secs(1);
+
 /// Makes connections, and knows whether any is left.
 pub(super) struct Connector {
     config: Config,
@@ -35,6 +40,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     /// That a commit may not be as durable as was asked.
     warned: Arc<AtomicBool>,
+    tls: Option<MakeRustlsConnect>,
+    connect_timeout: Duration,
 }
 
 /// A session of the pool.
@@ -110,7 +117,12 @@ impl Connector {
             drive(connection, &noted).await;
             drop(alive);
         });
-        Session { client, warned }
+        Session {
+            client,
+            warned,
+            tls: self.tls.clone(),
+            connect_timeout: self.connect_timeout,
+        }
     }
 }
 
@@ -162,7 +174,41 @@ pub(super) fn took_too_long(what: &str) -> EngineError {
     }
 }
 
+/// What a commit ended with that a standby may not have.
+pub(super) fn not_durable() -> EngineError {
+    EngineError::Io {
+        detail: "the server warned that a standby may not have it".to_owned(),
+    }
+}
+
 impl Session {
+    /// Closes a connection on which something may be under way, in a task of its own. The server is told to stop first:
+    /// whoever waits there for a standby does not notice that nobody listens any more, and would go on for good.
+    ///
+    /// What was under way may be committed by that, without the standby: its outcome is as unknown as before.
+    pub(super) fn give_up(self) {
+        tokio::spawn(async move {
+            for _ in 0..CANCELS {
+                let Ok(Ok(())) = timeout(self.connect_timeout, self.cancel()).await else {
+                    break;
+                };
+                // Answered once all before it was. A request to stop that came between two statements stopped neither.
+                let idle = self.client.batch_execute("");
+                if timeout(CANCEL_PAUSE, idle).await.is_ok() {
+                    break;
+                }
+            }
+        });
+    }
+
+    async fn cancel(&self) -> Result<(), tokio_postgres::Error> {
+        let token = self.client.cancel_token();
+        match &self.tls {
+            Some(tls) => token.cancel_query(tls.clone()).await,
+            None => token.cancel_query(NoTls).await,
+        }
+    }
+
     /// Whether the server has warned of a commit's durability since this was last asked.
     pub(super) fn take_warning(&self) -> bool {
         self.warned.swap(false, Ordering::SeqCst)

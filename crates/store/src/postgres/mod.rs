@@ -7,9 +7,13 @@
 //! **Durability** is the server's: nothing is acknowledged before its `COMMIT` is, with `synchronous_commit` never off. A
 //! server with `fsync` off keeps no promise of ours.
 //!
+//! **A standby that is away** holds commits up until their time is over. Then the server is told to stop waiting, which
+//! leaves them committed on that server alone, and their outcome unknown until a question has waited in their place.
+//!
 //! **A lost answer** is read back, as [`Engine`] describes: every try of a batch inserts an id of its own into
 //! `keyproof_commits`, first of all. To learn what became of it, another connection inserts the id too, marked as not
-//! applied, which waits for a try that is still under way; then it reads whose the id is. So an id counts only until its
+//! applied, which waits for a try that is still under way; the answer says whose the id is. The question writes whatever
+//! it finds, so that it waits for the server's standbys as a commit does. So an id counts only until its
 //! try was answered, and is deleted soon after, many at a time. What is left behind by a process that was killed, or by
 //! reading back, is deleted when it is a day old by the server's clock: the server ends a try that hangs after a few
 //! seconds ([`PostgresOptions::statement_timeout`]), so none lives that long.

@@ -10,8 +10,8 @@ use deadpool::managed::{Object, Pool, PoolError, Timeouts};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::PostgresOptions;
-use super::commit::{Binary, Outcome, Patience};
-use super::connection::{Connector, took_too_long};
+use super::commit::{Binary, Outcome, Parameter, Patience};
+use super::connection::{Connector, not_durable, took_too_long};
 use super::error::{engine_error, is_lost};
 use super::names::{Name, Names};
 use crate::observer::Observed;
@@ -81,7 +81,7 @@ impl Node {
     /// Lets go of the database; no commit may be under way.
     pub(super) async fn close(&self) {
         if !self.pool.is_closed() {
-            let _ = timeout(FAREWELL, self.forget(self.names.take_all())).await;
+            self.forget(self.names.take_all(), FAREWELL).await;
         }
         self.pool.close();
         let _ = timeout(FAREWELL, self.pool.manager().is_idle()).await;
@@ -119,7 +119,7 @@ impl Node {
             let outcome = connection.attempt(name.as_bytes(), changes, patience).await;
             if connection.is_busy {
                 // Out of the pool, so that what it has open ends with it.
-                drop(Object::take(connection));
+                Object::take(connection).session.give_up();
             }
             match outcome {
                 Outcome::Applied => {
@@ -128,7 +128,6 @@ impl Node {
                 }
                 Outcome::Conflict(entry) => return Err(CommitError::Conflict { entry }),
                 Outcome::Refused(error) => return Err(NotApplied::from(error).into()),
-                Outcome::Doubtful(error) => return Err(CommitError::Unknown(error)),
                 Outcome::Contention(error) => reason = Some(error),
                 Outcome::Lost(error) => match self.read_back(&name, deadline).await {
                     Some(true) => {
@@ -149,60 +148,70 @@ impl Node {
     /// Whether a try whose answer was lost was applied; if it was not, it never will be. `None` if nobody could be asked
     /// in time.
     async fn read_back(&self, name: &Name, deadline: Instant) -> Option<bool> {
-        let answered = timeout_at(deadline, async {
-            loop {
-                if let Ok(fate) = self.ask_for_fate(name).await {
-                    return fate;
-                }
-                sleep(READ_BACK_PAUSE).await;
+        while Instant::now() < deadline {
+            if let Ok(was_applied) = self.ask_for_fate(name, deadline).await {
+                return Some(was_applied);
             }
-        });
-        answered.await.ok().flatten()
+            sleep(READ_BACK_PAUSE).await;
+        }
+        None
     }
 
     /// The id is inserted as that of a try that is not applied, unless it is there already. Asking twice is harmless.
-    async fn ask_for_fate(&self, name: &Name) -> Result<Option<bool>, EngineError> {
-        let mut connection = self.acquire().await?;
+    ///
+    /// An answer counts only if what it tells of is as durable as a commit that is acknowledged.
+    async fn ask_for_fate(&self, name: &Name, deadline: Instant) -> Result<bool, EngineError> {
+        let too_long = |_| took_too_long("reading back");
+        let mut connection = timeout_at(deadline, self.acquire())
+            .await
+            .map_err(too_long)??;
         connection.is_busy = true;
-        let client = &connection.session.client;
+        connection.session.take_warning();
+        let patience = Patience {
+            answer: self.options.answer_timeout(),
+            deadline,
+        };
         let id = Binary(name.as_bytes());
-        let asked = timeout(self.options.answer_timeout(), async {
-            client.execute(&connection.statements.fence, &[&id]).await?;
-            client.query_opt(&connection.statements.fate, &[&id]).await
-        });
-        let answer = asked.await;
+        let client = &connection.session.client;
+        let parameters: [Parameter<'_>; 1] = [&id];
+        let asked = client.query_one(&connection.statements.fate, &parameters);
+        let answer = patience.wait(asked).await;
         connection.is_busy = match &answer {
             Ok(Ok(_)) => false,
             Ok(Err(error)) => is_lost(error),
             Err(_) => true,
         };
-        if connection.is_busy || connection.session.take_warning() {
-            drop(Object::take(connection));
-            return Err(took_too_long("reading back"));
+        let is_doubtful = connection.session.take_warning();
+        if connection.is_busy {
+            Object::take(connection).session.give_up();
         }
         let row = answer
-            .map_err(|_| took_too_long("reading back"))?
+            .map_err(too_long)?
             .map_err(|error| engine_error(&error))?;
-        Ok(row.and_then(|row| row.try_get(0).ok()))
+        if is_doubtful {
+            return Err(not_durable());
+        }
+        row.try_get(0).map_err(|error| engine_error(&error))
     }
 
     /// The try with this id was answered for good: nobody will ask for it any more.
     fn settled(self: &Arc<Self>, name: Name) {
         if let Some(names) = self.names.settle(name) {
             let node = self.clone();
-            tokio::spawn(async move { node.forget(names).await });
+            let patience = node.options.answer_timeout();
+            tokio::spawn(async move { node.forget(names, patience).await });
         }
     }
 
     /// Deletes ids that nobody will ask for. Should it fail, they grow old and are deleted then.
-    async fn forget(&self, names: Vec<Name>) {
-        let Ok(mut connection) = self.acquire().await else {
+    async fn forget(&self, names: Vec<Name>, patience: Duration) {
+        let Ok(Ok(mut connection)) = timeout(patience, self.acquire()).await else {
             return;
         };
         connection.is_busy = true;
         let client = &connection.session.client;
         let ids: Vec<&[u8]> = names.iter().map(Name::as_bytes).collect();
-        let done = timeout(self.options.answer_timeout(), async {
+        let done = timeout(patience, async {
             client
                 .execute(&connection.statements.forget, &[&ids])
                 .await?;
@@ -215,7 +224,7 @@ impl Node {
         });
         match done.await {
             Ok(Ok(())) => connection.is_busy = false,
-            _ => drop(Object::take(connection)),
+            _ => Object::take(connection).session.give_up(),
         }
     }
 

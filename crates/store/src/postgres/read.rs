@@ -112,7 +112,7 @@ impl Node {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(error)) => error,
                 Err(_) => {
-                    drop(Object::take(connection));
+                    Object::take(connection).session.give_up();
                     return Err(took_too_long("reading"));
                 }
             };

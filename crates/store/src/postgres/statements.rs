@@ -30,10 +30,10 @@ pub(super) const BEGIN: &str = "BEGIN; SET LOCAL keyproof.transaction = 'open'";
 const IS_OPEN: &str = "current_setting('keyproof.transaction', true) = 'open'";
 
 const NAME: &str = "INSERT INTO keyproof_commits (id, applied) VALUES ($1, true)";
-/// Waits for whoever is inserting the same id to commit or not.
-const FENCE: &str =
-    "INSERT INTO keyproof_commits (id, applied) VALUES ($1, false) ON CONFLICT (id) DO NOTHING";
-const FATE: &str = "SELECT applied FROM keyproof_commits WHERE id = $1";
+/// Waits for whoever is inserting the same id to commit or not. Written whatever it finds: only a transaction that writes
+/// waits for the standbys, and they confirm the try that it found with it.
+const FATE: &str = "INSERT INTO keyproof_commits AS asked (id, applied) VALUES ($1, false)
+     ON CONFLICT (id) DO UPDATE SET applied = asked.applied RETURNING applied";
 const FORGET: &str = "DELETE FROM keyproof_commits WHERE id = ANY ($1)";
 const FORGET_OLD: &str = "DELETE FROM keyproof_commits WHERE id IN
      (SELECT id FROM keyproof_commits WHERE at < now() - INTERVAL '1 day' LIMIT 10000)";
@@ -55,7 +55,6 @@ pub(super) struct Statements {
     pub(super) reseal: Check,
 
     pub(super) name: Statement,
-    pub(super) fence: Statement,
     pub(super) fate: Statement,
     pub(super) forget: Statement,
     pub(super) forget_old: Statement,
@@ -88,9 +87,8 @@ impl Statements {
             Check::prepare(client, RESEAL, &[BYTES, BYTES, BYTES, INT]),
         )?;
         let name = name_among_others();
-        let (name, fence, fate, forget, forget_old) = tokio::try_join!(
+        let (name, fate, forget, forget_old) = tokio::try_join!(
             prepare(&name, &[BYTES]),
-            prepare(FENCE, &[BYTES]),
             prepare(FATE, &[BYTES]),
             prepare(FORGET, &[Type::BYTEA_ARRAY]),
             prepare(FORGET_OLD, &[]),
@@ -108,7 +106,6 @@ impl Statements {
             require,
             reseal,
             name,
-            fence,
             fate,
             forget,
             forget_old,

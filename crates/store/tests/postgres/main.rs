@@ -16,5 +16,6 @@ mod migrations;
 mod names;
 mod proxy;
 mod session;
+mod standby;
 mod tls;
 mod workload;

@@ -1,0 +1,189 @@
+//! A synchronous standby that is away: what waits for it, what is acknowledged meanwhile, and what it lacks when it is
+//! promoted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyproof_peer_postgres::{Postgres, Stop};
+use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
+use keyproof_store::{Change, CommitError, Engine, Key};
+use tokio_postgres::Client;
+
+use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, parse, until};
+
+const STANDBY: &str = "standby1";
+
+/// What happens to a write that waits.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Cancelled,
+    Terminated,
+    Restarted(Stop),
+}
+
+/// Commits of this session wait for the standbys of that name; `back_door` itself never does.
+async fn wait_for(back_door: &Client, standbys: &str) {
+    back_door
+        .batch_execute("SET synchronous_commit = local")
+        .await
+        .unwrap();
+    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
+    back_door.batch_execute(&set).await.unwrap();
+    back_door
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
+    let set =
+        "SELECT 1 FROM pg_stat_activity WHERE current_setting('synchronous_standby_names') = $1";
+    until(async || !back_door.query(set, &[&standbys]).await.unwrap().is_empty()).await;
+}
+
+async fn waiting(back_door: &Client) -> i64 {
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    back_door.query_one(waiting, &[]).await.unwrap().get(0)
+}
+
+/// What asks no more than a test can wait for.
+fn impatient() -> PostgresOptions {
+    let mut options = frugal();
+    options.commit_timeout = Duration::from_secs(3);
+    options
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_a_synchronous_standby_takes_over() {
+    let mut database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = Arc::new(database.open_with(&impatient()).await);
+    let mut standby = database.server.standby(STANDBY).unwrap();
+    wait_for(&database.back_door().await, STANDBY).await;
+    assert_eq!(commit(&*engine, [insert("before", "a")]).await, Ok(()));
+    standby.kill().unwrap();
+
+    let mut acknowledged = vec![key("before")];
+    let mut unknown: Vec<Key> = Vec::new();
+    for (at, event) in [
+        Event::Cancelled,
+        Event::Terminated,
+        Event::Restarted(Stop::Fast),
+        Event::Restarted(Stop::Immediate),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let alone = vec![insert(&format!("{at} alone"), "a")];
+        let among_others = vec![
+            insert(&format!("{at} first"), "a"),
+            insert(&format!("{at} second"), "a"),
+        ];
+        let commits = [alone, among_others].map(|batch| {
+            let keys: Vec<Key> = batch.iter().map(|(key, _)| key.clone()).collect();
+            let engine = engine.clone();
+            let commit = tokio::spawn(async move { commit(&*engine, batch).await });
+            (keys, commit)
+        });
+        let back_door = database.back_door().await;
+        until(async || waiting(&back_door).await == 2).await;
+        let all_that_wait = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        match event {
+            Event::Cancelled => {
+                let cancel = format!("SELECT pg_cancel_backend(pid) {all_that_wait}");
+                back_door.query(&cancel, &[]).await.unwrap();
+            }
+            Event::Terminated => {
+                let terminate = format!("SELECT pg_terminate_backend(pid) {all_that_wait}");
+                back_door.query(&terminate, &[]).await.unwrap();
+            }
+            Event::Restarted(how) => {
+                database.server.stop(how).unwrap();
+                database.server.restart().unwrap();
+            }
+        }
+        for (keys, commit) in commits {
+            match commit.await.unwrap() {
+                Ok(()) => acknowledged.extend(keys.clone()),
+                Err(CommitError::Unknown(_)) => {}
+                other => panic!("{event:?}: {other:?}"),
+            }
+            unknown.extend(keys);
+        }
+    }
+    // The primary shows them: what rests on that must not be acknowledged either.
+    let seen = engine.get_many(&unknown, NOW).await.unwrap();
+    let confirmations = unknown.into_iter().zip(seen).map(|(key, row)| {
+        let at = row.unwrap_or_else(|| panic!("{key}")).version;
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let confirmed = commit(&*engine, [(key.clone(), Change::Require { at })]).await;
+            confirmed.is_ok().then_some(key)
+        })
+    });
+    for confirmation in confirmations.collect::<Vec<_>>() {
+        acknowledged.extend(confirmation.await.unwrap());
+    }
+
+    database.server.kill().unwrap();
+    standby.restart().unwrap();
+    standby.promote().unwrap();
+    let url = parse(&standby.url_of_copy(&database.url));
+    let promoted = PostgresEngine::open(&url, &frugal()).await.unwrap();
+    let found = promoted.get_many(&acknowledged, NOW).await.unwrap();
+    for (key, row) in acknowledged.iter().zip(found) {
+        assert!(row.is_some(), "{key} was acknowledged and is lost");
+    }
+}
+
+/// Neither the write itself, nor the question what became of it, nor the deletion of old ids.
+#[tokio::test]
+async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let mut options = frugal();
+    options.statement_timeout = Duration::from_millis(200);
+    options.commit_timeout = Duration::from_millis(500);
+    let engine = database.open_with(&options).await;
+    commit(&engine, [insert("before", "a")]).await.unwrap();
+    let back_door = database.back_door().await;
+    wait_for(&back_door, "nowhere").await;
+    for round in 0..6 {
+        let alone = engine.commit(changes([insert(&format!("{round} a"), "a")]));
+        let two = [
+            insert(&format!("{round} b"), "b"),
+            insert(&format!("{round} c"), "c"),
+        ];
+        let among_others = engine.commit(changes(two));
+        let (alone, among_others) = tokio::join!(alone, among_others);
+        for outcome in [alone, among_others] {
+            assert!(
+                matches!(outcome, Err(CommitError::Unknown(_))),
+                "{outcome:?}"
+            );
+        }
+    }
+    until(async || waiting(&back_door).await == 0).await;
+    engine.close().await;
+    until(async || waiting(&back_door).await == 0).await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'keyproof' AND backend_type = 'client backend'";
+    until(async || {
+        let left: i64 = back_door.query_one(sessions, &[]).await.unwrap().get(0);
+        left == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_whose_standby_comes_back_in_time_is_acknowledged() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = database.open_with(&PostgresOptions::default()).await;
+    let back_door = database.back_door().await;
+    wait_for(&back_door, "nowhere").await;
+    let commit = engine.commit(changes([insert("a", "a")]));
+    until(async || waiting(&back_door).await == 1).await;
+    let terminate =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    back_door.query(terminate, &[]).await.unwrap();
+    // Now it is the question that waits.
+    until(async || waiting(&back_door).await == 1).await;
+    wait_for(&back_door, "").await;
+    assert_eq!(commit.await, Ok(()));
+    assert_eq!(body(&engine, "a").await, Some("a".to_owned()));
+}
