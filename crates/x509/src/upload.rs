@@ -1,7 +1,7 @@
 //! Uploads: whatever people send as a certificate, down to its DER.
 
 use alloc::borrow::Cow;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,6 +21,7 @@ pub struct Upload<'a> {
     der: Cow<'a, [u8]>,
     encoding: Encoding,
     further_certificates: usize,
+    sole_pem: Option<Vec<u8>>,
 }
 
 impl<'a> Upload<'a> {
@@ -40,33 +41,29 @@ impl<'a> Upload<'a> {
             });
         }
         if is_der(input) {
-            return Self::of_der(Cow::Borrowed(input), Encoding::Der, 0);
+            return Self::of_der(Cow::Borrowed(input), Encoding::Der);
         }
         let text = Text::new(input, Layer::Upload);
         if text.bytes.trim_ascii().is_empty() {
             return Err(Error::Empty);
         }
-        if text.has_pem() {
-            return text.first_certificate(Encoding::Pem);
+        if let Some(pem) = Pem::read(&text.bytes) {
+            return text.first_certificate(&pem, Encoding::Pem);
         }
         let inner = text.base64(0, &text.bytes)?;
         if is_der(&inner) {
-            return Self::of_der(Cow::Owned(inner), Encoding::Base64Der, 0);
+            return Self::of_der(Cow::Owned(inner), Encoding::Base64Der);
         }
         let text = Text::new(&inner, Layer::InsideBase64);
-        if text.has_pem() {
-            return text.first_certificate(Encoding::Base64Pem);
+        if let Some(pem) = Pem::read(&text.bytes) {
+            return text.first_certificate(&pem, Encoding::Base64Pem);
         }
         Err(Error::NotACertificate {
             layer: Layer::InsideBase64,
         })
     }
 
-    fn of_der(
-        der: Cow<'a, [u8]>,
-        encoding: Encoding,
-        further_certificates: usize,
-    ) -> Result<Self, Error> {
+    fn of_der(der: Cow<'a, [u8]>, encoding: Encoding) -> Result<Self, Error> {
         match private_key_kind(&der) {
             Some(kind) => Err(Error::PrivateKeyInUpload {
                 kind: kind.to_string(),
@@ -74,7 +71,8 @@ impl<'a> Upload<'a> {
             None => Ok(Self {
                 der,
                 encoding,
-                further_certificates,
+                further_certificates: 0,
+                sole_pem: None,
             }),
         }
     }
@@ -97,6 +95,13 @@ impl<'a> Upload<'a> {
     #[must_use]
     pub fn into_der(self) -> Vec<u8> {
         self.der.into_owned()
+    }
+
+    /// The PEM file as it was uploaded, its base64 taken off if it had any, if that file is one block of a certificate and
+    /// nothing else but white space. It has at most [`MAX_UPLOAD_LEN`] bytes.
+    #[must_use]
+    pub fn sole_pem(&self) -> Option<&[u8]> {
+        self.sole_pem.as_deref()
     }
 
     /// The layers that were found.
@@ -191,10 +196,6 @@ impl<'a> Text<'a> {
         self.mark_len + self.unit_len * place
     }
 
-    fn has_pem(&self) -> bool {
-        find(&self.bytes, BEGIN).is_some()
-    }
-
     /// Decodes base64 that starts at `start` of the text, passing over white space.
     fn base64(&self, start: usize, encoded: &[u8]) -> Result<Vec<u8>, Error> {
         let is_blank = |byte: &u8| byte.is_ascii_whitespace();
@@ -222,25 +223,19 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// Finds the first certificate among the PEM blocks, having looked at the labels of all.
-    fn first_certificate(&self, encoding: Encoding) -> Result<Upload<'static>, Error> {
-        if let Some(key) = self
-            .blocks()
-            .find(|block| block.label.ends_with(b"PRIVATE KEY"))
-        {
-            return Err(Error::PrivateKeyInUpload {
-                kind: key.label_text(),
-            });
+    /// Decodes the first certificate among the PEM blocks, having looked at the labels of all.
+    fn first_certificate(
+        &self,
+        pem: &Pem<'_>,
+        encoding: Encoding,
+    ) -> Result<Upload<'static>, Error> {
+        if let Some(kind) = &pem.private_key {
+            return Err(Error::PrivateKeyInUpload { kind: kind.clone() });
         }
-        let mut certificates = self.blocks().filter(PemBlock::is_certificate);
-        let Some(first) = certificates.next() else {
+        let Some(first) = &pem.certificate else {
             return Err(Error::PemWithoutCertificate {
                 layer: self.layer,
-                label: self
-                    .blocks()
-                    .next()
-                    .map(|block| block.label_text())
-                    .unwrap_or_default(),
+                label: pem.first_label.clone(),
             });
         };
         let body = first.body.ok_or(Error::PemUnterminated {
@@ -248,16 +243,11 @@ impl<'a> Text<'a> {
             at: self.at(first.begin),
         })?;
         let der = self.base64(first.body_start, body)?;
-        Upload::of_der(Cow::Owned(der), encoding, certificates.count())
-    }
-
-    /// The PEM blocks, wherever they stand.
-    fn blocks(&self) -> impl Iterator<Item = PemBlock<'_>> {
-        let mut from = 0;
-        core::iter::from_fn(move || {
-            let block = PemBlock::find(&self.bytes, from)?;
-            from = block.next;
-            Some(block)
+        let is_bare = self.mark_len == 0 && pem.blocks == 1 && first.is_all_of(&self.bytes);
+        Ok(Upload {
+            further_certificates: pem.further_certificates,
+            sole_pem: is_bare.then(|| self.bytes.to_vec()),
+            ..Upload::of_der(Cow::Owned(der), encoding)?
         })
     }
 }
@@ -272,9 +262,45 @@ fn from_utf16(text: &[u8], unit: fn([u8; 2]) -> u16) -> Cow<'static, [u8]> {
         .into()
 }
 
-const BEGIN: &[u8] = b"-----BEGIN ";
-const END: &[u8] = b"-----END ";
-const DASHES: &[u8] = b"-----";
+/// What the PEM blocks of a text are, wherever they stand.
+struct Pem<'a> {
+    blocks: usize,
+    certificate: Option<PemBlock<'a>>,
+    first_label: String,
+    further_certificates: usize,
+    /// What the first private key calls itself.
+    private_key: Option<String>,
+}
+
+impl<'a> Pem<'a> {
+    /// `None` if none begins. In one pass: an upload may hold ten thousand beginnings without an end.
+    fn read(text: &'a [u8]) -> Option<Self> {
+        let mut blocks = PemBlocks::of(text);
+        blocks.begins.find(text, 0)?;
+        let mut pem = Self {
+            blocks: 0,
+            certificate: None,
+            first_label: String::new(),
+            further_certificates: 0,
+            private_key: None,
+        };
+        for block in blocks {
+            pem.blocks += 1;
+            if pem.blocks == 1 {
+                pem.first_label = block.label_text();
+            }
+            if pem.private_key.is_none() && block.label.ends_with(b"PRIVATE KEY") {
+                pem.private_key = Some(block.label_text());
+            }
+            match pem.certificate {
+                Some(_) if block.is_certificate() => pem.further_certificates += 1,
+                None if block.is_certificate() => pem.certificate = Some(block),
+                _ => {}
+            }
+        }
+        Some(pem)
+    }
+}
 
 /// A PEM block; `body` is `None` if its END line is missing or has another label.
 struct PemBlock<'a> {
@@ -282,47 +308,120 @@ struct PemBlock<'a> {
     begin: usize,
     body_start: usize,
     body: Option<&'a [u8]>,
-    next: usize,
+    end: usize,
 }
 
-impl<'a> PemBlock<'a> {
-    fn find(text: &'a [u8], from: usize) -> Option<Self> {
-        let begin = from + find(text.get(from..)?, BEGIN)?;
-        let label_start = begin + BEGIN.len();
-        let rest = text.get(label_start..)?;
-        let label = rest.get(..find(rest, DASHES)?)?;
-        let body_start = label_start + label.len() + DASHES.len();
-        let rest = text.get(body_start..)?;
-        let body = find(rest, END)
-            .and_then(|len| Some((rest.get(..len)?, rest.get(len + END.len()..)?)))
-            .filter(|(_, end)| {
-                end.strip_prefix(label)
-                    .is_some_and(|end| end.starts_with(DASHES))
-            })
-            .map(|(body, _)| body);
-        Some(Self {
-            label,
-            begin,
-            body_start,
-            body,
-            next: body_start + body.map_or(0, <[u8]>::len),
-        })
-    }
-
+impl PemBlock<'_> {
     fn is_certificate(&self) -> bool {
         matches!(self.label, b"CERTIFICATE" | b"X509 CERTIFICATE")
     }
 
+    /// Whether there is nothing around it but white space.
+    fn is_all_of(&self, text: &[u8]) -> bool {
+        let around = [text.get(..self.begin), text.get(self.end..)];
+        around
+            .into_iter()
+            .all(|part| part.is_some_and(|part| part.trim_ascii().is_empty()))
+    }
+
     /// The label, cut to a length that fits into a message.
-    fn label_text(&self) -> alloc::string::String {
+    fn label_text(&self) -> String {
         let label = self.label.get(..64).unwrap_or(self.label);
-        alloc::string::String::from_utf8_lossy(label).into_owned()
+        String::from_utf8_lossy(label).into_owned()
     }
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len())
-        .position(|window| window == wanted)
+/// The blocks of a text, in order. Each of the three marks is looked for from where it was found last, so that together they
+/// cost three passes over the text, whatever it holds.
+struct PemBlocks<'a> {
+    text: &'a [u8],
+    from: usize,
+    begins: Mark,
+    dashes: Mark,
+    ends: Mark,
+}
+
+impl<'a> PemBlocks<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            from: 0,
+            begins: Mark::new(b"-----BEGIN "),
+            dashes: Mark::new(b"-----"),
+            ends: Mark::new(b"-----END "),
+        }
+    }
+}
+
+impl<'a> Iterator for PemBlocks<'a> {
+    type Item = PemBlock<'a>;
+
+    fn next(&mut self) -> Option<PemBlock<'a>> {
+        let text = self.text;
+        let begin = self.begins.find(text, self.from)?;
+        let label_start = begin + self.begins.text.len();
+        let label_end = self.dashes.find(text, label_start)?;
+        let label = text.get(label_start..label_end)?;
+        let body_start = label_end + self.dashes.text.len();
+        let ended = self.ends.find(text, body_start).and_then(|body_end| {
+            let label_again = text.get(body_end + self.ends.text.len()..)?;
+            let rest = label_again.strip_prefix(label)?;
+            let rest = rest.strip_prefix(self.dashes.text)?;
+            Some((text.get(body_start..body_end)?, text.len() - rest.len()))
+        });
+        // What follows may begin within this one's END line, but not within its body.
+        self.from = body_start + ended.map_or(0, |(body, _)| body.len());
+        Some(PemBlock {
+            label,
+            begin,
+            body_start,
+            body: ended.map(|(body, _)| body),
+            end: ended.map_or(body_start, |(_, end)| end),
+        })
+    }
+}
+
+/// A text that is looked for at places that only rise.
+struct Mark {
+    text: &'static [u8],
+    /// Where it was found last: the first one at or after the place that was asked for then.
+    found: Option<usize>,
+    /// Up to where it was looked for.
+    seen: usize,
+    /// How many places were looked at.
+    #[cfg(test)]
+    steps: usize,
+}
+
+impl Mark {
+    fn new(text: &'static [u8]) -> Self {
+        Self {
+            text,
+            found: None,
+            seen: 0,
+            #[cfg(test)]
+            steps: 0,
+        }
+    }
+
+    /// The first one at or after `from`, which is never before that of the call before.
+    fn find(&mut self, text: &[u8], from: usize) -> Option<usize> {
+        if self.found.is_some_and(|found| found >= from) {
+            return self.found;
+        }
+        let start = self.seen.max(from);
+        let rest = text.get(start..).unwrap_or_default();
+        let found = rest
+            .windows(self.text.len())
+            .position(|window| window == self.text);
+        #[cfg(test)]
+        {
+            self.steps += found.map_or(rest.len(), |found| found + 1);
+        }
+        self.seen = found.map_or(text.len(), |found| start + found + 1);
+        self.found = found.map(|found| start + found);
+        self.found
+    }
 }
 
 /// What private key some DER looks like. A certificate begins with a SEQUENCE that begins with a number or a `[0]`.
@@ -338,5 +437,37 @@ fn private_key_kind(der: &[u8]) -> Option<&'static str> {
         (Tag::Integer, [1], Tag::OctetString) => Some("EC PRIVATE KEY"),
         (Tag::Sequence, [0x06, ..], Tag::OctetString) => Some("ENCRYPTED PRIVATE KEY"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work is counted, not timed: places at which a mark was looked for.
+    #[test]
+    fn pem_of_any_shape_is_read_in_one_pass() {
+        for piece in [
+            "-----BEGIN CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\n-----END X-----\n",
+            "-----BEGIN ",
+            "-----BEGIN -----",
+            "-----END CERTIFICATE-----\n",
+            "-----BEGIN A-----END A-----",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "-",
+        ] {
+            let text = piece.repeat(MAX_UPLOAD_LEN / piece.len());
+            let mut blocks = PemBlocks::of(text.as_bytes());
+            blocks.by_ref().for_each(drop);
+            for mark in [&blocks.begins, &blocks.dashes, &blocks.ends] {
+                assert!(
+                    mark.steps <= text.len(),
+                    "{piece:?}: {} steps for {} bytes",
+                    mark.steps,
+                    text.len()
+                );
+            }
+        }
     }
 }
