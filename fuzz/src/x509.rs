@@ -23,6 +23,12 @@ pub fn upload(data: &[u8]) {
         }
         Err(_) => return,
     };
+    if let Some(pem) = upload.sole_pem() {
+        let again = Upload::decode(pem).expect("a file of one certificate");
+        assert_eq!(again.as_der(), upload.as_der());
+        assert_eq!(again.encoding(), Encoding::Pem);
+        assert_eq!(again.sole_pem(), Some(pem));
+    }
     // A PEM block may hold what is no certificate; that is found out by reading it.
     if upload.certificate().is_err() {
         return;
@@ -212,8 +218,8 @@ fn leaf_signed_anew(edits: &[u8]) {
             .collect();
         assert_eq!(names, [CODE]);
         assert!(accepted.issuer().compare(&ca.subject()).is_match());
-        assert!(accepted.validity().not_before <= NOW + 300);
-        assert!(accepted.validity().not_after >= NOW - 300);
+        assert!(accepted.validity().has_begun(NOW + 300));
+        assert!(!accepted.validity().has_ended(NOW - 300));
         assert_eq!(
             accepted.tbs_algorithm().as_der(),
             accepted.algorithm().as_der()

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, UtcTime};
-use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
+use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
 
 use crate::algorithm::AlgorithmIdentifier;
 use crate::extension::{
@@ -15,6 +15,7 @@ use crate::name::Name;
 use crate::public_key::SubjectPublicKeyInfo;
 use crate::reader::{Field, contents, read_whole, received};
 use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
+use crate::time::Validity;
 use crate::{Error, MAX_UPLOAD_LEN};
 
 /// An X.509 certificate (RFC 5280 section 4.1), read from strict DER and borrowing from it.
@@ -31,9 +32,11 @@ pub struct Certificate<'a> {
     tbs_algorithm: AlgorithmIdentifier<'a>,
     issuer: Name<'a>,
     validity: Validity,
+    has_early_generalized_time: bool,
     subject: Name<'a>,
     public_key: SubjectPublicKeyInfo<'a>,
-    extensions: Vec<Extension<'a>>,
+    /// `None` if there is no list; an empty one is odd.
+    extensions: Option<Vec<Extension<'a>>>,
     algorithm: AlgorithmIdentifier<'a>,
     signature: &'a [u8],
 }
@@ -64,7 +67,7 @@ impl<'a> Certificate<'a> {
         let (tbs, fields, algorithm, signature) = read;
         fields.issuer.check_size("issuer")?;
         fields.subject.check_size("subject")?;
-        if fields.extensions.len() > MAX_EXTENSIONS {
+        if fields.extensions.as_ref().map_or(0, Vec::len) > MAX_EXTENSIONS {
             return Err(Error::TooMany {
                 field: "extensions",
                 limit: MAX_EXTENSIONS,
@@ -78,6 +81,7 @@ impl<'a> Certificate<'a> {
             tbs_algorithm: fields.algorithm,
             issuer: fields.issuer,
             validity: fields.validity,
+            has_early_generalized_time: fields.has_early_generalized_time,
             subject: fields.subject,
             public_key: fields.public_key,
             extensions: fields.extensions,
@@ -137,15 +141,29 @@ impl<'a> Certificate<'a> {
     /// The extensions, in order; empty if there are none.
     #[must_use]
     pub fn extensions(&self) -> &[Extension<'a>] {
-        &self.extensions
+        self.extensions.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it has a list of extensions without one in it, against RFC 5280 section 4.1 (`SIZE (1..MAX)`).
+    pub(crate) fn has_empty_extensions(&self) -> bool {
+        self.extensions.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether its validity has a GeneralizedTime before 2050, against RFC 5280 section 4.1.2.5.
+    pub(crate) fn has_early_generalized_time(&self) -> bool {
+        self.has_early_generalized_time
+    }
+
+    /// The first extension of a kind.
+    pub(crate) fn find_extension(&self, id: ObjectIdentifier) -> Option<&Extension<'a>> {
+        self.extensions()
+            .iter()
+            .find(|extension| extension.id == id)
     }
 
     /// The value of the first extension of a kind.
     pub(crate) fn extension(&self, id: ObjectIdentifier) -> Option<&'a [u8]> {
-        self.extensions
-            .iter()
-            .find(|extension| extension.id == id)
-            .map(|extension| extension.value)
+        self.find_extension(id).map(|extension| extension.value)
     }
 
     /// The signature algorithm outside the signed part.
@@ -212,9 +230,11 @@ struct TbsFields<'a> {
     algorithm: AlgorithmIdentifier<'a>,
     issuer: Name<'a>,
     validity: Validity,
+    has_early_generalized_time: bool,
     subject: Name<'a>,
     public_key: SubjectPublicKeyInfo<'a>,
-    extensions: Vec<Extension<'a>>,
+    /// `None` if there is no list; an empty one is odd.
+    extensions: Option<Vec<Extension<'a>>>,
 }
 
 impl<'a> TbsFields<'a> {
@@ -230,7 +250,7 @@ impl<'a> TbsFields<'a> {
             *field = "issuer";
             let issuer = Name::read(reader)?;
             *field = "validity";
-            let validity = Validity::read(reader)?;
+            let (validity, has_early_generalized_time) = Validity::read(reader)?;
             *field = "subject";
             let subject = Name::read(reader)?;
             *field = "subjectPublicKeyInfo";
@@ -248,6 +268,7 @@ impl<'a> TbsFields<'a> {
                 algorithm,
                 issuer,
                 validity,
+                has_early_generalized_time,
                 subject,
                 public_key,
                 extensions,
@@ -377,47 +398,6 @@ impl fmt::Display for SerialOddity {
             Self::Negative => f.write_str("negative"),
             Self::TooLong { octets } => write!(f, "{octets} octets long, more than 20"),
             Self::Zero => f.write_str("zero"),
-        }
-    }
-}
-
-/// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Validity {
-    /// The first second, since the Unix epoch. Times before 1970 are not read.
-    pub not_before: u64,
-    /// The last second, since the Unix epoch; at most the end of the year 9999.
-    pub not_after: u64,
-}
-
-impl Validity {
-    fn read(reader: &mut SliceReader<'_>) -> der::Result<Self> {
-        reader.sequence(|reader| {
-            Ok(Self {
-                not_before: read_time(reader)?,
-                not_after: read_time(reader)?,
-            })
-        })
-    }
-}
-
-/// Either form is taken for any year: some makers write GeneralizedTime before 2050.
-fn read_time(reader: &mut SliceReader<'_>) -> der::Result<u64> {
-    let since_epoch = match Tag::peek(reader)? {
-        Tag::GeneralizedTime => GeneralizedTime::decode(reader)?.to_unix_duration(),
-        _ => UtcTime::decode(reader)?.to_unix_duration(),
-    };
-    Ok(since_epoch.as_secs())
-}
-
-/// Seconds since the Unix epoch, shown as RFC 3339 in UTC.
-pub(crate) struct Moment(pub(crate) u64);
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match DateTime::from_unix_duration(core::time::Duration::from_secs(self.0)) {
-            Ok(time) => time.fmt(f),
-            Err(_) => write!(f, "{} s after 1970", self.0),
         }
     }
 }

@@ -105,6 +105,12 @@ pub enum Error {
         /// The key's kind, such as `RSA`.
         kind: &'static str,
     },
+    /// An elliptic-curve key whose point is compressed. RFC 5480 section 2.2 lets verifiers leave that out, and most do.
+    #[error("the public key's point is compressed ({key}), which is not supported here")]
+    PublicKeyCompressed {
+        /// The key's algorithm.
+        key: String,
+    },
     /// The public key is not of the form that its algorithm asks for.
     #[error("the public key is not a well-formed {key} key")]
     PublicKeyMalformed {
@@ -121,10 +127,10 @@ pub enum Error {
     #[error("the signer failed")]
     SigningFailed,
     /// A time before 1970 or after 9999.
-    #[error("{seconds} seconds since 1970 is not a time that a certificate can hold")]
+    #[error("{seconds} seconds since 1970 is not a time that a certificate is given here")]
     TimeOutOfRange {
         /// The time, in seconds since the Unix epoch.
-        seconds: u64,
+        seconds: i64,
     },
     /// The upload is longer than [`MAX_UPLOAD_LEN`](crate::MAX_UPLOAD_LEN).
     #[error("the upload has {found} bytes, more than {limit}")]

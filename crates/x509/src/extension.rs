@@ -16,9 +16,11 @@ pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwr
 /// Certificates with more extensions than this are made to cost time.
 pub(crate) const MAX_EXTENSIONS: usize = 100;
 
-/// Reads the optional `[3]` at the end of a TBSCertificate: the extensions in order, none if it is absent.
-pub(crate) fn read_extensions<'a>(reader: &mut SliceReader<'a>) -> der::Result<Vec<Extension<'a>>> {
-    let extensions = explicit(reader, 3, |reader| {
+/// Reads the optional `[3]` at the end of a TBSCertificate: the extensions in order.
+pub(crate) fn read_extensions<'a>(
+    reader: &mut SliceReader<'a>,
+) -> der::Result<Option<Vec<Extension<'a>>>> {
+    explicit(reader, 3, |reader| {
         nested(reader, Tag::Sequence, |reader| {
             let mut extensions = Vec::new();
             while !reader.is_finished() {
@@ -26,8 +28,7 @@ pub(crate) fn read_extensions<'a>(reader: &mut SliceReader<'a>) -> der::Result<V
             }
             Ok(extensions)
         })
-    })?;
-    Ok(extensions.unwrap_or_default())
+    })
 }
 
 /// One extension.

@@ -3,8 +3,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::certificate::{Certificate, Moment, SerialOddity};
+use crate::certificate::{Certificate, SerialOddity};
 use crate::extension::{BasicConstraints, KeyUsage};
+use crate::time::Moment;
 
 /// What a certificate says about itself. With the feature `serde`, the object that `keyproof x509 show --json` prints.
 #[derive(Clone, Debug, Eq, PartialEq)]

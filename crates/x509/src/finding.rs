@@ -5,8 +5,9 @@ use core::fmt;
 
 use crate::Error;
 use crate::algorithm::Scheme;
-use crate::certificate::{Moment, SerialOddity};
+use crate::certificate::SerialOddity;
 use crate::report::Check;
+use crate::time::Moment;
 use crate::upload::Encoding;
 
 /// Which of the two certificates is meant.
@@ -69,6 +70,8 @@ pub enum Finding {
     AlgorithmsDiffer,
     /// The CA certificate has no basicConstraints.
     BasicConstraintsMissing,
+    /// The CA's basicConstraints are not critical, against RFC 5280 section 4.2.1.9.
+    BasicConstraintsNotCritical,
     /// The CA certificate says that it is not a CA.
     CaFalse,
     /// The code was issued for another certificate.
@@ -108,6 +111,11 @@ pub enum Finding {
         /// The extension's OID.
         oid: String,
     },
+    /// A GeneralizedTime before 2050 in the validity, against RFC 5280 section 4.1.2.5.
+    EarlyGeneralizedTime {
+        /// Whose.
+        role: Role,
+    },
     /// An extension that occurs more than once.
     ExtensionDuplicated {
         /// Whose.
@@ -129,12 +137,17 @@ pub enum Finding {
         /// Whose.
         role: Role,
     },
+    /// A list of extensions with none in it, against RFC 5280 section 4.1.
+    ExtensionsEmpty {
+        /// Whose.
+        role: Role,
+    },
     /// The validity is over.
     Expired {
         /// Whose.
         role: Role,
-        /// The last valid second, since the Unix epoch.
-        not_after: u64,
+        /// The last valid second, since the Unix epoch; negative before 1970.
+        not_after: i64,
     },
     /// The upload held more certificates than one; the first was taken.
     FurtherCertificates {
@@ -147,13 +160,15 @@ pub enum Finding {
     IssuerFolded,
     /// The leaf names another issuer than the CA.
     IssuerMismatch {
-        /// The issuer that the leaf names, as RFC 4514 text.
+        /// The issuer that the leaf names, as RFC 4514 text; where it differs, what is not ASCII is escaped.
         issuer: String,
-        /// The CA's subject, as RFC 4514 text.
+        /// The CA's subject, likewise.
         ca_subject: String,
     },
     /// The CA's keyUsage leaves keyCertSign out.
     KeyCertSignMissing,
+    /// The leaf's keyUsage holds keyCertSign though it is not a CA, against RFC 5280 section 4.2.1.9.
+    KeyCertSignWithoutCa,
     /// The RSA key's exponent is none that verifies anything.
     KeyExponentUnsound {
         /// Whose.
@@ -181,8 +196,8 @@ pub enum Finding {
     NotYetValid {
         /// Whose.
         role: Role,
-        /// The first valid second, since the Unix epoch.
-        not_before: u64,
+        /// The first valid second, since the Unix epoch; negative before 1970.
+        not_before: i64,
     },
     /// The leaf's basicConstraints have a path length, but no CA:TRUE.
     PathLenWithoutCa,
@@ -192,6 +207,14 @@ pub enum Finding {
         role: Role,
         /// How.
         oddity: SerialOddity,
+    },
+    /// An attribute of the subject is of a string type that RFC 5280 appendix A.1 does not let it have, such as a common name
+    /// in an IA5String.
+    StringTypeForbidden {
+        /// Whose.
+        role: Role,
+        /// The attribute's short name, such as `CN`.
+        attribute: &'static str,
     },
     /// The signature could not be verified, or does not.
     SignatureRefused(Error),
@@ -236,13 +259,18 @@ impl Finding {
             | Self::WeakHash { role: Role::Ca, .. } => Severity::Warning,
 
             Self::BasicConstraintsMissing
+            | Self::BasicConstraintsNotCritical
             | Self::ConstraintNotApplied { .. }
+            | Self::EarlyGeneralizedTime { .. }
             | Self::ExtensionDuplicated { needed: false, .. }
             | Self::ExtensionsBeforeV3 { .. }
+            | Self::ExtensionsEmpty { .. }
             | Self::IssuerEmpty
+            | Self::KeyCertSignWithoutCa
             | Self::LeafIsCa
             | Self::PathLenWithoutCa
             | Self::SerialOdd { .. }
+            | Self::StringTypeForbidden { .. }
             | Self::VersionOld { .. } => Severity::Irregular,
 
             Self::AlgorithmsDiffer
@@ -276,20 +304,30 @@ impl Finding {
                 Check::Leaf
             }
             Self::CodeExpired { .. } | Self::CodeForAnotherCertificate => Check::Code,
-            Self::IssuerEmpty | Self::IssuerFolded | Self::IssuerMismatch { .. } => Check::Issuer,
+            Self::IssuerEmpty
+            | Self::IssuerFolded
+            | Self::IssuerMismatch { .. }
+            | Self::StringTypeForbidden { role: Role::Ca, .. } => Check::Issuer,
             Self::AlgorithmsDiffer | Self::SignatureRefused(_) | Self::SignatureVerified { .. } => {
                 Check::Signature
             }
             Self::CommonNameMismatch { .. }
             | Self::CommonNameMissing
             | Self::CommonNameNotUnique { .. }
-            | Self::CommonNameUnreadable => Check::CommonName,
-            Self::Expired { role, .. } | Self::NotYetValid { role, .. } => match role {
+            | Self::CommonNameUnreadable
+            | Self::StringTypeForbidden {
+                role: Role::Leaf, ..
+            } => Check::CommonName,
+            Self::EarlyGeneralizedTime { role }
+            | Self::Expired { role, .. }
+            | Self::NotYetValid { role, .. } => match role {
                 Role::Leaf => Check::LeafValidity,
                 Role::Ca => Check::CaValidity,
             },
             Self::LeafIsTheCa => Check::NotTheCa,
-            Self::BasicConstraintsMissing | Self::CaFalse => Check::CaConstraints,
+            Self::BasicConstraintsMissing | Self::BasicConstraintsNotCritical | Self::CaFalse => {
+                Check::CaConstraints
+            }
             Self::ExtensionMalformed { role, extension } => match (role, extension) {
                 (Role::Ca, ReadExtension::BasicConstraints) => Check::CaConstraints,
                 (Role::Ca, ReadExtension::KeyUsage) => Check::CaKeyUsage,
@@ -298,13 +336,16 @@ impl Finding {
                 (Role::Leaf, _) => Check::LeafExtensions,
             },
             Self::KeyCertSignMissing => Check::CaKeyUsage,
-            Self::LeafIsCa | Self::PathLenWithoutCa => Check::LeafConstraints,
+            Self::KeyCertSignWithoutCa | Self::LeafIsCa | Self::PathLenWithoutCa => {
+                Check::LeafConstraints
+            }
             Self::KeyExponentUnsound { .. } | Self::KeySize { .. } => Check::KeyStrength,
             Self::WeakHash { .. } => Check::HashStrength,
             Self::ConstraintNotApplied { role, .. }
             | Self::CriticalExtensionUnknown { role, .. }
             | Self::ExtensionDuplicated { role, .. }
-            | Self::ExtensionsBeforeV3 { role } => match role {
+            | Self::ExtensionsBeforeV3 { role }
+            | Self::ExtensionsEmpty { role } => match role {
                 Role::Leaf => Check::LeafExtensions,
                 Role::Ca => Check::CaExtensions,
             },
@@ -338,6 +379,9 @@ impl Finding {
                 "sign the leaf with RSA PKCS#1 v1.5, RSA PSS (rsa_pss_saltlen:digest for openssl), ECDSA on P-256, P-384 or P-521, each with \
                  SHA-256, SHA-384 or SHA-512, or with Ed25519"
             }
+            Self::SignatureRefused(Error::PublicKeyCompressed { .. }) => {
+                "make the CA certificate with the key's point uncompressed, as openssl does unless told otherwise"
+            }
             Self::AlgorithmsDiffer | Self::SignatureRefused(_) => {
                 "sign the leaf with the private key that belongs to the uploaded certificate, and upload it unchanged"
             }
@@ -359,14 +403,24 @@ impl Finding {
             Self::LeafUnreadable(_) => {
                 "upload one X.509 certificate as PEM, as DER, or as base64 of either"
             }
-            Self::BasicConstraintsMissing | Self::CaFalse | Self::KeyCertSignMissing => {
-                "upload a CA certificate with basicConstraints CA:TRUE and a keyUsage that includes keyCertSign"
+            Self::BasicConstraintsMissing
+            | Self::BasicConstraintsNotCritical
+            | Self::CaFalse
+            | Self::KeyCertSignMissing => {
+                "upload a CA certificate with critical basicConstraints CA:TRUE and a keyUsage that includes keyCertSign"
             }
             Self::KeyExponentUnsound { .. } | Self::KeySize { .. } => {
                 "use an RSA key of 2048 to 8192 bits, or an elliptic-curve key"
             }
             Self::WeakHash { .. } => "sign with SHA-256, SHA-384 or SHA-512",
+            Self::EarlyGeneralizedTime { .. } => {
+                "make the certificate with UTCTime for the years before 2050"
+            }
+            Self::KeyCertSignWithoutCa => "make the leaf without keyCertSign in its keyUsage",
             Self::LeafIsCa => "make the leaf without CA:TRUE",
+            Self::StringTypeForbidden { .. } => {
+                "make the certificate with that attribute as UTF8String or PrintableString"
+            }
             Self::VersionOld { .. } | Self::ExtensionsBeforeV3 { .. } => {
                 "make the certificate as X.509 version 3, with openssl for instance by giving it an extension file"
             }
@@ -374,6 +428,7 @@ impl Finding {
             | Self::CriticalExtensionUnknown { .. }
             | Self::ExtensionDuplicated { .. }
             | Self::ExtensionMalformed { .. }
+            | Self::ExtensionsEmpty { .. }
             | Self::PathLenWithoutCa => {
                 "make the certificate without that extension, or correct it"
             }
@@ -398,12 +453,15 @@ impl fmt::Display for Finding {
             Self::BasicConstraintsMissing => {
                 f.write_str("the CA certificate has no basicConstraints")
             }
+            Self::BasicConstraintsNotCritical => {
+                f.write_str("the CA certificate's basicConstraints are not critical")
+            }
             Self::CaFalse => f.write_str("the CA certificate says CA:FALSE"),
             Self::CodeForAnotherCertificate => {
                 f.write_str("the code was issued for another certificate")
             }
             Self::CodeExpired { expired_at } => {
-                write!(f, "the code expired at {}", Moment(*expired_at))
+                write!(f, "the code expired at {}", Moment::from(*expired_at))
             }
             Self::CommonNameMismatch { nearly: true, .. } => f.write_str(
                 "the leaf's common name is the code but for letter case or blanks around it",
@@ -433,6 +491,12 @@ impl fmt::Display for Finding {
                     "{role} has the critical extension {oid}, which is unknown here"
                 )
             }
+            Self::EarlyGeneralizedTime { role } => {
+                write!(
+                    f,
+                    "the validity of {role} has a GeneralizedTime before 2050"
+                )
+            }
             Self::ExtensionDuplicated { role, oid, .. } => {
                 write!(f, "{role} has the extension {oid} more than once")
             }
@@ -441,6 +505,9 @@ impl fmt::Display for Finding {
             }
             Self::ExtensionsBeforeV3 { role } => {
                 write!(f, "{role} has extensions though its version has none")
+            }
+            Self::ExtensionsEmpty { role } => {
+                write!(f, "{role} has a list of extensions with none in it")
             }
             Self::Expired { role, not_after } => {
                 write!(f, "{role} expired at {}", Moment(*not_after))
@@ -466,6 +533,9 @@ impl fmt::Display for Finding {
             Self::KeyCertSignMissing => {
                 f.write_str("the CA certificate's keyUsage leaves keyCertSign out")
             }
+            Self::KeyCertSignWithoutCa => {
+                f.write_str("the leaf's keyUsage holds keyCertSign without CA:TRUE")
+            }
             Self::KeyExponentUnsound { role } => {
                 write!(f, "{role} has an RSA key with an unsound exponent")
             }
@@ -481,6 +551,10 @@ impl fmt::Display for Finding {
             Self::SerialOdd { role, oddity } => {
                 write!(f, "the serial number of {role} is {oddity}")
             }
+            Self::StringTypeForbidden { role, attribute } => write!(
+                f,
+                "{attribute} in the subject of {role} is of a string type that it may not have, such as IA5String"
+            ),
             Self::SignatureRefused(error) => error.fmt(f),
             Self::SignatureVerified { scheme } => write!(f, "{scheme} over the received bytes"),
             Self::VersionOld { role, version } => write!(f, "{role} is of X.509 version {version}"),

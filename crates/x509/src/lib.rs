@@ -28,18 +28,20 @@ mod public_key;
 mod reader;
 mod report;
 mod thumbprint;
+mod time;
 mod upload;
+mod value;
 
 pub use rustls_pki_types::SignatureVerificationAlgorithm;
 
 pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};
-pub use crate::certificate::{Certificate, Serial, SerialOddity, Validity, Version};
+pub use crate::certificate::{Certificate, Serial, SerialOddity, Version};
 pub use crate::code::{Redemption, VerificationCode};
 pub use crate::error::{Error, ParametersProblem};
 pub use crate::extension::{BasicConstraints, Extension, KeyUsage};
 pub use crate::facts::Facts;
 pub use crate::finding::{Finding, ReadExtension, Role, Severity};
-pub use crate::name::{Attribute, Name, NameMatch, Rdn, Value};
+pub use crate::name::{Attribute, Name, NameMatch, Rdn};
 pub use crate::oid::Oid;
 pub use crate::policy::Policy;
 pub use crate::prove::prove;
@@ -48,4 +50,6 @@ pub use crate::public_key::{
 };
 pub use crate::report::{Check, Outcome, Report, Row};
 pub use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
+pub use crate::time::Validity;
 pub use crate::upload::{Encoding, Layer, MAX_UPLOAD_LEN, Upload};
+pub use crate::value::Value;

@@ -3,15 +3,16 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::char::{REPLACEMENT_CHARACTER, decode_utf16};
-use core::{fmt, iter, str};
+use core::fmt::Write;
+use core::{fmt, iter};
 
-use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
+use der::asn1::ObjectIdentifier;
+use der::{Reader, SliceReader, Tag};
 
 use crate::Error;
 use crate::oid::Oid;
 use crate::reader::{contents, nested, read_whole, received};
+use crate::value::{Canonical, Value};
 
 /// commonName (RFC 4519 section 2.3).
 pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -19,12 +20,23 @@ pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2
 /// Names longer than this are made to cost time, not to name anyone.
 const MAX_ATTRIBUTES: usize = 100;
 
+/// So are relative distinguished names of more attributes: hardly any has two.
+const MAX_ATTRIBUTES_OF_ONE: usize = 16;
+
 /// A distinguished name (RFC 5280 section 4.1.2.4) as received.
 #[derive(Clone, Copy)]
 pub struct Name<'a> {
     der: &'a [u8],
     rdns: &'a [u8],
-    attributes: usize,
+    attributes: Attributes,
+}
+
+/// How many attributes a name has.
+#[derive(Clone, Copy, Default)]
+struct Attributes {
+    all: usize,
+    /// The most that one relative distinguished name has.
+    of_one: usize,
 }
 
 impl<'a> Name<'a> {
@@ -42,9 +54,11 @@ impl<'a> Name<'a> {
         let (der, (rdns, attributes)) = received(reader, |reader| {
             nested(reader, Tag::Sequence, |reader| {
                 received(reader, |reader| {
-                    let mut attributes = 0;
+                    let mut attributes = Attributes::default();
                     while !reader.is_finished() {
-                        attributes += count_rdn(reader)?;
+                        let more = count_rdn(reader)?;
+                        attributes.all += more;
+                        attributes.of_one = attributes.of_one.max(more);
                     }
                     Ok(attributes)
                 })
@@ -58,13 +72,19 @@ impl<'a> Name<'a> {
     }
 
     pub(crate) fn check_size(&self, field: &'static str) -> Result<(), Error> {
-        match self.attributes {
-            0..=MAX_ATTRIBUTES => Ok(()),
-            _ => Err(Error::TooMany {
+        if self.attributes.all > MAX_ATTRIBUTES {
+            return Err(Error::TooMany {
                 field,
                 limit: MAX_ATTRIBUTES,
-            }),
+            });
         }
+        if self.attributes.of_one > MAX_ATTRIBUTES_OF_ONE {
+            return Err(Error::TooMany {
+                field: "RelativeDistinguishedName",
+                limit: MAX_ATTRIBUTES_OF_ONE,
+            });
+        }
+        Ok(())
     }
 
     /// The received DER of the whole name.
@@ -104,9 +124,9 @@ impl<'a> Name<'a> {
         self.common_names().last()?.text()
     }
 
-    /// Compares two names: byte for byte, else with letter case folded and blanks collapsed in PrintableString and UTF8String
-    /// values (the spirit of RFC 5280 section 7.1, without Unicode normalisation). The order of relative distinguished names
-    /// counts, that within one does not.
+    /// Compares two names: byte for byte, else text by text, whatever string types hold it, with ASCII letter case folded and
+    /// blanks collapsed (the spirit of RFC 5280 section 7.1, without Unicode's folding and normalisation). Values that are no
+    /// text compare byte for byte. The order of relative distinguished names counts, that within one does not.
     #[must_use]
     pub fn compare(&self, other: &Name<'_>) -> NameMatch {
         if self.rdns == other.rdns {
@@ -117,7 +137,7 @@ impl<'a> Name<'a> {
         loop {
             match (ours.next(), theirs.next()) {
                 (None, None) => return NameMatch::Folded,
-                (Some(a), Some(b)) if a.folds_to(&b) => {}
+                (Some(a), Some(b)) if a.canonical() == b.canonical() => {}
                 _ => return NameMatch::Different,
             }
         }
@@ -186,17 +206,14 @@ impl<'a> Rdn<'a> {
         iter::from_fn(move || Attribute::read(reader.as_mut()?).ok())
     }
 
-    /// Equality as sets: each value folds to as many values there as here. (`MAX_ATTRIBUTES` bounds the square.)
-    fn folds_to(&self, other: &Rdn<'_>) -> bool {
-        let occurrences = |rdn: &Rdn<'_>, wanted: &Attribute<'_>| {
-            rdn.attributes()
-                .filter(|attribute| attribute.folds_to(wanted))
-                .count()
-        };
-        self.attributes().count() == other.attributes().count()
-            && self
-                .attributes()
-                .all(|attribute| occurrences(self, &attribute) == occurrences(other, &attribute))
+    /// What it has in common with the sets that it equals.
+    fn canonical(&self) -> Vec<(&'a [u8], Canonical<'a>)> {
+        let attributes = self.attributes();
+        let mut set: Vec<_> = attributes
+            .map(|attribute| (attribute.kind.as_bytes(), attribute.value.canonical()))
+            .collect();
+        set.sort_unstable();
+        set
     }
 }
 
@@ -226,13 +243,16 @@ impl<'a> Attribute<'a> {
         reader.sequence(|reader| {
             Ok(Self {
                 kind: Oid::read(reader)?,
-                value: Value(AnyRef::decode(reader)?),
+                value: Value::read(reader)?,
             })
         })
     }
 
-    fn folds_to(&self, other: &Attribute<'_>) -> bool {
-        self.kind == other.kind && self.value.folds_to(&other.value)
+    /// Its short name, if RFC 5280 appendix A.1 makes it a DirectoryString and it is of another string type.
+    pub(crate) fn forbidden_string_type(&self) -> Option<&'static str> {
+        self.short_name().filter(|name| {
+            DIRECTORY_STRINGS.contains(name) && !self.value.may_be_directory_string()
+        })
     }
 
     /// The short name that RFC 4514 section 3 or the LDAP registry gives the type.
@@ -243,6 +263,20 @@ impl<'a> Attribute<'a> {
             .map(|(_, name)| *name)
     }
 }
+
+/// The attributes that RFC 5280 appendix A.1 makes a DirectoryString.
+static DIRECTORY_STRINGS: [&str; 10] = [
+    "CN",
+    "L",
+    "ST",
+    "O",
+    "OU",
+    "SN",
+    "title",
+    "givenName",
+    "initials",
+    "generationQualifier",
+];
 
 static SHORT_NAMES: [(ObjectIdentifier, &str); 17] = [
     (COMMON_NAME, "CN"),
@@ -284,8 +318,8 @@ impl fmt::Display for Attribute<'_> {
                 write!(f, "{name}=")?;
                 write_escaped(f, &text)
             }
-            (Some(name), None) => write!(f, "{name}={}", Hexadecimal(self.value.0)),
-            (None, _) => write!(f, "{}={}", self.kind, Hexadecimal(self.value.0)),
+            (Some(name), None) => write!(f, "{name}={}", Hexadecimal(self.value.as_der())),
+            (None, _) => write!(f, "{}={}", self.kind, Hexadecimal(self.value.as_der())),
         }
     }
 }
@@ -310,65 +344,51 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 }
 
 /// A value's whole encoding as `#04024869`.
-struct Hexadecimal<'a>(AnyRef<'a>);
+struct Hexadecimal<'a>(&'a [u8]);
 
 impl fmt::Display for Hexadecimal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let der = self.0.to_der().map_err(|_| fmt::Error)?;
         f.write_str("#")?;
-        der.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
     }
 }
 
-/// An attribute's value.
-#[derive(Clone, Copy, Debug)]
-pub struct Value<'a>(AnyRef<'a>);
+/// The texts of two names that differ, so that the difference can be seen: where they differ, whatever is not ASCII is escaped
+/// (RFC 4514 section 2.4), for two ways of writing one letter look the same.
+pub(crate) fn told_apart(one: &Name<'_>, other: &Name<'_>) -> (String, String) {
+    use alloc::string::ToString;
 
-impl<'a> Value<'a> {
-    /// Its text, whatever string type it has; `None` for other types and for broken encodings. TeletexString is read as
-    /// Latin-1, as everyone does.
-    #[must_use]
-    pub fn text(&self) -> Option<Cow<'a, str>> {
-        let bytes = self.0.value();
-        match self.0.tag() {
-            Tag::Utf8String
-            | Tag::PrintableString
-            | Tag::Ia5String
-            | Tag::VisibleString
-            | Tag::NumericString => str::from_utf8(bytes).ok().map(Cow::Borrowed),
-            Tag::TeletexString if bytes.is_ascii() => str::from_utf8(bytes).ok().map(Cow::Borrowed),
-            Tag::TeletexString => Some(Cow::Owned(
-                bytes.iter().map(|&byte| char::from(byte)).collect(),
-            )),
-            Tag::BmpString => utf16_text(bytes).map(Cow::Owned),
-            _ => None,
+    let (one, other) = (one.to_string(), other.to_string());
+    let alike = |(a, b): &(char, char)| a == b;
+    let start: usize = iter::zip(one.chars(), other.chars())
+        .take_while(alike)
+        .map(|(character, _)| character.len_utf8())
+        .sum();
+    let rest = |text: &str| text.get(start..).unwrap_or_default().to_string();
+    let (one_rest, other_rest) = (rest(&one), rest(&other));
+    let end: usize = iter::zip(one_rest.chars().rev(), other_rest.chars().rev())
+        .take_while(alike)
+        .map(|(character, _)| character.len_utf8())
+        .sum();
+    (
+        escaped_between(&one, start, end),
+        escaped_between(&other, start, end),
+    )
+}
+
+/// A text whose characters beyond ASCII are escaped, but for so many octets at its start and its end.
+fn escaped_between(text: &str, start: usize, end: usize) -> String {
+    let end = text.len().saturating_sub(end);
+    let mut escaped = String::with_capacity(text.len());
+    for (place, character) in text.char_indices() {
+        if character.is_ascii() || !(start..end).contains(&place) {
+            escaped.push(character);
+            continue;
+        }
+        for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+            // Writing to a String does not fail.
+            let _ = write!(escaped, "\\{byte:02X}");
         }
     }
-
-    fn folds_to(&self, other: &Value<'_>) -> bool {
-        let foldable = |tag| matches!(tag, Tag::PrintableString | Tag::Utf8String);
-        match (
-            str::from_utf8(self.0.value()),
-            str::from_utf8(other.0.value()),
-        ) {
-            (Ok(a), Ok(b)) if foldable(self.0.tag()) && foldable(other.0.tag()) => {
-                folded(a).eq(folded(b))
-            }
-            _ => self.0 == other.0,
-        }
-    }
-}
-
-fn utf16_text(bytes: &[u8]) -> Option<String> {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let text: String = decode_utf16(pairs.iter().map(|pair| u16::from_be_bytes(*pair)))
-        .map(|unit| unit.unwrap_or(REPLACEMENT_CHARACTER))
-        .collect();
-    (rest.is_empty() && !text.contains(REPLACEMENT_CHARACTER)).then_some(text)
-}
-
-/// Lower case, with a blank before each word and no others.
-fn folded(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.split_whitespace()
-        .flat_map(|word| iter::once(' ').chain(word.chars().flat_map(char::to_lowercase)))
+    escaped
 }

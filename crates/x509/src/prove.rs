@@ -8,10 +8,11 @@ use crate::algorithm::verify;
 use crate::certificate::{Certificate, Version};
 use crate::code::VerificationCode;
 use crate::extension::{
-    BASIC_CONSTRAINTS, Extension, KEY_USAGE, SUBJECT_ALT_NAME, alt_names_are_well_formed,
+    BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, SUBJECT_ALT_NAME,
+    alt_names_are_well_formed,
 };
 use crate::finding::{Finding, ReadExtension, Role};
-use crate::name::NameMatch;
+use crate::name::{NameMatch, told_apart};
 use crate::policy::Policy;
 use crate::public_key::{KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS};
 use crate::report::{Check, Outcome, Report};
@@ -132,11 +133,12 @@ fn check_issuer(report: &mut Report, ca: &Certificate<'_>, leaf: &Certificate<'_
         NameMatch::Exact if leaf.issuer().is_empty() => report.add(Finding::IssuerEmpty),
         NameMatch::Exact => {}
         NameMatch::Folded => report.add(Finding::IssuerFolded),
-        NameMatch::Different => report.add(Finding::IssuerMismatch {
-            issuer: leaf.issuer().to_string(),
-            ca_subject: ca.subject().to_string(),
-        }),
+        NameMatch::Different => {
+            let (issuer, ca_subject) = told_apart(&leaf.issuer(), &ca.subject());
+            report.add(Finding::IssuerMismatch { issuer, ca_subject });
+        }
     }
+    check_string_types(report, Role::Ca, ca);
     report.done(Check::Issuer);
 }
 
@@ -184,7 +186,19 @@ fn check_common_name(report: &mut Report, leaf: &Certificate<'_>, code: &Verific
         },
         (Some(_), more) => report.add(Finding::CommonNameNotUnique { count: 1 + more }),
     }
+    check_string_types(report, Role::Leaf, leaf);
     report.done(Check::CommonName);
+}
+
+/// Told once, however many attributes it holds for.
+fn check_string_types(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+    let subject = certificate.subject();
+    let forbidden = subject
+        .attributes()
+        .find_map(|attribute| attribute.forbidden_string_type());
+    if let Some(attribute) = forbidden {
+        report.add(Finding::StringTypeForbidden { role, attribute });
+    }
 }
 
 fn check_validity(
@@ -195,13 +209,16 @@ fn check_validity(
     skew: u64,
 ) {
     let validity = certificate.validity();
-    if now.saturating_add(skew) < validity.not_before {
+    if certificate.has_early_generalized_time() {
+        report.add(Finding::EarlyGeneralizedTime { role });
+    }
+    if !validity.has_begun_within(now, skew) {
         report.add(Finding::NotYetValid {
             role,
             not_before: validity.not_before,
         });
     }
-    if now > validity.not_after.saturating_add(skew) {
+    if validity.has_ended_beyond(now, skew) {
         report.add(Finding::Expired {
             role,
             not_after: validity.not_after,
@@ -224,7 +241,14 @@ fn check_not_the_ca(report: &mut Report, ca: &Certificate<'_>, leaf: &Certificat
 fn check_ca_constraints(report: &mut Report, ca: &Certificate<'_>) {
     match ca.basic_constraints() {
         Ok(Some(constraints)) if !constraints.ca => report.add(Finding::CaFalse),
-        Ok(Some(_)) => {}
+        Ok(Some(_)) => {
+            let is_critical = ca
+                .find_extension(BASIC_CONSTRAINTS)
+                .is_some_and(|extension| extension.critical);
+            if !is_critical {
+                report.add(Finding::BasicConstraintsNotCritical);
+            }
+        }
         Ok(None) => report.add(Finding::BasicConstraintsMissing),
         Err(_) => report.add(Finding::ExtensionMalformed {
             role: Role::Ca,
@@ -257,6 +281,20 @@ fn check_leaf_constraints(report: &mut Report, leaf: &Certificate<'_>) {
         Err(_) => report.add(Finding::ExtensionMalformed {
             role: Role::Leaf,
             extension: ReadExtension::BasicConstraints,
+        }),
+    }
+    let is_ca = matches!(
+        leaf.basic_constraints(),
+        Ok(Some(BasicConstraints { ca: true, .. }))
+    );
+    match leaf.key_usage() {
+        Ok(Some(usage)) if usage.key_cert_sign() && !is_ca => {
+            report.add(Finding::KeyCertSignWithoutCa);
+        }
+        Ok(_) => {}
+        Err(_) => report.add(Finding::ExtensionMalformed {
+            role: Role::Leaf,
+            extension: ReadExtension::KeyUsage,
         }),
     }
     report.done(Check::LeafConstraints);
@@ -314,6 +352,9 @@ fn check_extensions(report: &mut Report, role: Role, certificate: &Certificate<'
     let extensions = certificate.extensions();
     if certificate.version() != Version::V3 && !extensions.is_empty() {
         report.add(Finding::ExtensionsBeforeV3 { role });
+    }
+    if certificate.has_empty_extensions() {
+        report.add(Finding::ExtensionsEmpty { role });
     }
     for (index, extension) in extensions.iter().enumerate() {
         let earlier = extensions

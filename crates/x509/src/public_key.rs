@@ -160,6 +160,12 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     /// Whether the key's octets have the form that its kind asks for. EC points must be uncompressed: providers differ on others.
     pub(crate) fn check_key(&self) -> Result<(), Error> {
         let well_formed = match self.kind()? {
+            KeyKind::Ec(curve) if matches!(self.key, [0x02 | 0x03, x @ ..] if x.len() == curve.coordinate_len()) =>
+            {
+                return Err(Error::PublicKeyCompressed {
+                    key: curve.to_string(),
+                });
+            }
             KeyKind::Ec(curve) => {
                 self.key.first() == Some(&0x04) && self.key.len() == 1 + 2 * curve.coordinate_len()
             }

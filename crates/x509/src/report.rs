@@ -19,9 +19,9 @@ pub enum Check {
     Signature,
     /// `common-name`: the leaf's subject has exactly one common name, and it is the code.
     CommonName,
-    /// `leaf-validity`: the leaf is valid now.
+    /// `leaf-validity`: the leaf is valid at the time of the check.
     LeafValidity,
-    /// `ca-validity`: the CA certificate is valid now.
+    /// `ca-validity`: the CA certificate is valid at the time of the check.
     CaValidity,
     /// `not-the-ca`: the leaf is not the CA certificate itself.
     NotTheCa,
@@ -91,9 +91,11 @@ impl Check {
         }
     }
 
-    /// What it means that nothing was found.
-    fn all_is_well(self) -> &'static str {
+    /// What it means that nothing was found, by a check at the present time or at another.
+    fn all_is_well(self, is_now: bool) -> &'static str {
         match self {
+            Self::LeafValidity if !is_now => "the leaf is valid at that time",
+            Self::CaValidity if !is_now => "the CA certificate is valid at that time",
             Self::Leaf => "the leaf is one certificate",
             Self::Code => "the code is live and for this certificate",
             Self::Issuer => "the leaf's issuer is the CA's subject, byte for byte",
@@ -168,6 +170,8 @@ pub struct Report {
     done: u32,
     findings: Vec<Finding>,
     strict: bool,
+    /// Whether its time was the present one.
+    is_now: bool,
 }
 
 impl Report {
@@ -176,6 +180,16 @@ impl Report {
             done: 0,
             findings: Vec::new(),
             strict,
+            is_now: true,
+        }
+    }
+
+    /// The same report, but of a time that was asked for: it says "at that time" where it would say "now".
+    #[must_use]
+    pub fn at_that_time(self) -> Self {
+        Self {
+            is_now: false,
+            ..self
         }
     }
 
@@ -266,7 +280,7 @@ impl Report {
             (true, Outcome::Skipped) => {
                 "not judged: a key or hash too weak for it to mean anything".into()
             }
-            (true, _) => check.all_is_well().into(),
+            (true, _) => check.all_is_well(self.is_now).into(),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use forge::*;
 use keyproof_x509::{
-    Check, Error, Finding, Outcome, Policy, ReadExtension, Redemption, Report, Role, SerialOddity,
-    Upload, VerificationCode, prove,
+    Certificate, Check, Error, Finding, Outcome, Policy, ReadExtension, Redemption, Report, Role,
+    SerialOddity, Upload, VerificationCode, prove,
 };
 
 /// Every check but the named ones passes; those end as said.
@@ -239,12 +239,13 @@ fn the_common_name_must_be_the_one_code() {
         assert_refused(CA_PEM, &leaf.sign(), Check::CommonName, &finding);
     }
 
-    // Any string type will do, and so will other attributes around the one common name.
+    // Any string type of a DirectoryString will do, and so will other attributes around the one common name.
+    let wider: Vec<u8> = CODE.bytes().flat_map(|byte| [0, 0, 0, byte]).collect();
     for subject in [
         name(&[&[cn(UTF8, CODE.as_bytes())]]),
-        name(&[&[cn(0x16, CODE.as_bytes())]]),
-        name(&[&[cn(0x14, CODE.as_bytes())]]),
-        name(&[&[cn(0x1E, &wide)]]),
+        name(&[&[cn(TELETEX, CODE.as_bytes())]]),
+        name(&[&[cn(BMP, &wide)]]),
+        name(&[&[cn(UNIVERSAL, &wider)]]),
         name(&[
             &[cn(PRINTABLE, CODE.as_bytes()), attribute(O, UTF8, b"x")],
             &[attribute(O, UTF8, b"y")],
@@ -252,8 +253,102 @@ fn the_common_name_must_be_the_one_code() {
     ] {
         let mut leaf = Forged::leaf();
         leaf.subject = subject;
-        assert_only(&judge(CA_PEM, &leaf.sign(), &DEFAULT), &[]);
+        assert_only(&judge(CA_PEM, &leaf.sign(), &DEFAULT.strict()), &[]);
     }
+}
+
+#[test]
+fn a_code_in_any_string_type_is_compared_exactly() {
+    let in_units = |width: usize| -> Vec<u8> {
+        let lower = CODE.to_lowercase();
+        lower
+            .bytes()
+            .flat_map(|byte| [vec![0; width - 1], vec![byte]].concat())
+            .collect()
+    };
+    for (tag, value) in [
+        (TELETEX, in_units(1)),
+        (BMP, in_units(2)),
+        (UNIVERSAL, in_units(4)),
+    ] {
+        let mut leaf = Forged::leaf();
+        leaf.subject = name(&[&[attribute(CN, tag, &value)]]);
+        let finding = Finding::CommonNameMismatch {
+            characters: 48,
+            nearly: true,
+        };
+        assert_refused(CA_PEM, &leaf.sign(), Check::CommonName, &finding);
+    }
+}
+
+/// The same text in every string type, in which ASCII letter case and blanks do not count.
+fn in_every_string_type(text: &str) -> Vec<(u8, Vec<u8>)> {
+    let latin_1 = text.chars().map(|character| character as u8).collect();
+    let utf16 = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let utf32 = text
+        .chars()
+        .flat_map(|character| u32::from(character).to_be_bytes())
+        .collect();
+    let mut types = vec![
+        (UTF8, text.as_bytes().to_vec()),
+        (TELETEX, latin_1),
+        (BMP, utf16),
+        (UNIVERSAL, utf32),
+    ];
+    if text.is_ascii() {
+        types.push((PRINTABLE, text.as_bytes().to_vec()));
+        types.push((IA5, text.as_bytes().to_vec()));
+    }
+    types
+}
+
+#[test]
+fn names_compare_by_their_text_whatever_string_type_holds_it() {
+    for (one, other) in [
+        ("Acme Root", "Acme Root"),
+        ("Acme Root", " aCME  \t ROOT "),
+        ("Müller", "mÜLLER".replace('Ü', "ü").as_str()),
+        ("", "  "),
+    ] {
+        for (ca_tag, ca_value) in in_every_string_type(one) {
+            for (tag, value) in in_every_string_type(other) {
+                let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
+                ca.subject = name(&[&[attribute(UNKNOWN, ca_tag, &ca_value)]]);
+                leaf.issuer = name(&[&[attribute(UNKNOWN, tag, &value)]]);
+                let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT.strict());
+                assert_only(&report, &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn beyond_ascii_letters_and_blanks_a_difference_is_one_and_can_be_seen() {
+    for (ca_name, issuer, told) in [
+        ("Ärzte", "ärzte", ["CN=\\C3\\A4rzte", "CN=\\C3\\84rzte"]),
+        // One letter, or a letter and a mark: they look the same.
+        (
+            "Caf\u{e9} CA",
+            "Cafe\u{301} CA",
+            ["CN=Cafe\\CC\\81 CA", "CN=Caf\\C3\\A9 CA"],
+        ),
+        ("A B", "A\u{a0}B", ["CN=A\\C2\\A0B", "CN=A B"]),
+        ("Acme", "\u{410}cme", ["CN=\\D0\\90cme", "CN=Acme"]),
+        ("ÄX", "ÄY", ["CN=ÄY", "CN=ÄX"]),
+    ] {
+        let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
+        ca.subject = name(&[&[attribute(CN, UTF8, ca_name.as_bytes())]]);
+        leaf.issuer = name(&[&[attribute(CN, UTF8, issuer.as_bytes())]]);
+        let [issuer, ca_subject] = told.map(str::to_owned);
+        let finding = Finding::IssuerMismatch { issuer, ca_subject };
+        assert_refused(&ca.sign(), &leaf.sign(), Check::Issuer, &finding);
+    }
+    // What has no text is told by its DER, string type and all.
+    let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
+    ca.subject = name(&[&[attribute(CN, UTF8, b"X")]]);
+    leaf.issuer = name(&[&[attribute(CN, BMP, b"X")]]);
+    let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT);
+    assert!(report.to_string().contains("`CN=#1E0158`"), "{report}");
 }
 
 #[test]
@@ -287,7 +382,7 @@ fn validity_has_a_stated_skew_at_both_ends() {
     let mut leaf = Forged::leaf();
     leaf.not_after = NOW - 1;
     let exact = DEFAULT.with_clock_skew(Duration::ZERO);
-    assert_refused_as_expired(&judge(CA_PEM, &leaf.sign(), &exact), NOW - 1);
+    assert_refused_as_expired(&judge(CA_PEM, &leaf.sign(), &exact), NOW as i64 - 1);
     // The ends of u64 neither wrap nor panic.
     let ca = Upload::decode(CA_PEM).unwrap();
     for now in [0, u64::MAX] {
@@ -304,12 +399,130 @@ fn validity_has_a_stated_skew_at_both_ends() {
 }
 
 #[track_caller]
-fn assert_refused_as_expired(report: &Report, not_after: u64) {
+fn assert_refused_as_expired(report: &Report, not_after: i64) {
     let expired = Finding::Expired {
         role: Role::Leaf,
         not_after,
     };
     assert_eq!(report.first_refusal(), Some(&expired));
+}
+
+#[test]
+fn certificates_may_begin_in_1950() {
+    let (begun_in_1950, never_ends) = (b"500101000000Z", b"99991231235959Z");
+    let contents = [tlv(0x17, begun_in_1950), tlv(0x18, never_ends)].concat();
+    let ca = Forged {
+        validity: Some(contents.clone()),
+        ..Forged::ca()
+    };
+    let leaf = Forged {
+        validity: Some(contents),
+        ..Forged::leaf()
+    };
+    let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT.strict());
+    assert_only(&report, &[]);
+    let over = [tlv(0x17, begun_in_1950), tlv(0x17, b"691231235959Z")].concat();
+    let leaf = Forged {
+        validity: Some(over),
+        ..Forged::leaf()
+    };
+    let report = judge(CA_PEM, &leaf.sign(), &DEFAULT);
+    assert_refused_as_expired(&report, -1);
+    assert!(
+        report.to_string().contains("1969-12-31T23:59:59Z"),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_early_generalized_time_is_irregular() {
+    let early = [tlv(0x18, b"20200101000000Z"), tlv(0x18, b"20500101000000Z")].concat();
+    let leaf = Forged {
+        validity: Some(early.clone()),
+        ..Forged::leaf()
+    };
+    let finding = |role| Finding::EarlyGeneralizedTime { role };
+    let check = [Check::LeafValidity];
+    assert_irregular(CA_PEM, &leaf.sign(), &check, &finding(Role::Leaf));
+    let ca = Forged {
+        validity: Some(early),
+        ..Forged::ca()
+    };
+    let leaf = Forged::leaf().sign();
+    let check = [Check::CaValidity];
+    assert_irregular(&ca.sign(), &leaf, &check, &finding(Role::Ca));
+}
+
+#[test]
+fn a_check_of_another_time_says_at_that_time() {
+    let report = judge(CA_PEM, &Forged::leaf().sign(), &DEFAULT);
+    assert_eq!(report.to_string().matches("valid now").count(), 2);
+    let report = report.at_that_time();
+    assert!(report.accepted());
+    let told = report.to_string();
+    assert_eq!(told.matches("valid at that time").count(), 2, "{told}");
+    assert!(!told.contains("valid now"), "{told}");
+}
+
+#[test]
+fn a_list_of_no_extensions_is_irregular() {
+    let empty = |forged: Forged| Forged {
+        extensions: Vec::new(),
+        empty_extensions: true,
+        ..forged
+    };
+    let leaf = empty(Forged::leaf()).sign();
+    let finding = |role| Finding::ExtensionsEmpty { role };
+    let check = [Check::LeafExtensions];
+    assert_irregular(CA_PEM, &leaf, &check, &finding(Role::Leaf));
+    let report = judge(
+        &empty(Forged::ca()).sign(),
+        &Forged::leaf().sign(),
+        &DEFAULT.strict(),
+    );
+    let found = report.of(Check::CaExtensions).next();
+    assert_eq!(found, Some(&finding(Role::Ca)), "{report}");
+}
+
+#[test]
+fn directory_strings_of_other_types_are_irregular() {
+    let mut leaf = Forged::leaf();
+    leaf.subject = name(&[&[attribute(CN, IA5, CODE.as_bytes())]]);
+    let finding = |role, attribute| Finding::StringTypeForbidden { role, attribute };
+    let check = [Check::CommonName];
+    assert_irregular(CA_PEM, &leaf.sign(), &check, &finding(Role::Leaf, "CN"));
+    let (mut ca, mut leaf) = (Forged::ca(), Forged::leaf());
+    ca.subject = name(&[&[attribute(O, IA5, b"Acme")]]);
+    leaf.issuer = name(&[&[attribute(O, UTF8, b"Acme")]]);
+    let check = [Check::Issuer];
+    let report = judge(&ca.sign(), &leaf.sign(), &DEFAULT.strict());
+    assert_only(&report, &[(check[0], Outcome::Fail)]);
+    assert_eq!(report.first_refusal(), Some(&finding(Role::Ca, "O")));
+}
+
+#[test]
+fn compressed_points_are_called_that() {
+    let mut ca = Forged::ca();
+    let key = Upload::decode(CA_PEM).unwrap().into_der();
+    let key = Certificate::from_der(&key)
+        .unwrap()
+        .public_key()
+        .key()
+        .to_vec();
+    let sign = 0x02 + (key[64] & 1);
+    let p256: &[u8] = &[
+        0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86,
+        0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07,
+    ];
+    let point = [&[0x00, sign], &key[1..33]].concat();
+    ca.public_key = sequence(&[p256, &tlv(0x03, &point)]);
+    let finding = Finding::SignatureRefused(Error::PublicKeyCompressed {
+        key: "P-256".into(),
+    });
+    let leaf = Forged::leaf().sign();
+    assert_refused(&ca.sign(), &leaf, Check::Signature, &finding);
+    assert!(finding.to_string().contains("compressed"), "{finding}");
+    assert!(finding.remedy().contains("uncompressed"));
 }
 
 #[test]
@@ -371,6 +584,14 @@ fn the_ca_must_be_let_issue() {
     assert_only(
         &judge(&with(vec![ca_true.clone()]), &leaf, &DEFAULT.strict()),
         &[],
+    );
+
+    let not_critical = with(vec![extension(BASIC_CONSTRAINTS, false, CA_TRUE)]);
+    assert_irregular(
+        &not_critical,
+        &leaf,
+        &[Check::CaConstraints],
+        &Finding::BasicConstraintsNotCritical,
     );
 
     let malformed = |extension| Finding::ExtensionMalformed {
@@ -469,9 +690,32 @@ fn a_leaf_that_is_a_ca_or_malformed_is_irregular() {
             needed: false,
         },
     );
-    // What no check needs is not read: a keyUsage of no sense, an unknown extension of no DER.
-    let unread = with(vec![extension(KEY_USAGE, true, b"?"), unknown]);
-    assert_only(&judge(CA_PEM, &unread, &DEFAULT.strict()), &[]);
+    for extensions in [
+        vec![extension(KEY_USAGE, true, CERT_SIGN)],
+        vec![
+            extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00]),
+            extension(KEY_USAGE, true, CERT_SIGN),
+        ],
+    ] {
+        assert_irregular(
+            CA_PEM,
+            &with(extensions),
+            &[Check::LeafConstraints],
+            &Finding::KeyCertSignWithoutCa,
+        );
+    }
+    let broken = with(vec![extension(KEY_USAGE, true, b"?")]);
+    assert_irregular(
+        CA_PEM,
+        &broken,
+        &[Check::LeafExtensions],
+        &Finding::ExtensionMalformed {
+            role: Role::Leaf,
+            extension: ReadExtension::KeyUsage,
+        },
+    );
+    // What no check needs is not read: an unknown extension of no DER.
+    assert_only(&judge(CA_PEM, &with(vec![unknown]), &DEFAULT.strict()), &[]);
     // Sound host names pass.
     let hosts = sequence(&[&tlv(0x82, b"*.example.com"), &tlv(0x82, b"a_b.example")]);
     let hosts = with(vec![extension(SUBJECT_ALT_NAME, true, &hosts)]);

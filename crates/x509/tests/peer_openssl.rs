@@ -40,6 +40,12 @@ basicConstraints = critical,CA:FALSE
 [no_cert_sign]
 basicConstraints = critical,CA:TRUE
 keyUsage = critical,digitalSignature
+[not_critical]
+basicConstraints = CA:TRUE
+keyUsage = critical,keyCertSign
+[cert_sign_without_ca]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,keyCertSign
 [leaf]
 basicConstraints = CA:FALSE
 keyUsage = digitalSignature
@@ -531,6 +537,104 @@ fn cas_that_may_not_issue_are_refused() {
 }
 
 #[test]
+fn names_in_other_string_types_match_as_for_openssl() {
+    let workshop = Workshop::new();
+    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    workshop.key("utf8", p256);
+    workshop.request(CODE);
+    // The masks of UTF8String, PrintableString, T61String and BMPString; openssl makes no names of UniversalString.
+    let masks = [
+        ("utf8", "MASK:0x2000", 0x0C),
+        ("printable", "MASK:0x2", 0x13),
+        ("t61", "MASK:0x4", 0x14),
+        ("bmp", "MASK:0x800", 0x1E),
+    ];
+    let ca = |name: &str, mask: &str, subject: &str| {
+        let config = CONFIG.replace("[req]", &format!("[req]\nstring_mask = {mask}"));
+        fs::write(workshop.path("openssl.cnf"), config).unwrap();
+        if name != "utf8" {
+            let key = workshop.path(&format!("{name}.key"));
+            fs::copy(workshop.path("utf8.key"), key).unwrap();
+        }
+        workshop.ca(name, subject, "v3_ca", &["-utf8"]);
+    };
+    for subject in ["/O=Acme/CN=Acme Root", "/CN=Müller"] {
+        for (name, mask, _) in masks {
+            if name != "printable" || subject.is_ascii() {
+                ca(name, mask, subject);
+            }
+        }
+        for (name, _, tag) in masks {
+            if name == "printable" && !subject.is_ascii() {
+                continue;
+            }
+            let file = workshop.read(&format!("{name}.pem"));
+            let certificate = Upload::decode(&file).unwrap();
+            let certificate = certificate.certificate().unwrap();
+            let name_of_ca = certificate.subject().common_names().next().unwrap();
+            assert_eq!(name_of_ca.as_der().first(), Some(&tag), "{name}");
+
+            let leaf =
+                workshop.sign_request(name, &["-extfile", "openssl.cnf", "-extensions", "leaf"]);
+            let report = workshop.judge("utf8", &leaf, &POLICY.strict());
+            assert!(report.accepted(), "{name}\n{report}");
+            workshop.openssl(&["verify", "-CAfile", "utf8.pem", "leaf.pem"]);
+        }
+    }
+}
+
+#[test]
+fn strict_refuses_what_openssl_refuses_strictly() {
+    let workshop = Workshop::new();
+    let p256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    workshop.key("ca", p256);
+    workshop.request(CODE);
+    for (ca, leaf, finding) in [
+        ("v3_ca", "leaf", None),
+        (
+            "not_critical",
+            "leaf",
+            Some(Finding::BasicConstraintsNotCritical),
+        ),
+        (
+            "v3_ca",
+            "cert_sign_without_ca",
+            Some(Finding::KeyCertSignWithoutCa),
+        ),
+    ] {
+        workshop.ca("ca", "/CN=ca", ca, &[]);
+        // What openssl would make of it by itself, it would also miss.
+        let config = CONFIG.replace(
+            &format!("[{leaf}]"),
+            &format!("[{leaf}]\nsubjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid"),
+        );
+        fs::write(workshop.path("openssl.cnf"), config).unwrap();
+        let made = workshop.sign_request("ca", &["-extfile", "openssl.cnf", "-extensions", leaf]);
+        let report = workshop.judge("ca", &made, &POLICY.strict());
+        assert_eq!(report.first_refusal(), finding.as_ref(), "{report}");
+        assert!(workshop.judge("ca", &made, &POLICY).accepted());
+        let verify = Command::new("openssl")
+            .args([
+                "verify",
+                "-x509_strict",
+                "-check_ss_sig",
+                "-CAfile",
+                "ca.pem",
+            ])
+            .arg("leaf.pem")
+            .current_dir(workshop.0.path())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&verify.stderr);
+        assert_eq!(
+            verify.status.success(),
+            finding.is_none(),
+            "{ca} {leaf}: {told}"
+        );
+    }
+}
+
+#[test]
 fn facts_are_those_that_openssl_tells() {
     for (name, algorithm, signing) in KEYS {
         let workshop = Workshop::new();
@@ -616,10 +720,7 @@ fn leaves_of_the_prover_satisfy_openssl() {
         let upload = Upload::decode(&file).unwrap();
         let ca = upload.certificate().unwrap();
         let key = PrivateKey::from_pem_or_der(&workshop.read(&format!("{name}.key"))).unwrap();
-        let validity = Validity {
-            not_before: now() - 3600,
-            not_after: now() + 86_400,
-        };
+        let validity = Validity::between(now() - 3600, now() + 86_400);
         let code = VerificationCode::issue(&[0x5A; 24], &ca, None);
         let leaf = VerificationLeaf {
             ca: &ca,

@@ -296,9 +296,9 @@ fn written_out_defaults_are_tolerated() {
 
 #[test]
 fn endless_lists_are_refused() {
-    let attributes: Vec<_> = (0..101).map(|_| attribute(O, UTF8, b"x")).collect();
+    let rdn = [attribute(O, UTF8, b"x")];
     let leaf = Forged {
-        subject: name(&[&attributes]),
+        subject: name(&[rdn.as_slice(); 101]),
         ..Forged::leaf()
     };
     let too_many = |field| Err(Error::TooMany { field, limit: 100 });
@@ -314,6 +314,64 @@ fn endless_lists_are_refused() {
         Certificate::from_der(&leaf.sign()).map(drop),
         too_many("extensions")
     );
+}
+
+#[test]
+fn a_relative_name_has_at_most_16_attributes() {
+    let with = |count| {
+        let attributes = vec![attribute(O, UTF8, &[b'x'; 1_000]); count];
+        let leaf = Forged {
+            subject: name(&[&attributes]),
+            ..Forged::leaf()
+        };
+        Certificate::from_der(&leaf.sign()).map(drop)
+    };
+    assert_eq!(with(16), Ok(()));
+    let refused = Err(Error::TooMany {
+        field: "RelativeDistinguishedName",
+        limit: 16,
+    });
+    assert_eq!(with(17), refused);
+}
+
+#[test]
+fn the_pem_file_is_kept_if_it_is_one_certificate_and_nothing_else() {
+    let pem = pem();
+    let base64 = |text: &str| BASE64.encode(text.as_bytes());
+    let sole = |upload: &[u8]| {
+        let upload = Upload::decode(upload).unwrap();
+        upload.certificate().unwrap();
+        upload
+            .sole_pem()
+            .map(|pem| String::from_utf8(pem.to_vec()).unwrap())
+    };
+    for file in [
+        pem.clone(),
+        pem.replace('\n', "\r\n"),
+        format!("\n{pem}\n \n"),
+        pem.trim_end().to_owned(),
+    ] {
+        assert_eq!(sole(file.as_bytes()).as_ref(), Some(&file));
+        assert_eq!(sole(base64(&file).as_bytes()).as_ref(), Some(&file));
+    }
+    let utf16: Vec<u8> = format!("\u{feff}{pem}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let der = Upload::decode(pem.as_bytes()).unwrap().into_der();
+    for other in [
+        format!("{pem}{pem}").into_bytes(),
+        format!("subject=CN = x\n{pem}").into_bytes(),
+        format!("{pem}after").into_bytes(),
+        format!("{pem}-----BEGIN X-----\n-----END X-----\n").into_bytes(),
+        format!("\u{feff}{pem}").into_bytes(),
+        base64(&format!("\u{feff}{pem}")).into_bytes(),
+        utf16,
+        BASE64.encode(&der).into_bytes(),
+        der,
+    ] {
+        assert_eq!(sole(&other), None, "{}", String::from_utf8_lossy(&other));
+    }
 }
 
 #[test]
@@ -353,6 +411,11 @@ fn names_are_rfc_4514_text() {
         text(cn(0x1E, &[0x00, 0xC4, 0xD8, 0x3D, 0xDE, 0x00])),
         "CN=Ä😀"
     );
+    let universal = [[0, 0, 0, 0xC4], [0, 1, 0xF6, 0x00]].concat();
+    assert_eq!(text(cn(UNIVERSAL, &universal)), "CN=Ä😀");
+    for broken in [&[0, 0, 0xD8, 0x00][..], &[0, 0x11, 0, 0], &[0, 0, 0]] {
+        assert!(text(cn(UNIVERSAL, broken)).starts_with("CN=#1C0"));
+    }
     // Without text, or with a type that has no name: in hexadecimal.
     assert_eq!(text(cn(UTF8, &[0xFF])), "CN=#0C01FF");
     assert_eq!(text(cn(0x1E, &[0xD8, 0x3D])), "CN=#1E02D83D");

@@ -127,8 +127,10 @@ fn check(arguments: &CheckArguments) -> Outcome {
         PolicyName::Default => policy,
         PolicyName::Strict => policy.strict(),
     };
-    let now = arguments.at.unwrap_or_else(|| SystemClock.now().as_secs());
-    let report = prove(&ca, &leaf, &code, now, &policy);
+    let report = match arguments.at {
+        Some(at) => prove(&ca, &leaf, &code, at, &policy).at_that_time(),
+        None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),
+    };
     if arguments.json {
         let mut document = serde_json::to_value(&report).map_err(Failure::refused)?;
         if let Some(document) = document.as_object_mut() {
@@ -171,10 +173,10 @@ fn make_leaf(arguments: &ProveArguments) -> Outcome {
     let leaf = VerificationLeaf {
         ca: &ca,
         code: &code,
-        validity: Validity {
-            not_before: now.saturating_sub(LEAF_BACKDATING),
-            not_after: now.saturating_add(LEAF_LIFETIME),
-        },
+        validity: Validity::between(
+            now.saturating_sub(LEAF_BACKDATING),
+            now.saturating_add(LEAF_LIFETIME),
+        ),
         serial: draw(),
     };
     let leaf = leaf.sign(&AwsLcRsSigner::new(&key, &ca)?, algorithms::ALL)?;

@@ -185,10 +185,7 @@ impl Ca {
         let leaf = VerificationLeaf {
             ca: &ca,
             code: &VerificationCode::parse(code)?,
-            validity: Validity {
-                not_before: now.saturating_sub(60),
-                not_after: now.saturating_add(3_600),
-            },
+            validity: Validity::between(now.saturating_sub(60), now.saturating_add(3_600)),
             serial: [1; 16],
         };
         let leaf = leaf.sign(&AwsLcRsSigner::new(&self.key, &ca)?, algorithms::ALL)?;

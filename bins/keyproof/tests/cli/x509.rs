@@ -1,6 +1,9 @@
 //! `keyproof x509`: from a code to an accepted leaf, and what is refused on the way.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -94,6 +97,21 @@ fn another_code_another_time_and_another_leaf_are_refused_each_for_its_reason() 
     let (exit, report) = check(&leaf, &code, &["--at", "1000000000"]);
     assert_eq!(exit, Some(1));
     assert_eq!(outcome(&report, "leaf-validity"), "fail");
+    // Of a chosen time nothing is said to be so now.
+    let tomorrow = (SystemTime::now() + Duration::from_secs(3_600))
+        .duration_since(UNIX_EPOCH)
+        .unwrap();
+    let at = tomorrow.as_secs().to_string();
+    for (more, time) in [
+        (&[][..], "valid now"),
+        (&["--at", &at], "valid at that time"),
+    ] {
+        let arguments = [
+            "x509", "check", "--ca", CA, "--leaf", &leaf, "--code", &code,
+        ];
+        let output = run(&[&arguments[..], more].concat());
+        assert_eq!(text(&output.stdout).matches(time).count(), 2, "{output:?}");
+    }
 
     let (exit, report) = check(CA, &code, &[]);
     assert_eq!(exit, Some(1));

@@ -126,6 +126,47 @@ async fn every_upload_encoding_and_both_bodies_are_taken_under_every_version() {
 }
 
 #[tokio::test]
+async fn the_certificate_is_answered_as_the_file_that_was_uploaded() {
+    let site = Site::start().await;
+    let (ca, second) = (Ca::new("Root"), Ca::new("Second"));
+    let crlf = ca.pem.replace('\n', "\r\n");
+    let der = BASE64.encode(&ca.der);
+    let base64 = |text: &str| BASE64.encode(text.as_bytes());
+    for (upload, answered) in [
+        (der.clone(), der.clone()),
+        (ca.pem.clone(), base64(&ca.pem)),
+        (base64(&ca.pem), base64(&ca.pem)),
+        (base64(&crlf), base64(&crlf)),
+        // More than the one certificate: what was judged of it.
+        (base64(&format!("{}{}", ca.pem, second.pem)), der.clone()),
+        (
+            base64(&format!("subject=CN = Root\n{}", ca.pem)),
+            der.clone(),
+        ),
+        (base64(&format!("\u{feff}{}", ca.pem)), der.clone()),
+    ] {
+        let put = site
+            .to("PUT", "/c")
+            .header("if-match", "*")
+            .json(&json!({"properties": {"certificate": upload}}))
+            .send()
+            .await;
+        let of = |answer: &Value| answer["properties"]["certificate"].clone();
+        assert_eq!(of(&put.is(200).json), *answered, "{upload}");
+        assert_eq!(of(&site.get("c").await.json), *answered);
+        // What changes something else keeps the file.
+        let code = site
+            .to("POST", "/c/generateVerificationCode")
+            .header("if-match", "*")
+            .send()
+            .await;
+        assert_eq!(of(&code.is(200).json), *answered);
+        let list = site.to("GET", "").send().await;
+        assert_eq!(of(&list.is(200).json["value"][0]), *answered);
+    }
+}
+
+#[tokio::test]
 async fn every_known_version_is_served_and_early_ones_leave_the_certificate_out() {
     let site = Site::start().await;
     site.put("c", &Ca::new("Root").body()).await;

@@ -140,10 +140,7 @@ impl Ca {
         let leaf = VerificationLeaf {
             ca: &ca,
             code: &code,
-            validity: Validity {
-                not_before: START - 90 * 86_400,
-                not_after,
-            },
+            validity: Validity::between(START - 90 * 86_400, not_after),
             serial: [7; 16],
         };
         let signer = AwsLcRsSigner::new(&self.key, &ca).unwrap();

@@ -211,7 +211,7 @@ async fn uploads_that_are_no_certificate_say_what_they_are() {
 }
 
 #[tokio::test]
-async fn names_have_1_to_256_characters() {
+async fn names_have_1_to_256_characters_and_no_control_characters() {
     let site = Site::start().await;
     let ca = Ca::new("Root");
     site.put(&"n".repeat(256), &ca.body()).await;
@@ -220,6 +220,12 @@ async fn names_have_1_to_256_characters() {
     let put = site.to("PUT", &long).json(&ca.body()).send().await;
     put.refuses(400, 400_003);
     site.to("GET", &long).send().await.refuses(404, 404_001);
+    for control in ["%00", "%0A", "%0d", "%1B", "%7F", "%C2%85"] {
+        let path = format!("/a{control}b");
+        let put = site.to("PUT", &path).json(&ca.body()).send().await;
+        put.refuses(400, 400_003);
+        site.to("GET", &path).send().await.refuses(404, 404_001);
+    }
 }
 
 #[tokio::test]

@@ -202,7 +202,8 @@ async fn the_chain_is_the_categorys_ca_and_the_managers_root() {
 /// The seconds from which on and up to which a certificate is valid.
 fn life(der: &[u8]) -> (u64, u64) {
     let validity = Certificate::from_der(der).unwrap().validity();
-    (validity.not_before, validity.not_after)
+    let [begin, end] = [validity.not_before, validity.not_after].map(|end| end.try_into().unwrap());
+    (begin, end)
 }
 
 #[tokio::test]

@@ -46,6 +46,9 @@ pub(super) struct Certificate {
     pub(super) name: String,
     #[serde(with = "base64")]
     pub(super) der: Vec<u8>,
+    /// The PEM file that it was uploaded as, if that held nothing else; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pem: Option<String>,
     pub(super) verification: Verification,
     pub(super) code: Option<Code>,
     pub(super) created_at: Timestamp,

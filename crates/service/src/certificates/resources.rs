@@ -12,7 +12,7 @@ use std::fmt;
 /// Certificates read at once.
 const PAGE: usize = 200;
 
-/// The longest name, in characters.
+/// The longest name, in characters, none of which is a control character.
 const MAX_NAME_CHARACTERS: usize = 256;
 
 /// A certificate, as it is shown.
@@ -30,14 +30,16 @@ pub struct CertificateView {
     pub subject: String,
     /// The subject's last common name, bare.
     pub subject_common_name: Option<String>,
-    /// The last second of its validity, since the Unix epoch.
-    pub not_after: u64,
+    /// The last second of its validity, since the Unix epoch; negative before 1970.
+    pub not_after: i64,
     /// SHA-1 over its DER: 40 upper-case hexadecimal digits.
     pub thumbprint: String,
     /// Whether it counts as verified, and by what right.
     pub verification: Verification,
     /// Its DER.
     pub der: Vec<u8>,
+    /// The PEM file that it was uploaded as, if that held this one certificate and nothing else.
+    pub pem: Option<String>,
     /// When it was first uploaded.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -80,8 +82,10 @@ pub enum PutError {
         /// How many those are.
         limit: u32,
     },
-    /// The name is empty or too long.
-    #[error("a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters")]
+    /// The name is empty or too long, or holds a control character.
+    #[error(
+        "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters"
+    )]
     Name,
     /// There is one of this name, and it has another version than the caller asks for.
     #[error("the certificate has another version, or none was named")]
@@ -218,10 +222,10 @@ impl Certificates {
             {
                 return Err(PutError::Precondition);
             }
-            if !(1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) {
+            if !is_name(name) {
                 return Err(PutError::Name);
             }
-            let der = decode(upload.certificate)?;
+            let Decoded { der, pem } = decode(upload.certificate)?;
             let before = certificate.as_ref().map(|stored| &stored.record);
             let same = before.filter(|before| before.der == der);
             let verification = self.verification(same, upload.verified)?;
@@ -236,6 +240,7 @@ impl Certificates {
                 },
                 name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
                 der,
+                pem,
                 verification,
                 code: same
                     .filter(|_| upload.verified != Some(false))
@@ -382,11 +387,27 @@ impl Certificates {
     }
 }
 
-/// The DER of an upload that holds a certificate.
-fn decode(upload: &[u8]) -> Result<Vec<u8>, UploadError> {
+/// Lines of logs and of lists would break at a control character.
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains(char::is_control)
+}
+
+/// What is kept of an upload.
+struct Decoded {
+    der: Vec<u8>,
+    pem: Option<String>,
+}
+
+/// Takes the layers off an upload that holds a certificate.
+fn decode(upload: &[u8]) -> Result<Decoded, UploadError> {
     let upload = x509::Upload::decode(upload)?;
     upload.certificate()?;
-    Ok(upload.into_der())
+    let pem = upload.sole_pem().map(<[u8]>::to_vec);
+    Ok(Decoded {
+        // All of it is ASCII, or it would not have been decoded.
+        pem: pem.and_then(|pem| String::from_utf8(pem).ok()),
+        der: upload.into_der(),
+    })
 }
 
 /// A stored certificate, as it is shown.
@@ -404,6 +425,7 @@ pub(super) fn view(record: Certificate, version: Version) -> Result<CertificateV
         name: record.name,
         verification: record.verification,
         der: record.der,
+        pem: record.pem,
         created_at: record.created_at,
         updated_at: record.updated_at,
         version,

@@ -82,7 +82,7 @@ impl Chain<'_> {
         let root = Certificate::from_der(der).map_err(|error| format!("a root: {error}"))?;
         let subject = root.subject();
         let validity = root.validity();
-        if !(validity.not_before..=validity.not_after).contains(&self.now) {
+        if !validity.has_begun(self.now) || validity.has_ended(self.now) {
             return Err(format!("the root {subject} is not valid at this time").into());
         }
         let constraints = root

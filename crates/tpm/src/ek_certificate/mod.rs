@@ -308,9 +308,9 @@ fn check_validity(
 ) {
     let check = EkCertificateCheck::Validity;
     let validity = certificate.validity();
-    if now < validity.not_before {
+    if !validity.has_begun(now) {
         report.fail(check, "it is not valid yet");
-    } else if now > validity.not_after {
+    } else if validity.has_ended(now) {
         report.fail(check, "it has expired");
     } else if validity.not_after == NO_END {
         report.pass(check, "it is valid, without an end");
@@ -320,7 +320,7 @@ fn check_validity(
 }
 
 /// 99991231235959Z: no well-defined expiration date (RFC 5280 section 4.1.2.5).
-const NO_END: u64 = 253_402_300_799;
+const NO_END: i64 = 253_402_300_799;
 
 fn check_key(
     report: &mut Report<EkCertificateCheck>,

@@ -1,18 +1,18 @@
 //! Making a verification leaf, DER by DER: the issuer must be the CA's subject as received.
 
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, ObjectIdentifier, OctetStringRef, UtcTime};
-use der::{DateTime, Decode, Encode, Tag, TagNumber};
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
+use der::{Decode, Encode, Tag, TagNumber};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use sha1::{Digest, Sha1};
 
 use super::{CertificationRequest, Signer};
-use crate::certificate::{Certificate, Validity};
+use crate::certificate::Certificate;
 use crate::code::VerificationCode;
 use crate::extension::{BASIC_CONSTRAINTS, KEY_USAGE};
 use crate::name::COMMON_NAME;
+use crate::time::{Validity, to_der};
 use crate::{Error, Scheme};
 
 const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
@@ -88,8 +88,8 @@ impl VerificationLeaf<'_> {
             &algorithm,
             self.ca.subject().as_der(),
             &sequence(&[
-                &time(self.validity.not_before)?,
-                &time(self.validity.not_after)?,
+                &to_der(self.validity.not_before)?,
+                &to_der(self.validity.not_after)?,
             ])?,
             subject,
             public_key,
@@ -156,17 +156,6 @@ fn extension(id: ObjectIdentifier, critical: bool, value: &[u8]) -> Result<Vec<u
         true => sequence(&[&id, &true.to_der().map_err(too_long)?, &value]),
         false => sequence(&[&id, &value]),
     }
-}
-
-/// RFC 5280 section 4.1.2.5: UTCTime through the year 2049, GeneralizedTime from 2050 on.
-fn time(seconds: u64) -> Result<Vec<u8>, Error> {
-    let out_of_range = |_| Error::TimeOutOfRange { seconds };
-    let time = DateTime::from_unix_duration(Duration::from_secs(seconds)).map_err(out_of_range)?;
-    match UtcTime::from_date_time(time) {
-        Ok(time) => time.to_der(),
-        Err(_) => GeneralizedTime::from_date_time(time).to_der(),
-    }
-    .map_err(out_of_range)
 }
 
 fn explicit(number: u32, contents: &[u8]) -> Result<Vec<u8>, Error> {

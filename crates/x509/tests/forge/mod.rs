@@ -9,7 +9,7 @@
 use core::time::Duration;
 
 use der::Encode;
-use der::asn1::GeneralizedTime;
+use der::asn1::{GeneralizedTime, UtcTime};
 use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
 use keyproof_x509::{Policy, Report, Upload, VerificationCode, algorithms, prove};
 use ring::rand::SystemRandom;
@@ -25,6 +25,10 @@ pub(crate) const CN: &[u8] = &[0x55, 0x04, 0x03];
 pub(crate) const O: &[u8] = &[0x55, 0x04, 0x0A];
 pub(crate) const PRINTABLE: u8 = 0x13;
 pub(crate) const UTF8: u8 = 0x0C;
+pub(crate) const IA5: u8 = 0x16;
+pub(crate) const TELETEX: u8 = 0x14;
+pub(crate) const UNIVERSAL: u8 = 0x1C;
+pub(crate) const BMP: u8 = 0x1E;
 pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
 pub(crate) const KEY_USAGE: &[u8] = &[0x55, 0x1D, 0x0F];
 pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1D, 0x11];
@@ -83,9 +87,16 @@ pub(crate) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
     sequence(&[&tlv(0x06, id), flag, &tlv(0x04, value)])
 }
 
+/// UTCTime up to 2049, GeneralizedTime beyond.
 pub(crate) fn time(seconds: u64) -> Vec<u8> {
-    let time = GeneralizedTime::from_unix_duration(Duration::from_secs(seconds)).unwrap();
-    time.to_der().unwrap()
+    let seconds = Duration::from_secs(seconds);
+    match UtcTime::from_unix_duration(seconds) {
+        Ok(time) => time.to_der(),
+        Err(_) => GeneralizedTime::from_unix_duration(seconds)
+            .unwrap()
+            .to_der(),
+    }
+    .unwrap()
 }
 
 /// A certificate to be forged, field by field.
@@ -99,9 +110,13 @@ pub(crate) struct Forged {
     pub(crate) issuer: Vec<u8>,
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
+    /// In place of the two above: the contents of the SEQUENCE.
+    pub(crate) validity: Option<Vec<u8>>,
     pub(crate) subject: Vec<u8>,
     pub(crate) public_key: Vec<u8>,
     pub(crate) extensions: Vec<Vec<u8>>,
+    /// Whether a list of no extensions is written out.
+    pub(crate) empty_extensions: bool,
 }
 
 impl Forged {
@@ -117,9 +132,11 @@ impl Forged {
             issuer: ca.subject().as_der().to_vec(),
             not_before: NOW - DAY,
             not_after: NOW + DAY,
+            validity: None,
             subject: common_name(CODE),
             public_key: ca.public_key().as_der().to_vec(),
             extensions: vec![extension(BASIC_CONSTRAINTS, true, &[0x30, 0x00])],
+            empty_extensions: false,
         }
     }
 
@@ -140,7 +157,7 @@ impl Forged {
         let version = self
             .version
             .map_or_else(Vec::new, |version| tlv(0xA0, &tlv(0x02, &[version])));
-        let extensions = match self.extensions.is_empty() {
+        let extensions = match self.extensions.is_empty() && !self.empty_extensions {
             true => Vec::new(),
             false => tlv(0xA3, &tlv(0x30, &self.extensions.concat())),
         };
@@ -149,7 +166,10 @@ impl Forged {
             &tlv(0x02, &self.serial),
             &self.inner_algorithm,
             &self.issuer,
-            &sequence(&[&time(self.not_before), &time(self.not_after)]),
+            &match &self.validity {
+                Some(contents) => tlv(0x30, contents),
+                None => sequence(&[&time(self.not_before), &time(self.not_after)]),
+            },
             &self.subject,
             &self.public_key,
             &extensions,

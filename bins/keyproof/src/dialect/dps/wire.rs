@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil};
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition};
+use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -222,12 +223,13 @@ impl<'a> Properties<'a> {
             expiry: http_date(view.not_after),
             thumbprint: &view.thumbprint,
             is_verified: view.verification.is_verified(),
-            certificate: style
-                .version
-                .shows_certificate()
-                .then(|| BASE64.encode(&view.der)),
-            created: http_date(view.created_at.as_secs()),
-            updated: http_date(view.updated_at.as_secs()),
+            // azure-cli reads what this stands for as text: whoever uploaded PEM gets PEM.
+            certificate: style.version.shows_certificate().then(|| match &view.pem {
+                Some(pem) => BASE64.encode(pem.as_bytes()),
+                None => BASE64.encode(&view.der),
+            }),
+            created: http_date_of(view.created_at),
+            updated: http_date_of(view.updated_at),
         }
     }
 }
@@ -292,13 +294,17 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 ///
 /// By the calendar and not as a moment of `jiff`'s, which end a day before the year 9999 does: certificates without an
 /// end are valid to its last second (RFC 5280, section 4.1.2.5).
-fn http_date(seconds: u64) -> String {
-    let since = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+fn http_date(seconds: i64) -> String {
+    let since = SignedDuration::from_secs(seconds);
     civil::date(1970, 1, 1)
         .at(0, 0, 0, 0)
         .saturating_add(since)
         .strftime("%a, %d %b %Y %H:%M:%S GMT")
         .to_string()
+}
+
+fn http_date_of(time: Timestamp) -> String {
+    http_date(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -308,10 +314,11 @@ mod tests {
     #[test]
     fn dates_have_two_digit_days_and_reach_to_the_end_of_9999() {
         for (seconds, text) in [
+            (-631_152_000, "Sun, 01 Jan 1950 00:00:00 GMT"),
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (1_651_859_401, "Fri, 06 May 2022 17:50:01 GMT"),
             (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
-            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+            (i64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             assert_eq!(http_date(seconds), text);
         }

@@ -238,10 +238,7 @@ impl Ca {
         let leaf = VerificationLeaf {
             ca: &ca,
             code: &VerificationCode::parse(code).unwrap(),
-            validity: Validity {
-                not_before: (now - day).as_secs(),
-                not_after: (now + day).as_secs(),
-            },
+            validity: Validity::between((now - day).as_secs(), (now + day).as_secs()),
             serial: [7; 16],
         };
         let signer = AwsLcRsSigner::new(&self.key, &ca).unwrap();

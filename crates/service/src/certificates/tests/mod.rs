@@ -42,10 +42,7 @@ impl Ca {
         let leaf = VerificationLeaf {
             ca: &ca,
             code: &code,
-            validity: Validity {
-                not_before: START.as_secs() - 3600,
-                not_after: START.as_secs() + 365 * 86_400,
-            },
+            validity: Validity::between(START.as_secs() - 3600, START.as_secs() + 365 * 86_400),
             serial: [7; 16],
         };
         let signer = AwsLcRsSigner::new(&self.key, &ca).unwrap();

@@ -31,6 +31,76 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
     assert_eq!(listed, [put]);
 }
 
+/// A certificate's record as it was before the uploaded file was kept.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct OldCertificate {
+    place: records::Place,
+    name: String,
+    der: String,
+    verification: Verification,
+    code: Option<()>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl keyproof_store::Record for OldCertificate {
+    const TYPE: &'static str = "dps_certificate";
+    const VERSION: u32 = 1;
+}
+
+#[tokio::test]
+async fn a_record_of_before_the_file_was_kept_is_read_and_changed() {
+    let bench = bench().await;
+    let ca = Ca::new("Acme Root");
+    bench.put("Root", &ca, None).await;
+    let mut batch = bench.store.batch(START);
+    let stored = bench.certificates().load(&service("dps"), "Root").await;
+    let stored = stored.unwrap().unwrap();
+    let old = OldCertificate {
+        place: stored.record.place,
+        name: stored.record.name,
+        der: data_encoding::BASE64.encode(&ca.der),
+        verification: Verification::Asserted,
+        code: None,
+        created_at: START,
+        updated_at: START,
+    };
+    let key = certificate_key(&service("dps"), "Root");
+    batch.replace(&key, stored.version, &old, None);
+    bench.store.commit(batch).await.unwrap();
+
+    let shown = bench.shown("Root").await;
+    assert_eq!((&shown.der, &shown.pem), (&ca.der, &None));
+    assert_eq!(shown.verification, Verification::Asserted);
+    assert_eq!(bench.code("Root").await.certificate.pem, None);
+}
+
+#[tokio::test]
+async fn the_pem_file_is_kept_with_its_certificate_alone() {
+    let bench = bench().await;
+    let (ca, other) = (Ca::new("A"), Ca::new("B"));
+    let base64 = data_encoding::BASE64.encode(&ca.der);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    let put = async |certificate: &[u8]| {
+        let upload = Upload {
+            certificate,
+            verified: None,
+        };
+        let (dps, any, origin) = (service("dps"), Precondition::Any, origin());
+        let put = bench.certificates().put(&dps, "c", &any, &upload, &origin);
+        put.await.unwrap()
+    };
+    assert_eq!(put(pem.as_bytes()).await.pem.as_ref(), Some(&pem));
+    assert_eq!(bench.code("c").await.certificate.pem.as_ref(), Some(&pem));
+    // In another encoding it is the same certificate, whose code lives on.
+    let digits = bench.code("c").await.digits;
+    assert_eq!(put(&ca.der).await.pem, None);
+    assert_eq!(put(pem.as_bytes()).await.pem.as_ref(), Some(&pem));
+    let verified = bench.verify("c", &ca.leaf(&digits)).await.unwrap();
+    assert_eq!(verified.pem.as_ref(), Some(&pem));
+    assert_eq!(put(&other.der).await.pem, None);
+}
+
 #[tokio::test]
 async fn names_compare_without_case_and_stay_as_first_written() {
     let bench = bench().await;
@@ -266,7 +336,7 @@ async fn names_and_uploads_are_checked() {
             .await;
         put.err()
     };
-    for wrong in ["", &"ä".repeat(257)] {
+    for wrong in ["", &"ä".repeat(257), "a\nb", "\u{7f}", "\u{85}"] {
         assert_eq!(put(wrong, &ca.der).await, Some(PutError::Name));
     }
     assert_eq!(put(&"ä".repeat(256), &ca.der).await, None);

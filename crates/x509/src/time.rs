@@ -1,0 +1,263 @@
+//! Times in certificates: from the year 0 to the year 9999, though `der` and most clocks begin in 1970.
+
+use core::fmt;
+use core::time::Duration;
+
+use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
+use der::{DateTime, Decode, Encode, ErrorKind, Reader, SliceReader, Tag, Tagged};
+
+use crate::Error;
+
+/// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Validity {
+    /// The first second, since the Unix epoch; negative before 1970.
+    pub not_before: i64,
+    /// The last second, since the Unix epoch; at most the end of the year 9999.
+    pub not_after: i64,
+}
+
+impl Validity {
+    /// From one second until another, both since the Unix epoch and both included.
+    #[must_use]
+    pub fn between(not_before: u64, not_after: u64) -> Self {
+        Self {
+            not_before: signed(not_before),
+            not_after: signed(not_after),
+        }
+    }
+
+    /// Whether it has begun at `now`, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn has_begun(&self, now: u64) -> bool {
+        self.has_begun_within(now, 0)
+    }
+
+    /// Whether it is over at `now`, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn has_ended(&self, now: u64) -> bool {
+        self.has_ended_beyond(now, 0)
+    }
+
+    /// Whether it has begun for a clock that is late by `skew` seconds.
+    pub(crate) fn has_begun_within(&self, now: u64, skew: u64) -> bool {
+        signed(now).saturating_add_unsigned(skew) >= self.not_before
+    }
+
+    /// Whether it is over even for a clock that is early by `skew` seconds.
+    pub(crate) fn has_ended_beyond(&self, now: u64, skew: u64) -> bool {
+        signed(now).saturating_sub_unsigned(skew) > self.not_after
+    }
+
+    /// Reads it, and says whether it has a GeneralizedTime before 2050, where RFC 5280 wants UTCTime. Either form is taken
+    /// for any year: some makers write GeneralizedTime all the time.
+    pub(crate) fn read(reader: &mut SliceReader<'_>) -> der::Result<(Self, bool)> {
+        reader.sequence(|reader| {
+            let (not_before, begins_early) = read_time(reader)?;
+            let (not_after, ends_early) = read_time(reader)?;
+            let validity = Self {
+                not_before,
+                not_after,
+            };
+            Ok((validity, begins_early || ends_early))
+        })
+    }
+}
+
+fn signed(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+/// The calendar repeats every 400 years: what lies before 1970 is reckoned 2000 years later.
+const SHIFT_YEARS: u16 = 2000;
+const SHIFT_SECONDS: i64 = 5 * 146_097 * 86_400;
+
+/// GeneralizedTime is for the years from here on.
+const GENERALIZED_TIME_FROM: u16 = 2050;
+
+fn read_time(reader: &mut SliceReader<'_>) -> der::Result<(i64, bool)> {
+    let any = AnyRef::decode(reader)?;
+    let digits = any.value().strip_suffix(b"Z").filter(|digits| {
+        // RFC 5280 section 4.1.2.5: seconds always, fractions never, and Greenwich Mean Time.
+        digits.iter().all(u8::is_ascii_digit)
+    });
+    let read = digits.and_then(|digits| match (any.tag(), digits) {
+        (Tag::UtcTime, [_, _, rest @ ..]) => {
+            let year = match number(digits.get(..2)?) {
+                year @ 50.. => 1900 + year,
+                year => 2000 + year,
+            };
+            Some((seconds_of(year, rest)?, false))
+        }
+        (Tag::GeneralizedTime, [_, _, _, _, rest @ ..]) => {
+            let year = number(digits.get(..4)?);
+            Some((seconds_of(year, rest)?, year < GENERALIZED_TIME_FROM))
+        }
+        _ => None,
+    });
+    read.ok_or_else(|| match any.tag() {
+        tag @ (Tag::UtcTime | Tag::GeneralizedTime) => reader.error(tag.value_error()),
+        tag => reader.error(ErrorKind::TagUnexpected {
+            expected: Some(Tag::UtcTime),
+            actual: tag,
+        }),
+    })
+}
+
+/// Of a year, and of month, day, hour, minute and second in two digits each.
+fn seconds_of(year: u16, rest: &[u8]) -> Option<i64> {
+    let (pairs, []) = rest.as_chunks::<2>() else {
+        return None;
+    };
+    let [month, day, hour, minute, second] = pairs else {
+        return None;
+    };
+    let two = |pair: &[u8; 2]| u8::try_from(number(pair)).ok();
+    let is_before_1970 = year < 1970;
+    let year = if is_before_1970 {
+        year + SHIFT_YEARS
+    } else {
+        year
+    };
+    let moment = DateTime::new(
+        year,
+        two(month)?,
+        two(day)?,
+        two(hour)?,
+        two(minute)?,
+        two(second)?,
+    );
+    let seconds = signed(moment.ok()?.unix_duration().as_secs());
+    Some(if is_before_1970 {
+        seconds - SHIFT_SECONDS
+    } else {
+        seconds
+    })
+}
+
+/// A number of at most four digits.
+fn number(digits: &[u8]) -> u16 {
+    digits
+        .iter()
+        .fold(0, |number, digit| number * 10 + u16::from(digit & 0x0F))
+}
+
+/// DER of a time, as RFC 5280 section 4.1.2.5 wants it: UTCTime through the year 2049, GeneralizedTime from 2050 on.
+#[cfg_attr(
+    not(feature = "prover"),
+    expect(dead_code, reason = "leaves are made by provers")
+)]
+pub(crate) fn to_der(seconds: i64) -> Result<alloc::vec::Vec<u8>, Error> {
+    let out_of_range = |_| Error::TimeOutOfRange { seconds };
+    let since_epoch = u64::try_from(seconds).map_err(|_| Error::TimeOutOfRange { seconds })?;
+    let time =
+        DateTime::from_unix_duration(Duration::from_secs(since_epoch)).map_err(out_of_range)?;
+    match UtcTime::from_date_time(time) {
+        Ok(time) => time.to_der(),
+        Err(_) => GeneralizedTime::from_date_time(time).to_der(),
+    }
+    .map_err(out_of_range)
+}
+
+/// Seconds since the Unix epoch, shown as RFC 3339 in UTC.
+pub(crate) struct Moment(pub(crate) i64);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shift, shift_years) = match self.0 {
+            0.. => (0, 0),
+            _ => (SHIFT_SECONDS, SHIFT_YEARS),
+        };
+        let shifted = u64::try_from(self.0.saturating_add(shift)).ok();
+        let time = shifted
+            .and_then(|seconds| DateTime::from_unix_duration(Duration::from_secs(seconds)).ok());
+        let Some(time) = time.filter(|time| time.year() >= shift_years) else {
+            return write!(f, "{} s after 1970", self.0);
+        };
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+            time.year() - shift_years,
+            time.month(),
+            time.day(),
+            time.hour(),
+            time.minutes(),
+            time.seconds()
+        )
+    }
+}
+
+impl From<u64> for Moment {
+    fn from(seconds: u64) -> Self {
+        Self(signed(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn read(tag: u8, text: &str) -> Option<(i64, bool)> {
+        let mut der = Vec::from([tag, u8::try_from(text.len()).unwrap()]);
+        der.extend(text.as_bytes());
+        read_time(&mut SliceReader::new(&der).unwrap()).ok()
+    }
+
+    const UTC: u8 = 0x17;
+    const GENERALIZED: u8 = 0x18;
+
+    #[test]
+    fn utc_times_reach_from_1950_to_2049() {
+        for (text, seconds, shown) in [
+            ("500101000000Z", -631_152_000, "1950-01-01T00:00:00Z"),
+            ("691231235959Z", -1, "1969-12-31T23:59:59Z"),
+            ("600229120000Z", -310_478_400, "1960-02-29T12:00:00Z"),
+            ("700101000000Z", 0, "1970-01-01T00:00:00Z"),
+            ("491231235959Z", 2_524_607_999, "2049-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(read(UTC, text), Some((seconds, false)), "{text}");
+            assert_eq!(Moment(seconds).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn generalized_times_are_read_for_any_year_and_early_ones_told() {
+        for (text, seconds, is_early) in [
+            ("19500101000000Z", -631_152_000, true),
+            ("20491231235959Z", 2_524_607_999, true),
+            ("20500101000000Z", 2_524_608_000, false),
+            ("99991231235959Z", 253_402_300_799, false),
+            ("00000101000000Z", -62_167_219_200, true),
+        ] {
+            assert_eq!(read(GENERALIZED, text), Some((seconds, is_early)), "{text}");
+        }
+        assert_eq!(Moment(-62_167_219_200).to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(
+            Moment(i64::MIN).to_string(),
+            alloc::format!("{} s after 1970", i64::MIN)
+        );
+    }
+
+    #[test]
+    fn other_forms_are_none() {
+        for (tag, text) in [
+            (UTC, "5001010000Z"),
+            (UTC, "500101000000"),
+            (UTC, "500101000000+0100"),
+            (UTC, "590229000000Z"),
+            (UTC, "500101000060Z"),
+            (UTC, "50010100000:Z"),
+            (UTC, ""),
+            (UTC, "Z"),
+            (GENERALIZED, "500101000000Z"),
+            (GENERALIZED, "19500101000000.5Z"),
+            (GENERALIZED, "1950010100Z"),
+            (0x0C, "500101000000Z"),
+        ] {
+            assert_eq!(read(tag, text), None, "{text}");
+        }
+    }
+}
