@@ -62,7 +62,13 @@ pub struct Server {
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     draining: watch::Sender<bool>,
-    upkeep: Option<AbortHandle>,
+    upkeep: Option<Upkeep>,
+}
+
+/// What is done beside the server.
+struct Upkeep {
+    service: Arc<Service>,
+    task: AbortHandle,
 }
 
 /// How a drain ended.
@@ -105,9 +111,12 @@ impl Server {
             let service = Arc::clone(&service);
             async move { service.run_upkeep().await }
         });
-        let ready = readiness::of(service);
+        let ready = readiness::of(Arc::clone(&service));
         let mut server = Self::listen(config, dialects, ready, entropy, metrics).await?;
-        server.upkeep = Some(upkeep.abort_handle());
+        server.upkeep = Some(Upkeep {
+            service,
+            task: upkeep.abort_handle(),
+        });
         Ok(server)
     }
 
@@ -238,7 +247,7 @@ impl Server {
         self.draining.send_replace(true);
         let all = self.config.limits.max_connections;
         // Accept loops, connections and handlers each hold a slot for as long as they live.
-        match timeout(
+        let drained = match timeout(
             self.config.limits.drain_timeout,
             self.slots.acquire_many(all),
         )
@@ -254,14 +263,18 @@ impl Server {
                 warn!(open, "the drain's deadline has passed");
                 Drained::CutShort { open }
             }
+        };
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.service.audit.finish().await;
         }
+        drained
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(upkeep) = &self.upkeep {
-            upkeep.abort();
+            upkeep.task.abort();
         }
     }
 }

@@ -3,15 +3,24 @@
 //!
 //! Events are keyed by their millisecond and a random id. Servers' clocks differ and commits take time, so an event
 //! may appear before one that was read already; a [`Follower`] looks back and tells each event once.
+//!
+//! What somebody can have happen as often as they like is told as one event a minute or an hour, which says how often
+//! ([`Repeats`]) and is keyed by the end of that time.
+
+mod allowance;
+mod follower;
+
+pub use follower::Follower;
 
 use crate::{Clock, StorageError};
-use keyproof_store::{Batch, Key, Prefix, Record, Store, Timestamp};
+use allowance::{Allowance, LeftOut};
+use keyproof_store::{Batch, CommitError, Key, Prefix, Record, Store, Timestamp};
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -137,9 +146,106 @@ pub struct Event {
     /// The client's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// How many refusals before this one were left out of the trail, because they came too fast.
+    /// How many refusals are left out of the trail, because they came too fast. Releases of before told of those
+    /// before a refusal in the next one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// What is told of an event that stands for several.
+    #[serde(flatten)]
+    pub repeats: Option<Repeats>,
+}
+
+/// What is told of several events as one; the first is the event's own, but for its detail, which is the last's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeats {
+    /// How many there were.
+    pub count: u64,
+    /// When the last was.
+    pub last_at: Timestamp,
+    /// The last one's request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_request_id: Option<String>,
+    /// The requests of the first eight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_ids: Vec<String>,
+    /// The first eight addresses that they came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// The first eight details, and how many had each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<RepeatedDetail>,
+}
+
+/// A detail that several events have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepeatedDetail {
+    /// The detail.
+    pub detail: String,
+    /// How many have it.
+    pub count: u64,
+}
+
+/// So many requests, addresses and details are told of repeated events.
+const TOLD: usize = 8;
+
+impl Event {
+    /// How many events it stands for.
+    pub fn count(&self) -> u64 {
+        self.repeats.as_ref().map_or(1, |repeats| repeats.count)
+    }
+
+    /// When the last of what it stands for was decided.
+    pub fn last_at(&self) -> Timestamp {
+        self.repeats
+            .as_ref()
+            .map_or(self.at, |repeats| repeats.last_at)
+    }
+
+    /// Makes it stand for another one, too.
+    fn add(&mut self, next: Self) {
+        let first = Repeats {
+            count: 1,
+            last_at: self.at,
+            last_request_id: None,
+            request_ids: self.request_id.clone().into_iter().collect(),
+            addresses: self.address.into_iter().collect(),
+            details: Vec::new(),
+        };
+        let repeats = self.repeats.get_or_insert(first);
+        if repeats.count == 1 {
+            repeats.tell_detail(self.detail.take());
+        }
+        repeats.count = repeats.count.saturating_add(1);
+        repeats.last_at = repeats.last_at.max(next.at);
+        tell(&mut repeats.request_ids, next.request_id.clone());
+        tell(&mut repeats.addresses, next.address);
+        repeats.tell_detail(next.detail.clone());
+        repeats.last_request_id = next.request_id;
+        self.at = self.at.min(next.at);
+        self.detail = next.detail;
+    }
+}
+
+impl Repeats {
+    fn tell_detail(&mut self, detail: Option<String>) {
+        let Some(detail) = detail else {
+            return;
+        };
+        if let Some(told) = self.details.iter_mut().find(|told| told.detail == detail) {
+            told.count = told.count.saturating_add(1);
+        } else if self.details.len() < TOLD {
+            self.details.push(RepeatedDetail { detail, count: 1 });
+        }
+    }
+}
+
+fn tell<T: PartialEq>(told: &mut Vec<T>, next: Option<T>) {
+    if let Some(next) = next
+        && told.len() < TOLD
+        && !told.contains(&next)
+    {
+        told.push(next);
+    }
 }
 
 #[expect(
@@ -175,21 +281,33 @@ impl Deed<'_> {
             request_id: self.origin.request_id.clone(),
             address: self.origin.address,
             left_out: 0,
+            repeats: None,
         }
     }
 }
 
-/// How long a refusal stays in the trail; changes stay for good.
-const REFUSALS_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long a refusal stays in the trail, and the use of what was granted before; changes stay for good.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// Refusals that one process writes a minute: whoever hammers at a door must not fill the disk.
-const REFUSALS_PER_MINUTE: u32 = 120;
+/// The time in which events of one action, target and asker are told as one.
+#[derive(Clone, Copy)]
+enum Window {
+    Minute,
+}
+
+impl Window {
+    /// Its last millisecond.
+    const fn end(self, at: Timestamp) -> Timestamp {
+        let length: u64 = match self {
+            Self::Minute => 60_000,
+        };
+        let into = at.as_millis() % length;
+        Timestamp::from_millis(at.as_millis().saturating_add(length - 1 - into))
+    }
+}
 
 /// The page size of reads, and so the most that one read holds in memory.
 const PAGE: usize = 500;
-
-/// How far back a follower looks: longer than a request takes to commit and servers' clocks differ.
-const LOOK_BACK: Duration = Duration::from_secs(30);
 
 /// The trail in a store.
 pub struct Audit {
@@ -213,38 +331,102 @@ impl Audit {
         batch.insert(&self.key(at), &deed.event(at, Outcome::Done), None);
     }
 
-    /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures.
-    pub(crate) fn counted(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
-        let kept = Some(at.saturating_add(REFUSALS_KEPT));
-        batch.insert(&self.key(at), &deed.event(at, Outcome::Refused), kept);
+    /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures. Those of one
+    /// minute, action, target and asker are one event.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub(crate) async fn counted(
+        &self,
+        batch: &mut Batch,
+        at: Timestamp,
+        deed: Deed<'_>,
+    ) -> Result<(), StorageError> {
+        let event = deed.event(at, Outcome::Refused);
+        self.repeated(batch, event, Window::Minute).await
+    }
+
+    /// Adds an event to a batch, to the one that stands for those before it if there is one.
+    async fn repeated(
+        &self,
+        batch: &mut Batch,
+        event: Event,
+        window: Window,
+    ) -> Result<(), StorageError> {
+        let key = repeated_key(window.end(event.at), &event);
+        let kept = Some(event.at.saturating_add(KEPT));
+        match self.store.get::<Event>(&key, event.at).await? {
+            None => {
+                batch.insert(&key, &event, kept);
+            }
+            Some(mut stored) => {
+                stored.record.add(event);
+                batch.replace(&key, stored.version, &stored.record, kept);
+            }
+        }
+        Ok(())
     }
 
     /// Notes a refusal. The caller's answer does not wait for luck: a trail that cannot be written is logged.
     pub(crate) async fn refused(&self, deed: Deed<'_>) {
+        self.tell_left_out().await;
         let at = self.clock.now();
-        let left_out = {
-            let mut allowance = self
-                .allowance
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            match allowance.take(at) {
-                Some(left_out) => left_out,
-                None => return,
-            }
-        };
-        let event = Event {
-            left_out,
-            ..deed.event(at, Outcome::Refused)
-        };
+        if !self.allowance().take(&deed.origin.who, deed.action, at) {
+            return;
+        }
+        let event = deed.event(at, Outcome::Refused);
         let mut batch = self.store.batch(at);
-        batch.insert(
-            &self.key(at),
-            &event,
-            Some(at.saturating_add(REFUSALS_KEPT)),
-        );
+        batch.insert(&self.key(at), &event, Some(at.saturating_add(KEPT)));
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, action = event.action, "a refusal could not be written to the audit trail");
         }
+    }
+
+    /// Tells how many refusals of the minutes that are over were left out. To be asked now and then, for there may be
+    /// no refusal that would tell it.
+    pub(crate) async fn tell_left_out(&self) {
+        let now = self.clock.now();
+        let left_out = self.allowance().take_left_out(now);
+        self.write_left_out(now, left_out).await;
+    }
+
+    /// Tells how many refusals were left out, those of this minute included: at the end of a process.
+    pub async fn finish(&self) {
+        let left_out = self.allowance().take_all_left_out();
+        self.write_left_out(self.clock.now(), left_out).await;
+    }
+
+    async fn write_left_out(&self, at: Timestamp, left_out: Vec<LeftOut>) {
+        if left_out.is_empty() {
+            return;
+        }
+        let origin = Origin::keyproof();
+        let mut batch = self.store.batch(at);
+        for left_out in &left_out {
+            let deed = Deed {
+                action: "audit.leave_out",
+                target: left_out.of.to_string(),
+                detail: Some(left_out.told()),
+                origin: &origin,
+            };
+            let event = Event {
+                left_out: left_out.total(),
+                ..deed.event(at, Outcome::Refused)
+            };
+            batch.insert(&self.key(at), &event, Some(at.saturating_add(KEPT)));
+        }
+        if let Err(error) = self.store.commit(batch).await {
+            tracing::error!(%error, "what was left out of the audit trail could not be written to it");
+            if !matches!(error, CommitError::Unknown(_)) {
+                self.allowance().give_back(left_out);
+            }
+        }
+    }
+
+    fn allowance(&self) -> MutexGuard<'_, Allowance> {
+        self.allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The events from `since` on, oldest first, at most one page; after `after` where a page before ended there.
@@ -256,8 +438,26 @@ impl Audit {
         since: Timestamp,
         after: Option<&EventKey>,
     ) -> Result<Vec<(EventKey, Event)>, StorageError> {
-        let start = Key::new("audit", ["_", &bucket(since)]);
-        let after = after.map_or(&start, |EventKey(key)| key);
+        let mut after = after.cloned();
+        loop {
+            let mut page = self.page(since, after.as_ref()).await?;
+            after = page.last().map(|(key, _)| key.clone());
+            let is_last = page.len() < PAGE;
+            page.retain(|(_, event)| event.last_at() >= since);
+            if is_last || !page.is_empty() {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// The same, with what was over before `since` in the minute or hour that it belongs to.
+    async fn page(
+        &self,
+        since: Timestamp,
+        after: Option<&EventKey>,
+    ) -> Result<Vec<(EventKey, Event)>, StorageError> {
+        let start = EventKey::start(since);
+        let EventKey(after) = after.unwrap_or(&start);
         let page = self
             .store
             .scan::<Event>(
@@ -291,273 +491,30 @@ fn bucket(at: Timestamp) -> String {
     format!("{:016x}", at.as_millis())
 }
 
+/// Where the event stands that tells of all that are like this one, up to `end`.
+fn repeated_key(end: Timestamp, event: &Event) -> Key {
+    let mut digest = Context::new(&SHA256);
+    for part in [&event.action, &event.target, &event.who] {
+        digest.update(&(part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.update(&[u8::from(event.outcome == Outcome::Refused)]);
+    Key::new(
+        "audit",
+        [b"_", bucket(end).as_bytes(), digest.finish().as_ref()],
+    )
+}
+
 /// Where an event stands in the trail.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventKey(Key);
 
-/// Reads the trail as it grows, and tells each event once.
-#[derive(Debug)]
-pub struct Follower {
-    since: Timestamp,
-    after: Option<EventKey>,
-    told: BTreeMap<EventKey, Timestamp>,
-}
-
-impl Follower {
-    /// Follows from `since` on.
-    pub const fn new(since: Timestamp) -> Self {
-        Self {
-            since,
-            after: None,
-            told: BTreeMap::new(),
-        }
-    }
-
-    /// The next events that were not told yet, oldest first and at most one page; none if there are none for now.
-    ///
-    /// # Errors
-    /// [`StorageError`]; the next call asks for the same events again.
-    pub async fn poll(&mut self, audit: &Audit) -> Result<Vec<Event>, StorageError> {
-        let page = audit.events(self.since, self.after.as_ref()).await?;
-        let recent = audit.clock.now().saturating_sub(LOOK_BACK);
-        if page.len() == PAGE {
-            self.after = page.last().map(|(key, _)| key.clone());
-        } else {
-            // The end, for now: the next look starts where stragglers may still appear.
-            self.after = None;
-            self.since = self.since.max(recent);
-        }
-        let fresh = page
-            .into_iter()
-            .filter(|(key, event)| self.told.insert(key.clone(), event.at).is_none())
-            .map(|(_, event)| event)
-            .collect();
-        // What is older is not read again, so it need not be remembered.
-        self.told.retain(|_, at| *at >= recent);
-        Ok(fresh)
-    }
-}
-
-/// A minute's allowance of refusals, and how many went over it.
-#[derive(Default)]
-struct Allowance {
-    minute: u64,
-    used: u32,
-    left_out: u64,
-}
-
-impl Allowance {
-    /// Takes one; answers how many were left out since the last that was not.
-    fn take(&mut self, now: Timestamp) -> Option<u64> {
-        let minute = now.as_secs() / 60;
-        if minute != self.minute {
-            self.minute = minute;
-            self.used = 0;
-        }
-        if self.used >= REFUSALS_PER_MINUTE {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
-        }
-        self.used += 1;
-        Some(std::mem::take(&mut self.left_out))
+impl EventKey {
+    /// Before every event of this moment.
+    fn start(at: Timestamp) -> Self {
+        Self(Key::new("audit", ["_", &bucket(at)]))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Bench, START, bench, console, origin, secret};
-    use std::sync::atomic::Ordering;
-
-    async fn note(bench: &Bench, at: Timestamp, action: &'static str) {
-        let mut batch = bench.store.batch(at);
-        let origin = console();
-        let deed = Deed {
-            action,
-            target: "test".to_owned(),
-            detail: None,
-            origin: &origin,
-        };
-        bench.service.audit.done(&mut batch, at, deed);
-        bench.store.commit(batch).await.unwrap();
-    }
-
-    async fn refuse(bench: &Bench) {
-        bench
-            .service
-            .audit
-            .refused(Deed {
-                action: "test.refuse",
-                target: "test".to_owned(),
-                detail: None,
-                origin: &origin(),
-            })
-            .await;
-    }
-
-    #[tokio::test]
-    async fn an_event_says_who_what_when_and_on_which_request() {
-        let bench = bench().await;
-        let devices = &bench.service.otp_devices;
-        bench.clock.advance(Duration::from_secs(5));
-        devices
-            .set_password("default", secret("correct horse"), &console())
-            .await
-            .unwrap();
-        let wrong = devices
-            .login("default", "default", secret("wrong"), &origin())
-            .await;
-        assert!(wrong.is_err());
-        let since = START.saturating_add(Duration::from_secs(5));
-        let mut events = bench.service.audit.events(since, None).await.unwrap();
-        // Within one millisecond the order is by chance.
-        events.sort_by_key(|(_, event)| event.outcome == Outcome::Refused);
-        let [(_, set), (_, refused)] = events.as_slice() else {
-            panic!("{events:?}");
-        };
-        assert_eq!(
-            (&*set.action, &*set.target, &*set.who, set.at),
-            (
-                "instance.set_password",
-                "instance/default",
-                "console:root",
-                since
-            )
-        );
-        assert_eq!(set.outcome, Outcome::Done);
-        assert_eq!(refused.who, "anonymous");
-        assert_eq!(refused.request_id.as_deref(), Some("0123"));
-        assert_eq!(refused.address, Some([127, 0, 0, 1].into()));
-        let json = format!("{set:?}{refused:?}");
-        assert!(
-            !json.contains("wrong\"") && !json.contains("horse"),
-            "{json}"
-        );
-    }
-
-    #[tokio::test]
-    async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
-        let bench = bench().await;
-        for _ in 0..REFUSALS_PER_MINUTE + 30 {
-            refuse(&bench).await;
-        }
-        let refusals = async || {
-            let events = bench.service.audit.events(START, None).await.unwrap();
-            let refused = |(_, event): (_, Event)| (event.action == "test.refuse").then_some(event);
-            events.into_iter().filter_map(refused).collect::<Vec<_>>()
-        };
-        assert_eq!(refusals().await.len(), REFUSALS_PER_MINUTE as usize);
-        bench.clock.advance(Duration::from_secs(60));
-        refuse(&bench).await;
-        let left_out: Vec<_> = refusals()
-            .await
-            .iter()
-            .map(|event| event.left_out)
-            .collect();
-        assert_eq!(left_out.last(), Some(&30));
-        bench.clock.advance(REFUSALS_KEPT);
-        assert_eq!(refusals().await, []);
-        assert!(
-            bench.actions().await.contains(&"instance.add".to_owned()),
-            "changes stay"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_change_that_is_not_made_leaves_no_event() {
-        let bench = bench().await;
-        let before = bench.actions().await.len();
-        bench.faults.commits.store(true, Ordering::SeqCst);
-        let devices = &bench.service.otp_devices;
-        assert!(
-            devices
-                .remove_instance("default", &console())
-                .await
-                .is_err()
-        );
-        bench.faults.commits.store(false, Ordering::SeqCst);
-        assert_eq!(bench.actions().await.len(), before);
-    }
-
-    #[tokio::test]
-    async fn pages_meet_without_gap_or_overlap() {
-        let bench = bench().await;
-        let total = PAGE + 7;
-        for number in 0..total {
-            let at = START.saturating_add(Duration::from_millis(10 + number as u64 / 3));
-            note(&bench, at, "test.note").await;
-        }
-        let since = START.saturating_add(Duration::from_millis(10));
-        let audit = &bench.service.audit;
-        let first = audit.events(since, None).await.unwrap();
-        assert_eq!(first.len(), PAGE);
-        let second = audit
-            .events(since, first.last().map(|(key, _)| key))
-            .await
-            .unwrap();
-        assert_eq!(second.len(), 7);
-        let keys: std::collections::BTreeSet<_> = first
-            .iter()
-            .chain(&second)
-            .map(|(key, _)| key.clone())
-            .collect();
-        assert_eq!(keys.len(), total);
-        assert!(
-            first
-                .iter()
-                .zip(first.iter().skip(1))
-                .all(|((_, a), (_, b))| a.at <= b.at)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_follower_tells_each_event_once_stragglers_included() {
-        let bench = bench().await;
-        let mut follower = Follower::new(START);
-        let poll = async |follower: &mut Follower| {
-            let events = follower.poll(&bench.service.audit).await.unwrap();
-            events
-                .into_iter()
-                .map(|event| event.action)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(poll(&mut follower).await, ["instance.add"]);
-        assert_eq!(poll(&mut follower).await, [""; 0]);
-
-        bench.clock.advance(Duration::from_secs(60));
-        let now = bench.clock.now();
-        note(&bench, now, "test.first").await;
-        assert_eq!(poll(&mut follower).await, ["test.first"]);
-        // Decided earlier than what was told already, on a server that took its time.
-        note(
-            &bench,
-            now.saturating_sub(Duration::from_secs(29)),
-            "test.late",
-        )
-        .await;
-        assert_eq!(poll(&mut follower).await, ["test.late"]);
-        assert_eq!(poll(&mut follower).await, [""; 0]);
-        assert!(follower.told.len() <= 2, "what is old is forgotten");
-    }
-
-    #[tokio::test]
-    async fn a_follower_of_a_long_trail_gets_all_of_it_page_by_page() {
-        let bench = bench().await;
-        for number in 0..PAGE * 2 {
-            let at = START.saturating_add(Duration::from_millis(number as u64));
-            note(&bench, at, "test.note").await;
-        }
-        bench.clock.advance(Duration::from_secs(3600));
-        let mut follower = Follower::new(START);
-        let mut told = 0;
-        loop {
-            let events = follower.poll(&bench.service.audit).await.unwrap();
-            if events.is_empty() {
-                break;
-            }
-            told += events.len();
-        }
-        assert_eq!(told, PAGE * 2 + 1);
-        assert!(follower.told.is_empty());
-    }
-}
+mod tests;

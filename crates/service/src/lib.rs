@@ -35,6 +35,9 @@ use std::{fmt, io, sync::Arc, time::Duration};
 /// How often the upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether the minute is over in which refusals were left out of the audit trail.
+const LEFT_OUT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// All use cases over one store.
 pub struct Service {
     /// Operators' tokens.
@@ -145,8 +148,13 @@ impl Service {
         Ok(self.store.ready().await?)
     }
 
-    /// Does the upkeep, once a minute, for ever: spawn it beside the server and abort it at the end.
+    /// Does the upkeep, once a minute, and tells the audit trail what was left out of it, for ever: spawn it beside the
+    /// server and abort it at the end.
     pub async fn run_upkeep(&self) {
+        tokio::join!(self.clean_up(), self.tell_left_out());
+    }
+
+    async fn clean_up(&self) {
         let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -161,6 +169,15 @@ impl Service {
                     Err(error) => tracing::warn!(%error, "upkeep"),
                 }
             }
+        }
+    }
+
+    async fn tell_left_out(&self) {
+        let mut ticks = tokio::time::interval(LEFT_OUT_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.audit.tell_left_out().await;
         }
     }
 }

@@ -1,11 +1,11 @@
 //! `keyproof audit`: the audit trail, read and followed.
 
-use std::{io, mem, time::Duration};
+use std::{io, mem, net::IpAddr, time::Duration};
 
 use clap::Args;
 use keyproof_service::{
     Clock, Service, SystemClock,
-    audit::{Event, Follower, Outcome as EventOutcome},
+    audit::{Event, Follower, Outcome as EventOutcome, Repeats},
 };
 use keyproof_store::Timestamp;
 use serde_json::Value;
@@ -109,12 +109,17 @@ async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
     }
 }
 
-/// The event as it is stored, with its time in RFC 3339.
+/// The event as it is stored, with its times in RFC 3339.
 fn document(event: &Event) -> io::Result<Value> {
     let mut document = serde_json::to_value(event)?;
     if let Some(members) = document.as_object_mut() {
-        let at = Rfc3339(event.at).to_string();
-        members.insert("at".to_owned(), Value::String(at));
+        let mut tell = |name: &str, at| {
+            members.insert(name.to_owned(), Value::String(Rfc3339(at).to_string()));
+        };
+        tell("at", event.at);
+        if let Some(repeats) = &event.repeats {
+            tell("last_at", repeats.last_at);
+        }
     }
     Ok(document)
 }
@@ -142,12 +147,33 @@ fn line(event: &Event) -> String {
         text += &format!(": {detail}");
     }
     if event.left_out > 0 {
-        text += &format!(
-            " ({} refusals before this one are left out)",
-            event.left_out
-        );
+        text += &format!(" ({} refusals are left out)", event.left_out);
+    }
+    if let Some(repeats) = &event.repeats {
+        text += &told(repeats, event.address);
     }
     output::printable(&text)
+}
+
+/// How often it happened, until when, and from where else.
+fn told(repeats: &Repeats, first: Option<IpAddr>) -> String {
+    let mut text = format!(
+        " ({} times until {}",
+        repeats.count,
+        Rfc3339(repeats.last_at)
+    );
+    if let Some(id) = &repeats.last_request_id {
+        text += &format!(", last request {id}");
+    }
+    let addresses = repeats.addresses.iter();
+    let others: Vec<_> = addresses
+        .filter(|address| Some(**address) != first)
+        .map(ToString::to_string)
+        .collect();
+    if !others.is_empty() {
+        text += &format!(", also from {}", others.join(", "));
+    }
+    text + ")"
 }
 
 #[cfg(test)]
@@ -166,15 +192,52 @@ mod tests {
             request_id: Some("0123".to_owned()),
             address: Some([127, 0, 0, 1].into()),
             left_out: 2,
+            repeats: None,
         };
         assert_eq!(
             line(&event),
             "2023-11-14T22:13:20.000Z done otp_device.add \
              instance/default/device/a\\n\\u{1b}[2Jé\\u{202e} by instance:default \
-             from 127.0.0.1 request 0123 (2 refusals before this one are left out)"
+             from 127.0.0.1 request 0123 (2 refusals are left out)"
         );
         let document = document(&event).unwrap();
         assert_eq!(document["at"], "2023-11-14T22:13:20.000Z");
         assert!(document.get("detail").is_none());
+        assert!(document.get("count").is_none());
+    }
+
+    #[test]
+    fn an_event_of_several_says_how_many_until_when_and_from_where() {
+        let at = Timestamp::from_secs(1_700_000_000);
+        let event = Event {
+            at,
+            action: "user.authenticate".to_owned(),
+            target: "user_name/ada".to_owned(),
+            outcome: EventOutcome::Refused,
+            who: "anonymous".to_owned(),
+            detail: Some("wrong".to_owned()),
+            request_id: Some("0123".to_owned()),
+            address: Some([127, 0, 0, 1].into()),
+            left_out: 0,
+            repeats: Some(Repeats {
+                count: 3,
+                last_at: at.saturating_add(Duration::from_secs(2)),
+                last_request_id: Some("4567".to_owned()),
+                request_ids: vec!["0123".to_owned()],
+                addresses: vec![[127, 0, 0, 1].into(), [192, 0, 2, 1].into()],
+                details: Vec::new(),
+            }),
+        };
+        assert_eq!(
+            line(&event),
+            "2023-11-14T22:13:20.000Z refused user.authenticate user_name/ada by anonymous \
+             from 127.0.0.1 request 0123: wrong \
+             (3 times until 2023-11-14T22:13:22.000Z, last request 4567, also from 192.0.2.1)"
+        );
+        let document = document(&event).unwrap();
+        assert_eq!(document["count"], 3);
+        assert_eq!(document["last_at"], "2023-11-14T22:13:22.000Z");
+        assert_eq!(document["last_request_id"], "4567");
+        assert_eq!(document["addresses"][1], "192.0.2.1");
     }
 }

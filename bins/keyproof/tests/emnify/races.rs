@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use keyproof::server::Server;
+use keyproof_service::audit::RepeatedDetail;
 use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,13 +39,22 @@ async fn challenges(site: &Site, count: usize) -> Vec<String> {
 }
 
 /// How often the audit trail tells of an attempt for this reason, as of one that was judged.
-async fn judged(site: &Site, reason: &str) -> usize {
+/// How many failures the audit trail tells of, one by one or several in an event.
+async fn judged(site: &Site, reason: &str) -> u64 {
     let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let told = events.unwrap().into_iter().filter(|(_, event)| {
-        let detail = event.detail.as_deref().unwrap_or_default();
-        detail.contains(&format!("Reason: {reason}"))
+    let reason = format!("Reason: {reason}");
+    let judged = events.unwrap().into_iter().map(|(_, event)| {
+        let details = match &event.repeats {
+            Some(repeats) => repeats.details.clone(),
+            None => vec![RepeatedDetail {
+                detail: event.detail.unwrap_or_default(),
+                count: 1,
+            }],
+        };
+        let judged = details.iter().filter(|told| told.detail.contains(&reason));
+        judged.map(|told| told.count).sum::<u64>()
     });
-    told.count()
+    judged.sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -370,7 +370,7 @@ impl Accounts {
                         },
                     };
                     let deed = refused("user.set_password", &user, why, &origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     snapshot.save(&mut batch, &decision.next, Change::default());
                     Err(error)
                 }

@@ -207,7 +207,7 @@ impl Accounts {
                         },
                     };
                     let deed = failed(&login.name, reason, origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
             };
@@ -299,7 +299,7 @@ impl Accounts {
                         self.audit.refused(deed).await;
                         return Err(error);
                     }
-                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
             };

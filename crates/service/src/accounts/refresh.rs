@@ -120,7 +120,7 @@ impl Accounts {
                 Use::Copied => {
                     let reason = "Refresh token used twice: all of its login end";
                     let deed = failed(&user.record.name, reason, origin);
-                    self.audit.counted(&mut batch, shown.now, deed);
+                    self.audit.counted(&mut batch, shown.now, deed).await?;
                     if let Some(family) = &shown.family {
                         batch.remove(&shown.family_place, family.version);
                     }

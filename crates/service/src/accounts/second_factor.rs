@@ -245,7 +245,7 @@ impl Accounts {
                         },
                     };
                     let deed = refused("mfa_key.add", &user, why, &origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
             };
@@ -323,7 +323,7 @@ impl Accounts {
                         self.audit.refused(deed).await;
                         return Err(refusal.into());
                     }
-                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(refusal.into())
                 }
             };
@@ -513,7 +513,7 @@ impl Accounts {
                         },
                     };
                     let deed = refused("recovery_codes.make", &user, why, &origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed);
+                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
             };

@@ -21,7 +21,8 @@
 //!
 //! **What is out**: what no scenario offers (new passwords, removed users, refresh and access tokens, the failures of
 //! trusted devices, which are counted apart); what is forgotten a day later, but for one scenario that begins so; clocks
-//! that go back; and the audit trail's entries that come without a change, which are taken for written.
+//! that go back; the audit trail's entries that come without a change, which are taken for written; and that failures of
+//! one minute are one entry of it, which only lets races be lost that the lockout's record would have lost, too.
 //!
 //! **That it can fail** is shown by engines that break the port's rules, at the end, and the [`Sight`]s of each scenario
 //! must all be seen.

@@ -61,7 +61,26 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     assert_eq!(count(&answers, 401, 401), Some(200), "{answers:?}");
     // The third that is judged says, as those that are not, that there were too many.
     let judged = answers.iter().filter(|answer| answer.json.is_null());
-    assert_eq!(judged.count(), 2);
+    let judged: Vec<_> = judged.map(|answer| answer.request_id.as_deref()).collect();
+    assert_eq!(judged.len(), 2);
+    // The trail tells of these three as one, or as two if a minute ended among them, and names their requests.
+    let trail = cluster.installation.trail();
+    let told: Vec<_> = trail
+        .iter()
+        .filter(|event| {
+            event["detail"]
+                .as_str()
+                .is_some_and(|why| why.contains("Invalid MFA code"))
+        })
+        .collect();
+    let counts = told
+        .iter()
+        .map(|event| event["count"].as_u64().unwrap_or(1));
+    assert_eq!(counts.sum::<u64>(), 3, "{told:?}");
+    let text = format!("{told:?}");
+    for request in judged {
+        assert!(text.contains(request.unwrap()), "{request:?}: {text}");
+    }
     for node in 0..NODES {
         let locked = cluster.send(node, &user.login(PASSWORD)).await;
         assert_eq!(locked.json["error_code"], 1105);

@@ -553,9 +553,9 @@ async fn nobody_costs_what_somebody_costs() {
         (refused.err(), after.0 - before.0, after.1 - before.1)
     };
     let attempts = [
-        (Some(LoginError::Refused), 1, 5),
-        (Some(LoginError::Refused), 1, 5),
-        (Some(LoginError::Locked), 1, 5),
+        (Some(LoginError::Refused), 1, 6),
+        (Some(LoginError::Refused), 1, 6),
+        (Some(LoginError::Locked), 1, 6),
         // Not judged: it is read that there is a lock, and told to the audit trail.
         (Some(LoginError::Locked), 0, 3),
     ];

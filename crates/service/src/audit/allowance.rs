@@ -1,0 +1,133 @@
+//! How many refusals one process writes to the trail: whoever hammers at a door must not fill the disk, and what
+//! strangers do must not hide what insiders do.
+
+use crate::Who;
+use keyproof_store::Timestamp;
+use std::{collections::BTreeMap, fmt};
+
+/// Refusals of strangers that are written a minute.
+pub(super) const OF_STRANGERS: u32 = 120;
+
+/// Refusals of those who are known that are written a minute.
+pub(super) const OF_THE_KNOWN: u32 = 600;
+
+/// Refusals of any one of them.
+pub(super) const OF_ONE: u32 = 60;
+
+/// A minute's allowance, and what went over it.
+#[derive(Default)]
+pub(super) struct Allowance {
+    minute: u64,
+    strangers: u32,
+    known: u32,
+    each: BTreeMap<String, u32>,
+    left_out: BTreeMap<Of, BTreeMap<&'static str, u64>>,
+}
+
+/// Whose refusals.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Of {
+    Strangers,
+    One(String),
+    /// More than are told apart.
+    Others,
+}
+
+/// Refusals that were not written.
+#[derive(Debug)]
+pub(super) struct LeftOut {
+    pub(super) of: Of,
+    actions: BTreeMap<&'static str, u64>,
+}
+
+impl Allowance {
+    /// May this one be written?
+    pub(super) fn take(&mut self, who: &Who, action: &'static str, now: Timestamp) -> bool {
+        let minute = minute(now);
+        if minute != self.minute {
+            (self.strangers, self.known, self.minute) = (0, 0, minute);
+            self.each.clear();
+        }
+        let of = match who {
+            Who::Anonymous => {
+                if self.strangers < OF_STRANGERS {
+                    self.strangers += 1;
+                    return true;
+                }
+                Of::Strangers
+            }
+            who => {
+                let who = who.to_string();
+                let used = self.each.get(&who).copied();
+                if self.known < OF_THE_KNOWN && used.unwrap_or(0) < OF_ONE {
+                    self.known += 1;
+                    *self.each.entry(who).or_default() += 1;
+                    return true;
+                }
+                used.map_or(Of::Others, |_| Of::One(who))
+            }
+        };
+        let count = self.left_out.entry(of).or_default().entry(action);
+        let count = count.or_default();
+        *count = count.saturating_add(1);
+        false
+    }
+
+    /// What was left out, once the minute is over.
+    pub(super) fn take_left_out(&mut self, now: Timestamp) -> Vec<LeftOut> {
+        match minute(now) == self.minute {
+            true => Vec::new(),
+            false => self.take_all_left_out(),
+        }
+    }
+
+    /// What was left out so far.
+    pub(super) fn take_all_left_out(&mut self) -> Vec<LeftOut> {
+        let left_out = std::mem::take(&mut self.left_out).into_iter();
+        left_out
+            .map(|(of, actions)| LeftOut { of, actions })
+            .collect()
+    }
+
+    /// Takes back what could not be told.
+    pub(super) fn give_back(&mut self, left_out: Vec<LeftOut>) {
+        for LeftOut { of, actions } in left_out {
+            let counts = self.left_out.entry(of).or_default();
+            for (action, more) in actions {
+                let count = counts.entry(action).or_default();
+                *count = count.saturating_add(more);
+            }
+        }
+    }
+}
+
+impl LeftOut {
+    pub(super) fn total(&self) -> u64 {
+        self.actions
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// How many of which.
+    pub(super) fn told(&self) -> String {
+        let counts = self.actions.iter();
+        let counts: Vec<_> = counts
+            .map(|(action, count)| format!("{count} {action}"))
+            .collect();
+        format!("refusals that came too fast: {}", counts.join(", "))
+    }
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Strangers => f.write_str("anonymous"),
+            Self::One(who) => f.write_str(who),
+            Self::Others => f.write_str("others"),
+        }
+    }
+}
+
+const fn minute(at: Timestamp) -> u64 {
+    at.as_secs() / 60
+}

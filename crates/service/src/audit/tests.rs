@@ -1,0 +1,454 @@
+use super::{
+    allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
+    *,
+};
+use crate::testing::{Bench, START, bench, console, origin, secret};
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+async fn note(bench: &Bench, at: Timestamp, action: &'static str) {
+    let mut batch = bench.store.batch(at);
+    let origin = console();
+    let deed = Deed {
+        action,
+        target: "test".to_owned(),
+        detail: None,
+        origin: &origin,
+    };
+    bench.service.audit.done(&mut batch, at, deed);
+    bench.store.commit(batch).await.unwrap();
+}
+
+async fn refuse(bench: &Bench) {
+    bench
+        .service
+        .audit
+        .refused(Deed {
+            action: "test.refuse",
+            target: "test".to_owned(),
+            detail: None,
+            origin: &origin(),
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_event_says_who_what_when_and_on_which_request() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    bench.clock.advance(Duration::from_secs(5));
+    devices
+        .set_password("default", secret("correct horse"), &console())
+        .await
+        .unwrap();
+    let wrong = devices
+        .login("default", "default", secret("wrong"), &origin())
+        .await;
+    assert!(wrong.is_err());
+    let since = START.saturating_add(Duration::from_secs(5));
+    let mut events = bench.service.audit.events(since, None).await.unwrap();
+    // Within one millisecond the order is by chance.
+    events.sort_by_key(|(_, event)| event.outcome == Outcome::Refused);
+    let [(_, set), (_, refused)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(
+        (&*set.action, &*set.target, &*set.who, set.at),
+        (
+            "instance.set_password",
+            "instance/default",
+            "console:root",
+            since
+        )
+    );
+    assert_eq!(set.outcome, Outcome::Done);
+    assert_eq!(refused.who, "anonymous");
+    assert_eq!(refused.request_id.as_deref(), Some("0123"));
+    assert_eq!(refused.address, Some([127, 0, 0, 1].into()));
+    let json = format!("{set:?}{refused:?}");
+    assert!(
+        !json.contains("wrong\"") && !json.contains("horse"),
+        "{json}"
+    );
+}
+
+async fn told(bench: &Bench, action: &str) -> Vec<Event> {
+    let (mut told, mut after) = (Vec::new(), None);
+    loop {
+        let audit = &bench.service.audit;
+        let page = audit.events(START, after.as_ref()).await.unwrap();
+        let Some((last, _)) = page.last() else {
+            return told;
+        };
+        after = Some(last.clone());
+        let events = page.into_iter().map(|(_, event)| event);
+        told.extend(events.filter(|event| event.action == action));
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
+    let bench = bench().await;
+    for _ in 0..OF_STRANGERS + 30 {
+        refuse(&bench).await;
+    }
+    assert_eq!(
+        told(&bench, "test.refuse").await.len(),
+        OF_STRANGERS as usize
+    );
+    assert_eq!(told(&bench, "audit.leave_out").await, []);
+    bench.clock.advance(Duration::from_secs(60));
+    refuse(&bench).await;
+    assert_eq!(
+        told(&bench, "test.refuse").await.len(),
+        OF_STRANGERS as usize + 1
+    );
+    let left_out = told(&bench, "audit.leave_out").await;
+    let [left_out] = left_out.as_slice() else {
+        panic!("{left_out:?}");
+    };
+    assert_eq!(
+        (left_out.left_out, &*left_out.target, &*left_out.who),
+        (30, "anonymous", "keyproof")
+    );
+    assert_eq!(
+        left_out.detail.as_deref(),
+        Some("refusals that came too fast: 30 test.refuse")
+    );
+    bench.clock.advance(KEPT);
+    assert_eq!(told(&bench, "test.refuse").await, []);
+    assert_eq!(told(&bench, "audit.leave_out").await, []);
+    assert!(
+        bench.actions().await.contains(&"instance.add".to_owned()),
+        "changes stay"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_out_is_told_though_nothing_follows() {
+    let bench = bench().await;
+    for _ in 0..OF_STRANGERS + 7 {
+        refuse(&bench).await;
+    }
+    let service = Arc::clone(&bench.service);
+    let upkeep = tokio::spawn(async move { service.run_upkeep().await });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(told(&bench, "audit.leave_out").await, []);
+    bench.clock.advance(Duration::from_secs(60));
+    // Until then the trail does not take it.
+    bench.faults.commits.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    bench.faults.commits.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    upkeep.abort();
+    let left_out = told(&bench, "audit.leave_out").await;
+    let counts: Vec<_> = left_out.iter().map(|event| event.left_out).collect();
+    assert_eq!(counts, [7]);
+}
+
+#[tokio::test]
+async fn what_a_process_left_out_is_told_at_its_end() {
+    let bench = bench().await;
+    for _ in 0..OF_STRANGERS + 7 {
+        refuse(&bench).await;
+    }
+    bench.service.audit.finish().await;
+    bench.service.audit.finish().await;
+    let left_out = told(&bench, "audit.leave_out").await;
+    assert_eq!(left_out.len(), 1);
+    assert_eq!(left_out[0].left_out, 7);
+}
+
+#[tokio::test]
+async fn strangers_hide_no_insider_and_no_insider_another() {
+    let bench = bench().await;
+    let audit = &bench.service.audit;
+    let refuse = async |who: Who, times: u32| {
+        let origin = origin().by(who);
+        for _ in 0..times {
+            let deed = Deed {
+                action: "test.refuse",
+                target: "test".to_owned(),
+                detail: None,
+                origin: &origin,
+            };
+            audit.refused(deed).await;
+        }
+    };
+    let user = |name: &str| Who::User {
+        name: name.to_owned(),
+        application_token: None,
+    };
+    refuse(Who::Anonymous, OF_STRANGERS * 3).await;
+    refuse(user("ada"), OF_ONE + 5).await;
+    refuse(user("bob"), 1).await;
+    let of = async |who: &str| {
+        let refused = told(&bench, "test.refuse").await;
+        refused.iter().filter(|event| event.who == who).count()
+    };
+    assert_eq!(of("anonymous").await, OF_STRANGERS as usize);
+    assert_eq!(of("user:ada").await, OF_ONE as usize);
+    assert_eq!(of("user:bob").await, 1);
+    // However many they are.
+    for number in 0..OF_THE_KNOWN {
+        refuse(user(&format!("user{number}")), 1).await;
+    }
+    refuse(user("bob"), 1).await;
+    audit.finish().await;
+    let left_out = told(&bench, "audit.leave_out").await;
+    let left_out: BTreeMap<_, _> = left_out
+        .iter()
+        .map(|event| (&*event.target, event.left_out))
+        .collect();
+    let expected = [
+        ("anonymous", u64::from(OF_STRANGERS * 2)),
+        ("others", u64::from(OF_ONE + 1)),
+        ("user:ada", 5),
+        ("user:bob", 1),
+    ];
+    assert_eq!(left_out, BTreeMap::from(expected));
+}
+
+/// A failure of nobody's, as they are counted.
+async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &str) {
+    let at = bench.clock.now();
+    let origin = Origin {
+        who: Who::Anonymous,
+        request_id: Some(request.to_owned()),
+        address: Some([192, 0, 2, from].into()),
+    };
+    let deed = Deed {
+        action: "test.count",
+        target: target.to_owned(),
+        detail: Some(detail.to_owned()),
+        origin: &origin,
+    };
+    let mut batch = bench.store.batch(at);
+    let audit = &bench.service.audit;
+    audit.counted(&mut batch, at, deed).await.unwrap();
+    bench.store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn failures_of_a_name_are_one_event_a_minute() {
+    let bench = bench().await;
+    let first = bench.clock.now();
+    for number in 0..12 {
+        let detail = if number < 11 { "wrong" } else { "locks" };
+        count(&bench, "ada", detail, number, &format!("request{number}")).await;
+        bench.clock.advance(Duration::from_secs(1));
+    }
+    count(&bench, "bob", "wrong", 1, "other").await;
+    let events = told(&bench, "test.count").await;
+    let [ada] = &*events
+        .iter()
+        .filter(|event| event.target == "ada")
+        .collect::<Vec<_>>()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(events.len(), 2);
+    assert_eq!((ada.at, ada.detail.as_deref()), (first, Some("locks")));
+    assert_eq!(ada.request_id.as_deref(), Some("request0"));
+    assert_eq!(ada.address, Some([192, 0, 2, 0].into()));
+    let repeats = ada.repeats.as_ref().unwrap();
+    assert_eq!(repeats.count, 12);
+    assert_eq!(
+        repeats.last_at,
+        first.saturating_add(Duration::from_secs(11))
+    );
+    assert_eq!(repeats.last_request_id.as_deref(), Some("request11"));
+    assert_eq!(repeats.request_ids.len(), 8);
+    let addresses: Vec<IpAddr> = (0..8).map(|from| [192, 0, 2, from].into()).collect();
+    assert_eq!(repeats.addresses, addresses);
+    let details = repeats.details.iter();
+    let details: Vec<_> = details.map(|told| (&*told.detail, told.count)).collect();
+    assert_eq!(details, [("wrong", 11), ("locks", 1)]);
+    // The next minute has an event of its own.
+    bench.clock.advance(Duration::from_secs(60));
+    count(&bench, "ada", "wrong", 1, "later").await;
+    let events = told(&bench, "test.count").await;
+    assert_eq!(events.len(), 3);
+    assert_eq!(events.last().unwrap().repeats, None);
+    bench.clock.advance(KEPT);
+    assert_eq!(told(&bench, "test.count").await, []);
+}
+
+#[tokio::test]
+async fn failures_of_one_moment_are_all_counted() {
+    let bench = Arc::new(bench().await);
+    let at = bench.clock.now();
+    let origin = origin();
+    let deed = || Deed {
+        action: "test.count",
+        target: "ada".to_owned(),
+        detail: None,
+        origin: &origin,
+    };
+    let audit = &bench.service.audit;
+    let (mut first, mut second) = (bench.store.batch(at), bench.store.batch(at));
+    audit.counted(&mut first, at, deed()).await.unwrap();
+    audit.counted(&mut second, at, deed()).await.unwrap();
+    bench.store.commit(first).await.unwrap();
+    let lost = bench.store.commit(second).await;
+    assert!(
+        matches!(lost, Err(CommitError::Conflict { .. })),
+        "{lost:?}"
+    );
+}
+
+/// What was over before a moment is not told of the time since, though its minute was not over.
+#[tokio::test]
+async fn an_event_of_several_is_told_of_the_time_of_its_last() {
+    let bench = bench().await;
+    count(&bench, "ada", "wrong", 1, "first").await;
+    bench.clock.advance(Duration::from_secs(1));
+    let between = bench.clock.now();
+    count(&bench, "bob", "wrong", 1, "second").await;
+    let since = async |since| {
+        let events = bench.service.audit.events(since, None).await.unwrap();
+        events
+            .into_iter()
+            .map(|(_, event)| event.target)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(since(between).await, ["bob"]);
+    count(&bench, "ada", "wrong", 1, "third").await;
+    assert_eq!(since(between).await.len(), 2);
+    assert_eq!(
+        since(between.saturating_add(Duration::from_secs(1))).await,
+        [""; 0]
+    );
+}
+
+/// What a release of before wrote, and how it reads what this one writes.
+#[test]
+fn events_of_before_are_read() {
+    let json = r#"{"at":1700000000000,"action":"a.b","target":"t","outcome":"refused","who":"anonymous","left_out":3}"#;
+    let event: Event = serde_json::from_str(json).unwrap();
+    assert_eq!((event.left_out, event.count()), (3, 1));
+    assert_eq!(event.repeats, None);
+    assert_eq!(serde_json::to_string(&event).unwrap(), json);
+}
+
+#[tokio::test]
+async fn a_change_that_is_not_made_leaves_no_event() {
+    let bench = bench().await;
+    let before = bench.actions().await.len();
+    bench.faults.commits.store(true, Ordering::SeqCst);
+    let devices = &bench.service.otp_devices;
+    assert!(
+        devices
+            .remove_instance("default", &console())
+            .await
+            .is_err()
+    );
+    bench.faults.commits.store(false, Ordering::SeqCst);
+    assert_eq!(bench.actions().await.len(), before);
+}
+
+#[tokio::test]
+async fn pages_meet_without_gap_or_overlap() {
+    let bench = bench().await;
+    let total = PAGE + 7;
+    for number in 0..total {
+        let at = START.saturating_add(Duration::from_millis(10 + number as u64 / 3));
+        note(&bench, at, "test.note").await;
+    }
+    let since = START.saturating_add(Duration::from_millis(10));
+    let audit = &bench.service.audit;
+    let first = audit.events(since, None).await.unwrap();
+    assert_eq!(first.len(), PAGE);
+    let second = audit
+        .events(since, first.last().map(|(key, _)| key))
+        .await
+        .unwrap();
+    assert_eq!(second.len(), 7);
+    let keys: std::collections::BTreeSet<_> = first
+        .iter()
+        .chain(&second)
+        .map(|(key, _)| key.clone())
+        .collect();
+    assert_eq!(keys.len(), total);
+    assert!(
+        first
+            .iter()
+            .zip(first.iter().skip(1))
+            .all(|((_, a), (_, b))| a.at <= b.at)
+    );
+}
+
+#[tokio::test]
+async fn a_follower_tells_each_event_once_stragglers_included() {
+    let bench = bench().await;
+    let mut follower = Follower::new(START);
+    let poll = async |follower: &mut Follower| {
+        let events = follower.poll(&bench.service.audit).await.unwrap();
+        events
+            .into_iter()
+            .map(|event| event.action)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(poll(&mut follower).await, ["instance.add"]);
+    assert_eq!(poll(&mut follower).await, [""; 0]);
+
+    bench.clock.advance(Duration::from_secs(60));
+    let now = bench.clock.now();
+    note(&bench, now, "test.first").await;
+    assert_eq!(poll(&mut follower).await, ["test.first"]);
+    // Decided earlier than what was told already, on a server that took its time.
+    note(
+        &bench,
+        now.saturating_sub(Duration::from_secs(29)),
+        "test.late",
+    )
+    .await;
+    assert_eq!(poll(&mut follower).await, ["test.late"]);
+    assert_eq!(poll(&mut follower).await, [""; 0]);
+    assert!(follower.told.len() <= 2, "what is old is forgotten");
+}
+
+#[tokio::test]
+async fn a_follower_of_a_long_trail_gets_all_of_it_page_by_page() {
+    let bench = bench().await;
+    for number in 0..PAGE * 2 {
+        let at = START.saturating_add(Duration::from_millis(number as u64));
+        note(&bench, at, "test.note").await;
+    }
+    bench.clock.advance(Duration::from_secs(3600));
+    let mut follower = Follower::new(START);
+    let mut told = 0;
+    loop {
+        let events = follower.poll(&bench.service.audit).await.unwrap();
+        if events.is_empty() {
+            break;
+        }
+        told += events.len();
+    }
+    assert_eq!(told, PAGE * 2 + 1);
+    assert!(follower.told.is_empty());
+}
+
+#[tokio::test]
+async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
+    let bench = bench().await;
+    let audit = &bench.service.audit;
+    let mut follower = Follower::new(bench.clock.now());
+    let poll = async |follower: &mut Follower| {
+        let events = follower.poll(audit).await.unwrap();
+        let counts = events.iter().filter(|event| event.action == "test.count");
+        counts.map(Event::count).collect::<Vec<_>>()
+    };
+    // Until the minute is over, and a little longer.
+    bench.clock.advance(Duration::from_secs(20));
+    count(&bench, "ada", "wrong", 1, "first").await;
+    assert_eq!(poll(&mut follower).await, [1]);
+    assert_eq!(poll(&mut follower).await, [0; 0]);
+    count(&bench, "ada", "wrong", 1, "second").await;
+    count(&bench, "ada", "wrong", 1, "third").await;
+    assert_eq!(poll(&mut follower).await, [3]);
+    assert_eq!(poll(&mut follower).await, [0; 0]);
+    bench.clock.advance(Duration::from_secs(120));
+    assert_eq!(poll(&mut follower).await, [0; 0]);
+    count(&bench, "ada", "wrong", 1, "later").await;
+    assert_eq!(poll(&mut follower).await, [1]);
+}
