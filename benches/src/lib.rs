@@ -2,6 +2,10 @@
 //! doing hits them alike, and what is reported is the ratio of their medians. Nothing here fails
 //! on a slow machine; the aims are printed beside the figures.
 
+pub mod load;
+pub mod program;
+pub mod users;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
 use std::fs;

@@ -8,46 +8,31 @@
 //! replace, three inserts) from as many callers; and a bare hyper server that reads JSON and writes it back, over as
 //! many connections. All take turns. Users, keys and challenges are made between the turns.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::{client::conn::http1::SendRequest, service::service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use keyproof::{
     config::{Config, Sources},
     server::Server,
 };
-use keyproof_auth::Cost;
-use keyproof_benches::{Aim, Result, in_folder, median, report};
-use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::{
-    Clock, HashingSettings, ManualClock, Origin, Service, Who,
-    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+use keyproof_benches::{
+    Aim, Result, in_folder, load, median, report,
+    users::{self, Users},
 };
-use keyproof_store::{
-    Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
-    sqlite::{SqliteEngine, SqliteOptions},
-};
+use keyproof_service::ManualClock;
+use keyproof_store::{Key, MasterKey, Record, Store, SystemEntropy, Timestamp, Version};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
-use zeroize::Zeroizing;
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinSet};
 
 /// Connections, and how many logins a turn.
 const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (256, 2_048)];
 const USERS: usize = 2_048;
 const ROUNDS: usize = 5;
-const PASSWORD: &str = "correct horse";
-const STEP: Duration = Duration::from_secs(30);
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
 fn main() -> Result<()> {
@@ -68,11 +53,11 @@ async fn measure(folder: &Path) -> Result<()> {
     let mut rates = [const { [const { Vec::new() }; 3] }; TURNS.len()];
     for round in 0..=ROUNDS {
         for ((connections, logins), rates) in TURNS.into_iter().zip(&mut rates) {
-            let bodies = site.challenge(logins).await?;
+            let requests = site.challenge(logins).await?;
             let turn = [
-                exchange(site.server.address(), connections, bodies.clone()).await?,
+                exchange(site.server.address(), connections, &requests).await?,
                 batches.commit(connections, logins).await?,
-                exchange(echo, connections, bodies).await?,
+                exchange(echo, connections, &requests).await?,
             ];
             // The first round warms up, and is thrown away.
             if round > 0 {
@@ -108,9 +93,7 @@ async fn measure(folder: &Path) -> Result<()> {
 /// A server, and users with active keys.
 struct Site {
     server: Server,
-    console: Arc<Service>,
-    clock: Arc<ManualClock>,
-    users: Vec<(String, Totp)>,
+    users: Users,
 }
 
 impl Site {
@@ -127,102 +110,23 @@ impl Site {
         let store = open(&folder.join("server.db")).await?;
         let entropy = Arc::new(SystemEntropy::new());
         let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy);
-        // Passwords are not what is measured.
-        let hashing = HashingSettings {
-            cost: Cost::insecure_for_tests(8, 1, 1)?,
-            threads: NonZeroUsize::MIN,
-            queue: USERS,
-        };
-        let mut site = Self {
+        Ok(Self {
             server: server.await?,
-            console: Service::start(store, clock.clone(), hashing).await?,
-            clock,
-            users: Vec::new(),
-        };
-        let now = site.clock.now();
-        let mut tasks = JoinSet::new();
-        for number in 0..USERS {
-            tasks.spawn(enrol(
-                Arc::clone(&site.console),
-                format!("user{number}"),
-                now,
-            ));
-        }
-        for user in tasks.join_all().await {
-            site.users.push(user?);
-        }
-        Ok(site)
+            users: Users::enrol(store, clock, USERS).await?,
+        })
     }
 
-    /// Bodies that answer a challenge of each of so many users, at a step that none of them has used.
-    async fn challenge(&mut self, count: usize) -> Result<Vec<Bytes>> {
-        self.clock.advance(STEP);
-        let now = self.clock.now();
-        let mut tasks = JoinSet::new();
-        for (name, phone) in self.users.iter().take(count) {
-            let (console, name) = (Arc::clone(&self.console), name.clone());
-            let code = phone.code(now.as_secs()).to_string();
-            tasks.spawn(async move {
-                let step = console.accounts.login(password_of(name), &origin()).await?;
-                let FirstStep::Challenged(token) = step else {
-                    return Err("no code was asked for".into());
-                };
-                let body = json!({ "mfa_token": *token, "code": code });
-                Ok(Bytes::from(body.to_string()))
-            });
-        }
-        tasks.join_all().await.into_iter().collect()
-    }
-}
-
-/// Makes an account, and gives it an active key.
-async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(String, Totp)> {
-    let accounts = &console.accounts;
-    let new = NewUser {
-        name: name.clone(),
-        organisation: "org".to_owned(),
-        role: Role::User,
-    };
-    let password = || Zeroizing::new(PASSWORD.to_owned());
-    accounts.add_user(&new, password(), &origin()).await?;
-    let step = accounts.login(password_of(name.clone()), &origin()).await?;
-    let FirstStep::Authenticated(tokens) = step else {
-        return Err("a code was asked for".into());
-    };
-    let session = accounts
-        .session(Some(&tokens.access), [127, 0, 0, 1].into())
-        .await?;
-    let enrolled = accounts.enrol_key(&session, password(), &origin()).await?;
-    let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
-    let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
-    let code = phone.code(now.as_secs()).to_string();
-    accounts
-        .activate_key(&session, enrolled.key.id, &code, &origin())
-        .await?;
-    Ok((name, phone))
-}
-
-fn password_of(name: String) -> PasswordLogin {
-    PasswordLogin {
-        name,
-        password: Zeroizing::new(PASSWORD.to_owned()),
-        fingerprint: None,
-    }
-}
-
-fn origin() -> Origin {
-    Origin {
-        who: Who::Anonymous,
-        request_id: None,
-        address: None,
+    /// Requests that answer a challenge of each of so many users, at a step that none of them has used.
+    async fn challenge(&mut self, count: usize) -> Result<Vec<String>> {
+        self.users.next_step();
+        let bodies = self.users.challenge(0, count).await?;
+        let post = |body: String| load::request("POST", "/api/v1/authenticate", "", &body);
+        Ok(bodies.into_iter().map(post).collect())
     }
 }
 
 async fn open(path: &Path) -> Result<Store> {
-    let engine = SqliteEngine::open(path, &SqliteOptions::default())?;
-    let entropy = Arc::new(SystemEntropy::new());
-    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-    Ok(Store::open(Arc::new(engine), keys, entropy, START).await?)
+    users::open(path, &MasterKey::generate(&SystemEntropy::new()), START).await
 }
 
 /// The store alone.
@@ -314,40 +218,8 @@ async fn echo() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// Posts all bodies over so many connections, each of which must be answered with 200; so many a second.
-async fn exchange(address: SocketAddr, connections: usize, bodies: Vec<Bytes>) -> Result<f64> {
-    let mut shares = Vec::new();
-    for share in bodies.chunks(bodies.len() / connections) {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await?;
-        tokio::spawn(connection);
-        shares.push((sender, share.to_vec()));
-    }
-    let mut tasks = JoinSet::new();
-    let start = Instant::now();
-    for (sender, share) in shares {
-        tasks.spawn(post(sender, share));
-    }
-    for outcome in tasks.join_all().await {
-        outcome?;
-    }
-    Ok(bodies.len() as f64 / start.elapsed().as_secs_f64())
-}
-
-async fn post(mut sender: SendRequest<Full<Bytes>>, bodies: Vec<Bytes>) -> Result<()> {
-    for body in bodies {
-        let request = Request::post("/api/v1/authenticate")
-            .header(header::HOST, "localhost")
-            .body(Full::new(body))?;
-        sender.ready().await?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        response.into_body().collect().await?;
-        if status != StatusCode::OK {
-            return Err(format!("answered {status}").into());
-        }
-    }
-    Ok(())
+/// So many requests a second.
+async fn exchange(address: SocketAddr, connections: usize, requests: &[String]) -> Result<f64> {
+    let turn = load::send(&address.to_string(), connections, requests).await?;
+    Ok(turn.rate)
 }

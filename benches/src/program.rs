@@ -1,0 +1,175 @@
+//! The program that users start, built as it is released, as a process of its own.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::Result;
+
+/// Clock ticks a second in proc(5)'s counts: `USER_HZ`, which Linux fixes at 100 for programs.
+const TICKS_A_SECOND: f64 = 100.0;
+
+/// The release binary, and the arguments and variables that every start of it gets.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Program {
+    /// Builds the binary as it is released.
+    pub fn build() -> Result<Self> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--release"])
+            .args(["--package", "keyproof", "--bin", "keyproof"])
+            .status()?;
+        if !built.success() {
+            return Err("the release binary does not build".into());
+        }
+        // It lies where this program does: both are of the release profile, or should be.
+        let this = env::current_exe()?;
+        let target = this.parent().and_then(Path::parent);
+        let target = target.ok_or("no target folder")?;
+        Ok(Self {
+            path: target.join("release").join("keyproof"),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+        })
+    }
+
+    /// The same on an embedded store at this path.
+    #[must_use]
+    pub fn on(&self, store: &Path) -> Self {
+        let mut program = self.clone();
+        let url = format!("sqlite:{}", store.display());
+        program.arguments.extend(["--store".to_owned(), url]);
+        program
+    }
+
+    /// The same with a variable of the environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Runs a command that reads one line, and returns what it prints.
+    pub fn run(&self, command: &[&str], line: &str) -> Result<String> {
+        let mut child = self.command(command).stdin(Stdio::piped()).spawn()?;
+        let mut input = child.stdin.take().ok_or("no standard input")?;
+        writeln!(input, "{line}")?;
+        drop(input);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            return Err(format!("{command:?} has failed").into());
+        }
+        Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    }
+
+    /// Starts a server on a free port of the loopback interface.
+    pub fn serve(&self) -> Result<Process> {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        Process::start(command.stderr(Stdio::piped()))
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(words).args(&self.arguments);
+        command
+            .envs(self.variables.iter().cloned())
+            .stdout(Stdio::piped());
+        command
+    }
+}
+
+/// A server's process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    address: String,
+    began: Instant,
+}
+
+impl Process {
+    /// Starts a server that says `listening on ADDRESS` on its standard error, which is to be a pipe.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let began = Instant::now();
+        let mut child = command.spawn()?;
+        let mut log = BufReader::new(child.stderr.take().ok_or("no standard error")?);
+        let mut process = Self {
+            child,
+            address: String::new(),
+            began,
+        };
+        let mut line = String::new();
+        while !line.starts_with("listening on ") {
+            line.clear();
+            if log.read_line(&mut line)? == 0 {
+                return Err("the server has ended".into());
+            }
+        }
+        let address = line.trim_end().rsplit(['/', ' ']).next();
+        address.unwrap_or_default().clone_into(&mut process.address);
+        // Nobody reads on: a full pipe would stop the server, so its lines go where nothing fills up.
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        Ok(process)
+    }
+
+    /// Where it listens, as `IP:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The time since it was started.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// `VmRSS` of proc(5), in MiB.
+    pub fn resident_mib(&self) -> Result<f64> {
+        let status = fs::read_to_string(self.proc("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
+        Ok(kib.ok_or("no VmRSS")?.trim().parse::<f64>()? / 1_024.0)
+    }
+
+    /// The processor time that it has used, its own and the kernel's on its behalf (`utime` and `stime` of proc(5)).
+    pub fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(self.proc("stat"))?;
+        // The name, in parentheses, may hold blanks; `state` is the first field after it, `utime` the twelfth.
+        let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+        let times = fields.split_whitespace().skip(11).take(2);
+        let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+        Ok(Duration::from_secs_f64(ticks / TICKS_A_SECOND))
+    }
+
+    /// What it has had written to disk, in bytes (`write_bytes` of proc(5)).
+    pub fn written_bytes(&self) -> Result<u64> {
+        let io = fs::read_to_string(self.proc("io"))?;
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes:"));
+        Ok(line.ok_or("no write_bytes")?.trim().parse()?)
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.id())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone, unless a measurement failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,129 @@
+//! Users with active keys, and challenges for them to answer, made in this process on a server's store. Passwords are
+//! hashed at next to no cost: they are not what is measured.
+
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+
+use keyproof_auth::Cost;
+use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_service::{
+    Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+};
+use keyproof_store::{
+    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp,
+    sqlite::{SqliteEngine, SqliteOptions},
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::Result;
+
+/// A TOTP step.
+pub const STEP: Duration = Duration::from_secs(30);
+
+/// The password of every user.
+const PASSWORD: &str = "correct horse";
+
+/// Opens a store of this key at this path.
+pub async fn open(path: &Path, key: &MasterKey, now: Timestamp) -> Result<Store> {
+    let engine = SqliteEngine::open(path, &SqliteOptions::default())?;
+    let entropy = Arc::new(SystemEntropy::new());
+    Ok(Store::open(Arc::new(engine), MasterKeys::new(key), entropy, now).await?)
+}
+
+/// Users of one organisation.
+pub struct Users {
+    console: Arc<Service>,
+    clock: Arc<ManualClock>,
+    users: Vec<(String, Totp)>,
+}
+
+impl Users {
+    /// Adds so many users, each of whom has activated a key with the code of the clock's step.
+    pub async fn enrol(store: Store, clock: Arc<ManualClock>, count: usize) -> Result<Self> {
+        let hashing = HashingSettings {
+            cost: Cost::insecure_for_tests(8, 1, 1)?,
+            threads: NonZeroUsize::MIN,
+            queue: count,
+        };
+        let console = Service::start(store, clock.clone(), hashing).await?;
+        let now = clock.now();
+        let mut tasks = JoinSet::new();
+        for number in 0..count {
+            tasks.spawn(enrol(Arc::clone(&console), format!("user{number}"), now));
+        }
+        let users = tasks.join_all().await.into_iter().collect::<Result<_>>()?;
+        Ok(Self {
+            console,
+            clock,
+            users,
+        })
+    }
+
+    /// Moves on to the next step, which no user has used yet.
+    pub fn next_step(&self) {
+        self.clock.advance(STEP);
+    }
+
+    /// Bodies that answer a challenge of each of the users from `first` on with the code of the clock's step.
+    pub async fn challenge(&self, first: usize, count: usize) -> Result<Vec<String>> {
+        let now = self.clock.now();
+        let mut tasks = JoinSet::new();
+        for (name, phone) in self.users.iter().skip(first).take(count) {
+            let (console, name) = (Arc::clone(&self.console), name.clone());
+            let code = phone.code(now.as_secs()).to_string();
+            tasks.spawn(async move {
+                let step = console.accounts.login(password_of(name), &origin()).await?;
+                let FirstStep::Challenged(token) = step else {
+                    return Err("no code was asked for".into());
+                };
+                Ok(json!({ "mfa_token": *token, "code": code }).to_string())
+            });
+        }
+        tasks.join_all().await.into_iter().collect()
+    }
+}
+
+/// Makes an account, and gives it an active key.
+async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(String, Totp)> {
+    let accounts = &console.accounts;
+    let new = NewUser {
+        name: name.clone(),
+        organisation: "org".to_owned(),
+        role: Role::User,
+    };
+    let password = || Zeroizing::new(PASSWORD.to_owned());
+    accounts.add_user(&new, password(), &origin()).await?;
+    let step = accounts.login(password_of(name.clone()), &origin()).await?;
+    let FirstStep::Authenticated(tokens) = step else {
+        return Err("a code was asked for".into());
+    };
+    let session = accounts
+        .session(Some(&tokens.access), [127, 0, 0, 1].into())
+        .await?;
+    let enrolled = accounts.enrol_key(&session, password(), &origin()).await?;
+    let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
+    let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+    let code = phone.code(now.as_secs()).to_string();
+    accounts
+        .activate_key(&session, enrolled.key.id, &code, &origin())
+        .await?;
+    Ok((name, phone))
+}
+
+fn password_of(name: String) -> PasswordLogin {
+    PasswordLogin {
+        name,
+        password: Zeroizing::new(PASSWORD.to_owned()),
+        fingerprint: None,
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        who: Who::Anonymous,
+        request_id: None,
+        address: None,
+    }
+}
