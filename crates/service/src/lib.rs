@@ -26,7 +26,7 @@ pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use otp_devices::OtpDevices;
 pub use provisioning::{Provisioning, ProvisioningSettings};
-pub use storage::StorageError;
+pub use storage::{Failure, StorageError};
 pub use upkeep::Upkeep;
 
 use keyproof_store::Store;

@@ -1,6 +1,8 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
-use keyproof_store::{CommitError, NotApplied, StoreError, UnsealError};
+use std::convert::Infallible;
+
+use keyproof_store::{Batch, CommitError, NotApplied, Store, StoreError, UnsealError};
 
 /// Why a use case has no verdict: the store gave none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,80 @@ impl From<StoreError> for StorageError {
 impl From<UnsealError> for StorageError {
     fn from(error: UnsealError) -> Self {
         Self::Damaged(error.to_string())
+    }
+}
+
+/// Why a use case has not done what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure<E> {
+    /// It was refused.
+    #[error(transparent)]
+    Refused(E),
+    /// No verdict.
+    #[error(transparent)]
+    Storage(StorageError),
+}
+
+impl Failure<Infallible> {
+    /// What is left where nothing is refused.
+    pub(crate) fn without_refusal(self) -> StorageError {
+        match self {
+            Self::Refused(never) => match never {},
+            Self::Storage(error) => error,
+        }
+    }
+}
+
+impl<E> From<StorageError> for Failure<E> {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl<E> From<StoreError> for Failure<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+impl<E> From<UnsealError> for Failure<E> {
+    fn from(error: UnsealError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// What one attempt at a use case came to.
+pub(crate) enum Attempt<T, E> {
+    /// Nothing is to be changed.
+    Done(T),
+    /// The batch is to be committed, and then this is the verdict. A refusal may change something, too: it is counted.
+    Commit(Batch, Result<T, E>),
+}
+
+/// Settles races: runs load, decide, commit, and runs it again where a record has changed since it was loaded. No verdict
+/// is returned whose commit did not happen. `name` tells the log which use case is contended.
+///
+/// # Errors
+/// What the attempt refuses, or what a commit says other than that a race was lost; [`StorageError::Contended`] once
+/// enough of them were lost.
+pub(crate) async fn settle<T, E, F>(
+    name: &'static str,
+    store: &Store,
+    attempt: impl Fn() -> F,
+) -> Result<T, Failure<E>>
+where
+    F: Future<Output = Result<Attempt<T, E>, Failure<E>>>,
+{
+    let mut race = Race::default();
+    loop {
+        let (batch, verdict) = match attempt().await? {
+            Attempt::Done(value) => return Ok(value),
+            Attempt::Commit(batch, verdict) => (batch, verdict),
+        };
+        if race.won(store.commit(batch).await).await? {
+            return verdict.map_err(Failure::Refused);
+        }
+        tracing::debug!(name, lost = race.lost, "a record changed meanwhile");
     }
 }
 
@@ -93,7 +169,9 @@ impl Race {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyproof_store::EngineError;
+    use crate::testing::{START, bench};
+    use keyproof_store::{EngineError, Key, Record};
+    use std::cell::Cell;
 
     #[tokio::test]
     async fn a_race_is_run_again_and_given_up_in_the_end() {
@@ -125,5 +203,53 @@ mod tests {
             matches!(not_applied, Err(StorageError::NotApplied(_))),
             "{not_applied:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_use_case_is_settled_by_its_commit_alone() {
+        let bench = bench().await;
+        let key = Key::new("settled", ["_"]);
+        let attempts = Cell::new(0);
+        let settled = settle("test", &bench.store, || async {
+            attempts.set(attempts.get() + 1);
+            let found = bench.store.get::<Marker>(&key, START).await?;
+            if found.is_some() {
+                return Err(Failure::Refused("it is there"));
+            }
+            let mut batch = bench.store.batch(START);
+            batch.insert(&key, &Marker {}, None);
+            if attempts.get() == 1 {
+                // Somebody else is quicker.
+                let mut theirs = bench.store.batch(START);
+                theirs.insert(&key, &Marker {}, None);
+                bench.store.commit(theirs).await.unwrap();
+            }
+            Ok(Attempt::Commit(batch, Ok(())))
+        });
+        assert_eq!(settled.await, Err(Failure::Refused("it is there")));
+        assert_eq!(attempts.get(), 2, "the loser has loaded and decided again");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_is_counted_is_told_once_it_is_committed() {
+        let bench = bench().await;
+        let key = Key::new("settled", ["_"]);
+        let refused: Result<(), _> = settle("test", &bench.store, || async {
+            let mut batch = bench.store.batch(START);
+            batch.insert(&key, &Marker {}, None);
+            Ok(Attempt::Commit(batch, Err("wrong")))
+        })
+        .await;
+        assert_eq!(refused, Err(Failure::Refused("wrong")));
+        let counted = bench.store.get::<Marker>(&key, START).await;
+        assert!(counted.unwrap().is_some(), "it is counted");
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Marker {}
+
+    impl Record for Marker {
+        const TYPE: &'static str = "marker";
+        const VERSION: u32 = 1;
     }
 }

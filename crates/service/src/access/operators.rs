@@ -1,7 +1,11 @@
 //! Tokens of operators and services, made and revoked at the command line.
 
 use super::issuers::{ExternalTokenError, Issuers};
-use crate::{Audit, Clock, Origin, StorageError, Who, audit::Deed, storage::Race};
+use crate::{
+    Audit, Clock, Failure, Origin, StorageError, Who,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
 use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{Key, Prefix, Record, Store, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -101,9 +105,6 @@ pub enum BearerError {
 /// Why no token was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateTokenError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// The name of the holder is empty, too long, or holds control characters.
     #[error("a subject has 1 to 128 characters, none of them control characters")]
     Subject,
@@ -112,9 +113,6 @@ pub enum CreateTokenError {
 /// Why no token was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeTokenError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// No token has this id.
     #[error("no token has this id")]
     Unknown,
@@ -151,13 +149,12 @@ impl Access {
         &self,
         new: NewOperatorToken,
         origin: &Origin,
-    ) -> Result<IssuedOperatorToken, CreateTokenError> {
+    ) -> Result<IssuedOperatorToken, Failure<CreateTokenError>> {
         let length = new.subject.chars().count();
         if !(1..=128).contains(&length) || new.subject.chars().any(char::is_control) {
-            return Err(CreateTokenError::Subject);
+            return Err(Failure::Refused(CreateTokenError::Subject));
         }
-        let mut race = Race::default();
-        loop {
+        settle("access.create", &self.store, || async {
             let now = self.clock.now();
             let mut random = [0; TOKEN_BYTES];
             self.store.entropy().fill(&mut random);
@@ -189,13 +186,13 @@ impl Access {
                     origin,
                 },
             );
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(IssuedOperatorToken {
-                    text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *secret.text())),
-                    token,
-                });
-            }
-        }
+            let issued = IssuedOperatorToken {
+                text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *secret.text())),
+                token,
+            };
+            Ok(Attempt::Commit(batch, Ok(issued)))
+        })
+        .await
     }
 
     /// Who holds this token? Asked anew for every request: a token may be revoked from elsewhere.
@@ -266,11 +263,10 @@ impl Access {
     ///
     /// # Errors
     /// [`RevokeTokenError`].
-    pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), RevokeTokenError> {
-        let mut race = Race::default();
-        loop {
+    pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), Failure<RevokeTokenError>> {
+        settle("access.revoke", &self.store, || async {
             let Some((key, stored)) = self.find(id).await? else {
-                return Err(RevokeTokenError::Unknown);
+                return Err(Failure::Refused(RevokeTokenError::Unknown));
             };
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
@@ -285,10 +281,9 @@ impl Access {
                     origin,
                 },
             );
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     async fn find(
@@ -423,7 +418,7 @@ mod tests {
         );
         assert_eq!(
             access.revoke(&long.token.id, &console()).await,
-            Err(RevokeTokenError::Unknown)
+            Err(Failure::Refused(RevokeTokenError::Unknown))
         );
     }
 
@@ -467,7 +462,10 @@ mod tests {
                 lifetime: None,
             };
             let refused = bench.service.access.create(new, &console()).await;
-            assert_eq!(refused.err(), Some(CreateTokenError::Subject));
+            assert_eq!(
+                refused.err(),
+                Some(Failure::Refused(CreateTokenError::Subject))
+            );
         }
     }
 }

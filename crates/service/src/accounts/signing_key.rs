@@ -2,7 +2,10 @@
 //! of theirs may hold.
 
 use super::ACCESS_TOKEN_LIFETIME;
-use crate::{StorageError, storage::Race};
+use crate::{
+    Failure, StorageError,
+    storage::{Attempt, settle},
+};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keyproof_store::{Key, Prefix, Record, Sealed, Store, Stored, Timestamp};
@@ -123,36 +126,34 @@ impl SigningKeys {
         if let Some(signer) = opened.filter(|signer| is_young(signer.since)) {
             return Ok(signer);
         }
-        let mut race = Race::default();
-        loop {
+        let id = settle("accounts.signing_key", &self.store, || async {
             let used = self.store.get::<InUse>(&in_use(), now).await?;
-            let id = match used {
-                Some(used) if is_young(used.record.since) => used.record.id,
-                used => {
-                    let (key, record) = self.make(now)?;
-                    let next = InUse {
-                        id: key.id.clone(),
-                        since: now,
-                    };
-                    let mut batch = self.store.batch(now);
-                    let ends = Some(now.saturating_add(PUBLISHED));
-                    batch.insert(&place(&key.id), &record, ends);
-                    match used {
-                        Some(used) => batch.replace(&in_use(), used.version, &next, None),
-                        None => batch.insert(&in_use(), &next, None),
-                    };
-                    if !race.won(self.store.commit(batch).await).await? {
-                        continue;
-                    }
-                    next.id
+            let used = match used {
+                Some(used) if is_young(used.record.since) => {
+                    return Ok(Attempt::Done(used.record.id));
                 }
+                used => used,
             };
-            let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
-            let stored = stored.ok_or_else(|| damaged("the signing key in use is not there"))?;
-            let signer = Arc::new(self.open(id, &stored)?);
-            self.opened().signer = Some(Arc::clone(&signer));
-            return Ok(signer);
-        }
+            let (key, record) = self.make(now)?;
+            let next = InUse {
+                id: key.id,
+                since: now,
+            };
+            let mut batch = self.store.batch(now);
+            let ends = Some(now.saturating_add(PUBLISHED));
+            batch.insert(&place(&next.id), &record, ends);
+            match used {
+                Some(used) => batch.replace(&in_use(), used.version, &next, None),
+                None => batch.insert(&in_use(), &next, None),
+            };
+            Ok(Attempt::Commit(batch, Ok(next.id)))
+        });
+        let id = id.await.map_err(Failure::without_refusal)?;
+        let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
+        let stored = stored.ok_or_else(|| damaged("the signing key in use is not there"))?;
+        let signer = Arc::new(self.open(id, &stored)?);
+        self.opened().signer = Some(Arc::clone(&signer));
+        Ok(signer)
     }
 
     /// The key of this id that tokens verify with.
