@@ -19,6 +19,7 @@ mod organisations;
 mod races;
 mod refusals;
 mod rotation;
+mod sessions;
 #[path = "../site/mod.rs"]
 mod site;
 mod tokens;

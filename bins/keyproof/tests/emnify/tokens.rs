@@ -106,7 +106,20 @@ async fn access_tokens_say_whose_they_are_and_verify_with_the_published_key() {
     }
     let claims = part(1);
     let names: Vec<_> = claims.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["exp", "gen", "iat", "org", "role", "sid", "sub"]);
+    assert_eq!(
+        names,
+        [
+            "exp",
+            "gen",
+            "iat",
+            "jti",
+            "key_changes",
+            "org",
+            "role",
+            "sid",
+            "sub"
+        ]
+    );
     assert_eq!(claims["role"], "User");
     let lifetime = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
     assert_eq!(lifetime, 240 * 60);

@@ -7,3 +7,4 @@ mod keys;
 mod lockout;
 mod login;
 mod recovery;
+mod sessions;

@@ -4,6 +4,7 @@
 use super::{
     ACCESS_TOKEN_LIFETIME, Accounts, SessionId, millis,
     records::{Owner, Role, User},
+    session_id::TokenId,
     signing_key::Signer,
 };
 use crate::StorageError;
@@ -44,7 +45,13 @@ pub(super) struct Claims {
     /// The application token that it was made for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) app: Option<u32>,
-    /// The session; tokens of earlier releases name none.
+    /// The token itself (RFC 7519, section 4.1.7), as all that follows absent from those of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) jti: Option<TokenId>,
+    /// The user's `key_changes` when it was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key_changes: Option<u64>,
+    /// The session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sid: Option<SessionId>,
     /// The second factor that the session has shown, if any.
@@ -64,7 +71,8 @@ pub(super) struct Login {
 }
 
 impl Claims {
-    pub(super) fn of(
+    fn of(
+        id: TokenId,
         user: &User,
         login: &Login,
         application_token: Option<u32>,
@@ -78,6 +86,8 @@ impl Claims {
             iat: now.as_secs(),
             exp: now.saturating_add(ACCESS_TOKEN_LIFETIME).as_secs(),
             app: application_token,
+            jti: Some(id),
+            key_changes: Some(user.key_changes),
             sid: Some(login.sid),
             factor: login.shown.map(|shown| shown.factor),
             factor_at: login.shown.map(|shown| shown.at.as_secs()),
@@ -127,6 +137,19 @@ impl Accounts {
                 at: millis(now),
             }),
         }
+    }
+
+    /// An access token of this login for this user, as they were when it was decided.
+    pub(super) fn access_token(
+        &self,
+        signer: &Signer,
+        user: &User,
+        login: &Login,
+        application_token: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Zeroizing<String>, StorageError> {
+        let id = TokenId::from_random(self.random());
+        signer.sign(&Claims::of(id, user, login, application_token, now))
     }
 
     /// What a token of ours says, if its time is not over.

@@ -9,6 +9,7 @@ use super::{
         organisation_key, organisation_name_key, user_key, user_name_key,
     },
     second_factor::refused,
+    session::undecided,
     snapshot::{Change, Snapshot},
 };
 use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
@@ -19,6 +20,9 @@ use zeroize::Zeroizing;
 
 /// The longest name of a user or an organisation, in bytes.
 const MAX_NAME: usize = 254;
+
+/// What the audit trail calls a new password, whoever sets it.
+const SET_PASSWORD: &str = "user.set_password";
 
 /// An account to be made.
 #[derive(Clone, Debug)]
@@ -109,6 +113,9 @@ pub enum ChangePasswordError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// The session is an application's.
     #[error("an application has no password to change")]
     Forbidden,
@@ -171,6 +178,7 @@ impl Accounts {
                 generation: u32::from_be_bytes(self.random()).into(),
                 incarnation: u64::from_be_bytes(self.random()),
                 key_changes: 0,
+                activation: None,
                 created_at: now,
             };
             let owner = user.owner();
@@ -290,7 +298,7 @@ impl Accounts {
         let password = self.hash_password(password).await?;
         let changed = self.change(
             name,
-            "user.set_password",
+            SET_PASSWORD,
             origin,
             |batch, snapshot, user, records| {
                 let next = records.renew();
@@ -306,6 +314,23 @@ impl Accounts {
             ChangeUserError::Storage(error) => SetUserPasswordError::Storage(error),
             ChangeUserError::Unknown => SetUserPasswordError::Unknown,
         })
+    }
+
+    /// May the session change its user's password? To be asked before what the request says is looked at.
+    ///
+    /// # Errors
+    /// [`ChangePasswordError::FactorNeeded`], and those of every use case.
+    pub async fn check_password_change(
+        &self,
+        session: &Session,
+        origin: &Origin,
+    ) -> Result<(), ChangePasswordError> {
+        if !session.is_person() {
+            return Err(ChangePasswordError::Forbidden);
+        }
+        let origin = session.origin(origin);
+        self.deciding(session, SET_PASSWORD, &origin).await?;
+        Ok(())
     }
 
     /// Sets the session's own user's password; all tokens, challenges and trusted devices of theirs end.
@@ -328,10 +353,10 @@ impl Accounts {
         let mut hash = None;
         let mut race = Race::default();
         loop {
-            let (snapshot, user) = self.own(session).await?.ok_or(ChangePasswordError::Ended)?;
+            let (snapshot, user) = self.deciding(session, SET_PASSWORD, &origin).await?;
             let records = snapshot.records();
             if records.admit(None, snapshot.at()).is_err() {
-                let deed = refused("user.set_password", &user, UNJUDGED, &origin);
+                let deed = refused(SET_PASSWORD, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
                 return Err(ChangePasswordError::Locked);
             }
@@ -357,7 +382,7 @@ impl Accounts {
                         ..user.clone()
                     };
                     save(&mut batch, &snapshot, &next, renewed);
-                    let deed = deed("user.set_password", &user, None, &origin);
+                    let deed = deed(SET_PASSWORD, &user, None, &origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     Ok(())
                 }
@@ -369,7 +394,7 @@ impl Accounts {
                             None => (WRONG_PASSWORD, ChangePasswordError::WrongPassword),
                         },
                     };
-                    let deed = refused("user.set_password", &user, why, &origin);
+                    let deed = refused(SET_PASSWORD, &user, why, &origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     snapshot.save(&mut batch, &decision.next, Change::default());
                     Err(error)
@@ -432,6 +457,8 @@ impl Accounts {
             .await
     }
 }
+
+undecided!(ChangePasswordError);
 
 fn save(batch: &mut Batch, snapshot: &Snapshot, next: &UserRecords, user: User) {
     let change = Change {

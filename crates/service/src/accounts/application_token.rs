@@ -3,11 +3,11 @@
 
 use super::{
     Accounts, Session,
-    access_token::Claims,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
     },
+    session::undecided,
 };
 use crate::{Origin, StorageError, audit::Deed, storage::Race};
 use ipnet::IpNet;
@@ -18,6 +18,11 @@ use zeroize::Zeroizing;
 
 /// Tokens read at once.
 const PAGE: usize = 200;
+
+/// What the audit trail calls what is done here.
+const ADD: &str = "application_token.add";
+const CHANGE: &str = "application_token.change";
+const REVOKE: &str = "application_token.revoke";
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
@@ -83,6 +88,9 @@ pub enum ApplicationTokenError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// The session may not make any.
     #[error("not allowed to make application tokens")]
     Forbidden,
@@ -103,6 +111,9 @@ pub enum ChangeApplicationTokenError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// The session may not.
     #[error("not allowed to change application tokens")]
     Forbidden,
@@ -156,7 +167,7 @@ impl Accounts {
             Ok((user, id)) => {
                 let signer = self.signing.signer(now).await?;
                 let login = self.begin_session(None, now);
-                return Ok(signer.sign(&Claims::of(&user, &login, Some(id), now))?);
+                return Ok(self.access_token(&signer, &user, &login, Some(id), now)?);
             }
             Err(refused) => refused,
         };
@@ -213,6 +224,23 @@ impl Accounts {
         })
     }
 
+    /// May the session make tokens? To be asked before what the request says is looked at.
+    ///
+    /// # Errors
+    /// [`ApplicationTokenError::Forbidden`], [`ApplicationTokenError::FactorNeeded`], and those of every use case.
+    pub async fn check_new_application_token(
+        &self,
+        session: &Session,
+        origin: &Origin,
+    ) -> Result<(), ApplicationTokenError> {
+        if !session.may_change_organisation() {
+            return Err(ApplicationTokenError::Forbidden);
+        }
+        let origin = session.origin(origin);
+        self.deciding(session, ADD, &origin).await?;
+        Ok(())
+    }
+
     /// Makes a token, whose text is shown this once.
     ///
     /// # Errors
@@ -234,8 +262,7 @@ impl Accounts {
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
-            let creator = self.actor(session).await?;
-            let creator = creator.ok_or(ApplicationTokenError::Ended)?;
+            let (own, creator) = self.deciding(session, ADD, &origin).await?;
             let (token, id) = (self.draw_token(), self.draw_number());
             let organisation = session.owner.organisation;
             let record = ApplicationToken {
@@ -245,20 +272,17 @@ impl Accounts {
                 valid_until: new.valid_until,
                 network: new.network,
                 is_revoked: false,
-                creator: creator.record.id,
-                creator_incarnation: creator.record.incarnation,
-                creator_name: creator.record.name,
+                creator: creator.id,
+                creator_incarnation: creator.incarnation,
+                creator_name: creator.name,
             };
             let mut batch = self.store.batch(now);
-            batch.require(&user_key(session.owner), creator.version);
+            own.require_user(&mut batch);
             batch.insert(&application_token_key(organisation, id), &record, None);
             let text = ApplicationTokenText { organisation, id };
             batch.insert(&application_token_text_key(&token.digest()), &text, None);
-            self.audit.done(
-                &mut batch,
-                now,
-                deed("application_token.add", organisation, id, &origin),
-            );
+            self.audit
+                .done(&mut batch, now, deed(ADD, organisation, id, &origin));
             // A conflict is a number that is taken: another is drawn. Or the session has ended.
             if race.won(self.store.commit(batch).await).await? {
                 return Ok(token.text());
@@ -293,21 +317,31 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Is there such a token?
+    /// Is there such a token, and may the session change it? To be asked before what else the request says is looked
+    /// at.
     ///
     /// # Errors
-    /// [`StorageError`].
-    pub async fn has_application_token(
+    /// [`ChangeApplicationTokenError::Forbidden`], [`ChangeApplicationTokenError::FactorNeeded`],
+    /// [`ChangeApplicationTokenError::Unknown`], and those of every use case.
+    pub async fn find_application_token(
         &self,
         session: &Session,
         id: u32,
-    ) -> Result<bool, StorageError> {
+        origin: &Origin,
+    ) -> Result<(), ChangeApplicationTokenError> {
+        if !session.may_change_organisation() {
+            return Err(ChangeApplicationTokenError::Forbidden);
+        }
+        let origin = session.origin(origin);
+        self.deciding(session, CHANGE, &origin).await?;
         let place = application_token_key(session.owner.organisation, id);
         let found = self
             .store
             .get::<ApplicationToken>(&place, self.clock.now())
-            .await?;
-        Ok(found.is_some())
+            .await;
+        let found = found.map_err(StorageError::from)?;
+        found.ok_or(ChangeApplicationTokenError::Unknown)?;
+        Ok(())
     }
 
     /// Changes a token.
@@ -333,8 +367,7 @@ impl Accounts {
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
-            let actor = self.actor(session).await?;
-            let actor = actor.ok_or(ChangeApplicationTokenError::Ended)?;
+            let (own, _) = self.deciding(session, CHANGE, &origin).await?;
             let found = self.store.get::<ApplicationToken>(&place, now).await;
             let stored = found.map_err(StorageError::from)?;
             let stored = stored.ok_or(ChangeApplicationTokenError::Unknown)?;
@@ -347,13 +380,9 @@ impl Accounts {
             if let Some(description) = &change.description {
                 next.description = Some(description.clone());
             }
-            let action = if revokes {
-                "application_token.revoke"
-            } else {
-                "application_token.change"
-            };
+            let action = if revokes { REVOKE } else { CHANGE };
             let mut batch = self.store.batch(now);
-            batch.require(&user_key(session.owner), actor.version);
+            own.require_user(&mut batch);
             batch.replace(&place, stored.version, &next, None);
             self.audit
                 .done(&mut batch, now, deed(action, organisation, id, &origin));
@@ -363,6 +392,8 @@ impl Accounts {
         }
     }
 }
+
+undecided!(ApplicationTokenError, ChangeApplicationTokenError);
 
 /// Why a text gives nothing, for the audit trail.
 struct Refusal {

@@ -2,7 +2,7 @@
 
 use super::{
     Accounts,
-    access_token::{Claims, Login},
+    access_token::Login,
     password::canonical,
     records::{ChallengeRecord, User, challenge_key, user_key},
     signing_key::Signer,
@@ -345,7 +345,7 @@ impl Accounts {
         refresh: &Token,
     ) -> Result<Tokens, StorageError> {
         Ok(Tokens {
-            access: signer.sign(&Claims::of(user, login, None, self.clock.now()))?,
+            access: self.access_token(signer, user, login, None, self.clock.now())?,
             refresh: refresh.text(),
         })
     }

@@ -1,6 +1,6 @@
 //! What is stored, and where.
 
-use super::SessionId;
+use super::session_id::{SessionId, TokenId};
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use keyproof_auth::TokenDigest;
@@ -175,6 +175,18 @@ pub(super) struct User {
     /// stay ended.
     pub(super) key_changes: u64,
     pub(super) created_at: Timestamp,
+    /// The last activation of a key; earlier releases kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) activation: Option<Activation>,
+}
+
+/// What an activation ends: the access tokens of before, but for the one that it was done with.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Activation {
+    /// The user's `key_changes` from it on.
+    pub(super) key_changes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<TokenId>,
 }
 
 impl User {

@@ -12,7 +12,7 @@
 
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, SessionId,
-    access_token::{Claims, Login},
+    access_token::Login,
     login::{by, failed, target},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
@@ -95,7 +95,7 @@ impl Accounts {
             };
             let signer = self.signing.signer(shown.now).await?;
             let login = shown.held.record.login(&token.digest());
-            let access = signer.sign(&Claims::of(&user.record, &login, None, shown.now))?;
+            let access = self.access_token(&signer, &user.record, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
             let outcome = match self.use_of(&shown).await? {
                 Use::Again => {

@@ -6,6 +6,7 @@ use super::{
     login::{Judge, LOCKING_CODE, LOCKING_PASSWORD, UNJUDGED, WRONG_CODE, WRONG_PASSWORD, target},
     password::canonical,
     records::{Owner, SecondFactor, User, second_factor_key, user_key},
+    session::undecided,
     snapshot::{Change, Snapshot},
 };
 use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
@@ -19,6 +20,13 @@ use keyproof_mfa::{
 use keyproof_store::{Batch, Key, Stored, Timestamp, Version};
 use std::fmt;
 use zeroize::Zeroizing;
+
+/// What the audit trail calls what is done here.
+const ACTIVATE_KEY: &str = "mfa_key.activate";
+const ADD_KEY: &str = "mfa_key.add";
+const MAKE_CODES: &str = "recovery_codes.make";
+const REMOVE_DEVICE: &str = "trusted_device.remove";
+const REMOVE_KEY: &str = "mfa_key.remove";
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
 const SECRET_BYTES: usize = 20;
@@ -63,6 +71,9 @@ pub enum EnrolKeyError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// The password could not be judged.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -86,6 +97,9 @@ pub enum ActivateKeyError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
     Locked,
@@ -106,6 +120,9 @@ pub enum RemoveKeyError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// It is another user's, and that takes an administrator.
     #[error("another user's key")]
     Forbidden,
@@ -126,6 +143,9 @@ pub enum RemoveDeviceError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// They are another user's, and that takes an administrator.
     #[error("another user's devices")]
     Forbidden,
@@ -146,6 +166,9 @@ pub enum RecoveryCodesError {
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
+    /// A key is active, and the session has shown no second factor.
+    #[error("the session has shown no second factor")]
+    FactorNeeded,
     /// The password could not be judged.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -168,8 +191,13 @@ impl Accounts {
     ///
     /// # Errors
     /// [`EnrolKeyError::AlreadyActive`], and those of every use case.
-    pub async fn check_enrolment(&self, session: &Session) -> Result<(), EnrolKeyError> {
-        let (snapshot, _) = self.own(session).await?.ok_or(EnrolKeyError::Ended)?;
+    pub async fn check_enrolment(
+        &self,
+        session: &Session,
+        origin: &Origin,
+    ) -> Result<(), EnrolKeyError> {
+        let origin = session.origin(origin);
+        let (snapshot, _) = self.deciding(session, ADD_KEY, &origin).await?;
         match KeySummary::active(&snapshot) {
             Some(_) => Err(EnrolKeyError::AlreadyActive),
             None => Ok(()),
@@ -190,13 +218,13 @@ impl Accounts {
         let mut judge = Judge::new(canonical(password));
         let mut race = Race::default();
         loop {
-            let (snapshot, user) = self.own(session).await?.ok_or(EnrolKeyError::Ended)?;
+            let (snapshot, user) = self.deciding(session, ADD_KEY, &origin).await?;
             if KeySummary::active(&snapshot).is_some() {
                 return Err(EnrolKeyError::AlreadyActive);
             }
             let records = snapshot.records();
             if records.admit(None, snapshot.at()).is_err() {
-                let deed = refused("mfa_key.add", &user, UNJUDGED, &origin);
+                let deed = refused(ADD_KEY, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
                 return Err(EnrolKeyError::Locked);
             }
@@ -227,7 +255,7 @@ impl Accounts {
                         key,
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
-                    let deed = key_deed("mfa_key.add", &user, record.id, None, &origin);
+                    let deed = key_deed(ADD_KEY, &user, record.id, None, &origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     change.second_factor = Some(record);
                     Ok(enrolled)
@@ -244,7 +272,7 @@ impl Accounts {
                             None => (WRONG_PASSWORD, EnrolKeyError::WrongPassword),
                         },
                     };
-                    let deed = refused("mfa_key.add", &user, why, &origin);
+                    let deed = refused(ADD_KEY, &user, why, &origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
@@ -264,8 +292,10 @@ impl Accounts {
         &self,
         session: &Session,
         id: u32,
+        origin: &Origin,
     ) -> Result<(), ActivateKeyError> {
-        let (snapshot, _) = self.own(session).await?.ok_or(ActivateKeyError::Ended)?;
+        let origin = session.origin(origin);
+        let (snapshot, _) = self.deciding(session, ACTIVATE_KEY, &origin).await?;
         let summary = KeySummary::of_snapshot(&snapshot).filter(|key| key.id == id);
         let summary = summary.ok_or(ActivateKeyError::Unknown)?;
         match summary.activated_at {
@@ -274,8 +304,8 @@ impl Accounts {
         }
     }
 
-    /// Activates the user's own pending key by a code of it, which is then spent for login too. Refresh tokens of
-    /// before end.
+    /// Activates the user's own pending key by a code of it, which is then spent for login too. Every refresh token of
+    /// before ends, and every access token but the session's own.
     ///
     /// # Errors
     /// [`ActivateKeyError`].
@@ -289,7 +319,7 @@ impl Accounts {
         let origin = session.origin(origin);
         let mut race = Race::default();
         loop {
-            let (snapshot, user) = self.own(session).await?.ok_or(ActivateKeyError::Ended)?;
+            let (snapshot, user) = self.deciding(session, ACTIVATE_KEY, &origin).await?;
             let found = snapshot.second_factor.as_ref().map(|stored| &stored.record);
             let second_factor = found.filter(|found| found.id == id);
             let second_factor = second_factor.ok_or(ActivateKeyError::Unknown)?;
@@ -302,9 +332,13 @@ impl Accounts {
                 .records()
                 .activate(&proof, snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
+            let change = Change {
+                activator: session.token(),
+                ..Change::default()
+            };
             let outcome = match decision.verdict {
                 Ok(_) => {
-                    let deed = key_deed("mfa_key.activate", &user, id, None, &origin);
+                    let deed = key_deed(ACTIVATE_KEY, &user, id, None, &origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     Ok(())
                 }
@@ -318,7 +352,7 @@ impl Accounts {
                             None => WRONG_CODE,
                         },
                     };
-                    let deed = refused("mfa_key.activate", &user, why, &origin);
+                    let deed = refused(ACTIVATE_KEY, &user, why, &origin);
                     if snapshot.is_unchanged(&decision.next) {
                         self.audit.refused(deed).await;
                         return Err(refusal.into());
@@ -327,7 +361,7 @@ impl Accounts {
                     Err(refusal.into())
                 }
             };
-            snapshot.save(&mut batch, &decision.next, Change::default());
+            snapshot.save(&mut batch, &decision.next, change);
             if race.won(self.store.commit(batch).await).await? {
                 return outcome;
             }
@@ -347,13 +381,12 @@ impl Accounts {
     ) -> Result<(), RemoveKeyError> {
         let origin = session.origin(origin);
         if !session.may_manage(whose) {
-            self.forbidden("mfa_key.remove", session, whose, &origin)
-                .await;
+            self.forbidden(REMOVE_KEY, session, whose, &origin).await;
             return Err(RemoveKeyError::Forbidden);
         }
         let mut race = Race::default();
         loop {
-            let managed = self.managed(session, whose).await?;
+            let managed = self.managing(session, whose, REMOVE_KEY, &origin).await?;
             let Managed { snapshot, user, .. } = &managed;
             if KeySummary::of_snapshot(snapshot).is_none_or(|key| key.id != id) {
                 return Err(RemoveKeyError::Unknown);
@@ -367,7 +400,7 @@ impl Accounts {
             );
             let mut batch = self.store.batch(snapshot.now);
             managed.require_manager(&mut batch);
-            let deed = key_deed("mfa_key.remove", user, id, Some(detail), &origin);
+            let deed = key_deed(REMOVE_KEY, user, id, Some(detail), &origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, &decision.next, Change::default());
             if race.won(self.store.commit(batch).await).await? {
@@ -414,13 +447,14 @@ impl Accounts {
     ) -> Result<(), RemoveDeviceError> {
         let origin = session.origin(origin);
         if !session.may_manage(whose) {
-            self.forbidden("trusted_device.remove", session, whose, &origin)
-                .await;
+            self.forbidden(REMOVE_DEVICE, session, whose, &origin).await;
             return Err(RemoveDeviceError::Forbidden);
         }
         let mut race = Race::default();
         loop {
-            let managed = self.managed(session, whose).await?;
+            let managed = self
+                .managing(session, whose, REMOVE_DEVICE, &origin)
+                .await?;
             let Managed { snapshot, user, .. } = &managed;
             let records = snapshot.records();
             let decision = records.revoke_device(DeviceId::new(id), snapshot.at());
@@ -430,7 +464,7 @@ impl Accounts {
             let mut batch = self.store.batch(snapshot.now);
             managed.require_manager(&mut batch);
             let deed = Deed {
-                action: "trusted_device.remove",
+                action: REMOVE_DEVICE,
                 target: format!("{}/trusted_device/{id}", target(user)),
                 detail: None,
                 origin: &origin,
@@ -447,8 +481,13 @@ impl Accounts {
     ///
     /// # Errors
     /// [`RecoveryCodesError::NoActiveKey`], and those of every use case.
-    pub async fn check_recovery_codes(&self, session: &Session) -> Result<(), RecoveryCodesError> {
-        let (snapshot, _) = self.own(session).await?.ok_or(RecoveryCodesError::Ended)?;
+    pub async fn check_recovery_codes(
+        &self,
+        session: &Session,
+        origin: &Origin,
+    ) -> Result<(), RecoveryCodesError> {
+        let origin = session.origin(origin);
+        let (snapshot, _) = self.deciding(session, MAKE_CODES, &origin).await?;
         match KeySummary::active(&snapshot) {
             Some(_) => Ok(()),
             None => Err(RecoveryCodesError::NoActiveKey),
@@ -469,13 +508,13 @@ impl Accounts {
         let mut judge = Judge::new(canonical(password));
         let mut race = Race::default();
         loop {
-            let (snapshot, user) = self.own(session).await?.ok_or(RecoveryCodesError::Ended)?;
+            let (snapshot, user) = self.deciding(session, MAKE_CODES, &origin).await?;
             if KeySummary::active(&snapshot).is_none() {
                 return Err(RecoveryCodesError::NoActiveKey);
             }
             let records = snapshot.records();
             if records.admit(None, snapshot.at()).is_err() {
-                let deed = refused("recovery_codes.make", &user, UNJUDGED, &origin);
+                let deed = refused(MAKE_CODES, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
                 return Err(RecoveryCodesError::Locked);
             }
@@ -490,7 +529,7 @@ impl Accounts {
             let outcome = match decision.verdict {
                 Ok(codes) => {
                     let deed = Deed {
-                        action: "recovery_codes.make",
+                        action: MAKE_CODES,
                         target: target(&user),
                         detail: None,
                         origin: &origin,
@@ -512,7 +551,7 @@ impl Accounts {
                             None => (WRONG_PASSWORD, RecoveryCodesError::WrongPassword),
                         },
                     };
-                    let deed = refused("recovery_codes.make", &user, why, &origin);
+                    let deed = refused(MAKE_CODES, &user, why, &origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
@@ -536,18 +575,40 @@ impl Accounts {
         Ok(user.map(|user| (snapshot, user)))
     }
 
-    /// The records of a user whose keys and devices the session may manage.
+    /// The records of a user whose keys and devices the session may look at.
     async fn managed(&self, session: &Session, whose: Whose) -> Result<Managed, ManageError> {
+        let own = self.own(session).await?.ok_or(ManageError::Ended)?;
+        self.managed_by(own, session, whose).await
+    }
+
+    /// The records of a user whose keys and devices the session may decide over.
+    async fn managing(
+        &self,
+        session: &Session,
+        whose: Whose,
+        action: &'static str,
+        origin: &Origin,
+    ) -> Result<Managed, ManageError> {
+        let own = self.deciding(session, action, origin).await?;
+        self.managed_by(own, session, whose).await
+    }
+
+    async fn managed_by(
+        &self,
+        own: (Snapshot, User),
+        session: &Session,
+        whose: Whose,
+    ) -> Result<Managed, ManageError> {
         let owner = session.owner_of(whose);
+        let (snapshot, user) = own;
         if owner == session.owner {
-            let (snapshot, user) = self.own(session).await?.ok_or(ManageError::Ended)?;
             return Ok(Managed {
                 snapshot,
                 user,
                 manager: None,
             });
         }
-        let manager = self.actor(session).await?.ok_or(ManageError::Ended)?;
+        let manager = snapshot.user.ok_or(ManageError::Ended)?;
         let found = self.theirs(owner).await?;
         let (snapshot, user) = found.ok_or(ManageError::UserUnknown)?;
         Ok(Managed {
@@ -610,6 +671,7 @@ impl Managed {
 /// Why there is nobody to be managed.
 enum ManageError {
     Ended,
+    FactorNeeded,
     Storage(StorageError),
     UserUnknown,
 }
@@ -620,10 +682,18 @@ impl From<StorageError> for ManageError {
     }
 }
 
+undecided!(
+    ActivateKeyError,
+    EnrolKeyError,
+    ManageError,
+    RecoveryCodesError
+);
+
 impl From<ManageError> for RemoveKeyError {
     fn from(error: ManageError) -> Self {
         match error {
             ManageError::Ended => Self::Ended,
+            ManageError::FactorNeeded => Self::FactorNeeded,
             ManageError::Storage(error) => Self::Storage(error),
             ManageError::UserUnknown => Self::UserUnknown,
         }
@@ -634,6 +704,7 @@ impl From<ManageError> for RemoveDeviceError {
     fn from(error: ManageError) -> Self {
         match error {
             ManageError::Ended => Self::Ended,
+            ManageError::FactorNeeded => Self::FactorNeeded,
             ManageError::Storage(error) => Self::Storage(error),
             ManageError::UserUnknown => Self::UserUnknown,
         }

@@ -4,9 +4,16 @@ use super::{
     Accounts, SessionId, TokenError,
     access_token::Login,
     application_token::holds,
-    records::{ApplicationToken, Owner, Role, User, UserStatus, application_token_key, user_key},
+    records::{
+        Activation, ApplicationToken, Owner, Role, User, UserStatus, application_token_key,
+        user_key,
+    },
+    second_factor::refused,
+    session_id::TokenId,
+    snapshot::Snapshot,
 };
 use crate::{Origin, StorageError, Who};
+use keyproof_mfa::Standing;
 use keyproof_store::Stored;
 use std::net::IpAddr;
 
@@ -19,6 +26,9 @@ pub struct Session {
     role: Role,
     application_token: Option<u32>,
     login: Login,
+    token: Option<TokenId>,
+    /// The user's when the token was issued; tokens of earlier releases are from before all of them.
+    key_changes: Option<u64>,
 }
 
 /// Whose keys or devices.
@@ -88,9 +98,39 @@ impl Session {
         self.is_person() && self.role.changes()
     }
 
-    /// Does it hold for this user, as they are now?
+    /// Does it hold for this user, as they are now? An activation ends the tokens of persons, but for the one that it
+    /// was done with.
     pub(super) fn is_of(&self, user: &User) -> bool {
-        user.status == UserStatus::Active && user.generation == self.generation
+        let outlives = |activation: &Activation| {
+            !self.is_person()
+                || self.key_changes >= Some(activation.key_changes)
+                || self.has_done(activation)
+        };
+        user.status == UserStatus::Active
+            && user.generation == self.generation
+            && user.activation.as_ref().is_none_or(outlives)
+    }
+
+    /// What it rests on for this user, as they are now: a factor that was shown of an earlier key is none.
+    pub(super) fn standing(&self, user: &User) -> Standing {
+        let activation = user.activation.as_ref();
+        let present = activation.filter(|activation| activation.key_changes == user.key_changes);
+        if present.is_some_and(|activation| self.has_done(activation)) {
+            Standing::Activation
+        } else if self.login.shown.is_some() && self.key_changes == Some(user.key_changes) {
+            Standing::Factor
+        } else {
+            Standing::Password
+        }
+    }
+
+    fn has_done(&self, activation: &Activation) -> bool {
+        self.token.is_some() && self.token == activation.by
+    }
+
+    /// The access token, for an activation that is done with it.
+    pub(super) const fn token(&self) -> Option<TokenId> {
+        self.token
     }
 
     pub(super) const fn owner_of(&self, whose: Whose) -> Owner {
@@ -111,16 +151,50 @@ impl Session {
     }
 }
 
+/// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
+pub(super) enum Undecided {
+    Ended,
+    FactorNeeded,
+    Storage(StorageError),
+}
+
+/// Turns [`Undecided`] into the use cases' own refusals.
+macro_rules! undecided {
+    ($($error:ty),+) => {$(
+        impl From<$crate::accounts::session::Undecided> for $error {
+            fn from(error: $crate::accounts::session::Undecided) -> Self {
+                use $crate::accounts::session::Undecided;
+                match error {
+                    Undecided::Ended => Self::Ended,
+                    Undecided::FactorNeeded => Self::FactorNeeded,
+                    Undecided::Storage(error) => Self::Storage(error),
+                }
+            }
+        }
+    )+};
+}
+pub(super) use undecided;
+
 impl Accounts {
-    /// The record of a session's own user, unless the session has ended. What is done in the session's name to
-    /// something else requires it as it was read here.
-    pub(super) async fn actor(
+    /// The records of the person who has logged in, for what decides over keys, devices, recovery codes, passwords or
+    /// application tokens. What is done in the session's name to something else requires the user's record as it was
+    /// read here: whatever ends the session, or makes it need a factor, changes that.
+    pub(super) async fn deciding(
         &self,
         session: &Session,
-    ) -> Result<Option<Stored<User>>, StorageError> {
-        let place = user_key(session.owner);
-        let user = self.store.get::<User>(&place, self.clock.now()).await?;
-        Ok(user.filter(|stored| session.is_of(&stored.record)))
+        action: &'static str,
+        origin: &Origin,
+    ) -> Result<(Snapshot, User), Undecided> {
+        let own = self.own(session).await.map_err(Undecided::Storage)?;
+        let (snapshot, user) = own.ok_or(Undecided::Ended)?;
+        if let Err(needed) = snapshot.records().may_decide(session.standing(&user)) {
+            let why = needed.to_string();
+            self.audit
+                .refused(refused(action, &user, &why, origin))
+                .await;
+            return Err(Undecided::FactorNeeded);
+        }
+        Ok((snapshot, user))
     }
 
     /// Who holds this access token, from this address?
@@ -136,11 +210,8 @@ impl Accounts {
         let owner = claims.owner().ok_or(SessionError::Invalid)?;
         let now = self.clock.now();
         let user = self.store.get::<User>(&user_key(owner), now).await;
-        let Stored { record: user, .. } = user
-            .map_err(StorageError::from)?
-            .filter(|stored| stored.record.status == UserStatus::Active)
-            .filter(|stored| stored.record.generation == claims.generation)
-            .ok_or(SessionError::Invalid)?;
+        let user = user.map_err(StorageError::from)?;
+        let Stored { record: user, .. } = user.ok_or(SessionError::Invalid)?;
         if let Some(id) = claims.app {
             let key = application_token_key(owner.organisation, id);
             let token = self.store.get::<ApplicationToken>(&key, now).await;
@@ -149,13 +220,19 @@ impl Accounts {
                 .filter(|stored| holds(&stored.record, address, now).is_ok())
                 .ok_or(SessionError::Invalid)?;
         }
-        Ok(Session {
+        let session = Session {
             owner,
-            name: user.name,
-            generation: user.generation,
+            name: user.name.clone(),
+            generation: claims.generation,
             role: user.role,
             application_token: claims.app,
             login: claims.login(owner),
-        })
+            token: claims.jti,
+            key_changes: claims.key_changes,
+        };
+        match session.is_of(&user) {
+            true => Ok(session),
+            false => Err(SessionError::Invalid),
+        }
     }
 }

@@ -3,10 +3,11 @@
 use super::{
     Accounts, millis,
     records::{
-        ChallengeRecord, DevicesRecord, LockoutRecord, Owner, RecoveryRecord, SecondFactor, User,
-        UserName, UserStatus, challenge_key, devices_key, lockout_key, recovery_key,
-        second_factor_key, user_key, user_name_key,
+        Activation, ChallengeRecord, DevicesRecord, LockoutRecord, Owner, RecoveryRecord,
+        SecondFactor, User, UserName, UserStatus, challenge_key, devices_key, lockout_key,
+        recovery_key, second_factor_key, user_key, user_name_key,
     },
+    session_id::TokenId,
     timestamp,
 };
 use crate::StorageError;
@@ -49,6 +50,8 @@ pub(super) struct Change {
     pub(super) user: Option<User>,
     /// A new key's number and secret.
     pub(super) second_factor: Option<SecondFactor>,
+    /// The access token that activates a key.
+    pub(super) activator: Option<TokenId>,
     /// Where the new challenge is kept.
     pub(super) challenge: Option<Key>,
 }
@@ -135,6 +138,13 @@ impl Snapshot {
         user.filter(|user| user.status == UserStatus::Active)
     }
 
+    /// Adds that the user's record is still as it was read.
+    pub(super) fn require_user(&self, batch: &mut Batch) {
+        if let Some(user) = &self.user {
+            batch.require(&self.places.user, user.version);
+        }
+    }
+
     /// What `keyproof-mfa` decides on.
     pub(super) fn records(&self) -> UserRecords {
         let Some(user) = self.user.as_ref().map(|stored| &stored.record) else {
@@ -193,6 +203,12 @@ impl Snapshot {
         let before = self.second_factor.as_ref().map(|stored| &stored.record.key);
         if asked_for(before) != asked_for(next.key.as_ref()) {
             record.key_changes = record.key_changes.wrapping_add(1);
+            if asked_for(next.key.as_ref()).is_some() {
+                record.activation = Some(Activation {
+                    key_changes: record.key_changes,
+                    by: change.activator,
+                });
+            }
         }
         if self.is_joined(next) {
             batch.replace(&self.places.user, user.version, &record, None);

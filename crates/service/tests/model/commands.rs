@@ -121,6 +121,7 @@ impl Command {
                     Err(
                         ActivateKeyError::AlreadyActive
                         | ActivateKeyError::Ended
+                        | ActivateKeyError::FactorNeeded
                         | ActivateKeyError::Unknown,
                     ) => Verdict::Refused,
                 }
@@ -149,7 +150,11 @@ impl Command {
                 Err(EnrolKeyError::Locked) => Verdict::Locked,
                 Err(EnrolKeyError::Storage(error)) => Verdict::None(error),
                 Err(EnrolKeyError::WrongPassword) => Verdict::Wrong,
-                Err(EnrolKeyError::AlreadyActive | EnrolKeyError::Ended) => Verdict::Refused,
+                Err(
+                    EnrolKeyError::AlreadyActive
+                    | EnrolKeyError::Ended
+                    | EnrolKeyError::FactorNeeded,
+                ) => Verdict::Refused,
             },
             Self::LogIn { right, device } => {
                 let login = PasswordLogin {
@@ -177,9 +182,11 @@ impl Command {
                     Err(RecoveryCodesError::Locked) => Verdict::Locked,
                     Err(RecoveryCodesError::Storage(error)) => Verdict::None(error),
                     Err(RecoveryCodesError::WrongPassword) => Verdict::Wrong,
-                    Err(RecoveryCodesError::Ended | RecoveryCodesError::NoActiveKey) => {
-                        Verdict::Refused
-                    }
+                    Err(
+                        RecoveryCodesError::Ended
+                        | RecoveryCodesError::FactorNeeded
+                        | RecoveryCodesError::NoActiveKey,
+                    ) => Verdict::Refused,
                 }
             }
             Self::Reinstate => changed(accounts.activate_user(NAME, origin).await),
@@ -192,6 +199,7 @@ impl Command {
                     Err(RemoveKeyError::Storage(error)) => Verdict::None(error),
                     Err(
                         RemoveKeyError::Ended
+                        | RemoveKeyError::FactorNeeded
                         | RemoveKeyError::Forbidden
                         | RemoveKeyError::Unknown
                         | RemoveKeyError::UserUnknown,
@@ -205,6 +213,7 @@ impl Command {
                     Err(RemoveDeviceError::Storage(error)) => Verdict::None(error),
                     Err(
                         RemoveDeviceError::Ended
+                        | RemoveDeviceError::FactorNeeded
                         | RemoveDeviceError::Forbidden
                         | RemoveDeviceError::Unknown
                         | RemoveDeviceError::UserUnknown,

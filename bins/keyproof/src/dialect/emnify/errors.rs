@@ -140,6 +140,14 @@ impl Refusal {
         Self::new(Code::Forbidden, NO_PERMISSION)
     }
 
+    /// A key is active, and whoever is logged in has not shown it. 401 would have their client log in again as it did.
+    fn factor_needed() -> Self {
+        Self::new(
+            Code::Forbidden,
+            "This needs a login with the second factor: log in with a code of the MFA key, or a recovery code.",
+        )
+    }
+
     pub(super) fn not_found() -> Self {
         Self::new(Code::NotFound, "There is nothing at this path.")
     }
@@ -168,7 +176,7 @@ impl Refusal {
         )
     }
 
-    pub(super) fn no_application_token(id: Id) -> Self {
+    fn no_application_token(id: Id) -> Self {
         let message = format!("Application Token with Id '{id}' not found.");
         Self::new(Code::InvalidReference, message)
     }
@@ -221,6 +229,7 @@ impl Refusal {
         match error {
             EnrolKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             EnrolKeyError::Ended => Self::ended(),
+            EnrolKeyError::FactorNeeded => Self::factor_needed(),
             EnrolKeyError::Hashing(error) => error.into(),
             EnrolKeyError::Locked => Self::locked(),
             EnrolKeyError::Storage(error) => error.into(),
@@ -236,6 +245,7 @@ impl Refusal {
         match error {
             ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             ActivateKeyError::Ended => Self::ended(),
+            ActivateKeyError::FactorNeeded => Self::factor_needed(),
             ActivateKeyError::Locked => Self::locked(),
             ActivateKeyError::Storage(error) => error.into(),
             ActivateKeyError::Unknown => Self::new(
@@ -251,6 +261,7 @@ impl Refusal {
     pub(super) fn removal(error: RemoveKeyError, whom: Whom, id: Id) -> Self {
         match error {
             RemoveKeyError::Ended => Self::ended(),
+            RemoveKeyError::FactorNeeded => Self::factor_needed(),
             RemoveKeyError::Forbidden => Self::forbidden(),
             RemoveKeyError::Storage(error) => error.into(),
             RemoveKeyError::Unknown => Self::new(
@@ -264,6 +275,7 @@ impl Refusal {
     pub(super) fn device(error: RemoveDeviceError, whom: Whom, id: Id) -> Self {
         match error {
             RemoveDeviceError::Ended => Self::ended(),
+            RemoveDeviceError::FactorNeeded => Self::factor_needed(),
             RemoveDeviceError::Forbidden => Self::forbidden(),
             RemoveDeviceError::Storage(error) => error.into(),
             RemoveDeviceError::Unknown => Self::new(
@@ -277,6 +289,7 @@ impl Refusal {
     pub(super) fn recovery(error: RecoveryCodesError, user: &str) -> Self {
         match error {
             RecoveryCodesError::Ended => Self::ended(),
+            RecoveryCodesError::FactorNeeded => Self::factor_needed(),
             RecoveryCodesError::Hashing(error) => error.into(),
             RecoveryCodesError::Locked => Self::locked(),
             RecoveryCodesError::NoActiveKey => {
@@ -294,6 +307,7 @@ impl Refusal {
     pub(super) fn password(error: ChangePasswordError, user: &str) -> Self {
         match error {
             ChangePasswordError::Ended => Self::ended(),
+            ChangePasswordError::FactorNeeded => Self::factor_needed(),
             ChangePasswordError::Forbidden => Self::forbidden(),
             ChangePasswordError::Hashing(error) => error.into(),
             ChangePasswordError::Locked => Self::locked(),
@@ -308,6 +322,7 @@ impl Refusal {
     pub(super) fn application_token(error: ChangeApplicationTokenError, id: Id) -> Self {
         match error {
             ChangeApplicationTokenError::Ended => Self::ended(),
+            ChangeApplicationTokenError::FactorNeeded => Self::factor_needed(),
             ChangeApplicationTokenError::Forbidden => Self::forbidden(),
             ChangeApplicationTokenError::Revoked => {
                 Self::new(Code::NotAllowed, "Application Token is revoked.")
@@ -505,6 +520,7 @@ impl From<ApplicationTokenError> for Refusal {
     fn from(error: ApplicationTokenError) -> Self {
         match error {
             ApplicationTokenError::Ended => Self::ended(),
+            ApplicationTokenError::FactorNeeded => Self::factor_needed(),
             ApplicationTokenError::Forbidden => Self::forbidden(),
             ApplicationTokenError::Refused => Self::wrong_credentials(),
             ApplicationTokenError::Storage(error) => error.into(),

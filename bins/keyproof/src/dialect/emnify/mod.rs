@@ -176,7 +176,8 @@ impl Emnify {
         person(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::enrolment(error, session.name());
-        accounts.check_enrolment(session).await.map_err(refused)?;
+        let checked = accounts.check_enrolment(session, &origin).await;
+        checked.map_err(refused)?;
         let password = body::enrolment(&exchange.body().await?)?;
         let enrolled = accounts.enrol_key(session, password, &origin).await;
         let enrolled = enrolled.map_err(refused)?;
@@ -188,7 +189,7 @@ impl Emnify {
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::activation(error, id);
         accounts
-            .find_pending_key(session, id.get())
+            .find_pending_key(session, id.get(), &origin)
             .await
             .map_err(refused)?;
         let code = body::activation(&exchange.body().await?)?;
@@ -242,7 +243,7 @@ impl Emnify {
         person(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::recovery(error, session.name());
-        let checked = accounts.check_recovery_codes(session).await;
+        let checked = accounts.check_recovery_codes(session, &origin).await;
         checked.map_err(refused)?;
         let password = body::recovery_codes(&exchange.body().await?)?;
         let codes = accounts
@@ -262,22 +263,23 @@ impl Emnify {
 
     async fn password(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         person(session)?;
-        let origin = origin(exchange);
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        let refused = |error| Refusal::password(error, session.name());
+        let checked = accounts.check_password_change(session, &origin).await;
+        checked.map_err(refused)?;
         let (old, new) = body::new_password(&exchange.body().await?)?;
-        let changed = self
-            .service
-            .accounts
-            .change_password(session, old, new, &origin)
-            .await;
-        changed.map_err(|error| Refusal::password(error, session.name()))?;
+        let changed = accounts.change_password(session, old, new, &origin).await;
+        changed.map_err(refused)?;
         Ok(wire::no_content())
     }
 
     async fn add_application_token(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         may_change_organisation(session)?;
-        let origin = origin(exchange);
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        accounts
+            .check_new_application_token(session, &origin)
+            .await?;
         let new = body::new_application_token(&exchange.body().await?)?;
-        let accounts = &self.service.accounts;
         let text = accounts
             .add_application_token(session, new, &origin)
             .await?;
@@ -292,14 +294,14 @@ impl Emnify {
     ) -> Answered {
         may_change_organisation(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        if !accounts.has_application_token(session, id.get()).await? {
-            return Err(Refusal::no_application_token(id));
-        }
+        let refused = |error| Refusal::application_token(error, id);
+        let found = accounts.find_application_token(session, id.get(), &origin);
+        found.await.map_err(refused)?;
         let change = body::application_token_change(&exchange.body().await?)?;
         let changed = accounts
             .change_application_token(session, id.get(), &change, &origin)
             .await;
-        changed.map_err(|error| Refusal::application_token(error, id))?;
+        changed.map_err(refused)?;
         Ok(wire::no_content())
     }
 

@@ -93,20 +93,33 @@ pub(super) async fn session(bench: &Bench, tokens: &Tokens) -> Session {
 /// Gives a user without a key an active one; the step of its first code is over after.
 pub(super) async fn enrol(bench: &Bench, name: &str) -> (Phone, Session, u32) {
     let session = session(bench, &tokens(log_in(bench, name, PASSWORD, None).await)).await;
+    let (phone, key) = activate(bench, &session).await;
+    (phone, session, key)
+}
+
+/// The same, in this session.
+pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
+    let (phone, key) = pending(bench, session).await;
+    let code = phone.shows(bench.clock.now());
+    let accounts = &bench.service.accounts;
+    accounts
+        .activate_key(session, key, &code, &origin())
+        .await
+        .unwrap();
+    bench.clock.advance(STEP);
+    (phone, key)
+}
+
+/// Gives the session's user a pending key.
+pub(super) async fn pending(bench: &Bench, session: &Session) -> (Phone, u32) {
     let accounts = &bench.service.accounts;
     let enrolled = accounts
-        .enrol_key(&session, secret(PASSWORD), &origin())
+        .enrol_key(session, secret(PASSWORD), &origin())
         .await
         .unwrap();
     let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
     let phone = Phone(Totp::new(&shared, Algorithm::Sha1, Digits::SIX));
-    let code = phone.shows(bench.clock.now());
-    accounts
-        .activate_key(&session, enrolled.key.id, &code, &origin())
-        .await
-        .unwrap();
-    bench.clock.advance(STEP);
-    (phone, session, enrolled.key.id)
+    (phone, enrolled.key.id)
 }
 
 pub(super) fn laptop() -> TrustRequest {

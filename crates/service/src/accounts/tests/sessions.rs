@@ -1,20 +1,24 @@
 //! What a session is known by, and what it has shown.
 
-use super::{add, challenge, enrol, laptop, log_in, session, tokens};
+use super::{
+    ADDRESS, Phone, activate, add, challenge, enrol, laptop, log_in, pending, session, tokens,
+};
 use crate::{
     Clock,
     accounts::{
-        Role, Session, SessionId, Tokens,
+        AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
+        RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Whose,
         access_token::{Claims, Login},
-        records::{RefreshToken, refresh_token_key},
+        records::{RefreshToken, User, refresh_token_key, user_key},
     },
-    testing::{Bench, PASSWORD, bench, bench_with, origin},
+    testing::{Bench, PASSWORD, bench, bench_with, console, origin, secret},
 };
 use keyproof_auth::Token;
 use keyproof_mfa::{Shown, ShownFactor};
 use serde_json::json;
 
 const ADA: &str = "ada@example.org";
+const BOB: &str = "bob@example.org";
 
 /// What an access token says of its login.
 async fn said(bench: &Bench, access: &str) -> Login {
@@ -112,4 +116,237 @@ async fn tokens_of_earlier_releases_have_shown_nothing_and_are_one_session() {
     }
     assert_eq!(of_login[0], of_login[1]);
     assert!(!sids.contains(&of_login[0]));
+}
+
+/// Ada with an active key, as she is remembered by a release that kept no activations.
+async fn forget_activation(bench: &Bench, own: &Session) {
+    let now = bench.clock.now();
+    let place = user_key(own.owner);
+    let stored = bench.store.get::<User>(&place, now).await.unwrap().unwrap();
+    let old = User {
+        activation: None,
+        ..stored.record
+    };
+    let mut batch = bench.store.batch(now);
+    batch.replace(&place, stored.version, &old, None);
+    bench.store.commit(batch).await.unwrap();
+}
+
+async fn by_code(bench: &Bench, phone: &Phone) -> Session {
+    let origin = &origin();
+    let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
+    let trust = laptop();
+    let code = phone.shows(bench.clock.now());
+    let accounts = &bench.service.accounts;
+    let answered = accounts.answer_challenge(&asked, &code, Some(&trust), origin);
+    let answered = answered.await.unwrap();
+    session(bench, &answered).await
+}
+
+async fn by_device(bench: &Bench) -> Session {
+    let given = tokens(log_in(bench, ADA, PASSWORD, Some("laptop")).await);
+    session(bench, &given).await
+}
+
+/// What each thing that decides over the second factor, the password or application tokens is refused for.
+async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
+    let accounts = &bench.service.accounts;
+    let (mine, origin) = (Whose::Mine, &origin());
+    let revoke = ApplicationTokenChange {
+        is_revoked: Some(true),
+        ..Default::default()
+    };
+    let (new, another) = (NewApplicationToken::default(), secret("another horse"));
+    let told = |refusal: Option<String>| refusal.unwrap_or_else(|| "done".to_owned());
+    let mut refusals = Vec::new();
+    macro_rules! tell {
+        ($($doing:expr),+ $(,)?) => {$(
+            let refusal = $doing.await.err();
+            refusals.push(told(refusal.map(|error| format!("{error:?}"))));
+        )+};
+    }
+    tell!(
+        accounts.check_enrolment(session, origin),
+        accounts.enrol_key(session, secret(PASSWORD), origin),
+        accounts.find_pending_key(session, key, origin),
+        accounts.activate_key(session, key, "123456", origin),
+        accounts.check_recovery_codes(session, origin),
+        accounts.make_recovery_codes(session, secret(PASSWORD), origin),
+        accounts.remove_device(session, mine, 1, origin),
+        accounts.check_new_application_token(session, origin),
+        accounts.add_application_token(session, new, origin),
+        accounts.find_application_token(session, 1, origin),
+        accounts.change_application_token(session, 1, &revoke, origin),
+        accounts.remove_key(session, mine, key, origin),
+        accounts.check_password_change(session, origin),
+        accounts.change_password(session, secret(PASSWORD), another, origin),
+    );
+    refusals
+}
+
+#[track_caller]
+fn all(refusals: &[String], expected: &str) {
+    assert!(
+        refusals.iter().all(|refusal| refusal == expected),
+        "{refusals:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_activation_ends_every_access_token_but_its_own() {
+    let origin = &origin();
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let old = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    let before = session(&bench, &old).await;
+    let text = accounts
+        .add_application_token(&before, NewApplicationToken::default(), origin)
+        .await
+        .unwrap();
+    let application = accounts
+        .application_login(&text, ADDRESS, origin)
+        .await
+        .unwrap();
+    let given = tokens(log_in(&bench, ADA, PASSWORD, None).await);
+    // Another access token of the very session that activates.
+    let twin = accounts.refresh(&given.refresh, origin).await.unwrap();
+    let own = session(&bench, &given).await;
+    let (_, key) = activate(&bench, &own).await;
+
+    let holds = async |access: &str| accounts.session(Some(access), ADDRESS).await.map(|_| ());
+    for access in [&old.access, &twin.access] {
+        assert_eq!(holds(access).await, Err(SessionError::Invalid));
+    }
+    for refresh in [&old.refresh, &given.refresh] {
+        let refused = accounts.refresh(refresh, origin).await.err();
+        assert_eq!(refused, Some(AnswerError::Refused));
+    }
+    all(&refusals(&bench, &before, key).await, "Ended");
+    // That of an application stays: it shows no factor, and decides nothing.
+    holds(&application).await.unwrap();
+    holds(&given.access).await.unwrap();
+
+    // What has ended stays ended.
+    accounts
+        .remove_key(&own, Whose::Mine, key, origin)
+        .await
+        .unwrap();
+    assert_eq!(holds(&old.access).await, Err(SessionError::Invalid));
+    holds(&given.access).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
+    let origin = &origin();
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let (phone, own, key) = enrol(&bench, ADA).await;
+    let shown = by_code(&bench, &phone).await;
+    let device = by_device(&bench).await;
+    all(&refusals(&bench, &device, key).await, "FactorNeeded");
+    // It may look on.
+    let devices = accounts.devices(&device, Whose::Mine).await.unwrap();
+    // So has a session that began before keys were known to end any.
+    forget_activation(&bench, &own).await;
+    let old = of_earlier_release(&bench, &own).await;
+    let old = accounts.session(Some(&old), ADDRESS).await.unwrap();
+    all(&refusals(&bench, &old, key).await, "FactorNeeded");
+    // Nor does its activation count any more.
+    all(&refusals(&bench, &own, key).await, "FactorNeeded");
+
+    let removed = accounts.remove_device(&shown, Whose::Mine, devices[0].id, origin);
+    removed.await.unwrap();
+    let removed = accounts.remove_key(&shown, Whose::Mine, key, origin);
+    removed.await.unwrap();
+    // Without a key there is no factor to show.
+    let changed =
+        accounts.change_password(&device, secret(PASSWORD), secret("another horse"), origin);
+    changed.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_administrator_manages_others_by_a_factor_of_their_own() {
+    let origin = &origin();
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    add(&bench, BOB, Role::Administrator).await;
+    let accounts = &bench.service.accounts;
+    let (_, ada, key) = enrol(&bench, ADA).await;
+    let hers = Whose::Of(ada.owner.user);
+    let without = tokens(log_in(&bench, BOB, PASSWORD, None).await);
+    let without = session(&bench, &without).await;
+    let (_, bob, his) = enrol(&bench, BOB).await;
+    let remove =
+        async |session: &Session| accounts.remove_key(session, hers, key, origin).await.err();
+    assert_eq!(remove(&without).await, Some(RemoveKeyError::Ended));
+    forget_activation(&bench, &bob).await;
+    assert_eq!(remove(&bob).await, Some(RemoveKeyError::FactorNeeded));
+    let device = accounts.remove_device(&bob, hers, 1, origin).await;
+    assert_eq!(device, Err(RemoveDeviceError::FactorNeeded));
+    // Hers is not asked for: his has gone.
+    accounts.remove_user(BOB, &console()).await.unwrap();
+    add(&bench, BOB, Role::Administrator).await;
+    assert_ne!(his, 0);
+    let bob = tokens(log_in(&bench, BOB, PASSWORD, None).await);
+    assert_eq!(remove(&session(&bench, &bob).await).await, None);
+}
+
+#[tokio::test]
+async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
+    let origin = &origin();
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let accounts = &bench.service.accounts;
+    let (phone, own, key) = enrol(&bench, ADA).await;
+    let shown = by_code(&bench, &phone).await;
+    let removed = accounts.remove_key(&own, Whose::Mine, key, origin);
+    removed.await.unwrap();
+    let (_, next) = activate(&bench, &own).await;
+    all(&refusals(&bench, &shown, next).await, "Ended");
+    // Even where an earlier release, beside this one on the store, has lost what the activation ended.
+    forget_activation(&bench, &own).await;
+    all(&refusals(&bench, &shown, next).await, "FactorNeeded");
+}
+
+#[tokio::test]
+async fn an_activation_that_overtakes_a_decision_wins() {
+    let origin = &origin();
+    for doing in ["password", "application token", "another's key"] {
+        let bench = bench().await;
+        add(&bench, ADA, Role::User).await;
+        add(&bench, BOB, Role::Administrator).await;
+        let accounts = &bench.service.accounts;
+        let (_, ada, hers) = enrol(&bench, ADA).await;
+        let old = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+        let own = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
+        let (phone, key) = pending(&bench, &own).await;
+        let code = phone.shows(bench.clock.now());
+        let doing_it = async {
+            match doing {
+                "password" => {
+                    let (old_one, new_one) = (secret(PASSWORD), secret("another horse"));
+                    let changed = accounts.change_password(&old, old_one, new_one, origin);
+                    format!("{:?}", changed.await.unwrap_err())
+                }
+                "application token" => {
+                    let new = NewApplicationToken::default();
+                    let added = accounts.add_application_token(&old, new, origin);
+                    format!("{:?}", added.await.unwrap_err())
+                }
+                _ => {
+                    let whose = Whose::Of(ada.owner.user);
+                    let removed = accounts.remove_key(&old, whose, hers, origin);
+                    format!("{:?}", removed.await.unwrap_err())
+                }
+            }
+        };
+        let activating = async {
+            let activated = accounts.activate_key(&own, key, &code, origin);
+            activated.await.unwrap();
+        };
+        let refusal = bench.faults.overtake(doing_it, activating).await;
+        assert_eq!(refusal, "Ended", "{doing}");
+    }
 }

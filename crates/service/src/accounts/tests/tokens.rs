@@ -1,6 +1,6 @@
 //! What ends what.
 
-use super::{ADDRESS, STEP, add, challenge, enrol, laptop, log_in, session, tokens};
+use super::{ADDRESS, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock,
     accounts::{
@@ -152,7 +152,7 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
         Some(EnrolKeyError::WrongPassword)
     );
     drop(second);
-    enrol(&bench, ADA).await;
+    activate(&bench, &own).await;
     assert_eq!(
         enrol_again("wrong horse").await.err(),
         Some(EnrolKeyError::AlreadyActive)
