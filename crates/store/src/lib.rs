@@ -12,6 +12,7 @@ pub mod conformance;
 mod engine;
 mod entropy;
 mod error;
+pub mod file;
 mod fingerprint;
 mod key;
 pub mod memory;

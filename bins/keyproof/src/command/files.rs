@@ -1,22 +1,24 @@
 //! Files that offline commands read and write.
 
-use std::{fs, path::Path};
+use std::{fs, mem, path::Path};
 
 use data_encoding::{BASE64, Specification};
+use keyproof_store::file;
+use zeroize::Zeroizing;
 
 use super::Failure;
 
 /// Longer than anything that is read here.
-const LONGEST_FILE: u64 = 16 * 1024 * 1024;
+const LONGEST_FILE: usize = 16 * 1024 * 1024;
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let length = fs::metadata(path)
-        .map_err(|error| unusable(path, &error))?
-        .len();
-    if length > LONGEST_FILE {
-        return Err(unusable(path, &"it is longer than 16 MiB"));
-    }
-    fs::read(path).map_err(|error| unusable(path, &error))
+    file::read(path, LONGEST_FILE)
+        .map(|mut bytes| mem::take(&mut *bytes))
+        .map_err(|error| unusable(path, &error))
+}
+
+pub(super) fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    file::read_text(path, LONGEST_FILE).map_err(|error| unusable(path, &error))
 }
 
 pub(super) fn write(path: &Path, contents: &[u8]) -> Result<(), Failure> {

@@ -2,11 +2,14 @@
 
 use std::{
     fmt::Write as _,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
+use keyproof_store::file;
+use keyproof_x509::Certificate;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -16,6 +19,9 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
+
+/// The longest file that is read, in bytes: hundreds of certificates.
+const LONGEST_FILE: usize = 1024 * 1024;
 
 /// Where the server's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +40,23 @@ pub enum TlsSource {
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// One of the file's certificates cannot be read.
+    #[error("{}: certificate {number}: {source}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Which of its certificates, the first being 1.
+        number: usize,
+        /// What is wrong with it.
+        source: keyproof_x509::Error,
+    },
     /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
     #[error("the TLS key does not fit the certificate: {0}")]
     KeyMismatch(rustls::Error),
     /// The file holds no certificate.
     #[error("{}: no certificate in it", .0.display())]
     NoCertificate(PathBuf),
-    /// The file cannot be read, or is not PEM.
+    /// The file is not PEM.
     #[error("{}: {source}", path.display())]
     Pem {
         /// The file.
@@ -51,6 +67,14 @@ pub enum TlsError {
     /// The self-signed certificate cannot be made.
     #[error("cannot make a self-signed certificate: {0}")]
     SelfSigned(#[from] rcgen::Error),
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The TLS library refuses its configuration.
     #[error("TLS: {0}")]
     Setup(#[from] rustls::Error),
@@ -148,17 +172,31 @@ fn from_files(
     key: &Path,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let unreadable = |path: &Path, source| TlsError::Pem {
+    let read = |path: &Path| {
+        file::read(path, LONGEST_FILE).map_err(|source| TlsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let malformed = |path: &Path, source| TlsError::Pem {
         path: path.to_owned(),
         source,
     };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(certificate, error))?;
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| malformed(certificate, error))?;
     if chain.is_empty() {
         return Err(TlsError::NoCertificate(certificate.to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+    for (at, der) in chain.iter().enumerate() {
+        // Clients are sent all of them; rustls looks at the first alone.
+        Certificate::from_der(der).map_err(|source| TlsError::Certificate {
+            path: certificate.to_owned(),
+            number: at.saturating_add(1),
+            source,
+        })?;
+    }
+    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| malformed(key, error))?;
     CertifiedKey::from_der(chain, key, provider).map_err(TlsError::KeyMismatch)
 }
 

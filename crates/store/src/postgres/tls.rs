@@ -13,7 +13,10 @@ use rustls::{
 };
 use rustls_tokio_postgres::{MakeRustlsConnect, config_no_verify};
 
-use crate::EngineError;
+use crate::{EngineError, file};
+
+/// The longest file of root certificates that is read, in bytes: several times what a system trusts.
+const LONGEST_BUNDLE: usize = 4 * 1024 * 1024;
 
 /// How a connection is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +83,8 @@ impl Roots {
                 let failed = |error: &dyn std::fmt::Display| {
                     failed(format!("sslrootcert {}: {error}", path.display()))
                 };
-                let certificates =
-                    CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))?;
-                for certificate in certificates {
+                let bundle = file::read(path, LONGEST_BUNDLE).map_err(|error| failed(&error))?;
+                for certificate in CertificateDer::pem_slice_iter(&bundle) {
                     let certificate = certificate.map_err(|error| failed(&error))?;
                     store.add(certificate).map_err(|error| failed(&error))?;
                 }

@@ -1,16 +1,17 @@
 //! A file of keys, read again when it changes.
 
 use super::KeySet;
+use keyproof_store::file;
 use std::{
-    fs::{File, Metadata},
-    io::{self, Read},
+    fs::Metadata,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
 /// The longest file that is read, in bytes: hundreds of keys.
-const MAX_LENGTH: u64 = 256 * 1024;
+const MAX_LENGTH: usize = 256 * 1024;
 
 /// Why a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -138,16 +139,12 @@ fn read(path: &Path) -> Result<KeySet, KeyFileError> {
         path: path.to_owned(),
         source,
     };
-    let mut json = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_LENGTH + 1)
-        .read_to_end(&mut json)
-        .map_err(unreadable)?;
-    if json.len() as u64 > MAX_LENGTH {
-        return Err(KeyFileError::TooLong {
+    let json = file::read(path, MAX_LENGTH).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => KeyFileError::TooLong {
             path: path.to_owned(),
-        });
-    }
+        },
+        _ => unreadable(error),
+    })?;
     KeySet::parse(&json).map_err(|source| KeyFileError::Malformed {
         path: path.to_owned(),
         source,
