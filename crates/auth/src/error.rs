@@ -61,17 +61,20 @@ pub enum AuthError {
     #[error("superseded")]
     Superseded,
     /// A scope's name is none of the known ones, or its limit is malformed.
-    #[error("unknown scope {found:?}")]
+    #[error("unknown scope {found:?}: {known}")]
     UnknownScope {
         /// The text as given, cut to its first 64 characters.
         found: String,
+        /// Which scopes there are, in words.
+        known: &'static str,
     },
 }
 
 impl AuthError {
     /// An [`AuthError::UnknownScope`] with a bounded copy of the text.
-    pub(crate) fn unknown_scope(text: &str) -> Self {
+    pub(crate) fn unknown_scope(text: &str, known: &'static str) -> Self {
         Self::UnknownScope {
+            known,
             found: text.chars().take(64).collect(),
         }
     }

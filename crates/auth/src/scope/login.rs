@@ -4,6 +4,10 @@
 use crate::AuthError;
 use core::{fmt, str::FromStr};
 
+/// All of them, for whoever named none.
+const KNOWN: &str = "the scopes are all, order-full, order-mgmt, order-pos, order-simple, readonly and write, each also with \
+     :refreshable behind it";
+
 /// One thing that a login token may allow, under Taler's own name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
@@ -124,13 +128,13 @@ impl FromStr for LoginScope {
         let (name, refreshable) = match text.split_once(':') {
             None => (text, false),
             Some((name, suffix)) if suffix.eq_ignore_ascii_case("refreshable") => (name, true),
-            Some(_) => return Err(AuthError::unknown_scope(text)),
+            Some(_) => return Err(AuthError::unknown_scope(text, KNOWN)),
         };
         LoginGrant::ALL
             .into_iter()
             .find(|grant| grant.name().eq_ignore_ascii_case(name))
             .map(|grant| Self { grant, refreshable })
-            .ok_or_else(|| AuthError::unknown_scope(text))
+            .ok_or_else(|| AuthError::unknown_scope(text, KNOWN))
     }
 }
 
@@ -218,7 +222,7 @@ mod tests {
         }
         assert_eq!(
             "OrderSimple".parse::<LoginScope>(),
-            Err(AuthError::unknown_scope("OrderSimple"))
+            Err(AuthError::unknown_scope("OrderSimple", KNOWN))
         );
         assert_eq!(
             "READONLY:Refreshable"

@@ -5,6 +5,10 @@ use crate::AuthError;
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::{fmt, str::FromStr};
 
+/// All of them, for whoever named none.
+const KNOWN: &str =
+    "the scopes are admin, certificates[:SUB[/GROUP[/SERVICE]]], tpm[:NAMESPACE] and tpm-station";
+
 /// What one operation needs, or a token holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OperatorScope {
@@ -63,7 +67,7 @@ impl FromStr for OperatorScope {
             ("certificates", Some(path)) if is_certificate_path(path) => {
                 Ok(Self::certificates(path.split('/')))
             }
-            _ => Err(AuthError::unknown_scope(text)),
+            _ => Err(AuthError::unknown_scope(text, KNOWN)),
         }
     }
 }
@@ -112,7 +116,7 @@ impl OperatorScopes {
     pub fn new(scopes: impl IntoIterator<Item = OperatorScope>) -> Result<Self, AuthError> {
         let mut scopes: Vec<_> = scopes.into_iter().collect();
         if scopes.is_empty() {
-            return Err(AuthError::unknown_scope(""));
+            return Err(AuthError::unknown_scope("", KNOWN));
         }
         scopes.sort();
         scopes.dedup();

@@ -43,21 +43,79 @@ pub enum ParsePostgresUrlError {
         "channel_binding=require is not supported: it is disable or prefer, and none takes place"
     )]
     ChannelBinding,
-    /// Not in the form of a URL, or with a parameter that is unknown or has no such value.
+    /// Not in the form of a URL.
     #[error(
-        "not postgres://USER:PASSWORD@HOST:PORT/DATABASE with known parameters (in a password, `@`, `/`, `?`, `#` and `%` \
+        "not postgres://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE&… (in a password, `@`, `/`, `?`, `#` and `%` \
          are written as %40, %2F, %3F, %23 and %25)"
     )]
     Malformed,
     /// It names no host.
     #[error("the PostgreSQL URL names no host")]
     NoHost,
+    /// A parameter that is none of the known ones.
+    #[error(
+        "the PostgreSQL URL has an unknown parameter: they are {} (in a password, `?` and `&` are written as %3F and %26)",
+        PARAMETERS.map(|(name, _)| name).join(", ")
+    )]
+    UnknownParameter,
+    /// A known parameter with a value that it cannot have.
+    #[error("in the PostgreSQL URL, {parameter} is {values}")]
+    UnknownValue {
+        /// Which one.
+        parameter: &'static str,
+        /// What it can have, in words.
+        values: &'static str,
+    },
     /// `sslrootcert` beside an `sslmode` that would not look at it.
     #[error("sslrootcert needs sslmode=verify-full, verify-ca or require")]
     UnusedRoots,
     /// An `sslmode` that is none of the known ones.
     #[error("sslmode is disable, prefer, require, verify-ca or verify-full")]
     UnknownSslMode,
+}
+
+/// The parameters of a URL, and what each can be.
+const PARAMETERS: [(&str, &str); 19] = [
+    ("application_name", "a text"),
+    ("channel_binding", "disable or prefer"),
+    ("connect_timeout", "a number of seconds"),
+    ("dbname", "a text"),
+    ("host", "a name, or several with commas between"),
+    ("hostaddr", "an address, or several with commas between"),
+    ("keepalives", "0 or 1"),
+    ("keepalives_idle", "a number of seconds"),
+    ("keepalives_interval", "a number of seconds"),
+    ("keepalives_retries", "a number"),
+    ("load_balance_hosts", "disable or random"),
+    ("options", "a text"),
+    ("password", "a text"),
+    ("port", "a number, or several with commas between"),
+    (
+        "sslmode",
+        "disable, prefer, require, verify-ca or verify-full",
+    ),
+    ("sslrootcert", "a file, or system"),
+    (
+        "target_session_attrs",
+        "whatever it is, for only a server that takes writes will do",
+    ),
+    ("tcp_user_timeout", "a number of seconds"),
+    ("user", "a text"),
+];
+
+/// Whether a parameter that is left to the client's library is one, and has a value that it can have.
+fn check_parameter(name: &str, parameter: &str) -> Result<(), ParsePostgresUrlError> {
+    let mut known = PARAMETERS.into_iter();
+    let (parameter_name, values) = known
+        .find(|(known, _)| *known == name)
+        .ok_or(ParsePostgresUrlError::UnknownParameter)?;
+    let alone = format!("postgres://host?{parameter}").parse::<Config>();
+    alone
+        .map(drop)
+        .map_err(|_| ParsePostgresUrlError::UnknownValue {
+            parameter: parameter_name,
+            values,
+        })
 }
 
 impl FromStr for PostgresUrl {
@@ -83,7 +141,10 @@ impl FromStr for PostgresUrl {
                 "sslrootcert" => roots = Some(parse_roots(value)?),
                 // Whatever is asked for, a server that takes no writes will not do.
                 "target_session_attrs" => {}
-                _ => others.push(parameter),
+                _ => {
+                    check_parameter(name, parameter)?;
+                    others.push(parameter);
+                }
             }
         }
         let mut config: Config = format!("{base}?{}", others.join("&"))
@@ -219,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_without_a_word_of_it() {
-        use ParsePostgresUrlError::{Malformed, NoHost};
+        use ParsePostgresUrlError::{Malformed, NoHost, UnknownParameter};
         for (text, error) in [
             ("", Malformed),
             ("host=db password=hunter2", Malformed),
@@ -231,10 +292,70 @@ mod tests {
             ("postgres://u:1?host=hun@ter2@db/k", Malformed),
             ("postgres://u:hunter2@db:none/k", Malformed),
             ("postgres://u:hun?ter2@db/k", Malformed),
-            ("postgres://u:hunter2@db/k?sslcert=hunter2", Malformed),
+            (
+                "postgres://u:hunter2@db/k?sslcert=hunter2",
+                UnknownParameter,
+            ),
+            (
+                "postgres://u:hunter2@db/k?sslMode=require",
+                UnknownParameter,
+            ),
             ("postgres:///k?user=u", NoHost),
         ] {
             assert_eq!(parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_answered_with_the_right_ones() {
+        let said = |query: &str| {
+            let url = format!("postgres://u@db/k?{query}");
+            parse(&url).unwrap_err().to_string()
+        };
+        let unknown = said("ssl_mode=require");
+        assert!(
+            unknown.contains("channel_binding") && unknown.contains(", sslmode, "),
+            "{unknown}"
+        );
+        for (query, values) in [
+            (
+                "sslmode=on",
+                "disable, prefer, require, verify-ca or verify-full",
+            ),
+            ("channel_binding=maybe", "disable or prefer"),
+            ("load_balance_hosts=all", "disable or random"),
+            ("connect_timeout=soon", "a number of seconds"),
+            ("port=none", "a number, or several with commas between"),
+            ("keepalives_idle=long", "a number of seconds"),
+        ] {
+            let said = said(query);
+            assert!(said.ends_with(values), "{query}: {said}");
+        }
+        for (name, _) in PARAMETERS {
+            let value = match name {
+                "sslmode" => "require",
+                "channel_binding" | "load_balance_hosts" => "disable",
+                "host"
+                | "sslrootcert"
+                | "user"
+                | "password"
+                | "dbname"
+                | "options"
+                | "application_name"
+                | "target_session_attrs" => "x",
+                "hostaddr" => "192.0.2.1",
+                _ => "1",
+            };
+            let query = format!("{name}={value}");
+            let required = if name == "sslrootcert" {
+                "&sslmode=require"
+            } else {
+                ""
+            };
+            assert!(
+                parse(&format!("postgres://u@db/k?{query}{required}")).is_ok(),
+                "{query}"
+            );
         }
     }
 
