@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dialect;
 pub mod http;
 mod metrics;
+mod qr;
 mod readiness;
 pub mod server;
 pub mod telemetry;

@@ -3,7 +3,7 @@
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2, types::QrError};
 
 /// Draws a text as a QR code, two modules a character, in the quiet zone that ISO/IEC 18004 asks for.
-pub(super) fn draw(text: &str) -> Result<String, QrError> {
+pub(crate) fn draw(text: &str) -> Result<String, QrError> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L)?;
     // Terminals are dark where nothing is written.
     let mut renderer = code.render();

@@ -1,12 +1,15 @@
 //! Logs: structured, on standard error.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write, stderr},
     panic,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tracing::{error, level_filters::LevelFilter};
+use serde_json::json;
+use tracing::{Level, dispatcher, error, level_filters::LevelFilter};
 use tracing_subscriber::{
     filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
 };
@@ -42,6 +45,15 @@ pub enum LogLevel {
 }
 
 impl LogFormat {
+    /// As far as a text is one, as the configuration writes it.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        match text {
+            "json" => Some(Self::Json),
+            "text" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
     /// As the configuration writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -99,12 +111,50 @@ pub fn init(format: LogFormat, level: LogLevel) {
         }
     };
     if started.is_ok() {
-        panic::set_hook(Box::new(log_panic));
+        watch_panics();
     }
+}
+
+/// Has panics logged, or told beside the log until there is one.
+pub(crate) fn watch_panics() {
+    panic::set_hook(Box::new(log_panic));
 }
 
 /// Says where, not what: a panic's message may quote the text that caused it.
 fn log_panic(info: &panic::PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string);
-    error!(location, "panicked");
+    if dispatcher::has_been_set() {
+        error!(location, "panicked");
+    } else {
+        complain(&format!("panicked at {}", location.unwrap_or_default()));
+    }
+}
+
+/// What is written on standard error beside the log, such as the address of a server or why it does not start.
+static BESIDE: AtomicBool = AtomicBool::new(false);
+
+/// Has what is written beside the log be in its format, too.
+pub(crate) fn write_as(format: LogFormat) {
+    BESIDE.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// Writes a line on standard error beside the log, whatever its level.
+pub(crate) fn tell(level: Level, message: &str) {
+    let line = if BESIDE.load(Ordering::Relaxed) {
+        let timestamp = format!("{:.6}", Timestamp::now());
+        json!({ "timestamp": timestamp, "level": level.as_str(), "message": message }).to_string()
+    } else {
+        message.to_owned()
+    };
+    // There is no one left to tell.
+    let _ = writeln!(stderr(), "{line}");
+}
+
+/// Writes beside the log why the program ends.
+pub(crate) fn complain(message: &str) {
+    if BESIDE.load(Ordering::Relaxed) {
+        tell(Level::ERROR, message);
+    } else {
+        tell(Level::ERROR, &format!("keyproof: {message}"));
+    }
 }

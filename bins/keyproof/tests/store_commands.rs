@@ -7,12 +7,16 @@
 )]
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     process::{Command, Output, Stdio},
 };
 
+use rustix::{
+    fs::OFlags,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,13 +26,22 @@ const PASSWORD: &str = "correct horse";
 struct Home(TempDir);
 
 impl Home {
+    /// With a store that `migrate` has made.
     fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        let home = Self(TempDir::new().unwrap());
+        let said = home.prints(&["migrate"], "");
+        assert!(said.contains("and had none"), "{said}");
+        home
+    }
+
+    /// The store, as its URL names it.
+    fn store(&self) -> String {
+        format!("sqlite:{}", self.0.path().join("k.db").display())
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
-        let store = format!("sqlite:{}", self.0.path().join("k.db").display());
+        let store = self.store();
         command
             .env_clear()
             .env("HOME", self.0.path())
@@ -118,10 +131,7 @@ fn instances_are_added_listed_changed_and_removed() {
         instances.iter().map(of).collect()
     };
     assert_eq!(names(), [("default".to_owned(), false)]);
-    assert_eq!(
-        home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD),
-        ""
-    );
+    home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);
     let added = home.document(
         &["instance", "add", "bar", "--stdin", "--json"],
         "correct horse\r\nmore",
@@ -180,6 +190,237 @@ fn instances_are_added_listed_changed_and_removed() {
             .starts_with("default\tno password\t20"),
         "{lines}"
     );
+}
+
+/// A forgotten `--config` is noticed before a token is made that no server takes.
+#[test]
+fn a_command_on_a_store_that_is_not_there_names_it_and_makes_nothing() {
+    let home = Home(TempDir::new().unwrap());
+    let says = format!("there is no store at {}", home.store());
+    for arguments in [
+        &["token", "create", "--scope", "admin"][..],
+        &["token", "list", "--json"],
+        &["token", "revoke", "x"],
+        &["instance", "list"],
+        &["instance", "add", "shop", "--stdin"],
+        &["instance", "remove", "shop"],
+        &["instance", "set-password", "default", "--stdin"],
+        &["user", "list"],
+        &["user", "add", "ada", "--organisation", "Acme", "--stdin"],
+        &["user", "remove", "ada"],
+        &["user", "suspend", "ada"],
+        &["audit"],
+        &["audit", "--json", "--since", "1h"],
+    ] {
+        home.fails(arguments, PASSWORD, 2, &says);
+    }
+    home.fails(&["audit", "--follow"], "", 2, "keyproof migrate");
+    let elsewhere = format!("sqlite:{}", home.0.path().join("folder/x.db").display());
+    home.fails(&["user", "list", "--store", &elsewhere], "", 2, &elsewhere);
+    assert_eq!(fs::read_dir(home.0.path()).unwrap().count(), 0);
+
+    // Whoever makes one says so, and makes its key with it.
+    home.prints(&["migrate"], "");
+    assert!(home.0.path().join("k.db.master-key").exists());
+    home.prints(&["token", "create", "--scope", "admin"], "");
+}
+
+#[test]
+fn changes_say_what_they_did_and_in_which_store() {
+    let home = Home::new();
+    let tell = |arguments: &[&str], says: &str| {
+        let said = home.prints(arguments, PASSWORD);
+        assert!(said.starts_with(says), "{arguments:?}: {said}");
+        let ends = format!(" (store {})\n", home.store());
+        assert!(said.ends_with(&ends), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1);
+    };
+    let ada = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
+    tell(
+        &["instance", "add", "shop", "--stdin"],
+        "added the instance shop",
+    );
+    tell(
+        &["instance", "set-password", "shop", "--stdin"],
+        "set the password of the instance shop",
+    );
+    tell(&["instance", "remove", "shop"], "removed the instance shop");
+    tell(
+        &["instance", "remove", "default", "--yes"],
+        "emptied the instance default, which stays",
+    );
+    tell(&ada, "added the user ada");
+    tell(&["user", "suspend", "ada"], "suspended the user ada");
+    tell(&["user", "activate", "ada"], "activated the user ada");
+    tell(
+        &["user", "unlock", "ada"],
+        "lifted the lock of the user ada",
+    );
+    tell(
+        &["user", "set-password", "ada", "--stdin"],
+        "set the password of the user ada",
+    );
+    tell(&["user", "remove", "ada"], "removed the user ada");
+    let created = home.document(&["token", "create", "--scope", "admin", "--json"], "");
+    let id = created["id"].as_str().unwrap();
+    tell(&["token", "revoke", id], &format!("revoked the token {id}"));
+    let shown = home.prints(&["token", "create", "--scope", "admin"], "");
+    assert!(
+        shown.contains(&format!("\nstore    {}\n", home.store())),
+        "{shown}"
+    );
+}
+
+/// A terminal, of which this is the side where a person sits.
+struct Terminal {
+    person: File,
+    path: String,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&person).unwrap();
+        unlockpt(&person).unwrap();
+        let path = ptsname(&person, Vec::new()).unwrap();
+        Self {
+            person: person.into(),
+            path: path.into_string().unwrap(),
+        }
+    }
+
+    /// The program's side.
+    fn end(&self) -> File {
+        let mut options = fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed());
+        options.open(&self.path).unwrap()
+    }
+}
+
+#[test]
+fn a_removal_is_asked_about_at_a_terminal() {
+    let home = Home::new();
+    for name in ["shop", "bar"] {
+        home.prints(&["instance", "add", name, "--stdin"], PASSWORD);
+    }
+    home.prints(
+        &["user", "add", "ada", "--organisation", "Acme", "--stdin"],
+        PASSWORD,
+    );
+    let remove = |arguments: &[&str], answer: &str| {
+        let mut terminal = Terminal::open();
+        let mut command = home.command(arguments);
+        let child = command
+            .stdin(terminal.end())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = child.spawn().unwrap();
+        terminal.person.write_all(answer.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    for (arguments, question) in [
+        (
+            &["instance", "remove", "shop"][..],
+            "Remove the instance shop ",
+        ),
+        (
+            &["instance", "remove", "default"],
+            "Empty the instance default ",
+        ),
+        (&["user", "remove", "ada"], "Remove the user ada "),
+    ] {
+        for answer in ["n\n", "\n", "yesterday\n"] {
+            let kept = remove(arguments, answer);
+            assert_eq!(kept.status.code(), Some(1), "{arguments:?}");
+            let said = text(&kept.stderr);
+            assert!(
+                said.starts_with(question) && said.contains(&home.store()),
+                "{said}"
+            );
+            assert!(
+                said.contains("[y/N]") && said.contains("nothing was changed"),
+                "{said}"
+            );
+            assert!(kept.stdout.is_empty());
+        }
+        assert_eq!(
+            remove(arguments, "y\n").status.code(),
+            Some(0),
+            "{arguments:?}"
+        );
+    }
+    let unasked = remove(&["instance", "remove", "bar", "--yes"], "");
+    assert_eq!(
+        (unasked.status.code(), text(&unasked.stderr)),
+        (Some(0), "")
+    );
+    let names = home.document(&["instance", "list", "--json"], "");
+    assert_eq!(names["instances"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_token_that_cannot_be_printed_is_revoked() {
+    let home = Home::new();
+    for form in [&[][..], &["--quiet"], &["--json"]] {
+        let create = [&["token", "create", "--scope", "admin"], form].concat();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        for stdout in [Stdio::from(full), Stdio::from(closed)] {
+            let output = home.command(&create).stdout(stdout).output().unwrap();
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{form:?}: {said}");
+            assert!(
+                said.contains("could not be printed, so it was revoked"),
+                "{said}"
+            );
+            assert!(!said.contains("keyproof_"), "{said}");
+        }
+    }
+    assert_eq!(home.prints(&["token", "list"], ""), "");
+    let trail = home.prints(&["audit"], "");
+    for action in ["operator_token.create", "operator_token.revoke"] {
+        assert_eq!(trail.matches(action).count(), 6, "{trail}");
+    }
+}
+
+#[test]
+fn a_store_file_that_others_can_read_is_refused_by_name() {
+    let home = Home::new();
+    let path = |name: &str| home.0.path().join(name);
+    let chmod = |name: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(path(name), mode).unwrap();
+    };
+    for (name, mode, access) in [
+        ("k.db", 0o644, "read"),
+        ("k.db", 0o640, "read"),
+        ("k.db", 0o622, "written"),
+        ("k.db-wal", 0o644, "read"),
+        ("k.db-shm", 0o644, "read"),
+    ] {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path(name))
+            .unwrap();
+        chmod(name, mode);
+        let mends = format!("chmod 600 '{}'", path(name).display());
+        let says = format!("can be {access} by others (mode {mode:o}): {mends}");
+        for command in [
+            &["instance", "list"][..],
+            &["migrate"],
+            &["config", "check"],
+            &["serve", "--listen", "127.0.0.1:0"],
+        ] {
+            home.fails(command, "", 2, &says);
+        }
+        chmod(name, 0o600);
+        home.prints(&["instance", "list"], "");
+    }
 }
 
 #[test]

@@ -4,12 +4,14 @@
 //! there and be the store's own: a store that lost its key is never given a new one, under which nothing would open.
 //! A database that many nodes share gets its key from whoever sets the nodes up, so that all have the same.
 
+mod embedded;
+mod exposure;
 mod master_key;
 
 pub use master_key::{MasterKeyError, MasterKeySource};
 
 use keyproof_store::{
-    Engine, Entropy, MasterKeys, Migration, OpenError, Store, Timestamp,
+    Engine, EngineError, Entropy, MasterKeys, Migration, OpenError, Store, Timestamp,
     memory::MemoryEngine,
     postgres::{ParsePostgresUrlError, PostgresEngine, PostgresOptions, PostgresUrl},
     sqlite::{SqliteEngine, SqliteOptions},
@@ -68,6 +70,26 @@ pub enum VaultError {
         /// What the system says.
         source: io::Error,
     },
+    /// Others on the machine may read or write the store's files.
+    #[error(
+        "the store {} can be {access} by others (mode {mode:03o}): chmod 600{}",
+        .files.first().map(|file| file.display().to_string()).unwrap_or_default(),
+        embedded::for_shell(.files)
+    )]
+    Exposed {
+        /// Which of them, the store's own first.
+        files: Vec<PathBuf>,
+        /// `read` or `written`: what the first of them can be.
+        access: &'static str,
+        /// The permission bits of the first of them.
+        mode: u32,
+    },
+    /// There is no store to open.
+    #[error("there is no store at {url}")]
+    Absent {
+        /// Where it should be.
+        url: String,
+    },
     /// The master key could not be had.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
@@ -104,12 +126,41 @@ pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), VaultError>
                 source: error.into(),
             })?;
         }
-        StoreUrl::Sqlite(path) => master_key::check_for_embedded(source, path)?,
+        StoreUrl::Sqlite(path) => {
+            embedded::check_exposure(path)?;
+            master_key::check_for_embedded(source, path)?;
+        }
     }
     Ok(())
 }
 
-/// Opens the store at `url` under the master key from `source`.
+/// Opens the store at `url` as [`open`] does, if it is there: neither a store nor a key is made.
+///
+/// # Errors
+/// [`VaultError`] names what does not fit.
+pub async fn open_existing(
+    url: &StoreUrl,
+    source: &MasterKeySource,
+    entropy: Arc<dyn Entropy>,
+    now: Timestamp,
+) -> Result<Store, VaultError> {
+    if let StoreUrl::Sqlite(path) = url {
+        let exists = embedded::exists(path).map_err(|error| VaultError::Open {
+            url: url.to_string(),
+            source: EngineError::Io {
+                detail: error.to_string(),
+            }
+            .into(),
+        })?;
+        if !exists {
+            let url = url.to_string();
+            return Err(VaultError::Absent { url });
+        }
+    }
+    open(url, source, entropy, now).await
+}
+
+/// Opens the store at `url` under the master key from `source`. An embedded one that is not there is made, with its key.
 ///
 /// # Errors
 /// [`VaultError`] names what does not fit.
@@ -124,6 +175,7 @@ pub async fn open(
         StoreUrl::Postgres(_) => master_key::for_shared(source)?,
         StoreUrl::Sqlite(path) => {
             make_directory(path)?;
+            embedded::check_exposure(path)?;
             master_key::for_embedded(source, path, &*entropy)?
         }
     };
@@ -162,6 +214,7 @@ pub async fn migrate(
         StoreUrl::Postgres(url) => PostgresEngine::migrate(url, &PostgresOptions::default()).await,
         StoreUrl::Sqlite(path) => {
             make_directory(path)?;
+            embedded::check_exposure(path)?;
             master_key::for_embedded(source, path, entropy)?;
             SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
         }
@@ -294,6 +347,31 @@ mod tests {
         assert!(opened.is_ok());
         let nothing = migrate(&StoreUrl::Memory, &MasterKeySource::Beside, &entropy).await;
         assert_eq!(nothing.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn neither_a_store_nor_a_key_is_made_for_whoever_expects_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k.db");
+        let url: StoreUrl = format!("sqlite:{}", path.display()).parse().unwrap();
+        let source = MasterKeySource::Beside;
+        let existing = || open_existing(&url, &source, Arc::new(SystemEntropy::new()), NOW);
+        for begun in [false, true] {
+            if begun {
+                std::fs::write(&path, "").unwrap();
+            }
+            let refused = existing().await.unwrap_err().to_string();
+            assert_eq!(refused, format!("there is no store at {url}"));
+            let files = std::fs::read_dir(directory.path()).unwrap().count();
+            assert_eq!(files, usize::from(begun));
+        }
+        std::fs::remove_file(&path).unwrap();
+        open_url(&url.to_string(), &source)
+            .await
+            .unwrap()
+            .close()
+            .await;
+        assert!(existing().await.is_ok());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use clap::Args;
 use keyproof_service::{Origin, Who};
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, output};
 
 /// The longest line that is read as a password, in bytes; longer ones are refused later, by their length.
 const MAX_LINE: u64 = 8 * 1024;
@@ -38,6 +38,28 @@ impl PasswordSource {
             return Err(Failure::Refused("the passwords differ".to_owned()));
         }
         Ok(password)
+    }
+}
+
+/// Whether the person at the terminal means what cannot be undone.
+#[derive(Args, Debug)]
+pub(super) struct Consent {
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Consent {
+    /// Asks, if there is a terminal to ask at; a script that has none means what it says.
+    pub(super) fn given(&self, question: &str) -> Result<(), Failure> {
+        if self.yes || !stdin().is_terminal() {
+            return Ok(());
+        }
+        output::ask(&format!("{question}? [y/N] "));
+        match first_line(stdin().lock())?.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(Failure::Refused("nothing was changed".to_owned())),
+        }
     }
 }
 

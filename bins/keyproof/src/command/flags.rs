@@ -6,7 +6,7 @@ use clap::Args;
 use toml::Value;
 
 use crate::{
-    config::{Config, ConfigError, Sources},
+    config::{Config, ConfigError, Sources, parse_address},
     dialect::DialectName,
     telemetry::{LogFormat, LogLevel},
 };
@@ -44,8 +44,11 @@ pub(super) struct ServeFlags {
     #[arg(long)]
     migrate: bool,
     /// The main listener's address; port 0 picks one
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
+    /// What other servers call it
+    #[arg(long, hide = true, value_name = "PORT", num_args = 0..=1, default_missing_value = "PORT")]
+    port: Option<String>,
     /// Allow plain HTTP on an address other than loopback
     #[arg(long)]
     insecure_http: bool,
@@ -59,7 +62,7 @@ pub(super) struct ServeFlags {
     #[arg(long)]
     tls_self_signed: bool,
     /// Where Prometheus reads metrics
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     metrics_listen: Option<SocketAddr>,
     /// How logs are written
     #[arg(long, value_enum)]
@@ -101,13 +104,29 @@ impl StoreFlags {
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         let mut layer = Layer::default();
         self.lay(&mut layer)?;
-        load(self.config.clone(), layer)
+        Config::load(&sources(self.config.clone(), layer))
     }
 }
 
 impl ServeFlags {
     /// The configuration under these flags.
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.sources()?)
+    }
+
+    /// The configuration under these flags, once it was told how logs are to be written: what is wrong with the rest is
+    /// written so, too.
+    pub(super) fn load_for_logs(&self, tell: impl Fn(LogFormat)) -> Result<Config, ConfigError> {
+        tell(self.log_format.unwrap_or_default());
+        let sources = self.sources()?;
+        tell(Config::log_format(&sources));
+        Config::load(&sources)
+    }
+
+    fn sources(&self) -> Result<Sources, ConfigError> {
+        if let Some(port) = &self.port {
+            return Err(ConfigError::Port(port.clone()));
+        }
         let mut layer = Layer::default();
         self.store.lay(&mut layer)?;
         layer.set("store.migrate", self.migrate.then_some(true));
@@ -126,14 +145,14 @@ impl ServeFlags {
                 layer.set(name.enabled_key(), Some(list.contains(&name)));
             }
         }
-        load(self.store.config.clone(), layer)
+        Ok(sources(self.store.config.clone(), layer))
     }
 }
 
-fn load(file: Option<PathBuf>, layer: Layer) -> Result<Config, ConfigError> {
-    Config::load(&Sources {
+fn sources(file: Option<PathBuf>, layer: Layer) -> Sources {
+    Sources {
         file,
         flags: layer.0,
         ..Sources::of_this_process()
-    })
+    }
 }

@@ -1,12 +1,17 @@
 //! `keyproof instance`: Taler instances, changed while servers run.
 
 use clap::{Args, Subcommand};
-use keyproof_service::otp_devices::InstanceSummary;
+use keyproof_service::otp_devices::{DEFAULT_INSTANCE, InstanceSummary};
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, console::PasswordSource, flags::StoreArguments, moment::Rfc3339,
-    named::Named, output, store::with_service,
+    Failure, Outcome,
+    console::PasswordSource,
+    flags::StoreArguments,
+    moment::Rfc3339,
+    named::{Change, Doomed, Named},
+    output,
+    store::with_service,
 };
 
 #[derive(Debug, Subcommand)]
@@ -15,8 +20,8 @@ pub(super) enum Command {
     Add(PasswordArguments),
     /// List the instances
     List(StoreArguments),
-    /// Remove an instance with its devices and tokens
-    Remove(Named),
+    /// Remove an instance with its devices and tokens; `default` is emptied and stays
+    Remove(Doomed),
     /// Set an instance's password; its login tokens end
     SetPassword(PasswordArguments),
 }
@@ -29,22 +34,55 @@ pub(super) struct PasswordArguments {
     password: PasswordSource,
 }
 
+const ADDED: Change = Change {
+    member: "added",
+    done: "added the instance {}",
+};
+
+const REMOVED: Change = Change {
+    member: "removed",
+    done: "removed the instance {} with its devices and tokens",
+};
+
+const EMPTIED: Change = Change {
+    member: "removed",
+    done: "emptied the instance {}, which stays: its devices, tokens and password are gone",
+};
+
+const PASSWORD_SET: Change = Change {
+    member: "password_set",
+    done: "set the password of the instance {}; its login tokens have ended",
+};
+
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Add(PasswordArguments { instance, password }) => {
             let password = password.read()?;
-            instance.change("added", async |service, name, origin| {
+            instance.change(&ADDED, async |service, name, origin| {
                 let devices = &service.otp_devices;
                 devices.add_instance(name, password, origin).await
             })
         }
         Command::List(arguments) => list(&arguments),
-        Command::Remove(instance) => instance.change("removed", async |service, name, origin| {
-            service.otp_devices.remove_instance(name, origin).await
-        }),
+        Command::Remove(instance) => {
+            let (question, words) = if instance.name() == DEFAULT_INSTANCE {
+                (
+                    "Empty the instance {} of its devices, tokens and password",
+                    &EMPTIED,
+                )
+            } else {
+                (
+                    "Remove the instance {} with its devices and tokens",
+                    &REMOVED,
+                )
+            };
+            instance.change(question, words, async |service, name, origin| {
+                service.otp_devices.remove_instance(name, origin).await
+            })
+        }
         Command::SetPassword(PasswordArguments { instance, password }) => {
             let password = password.read()?;
-            instance.change("password_set", async |service, name, origin| {
+            instance.change(&PASSWORD_SET, async |service, name, origin| {
                 let devices = &service.otp_devices;
                 devices.set_password(name, password, origin).await
             })

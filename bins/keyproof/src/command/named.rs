@@ -6,7 +6,13 @@ use clap::Args;
 use keyproof_service::{Origin, Service};
 use serde_json::json;
 
-use super::{Failure, Outcome, console, flags::StoreFlags, output, store::with_service};
+use super::{
+    Failure, Outcome,
+    console::{self, Consent},
+    flags::StoreFlags,
+    output::{self, printable},
+    store::with_store,
+};
 
 /// Which thing, and in which store.
 #[derive(Args, Debug)]
@@ -20,25 +26,80 @@ pub(super) struct Named {
     json: bool,
 }
 
+/// Which thing to remove, and whether that was asked already.
+#[derive(Args, Debug)]
+pub(super) struct Doomed {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// A change in words.
+pub(super) struct Change {
+    /// What programs call it, done.
+    pub(super) member: &'static str,
+    /// What people are told, done: the thing's name stands for `{}`.
+    pub(super) done: &'static str,
+}
+
+impl Change {
+    fn words(words: &str, name: &str) -> String {
+        words.replacen("{}", &printable(name), 1)
+    }
+}
+
 impl Named {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Makes a change and says so to programs; people see that there is nothing to complain about.
+    /// Makes a change and says so, and in which store.
     pub(super) fn change<E: Display>(
         &self,
-        done: &str,
+        words: &Change,
         change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
     ) -> Outcome {
-        with_service(&self.store, async |service| {
+        self.change_if(words, |_| Ok(()), change)
+    }
+
+    /// Makes a change if that is still wanted once the store is known.
+    fn change_if<E: Display>(
+        &self,
+        words: &Change,
+        wanted: impl FnOnce(&str) -> Result<(), Failure>,
+        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
+    ) -> Outcome {
+        with_store(&self.store, async |service, store| {
+            wanted(store)?;
             change(&service, &self.name, &console::origin())
                 .await
-                .map_err(Failure::refused)
-        })?;
-        if self.json {
-            output::print_json(&json!({ done: self.name }))?;
-        }
-        Ok(())
+                .map_err(Failure::refused)?;
+            if self.json {
+                output::print_json(&json!({ words.member: self.name }))?;
+            } else {
+                let done = Change::words(words.done, &self.name);
+                output::print(&format!("{done} (store {store})"))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Doomed {
+    pub(super) fn name(&self) -> &str {
+        self.named.name()
+    }
+
+    /// Makes a change that is not undone, once the person at the terminal has agreed to it.
+    pub(super) fn change<E: Display>(
+        &self,
+        question: &str,
+        words: &Change,
+        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
+    ) -> Outcome {
+        let question = Change::words(question, self.name());
+        let agreed = |store: &str| self.consent.given(&format!("{question} (store {store})"));
+        self.named.change_if(words, agreed, change)
     }
 }

@@ -1,6 +1,6 @@
 //! `keyproof otp`: one-time codes, offline.
 
-use std::{fs, num::NonZeroU64, path::PathBuf, str::FromStr};
+use std::{num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 use keyproof_otp::{
@@ -9,18 +9,24 @@ use keyproof_otp::{
     otpauth::{Kind, OtpauthUri},
 };
 use keyproof_service::{Clock, SystemClock};
+use keyproof_store::{Entropy, SystemEntropy};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, Outcome, output,
+    Failure, Outcome,
+    files::read_text,
+    output,
     report::{CheckOutcome, Report},
 };
+use crate::qr;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Print the code of a moment
     Code(CodeArguments),
+    /// Draw a secret, in Base32
+    Secret(SecretArguments),
     /// Build an otpauth URI, which holds the secret
     Uri(UriArguments),
     /// Check a code
@@ -33,6 +39,21 @@ pub(super) struct CodeArguments {
     key: KeyArguments,
     #[command(flatten)]
     moment: Moment,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SecretArguments {
+    /// Its length: at least 16, and 20 unless said otherwise (RFC 4226, R6)
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u8).range(16..=Secret::MAX_LEN as i64)
+    )]
+    bytes: u8,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -64,6 +85,9 @@ pub(super) struct UriArguments {
     /// Who issues it
     #[arg(long)]
     issuer: Option<String>,
+    /// Draw it as a QR code, for a phone, above its text
+    #[arg(long, conflicts_with = "json")]
+    qr: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -172,9 +196,7 @@ impl KeyArguments {
                 }
             }
             (None, Some(file)) => {
-                let text = fs::read_to_string(file)
-                    .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-                let text = Zeroizing::new(text);
+                let text = read_text(file)?;
                 Key {
                     secret: Secret::from_base32(text.trim(), Base32Profile::Lenient)?,
                     algorithm: self.algorithm.unwrap_or_default(),
@@ -200,6 +222,7 @@ impl KeyArguments {
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Code(arguments) => code(&arguments),
+        Command::Secret(arguments) => secret(&arguments),
         Command::Uri(arguments) => uri(arguments),
         Command::Verify(arguments) => verify(&arguments),
     }
@@ -274,6 +297,19 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     report.finish(arguments.json)
 }
 
+fn secret(arguments: &SecretArguments) -> Outcome {
+    let mut bytes = Zeroizing::new([0; Secret::MAX_LEN]);
+    let drawn = bytes.get_mut(..arguments.bytes.into()).unwrap_or_default();
+    SystemEntropy::new().fill(drawn);
+    let text = Zeroizing::new(Secret::from_bytes(drawn)?.base32().to_string());
+    if arguments.json {
+        output::print_json(&json!({ "secret": *text, "bytes": arguments.bytes }))?;
+    } else {
+        output::print(&text)?;
+    }
+    Ok(())
+}
+
 fn uri(arguments: UriArguments) -> Outcome {
     let key = arguments.key.read()?;
     let account = arguments.account.or(key.account);
@@ -286,6 +322,10 @@ fn uri(arguments: UriArguments) -> Outcome {
     if arguments.json {
         output::print_json(&json!({ "uri": *text, "account": account, "issuer": issuer }))?;
     } else {
+        if arguments.qr {
+            let drawing = Zeroizing::new(qr::draw(&text).map_err(Failure::refused)?);
+            output::print(&drawing)?;
+        }
         output::print(&text)?;
     }
     Ok(())

@@ -3,10 +3,19 @@
 use std::io::{self, ErrorKind, Write, stderr, stdout};
 
 use serde::Serialize;
+use tracing::Level;
+
+use crate::telemetry;
 
 /// Prints a line on standard output. A reader that has seen enough is no failure.
 pub(super) fn print(text: &str) -> io::Result<()> {
     print_on(text).map(drop)
+}
+
+/// Prints a line that is worth nothing unless somebody has it: a reader that is gone is a failure.
+pub(super) fn deliver(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
 /// Prints one of many lines on standard output; false once nobody reads any more.
@@ -37,11 +46,17 @@ pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
 
 /// Says on standard error why a command ends.
 pub(super) fn complain(message: &str) {
-    say(&format!("keyproof: {message}"));
+    telemetry::complain(message);
 }
 
 /// Prints a line on standard error, if there is one.
 pub(super) fn say(text: &str) {
-    // There is no one left to tell.
-    let _ = writeln!(stderr(), "{text}");
+    telemetry::tell(Level::INFO, text);
+}
+
+/// Prints a question on standard error, on whose line the answer is typed.
+pub(super) fn ask(question: &str) {
+    let mut error = stderr();
+    // Whoever sees no question gives no answer.
+    let _ = write!(error, "{question}").and_then(|()| error.flush());
 }

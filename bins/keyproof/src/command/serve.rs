@@ -33,7 +33,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> Outcome {
-    let config = Arc::new(arguments.flags.load()?);
+    telemetry::watch_panics();
+    let config = Arc::new(arguments.flags.load_for_logs(telemetry::write_as)?);
     telemetry::init(config.settings.log.format, config.settings.log.level);
     raise_descriptor_limit();
     runtime()?.block_on(serve(config))

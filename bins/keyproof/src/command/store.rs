@@ -17,17 +17,29 @@ pub(super) fn with_service(
     flags: &StoreFlags,
     command: impl AsyncFnOnce(Arc<Service>) -> Outcome,
 ) -> Outcome {
+    with_store(flags, async |service, _| command(service).await)
+}
+
+/// Runs a command on the use cases of the store that the flags name, and tells it the store's name.
+pub(super) fn with_store(
+    flags: &StoreFlags,
+    command: impl AsyncFnOnce(Arc<Service>, &str) -> Outcome,
+) -> Outcome {
     let config = flags.load()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let clock = Arc::new(SystemClock);
-        let store = open(&config, &*clock, Arc::new(SystemEntropy::new())).await?;
+        let entropy = Arc::new(SystemEntropy::new());
+        // A store that is not there was not meant: a new one would hold nothing that the command is about.
+        let store = vault::open_existing(&config.store, &config.master_key, entropy, clock.now())
+            .await
+            .map_err(|error| failure(&config, &error))?;
         let service = Service::start(store.clone(), clock, config.hashing)
             .await
             .map_err(|error| Failure::Refused(error.to_string()))?;
-        let outcome = command(service).await;
+        let outcome = command(service, &config.store.to_string()).await;
         store.close().await;
         outcome
     })
@@ -38,7 +50,7 @@ pub(super) fn check(config: &Config) -> Result<(), Failure> {
     vault::check(&config.store, &config.master_key).map_err(|error| failure(config, &error))
 }
 
-/// Opens the configured store under its master key.
+/// Opens the configured store under its master key; an embedded one that is not there is made.
 pub(super) async fn open(
     config: &Config,
     clock: &dyn Clock,
@@ -58,6 +70,9 @@ pub(super) async fn migrate(config: &Config) -> Result<Option<Migration>, Failur
 
 fn failure(config: &Config, error: &VaultError) -> Failure {
     match error {
+        VaultError::Absent { .. } => Failure::Usage(format!(
+            "{error}: name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`"
+        )),
         VaultError::Open {
             source: OpenError::OlderSchema { .. },
             ..

@@ -1,17 +1,20 @@
 //! `keyproof token`: the bearer tokens of operators and services.
 
+use std::io;
+
 use clap::{Args, Subcommand};
 use keyproof_auth::{OperatorScope, OperatorScopes};
-use keyproof_service::access::{NewOperatorToken, OperatorToken};
+use keyproof_service::access::{IssuedOperatorToken, NewOperatorToken, OperatorToken};
 use serde::Serialize;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome, console,
     flags::{StoreArguments, StoreFlags},
     moment::{Lifetime, Rfc3339},
-    output,
-    store::with_service,
+    output::{self, printable},
+    store::{with_service, with_store},
 };
 
 #[derive(Debug, Subcommand)]
@@ -66,7 +69,7 @@ pub(super) fn run(command: Command) -> Outcome {
 
 fn create(arguments: &CreateArguments) -> Outcome {
     let scopes = OperatorScopes::new(arguments.scope.iter().cloned()).map_err(Failure::refused)?;
-    with_service(&arguments.store, async |service| {
+    with_store(&arguments.store, async |service, store| {
         let new = NewOperatorToken {
             subject: arguments.subject.clone(),
             scopes,
@@ -74,22 +77,49 @@ fn create(arguments: &CreateArguments) -> Outcome {
         };
         let created = service.access.create(new, &console::origin()).await;
         let issued = created.map_err(Failure::refused)?;
-        if arguments.json {
-            output::print_json(&Document {
-                token: Some(&issued.text),
-                ..Document::of(&issued.token)
-            })?;
-        } else if arguments.quiet {
-            output::print(&issued.text)?;
-        } else {
-            output::print(&format!("token    {}", *issued.text))?;
-            output::print(&format!("id       {}", issued.token.id))?;
-            output::print(&format!("subject  {}", issued.token.subject))?;
-            output::print(&format!("scopes   {}", issued.token.scopes))?;
-            output::print(&format!("expires  {}", expiry(&issued.token)))?;
-        }
-        Ok(())
+        let text = arguments.words(&issued, store)?;
+        let Err(error) = output::deliver(&text) else {
+            return Ok(());
+        };
+        // A token that nobody has seen is nobody's, and would hold all the same.
+        let id = &issued.token.id;
+        let revoked = service.access.revoke(id, &console::origin()).await;
+        Err(Failure::Refused(match revoked {
+            Ok(()) => format!("the token could not be printed, so it was revoked: {error}"),
+            Err(why) => format!(
+                "the token could not be printed ({error}) nor revoked ({why}): revoke {id} by hand"
+            ),
+        }))
     })
+}
+
+impl CreateArguments {
+    /// What is shown of a new token, in one piece.
+    fn words(
+        &self,
+        issued: &IssuedOperatorToken,
+        store: &str,
+    ) -> Result<Zeroizing<String>, Failure> {
+        let IssuedOperatorToken { text, token } = issued;
+        Ok(Zeroizing::new(if self.json {
+            serde_json::to_string_pretty(&Document {
+                token: Some(text),
+                ..Document::of(token)
+            })
+            .map_err(io::Error::from)?
+        } else if self.quiet {
+            text.to_string()
+        } else {
+            format!(
+                "token    {}\nid       {}\nsubject  {}\nscopes   {}\nexpires  {}\nstore    {store}",
+                **text,
+                token.id,
+                printable(&token.subject),
+                token.scopes,
+                expiry(token),
+            )
+        }))
+    }
 }
 
 fn list(arguments: &StoreArguments) -> Outcome {
@@ -116,7 +146,7 @@ fn list(arguments: &StoreArguments) -> Outcome {
 }
 
 fn revoke(arguments: &RevokeArguments) -> Outcome {
-    with_service(&arguments.store, async |service| {
+    with_store(&arguments.store, async |service, store| {
         let revoked = service
             .access
             .revoke(&arguments.id, &console::origin())
@@ -124,6 +154,9 @@ fn revoke(arguments: &RevokeArguments) -> Outcome {
         revoked.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "revoked": arguments.id }))?;
+        } else {
+            let id = printable(&arguments.id);
+            output::print(&format!("revoked the token {id} (store {store})"))?;
         }
         Ok(())
     })

@@ -9,7 +9,7 @@ use super::{
     console::PasswordSource,
     flags::StoreArguments,
     moment::Rfc3339,
-    named::Named,
+    named::{Change, Doomed, Named},
     output::{self, printable},
     store::with_service,
 };
@@ -23,7 +23,7 @@ pub(super) enum Command {
     /// List the users
     List(StoreArguments),
     /// Remove an account with its keys, devices and tokens
-    Remove(Named),
+    Remove(Doomed),
     /// Set a user's password; their tokens and trusted devices end
     SetPassword(PasswordArguments),
     /// Keep a user from logging in; their tokens and trusted devices end
@@ -54,27 +54,60 @@ pub(super) struct PasswordArguments {
     password: PasswordSource,
 }
 
+const ACTIVATED: Change = Change {
+    member: "activated",
+    done: "activated the user {}",
+};
+
+const ADDED: Change = Change {
+    member: "added",
+    done: "added the user {}",
+};
+
+const REMOVED: Change = Change {
+    member: "removed",
+    done: "removed the user {} with their keys, devices and tokens",
+};
+
+const PASSWORD_SET: Change = Change {
+    member: "password_set",
+    done: "set the password of the user {}; their tokens and trusted devices have ended",
+};
+
+const SUSPENDED: Change = Change {
+    member: "suspended",
+    done: "suspended the user {}; their tokens and trusted devices have ended",
+};
+
+const UNLOCKED: Change = Change {
+    member: "unlocked",
+    done: "lifted the lock of the user {}",
+};
+
 pub(super) fn run(command: Command) -> Outcome {
     match command {
-        Command::Activate(user) => user.change("activated", async |service, name, origin| {
+        Command::Activate(user) => user.change(&ACTIVATED, async |service, name, origin| {
             service.accounts.activate_user(name, origin).await
         }),
         Command::Add(arguments) => add(arguments),
         Command::List(arguments) => list(&arguments),
-        Command::Remove(user) => user.change("removed", async |service, name, origin| {
-            service.accounts.remove_user(name, origin).await
-        }),
+        Command::Remove(user) => {
+            let question = "Remove the user {} with their keys, devices and tokens";
+            user.change(question, &REMOVED, async |service, name, origin| {
+                service.accounts.remove_user(name, origin).await
+            })
+        }
         Command::SetPassword(PasswordArguments { user, password }) => {
             let password = password.read()?;
-            user.change("password_set", async |service, name, origin| {
+            user.change(&PASSWORD_SET, async |service, name, origin| {
                 let accounts = &service.accounts;
                 accounts.set_user_password(name, password, origin).await
             })
         }
-        Command::Suspend(user) => user.change("suspended", async |service, name, origin| {
+        Command::Suspend(user) => user.change(&SUSPENDED, async |service, name, origin| {
             service.accounts.suspend_user(name, origin).await
         }),
-        Command::Unlock(user) => user.change("unlocked", async |service, name, origin| {
+        Command::Unlock(user) => user.change(&UNLOCKED, async |service, name, origin| {
             service.accounts.unlock_user(name, origin).await
         }),
     }
@@ -87,7 +120,7 @@ fn add(arguments: AddArguments) -> Outcome {
         organisation: arguments.organisation,
         role: arguments.role,
     };
-    arguments.user.change("added", async |service, _, origin| {
+    arguments.user.change(&ADDED, async |service, _, origin| {
         service.accounts.add_user(&new, password, origin).await
     })
 }

@@ -45,6 +45,9 @@ pub enum ConfigError {
     /// A flag's value does not fit.
     #[error("{0}")]
     Flag(String),
+    /// The flag that other servers have for `--listen`.
+    #[error("there is no --port: use --listen ADDR:{0}, for example --listen 127.0.0.1:{0}")]
+    Port(String),
     /// Plain HTTP beyond loopback, and nobody said that this is meant.
     #[error("{0} is not loopback: give a TLS certificate, or say http.insecure (--insecure-http)")]
     PlainHttp(SocketAddr),

@@ -1,11 +1,16 @@
 //! The layers of a configuration: flags over environment over file over defaults.
 
-use std::{ffi::OsString, fs, path::Path};
+use std::{ffi::OsString, path::Path};
 
+use keyproof_store::file as named_file;
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{ConfigError, Settings};
+use crate::telemetry::LogFormat;
+
+/// The longest file that is read, in bytes: many times a configuration that says everything.
+const LONGEST_FILE: usize = 1024 * 1024;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "KEYPROOF_";
@@ -43,10 +48,11 @@ pub(super) fn overlay(under: &mut Table, over: Table) {
 
 /// Reads a file. It is checked alone, so that errors can say where.
 pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text =
+        named_file::read_text(path, LONGEST_FILE).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
     toml::from_str::<Settings>(&text)
         .and_then(|_| toml::from_str(&text))
         .map_err(|error| ConfigError::File {
@@ -55,6 +61,13 @@ pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
             // Not the whole error: it quotes the line, which may hold a secret in the wrong place.
             message: error.message().to_owned(),
         })
+}
+
+/// `log.format` of a file of which the rest need not be right.
+pub(super) fn log_format(path: &Path) -> Option<LogFormat> {
+    let text = named_file::read_text(path, LONGEST_FILE).ok()?;
+    let table: Table = toml::from_str(&text).ok()?;
+    LogFormat::of(table.get("log")?.get("format")?.as_str()?)
 }
 
 fn line(text: &str, error: &toml::de::Error) -> usize {

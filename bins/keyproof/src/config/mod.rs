@@ -1,5 +1,6 @@
 //! The configuration: flags over environment over file over defaults.
 
+mod address;
 mod error;
 mod layers;
 mod settings;
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use address::parse_address;
 pub use error::ConfigError;
 use keyproof_auth::{Cost, OperatorScopes};
 use keyproof_otp::pos::Amount;
@@ -34,6 +36,7 @@ use zeroize::Zeroizing;
 use crate::{
     dialect::DialectName,
     http::{Limits, TlsSource, TrustedProxies},
+    telemetry::LogFormat,
 };
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
@@ -115,6 +118,23 @@ impl Config {
         let settings = Settings::deserialize(table)
             .map_err(|error| ConfigError::Flag(error.message().to_owned()))?;
         Self::check(settings, sources)
+    }
+
+    /// How logs are to be written, as far as the layers say so that can be read: for what is wrong with the others. A
+    /// file that can be read only once is left alone.
+    #[must_use]
+    pub fn log_format(sources: &Sources) -> LogFormat {
+        let key = "log.format";
+        let flag = sources.flags.iter().find(|(name, _)| *name == key);
+        if let Some(format) = flag.and_then(|(_, value)| LogFormat::of(value.as_str()?)) {
+            return format;
+        }
+        let variable = sources.variable("KEYPROOF_LOG__FORMAT");
+        if let Some(format) = variable.and_then(|value| LogFormat::of(value.to_str()?)) {
+            return format;
+        }
+        let file = sources.file.as_deref().filter(|path| path.is_file());
+        file.and_then(layers::log_format).unwrap_or_default()
     }
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use keyproof_service::{CertificateSettings, ProvisioningSettings};
 use serde::{Deserialize, Serialize};
 
+use super::address;
 use crate::{
     dialect::{dps::SubjectForm, f5::StationAuth},
     telemetry::{LogFormat, LogLevel},
@@ -49,6 +50,7 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     /// The main listener's address.
+    #[serde(deserialize_with = "address::address")]
     pub listen: SocketAddr,
     /// Allows plain HTTP beyond loopback.
     pub insecure: bool,
@@ -65,6 +67,7 @@ pub struct HttpSettings {
     /// For open requests at the end, in milliseconds.
     pub drain_timeout_ms: NonZeroU32,
     /// Networks whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "address::networks")]
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -104,6 +107,7 @@ pub struct TlsSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsSettings {
     /// The listener where Prometheus reads them; none if absent.
+    #[serde(deserialize_with = "address::optional_address")]
     pub listen: Option<SocketAddr>,
 }
 
@@ -150,6 +154,7 @@ pub struct DialectSettings {
     /// On unless said otherwise, if this version has it.
     pub enabled: Option<bool>,
     /// A listener of its own.
+    #[serde(deserialize_with = "address::optional_address")]
     pub listen: Option<SocketAddr>,
 }
 

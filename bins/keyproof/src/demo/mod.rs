@@ -5,7 +5,6 @@
 mod certificates;
 mod client;
 mod otp_devices;
-mod qr;
 mod second_factors;
 mod software_tpm;
 mod stage;

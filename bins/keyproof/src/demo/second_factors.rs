@@ -6,9 +6,8 @@ use keyproof_service::accounts::{NewUser, Role};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    StepError, Stopped, Walk, client::Client, expect, member, qr, same, stage::Stage, text,
-};
+use super::{StepError, Stopped, Walk, client::Client, expect, member, same, stage::Stage, text};
+use crate::qr;
 
 const NAME: &str = "ada@example.org";
 const ORGANISATION: &str = "Demo";

@@ -42,7 +42,7 @@ fn fails(output: &Output, code: i32, says: &str) {
 }
 
 #[test]
-fn wrong_flags_end_with_2() {
+fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
     for wrong in [
         &["serve", "--listen", "nowhere"][..],
         &["serve", "--no-such-flag"],
@@ -54,6 +54,62 @@ fn wrong_flags_end_with_2() {
         let output = run(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(!output.stderr.is_empty());
+    }
+    let said = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        text(&output.stderr).to_owned()
+    };
+    for (wrong, right) in [
+        (
+            &["serve", "--listen", "nowhere"][..],
+            &["127.0.0.1:8080", "[::1]:8080"][..],
+        ),
+        (&["serve", "--metrics-listen", "8080"], &["127.0.0.1:8080"]),
+        (
+            &["serve", "--dialects", "azure"],
+            &["taler", "dps", "f5", "emnify"],
+        ),
+        (&["serve", "--port", "8443"], &["--listen 127.0.0.1:8443"]),
+        (&["serve", "--port"], &["--listen"]),
+        (
+            &["serve", "--store", "mysql://h/d"],
+            &["memory:", "sqlite:PATH", "postgres://"],
+        ),
+        (
+            &["serve", "--store", "postgres://u@h/d?ssl_mode=require"],
+            &["sslmode", "sslrootcert"],
+        ),
+        (
+            &["serve", "--store", "postgres://u@h/d?sslmode=on"],
+            &["verify-full", "require"],
+        ),
+        (
+            &["token", "create", "--scope", "operator"],
+            &[
+                "admin",
+                "certificates[:SUB[/GROUP[/SERVICE]]]",
+                "tpm[:NAMESPACE]",
+                "tpm-station",
+            ],
+        ),
+        (
+            &[
+                "user",
+                "add",
+                "ada",
+                "--organisation",
+                "Acme",
+                "--role",
+                "root",
+            ],
+            &["User", "Observer", "Administrator", "SuperAdmin"],
+        ),
+    ] {
+        let said = said(wrong);
+        for right in right {
+            assert!(said.contains(right), "{wrong:?}: {said}");
+        }
     }
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));

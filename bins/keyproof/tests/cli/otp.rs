@@ -1,6 +1,10 @@
 //! `keyproof otp`
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -54,6 +58,127 @@ fn otp_code_prints_the_code() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let expected = serde_json::json!({ "code": "94287082", "step": 1, "valid_until": 60 });
     assert_eq!(document, expected);
+}
+
+#[test]
+fn otp_secret_draws_a_secret() {
+    let draw = |arguments: &[&str]| {
+        let output = run(&[&["otp", "secret"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
+    };
+    for (arguments, length) in [
+        (&[][..], 32),
+        (&["--bytes", "16"], 26),
+        (&["--bytes", "128"], 205),
+    ] {
+        let secret = draw(arguments);
+        assert_eq!(secret.len(), length);
+        assert!(
+            secret
+                .bytes()
+                .all(|c| c.is_ascii_uppercase() || (b'2'..=b'7').contains(&c))
+        );
+        assert_ne!(secret, draw(arguments));
+    }
+    let document: Value = serde_json::from_str(&draw(&["--json"])).unwrap();
+    assert_eq!(document["bytes"], 20);
+    let secret = document["secret"].as_str().unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, secret);
+    assert_eq!(
+        run(&["otp", "code", "--secret-file", &file]).status.code(),
+        Some(0)
+    );
+    for wrong in ["0", "15", "129", "many"] {
+        fails(&run(&["otp", "secret", "--bytes", wrong]), 2, "--bytes");
+    }
+}
+
+#[test]
+fn otp_uri_is_drawn_for_a_phone() {
+    let uri = format!("otpauth://totp/Acme:ada?secret={SECRET}&issuer=Acme");
+    let output = run(&["otp", "uri", "--uri", &uri, "--qr"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (drawing, below) = text(&output.stdout).trim_end().rsplit_once('\n').unwrap();
+    assert!(below.starts_with("otpauth://totp/Acme:ada?"), "{below}");
+    let blocks = |line: &str| line.chars().all(|c| " ▀▄█".contains(c));
+    assert!(
+        drawing.lines().count() > 20 && drawing.lines().all(blocks),
+        "{drawing}"
+    );
+    fails(
+        &run(&["otp", "uri", "--uri", &uri, "--qr", "--json"]),
+        2,
+        "--qr",
+    );
+}
+
+/// A pipe is what a shell's `<(…)` names.
+#[test]
+fn files_are_regular_or_pipes_and_bounded() {
+    let folder = TempDir::new().unwrap();
+    let code = |file: &str| run(&["otp", "code", "--at", "59", "--secret-file", file]);
+    let neither = "neither a regular file nor a pipe";
+    fails(&code("/dev/zero"), 2, neither);
+    fails(&code(folder.path().to_str().unwrap()), 2, "directory");
+    for arguments in [
+        &["x509", "show", "/dev/zero"][..],
+        &["tpm", "show", "/dev/zero"],
+        &["config", "check", "--config", "/dev/zero"],
+        &[
+            "config",
+            "check",
+            "--tls-cert",
+            "/dev/zero",
+            "--tls-key",
+            "/dev/zero",
+        ],
+        &["config", "check", "--master-key", "/dev/zero"],
+        &[
+            "config",
+            "check",
+            "--master-key",
+            "/dev/zero",
+            "--store",
+            "memory:",
+        ],
+    ] {
+        fails(&run(arguments), 2, neither);
+    }
+    let long = folder.path().join("long");
+    fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    let long = long.to_str().unwrap();
+    fails(&code(long), 2, "longer than");
+    fails(
+        &run(&["config", "check", "--config", long]),
+        2,
+        "longer than",
+    );
+
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let pipe = pipe.to_str().unwrap();
+    fails(&code(pipe), 2, "pipe");
+    let writer = {
+        let pipe = pipe.to_owned();
+        thread::spawn(move || fs::write(pipe, SECRET).unwrap())
+    };
+    prints(
+        &[
+            "otp",
+            "code",
+            "--at",
+            "59",
+            "--digits",
+            "8",
+            "--secret-file",
+            pipe,
+        ],
+        "94287082",
+    );
+    writer.join().unwrap();
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{fails, keyproof};
+use crate::{fails, keyproof, text};
 
 /// A server as a child process, killed at the latest when the test ends.
 pub(crate) struct Serving {
@@ -35,8 +35,15 @@ impl Serving {
             url: String::new(),
         };
         loop {
-            let line = serving.line();
-            if let Some(url) = line.trim_end().strip_prefix("listening on ") {
+            let mut line = serving.line().trim_end().to_owned();
+            // With JSON logs it is a message.
+            if let Ok(event) = serde_json::from_str::<Value>(&line) {
+                event["message"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .clone_into(&mut line);
+            }
+            if let Some(url) = line.strip_prefix("listening on ") {
                 url.clone_into(&mut serving.url);
                 return serving;
             }
@@ -232,6 +239,98 @@ fn json_logs_hold_no_path_and_no_query() {
 }
 
 #[test]
+fn with_json_logs_every_line_is_json() {
+    let home = TempDir::new().unwrap();
+    let message = |line: &str, level: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["level"], level, "{line}");
+        assert!(
+            event["timestamp"].as_str().unwrap().ends_with('Z'),
+            "{line}"
+        );
+        event["message"].as_str().unwrap().to_owned()
+    };
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "memory:",
+        "--metrics-listen",
+        "127.0.0.1:0",
+        "--tls-self-signed",
+        "--log-format",
+        "json",
+    ];
+    // However little is logged, the address is told.
+    let mut child = keyproof(&home)
+        .args(arguments)
+        .args(["--log-level", "off"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told: Vec<_> = lines
+        .take(3)
+        .map(|line| message(&line.unwrap(), "INFO"))
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        told[0].starts_with("listening on https://127.0.0.1:"),
+        "{told:?}"
+    );
+    assert!(told[1].starts_with("metrics on "), "{told:?}");
+    assert!(told[2].starts_with("certificate fingerprint "), "{told:?}");
+
+    let file = home.path().join("keyproof.toml");
+    let config = file.to_str().unwrap();
+    fs::write(
+        &file,
+        "[log]\nformat = \"json\"\n[http]\nlisten = \"nowhere\"\n",
+    )
+    .unwrap();
+    let absent = home.path().join("absent").to_str().unwrap().to_owned();
+    for (arguments, variable, code, says) in [
+        (&["--config", config][..], "", 2, "127.0.0.1:8080"),
+        (
+            &["--config", &absent, "--log-format", "json"],
+            "",
+            2,
+            "absent",
+        ),
+        (&["--log-format", "json", "--port", "80"], "", 2, "--listen"),
+        (&["--store", "nonsense"], "json", 2, "sqlite:PATH"),
+        (
+            &["--listen", "192.0.2.1:0", "--insecure-http"],
+            "json",
+            1,
+            "cannot listen",
+        ),
+        (
+            &["--tls-cert", &absent, "--tls-key", &absent],
+            "json",
+            2,
+            "absent",
+        ),
+    ] {
+        let mut command = keyproof(&home);
+        command.arg("serve").args(arguments);
+        if !variable.is_empty() {
+            command.env("KEYPROOF_LOG__FORMAT", variable);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let lines: Vec<_> = text(&output.stderr).lines().collect();
+        let said = message(lines.last().unwrap(), "ERROR");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        for line in lines {
+            serde_json::from_str::<Value>(line).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_self_signed_certificate_is_announced() {
     let home = TempDir::new().unwrap();
     let arguments = [
@@ -287,7 +386,33 @@ fn sighup_reads_the_tls_files_again() {
         "{log}"
     );
 
+    // So is a chain of which only the first certificate is one.
     let new = renew_certificate(&home);
+    let whole = fs::read_to_string(&certificate).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    fs::write(&certificate, whole.clone() + broken).unwrap();
+    let paths = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let check = [
+        "config",
+        "check",
+        "--tls-cert",
+        paths[0],
+        "--tls-key",
+        paths[1],
+    ];
+    fails(
+        &keyproof(&home).args(check).output().unwrap(),
+        2,
+        "cert.pem: certificate 2: ",
+    );
+    serving.signal(Signal::HUP);
+    let log = serving.line_with("TLS files");
+    assert!(
+        log.contains("ERROR") && log.contains("certificate 2"),
+        "{log}"
+    );
+
+    fs::write(&certificate, whole.clone() + &whole).unwrap();
     serving.signal(Signal::HUP);
     let log = serving.line_with("TLS files were read again");
     assert!(log.contains(&new), "{log}");

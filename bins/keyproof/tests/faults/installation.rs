@@ -30,7 +30,9 @@ impl Installation {
     pub(crate) fn on_sqlite_in(folder: TempDir) -> Self {
         let file = folder.path().join("k.db");
         let store = format!("url = \"sqlite:{}\"", file.display());
-        Self::of(folder, &store)
+        let installation = Self::of(folder, &store);
+        installation.run(&["migrate"], "");
+        installation
     }
 
     /// On a new database of the PostgreSQL that this process's tests share.

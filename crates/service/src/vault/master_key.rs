@@ -1,12 +1,16 @@
 //! Where the master key comes from, and who else may have a hand on it.
 
+use super::{
+    embedded,
+    exposure::{Access, Exposure},
+};
 use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Entropy, MasterKey};
+use keyproof_store::{Entropy, MasterKey, file::NamedFile};
 use std::{
     ffi::OsString,
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -179,16 +183,12 @@ pub(super) fn check_for_embedded(
 
 /// A key may be made at `path` only if the store has nothing in it.
 fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
-    let size = match fs::metadata(store) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(source) => {
-            let path = store.to_owned();
-            return Err(MasterKeyError::File { path, source });
-        }
-    };
+    let exists = embedded::exists(store).map_err(|source| MasterKeyError::File {
+        path: store.to_owned(),
+        source,
+    })?;
     // Another process that is creating the same store makes its key first: look once more.
-    if size > 0 && !path.exists() {
+    if exists && !path.exists() {
         return Err(MasterKeyError::Missing {
             path: path.to_owned(),
             reason: format!("the store {} exists", store.display()),
@@ -243,65 +243,33 @@ fn beside(store: &Path) -> PathBuf {
     path.into()
 }
 
-/// What others may do with the file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Nobody,
-    Read,
-}
-
 /// Reads a key file; `None` if there is none.
 fn read_file(path: &Path, others: Access) -> Result<Option<MasterKey>, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
     };
-    let mut file = match File::open(path) {
+    let malformed = || MasterKeyError::Malformed {
+        place: path.display().to_string(),
+    };
+    let file = match NamedFile::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    check_permissions(path, &file.metadata().map_err(failed)?, others)?;
-    // A key is 32 bytes, or 44 and a line end: what is longer is not one, and is not read to its end.
-    let mut text = Zeroizing::new(Vec::with_capacity(128));
-    (&mut file)
-        .take(128)
-        .read_to_end(&mut text)
-        .map_err(failed)?;
-    parse(&text)
-        .map(Some)
-        .ok_or_else(|| MasterKeyError::Malformed {
-            place: path.display().to_string(),
-        })
-}
-
-#[cfg(unix)]
-fn check_permissions(
-    path: &Path,
-    metadata: &fs::Metadata,
-    others: Access,
-) -> Result<(), MasterKeyError> {
-    use std::os::unix::fs::MetadataExt;
-    let mode = metadata.mode() & 0o777;
-    let refuse = |access| {
-        Err(MasterKeyError::Permissions {
+    if let Some(Exposure { access, mode }) = Exposure::of(file.metadata(), others) {
+        return Err(MasterKeyError::Permissions {
             path: path.to_owned(),
             access,
             mode,
-        })
-    };
-    if mode & 0o022 != 0 {
-        return refuse("written");
+        });
     }
-    if mode & 0o044 != 0 && others == Access::Nobody {
-        return refuse("read");
+    // A key is 32 bytes, or 44 and a line end: what is longer is not one.
+    match file.read(128) {
+        Ok(text) => parse(&text).map(Some).ok_or_else(malformed),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(malformed()),
+        Err(error) => Err(failed(error)),
     }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_permissions(_: &Path, _: &fs::Metadata, _: Access) -> Result<(), MasterKeyError> {
-    Ok(())
 }
 
 /// 32 bytes as they are, or in Base64 with or without a line end.

@@ -1,0 +1,39 @@
+//! Addresses as the configuration writes them, and what to write where a text is none.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// An address to listen on.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let form = "not an address and its port, such as 127.0.0.1:8080, 0.0.0.0:8443 or [::1]:8080";
+    parse(text, form)
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    parse(
+        text,
+        "not a network, such as 10.0.0.0/24, 192.0.2.7/32 or 2001:db8::/32",
+    )
+}
+
+fn parse<T: FromStr>(text: &str, otherwise: &str) -> Result<T, String> {
+    text.parse().map_err(|_| otherwise.to_owned())
+}
+
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    parse_address(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+pub(super) fn optional_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
+}
+
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let networks = texts.iter().map(|text| parse_network(text));
+    networks.collect::<Result<_, _>>().map_err(D::Error::custom)
+}

@@ -1,0 +1,114 @@
+//! The files of an embedded store, before it is opened.
+
+use super::{
+    VaultError,
+    exposure::{Access, Exposure},
+};
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What stands behind the store's name in the names of SQLite's files.
+const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Whether there is a store at `path`: an empty file is one that was begun, and holds nothing.
+pub(super) fn exists(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses a store of which others can read or write a file. What we make has mode 0600; a copy that was put in its
+/// place may not.
+pub(super) fn check_exposure(path: &Path) -> Result<(), VaultError> {
+    let (mut exposed, mut worst) = (Vec::new(), None);
+    for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
+        // One that cannot be looked at cannot be opened either, which says why.
+        let Ok(metadata) = fs::metadata(&file) else {
+            continue;
+        };
+        if let Some(exposure) = Exposure::of(&metadata, Access::Nobody) {
+            worst.get_or_insert(exposure);
+            exposed.push(file);
+        }
+    }
+    match worst {
+        None => Ok(()),
+        Some(Exposure { access, mode }) => Err(VaultError::Exposed {
+            files: exposed,
+            access,
+            mode,
+        }),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = OsString::from(path);
+    path.push(suffix);
+    path.into()
+}
+
+/// The files as a shell's command names them.
+pub(super) fn for_shell(files: &[PathBuf]) -> String {
+    let mut words = String::new();
+    for file in files {
+        words += " '";
+        words += &file.to_string_lossy().replace('\'', "'\\''");
+        words += "'";
+    }
+    words
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn refusal(store: &Path) -> Option<String> {
+        check_exposure(store).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_store_that_others_reach_is_refused_with_what_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let chmod = |name: &str, mode| {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(file(name), mode).unwrap();
+        };
+        let store = file("it's.db");
+        assert_eq!(refusal(&store), None);
+        for suffix in ["", "-wal", "-shm"] {
+            let name = format!("it's.db{suffix}");
+            fs::write(file(&name), "x").unwrap();
+            chmod(&name, 0o600);
+        }
+        assert_eq!(refusal(&store), None);
+
+        for (mode, access) in [(0o640, "read"), (0o604, "read"), (0o620, "written")] {
+            for suffix in ["", "-wal", "-shm"] {
+                let name = format!("it's.db{suffix}");
+                chmod(&name, mode);
+                let shown = file(&format!("it'\\''s.db{suffix}"));
+                let expected = format!(
+                    "the store {} can be {access} by others (mode {mode:03o}): chmod 600 '{}'",
+                    file(&name).display(),
+                    shown.display()
+                );
+                assert_eq!(refusal(&store), Some(expected));
+                chmod(&name, 0o600);
+            }
+        }
+        chmod("it's.db", 0o644);
+        chmod("it's.db-wal", 0o644);
+        let both = refusal(&store).unwrap();
+        assert!(
+            both.contains("s.db' '") && both.ends_with("-wal'"),
+            "{both}"
+        );
+    }
+}

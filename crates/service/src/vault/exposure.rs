@@ -1,0 +1,40 @@
+//! What others on the machine may do with a file that holds secrets.
+
+use std::fs::Metadata;
+
+/// What others may do with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Nobody,
+    Read,
+}
+
+/// Others may do more with a file than they should.
+pub(super) struct Exposure {
+    /// `read` or `written`.
+    pub(super) access: &'static str,
+    /// The file's permission bits.
+    pub(super) mode: u32,
+}
+
+impl Exposure {
+    /// What is wrong with a file of which others may do this, if anything.
+    #[cfg(unix)]
+    pub(super) fn of(metadata: &Metadata, others: Access) -> Option<Self> {
+        let mode = std::os::unix::fs::MetadataExt::mode(metadata) & 0o777;
+        if mode & 0o022 != 0 {
+            let access = "written";
+            return Some(Self { access, mode });
+        }
+        if mode & 0o044 != 0 && others == Access::Nobody {
+            let access = "read";
+            return Some(Self { access, mode });
+        }
+        None
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn of(_: &Metadata, _: Access) -> Option<Self> {
+        None
+    }
+}
