@@ -23,6 +23,7 @@ mod signing_key;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod user_query;
 
 pub use access_token::TokenError;
 pub use administration::{
@@ -32,9 +33,7 @@ pub use application_token::{
     ApplicationTokenChange, ApplicationTokenError, ApplicationTokenState, ApplicationTokenSummary,
     ChangeApplicationTokenError, NewApplicationToken,
 };
-pub use directory::{
-    DirectoryError, Filter, KeySummary, Sort, SortKey, UserPage, UserQuery, UserView,
-};
+pub use directory::{DirectoryError, KeySummary, UserPage, UserView};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use records::{Role, UserStatus};
 pub use refresh::Refreshed;
@@ -45,8 +44,9 @@ pub use second_factor::{
 pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
 pub use signing_key::PublicKey;
+pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 
-use crate::{Audit, Clock, HashingPool, StorageError};
+use crate::{Audit, Clock, HashingPool, Judging, StorageError};
 use keyproof_mfa::Policy;
 use keyproof_store::{Store, Timestamp};
 use signing_key::SigningKeys;
@@ -76,6 +76,7 @@ pub struct Accounts {
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
+    judging: Judging,
     policy: Policy,
     rotate_refresh_tokens: bool,
     signing: SigningKeys,
@@ -88,6 +89,7 @@ impl Accounts {
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
         hashing: Arc<HashingPool>,
+        judging: Judging,
         settings: AccountSettings,
     ) -> Self {
         Self {
@@ -96,6 +98,7 @@ impl Accounts {
             clock,
             audit,
             hashing,
+            judging,
             policy: settings.policy,
             rotate_refresh_tokens: settings.rotate_refresh_tokens,
         }

@@ -17,7 +17,7 @@ pub use resources::{
     CertificateView, DeleteError, Deletion, FindError, PutError, Upload, UploadError,
 };
 
-use crate::{Audit, Clock, Origin, StorageError, audit::Deed};
+use crate::{Audit, Clock, Judging, Origin, StorageError, audit::Deed};
 use keyproof_auth::OperatorScope;
 use keyproof_store::{Store, Stored};
 use records::{Certificate, certificate_key};
@@ -83,6 +83,7 @@ pub struct Certificates {
     store: Store,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
+    judging: Judging,
     settings: CertificateSettings,
 }
 
@@ -92,14 +93,24 @@ impl Certificates {
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
+        judging: Judging,
         settings: CertificateSettings,
     ) -> Self {
         Self {
             store,
             clock,
             audit,
+            judging,
             settings,
         }
+    }
+
+    /// Decodes or judges off the async threads.
+    async fn judge<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StorageError> {
+        Ok(self.judging.run(work).await?)
     }
 
     async fn load(

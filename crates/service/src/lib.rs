@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod audit;
 pub mod certificates;
 mod clock;
+mod judging;
 pub mod otp_devices;
 pub mod provisioning;
 mod storage;
@@ -24,6 +25,7 @@ pub use accounts::{AccountSettings, Accounts};
 pub use audit::{Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
 pub use provisioning::{Provisioning, ProvisioningSettings};
 pub use storage::{Failure, StorageError};
@@ -48,6 +50,8 @@ pub struct Service {
     pub audit: Arc<Audit>,
     /// Provisioning services' CA certificates.
     pub certificates: Certificates,
+    /// Where others queue for what takes a processor's time: beside this.
+    pub judging: Arc<Judging>,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// TPM managers, categories and API keys, and the provisioning of devices.
@@ -62,6 +66,8 @@ pub struct Service {
 pub struct Settings {
     /// How passwords are hashed.
     pub hashing: HashingSettings,
+    /// How much is decoded and judged at once.
+    pub judging: JudgingSettings,
     /// The rules for users' accounts.
     pub accounts: AccountSettings,
     /// The rules for CA certificates.
@@ -74,6 +80,7 @@ impl From<HashingSettings> for Settings {
     fn from(hashing: HashingSettings) -> Self {
         Self {
             hashing,
+            judging: JudgingSettings::default(),
             accounts: AccountSettings::default(),
             certificates: CertificateSettings::default(),
             provisioning: ProvisioningSettings::default(),
@@ -104,12 +111,14 @@ impl Service {
     ) -> Result<Arc<Self>, StartError> {
         let Settings {
             hashing,
+            judging,
             accounts,
             certificates,
             provisioning,
         } = settings.into();
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let hashing = Arc::new(HashingPool::start(hashing)?);
+        let judging = Judging::new(judging);
         let service = Self {
             access: Access::new(store.clone(), clock.clone(), audit.clone()),
             accounts: Accounts::new(
@@ -117,12 +126,14 @@ impl Service {
                 clock.clone(),
                 audit.clone(),
                 Arc::clone(&hashing),
+                judging.beside(),
                 accounts,
             ),
             certificates: Certificates::new(
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
+                judging.beside(),
                 certificates,
             ),
             otp_devices: OtpDevices::new(store.clone(), clock.clone(), audit.clone(), hashing),
@@ -130,10 +141,12 @@ impl Service {
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
+                judging.beside(),
                 provisioning,
             ),
             upkeep: Upkeep::new(store.clone(), clock),
             audit,
+            judging: Arc::new(judging),
             store,
         };
         service.otp_devices.ensure_default().await?;

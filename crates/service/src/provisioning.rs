@@ -38,7 +38,7 @@ pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
 
-use crate::{Audit, Clock};
+use crate::{Audit, Clock, Judging, StorageError};
 use keyproof_store::Store;
 use rate_limit::RateLimit;
 use std::{fmt, sync::Arc};
@@ -64,6 +64,7 @@ pub struct Provisioning {
     store: Store,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
+    judging: Judging,
     rate_limit: RateLimit,
 }
 
@@ -73,14 +74,24 @@ impl Provisioning {
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
+        judging: Judging,
         settings: ProvisioningSettings,
     ) -> Self {
         Self {
             store,
             clock,
             audit,
+            judging,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
         }
+    }
+
+    /// Decodes, judges, or makes keys and certificates, off the async threads.
+    async fn judge<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StorageError> {
+        Ok(self.judging.run(work).await?)
     }
 }
 

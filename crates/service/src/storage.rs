@@ -1,12 +1,15 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
+use crate::TooBusy;
+use keyproof_store::{Batch, CommitError, NotApplied, Store, StoreError, UnsealError};
 use std::convert::Infallible;
 
-use keyproof_store::{Batch, CommitError, NotApplied, Store, StoreError, UnsealError};
-
-/// Why a use case has no verdict: the store gave none.
+/// Why a use case has no verdict: the store gave none, or there was too much to do to ask it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
+    /// Too much was waiting to be judged. Nothing was changed.
+    #[error(transparent)]
+    Busy(#[from] TooBusy),
     /// The race for a record was lost again and again. Nothing was changed.
     #[error("the record kept changing under {tries} tries")]
     Contended {

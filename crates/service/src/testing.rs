@@ -1,6 +1,6 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
-use crate::{HashingSettings, ManualClock, Origin, Service, Settings, Who};
+use crate::{HashingSettings, Judging, ManualClock, Origin, Service, Settings, TooBusy, Who};
 use keyproof_auth::{Cost, LoginScope};
 use keyproof_store::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix, Row,
@@ -11,9 +11,14 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
 };
-use tokio::{join, task::yield_now};
+use tokio::{
+    join,
+    sync::oneshot,
+    task::{JoinHandle, yield_now},
+};
 use zeroize::Zeroizing;
 
 use crate::otp_devices::{Lifetime, Session, TokenRequest};
@@ -101,6 +106,41 @@ pub(crate) fn cheap_hashing() -> HashingSettings {
         cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
         threads: NonZeroUsize::MIN,
         queue: 64,
+    }
+}
+
+/// A piece of work that has begun, and ends when it is told to.
+pub(crate) struct Occupied {
+    release: mpsc::Sender<()>,
+    work: JoinHandle<Result<(), TooBusy>>,
+}
+
+impl Occupied {
+    pub(crate) async fn of(judging: &Arc<Judging>) -> Self {
+        let (release, released) = mpsc::channel();
+        let (started, has_started) = oneshot::channel();
+        let judging = Arc::clone(judging);
+        let work = tokio::spawn(async move {
+            let held = judging.run(move || {
+                let _ = started.send(());
+                let _ = released.recv();
+            });
+            held.await
+        });
+        has_started.await.unwrap();
+        Self { release, work }
+    }
+
+    pub(crate) async fn end(self) {
+        drop(self.release);
+        assert_eq!(self.work.await.unwrap(), Ok(()));
+    }
+
+    /// Its caller goes away; it ends when what is returned is dropped.
+    pub(crate) async fn abandon(self) -> mpsc::Sender<()> {
+        self.work.abort();
+        assert!(self.work.await.is_err());
+        self.release
     }
 }
 

@@ -128,6 +128,38 @@ async fn users_come_filtered_sorted_and_in_pages() {
 }
 
 #[tokio::test]
+async fn a_listing_has_at_most_8_filters_4_sort_keys_and_10_000_rows() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let get = async |query: &str| {
+        site.get(&format!("/api/v1/user?{query}"))
+            .bearer(&token)
+            .send()
+            .await
+    };
+    let list = |item: &str, times: usize| vec![item; times].join(",");
+    let (filters, keys) = (list("status:1", 8), list("username", 4));
+    get(&format!("q={filters}&sort={keys}&page=10&per_page=1000"))
+        .await
+        .is(200);
+    get("page=10000&per_page=1").await.is(200);
+    get(&format!("q={filters},status:1"))
+        .await
+        .refuses(422, 1301, "more than 8 filters");
+    get(&format!("sort={keys},id"))
+        .await
+        .refuses(422, 1302, "more than 4 keys to sort by");
+    for deep in [
+        "page=101",
+        "page=11&per_page=1000",
+        "page=9223372036854775807",
+    ] {
+        let refused = get(deep).await;
+        refused.refuses(422, 1302, "page times users a page is more than 10000");
+    }
+}
+
+#[tokio::test]
 async fn roles_and_statuses_are_those_of_the_contract() {
     let site = Site::start().await;
     let token = site.token(ADA).await;

@@ -1,18 +1,18 @@
-//! The users of an organisation, with their keys: one by one, and filtered, sorted and cut into pages.
+//! The users of an organisation, with their keys: one by one, and in pages.
 
 use super::{
     Accounts, Session,
     records::{
-        Owner, Role, SecondFactor, User, UserName, UserStatus, second_factor_key,
-        second_factors_of, user_key, user_name_key, users_of,
+        Owner, Role, SecondFactor, User, UserName, UserStatus, second_factor_key, user_key,
+        user_name_key, users_of,
     },
     snapshot::Snapshot,
     timestamp,
+    user_query::{Listing, UserQuery},
 };
 use crate::StorageError;
 use keyproof_mfa::KeyStatus;
 use keyproof_store::{Prefix, Record, Timestamp};
-use std::{cmp::Ordering, collections::BTreeMap};
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -71,56 +71,6 @@ pub struct UserView {
     pub key: Option<KeySummary>,
 }
 
-/// What users are sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SortKey {
-    /// When they were made.
-    Created,
-    /// Their numbers.
-    Id,
-    /// Their names.
-    Name,
-    /// Their organisations' numbers.
-    Organisation,
-    /// Active ones first.
-    Status,
-}
-
-/// One step of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sort {
-    /// By what.
-    pub key: SortKey,
-    /// The other way round.
-    pub descending: bool,
-}
-
-/// What a user must be to be listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Of this number.
-    Id(u32),
-    /// With this in the name, in any case.
-    Name(String),
-    /// Of the organisation of this number.
-    Organisation(u32),
-    /// Of this status; `None` is one that no user here has.
-    Status(Option<UserStatus>),
-}
-
-/// Which users to list.
-#[derive(Clone, Debug, Default)]
-pub struct UserQuery {
-    /// All of these must hold.
-    pub filters: Vec<Filter>,
-    /// In this order; then by number.
-    pub sort: Vec<Sort>,
-    /// The page, the first being 1.
-    pub page: usize,
-    /// How many a page.
-    pub per_page: usize,
-}
-
 /// A page of users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserPage {
@@ -151,29 +101,37 @@ impl Accounts {
         session: &Session,
         query: &UserQuery,
     ) -> Result<UserPage, StorageError> {
-        let organisation = session.owner.organisation;
-        let mut keys = BTreeMap::new();
-        for record in self
-            .all::<SecondFactor>(&second_factors_of(organisation))
-            .await?
-        {
-            keys.insert(record.user, KeySummary::of(&record));
+        let now = self.clock.now();
+        let all = users_of(session.owner.organisation);
+        let mut listing = Listing::of(query.clone());
+        let mut after = None;
+        loop {
+            let page = self.store.scan_raw(&all, after.as_ref(), PAGE, now).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key().clone());
+            listing = self.judging.run(move || listing.with(&page)).await??;
         }
-        let users = self.all::<User>(&users_of(organisation)).await?;
-        let users = users.into_iter().map(|user| {
-            let key = keys.remove(&user.id);
-            view(user, key)
-        });
-        let passes = |user: &UserView| query.filters.iter().all(|filter| filter.passes(user));
-        let mut users: Vec<_> = users.filter(passes).collect();
-        users.sort_by(|a, b| query.order(a, b));
-        let total = users.len();
-        let before = query.page.saturating_sub(1).saturating_mul(query.per_page);
-        let users = users.into_iter().skip(before).take(query.per_page);
-        Ok(UserPage {
-            users: users.collect(),
-            total,
-        })
+        let mut page = listing.into_page();
+        self.add_keys(&mut page.users).await?;
+        Ok(page)
+    }
+
+    async fn add_keys(&self, users: &mut [UserView]) -> Result<(), StorageError> {
+        let keys: Vec<_> = users
+            .iter()
+            .map(|user| {
+                second_factor_key(Owner {
+                    organisation: user.organisation,
+                    user: user.id,
+                })
+            })
+            .collect();
+        let found = self.store.get_many(&keys, self.clock.now()).await?;
+        for (user, raw) in users.iter_mut().zip(found) {
+            let key = raw.map(|raw| raw.decode::<SecondFactor>()).transpose()?;
+            user.key = key.map(|stored| KeySummary::of(&stored.record));
+        }
+        Ok(())
     }
 
     /// The user of this number.
@@ -241,40 +199,7 @@ impl Accounts {
     }
 }
 
-impl Filter {
-    fn passes(&self, user: &UserView) -> bool {
-        match self {
-            Self::Id(id) => user.id == *id,
-            Self::Name(part) => user.name.to_lowercase().contains(&part.to_lowercase()),
-            Self::Organisation(id) => user.organisation == *id,
-            Self::Status(status) => Some(user.status) == *status,
-        }
-    }
-}
-
-impl UserQuery {
-    fn order(&self, a: &UserView, b: &UserView) -> Ordering {
-        let steps = self.sort.iter().map(|sort| {
-            let order = match sort.key {
-                SortKey::Created => a.created_at.cmp(&b.created_at),
-                SortKey::Id => a.id.cmp(&b.id),
-                SortKey::Name => a.name.cmp(&b.name),
-                SortKey::Organisation => a.organisation.cmp(&b.organisation),
-                SortKey::Status => a.status.cmp(&b.status),
-            };
-            if sort.descending {
-                order.reverse()
-            } else {
-                order
-            }
-        });
-        steps
-            .fold(Ordering::Equal, Ordering::then)
-            .then(a.id.cmp(&b.id))
-    }
-}
-
-fn view(user: User, key: Option<KeySummary>) -> UserView {
+pub(super) fn view(user: User, key: Option<KeySummary>) -> UserView {
     UserView {
         id: user.id,
         name: user.name,

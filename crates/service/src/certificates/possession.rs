@@ -3,7 +3,7 @@
 use super::{
     CertificateView, Certificates, Precondition, ProvisioningService, Verification, deed,
     records::{Certificate, Code, certificate_key},
-    resources::{parse, view},
+    resources::{Description, describe, parse, view},
 };
 use crate::{Origin, StorageError, storage::Race};
 use keyproof_store::{Key, Timestamp};
@@ -81,7 +81,8 @@ impl Certificates {
                 return Err(GenerateCodeError::Precondition);
             }
             let now = self.clock.now();
-            let (digits, code) = self.draw_code(&key, &stored.record, now)?;
+            let drawn = self.draw_code(&key, &stored.record, now);
+            let (digits, code, description) = drawn.await?;
             let record = Certificate {
                 code: Some(code),
                 updated_at: now,
@@ -94,7 +95,7 @@ impl Certificates {
             if race.won(self.store.commit(batch).await).await? {
                 return Ok(IssuedCode {
                     digits,
-                    certificate: view(record, version)?,
+                    certificate: view(record, description, version),
                 });
             }
         }
@@ -128,8 +129,10 @@ impl Certificates {
                 self.audit.refused(deed).await;
                 return Err(VerifyError::NoCode);
             };
-            let ca = parse(&stored.record)?;
-            let report = match code.redeem(&ca, leaf, now.as_secs(), &POLICY) {
+            let (ca, leaf) = (stored.record.clone(), leaf.to_vec());
+            let judged = self.judge(move || redeem(code, &ca, &leaf, now));
+            let (redemption, description) = judged.await??;
+            let report = match redemption {
                 Redemption::Spent { report } => report,
                 Redemption::Kept { report, .. } => {
                     let detail = Some(findings(&report));
@@ -150,32 +153,38 @@ impl Certificates {
             let deed = deed("certificate.verify", service, name, detail, origin);
             self.audit.done(&mut batch, now, deed);
             if race.won(self.store.commit(batch).await).await? {
-                return Ok(view(record, version)?);
+                return Ok(view(record, description, version));
             }
         }
     }
 
-    /// Draws a code, and what is stored of it.
-    fn draw_code(
+    /// Draws a code, and what is stored of it; and reads the certificate that it is for.
+    async fn draw_code(
         &self,
         key: &Key,
         record: &Certificate,
         now: Timestamp,
-    ) -> Result<(Zeroizing<String>, Code), StorageError> {
-        let ca = parse(record)?;
+    ) -> Result<(Zeroizing<String>, Code, Description), StorageError> {
         let mut random = Zeroizing::new([0; 24]);
         self.store.entropy().fill(&mut *random);
         let expires_at = self
             .settings
             .code_lifetime
             .map(|lifetime| now.saturating_add(lifetime));
-        let code = VerificationCode::issue(&random, &ca, expires_at.map(Timestamp::as_secs));
+        let record = record.clone();
+        let issued = self.judge(move || {
+            let ca = parse(&record)?;
+            let code = VerificationCode::issue(&random, &ca, expires_at.map(Timestamp::as_secs));
+            Ok::<_, StorageError>((code, *ca.sha256_thumbprint().as_bytes(), describe(&ca)))
+        });
+        let (code, certificate, description) = issued.await??;
         let stored = Code {
             digits: self.store.seal(key, Code::DIGITS, code.digits().as_bytes()),
-            certificate: *ca.sha256_thumbprint().as_bytes(),
+            certificate,
             expires_at,
         };
-        Ok((Zeroizing::new(code.digits().to_owned()), stored))
+        let digits = Zeroizing::new(code.digits().to_owned());
+        Ok((digits, stored, description))
     }
 
     /// The code that was generated last, unless it was used or has expired.
@@ -198,6 +207,18 @@ impl Certificates {
         let expires_at = code.expires_at.map(Timestamp::as_secs);
         Ok(Some(parsed.bound_to(code.certificate.into(), expires_at)))
     }
+}
+
+/// Judges a leaf, and reads the certificate whose key it is to prove.
+fn redeem(
+    code: VerificationCode,
+    ca: &Certificate,
+    leaf: &[u8],
+    now: Timestamp,
+) -> Result<(Redemption, Description), StorageError> {
+    let ca = parse(ca)?;
+    let redemption = code.redeem(&ca, leaf, now.as_secs(), &POLICY);
+    Ok((redemption, describe(&ca)))
 }
 
 /// What is worth telling of a report, for people: a line for each check that did not simply pass. Cut where it would be

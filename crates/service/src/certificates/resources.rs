@@ -137,23 +137,22 @@ impl Certificates {
         service: &ProvisioningService,
     ) -> Result<Vec<CertificateView>, StorageError> {
         let prefix = all_certificates(service);
-        let mut views = Vec::new();
+        let mut certificates = Vec::new();
         let mut after = None;
         loop {
             let now = self.clock.now();
             let page = self.store.scan(&prefix, after.as_ref(), PAGE, now).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            for (
-                _,
-                Stored {
-                    record, version, ..
-                },
-            ) in page
-            {
-                views.push(view(record, version)?);
-            }
+            certificates.extend(page.into_iter().map(|(_, stored)| stored));
         }
+        let read = || {
+            certificates
+                .into_iter()
+                .map(read)
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let mut views = self.judge(read).await??;
         // Long names are stored by their digests, and so out of order.
         views.sort_by_cached_key(|view| super::fold(&view.name));
         Ok(views)
@@ -169,13 +168,11 @@ impl Certificates {
         name: &str,
         precondition: &Precondition,
     ) -> Result<CertificateView, FindError> {
-        let Stored {
-            record, version, ..
-        } = self.load(service, name).await?.ok_or(FindError::Unknown)?;
-        if !precondition.holds_if_said(version) {
+        let stored = self.load(service, name).await?.ok_or(FindError::Unknown)?;
+        if !precondition.holds_if_said(stored.version) {
             return Err(FindError::Precondition);
         }
-        Ok(view(record, version)?)
+        Ok(self.judge(move || read(stored)).await??)
     }
 
     /// Is there such a certificate, at the version asked for? Asked before a change's body is even read.
@@ -225,7 +222,13 @@ impl Certificates {
             if !is_name(name) {
                 return Err(PutError::Name);
             }
-            let Decoded { der, pem } = decode(upload.certificate)?;
+            let uploaded = upload.certificate.to_vec();
+            let decoded = self.judge(move || decode(&uploaded)).await??;
+            let Decoded {
+                der,
+                pem,
+                description,
+            } = decoded;
             let before = certificate.as_ref().map(|stored| &stored.record);
             let same = before.filter(|before| before.der == der);
             let verification = self.verification(same, upload.verified)?;
@@ -263,7 +266,7 @@ impl Certificates {
             let deed = deed(action, service, name, detail, origin);
             self.audit.done(&mut batch, now, deed);
             if race.won(self.store.commit(batch).await).await? {
-                return Ok(view(record, version)?);
+                return Ok(view(record, description, version));
             }
         }
     }
@@ -392,33 +395,61 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains(char::is_control)
 }
 
-/// What is kept of an upload.
+/// What is kept of an upload, and what it says of itself.
 struct Decoded {
     der: Vec<u8>,
     pem: Option<String>,
+    description: Description,
+}
+
+/// What a certificate says of itself, as far as it is shown.
+pub(super) struct Description {
+    subject: String,
+    subject_common_name: Option<String>,
+    not_after: i64,
+    thumbprint: String,
 }
 
 /// Takes the layers off an upload that holds a certificate.
 fn decode(upload: &[u8]) -> Result<Decoded, UploadError> {
     let upload = x509::Upload::decode(upload)?;
-    upload.certificate()?;
+    let description = describe(&upload.certificate()?);
     let pem = upload.sole_pem().map(<[u8]>::to_vec);
     Ok(Decoded {
         // All of it is ASCII, or it would not have been decoded.
         pem: pem.and_then(|pem| String::from_utf8(pem).ok()),
         der: upload.into_der(),
+        description,
     })
 }
 
-/// A stored certificate, as it is shown.
-pub(super) fn view(record: Certificate, version: Version) -> Result<CertificateView, StorageError> {
-    let certificate = parse(&record)?;
+pub(super) fn describe(certificate: &x509::Certificate<'_>) -> Description {
     let subject = certificate.subject();
-    Ok(CertificateView {
+    Description {
         subject: subject.to_string(),
         subject_common_name: subject.common_name().map(Into::into),
         not_after: certificate.validity().not_after,
         thumbprint: certificate.sha1_thumbprint().to_string(),
+    }
+}
+
+/// A stored certificate, read again to be shown.
+fn read(stored: Stored<Certificate>) -> Result<CertificateView, StorageError> {
+    let description = describe(&parse(&stored.record)?);
+    Ok(view(stored.record, description, stored.version))
+}
+
+/// A certificate, as it is shown.
+pub(super) fn view(
+    record: Certificate,
+    description: Description,
+    version: Version,
+) -> CertificateView {
+    CertificateView {
+        subject: description.subject,
+        subject_common_name: description.subject_common_name,
+        not_after: description.not_after,
+        thumbprint: description.thumbprint,
         subscription: record.place.subscription,
         resource_group: record.place.resource_group,
         service: record.place.service,
@@ -429,7 +460,7 @@ pub(super) fn view(record: Certificate, version: Version) -> Result<CertificateV
         created_at: record.created_at,
         updated_at: record.updated_at,
         version,
-    })
+    }
 }
 
 /// Reads a stored certificate again.

@@ -169,7 +169,7 @@ impl Provisioning {
     ) -> Result<IssuedCategory, CreateCategoryError> {
         let metadata = new.metadata;
         metadata.check()?;
-        check_allow_list(&new.allow_list)?;
+        self.check_allow_list(&new.allow_list).await??;
         new.attestation_key.check()?;
         let key = Category::record_key(&metadata);
         let mut race = Race::default();
@@ -181,8 +181,12 @@ impl Provisioning {
             }
             let manager = self.load::<Manager>(&metadata.namespace, &new.manager);
             let manager = manager.await?.ok_or(CreateCategoryError::UnknownManager)?;
-            let (authority, client) =
-                Authority::below(&manager.record, &self.store, &key, &metadata, now)?;
+            let made = {
+                let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
+                let manager = manager.record.clone();
+                self.judge(move || Authority::below(&manager, &store, &key, &owner, now))
+            };
+            let (authority, client) = made.await??;
             let object = Object {
                 system: self.system_metadata(now, origin),
                 spec: Category {
@@ -228,7 +232,7 @@ impl Provisioning {
             let Some(stored) = self.load::<Category>(namespace, name).await? else {
                 return Err(ReplaceCategoryError::Unknown);
             };
-            check_allow_list(&allow_list)?;
+            self.check_allow_list(&allow_list).await??;
             let now = self.clock.now();
             let mut object = stored.record;
             object.spec.allow_list.clone_from(&allow_list);
@@ -243,5 +247,13 @@ impl Provisioning {
                 return Ok(());
             }
         }
+    }
+
+    async fn check_allow_list(
+        &self,
+        entries: &[String],
+    ) -> Result<Result<(), TrustListError>, StorageError> {
+        let entries = entries.to_vec();
+        self.judge(move || check_allow_list(&entries)).await
     }
 }

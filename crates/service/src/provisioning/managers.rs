@@ -88,7 +88,7 @@ impl Provisioning {
         origin: &Origin,
     ) -> Result<Object<Manager>, CreateManagerError> {
         metadata.check()?;
-        check_roots(&ek_roots)?;
+        self.check_roots(&ek_roots).await??;
         let key = Manager::record_key(&metadata);
         let mut race = Race::default();
         loop {
@@ -97,11 +97,15 @@ impl Provisioning {
             if there.await?.is_some() {
                 return Err(CreateManagerError::Exists);
             }
+            let root = {
+                let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
+                self.judge(move || Authority::root(&store, &key, &owner, now))
+            };
             let object = Object {
                 system: self.system_metadata(now, origin),
                 spec: Manager {
                     ek_roots: ek_roots.clone(),
-                    root: Authority::root(&self.store, &key, &metadata, now)?,
+                    root: root.await??,
                 },
                 metadata: metadata.clone(),
             };
@@ -131,7 +135,7 @@ impl Provisioning {
             let Some(stored) = self.load::<Manager>(namespace, name).await? else {
                 return Err(ReplaceManagerError::Unknown);
             };
-            check_roots(&ek_roots)?;
+            self.check_roots(&ek_roots).await??;
             let now = self.clock.now();
             let mut object = stored.record;
             object.spec.ek_roots.clone_from(&ek_roots);
@@ -151,5 +155,13 @@ impl Provisioning {
                 return Ok(());
             }
         }
+    }
+
+    async fn check_roots(
+        &self,
+        entries: &[String],
+    ) -> Result<Result<(), TrustListError>, StorageError> {
+        let entries = entries.to_vec();
+        self.judge(move || check_roots(&entries)).await
     }
 }

@@ -5,8 +5,8 @@
 //! that were assumed: so nothing else has to prove possession of it.
 
 use super::{
-    ApiKeyRefusal, AuthorityError, EndorsementError, IdentityConflict, Metadata, ProvisionRequest,
-    Provisioning, RequestError,
+    ApiKeyRefusal, AuthorityError, DeviceClaim, EndorsementError, IdentityConflict, Metadata,
+    ProvisionRequest, Provisioning, RequestError,
     authority::Authority,
     endorsement,
     grant::{Grant, Shown},
@@ -14,12 +14,12 @@ use super::{
     objects::deed,
 };
 use crate::{Origin, StorageError, storage::Race};
-use keyproof_store::{Stored, Timestamp};
+use keyproof_store::{Entropy, Store, Stored, Timestamp};
 use keyproof_tpm::{
-    AwsLcRs, DeviceInfo, Name, Structure, TpmAttributes, TpmError, TpmtPublic, make_credential,
+    AwsLcRs, Name, Structure, TpmAttributes, TpmError, TpmtPublic, make_credential,
 };
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 /// What the station is to carry to the device.
@@ -67,9 +67,8 @@ pub enum ProvisionError {
     Storage(#[from] StorageError),
 }
 
-/// A request that is in order.
-struct Evidence<'a> {
-    device: DeviceInfo<'a>,
+/// A request's keys, which are in order.
+struct Evidence {
     /// What the endorsement certificate says of the TPM.
     tpm: TpmAttributes,
     ek: TpmtPublic,
@@ -110,12 +109,13 @@ impl Provisioning {
         origin: &Origin,
         whose: &mut Option<Metadata>,
     ) -> Result<Provisioned, ProvisionError> {
+        let request = Arc::new(request.clone());
         let mut race = Race::default();
         let mut first = true;
         loop {
             let now = self.clock.now();
             let grant = match self.show_key(&request.api_key, now).await? {
-                Shown::Granted(grant) => grant,
+                Shown::Granted(grant) => Arc::<Grant>::from(grant),
                 Shown::Refused(refusal, metadata) => {
                     *whose = metadata;
                     return Err(ProvisionError::ApiKey(refusal));
@@ -127,22 +127,24 @@ impl Provisioning {
             {
                 return Err(ProvisionError::RateLimited { retry_after });
             }
-            let evidence = Evidence::of(request, &grant, now)?;
+            let evidence = {
+                let (request, grant) = (Arc::clone(&request), Arc::clone(&grant));
+                self.judge(move || Evidence::of(&request, &grant, now))
+            };
+            let evidence = Arc::new(evidence.await??);
+            let device = request.device.judge().map_err(RequestError::Device)?;
             let Evidence {
-                device,
-                ek_name,
-                ak_name,
-                ..
-            } = &evidence;
-            let identity = self.identity(&grant, device, ek_name, ak_name, now);
+                ek_name, ak_name, ..
+            } = &*evidence;
+            let identity = self.identity(&grant, &device, ek_name, ak_name, now);
             let identity = identity.await?;
             identity
-                .check(device, ek_name)
+                .check(&device, ek_name)
                 .map_err(ProvisionError::Conflict)?;
 
             let mut batch = self.store.batch(now);
             grant.require(&mut batch);
-            identity.write(&mut batch, device, ek_name);
+            identity.write(&mut batch, &device, ek_name);
             let kept = match &identity.certified {
                 Some(Stored { record, .. })
                     if record.is_fresh(now)
@@ -152,26 +154,27 @@ impl Provisioning {
                 }
                 _ => None,
             };
-            let (certified, how) = match kept {
-                Some(certified) => {
-                    identity.require_certified(&mut batch);
-                    (certified, "certificate kept")
-                }
-                None => {
-                    let certificate = Authority::certify_attestation_key(
-                        &grant.category.record,
-                        &self.store,
-                        &evidence.ak,
-                        &evidence.tpm,
-                        device.serial(),
-                        now,
-                    )?;
-                    let new = Certified::new(certificate, now, &grant.key.record.metadata.name);
-                    identity.certify(&mut batch, &new, &grant, now);
-                    (new, "certificate made")
-                }
+            let is_kept = kept.is_some();
+            let sealed = {
+                let (store, request) = (self.store.clone(), Arc::clone(&request));
+                let (grant, evidence) = (Arc::clone(&grant), Arc::clone(&evidence));
+                self.judge(move || {
+                    let certified = match kept {
+                        Some(certified) => certified,
+                        None => evidence.certify(&grant, &request.device, &store, now)?,
+                    };
+                    let provisioned = evidence.seal(&grant, &certified, store.entropy())?;
+                    Ok::<_, ProvisionError>((certified, provisioned))
+                })
             };
-            let provisioned = self.seal(&grant, &evidence, &certified)?;
+            let (certified, provisioned) = sealed.await??;
+            let how = if is_kept {
+                identity.require_certified(&mut batch);
+                "certificate kept"
+            } else {
+                identity.certify(&mut batch, &certified, &grant, now);
+                "certificate made"
+            };
             let detail = format!(
                 "{how}: serial {}, for vendor {:?}, serial {:?}",
                 certified.serial,
@@ -186,16 +189,63 @@ impl Provisioning {
             }
         }
     }
+}
+
+impl Evidence {
+    /// Reads and judges a request, as far as no record of the device is needed for it.
+    fn of(
+        request: &ProvisionRequest,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Self, ProvisionError> {
+        let request = request.decode()?;
+        let category = &grant.category.record.spec;
+        let manager = &grant.manager.record.spec;
+        let tpm = endorsement::judge(&request.ek_certificate, &request.ek, category, manager, now)?;
+        let unnamed = |error: TpmError| RequestError::AttestationKey {
+            field: "ak_public",
+            problem: error.to_string(),
+        };
+        let template = category.attestation_key.below(&request.ek);
+        let ak = request.attestation_key(&template.map_err(unnamed)?)?;
+        Ok(Self {
+            ek_name: Name::of(&request.ek).map_err(RequestError::EndorsementKey)?,
+            ak_name: Name::of(&ak).map_err(unnamed)?,
+            tpm,
+            ek: request.ek,
+            ak,
+        })
+    }
+
+    /// The certificate of the attestation key.
+    fn certify(
+        &self,
+        grant: &Grant,
+        device: &DeviceClaim,
+        store: &Store,
+        now: Timestamp,
+    ) -> Result<Certified, ProvisionError> {
+        let device = device.judge().map_err(RequestError::Device)?;
+        let certificate = Authority::certify_attestation_key(
+            &grant.category.record,
+            store,
+            &self.ak,
+            &self.tpm,
+            device.serial(),
+            now,
+        )?;
+        let by = &grant.key.record.metadata.name;
+        Ok(Certified::new(certificate, now, by))
+    }
 
     /// Encrypts a certificate to the TPM, under a key and a nonce that were never used before.
     fn seal(
         &self,
         grant: &Grant,
-        evidence: &Evidence<'_>,
         certified: &Certified,
+        entropy: &dyn Entropy,
     ) -> Result<Provisioned, ProvisionError> {
         let failed = |_| ProvisionError::Sealing;
-        let entropy = self.store.entropy();
         let mut secret = Zeroizing::new([0; 32]);
         entropy.fill(secret.as_mut_slice());
         let mut nonce = [0; NONCE_LEN];
@@ -211,8 +261,8 @@ impl Provisioning {
             .map_err(failed)?;
         let credential = make_credential(
             &AwsLcRs,
-            &evidence.ek,
-            &evidence.ak_name,
+            &self.ek,
+            &self.ak_name,
             secret.as_slice(),
             &mut |bytes| entropy.fill(bytes),
         )
@@ -227,34 +277,6 @@ impl Provisioning {
             credential: credential.to_bytes(),
             nonce,
             chain: [category.sub_ca_certificate(), manager.root_ca_certificate()].concat(),
-        })
-    }
-}
-
-impl<'a> Evidence<'a> {
-    /// Reads and judges a request, as far as no record of the device is needed for it.
-    fn of(
-        request: &'a ProvisionRequest,
-        grant: &Grant,
-        now: Timestamp,
-    ) -> Result<Self, ProvisionError> {
-        let request = request.decode()?;
-        let category = &grant.category.record.spec;
-        let manager = &grant.manager.record.spec;
-        let tpm = endorsement::judge(&request.ek_certificate, &request.ek, category, manager, now)?;
-        let unnamed = |error: TpmError| RequestError::AttestationKey {
-            field: "ak_public",
-            problem: error.to_string(),
-        };
-        let template = category.attestation_key.below(&request.ek);
-        let ak = request.attestation_key(&template.map_err(unnamed)?)?;
-        Ok(Self {
-            device: request.device,
-            ek_name: Name::of(&request.ek).map_err(RequestError::EndorsementKey)?,
-            ak_name: Name::of(&ak).map_err(unnamed)?,
-            tpm,
-            ek: request.ek,
-            ak,
         })
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use keyproof_service::audit::Event;
-use keyproof_service::{Accounts, Audit};
+use keyproof_service::{Accounts, Audit, Judging};
 use keyproof_store::{Changes, Entropy, Entry, MasterKeys, Store, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -59,7 +59,14 @@ impl Operation {
         let store = finish(open).expect("it was opened before");
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let hashing = Arc::clone(&setting.hashing);
-        let accounts = Accounts::new(store, clock.clone(), audit, hashing, setting.accounts());
+        let accounts = Accounts::new(
+            store,
+            clock.clone(),
+            audit,
+            hashing,
+            Judging::default(),
+            setting.accounts(),
+        );
         let performing = self.command.perform(&accounts, &setting.session);
         let verdict = run_until(performing, || script.is_waiting());
         let stop = match (verdict, script.take_waiting()) {

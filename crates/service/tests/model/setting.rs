@@ -8,7 +8,7 @@ use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session};
 use keyproof_service::{
-    AccountSettings, Accounts, Audit, HashingPool, HashingSettings, ManualClock,
+    AccountSettings, Accounts, Audit, HashingPool, HashingSettings, Judging, ManualClock,
 };
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp};
@@ -47,7 +47,14 @@ impl Setting {
         let store = finish(Store::open(fixed.clone(), keys, entropy, before)).unwrap();
         let clock = Arc::new(ManualClock::new(before));
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
-        let accounts = Accounts::new(store, clock, audit, Arc::clone(&hashing), policy());
+        let accounts = Accounts::new(
+            store,
+            clock,
+            audit,
+            Arc::clone(&hashing),
+            Judging::default(),
+            policy(),
+        );
         let session = finish(begin(&accounts));
         Self {
             master_key,

@@ -40,6 +40,7 @@
 //! | 500001 | 500 | the store failed, or this server did; where it is not known whether the change was made, the message says so |
 //! | 503001 | 503 | the request took too long; what it had begun may still happen |
 //! | 503002 | 503 | the store does not answer, or takes no changes; nothing was changed: try again |
+//! | 503003 | 503 | too much is waiting to be judged; nothing was changed: try again |
 //!
 //! | code of `error` | status | what is wrong |
 //! |---|---|---|
@@ -110,6 +111,7 @@ pub(super) enum Code {
     TokenInvalid,
     TokenMissing,
     TooLarge,
+    TooBusy,
     TookTooLong,
     UnprovenNotAllowed,
     UrlTooLong,
@@ -243,6 +245,11 @@ impl Code {
                 Details(503_002),
                 S::SERVICE_UNAVAILABLE,
                 "The server cannot store anything at the moment. Nothing was changed: try again soon.",
+            ),
+            Self::TooBusy => (
+                Details(503_003),
+                S::SERVICE_UNAVAILABLE,
+                "The server has too much to do. Nothing was changed: try again soon.",
             ),
             Self::TookTooLong => (
                 Details(503_001),
@@ -509,6 +516,7 @@ impl From<StackRefusal> for Refusal {
 impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         let code = match &error {
+            StorageError::Busy(_) => Code::TooBusy,
             StorageError::Contended { .. } => Code::Raced,
             StorageError::Damaged(_) | StorageError::OutcomeUnknown(_) => Code::Failed,
             StorageError::NotApplied(_) | StorageError::Unavailable(_) => Code::StoreUnavailable,
@@ -616,11 +624,13 @@ impl From<VerifyError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyproof_service::TooBusy;
 
     #[test]
     fn what_the_store_does_is_a_failure_or_a_race() {
         let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
         for (error, code) in [
+            (StorageError::Busy(TooBusy), Code::TooBusy),
             (StorageError::Contended { tries: 3 }, Code::Raced),
             (StorageError::Damaged(failure()), Code::Failed),
             (StorageError::NotApplied(failure()), Code::StoreUnavailable),
@@ -638,7 +648,7 @@ mod tests {
             let message = is_unknown.then(|| OUTCOME_UNKNOWN.to_owned());
             assert_eq!((refusal.message, &*refusal.details), (message, ""));
         }
-        for code in [Code::Raced, Code::StoreUnavailable] {
+        for code in [Code::Raced, Code::StoreUnavailable, Code::TooBusy] {
             let again = Refusal::from(code).into_response();
             assert_eq!(again.headers()[header::RETRY_AFTER], "1");
         }

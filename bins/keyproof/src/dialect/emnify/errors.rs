@@ -9,7 +9,7 @@ use keyproof_service::{
     accounts::{
         ActivateKeyError, AnswerError, ApplicationTokenError, ChangeApplicationTokenError,
         ChangePasswordError, DirectoryError, EnrolKeyError, LoginError, RecoveryCodesError,
-        RemoveDeviceError, RemoveKeyError, SessionError,
+        RemoveDeviceError, RemoveKeyError, SessionError, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -435,6 +435,9 @@ impl From<StackRefusal> for Refusal {
 impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         match error {
+            StorageError::Busy(_) => {
+                Self::busy("Nothing was changed, for there is too much to do: try again soon.")
+            }
             StorageError::TooLarge { .. } => Self {
                 status: StatusCode::PAYLOAD_TOO_LARGE,
                 ..Self::bad_request("The request is more than can be stored")
@@ -479,6 +482,17 @@ impl From<HashingError> for Refusal {
                 Self::new(Code::Failed, "Something is wrong with this server.")
             }
         }
+    }
+}
+
+impl From<UserQueryError> for Refusal {
+    fn from(error: UserQueryError) -> Self {
+        let code = match error {
+            UserQueryError::TooManyFilters => Code::InvalidQueryCriteria,
+            // What is sorted is what the depth costs.
+            UserQueryError::TooDeep | UserQueryError::TooManySortKeys => Code::InvalidSortCriteria,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -532,11 +546,13 @@ impl From<ApplicationTokenError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyproof_service::TooBusy;
 
     #[test]
     fn what_the_store_did_not_do_may_be_asked_again() {
         let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
         for (error, status) in [
+            (StorageError::Busy(TooBusy), 503),
             (StorageError::Contended { tries: 3 }, 503),
             (StorageError::Damaged(failure()), 500),
             (StorageError::NotApplied(failure()), 503),

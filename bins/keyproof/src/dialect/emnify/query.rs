@@ -29,12 +29,13 @@ pub(super) fn users(query: &Query) -> Result<UserQuery, Refusal> {
     let filters =
         list(query.first("q")).map(|text| filter(text).ok_or_else(|| Refusal::query_criteria("q")));
     let sort = list(query.first("sort")).map(|text| sort(text).ok_or_else(Refusal::sort_criteria));
-    Ok(UserQuery {
-        filters: filters.collect::<Result<_, _>>()?,
-        sort: sort.collect::<Result<_, _>>()?,
-        page: number("page", 1)?,
+    let query = UserQuery::new(
+        filters.collect::<Result<_, _>>()?,
+        sort.collect::<Result<_, _>>()?,
+        number("page", 1)?,
         per_page,
-    })
+    );
+    Ok(query?)
 }
 
 fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
@@ -87,12 +88,12 @@ pub(super) fn add_paging_headers(
     asked: &UserQuery,
     total: usize,
 ) {
-    let pages = total.div_ceil(asked.per_page).max(1);
+    let pages = total.div_ceil(asked.per_page()).max(1);
     let mut fields = vec![
         ("x-total-count", total.to_string()),
         ("x-total-pages", pages.to_string()),
-        ("x-current-page", asked.page.to_string()),
-        ("x-count-per-page", asked.per_page.to_string()),
+        ("x-current-page", asked.page().to_string()),
+        ("x-count-per-page", asked.per_page().to_string()),
     ];
     let (filter, sort) = (query.first("q"), query.first("sort"));
     let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(ToOwned::to_owned);
@@ -102,7 +103,7 @@ pub(super) fn add_paging_headers(
         let mut parameters = Serializer::new(String::new());
         parameters
             .append_pair("page", &page.to_string())
-            .append_pair("per_page", &asked.per_page.to_string());
+            .append_pair("per_page", &asked.per_page().to_string());
         for (name, value) in [("q", filter), ("sort", sort)] {
             if let Some(value) = given(value) {
                 parameters.append_pair(name, &value);
@@ -111,11 +112,11 @@ pub(super) fn add_paging_headers(
         format!("</api/v1/user?{}>; rel=\"{relation}\"", parameters.finish())
     };
     let mut links = vec![link(1, "first"), link(pages, "last")];
-    if asked.page > 1 {
-        links.push(link((asked.page - 1).min(pages), "prev"));
+    if asked.page() > 1 {
+        links.push(link((asked.page() - 1).min(pages), "prev"));
     }
-    if asked.page < pages {
-        links.push(link(asked.page + 1, "next"));
+    if asked.page() < pages {
+        links.push(link(asked.page() + 1, "next"));
     }
     let headers = response.headers_mut();
     for (name, value) in fields {

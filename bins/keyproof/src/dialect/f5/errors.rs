@@ -191,6 +191,7 @@ impl From<AccessError> for Refusal {
 impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         match error {
+            StorageError::Busy(_) => Self::unavailable("there is too much to do: try again"),
             StorageError::Contended { .. } | StorageError::NotApplied(_) => {
                 error!(%error, "nothing was changed");
                 Self::unavailable("nothing was changed: try again")
@@ -331,11 +332,17 @@ impl From<ProvisionError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyproof_service::TooBusy;
 
     #[test]
     fn what_the_store_does_is_told_without_why() {
         let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
         for (error, code, says) in [
+            (
+                StorageError::Busy(TooBusy),
+                Code::Unavailable,
+                "too much to do",
+            ),
             (
                 StorageError::Contended { tries: 3 },
                 Code::Unavailable,

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
-    HashingError, StorageError,
+    HashingError, StorageError, TooBusy,
     otp_devices::{
         AddDeviceError, ChangeDeviceError, IssueError, LoginError, RemoveDeviceError, RevokeError,
         SessionError, ShowDeviceError,
@@ -216,6 +216,7 @@ impl Refusal {
     /// what it rests on.
     fn storage(error: StorageError, failed: Code, raced: Code) -> Self {
         let code = match &error {
+            StorageError::Busy(_) => Code::OsResourceAllocationFailure,
             StorageError::Contended { .. } => raced,
             StorageError::Damaged(_) => Code::InternalInvariantFailure,
             StorageError::NotApplied(_) | StorageError::OutcomeUnknown(_) => failed,
@@ -273,6 +274,12 @@ impl Refusal {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<TooBusy> for Refusal {
+    fn from(_: TooBusy) -> Self {
+        Code::OsResourceAllocationFailure.into()
     }
 }
 
@@ -465,6 +472,8 @@ mod tests {
         let busy = Refusal::from(LoginError::Hashing(HashingError::Busy)).into_response();
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
+        let too_busy = Refusal::from(AddDeviceError::Storage(TooBusy.into()));
+        assert_eq!(too_busy, Code::OsResourceAllocationFailure.into());
         let error = StorageError::Unavailable("/var/lib/keyproof.db: disk I/O error".to_owned());
         let broken = Refusal::reading(error);
         assert_eq!((broken.detail, broken.field), (None, None));

@@ -204,7 +204,7 @@ fn promise(removes: bool, reply: &Reply) -> Promise {
         // There was none: somebody else was faster.
         (204, _) if removes => Promise::Refused,
         (200..300, _) => Promise::Done,
-        (429, _) | (_, Some(503_002)) => Promise::NotDone,
+        (429, _) | (_, Some(503_002 | 503_003)) => Promise::NotDone,
         (400..500, _) => Promise::Refused,
         _ => Promise::Unknown,
     }

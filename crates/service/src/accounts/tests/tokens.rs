@@ -224,11 +224,7 @@ async fn only_administrators_remove_others_keys() {
     let (_, ada, key) = enrol(&bench, ADA).await;
     let bob = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
     let accounts = &bench.service.accounts;
-    let query = UserQuery {
-        per_page: 10,
-        page: 1,
-        ..UserQuery::default()
-    };
+    let query = UserQuery::new(Vec::new(), Vec::new(), 1, 10).unwrap();
     let users = accounts.users(&bob, &query);
     let users = users.await.unwrap().users;
     let number = |name: &str| users.iter().find(|user| user.name == name).unwrap().id;

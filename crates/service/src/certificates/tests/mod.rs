@@ -1,5 +1,6 @@
 //! The use cases, rule by rule and race by race.
 
+mod judging;
 mod possession;
 mod resources;
 

@@ -1,0 +1,336 @@
+//! Which users are listed, in which order, and how much that may cost: an organisation may have hundreds of thousands.
+
+use super::{
+    directory::{UserPage, UserView, view},
+    records::{User, UserStatus},
+};
+use crate::StorageError;
+use keyproof_store::Raw;
+use std::cmp::Ordering;
+
+/// The most filters of a query.
+const MAX_FILTERS: usize = 8;
+
+/// The most steps of a query's order.
+const MAX_SORT_KEYS: usize = 4;
+
+/// The most users that are kept while a page is put together: its own, and those of the pages before it.
+const MAX_ROWS: usize = 10_000;
+
+/// What users are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    /// When they were made.
+    Created,
+    /// Their numbers.
+    Id,
+    /// Their names.
+    Name,
+    /// Their organisations' numbers.
+    Organisation,
+    /// Active ones first.
+    Status,
+}
+
+/// One step of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// By what.
+    pub key: SortKey,
+    /// The other way round.
+    pub descending: bool,
+}
+
+/// What a user must be to be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Of this number.
+    Id(u32),
+    /// With this in the name, in any case.
+    Name(String),
+    /// Of the organisation of this number.
+    Organisation(u32),
+    /// Of this status; `None` is one that no user here has.
+    Status(Option<UserStatus>),
+}
+
+/// Which users to list.
+#[derive(Clone, Debug)]
+pub struct UserQuery {
+    filters: Vec<Filter>,
+    sort: Vec<Sort>,
+    page: usize,
+    per_page: usize,
+}
+
+/// Why users are not listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserQueryError {
+    /// The page is so far from the first that too many users would have to be sorted for it.
+    #[error("page times users a page is more than {MAX_ROWS}")]
+    TooDeep,
+    /// More filters than are looked at.
+    #[error("more than {MAX_FILTERS} filters")]
+    TooManyFilters,
+    /// More steps than are sorted by.
+    #[error("more than {MAX_SORT_KEYS} keys to sort by")]
+    TooManySortKeys,
+}
+
+impl UserQuery {
+    /// The users for whom all of these filters hold, in this order, then by number; of them a page, the first being 1.
+    ///
+    /// # Errors
+    /// [`UserQueryError`] for what would cost too much.
+    pub fn new(
+        mut filters: Vec<Filter>,
+        sort: Vec<Sort>,
+        page: usize,
+        per_page: usize,
+    ) -> Result<Self, UserQueryError> {
+        if filters.len() > MAX_FILTERS {
+            return Err(UserQueryError::TooManyFilters);
+        }
+        if sort.len() > MAX_SORT_KEYS {
+            return Err(UserQueryError::TooManySortKeys);
+        }
+        if page
+            .checked_mul(per_page)
+            .is_none_or(|rows| rows > MAX_ROWS)
+        {
+            return Err(UserQueryError::TooDeep);
+        }
+        for filter in &mut filters {
+            if let Filter::Name(part) = filter {
+                *part = part.to_lowercase();
+            }
+        }
+        Ok(Self {
+            filters,
+            sort,
+            page,
+            per_page,
+        })
+    }
+
+    /// The page, the first being 1.
+    #[must_use]
+    pub fn page(&self) -> usize {
+        self.page
+    }
+
+    /// How many users a page has.
+    #[must_use]
+    pub fn per_page(&self) -> usize {
+        self.per_page
+    }
+}
+
+/// What a query has found so far: never more users than its page and those before it have.
+pub(super) struct Listing {
+    query: UserQuery,
+    /// The first ones of those that pass, in order.
+    first: Vec<UserView>,
+    /// How many pass.
+    total: usize,
+}
+
+impl Listing {
+    pub(super) fn of(query: UserQuery) -> Self {
+        Self {
+            query,
+            first: Vec::new(),
+            total: 0,
+        }
+    }
+
+    /// Looks at more users.
+    pub(super) fn with(mut self, more: &[Raw]) -> Result<Self, StorageError> {
+        for raw in more {
+            let user = view(raw.decode::<User>()?.record, None);
+            if self.query.passes(&user) {
+                self.total += 1;
+                self.first.push(user);
+            }
+        }
+        // What stands there is in order, and takes a sort that sees it no time.
+        self.first.sort_by(|a, b| self.query.order(a, b));
+        let most = self.query.page.saturating_mul(self.query.per_page);
+        self.first.truncate(most);
+        Ok(self)
+    }
+
+    /// The page, once all users were looked at.
+    pub(super) fn into_page(self) -> UserPage {
+        let Self {
+            query,
+            first,
+            total,
+        } = self;
+        let before = query.page.saturating_sub(1).saturating_mul(query.per_page);
+        UserPage {
+            users: first.into_iter().skip(before).collect(),
+            total,
+        }
+    }
+}
+
+impl UserQuery {
+    fn passes(&self, user: &UserView) -> bool {
+        let by_name = |filter: &Filter| matches!(filter, Filter::Name(_));
+        let name = match self.filters.iter().any(by_name) {
+            true => user.name.to_lowercase(),
+            false => String::new(),
+        };
+        self.filters.iter().all(|filter| match filter {
+            Filter::Id(id) => user.id == *id,
+            Filter::Name(part) => name.contains(part),
+            Filter::Organisation(id) => user.organisation == *id,
+            Filter::Status(status) => Some(user.status) == *status,
+        })
+    }
+
+    fn order(&self, a: &UserView, b: &UserView) -> Ordering {
+        let mut steps = self.sort.iter().map(|sort| {
+            let order = match sort.key {
+                SortKey::Created => a.created_at.cmp(&b.created_at),
+                SortKey::Id => a.id.cmp(&b.id),
+                SortKey::Name => a.name.cmp(&b.name),
+                SortKey::Organisation => a.organisation.cmp(&b.organisation),
+                SortKey::Status => a.status.cmp(&b.status),
+            };
+            if sort.descending {
+                order.reverse()
+            } else {
+                order
+            }
+        });
+        steps
+            .find(|order| order.is_ne())
+            .unwrap_or_else(|| a.id.cmp(&b.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        TooBusy,
+        accounts::{
+            Session,
+            records::{Role, user_key, users_of},
+            tests::{add, log_in, session, tokens},
+        },
+        testing::{Bench, PASSWORD, START, bench},
+    };
+
+    /// An administrator, and as many more users as are read in three goes, their names and states in no order.
+    async fn crowd(bench: &Bench) -> (Session, Vec<UserView>) {
+        add(bench, "ada@example.org", Role::Administrator).await;
+        let ada = tokens(log_in(bench, "ada@example.org", PASSWORD, None).await);
+        let ada = session(bench, &ada).await;
+        let first = bench.store.get::<User>(&user_key(ada.owner), START).await;
+        let first = first.unwrap().unwrap().record;
+        let mut batch = bench.store.batch(START);
+        let mut all = vec![view(first.clone(), None)];
+        for id in (1..=1_010).filter(|id| *id != first.id) {
+            let user = User {
+                id,
+                name: format!("User-{}", (id * 7_919) % 1_009),
+                status: match id % 3 {
+                    0 => UserStatus::Suspended,
+                    _ => UserStatus::Active,
+                },
+                ..first.clone()
+            };
+            batch.insert(&user_key(user.owner()), &user, None);
+            all.push(view(user, None));
+        }
+        bench.store.commit(batch).await.unwrap();
+        (ada, all)
+    }
+
+    fn by(key: SortKey, descending: bool) -> Sort {
+        Sort { key, descending }
+    }
+
+    #[tokio::test]
+    async fn a_page_is_what_sorting_all_users_would_give() {
+        let bench = bench().await;
+        let (ada, all) = crowd(&bench).await;
+        for sort in [
+            vec![],
+            vec![by(SortKey::Name, false)],
+            vec![by(SortKey::Status, true), by(SortKey::Name, true)],
+            vec![by(SortKey::Created, false), by(SortKey::Id, true)],
+        ] {
+            for filters in [
+                vec![],
+                vec![Filter::Status(Some(UserStatus::Suspended))],
+                vec![Filter::Name("R-1".to_owned()), Filter::Name("5".to_owned())],
+            ] {
+                for (page, per_page) in [(1, 10), (7, 13), (2, 1_000), (40, 100)] {
+                    let query =
+                        UserQuery::new(filters.clone(), sort.clone(), page, per_page).unwrap();
+                    let mut expected: Vec<_> =
+                        all.iter().filter(|user| query.passes(user)).collect();
+                    expected.sort_by(|a, b| query.order(a, b));
+                    let total = expected.len();
+                    let expected = expected.into_iter().skip((page - 1) * per_page);
+                    let found = bench.service.accounts.users(&ada, &query).await.unwrap();
+                    assert_eq!(found.total, total, "{query:?}");
+                    assert!(found.users.iter().eq(expected.take(per_page)), "{query:?}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_users_are_kept_than_the_pages_up_to_the_one_asked_for_have() {
+        let bench = bench().await;
+        let (_, all) = crowd(&bench).await;
+        let prefix = users_of(all[0].organisation);
+        let raws = bench.store.scan_raw(&prefix, None, usize::MAX, START).await;
+        let raws = raws.unwrap();
+        let query = UserQuery::new(vec![], vec![by(SortKey::Name, true)], 3, 20).unwrap();
+        let mut listing = Listing::of(query);
+        for page in raws.chunks(100) {
+            listing = listing.with(page).unwrap();
+            assert_eq!(listing.first.len(), 60);
+        }
+        let page = listing.into_page();
+        assert_eq!((page.users.len(), page.total), (20, all.len()));
+    }
+
+    #[test]
+    fn what_a_query_may_cost_is_bounded() {
+        let query = |filters: usize, sort: usize, page, per_page| {
+            let filters = vec![Filter::Id(1); filters];
+            let sort = vec![by(SortKey::Id, false); sort];
+            UserQuery::new(filters, sort, page, per_page).err()
+        };
+        assert_eq!(query(8, 4, 10, 1_000), None);
+        assert_eq!(query(8, 4, 10_000, 1), None);
+        assert_eq!(query(9, 4, 1, 1), Some(UserQueryError::TooManyFilters));
+        assert_eq!(query(8, 5, 1, 1), Some(UserQueryError::TooManySortKeys));
+        for (page, per_page) in [(11, 1_000), (10_001, 1), (usize::MAX, 2)] {
+            let refused = query(0, 0, page, per_page);
+            assert_eq!(refused, Some(UserQueryError::TooDeep), "{page}");
+        }
+    }
+
+    #[tokio::test]
+    async fn users_are_filtered_and_sorted_where_that_is_bounded_in_number() {
+        let bench = bench().await;
+        add(&bench, "ada@example.org", Role::User).await;
+        let ada = tokens(log_in(&bench, "ada@example.org", PASSWORD, None).await);
+        let ada = session(&bench, &ada).await;
+        let accounts = &bench.service.accounts;
+        let query = UserQuery::new(vec![], vec![], 1, 10).unwrap();
+        let full = accounts.judging.fill();
+        let refused = accounts.users(&ada, &query).await;
+        assert_eq!(refused, Err(StorageError::Busy(TooBusy)));
+        drop(full);
+        assert_eq!(accounts.users(&ada, &query).await.unwrap().total, 1);
+    }
+}

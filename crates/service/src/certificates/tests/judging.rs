@@ -1,0 +1,33 @@
+//! Certificates are decoded and judged where that is bounded in number.
+
+use super::*;
+use crate::TooBusy;
+
+#[tokio::test]
+async fn while_too_much_is_judged_no_certificate_is_decoded_and_nothing_changes() {
+    let bench = bench().await;
+    let (ca, busy) = (Ca::new("Example CA"), || StorageError::Busy(TooBusy));
+    bench.put("one", &ca, None).await;
+    let code = bench.code("one").await;
+    let leaf = ca.leaf(&code.digits);
+    let (certificates, any, service) = (bench.certificates(), Precondition::Any, service("dps"));
+    let (upload, origin) = (ca.upload(None), origin());
+    let events = bench.told().await;
+
+    let full = certificates.judging.fill();
+    let put = certificates.put(&service, "two", &any, &upload, &origin);
+    assert_eq!(put.await, Err(PutError::Storage(busy())));
+    let got = certificates.get(&service, "one", &any);
+    assert_eq!(got.await, Err(FindError::Storage(busy())));
+    assert_eq!(certificates.list(&service).await, Err(busy()));
+    let again = certificates.generate_code(&service, "one", &any, &origin);
+    assert_eq!(again.await.err(), Some(GenerateCodeError::Storage(busy())));
+    let verified = bench.verify("one", &leaf).await;
+    assert_eq!(verified, Err(VerifyError::Storage(busy())));
+    drop(full);
+
+    assert_eq!(bench.told().await, events);
+    assert_eq!(certificates.list(&service).await.unwrap().len(), 1);
+    let verified = bench.verify("one", &leaf).await.unwrap();
+    assert_eq!(verified.verification, Verification::Proven);
+}

@@ -1,0 +1,233 @@
+//! What takes a processor's time: decoding and judging what clients send, and making keys and certificates.
+//!
+//! The async threads serve every connection, health probes included, so none of it runs there. It runs on the
+//! runtime's blocking threads, on a few of them at once; some more waits, in order, and beyond that a request is told
+//! that there is too much to do. Each kind of use case has a queue of its own for the turns that all share, so that
+//! nobody's crowd shuts the others out. Passwords are not hashed here: those take memory too, and have threads of their
+//! own.
+
+use std::{num::NonZeroUsize, panic::resume_unwind, sync::Arc, thread};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
+use tracing::Span;
+
+/// How much is judged at once.
+#[derive(Clone, Copy, Debug)]
+pub struct JudgingSettings {
+    /// How many pieces of work run at once.
+    pub threads: NonZeroUsize,
+    /// How many more may wait in each queue. The next one is told [`TooBusy`].
+    pub queue: usize,
+}
+
+impl Default for JudgingSettings {
+    /// As many as the machine has processors, and 128 in the queue: at a few milliseconds each, that is a wait of less
+    /// than a second.
+    fn default() -> Self {
+        Self {
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            queue: 128,
+        }
+    }
+}
+
+/// As much waits to be judged as may; try again in a second. Nothing was judged, and nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too much is waiting to be judged")]
+pub struct TooBusy;
+
+/// A queue for the turns at which work is done that takes a processor's time.
+#[derive(Debug)]
+pub struct Judging {
+    /// One for each piece of work of this queue that may run or wait.
+    places: Arc<Semaphore>,
+    /// One for each that may run, of whichever queue.
+    turns: Arc<Semaphore>,
+    /// How many places a queue has.
+    capacity: usize,
+}
+
+impl Judging {
+    /// The first queue. Nothing is started before there is work.
+    #[must_use]
+    pub fn new(settings: JudgingSettings) -> Self {
+        let JudgingSettings { threads, queue } = settings;
+        let turns = threads.get().min(Semaphore::MAX_PERMITS);
+        Self::with(Arc::new(Semaphore::new(turns)), turns.saturating_add(queue))
+    }
+
+    /// Another queue for the same turns.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self::with(Arc::clone(&self.turns), self.capacity)
+    }
+
+    fn with(turns: Arc<Semaphore>, capacity: usize) -> Self {
+        let capacity = capacity.min(Semaphore::MAX_PERMITS);
+        Self {
+            places: Arc::new(Semaphore::new(capacity)),
+            turns,
+            capacity,
+        }
+    }
+
+    /// Does a piece of work off the async threads, once it is its turn. Work whose caller goes away before that is not
+    /// done; a panic in it is its caller's.
+    ///
+    /// # Errors
+    /// [`TooBusy`], and then the work was not begun.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, TooBusy> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| TooBusy)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let held: (OwnedSemaphorePermit, _) = (place, turn.map_err(|_| TooBusy)?);
+        let span = Span::current();
+        let done = spawn_blocking(move || {
+            // Until the work has ended, even where its caller has gone away.
+            let _held = held;
+            span.in_scope(work)
+        });
+        done.await
+            .map_err(|failure| match failure.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(_) => TooBusy,
+            })
+    }
+}
+
+#[cfg(test)]
+impl Judging {
+    /// Takes every place of the queue.
+    pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(self.capacity).unwrap();
+        Arc::clone(&self.places)
+            .try_acquire_many_owned(all)
+            .unwrap()
+    }
+}
+
+impl Default for Judging {
+    fn default() -> Self {
+        Self::new(JudgingSettings::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Occupied;
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    fn judging(queue: usize) -> Arc<Judging> {
+        Arc::new(Judging::new(JudgingSettings {
+            threads: NonZeroUsize::MIN,
+            queue,
+        }))
+    }
+
+    #[tokio::test]
+    async fn work_is_done_off_the_async_threads() {
+        let here = thread::current().id();
+        let there = judging(0).run(|| thread::current().id()).await;
+        assert_ne!(there, Ok(here));
+    }
+
+    #[tokio::test]
+    async fn the_only_async_thread_goes_on_while_work_is_held() {
+        let judging = judging(1);
+        let occupied = Occupied::of(&judging).await;
+        let waiting = tokio::spawn({
+            let judging = Arc::clone(&judging);
+            async move { judging.run(|| 7).await }
+        });
+        // This very task runs on that thread.
+        while judging.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        occupied.end().await;
+        assert_eq!(waiting.await.unwrap(), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn more_than_may_wait_is_refused_and_not_begun() {
+        let judging = judging(0);
+        let occupied = Occupied::of(&judging).await;
+        let refused = judging.run(|| panic!("begun all the same")).await;
+        assert_eq!(refused, Err::<(), _>(TooBusy));
+        occupied.end().await;
+        assert_eq!(judging.run(|| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_shuts_no_other_out_and_turns_are_shared() {
+        let one = judging(1);
+        let other = Arc::new(one.beside());
+        let full = one.fill();
+        assert_eq!(one.run(|| 7).await, Err(TooBusy));
+        assert_eq!(other.run(|| 7).await, Ok(7));
+        drop(full);
+
+        let occupied = Occupied::of(&one).await;
+        let waiting = tokio::spawn(async move { other.run(|| 7).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        occupied.end().await;
+        assert_eq!(waiting.await.unwrap(), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_done_for_a_caller_that_left() {
+        let judging = judging(1);
+        let occupied = Occupied::of(&judging).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&done);
+        let abandoned = judging.run(move || mark.store(true, Ordering::SeqCst));
+        assert!(
+            tokio::time::timeout(Duration::ZERO, abandoned)
+                .await
+                .is_err()
+        );
+        assert_eq!(judging.places.available_permits(), 1, "its place is free");
+        occupied.end().await;
+        assert_eq!(judging.run(|| ()).await, Ok(()));
+        assert!(!done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn work_whose_caller_left_keeps_its_turn_until_it_ends() {
+        let judging = judging(0);
+        let occupied = Occupied::of(&judging).await;
+        let release = occupied.abandon().await;
+        assert_eq!(judging.run(|| ()).await, Err(TooBusy));
+        drop(release);
+        while judging.places.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(judging.run(|| ()).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_its_callers_and_takes_no_turn_away() {
+        let judging = judging(0);
+        let caller = tokio::spawn({
+            let judging = Arc::clone(&judging);
+            async move { judging.run(|| -> () { panic!("on purpose") }).await }
+        });
+        assert!(caller.await.unwrap_err().is_panic());
+        while judging.places.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(judging.run(|| 7).await, Ok(7));
+    }
+}
