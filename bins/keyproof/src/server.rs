@@ -106,6 +106,31 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
         let service = Service::start(store, Arc::clone(&clock), settings).await?;
+        Self::mount(config, service, clock, entropy, metrics).await
+    }
+
+    /// Starts a server on use cases that are there already, with the dialects that are on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::start_with`].
+    pub async fn start_over(
+        config: Arc<Config>,
+        service: Arc<Service>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        Self::mount(config, service, clock, entropy, metrics).await
+    }
+
+    async fn mount(
+        config: Arc<Config>,
+        service: Arc<Service>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let dialects = mount(&config, &service, &clock)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);

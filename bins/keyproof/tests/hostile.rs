@@ -1,10 +1,12 @@
 //! Requests that nobody means well, over raw sockets: each gets its documented answer (see `keyproof::http`), and the
 //! server serves on.
 
+mod judging;
 mod stack;
 
 use std::sync::atomic::Ordering;
 
+use judging::Judged;
 use stack::Stack;
 use tokio::io::AsyncWriteExt;
 
@@ -449,4 +451,33 @@ async fn a_handler_that_outlives_its_connection_keeps_the_slot() {
     assert!(early.is_err(), "served beyond the limit: {early:?}");
     stack.trial.gate.add_permits(1);
     assert_eq!(next.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn the_only_async_thread_serves_while_something_is_judged() {
+    let judged = Judged::start(1).await;
+    for request in judged.requests().await {
+        let occupied = judged.occupy().await;
+        let mut client = judged.send(&request).await;
+        judged.is_healthy().await;
+        occupied.end().await;
+        request.is_judged(&client.answer().await);
+    }
+}
+
+#[tokio::test]
+async fn more_than_may_wait_to_be_judged_is_put_off() {
+    let judged = Judged::start(0).await;
+    for request in judged.requests().await {
+        let occupied = judged.occupy().await;
+        let (mut one, mut other) = (judged.send(&request).await, judged.send(&request).await);
+        let (refused, waiting) = tokio::select! {
+            answer = one.answer() => (answer, &mut other),
+            answer = other.answer() => (answer, &mut one),
+        };
+        request.is_put_off(&refused);
+        judged.is_healthy().await;
+        occupied.end().await;
+        request.is_judged(&waiting.answer().await);
+    }
 }

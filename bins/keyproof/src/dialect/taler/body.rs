@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt, io::Read};
 
 use bytes::Bytes;
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::{bufread::GzDecoder, read::ZlibDecoder};
 use http::header;
+use keyproof_service::Judging;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor},
@@ -21,36 +22,81 @@ pub(super) struct Members {
     asked: usize,
 }
 
+/// The most members of a gzip file. Clients send one; each costs the set-up of a decoder, however little is in it.
+const MAX_GZIP_MEMBERS: usize = 16;
+
 /// Reads the body of a request as a JSON object.
-pub(super) async fn members(exchange: &mut Exchange) -> Result<Members, Refusal> {
+pub(super) async fn members(
+    exchange: &mut Exchange,
+    inflating: &Judging,
+) -> Result<Members, Refusal> {
     let body = exchange.body().await?;
     let limit = exchange.body_limit();
     let codings = exchange.headers().get_all(header::CONTENT_ENCODING);
     let mut codings = codings.iter().map(|coding| coding.to_str().unwrap_or("?"));
-    let body = match (codings.next(), codings.next()) {
-        (None, _) => body,
-        (Some(coding), None) => inflate(coding, body, limit)?,
-        (Some(_), Some(_)) => return Err(Code::CompressionInvalid.into()),
+    let coding = match (codings.next(), codings.next()) {
+        (coding, None) => Coding::of(coding.unwrap_or_default())?,
+        (_, Some(_)) => return Err(Code::CompressionInvalid.into()),
+    };
+    let body = match coding {
+        Coding::Identity => body,
+        coding => {
+            inflating
+                .run(move || coding.inflate(&body, limit))
+                .await??
+        }
     };
     Members::parse(&body)
 }
 
-/// Undoes one content coding (RFC 9110, section 8.4.1).
-fn inflate(coding: &str, body: Bytes, limit: usize) -> Result<Bytes, Refusal> {
-    match coding.to_ascii_lowercase().as_str() {
-        "gzip" | "x-gzip" => bounded(MultiGzDecoder::new(&*body), limit),
-        "deflate" => bounded(ZlibDecoder::new(&*body), limit),
-        "identity" | "" => Ok(body),
-        _ => Err(Code::CompressionInvalid.into()),
+/// A content coding (RFC 9110, section 8.4.1).
+#[derive(Clone, Copy)]
+enum Coding {
+    Deflate,
+    Gzip,
+    Identity,
+}
+
+impl Coding {
+    fn of(name: &str) -> Result<Self, Refusal> {
+        match name.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "deflate" => Ok(Self::Deflate),
+            "identity" | "" => Ok(Self::Identity),
+            _ => Err(Code::CompressionInvalid.into()),
+        }
+    }
+
+    fn inflate(self, body: &[u8], limit: usize) -> Result<Bytes, Refusal> {
+        let mut inflated = Vec::new();
+        match self {
+            Self::Deflate => append(ZlibDecoder::new(body), &mut inflated, limit)?,
+            Self::Gzip => gunzip(body, &mut inflated, limit)?,
+            Self::Identity => return Ok(Bytes::copy_from_slice(body)),
+        }
+        Ok(inflated.into())
     }
 }
 
-fn bounded(inflated: impl Read, limit: usize) -> Result<Bytes, Refusal> {
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    match inflated.take(most).read_to_end(&mut bytes) {
-        Ok(length) if length > limit => Err(Code::UploadExceedsLimit.into()),
-        Ok(_) => Ok(bytes.into()),
+/// RFC 1952, section 2.2: one member after the other.
+fn gunzip(mut body: &[u8], inflated: &mut Vec<u8>, limit: usize) -> Result<(), Refusal> {
+    for _ in 0..MAX_GZIP_MEMBERS {
+        append(GzDecoder::new(&mut body), inflated, limit)?;
+        if body.is_empty() {
+            return Ok(());
+        }
+    }
+    let detail = format!("more than {MAX_GZIP_MEMBERS} gzip members");
+    Err(Refusal::from(Code::CompressionInvalid).with_detail(detail))
+}
+
+/// Appends what inflates, as long as the whole keeps to the limit.
+fn append(inflating: impl Read, inflated: &mut Vec<u8>, limit: usize) -> Result<(), Refusal> {
+    let most = limit.saturating_sub(inflated.len()).saturating_add(1);
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    match inflating.take(most).read_to_end(inflated) {
+        Ok(_) if inflated.len() > limit => Err(Code::UploadExceedsLimit.into()),
+        Ok(_) => Ok(()),
         Err(_) => Err(Code::CompressionInvalid.into()),
     }
 }
@@ -202,26 +248,27 @@ mod tests {
         );
     }
 
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn inflate(coding: &str, body: &[u8], limit: usize) -> Result<Bytes, Refusal> {
+        Coding::of(coding)?.inflate(body, limit)
+    }
+
     #[test]
     fn bodies_inflate_within_the_limit_and_no_further() {
-        let gzip = |bytes: &[u8]| {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            encoder.write_all(bytes).unwrap();
-            Bytes::from(encoder.finish().unwrap())
-        };
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(b"{}").unwrap();
-        assert_eq!(&*inflate("GZip", gzip(b"{}"), 2).ok().unwrap(), b"{}");
-        assert_eq!(
-            &*inflate("deflate", zlib.finish().unwrap().into(), 2)
-                .ok()
-                .unwrap(),
-            b"{}"
-        );
+        let zlib = zlib.finish().unwrap();
+        assert_eq!(&*inflate("GZip", &gzip(b"{}"), 2).ok().unwrap(), b"{}");
+        assert_eq!(&*inflate("deflate", &zlib, 2).ok().unwrap(), b"{}");
         let bomb = gzip(&vec![b' '; 1 << 20]);
         assert!(bomb.len() < 2_000);
         assert_eq!(
-            code(inflate("gzip", bomb, 10_000)),
+            code(inflate("gzip", &bomb, 10_000)),
             Some(Code::UploadExceedsLimit)
         );
         let whole = gzip(b"{}");
@@ -232,12 +279,29 @@ mod tests {
             b"",
             &[&whole[..], b"junk"].concat(),
         ] {
-            let refused = inflate("gzip", Bytes::copy_from_slice(broken), 100);
+            let refused = inflate("gzip", broken, 100);
             assert_eq!(code(refused), Some(Code::CompressionInvalid), "{broken:?}");
         }
         assert_eq!(
-            code(inflate("br", whole, 100)),
+            code(inflate("br", &whole, 100)),
             Some(Code::CompressionInvalid)
         );
+    }
+
+    #[test]
+    fn a_few_gzip_members_are_one_body_and_many_are_refused() {
+        let halves = [gzip(b"{"), gzip(b"}")].concat();
+        assert_eq!(&*inflate("gzip", &halves, 2).ok().unwrap(), b"{}");
+        assert_eq!(
+            code(inflate("gzip", &halves, 1)),
+            Some(Code::UploadExceedsLimit)
+        );
+        let members = |number| [gzip(b"{}"), gzip(b"").repeat(number - 1)].concat();
+        let most = inflate("gzip", &members(MAX_GZIP_MEMBERS), 2);
+        assert_eq!(&*most.ok().unwrap(), b"{}");
+        for number in [MAX_GZIP_MEMBERS + 1, (1 << 20) / gzip(b"").len()] {
+            let refused = inflate("gzip", &members(number), 2);
+            assert_eq!(code(refused), Some(Code::CompressionInvalid), "{number}");
+        }
     }
 }

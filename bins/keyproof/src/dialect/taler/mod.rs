@@ -11,11 +11,12 @@ mod wire;
 use std::sync::Arc;
 
 use authorization::Credentials;
+use body::Members;
 use errors::{Code, Refusal};
 use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_auth::Permission;
 use keyproof_service::{
-    Origin, Service, Who,
+    Judging, Origin, Service, Who,
     otp_devices::{DEFAULT_INSTANCE, Session},
 };
 
@@ -25,6 +26,7 @@ use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
 /// The dialect.
 pub struct Taler {
     service: Arc<Service>,
+    inflating: Judging,
     currency: String,
 }
 
@@ -50,7 +52,11 @@ impl Taler {
     /// The dialect over these use cases, for a merchant of this currency.
     #[must_use]
     pub fn new(service: Arc<Service>, currency: String) -> Self {
-        Self { service, currency }
+        Self {
+            inflating: service.judging.beside(),
+            service,
+            currency,
+        }
     }
 
     async fn answer(&self, mut exchange: Exchange) -> Answered {
@@ -96,7 +102,7 @@ impl Taler {
             }
             other => devices.refresher(instance, other.bearer(), &origin).await?,
         };
-        let request = wire::token_request(body::members(exchange).await?)?;
+        let request = wire::token_request(self.members(exchange).await?)?;
         let issued = devices.issue(&issuer, &request, &origin).await?;
         Ok(wire::issued_token(&issued))
     }
@@ -122,7 +128,7 @@ impl Taler {
         let session = self
             .session(instance, Permission::OtpDevicesWrite, exchange)
             .await?;
-        let details = wire::device_details(body::members(exchange).await?)?;
+        let details = wire::device_details(self.members(exchange).await?)?;
         let devices = &self.service.otp_devices;
         devices
             .add_device(&session, &details, &origin(exchange))
@@ -154,11 +160,15 @@ impl Taler {
             .await?;
         let devices = &self.service.otp_devices;
         devices.find_device(&session, id).await?;
-        let change = wire::device_change(body::members(exchange).await?)?;
+        let change = wire::device_change(self.members(exchange).await?)?;
         devices
             .change_device(&session, id, &change, &origin(exchange))
             .await?;
         Ok(wire::no_content())
+    }
+
+    async fn members(&self, exchange: &mut Exchange) -> Result<Members, Refusal> {
+        body::members(exchange, &self.inflating).await
     }
 
     async fn remove(&self, instance: &str, id: &str, exchange: &Exchange) -> Answered {

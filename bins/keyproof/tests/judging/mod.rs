@@ -1,0 +1,303 @@
+//! A server on one thread, with the only turn to judge anything in the test's hand.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "test code")]
+
+use std::{
+    io::Write,
+    num::NonZeroUsize,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use http::StatusCode;
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
+use keyproof_auth::{LoginScope, OperatorScopes};
+use keyproof_service::{
+    JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
+    access::NewOperatorToken,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+    otp_devices::{Lifetime, TokenRequest},
+    provisioning::{AttestationKeyTemplate, Metadata, NewApiKey, NewCategory},
+};
+use keyproof_store::{
+    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
+};
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, task::JoinHandle};
+use zeroize::Zeroizing;
+
+use crate::stack::{Answer, Client};
+
+const PASSWORD: &str = "correct horse";
+
+const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+
+/// A server of all dialects.
+pub(crate) struct Judged {
+    server: Server,
+    service: Arc<Service>,
+    /// May everything that operators may.
+    operator: String,
+}
+
+/// A request that has something judged, and how it is refused where that cannot be.
+pub(crate) struct Judging {
+    pub(crate) what: &'static str,
+    head: String,
+    body: Vec<u8>,
+    /// Where in the refusal's body its code is, and what that is.
+    code: (&'static str, u64),
+}
+
+impl Judged {
+    /// One piece of work is done at a time, and `queue` more may wait in each queue.
+    pub(crate) async fn start(queue: usize) -> Self {
+        let config = Config::load(&Sources {
+            flags: vec![
+                ("http.listen", "127.0.0.1:0".into()),
+                ("store.url", "memory:".into()),
+                ("auth.argon2_memory_kib", 8.into()),
+                ("auth.argon2_iterations", 1.into()),
+                ("auth.argon2_insecure_for_tests", true.into()),
+                ("dialects.dps.enabled", true.into()),
+                ("dialects.emnify.enabled", true.into()),
+                ("dialects.f5.enabled", true.into()),
+                ("dialects.taler.enabled", true.into()),
+            ],
+            ..Sources::default()
+        });
+        let config = Arc::new(config.unwrap());
+        let entropy = Arc::new(SystemEntropy::new());
+        let now = Timestamp::from_secs(1_700_000_000);
+        let clock = Arc::new(ManualClock::new(now));
+        let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+        let engine = Arc::new(MemoryEngine::new());
+        let store = Store::open(engine, keys, entropy.clone(), now);
+        let settings = Settings {
+            judging: JudgingSettings {
+                threads: NonZeroUsize::MIN,
+                queue,
+            },
+            ..Settings::from(config.hashing)
+        };
+        let service = Service::start(store.await.unwrap(), clock.clone(), settings);
+        let service = service.await.unwrap();
+        let server = Server::start_over(config, Arc::clone(&service), clock, entropy);
+        let new = NewOperatorToken {
+            subject: "test".to_owned(),
+            scopes: OperatorScopes::parse(["admin"]).unwrap(),
+            lifetime: Some(Duration::from_secs(3_600)),
+        };
+        let operator = service.access.create(new, &origin()).await.unwrap();
+        Self {
+            server: server.await.unwrap(),
+            operator: operator.text.to_string(),
+            service,
+        }
+    }
+
+    /// At least one of each dialect.
+    pub(crate) async fn requests(&self) -> [Judging; 5] {
+        let Self { operator, .. } = self;
+        let user = self.user_token().await;
+        let instance = self.instance_token().await;
+        let api_key = self.api_key().await;
+        let certificate = json!({ "properties": { "certificate": "none" } });
+        let manager = json!({ "metadata": { "name": "another", "namespace": "default" } });
+        [
+            Judging {
+                what: "an upload of a certificate",
+                head: format!(
+                    "PUT {CERTIFICATES}/c?api-version=2022-12-12 HTTP/1.1\r\nAuthorization: Bearer {operator}\r\n"
+                ),
+                body: certificate.to_string().into_bytes(),
+                code: ("/code", 503_003),
+            },
+            Judging {
+                what: "a list of users",
+                head: format!("GET /api/v1/user HTTP/1.1\r\nAuthorization: Bearer {user}\r\n"),
+                body: Vec::new(),
+                code: ("/error_code", 1601),
+            },
+            Judging {
+                what: "the keys of a CA",
+                head: format!(
+                    "POST /api/tpm/namespaces/default/tpm_managers HTTP/1.1\r\nAuthorization: APIToken {operator}\r\n"
+                ),
+                body: manager.to_string().into_bytes(),
+                code: ("/code", 14),
+            },
+            Judging {
+                what: "a provision request",
+                head: format!(
+                    "POST /api/tpm/tpm/provision HTTP/1.1\r\nAuthorization: APIToken {operator}\r\n"
+                ),
+                body: json!({ "api_key": api_key }).to_string().into_bytes(),
+                code: ("/code", 14),
+            },
+            Judging {
+                what: "a compressed body",
+                head: format!(
+                    "POST /private/otp-devices HTTP/1.1\r\nAuthorization: Bearer secret-token:{instance}\r\nContent-Encoding: gzip\r\n"
+                ),
+                body: gzip(b"{}"),
+                code: ("/code", 77),
+            },
+        ]
+    }
+
+    async fn user_token(&self) -> String {
+        let accounts = &self.service.accounts;
+        let new = NewUser {
+            name: "ada@example.org".to_owned(),
+            organisation: "Example Org".to_owned(),
+            role: Role::User,
+        };
+        let added = accounts.add_user(&new, secret(PASSWORD), &origin()).await;
+        added.unwrap();
+        let login = PasswordLogin {
+            name: new.name,
+            password: secret(PASSWORD),
+            fingerprint: None,
+        };
+        match accounts.login(login, &origin()).await.unwrap() {
+            FirstStep::Authenticated(tokens) => tokens.access.to_string(),
+            FirstStep::Challenged(_) => panic!("there is no second factor"),
+        }
+    }
+
+    async fn instance_token(&self) -> String {
+        let devices = &self.service.otp_devices;
+        let default = "default";
+        let origin = origin();
+        let set = devices.set_password(default, secret(PASSWORD), &origin);
+        set.await.unwrap();
+        let login = devices.login(default, default, secret(PASSWORD), &origin);
+        let issuer = login.await.unwrap();
+        let request = TokenRequest {
+            scope: "all".parse::<LoginScope>().unwrap(),
+            lifetime: Lifetime::Forever,
+            description: None,
+        };
+        let issued = devices.issue(&issuer, &request, &origin).await;
+        issued.unwrap().text.to_string()
+    }
+
+    async fn api_key(&self) -> String {
+        let (provisioning, origin) = (&self.service.provisioning, origin());
+        let named = |name: &str| Metadata {
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            ..Metadata::default()
+        };
+        let manager = provisioning.create_manager(named("manager"), Vec::new(), &origin);
+        manager.await.unwrap();
+        let category = NewCategory {
+            metadata: named("category"),
+            manager: "manager".to_owned(),
+            allow_list: Vec::new(),
+            attestation_key: AttestationKeyTemplate::default(),
+        };
+        let category = provisioning.create_category(category, &origin).await;
+        assert!(category.is_ok());
+        let key = NewApiKey {
+            metadata: named("station"),
+            category: "category".to_owned(),
+            need_mtls: false,
+        };
+        let issued = provisioning.create_api_key(key, &origin).await;
+        issued.unwrap().text.to_string()
+    }
+
+    /// Takes the only turn.
+    pub(crate) async fn occupy(&self) -> Occupied {
+        let (release, released) = mpsc::channel();
+        let (started, has_started) = oneshot::channel();
+        let judging = Arc::clone(&self.service.judging);
+        let work = tokio::spawn(async move {
+            let held = judging.run(move || {
+                let _ = started.send(());
+                let _ = released.recv();
+            });
+            held.await
+        });
+        has_started.await.unwrap();
+        Occupied { release, work }
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(crate) async fn send(&self, request: &Judging) -> Client {
+        let mut client = Client::connect(self.server.address()).await;
+        let length = request.body.len();
+        let head = format!(
+            "{}Host: x\r\nContent-Length: {length}\r\n\r\n",
+            request.head
+        );
+        client.send([head.as_bytes(), &request.body].concat()).await;
+        client
+    }
+
+    /// It serves, whatever is being judged.
+    pub(crate) async fn is_healthy(&self) {
+        let mut client = Client::connect(self.server.address()).await;
+        client
+            .send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+}
+
+impl Judging {
+    /// It is refused for now, in its dialect's words.
+    #[track_caller]
+    pub(crate) fn is_put_off(&self, answer: &Answer) {
+        assert_eq!(answer.status, 503, "{}: {answer:?}", self.what);
+        assert_eq!(answer.header("retry-after"), Some("1"), "{}", self.what);
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        let (at, code) = self.code;
+        assert_eq!(body.pointer(at), Some(&json!(code)), "{}", self.what);
+    }
+
+    /// It is judged, whatever the verdict.
+    #[track_caller]
+    pub(crate) fn is_judged(&self, answer: &Answer) {
+        let status = StatusCode::from_u16(answer.status).unwrap();
+        assert!(!status.is_server_error(), "{}: {answer:?}", self.what);
+        assert_ne!(status, StatusCode::UNAUTHORIZED, "{}", self.what);
+        assert_ne!(status, StatusCode::NOT_FOUND, "{}", self.what);
+    }
+}
+
+/// The only turn, until it is given back.
+pub(crate) struct Occupied {
+    release: mpsc::Sender<()>,
+    work: JoinHandle<Result<(), TooBusy>>,
+}
+
+impl Occupied {
+    pub(crate) async fn end(self) {
+        drop(self.release);
+        assert_eq!(self.work.await.unwrap(), Ok(()));
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn secret(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.to_owned())
+}
+
+fn origin() -> Origin {
+    Origin {
+        who: Who::Console("test".to_owned()),
+        request_id: None,
+        address: Some([127, 0, 0, 1].into()),
+    }
+}
