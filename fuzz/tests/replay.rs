@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use keyproof_fuzz::TARGETS;
+use toml::{Table, Value};
 
 #[test]
 fn corpora_pass() -> io::Result<()> {
@@ -30,6 +31,51 @@ fn each_target_has_a_corpus_and_a_binary() -> io::Result<()> {
     assert_eq!(names("corpus")?, targets);
     assert_eq!(names("fuzz_targets")?, targets);
     Ok(())
+}
+
+#[test]
+fn each_target_has_limits_and_its_corpus_keeps_to_them() -> io::Result<()> {
+    let limits = limits()?;
+    let limited: BTreeSet<&str> = limits.keys().map(String::as_str).collect();
+    let targets: BTreeSet<&str> = TARGETS.iter().map(|target| target.name).collect();
+    assert_eq!(limited, targets);
+    for target in TARGETS {
+        for input in entries(&Path::new("corpus").join(target.name))? {
+            let length = fs::metadata(&input)?.len();
+            let within = length <= max_len(&limits, target.name);
+            assert!(within, "libFuzzer would cut {}", input.display());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn inputs_grow_as_long_as_the_product_reads() -> io::Result<()> {
+    let limits = limits()?;
+    for (target, read) in [
+        ("store_key", keyproof_store::Key::MAX_LEN),
+        ("tpm_ek_certificate", keyproof_x509::MAX_UPLOAD_LEN),
+        ("tpm_public", usize::from(u16::MAX)),
+        ("x509_certificate", keyproof_x509::MAX_UPLOAD_LEN),
+        ("x509_upload", keyproof_x509::MAX_UPLOAD_LEN),
+    ] {
+        assert!(max_len(&limits, target) >= read as u64, "{target}");
+    }
+    Ok(())
+}
+
+/// By target: `cargo xtask fuzz` reads the same file.
+fn limits() -> io::Result<Table> {
+    let text = fs::read_to_string("src/limits.toml")?;
+    text.parse().map_err(io::Error::other)
+}
+
+fn max_len(limits: &Table, target: &str) -> u64 {
+    let limit = limits.get(target).and_then(|limits| limits.get("max_len"));
+    let limit = limit.and_then(Value::as_integer);
+    limit
+        .and_then(|limit| u64::try_from(limit).ok())
+        .unwrap_or(0)
 }
 
 /// The entries of a folder by name, without `.rs`.

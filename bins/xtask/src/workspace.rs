@@ -116,7 +116,8 @@ fn member_patterns() -> Result<Vec<String>, Failure> {
         .collect())
 }
 
-fn read(path: &Path) -> Result<Table, Failure> {
+/// A TOML file.
+pub(crate) fn read(path: &Path) -> Result<Table, Failure> {
     let text = fs::read_to_string(path).map_err(|source| Failure::File {
         path: path.to_owned(),
         source,
