@@ -11,7 +11,7 @@ use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     ActivateRefusal, Counter, DeviceId, EnrolRefusal, Factor, Failure, Fingerprint, FirstFactor,
     KeyKind, KeyStatus, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy, Proof,
-    RecoveryCode, RecoveryRefusal, UnixMillis, User, UserId, UserRecords,
+    RecoveryCode, RecoveryRefusal, Standing, UnixMillis, User, UserId, UserRecords,
 };
 
 const MINUTE: u64 = 60_000;
@@ -520,10 +520,15 @@ impl Pair {
 
     fn make_codes(&mut self, password: Password) -> (Said, Said) {
         let (now, model) = (self.model.now, &mut self.model);
-        let expected = if model.active() {
-            model.count.attempt(now, password == Password::Correct)
-        } else {
+        let session = Standing::Activation;
+        let at = UnixMillis::from_millis(now);
+        let expected = if !model.active() {
             Said::NoKey
+        } else if !self.records.may_leave_code_out(session, at) {
+            Said::Nothing
+        } else {
+            assert!(model.recovery.is_none(), "there are codes");
+            model.count.attempt(now, password == Password::Correct)
         };
         if expected == Said::Ok {
             model.recovery = Some([false; 10]);
@@ -535,13 +540,20 @@ impl Pair {
         }
         let now = UnixMillis::from_millis(now);
         let records = self.records.clone();
-        let decision = records.make_recovery_codes(password, &random, now, &self.policy);
+        let decision =
+            records.make_recovery_codes(password, None, session, &random, now, &self.policy);
         self.records = decision.next;
         let said = match decision.verdict {
             Ok(codes) => {
                 self.recovery = codes.into();
                 Said::Ok
             }
+            Err(RecoveryRefusal::CodeNeeded) => Said::Nothing,
+            Err(
+                refusal @ (RecoveryRefusal::FactorNeeded(_)
+                | RecoveryRefusal::Replayed
+                | RecoveryRefusal::WrongCode(_)),
+            ) => panic!("{refusal}"),
             Err(RecoveryRefusal::Locked(locked)) => {
                 Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
             }

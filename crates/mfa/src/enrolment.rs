@@ -5,8 +5,8 @@ use thiserror::Error;
 use crate::key::{Generation, KeyKind, KeyRecord, Proof};
 use crate::totp::Wrong;
 use crate::{
-    Counter, Decision, Failure, Locked, Password, PasswordRefusal, Policy, RecoveryCode,
-    RecoveryCodes, UnixMillis, UserRecords,
+    Counter, Decision, FactorNeeded, Failure, Locked, Password, PasswordRefusal, Policy,
+    RecoveryCode, RecoveryCodes, Standing, UnixMillis, UserRecords,
 };
 
 /// A key is pending.
@@ -70,13 +70,25 @@ pub struct NoKey;
 /// Why no recovery codes were made.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum RecoveryRefusal {
+    /// A code is needed beside the password. Nothing was judged.
+    #[error("a code is needed")]
+    CodeNeeded,
+    /// The session has shown no second factor. Nothing was judged.
+    #[error(transparent)]
+    FactorNeeded(FactorNeeded),
     /// Neither judged nor counted.
     #[error(transparent)]
     Locked(Locked),
     /// No key is active that they could stand in for. The password was not judged.
     #[error("no key is active")]
     NoActiveKey,
+    /// A right code that is spent: not counted, as at login.
+    #[error("the code has been used")]
+    Replayed,
     /// Counted.
+    #[error("wrong code")]
+    WrongCode(Failure),
+    /// Counted. The code was not judged.
     #[error("wrong password")]
     WrongPassword(Failure),
 }
@@ -159,9 +171,15 @@ impl UserRecords {
 
     /// Makes ten recovery codes from 800 random bits, to be shown once. Those of before are good
     /// no more.
+    ///
+    /// They get in whoever has them, so they cost what a login costs: the password, and a code of
+    /// the key or one of the recovery codes of before, which is spent and counted as there. Only
+    /// where [`may_leave_code_out`](Self::may_leave_code_out) says so is `proof` not needed.
     pub fn make_recovery_codes(
         mut self,
         password: Password,
+        proof: Option<&Proof<'_>>,
+        session: Standing,
         random: &[[u8; 10]; RecoveryCodes::COUNT],
         now: UnixMillis,
         policy: &Policy,
@@ -169,8 +187,23 @@ impl UserRecords {
         let Some(key) = self.active_generation() else {
             return self.decided(Err(RecoveryRefusal::NoActiveKey));
         };
+        if let Err(needed) = self.may_decide(session) {
+            return self.decided(Err(RecoveryRefusal::FactorNeeded(needed)));
+        }
+        if proof.is_none() && !self.may_leave_code_out(session, now) {
+            return self.decided(Err(RecoveryRefusal::CodeNeeded));
+        }
         if let Err(refusal) = self.judge_password(password, Counter::User, now, policy) {
             return self.decided(Err(refusal.into()));
+        }
+        match proof.map(|proof| self.judge_proof(proof, now)) {
+            None => {}
+            Some(Ok(_)) => self.succeed(Counter::User, now, policy),
+            Some(Err(Wrong::Replayed)) => return self.decided(Err(RecoveryRefusal::Replayed)),
+            Some(Err(Wrong::Code)) => {
+                let failure = self.fail(Counter::User, now, policy);
+                return self.decided(Err(RecoveryRefusal::WrongCode(failure)));
+            }
         }
         let (record, codes) = RecoveryCodes::make(random, key, now);
         self.recovery = Some(record);

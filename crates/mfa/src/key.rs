@@ -139,7 +139,7 @@ impl KeyRecord {
 pub enum Proof<'a> {
     /// What they typed.
     Typed {
-        /// A code of a TOTP key: its digits and nothing else. At login also a recovery code, in
+        /// A code of a TOTP key: its digits and nothing else. But at activation also a recovery code, in
         /// any spelling that [`RecoveryCode::parse`](crate::RecoveryCode::parse) takes.
         text: &'a str,
         /// The key's secret.

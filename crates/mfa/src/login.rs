@@ -178,7 +178,11 @@ impl UserRecords {
     }
 
     /// Spends what the proof shows: a step of the key, or a recovery code.
-    fn judge_proof(&mut self, proof: &Proof<'_>, now: UnixMillis) -> Result<Factor, Wrong> {
+    pub(crate) fn judge_proof(
+        &mut self,
+        proof: &Proof<'_>,
+        now: UnixMillis,
+    ) -> Result<Factor, Wrong> {
         let key = self.active_key().ok_or(Wrong::Code)?;
         let Proof::Typed { text, .. } = proof;
         // No code of a key is as long as a recovery code.

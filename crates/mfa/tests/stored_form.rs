@@ -11,7 +11,8 @@ use core::fmt::Debug;
 use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
     Challenge, Devices, Fingerprint, FirstFactor, KeyKind, KeyRecord, KeyStatus, Lockout, MfaError,
-    NewDevice, Password, Policy, Proof, RecoveryCodes, UnixMillis, User, UserId, UserRecords,
+    NewDevice, Password, Policy, Proof, RecoveryCodes, Standing, UnixMillis, User, UserId,
+    UserRecords,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,7 +80,14 @@ fn ada() -> (UserRecords, UserRecords) {
         .next;
     let ada = ada.begin_login(Password::Correct, None, NOW, &policy).next;
     let random = core::array::from_fn(|at| [at as u8; 10]);
-    let made = ada.make_recovery_codes(Password::Correct, &random, NOW, &policy);
+    let made = ada.make_recovery_codes(
+        Password::Correct,
+        None,
+        Standing::Activation,
+        &random,
+        NOW,
+        &policy,
+    );
     let text = made.verdict.unwrap()[3].to_string();
     let challenge = made.next.challenge;
     let proof = Proof::Typed {

@@ -1,7 +1,8 @@
 //! The call into `keyproof-mfa`.
 
 use keyproof_mfa::{
-    Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, UnixMillis, User, UserId, UserRecords,
+    Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, Standing, UnixMillis, User, UserId,
+    UserRecords,
 };
 use keyproof_otp::Secret;
 
@@ -27,7 +28,14 @@ pub(crate) extern "C" fn keyproof_mfa_logs_in(
         .next
         .activate(&proof, now, &policy)
         .next
-        .make_recovery_codes(Password::Correct, random, now, &policy)
+        .make_recovery_codes(
+            Password::Correct,
+            None,
+            Standing::Activation,
+            random,
+            now,
+            &policy,
+        )
         .next
         .begin_login(Password::Correct, None, now, &policy)
         .next;

@@ -372,10 +372,16 @@ async fn a_recovery_code_stands_in_once() {
     answer(&typed).await.is_empty(401);
     answer(codes[4].as_str().unwrap()).await.is(200);
     let again = site.post(path, &body).bearer(&ada.token).send().await;
+    again.refuses(422, 1402, "code is required");
+    let body = json!({ "password": PASSWORD, "code": codes[5] });
+    let again = site.post(path, &body).bearer(&ada.token).send().await;
     again.is(200);
-    answer(codes[5].as_str().unwrap()).await.is_empty(401);
+    answer(codes[6].as_str().unwrap()).await.is_empty(401);
     let wrong = site
-        .post(path, &json!({ "password": "wrong horse" }))
+        .post(
+            path,
+            &json!({ "password": "wrong horse", "code": "123456" }),
+        )
         .bearer(&ada.token);
     wrong.send().await.refuses(422, 1400, "");
     let empty = site.post(path, &json!({})).bearer(&ada.token).send().await;

@@ -1,5 +1,7 @@
 //! What a session may decide, and what an activation ends.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -149,4 +151,72 @@ async fn an_administrator_with_a_key_shows_it_before_managing_others() {
         .await
         .refuses(403, 1104, "second factor");
     site.delete(&key).bearer(&shown).send().await.is_empty(204);
+}
+
+#[tokio::test]
+async fn recovery_codes_cost_a_code_but_once_the_token_that_activated() {
+    let site = Site::start().await;
+    let path = "/api/v1/user/my/mfa/recovery_codes";
+    let ada = site.enrol(ADA).await;
+    let make = async |token: &str, code: Value| {
+        let body = json!({ "password": PASSWORD, "code": code });
+        site.post(path, &body).bearer(token).send().await
+    };
+    let body = json!({
+        "mfa_token": site.challenge(ADA).await,
+        "code": ada.phone.shows(site.now()),
+        "fingerprint": "laptop",
+    });
+    let shown = site.authenticate(body).await.is(200).text("auth_token");
+    site.clock.advance(Duration::from_secs(30));
+    let required = "Recovery codes - code is required";
+    make(&shown, Value::Null)
+        .await
+        .says(422, 1402, "Required", required);
+    let first = make(&ada.token, Value::Null).await;
+    let first = first.is(200).json["codes"].clone();
+    make(&ada.token, Value::Null)
+        .await
+        .says(422, 1402, "Required", required);
+
+    // A trusted device is not enough, whatever else it shows.
+    let device = from_laptop(&site).await;
+    let code = ada.phone.shows(site.now());
+    let refused = make(&device, code.clone().into()).await;
+    refused.refuses(403, 1104, "second factor");
+
+    let mismatch = "Recovery codes validation error: Code did not match!";
+    let never = ada.phone.never_shows(site.now());
+    let wrong = make(&shown, never.clone().into()).await;
+    wrong.says(422, 1400, "InputValidationFailed", mismatch);
+    make(&shown, code.clone().into()).await.is(200);
+    // It is spent, which counts nothing; one of the list before is no code any more, which does.
+    for _ in 0..3 {
+        let spent = make(&shown, code.clone().into()).await;
+        spent.says(422, 1400, "InputValidationFailed", mismatch);
+    }
+    let body = json!({ "mfa_token": site.challenge(ADA).await, "code": code });
+    site.authenticate(body).await.is_empty(401);
+    let replaced = make(&shown, first[0].clone()).await;
+    replaced.says(422, 1400, "InputValidationFailed", mismatch);
+    make(&shown, never.clone().into()).await.is(422);
+    make(&shown, never.into()).await.refuses(429, 1105, "");
+}
+
+#[tokio::test]
+async fn the_token_that_activated_may_leave_the_code_out_for_five_minutes() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    // A step is over already.
+    site.clock.advance(Duration::from_secs(5 * 60 - 30));
+    let body = json!({ "password": PASSWORD });
+    let path = "/api/v1/user/my/mfa/recovery_codes";
+    let late = site.post(path, &body).bearer(&ada.token).send().await;
+    late.refuses(422, 1402, "code is required");
+    let body = json!({ "password": PASSWORD, "code": ada.phone.shows(site.now()) });
+    site.post(path, &body)
+        .bearer(&ada.token)
+        .send()
+        .await
+        .is(200);
 }

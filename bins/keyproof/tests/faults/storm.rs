@@ -119,6 +119,8 @@ struct Key {
     accepted: Vec<(String, Option<u64>)>,
     /// Recovery codes that were never shown.
     recovery: Vec<String>,
+    /// Whether there may have been any: more would cost a code.
+    has_list: bool,
     /// Refresh tokens of logins by this key.
     refresh: Vec<String>,
 }
@@ -160,7 +162,7 @@ impl User {
                 self.log_in(code, Some(step)).await;
             } else if let Some(code) = key.recovery.pop() {
                 self.log_in(code, None).await;
-            } else if self.rng.bool() {
+            } else if !key.has_list && self.rng.bool() {
                 self.make_recovery_codes().await;
             } else {
                 self.remove_key().await;
@@ -246,6 +248,7 @@ impl User {
             step,
             accepted: Vec::new(),
             recovery: Vec::new(),
+            has_list: false,
             refresh: Vec::new(),
         });
     }
@@ -254,11 +257,14 @@ impl User {
         let path = "/api/v1/user/my/mfa/recovery_codes";
         let body = json!({ "password": PASSWORD });
         let made = self.insist(Call::new("POST", path).json(&body)).await;
+        let key = self.key.as_mut().expect("they are of a key");
+        key.has_list = true;
+        if made.status == 422 {
+            // Those whose answer was lost were made, or the five minutes of the activation are over.
+            return;
+        }
         assert_eq!(made.status, 200, "{made:?}");
         let codes = made.json["codes"].as_array().unwrap().iter();
-        let key = self.key.as_mut().expect("they are of a key");
-        // Those of before are good no more, used or not, and would count as wrong.
-        key.accepted.retain(|(_, step)| step.is_some());
         key.recovery = codes
             .map(|code| code.as_str().unwrap().to_owned())
             .collect();

@@ -7,8 +7,8 @@ use keyproof_mfa::otp::{Algorithm, DEFAULT_PERIOD, Digits, Secret, Totp};
 use keyproof_mfa::{
     ActivateRefusal, Authenticated, ChallengeOver, Counter, Decision, DeviceId, EnrolRefusal,
     Factor, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice,
-    Password, PasswordRefusal, Policy, Proof, RecoveryRefusal, TotpParameters, UnixMillis, User,
-    UserId, UserRecords,
+    Password, PasswordRefusal, Policy, Proof, RecoveryRefusal, Standing, TotpParameters,
+    UnixMillis, User, UserId, UserRecords,
 };
 
 use crate::commands::{Answer, Command, Typed};
@@ -513,7 +513,10 @@ impl World {
             bits[..8].copy_from_slice(&(made + at as u64).to_be_bytes());
             bits
         });
-        match self.run(|user| user.make_recovery_codes(password, &random, now, &policy)) {
+        let session = Standing::Activation;
+        match self
+            .run(|user| user.make_recovery_codes(password, None, session, &random, now, &policy))
+        {
             Ok(codes) => {
                 assert!(self.active().is_some());
                 self.password(password, Ok(()));
@@ -524,6 +527,12 @@ impl World {
                     used: false,
                 }));
             }
+            Err(RecoveryRefusal::CodeNeeded) => assert!(self.active().is_some()),
+            Err(
+                refusal @ (RecoveryRefusal::FactorNeeded(_)
+                | RecoveryRefusal::Replayed
+                | RecoveryRefusal::WrongCode(_)),
+            ) => panic!("{refusal}"),
             Err(RecoveryRefusal::Locked(locked)) => {
                 self.password(password, Err(PasswordRefusal::Locked(locked)));
             }

@@ -2,7 +2,7 @@ use core::num::NonZeroU32;
 
 use keyproof_mfa::{
     ActivateRefusal, ChallengeOver, Counter, EnrolRefusal, FirstFactor, KeyKind, Locked,
-    LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, UnixMillis, UserRecords,
+    LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
@@ -69,7 +69,14 @@ fn nothing_is_judged_while_locked() {
     let login = answer(ada.clone(), &phone, &right, NOW);
     assert_eq!(login.verdict, Err(LoginRefusal::Locked(LOCK)));
     assert_eq!(login.next, ada);
-    let codes = ada.make_recovery_codes(Password::Correct, &[[1; 10]; 10], NOW, &policy());
+    let codes = ada.make_recovery_codes(
+        Password::Correct,
+        None,
+        Standing::Activation,
+        &[[1; 10]; 10],
+        NOW,
+        &policy(),
+    );
     assert_eq!(codes.verdict.unwrap_err(), RecoveryRefusal::Locked(LOCK));
 
     let ada = locked(with_pending_key(crate::ada::ada()));
@@ -167,14 +174,21 @@ fn confirming_a_password_counts_failures_and_ends_no_count() {
 #[test]
 fn a_right_password_leaves_a_lockout_to_conflict_over() {
     // A day after her last failure nothing is kept of her.
-    let (mut quiet, _) = ada_with_key();
+    let (mut quiet, phone) = ada_with_key();
     quiet.lockout = None;
     let now = after(NOW, DAY);
     let begun = challenged(quiet.clone(), now).lockout;
     let confirmed = quiet
         .clone()
         .confirm_password(Password::Correct, now, &policy());
-    let made = quiet.make_recovery_codes(Password::Correct, &[[1; 10]; 10], now, &policy());
+    let made = quiet.make_recovery_codes(
+        Password::Correct,
+        Some(&phone.proof(&phone.shows(now, 0))),
+        Standing::Factor,
+        &[[1; 10]; 10],
+        now,
+        &policy(),
+    );
     for lockout in [begun, confirmed.next.lockout, made.next.lockout] {
         let lockout = lockout.unwrap();
         assert_eq!(lockout.failures(), 0);

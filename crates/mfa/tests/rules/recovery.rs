@@ -1,10 +1,11 @@
 use keyproof_mfa::{
-    Authenticated, Factor, LoginRefusal, MfaError, Password, RecoveryCode, RecoveryCodes,
-    RecoveryRefusal, UserRecords,
+    Authenticated, Factor, FactorNeeded, LoginRefusal, MfaError, Password, RecoveryCode,
+    RecoveryCodes, RecoveryRefusal, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
-    NOW, Phone, ada, ada_with_key, answer, challenged, failures, policy, with_pending_key,
+    ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, policy,
+    with_pending_key,
 };
 
 const RANDOM: [[u8; 10]; 10] = [
@@ -13,7 +14,14 @@ const RANDOM: [[u8; 10]; 10] = [
 
 fn ada_with_codes() -> (UserRecords, Phone, Vec<String>) {
     let (ada, phone) = ada_with_key();
-    let made = ada.make_recovery_codes(Password::Correct, &RANDOM, NOW, &policy());
+    let made = ada.make_recovery_codes(
+        Password::Correct,
+        None,
+        Standing::Activation,
+        &RANDOM,
+        NOW,
+        &policy(),
+    );
     let codes = made.verdict.unwrap();
     let codes = codes.iter().map(ToString::to_string).collect();
     (challenged(made.next, NOW), phone, codes)
@@ -97,7 +105,15 @@ fn what_is_no_code_is_refused_and_counted() {
 fn new_codes_replace_those_of_before() {
     let (ada, phone, old) = ada_with_codes();
     let random = RANDOM.map(|bits| bits.map(|byte| byte ^ 0x55));
-    let made = ada.make_recovery_codes(Password::Correct, &random, NOW, &policy());
+    let proof = phone.proof(&old[9]);
+    let made = ada.make_recovery_codes(
+        Password::Correct,
+        Some(&proof),
+        Standing::Factor,
+        &random,
+        NOW,
+        &policy(),
+    );
     let new = made.verdict.unwrap();
     let refused = answer(made.next.clone(), &phone, &old[3], NOW);
     assert!(matches!(refused.verdict, Err(LoginRefusal::WrongCode(_))));
@@ -108,18 +124,99 @@ fn new_codes_replace_those_of_before() {
 #[test]
 fn they_take_the_password_and_an_active_key() {
     for ada in [ada(), with_pending_key(ada())] {
-        let made = ada
-            .clone()
-            .make_recovery_codes(Password::Wrong, &RANDOM, NOW, &policy());
+        let made = ada.clone().make_recovery_codes(
+            Password::Wrong,
+            None,
+            Standing::Activation,
+            &RANDOM,
+            NOW,
+            &policy(),
+        );
         assert_eq!(made.verdict.unwrap_err(), RecoveryRefusal::NoActiveKey);
         assert_eq!(made.next, ada, "a password that was not judged counted");
     }
     let (ada, _) = ada_with_key();
-    let refused = ada.make_recovery_codes(Password::Wrong, &RANDOM, NOW, &policy());
+    let refused = ada.make_recovery_codes(
+        Password::Wrong,
+        None,
+        Standing::Activation,
+        &RANDOM,
+        NOW,
+        &policy(),
+    );
     let refusal = refused.verdict.unwrap_err();
     assert!(matches!(refusal, RecoveryRefusal::WrongPassword(_)));
     assert_eq!(refused.next.recovery, None);
     assert_eq!(failures(&refused.next), 1);
+}
+
+#[test]
+fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
+    let (ada, phone, codes) = ada_with_codes();
+    let make = |ada: &UserRecords, code: Option<&str>, password| {
+        let proof = code.map(|code| phone.proof(code));
+        let (session, policy) = (Standing::Factor, policy());
+        let ada = ada.clone();
+        ada.make_recovery_codes(password, proof.as_ref(), session, &RANDOM, NOW, &policy)
+    };
+    let right = Password::Correct;
+    let without = make(&ada, None, right);
+    assert_eq!(without.verdict.unwrap_err(), RecoveryRefusal::CodeNeeded);
+    assert_eq!(without.next, ada, "nothing is judged without a code");
+
+    let wrong = make(&ada, Some("000000"), right);
+    assert!(matches!(
+        wrong.verdict.unwrap_err(),
+        RecoveryRefusal::WrongCode(_)
+    ));
+    assert_eq!(failures(&wrong.next), 1);
+    assert_eq!(wrong.next.recovery, ada.recovery);
+
+    let shown = phone.shows(NOW, 0);
+    let wrong = make(&ada, Some(&shown), Password::Wrong);
+    assert_eq!(failures(&wrong.next), 1);
+    assert_eq!(
+        wrong.next.key, ada.key,
+        "a code is spent with a right password alone"
+    );
+
+    let made = make(&ada, Some(&shown), right);
+    assert!(made.verdict.is_ok());
+    assert_ne!(made.next.key, ada.key, "its step is spent");
+    assert_eq!(failures(&made.next), 0);
+    let again = make(&made.next, Some(&shown), right);
+    assert_eq!(again.verdict.unwrap_err(), RecoveryRefusal::Replayed);
+    let login = answer(made.next, &phone, &shown, NOW);
+    assert_eq!(login.verdict, Err(LoginRefusal::Replayed));
+    // One of before will do.
+    assert!(make(&ada, Some(&codes[0]), right).verdict.is_ok());
+}
+
+#[test]
+fn only_the_activation_leaves_the_code_out_for_five_minutes_while_there_are_none() {
+    let (ada, _) = ada_with_key();
+    let make = |ada: &UserRecords, session, now| {
+        let ada = ada.clone();
+        ada.make_recovery_codes(Password::Correct, None, session, &RANDOM, now, &policy())
+    };
+    let needed = |ada: &UserRecords, session, now| {
+        let refusal = make(ada, session, now).verdict.unwrap_err();
+        assert_eq!(refusal, RecoveryRefusal::CodeNeeded);
+    };
+    let last = after(ENROLLED, 5 * MINUTE - 1);
+    let made = make(&ada, Standing::Activation, last);
+    assert!(made.verdict.is_ok());
+    needed(&made.next, Standing::Activation, last);
+    needed(&ada, Standing::Activation, after(ENROLLED, 5 * MINUTE));
+    // A clock that was set back prolongs nothing.
+    needed(
+        &ada,
+        Standing::Activation,
+        UnixMillis::from_secs(ENROLLED.as_secs() - 5 * MINUTE),
+    );
+    needed(&ada, Standing::Factor, NOW);
+    let refused = make(&ada, Standing::Password, NOW).verdict.unwrap_err();
+    assert_eq!(refused, RecoveryRefusal::FactorNeeded(FactorNeeded));
 }
 
 #[test]

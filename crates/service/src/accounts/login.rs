@@ -34,6 +34,9 @@ pub(super) const LOCKING_PASSWORD: &str =
 /// What it is told of a wrong code.
 pub(super) const WRONG_CODE: &str = "Invalid MFA code";
 
+/// What it is told of a code that is spent.
+pub(super) const USED_CODE: &str = "MFA code used before";
+
 /// What it is told of the wrong code that locks.
 pub(super) const LOCKING_CODE: &str = "Invalid MFA code. Too many failed authentication requests";
 
@@ -286,7 +289,7 @@ impl Accounts {
                 Err(refusal) => {
                     let (reason, error) = match refusal {
                         LoginRefusal::ChallengeOver(_) => (BAD_CHALLENGE, AnswerError::Refused),
-                        LoginRefusal::Replayed => ("MFA code used before", AnswerError::Refused),
+                        LoginRefusal::Replayed => (USED_CODE, AnswerError::Refused),
                         LoginRefusal::WrongCode(failure) => match failure.locked_until {
                             Some(_) => (LOCKING_CODE, AnswerError::Locked),
                             None => (WRONG_CODE, AnswerError::Refused),

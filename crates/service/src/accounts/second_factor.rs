@@ -3,7 +3,10 @@
 use super::{
     Accounts, Session, Whose,
     directory::KeySummary,
-    login::{Judge, LOCKING_CODE, LOCKING_PASSWORD, UNJUDGED, WRONG_CODE, WRONG_PASSWORD, target},
+    login::{
+        Judge, LOCKING_CODE, LOCKING_PASSWORD, UNJUDGED, USED_CODE, WRONG_CODE, WRONG_PASSWORD,
+        target,
+    },
     password::canonical,
     records::{Owner, SecondFactor, User, second_factor_key, user_key},
     session::undecided,
@@ -163,6 +166,9 @@ pub enum RemoveDeviceError {
 /// Why no recovery codes were made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryCodesError {
+    /// A code is needed beside the password.
+    #[error("a code is needed")]
+    CodeNeeded,
     /// The session has ended meanwhile.
     #[error("the session has ended")]
     Ended,
@@ -181,6 +187,9 @@ pub enum RecoveryCodesError {
     /// No verdict.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The code is wrong, or used.
+    #[error("wrong code")]
+    WrongCode,
     /// The password is wrong.
     #[error("wrong password")]
     WrongPassword,
@@ -494,7 +503,8 @@ impl Accounts {
         }
     }
 
-    /// Makes ten recovery codes, shown once; those of before are good no more.
+    /// Makes ten recovery codes, shown once; those of before are good no more. It costs a code of the key, or one of
+    /// those of before; but for the token that has activated the key, once, within five minutes.
     ///
     /// # Errors
     /// [`RecoveryCodesError`].
@@ -502,6 +512,7 @@ impl Accounts {
         &self,
         session: &Session,
         password: Zeroizing<String>,
+        code: Option<&str>,
         origin: &Origin,
     ) -> Result<Vec<Zeroizing<String>>, RecoveryCodesError> {
         let origin = session.origin(origin);
@@ -523,8 +534,21 @@ impl Accounts {
                 continue;
             };
             let random = Zeroizing::new([(); 10].map(|()| self.random::<10>()));
-            let decision =
-                records.make_recovery_codes(password, &random, snapshot.at(), &self.policy);
+            let second_factor = snapshot.second_factor.as_ref();
+            let second_factor = second_factor.ok_or(RecoveryCodesError::NoActiveKey)?;
+            let secret = self.secret(session.owner, &second_factor.record)?;
+            let proof = code.map(|text| Proof::Typed {
+                text,
+                secret: &secret,
+            });
+            let decision = records.make_recovery_codes(
+                password,
+                proof.as_ref(),
+                session.standing(&user),
+                &random,
+                snapshot.at(),
+                &self.policy,
+            );
             let mut batch = self.store.batch(snapshot.now);
             let outcome = match decision.verdict {
                 Ok(codes) => {
@@ -542,7 +566,18 @@ impl Accounts {
                 }
                 Err(refusal) => {
                     let (why, error) = match refusal {
+                        RecoveryRefusal::CodeNeeded => {
+                            ("no MFA code", RecoveryCodesError::CodeNeeded)
+                        }
+                        RecoveryRefusal::FactorNeeded(_) => {
+                            ("no factor was shown", RecoveryCodesError::FactorNeeded)
+                        }
                         RecoveryRefusal::Locked(_) => (UNJUDGED, RecoveryCodesError::Locked),
+                        RecoveryRefusal::Replayed => (USED_CODE, RecoveryCodesError::WrongCode),
+                        RecoveryRefusal::WrongCode(failure) => match failure.locked_until {
+                            Some(_) => (LOCKING_CODE, RecoveryCodesError::Locked),
+                            None => (WRONG_CODE, RecoveryCodesError::WrongCode),
+                        },
                         RecoveryRefusal::NoActiveKey => {
                             ("no key is active", RecoveryCodesError::NoActiveKey)
                         }
@@ -552,6 +587,10 @@ impl Accounts {
                         },
                     };
                     let deed = refused(MAKE_CODES, &user, why, &origin);
+                    if snapshot.is_unchanged(&decision.next) {
+                        self.audit.refused(deed).await;
+                        return Err(error);
+                    }
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }

@@ -175,15 +175,18 @@ impl Command {
                 }
             }
             Self::MakeRecoveryCodes => {
-                let made = accounts.make_recovery_codes(session, password(), origin);
+                let made = accounts.make_recovery_codes(session, password(), None, origin);
                 match made.await {
                     Ok(codes) => Verdict::RecoveryCodes(codes[0].as_str().into()),
                     Err(RecoveryCodesError::Hashing(error)) => panic!("{error}"),
                     Err(RecoveryCodesError::Locked) => Verdict::Locked,
                     Err(RecoveryCodesError::Storage(error)) => Verdict::None(error),
-                    Err(RecoveryCodesError::WrongPassword) => Verdict::Wrong,
+                    Err(RecoveryCodesError::WrongCode | RecoveryCodesError::WrongPassword) => {
+                        Verdict::Wrong
+                    }
                     Err(
-                        RecoveryCodesError::Ended
+                        RecoveryCodesError::CodeNeeded
+                        | RecoveryCodesError::Ended
                         | RecoveryCodesError::FactorNeeded
                         | RecoveryCodesError::NoActiveKey,
                     ) => Verdict::Refused,

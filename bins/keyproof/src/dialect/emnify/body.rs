@@ -185,9 +185,14 @@ pub fn activation(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
     outer.or(inner).ok_or(BodyError::Required(KEY, "code"))
 }
 
-/// The password that new recovery codes take.
-pub(super) fn recovery_codes(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
-    password(&mut Members::parse(body)?, "Recovery codes", "password")
+/// What new recovery codes take: the password, and a code as a login has it. Whether that may be left out is not the
+/// body's to say.
+pub(super) fn recovery_codes(
+    body: &[u8],
+) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>), BodyError> {
+    let mut members = Members::parse(body)?;
+    let password = password(&mut members, "Recovery codes", "password")?;
+    Ok((password, members.code()?))
 }
 
 /// The old password and the new one.

@@ -288,6 +288,7 @@ impl Refusal {
 
     pub(super) fn recovery(error: RecoveryCodesError, user: &str) -> Self {
         match error {
+            RecoveryCodesError::CodeNeeded => BodyError::Required("Recovery codes", "code").into(),
             RecoveryCodesError::Ended => Self::ended(),
             RecoveryCodesError::FactorNeeded => Self::factor_needed(),
             RecoveryCodesError::Hashing(error) => error.into(),
@@ -296,6 +297,9 @@ impl Refusal {
                 Self::new(Code::NotAllowed, "There is no active MFA key")
             }
             RecoveryCodesError::Storage(error) => error.into(),
+            RecoveryCodesError::WrongCode => {
+                Self::invalid("Recovery codes validation error: Code did not match!")
+            }
             RecoveryCodesError::WrongPassword => Self::wrong_password(
                 Code::InputValidationFailed,
                 "Recovery codes validation error",

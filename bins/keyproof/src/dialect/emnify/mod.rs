@@ -245,9 +245,14 @@ impl Emnify {
         let refused = |error| Refusal::recovery(error, session.name());
         let checked = accounts.check_recovery_codes(session, &origin).await;
         checked.map_err(refused)?;
-        let password = body::recovery_codes(&exchange.body().await?)?;
+        let (password, code) = body::recovery_codes(&exchange.body().await?)?;
         let codes = accounts
-            .make_recovery_codes(session, password, &origin)
+            .make_recovery_codes(
+                session,
+                password,
+                code.as_ref().map(|code| code.as_str()),
+                &origin,
+            )
             .await;
         let codes = codes.map_err(refused)?;
         Ok(wire::recovery_codes(&codes))

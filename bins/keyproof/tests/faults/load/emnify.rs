@@ -1,6 +1,6 @@
 //! Second factors: several hands answer with the same code, from the phone or from the list of recovery codes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use serde_json::{Value, json};
@@ -108,6 +108,8 @@ pub(super) struct Codes {
     /// The recovery codes that are good unless used, by the names that they have in the ledger.
     codes: Vec<(String, String)>,
     lists: u32,
+    /// The recovery code that pays for the next list.
+    spare: Option<String>,
 }
 
 impl Codes {
@@ -123,6 +125,7 @@ impl Codes {
             worker,
             codes: Vec::new(),
             lists: 0,
+            spare: None,
         }
     }
 
@@ -172,14 +175,29 @@ impl Codes {
         }
     }
 
-    /// A new list; without an answer neither the old one nor the new one is known to be good.
+    /// A new list, but for the first one for a code that was not shown: the last of the list before, or the phone's.
+    /// Without an answer neither the old one nor the new one is known to be good.
     async fn make_codes(&mut self) -> bool {
+        let step = self.worker.clock.read().await.seconds() / PERIOD;
+        let code = match self.spare.take() {
+            Some(code) => Some(code),
+            None if self.lists == 0 => None,
+            None if step > self.step => {
+                self.step = step;
+                Some(self.user.code(step * PERIOD))
+            }
+            None => {
+                // Until the phone shows another.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                return false;
+            }
+        };
         self.codes.clear();
         self.lists += 1;
         let name = format!("{}/list {}", self.worker.name, self.lists);
         let make = Call::new("POST", "/api/v1/user/my/mfa/recovery_codes")
             .bearer(&self.user.token)
-            .json(&json!({ "password": PASSWORD }));
+            .json(&json!({ "password": PASSWORD, "code": code }));
         let target = &self.user.target;
         let deed = |reply: &Reply| {
             let made = State::Is("made".to_owned());
@@ -192,6 +210,7 @@ impl Codes {
             let codes = codes.iter().map(|code| code.as_str().unwrap().to_owned());
             let names = (0..).map(|number| format!("{name}, code {number}"));
             self.codes = names.zip(codes).collect();
+            self.spare = self.codes.pop().map(|(_, code)| code);
         }
         !self.codes.is_empty()
     }

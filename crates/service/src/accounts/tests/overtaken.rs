@@ -115,7 +115,7 @@ async fn a_key_that_overtakes_a_login_is_asked_for() {
 
 #[tokio::test]
 async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
-    let (bench, _, own, _) = quiet_ada().await;
+    let (bench, phone, own, _) = quiet_ada().await;
     let guessed = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), lock(&bench))
@@ -138,10 +138,11 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     );
 
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
+    let code = phone.shows(bench.clock.now());
     let guessed = bench
         .faults
         .overtake(
-            accounts.make_recovery_codes(&own, secret(PASSWORD), &origin()),
+            accounts.make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin()),
             lock(&bench),
         )
         .await;
@@ -335,7 +336,12 @@ async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
                     "device" => answer(&bench, &phone, true).await.unwrap(),
                     _ => {
                         let made = accounts
-                            .make_recovery_codes(&own, password(), &origin())
+                            .make_recovery_codes(
+                                &own,
+                                password(),
+                                Some(&phone.shows(bench.clock.now())),
+                                &origin(),
+                            )
                             .await;
                         made.unwrap();
                     }

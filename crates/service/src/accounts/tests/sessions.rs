@@ -171,7 +171,7 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
         accounts.find_pending_key(session, key, origin),
         accounts.activate_key(session, key, "123456", origin),
         accounts.check_recovery_codes(session, origin),
-        accounts.make_recovery_codes(session, secret(PASSWORD), origin),
+        accounts.make_recovery_codes(session, secret(PASSWORD), Some("123456"), origin),
         accounts.remove_device(session, mine, 1, origin),
         accounts.check_new_application_token(session, origin),
         accounts.add_application_token(session, new, origin),

@@ -460,7 +460,7 @@ async fn nothing_secret_is_stored_in_the_clear() {
         .await
         .unwrap();
     let recovery = accounts
-        .make_recovery_codes(&own, secret(PASSWORD), &origin())
+        .make_recovery_codes(&own, secret(PASSWORD), None, &origin())
         .await
         .unwrap();
     let application = accounts
