@@ -61,8 +61,25 @@ impl Batch {
     }
 
     /// Asks that a record be at version `at` still, without changing it.
+    ///
+    /// Whoever acknowledges what was only read, as if it had just been done, commits this first: what was read may not be
+    /// durable yet, but what a commit rests on is.
     pub fn require(&mut self, key: &Key, at: Version) {
         self.push(key, Change::Require { at });
+    }
+
+    /// Asks that a record be absent, without anybody finding one there afterwards: what is left in its place has expired
+    /// by any clock, and goes with the rest of what has.
+    ///
+    /// Whoever tells a caller that a record is absent, as if by that caller's doing, commits this first: what made it so
+    /// may not be durable yet.
+    pub fn require_absent(&mut self, key: &Key) {
+        let row = Row {
+            version: Version::draw(&*self.entropy),
+            body: b"null".to_vec(),
+            expires_at: Some(Timestamp::EPOCH),
+        };
+        self.push(key, Change::Insert(row));
     }
 
     /// Adds a record just as it was read from another store, version included; it must be absent.

@@ -74,7 +74,8 @@ impl Store {
         }
     }
 
-    /// Strikes all keys but the current one from `fingerprint`.
+    /// Strikes all keys but the current one from `fingerprint`. It commits even if there is none to be struck: the others
+    /// are thrown away now, and whoever sealed the last secret again may have failed to learn whether that lasts.
     pub(crate) async fn disclaim_older(
         &self,
         fingerprint: Stored<Fingerprint>,
@@ -83,11 +84,13 @@ impl Store {
             sealing: self.keys.current(),
             opening: Vec::new(),
         };
-        if fingerprint.record.ids() == struck.ids() {
-            return Ok(());
-        }
+        let (key, at) = (fingerprint_key(), fingerprint.version);
         let mut batch = self.batch(Timestamp::EPOCH);
-        batch.replace(&fingerprint_key(), fingerprint.version, &struck, None);
+        if fingerprint.record.ids() == struck.ids() {
+            batch.require(&key, at);
+        } else {
+            batch.replace(&key, at, &struck, None);
+        }
         self.commit(batch).await
     }
 

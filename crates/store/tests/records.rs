@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use fixture::{Account, NOW, account, keys, new_store, open, plant};
 use keyproof_store::memory::MemoryEngine;
-use keyproof_store::{Changes, CommitError, Key, NotApplied, Prefix, Record, StoreError};
+use keyproof_store::{
+    Changes, CommitError, Key, NotApplied, Prefix, Record, StoreError, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -267,4 +269,41 @@ async fn older_records_are_upgraded_and_others_refused() {
             found: kind
         }
     );
+}
+
+/// Not even by a clock that was set back, nor by whoever copies or seals all there is again.
+#[tokio::test]
+async fn absence_that_was_required_leaves_nothing_to_be_found() {
+    let store = new_store().await;
+    let key = Key::new("account", ["t", "a"]);
+    let everything = async || {
+        let all = Prefix::all();
+        let found = store.scan_raw(&all, None, 10, Timestamp::EPOCH).await;
+        found.expect("a scan").len()
+    };
+    let before = everything().await;
+    for _ in 0..2 {
+        let mut batch = store.batch(NOW);
+        batch.require_absent(&key);
+        store.commit(batch).await.expect("it is absent");
+    }
+    for now in [Timestamp::EPOCH, NOW, Timestamp::MAX] {
+        assert_eq!(store.get::<Account>(&key, now).await, Ok(None));
+    }
+    assert_eq!(everything().await, before);
+    assert_eq!(store.rotate().await, Ok(0));
+    let found = store.expired(Timestamp::EPOCH, 10).await;
+    assert_eq!(
+        found.expect("a scan").len(),
+        1,
+        "it goes with what has expired"
+    );
+
+    let mut batch = store.batch(NOW);
+    batch.insert(&key, &account("a"), None);
+    store.commit(batch).await.expect("it is absent still");
+    let mut batch = store.batch(NOW);
+    batch.require_absent(&key);
+    let conflict = Err(CommitError::Conflict { entry: 0 });
+    assert_eq!(store.commit(batch).await, conflict);
 }

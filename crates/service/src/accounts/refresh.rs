@@ -97,19 +97,17 @@ impl Accounts {
             let login = shown.held.record.login(&token.digest());
             let access = self.access_token(&signer, &user.record, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
-            let outcome = match self.use_of(&shown).await? {
+            let outcome = match self.use_of(&shown, &mut batch).await? {
                 Use::Again => {
                     return Ok(Refreshed {
                         access,
                         refresh: None,
                     });
                 }
-                Use::TriedAgain(successor) => {
-                    return Ok(Refreshed {
-                        access,
-                        refresh: Some(successor.text()),
-                    });
-                }
+                Use::TriedAgain(successor) => Ok(Refreshed {
+                    access,
+                    refresh: Some(successor.text()),
+                }),
                 Use::Only => {
                     let successor = self.spend(&mut batch, &shown, user, origin);
                     Ok(Refreshed {
@@ -182,7 +180,9 @@ impl Accounts {
         }))
     }
 
-    async fn use_of(&self, shown: &Shown) -> Result<Use, StorageError> {
+    /// A token that was spent on another gives that again only while both are as they were, and outlive this server:
+    /// whoever spent it may never have learnt so.
+    async fn use_of(&self, shown: &Shown, batch: &mut Batch) -> Result<Use, StorageError> {
         let Some(spent) = &shown.held.record.spent else {
             return Ok(match self.rotate_refresh_tokens {
                 true => Use::Only,
@@ -192,12 +192,14 @@ impl Accounts {
         let successor = successor(&shown.token, &spent.drawn);
         let place = refresh_token_key(&successor.digest());
         let kept = self.store.get::<RefreshToken>(&place, shown.now).await?;
-        let is_unused = kept.is_some_and(|kept| kept.record.spent.is_none());
+        let unused = kept.filter(|kept| kept.record.spent.is_none());
         let is_fresh = shown.now.saturating_since(spent.at) < TRIED_AGAIN;
-        Ok(match is_unused && is_fresh {
-            true => Use::TriedAgain(successor),
-            false => Use::Copied,
-        })
+        let Some(unused) = unused.filter(|_| is_fresh) else {
+            return Ok(Use::Copied);
+        };
+        batch.require(&shown.place, shown.held.version);
+        batch.require(&place, unused.version);
+        Ok(Use::TriedAgain(successor))
     }
 
     /// Spends a token, and adds its successor.

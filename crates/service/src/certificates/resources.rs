@@ -289,7 +289,13 @@ impl Certificates {
                 certificate,
             } = self.load_with_holder(service, name).await?;
             let Some(certificate) = certificate else {
-                return Ok(Deletion::Absent);
+                // Who deleted it may never have learnt so, and it may come back with another server yet.
+                let mut batch = self.store.batch(self.clock.now());
+                batch.require_absent(&certificate_key(service, name));
+                if race.won(self.store.commit(batch).await).await? {
+                    return Ok(Deletion::Absent);
+                }
+                continue;
             };
             if !precondition.holds(certificate.version) {
                 return Err(DeleteError::Precondition);

@@ -162,16 +162,26 @@ impl OtpDevices {
             let Some(loaded) = self.load(session, &key).await? else {
                 return Err(AddDeviceError::Ended);
             };
-            if let Some(Stored { record, .. }) = loaded.device {
+            let instance = instance_key(session.instance());
+            if let Some(Stored {
+                record, version, ..
+            }) = loaded.device
+            {
                 let same = record.description == details.description
                     && record.algorithm == details.algorithm
                     && record.counter == details.counter
                     && self.same_key(&key, &record, &details.key)?;
-                return if same {
-                    Ok(())
-                } else {
-                    Err(AddDeviceError::Conflict)
-                };
+                if !same {
+                    return Err(AddDeviceError::Conflict);
+                }
+                // Who added it may never have learnt so, and it may not outlive this server yet.
+                let mut batch = self.store.batch(self.clock.now());
+                batch.require(&instance, loaded.instance.version);
+                batch.require(&key, version);
+                if race.won(self.store.commit(batch).await).await? {
+                    return Ok(());
+                }
+                continue;
             }
             let now = self.clock.now();
             let record = Device {
@@ -183,7 +193,7 @@ impl OtpDevices {
                 created_at: now,
             };
             let mut batch = self.store.batch(now);
-            batch.require(&instance_key(session.instance()), loaded.instance.version);
+            batch.require(&instance, loaded.instance.version);
             batch.insert(&key, &record, None);
             let origin = session.origin(origin);
             self.audit.done(

@@ -85,6 +85,12 @@ async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_minute() {
         lost,
         Some(AnswerError::Storage(StorageError::OutcomeUnknown(_)))
     ));
+    // Nor is it told by asking again, as long as nobody knows whether the change lasts.
+    let lost = refresh(&bench, &first).await.err();
+    assert!(matches!(
+        lost,
+        Some(AnswerError::Storage(StorageError::OutcomeUnknown(_)))
+    ));
     bench.faults.outcomes.store(false, Ordering::SeqCst);
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(MINUTE - Duration::from_millis(1));

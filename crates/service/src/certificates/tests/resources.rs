@@ -459,9 +459,21 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     bench.faults.commits.store(false, Ordering::SeqCst);
     assert_eq!(bench.shown("c").await, put);
     bench.faults.outcomes.store(true, Ordering::SeqCst);
-    let deleted = certificates.delete(&dps, "c", &any, &origin).await;
-    assert!(matches!(
-        deleted,
-        Err(DeleteError::Storage(StorageError::OutcomeUnknown(_)))
-    ));
+    // The second time it is absent, as far as this server knows.
+    for _ in 0..2 {
+        let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+        assert!(matches!(
+            deleted,
+            Err(DeleteError::Storage(StorageError::OutcomeUnknown(_)))
+        ));
+    }
+    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    for _ in 0..2 {
+        let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+        assert_eq!(deleted, Ok(Deletion::Absent));
+    }
+    let put = certificates
+        .put(&dps, "c", &any, &ca.upload(Some(true)), &origin)
+        .await;
+    put.unwrap();
 }

@@ -55,6 +55,26 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
     assert_eq!(added, 1);
 }
 
+/// What is there may be there on this server alone, and go with it.
+#[tokio::test]
+async fn the_same_again_is_acknowledged_only_once_it_lasts() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let session = bench.session("shop").await;
+    let details = device("till");
+    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let added = devices.add_device(&session, &details, &origin()).await;
+        assert!(matches!(
+            added,
+            Err(AddDeviceError::Storage(StorageError::OutcomeUnknown(_)))
+        ));
+    }
+    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    let added = devices.add_device(&session, &details, &origin()).await;
+    assert_eq!(added, Ok(()));
+}
+
 #[tokio::test]
 async fn keys_have_no_least_length_and_one_alphabet() {
     let bench = bench().await;
