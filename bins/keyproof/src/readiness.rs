@@ -1,6 +1,7 @@
 //! Whether the store answers, for `/readyz`, and why not, for the log: a line whenever that changes, not one a probe.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyproof_service::{Service, StorageError};
+use keyproof_service::{NotReady, Service};
 use tracing::{info, warn};
 
-use crate::http::Readiness;
+use crate::http::{NO_ANSWER, Readiness};
 
 /// What a probe waits for at least before it counts for the log that it was given up: who hangs up earlier may just be
 /// gone, and shall not fill the log.
@@ -22,8 +23,26 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
     let last = Arc::new(LastAnswer::new(PATIENCE));
     Arc::new(move || {
         let (service, last) = (Arc::clone(&service), Arc::clone(&last));
-        Box::pin(async move { last.note(service.ready()).await })
+        Box::pin(async move {
+            let answer = last.note(service.ready()).await;
+            answer.map_err(|error| in_public(&error))
+        })
     })
+}
+
+/// What is to be done, where that is known. Paths and addresses are for the log.
+const fn in_public(error: &NotReady) -> &'static str {
+    match error {
+        NotReady::Moved(_) => {
+            "the store was renamed, deleted or replaced while it was open: put its files back where they were, \
+             or restart on those that are to be served"
+        }
+        NotReady::Pooled(_) => {
+            "the database is reached through a pooler that gives each transaction another session: let it give each \
+             connection a session of its own (of PgBouncer, pool_mode = session)"
+        }
+        NotReady::Storage(_) => NO_ANSWER,
+    }
 }
 
 /// What the log was last told.
@@ -41,7 +60,10 @@ impl LastAnswer {
         }
     }
 
-    async fn note(&self, question: impl Future<Output = Result<(), StorageError>>) -> bool {
+    async fn note<E: fmt::Display>(
+        &self,
+        question: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), E> {
         let mut waiting = Waiting {
             last: self,
             since: Instant::now(),
@@ -54,7 +76,7 @@ impl LastAnswer {
             Err(error) if self.becomes(false) => warn!(%error, "not ready"),
             Ok(()) | Err(_) => {}
         }
-        answer.is_ok()
+        answer
     }
 
     /// Whether that is new.
@@ -85,16 +107,15 @@ mod tests {
     use super::*;
     use std::future::{pending, ready};
 
-    fn answer(is_ready: bool) -> Result<(), StorageError> {
-        let error = || StorageError::Unavailable("on purpose".to_owned());
-        is_ready.then_some(()).ok_or_else(error)
+    fn answer(is_ready: bool) -> Result<(), &'static str> {
+        is_ready.then_some(()).ok_or("on purpose")
     }
 
     #[tokio::test]
     async fn every_probe_is_answered_and_every_change_told_once() {
         let last = LastAnswer::new(Duration::MAX);
         for is_ready in [true, false, false, true, false] {
-            assert_eq!(last.note(ready(answer(is_ready))).await, is_ready);
+            assert_eq!(last.note(ready(answer(is_ready))).await.is_ok(), is_ready);
             assert!(!last.becomes(is_ready), "it was not noted");
         }
     }
@@ -105,7 +126,7 @@ mod tests {
             let last = LastAnswer::new(patience);
             tokio::select! {
                 biased;
-                _ = last.note(pending()) => {}
+                _ = last.note(pending::<Result<(), &str>>()) => {}
                 () = ready(()) => {}
             }
             assert!(!last.becomes(is_ready), "{patience:?}");

@@ -17,6 +17,8 @@ pub(crate) struct Program {
 /// Where a package puts its programs.
 enum Home {
     Path,
+    /// In this folder, which may be on the path of root alone.
+    Folder(&'static str),
     /// Where python3 finds its modules.
     PythonModules,
     /// In the folder `bin` of any version below this one.
@@ -33,6 +35,11 @@ pub(crate) const PEERS: &[Program] = &[
     },
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
+    Program {
+        name: "pgbouncer",
+        package: "pgbouncer",
+        home: Home::Folder("/usr/sbin"),
+    },
     // Without it a python3 that is there makes no environment; the package brings python3, too.
     Program {
         name: "ensurepip",
@@ -158,6 +165,9 @@ impl Program {
     fn is_found(&self) -> bool {
         match self.home {
             Home::Path => is_on_path(self.name),
+            Home::Folder(folder) => {
+                is_file(&Path::new(folder).join(self.name)) || is_on_path(self.name)
+            }
             Home::PythonModules => has_python_module(self.name),
             Home::Versions(folder) => {
                 is_in_a_version(Path::new(folder), self.name) || is_on_path(self.name)

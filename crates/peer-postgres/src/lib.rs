@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod owner;
+mod pooler;
 mod port;
 mod processes;
 mod programs;
@@ -27,6 +28,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use owner::Owner;
+pub use pooler::Pooler;
 use watch::Watch;
 
 /// How long a server may take to start; far more than one needs.

@@ -28,7 +28,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
 pub use provisioning::{Provisioning, ProvisioningSettings};
-pub use storage::{Failure, StorageError};
+pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 
 use keyproof_store::Store;
@@ -156,8 +156,8 @@ impl Service {
     /// Can the store be expected to answer?
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`].
-    pub async fn ready(&self) -> Result<(), StorageError> {
+    /// [`NotReady`].
+    pub async fn ready(&self) -> Result<(), NotReady> {
         Ok(self.store.ready().await?)
     }
 

@@ -1,7 +1,7 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
 use crate::TooBusy;
-use keyproof_store::{Batch, CommitError, NotApplied, Store, StoreError, UnsealError};
+use keyproof_store::{Batch, CommitError, EngineError, NotApplied, Store, StoreError, UnsealError};
 use std::convert::Infallible;
 
 /// Why a use case has no verdict: the store gave none, or there was too much to do to ask it.
@@ -36,6 +36,30 @@ pub enum StorageError {
     /// The store did not answer a question. Nothing was changed.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+}
+
+/// Why the store cannot be expected to answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// A file of an embedded store is not where it was.
+    #[error("the store does not answer: {0}")]
+    Moved(EngineError),
+    /// A pooler gives each transaction another session of the database.
+    #[error("the store does not answer: {0}")]
+    Pooled(EngineError),
+    /// Anything else.
+    #[error(transparent)]
+    Storage(StorageError),
+}
+
+impl From<StoreError> for NotReady {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Engine(error @ EngineError::Moved { .. }) => Self::Moved(error),
+            StoreError::Engine(error @ EngineError::Pooled) => Self::Pooled(error),
+            other => Self::Storage(other.into()),
+        }
+    }
 }
 
 impl From<StoreError> for StorageError {
@@ -173,7 +197,7 @@ impl Race {
 mod tests {
     use super::*;
     use crate::testing::{START, bench};
-    use keyproof_store::{EngineError, Key, Record};
+    use keyproof_store::{Key, Record};
     use std::cell::Cell;
 
     #[tokio::test]

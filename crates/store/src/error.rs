@@ -157,10 +157,23 @@ pub enum EngineError {
         /// The engine's own words.
         detail: String,
     },
+    /// Each transaction gets whichever session of the database is free, through a pooler; none is the connection's own.
+    #[error(
+        "the database is reached through a pooler that gives each transaction another session: \
+         let it give each connection a session of its own (of PgBouncer, pool_mode = session), \
+         or name the server itself in the store's URL"
+    )]
+    Pooled,
     /// Reading or writing failed, or the connection was lost.
     #[error("the store cannot be reached: {detail}")]
     Io {
         /// The engine's own words.
+        detail: String,
+    },
+    /// A file of the store is not where it was when it was opened; what is written to it would be gone at the next start.
+    #[error("the store was renamed, deleted or replaced while it was open: {detail}")]
+    Moved {
+        /// Which file, and what was found in its place.
         detail: String,
     },
     /// Anything else; most likely a defect of the engine.

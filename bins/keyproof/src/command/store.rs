@@ -81,7 +81,7 @@ fn failure(config: &Config, error: &VaultError) -> Failure {
         )),
         // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
         VaultError::Open {
-            source: OpenError::Engine(EngineError::Configuration { .. }),
+            source: OpenError::Engine(EngineError::Configuration { .. } | EngineError::Pooled),
             ..
         } => Failure::Usage(error.to_string()),
         VaultError::Open {

@@ -1,10 +1,11 @@
 //! `/healthz` and `/readyz`, on any listener.
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::timeout;
 
-use super::{RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
+use super::{NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
 
 /// The two questions an orchestrator asks.
 #[derive(Clone, Copy)]
@@ -45,18 +46,16 @@ impl Probe {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             Self::Readiness => match timeout(READINESS_TIMEOUT, (stack.ready)()).await {
-                Ok(true) => text(StatusCode::OK, "ready\n"),
-                Ok(false) | Err(_) => text(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the store does not answer\n",
-                ),
+                Ok(Ok(())) => text(StatusCode::OK, "ready\n"),
+                Ok(Err(why)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+                Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{NO_ANSWER}\n")),
             },
         }
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response {
-    let mut response = Response::new(Full::from(body));
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Full::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(

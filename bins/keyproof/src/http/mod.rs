@@ -70,7 +70,7 @@ pub use request_id::RequestId;
 pub(crate) use response::plain_refusal;
 pub use response::{Response, json};
 pub(crate) use site::Site;
-pub use stack::Readiness;
 pub(crate) use stack::Stack;
+pub use stack::{NO_ANSWER, Readiness};
 pub(crate) use tls::Tls;
 pub use tls::{TlsError, TlsSource, check_certificate};

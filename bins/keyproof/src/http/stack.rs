@@ -8,8 +8,11 @@ use tokio::{sync::watch, time::sleep};
 use super::{Limits, TrustedProxies, limits::DRAINING_GRACE};
 use crate::{dialect::BoxFuture, metrics::Metrics};
 
-/// Asks whether the store answers; for `/readyz`.
-pub type Readiness = Arc<dyn Fn() -> BoxFuture<bool> + Send + Sync>;
+/// Asks whether the store answers, and what may be said to anybody if it does not; for `/readyz`.
+pub type Readiness = Arc<dyn Fn() -> BoxFuture<Result<(), &'static str>> + Send + Sync>;
+
+/// What is said of a store of which no more may be said.
+pub const NO_ANSWER: &str = "the store does not answer";
 
 /// What the answer to a request depends on, whichever listener it came by.
 pub(crate) struct Stack {

@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 use tokio_postgres::error::{DbError, Severity};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, Socket};
 
 use super::PostgresOptions;
 use super::error::engine_error;
+use super::pooler::BACKEND;
 use super::statements::Statements;
 use super::url::PostgresUrl;
 use crate::EngineError;
@@ -35,7 +36,7 @@ pub(super) struct Connector {
     alive: watch::Sender<()>,
 }
 
-/// A session without its statements, as a migration needs it.
+/// A session without its statements.
 pub(super) struct Session {
     pub(super) client: Client,
     /// That a commit may not be as durable as was asked.
@@ -48,6 +49,8 @@ pub(super) struct Session {
 pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) statements: Statements,
+    /// Which of the server's it is; it stays so, unless there is a pooler that does not keep to it.
+    pub(super) backend: Option<String>,
     /// Whether a transaction may be open on it, or an answer under way; then it is not used again.
     pub(super) is_busy: bool,
 }
@@ -81,7 +84,19 @@ impl Connector {
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<Session, EngineError> {
+    /// A session that is ours, held to what the pool's are held to.
+    async fn connect(&self) -> Result<(Session, Option<String>), EngineError> {
+        let session = self.reach().await?;
+        let set = session.client.simple_query(&self.session);
+        let answers = timeout(self.connect_timeout, set)
+            .await
+            .map_err(|_| took_too_long("connecting"))?
+            .map_err(|error| engine_error(&error))?;
+        Ok((session, value(&answers).map(ToOwned::to_owned)))
+    }
+
+    /// A session as the server gives it.
+    pub(super) async fn reach(&self) -> Result<Session, EngineError> {
         let connected = timeout(self.connect_timeout, async {
             let session = match &self.tls {
                 Some(tls) => {
@@ -93,7 +108,6 @@ impl Connector {
                     self.spawn(client, connection)
                 }
             };
-            session.client.batch_execute(&self.session).await?;
             Ok(session)
         });
         connected
@@ -136,11 +150,28 @@ fn session(options: &PostgresOptions) -> String {
          SET idle_in_transaction_session_timeout = {statement};
          SET default_transaction_isolation = 'read committed';
          SET client_min_messages = 'warning';
-         SELECT set_config('synchronous_commit',
+         SELECT {};
+         {BACKEND}",
+        durable(false)
+    )
+}
+
+/// Lets no commit be acknowledged before it is durable, for the transaction's time or the session's.
+pub(super) fn durable(is_local: bool) -> String {
+    format!(
+        "set_config('synchronous_commit',
              CASE current_setting('synchronous_commit')
                  WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
-             false)"
+             {is_local})"
     )
+}
+
+/// The first column of the last row of some answers.
+pub(super) fn value(answers: &[SimpleQueryMessage]) -> Option<&str> {
+    answers.iter().rev().find_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    })
 }
 
 async fn drive<T>(mut connection: tokio_postgres::Connection<Socket, T>, warned: &AtomicBool)
@@ -220,7 +251,7 @@ impl Manager for Connector {
     type Error = EngineError;
 
     async fn create(&self) -> Result<Connection, EngineError> {
-        let session = self.connect().await?;
+        let (session, backend) = self.connect().await?;
         let statements = timeout(self.connect_timeout, Statements::prepare(&session.client));
         let statements = statements
             .await
@@ -229,6 +260,7 @@ impl Manager for Connector {
         Ok(Connection {
             session,
             statements,
+            backend,
             is_busy: false,
         })
     }

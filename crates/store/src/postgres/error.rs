@@ -72,7 +72,21 @@ fn is_any(error: &Error, codes: &[SqlState]) -> bool {
     error.code().is_some_and(|code| codes.contains(code))
 }
 
+/// Whether a statement that was prepared on a connection is not there, or one that was not is: it has another's session.
+fn is_pooled(error: &Error) -> bool {
+    is_any(
+        error,
+        &[
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            SqlState::DUPLICATE_PSTATEMENT,
+        ],
+    )
+}
+
 pub(super) fn engine_error(error: &Error) -> EngineError {
+    if is_pooled(error) {
+        return EngineError::Pooled;
+    }
     let detail = words(error);
     let Some(error) = error.as_db_error() else {
         return EngineError::Io { detail };

@@ -18,13 +18,15 @@
 //! reading back, is deleted when it is a day old by the server's clock: the server ends a try that hangs after a few
 //! seconds ([`PostgresOptions::statement_timeout`]), so none lives that long.
 //!
-//! The database may be reached directly or through a proxy that gives each connection a session of its own.
+//! The database may be reached directly or through a proxy that gives each connection a session of its own. One that does
+//! not ([`EngineError::Pooled`]) is found when the engine is opened, and by [`Engine::ready`].
 
 mod commit;
 mod connection;
 mod error;
 mod names;
 mod node;
+mod pooler;
 mod read;
 mod schema;
 mod statements;
@@ -116,11 +118,15 @@ impl PostgresEngine {
     /// # Errors
     ///
     /// [`OpenError::OlderSchema`] if it must be migrated first, [`OpenError::NewerSchema`] if a release too far ahead
-    /// did, [`OpenError::Engine`] if it cannot be reached, or only by a server that takes no writes.
+    /// did, [`OpenError::Engine`] if it cannot be reached, or only by a server that takes no writes, or through a pooler
+    /// that gives its sessions to several connections.
     pub async fn open(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, OpenError> {
         let connector = Connector::new(url, options)?;
-        let session = connector.connect().await?;
-        schema::check(&session.client).await?;
+        // Nothing is set, nor prepared, before it is known that it would stay with its connection.
+        let (first, second) = (connector.reach().await?, connector.reach().await?);
+        let patience = options.connect_timeout;
+        pooler::check(&first.client, &second.client, patience).await?;
+        schema::check(&first.client).await?;
         Ok(Self {
             node: Arc::new(Node::new(connector, options)?),
             runtime: Handle::current(),
@@ -134,13 +140,17 @@ impl PostgresEngine {
     /// # Errors
     ///
     /// [`OpenError::NewerSchema`] if a release too far ahead was there, [`OpenError::Engine`] if the database cannot be
-    /// reached or does not let us.
+    /// reached or does not let us. Through a pooler it may be, of whatever mode.
     pub async fn migrate(
         url: &PostgresUrl,
         options: &PostgresOptions,
     ) -> Result<Migration, OpenError> {
-        let session = Connector::new(url, options)?.connect().await?;
-        schema::migrate(&session.client).await
+        let session = Connector::new(url, options)?.reach().await?;
+        let migration = schema::migrate(&session.client).await?;
+        if migration.from != migration.to && session.take_warning() {
+            return Err(connection::not_durable().into());
+        }
+        Ok(migration)
     }
 
     fn open_node(&self) -> Result<&Arc<Node>, EngineError> {

@@ -14,6 +14,7 @@ use super::commit::{Binary, Outcome, Parameter, Patience};
 use super::connection::{Connector, not_durable, took_too_long};
 use super::error::{engine_error, is_lost};
 use super::names::{Name, Names};
+use super::pooler;
 use crate::observer::Observed;
 use crate::{
     Changes, CommitError, CommitObserver, EngineError, NotApplied, SystemEntropy, Timestamp,
@@ -231,6 +232,7 @@ impl Node {
     /// Whether the server takes writes; after a failure, whether it takes one of ours.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), EngineError> {
         self.takes_writes().await?;
+        self.keeps_sessions().await?;
         if self.is_healthy.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -245,6 +247,28 @@ impl Node {
             // It conflicts with nothing, and is within every limit.
             _ => Ok(()),
         }
+    }
+
+    /// Whether connections keep their sessions. Where only one is to be had, the next question whether it takes writes may
+    /// tell.
+    async fn keeps_sessions(&self) -> Result<(), EngineError> {
+        let mut first = self.acquire().await?;
+        let at_once = Timeouts {
+            wait: Some(Duration::ZERO),
+            ..Timeouts::default()
+        };
+        let mut second = match self.pool.timeout_get(&at_once).await {
+            Ok(second) => second,
+            Err(PoolError::Backend(EngineError::Pooled)) => return Err(EngineError::Pooled),
+            Err(_) => return Ok(()),
+        };
+        (first.is_busy, second.is_busy) = (true, true);
+        let patience = self.options.connect_timeout;
+        let kept = pooler::check(&first.session.client, &second.session.client, patience);
+        let kept = kept.await;
+        first.is_busy = kept.is_err();
+        second.is_busy = !matches!(kept, Ok(true));
+        kept.map(drop)
     }
 
     pub(super) async fn acquire(&self) -> Result<Object<Connector>, EngineError> {

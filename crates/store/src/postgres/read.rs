@@ -7,10 +7,11 @@ use tokio::time::timeout;
 use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::commit::{Binary, Parameter};
-use super::connection::took_too_long;
+use super::connection::{took_too_long, value};
 use super::error::{engine_error, is_contention, is_lost};
 use super::millis;
 use super::node::Node;
+use super::pooler::BACKEND;
 use super::statements::Statements;
 use crate::{EngineError, Key, Prefix, Row, Timestamp, Version};
 
@@ -74,18 +75,22 @@ impl Node {
         }
     }
 
-    /// Whether the server that a connection of ours is at takes writes, which a standby does not.
+    /// Whether the server that a connection of ours is at takes writes, which a standby does not; and whether the session
+    /// is the connection's still.
     pub(super) async fn takes_writes(&self) -> Result<(), EngineError> {
+        let question = format!("SHOW transaction_read_only; {BACKEND}");
         for _ in 0..TRIES {
             let connection = self.acquire().await?;
-            let asked = connection
-                .session
-                .client
-                .simple_query("SHOW transaction_read_only");
+            let asked = connection.session.client.simple_query(&question);
             let answer = timeout(self.options.answer_timeout(), asked).await;
             let is_off = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("off"));
             match answer {
-                Ok(Ok(messages)) if messages.iter().any(is_off) => return Ok(()),
+                Ok(Ok(messages)) if messages.iter().any(is_off) => {
+                    if value(&messages) != connection.backend.as_deref() {
+                        return Err(EngineError::Pooled);
+                    }
+                    return Ok(());
+                }
                 // Another connection may find the server that does.
                 _ => drop(Object::take(connection)),
             }

@@ -8,6 +8,7 @@
 
 use tokio_postgres::{Client, Error};
 
+use super::connection::{durable, value};
 use super::error::{engine_error, is_contention, is_duplicate, is_undefined, words};
 use crate::{EngineError, Migration, OpenError};
 
@@ -49,11 +50,6 @@ pub(super) async fn check(client: &Client) -> Result<(), OpenError> {
 /// Brings the database to this release's schema, unless it is there already, or one further.
 pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
     let failed = |error: &Error| OpenError::from(engine_error(error));
-    // Waiting for another node's migration takes as long as that does.
-    client
-        .batch_execute("SET lock_timeout = 0; SET statement_timeout = 0")
-        .await
-        .map_err(|error| failed(&error))?;
     let mut to = found(client).await?;
     // Before the first step that was ours.
     let mut from = None;
@@ -100,33 +96,46 @@ pub(super) async fn migrate(client: &Client) -> Result<Migration, OpenError> {
 
 /// One transaction, all or nothing. Two nodes that make the first table at the same time may fail for a row of the
 /// system's own catalogue, which is as good as for one of ours.
+///
+/// Waiting for another node's migration takes as long as that does. What is set for that ends with the transaction, for a
+/// pooler may give the session to others.
 async fn apply(client: &Client, schema: u32, migration: &str) -> Result<(), Error> {
     client
         .batch_execute(&format!(
-            "BEGIN;
+            "BEGIN ISOLATION LEVEL READ COMMITTED;
+             SET LOCAL lock_timeout = 0;
+             SET LOCAL statement_timeout = 0;
+             SET LOCAL client_min_messages = 'warning';
+             SELECT {};
              CREATE TABLE IF NOT EXISTS keyproof_schema (version BIGINT NOT NULL PRIMARY KEY);
              INSERT INTO keyproof_schema (version) VALUES ({schema});
              {migration}
-             COMMIT"
+             COMMIT",
+            durable(true)
         ))
         .await
 }
 
 /// The database's schema, 0 if it has none.
 async fn found(client: &Client) -> Result<u32, OpenError> {
+    // Prepares nothing, for a pooler may give the session to others.
     let newest = client
-        .query_one("SELECT COALESCE(max(version), 0) FROM keyproof_schema", &[])
-        .await
-        .map(|row| row.get::<_, i64>(0));
-    match newest {
-        Err(error) if is_undefined(&error) => Ok(0),
-        Err(error) => Err(engine_error(&error).into()),
-        Ok(newest) => match u32::try_from(newest) {
-            Ok(schema @ ..=NEWEST) => Ok(schema),
-            other => Err(OpenError::NewerSchema {
-                found: other.unwrap_or(u32::MAX),
-                newest: NEWEST,
-            }),
-        },
+        .simple_query("SELECT COALESCE(max(version), 0) FROM keyproof_schema")
+        .await;
+    let newest = match newest {
+        Err(error) if is_undefined(&error) => return Ok(0),
+        Err(error) => return Err(engine_error(&error).into()),
+        Ok(answers) => value(&answers).and_then(|newest| newest.parse::<i64>().ok()),
+    };
+    let Some(newest) = newest else {
+        let detail = "keyproof_schema does not say which schema is there".to_owned();
+        return Err(EngineError::Corrupt { detail }.into());
+    };
+    match u32::try_from(newest) {
+        Ok(schema @ ..=NEWEST) => Ok(schema),
+        other => Err(OpenError::NewerSchema {
+            found: other.unwrap_or(u32::MAX),
+            newest: NEWEST,
+        }),
     }
 }

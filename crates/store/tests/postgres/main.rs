@@ -14,6 +14,7 @@ mod database;
 mod faults;
 mod migrations;
 mod names;
+mod pooler;
 mod proxy;
 mod session;
 mod standby;

@@ -8,19 +8,20 @@
     reason = "a peer that cannot be asked fails the test"
 )]
 
+mod node;
+mod pooler;
+mod standby;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-    thread::sleep,
-    time::Duration,
+    process::{Command, Output, Stdio},
 };
 
 use keyproof_peer_postgres::Postgres;
+use node::Node;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -101,90 +102,6 @@ impl Site {
     fn node(&self, flags: &[&str]) -> Node {
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
         Node::start(&mut self.command(&arguments))
-    }
-}
-
-struct Node {
-    child: Child,
-    address: String,
-    log: Arc<Mutex<String>>,
-}
-
-impl Node {
-    #[track_caller]
-    fn start(command: &mut Command) -> Self {
-        let mut node = Self {
-            child: command.stderr(Stdio::piped()).spawn().unwrap(),
-            address: String::new(),
-            log: Arc::default(),
-        };
-        let mut stderr = BufReader::new(node.child.stderr.take().unwrap());
-        let mut said = String::new();
-        while node.address.is_empty() {
-            let from = said.len();
-            let read = stderr.read_line(&mut said).unwrap();
-            assert_ne!(read, 0, "the server has ended: {said}");
-            if let Some(address) = said[from..].trim_end().strip_prefix("listening on http://") {
-                address.clone_into(&mut node.address);
-            }
-        }
-        // Reads on: a full pipe would stop the server.
-        let log = Arc::clone(&node.log);
-        std::thread::spawn(move || {
-            for line in stderr.lines() {
-                let mut log = log.lock().unwrap();
-                log.push_str(&line.unwrap());
-                log.push('\n');
-            }
-        });
-        node
-    }
-
-    /// The answer's status, its head in small letters, and its body. A request is its first line without the version,
-    /// headers, an empty line and a body.
-    fn ask(&self, request: &str) -> (u16, String, String) {
-        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
-        let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
-        let headers: String = headers
-            .lines()
-            .map(|header| format!("{header}\r\n"))
-            .collect();
-        let length = body.len();
-        let request = format!(
-            "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-        );
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_ascii_lowercase(), body.to_owned())
-    }
-
-    /// How many lines of the log have this in them.
-    fn logged(&self, what: &str) -> usize {
-        let log = self.log.lock().unwrap();
-        log.lines().filter(|line| line.contains(what)).count()
-    }
-
-    fn wait_until_logged(&self, what: &str) {
-        while self.logged(what) == 0 {
-            sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn wait_until_ready(&self) {
-        while self.ask("GET /readyz").0 != 200 {
-            sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

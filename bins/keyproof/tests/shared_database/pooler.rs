@@ -1,0 +1,39 @@
+//! Nodes that reach the database through PgBouncer.
+
+use keyproof_peer_postgres::Pooler;
+
+use super::Site;
+
+#[test]
+fn a_pooler_in_transaction_mode_is_named_at_the_start_and_by_readyz() {
+    let mut site = Site::new();
+    let mut pooler = Pooler::before(&site.server, &["pool_mode=transaction"]).unwrap();
+    site.url = pooler.url(&site.url);
+    let migrated = site.document(&["migrate", "--json"]);
+    assert_eq!(migrated["to"], 1);
+    let serve = &["serve", "--listen", "127.0.0.1:0"][..];
+    for command in [serve, &["instance", "list"]] {
+        let (code, _, complaint) = site.run(command);
+        assert_eq!(code, Some(2), "{complaint}");
+        assert!(
+            complaint.contains("pooler") && complaint.contains("pool_mode = session"),
+            "{complaint}"
+        );
+    }
+
+    pooler.restart_with(&["pool_mode=session"]).unwrap();
+    let node = site.node(&[]);
+    assert_eq!(node.ask("GET /readyz").0, 200);
+    assert_eq!(node.ask("GET /instances/default/config").0, 200);
+    pooler.restart_with(&["pool_mode=transaction"]).unwrap();
+    loop {
+        let (status, _, body) = node.ask("GET /readyz");
+        assert!(status == 503 || body == "ready\n", "{body}");
+        if body.contains("pool_mode = session") {
+            break;
+        }
+    }
+    pooler.restart_with(&["pool_mode=session"]).unwrap();
+    node.wait_until_ready();
+    assert_eq!(node.ask("GET /instances/default/config").0, 200);
+}

@@ -1,0 +1,150 @@
+//! A synchronous standby that takes over, and what clients were told before.
+
+use std::{process::Command, thread::sleep, time::Duration};
+
+use super::{Node, Site};
+
+const DEVICES: &str = "/instances/shop/private/otp-devices";
+const CERTIFICATES: &str = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+
+impl Site {
+    fn sql(&self, sql: &str) -> String {
+        let psql = self
+            .server
+            .program("psql")
+            .args([
+                "-XAtq",
+                "-c",
+                "SET synchronous_commit = local",
+                "-c",
+                sql,
+                &self.url,
+            ])
+            .output()
+            .unwrap();
+        assert!(psql.status.success(), "{psql:?}");
+        String::from_utf8(psql.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Ends whoever waits for the standby, once so many do.
+    fn terminate(&self, waiting: usize) {
+        let from = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while self.sql(&format!("SELECT count(*) {from}")) != waiting.to_string() {
+            sleep(Duration::from_millis(10));
+        }
+        self.sql(&format!("SELECT pg_terminate_backend(pid) {from}"));
+    }
+}
+
+fn certificate() -> String {
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args(["-keyout", "/dev/null", "-subj", "/CN=ca", "-days", "30"])
+        .args(["-addext", "basicConstraints=critical,CA:TRUE"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    String::from_utf8(made.stdout).unwrap().replace('\n', "\\n")
+}
+
+/// Sends two requests at once, ends what waits for the standby, and tells how each ended.
+fn interrupted(site: &Site, node: &Node, requests: [&str; 2]) -> [u16; 2] {
+    std::thread::scope(|scope| {
+        let asked = requests.map(|request| scope.spawn(move || node.ask(request).0));
+        site.terminate(requests.len());
+        asked.map(|asked| asked.join().unwrap())
+    })
+}
+
+#[test]
+fn what_was_acknowledged_is_there_when_the_synchronous_standby_takes_over() {
+    let mut site = Site::new();
+    let node = site.node(&["--migrate"]);
+    let (code, token, _) = site.run(&["token", "create", "--quiet", "--scope", "certificates"]);
+    assert_eq!(code, Some(0));
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    let mut add = site.command(&["instance", "add", "shop", "--stdin"]);
+    let mut add = add.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut add.stdin.take().unwrap(), b"correct horse\n").unwrap();
+    assert!(add.wait().unwrap().success());
+    // shop:correct horse
+    let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\",\"duration\":{\"d_us\":\"forever\"}}";
+    let (status, _, body) = node.ask(login);
+    assert_eq!(status, 200, "{body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let session = format!(
+        "Authorization: Bearer {}",
+        answer["access_token"].as_str().unwrap()
+    );
+
+    let add = |id: &str| {
+        let device = serde_json::json!({
+            "otp_device_id": id, "otp_device_description": "till",
+            "otp_key": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "otp_algorithm": 1,
+        });
+        format!("POST {DEVICES}\n{session}\nContent-Type: application/json\n\n{device}")
+    };
+    let at = |name: &str| format!("{CERTIFICATES}/{name}?api-version=2022-02-05\n{bearer}");
+    let put = |name: &str| {
+        let certificate = certificate();
+        format!(
+            "PUT {}\nContent-Type: application/json\n\n{{\"properties\":{{\"certificate\":\"{certificate}\"}}}}",
+            at(name)
+        )
+    };
+
+    let mut standby = site.server.standby("standby1").unwrap();
+    site.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby1'");
+    site.sql("SELECT pg_reload_conf()");
+    assert_eq!(node.ask(&add("kept")).0, 204);
+    let (status, _, body) = node.ask(&put("c"));
+    assert_eq!(status, 200, "{body}");
+    let stored: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let tag = stored["etag"].as_str().unwrap();
+    let remove = format!("DELETE {}\nIf-Match: {tag}", at("c"));
+    standby.kill().unwrap();
+
+    // The first time something is changed, and nobody knows whether for good; the second time it is as it was to be.
+    let again = add("lost");
+    for _ in 0..2 {
+        let statuses = interrupted(&site, &node, [&again, &remove]);
+        assert!(statuses.iter().all(|status| *status >= 500), "{statuses:?}");
+    }
+    let device = |id: &str| format!("GET {DEVICES}/{id}\n{session}");
+    assert_eq!(node.ask(&device("lost")).0, 200, "the primary has it");
+    assert_eq!(
+        node.ask(&format!("GET {}", at("c"))).0,
+        404,
+        "the primary has it not"
+    );
+    drop(node);
+
+    let primary = site.url.clone();
+    site.server.kill().unwrap();
+    standby.restart().unwrap();
+    standby.promote().unwrap();
+    site.url = standby.url_of_copy(&primary);
+    let node = site.node(&[]);
+    assert_eq!(node.ask(&device("kept")).0, 200);
+    assert_eq!(
+        node.ask(&device("lost")).0,
+        404,
+        "nobody was told that it is there"
+    );
+    assert_eq!(
+        node.ask(&format!("GET {}", at("c"))).0,
+        200,
+        "nobody was told that it is gone"
+    );
+    assert_eq!(node.ask(&again).0, 204);
+    assert_eq!(node.ask(&remove).0, 200);
+    assert_eq!(node.ask(&remove).0, 204);
+}

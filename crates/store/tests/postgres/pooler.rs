@@ -1,0 +1,124 @@
+//! PgBouncer between the engine and its server.
+
+use keyproof_peer_postgres::{Pooler, Postgres};
+use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::{Engine, EngineError, Migration, OpenError};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::database::{Database, body, commit, frugal, insert, parse, until};
+
+const OF_A_SESSION: &str = "pool_mode=session";
+const OF_A_TRANSACTION: &str = "pool_mode=transaction";
+
+async fn through(pooler: &Pooler, url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(&pooler.url(url), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// What a session of the server that the pooler has at hand is set to, beside what the pooler itself sets, and how many
+/// statements are prepared there.
+async fn left_behind(client: &Client) -> Vec<String> {
+    let left = "SELECT name || ' = ' || setting FROM pg_settings WHERE source = 'session'
+        UNION ALL SELECT name FROM pg_prepared_statements";
+    let rows = client.simple_query(left).await.unwrap();
+    let rows = rows.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let rows = rows.filter(|row| !row.starts_with("application_name"));
+    let mut rows: Vec<String> = rows.map(ToOwned::to_owned).collect();
+    rows.sort();
+    rows
+}
+
+#[tokio::test]
+async fn a_pooler_of_transactions_or_statements_is_named_when_the_engine_is_opened() {
+    let database = Database::new();
+    let in_turn = "server_round_robin=1";
+    let few = "default_pool_size=2";
+    let one = "default_pool_size=1";
+    for settings in [
+        &[OF_A_TRANSACTION][..],
+        &[OF_A_TRANSACTION, in_turn],
+        &[OF_A_TRANSACTION, few],
+        &[OF_A_TRANSACTION, one],
+        &["pool_mode=statement"],
+    ] {
+        let pooler = Pooler::before(&database.server, settings).unwrap();
+        let url = parse(&pooler.url(&database.url));
+        PostgresEngine::migrate(&url, &frugal()).await.unwrap();
+        let mut options = frugal();
+        options.connect_timeout = std::time::Duration::from_secs(2);
+        let opened = PostgresEngine::open(&url, &options).await;
+        let Err(OpenError::Engine(error @ EngineError::Pooled)) = opened else {
+            panic!("{settings:?}: {opened:?}")
+        };
+        assert!(error.to_string().contains("pool_mode = session"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_migration_through_a_pooler_sets_nothing_that_outlives_it() {
+    let database = Database::new();
+    let pooler = Pooler::before(&database.server, &[OF_A_TRANSACTION]).unwrap();
+    let client = through(&pooler, &database.url).await;
+    let before = left_behind(&client).await;
+    let url = parse(&pooler.url(&database.url));
+    for from in [0, 1] {
+        let migrated = PostgresEngine::migrate(&url, &frugal()).await;
+        assert_eq!(migrated, Ok(Migration { from, to: 1 }));
+    }
+    let opened = PostgresEngine::open(&url, &frugal()).await;
+    assert!(matches!(
+        opened,
+        Err(OpenError::Engine(EngineError::Pooled))
+    ));
+    assert_eq!(left_behind(&client).await, before);
+}
+
+#[tokio::test]
+async fn a_pooler_of_sessions_is_as_good_as_the_server() {
+    let database = Database::new();
+    let pooler = Pooler::before(&database.server, &[OF_A_SESSION]).unwrap();
+    let url = parse(&pooler.url(&database.url));
+    PostgresEngine::migrate(&url, &frugal()).await.unwrap();
+    let engine = PostgresEngine::open(&url, &frugal()).await.unwrap();
+    for round in 0..3 {
+        let two = ["a", "b"].map(|name| insert(&format!("{name} {round}"), name));
+        assert_eq!(commit(&engine, two).await, Ok(()));
+        assert_eq!(engine.ready().await, Ok(()));
+    }
+    assert_eq!(body(&engine, "a 0").await, Some("a".to_owned()));
+    engine.close().await;
+}
+
+#[tokio::test]
+async fn a_pooler_whose_mode_is_changed_makes_the_engine_unready_until_it_is_changed_back() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let mut pooler = Pooler::before(&database.server, &[OF_A_SESSION]).unwrap();
+    let url = parse(&pooler.url(&database.url));
+    PostgresEngine::migrate(&url, &frugal()).await.unwrap();
+    for connections in [1, 4] {
+        let mut options = frugal();
+        options.connections = connections;
+        let engine = PostgresEngine::open(&url, &options).await.unwrap();
+        assert_eq!(engine.ready().await, Ok(()));
+        pooler.restart_with(&[OF_A_TRANSACTION]).unwrap();
+        // Others keep the pooler busy.
+        let other = through(&pooler, &database.url).await;
+        if connections == 1 {
+            let _ = engine.is_empty().await;
+            other.batch_execute("BEGIN").await.unwrap();
+        }
+        until(async || engine.ready().await == Err(EngineError::Pooled)).await;
+        drop(other);
+        pooler.restart_with(&[OF_A_SESSION]).unwrap();
+        until(async || engine.ready().await == Ok(())).await;
+        let key = format!("with {connections}");
+        assert_eq!(commit(&engine, [insert(&key, "a")]).await, Ok(()));
+        engine.close().await;
+    }
+}
