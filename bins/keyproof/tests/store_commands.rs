@@ -13,6 +13,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+#[path = "shared_database/node.rs"]
+mod node;
+
+use node::Node;
 use rustix::{
     fs::OFlags,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -611,4 +615,35 @@ fn a_store_is_not_opened_under_another_key() {
     home.fails(&["instance", "list", "--store", "nonsense"], "", 2, "");
     let memory = home.run(&["instance", "list", "--store", "memory:"]);
     assert_eq!(memory.status.code(), Some(0));
+}
+
+#[test]
+fn a_store_that_is_moved_or_deleted_while_it_is_served_takes_nothing_and_says_so() {
+    let home = Home::new();
+    let add = ["instance", "add", "shop", "--stdin"];
+    home.run_with(&add, &format!("{PASSWORD}\n"));
+    let node = Node::start(&mut home.command(&["serve", "--listen", "127.0.0.1:0"]));
+    // shop:correct horse
+    let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\"}";
+    assert_eq!(node.ask(login).0, 200);
+    for file in ["k.db", "k.db-wal"] {
+        let (path, away) = (home.0.path().join(file), home.0.path().join("away"));
+        fs::rename(&path, &away).unwrap();
+        let (status, _, body) = node.ask(login);
+        assert!(status >= 500, "{file}: {body}");
+        let (status, _, body) = node.ask("GET /readyz");
+        assert_eq!(status, 503);
+        assert!(body.contains("renamed, deleted or replaced"), "{body}");
+        assert!(!body.contains(file), "{body}");
+        node.wait_until_logged(&path.display().to_string());
+        fs::rename(&away, &path).unwrap();
+        node.wait_until_ready();
+        assert_eq!(node.ask(login).0, 200, "{file}");
+        // Others come and go meanwhile.
+        home.prints(&["instance", "list"], "");
+        assert_eq!(node.ask("GET /readyz").0, 200);
+    }
+    fs::remove_file(home.0.path().join("k.db")).unwrap();
+    assert!(node.ask(login).0 >= 500);
+    assert_eq!(node.ask("GET /readyz").0, 503);
 }

@@ -488,3 +488,110 @@ async fn an_observer_is_told_each_group_before_its_callers() {
     engine.ready().await.expect("a probe that writes");
     assert_eq!(groups.take(), Vec::<Vec<_>>::new());
 }
+
+/// What is done to a file of a store that is open, and how.
+#[cfg(unix)]
+type Displacement = (&'static str, fn(&Path));
+
+#[cfg(unix)]
+fn displacements() -> [Displacement; 3] {
+    [
+        ("renamed", |path| {
+            fs::rename(path, path.with_extension("away")).expect("a rename");
+        }),
+        ("deleted", |path| {
+            fs::remove_file(path).expect("a deletion");
+        }),
+        ("replaced", |path| {
+            let copy = path.with_extension("copy");
+            fs::copy(path, &copy).expect("a copy");
+            fs::rename(copy, path).expect("a rename");
+        }),
+    ]
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
+    for file in ["store.db", "store.db-wal", "store.db-shm"] {
+        for (how, displace) in displacements() {
+            let folder = folder();
+            let engine = open(&folder.path().join("store.db")).expect("a new store");
+            commit(&engine, [insert(&Key::new("a", ["before"]), "a")])
+                .await
+                .expect("all is well");
+            assert_eq!(engine.ready().await, Ok(()));
+            displace(&folder.path().join(file));
+            for of in [1, 2] {
+                let entries = (0..of).map(|at| insert(&Key::new("a", [at.to_string()]), "a"));
+                let outcome = commit(&engine, entries).await;
+                let Err(CommitError::NotApplied(NotApplied::Engine(EngineError::Moved { detail }))) =
+                    outcome
+                else {
+                    panic!("{file} {how}: {outcome:?}")
+                };
+                assert!(detail.contains(&format!("{file}: ")), "{detail}");
+            }
+            let ready = engine.ready().await;
+            assert!(matches!(ready, Err(EngineError::Moved { .. })), "{ready:?}");
+            assert_eq!(bodies(&engine).await.len(), 1, "none of it was applied");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_that_was_put_back_is_gone_on_with() {
+    let folder = folder();
+    let (path, away) = (folder.path().join("store.db"), folder.path().join("away"));
+    let engine = open(&path).expect("a new store");
+    fs::rename(&path, &away).expect("a rename");
+    let moved = commit(&engine, [insert(&Key::new("a", ["a"]), "a")]).await;
+    assert!(
+        matches!(moved, Err(CommitError::NotApplied(_))),
+        "{moved:?}"
+    );
+    fs::rename(&away, &path).expect("a rename");
+    assert_eq!(engine.ready().await, Ok(()));
+    commit(&engine, [insert(&Key::new("a", ["b"]), "b")])
+        .await
+        .expect("it is back");
+    engine.close().await;
+    let again = open(&path).expect("the same store");
+    assert_eq!(
+        bodies(&again).await,
+        [(Key::new("a", ["b"]), "b".to_owned())]
+    );
+}
+
+/// Others open and close the same store, copy its log back and cut it, and it may be reached by a link.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_others_rightly_do_to_a_store_is_no_displacement() {
+    let folder = folder();
+    let (path, link) = (
+        folder.path().join("store.db"),
+        folder.path().join("link.db"),
+    );
+    fs::write(&path, "").expect("an empty file");
+    std::os::unix::fs::symlink("store.db", &link).expect("a link");
+    let engine = open(&link).expect("a new store");
+    for round in 0..3 {
+        let key = |who: &str| Key::new("a", [format!("{who} {round}")]);
+        commit(&engine, [insert(&key("ours"), "a")])
+            .await
+            .expect("ours");
+        let child = Command::new("python3")
+            .args(["-c", "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('PRAGMA wal_checkpoint(TRUNCATE)')\nc.close()"])
+            .arg(&path)
+            .status();
+        assert!(child.expect("python3").success());
+        let other = open(&path).expect("the same store");
+        commit(&other, [insert(&key("theirs"), "a")])
+            .await
+            .expect("theirs");
+        other.close().await;
+        assert_eq!(engine.ready().await, Ok(()));
+    }
+    assert_eq!(bodies(&engine).await.len(), 6);
+}

@@ -29,6 +29,16 @@ pub(super) fn find_room(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_data()
 }
 
+/// Makes what is in the log of the store at `path` durable, whoever wrote it.
+///
+/// A process that was killed between writing a commit and syncing it leaves the commit to be found by whoever opens the
+/// store next, who would take it for done. After that nobody sees a commit before it was synced.
+pub(super) fn sync_log(path: &Path) -> io::Result<()> {
+    let log = super::identity::log(path)?;
+    File::open(&log)?.sync_all()?;
+    sync(directory_of(&log))
+}
+
 /// Creates `directory` and whatever above it is missing, and syncs the entry of each.
 fn create_directory(directory: &Path) -> io::Result<()> {
     if fs::metadata(directory).is_ok_and(|found| found.is_dir()) {

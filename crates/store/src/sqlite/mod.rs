@@ -5,14 +5,20 @@
 //! them all. Other processes may have the same file open, for reading and for writing.
 //!
 //! Nothing is acknowledged before `COMMIT` has returned, which under `synchronous=FULL` is after the
-//! write-ahead log was synced.
+//! write-ahead log was synced. Nor is it seen before: SQLite tells readers of a commit once its log is synced, and what an
+//! earlier process left unsynced is synced when the file is opened.
+//!
+//! The file, its log and the log's index must stay where they are: where one was renamed, deleted or replaced, nothing is
+//! acknowledged ([`EngineError::Moved`]), for a restart would not find it.
 
 mod files;
+mod identity;
 mod readers;
 mod schema;
 mod transaction;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,6 +26,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use self::identity::Identities;
 use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
@@ -57,6 +64,7 @@ pub struct SqliteEngine {
     migration: Migration,
     writer: Writer,
     readers: Readers,
+    identities: Arc<Identities>,
     /// Last, for fields drop in order and the threads end once their queues are gone.
     threads: Threads,
 }
@@ -76,16 +84,24 @@ impl SqliteEngine {
         })?;
         let connection = connect(path, options, Access::ReadWrite).map_err(schema::open_error)?;
         let migration = schema::prepare(&connection, options.busy_timeout)?;
+        let failed = |error: io::Error| EngineError::Io {
+            detail: format!("{}: {error}", path.display()),
+        };
+        // All three are there, and stay for as long as this connection.
+        let identities = Arc::new(Identities::of(path).map_err(failed)?);
+        files::sync_log(path).map_err(failed)?;
         // The writer's connection is there before the readers' and goes after them, so that a
         // read-only one always finds the shared memory that WAL mode needs.
         let mut threads = Threads::default();
-        let writer = Writer::start(path, options, connection, &mut threads)?;
+        let writer = Writer::start(path, options, connection, &identities, &mut threads)?;
         let readers = Readers::start(path, options, &mut threads)?;
+        identities.check()?;
         Ok(Self {
             migration,
             path: path.to_owned(),
             writer,
             readers,
+            identities,
             threads,
         })
     }
@@ -132,6 +148,7 @@ impl Engine for SqliteEngine {
             self.readers
                 .get_many(vec![Key::new("", [""])], Timestamp::EPOCH)
                 .await?;
+            self.identities.check()?;
             match self.writer.doubt()? {
                 None => Ok(()),
                 Some(size) => {

@@ -43,6 +43,10 @@ impl Readers {
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..options.readers.max(1) {
             let connection = connect(path, options, Access::Read).map_err(engine_error)?;
+            // Keeps the log from being deleted, for as long as the connection is open: once it has read, it has a lock.
+            connection
+                .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
+                .map_err(engine_error)?;
             let jobs = jobs.clone();
             threads.spawn("keyproof-read", move || run(&connection, &jobs))?;
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::identity::Identities;
 use super::transaction::{Failure, Outcome, Transactions, Work};
 use super::{Access, SqliteOptions, Threads, connect, engine_error};
 use crate::observer::Observed;
@@ -57,6 +58,7 @@ impl Writer {
         path: &Path,
         options: &SqliteOptions,
         connection: Connection,
+        identities: &Arc<Identities>,
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -66,6 +68,7 @@ impl Writer {
             path: path.to_owned(),
             options: options.clone(),
             jobs,
+            identities: identities.clone(),
             doubt: doubt.clone(),
             observed: observed.clone(),
             wal_pages: Arc::default(),
@@ -130,6 +133,7 @@ struct Thread {
     path: PathBuf,
     options: SqliteOptions,
     jobs: mpsc::Receiver<Message>,
+    identities: Arc<Identities>,
     doubt: Arc<Doubt>,
     observed: Arc<Observed>,
     wal_pages: Arc<AtomicI32>,
@@ -140,7 +144,7 @@ impl Thread {
     fn run(mut self, connection: Connection) {
         let mut opened = Ok(connection);
         loop {
-            let served = opened.and_then(|connection| self.serve(connection));
+            let served = opened.and_then(|connection| self.serve(connection).map_err(engine_error));
             match served {
                 Ok(Served::All) => return,
                 Ok(Served::UntilBroken) => {}
@@ -149,13 +153,30 @@ impl Thread {
                     None => return,
                     Some(group) => {
                         self.doubt.raised(size(&group));
-                        let failure = Failure::NotApplied(engine_error(error));
+                        let failure = Failure::NotApplied(error);
                         answer(group, &Err(failure), &self.observed);
                     }
                 },
             }
-            opened = connect(&self.path, &self.options, Access::ReadWrite);
+            opened = self.reopen();
         }
+    }
+
+    /// Another connection, to the same file.
+    fn reopen(&self) -> Result<Connection, EngineError> {
+        self.identities.check()?;
+        let connection =
+            connect(&self.path, &self.options, Access::ReadWrite).map_err(engine_error)?;
+        self.identities.check()?;
+        Ok(connection)
+    }
+
+    /// One transaction for the whole group. Nothing is acknowledged that the next start would not find.
+    fn commit(&self, transactions: &mut Transactions<'_>, group: &[(Work, Reply)]) -> Outcome {
+        self.identities.check().map_err(Failure::NotApplied)?;
+        let conflicts = transactions.run(group.iter().map(|(work, _)| work))?;
+        self.identities.check().map_err(Failure::Unknown)?;
+        Ok(conflicts)
     }
 
     fn serve(&mut self, mut connection: Connection) -> rusqlite::Result<Served> {
@@ -170,7 +191,7 @@ impl Thread {
         }))?;
         let mut transactions = Transactions::prepare(&connection)?;
         while let Some(group) = self.next_group() {
-            let outcome = transactions.run(group.iter().map(|(work, _)| work));
+            let outcome = self.commit(&mut transactions, &group);
             let failed = outcome.is_err();
             match failed {
                 true => self.doubt.raised(size(&group)),
