@@ -6,7 +6,7 @@ use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
-    Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
 };
 use keyproof_store::{
@@ -46,6 +46,7 @@ impl Users {
             cost: Cost::insecure_for_tests(8, 1, 1)?,
             threads: NonZeroUsize::MIN,
             queue: count,
+            address_limit: AddressLimit::NONE,
         };
         let console = Service::start(store, clock.clone(), hashing).await?;
         let now = clock.now();
@@ -125,5 +126,6 @@ fn origin() -> Origin {
         who: Who::Anonymous,
         request_id: None,
         address: None,
+        applicant: Applicant::default(),
     }
 }

@@ -102,7 +102,7 @@ impl Site {
             flags: vec![
                 ("http.listen", "127.0.0.1:0".into()),
                 ("store.url", "memory:".into()),
-                ("emnify.authenticate_limit", 0.into()),
+                ("auth.address_limit", 0.into()),
             ],
             ..Sources::default()
         })?;

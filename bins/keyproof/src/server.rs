@@ -1,6 +1,6 @@
 //! The server: listeners, dialects and their end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use keyproof_service::{
     Clock, ProvisioningSettings, Service, Settings,
@@ -105,8 +105,8 @@ impl Server {
         };
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
-        let service = Service::start(store, Arc::clone(&clock), settings).await?;
-        Self::mount(config, service, clock, entropy, metrics).await
+        let service = Service::start(store, clock, settings).await?;
+        Self::mount(config, service, entropy, metrics).await
     }
 
     /// Starts a server on use cases that are there already, with the dialects that are on.
@@ -117,21 +117,19 @@ impl Server {
     pub async fn start_over(
         config: Arc<Config>,
         service: Arc<Service>,
-        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new()?);
-        Self::mount(config, service, clock, entropy, metrics).await
+        Self::mount(config, service, entropy, metrics).await
     }
 
     async fn mount(
         config: Arc<Config>,
         service: Arc<Service>,
-        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let dialects = mount(&config, &service, &clock)?;
+        let dialects = mount(&config, &service)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { service.run_upkeep().await }
@@ -322,11 +320,7 @@ async fn bind(
 }
 
 /// The dialects that are on.
-fn mount(
-    config: &Config,
-    service: &Arc<Service>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Vec<Mounted>, StartError> {
+fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartError> {
     let mut mounted = Vec::<Mounted>::new();
     for (name, listen) in &config.dialects {
         let service = Arc::clone(service);
@@ -337,11 +331,7 @@ fn mount(
                 mounted.push((Arc::new(dps), *listen));
             }
             DialectName::Emnify => {
-                let settings = config.settings.emnify;
-                let window = Duration::from_secs(settings.authenticate_window_s.get().into());
-                let limit = settings.authenticate_limit;
-                let emnify = Emnify::new(service, Arc::clone(clock), limit, window);
-                mounted.push((Arc::new(emnify), *listen));
+                mounted.push((Arc::new(Emnify::new(service)), *listen));
             }
             DialectName::F5 => {
                 let f5 = F5::new(service, config.settings.f5.station_auth);

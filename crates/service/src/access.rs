@@ -1,10 +1,15 @@
 //! Who may do what: operators' tokens, those of external issuers, and the pool that hashes every password.
 
+mod addresses;
+mod applicant;
 mod hashing;
 mod issuers;
+mod line;
 mod operators;
 
-pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict};
+pub use addresses::AddressLimit;
+pub use applicant::{Applicant, Client, Presence};
+pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, Turn, UseCase};
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
 pub use operators::{
     Access, AccessError, BearerError, CreateTokenError, IssuedOperatorToken, NewOperatorToken,

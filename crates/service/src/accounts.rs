@@ -46,7 +46,10 @@ pub use session_id::SessionId;
 pub use signing_key::PublicKey;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 
-use crate::{Audit, Clock, HashingPool, Judging, StorageError};
+use crate::{
+    Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,
+    access::{Turn, UseCase},
+};
 use keyproof_mfa::Policy;
 use keyproof_store::{Store, Timestamp};
 use signing_key::SigningKeys;
@@ -110,6 +113,23 @@ impl Accounts {
     /// [`StorageError`].
     pub async fn public_keys(&self) -> Result<Vec<PublicKey>, StorageError> {
         self.signing.public_keys(self.clock.now()).await
+    }
+
+    /// Counts a request to log in against its address: to be asked before its body is read.
+    ///
+    /// # Errors
+    /// [`HashingError::Limited`].
+    pub fn admit(&self, origin: &Origin) -> Result<(), HashingError> {
+        self.hashing.admit(origin, self.clock.now())
+    }
+
+    /// A hash for this request, now.
+    fn turn<'a>(&self, origin: &'a Origin) -> Turn<'a> {
+        Turn {
+            origin,
+            use_case: UseCase::Accounts,
+            now: self.clock.now(),
+        }
     }
 
     fn random<const N: usize>(&self) -> [u8; N] {

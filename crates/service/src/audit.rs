@@ -12,7 +12,7 @@ mod follower;
 
 pub use follower::Follower;
 
-use crate::{Clock, StorageError};
+use crate::{Clock, StorageError, access::Applicant};
 use allowance::{Allowance, LeftOut};
 use keyproof_store::{Batch, CommitError, Key, Prefix, Record, Store, Timestamp};
 use ring::digest::{Context, SHA256};
@@ -92,6 +92,8 @@ pub struct Origin {
     pub request_id: Option<String>,
     /// The client's address, if it came by a network.
     pub address: Option<IpAddr>,
+    /// The request where passwords are hashed for it.
+    pub applicant: Applicant,
 }
 
 impl Origin {
@@ -105,11 +107,12 @@ impl Origin {
     }
 
     /// What keyproof does by itself.
-    pub const fn keyproof() -> Self {
+    pub fn keyproof() -> Self {
         Self {
             who: Who::Keyproof,
             request_id: None,
             address: None,
+            applicant: Applicant::default(),
         }
     }
 }

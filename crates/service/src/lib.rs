@@ -20,7 +20,9 @@ mod testing;
 pub mod upkeep;
 pub mod vault;
 
-pub use access::{Access, HashingError, HashingPool, HashingSettings, PasswordVerdict};
+pub use access::{
+    Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
+};
 pub use accounts::{AccountSettings, Accounts};
 pub use audit::{Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};

@@ -24,7 +24,10 @@ pub use login::{
     TokenRequest,
 };
 
-use crate::{Audit, Clock, HashingPool};
+use crate::{
+    Audit, Clock, HashingPool, Origin,
+    access::{Turn, UseCase},
+};
 use keyproof_auth::Generation;
 use keyproof_store::Store;
 use std::{fmt, sync::Arc};
@@ -50,6 +53,15 @@ impl OtpDevices {
             clock,
             audit,
             hashing,
+        }
+    }
+
+    /// A hash for this request, now.
+    fn turn<'a>(&self, origin: &'a Origin) -> Turn<'a> {
+        Turn {
+            origin,
+            use_case: UseCase::OtpDevices,
+            now: self.clock.now(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
-use crate::{HashingSettings, Judging, ManualClock, Origin, Service, Settings, TooBusy, Who};
+use crate::{
+    AddressLimit, Applicant, HashingSettings, Judging, ManualClock, Origin, Service, Settings,
+    TooBusy, Who,
+};
 use keyproof_auth::{Cost, LoginScope};
 use keyproof_store::{
     BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix, Row,
@@ -106,6 +109,7 @@ pub(crate) fn cheap_hashing() -> HashingSettings {
         cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
         threads: NonZeroUsize::MIN,
         queue: 64,
+        address_limit: AddressLimit::NONE,
     }
 }
 
@@ -149,6 +153,7 @@ pub(crate) fn origin() -> Origin {
         who: Who::Anonymous,
         request_id: Some("0123".to_owned()),
         address: Some([127, 0, 0, 1].into()),
+        applicant: Applicant::default(),
     }
 }
 
@@ -157,6 +162,7 @@ pub(crate) fn console() -> Origin {
         who: Who::Console("root".to_owned()),
         request_id: None,
         address: None,
+        applicant: Applicant::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use keyproof_service::{Origin, Who};
+use keyproof_service::{Applicant, Origin, Who};
 use zeroize::Zeroizing;
 
 use super::{Failure, output};
@@ -85,6 +85,7 @@ pub(super) fn origin() -> Origin {
         ),
         request_id: None,
         address: None,
+        applicant: Applicant::default(),
     }
 }
 

@@ -11,6 +11,22 @@ pub enum ConfigError {
     /// `auth.argon2_*` is out of range.
     #[error("auth.argon2_*: {0} (auth.argon2_insecure_for_tests lifts the floor)")]
     Argon2(AuthError),
+    /// `auth.argon2_concurrency` is out of range.
+    #[error("auth.argon2_concurrency: {found} is not in 1 to {most}")]
+    Concurrency {
+        /// What was asked for.
+        found: usize,
+        /// The most that may be.
+        most: usize,
+    },
+    /// Two names of one key, and two values.
+    #[error("{name} and {older} are the same, and are not set alike: give {name} alone")]
+    Contradiction {
+        /// The key.
+        name: &'static str,
+        /// Its older name.
+        older: &'static str,
+    },
     /// `taler.currency` is no currency.
     #[error("taler.currency: not 1 to 11 letters A to Z")]
     Currency,

@@ -20,7 +20,7 @@ pub use error::ConfigError;
 use keyproof_auth::{Cost, OperatorScopes};
 use keyproof_otp::pos::Amount;
 use keyproof_service::{
-    AccountSettings, CertificateSettings, HashingSettings,
+    AccountSettings, AddressLimit, CertificateSettings, HashingSettings,
     access::IssuerSettings,
     vault::{MasterKeySource, StoreUrl},
 };
@@ -41,6 +41,10 @@ use crate::{
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
 const HASHING_QUEUE: usize = 128;
+
+/// The most passwords that are hashed at once, each in a thread and some 19 MiB of its own. More than any machine has
+/// cores for would only wait for each other.
+const MAX_HASHING_THREADS: usize = 1024;
 
 /// Where a configuration comes from.
 #[derive(Default)]
@@ -161,13 +165,15 @@ impl Config {
         }
         let store = store(&mut settings.store, sources)?;
         let master_key = master_key(&mut settings.store, sources)?;
+        let address_limit = address_limit(&mut settings)?;
+        let hashing = hashing(&settings.auth, address_limit)?;
         Ok(Self {
             limits: limits(&settings.http),
             proxies: TrustedProxies::new(settings.http.trusted_proxies.clone()),
             tls,
             store,
             dialects,
-            hashing: hashing(&settings.auth)?,
+            hashing,
             accounts: accounts(&settings.emnify),
             certificates: certificates(&settings.dps),
             issuers: issuers(&settings.dps)?,
@@ -288,18 +294,77 @@ fn issuers(settings: &DpsSettings) -> Result<Vec<IssuerSettings>, ConfigError> {
     issuers.collect()
 }
 
+/// Under either of its names.
+fn address_limit(settings: &mut Settings) -> Result<AddressLimit, ConfigError> {
+    let (auth, emnify) = (&mut settings.auth, &mut settings.emnify);
+    let default = AddressLimit::default();
+    let requests = one_of(
+        ("auth.address_limit", auth.address_limit),
+        (
+            "emnify.authenticate_limit",
+            emnify.authenticate_limit.take(),
+        ),
+    )?;
+    let window = one_of(
+        ("auth.address_window_s", auth.address_window_s),
+        (
+            "emnify.authenticate_window_s",
+            emnify.authenticate_window_s.take(),
+        ),
+    )?;
+    let window = window.map_or(default.window, |seconds| {
+        Duration::from_secs(seconds.get().into())
+    });
+    let limit = AddressLimit {
+        requests: requests.unwrap_or(default.requests),
+        window,
+    };
+    // From here on they are only shown.
+    auth.address_limit = Some(limit.requests);
+    let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
+    auth.address_window_s = NonZeroU32::new(seconds);
+    Ok(limit)
+}
+
+/// What a key is set to that has an older name.
+fn one_of<T: PartialEq>(
+    (name, value): (&'static str, Option<T>),
+    (older, under_older): (&'static str, Option<T>),
+) -> Result<Option<T>, ConfigError> {
+    match (value, under_older) {
+        (Some(value), Some(other)) if value != other => {
+            Err(ConfigError::Contradiction { name, older })
+        }
+        (value, other) => Ok(value.or(other)),
+    }
+}
+
 /// Costs under the floor only where tests say so.
-fn hashing(settings: &AuthSettings) -> Result<HashingSettings, ConfigError> {
+fn hashing(
+    settings: &AuthSettings,
+    address_limit: AddressLimit,
+) -> Result<HashingSettings, ConfigError> {
     let cost = if settings.argon2_insecure_for_tests {
         Cost::insecure_for_tests
     } else {
         Cost::new
     };
-    let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let most = NonZeroUsize::new(MAX_HASHING_THREADS).unwrap_or(NonZeroUsize::MIN);
+    let cores = available_parallelism()
+        .unwrap_or(NonZeroUsize::MIN)
+        .min(most);
+    let threads = settings.argon2_concurrency.unwrap_or(cores);
+    if threads.get() > MAX_HASHING_THREADS {
+        return Err(ConfigError::Concurrency {
+            found: threads.get(),
+            most: MAX_HASHING_THREADS,
+        });
+    }
     Ok(HashingSettings {
+        address_limit,
         cost: cost(settings.argon2_memory_kib, settings.argon2_iterations, 1)
             .map_err(ConfigError::Argon2)?,
-        threads: settings.argon2_concurrency.unwrap_or(cores),
+        threads,
         queue: HASHING_QUEUE,
     })
 }

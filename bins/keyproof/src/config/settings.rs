@@ -262,10 +262,12 @@ impl Default for F5Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmnifySettings {
-    /// Posts to `authenticate` that each address has a window, on each server; 0 is without a limit.
-    pub authenticate_limit: u32,
-    /// The length of that window, in seconds.
-    pub authenticate_window_s: NonZeroU32,
+    /// The older name of `auth.address_limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticate_limit: Option<u32>,
+    /// The older name of `auth.address_window_s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticate_window_s: Option<NonZeroU32>,
     /// How many consecutive failures lock a name.
     pub lockout_failures: NonZeroU32,
     /// How long a lock lasts, in seconds.
@@ -278,8 +280,8 @@ impl Default for EmnifySettings {
     fn default() -> Self {
         const FIVE_MINUTES: NonZeroU32 = NonZeroU32::MIN.saturating_add(299);
         Self {
-            authenticate_limit: 100,
-            authenticate_window_s: FIVE_MINUTES,
+            authenticate_limit: None,
+            authenticate_window_s: None,
             lockout_failures: NonZeroU32::MIN.saturating_add(2),
             lockout_s: FIVE_MINUTES,
             rotate_refresh_tokens: false,
@@ -291,11 +293,15 @@ impl Default for EmnifySettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSettings {
+    /// Requests that cost a hash, an address and window, on each server; 0 is without a limit.
+    pub address_limit: Option<u32>,
+    /// The length of that window, in seconds.
+    pub address_window_s: Option<NonZeroU32>,
     /// Memory of one hash, in KiB.
     pub argon2_memory_kib: u32,
     /// Passes over it.
     pub argon2_iterations: u32,
-    /// Hashes at once; the machine's cores if absent.
+    /// Hashes at once, 1 to 1024; the machine's cores if absent.
     pub argon2_concurrency: Option<NonZeroUsize>,
     /// Allows costs under the floor.
     pub argon2_insecure_for_tests: bool,
@@ -304,6 +310,8 @@ pub struct AuthSettings {
 impl Default for AuthSettings {
     fn default() -> Self {
         Self {
+            address_limit: None,
+            address_window_s: None,
             argon2_memory_kib: 19_456,
             argon2_iterations: 2,
             argon2_concurrency: None,

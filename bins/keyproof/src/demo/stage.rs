@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc};
 
-use keyproof_service::{Clock, Origin, Service, SystemClock, Who, vault, vault::VaultError};
+use keyproof_service::{
+    Applicant, Clock, Origin, Service, SystemClock, Who, vault, vault::VaultError,
+};
 use keyproof_store::{Entropy, Store, SystemEntropy};
 use tempfile::TempDir;
 
@@ -99,6 +101,7 @@ impl Stage {
             who: Who::Console("demo".to_owned()),
             request_id: None,
             address: None,
+            applicant: Applicant::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{connection, site::Site, stack::Stack};
+use super::{connection, site::Site, socket::Socket, stack::Stack};
 
 /// How long to wait when the system refuses a connection for want of resources.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -87,8 +87,10 @@ async fn open(
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
+    let socket = Socket::new(socket);
+    let client = socket.peer();
     let Some(tls) = tls else {
-        return connection::serve(socket, peer, stack, site, slot).await;
+        return connection::serve(socket, peer, client, stack, site, slot).await;
     };
     let handshake = timeout(stack.limits.header_timeout, tls.accept(socket));
     let shaken = tokio::select! {
@@ -96,7 +98,7 @@ async fn open(
         () = stack.drained() => return debug!(%peer, "a TLS handshake is not waited for"),
     };
     match shaken {
-        Ok(Ok(session)) => connection::serve(session, peer, stack, site, slot).await,
+        Ok(Ok(session)) => connection::serve(session, peer, client, stack, site, slot).await,
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),
     }

@@ -2,15 +2,16 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Method, Request, Version, header, request};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request};
 use hyper::body::Incoming;
+use keyproof_service::Applicant;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 use tracing::{Instrument, error, info_span, warn};
 
 use super::{
     Exchange, Query, RequestBody, RequestId, RequestPath, Response, StackRefusal,
     access_log::AccessRecord, deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES,
-    response::Route, site::Site, stack::Stack, wire::Turn,
+    response::Route, site::Site, socket::Peer, stack::Stack, wire::Turn,
 };
 use crate::dialect::Dialect;
 
@@ -20,6 +21,7 @@ pub(super) struct Origin {
     pub(super) stack: Arc<Stack>,
     pub(super) site: Arc<Site>,
     pub(super) peer: IpAddr,
+    pub(super) client: Peer,
     pub(super) turn: Arc<Turn>,
     /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
     pub(super) slot: Arc<OwnedSemaphorePermit>,
@@ -73,6 +75,7 @@ impl Origin {
                     path,
                     headers: head.headers,
                     client,
+                    applicant: Applicant::new(self.client.clone()),
                     request_id,
                     route,
                     body,
@@ -89,7 +92,9 @@ impl Origin {
         let mut response =
             answered.unwrap_or_else(|refusal| self.site.refuse(dialect, refusal, request_id));
         self.site.stamp(dialect, request_id, &mut response);
-        if leaves_a_body {
+        let is_unread =
+            response.status() == StatusCode::PAYLOAD_TOO_LARGE && self.turn.may_be_sending();
+        if leaves_a_body || is_unread {
             // hyper will close, but learns too late that nobody reads the body to say so itself.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
@@ -107,6 +112,7 @@ impl Origin {
         deadline: &HandlerDeadline,
     ) -> Result<Response, StackRefusal> {
         let only_reads = exchange.method().is_safe();
+        let applicant = exchange.applicant();
         let slot = Arc::clone(&self.slot);
         let handler = async move {
             let _slot = slot;
@@ -124,6 +130,7 @@ impl Origin {
             }),
             () = deadline.passed() => {
                 warn!(carries_on = !only_reads, "the handler's deadline has passed");
+                applicant.answered();
                 Err(StackRefusal::DeadlineExceeded { may_change: !only_reads })
             }
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Incoming, SizeHint};
 use tokio::time::timeout;
 
 use super::{StackRefusal, deadline::HandlerDeadline, stack::Stack, wire::Turn};
@@ -38,36 +38,32 @@ impl RequestBody {
         }
     }
 
-    pub(super) fn limit(&self) -> usize {
-        self.limit
+    /// The longest body that is read for a route that needs no more than `needed` bytes.
+    pub(super) fn limit(&self, needed: usize) -> usize {
+        needed.min(self.limit)
     }
 
     /// Refuses a body that is announced too long, before anything else is done for its request.
     pub(super) fn check_announced(&self) -> Result<(), StackRefusal> {
-        let limit = self.limit as u64;
-        // The hint is exactly the Content-Length when there is one.
         let hint = self.incoming.as_ref().map(Body::size_hint);
-        if hint.is_none_or(|hint| hint.lower() <= limit) {
-            return Ok(());
-        }
-        Err(StackRefusal::BodyTooLarge { limit })
+        hint.map_or(Ok(()), |hint| check_announced(&hint, self.limit))
     }
 
-    pub(super) async fn read(&mut self) -> Result<Bytes, StackRefusal> {
+    pub(super) async fn read(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
         let Some(incoming) = self.incoming.take() else {
             return Ok(Bytes::new());
         };
-        let body = self.read_whole(incoming).await;
+        let body = self.read_whole(incoming, self.limit(needed)).await;
         if body.is_err() {
             self.turn.body_is_unread();
         }
         body
     }
 
-    async fn read_whole(&self, incoming: Incoming) -> Result<Bytes, StackRefusal> {
-        let limit = self.limit as u64;
+    async fn read_whole(&self, incoming: Incoming, limit: usize) -> Result<Bytes, StackRefusal> {
+        check_announced(&incoming.size_hint(), limit)?;
         self.deadline.extend(self.timeout);
-        let whole = timeout(self.timeout, Limited::new(incoming, self.limit).collect());
+        let whole = timeout(self.timeout, Limited::new(incoming, limit).collect());
         let read = tokio::select! {
             biased;
             read = whole => read,
@@ -77,9 +73,7 @@ impl RequestBody {
         self.deadline.restart();
         match read {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(StackRefusal::BodyTooLarge { limit })
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
             Ok(Err(_)) => Err(StackRefusal::BodyMalformed),
             Err(_) => Err(StackRefusal::BodyTimedOut),
         }
@@ -95,5 +89,19 @@ impl Drop for RequestBody {
         {
             self.turn.body_is_unread();
         }
+    }
+}
+
+/// The hint is exactly the Content-Length when there is one.
+fn check_announced(hint: &SizeHint, limit: usize) -> Result<(), StackRefusal> {
+    if hint.lower() > limit as u64 {
+        return Err(too_large(limit));
+    }
+    Ok(())
+}
+
+fn too_large(limit: usize) -> StackRefusal {
+    StackRefusal::BodyTooLarge {
+        limit: limit as u64,
     }
 }

@@ -25,6 +25,7 @@ use super::{
     answer::Origin,
     limits::{LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
     site::Site,
+    socket::Peer,
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
 };
@@ -34,6 +35,7 @@ use crate::metrics::RequestLabels;
 pub(super) async fn serve<T>(
     io: T,
     peer: SocketAddr,
+    client: Peer,
     stack: Arc<Stack>,
     site: Arc<Site>,
     slot: Arc<OwnedSemaphorePermit>,
@@ -45,6 +47,7 @@ pub(super) async fn serve<T>(
         stack: Arc::clone(&stack),
         site: Arc::clone(&site),
         peer: peer.ip(),
+        client,
         turn: Arc::clone(&turn),
         slot,
     };

@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
+use keyproof_service::Applicant;
 
 use super::{Query, RequestBody, RequestId, RequestPath, StackRefusal, response::Route};
 
@@ -14,6 +15,7 @@ pub struct Exchange {
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
     pub(super) client: IpAddr,
+    pub(super) applicant: Applicant,
     pub(super) request_id: RequestId,
     pub(super) route: Arc<Route>,
     pub(super) body: RequestBody,
@@ -56,6 +58,12 @@ impl Exchange {
         self.client
     }
 
+    /// The request where passwords are hashed for it, which ends with its client.
+    #[must_use]
+    pub fn applicant(&self) -> Applicant {
+        self.applicant.clone()
+    }
+
     /// This request's id, for the audit trail. The stack puts it on the answer by itself.
     #[must_use]
     pub fn request_id(&self) -> RequestId {
@@ -67,20 +75,23 @@ impl Exchange {
         self.route.matched(template);
     }
 
-    /// The longest body that is read, in bytes; what inflates may not pass it either.
+    /// The longest body that is read for a route that needs no more than `needed` bytes; what inflates may not pass it
+    /// either.
     #[must_use]
-    pub fn body_limit(&self) -> usize {
-        self.body.limit()
+    pub fn body_limit(&self, needed: usize) -> usize {
+        self.body.limit(needed)
     }
 
-    /// Reads the whole body, under `http.max_body_bytes` and `http.body_timeout_ms`. A second call gives nothing.
+    /// Reads the whole body, of which the route needs no more than `needed` bytes, under `http.max_body_bytes` and
+    /// `http.body_timeout_ms`. A second call gives nothing.
     ///
     /// # Errors
     ///
-    /// [`StackRefusal::BodyTooLarge`] (of a body that did not announce its length: those that do are refused before the
-    /// dialect sees them), [`StackRefusal::BodyTimedOut`] or [`StackRefusal::BodyMalformed`].
-    pub async fn body(&mut self) -> Result<Bytes, StackRefusal> {
-        self.body.read().await
+    /// [`StackRefusal::BodyTooLarge`], before anything is read if the body's length is announced (one over
+    /// `http.max_body_bytes` is refused before the dialect sees it), [`StackRefusal::BodyTimedOut`] or
+    /// [`StackRefusal::BodyMalformed`].
+    pub async fn body(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
+        self.body.read(needed).await
     }
 }
 

@@ -19,7 +19,7 @@
 //! | a path that no dialect claims | 404 | kept |
 //! | a body announced longer than `http.max_body_bytes` | 413, nothing of it is read | closed |
 //! | *authentication, permission, existence, precondition: the dialect's answers* | | kept |
-//! | a body without length that turns out longer | 413 | closed |
+//! | a body longer than its route needs, announced or not | 413 | closed |
 //! | a body slower than `http.body_timeout_ms` | 408 | closed |
 //! | a malformed chunk, or a body cut short | 400; nothing was changed | closed |
 //! | a handler slower than `http.handler_timeout_ms`, the body not counted | 503 (F5: 504), of a read with `Retry-After`; a change goes on to its end | kept |
@@ -29,7 +29,7 @@
 //!
 //! Each answer is in the shape of the dialect that claims the path (where there is no path, or nobody claims it, in
 //! Taler's if that dialect is on, else plain JSON), and carries a request id of its own in that dialect's header. The
-//! body is read when the handler asks for it, so a refusal for want of authentication costs no upload. When a
+//! body is read when the handler asks for it, so a refusal for want of authentication costs no upload; and each route says how long a body it needs. When a
 //! connection ends while the client may still be sending, it is read from for two seconds more, for otherwise the
 //! kernel would reset it and the client might never see the answer.
 //!
@@ -53,6 +53,7 @@ mod refusal;
 mod request_id;
 mod response;
 mod site;
+mod socket;
 mod stack;
 mod tls;
 mod wire;

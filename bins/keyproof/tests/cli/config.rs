@@ -45,6 +45,27 @@ fn flags_win_over_environment_over_file_over_defaults() {
 }
 
 #[test]
+fn the_limit_of_an_address_has_an_older_name() {
+    for (file, limit, window) in [
+        ("", 100, 300),
+        ("auth.address_limit = 0", 0, 300),
+        ("emnify.authenticate_limit = 7", 7, 300),
+        (
+            "[emnify]\nauthenticate_limit = 7\nauthenticate_window_s = 8\n[auth]\naddress_limit = 7\n",
+            7,
+            8,
+        ),
+    ] {
+        let output = check(file, &[], &["--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(effective["auth"]["address_limit"], limit, "{file}");
+        assert_eq!(effective["auth"]["address_window_s"], window, "{file}");
+        assert_eq!(effective["emnify"].get("authenticate_limit"), None);
+    }
+}
+
+#[test]
 fn what_config_check_prints_is_a_configuration() {
     let first = check("", &[], &[]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
@@ -107,6 +128,19 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"",
             "dps.issuers: /nowhere",
         ),
+        (
+            "auth.argon2_concurrency = 1025",
+            "auth.argon2_concurrency: 1025 is not in 1 to 1024",
+        ),
+        (
+            "auth.address_limit = 5\nemnify.authenticate_limit = 6",
+            "auth.address_limit and emnify.authenticate_limit are the same",
+        ),
+        (
+            "auth.address_window_s = 5\nemnify.authenticate_window_s = 6",
+            "auth.address_window_s and emnify.authenticate_window_s are the same",
+        ),
+        ("auth.address_window_s = 0", "nonzero"),
         ("emnify.lockout_failures = 0", "nonzero"),
         ("emnify.lockout = 5", "unknown field"),
         ("emnify.rotate_refresh_tokens = 1", "expected a boolean"),

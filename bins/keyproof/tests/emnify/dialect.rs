@@ -28,7 +28,7 @@ pub(crate) const BOB: &str = "bob@example.org";
 
 pub(crate) const AUTHENTICATE: &str = "/api/v1/authenticate";
 
-const UNLIMITED: Flag = ("emnify.authenticate_limit", toml::Value::Integer(0));
+const UNLIMITED: Flag = ("auth.address_limit", toml::Value::Integer(0));
 
 impl Site {
     /// With Ada, a user, and Bob, an administrator, and without a limit of logins an address.

@@ -39,6 +39,61 @@ async fn an_address_has_so_many_posts_a_window() {
     site.password("a", "b").await.is(401);
 }
 
+#[tokio::test]
+async fn every_request_that_costs_a_hash_counts_and_no_other() {
+    let site = Site::configured(&[("auth.address_limit", 4.into())]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let token = site.token(ADA).await;
+    for _ in 0..10 {
+        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    }
+    let key = json!({ "type": { "id": 0 }, "password": "wrong horse" });
+    let enrol = || site.post("/api/v1/user/mfa", &key).bearer(&token).send();
+    enrol().await.is(422);
+    let change = json!({ "old_password": "wrong horse", "new_password": "battery staple" });
+    let path = "/api/v1/user/password";
+    let change = || site.patch(path, &change).bearer(&token).send();
+    change().await.is(422);
+    site.password("a", "b").await.is(401);
+    for refused in [enrol().await, change().await, site.password("a", "b").await] {
+        let message = "Too many authentication requests from this address";
+        refused.says(429, 1105, "TooManyRequests", message);
+        assert_eq!(refused.header("retry-after"), "300");
+    }
+    site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    site.clock.advance(Duration::from_secs(300));
+    site.password("a", "b").await.is(401);
+}
+
+/// A stranger with a /48 neither has 65,536 windows of their own nor takes anybody else's.
+#[tokio::test]
+async fn a_network_has_16_times_the_limit_and_others_have_their_own() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[
+        ("auth.address_limit", 1.into()),
+        ("http.trusted_proxies", toml::Value::Array(proxies)),
+    ])
+    .await;
+    let mut judged = 0;
+    for subnet in 0..40 {
+        let answer = post_from(&site, &format!("2001:db8:1:{subnet:x}00::1")).await;
+        judged += usize::from(answer.status == 401);
+    }
+    assert_eq!(judged, 16);
+    let mut judged = 0;
+    for subnet in 0..40 {
+        let answer = post_from(&site, &format!("2001:db8:2:{subnet:x}::1")).await;
+        judged += usize::from(answer.status == 401);
+    }
+    assert_eq!(judged, 4);
+    for host in 0..40 {
+        let answer = post_from(&site, &format!("::ffff:192.0.2.{host}")).await;
+        assert_eq!(answer.status, if host < 16 { 401 } else { 429 });
+    }
+    post_from(&site, "2001:db8:3::1").await.is(401);
+    post_from(&site, "192.0.3.1").await.is(401);
+}
+
 async fn post_from(site: &Site, forwarded: &str) -> Answer {
     let body = json!({ "username": "a", "password": "b" });
     site.post(AUTHENTICATE, &body)
@@ -51,7 +106,7 @@ async fn post_from(site: &Site, forwarded: &str) -> Answer {
 async fn behind_a_trusted_proxy_the_limit_is_its_clients() {
     let proxies = vec!["127.0.0.0/8".into()];
     let site = Site::configured(&[
-        ("emnify.authenticate_limit", 1.into()),
+        ("auth.address_limit", 1.into()),
         ("http.trusted_proxies", toml::Value::Array(proxies)),
     ])
     .await;
@@ -68,7 +123,7 @@ async fn behind_a_trusted_proxy_the_limit_is_its_clients() {
 
 #[tokio::test]
 async fn nobody_else_chooses_their_address() {
-    let site = Site::configured(&[("emnify.authenticate_limit", 1.into())]).await;
+    let site = Site::configured(&[("auth.address_limit", 1.into())]).await;
     post_from(&site, "192.0.2.1").await.is(401);
     post_from(&site, "192.0.2.2").await.is(429);
 }

@@ -67,7 +67,7 @@ impl Installation {
              [store]\n{store}\n\
              [auth]\nargon2_memory_kib = 8\nargon2_iterations = 1\nargon2_insecure_for_tests = true\n\
              [dps]\nmax_certificates = 1000000\n\
-             [emnify]\nauthenticate_limit = 0\n\
+             [auth]\naddress_limit = 0\n\
              [f5]\nrate_limit_per_minute = 0\n"
         );
         fs::write(folder.path().join("keyproof.toml"), config).unwrap();

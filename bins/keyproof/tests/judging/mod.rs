@@ -16,7 +16,7 @@ use keyproof::{
 };
 use keyproof_auth::{LoginScope, OperatorScopes};
 use keyproof_service::{
-    JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
+    Applicant, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
     access::NewOperatorToken,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
     otp_devices::{Lifetime, TokenRequest},
@@ -83,9 +83,9 @@ impl Judged {
             },
             ..Settings::from(config.hashing)
         };
-        let service = Service::start(store.await.unwrap(), clock.clone(), settings);
+        let service = Service::start(store.await.unwrap(), clock, settings);
         let service = service.await.unwrap();
-        let server = Server::start_over(config, Arc::clone(&service), clock, entropy);
+        let server = Server::start_over(config, Arc::clone(&service), entropy);
         let new = NewOperatorToken {
             subject: "test".to_owned(),
             scopes: OperatorScopes::parse(["admin"]).unwrap(),
@@ -299,5 +299,6 @@ fn origin() -> Origin {
         who: Who::Console("test".to_owned()),
         request_id: None,
         address: Some([127, 0, 0, 1].into()),
+        applicant: Applicant::default(),
     }
 }

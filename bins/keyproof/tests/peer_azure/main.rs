@@ -21,7 +21,7 @@ use keyproof::{
 };
 use keyproof_auth::OperatorScopes;
 use keyproof_service::{
-    Clock, HashingSettings, Origin, Service, SystemClock, Who, access::NewOperatorToken,
+    Applicant, Clock, HashingSettings, Origin, Service, SystemClock, Who, access::NewOperatorToken,
     audit::Outcome,
 };
 use keyproof_store::{
@@ -65,6 +65,7 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
         who: Who::Console("test".to_owned()),
         request_id: None,
         address: None,
+        applicant: Applicant::default(),
     };
     let token = console.access.create(new, &origin).await.unwrap();
 

@@ -13,7 +13,9 @@ use keyproof::{
     server::Server,
 };
 use keyproof_auth::OperatorScopes;
-use keyproof_service::{Clock, ManualClock, Origin, Service, Who, access::NewOperatorToken};
+use keyproof_service::{
+    Applicant, Clock, ManualClock, Origin, Service, Who, access::NewOperatorToken,
+};
 use keyproof_store::{Engine, MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
 use tokio::{net::TcpStream, sync::Barrier};
@@ -121,6 +123,7 @@ pub(crate) fn console_origin() -> Origin {
         who: Who::Console("test".to_owned()),
         request_id: None,
         address: None,
+        applicant: Applicant::default(),
     }
 }
 
@@ -135,6 +138,12 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
+        self
+    }
+
+    /// Its answer is not in the shape of the dialect under test.
+    pub(crate) fn of_another_dialect(mut self) -> Self {
+        self.every_answer = |_, _| {};
         self
     }
 

@@ -35,6 +35,9 @@ use tokio::{
 /// Long enough for any machine: it only ends tests that hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a body of `/trial/echo` and `/trial/write` needs.
+pub(crate) const NEEDED: usize = 1 << 30;
+
 /// What the test dialect does and has done.
 pub(crate) struct Trial {
     /// Each permit lets one `/trial/write` or `/trial/wait` go on.
@@ -106,7 +109,7 @@ impl Dialect for TrialDialect {
                     if *what == "echo_later" {
                         self.trial.pass().await;
                     }
-                    let body = match exchange.body().await {
+                    let body = match exchange.body(NEEDED).await {
                         Ok(body) => body,
                         Err(refusal) => return self.refuse(refusal, exchange.request_id()),
                     };

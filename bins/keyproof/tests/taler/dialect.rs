@@ -8,7 +8,7 @@ use keyproof_service::otp_devices::{Lifetime, TokenRequest};
 use keyproof_store::{Timestamp, memory::MemoryEngine};
 use serde_json::{Value, json};
 
-use crate::site::{Answer, Call, Site, console_origin, secret};
+use crate::site::{Answer, Call, Flag, Site, console_origin, secret};
 
 /// When the clock starts, in seconds.
 pub(crate) const START: u64 = 1_700_000_000;
@@ -29,13 +29,19 @@ pub(crate) const TOKEN: &str = "/private/token";
 impl Site {
     /// With the instances `default` and `shop`.
     pub(crate) async fn start() -> Self {
-        let flags = [
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with these settings.
+    pub(crate) async fn start_with(flags: &[Flag]) -> Self {
+        let mut all = vec![
             ("http.max_body_bytes", i64::try_from(LIMIT).unwrap().into()),
             ("taler.currency", "EUR".into()),
         ];
+        all.extend_from_slice(flags);
         let engine = Arc::new(MemoryEngine::new());
         let now = Timestamp::from_secs(START);
-        let site = Self::set_up(now, engine, &flags, every_answer).await;
+        let site = Self::set_up(now, engine, &all, every_answer).await;
         let devices = &site.console.otp_devices;
         devices
             .set_password("default", secret(PASSWORD), &console_origin())

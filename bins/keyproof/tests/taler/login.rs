@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     dialect::{DEVICES, PASSWORD, START, TOKEN, device},
-    site::Site,
+    site::{Site, console_origin},
 };
 
 #[tokio::test]
@@ -329,4 +329,60 @@ async fn scopes_reach_what_the_contract_says() {
         .call("PATCH", "/private/otp-devices/none")
         .body("not JSON");
     unknown.bearer(&readonly).send().await.refuses(403, 16);
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_passwords_judged_a_window() {
+    let site = Site::start_with(&[("auth.address_limit", 2.into())]).await;
+    let removed = site
+        .console
+        .otp_devices
+        .remove_instance("default", &console_origin())
+        .await;
+    removed.unwrap();
+    let log_in = |instance: &str| {
+        let path = format!("/instances/{instance}{TOKEN}");
+        let call = site.post(&path, &json!({ "scope": "all" }));
+        call.basic(instance, "wrong horse").send()
+    };
+    // Where there is no password, nothing is hashed, and nothing counts.
+    for _ in 0..5 {
+        log_in("default").await.refuses(401, 2015);
+        log_in("nowhere").await.refuses(404, 2000);
+    }
+    for _ in 0..2 {
+        log_in("shop").await.refuses(401, 2015);
+    }
+    let refused = log_in("shop").await;
+    refused.refuses(429, 77);
+    assert_eq!(refused.header("retry-after"), "300");
+    // One table for all dialects.
+    let body = json!({ "username": "a", "password": "b" }).to_string();
+    let elsewhere = site.call("POST", "/api/v1/authenticate");
+    elsewhere
+        .of_another_dialect()
+        .body(body)
+        .send()
+        .await
+        .is(429);
+    site.clock.advance(Duration::from_secs(300));
+    log_in("shop").await.refuses(401, 2015);
+}
+
+#[tokio::test]
+async fn a_login_needs_no_more_than_16_kib() {
+    let site = Site::start().await;
+    let body = |length: usize| {
+        let rest = json!({ "scope": "all", "description": "" }).to_string();
+        let pad = "x".repeat(length - rest.len());
+        json!({ "scope": "all", "description": pad }).to_string()
+    };
+    for (length, status) in [(16 * 1024, 200), (16 * 1024 + 1, 413)] {
+        let call = site.call("POST", TOKEN).basic("default", PASSWORD);
+        let answer = call.body(body(length)).send().await;
+        assert_eq!(answer.status, status);
+        if status == 413 {
+            answer.refuses(413, 32);
+        }
+    }
 }

@@ -1,17 +1,29 @@
-//! Password hashing on threads of its own. A hash takes tens of milliseconds and 19 MiB: it must neither hold up
-//! the async threads nor be had in any number at once, so both its workers and its queue are bounded.
+//! Password hashing: one admission for all who ask for it, and threads of its own. A hash takes tens of milliseconds
+//! and 19 MiB: it must neither hold up the async threads nor be had in any number at once, nor by one client in the
+//! place of all others.
+//!
+//! A request is counted against its address, once, and then stands in line. Sites (IPv6 /48, IPv4 /24) take turns, in a
+//! site its hosts (/64, /32), and for a host the use cases that ask. When the line is full, it is the longest share of
+//! it that loses its last: never a newcomer who asks for little. Whoever has gone when their turn comes is not hashed
+//! for.
 
+use super::{
+    addresses::{AddressLimit, Addresses, Network},
+    applicant::{Applicant, Presence},
+    line::{InOrder, InTurns, Line},
+};
+use crate::Origin;
 use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, SALT_BYTES};
-use keyproof_store::Entropy;
+use keyproof_store::{Entropy, Timestamp};
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{
-    collections::VecDeque,
     fmt, io,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -19,11 +31,13 @@ use zeroize::Zeroizing;
 /// How passwords are hashed, and how much of it goes on at once.
 #[derive(Clone, Copy, Debug)]
 pub struct HashingSettings {
+    /// How often an address may ask for what costs a hash.
+    pub address_limit: AddressLimit,
     /// The cost of a new hash.
     pub cost: Cost,
     /// How many hashes run at once; each thread keeps its memory once it has hashed.
     pub threads: NonZeroUsize,
-    /// How many more may wait. The next one is told [`HashingError::Busy`].
+    /// How many more may wait. Of more, the one whose share is largest is told [`HashingError::Busy`].
     pub queue: usize,
 }
 
@@ -36,6 +50,15 @@ pub enum HashingError {
     /// The hash failed: no memory, or a stored string that cannot be read.
     #[error("hashing failed: {0}")]
     Failed(#[from] AuthError),
+    /// The client went away before its turn.
+    #[error("the client has gone")]
+    Gone,
+    /// The address, or a network around it, has used up its window.
+    #[error("too many requests from this address")]
+    Limited {
+        /// How long until the window is over.
+        retry_after: Duration,
+    },
     /// The pool has been shut down, or its worker died over this password.
     #[error("the hashing threads have stopped")]
     Stopped,
@@ -53,17 +76,43 @@ pub enum PasswordVerdict {
     Refused,
 }
 
-/// The hashing threads and their queue. They end with the last handle to it.
+/// Who asks for hashes; they take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseCase {
+    /// Users' accounts.
+    Accounts,
+    /// OTP devices' instances.
+    OtpDevices,
+}
+
+/// The admission, the line and the hashing threads. They end with the last handle to it.
 pub struct HashingPool {
     shared: Arc<Shared>,
+    addresses: Addresses,
     cost: Cost,
 }
 
-type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+/// Does the work with a thread's memory, or passes on why it is not done.
+type Job = Box<dyn FnOnce(Result<&mut Memory, HashingError>) + Send>;
+
+/// What stands in line.
+struct Waiting {
+    job: Job,
+    applicant: Applicant,
+    /// A thread was free when it came: its turn is at once.
+    is_at_once: bool,
+}
+
+/// The site, the host and the use case; requests without an address have one place.
+type Waitlist =
+    InTurns<Option<Network>, InTurns<Option<Network>, InTurns<UseCase, InOrder<Waiting>>>>;
+
+type Place = <Waitlist as Line>::Place;
 
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    threads: usize,
     /// The most that may be waiting and running together.
     capacity: usize,
     /// How many hashes were asked for.
@@ -73,7 +122,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Job>,
+    waiting: Waitlist,
     running: usize,
     closed: bool,
 }
@@ -88,10 +137,12 @@ impl HashingPool {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 work: Condvar::new(),
+                threads: settings.threads.get(),
                 capacity: settings.queue.saturating_add(settings.threads.get()),
                 #[cfg(test)]
                 asked: AtomicUsize::new(0),
             }),
+            addresses: Addresses::new(settings.address_limit),
             cost: settings.cost,
         };
         for number in 0..settings.threads.get() {
@@ -103,46 +154,63 @@ impl HashingPool {
         Ok(pool)
     }
 
+    /// Counts a request against its address, unless it was before. To be asked where a request is to be refused
+    /// before more is read of it; whoever asks for a hash is counted in any case.
+    ///
+    /// # Errors
+    /// [`HashingError::Limited`].
+    pub fn admit(&self, origin: &Origin, now: Timestamp) -> Result<(), HashingError> {
+        match origin.address {
+            Some(address) if origin.applicant.counts() => self
+                .addresses
+                .take(address, now)
+                .map_err(|retry_after| HashingError::Limited { retry_after }),
+            _ => Ok(()),
+        }
+    }
+
     /// Hashes a new password, under a fresh salt, to the PHC string that is stored.
     ///
     /// # Errors
     /// [`HashingError`].
     pub async fn hash(
         &self,
+        turn: Turn<'_>,
         password: Zeroizing<String>,
         entropy: &dyn Entropy,
     ) -> Result<String, HashingError> {
         let mut salt = [0; SALT_BYTES];
         entropy.fill(&mut salt);
         let cost = self.cost;
-        let hash = self
-            .run(move |memory| PasswordHash::create(password.as_bytes(), salt, cost, memory))
-            .await?;
-        Ok(hash.to_phc())
+        let work = move |memory: &mut Memory| {
+            PasswordHash::create(password.as_bytes(), salt, cost, memory)
+        };
+        Ok(self.run(turn, work).await?.to_phc())
     }
 
-    /// Compares a password with the stored PHC string. Where there is none (no such account, or one without a
-    /// password) the same work is done and the answer is no, so that nobody learns from the time it takes.
+    /// Compares a password with the stored PHC string. Where there is none (no such account) the same work is done and
+    /// the answer is no, so that nobody learns from the time it takes.
     ///
     /// # Errors
     /// [`HashingError`].
     pub async fn verify(
         &self,
+        turn: Turn<'_>,
         stored: Option<&str>,
         password: Zeroizing<String>,
     ) -> Result<PasswordVerdict, HashingError> {
         let cost = self.cost;
         let Some(stored) = stored else {
-            self.run(move |memory| PasswordHash::verify_absent(password.as_bytes(), cost, memory))
-                .await?;
+            let work = move |memory: &mut Memory| {
+                PasswordHash::verify_absent(password.as_bytes(), cost, memory)
+            };
+            self.run(turn, work).await?;
             return Ok(PasswordVerdict::Refused);
         };
         let hash = PasswordHash::parse(stored)?;
         let needs_rehash = hash.needs_rehash(cost);
-        let accepted = self
-            .run(move |memory| hash.verify(password.as_bytes(), memory))
-            .await?;
-        Ok(if accepted {
+        let work = move |memory: &mut Memory| hash.verify(password.as_bytes(), memory);
+        Ok(if self.run(turn, work).await? {
             PasswordVerdict::Accepted { needs_rehash }
         } else {
             PasswordVerdict::Refused
@@ -151,16 +219,39 @@ impl HashingPool {
 
     async fn run<T: Send + 'static>(
         &self,
+        turn: Turn<'_>,
         work: impl FnOnce(&mut Memory) -> Result<T, AuthError> + Send + 'static,
     ) -> Result<T, HashingError> {
+        self.admit(turn.origin, turn.now)?;
         let (answer, answered) = oneshot::channel();
-        self.shared.enqueue(Box::new(move |memory| {
-            // Whoever asked may have gone away while this was waiting.
+        let job: Job = Box::new(move |memory| {
+            // Whoever asked may have been dropped while this was waiting.
             if !answer.is_closed() {
-                let _ = answer.send(work(memory));
+                let _ = answer.send(memory.and_then(|memory| Ok(work(memory)?)));
             }
-        }))?;
-        Ok(answered.await.map_err(|_| HashingError::Stopped)??)
+        });
+        let applicant = turn.origin.applicant.clone();
+        self.shared.enqueue(turn.place(), applicant, job);
+        answered.await.map_err(|_| HashingError::Stopped)?
+    }
+}
+
+/// Who asks for a hash, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// The request that it is for.
+    pub origin: &'a Origin,
+    /// What for.
+    pub use_case: UseCase,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Turn<'_> {
+    fn place(self) -> Place {
+        let address = self.origin.address;
+        let (site, host) = (address.map(Network::site), address.map(Network::host));
+        (site, (host, (self.use_case, ())))
     }
 }
 
@@ -193,25 +284,39 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), HashingError> {
+    fn enqueue(&self, place: Place, applicant: Applicant, job: Job) {
         #[cfg(test)]
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let mut state = self.lock();
-        if state.waiting.len() + state.running >= self.capacity {
-            return Err(HashingError::Busy);
-        }
-        state.waiting.push_back(job);
-        drop(state);
+        let pushed_out = {
+            let mut state = self.lock();
+            let before = state.waiting.len() + state.running;
+            let waiting = Waiting {
+                job,
+                applicant,
+                is_at_once: before < self.threads,
+            };
+            state.waiting.join(place, waiting);
+            match before < self.capacity {
+                true => None,
+                false => state.waiting.push_out(),
+            }
+        };
         self.work.notify_one();
-        Ok(())
+        if let Some(pushed_out) = pushed_out {
+            (pushed_out.job)(Err(HashingError::Busy));
+        }
     }
 
     /// One thread's life.
     fn serve(&self, cost: Cost) {
         let mut memory = Memory::new();
-        while let Some(job) = self.next() {
+        while let Some(waiting) = self.next() {
+            let granted = match waiting.is_wanted() {
+                true => Ok(&mut memory),
+                false => Err(HashingError::Gone),
+            };
             // A panic costs its own caller the answer and nobody else the thread.
-            if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| (waiting.job)(granted))).is_err() {
                 memory = Memory::new();
             }
             memory.shrink_to(cost);
@@ -219,15 +324,15 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Waiting> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.waiting.pop_front() {
+            if let Some(waiting) = state.waiting.next() {
                 state.running += 1;
-                return Some(job);
+                return Some(waiting);
             }
             state = self
                 .work
@@ -237,154 +342,17 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use keyproof_store::SystemEntropy;
-    use std::{
-        sync::{atomic::AtomicBool, mpsc},
-        time::Duration,
-    };
-
-    fn pool(threads: usize, queue: usize) -> HashingPool {
-        let settings = HashingSettings {
-            cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
-            threads: NonZeroUsize::new(threads).unwrap(),
-            queue,
-        };
-        HashingPool::start(settings).unwrap()
-    }
-
-    fn password(text: &str) -> Zeroizing<String> {
-        Zeroizing::new(text.to_owned())
-    }
-
-    /// Occupies the pool's only thread until the sender is dropped.
-    async fn occupy(pool: &HashingPool) -> mpsc::Sender<()> {
-        let (release, released) = mpsc::channel::<()>();
-        let (started, has_started) = oneshot::channel();
-        pool.shared
-            .enqueue(Box::new(move |_| {
-                let _ = started.send(());
-                let _ = released.recv();
-            }))
-            .unwrap();
-        has_started.await.unwrap();
-        release
-    }
-
-    #[tokio::test]
-    async fn hashes_verify_and_salts_differ() {
-        let pool = pool(2, 4);
-        let one = pool
-            .hash(password("correct horse"), &SystemEntropy::new())
-            .await
-            .unwrap();
-        let two = pool
-            .hash(password("correct horse"), &SystemEntropy::new())
-            .await
-            .unwrap();
-        assert_ne!(one, two);
-        assert_eq!(
-            pool.verify(Some(&one), password("correct horse")).await,
-            Ok(PasswordVerdict::Accepted {
-                needs_rehash: false
-            })
-        );
-        assert_eq!(
-            pool.verify(Some(&one), password("battery staple")).await,
-            Ok(PasswordVerdict::Refused)
-        );
-        assert_eq!(
-            pool.verify(None, password("correct horse")).await,
-            Ok(PasswordVerdict::Refused)
-        );
-    }
-
-    #[tokio::test]
-    async fn an_older_cost_is_accepted_and_named() {
-        let older = Cost::insecure_for_tests(16, 1, 1).unwrap();
-        let stored =
-            PasswordHash::create(b"correct horse", [1; 16], older, &mut Memory::new()).unwrap();
-        assert_eq!(
-            pool(1, 1)
-                .verify(Some(&stored.to_phc()), password("correct horse"))
-                .await,
-            Ok(PasswordVerdict::Accepted { needs_rehash: true })
-        );
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_is_busy_and_drains() {
-        let pool = Arc::new(pool(1, 1));
-        let release = occupy(&pool).await;
-        let waiting = tokio::spawn({
-            let pool = Arc::clone(&pool);
-            async move {
-                pool.hash(password("correct horse"), &SystemEntropy::new())
-                    .await
-            }
-        });
-        while pool.shared.lock().waiting.is_empty() {
-            tokio::task::yield_now().await;
+impl Waiting {
+    /// Whether somebody still waits for it, now that its turn has come. Of a client that will send no more it is not
+    /// known; it gets what costs nobody a wait.
+    fn is_wanted(&self) -> bool {
+        match self.applicant.presence() {
+            Presence::Here => true,
+            Presence::SendsNoMore => self.is_at_once,
+            Presence::Gone => false,
         }
-        assert_eq!(
-            pool.verify(None, password("correct horse")).await,
-            Err(HashingError::Busy)
-        );
-        drop(release);
-        assert!(waiting.await.unwrap().is_ok());
-        assert_eq!(
-            pool.verify(None, password("correct horse")).await,
-            Ok(PasswordVerdict::Refused)
-        );
-    }
-
-    #[tokio::test]
-    async fn nothing_is_hashed_for_a_caller_that_left() {
-        let pool = pool(1, 8);
-        let release = occupy(&pool).await;
-        let hashed = Arc::new(AtomicBool::new(false));
-        let mark = Arc::clone(&hashed);
-        let abandoned = pool.run(move |_| {
-            mark.store(true, Ordering::SeqCst);
-            Ok(())
-        });
-        // One poll queues it; then its future is dropped.
-        assert!(
-            tokio::time::timeout(Duration::ZERO, abandoned)
-                .await
-                .is_err()
-        );
-        assert_eq!(pool.shared.lock().waiting.len(), 1);
-        drop(release);
-        // The one thread takes what waits in order, so this comes after what was abandoned.
-        assert!(
-            pool.hash(password("correct horse"), &SystemEntropy::new())
-                .await
-                .is_ok()
-        );
-        assert!(!hashed.load(Ordering::SeqCst));
-    }
-
-    #[tokio::test]
-    async fn a_panic_costs_one_answer_and_no_thread() {
-        let pool = pool(1, 4);
-        let dead = pool.run(|_| -> Result<(), AuthError> { panic!("a defect, for this test") });
-        assert_eq!(dead.await, Err(HashingError::Stopped));
-        assert!(
-            pool.hash(password("correct horse"), &SystemEntropy::new())
-                .await
-                .is_ok()
-        );
-    }
-
-    #[tokio::test]
-    async fn a_stored_string_that_cannot_be_read_is_an_error_and_not_a_refusal() {
-        let verdict = pool(1, 1).verify(Some("$argon2id$"), password("x")).await;
-        assert!(
-            matches!(verdict, Err(HashingError::Failed(_))),
-            "{verdict:?}"
-        );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,7 @@ impl Accounts {
             return Err(AddUserError::OrganisationName);
         }
         check_new_password(&password)?;
-        let password = self.hash_password(password).await?;
+        let password = self.hash_password(password, origin).await?;
         let name_key = user_name_key(&new.name);
         let mut race = Race::default();
         loop {
@@ -295,7 +295,7 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<(), SetUserPasswordError> {
         check_new_password(&password)?;
-        let password = self.hash_password(password).await?;
+        let password = self.hash_password(password, origin).await?;
         let changed = self.change(
             name,
             SET_PASSWORD,
@@ -361,7 +361,7 @@ impl Accounts {
                 return Err(ChangePasswordError::Locked);
             }
             let current = Some(user.password.clone());
-            let Some(password) = judge.verdict(self, current).await? else {
+            let Some(password) = judge.verdict(self, current, &origin).await? else {
                 continue;
             };
             let decision = records.confirm_password(password, snapshot.at(), &self.policy);
@@ -371,7 +371,7 @@ impl Accounts {
                     let password = match &hash {
                         Some(hash) => String::clone(hash),
                         None => {
-                            hash = Some(self.hash_password(new.clone()).await?);
+                            hash = Some(self.hash_password(new.clone(), &origin).await?);
                             continue;
                         }
                     };
@@ -451,9 +451,13 @@ impl Accounts {
         Ok(id)
     }
 
-    async fn hash_password(&self, password: Zeroizing<String>) -> Result<String, HashingError> {
+    async fn hash_password(
+        &self,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<String, HashingError> {
         self.hashing
-            .hash(canonical(password), self.store.entropy())
+            .hash(self.turn(origin), canonical(password), self.store.entropy())
             .await
     }
 }

@@ -172,7 +172,7 @@ impl Accounts {
                 return Err(LoginError::Locked);
             }
             let hash = snapshot.active_user().map(|user| user.password.clone());
-            let Some(password) = judge.verdict(self, hash).await? else {
+            let Some(password) = judge.verdict(self, hash, origin).await? else {
                 // Judging takes a while: what it rests on is read again.
                 continue;
             };
@@ -220,7 +220,7 @@ impl Accounts {
             }
             let granted = outcome?;
             if let Some(user) = snapshot.active_user() {
-                judge.rehash(self, user).await;
+                judge.rehash(self, user, origin).await;
             }
             return match (granted, snapshot.active_user()) {
                 (Granted::Challenge(token), _) => Ok(FirstStep::Challenged(token.text())),
@@ -429,6 +429,7 @@ impl Judge {
         &mut self,
         accounts: &Accounts,
         hash: Option<String>,
+        origin: &Origin,
     ) -> Result<Option<Password>, HashingError> {
         match &self.judged {
             Some((with, verdict)) if *with == hash => Ok(Some(match verdict {
@@ -437,7 +438,9 @@ impl Judge {
             })),
             _ => {
                 let password = self.password.clone();
-                let verdict = accounts.hashing.verify(hash.as_deref(), password).await?;
+                let turn = accounts.turn(origin);
+                let verdict = accounts.hashing.verify(turn, hash.as_deref(), password);
+                let verdict = verdict.await?;
                 self.judged = Some((hash, verdict));
                 Ok(None)
             }
@@ -445,13 +448,14 @@ impl Judge {
     }
 
     /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
-    async fn rehash(self, accounts: &Accounts, user: &User) {
+    async fn rehash(self, accounts: &Accounts, user: &User, origin: &Origin) {
         let Some((_, PasswordVerdict::Accepted { needs_rehash: true })) = self.judged else {
             return;
         };
         let outcome = async {
             let entropy = accounts.store.entropy();
-            let hash = accounts.hashing.hash(self.password, entropy).await;
+            let turn = accounts.turn(origin);
+            let hash = accounts.hashing.hash(turn, self.password, entropy).await;
             let hash = hash.map_err(|error| error.to_string())?;
             let now = accounts.clock.now();
             let place = user_key(user.owner());

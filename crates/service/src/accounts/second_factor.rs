@@ -238,7 +238,7 @@ impl Accounts {
                 return Err(EnrolKeyError::Locked);
             }
             let hash = Some(user.password.clone());
-            let Some(password) = judge.verdict(self, hash).await? else {
+            let Some(password) = judge.verdict(self, hash, &origin).await? else {
                 continue;
             };
             let decision = records.enrol(
@@ -530,7 +530,7 @@ impl Accounts {
                 return Err(RecoveryCodesError::Locked);
             }
             let hash = Some(user.password.clone());
-            let Some(password) = judge.verdict(self, hash).await? else {
+            let Some(password) = judge.verdict(self, hash, &origin).await? else {
                 continue;
             };
             let random = Zeroizing::new([(); 10].map(|()| self.random::<10>()));

@@ -215,6 +215,7 @@ async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &st
         who: Who::Anonymous,
         request_id: Some(request.to_owned()),
         address: Some([192, 0, 2, from].into()),
+        ..origin()
     };
     let deed = Deed {
         action: "test.count",

@@ -118,7 +118,10 @@ impl OtpDevices {
             return Err(AddInstanceError::Name);
         }
         check_new_password(&password)?;
-        let password = self.hashing.hash(password, self.store.entropy()).await?;
+        let password = self
+            .hashing
+            .hash(self.turn(origin), password, self.store.entropy())
+            .await?;
         let key = instance_key(name);
         let mut race = Race::default();
         loop {
@@ -183,7 +186,10 @@ impl OtpDevices {
         origin: &Origin,
     ) -> Result<(), SetPasswordError> {
         check_new_password(&password)?;
-        let password = self.hashing.hash(password, self.store.entropy()).await?;
+        let password = self
+            .hashing
+            .hash(self.turn(origin), password, self.store.entropy())
+            .await?;
         let key = instance_key(name);
         let mut race = Race::default();
         loop {

@@ -307,17 +307,22 @@ impl OtpDevices {
             .await
             .map_err(StorageError::from)?
             .ok_or(LoginError::InstanceUnknown)?;
-        // A wrong name costs what a wrong password does.
-        let hash = stored
-            .record
-            .password
-            .as_deref()
-            .filter(|_| user_name == instance);
-        match self.hashing.verify(hash, password.clone()).await? {
+        let verdict = match stored.record.password.as_deref() {
+            // There is nothing to guess, and it is no secret: so nothing is hashed either.
+            None => PasswordVerdict::Refused,
+            Some(hash) => {
+                // A wrong name costs what a wrong password does.
+                let hash = Some(hash).filter(|_| user_name == instance);
+                self.hashing
+                    .verify(self.turn(origin), hash, password.clone())
+                    .await?
+            }
+        };
+        match verdict {
             PasswordVerdict::Accepted { needs_rehash } => {
                 let generation = stored.record.generation;
                 if needs_rehash {
-                    self.rehash(&key, stored, password).await;
+                    self.rehash(&key, stored, password, origin).await;
                 }
                 Ok(Issuer(IssuerKind::Password {
                     instance: instance.to_owned(),
@@ -494,12 +499,18 @@ impl OtpDevices {
     }
 
     /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
-    async fn rehash(&self, key: &Key, stored: Stored<Instance>, password: Zeroizing<String>) {
+    async fn rehash(
+        &self,
+        key: &Key,
+        stored: Stored<Instance>,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) {
         let instance = stored.record.name.clone();
         let outcome = async {
             let hash = self
                 .hashing
-                .hash(password, self.store.entropy())
+                .hash(self.turn(origin), password, self.store.entropy())
                 .await
                 .map_err(|error| error.to_string())?;
             let now = self.clock.now();

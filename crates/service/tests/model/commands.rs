@@ -8,7 +8,7 @@ use keyproof_service::accounts::{
     PasswordLogin, RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Session, TrustRequest,
     Whose,
 };
-use keyproof_service::{Accounts, Origin, StorageError, Who};
+use keyproof_service::{Accounts, Applicant, Origin, StorageError, Who};
 use zeroize::Zeroizing;
 
 pub(crate) const NAME: &str = "ada@example.org";
@@ -242,6 +242,7 @@ pub(crate) fn origin() -> Origin {
         who: Who::Anonymous,
         request_id: None,
         address: None,
+        applicant: Applicant::default(),
     }
 }
 

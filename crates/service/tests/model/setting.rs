@@ -8,7 +8,8 @@ use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session};
 use keyproof_service::{
-    AccountSettings, Accounts, Audit, HashingPool, HashingSettings, Judging, ManualClock,
+    AccountSettings, Accounts, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
+    ManualClock,
 };
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp};
@@ -37,6 +38,7 @@ impl Setting {
             cost: Cost::insecure_for_tests(8, 1, 1).unwrap(),
             threads: NonZeroUsize::MIN,
             queue: 16,
+            address_limit: AddressLimit::NONE,
         };
         let hashing = Arc::new(HashingPool::start(settings).unwrap());
         let entropy = Arc::new(Seeded::new("setting"));

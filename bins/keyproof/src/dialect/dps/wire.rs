@@ -7,6 +7,7 @@ use http_body_util::Full;
 use jiff::{SignedDuration, civil};
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition};
 use keyproof_store::Timestamp;
+use keyproof_x509::MAX_UPLOAD_LEN;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -102,6 +103,9 @@ impl CertificateBody {
     }
 }
 
+/// What a body here needs, in bytes: a certificate's upload, with each line's end escaped.
+const BODY: usize = 2 * MAX_UPLOAD_LEN;
+
 /// Reads the body of a PUT.
 pub(super) async fn put(exchange: &mut Exchange) -> Result<Put, Refusal> {
     let body: CertificateBody = json_body(exchange).await?;
@@ -135,7 +139,7 @@ async fn json_body<T: for<'de> Deserialize<'de>>(exchange: &mut Exchange) -> Res
     if !may_be_json(exchange.headers()) {
         return Err(Code::MediaTypeUnsupported.into());
     }
-    let body = exchange.body().await?;
+    let body = exchange.body(BODY).await?;
     // Some editors and shells put a byte order mark before what they save as UTF-8.
     let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
     match serde_json::from_slice(json) {

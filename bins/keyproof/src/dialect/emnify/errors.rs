@@ -124,7 +124,7 @@ impl Refusal {
     }
 
     /// An address has used up its window.
-    pub(super) fn limited(wait: Duration) -> Self {
+    fn limited(wait: Duration) -> Self {
         let message = "Too many authentication requests from this address";
         Self {
             retry_after: Some(wait),
@@ -480,7 +480,10 @@ impl Refusal {
 impl From<HashingError> for Refusal {
     fn from(error: HashingError) -> Self {
         match error {
-            HashingError::Busy => Self::busy("The server has too much to do: try again soon."),
+            HashingError::Busy | HashingError::Gone => {
+                Self::busy("The server has too much to do: try again soon.")
+            }
+            HashingError::Limited { retry_after } => Self::limited(retry_after),
             HashingError::Failed(_) | HashingError::Stopped => {
                 error!(%error, "a password could not be judged");
                 Self::new(Code::Failed, "Something is wrong with this server.")

@@ -4,7 +4,6 @@
 //! a token before it is routed, so that 401 only ever means the token: clients log in anew on a 401 and on nothing
 //! else. Refusals come in this order: token, path, method, permission, existence, precondition, body.
 
-mod address_limit;
 pub mod body;
 mod errors;
 mod json;
@@ -12,14 +11,13 @@ mod query;
 mod route;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use address_limit::AddressLimit;
 use body::Credentials;
 use errors::Refusal;
 use http::{HeaderValue, Method, StatusCode, header};
 use keyproof_service::{
-    Clock, Origin, Service, Who,
+    Origin, Service, Who,
     accounts::{FirstStep, PasswordLogin, Session, SessionError},
 };
 use route::{Id, Number, Resource, Whom};
@@ -30,22 +28,18 @@ use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
 /// The dialect.
 pub struct Emnify {
     service: Arc<Service>,
-    clock: Arc<dyn Clock>,
-    limit: AddressLimit,
 }
+
+/// What any body here needs, in bytes: names, passwords, codes and descriptions.
+const BODY: usize = 16 * 1024;
 
 type Answered = Result<Response, Refusal>;
 
 impl Emnify {
-    /// The dialect over these use cases; at most `limit` posts to `authenticate` an address and `window`, 0 being
-    /// without a limit.
+    /// The dialect over these use cases.
     #[must_use]
-    pub fn new(service: Arc<Service>, clock: Arc<dyn Clock>, limit: u32, window: Duration) -> Self {
-        Self {
-            service,
-            clock,
-            limit: AddressLimit::new(limit, window),
-        }
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service }
     }
 
     async fn answer(&self, mut exchange: Exchange) -> Answered {
@@ -126,12 +120,10 @@ impl Emnify {
 
     async fn authenticate(&self, exchange: &mut Exchange) -> Answered {
         let origin = origin(exchange);
-        self.limit
-            .take(exchange.client(), self.clock.now())
-            .map_err(Refusal::limited)?;
         let address = exchange.client();
         let accounts = &self.service.accounts;
-        let credentials = Credentials::parse(&exchange.body().await?)?;
+        accounts.admit(&origin)?;
+        let credentials = Credentials::parse(&exchange.body(BODY).await?)?;
         match credentials {
             Credentials::Application { token } => {
                 let access = accounts.application_login(&token, address, &origin).await;
@@ -178,7 +170,7 @@ impl Emnify {
         let refused = |error| Refusal::enrolment(error, session.name());
         let checked = accounts.check_enrolment(session, &origin).await;
         checked.map_err(refused)?;
-        let password = body::enrolment(&exchange.body().await?)?;
+        let password = body::enrolment(&exchange.body(BODY).await?)?;
         let enrolled = accounts.enrol_key(session, password, &origin).await;
         let enrolled = enrolled.map_err(refused)?;
         Ok(wire::enrolled(&enrolled))
@@ -192,7 +184,7 @@ impl Emnify {
             .find_pending_key(session, id.get(), &origin)
             .await
             .map_err(refused)?;
-        let code = body::activation(&exchange.body().await?)?;
+        let code = body::activation(&exchange.body(BODY).await?)?;
         let activated = accounts
             .activate_key(session, id.get(), &code, &origin)
             .await;
@@ -245,7 +237,7 @@ impl Emnify {
         let refused = |error| Refusal::recovery(error, session.name());
         let checked = accounts.check_recovery_codes(session, &origin).await;
         checked.map_err(refused)?;
-        let (password, code) = body::recovery_codes(&exchange.body().await?)?;
+        let (password, code) = body::recovery_codes(&exchange.body(BODY).await?)?;
         let codes = accounts
             .make_recovery_codes(
                 session,
@@ -272,7 +264,7 @@ impl Emnify {
         let refused = |error| Refusal::password(error, session.name());
         let checked = accounts.check_password_change(session, &origin).await;
         checked.map_err(refused)?;
-        let (old, new) = body::new_password(&exchange.body().await?)?;
+        let (old, new) = body::new_password(&exchange.body(BODY).await?)?;
         let changed = accounts.change_password(session, old, new, &origin).await;
         changed.map_err(refused)?;
         Ok(wire::no_content())
@@ -284,7 +276,7 @@ impl Emnify {
         accounts
             .check_new_application_token(session, &origin)
             .await?;
-        let new = body::new_application_token(&exchange.body().await?)?;
+        let new = body::new_application_token(&exchange.body(BODY).await?)?;
         let text = accounts
             .add_application_token(session, new, &origin)
             .await?;
@@ -302,7 +294,7 @@ impl Emnify {
         let refused = |error| Refusal::application_token(error, id);
         let found = accounts.find_application_token(session, id.get(), &origin);
         found.await.map_err(refused)?;
-        let change = body::application_token_change(&exchange.body().await?)?;
+        let change = body::application_token_change(&exchange.body(BODY).await?)?;
         let changed = accounts
             .change_application_token(session, id.get(), &change, &origin)
             .await;
@@ -378,5 +370,6 @@ fn origin(exchange: &Exchange) -> Origin {
         who: Who::Anonymous,
         request_id: Some(exchange.request_id().to_string()),
         address: Some(exchange.client()),
+        applicant: exchange.applicant(),
     }
 }

@@ -14,6 +14,16 @@ use zeroize::Zeroizing;
 use super::errors::Refusal;
 use crate::http::{Exchange, JsonObject};
 
+/// What the body of a preauth needs, in bytes: an API key and what a device says of itself, five times 1,024
+/// characters, each of them escaped.
+const PREAUTH: usize = 64 * 1024;
+
+/// What the body of a provision needs: three keys, a certificate and a request besides.
+const PROVISION: usize = 256 * 1024;
+
+/// What an object needs: a manager's or a category's has certificates by the hundred.
+const OBJECT: usize = 2 * 1024 * 1024;
+
 #[derive(Deserialize)]
 struct Envelope<S> {
     metadata: Option<JsonObject<MetadataBody>>,
@@ -101,7 +111,7 @@ pub(super) struct Preauth {
 }
 
 pub(super) async fn preauth(exchange: &mut Exchange) -> Result<Preauth, Refusal> {
-    let PreauthBody { api_key, device } = read(exchange).await?;
+    let PreauthBody { api_key, device } = read(exchange, PREAUTH).await?;
     Ok(Preauth {
         api_key: Zeroizing::new(api_key.unwrap_or_default()),
         device: device.unwrap_or_default().0.into(),
@@ -109,7 +119,7 @@ pub(super) async fn preauth(exchange: &mut Exchange) -> Result<Preauth, Refusal>
 }
 
 pub(super) async fn provision(exchange: &mut Exchange) -> Result<ProvisionRequest, Refusal> {
-    let body = exchange.body().await?;
+    let body = exchange.body(PROVISION).await?;
     provision_request(&body).map_err(|error| malformed(&error))
 }
 
@@ -209,7 +219,7 @@ async fn create<S: DeserializeOwned + Default>(
     exchange: &mut Exchange,
     namespace: &str,
 ) -> Result<(Metadata, S), Refusal> {
-    let body: Envelope<S> = read(exchange).await?;
+    let body: Envelope<S> = read(exchange, OBJECT).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
     metadata.must_match(namespace, None)?;
@@ -228,7 +238,7 @@ async fn replace<S: DeserializeOwned + Default>(
     exchange: &mut Exchange,
     (namespace, name): (&str, &str),
 ) -> Result<S, Refusal> {
-    let body: Envelope<S> = read(exchange).await?;
+    let body: Envelope<S> = read(exchange, OBJECT).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
     metadata.must_match(namespace, Some(name))?;
     Ok(body.spec.unwrap_or_default().0)
@@ -308,8 +318,8 @@ fn moment(text: &str) -> Result<Timestamp, Refusal> {
     Ok(Timestamp::from_millis(millis))
 }
 
-async fn read<T: DeserializeOwned>(exchange: &mut Exchange) -> Result<T, Refusal> {
-    let body = exchange.body().await?;
+async fn read<T: DeserializeOwned>(exchange: &mut Exchange, needed: usize) -> Result<T, Refusal> {
+    let body = exchange.body(needed).await?;
     match serde_json::from_slice(&body) {
         Ok(JsonObject(body)) => Ok(body),
         Err(error) => Err(malformed(&error)),

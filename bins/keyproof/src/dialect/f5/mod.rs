@@ -270,6 +270,7 @@ fn origin(exchange: &Exchange, who: Who) -> Origin {
         who,
         request_id: Some(exchange.request_id().to_string()),
         address: Some(exchange.client()),
+        applicant: exchange.applicant(),
     }
 }
 

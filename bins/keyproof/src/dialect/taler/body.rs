@@ -22,16 +22,23 @@ pub(super) struct Members {
     asked: usize,
 }
 
+/// What the body of a login needs, in bytes, inflated or not.
+pub(super) const LOGIN: usize = 16 * 1024;
+
+/// What the body that describes a device needs.
+pub(super) const DEVICE: usize = 128 * 1024;
+
 /// The most members of a gzip file. Clients send one; each costs the set-up of a decoder, however little is in it.
 const MAX_GZIP_MEMBERS: usize = 16;
 
-/// Reads the body of a request as a JSON object.
+/// Reads the body of a request, of at most so many bytes, as a JSON object.
 pub(super) async fn members(
     exchange: &mut Exchange,
+    needed: usize,
     inflating: &Judging,
 ) -> Result<Members, Refusal> {
-    let body = exchange.body().await?;
-    let limit = exchange.body_limit();
+    let body = exchange.body(needed).await?;
+    let limit = exchange.body_limit(needed);
     let codings = exchange.headers().get_all(header::CONTENT_ENCODING);
     let mut codings = codings.iter().map(|coding| coding.to_str().unwrap_or("?"));
     let coding = match (codings.next(), codings.next()) {

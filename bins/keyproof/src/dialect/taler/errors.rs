@@ -1,5 +1,7 @@
 //! The one table from what the use cases refuse to Taler's error codes (GANA's registry of them) and their bodies.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
     HashingError, StorageError, TooBusy,
@@ -158,6 +160,8 @@ pub(super) struct Refusal {
     allow: Option<&'static str>,
     /// The status, where the registry's is not the one.
     status: Option<StatusCode>,
+    /// When to come back, where the status alone does not say that it may be tried again.
+    retry_after: Option<Duration>,
 }
 
 impl From<Code> for Refusal {
@@ -169,6 +173,7 @@ impl From<Code> for Refusal {
             field: None,
             allow: None,
             status: None,
+            retry_after: None,
         }
     }
 }
@@ -196,6 +201,16 @@ impl Refusal {
         Self {
             field: Some((name.unwrap_or("<no field>").to_owned(), line)),
             ..Code::JsonInvalid.into()
+        }
+    }
+
+    /// The registry has no code of its own for 429; this one says that the server will not do it now.
+    fn limited(hint: &'static str, retry_after: Duration) -> Self {
+        Self {
+            hint: Some(hint),
+            status: Some(StatusCode::TOO_MANY_REQUESTS),
+            retry_after: Some(retry_after),
+            ..Code::OsResourceAllocationFailure.into()
         }
     }
 
@@ -273,6 +288,13 @@ impl Refusal {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and none too few.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::try_from(seconds.to_string()) {
+                headers.insert(header::RETRY_AFTER, value);
+            }
+        }
         response
     }
 }
@@ -328,7 +350,13 @@ impl From<SessionError> for Refusal {
 impl From<LoginError> for Refusal {
     fn from(error: LoginError) -> Self {
         match error {
-            LoginError::Hashing(HashingError::Busy) => Code::OsResourceAllocationFailure.into(),
+            LoginError::Hashing(HashingError::Busy | HashingError::Gone) => {
+                Code::OsResourceAllocationFailure.into()
+            }
+            LoginError::Hashing(HashingError::Limited { retry_after }) => Self::limited(
+                "Too many requests from this address: see Retry-After.",
+                retry_after,
+            ),
             LoginError::Hashing(error @ (HashingError::Failed(_) | HashingError::Stopped)) => {
                 error!(%error, "a password could not be judged");
                 Code::InternalInvariantFailure.into()

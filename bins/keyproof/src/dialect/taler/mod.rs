@@ -102,7 +102,7 @@ impl Taler {
             }
             other => devices.refresher(instance, other.bearer(), &origin).await?,
         };
-        let request = wire::token_request(self.members(exchange).await?)?;
+        let request = wire::token_request(self.members(exchange, body::LOGIN).await?)?;
         let issued = devices.issue(&issuer, &request, &origin).await?;
         Ok(wire::issued_token(&issued))
     }
@@ -128,7 +128,7 @@ impl Taler {
         let session = self
             .session(instance, Permission::OtpDevicesWrite, exchange)
             .await?;
-        let details = wire::device_details(self.members(exchange).await?)?;
+        let details = wire::device_details(self.members(exchange, body::DEVICE).await?)?;
         let devices = &self.service.otp_devices;
         devices
             .add_device(&session, &details, &origin(exchange))
@@ -160,15 +160,15 @@ impl Taler {
             .await?;
         let devices = &self.service.otp_devices;
         devices.find_device(&session, id).await?;
-        let change = wire::device_change(self.members(exchange).await?)?;
+        let change = wire::device_change(self.members(exchange, body::DEVICE).await?)?;
         devices
             .change_device(&session, id, &change, &origin(exchange))
             .await?;
         Ok(wire::no_content())
     }
 
-    async fn members(&self, exchange: &mut Exchange) -> Result<Members, Refusal> {
-        body::members(exchange, &self.inflating).await
+    async fn members(&self, exchange: &mut Exchange, needed: usize) -> Result<Members, Refusal> {
+        body::members(exchange, needed, &self.inflating).await
     }
 
     async fn remove(&self, instance: &str, id: &str, exchange: &Exchange) -> Answered {
@@ -308,6 +308,7 @@ fn origin(exchange: &Exchange) -> Origin {
         who: Who::Anonymous,
         request_id: Some(exchange.request_id().to_string()),
         address: Some(exchange.client()),
+        applicant: exchange.applicant(),
     }
 }
 

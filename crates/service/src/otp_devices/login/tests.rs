@@ -1,6 +1,7 @@
 //! Passwords, and what the tokens they give are good for.
 
 use super::*;
+use crate::otp_devices::DEFAULT_INSTANCE;
 use crate::testing::{PASSWORD, START, bench, console, origin, scope, secret};
 use std::sync::atomic::Ordering;
 
@@ -248,4 +249,26 @@ fn descriptions_are_cut_between_characters() {
         cut(&format!("x{}", "é".repeat(MAX_DESCRIPTION))).len(),
         MAX_DESCRIPTION - 1
     );
+}
+
+#[tokio::test]
+async fn nothing_is_hashed_for_an_instance_without_a_password() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let (console, origin) = (console(), origin());
+    let before = devices.hashing.asked();
+    for user in [DEFAULT_INSTANCE, "shop", ""] {
+        let refused = devices.login(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
+        assert_eq!(refused.await.err(), Some(LoginError::Refused));
+    }
+    assert_eq!(devices.hashing.asked(), before);
+    let set = devices.set_password(DEFAULT_INSTANCE, secret(PASSWORD), &console);
+    set.await.unwrap();
+    // One with a password is asked for the same whatever the name is.
+    for user in [DEFAULT_INSTANCE, "shop"] {
+        let before = devices.hashing.asked();
+        let login = devices.login(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
+        assert_eq!(login.await.err(), Some(LoginError::Refused));
+        assert_eq!(devices.hashing.asked(), before + 1);
+    }
 }

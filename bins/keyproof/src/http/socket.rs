@@ -1,0 +1,181 @@
+//! A connection's socket, which can be asked whether its client is still there while hyper holds it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, ready},
+};
+
+use keyproof_service::access::{Client, Presence};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{Shutdown, shutdown},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// What hyper or the TLS session reads from and writes to.
+pub(super) struct Socket(Arc<TcpStream>);
+
+/// The client at the other end, which does not keep the socket open.
+#[derive(Clone)]
+pub(super) struct Peer(Weak<TcpStream>);
+
+/// Ready once the client has shut down its sending side, which not every system tells.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SENDS_NO_MORE: PollFlags = PollFlags::RDHUP;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const SENDS_NO_MORE: PollFlags = PollFlags::empty();
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self(Arc::new(stream))
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        Peer(Arc::downgrade(&self.0))
+    }
+}
+
+impl Client for Peer {
+    fn presence(&self) -> Presence {
+        let Some(stream) = self.0.upgrade() else {
+            return Presence::Gone;
+        };
+        let mut asked = [PollFd::new(&stream, SENDS_NO_MORE)];
+        let at_once = Timespec::default();
+        if poll(&mut asked, Some(&at_once)).is_err() {
+            return Presence::Here;
+        }
+        let [answered] = asked;
+        let found = answered.revents();
+        // Reset, or shut down in both directions.
+        if found.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            Presence::Gone
+        } else if found.intersects(SENDS_NO_MORE) {
+            Presence::SendsNoMore
+        } else {
+            Presence::Here
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|_| ())),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    /// What is written is in the kernel's hands.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(&self.0, Shutdown::Write).map_err(Into::into))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    async fn connected() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (server, _) = listener.accept().await.unwrap();
+        (client.unwrap(), Socket::new(server))
+    }
+
+    async fn becomes(peer: &Peer, presence: Presence) {
+        while peer.presence() != presence {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_end() {
+        let (mut client, mut socket) = connected().await;
+        let sent = vec![7; 1 << 20];
+        let (written, read) = tokio::join!(
+            async {
+                client.write_all(&sent).await?;
+                client.shutdown().await
+            },
+            async {
+                let mut all = Vec::new();
+                socket.read_to_end(&mut all).await.map(|_| all)
+            }
+        );
+        written.unwrap();
+        assert_eq!(read.unwrap(), sent);
+        let (written, read) = tokio::join!(
+            async {
+                socket.write_all(&sent).await?;
+                socket.shutdown().await
+            },
+            async {
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).await.map(|_| all)
+            }
+        );
+        written.unwrap();
+        assert_eq!(read.unwrap(), sent);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_client_that_leaves_is_noticed_behind_what_it_sent() {
+        let (mut client, socket) = connected().await;
+        let peer = socket.peer();
+        client.write_all(b"unread").await.unwrap();
+        assert_eq!(peer.presence(), Presence::Here);
+        drop(client);
+        becomes(&peer, Presence::SendsNoMore).await;
+        drop(socket);
+        assert_eq!(peer.presence(), Presence::Gone);
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_an_end() {
+        let (client, mut socket) = connected().await;
+        let peer = socket.peer();
+        socket.write_all(b"unread").await.unwrap();
+        client.readable().await.unwrap();
+        // Closed with bytes that nobody has read.
+        drop(client);
+        becomes(&peer, Presence::Gone).await;
+    }
+}

@@ -1,0 +1,94 @@
+//! The request on whose behalf a password is hashed.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The client at the other end of a request, as far as hashing asks.
+pub trait Client: Send + Sync {
+    /// Whether it is still there, as far as that can be told without waiting.
+    fn presence(&self) -> Presence;
+}
+
+/// Whether a client still waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing says that it does not.
+    Here,
+    /// It will send no more. So it looks when a client has closed its connection, and also when it only has nothing
+    /// to add: nobody can tell without sending to it.
+    SendsNoMore,
+    /// It is gone.
+    Gone,
+}
+
+/// A request, as it stands in line for being judged. Its clones are the same request, which counts once against its
+/// address however often it is hashed for.
+#[derive(Clone)]
+pub struct Applicant(Arc<Request>);
+
+struct Request {
+    client: Option<Box<dyn Client>>,
+    has_counted: AtomicBool,
+    is_answered: AtomicBool,
+}
+
+impl Applicant {
+    /// The request of a client.
+    pub fn new(client: impl Client + 'static) -> Self {
+        Self::of(Some(Box::new(client)))
+    }
+
+    fn of(client: Option<Box<dyn Client>>) -> Self {
+        Self(Arc::new(Request {
+            client,
+            has_counted: AtomicBool::new(false),
+            is_answered: AtomicBool::new(false),
+        }))
+    }
+
+    /// The request was answered without it, as when its deadline passed: nothing need be hashed for it any more.
+    pub fn answered(&self) {
+        self.0.is_answered.store(true, Ordering::Release);
+    }
+
+    /// Whether the client still waits.
+    pub(super) fn presence(&self) -> Presence {
+        if self.0.is_answered.load(Ordering::Acquire) {
+            return Presence::Gone;
+        }
+        let client = self.0.client.as_ref();
+        client.map_or(Presence::Here, |client| client.presence())
+    }
+
+    /// Whether this is the first time that it is to be counted.
+    pub(super) fn counts(&self) -> bool {
+        !self.0.has_counted.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// One that waits for as long as it takes.
+impl Default for Applicant {
+    fn default() -> Self {
+        Self::of(None)
+    }
+}
+
+/// Which request it is says nothing about where it comes from.
+impl PartialEq for Applicant {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Applicant {}
+
+impl fmt::Debug for Applicant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Applicant").finish_non_exhaustive()
+    }
+}
