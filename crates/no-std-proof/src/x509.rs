@@ -1,6 +1,7 @@
 //! The call into `keyproof-x509`.
 
-use keyproof_x509::{Policy, Upload, VerificationCode, algorithms::RING, prove};
+use keyproof_x509::path::{Pool, Rules, find};
+use keyproof_x509::{Certificate, Policy, Upload, VerificationCode, algorithms::RING, prove};
 
 /// Whether a leaf proves possession of a CA's key: uploads, codes, checks and ring's signatures.
 // SAFETY: no other symbol has this name.
@@ -19,4 +20,20 @@ pub(crate) extern "C" fn keyproof_x509_proves(
         return false;
     };
     prove(&ca, leaf, &code, now, &Policy::new(RING)).accepted()
+}
+
+/// Whether a path leads from a certificate to an anchor.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn keyproof_x509_finds_a_path(
+    leaf: &[u8; 2048],
+    intermediate: &[u8; 2048],
+    anchor: &[u8; 2048],
+    now: u64,
+) -> bool {
+    let Ok(leaf) = Certificate::from_der(leaf) else {
+        return false;
+    };
+    let (intermediates, anchors) = (Pool::of(&[intermediate]), Pool::of(&[anchor]));
+    find(&leaf, &intermediates, &anchors, &Rules::new(RING, now)).accepted()
 }

@@ -20,6 +20,7 @@ mod facts;
 mod finding;
 mod name;
 mod oid;
+pub mod path;
 mod policy;
 mod prove;
 #[cfg(feature = "prover")]
@@ -32,6 +33,7 @@ mod time;
 mod upload;
 mod value;
 
+pub use der::asn1::ObjectIdentifier;
 pub use rustls_pki_types::SignatureVerificationAlgorithm;
 
 pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};

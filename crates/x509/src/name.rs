@@ -17,6 +17,10 @@ use crate::value::{Canonical, Value};
 /// commonName (RFC 4519 section 2.3).
 pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
+/// emailAddress (RFC 5280 section 4.1.2.6).
+pub(crate) const EMAIL_ADDRESS: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
+
 /// Names longer than this are made to cost time, not to name anyone.
 const MAX_ATTRIBUTES: usize = 100;
 
@@ -132,15 +136,15 @@ impl<'a> Name<'a> {
         if self.rdns == other.rdns {
             return NameMatch::Exact;
         }
-        let mut ours = self.rdns();
-        let mut theirs = other.rdns();
-        loop {
-            match (ours.next(), theirs.next()) {
-                (None, None) => return NameMatch::Folded,
-                (Some(a), Some(b)) if a.canonical() == b.canonical() => {}
-                _ => return NameMatch::Different,
-            }
+        match self.canonical() == other.canonical() {
+            true => NameMatch::Folded,
+            false => NameMatch::Different,
         }
+    }
+
+    /// What it has in common with every name that it equals.
+    pub(crate) fn canonical(&self) -> CanonicalName<'a> {
+        CanonicalName(self.rdns().map(|rdn| rdn.canonical()).collect())
     }
 }
 
@@ -154,6 +158,19 @@ fn count_rdn(reader: &mut SliceReader<'_>) -> der::Result<usize> {
         }
         Ok(attributes)
     })
+}
+
+/// What equal names have in common: their relative names as sorted sets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct CanonicalName<'a>(Vec<CanonicalRdn<'a>>);
+
+type CanonicalRdn<'a> = Vec<(&'a [u8], Canonical<'a>)>;
+
+impl CanonicalName<'_> {
+    /// Whether it lies within a subtree (RFC 5280 section 7.1).
+    pub(crate) fn starts_with(&self, base: &CanonicalName<'_>) -> bool {
+        self.0.len() >= base.0.len() && iter::zip(&self.0, &base.0).all(|(a, b)| a == b)
+    }
 }
 
 /// How two names compare.
@@ -207,7 +224,7 @@ impl<'a> Rdn<'a> {
     }
 
     /// What it has in common with the sets that it equals.
-    fn canonical(&self) -> Vec<(&'a [u8], Canonical<'a>)> {
+    fn canonical(&self) -> CanonicalRdn<'a> {
         let attributes = self.attributes();
         let mut set: Vec<_> = attributes
             .map(|attribute| (attribute.kind.as_bytes(), attribute.value.canonical()))
@@ -304,10 +321,7 @@ static SHORT_NAMES: [(ObjectIdentifier, &str); 17] = [
         "generationQualifier",
     ),
     (ObjectIdentifier::new_unwrap("2.5.4.46"), "dnQualifier"),
-    (
-        ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"),
-        "emailAddress",
-    ),
+    (EMAIL_ADDRESS, "emailAddress"),
 ];
 
 impl fmt::Display for Attribute<'_> {

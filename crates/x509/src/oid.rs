@@ -14,6 +14,11 @@ use crate::reader::contents;
 pub struct Oid<'a>(&'a [u8]);
 
 impl<'a> Oid<'a> {
+    /// Of contents that are known to be well formed.
+    pub(crate) const fn of_octets(octets: &'a [u8]) -> Self {
+        Self(octets)
+    }
+
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let bytes = contents(reader, Tag::ObjectIdentifier)?;
         if !is_well_formed(bytes) {

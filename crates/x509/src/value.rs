@@ -111,7 +111,7 @@ impl fmt::Debug for Value<'_> {
 }
 
 /// What equal values have in common.
-#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Canonical<'a> {
     Other(&'a [u8]),
     Text(String),

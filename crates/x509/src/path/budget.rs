@@ -1,0 +1,48 @@
+//! What a search may cost, whatever it is given.
+
+use super::MAX_SIGNATURE_CHECKS;
+use super::report::Reason;
+
+/// How many times a search goes on from a certificate, however often it has been there.
+const MAX_STEPS: usize = 512;
+
+/// How many names and policies it compares.
+const MAX_COMPARISONS: usize = 500_000;
+
+/// What a search may still cost. Each of its methods fails with [`Reason::BudgetSpent`].
+pub(super) struct Budget {
+    signatures: usize,
+    steps: usize,
+    comparisons: usize,
+}
+
+impl Budget {
+    pub(super) const fn new() -> Self {
+        Self {
+            signatures: MAX_SIGNATURE_CHECKS,
+            steps: MAX_STEPS,
+            comparisons: MAX_COMPARISONS,
+        }
+    }
+
+    pub(super) fn check_signature(&mut self) -> Result<(), Reason> {
+        spend(&mut self.signatures, 1)
+    }
+
+    pub(super) fn step(&mut self) -> Result<(), Reason> {
+        spend(&mut self.steps, 1)
+    }
+
+    pub(super) fn compare(&mut self, count: usize) -> Result<(), Reason> {
+        spend(&mut self.comparisons, count)
+    }
+
+    pub(super) fn signatures_checked(&self) -> usize {
+        MAX_SIGNATURE_CHECKS.saturating_sub(self.signatures)
+    }
+}
+
+fn spend(left: &mut usize, count: usize) -> Result<(), Reason> {
+    *left = left.checked_sub(count).ok_or(Reason::BudgetSpent)?;
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! The extensions that paths are judged by, read from the received bytes (RFC 5280 section 4.2.1).
+
+use alloc::vec::Vec;
+
+use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef};
+use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
+
+use crate::Error;
+use crate::certificate::Certificate;
+use crate::extension::{BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME};
+use crate::name::{CanonicalName, Name};
+use crate::oid::Oid;
+use crate::reader::{nested, read_whole};
+
+pub(super) const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("2.5.29.35");
+pub(super) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
+pub(super) const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+pub(super) const INHIBIT_ANY_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.54");
+pub(super) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
+pub(super) const POLICY_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.36");
+pub(super) const POLICY_MAPPINGS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.33");
+pub(super) const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("2.5.29.14");
+
+/// anyExtendedKeyUsage (RFC 5280 section 4.2.1.12).
+pub(super) const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("2.5.29.37.0");
+
+/// What path validation processes, so that it may be critical. The key identifiers only help to find an issuer.
+pub(super) static PROCESSED: [ObjectIdentifier; 10] = [
+    AUTHORITY_KEY_IDENTIFIER,
+    BASIC_CONSTRAINTS,
+    CERTIFICATE_POLICIES,
+    EXTENDED_KEY_USAGE,
+    INHIBIT_ANY_POLICY,
+    KEY_USAGE,
+    NAME_CONSTRAINTS,
+    POLICY_CONSTRAINTS,
+    POLICY_MAPPINGS,
+    SUBJECT_KEY_IDENTIFIER,
+];
+
+/// subjectAltName is processed as well, but only names of these forms are compared.
+pub(super) const SUBJECT_ALT_NAMES: ObjectIdentifier = SUBJECT_ALT_NAME;
+
+/// Lists longer than this are made to cost time.
+const MAX_POLICIES: usize = 200;
+const MAX_NAMES: usize = 1_000;
+
+/// Reads an extension if it is there.
+fn read<'a, T>(
+    certificate: &Certificate<'a>,
+    id: ObjectIdentifier,
+    field: &'static str,
+    parse: impl FnOnce(&mut SliceReader<'a>) -> der::Result<T>,
+) -> Result<Option<T>, Error> {
+    certificate
+        .extension(id)
+        .map(|value| read_whole(value, field, |reader, _| parse(reader)))
+        .transpose()
+}
+
+/// A SEQUENCE OF at least one element and at most `limit`.
+fn list<'a, T>(
+    reader: &mut SliceReader<'a>,
+    tag: Tag,
+    limit: usize,
+    mut element: impl FnMut(&mut SliceReader<'a>) -> der::Result<T>,
+) -> der::Result<Vec<T>> {
+    nested(reader, tag, |reader| {
+        let mut elements = Vec::new();
+        while elements.is_empty() || !reader.is_finished() {
+            if elements.len() == limit {
+                return Err(reader.error(ErrorKind::Overlength));
+            }
+            elements.push(element(reader)?);
+        }
+        Ok(elements)
+    })
+}
+
+/// The policies of certificatePolicies; their qualifiers are passed over. None is there twice.
+pub(super) fn certificate_policies<'a>(
+    certificate: &Certificate<'a>,
+) -> Result<Option<Vec<Oid<'a>>>, Error> {
+    read(
+        certificate,
+        CERTIFICATE_POLICIES,
+        "certificatePolicies",
+        |reader| {
+            let policies = list(reader, Tag::Sequence, MAX_POLICIES, |reader| {
+                reader.sequence(|reader| {
+                    let policy = Oid::read(reader)?;
+                    if !reader.is_finished() {
+                        let qualifiers = AnyRef::decode(reader)?;
+                        qualifiers.tag().assert_eq(Tag::Sequence)?;
+                    }
+                    Ok(policy)
+                })
+            })?;
+            let is_repeated = |(index, policy): (usize, &Oid<'_>)| {
+                policies.iter().take(index).any(|earlier| earlier == policy)
+            };
+            match policies.iter().enumerate().any(is_repeated) {
+                true => Err(reader.error(Tag::Sequence.value_error())),
+                false => Ok(policies),
+            }
+        },
+    )
+}
+
+/// A policy of the issuer's domain, and one of the subject's that counts as it.
+#[derive(Clone, Copy)]
+pub(super) struct PolicyMapping<'a> {
+    pub(super) issuer_domain: Oid<'a>,
+    pub(super) subject_domain: Oid<'a>,
+}
+
+pub(super) fn policy_mappings<'a>(
+    certificate: &Certificate<'a>,
+) -> Result<Vec<PolicyMapping<'a>>, Error> {
+    let mappings = read(certificate, POLICY_MAPPINGS, "policyMappings", |reader| {
+        list(reader, Tag::Sequence, MAX_POLICIES, |reader| {
+            reader.sequence(|reader| {
+                Ok(PolicyMapping {
+                    issuer_domain: Oid::read(reader)?,
+                    subject_domain: Oid::read(reader)?,
+                })
+            })
+        })
+    })?;
+    Ok(mappings.unwrap_or_default())
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct PolicyConstraints {
+    pub(super) require_explicit_policy: Option<u32>,
+    pub(super) inhibit_policy_mapping: Option<u32>,
+}
+
+pub(super) fn policy_constraints(
+    certificate: &Certificate<'_>,
+) -> Result<PolicyConstraints, Error> {
+    let constraints = read(
+        certificate,
+        POLICY_CONSTRAINTS,
+        "policyConstraints",
+        |reader| {
+            reader.sequence(|reader| {
+                if reader.is_finished() {
+                    return Err(reader.error(Tag::Sequence.value_error()));
+                }
+                Ok(PolicyConstraints {
+                    require_explicit_policy: reader
+                        .context_specific(TagNumber(0), TagMode::Implicit)?,
+                    inhibit_policy_mapping: reader
+                        .context_specific(TagNumber(1), TagMode::Implicit)?,
+                })
+            })
+        },
+    )?;
+    Ok(constraints.unwrap_or_default())
+}
+
+pub(super) fn inhibit_any_policy(certificate: &Certificate<'_>) -> Result<Option<u32>, Error> {
+    read(
+        certificate,
+        INHIBIT_ANY_POLICY,
+        "inhibitAnyPolicy",
+        |reader| u32::decode(reader),
+    )
+}
+
+/// Whether extKeyUsage names one of these; `None` if there is no such extension.
+pub(super) fn is_for(
+    certificate: &Certificate<'_>,
+    purposes: &[ObjectIdentifier],
+) -> Result<Option<bool>, Error> {
+    read(certificate, EXTENDED_KEY_USAGE, "extKeyUsage", |reader| {
+        let named = list(reader, Tag::Sequence, MAX_POLICIES, |reader| {
+            let purpose = Oid::read(reader)?;
+            Ok(purposes.iter().any(|wanted| purpose == *wanted))
+        })?;
+        Ok(named.contains(&true))
+    })
+}
+
+/// The subject's key identifier. It only helps to find an issuer, so a malformed one counts as none.
+pub(super) fn subject_key_identifier<'a>(certificate: &Certificate<'a>) -> Option<&'a [u8]> {
+    let id = "subjectKeyIdentifier";
+    read(certificate, SUBJECT_KEY_IDENTIFIER, id, |reader| {
+        Ok(<&OctetStringRef>::decode(reader)?.as_bytes())
+    })
+    .ok()?
+}
+
+/// The issuer's key identifier, likewise.
+pub(super) fn authority_key_identifier<'a>(certificate: &Certificate<'a>) -> Option<&'a [u8]> {
+    let value = certificate.extension(AUTHORITY_KEY_IDENTIFIER)?;
+    let mut reader = SliceReader::new(value).ok()?;
+    let sequence = AnyRef::decode(&mut reader).ok()?;
+    let mut fields = SliceReader::new(sequence.value()).ok()?;
+    let first = AnyRef::decode(&mut fields).ok()?;
+    (first.tag() == TagNumber(0).context_specific(false)).then(|| first.value())
+}
+
+/// A GeneralName (RFC 5280 section 4.2.1.6).
+#[derive(Clone, Debug)]
+pub(super) enum GeneralName<'a> {
+    Directory(Name<'a>, CanonicalName<'a>),
+    Dns(&'a [u8]),
+    Ip(&'a [u8]),
+    /// One that is not compared, by its form.
+    Other(&'static str),
+    Rfc822(&'a [u8]),
+    Uri(&'a [u8]),
+}
+
+impl<'a> GeneralName<'a> {
+    fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+        let any = AnyRef::decode(reader)?;
+        let Tag::ContextSpecific {
+            number,
+            constructed,
+        } = any.tag()
+        else {
+            return Err(reader.error(any.tag().unexpected_error(None)));
+        };
+        let value = any.value();
+        match (number.value(), constructed) {
+            (0, true) => Ok(Self::Other("otherName")),
+            (1, false) => Ok(Self::Rfc822(value)),
+            (2, false) => Ok(Self::Dns(value)),
+            (3, true) => Ok(Self::Other("x400Address")),
+            (4, true) => {
+                let mut inner = SliceReader::new(value)?;
+                let name = Name::read(&mut inner)?;
+                inner.finish()?;
+                name.check_size("directoryName")
+                    .map_err(|_| reader.error(ErrorKind::Overlength))?;
+                Ok(Self::Directory(name, name.canonical()))
+            }
+            (5, true) => Ok(Self::Other("ediPartyName")),
+            (6, false) => Ok(Self::Uri(value)),
+            (7, false) => Ok(Self::Ip(value)),
+            (8, false) => Ok(Self::Other("registeredID")),
+            _ => Err(reader.error(any.tag().unexpected_error(None))),
+        }
+    }
+}
+
+pub(super) fn subject_alt_names<'a>(
+    certificate: &Certificate<'a>,
+) -> Result<Vec<GeneralName<'a>>, Error> {
+    let names = read(certificate, SUBJECT_ALT_NAMES, "subjectAltName", |reader| {
+        list(reader, Tag::Sequence, MAX_NAMES, GeneralName::read)
+    })?;
+    Ok(names.unwrap_or_default())
+}
+
+/// nameConstraints (RFC 5280 section 4.2.1.10).
+pub(super) struct NameConstraints<'a> {
+    pub(super) critical: bool,
+    pub(super) permitted: Vec<GeneralName<'a>>,
+    pub(super) excluded: Vec<GeneralName<'a>>,
+}
+
+pub(super) fn name_constraints<'a>(
+    certificate: &Certificate<'a>,
+) -> Result<Option<NameConstraints<'a>>, Error> {
+    let critical = certificate
+        .find_extension(NAME_CONSTRAINTS)
+        .is_some_and(|extension| extension.critical);
+    read(certificate, NAME_CONSTRAINTS, "nameConstraints", |reader| {
+        reader.sequence(|reader| {
+            Ok(NameConstraints {
+                critical,
+                permitted: subtrees(reader, TagNumber(0))?,
+                excluded: subtrees(reader, TagNumber(1))?,
+            })
+        })
+    })
+}
+
+fn subtrees<'a>(
+    reader: &mut SliceReader<'a>,
+    number: TagNumber,
+) -> der::Result<Vec<GeneralName<'a>>> {
+    let tag = number.context_specific(true);
+    if reader.is_finished() || Tag::peek(reader)? != tag {
+        return Ok(Vec::new());
+    }
+    list(reader, tag, MAX_NAMES, |reader| {
+        reader.sequence(|reader| {
+            let base = GeneralName::read(reader)?;
+            // RFC 5280: minimum is zero, and maximum absent.
+            let minimum: Option<u8> = reader.context_specific(TagNumber(0), TagMode::Implicit)?;
+            match minimum {
+                None | Some(0) => Ok(base),
+                Some(_) => Err(reader.error(Tag::Integer.value_error())),
+            }
+        })
+    })
+}

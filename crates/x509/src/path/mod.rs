@@ -1,0 +1,204 @@
+//! Paths from a certificate to an anchor (RFC 5280 section 6.1): found among intermediates that nobody vouches for, and judged.
+//!
+//! ```
+//! # fn check(leaf: &[u8], sub_ca: &[u8], root: &[u8], now: u64) -> Result<(), keyproof_x509::Error> {
+//! use keyproof_x509::path::{Pool, Rules, find};
+//! use keyproof_x509::{Certificate, algorithms};
+//!
+//! let (intermediates, anchors) = (Pool::of(&[sub_ca]), Pool::of(&[root]));
+//! let leaf = Certificate::from_der(leaf)?;
+//! let report = find(&leaf, &intermediates, &anchors, &Rules::new(algorithms::RING, now));
+//! assert!(report.accepted(), "{report}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An anchor is a certificate that is trusted by being listed, self-signed or not. Beyond RFC 5280, which looks at an anchor's
+//! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
+//! hold (RFC 5937). Its policies do not count.
+//!
+//! Revocation is not judged here.
+
+mod budget;
+mod extensions;
+mod names;
+mod policies;
+mod report;
+mod search;
+mod state;
+
+use alloc::vec::Vec;
+
+use der::asn1::ObjectIdentifier;
+use rustls_pki_types::SignatureVerificationAlgorithm;
+
+pub use self::policies::PolicySets;
+pub use self::report::{PathReport, Place, Reason, Refusal, Step};
+use self::search::Search;
+use crate::Error;
+use crate::certificate::Certificate;
+use crate::name::CanonicalName;
+
+/// How many signatures a search checks before it is given up.
+pub const MAX_SIGNATURE_CHECKS: usize = 64;
+
+/// How many certificates stand above the leaf at most, the anchor included.
+pub const MAX_PATH_LEN: usize = 12;
+
+/// What a path is judged by.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Rules<'a> {
+    /// The signature algorithms on offer, such as [`algorithms::RING`](crate::algorithms).
+    pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+    /// The time, in seconds since the Unix epoch. No skew is granted.
+    pub now: u64,
+    /// What the leaf's key is to be used for, if that is asked.
+    pub purpose: Option<Purpose>,
+    /// Critical extensions that the caller processes itself.
+    pub processed: &'a [ObjectIdentifier],
+    /// user-initial-policy-set; `None` is any-policy.
+    pub policies: Option<&'a [ObjectIdentifier]>,
+    /// initial-explicit-policy: the path must be valid for one of the policies.
+    pub require_policy: bool,
+    /// initial-policy-mapping-inhibit.
+    pub inhibit_mapping: bool,
+    /// initial-any-policy-inhibit.
+    pub inhibit_any_policy: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// A table of algorithms and a time; for any purpose and under any policy or none.
+    #[must_use]
+    pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
+        Self {
+            algorithms,
+            now,
+            purpose: None,
+            processed: &[],
+            policies: None,
+            require_policy: false,
+            inhibit_mapping: false,
+            inhibit_any_policy: false,
+        }
+    }
+
+    /// The same rules for a purpose.
+    #[must_use]
+    pub const fn for_purpose(self, purpose: Purpose) -> Self {
+        Self {
+            purpose: Some(purpose),
+            ..self
+        }
+    }
+
+    /// The same rules, with critical extensions that the caller processes itself.
+    #[must_use]
+    pub const fn processing(self, processed: &'a [ObjectIdentifier]) -> Self {
+        Self { processed, ..self }
+    }
+
+    /// The same rules for a path that is valid under one of these policies.
+    #[must_use]
+    pub const fn under(self, policies: &'a [ObjectIdentifier]) -> Self {
+        Self {
+            policies: Some(policies),
+            ..self
+        }
+    }
+
+    /// The same rules with the three switches of RFC 5280 section 6.1.1 (e) to (g).
+    #[must_use]
+    pub const fn with_switches(
+        self,
+        require_policy: bool,
+        inhibit_mapping: bool,
+        inhibit_any_policy: bool,
+    ) -> Self {
+        Self {
+            require_policy,
+            inhibit_mapping,
+            inhibit_any_policy,
+            ..self
+        }
+    }
+}
+
+/// An extended key usage that is asked for (RFC 5280 section 4.2.1.12). A CA with such an extension must name it, or any.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose {
+    /// Its OID.
+    pub id: ObjectIdentifier,
+    /// Whether the leaf must name it, or may also be without the extension.
+    pub is_required: bool,
+}
+
+/// Certificates among which issuers are looked for.
+#[derive(Clone, Debug)]
+pub struct Pool<'a> {
+    members: Vec<Member<'a>>,
+    unreadable: Vec<(usize, Error)>,
+}
+
+#[derive(Clone, Debug)]
+struct Member<'a> {
+    index: usize,
+    certificate: Certificate<'a>,
+    subject: CanonicalName<'a>,
+    key_identifier: Option<&'a [u8]>,
+}
+
+impl Member<'_> {
+    fn is_self_issued(&self) -> bool {
+        self.certificate.issuer().canonical() == self.subject
+    }
+}
+
+impl<'a> Pool<'a> {
+    /// Of certificates in DER. Those that cannot be read are left out.
+    #[must_use]
+    pub fn of(certificates: &[&'a [u8]]) -> Self {
+        let mut pool = Self {
+            members: Vec::with_capacity(certificates.len()),
+            unreadable: Vec::new(),
+        };
+        for (index, der) in certificates.iter().enumerate() {
+            match Certificate::from_der(der) {
+                Ok(certificate) => pool.members.push(Member {
+                    index,
+                    subject: certificate.subject().canonical(),
+                    key_identifier: extensions::subject_key_identifier(&certificate),
+                    certificate,
+                }),
+                Err(error) => pool.unreadable.push((index, error)),
+            }
+        }
+        pool
+    }
+
+    /// The places of those that cannot be read, and why.
+    #[must_use]
+    pub fn unreadable(&self) -> &[(usize, Error)] {
+        &self.unreadable
+    }
+
+    fn get(&self, index: usize) -> Option<&Member<'a>> {
+        let place = self
+            .members
+            .binary_search_by_key(&index, |member| member.index);
+        self.members.get(place.ok()?)
+    }
+}
+
+/// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and judges it.
+///
+/// Every path is tried until one is valid, within a budget that no set of intermediates exceeds.
+#[must_use]
+pub fn find(
+    leaf: &Certificate<'_>,
+    intermediates: &Pool<'_>,
+    anchors: &Pool<'_>,
+    rules: &Rules<'_>,
+) -> PathReport {
+    Search::new(leaf, intermediates, anchors, rules).run()
+}

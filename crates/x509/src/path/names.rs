@@ -1,0 +1,342 @@
+//! Name constraints (RFC 5280 sections 4.2.1.10 and 6.1.4 (g)).
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::budget::Budget;
+use super::extensions::{GeneralName, NameConstraints, subject_alt_names};
+use super::report::Reason;
+use crate::Error;
+use crate::certificate::Certificate;
+use crate::name::EMAIL_ADDRESS;
+
+/// Checks the names of a certificate against what the ones above it let it be called.
+pub(super) fn check<'a>(
+    certificate: &Certificate<'a>,
+    constraints: &[NameConstraints<'a>],
+    budget: &mut Budget,
+) -> Result<(), Reason> {
+    if constraints.is_empty() {
+        return Ok(());
+    }
+    let alt_names = subject_alt_names(certificate).map_err(Reason::ExtensionMalformed)?;
+    let subject = certificate.subject();
+    for constraint in constraints {
+        for name in &alt_names {
+            check_name(name, constraint, budget)?;
+        }
+        if !subject.is_empty() {
+            let name = GeneralName::Directory(subject, subject.canonical());
+            check_name(&name, constraint, budget)?;
+        }
+        let emails = subject
+            .attributes()
+            .filter(|attribute| attribute.kind == EMAIL_ADDRESS);
+        for email in emails {
+            match email.value.text() {
+                Some(text) => {
+                    check_name(&GeneralName::Rfc822(text.as_bytes()), constraint, budget)?;
+                }
+                None if constraint.concerns_mail() => {
+                    return Err(Reason::NameNotPermitted {
+                        name: email.to_string(),
+                    });
+                }
+                None => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_name(
+    name: &GeneralName<'_>,
+    constraints: &NameConstraints<'_>,
+    budget: &mut Budget,
+) -> Result<(), Reason> {
+    let of_this_form = |subtrees: &[GeneralName<'_>]| {
+        let count = |subtree: &&GeneralName<'_>| same_form(name, subtree);
+        subtrees.iter().filter(count).count()
+    };
+    let (permitted, excluded) = (
+        of_this_form(&constraints.permitted),
+        of_this_form(&constraints.excluded),
+    );
+    if permitted + excluded == 0 {
+        return Ok(());
+    }
+    budget.compare(constraints.permitted.len() + constraints.excluded.len())?;
+    if let GeneralName::Other(form) = name {
+        // What cannot be compared may not be let pass, unless it need not be understood.
+        return match constraints.critical {
+            true => Err(Reason::NameFormUnsupported { form }),
+            false => Ok(()),
+        };
+    }
+    for subtree in &constraints.excluded {
+        if same_form(name, subtree) && lies_within(name, subtree, Side::Excluded)? {
+            return Err(Reason::NameExcluded { name: told(name) });
+        }
+    }
+    let mut is_permitted = permitted == 0;
+    for subtree in &constraints.permitted {
+        is_permitted |= same_form(name, subtree) && lies_within(name, subtree, Side::Permitted)?;
+    }
+    match is_permitted {
+        true => Ok(()),
+        false => Err(Reason::NameNotPermitted { name: told(name) }),
+    }
+}
+
+impl NameConstraints<'_> {
+    fn concerns_mail(&self) -> bool {
+        let all = self.permitted.iter().chain(&self.excluded);
+        all.into_iter()
+            .any(|subtree| matches!(subtree, GeneralName::Rfc822(_)))
+    }
+}
+
+fn told(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::Directory(name, _) => name.to_string(),
+        GeneralName::Ip(octets) => alloc::format!("{octets:?}"),
+        GeneralName::Other(form) => (*form).to_string(),
+        GeneralName::Dns(text) | GeneralName::Rfc822(text) | GeneralName::Uri(text) => {
+            text.escape_ascii().to_string()
+        }
+    }
+}
+
+fn same_form(name: &GeneralName<'_>, subtree: &GeneralName<'_>) -> bool {
+    use GeneralName::{Directory, Dns, Ip, Other, Rfc822, Uri};
+    match (name, subtree) {
+        (Directory(..), Directory(..))
+        | (Dns(_), Dns(_))
+        | (Ip(_), Ip(_))
+        | (Rfc822(_), Rfc822(_))
+        | (Uri(_), Uri(_)) => true,
+        (Other(name), Other(subtree)) => name == subtree,
+        _ => false,
+    }
+}
+
+/// On which side of a constraint a subtree stands: what is doubtful is refused on either.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Excluded,
+    Permitted,
+}
+
+/// Whether a name lies within a subtree of its own form.
+fn lies_within(
+    name: &GeneralName<'_>,
+    subtree: &GeneralName<'_>,
+    side: Side,
+) -> Result<bool, Reason> {
+    use GeneralName::{Directory, Dns, Ip, Rfc822, Uri};
+    match (name, subtree) {
+        (Directory(_, name), Directory(_, base)) => Ok(name.starts_with(base)),
+        (Dns(name), Dns(base)) => Ok(dns_within(name, base, side)),
+        (Ip(address), Ip(range)) => ip_within(address, range),
+        (Rfc822(mailbox), Rfc822(base)) => Ok(mailbox_within(mailbox, base, side)),
+        (Uri(uri), Uri(base)) => Ok(match host_of(uri) {
+            Some(host) => host_within(host, base),
+            // RFC 5280: without a fully qualified host name, a constraint refuses it.
+            None => side == Side::Excluded,
+        }),
+        _ => Ok(false),
+    }
+}
+
+/// Whether `name` is `base`, or has further labels before it; ASCII letter case does not count.
+fn is_same_or_below(name: &[u8], base: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(base) || is_below(name, base)
+}
+
+fn is_below(name: &[u8], base: &[u8]) -> bool {
+    let Some(split) = name.len().checked_sub(base.len()) else {
+        return false;
+    };
+    let (labels, end) = name.split_at(split);
+    end.eq_ignore_ascii_case(base) && labels.len() > 1 && labels.last() == Some(&b'.')
+}
+
+fn without_final_dot(name: &[u8]) -> &[u8] {
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+/// A base that begins with a dot stands for what is below it alone, as for everyone else; an empty one for everything.
+fn dns_within(name: &[u8], base: &[u8], side: Side) -> bool {
+    let (name, base) = (without_final_dot(name), without_final_dot(base));
+    if base.is_empty() {
+        return true;
+    }
+    let within = match base.strip_prefix(b".") {
+        Some(base) => is_below(name, base),
+        None => is_same_or_below(name, base),
+    };
+    // A wildcard also stands for hosts within an excluded subtree that lies below it.
+    let may_reach = || {
+        let base = base.strip_prefix(b".").unwrap_or(base);
+        name.strip_prefix(b"*.")
+            .is_some_and(|domain| is_below(base, domain))
+    };
+    within || side == Side::Excluded && may_reach()
+}
+
+fn host_within(host: &[u8], base: &[u8]) -> bool {
+    match base.strip_prefix(b".") {
+        Some(domain) => is_below(host, domain),
+        None => host.eq_ignore_ascii_case(base),
+    }
+}
+
+fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
+    let Some((local, host)) = split_mailbox(mailbox) else {
+        return side == Side::Excluded;
+    };
+    match split_mailbox(base) {
+        Some((base_local, base_host)) => {
+            local == base_local && host.eq_ignore_ascii_case(base_host)
+        }
+        None => host_within(host, base),
+    }
+}
+
+/// The last `@` separates: a quoted local part may hold others.
+fn split_mailbox(mailbox: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = mailbox.iter().rposition(|&byte| byte == b'@')?;
+    let (local, host) = mailbox.split_at(at);
+    Some((local, host.get(1..)?)).filter(|(local, host)| !local.is_empty() && !host.is_empty())
+}
+
+/// The host of a URI with an authority (RFC 3986 section 3.2), if it is a name and not an address.
+fn host_of(uri: &[u8]) -> Option<&[u8]> {
+    let colon = uri.iter().position(|&byte| byte == b':')?;
+    let rest = uri.get(colon + 1..)?.strip_prefix(b"//")?;
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\'));
+    let authority = rest.get(..end.unwrap_or(rest.len()))?;
+    let host = match authority.iter().rposition(|&byte| byte == b'@') {
+        Some(at) => authority.get(at + 1..)?,
+        None => authority,
+    };
+    let host = match host.iter().position(|&byte| byte == b':') {
+        Some(port) => host.get(..port)?,
+        None => host,
+    };
+    let host = without_final_dot(host);
+    let is_name = !host.is_empty()
+        && host
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && !host
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    is_name.then_some(host)
+}
+
+/// An address within a range: an address and a mask of the same length.
+fn ip_within(address: &[u8], range: &[u8]) -> Result<bool, Reason> {
+    let malformed = || {
+        Reason::ExtensionMalformed(Error::Malformed {
+            field: "iPAddress",
+            at: 0,
+            reason: der::ErrorKind::Value {
+                tag: der::Tag::OctetString,
+            },
+        })
+    };
+    if !matches!(address.len(), 4 | 16) || !matches!(range.len(), 8 | 32) {
+        return Err(malformed());
+    }
+    let (base, mask) = range.split_at(range.len() / 2);
+    // RFC 4632: ones, then zeros.
+    let bits: Vec<bool> = mask
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1))
+        .collect();
+    if !bits.is_sorted_by(|a, b| a >= b) {
+        return Err(malformed());
+    }
+    let matches = |((address, base), mask): ((&u8, &u8), &u8)| address & mask == base & mask;
+    Ok(address.len() == base.len() && address.iter().zip(base).zip(mask).all(matches))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_lie_within_domains_by_whole_labels() {
+        for (name, base, permitted, excluded) in [
+            ("example.com", "example.com", true, true),
+            ("EXAMPLE.com.", "example.COM", true, true),
+            ("a.b.example.com", "example.com", true, true),
+            ("badexample.com", "example.com", false, false),
+            (".example.com", "example.com", false, false),
+            ("example.com", ".example.com", false, false),
+            ("a.example.com", ".example.com", true, true),
+            ("com", "example.com", false, false),
+            ("anything", "", true, true),
+            ("*.example.com", "example.com", true, true),
+            ("*.example.com", "a.example.com", false, true),
+            ("*.other.com", "a.example.com", false, false),
+        ] {
+            let within = |side| dns_within(name.as_bytes(), base.as_bytes(), side);
+            assert_eq!(within(Side::Permitted), permitted, "{name} in {base}");
+            assert_eq!(within(Side::Excluded), excluded, "{name} in {base}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_lie_within_mailboxes_hosts_and_domains() {
+        for (mailbox, base, within) in [
+            ("a@example.com", "a@EXAMPLE.com", true),
+            ("A@example.com", "a@example.com", false),
+            ("a@example.com", "example.com", true),
+            ("a@b.example.com", "example.com", false),
+            ("a@b.example.com", ".example.com", true),
+            ("a@example.com", ".example.com", false),
+            ("\"x@evil\"@example.com", "example.com", true),
+        ] {
+            let is = mailbox_within(mailbox.as_bytes(), base.as_bytes(), Side::Permitted);
+            assert_eq!(is, within, "{mailbox} in {base}");
+        }
+        for no_mailbox in ["example.com", "@example.com", "a@"] {
+            let within = |side| mailbox_within(no_mailbox.as_bytes(), b"example.com", side);
+            assert!(!within(Side::Permitted) && within(Side::Excluded));
+        }
+    }
+
+    #[test]
+    fn hosts_of_uris_are_names() {
+        for (uri, host) in [
+            ("https://example.com/x", Some("example.com")),
+            ("https://user@example.com:443?x", Some("example.com")),
+            ("https://a@b@example.com", Some("example.com")),
+            ("https://example.com\\@evil.com", Some("example.com")),
+            ("https://192.0.2.1/", None),
+            ("https://[2001:db8::1]/", None),
+            ("urn:example.com", None),
+            ("//example.com", None),
+            ("https:///x", None),
+        ] {
+            assert_eq!(host_of(uri.as_bytes()), host.map(str::as_bytes), "{uri}");
+        }
+    }
+
+    #[test]
+    fn addresses_lie_within_ranges() {
+        let within = |address: &[u8], range: &[u8]| ip_within(address, range).ok();
+        let range = [192, 0, 2, 0, 255, 255, 254, 0];
+        assert_eq!(within(&[192, 0, 3, 9], &range), Some(true));
+        assert_eq!(within(&[192, 0, 4, 9], &range), Some(false));
+        assert_eq!(within(&[0; 16], &range), Some(false));
+        assert_eq!(within(&[0; 16], &[0; 32]), Some(true));
+        assert_eq!(within(&[0; 5], &range), None);
+        assert_eq!(within(&[0; 4], &[0; 7]), None);
+        assert_eq!(within(&[0; 4], &[0, 0, 0, 0, 255, 0, 255, 0]), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! The report of a path search: the walk from the leaf upwards, and why it ends where it does.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::policies::PolicySets;
+use crate::Error;
+use crate::time::Moment;
+
+/// Where a certificate of a walk was given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Among the anchors, by its place there.
+    Anchor(usize),
+    /// Among the intermediates, by its place there.
+    Intermediate(usize),
+    /// The certificate that is judged.
+    Leaf,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anchor(index) => write!(f, "anchor {}", index + 1),
+            Self::Intermediate(index) => write!(f, "intermediate {}", index + 1),
+            Self::Leaf => f.write_str("leaf"),
+        }
+    }
+}
+
+/// A certificate of a walk.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// Where it was given.
+    pub place: Place,
+    /// Its subject, as RFC 4514 text.
+    pub subject: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subject.is_empty() {
+            true => write!(f, "{} without a subject", self.place),
+            false => write!(f, "{} `{}`", self.place, self.subject),
+        }
+    }
+}
+
+/// Why a path ends at a certificate of the walk. The texts say it of that certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The signature algorithm inside its signed part is not the one outside.
+    AlgorithmsDiffer,
+    /// It would have to be a CA, and has no basicConstraints; it may be of X.509 version 1.
+    BasicConstraintsMissing,
+    /// The search took more work than any honest set of certificates does; it was given up.
+    BudgetSpent,
+    /// A critical extension that is not processed.
+    CriticalExtensionUnknown {
+        /// Its OID.
+        oid: String,
+    },
+    /// Its validity is over.
+    Expired {
+        /// The last valid second, since the Unix epoch.
+        not_after: i64,
+    },
+    /// Its extended key usage leaves out the one that is asked for.
+    ExtendedKeyUsage,
+    /// An extension occurs more than once.
+    ExtensionDuplicated {
+        /// Its OID.
+        oid: String,
+    },
+    /// An extension that has to be read is malformed.
+    ExtensionMalformed(Error),
+    /// No certificate that was given has its issuer's name.
+    IssuerUnknown {
+        /// That name, as RFC 4514 text.
+        issuer: String,
+    },
+    /// It would have to be a CA, and its keyUsage leaves keyCertSign out.
+    KeyCertSignMissing,
+    /// It has a name that a certificate above it excludes.
+    NameExcluded {
+        /// The name.
+        name: String,
+    },
+    /// It has a name of a form that a certificate above it constrains, and that cannot be compared.
+    NameFormUnsupported {
+        /// The form.
+        form: &'static str,
+    },
+    /// It has a name that a certificate above it does not permit.
+    NameNotPermitted {
+        /// The name.
+        name: String,
+    },
+    /// It would have to be a CA, and says that it is none.
+    NotACa,
+    /// Its validity has not begun.
+    NotYetValid {
+        /// The first valid second, since the Unix epoch.
+        not_before: i64,
+    },
+    /// More intermediates follow it than its path length lets.
+    PathLength {
+        /// How many it lets follow.
+        limit: u32,
+        /// How many follow.
+        found: u32,
+    },
+    /// It maps anyPolicy, or to it.
+    PolicyMappedAny,
+    /// A certificate policy has to be valid for the path, and none is from here on.
+    PolicyRequired,
+    /// None of the certificates with its issuer's name has signed it, or its signature cannot be verified.
+    SignatureRefused(Error),
+    /// The path would be longer than any honest one.
+    TooLong {
+        /// How many certificates may stand above the leaf.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlgorithmsDiffer => f.write_str(
+                "it names one signature algorithm inside its signed part and another outside",
+            ),
+            Self::BasicConstraintsMissing => {
+                f.write_str("it has no basicConstraints and so is no CA")
+            }
+            Self::BudgetSpent => {
+                f.write_str("the search for its issuers took too much work and was given up")
+            }
+            Self::CriticalExtensionUnknown { oid } => {
+                write!(f, "its critical extension {oid} is unknown here")
+            }
+            Self::Expired { not_after } => write!(f, "it expired at {}", Moment(*not_after)),
+            Self::ExtendedKeyUsage => {
+                f.write_str("its extended key usage leaves out the one that is asked for")
+            }
+            Self::ExtensionDuplicated { oid } => {
+                write!(f, "it has the extension {oid} more than once")
+            }
+            Self::ExtensionMalformed(error) => write!(f, "an extension is malformed: {error}"),
+            Self::IssuerUnknown { issuer } => {
+                write!(
+                    f,
+                    "its issuer `{issuer}` is not among the certificates given"
+                )
+            }
+            Self::KeyCertSignMissing => f.write_str("its keyUsage leaves keyCertSign out"),
+            Self::NameExcluded { name } => {
+                write!(f, "its name `{name}` is excluded by a certificate above it")
+            }
+            Self::NameFormUnsupported { form } => write!(
+                f,
+                "it has an {form}, which a certificate above it constrains and which is not compared here"
+            ),
+            Self::NameNotPermitted { name } => {
+                write!(
+                    f,
+                    "its name `{name}` is not permitted by a certificate above it"
+                )
+            }
+            Self::NotACa => f.write_str("its basicConstraints say that it is no CA"),
+            Self::NotYetValid { not_before } => {
+                write!(f, "it is valid only from {}", Moment(*not_before))
+            }
+            Self::PathLength { limit, found } => write!(
+                f,
+                "{found} intermediates follow it, and its path length lets {limit}"
+            ),
+            Self::PolicyMappedAny => f.write_str("it maps anyPolicy, or to it"),
+            Self::PolicyRequired => f.write_str(
+                "a certificate policy is required, and none is valid from the anchor to here",
+            ),
+            Self::SignatureRefused(error) => write!(f, "no issuer of it was found: {error}"),
+            Self::TooLong { limit } => {
+                write!(
+                    f,
+                    "more than {limit} certificates would stand above the leaf"
+                )
+            }
+        }
+    }
+}
+
+/// What a search found: the path, or the walk that came furthest and why it ended.
+///
+/// `Display` draws a line for each certificate from the leaf upwards, and the verdict.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PathReport {
+    pub(super) walk: Vec<Step>,
+    pub(super) verdict: Result<PolicySets, Refusal>,
+    pub(super) signatures_checked: usize,
+}
+
+/// Why there is no path.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Which certificate of the walk it is about, counted from the leaf, which is 0.
+    pub at: usize,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+impl PathReport {
+    /// Whether there is a path from the leaf to an anchor.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        self.verdict.is_ok()
+    }
+
+    /// The walk from the leaf upwards: to the anchor if there is a path. Each has signed the one before it.
+    #[must_use]
+    pub fn walk(&self) -> &[Step] {
+        &self.walk
+    }
+
+    /// The policies under which the path is valid, if there is one.
+    #[must_use]
+    pub fn policies(&self) -> Option<&PolicySets> {
+        self.verdict.as_ref().ok()
+    }
+
+    /// Why there is none.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.verdict.as_ref().err()
+    }
+
+    /// How many signatures were checked, at most [`MAX_SIGNATURE_CHECKS`](super::MAX_SIGNATURE_CHECKS).
+    #[must_use]
+    pub fn signatures_checked(&self) -> usize {
+        self.signatures_checked
+    }
+}
+
+impl fmt::Display for PathReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.walk {
+            writeln!(f, "{step}")?;
+        }
+        match &self.verdict {
+            Ok(_) => f.write_str("accepted"),
+            Err(Refusal { at, reason }) => match self.walk.get(*at) {
+                Some(step) => write!(f, "refused at the {step}: {reason}"),
+                None => write!(f, "refused: {reason}"),
+            },
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The search: upwards from the leaf by names and signatures, and down again with what the certificates above constrain.
+
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::budget::Budget;
+use super::extensions::{
+    ANY_EXTENDED_KEY_USAGE, PROCESSED, SUBJECT_ALT_NAMES, authority_key_identifier, is_for,
+};
+use super::report::{PathReport, Place, Reason, Refusal, Step};
+use super::state::State;
+use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules};
+use crate::Error;
+use crate::algorithm::verify;
+use crate::certificate::Certificate;
+use crate::extension::BasicConstraints;
+
+pub(super) struct Search<'s, 'a> {
+    leaf: Member<'a>,
+    intermediates: &'s Pool<'a>,
+    anchors: &'s Pool<'a>,
+    rules: &'s Rules<'s>,
+    budget: Budget,
+    /// Signatures that were checked: whose, under whose key, and with what result.
+    checked: Vec<(Place, Place, Result<(), Error>)>,
+    /// The walk that came furthest.
+    best: Option<Failure>,
+}
+
+struct Failure {
+    walk: Vec<Place>,
+    reached_anchor: bool,
+    refusal: Refusal,
+}
+
+/// Why a search goes no further here: on to the next candidate, or not at all.
+enum Stop {
+    Failed,
+    Spent,
+}
+
+impl<'s, 'a> Search<'s, 'a> {
+    pub(super) fn new(
+        leaf: &Certificate<'a>,
+        intermediates: &'s Pool<'a>,
+        anchors: &'s Pool<'a>,
+        rules: &'s Rules<'s>,
+    ) -> Self {
+        Self {
+            leaf: Member {
+                index: 0,
+                certificate: leaf.clone(),
+                subject: leaf.subject().canonical(),
+                key_identifier: None,
+            },
+            intermediates,
+            anchors,
+            rules,
+            budget: Budget::new(),
+            checked: Vec::new(),
+            best: None,
+        }
+    }
+
+    pub(super) fn run(mut self) -> PathReport {
+        let mut walk = vec![Place::Leaf];
+        let verdict = match self.check_leaf() {
+            Ok(()) => self.climb(&mut walk),
+            Err(reason) => {
+                self.fail(&walk, 0, reason);
+                Err(Stop::Failed)
+            }
+        };
+        let (places, verdict) = match verdict {
+            Ok(policies) => (walk, Ok(policies)),
+            Err(_) => {
+                // Every way to stop has told why.
+                let best = self.best.take().unwrap_or_else(|| Failure {
+                    walk: vec![Place::Leaf],
+                    reached_anchor: false,
+                    refusal: Refusal {
+                        at: 0,
+                        reason: Reason::BudgetSpent,
+                    },
+                });
+                (best.walk, Err(best.refusal))
+            }
+        };
+        PathReport {
+            walk: places
+                .into_iter()
+                .map(|place| Step {
+                    place,
+                    subject: self.subject_of(place),
+                })
+                .collect(),
+            verdict,
+            signatures_checked: self.budget.signatures_checked(),
+        }
+    }
+
+    fn subject_of(&self, place: Place) -> alloc::string::String {
+        let member = self.member(place);
+        member.map_or_else(Default::default, |member| {
+            member.certificate.subject().to_string()
+        })
+    }
+
+    fn member(&self, place: Place) -> Option<&Member<'a>> {
+        match place {
+            Place::Anchor(index) => self.anchors.get(index),
+            Place::Intermediate(index) => self.intermediates.get(index),
+            Place::Leaf => Some(&self.leaf),
+        }
+    }
+
+    /// Remembers why a walk ended, if none came further.
+    fn fail(&mut self, walk: &[Place], at: usize, reason: Reason) {
+        let reached_anchor = matches!(walk.last(), Some(Place::Anchor(_)));
+        let came_further = self.best.as_ref().is_none_or(|best| {
+            (reached_anchor, walk.len()) > (best.reached_anchor, best.walk.len())
+        });
+        if came_further || reason == Reason::BudgetSpent {
+            self.best = Some(Failure {
+                walk: walk.to_vec(),
+                reached_anchor,
+                refusal: Refusal { at, reason },
+            });
+        }
+    }
+
+    /// From the last certificate of the walk to an anchor.
+    fn climb(&mut self, walk: &mut Vec<Place>) -> Result<PolicySets, Stop> {
+        let last = walk.len().saturating_sub(1);
+        let top = walk.last().and_then(|place| self.member(*place)).cloned();
+        let Some(top) = top else {
+            return Err(Stop::Failed);
+        };
+        let place = walk.last().copied().unwrap_or(Place::Leaf);
+        if let Err(reason) = self.budget.step() {
+            self.fail(walk, last, reason);
+            return Err(Stop::Spent);
+        }
+        if walk.len() > MAX_PATH_LEN {
+            let limit = MAX_PATH_LEN;
+            self.fail(walk, last, Reason::TooLong { limit });
+            return Err(Stop::Failed);
+        }
+        let candidates = self.candidates(&top, walk);
+        if candidates.is_empty() {
+            let issuer = top.certificate.issuer().to_string();
+            self.fail(walk, last, Reason::IssuerUnknown { issuer });
+            return Err(Stop::Failed);
+        }
+        let mut refused = None;
+        for Candidate {
+            place: issuer,
+            problem,
+            ..
+        } in candidates
+        {
+            match self.is_signed_by(&top, place, issuer) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    refused.get_or_insert(error);
+                    continue;
+                }
+                Err(reason) => {
+                    self.fail(walk, last, reason);
+                    return Err(Stop::Spent);
+                }
+            }
+            walk.push(issuer);
+            let stop = match (problem, issuer) {
+                (Some(reason), _) => {
+                    self.fail(walk, last + 1, reason);
+                    Stop::Failed
+                }
+                (None, Place::Anchor(_)) => match self.descend(walk) {
+                    Ok(policies) => return Ok(policies),
+                    Err(Refusal { at, reason }) => {
+                        let is_spent = reason == Reason::BudgetSpent;
+                        self.fail(walk, at, reason);
+                        if is_spent { Stop::Spent } else { Stop::Failed }
+                    }
+                },
+                (None, _) => match self.climb(walk) {
+                    Ok(policies) => return Ok(policies),
+                    Err(stop) => stop,
+                },
+            };
+            walk.pop();
+            if matches!(stop, Stop::Spent) {
+                return Err(stop);
+            }
+        }
+        // If one of them has signed it, that walk came further than this one.
+        if let Some(error) = refused {
+            self.fail(walk, last, Reason::SignatureRefused(error));
+        }
+        Err(Stop::Failed)
+    }
+
+    /// Who may have issued the last certificate of a walk, by name: the most promising first.
+    fn candidates(&self, top: &Member<'a>, walk: &[Place]) -> Vec<Candidate> {
+        let issuer = top.certificate.issuer().canonical();
+        let wanted = authority_key_identifier(&top.certificate);
+        let pools = [
+            (self.anchors, Place::Anchor as fn(usize) -> Place),
+            (self.intermediates, Place::Intermediate),
+        ];
+        let mut candidates = Vec::new();
+        for (pool, place_of) in pools {
+            for member in pool
+                .members
+                .iter()
+                .filter(|member| member.subject == issuer)
+            {
+                let place = place_of(member.index);
+                let is_anchor = matches!(place, Place::Anchor(_));
+                if !is_anchor && self.is_on(walk, member) {
+                    continue;
+                }
+                candidates.push(Candidate {
+                    place,
+                    problem: self.problem(member, is_anchor, walk),
+                    key_is_another: match (wanted, member.key_identifier) {
+                        (Some(wanted), Some(found)) => wanted != found,
+                        _ => false,
+                    },
+                });
+            }
+        }
+        candidates.sort_by_key(|candidate| (candidate.problem.is_some(), candidate.key_is_another));
+        candidates
+    }
+
+    /// Whether a walk has been at this name and key: a way around in a circle.
+    fn is_on(&self, walk: &[Place], member: &Member<'a>) -> bool {
+        walk.iter()
+            .filter_map(|place| self.member(*place))
+            .any(|earlier| {
+                let key = |member: &Member<'a>| member.certificate.public_key().as_der();
+                earlier.subject == member.subject && key(earlier) == key(member)
+            })
+    }
+
+    /// The outer error is the budget's.
+    fn is_signed_by(
+        &mut self,
+        top: &Member<'a>,
+        place: Place,
+        issuer: Place,
+    ) -> Result<Result<(), Error>, Reason> {
+        let known = self
+            .checked
+            .iter()
+            .find(|(subject, signer, _)| (*subject, *signer) == (place, issuer));
+        if let Some((_, _, result)) = known {
+            return Ok(result.clone());
+        }
+        self.budget.check_signature()?;
+        let certificate = &top.certificate;
+        let result = match self.member(issuer) {
+            Some(signer) => verify(
+                self.rules.algorithms,
+                &signer.certificate.public_key(),
+                &certificate.algorithm(),
+                certificate.tbs(),
+                certificate.signature(),
+            )
+            .map(drop),
+            None => Err(Error::Empty),
+        };
+        self.checked.push((place, issuer, result.clone()));
+        Ok(result)
+    }
+
+    fn check_leaf(&self) -> Result<(), Reason> {
+        let leaf = &self.leaf.certificate;
+        self.check_itself(leaf)?;
+        let Some(purpose) = self.rules.purpose else {
+            return Ok(());
+        };
+        match is_for(leaf, &[purpose.id]).map_err(Reason::ExtensionMalformed)? {
+            Some(true) => Ok(()),
+            None if !purpose.is_required => Ok(()),
+            _ => Err(Reason::ExtendedKeyUsage),
+        }
+    }
+
+    /// What is asked of each certificate by itself.
+    fn check_itself(&self, certificate: &Certificate<'a>) -> Result<(), Reason> {
+        if certificate.algorithm().as_der() != certificate.tbs_algorithm().as_der() {
+            return Err(Reason::AlgorithmsDiffer);
+        }
+        let validity = certificate.validity();
+        if !validity.has_begun(self.rules.now) {
+            return Err(Reason::NotYetValid {
+                not_before: validity.not_before,
+            });
+        }
+        if validity.has_ended(self.rules.now) {
+            return Err(Reason::Expired {
+                not_after: validity.not_after,
+            });
+        }
+        let extensions = certificate.extensions();
+        for (index, extension) in extensions.iter().enumerate() {
+            let oid = || extension.id.to_string();
+            let mut earlier = extensions.iter().take(index);
+            if earlier.any(|earlier| earlier.id == extension.id) {
+                return Err(Reason::ExtensionDuplicated { oid: oid() });
+            }
+            let is_processed = extension.id == SUBJECT_ALT_NAMES
+                || PROCESSED.iter().any(|known| extension.id == *known)
+                || self
+                    .rules
+                    .processed
+                    .iter()
+                    .any(|known| extension.id == *known);
+            if extension.critical && !is_processed {
+                return Err(Reason::CriticalExtensionUnknown { oid: oid() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a certificate may not issue the last one of a walk, its signature aside.
+    fn problem(&self, member: &Member<'a>, is_anchor: bool, walk: &[Place]) -> Option<Reason> {
+        self.check_issuer(member, is_anchor, walk).err()
+    }
+
+    fn check_issuer(
+        &self,
+        member: &Member<'a>,
+        is_anchor: bool,
+        walk: &[Place],
+    ) -> Result<(), Reason> {
+        let certificate = &member.certificate;
+        self.check_itself(certificate)?;
+        let malformed = Reason::ExtensionMalformed;
+        let path_len = match certificate.basic_constraints().map_err(malformed)? {
+            Some(BasicConstraints { ca: false, .. }) => return Err(Reason::NotACa),
+            Some(BasicConstraints { path_len, .. }) => path_len,
+            // Roots of X.509 version 1 are trusted by being listed.
+            None if is_anchor => None,
+            None => return Err(Reason::BasicConstraintsMissing),
+        };
+        let usage = certificate.key_usage().map_err(malformed)?;
+        if usage.is_some_and(|usage| !usage.key_cert_sign()) {
+            return Err(Reason::KeyCertSignMissing);
+        }
+        if let Some(limit) = path_len {
+            let found = self.counted_intermediates(walk);
+            if found > limit {
+                return Err(Reason::PathLength { limit, found });
+            }
+        }
+        if let Some(purpose) = self.rules.purpose
+            && !is_anchor
+        {
+            let purposes = [purpose.id, ANY_EXTENDED_KEY_USAGE];
+            if is_for(certificate, &purposes).map_err(malformed)? == Some(false) {
+                return Err(Reason::ExtendedKeyUsage);
+            }
+        }
+        Ok(())
+    }
+
+    /// The intermediates of a walk that a path length counts: not the leaf, and not those that are self-issued.
+    fn counted_intermediates(&self, walk: &[Place]) -> u32 {
+        let counted = walk
+            .iter()
+            .skip(1)
+            .filter_map(|place| self.member(*place))
+            .filter(|member| !member.is_self_issued())
+            .count();
+        u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+
+    /// Section 6.1.3 and on, for a walk that has reached an anchor: names and policies, from the anchor downwards.
+    fn descend(&mut self, walk: &[Place]) -> Result<PolicySets, Refusal> {
+        let (Some((anchor, below)), rules) = (walk.split_last(), self.rules) else {
+            return Ok(PolicySets::default());
+        };
+        let mut state = State::new(rules, below.len());
+        if let Some(anchor) = self.member(*anchor).cloned() {
+            let refused = |reason| Refusal {
+                at: below.len(),
+                reason,
+            };
+            state
+                .constrain_names(&anchor.certificate)
+                .map_err(refused)?;
+        }
+        for (at, place) in below.iter().enumerate().rev() {
+            let Some(member) = self.member(*place).cloned() else {
+                continue;
+            };
+            state
+                .pass(&member, at == 0, &mut self.budget)
+                .map_err(|reason| Refusal { at, reason })?;
+        }
+        state
+            .sets(rules)
+            .map_err(|reason| Refusal { at: 0, reason })
+    }
+}
+
+struct Candidate {
+    place: Place,
+    problem: Option<Reason>,
+    key_is_another: bool,
+}

@@ -1,0 +1,102 @@
+//! Hierarchies of CAs made up for the tests of path search.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part, and fails if making them does"
+)]
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+
+/// 2027-01-15.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+/// A name and a key that certificates are signed with.
+#[derive(Clone)]
+pub(crate) struct Authority {
+    pub(crate) name: String,
+    pub(crate) key: Arc<KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            key: Arc::new(KeyPair::generate().unwrap()),
+        }
+    }
+
+    /// The same name, another key.
+    pub(crate) fn with_new_key(&self) -> Self {
+        Self::new(&self.name)
+    }
+
+    /// A CA certificate for this authority, signed by another or by itself.
+    pub(crate) fn certified_by(
+        &self,
+        issuer: &Self,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Vec<u8> {
+        let mut params = params(&self.name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        change(&mut params);
+        issuer.sign(&params, &self.key)
+    }
+
+    pub(crate) fn root(&self) -> Vec<u8> {
+        self.certified_by(self, |_| {})
+    }
+
+    /// A leaf of that common name with the host name `host.example.com`.
+    pub(crate) fn leaf(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = params(name);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.subject_alt_names = vec![dns("host.example.com")];
+        change(&mut params);
+        self.sign(&params, &KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
+        let mut own = CertificateParams::default();
+        own.distinguished_name = named(&self.name);
+        let issuer = Issuer::from_params(&own, &*self.key);
+        params.signed_by(key, &issuer).unwrap().der().to_vec()
+    }
+}
+
+pub(crate) fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+pub(crate) fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2040, 1, 1);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+pub(crate) fn expired(params: &mut CertificateParams) {
+    params.not_after = date_time_ymd(2026, 1, 1);
+}
+
+pub(crate) fn not_yet_valid(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2030, 1, 1);
+}
+
+pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
+    move |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(limit))
+}

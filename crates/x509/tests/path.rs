@@ -1,0 +1,538 @@
+//! Path search: which path is found, and which certificate of which walk a refusal names.
+#![cfg(feature = "ring")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod hierarchy;
+
+use hierarchy::*;
+use keyproof_x509::path::{
+    MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
+};
+use keyproof_x509::{Certificate, Error, ObjectIdentifier, algorithms};
+use rcgen::{
+    CertificateParams, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    KeyUsagePurpose, NameConstraints, SanType,
+};
+
+const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
+
+fn search(
+    leaf: &[u8],
+    intermediates: &[&[u8]],
+    anchors: &[&[u8]],
+    rules: &Rules<'_>,
+) -> PathReport {
+    let leaf = Certificate::from_der(leaf).unwrap();
+    find(&leaf, &Pool::of(intermediates), &Pool::of(anchors), rules)
+}
+
+#[track_caller]
+fn assert_path(report: &PathReport, places: &[Place]) {
+    assert!(report.accepted(), "{report}");
+    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
+    assert_eq!(walked, places, "{report}");
+}
+
+/// Refused at that place, which is on the walk.
+#[track_caller]
+fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) -> bool) {
+    let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
+    assert!(is_right(&refusal.reason), "{report}");
+}
+
+use Place::{Anchor, Intermediate, Leaf};
+
+/// A root, a CA below it, and a leaf below that, with one thing changed in each.
+fn chain(
+    root: impl FnOnce(&mut CertificateParams),
+    ca: impl FnOnce(&mut CertificateParams),
+    leaf: impl FnOnce(&mut CertificateParams),
+) -> [Vec<u8>; 3] {
+    let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
+    [
+        top.certified_by(&top, root),
+        sub.certified_by(&top, ca),
+        sub.leaf("Leaf", leaf),
+    ]
+}
+
+fn judge([root, ca, leaf]: &[Vec<u8>; 3], rules: &Rules<'_>) -> PathReport {
+    search(leaf, &[ca], &[root], rules)
+}
+
+fn unchanged(_: &mut CertificateParams) {}
+
+#[test]
+fn a_sound_chain_is_walked_from_the_leaf_upwards() {
+    let report = judge(&chain(unchanged, unchanged, unchanged), &RULES);
+    assert_path(&report, &[Leaf, Intermediate(0), Anchor(0)]);
+    let told = report.to_string();
+    assert_eq!(
+        told,
+        "leaf `CN=Leaf`\nintermediate 1 `CN=Sub`\nanchor 1 `CN=Root`\naccepted"
+    );
+    assert_eq!(report.signatures_checked(), 2);
+}
+
+#[test]
+fn any_listed_certificate_is_an_anchor_self_signed_or_not() {
+    let [_, ca, leaf] = chain(unchanged, unchanged, unchanged);
+    assert_path(&search(&leaf, &[], &[&ca], &RULES), &[Leaf, Anchor(0)]);
+}
+
+#[test]
+fn the_refusal_names_the_certificate_on_the_walk_and_why() {
+    let is_ca = |params: &mut CertificateParams| params.is_ca = IsCa::ExplicitNoCa;
+    let no_constraints = |params: &mut CertificateParams| params.is_ca = IsCa::NoCa;
+    let crl_only =
+        |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    type Change = fn(&mut CertificateParams);
+    type IsRight = fn(&Reason) -> bool;
+    let cases: [(Change, IsRight); 5] = [
+        (expired, |reason| matches!(reason, Reason::Expired { .. })),
+        (not_yet_valid, |reason| {
+            matches!(reason, Reason::NotYetValid { .. })
+        }),
+        (is_ca, |reason| *reason == Reason::NotACa),
+        (no_constraints, |reason| {
+            *reason == Reason::BasicConstraintsMissing
+        }),
+        (crl_only, |reason| *reason == Reason::KeyCertSignMissing),
+    ];
+    for (index, (change, is_right)) in cases.into_iter().enumerate() {
+        let report = judge(&chain(unchanged, change, unchanged), &RULES);
+        assert_refused(&report, Intermediate(0), is_right);
+        let report = judge(&chain(change, unchanged, unchanged), &RULES);
+        // An anchor without basicConstraints is trusted by being listed.
+        match index {
+            3 => assert!(report.accepted(), "{report}"),
+            _ => assert_refused(&report, Anchor(0), is_right),
+        }
+    }
+    let report = judge(&chain(unchanged, unchanged, expired), &RULES);
+    assert_refused(&report, Leaf, |reason| {
+        matches!(reason, Reason::Expired { .. })
+    });
+}
+
+#[test]
+fn an_unrelated_certificate_is_never_blamed() {
+    let [root, ca, leaf] = chain(unchanged, unchanged, unchanged);
+    // Of the issuer's name, but with another key: expired, and no issuer.
+    let impostor = Authority::new("Sub");
+    let impostor = impostor.certified_by(&impostor, expired);
+    let report = search(&leaf, &[&impostor], &[&root], &RULES);
+    assert_refused(&report, Leaf, |reason| {
+        matches!(
+            reason,
+            Reason::SignatureRefused(Error::SignatureInvalid { .. })
+        )
+    });
+    let report = search(&leaf, &[], &[&root], &RULES);
+    assert_refused(
+        &report,
+        Leaf,
+        |reason| matches!(reason, Reason::IssuerUnknown { issuer } if issuer == "CN=Sub"),
+    );
+    // What cannot be read stands in nobody's way.
+    let report = search(&leaf, &[b"broken", &impostor, &ca], &[&root], &RULES);
+    assert_path(&report, &[Leaf, Intermediate(2), Anchor(0)]);
+    let pool = [&b"broken"[..], &ca];
+    assert_eq!(Pool::of(&pool).unreadable()[0].0, 0);
+}
+
+#[test]
+fn of_several_issuers_of_one_name_the_one_that_leads_to_an_anchor_is_taken() {
+    let (root, sub) = (Authority::new("Root"), Authority::new("Sub"));
+    let (other_root, renewed) = (Authority::new("Other Root"), sub.with_new_key());
+    let old = sub.certified_by(&root, expired);
+    let constrained = sub.certified_by(&root, |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("elsewhere.com".into())],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    let elsewhere = sub.certified_by(&other_root, |_| {});
+    let other_key = renewed.certified_by(&root, |_| {});
+    let good = sub.certified_by(&root, |_| {});
+    let leaf = sub.leaf("Leaf", |_| {});
+    let report = search(
+        &leaf,
+        &[&old, &constrained, &elsewhere, &other_key, &good],
+        &[&root.root()],
+        &RULES,
+    );
+    assert_path(&report, &[Leaf, Intermediate(4), Anchor(0)]);
+    // Without it, the walk that came furthest is told: to the anchor, and then down again.
+    let report = search(
+        &leaf,
+        &[&old, &constrained, &elsewhere, &other_key],
+        &[&root.root()],
+        &RULES,
+    );
+    assert_refused(
+        &report,
+        Leaf,
+        |reason| matches!(reason, Reason::NameNotPermitted { name } if name == "host.example.com"),
+    );
+    assert_eq!(report.walk()[1].place, Intermediate(1), "{report}");
+}
+
+#[test]
+fn cross_signed_and_looping_sets_are_walked_once_around() {
+    let [a, b, c] = ["A", "B", "C"].map(Authority::new);
+    let root = Authority::new("Root");
+    let loops = [
+        a.certified_by(&b, |_| {}),
+        b.certified_by(&c, |_| {}),
+        c.certified_by(&a, |_| {}),
+        a.certified_by(&a, |_| {}),
+    ];
+    let loops: Vec<&[u8]> = loops.iter().map(Vec::as_slice).collect();
+    let leaf = a.leaf("Leaf", |_| {});
+    let report = search(&leaf, &loops, &[&root.root()], &RULES);
+    assert!(!report.accepted());
+    assert!(report.signatures_checked() <= 6, "{report}");
+    // One way out of the loop is found.
+    let way_out = c.certified_by(&root, |_| {});
+    let all = [&loops[..], &[&way_out]].concat();
+    let report = search(&leaf, &all, &[&root.root()], &RULES);
+    assert_path(
+        &report,
+        &[
+            Leaf,
+            Intermediate(0),
+            Intermediate(1),
+            Intermediate(4),
+            Anchor(0),
+        ],
+    );
+}
+
+#[test]
+fn no_set_of_intermediates_costs_more_than_the_budget() {
+    let root = Authority::new("Root").root();
+    // Each certifies each other one: more paths than can be walked.
+    let all: Vec<_> = (0..7)
+        .map(|number| Authority::new(&format!("CA {number}")))
+        .collect();
+    let mut mesh = Vec::new();
+    for subject in &all {
+        for issuer in all.iter().filter(|issuer| issuer.name != subject.name) {
+            mesh.push(subject.certified_by(issuer, |_| {}));
+        }
+    }
+    // Many of one name that have not signed it.
+    let namesakes: Vec<_> = (0..100)
+        .map(|_| all[0].with_new_key())
+        .map(|authority| authority.certified_by(&authority, |_| {}))
+        .collect();
+    let leaf = all[0].leaf("Leaf", |params| {
+        // No key identifier that would tell them apart.
+        params.use_authority_key_identifier_extension = false;
+    });
+    for set in [mesh, namesakes] {
+        let set: Vec<&[u8]> = set.iter().map(Vec::as_slice).collect();
+        let report = search(&leaf, &set, &[&root], &RULES);
+        let refusal = report.refusal().unwrap();
+        assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+        assert!(report.signatures_checked() <= MAX_SIGNATURE_CHECKS);
+    }
+    // A key identifier leads straight through them.
+    let good = all[0].certified_by(&all[1], |_| {});
+    let anchor = all[1].root();
+    let mut set: Vec<_> = (0..100)
+        .map(|_| all[0].with_new_key())
+        .map(|authority| authority.certified_by(&authority, |_| {}))
+        .collect();
+    set.push(good);
+    let set: Vec<&[u8]> = set.iter().map(Vec::as_slice).collect();
+    let leaf = all[0].sign(
+        &{
+            let mut params = CertificateParams::default();
+            params.distinguished_name = named("Leaf");
+            params.custom_extensions = vec![CustomExtension::from_oid_content(
+                &[2, 5, 29, 35],
+                key_identifier_of(set[100]),
+            )];
+            params
+        },
+        &rcgen::KeyPair::generate().unwrap(),
+    );
+    let report = search(&leaf, &set, &[&anchor], &RULES);
+    assert_path(&report, &[Leaf, Intermediate(100), Anchor(0)]);
+    assert_eq!(report.signatures_checked(), 2);
+}
+
+/// AuthorityKeyIdentifier with the subjectKeyIdentifier of a certificate.
+fn key_identifier_of(certificate: &[u8]) -> Vec<u8> {
+    let certificate = Certificate::from_der(certificate).unwrap();
+    let extensions = certificate.extensions();
+    let own = extensions
+        .iter()
+        .find(|extension| extension.id.to_string() == "2.5.29.14")
+        .unwrap();
+    let [0x04, length, identifier @ ..] = own.value else {
+        panic!("{own:?}")
+    };
+    [&[0x30, length + 2, 0x80, *length][..], identifier].concat()
+}
+
+#[test]
+fn a_path_has_at_most_so_many_certificates() {
+    let all: Vec<_> = (0..=MAX_PATH_LEN + 1)
+        .map(|number| Authority::new(&format!("CA {number}")))
+        .collect();
+    let certificates: Vec<_> = all
+        .windows(2)
+        .map(|pair| pair[0].certified_by(&pair[1], |_| {}))
+        .collect();
+    let set: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
+    let leaf = all[0].leaf("Leaf", |_| {});
+    let anchor = |number: usize| all[number].root();
+    let longest = search(&leaf, &set, &[&anchor(MAX_PATH_LEN - 1)], &RULES);
+    assert!(longest.accepted(), "{longest}");
+    let longer = search(&leaf, &set, &[&anchor(MAX_PATH_LEN)], &RULES);
+    let refusal = longer.refusal().unwrap();
+    assert!(matches!(refusal.reason, Reason::TooLong { .. }), "{longer}");
+}
+
+#[test]
+fn path_lengths_count_intermediates_that_are_not_self_issued() {
+    let (root, sub) = (Authority::new("Root"), Authority::new("Sub"));
+    let leaf = sub.leaf("Leaf", |_| {});
+    let ca = sub.certified_by(&root, |_| {});
+    for (limit, accepted) in [(0, false), (1, true)] {
+        let anchor = root.certified_by(&root, path_len(limit));
+        let report = search(&leaf, &[&ca], &[&anchor], &RULES);
+        assert_eq!(report.accepted(), accepted, "{report}");
+        if !accepted {
+            assert_refused(&report, Anchor(0), |reason| {
+                *reason == Reason::PathLength { limit: 0, found: 1 }
+            });
+        }
+    }
+    // The root's new key, certified by its old one, is no step down.
+    let renewed = root.with_new_key();
+    let rollover = renewed.certified_by(&root, |_| {});
+    let leaf = renewed.leaf("Leaf", |_| {});
+    let anchor = root.certified_by(&root, path_len(0));
+    let report = search(&leaf, &[&rollover], &[&anchor], &RULES);
+    assert_path(&report, &[Leaf, Intermediate(0), Anchor(0)]);
+}
+
+#[test]
+fn names_are_constrained_by_every_certificate_above() {
+    let permitted = |subtree: GeneralSubtree| {
+        move |params: &mut CertificateParams| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: vec![subtree],
+                excluded_subtrees: Vec::new(),
+            });
+        }
+    };
+    let excluded = |subtree: GeneralSubtree| {
+        move |params: &mut CertificateParams| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: Vec::new(),
+                excluded_subtrees: vec![subtree],
+            });
+        }
+    };
+    let host = |name: &str| GeneralSubtree::DnsName(name.into());
+    let mail = |name: &str| GeneralSubtree::Rfc822Name(name.into());
+    let range = |octets| GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix(octets, 24));
+    let with_names = |params: &mut CertificateParams| {
+        params.subject_alt_names = vec![
+            dns("host.example.com"),
+            SanType::Rfc822Name("user@example.com".try_into().unwrap()),
+            SanType::IpAddress([192, 0, 2, 7].into()),
+        ];
+    };
+    let good = [
+        host("example.com"),
+        mail("example.com"),
+        range([192, 0, 2, 0]),
+    ];
+    let bad = [
+        host("example.net"),
+        mail("example.net"),
+        range([192, 0, 3, 0]),
+    ];
+    for (good, bad) in good.into_iter().zip(bad) {
+        for at_anchor in [false, true] {
+            for (subtree, is_permitted, accepted) in [
+                (good.clone(), true, true),
+                (bad.clone(), true, false),
+                (good.clone(), false, false),
+                (bad.clone(), false, true),
+            ] {
+                let change: Box<dyn Fn(&mut CertificateParams)> = match is_permitted {
+                    true => Box::new({
+                        let subtree = subtree.clone();
+                        move |params: &mut CertificateParams| permitted(subtree.clone())(params)
+                    }),
+                    false => Box::new({
+                        let subtree = subtree.clone();
+                        move |params: &mut CertificateParams| excluded(subtree.clone())(params)
+                    }),
+                };
+                let made = match at_anchor {
+                    true => chain(change, unchanged, with_names),
+                    false => chain(unchanged, change, with_names),
+                };
+                let report = judge(&made, &RULES);
+                assert_eq!(report.accepted(), accepted, "{report}");
+                if !accepted {
+                    assert_refused(&report, Leaf, |reason| match is_permitted {
+                        true => matches!(reason, Reason::NameNotPermitted { .. }),
+                        false => matches!(reason, Reason::NameExcluded { .. }),
+                    });
+                }
+            }
+        }
+    }
+    // The subject is a name, too: of the CA just as of the leaf.
+    let made = chain(
+        permitted(GeneralSubtree::DirectoryName(named("Somebody"))),
+        unchanged,
+        unchanged,
+    );
+    assert_refused(
+        &judge(&made, &RULES),
+        Intermediate(0),
+        |reason| matches!(reason, Reason::NameNotPermitted { name } if name == "CN=Sub"),
+    );
+}
+
+/// SEQUENCE { otherName { 1.2.3.4, NULL } }, and subtrees of the same form.
+const OTHER_NAME: &[u8] = &[
+    0xA0, 0x09, 0x06, 0x03, 0x2A, 0x03, 0x04, 0xA0, 0x02, 0x05, 0x00,
+];
+
+fn wrap(tag: u8, inner: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag, u8::try_from(inner.len()).unwrap()];
+    out.extend(inner);
+    out
+}
+
+#[test]
+fn a_constraint_that_cannot_be_compared_refuses_if_it_is_critical() {
+    let constraints = wrap(0x30, &wrap(0xA1, &wrap(0x30, OTHER_NAME)));
+    let constrains = |critical: bool| {
+        let constraints = constraints.clone();
+        move |params: &mut CertificateParams| {
+            let mut extension =
+                CustomExtension::from_oid_content(&[2, 5, 29, 30], constraints.clone());
+            extension.set_criticality(critical);
+            params.custom_extensions = vec![extension];
+        }
+    };
+    let named_so = |params: &mut CertificateParams| {
+        params.subject_alt_names = Vec::new();
+        let names = wrap(0x30, OTHER_NAME);
+        let names = CustomExtension::from_oid_content(&[2, 5, 29, 17], names);
+        params.custom_extensions = vec![names];
+    };
+    let report = judge(&chain(unchanged, constrains(true), named_so), &RULES);
+    assert_refused(&report, Leaf, |reason| {
+        matches!(reason, Reason::NameFormUnsupported { form: "otherName" })
+    });
+    for (critical, leaf) in [(true, unchanged as fn(&mut _)), (false, named_so)] {
+        let report = judge(&chain(unchanged, constrains(critical), leaf), &RULES);
+        assert!(report.accepted(), "{report}");
+    }
+}
+
+#[test]
+fn a_purpose_is_asked_of_the_leaf_and_of_the_cas_that_name_any() {
+    let purpose = |is_required| Purpose {
+        id: ObjectIdentifier::new_unwrap("2.23.133.8.1"),
+        is_required,
+    };
+    let for_ek = |params: &mut CertificateParams| {
+        let ek = ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1]);
+        params.extended_key_usages = vec![ek];
+    };
+    let for_any = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any];
+    };
+    let for_tls = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    };
+    type Change = fn(&mut CertificateParams);
+    let cases: [(Change, Change, bool, Option<Place>); 7] = [
+        (unchanged, for_ek, true, None),
+        (for_ek, for_ek, true, None),
+        (for_any, for_ek, true, None),
+        (for_tls, for_ek, true, Some(Intermediate(0))),
+        (unchanged, for_tls, false, Some(Leaf)),
+        (unchanged, unchanged, true, Some(Leaf)),
+        (unchanged, unchanged, false, None),
+    ];
+    for (ca, leaf, is_required, refused) in cases {
+        let rules = RULES.for_purpose(purpose(is_required));
+        let report = judge(&chain(unchanged, ca, leaf), &rules);
+        match refused {
+            None => assert!(report.accepted(), "{report}"),
+            Some(place) => {
+                assert_refused(&report, place, |reason| *reason == Reason::ExtendedKeyUsage)
+            }
+        }
+        assert!(judge(&chain(unchanged, ca, leaf), &RULES).accepted());
+    }
+}
+
+#[test]
+fn unknown_critical_extensions_are_refused_unless_the_caller_processes_them() {
+    let strange = |params: &mut CertificateParams| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions = vec![extension];
+    };
+    let is_it = |reason: &Reason| matches!(reason, Reason::CriticalExtensionUnknown { oid } if oid == "1.2.3.4");
+    let known = [ObjectIdentifier::new_unwrap("1.2.3.4")];
+    for (made, place) in [
+        (chain(strange, unchanged, unchanged), Anchor(0)),
+        (chain(unchanged, strange, unchanged), Intermediate(0)),
+        (chain(unchanged, unchanged, strange), Leaf),
+    ] {
+        assert_refused(&judge(&made, &RULES), place, is_it);
+        assert!(judge(&made, &RULES.processing(&known)).accepted());
+    }
+}
+
+#[test]
+fn malformed_extensions_are_refused_where_they_stand() {
+    for (id, content) in [
+        (&[2, 5, 29, 32][..], &[0x30, 0x00][..]),
+        (&[2, 5, 29, 33], &[0x30, 0x00]),
+        (&[2, 5, 29, 36], &[0x30, 0x00]),
+        (&[2, 5, 29, 54], &[0x02, 0x01, 0xFF]),
+        (&[2, 5, 29, 30], &[0x05, 0x00]),
+        // A minimum of one.
+        (
+            &[2, 5, 29, 30],
+            &[
+                0x30, 0x0A, 0xA0, 0x08, 0x30, 0x06, 0x82, 0x01, 0x61, 0x80, 0x01, 0x01,
+            ],
+        ),
+        // The same policy twice.
+        (
+            &[2, 5, 29, 32],
+            &[
+                0x30, 0x0C, 0x30, 0x04, 0x06, 0x02, 0x2A, 0x03, 0x30, 0x04, 0x06, 0x02, 0x2A, 0x03,
+            ],
+        ),
+    ] {
+        let broken = |params: &mut CertificateParams| {
+            params.custom_extensions =
+                vec![CustomExtension::from_oid_content(id, content.to_vec())];
+        };
+        let report = judge(&chain(unchanged, broken, unchanged), &RULES);
+        assert_refused(&report, Intermediate(0), |reason| {
+            matches!(reason, Reason::ExtensionMalformed(_))
+        });
+    }
+}

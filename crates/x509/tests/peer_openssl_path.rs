@@ -1,0 +1,316 @@
+//! `openssl verify` as a peer of path search, over sets of certificates that are drawn at random and mostly broken.
+//!
+//! OpenSSL builds one chain where the search tries all, so two things are asked: what it verifies of a whole set is accepted
+//! here, and what is accepted here it verifies when it is given the certificates of that walk alone.
+#![cfg(feature = "ring")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a peer that cannot be asked fails the test"
+)]
+
+mod hierarchy;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use data_encoding::BASE64_MIME;
+use fastrand::Rng;
+use hierarchy::*;
+use keyproof_x509::path::{Place, Pool, Reason, Rules, find};
+use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
+use rcgen::{
+    CertificateParams, CustomExtension, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
+};
+
+const SETS: u64 = 250;
+
+/// What is drawn once for all sets: keys are dear.
+struct World {
+    roots: Vec<Authority>,
+    cas: Vec<Authority>,
+}
+
+impl World {
+    fn new() -> Self {
+        // Two CAs of one name, so that a name alone says nothing.
+        let cas = ["A", "B", "C", "C", "D"];
+        Self {
+            roots: ["Root 1", "Root 2"].map(Authority::new).to_vec(),
+            cas: cas.map(Authority::new).to_vec(),
+        }
+    }
+}
+
+/// A set of certificates, and how it is to be judged.
+struct Set {
+    leaf: Vec<u8>,
+    intermediates: Vec<Vec<u8>>,
+    anchors: Vec<Vec<u8>>,
+    policies: Option<Vec<ObjectIdentifier>>,
+    switches: [bool; 3],
+}
+
+const POLICIES: [&[u64]; 3] = [&[1, 2, 1], &[1, 2, 2], &[2, 5, 29, 32, 0]];
+
+/// DER of the policies' OIDs.
+const OIDS: [&[u8]; 3] = [
+    &[0x06, 0x02, 0x2A, 0x01],
+    &[0x06, 0x02, 0x2A, 0x02],
+    &[0x06, 0x04, 0x55, 0x1D, 0x20, 0x00],
+];
+
+fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+    let inner = parts.concat();
+    [&[0x30, u8::try_from(inner.len()).unwrap()][..], &inner].concat()
+}
+
+impl Set {
+    fn draw(rng: &mut Rng, world: &World) -> Self {
+        let has_policies = rng.bool();
+        let ca = |rng: &mut Rng, subject: &Authority, issuer: &Authority| {
+            let mut certificate = subject.certified_by(issuer, |params| {
+                spoil(rng, params);
+                if has_policies {
+                    add_policies(rng, params, true);
+                }
+            });
+            if rng.u8(..100) < 3 {
+                let place = certificate.len() - 20;
+                certificate[place] ^= 1;
+            }
+            certificate
+        };
+        let mut anchors = Vec::new();
+        for root in &world.roots {
+            anchors.push(ca(rng, root, root));
+        }
+        let mut intermediates = Vec::new();
+        for _ in 0..rng.usize(4..10) {
+            let subject = rng.choice(&world.cas).unwrap();
+            let issuer = match rng.u8(..100) {
+                0..45 => rng.choice(&world.roots),
+                _ => rng.choice(&world.cas),
+            };
+            intermediates.push(ca(rng, subject, issuer.unwrap()));
+        }
+        // Seldom, an intermediate is an anchor.
+        if rng.u8(..100) < 10 {
+            anchors.push(intermediates.swap_remove(0));
+        }
+        let issuer = rng.choice(&world.cas).unwrap();
+        let leaf = issuer.leaf("Leaf of many", |params| {
+            if rng.u8(..100) < 5 {
+                expired(params);
+            }
+            if has_policies {
+                add_policies(rng, params, false);
+            }
+        });
+        let policies = has_policies && rng.bool();
+        let policies = policies.then(|| {
+            let oid = POLICIES[rng.usize(..2)].iter().map(u64::to_string);
+            let oid = oid.collect::<Vec<_>>().join(".");
+            vec![ObjectIdentifier::new(&oid).unwrap()]
+        });
+        Self {
+            leaf,
+            intermediates,
+            anchors,
+            policies,
+            switches: [(); 3].map(|()| has_policies && rng.u8(..100) < 20),
+        }
+    }
+}
+
+/// Makes something wrong with a CA, or constrains it.
+fn spoil(rng: &mut Rng, params: &mut CertificateParams) {
+    match rng.u8(..100) {
+        0..6 => expired(params),
+        6..8 => not_yet_valid(params),
+        _ => {}
+    }
+    match rng.u8(..100) {
+        0..5 => params.is_ca = IsCa::ExplicitNoCa,
+        5..25 => path_len(rng.u8(..3))(params),
+        _ => {}
+    }
+    match rng.u8(..100) {
+        0..5 => params.key_usages = vec![KeyUsagePurpose::CrlSign],
+        5..15 => params.key_usages = Vec::new(),
+        _ => {}
+    }
+    if rng.u8(..100) < 15 {
+        let names = ["example.com", "host.example.com", "other.com", "com"];
+        let name = *rng.choice(&names).unwrap();
+        let subtrees = vec![GeneralSubtree::DnsName(name.into())];
+        let mut constraints = NameConstraints {
+            permitted_subtrees: Vec::new(),
+            excluded_subtrees: Vec::new(),
+        };
+        match rng.bool() {
+            true => constraints.permitted_subtrees = subtrees,
+            false => constraints.excluded_subtrees = subtrees,
+        }
+        params.name_constraints = Some(constraints);
+    }
+    if rng.u8(..100) < 3 {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    }
+}
+
+fn add_policies(rng: &mut Rng, params: &mut CertificateParams, is_ca: bool) {
+    let mut add = |id: &[u64], critical: bool, content: Vec<u8>| {
+        let mut extension = CustomExtension::from_oid_content(id, content);
+        extension.set_criticality(critical);
+        params.custom_extensions.push(extension);
+    };
+    let chosen: Vec<&[u8]> = OIDS.into_iter().filter(|_| rng.u8(..100) < 60).collect();
+    if !chosen.is_empty() {
+        let policies: Vec<_> = chosen.iter().map(|oid| sequence(&[oid.to_vec()])).collect();
+        add(&[2, 5, 29, 32], rng.bool(), sequence(&policies));
+    }
+    if !is_ca {
+        return;
+    }
+    // What is mapped is one of the certificate's policies: otherwise OpenSSL overlooks a mapping of anyPolicy, or one under
+    // an anyPolicy that is inhibited (RFC 5280 sections 6.1.3 (d) and 6.1.4 (a)).
+    if rng.u8(..100) < 30 && !chosen.is_empty() {
+        let mut mapping = || {
+            let issuer_domain = rng.choice(&chosen).unwrap().to_vec();
+            let subject_domain = match rng.u8(..100) {
+                0..3 => OIDS[2],
+                3..50 => OIDS[0],
+                _ => OIDS[1],
+            };
+            sequence(&[issuer_domain, subject_domain.to_vec()])
+        };
+        let (first, second) = (mapping(), mapping());
+        let mappings = match first == second {
+            true => vec![first],
+            false => vec![first, second],
+        };
+        add(&[2, 5, 29, 33], rng.bool(), sequence(&mappings));
+    }
+    if rng.u8(..100) < 20 {
+        let tag = 0x80 + rng.u8(..2);
+        let constraint = vec![tag, 0x01, rng.u8(..3)];
+        add(&[2, 5, 29, 36], true, sequence(&[constraint]));
+    }
+    if rng.u8(..100) < 20 {
+        add(&[2, 5, 29, 54], true, vec![0x02, 0x01, rng.u8(..3)]);
+    }
+}
+
+fn pem(certificates: &[&[u8]]) -> String {
+    let blocks = certificates.iter().map(|der| {
+        let body = BASE64_MIME.encode(der);
+        format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+    });
+    blocks.collect()
+}
+
+/// Whether `openssl verify` takes the leaf.
+fn openssl_verifies(
+    folder: &Path,
+    set: &Set,
+    intermediates: &[&[u8]],
+    anchors: &[&[u8]],
+) -> (bool, String) {
+    let file = |name: &str, certificates: &[&[u8]]| {
+        let path = folder.join(name);
+        fs::write(&path, pem(certificates)).unwrap();
+        path
+    };
+    let mut command = Command::new("openssl");
+    command
+        .args(["verify", "-partial_chain", "-no-CApath", "-no-CAstore"])
+        .args(["-attime", &NOW.to_string()])
+        .arg("-CAfile")
+        .arg(file("anchors.pem", anchors));
+    if !intermediates.is_empty() {
+        let untrusted = file("untrusted.pem", intermediates);
+        command.arg("-untrusted").arg(untrusted);
+    }
+    let [explicit, inhibit_mapping, inhibit_any] = set.switches;
+    match &set.policies {
+        Some(policies) => policies.iter().for_each(|policy| {
+            command.args(["-policy", &policy.to_string()]);
+        }),
+        // OpenSSL takes nothing for no policy, not for any.
+        None => drop(command.args(["-policy", "2.5.29.32.0"])),
+    }
+    for (is_set, switch) in [
+        (explicit, "-explicit_policy"),
+        (inhibit_mapping, "-inhibit_map"),
+        (inhibit_any, "-inhibit_any"),
+    ] {
+        if is_set {
+            command.arg(switch);
+        }
+    }
+    let output = command
+        .arg(file("leaf.pem", &[&set.leaf]))
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
+        });
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), told)
+}
+
+#[test]
+fn what_is_accepted_is_what_openssl_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new();
+    let (mut accepted, mut more) = (0, 0);
+    for seed in 0..SETS {
+        let set = Set::draw(&mut Rng::with_seed(seed), &world);
+        let [intermediates, anchors] = [&set.intermediates, &set.anchors]
+            .map(|certificates| certificates.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let [explicit, inhibit_mapping, inhibit_any] = set.switches;
+        let rules =
+            Rules::new(algorithms::RING, NOW).with_switches(explicit, inhibit_mapping, inhibit_any);
+        let rules = match &set.policies {
+            Some(policies) => rules.under(policies),
+            None => rules,
+        };
+        let leaf = Certificate::from_der(&set.leaf).unwrap();
+        let report = find(
+            &leaf,
+            &Pool::of(&intermediates),
+            &Pool::of(&anchors),
+            &rules,
+        );
+        let reason = report.refusal().map(|refusal| &refusal.reason);
+        assert_ne!(reason, Some(&Reason::BudgetSpent), "seed {seed}: {report}");
+        let (whole, told) = openssl_verifies(folder.path(), &set, &intermediates, &anchors);
+        assert!(
+            report.accepted() || !whole,
+            "seed {seed}: openssl verifies it\n{report}"
+        );
+        if !report.accepted() {
+            continue;
+        }
+        accepted += 1;
+        more += usize::from(!whole);
+        let mut walked = (Vec::new(), Vec::new());
+        for step in report.walk() {
+            match step.place {
+                Place::Anchor(index) => walked.1.push(anchors[index]),
+                Place::Intermediate(index) => walked.0.push(intermediates[index]),
+                Place::Leaf => {}
+            }
+        }
+        let (alone, why) = openssl_verifies(folder.path(), &set, &walked.0, &walked.1);
+        assert!(
+            alone,
+            "seed {seed}: {why}\n{report}\n(of the whole set: {told})"
+        );
+    }
+    println!("{SETS} sets: {accepted} accepted, {more} of them where openssl found no chain");
+    assert!(accepted > 20, "{accepted} of {SETS}");
+}

@@ -1,0 +1,7 @@
+"""Says where the certificates of PKITS lie."""
+
+import pathlib
+
+import cryptography_vectors
+
+print(pathlib.Path(cryptography_vectors.__file__).parent / "x509" / "PKITS_data" / "certs")
