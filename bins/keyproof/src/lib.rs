@@ -6,6 +6,7 @@ pub mod config;
 pub mod demo;
 pub mod dialect;
 pub mod http;
+mod memory;
 mod metrics;
 mod qr;
 mod readiness;

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     dialect::{Dialect, DialectName, dps::Dps, emnify::Emnify, f5::F5, taler::Taler},
     http::{Listener, Readiness, Site, Stack, Tls, TlsError},
+    memory,
     metrics::{Exposition, Metrics},
     readiness,
 };
@@ -132,7 +133,7 @@ impl Server {
         let dialects = mount(&config, &service)?;
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
-            async move { service.run_upkeep().await }
+            async move { tokio::join!(service.run_upkeep(), memory::give_back()) }
         });
         let ready = readiness::of(Arc::clone(&service));
         let mut server = Self::listen(config, dialects, ready, entropy, metrics).await?;

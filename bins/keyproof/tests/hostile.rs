@@ -2,6 +2,7 @@
 //! server serves on.
 
 mod judging;
+mod program;
 mod stack;
 
 use std::sync::atomic::Ordering;
@@ -480,4 +481,109 @@ async fn more_than_may_wait_to_be_judged_is_put_off() {
         occupied.end().await;
         request.is_judged(&waiting.answer().await);
     }
+}
+
+/// A post to `path` from behind a proxy that names its client.
+fn post_from(client: &str, path: &str, fields: &[&str], body: &str) -> String {
+    let (forwarded, length) = (
+        format!("X-Forwarded-For: {client}"),
+        format!("Content-Length: {}", body.len()),
+    );
+    let mut all = vec![forwarded.as_str(), length.as_str()];
+    all.extend_from_slice(fields);
+    head(&format!("POST {path}"), &all) + body
+}
+
+/// One thread hashes, and there is no limit of an address to help.
+const ONE_THREAD: &str =
+    "http.trusted_proxies = [\"127.0.0.0/8\"]\n[auth]\naddress_limit = 0\nargon2_concurrency = 1\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_succeed_while_200_connections_of_one_stranger_ask_for_hashes() {
+    let program = program::Program::serve(ONE_THREAD);
+    let add = ["user", "add", "ada", "--organisation", "org", "--stdin"];
+    program.run(&add, "correct horse");
+    program.run(
+        &["instance", "set-password", "default", "--stdin"],
+        "correct horse",
+    );
+    let address = program.address;
+    let mut strangers = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        strangers.spawn(async move {
+            let from = format!("2001:db8:1:{number:x}::1");
+            let wrong = ["Authorization: Basic ZGVmYXVsdDp3cm9uZw=="];
+            let mut client = stack::Client::connect(address).await;
+            for attempt in 0.. {
+                let body = format!(r#"{{"username":"{number}-{attempt}","password":"b"}}"#);
+                let request = match attempt % 2 {
+                    0 => post_from(&from, "/api/v1/authenticate", &[], &body),
+                    _ => post_from(&from, "/private/token", &wrong, r#"{"scope":"all"}"#),
+                };
+                client.send(request).await;
+                let status = client.answer().await.status;
+                assert!([401, 429, 503].contains(&status), "{status}");
+            }
+        });
+    }
+    let body = r#"{"username":"ada","password":"correct horse"}"#;
+    for _ in 0..20 {
+        let mut client = stack::Client::connect(address).await;
+        let login = post_from("203.0.113.5", "/api/v1/authenticate", &[], body);
+        client.send(login).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // None of them has died over an answer that it did not expect.
+    assert!(strangers.try_join_next().is_none());
+    strangers.abort_all();
+}
+
+/// Whoever is judged is counted: were these, their name would be locked.
+#[tokio::test]
+async fn nothing_is_hashed_for_clients_that_have_hung_up() {
+    let slow = format!("{ONE_THREAD}argon2_memory_kib = 131072\nargon2_iterations = 8\n");
+    let program = program::Program::serve(&slow);
+    let add = ["user", "add", "ada", "--organisation", "org", "--stdin"];
+    program.run(&add, "correct horse");
+    let login = |from: &str, name: &str, password: &str| {
+        let body = format!(r#"{{"username":"{name}","password":"{password}"}}"#);
+        post_from(from, "/api/v1/authenticate", &[], &body)
+    };
+    // It has the one thread for as long as the others take to come and go.
+    let mut first = stack::Client::connect(program.address).await;
+    first.send(login("192.0.2.1", "bob", "wrong horse")).await;
+    for number in 0..30 {
+        let mut client = stack::Client::connect(program.address).await;
+        let from = format!("2001:db8:{number:x}::1");
+        client.send(login(&from, "ada", "wrong horse")).await;
+    }
+    assert_eq!(first.answer().await.status, 401);
+    let mut client = stack::Client::connect(program.address).await;
+    client
+        .send(login("203.0.113.5", "ada", "correct horse"))
+        .await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn held_bodies_take_little_memory() {
+    let program = program::Program::serve("");
+    let announced = head("POST /api/v1/authenticate", &["Content-Length: 1048576"]);
+    let chunked = head("POST /api/v1/authenticate", &["Transfer-Encoding: chunked"]);
+    let body = "a".repeat((1 << 20) - 1);
+    let mut held = Vec::new();
+    for number in 0..600 {
+        let mut client = stack::Client::connect(program.address).await;
+        let request = match number % 2 {
+            0 => format!("{announced}{body}"),
+            _ => format!("{chunked}100000\r\n{body}"),
+        };
+        client.send(request).await;
+        held.push(client);
+    }
+    // It would be 600 MiB, and is some 60.
+    let peak = program.peak_mib();
+    assert!(peak < 250, "{peak} MiB");
 }

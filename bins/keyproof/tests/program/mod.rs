@@ -1,0 +1,85 @@
+//! The program as a process of its own, where what it takes of the machine is to be seen.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use tempfile::TempDir;
+
+/// A running `keyproof serve`, killed at the latest when the test ends.
+pub(crate) struct Program {
+    home: TempDir,
+    child: Option<Child>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Program {
+    /// Starts a server on an embedded store of its own, with this configuration.
+    pub(crate) fn serve(configuration: &str) -> Self {
+        let home = TempDir::new().unwrap();
+        fs::write(home.path().join("keyproof.toml"), configuration).unwrap();
+        let mut program = Self {
+            home,
+            child: None,
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        let mut serve = program.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        program.child = Some(child);
+        let mut line = String::new();
+        while !line.starts_with("listening on ") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it has ended");
+        }
+        let address = line.trim_end().rsplit('/').next().unwrap();
+        program.address = address.parse().unwrap();
+        // A full pipe would stop it.
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
+        program
+    }
+
+    /// Runs a command that reads one line.
+    pub(crate) fn run(&self, command: &[&str], line: &str) {
+        let mut child = self.command(command).stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        writeln!(input, "{line}").unwrap();
+        drop(input);
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        let home = self.home.path();
+        command
+            .env_clear()
+            .env("HOME", home)
+            .args(words)
+            .arg("--config")
+            .arg(home.join("keyproof.toml"));
+        command
+    }
+
+    /// The most memory that it has had so far, in MiB: `VmHWM` of proc(5).
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let child = self.child.as_ref().unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.unwrap().trim().parse::<u64>().unwrap() / 1_024
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
