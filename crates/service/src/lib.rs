@@ -174,17 +174,24 @@ impl Service {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for outcome in [
-                self.upkeep.remove_expired().await,
-                self.otp_devices.clear_leftovers().await,
-            ] {
-                match outcome {
-                    Ok(0) => {}
-                    Ok(removed) => tracing::debug!(removed, "upkeep"),
-                    Err(error) => tracing::warn!(%error, "upkeep"),
-                }
+            // What comes in meanwhile may be more than a round, and each does a bounded part of everything.
+            while self.clean_up_once().await {}
+        }
+    }
+
+    /// One round; answers whether another is to follow at once.
+    async fn clean_up_once(&self) -> bool {
+        let expired = self.upkeep.remove_expired().await;
+        let goes_on = expired.as_ref().is_ok_and(|round| round.goes_on);
+        let leftovers = self.otp_devices.clear_leftovers().await;
+        for outcome in [expired.map(|round| round.removed), leftovers] {
+            match outcome {
+                Ok(0) => {}
+                Ok(removed) => tracing::debug!(removed, "upkeep"),
+                Err(error) => tracing::warn!(%error, "upkeep"),
             }
         }
+        goes_on
     }
 
     async fn tell_left_out(&self) {

@@ -3,17 +3,30 @@
 use crate::{Clock, StorageError};
 use keyproof_store::{CommitError, Store};
 use std::{fmt, sync::Arc};
+use tokio::time::{Instant, sleep};
 
 /// Records removed by one batch.
 const BATCH: usize = 200;
 
-/// Batches in one go, so that a backlog is worked off without holding up the store's other writers.
-const BATCHES: usize = 10;
+/// Batches in one round.
+const BATCHES: usize = 25;
+
+/// Races lost in a row after which the rest is left to whoever wins them.
+const LOST: usize = 3;
 
 /// The clean-up of a store.
 pub struct Upkeep {
     store: Store,
     clock: Arc<dyn Clock>,
+}
+
+/// What came of a round of the clean-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// How many records went.
+    pub removed: usize,
+    /// Whether there may be more, for the next round.
+    pub goes_on: bool,
 }
 
 impl Upkeep {
@@ -22,31 +35,44 @@ impl Upkeep {
         Self { store, clock }
     }
 
-    /// Removes what has expired: at most 2000 records a call. Readers take an expired record for absent, so nobody
-    /// waits for this. Answers how many went.
+    /// Removes what has expired: at most 5000 records a call, and after each 200 the store is left to others for as
+    /// long as that took. Readers take an expired record for absent, so nobody waits for this; and several servers may
+    /// be at it at once.
     ///
     /// # Errors
     /// [`StorageError`]; the rest stays for the next call.
-    pub async fn remove_expired(&self) -> Result<usize, StorageError> {
+    pub async fn remove_expired(&self) -> Result<Round, StorageError> {
         let mut removed = 0;
+        let mut lost = 0;
         for _ in 0..BATCHES {
+            let began = Instant::now();
             let now = self.clock.now();
             let expired = self.store.expired(now, BATCH).await?;
-            if expired.is_empty() {
-                break;
-            }
             let mut batch = self.store.batch(now);
             for (key, version) in &expired {
                 batch.remove(key, *version);
             }
             match self.store.commit(batch).await {
-                Ok(()) => removed += expired.len(),
-                // Another server is at the same work, or a record was made anew: the next call sees what is left.
-                Err(CommitError::Conflict { .. }) => break,
+                Ok(()) => {
+                    removed += expired.len();
+                    lost = 0;
+                }
+                // Another server is at the same work, or a record was made anew: it is looked again at what is left.
+                Err(CommitError::Conflict { .. }) => lost += 1,
                 Err(error) => return Err(StorageError::NotApplied(error.to_string())),
             }
+            if expired.len() < BATCH || lost == LOST {
+                return Ok(Round {
+                    removed,
+                    goes_on: false,
+                });
+            }
+            sleep(began.elapsed()).await;
         }
-        Ok(removed)
+        Ok(Round {
+            removed,
+            goes_on: true,
+        })
     }
 }
 
@@ -58,12 +84,47 @@ impl fmt::Debug for Upkeep {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::{
         otp_devices::Lifetime,
-        testing::{bench, origin},
+        testing::{Bench, bench, origin},
     };
-    use keyproof_store::{Prefix, Timestamp};
+    use keyproof_store::{Key, Prefix, Record, Timestamp};
+    use serde::{Deserialize, Serialize};
     use std::time::Duration;
+
+    #[derive(Serialize, Deserialize)]
+    struct Leavings;
+
+    impl Record for Leavings {
+        const TYPE: &'static str = "leavings";
+        const VERSION: u32 = 1;
+    }
+
+    /// Adds that many records, which then expire.
+    async fn leave(bench: &Bench, count: u32) {
+        let now = bench.clock.now();
+        let end = Some(now.saturating_add(Duration::from_secs(1)));
+        for number in (0..count).step_by(1000) {
+            let mut batch = bench.store.batch(now);
+            for number in number..count.min(number + 1000) {
+                let key = Key::new("leavings", ["_", &number.to_string()]);
+                batch.insert(&key, &Leavings, end);
+            }
+            bench.store.commit(batch).await.unwrap();
+        }
+        bench.clock.advance(Duration::from_secs(1));
+    }
+
+    async fn left(bench: &Bench) -> usize {
+        let all = bench.store.expired(Timestamp::MAX, usize::MAX).await;
+        all.unwrap().len()
+    }
+
+    const NOTHING: Round = Round {
+        removed: 0,
+        goes_on: false,
+    };
 
     #[tokio::test]
     async fn expired_records_go_and_others_stay() {
@@ -73,9 +134,13 @@ mod tests {
             bench.token("shop", "all", short).await;
         }
         let kept = bench.token("shop", "all", Lifetime::Forever).await;
-        assert_eq!(bench.service.upkeep.remove_expired().await, Ok(0));
+        assert_eq!(bench.service.upkeep.remove_expired().await, Ok(NOTHING));
         bench.clock.advance(Duration::from_secs(2 * 24 * 60 * 60));
-        assert_eq!(bench.service.upkeep.remove_expired().await, Ok(3));
+        let three = Round {
+            removed: 3,
+            ..NOTHING
+        };
+        assert_eq!(bench.service.upkeep.remove_expired().await, Ok(three));
         let tokens = Prefix::collection("login_token");
         let left = bench
             .store
@@ -90,5 +155,51 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    /// A hundred a second and more come in, so a round a minute would never be through.
+    #[tokio::test(start_paused = true)]
+    async fn a_backlog_is_worked_off_before_the_next_minute() {
+        let bench = bench().await;
+        leave(&bench, 12_345).await;
+        let service = Arc::clone(&bench.service);
+        let upkeep = tokio::spawn(async move { service.run_upkeep().await });
+        sleep(Duration::from_secs(59)).await;
+        upkeep.abort();
+        assert_eq!(left(&bench).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_round_is_bounded_and_others_write_meanwhile() {
+        let bench = bench().await;
+        leave(&bench, 6_000).await;
+        let others = async {
+            bench.token("shop", "all", Lifetime::Forever).await;
+            left(&bench).await
+        };
+        let (round, left_then) = tokio::join!(bench.service.upkeep.remove_expired(), others);
+        let whole = Round {
+            removed: BATCH * BATCHES,
+            goes_on: true,
+        };
+        assert_eq!(round, Ok(whole));
+        assert!(left_then > 1_000, "it was done first: {left_then}");
+        assert_eq!(left(&bench).await, 1_000);
+    }
+
+    #[tokio::test]
+    async fn several_servers_at_once_remove_all_of_it_once() {
+        let bench = bench().await;
+        leave(&bench, 3_000).await;
+        let all = async || {
+            let twin = Upkeep::new(bench.store.clone(), bench.clock.clone());
+            let mut removed = 0;
+            while left(&bench).await > 0 {
+                removed += twin.remove_expired().await.unwrap().removed;
+            }
+            removed
+        };
+        let (first, second, third) = tokio::join!(all(), all(), all());
+        assert_eq!(first + second + third, 3_000);
     }
 }
