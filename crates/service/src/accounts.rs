@@ -14,6 +14,7 @@ mod application_token;
 mod directory;
 mod login;
 mod password;
+mod permission;
 mod records;
 mod refresh;
 mod second_factor;
@@ -35,6 +36,7 @@ pub use application_token::{
 };
 pub use directory::{DirectoryError, KeySummary, UserPage, UserView};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
+pub use permission::{Act, NotPermitted};
 pub use records::{Role, UserStatus};
 pub use refresh::Refreshed;
 pub use second_factor::{

@@ -296,6 +296,7 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 #[derive(Clone, Copy)]
 enum Window {
     Minute,
+    Hour,
 }
 
 impl Window {
@@ -303,6 +304,7 @@ impl Window {
     const fn end(self, at: Timestamp) -> Timestamp {
         let length: u64 = match self {
             Self::Minute => 60_000,
+            Self::Hour => 3_600_000,
         };
         let into = at.as_millis() % length;
         Timestamp::from_millis(at.as_millis().saturating_add(length - 1 - into))
@@ -347,6 +349,26 @@ impl Audit {
     ) -> Result<(), StorageError> {
         let event = deed.event(at, Outcome::Refused);
         self.repeated(batch, event, Window::Minute).await
+    }
+
+    /// Adds to a batch that something was used which was granted before, and which changes nothing. Uses of one hour,
+    /// action, target and user are one event, unless this one is to be told `alone`.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub(crate) async fn used(
+        &self,
+        batch: &mut Batch,
+        at: Timestamp,
+        deed: Deed<'_>,
+        alone: bool,
+    ) -> Result<(), StorageError> {
+        let event = deed.event(at, Outcome::Done);
+        if alone {
+            batch.insert(&self.key(at), &event, Some(at.saturating_add(KEPT)));
+            return Ok(());
+        }
+        self.repeated(batch, event, Window::Hour).await
     }
 
     /// Adds an event to a batch, to the one that stands for those before it if there is one.

@@ -17,7 +17,7 @@ pub use resources::{
     CertificateView, DeleteError, Deletion, FindError, PutError, Upload, UploadError,
 };
 
-use crate::{Audit, Clock, Judging, Origin, StorageError, audit::Deed};
+use crate::{Audit, Clock, Judging, Origin, StorageError, access::Operator, audit::Deed};
 use keyproof_auth::OperatorScope;
 use keyproof_store::{Store, Stored};
 use records::{Certificate, certificate_key};
@@ -120,6 +120,66 @@ impl Certificates {
     ) -> Result<Option<Stored<Certificate>>, StorageError> {
         let key = certificate_key(service, name);
         Ok(self.store.get(&key, self.clock.now()).await?)
+    }
+}
+
+/// What may be asked for of certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Delete one.
+    Delete,
+    /// Have a code for one.
+    GenerateCode,
+    /// Read one.
+    Get,
+    /// Read all.
+    List,
+    /// Create or update one.
+    Put,
+    /// Prove one.
+    Verify,
+}
+
+impl Act {
+    /// As the audit trail calls it.
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Delete => "certificate.delete",
+            Self::GenerateCode => "certificate.generate_code",
+            Self::Get => "certificate.get",
+            Self::List => "certificate.list",
+            Self::Put => "certificate.put",
+            Self::Verify => "certificate.verify",
+        }
+    }
+}
+
+/// The operator may not do it, as the audit trail was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not permitted")]
+pub struct NotPermitted;
+
+impl Certificates {
+    /// May the operator do this to a certificate of this service? For all of them the name is empty.
+    ///
+    /// # Errors
+    /// [`NotPermitted`].
+    pub async fn permit(
+        &self,
+        operator: &Operator,
+        act: Act,
+        service: &ProvisioningService,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<(), NotPermitted> {
+        let needed = service.scope();
+        if operator.may(&needed) {
+            return Ok(());
+        }
+        let why = Some(format!("it needs the scope {needed}"));
+        let deed = deed(act.action(), service, name, why, origin);
+        self.audit.refused(deed).await;
+        Err(NotPermitted)
     }
 }
 

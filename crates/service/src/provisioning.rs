@@ -38,7 +38,8 @@ pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
 
-use crate::{Audit, Clock, Judging, StorageError};
+use crate::{Audit, Clock, Judging, Origin, StorageError, access::Operator, audit::Deed};
+use keyproof_auth::OperatorScope;
 use keyproof_store::Store;
 use rate_limit::RateLimit;
 use std::{fmt, sync::Arc};
@@ -92,6 +93,38 @@ impl Provisioning {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StorageError> {
         Ok(self.judging.run(work).await?)
+    }
+}
+
+/// The operator may not do it, as the audit trail was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not permitted")]
+pub struct NotPermitted;
+
+impl Provisioning {
+    /// May the operator do what needs this scope? The action and its target are for the audit trail.
+    ///
+    /// # Errors
+    /// [`NotPermitted`].
+    pub async fn permit(
+        &self,
+        operator: &Operator,
+        needed: &OperatorScope,
+        action: &'static str,
+        target: String,
+        origin: &Origin,
+    ) -> Result<(), NotPermitted> {
+        if operator.may(needed) {
+            return Ok(());
+        }
+        let deed = Deed {
+            action,
+            target,
+            detail: Some(format!("it needs the scope {needed}")),
+            origin,
+        };
+        self.audit.refused(deed).await;
+        Err(NotPermitted)
     }
 }
 

@@ -161,6 +161,11 @@ pub(crate) struct Race {
 }
 
 impl Race {
+    /// How often it was lost.
+    pub(crate) const fn lost(&self) -> u32 {
+        self.lost
+    }
+
     /// Sorts the outcome of a commit: is it done? If it is not, a record had changed since it was loaded.
     ///
     /// # Errors

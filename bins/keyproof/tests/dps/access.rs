@@ -103,6 +103,14 @@ async fn a_token_reaches_what_its_scope_says() {
                     .contains("insufficient_scope"),
                 "{delete:?}"
             );
+            let id = Some(delete.header("x-ms-request-id").to_owned());
+            let mut told = site.told().await;
+            told.retain(|event| event.request_id == id);
+            let [refused] = told.as_slice() else {
+                panic!("{told:?}");
+            };
+            assert_eq!(refused.action, "certificate.delete");
+            assert!(refused.who.starts_with("operator:"), "{refused:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the audit trail tells of the contract's events.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use keyproof_service::audit::{Event, Outcome, Repeats};
 use keyproof_store::Timestamp;
@@ -229,6 +229,98 @@ async fn failed_logins_of_applications_are_type_7() {
         events[3].target,
         format!("application_token/{}", listed[2]["id"])
     );
+}
+
+async fn done(site: &Site, action: &str) -> Vec<Event> {
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let is_done = |event: &Event| event.action == action && event.outcome == Outcome::Done;
+    events.filter(is_done).collect()
+}
+
+fn id(answer: &Answer) -> Option<String> {
+    Some(answer.is(200).header("x-request-id").to_owned())
+}
+
+#[tokio::test]
+async fn logins_of_applications_are_told() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let path = "/api/v1/application_token";
+    let made = site.post(path, &json!({})).bearer(&token).send().await;
+    let text = made.is(200).text("application_token");
+    let listed = site.get(path).bearer(&token).send().await.json;
+    let login = async || {
+        let body = json!({ "application_token": text });
+        id(&site.post(AUTHENTICATE, &body).send().await)
+    };
+    let mut requests = [login().await, login().await];
+    let events = done(&site, "application.authenticate").await;
+    let mut told: Vec<_> = events
+        .iter()
+        .map(|event| event.request_id.clone())
+        .collect();
+    told.sort();
+    requests.sort();
+    assert_eq!(told, requests);
+    for event in events {
+        let number = &listed[0]["id"];
+        assert_eq!(event.who, format!("user:{ADA}/application_token:{number}"));
+        assert!(
+            event
+                .target
+                .ends_with(&format!("/application_token/{number}"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn refreshes_of_a_login_are_one_event_an_hour() {
+    let site = Site::start().await;
+    let ada = site.password(ADA, PASSWORD).await.text("refresh_token");
+    let twin = site.password(ADA, PASSWORD).await.text("refresh_token");
+    let refresh = async |token: &str| {
+        let answer = site.authenticate(json!({ "refresh_token": token })).await;
+        site.clock.advance(MILLISECOND);
+        id(&answer)
+    };
+    let first = refresh(&ada).await;
+    refresh(&ada).await;
+    let last = refresh(&ada).await;
+    refresh(&twin).await;
+    let events = done(&site, "refresh_token.use").await;
+    let mut counts: Vec<_> = events.iter().map(Event::count).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 3], "each login has its own");
+    let several = events.iter().find(|event| event.count() == 3).unwrap();
+    let repeats = several.repeats.as_ref().unwrap();
+    assert_eq!(
+        (&several.request_id, &repeats.last_request_id),
+        (&first, &last)
+    );
+    assert_eq!(several.who, format!("user:{ADA}"));
+    assert!(several.target.contains("/session/"), "{several:?}");
+    site.clock.advance(Duration::from_secs(60 * 60));
+    refresh(&ada).await;
+    assert_eq!(done(&site, "refresh_token.use").await.len(), 3);
+}
+
+/// None waits for all the others, and none is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_refreshes_at_once_are_all_answered_and_told() {
+    let site = Arc::new(Site::start().await);
+    let ada = site.password(ADA, PASSWORD).await.text("refresh_token");
+    let answers: Vec<_> = (0..100)
+        .map(|_| {
+            let (site, ada) = (Arc::clone(&site), ada.clone());
+            tokio::spawn(async move { site.authenticate(json!({ "refresh_token": ada })).await })
+        })
+        .collect();
+    for answer in answers {
+        answer.await.unwrap().is(200);
+    }
+    let events = done(&site, "refresh_token.use").await;
+    assert_eq!(events.iter().map(Event::count).sum::<u64>(), 100);
 }
 
 #[tokio::test]

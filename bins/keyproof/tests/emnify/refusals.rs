@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::header;
-use keyproof_service::accounts::Role;
+use keyproof_service::{accounts::Role, audit::Outcome};
+use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -133,6 +134,22 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
     ] {
         let call = site.call(method, &format!("/api/v1/{path}")).body("{");
         let answer = call.bearer(token).send().await;
+        if status == 403 {
+            let id = answer.header("x-request-id").to_owned();
+            let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+            let events = events.unwrap().into_iter().map(|(_, event)| event);
+            let told: Vec<_> = events
+                .filter(|event| event.request_id.as_ref() == Some(&id))
+                .map(|event| (event.outcome, event.who))
+                .collect();
+            let who = match std::ptr::eq(token, &raw const application) {
+                true => format!("user:{ADA}/application_token:"),
+                false => "user:otto".to_owned(),
+            };
+            assert_eq!(told.len(), 1, "{method} {path}");
+            assert_eq!(told[0].0, Outcome::Refused);
+            assert!(told[0].1.starts_with(&who), "{told:?}");
+        }
         assert_eq!(
             (answer.status.as_u16(), &answer.json["error_code"]),
             (status, &json!(code)),

@@ -69,6 +69,23 @@ async fn scopes_reach_their_namespace_and_stations_their_two_calls() {
             .json(&preauth);
         assert_eq!(call.send().await.status, station, "{scope}");
     }
+    // Each of these 403 is in the audit trail.
+    let listing = site.trail("tpm_api_key.list").await;
+    assert_eq!(listing.len(), 5);
+    let needs = |scope: &str| {
+        let told = format!("it needs the scope {scope}");
+        ("Refused".to_owned(), told)
+    };
+    let others = listing.iter().filter(|told| **told == needs("tpm:other"));
+    assert_eq!(others.count(), 3);
+    let calls = site.trail("tpm.preauth").await;
+    assert_eq!(
+        calls
+            .iter()
+            .filter(|told| **told == needs("tpm-station"))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]

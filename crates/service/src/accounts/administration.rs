@@ -1,7 +1,7 @@
 //! Accounts made, changed and removed at the command line, while servers run; and a user's own new password.
 
 use super::{
-    Accounts, Session,
+    Accounts, Act, NotPermitted, Session, Whose,
     login::{Judge, LOCKING_PASSWORD, UNJUDGED, WRONG_PASSWORD, target},
     password::canonical,
     records::{
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 const MAX_NAME: usize = 254;
 
 /// What the audit trail calls a new password, whoever sets it.
-const SET_PASSWORD: &str = "user.set_password";
+const SET_PASSWORD: &str = Act::SetPassword.action();
 
 /// An account to be made.
 #[derive(Clone, Debug)]
@@ -325,9 +325,9 @@ impl Accounts {
         session: &Session,
         origin: &Origin,
     ) -> Result<(), ChangePasswordError> {
-        if !session.is_person() {
-            return Err(ChangePasswordError::Forbidden);
-        }
+        let act = Act::SetPassword;
+        let permitted = self.permit(session, act, Whose::Mine, origin).await;
+        permitted.map_err(|NotPermitted| ChangePasswordError::Forbidden)?;
         let origin = session.origin(origin);
         self.deciding(session, SET_PASSWORD, &origin).await?;
         Ok(())
@@ -344,9 +344,9 @@ impl Accounts {
         new: Zeroizing<String>,
         origin: &Origin,
     ) -> Result<(), ChangePasswordError> {
-        if !session.is_person() {
-            return Err(ChangePasswordError::Forbidden);
-        }
+        let act = Act::SetPassword;
+        let permitted = self.permit(session, act, Whose::Mine, origin).await;
+        permitted.map_err(|NotPermitted| ChangePasswordError::Forbidden)?;
         check_new_password(&new)?;
         let origin = session.origin(origin);
         let mut judge = Judge::new(canonical(old));

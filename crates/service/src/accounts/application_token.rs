@@ -2,17 +2,17 @@
 //! certain addresses and for a time, until it is revoked.
 
 use super::{
-    Accounts, Session,
+    Accounts, Act, NotPermitted, Session, Whose,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
     },
     session::undecided,
 };
-use crate::{Origin, StorageError, audit::Deed, storage::Race};
+use crate::{Origin, StorageError, Who, audit::Deed, storage::Race};
 use ipnet::IpNet;
 use keyproof_auth::Token;
-use keyproof_store::{Stored, Timestamp};
+use keyproof_store::{Stored, Timestamp, Version};
 use std::{fmt, net::IpAddr};
 use zeroize::Zeroizing;
 
@@ -20,9 +20,10 @@ use zeroize::Zeroizing;
 const PAGE: usize = 200;
 
 /// What the audit trail calls what is done here.
-const ADD: &str = "application_token.add";
-const CHANGE: &str = "application_token.change";
+const ADD: &str = Act::AddApplicationToken.action();
+const CHANGE: &str = Act::ChangeApplicationToken.action();
 const REVOKE: &str = "application_token.revoke";
+const AUTHENTICATE: &str = "application.authenticate";
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
@@ -162,19 +163,40 @@ impl Accounts {
         address: IpAddr,
         origin: &Origin,
     ) -> Result<Zeroizing<String>, ApplicationTokenError> {
-        let now = self.clock.now();
-        let refused = match self.holder(text, address, now).await? {
-            Ok((user, id)) => {
-                let signer = self.signing.signer(now).await?;
-                let login = self.begin_session(None, now);
-                return Ok(self.access_token(&signer, &user, &login, Some(id), now)?);
+        let mut race = Race::default();
+        let refused = loop {
+            let now = self.clock.now();
+            let Holder { user, id, token } = match self.holder(text, address, now).await? {
+                Ok(holder) => holder,
+                Err(refused) => break refused,
+            };
+            let signer = self.signing.signer(now).await?;
+            let Stored {
+                record: user,
+                version,
+                ..
+            } = user;
+            let login = self.begin_session(None, now);
+            let access = self.access_token(&signer, &user, &login, Some(id), now)?;
+            let owner = user.owner();
+            let place = application_token_key(owner.organisation, id);
+            let origin = origin.by(Who::User {
+                name: user.name,
+                application_token: Some(id),
+            });
+            let mut batch = self.store.batch(now);
+            batch.require(&user_key(owner), version);
+            batch.require(&place, token);
+            let deed = deed(AUTHENTICATE, owner.organisation, id, &origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(access);
             }
-            Err(refused) => refused,
         };
         let Refusal { id, reason } = refused;
         self.audit
             .refused(Deed {
-                action: "application.authenticate",
+                action: AUTHENTICATE,
                 target: id.map_or("application_token".to_owned(), |id| {
                     format!("application_token/{id}")
                 }),
@@ -187,13 +209,13 @@ impl Accounts {
         Err(ApplicationTokenError::Refused)
     }
 
-    /// Whom a token acts for, and its number.
+    /// Whom a token acts for.
     async fn holder(
         &self,
         text: &str,
         address: IpAddr,
         now: Timestamp,
-    ) -> Result<Result<(User, u32), Refusal>, StorageError> {
+    ) -> Result<Result<Holder, Refusal>, StorageError> {
         let unknown = Refusal::new(None, "TokenStatus Unknown");
         let Ok(token) = Token::parse(text) else {
             return Ok(Err(unknown));
@@ -219,7 +241,11 @@ impl Accounts {
             .filter(|stored| stored.record.status == UserStatus::Active)
             .filter(|stored| stored.record.incarnation == token.record.creator_incarnation);
         Ok(match user {
-            Some(user) => Ok((user.record, id)),
+            Some(user) => Ok(Holder {
+                user,
+                id,
+                token: token.version,
+            }),
             None => Err(Refusal::new(Some(id), "its creator is gone or suspended")),
         })
     }
@@ -233,9 +259,9 @@ impl Accounts {
         session: &Session,
         origin: &Origin,
     ) -> Result<(), ApplicationTokenError> {
-        if !session.may_change_organisation() {
-            return Err(ApplicationTokenError::Forbidden);
-        }
+        let act = Act::AddApplicationToken;
+        let permitted = self.permit(session, act, Whose::Mine, origin).await;
+        permitted.map_err(|NotPermitted| ApplicationTokenError::Forbidden)?;
         let origin = session.origin(origin);
         self.deciding(session, ADD, &origin).await?;
         Ok(())
@@ -252,9 +278,9 @@ impl Accounts {
         new: NewApplicationToken,
         origin: &Origin,
     ) -> Result<Zeroizing<String>, ApplicationTokenError> {
-        if !session.may_change_organisation() {
-            return Err(ApplicationTokenError::Forbidden);
-        }
+        let act = Act::AddApplicationToken;
+        let permitted = self.permit(session, act, Whose::Mine, origin).await;
+        permitted.map_err(|NotPermitted| ApplicationTokenError::Forbidden)?;
         if is_too_long(new.description.as_ref()) {
             return Err(ApplicationTokenError::TooLong);
         }
@@ -329,9 +355,9 @@ impl Accounts {
         id: u32,
         origin: &Origin,
     ) -> Result<(), ChangeApplicationTokenError> {
-        if !session.may_change_organisation() {
-            return Err(ChangeApplicationTokenError::Forbidden);
-        }
+        let act = Act::ChangeApplicationToken;
+        let permitted = self.permit(session, act, Whose::Mine, origin).await;
+        permitted.map_err(|NotPermitted| ChangeApplicationTokenError::Forbidden)?;
         let origin = session.origin(origin);
         self.deciding(session, CHANGE, &origin).await?;
         let place = application_token_key(session.owner.organisation, id);
@@ -355,9 +381,9 @@ impl Accounts {
         change: &ApplicationTokenChange,
         origin: &Origin,
     ) -> Result<(), ChangeApplicationTokenError> {
-        if !session.may_change_organisation() {
-            return Err(ChangeApplicationTokenError::Forbidden);
-        }
+        let act = Act::ChangeApplicationToken;
+        let permitted = self.permit(session, act, Whose::Mine, origin).await;
+        permitted.map_err(|NotPermitted| ChangeApplicationTokenError::Forbidden)?;
         if is_too_long(change.description.as_ref()) {
             return Err(ChangeApplicationTokenError::TooLong);
         }
@@ -394,6 +420,15 @@ impl Accounts {
 }
 
 undecided!(ApplicationTokenError, ChangeApplicationTokenError);
+
+/// Whom a token acts for.
+struct Holder {
+    user: Stored<User>,
+    /// The token's number.
+    id: u32,
+    /// As it was read.
+    token: Version,
+}
 
 /// Why a text gives nothing, for the audit trail.
 struct Refusal {

@@ -99,15 +99,21 @@ impl Accounts {
             let mut batch = self.store.batch(shown.now);
             let outcome = match self.use_of(&shown, &mut batch).await? {
                 Use::Again => {
-                    return Ok(Refreshed {
+                    self.told_use(&mut batch, &shown, user, origin, &race)
+                        .await?;
+                    Ok(Refreshed {
                         access,
                         refresh: None,
-                    });
+                    })
                 }
-                Use::TriedAgain(successor) => Ok(Refreshed {
-                    access,
-                    refresh: Some(successor.text()),
-                }),
+                Use::TriedAgain(successor) => {
+                    self.told_use(&mut batch, &shown, user, origin, &race)
+                        .await?;
+                    Ok(Refreshed {
+                        access,
+                        refresh: Some(successor.text()),
+                    })
+                }
                 Use::Only => {
                     let successor = self.spend(&mut batch, &shown, user, origin);
                     Ok(Refreshed {
@@ -197,9 +203,36 @@ impl Accounts {
         let Some(unused) = unused.filter(|_| is_fresh) else {
             return Ok(Use::Copied);
         };
-        batch.require(&shown.place, shown.held.version);
         batch.require(&place, unused.version);
         Ok(Use::TriedAgain(successor))
+    }
+
+    /// Tells the audit trail that a token was used, if it and its user are still as they were read.
+    async fn told_use(
+        &self,
+        batch: &mut Batch,
+        shown: &Shown,
+        user: &Stored<User>,
+        origin: &Origin,
+        race: &Race,
+    ) -> Result<(), StorageError> {
+        let held = &shown.held.record;
+        batch.require(&user_key(held.owner), user.version);
+        batch.require(&shown.place, shown.held.version);
+        if let Some(family) = &shown.family {
+            batch.require(&shown.family_place, family.version);
+        }
+        let login = held.login(&shown.token.digest()).sid;
+        let origin = by(&user.record, origin);
+        let deed = Deed {
+            action: "refresh_token.use",
+            target: format!("{}/session/{login}", target(&user.record)),
+            detail: None,
+            origin: &origin,
+        };
+        // Many at once with one token would each wait for all before it, so some are told apart.
+        let alone = race.lost() > 2;
+        self.audit.used(batch, shown.now, deed, alone).await
     }
 
     /// Spends a token, and adds its successor.

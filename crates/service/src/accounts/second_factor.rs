@@ -1,7 +1,7 @@
 //! A user's key, the devices they trust, and their recovery codes.
 
 use super::{
-    Accounts, Session, Whose,
+    Accounts, Act, NotPermitted, Session, Whose,
     directory::KeySummary,
     login::{
         Judge, LOCKING_CODE, LOCKING_PASSWORD, UNJUDGED, USED_CODE, WRONG_CODE, WRONG_PASSWORD,
@@ -25,11 +25,11 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// What the audit trail calls what is done here.
-const ACTIVATE_KEY: &str = "mfa_key.activate";
-const ADD_KEY: &str = "mfa_key.add";
-const MAKE_CODES: &str = "recovery_codes.make";
-const REMOVE_DEVICE: &str = "trusted_device.remove";
-const REMOVE_KEY: &str = "mfa_key.remove";
+const ACTIVATE_KEY: &str = Act::ActivateKey.action();
+const ADD_KEY: &str = Act::AddKey.action();
+const MAKE_CODES: &str = Act::MakeRecoveryCodes.action();
+const REMOVE_DEVICE: &str = Act::RemoveDevice.action();
+const REMOVE_KEY: &str = Act::RemoveKey.action();
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
 const SECRET_BYTES: usize = 20;
@@ -389,10 +389,8 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<(), RemoveKeyError> {
         let origin = session.origin(origin);
-        if !session.may_manage(whose) {
-            self.forbidden(REMOVE_KEY, session, whose, &origin).await;
-            return Err(RemoveKeyError::Forbidden);
-        }
+        let permitted = self.permit(session, Act::RemoveKey, whose, &origin).await;
+        permitted.map_err(|NotPermitted| RemoveKeyError::Forbidden)?;
         let mut race = Race::default();
         loop {
             let managed = self.managing(session, whose, REMOVE_KEY, &origin).await?;
@@ -426,10 +424,10 @@ impl Accounts {
         &self,
         session: &Session,
         whose: Whose,
+        origin: &Origin,
     ) -> Result<Vec<DeviceView>, RemoveDeviceError> {
-        if !session.may_manage(whose) {
-            return Err(RemoveDeviceError::Forbidden);
-        }
+        let permitted = self.permit(session, Act::ListDevices, whose, origin).await;
+        permitted.map_err(|NotPermitted| RemoveDeviceError::Forbidden)?;
         let Managed { snapshot, .. } = self.managed(session, whose).await?;
         let records = snapshot.records();
         let devices = records.trusted_devices(snapshot.at()).into_iter();
@@ -455,10 +453,10 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<(), RemoveDeviceError> {
         let origin = session.origin(origin);
-        if !session.may_manage(whose) {
-            self.forbidden(REMOVE_DEVICE, session, whose, &origin).await;
-            return Err(RemoveDeviceError::Forbidden);
-        }
+        let permitted = self
+            .permit(session, Act::RemoveDevice, whose, &origin)
+            .await;
+        permitted.map_err(|NotPermitted| RemoveDeviceError::Forbidden)?;
         let mut race = Race::default();
         loop {
             let managed = self
@@ -669,24 +667,6 @@ impl Accounts {
         let snapshot = self.snapshot_of(&record.name, owner, None).await?;
         let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
         Ok(user.map(|user| (snapshot, user)))
-    }
-
-    async fn forbidden(
-        &self,
-        action: &'static str,
-        session: &Session,
-        whose: Whose,
-        origin: &Origin,
-    ) {
-        let Owner { organisation, user } = session.owner_of(whose);
-        self.audit
-            .refused(Deed {
-                action,
-                target: format!("organisation/{organisation}/user/{user}"),
-                detail: Some(format!("the role {} does not allow this", session.role())),
-                origin,
-            })
-            .await;
     }
 }
 

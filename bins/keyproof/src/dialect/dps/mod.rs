@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_service::{
     Origin, Service, Who,
     access::{Issuers, Operator},
-    certificates::{Deletion, FindError, Precondition, Upload},
+    certificates::{Deletion, FindError, NotPermitted, Precondition, Upload},
 };
 use route::{Call, Route};
 use version::ApiVersion;
@@ -57,7 +57,11 @@ impl Dps {
             method => method,
         };
         let call = route.call(&method)?;
-        if !operator.may(&route.service.scope()) {
+        let origin = origin(&exchange, operator.who.clone());
+        let (act, name) = call.act();
+        let certificates = &self.service.certificates;
+        let permitted = certificates.permit(&operator, act, &route.service, name, &origin);
+        if let Err(NotPermitted) = permitted.await {
             return Err(Refusal::forbidden(&route.service));
         }
         let caller = Caller {
@@ -68,7 +72,7 @@ impl Dps {
                 subject: self.subject,
             },
             precondition: wire::precondition(exchange.headers()),
-            origin: origin(&exchange, operator.who),
+            origin,
         };
         match call {
             Call::Delete(name) => caller.delete(name).await,

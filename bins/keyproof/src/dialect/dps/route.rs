@@ -2,7 +2,7 @@
 //! the variable ones.
 
 use http::Method;
-use keyproof_service::certificates::ProvisioningService;
+use keyproof_service::certificates::{Act, ProvisioningService};
 
 use super::errors::{Code, Refusal};
 use crate::http::RequestPath;
@@ -103,6 +103,20 @@ impl Route {
             (Resource::GenerateCode(name), &Method::POST) => Ok(Call::GenerateCode(name)),
             (Resource::Verify(name), &Method::POST) => Ok(Call::Verify(name)),
             (resource, _) => Err(Refusal::method(resource.allow())),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// What it does, and to which certificate; to all of them if it names none.
+    pub(super) const fn act(self) -> (Act, &'a str) {
+        match self {
+            Self::Delete(name) => (Act::Delete, name),
+            Self::GenerateCode(name) => (Act::GenerateCode, name),
+            Self::Get(name) => (Act::Get, name),
+            Self::List => (Act::List, ""),
+            Self::Put(name) => (Act::Put, name),
+            Self::Verify(name) => (Act::Verify, name),
         }
     }
 }

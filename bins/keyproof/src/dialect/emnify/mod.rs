@@ -18,7 +18,7 @@ use errors::Refusal;
 use http::{HeaderValue, Method, StatusCode, header};
 use keyproof_service::{
     Origin, Service, Who,
-    accounts::{FirstStep, PasswordLogin, Session, SessionError},
+    accounts::{Act, FirstStep, NotPermitted, PasswordLogin, Session, SessionError, Whose},
 };
 use route::{Id, Number, Resource, Whom};
 
@@ -78,7 +78,9 @@ impl Emnify {
             }
             (&Method::GET, Resource::KeyStatuses) => Ok(wire::key_statuses()),
             (&Method::GET, Resource::KeyTypes) => Ok(wire::key_types()),
-            (&Method::GET, Resource::Devices(whom)) => self.devices(session, *whom).await,
+            (&Method::GET, Resource::Devices(whom)) => {
+                self.devices(session, *whom, &exchange).await
+            }
             (&Method::DELETE, Resource::Device(whom, id)) => {
                 self.remove_device(session, *whom, *id, &exchange).await
             }
@@ -165,7 +167,7 @@ impl Emnify {
     }
 
     async fn enrol(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        person(session)?;
+        self.permit(session, Act::AddKey, exchange).await?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::enrolment(error, session.name());
         let checked = accounts.check_enrolment(session, &origin).await;
@@ -177,7 +179,7 @@ impl Emnify {
     }
 
     async fn activate(&self, session: &Session, id: Id, exchange: &mut Exchange) -> Answered {
-        person(session)?;
+        self.permit(session, Act::ActivateKey, exchange).await?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::activation(error, id);
         accounts
@@ -199,7 +201,6 @@ impl Emnify {
         id: Id,
         exchange: &Exchange,
     ) -> Answered {
-        person(session)?;
         let accounts = &self.service.accounts;
         let removed = accounts
             .remove_key(session, whom.whose(), id.get(), &origin(exchange))
@@ -208,9 +209,9 @@ impl Emnify {
         Ok(wire::no_content())
     }
 
-    async fn devices(&self, session: &Session, whom: Whom) -> Answered {
-        person(session)?;
-        let devices = self.service.accounts.devices(session, whom.whose()).await;
+    async fn devices(&self, session: &Session, whom: Whom, exchange: &Exchange) -> Answered {
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        let devices = accounts.devices(session, whom.whose(), &origin).await;
         let devices = devices.map_err(|error| Refusal::device(error, whom, Id::default()))?;
         Ok(wire::devices(&devices))
     }
@@ -222,7 +223,6 @@ impl Emnify {
         id: Id,
         exchange: &Exchange,
     ) -> Answered {
-        person(session)?;
         let accounts = &self.service.accounts;
         let removed = accounts
             .remove_device(session, whom.whose(), id.get(), &origin(exchange))
@@ -232,7 +232,8 @@ impl Emnify {
     }
 
     async fn recovery_codes(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        person(session)?;
+        self.permit(session, Act::MakeRecoveryCodes, exchange)
+            .await?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::recovery(error, session.name());
         let checked = accounts.check_recovery_codes(session, &origin).await;
@@ -259,7 +260,6 @@ impl Emnify {
     }
 
     async fn password(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        person(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::password(error, session.name());
         let checked = accounts.check_password_change(session, &origin).await;
@@ -271,7 +271,6 @@ impl Emnify {
     }
 
     async fn add_application_token(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        may_change_organisation(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         accounts
             .check_new_application_token(session, &origin)
@@ -289,7 +288,6 @@ impl Emnify {
         id: Id,
         exchange: &mut Exchange,
     ) -> Answered {
-        may_change_organisation(session)?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let refused = |error| Refusal::application_token(error, id);
         let found = accounts.find_application_token(session, id.get(), &origin);
@@ -300,6 +298,18 @@ impl Emnify {
             .await;
         changed.map_err(refused)?;
         Ok(wire::no_content())
+    }
+
+    /// May it be done, whatever the body says?
+    async fn permit(
+        &self,
+        session: &Session,
+        act: Act,
+        exchange: &Exchange,
+    ) -> Result<(), Refusal> {
+        let (origin, accounts) = (origin(exchange), &self.service.accounts);
+        let permitted = accounts.permit(session, act, Whose::Mine, &origin).await;
+        permitted.map_err(|NotPermitted| Refusal::forbidden())
     }
 
     async fn session(&self, exchange: &Exchange) -> Result<Session, SessionError> {
@@ -331,23 +341,6 @@ impl Dialect for Emnify {
 
     fn refuse(&self, refusal: StackRefusal, _: RequestId) -> Response {
         stamp(Refusal::from(refusal).into_response())
-    }
-}
-
-/// Second factors and passwords are persons': applications have none.
-fn person(session: &Session) -> Result<(), Refusal> {
-    if session.is_person() {
-        Ok(())
-    } else {
-        Err(Refusal::forbidden())
-    }
-}
-
-fn may_change_organisation(session: &Session) -> Result<(), Refusal> {
-    if session.may_change_organisation() {
-        Ok(())
-    } else {
-        Err(Refusal::forbidden())
     }
 }
 

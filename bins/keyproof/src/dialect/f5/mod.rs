@@ -19,7 +19,7 @@ use keyproof_auth::OperatorScope;
 use keyproof_service::{
     Origin, Service, Who,
     access::Operator,
-    provisioning::{ApiKey, Category, Kind, Manager},
+    provisioning::{ApiKey, Category, Kind, Manager, NotPermitted},
 };
 use route::{Call, Collection, Route};
 use serde::{Deserialize, Serialize};
@@ -73,14 +73,16 @@ impl F5 {
         let call = route.call(&method)?;
         match call {
             Call::Preauth | Call::Provision => {
-                let origin = self.station(operator, &exchange)?;
+                let origin = self.station(operator, call, &exchange).await?;
                 match call {
                     Call::Preauth => self.preauth(&mut exchange, &origin).await,
                     _ => self.provision(&mut exchange, &origin).await,
                 }
             }
             Call::Create { namespace, of } => {
-                let origin = administrator(operator, namespace, &exchange)?;
+                let origin = self
+                    .administrator(operator, call, namespace, &exchange)
+                    .await?;
                 self.create(of, namespace, &mut exchange, &origin).await
             }
             Call::Replace {
@@ -88,12 +90,15 @@ impl F5 {
                 of,
                 name,
             } => {
-                let origin = administrator(operator, namespace, &exchange)?;
+                let origin = self
+                    .administrator(operator, call, namespace, &exchange)
+                    .await?;
                 let object = (namespace, name);
                 self.replace(of, object, &mut exchange, &origin).await
             }
             Call::List { namespace, of } => {
-                administrator(operator, namespace, &exchange)?;
+                self.administrator(operator, call, namespace, &exchange)
+                    .await?;
                 match of {
                     Collection::ApiKeys => self.list::<ApiKey>(namespace, &exchange).await,
                     Collection::Categories => self.list::<Category>(namespace, &exchange).await,
@@ -105,7 +110,8 @@ impl F5 {
                 of,
                 name,
             } => {
-                administrator(operator, namespace, &exchange)?;
+                self.administrator(operator, call, namespace, &exchange)
+                    .await?;
                 let object = (namespace, name);
                 match of {
                     Collection::ApiKeys => self.get::<ApiKey>(object, &exchange).await,
@@ -235,33 +241,55 @@ impl F5 {
     }
 
     /// May stations' calls be made?
-    fn station(&self, operator: Option<Operator>, exchange: &Exchange) -> Result<Origin, Refusal> {
+    async fn station(
+        &self,
+        operator: Option<Operator>,
+        call: Call<'_>,
+        exchange: &Exchange,
+    ) -> Result<Origin, Refusal> {
         match operator {
-            Some(operator) if operator.may(&OperatorScope::TpmStation) => {
-                Ok(origin(exchange, operator.who))
+            Some(operator) => {
+                let why = "it does not allow preauth and provision";
+                let needed = OperatorScope::TpmStation;
+                self.permit(operator, &needed, call, why, exchange).await
             }
-            Some(_) => Err(Refusal::forbidden(
-                "it does not allow preauth and provision",
-            )),
             None if self.station_auth == StationAuth::ApiKeyOnly => {
                 Ok(origin(exchange, Who::Anonymous))
             }
             None => Err(Refusal::unauthenticated()),
         }
     }
-}
 
-/// May the objects of a namespace be read and changed?
-fn administrator(
-    operator: Option<Operator>,
-    namespace: &str,
-    exchange: &Exchange,
-) -> Result<Origin, Refusal> {
-    let operator = operator.ok_or_else(Refusal::unauthenticated)?;
-    if operator.may(&OperatorScope::Tpm(Some(namespace.to_owned()))) {
-        Ok(origin(exchange, operator.who))
-    } else {
-        Err(Refusal::forbidden("it does not reach this namespace"))
+    /// May the objects of a namespace be read and changed?
+    async fn administrator(
+        &self,
+        operator: Option<Operator>,
+        call: Call<'_>,
+        namespace: &str,
+        exchange: &Exchange,
+    ) -> Result<Origin, Refusal> {
+        let operator = operator.ok_or_else(Refusal::unauthenticated)?;
+        let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
+        let why = "it does not reach this namespace";
+        self.permit(operator, &needed, call, why, exchange).await
+    }
+
+    async fn permit(
+        &self,
+        operator: Operator,
+        needed: &OperatorScope,
+        call: Call<'_>,
+        why: &str,
+        exchange: &Exchange,
+    ) -> Result<Origin, Refusal> {
+        let origin = origin(exchange, operator.who.clone());
+        let provisioning = &self.service.provisioning;
+        let (action, target) = call.told();
+        let permitted = provisioning.permit(&operator, needed, action, target, &origin);
+        match permitted.await {
+            Ok(()) => Ok(origin),
+            Err(NotPermitted) => Err(Refusal::forbidden(why)),
+        }
     }
 }
 

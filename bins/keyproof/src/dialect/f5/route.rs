@@ -54,6 +54,39 @@ pub(super) enum Call<'a> {
     },
 }
 
+impl Call<'_> {
+    /// What the audit trail calls it, and what it is asked of.
+    pub(super) fn told(self) -> (&'static str, String) {
+        macro_rules! of {
+            ($of:expr, $verb:literal) => {
+                match $of {
+                    Collection::ApiKeys => concat!("tpm_api_key.", $verb),
+                    Collection::Categories => concat!("tpm_category.", $verb),
+                    Collection::Managers => concat!("tpm_manager.", $verb),
+                }
+            };
+        }
+        let (action, namespace, name) = match self {
+            Self::Create { namespace, of } => (of!(of, "create"), namespace, ""),
+            Self::Get {
+                namespace,
+                of,
+                name,
+            } => (of!(of, "get"), namespace, name),
+            Self::List { namespace, of } => (of!(of, "list"), namespace, ""),
+            Self::Preauth => return ("tpm.preauth", "station".to_owned()),
+            Self::Provision => return ("tpm.provision", "station".to_owned()),
+            Self::Replace {
+                namespace,
+                of,
+                name,
+            } => (of!(of, "replace"), namespace, name),
+        };
+        let (kind, _) = action.split_once('.').unwrap_or((action, ""));
+        (action, format!("{kind}/{namespace}/{name}"))
+    }
+}
+
 /// The path behind the prefix, which is `/api/v1/{domain_prefix}/{environment}/{region}/namespaces/{ns}` if there is one.
 fn without_prefix<'a, 'b>(segments: &'b [&'a str]) -> &'b [&'a str] {
     match segments {

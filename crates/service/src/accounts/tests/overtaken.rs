@@ -199,7 +199,11 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
             let accounts = &bench.service.accounts;
-            let id = accounts.devices(&own, Whose::Mine).await.unwrap()[0].id;
+            let id = accounts
+                .devices(&own, Whose::Mine, &origin())
+                .await
+                .unwrap()[0]
+                .id;
             let removed = accounts
                 .remove_device(&own, Whose::Mine, id, &origin())
                 .await;
@@ -236,7 +240,7 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
         .remove_device(&own, Whose::Mine, 1, &origin())
         .await;
     assert_eq!(removed, Err(RemoveDeviceError::Ended));
-    let devices = accounts.devices(&own, Whose::Mine).await;
+    let devices = accounts.devices(&own, Whose::Mine, &origin()).await;
     assert_eq!(devices, Err(RemoveDeviceError::Ended));
     let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
     assert_eq!(enrolled.err(), Some(EnrolKeyError::Ended));
@@ -262,7 +266,11 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     };
     let hers = Whose::Of(ada.owner.user);
     let accounts = &bench.service.accounts;
-    let device = accounts.devices(&ada, Whose::Mine).await.unwrap()[0].id;
+    let device = accounts
+        .devices(&ada, Whose::Mine, &origin())
+        .await
+        .unwrap()[0]
+        .id;
 
     let bob = back(&bench).await;
     let removed = bench

@@ -247,7 +247,10 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     let device = by_device(&bench).await;
     all(&refusals(&bench, &device, key).await, "FactorNeeded");
     // It may look on.
-    let devices = accounts.devices(&device, Whose::Mine).await.unwrap();
+    let devices = accounts
+        .devices(&device, Whose::Mine, origin)
+        .await
+        .unwrap();
     // So has a session that began before keys were known to end any.
     forget_activation(&bench, &own).await;
     let old = of_earlier_release(&bench, &own).await;

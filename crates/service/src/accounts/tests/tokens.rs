@@ -111,7 +111,10 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
         .unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     challenge(log_in(&bench, ADA, PASSWORD, Some("phone")).await);
-    let devices = accounts.devices(&own, Whose::Mine).await.unwrap();
+    let devices = accounts
+        .devices(&own, Whose::Mine, &origin())
+        .await
+        .unwrap();
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].browser.as_deref(), Some("Firefox"));
     let asked_by = origin();
