@@ -4,6 +4,7 @@
 //! here, and what is accepted here it verifies when it is given the certificates of that walk alone.
 #![cfg(feature = "ring")]
 #![allow(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a peer that cannot be asked fails the test"

@@ -168,7 +168,7 @@ pub(super) fn inhibit_any_policy(certificate: &Certificate<'_>) -> Result<Option
         certificate,
         INHIBIT_ANY_POLICY,
         "inhibitAnyPolicy",
-        |reader| u32::decode(reader),
+        u32::decode,
     )
 }
 
