@@ -1,10 +1,13 @@
 //! The whole check of a verification leaf, from the DER of both certificates and with a bound code, beside one bare verification of
-//! the same signature. Both sides parse the CA's key.
+//! the same signature. Both sides parse the CA's key. Then a path of three certificates, from their DER, beside the two
+//! verifications that it contains.
 
 use std::hint::black_box;
 
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
+use keyproof_x509::path::{Pool, Rules, find};
 use keyproof_x509::{Certificate, Policy, VerificationCode, algorithms::RING, prove};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
@@ -32,7 +35,79 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         include_bytes!("../../../crates/x509/tests/data/rsa2048-ca.der"),
         include_bytes!("../../../crates/x509/tests/data/rsa2048-leaf.der"),
         Aim::AtMost(1.5),
-    )
+    )?;
+    compare_path()
+}
+
+/// A leaf below a CA below a root, on P-256, in DER.
+fn chain() -> Result<[Vec<u8>; 3], rcgen::Error> {
+    let params = |name: &str, is_ca: IsCa| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = is_ca;
+        params.use_authority_key_identifier_extension = true;
+        params
+    };
+    let ca = |name: &str| {
+        let mut params = params(name, IsCa::Ca(BasicConstraints::Unconstrained));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params
+    };
+    let (root_key, sub_key) = (KeyPair::generate()?, KeyPair::generate()?);
+    let (root_params, sub_params) = (ca("Root"), ca("Sub"));
+    let root = root_params.self_signed(&root_key)?;
+    let root_issuer = Issuer::from_params(&root_params, &root_key);
+    let sub = sub_params.signed_by(&sub_key, &root_issuer)?;
+    let sub_issuer = Issuer::from_params(&sub_params, &sub_key);
+    let leaf = params("Leaf", IsCa::ExplicitNoCa);
+    let leaf = leaf.signed_by(&KeyPair::generate()?, &sub_issuer)?;
+    Ok([leaf, sub, root].map(|certificate| certificate.der().to_vec()))
+}
+
+fn compare_path() -> Result<(), Box<dyn std::error::Error>> {
+    let [leaf_der, sub_der, root_der] = chain()?;
+    let [leaf, sub, root] = [
+        Certificate::from_der(&leaf_der)?,
+        Certificate::from_der(&sub_der)?,
+        Certificate::from_der(&root_der)?,
+    ];
+    let whole = || {
+        let leaf = Certificate::from_der(black_box(&leaf_der)).ok()?;
+        let (intermediates, anchors) = (Pool::of(&[&sub_der]), Pool::of(&[&root_der]));
+        Some(find(&leaf, &intermediates, &anchors, &Rules::new(RING, NOW)).accepted())
+    };
+    assert_eq!(whole(), Some(true), "a sound chain");
+    println!("path of three certificates, ECDSA P-256:");
+    let [bare, ours] = medians(
+        [
+            Contender::new("two bare verifications", |times| {
+                for _ in 0..times {
+                    for (signed, signer) in [(&leaf, &sub), (&sub, &root)] {
+                        let key = signer.public_key().key();
+                        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, black_box(key));
+                        let _ = black_box(key.verify(signed.tbs(), signed.signature()));
+                    }
+                }
+            }),
+            Contender::new("keyproof-x509 from_der + Pool::of + path::find", |times| {
+                for _ in 0..times {
+                    black_box(whole());
+                }
+            }),
+        ],
+        ROUNDS,
+        TIMES,
+    );
+    report(
+        "path search / bare verifications",
+        ours / bare,
+        Aim::AtMost(1.5),
+    );
+    let allocated = allocations(|| {
+        black_box(whole());
+    });
+    println!("allocations a search: {allocated}\n");
+    Ok(())
 }
 
 fn compare(

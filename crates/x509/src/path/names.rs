@@ -3,6 +3,8 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use core::net::{Ipv4Addr, Ipv6Addr};
+
 use super::budget::Budget;
 use super::extensions::{GeneralName, NameConstraints, subject_alt_names};
 use super::report::Reason;
@@ -99,7 +101,13 @@ impl NameConstraints<'_> {
 fn told(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::Directory(name, _) => name.to_string(),
-        GeneralName::Ip(octets) => alloc::format!("{octets:?}"),
+        GeneralName::Ip(octets) => {
+            match (<[u8; 4]>::try_from(*octets), <[u8; 16]>::try_from(*octets)) {
+                (Ok(octets), _) => Ipv4Addr::from(octets).to_string(),
+                (_, Ok(octets)) => Ipv6Addr::from(octets).to_string(),
+                _ => alloc::format!("{octets:02X?}"),
+            }
+        }
         GeneralName::Other(form) => (*form).to_string(),
         GeneralName::Dns(text) | GeneralName::Rfc822(text) | GeneralName::Uri(text) => {
             text.escape_ascii().to_string()

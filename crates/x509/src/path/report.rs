@@ -76,6 +76,11 @@ pub enum Reason {
     },
     /// An extension that has to be read is malformed.
     ExtensionMalformed(Error),
+    /// Its issuers are on the walk already: they only lead round in a circle.
+    IssuerInCircle {
+        /// Their name, as RFC 4514 text.
+        issuer: String,
+    },
     /// No certificate that was given has its issuer's name.
     IssuerUnknown {
         /// That name, as RFC 4514 text.
@@ -100,6 +105,8 @@ pub enum Reason {
     },
     /// It would have to be a CA, and says that it is none.
     NotACa,
+    /// It names itself as its issuer, and is not one of the anchors.
+    NotAnAnchor,
     /// Its validity has not begun.
     NotYetValid {
         /// The first valid second, since the Unix epoch.
@@ -148,6 +155,9 @@ impl fmt::Display for Reason {
                 write!(f, "it has the extension {oid} more than once")
             }
             Self::ExtensionMalformed(error) => write!(f, "an extension is malformed: {error}"),
+            Self::IssuerInCircle { issuer } => {
+                write!(f, "its issuer `{issuer}` only leads round in a circle")
+            }
             Self::IssuerUnknown { issuer } => {
                 write!(
                     f,
@@ -169,6 +179,7 @@ impl fmt::Display for Reason {
                 )
             }
             Self::NotACa => f.write_str("its basicConstraints say that it is no CA"),
+            Self::NotAnAnchor => f.write_str("it is its own issuer, and not one of the anchors"),
             Self::NotYetValid { not_before } => {
                 write!(f, "it is valid only from {}", Moment(*not_before))
             }

@@ -149,8 +149,17 @@ impl<'s, 'a> Search<'s, 'a> {
         }
         let candidates = self.candidates(&top, walk);
         if candidates.is_empty() {
-            let issuer = top.certificate.issuer().to_string();
-            self.fail(walk, last, Reason::IssuerUnknown { issuer });
+            let issuer = top.certificate.issuer();
+            let (name, text) = (issuer.canonical(), issuer.to_string());
+            let mut members = self.intermediates.members.iter();
+            let reason = if top.is_self_issued() {
+                Reason::NotAnAnchor
+            } else if members.any(|member| member.subject == name) {
+                Reason::IssuerInCircle { issuer: text }
+            } else {
+                Reason::IssuerUnknown { issuer: text }
+            };
+            self.fail(walk, last, reason);
             return Err(Stop::Failed);
         }
         let mut refused = None;
