@@ -38,7 +38,8 @@ checks! {
         SensitiveDataOrigin = "sensitive-data-origin";
         /// `key`: its size or curve is on the allow-list, and it is well formed.
         Key = "key";
-        /// `scheme`: it has one signing scheme, with a hash that is not weak.
+        /// `scheme`: it has one signing scheme, with a hash that is not weak, and neither a cipher nor a
+        /// key derivation, which are of decryption keys (Part 2, 12.2.3.5 and 12.2.3.6).
         Scheme = "scheme";
         /// `name-algorithm`: it has a Name, by a hash that is not weak.
         NameAlgorithm = "name-algorithm";
@@ -133,6 +134,16 @@ fn check_attributes(report: &mut Report<AttestationKeyCheck>, attributes: Object
 
 fn check_scheme(report: &mut Report<AttestationKeyCheck>, ak: &TpmtPublic) {
     let check = AttestationKeyCheck::Scheme;
+    let (symmetric, kdf) = match &ak.key {
+        PublicKey::Ecc(key) => (key.symmetric, key.kdf),
+        PublicKey::Rsa(key) => (key.symmetric, None),
+    };
+    if symmetric.is_some() {
+        return report.fail(check, "it has a symmetric algorithm, as no signing key has");
+    }
+    if kdf.is_some() {
+        return report.fail(check, "it has a key derivation, as no attestation key has");
+    }
     let (name, hash) = match &ak.key {
         PublicKey::Ecc(key) => match key.scheme {
             Some(EccScheme::Ecdsa(hash)) => ("ECDSA", hash),

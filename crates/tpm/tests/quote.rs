@@ -4,8 +4,9 @@
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Attested, Buffer, Check as _,
-    EccCurve, EccScheme, HashAlgorithm, ObjectAttributes, Outcome, PublicKey, QuoteCheck,
-    QuoteEvidence, QuotePolicy, Report, RsaScheme, Structure, TpmlPcrSelection, TpmsAttest,
+    EccCurve, EccScheme, HashAlgorithm, KdfAlgorithm, KdfScheme, ObjectAttributes, Outcome,
+    PublicKey, QuoteCheck, QuoteEvidence, QuotePolicy, Report, RsaScheme, Structure,
+    SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmlPcrSelection, TpmsAttest,
     TpmsClockInfo, TpmtPublic, algorithms, check_quote,
 };
 use proptest::prelude::*;
@@ -409,6 +410,17 @@ fn key_refused(policy: &AttestationKeyPolicy, key: &TpmtPublic, by: AttestationK
     assert!(!report.accepted());
 }
 
+const AES: SymmetricObject = SymmetricObject {
+    algorithm: SymmetricAlgorithm::Aes,
+    key_bits: 128,
+    mode: Some(SymmetricMode::Cfb),
+};
+
+const KDF: KdfScheme = KdfScheme {
+    algorithm: KdfAlgorithm::Kdf1Sp800_108,
+    hash: HashAlgorithm::Sha256,
+};
+
 #[test]
 fn sizes_curves_schemes_and_names_are_on_the_allow_list() {
     let policy = AttestationKeyPolicy::default();
@@ -465,6 +477,10 @@ fn sizes_curves_schemes_and_names_are_on_the_allow_list() {
             ecc_with(&|key| key.scheme = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1))),
             Scheme,
         ),
+        // What only keys for child objects and for agreement have.
+        (rsa_with(&|key| key.symmetric = Some(AES)), Scheme),
+        (ecc_with(&|key| key.symmetric = Some(AES)), Scheme),
+        (ecc_with(&|key| key.kdf = Some(KDF)), Scheme),
         (with(&ecc, &|key| key.name_alg = None), NameAlgorithm),
         (
             with(&ecc, &|key| key.name_alg = Some(HashAlgorithm::Sha1)),

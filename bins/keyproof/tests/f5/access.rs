@@ -23,9 +23,10 @@ async fn every_call_needs_a_token_and_every_bad_one_is_refused() {
         let answer = site.call(method, path).body("not even JSON").send().await;
         answer.refuses(401, 16);
         assert_eq!(answer.header("www-authenticate"), "APIToken");
+        answer.saying("a token is needed");
         for bad in ["APIToken nonsense", "APIToken", "Bearer x", "nonsense"] {
             let answer = site.call(method, path).authorization(bad).send().await;
-            answer.refuses(401, 16);
+            answer.refuses(401, 16).saying("the token is not accepted");
         }
     }
     let as_bearer = format!("Bearer {}", site.admin);

@@ -229,7 +229,7 @@ async fn no_certificate_is_valid_when_its_issuer_is_not() {
     assert_eq!(life(&last), (START + 20 * YEAR - 1, START + 20 * YEAR));
     site.clock.advance(Duration::from_millis(1));
     let request = device.with_new_ak().request(&api_key);
-    site.post(PROVISION, &request).await.refuses(500, 13);
+    site.post(PROVISION, &request).await.refuses(409, 10);
 
     // A category made late ends with the root.
     site.clock.advance(Duration::from_secs(8 * YEAR));

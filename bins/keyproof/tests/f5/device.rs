@@ -6,7 +6,8 @@ use std::fs;
 use data_encoding::BASE64;
 use gcm::open;
 use keyproof_tpm::{
-    AttestationTemplate, AwsLcRs, Credential, Name, Structure, TpmtPublic, activate,
+    AttestationTemplate, AwsLcRs, Buffer, Credential, EccCurve, Name, PublicKey, Structure,
+    TpmtPublic, activate,
 };
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
@@ -70,6 +71,23 @@ impl Key {
     pub(crate) fn of_kind(kind: &str) -> Self {
         let public = TpmtPublic::parse_sized(&software(kind, "ek.pub.tpm2b")).unwrap();
         Self(public.to_spki().unwrap())
+    }
+
+    /// Another key of the same kind, whose private key nobody needs.
+    pub(crate) fn another_of_kind(kind: &str) -> Self {
+        let mut public = TpmtPublic::parse_sized(&software(kind, "ek.pub.tpm2b")).unwrap();
+        let algorithm = match &mut public.key {
+            PublicKey::Rsa(key) => {
+                let mut modulus = key.modulus.to_vec();
+                modulus[10] ^= 1;
+                key.modulus = Buffer::new(modulus).unwrap();
+                return Self(public.to_spki().unwrap());
+            }
+            PublicKey::Ecc(key) if key.curve == EccCurve::NistP256 => &PKCS_ECDSA_P256_SHA256,
+            PublicKey::Ecc(_) => &PKCS_ECDSA_P384_SHA384,
+        };
+        let pair = KeyPair::generate_for(algorithm).unwrap();
+        Self(pair.subject_public_key_info())
     }
 
     pub(crate) fn spki(&self) -> &[u8] {

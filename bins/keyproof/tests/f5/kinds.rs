@@ -37,7 +37,7 @@ async fn each_endorsement_key_opens_the_certificate_of_each_attestation_key() {
         assert_eq!(public.name_alg, Some(hash), "{ek}");
         assert_eq!(symmetric(&public).key_bits, aes_bits, "{ek}");
         for ak in KINDS {
-            device = device.with_ak(Key::of_kind(ak));
+            device = device.with_ak(Key::another_of_kind(ak));
             let answer = site.post(PROVISION, &device.request(&api_key)).await;
             let certificate = device.opens(&answer.is(200).json, &device.ak_public());
             let certificate = certificate.unwrap();
@@ -73,7 +73,8 @@ async fn a_category_may_ask_for_sha_384_whatever_the_endorsement_key_is() {
     let made = site.create(API_KEYS, "sha384", spec).await;
     let api_key = made.is(200).json["api_key"].as_str().unwrap();
     for kind in KINDS {
-        let device = Device::of_kind(&manufacturer, kind, kind).with_ak(Key::of_kind("eccp384"));
+        let device =
+            Device::of_kind(&manufacturer, kind, kind).with_ak(Key::another_of_kind("eccp384"));
         let answer = site.post(PROVISION, &device.request(api_key)).await;
         let template = AttestationTemplate {
             scheme_hash: HashAlgorithm::Sha384,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use data_encoding::BASE64;
 use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
 use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
-use keyproof_x509::Certificate;
+use keyproof_x509::{Certificate, Upload};
 use rcgen::DnType;
 use serde_json::{Value, json};
 
@@ -76,6 +76,42 @@ async fn what_tpms_and_their_tools_make_is_taken() {
         let bundle = BASE64.decode(bundle.as_bytes()).unwrap();
         assert!(Credential::parse(&bundle).is_ok());
     }
+}
+
+/// An attestation key's certificate ends with its CA at the latest; and once the CA has ended there are no more.
+#[tokio::test]
+async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let (site, key, device) = furnished().await;
+    let pem = site.get(&format!("{CATEGORIES}/category")).await.json;
+    let pem = pem["spec"]["ak_sub_ca_certificate"].as_str().unwrap();
+    let ca = Upload::decode(pem.as_bytes()).unwrap();
+    let ca = ca.certificate().unwrap();
+    site.clock.advance(YEAR * 18);
+    let answer = site.post(PROVISION, &device.request(&key)).await;
+    let certificate = device.opens(&answer.is(200).json, &device.ak_public());
+    let certificate = certificate.unwrap();
+    let certificate = Certificate::from_der(&certificate).unwrap();
+    assert_eq!(certificate.validity().not_after, ca.validity().not_after);
+    site.clock.advance(YEAR * 2 + DAY * 10);
+    let refused = site.post(PROVISION, &device.request(&key)).await;
+    refused.refuses(409, 10);
+    let message = refused.json["message"].as_str().unwrap();
+    assert!(message.starts_with("the CA \"AK Sub CA "), "{message}");
+    assert!(message.ends_with("\" has expired"), "{message}");
+    let (outcome, detail) = site.trail("tpm.provision").await.pop().unwrap();
+    assert_eq!((&*outcome, &*detail), ("Refused", message));
+}
+
+#[tokio::test]
+async fn the_endorsement_key_is_no_attestation_key() {
+    let (site, key, device) = furnished().await;
+    let mut request = device.request(&key);
+    request["ak_pub_key"] = request["ek_pub_key"].clone();
+    let refused = site.post(PROVISION, &request).await;
+    refused.refuses(400, 3);
+    let message = refused.json["message"].as_str().unwrap();
+    assert_eq!(message, "ak_pub_key: it is the endorsement key");
 }
 
 #[tokio::test]

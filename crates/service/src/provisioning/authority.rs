@@ -46,9 +46,12 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 /// Why a certificate was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
-    /// The issuing CA's own certificate has ended, or so has the calendar.
-    #[error("the issuing CA has expired")]
-    Expired,
+    /// The issuing CA's own certificate has ended.
+    #[error("the CA {name:?} has expired")]
+    Expired {
+        /// Its commonName.
+        name: String,
+    },
     /// The certificate could not be made or signed: a defect.
     #[error("a certificate could not be made: {0}")]
     Making(String),
@@ -289,7 +292,12 @@ fn params(
         not_after: second(now.saturating_add(life)).min(bounds.not_after),
     };
     if validity.not_after <= validity.not_before {
-        return Err(AuthorityError::Expired);
+        return Err(match issuer {
+            Some(issuer) => AuthorityError::Expired {
+                name: issuer.name.clone(),
+            },
+            None => AuthorityError::Making("the calendar has ended".to_owned()),
+        });
     }
     let mut serial = [0; 16];
     entropy.fill(&mut serial);

@@ -45,7 +45,7 @@ pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError>
 pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
     for (entry, text) in entries.iter().enumerate() {
         let wrong = |problem| TrustListError { entry, problem };
-        let roots = roots_of(text).map_err(|problem| wrong(problem.to_owned()))?;
+        let roots = roots_of(text).map_err(wrong)?;
         if roots.is_empty() {
             return Err(wrong("it holds no certificate in PEM".to_owned()));
         }
@@ -64,13 +64,14 @@ fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     der_text::decode(text, &[SectionKind::Certificate])
 }
 
-fn roots_of(text: &str) -> Result<Vec<Vec<u8>>, &'static str> {
+fn roots_of(text: &str) -> Result<Vec<Vec<u8>>, String> {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
-    sections
-        .map(|section| match section {
+    (1..)
+        .zip(sections)
+        .map(|(number, section): (u32, _)| match section {
             Ok((SectionKind::Certificate, der)) => Ok(der),
-            Ok(_) => Err("it holds something else than certificates"),
-            Err(_) => Err("its PEM is malformed"),
+            Ok(_) => Err("it holds something else than certificates".to_owned()),
+            Err(_) => Err(format!("block {number} of its PEM is malformed")),
         })
         .collect()
 }

@@ -91,6 +91,7 @@ impl Provisioning {
         let outcome = self.try_provision(request, origin, &mut whose).await;
         if let Err(
             refusal @ (ProvisionError::ApiKey(_)
+            | ProvisionError::Authority(AuthorityError::Expired { .. })
             | ProvisionError::Conflict(_)
             | ProvisionError::Endorsement(_)
             | ProvisionError::Request(_)),

@@ -121,6 +121,12 @@ impl ProvisionRequest {
             TpmtPublic::endorsement_from_spki(&ek_spki).map_err(RequestError::EndorsementKey)?;
         let ak_spki = der("ak_pub_key", &self.ak_public_key, &[SectionKind::PublicKey])?;
         let ak = bare_attestation_key(&ak_spki, &ek)?;
+        if is_same_key(&ak, &ek) {
+            return Err(RequestError::AttestationKey {
+                field: "ak_pub_key",
+                problem: "it is the endorsement key".to_owned(),
+            });
+        }
         let ak_public = match &self.ak_public {
             None => None,
             // A public area has no form in PEM.
@@ -182,6 +188,12 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Requ
             problem: "no key has this point or modulus".to_owned(),
         }),
     }
+}
+
+/// Are they one key, whatever is said of it?
+fn is_same_key(ak: &TpmtPublic, ek: &TpmtPublic) -> bool {
+    // Neither is a template without a key.
+    matches!((ak.to_spki(), ek.to_spki()), (Ok(ak), Ok(ek)) if ak == ek)
 }
 
 /// Can it be a key at all: is the point on its curve, the modulus odd? No TPM opens a credential for what cannot, but the

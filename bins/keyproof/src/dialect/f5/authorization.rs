@@ -15,7 +15,7 @@ pub(super) fn token(exchange: &Exchange) -> Result<Option<Zeroizing<String>>, Re
             .ok()
             .and_then(parse)
             .map(Some)
-            .ok_or_else(Refusal::unauthenticated),
+            .ok_or_else(Refusal::not_accepted),
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) enum Code {
     AlreadyExists = 6,
     PermissionDenied = 7,
     ResourceExhausted = 8,
+    Aborted = 10,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
@@ -39,7 +40,7 @@ impl Code {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::AlreadyExists => StatusCode::CONFLICT,
+            Self::Aborted | Self::AlreadyExists => StatusCode::CONFLICT,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
@@ -86,6 +87,14 @@ impl Refusal {
         Self::new(
             Code::Unauthenticated,
             "a token is needed: Authorization: APIToken …",
+        )
+    }
+
+    /// A token was sent, and is no good.
+    pub(super) fn not_accepted() -> Self {
+        Self::new(
+            Code::Unauthenticated,
+            "the token is not accepted: Authorization: APIToken …, of one that is known and has not ended",
         )
     }
 
@@ -182,7 +191,7 @@ impl From<StackRefusal> for Refusal {
 impl From<AccessError> for Refusal {
     fn from(error: AccessError) -> Self {
         match error {
-            AccessError::Malformed | AccessError::Unknown => Self::unauthenticated(),
+            AccessError::Malformed | AccessError::Unknown => Self::not_accepted(),
             AccessError::Storage(error) => error.into(),
         }
     }
@@ -217,7 +226,8 @@ impl From<AuthorityError> for Refusal {
     fn from(error: AuthorityError) -> Self {
         match error {
             AuthorityError::Storage(error) => error.into(),
-            AuthorityError::Expired | AuthorityError::Making(_) => Self::internal(&error),
+            AuthorityError::Expired { .. } => Self::new(Code::Aborted, error.to_string()),
+            AuthorityError::Making(_) => Self::internal(&error),
         }
     }
 }
