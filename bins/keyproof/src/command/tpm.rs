@@ -1,20 +1,21 @@
 //! `keyproof tpm`: what TPMs write and sign, offline.
 
+mod files;
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
+use files::{certificates, pcr_values, public, trusted, wrong};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
     AttestationKeyPolicy, AwsLcRs, Check, EkCertificate, EkCertificatePolicy, Name, QuoteEvidence,
-    QuotePolicy, Report, Structure, TpmError, TpmlPcrSelection, TpmtPublic, algorithms,
-    check_ek_certificate, check_quote, make_credential,
+    QuotePolicy, Report, Structure, TpmError, TpmlPcrSelection, algorithms, check_ek_certificate,
+    check_quote, make_credential,
 };
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -53,7 +54,7 @@ pub(super) struct CheckQuoteArguments {
     /// What the quote was asked for with
     #[arg(long, value_name = "HEX")]
     nonce: Hex,
-    /// The registers' values, concatenated in selection order
+    /// The registers' values, concatenated in selection order, or as tpm2_quote writes them by default
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
     /// The registers that were asked for, such as sha256:0,1,2
@@ -157,7 +158,7 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
     let ak = public(&arguments.ak)?;
     let ek = arguments.ek.as_deref().map(public).transpose()?;
     let (attest, signature) = (read(&arguments.attest)?, read(&arguments.signature)?);
-    let pcrs = arguments.pcrs.as_deref().map(read).transpose()?;
+    let pcrs = arguments.pcrs.as_deref().map(pcr_values).transpose()?;
     let evidence = QuoteEvidence {
         attest: &attest,
         signature: &signature,
@@ -178,8 +179,8 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
 
 fn check_ek(arguments: &CheckEkArguments) -> Outcome {
     let stored = read(&arguments.cert)?;
-    let ders = certificates(&stored);
-    let certificate = ders.first().map_or(&*stored, Vec::as_slice);
+    let blocks = certificates(&stored).map_err(|broken| wrong(&arguments.cert, &broken))?;
+    let certificate = blocks.first().map_or(&*stored, |block| &block.der);
     let ek = arguments.public.as_deref().map(public).transpose()?;
     let roots = trusted(&arguments.roots)?;
     let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
@@ -289,37 +290,6 @@ impl From<TpmError> for Failure {
     fn from(error: TpmError) -> Self {
         Self::Refused(error.to_string())
     }
-}
-
-fn public(path: &Path) -> Result<TpmtPublic, Failure> {
-    let bytes = read(path)?;
-    TpmtPublic::parse_sized(&bytes)
-        .or_else(|error| {
-            // The error is about the form that the file seems to have.
-            let is_sized = bytes
-                .first_chunk()
-                .map(|size| u16::from_be_bytes(*size).into())
-                == bytes.len().checked_sub(2);
-            TpmtPublic::parse(&bytes).map_err(|bare| if is_sized { error } else { bare })
-        })
-        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
-}
-
-/// The certificates of a PEM file; none if it is something else.
-fn certificates(bytes: &[u8]) -> Vec<Vec<u8>> {
-    CertificateDer::pem_slice_iter(bytes)
-        .filter_map(Result::ok)
-        .map(|certificate| certificate.to_vec())
-        .collect()
-}
-
-fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let certificates = certificates(&read(path)?);
-    if certificates.is_empty() {
-        let problem = "it holds no certificate in PEM";
-        return Err(Failure::Refused(format!("{}: {problem}", path.display())));
-    }
-    Ok(certificates)
 }
 
 fn hex(bytes: &[u8]) -> String {

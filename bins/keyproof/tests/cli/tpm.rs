@@ -160,6 +160,140 @@ fn check_ek_follows_the_chain() {
     );
 }
 
+/// Whoever lists a root is to know that it is not looked at.
+#[test]
+fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
+    let folder = TempDir::new().unwrap();
+    let cert = vector("rsa2048/ek.cert.der");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let base64 = |name: &str| data_encoding::BASE64.encode(&fs::read(vector(name)).unwrap());
+    let block = |base64: &str| {
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    };
+    let root = base64("rsa2048/ca.root.der");
+    let whole = block(&root);
+    let no_base64 = block(&root.replacen('A', "*", 1));
+    let cut = block(&root[..root.len() / 8 * 4]);
+    let endless = whole.replace("-----END CERTIFICATE-----\n", "");
+    let sound = write("sound.pem", &whole);
+    for (bundle, number) in [
+        (format!("{no_base64}{whole}"), 1),
+        (format!("# Example\n{whole}{no_base64}{whole}"), 2),
+        (format!("{whole}{whole}{cut}"), 3),
+        (format!("{whole}{endless}{whole}"), 2),
+        (format!("{whole}{endless}"), 2),
+        (format!("{whole}{}", endless.trim_end()), 2),
+    ] {
+        let bundle = write("bundle.pem", &bundle);
+        for more in [
+            vec!["--roots", &bundle],
+            vec!["--roots", &sound, "--intermediates", &bundle],
+        ] {
+            let arguments = [vec!["tpm", "check-ek", "--cert", &cert], more].concat();
+            let says = format!("{bundle}: PEM block {number}: ");
+            fails(&run(&arguments), 1, &says);
+        }
+    }
+    // What stands around blocks, and whole blocks of something else, are nothing to complain about.
+    let other = |kind: &str| format!("-----BEGIN {kind}-----\nMAA=\n-----END {kind}-----\n");
+    let bundle = format!(
+        "# Roots\n{}{}{}",
+        other("X509 CRL"),
+        other("NOTE"),
+        whole.replace('\n', "\r\n")
+    );
+    let between = write(
+        "between.pem",
+        &block(&base64("rsa2048/ca.intermediate.der")),
+    );
+    let bundle = write("bundle.pem", &bundle);
+    let output = run(&[
+        "tpm",
+        "check-ek",
+        "--cert",
+        &cert,
+        "--roots",
+        &bundle,
+        "--intermediates",
+        &between,
+        "--at",
+        "1800000000",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+/// The layout that tpm2_quote and tpm2_pcrread write with `-F serialized`.
+fn serialized(values: &[u8]) -> Vec<u8> {
+    let values: Vec<_> = values.chunks(32).collect();
+    let mut file = vec![0; 4 + 16 * 8];
+    file[..8].copy_from_slice(&[1, 0, 0, 0, 0x0b, 0, 3, 0xff]);
+    let lists = values.chunks(8);
+    file.extend(u32::try_from(lists.len()).unwrap().to_le_bytes());
+    for list in lists {
+        file.extend(u32::try_from(list.len()).unwrap().to_le_bytes());
+        for number in 0..8 {
+            let value = list.get(number).copied().unwrap_or_default();
+            file.extend(u16::try_from(value.len()).unwrap().to_le_bytes());
+            file.extend(value);
+            file.resize(file.len() + 64 - value.len(), 0);
+        }
+    }
+    file
+}
+
+#[test]
+fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| vector(&format!("eccp256/{name}"));
+    let path = folder.path().join("pcrs.bin");
+    let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
+    let nonce = hex("eccp256/quote.nonce.bin");
+    let (attest, signature) = (
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin"),
+    );
+    let check = |ak: &str| {
+        run(&[
+            "tpm",
+            "check-quote",
+            "--ak",
+            ak,
+            "--attest",
+            &attest,
+            "--signature",
+            &signature,
+            "--nonce",
+            &nonce,
+            "--pcrs",
+            path.to_str().unwrap(),
+        ])
+    };
+    let ak = file("ak.pub.tpm2b");
+    let sound = serialized(&values);
+    fs::write(&path, &sound).unwrap();
+    let output = check(&ak);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    // Another value, one that is longer than there is room for, and a list fewer.
+    let first = 4 + 16 * 8 + 4 + 4;
+    let (mut other, mut longer) = (sound.clone(), sound.clone());
+    other[first + 2] ^= 1;
+    longer[first] = 65;
+    for bytes in [&other, &longer, &sound[..sound.len() - 532].to_vec()] {
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(check(&ak).status.code(), Some(1));
+    }
+    let pem = folder.path().join("ak.pem");
+    let key = TpmtPublic::parse_sized(&fs::read(&ak).unwrap()).unwrap();
+    let base64 = data_encoding::BASE64.encode(&key.to_spki().unwrap());
+    let key = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n");
+    fs::write(&pem, key).unwrap();
+    fails(&check(pem.to_str().unwrap()), 1, "tpm2_readpublic");
+}
+
 #[test]
 fn what_a_file_is_is_found_out() {
     for (name, kind) in [

@@ -6,7 +6,7 @@ use keyproof_tpm::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{certificates, hex};
+use super::{files::certificates, hex};
 use crate::command::{Failure, Outcome, output};
 
 pub(super) fn run(bytes: &[u8], as_json: bool) -> Outcome {
@@ -111,8 +111,8 @@ fn credential(credential: &Credential) -> Value {
 }
 
 fn certificate(bytes: &[u8]) -> Result<Value, Failure> {
-    let ders = certificates(bytes);
-    let stored = ders.first().map_or(bytes, Vec::as_slice);
+    let blocks = certificates(bytes).map_err(Failure::refused)?;
+    let stored = blocks.first().map_or(bytes, |block| &block.der);
     let parsed = EkCertificate::parse(stored).map_err(|_| {
         let kinds = "a public area, attestation, signature, credential file or certificate";
         Failure::Refused(format!("it is not {kinds}"))
