@@ -10,9 +10,10 @@ use std::num::NonZeroU16;
 
 use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
-    ActivateRefusal, Counter, DeviceId, EnrolRefusal, Factor, Failure, Fingerprint, FirstFactor,
-    KeyKind, KeyStatus, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy, Proof,
-    RecoveryCode, RecoveryRefusal, Standing, UnixMillis, User, UserId, UserRecords,
+    ActivateRefusal, Client, Counter, DeviceId, EnrolRefusal, Factor, Failure, Fingerprint,
+    FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice, Password, PasswordRefusal, Policy,
+    Proof, RecoveryCode, RecoveryRefusal, Session, SessionId, Standing, UnixMillis, User, UserId,
+    UserRecords,
 };
 
 const MINUTE: u64 = 60_000;
@@ -71,7 +72,12 @@ impl Said {
 struct Model {
     now: u64,
     key: Option<Key>,
+    /// Against the name.
     count: Count,
+    /// In the one session.
+    session: Count,
+    /// Until when there is a record of sessions although nothing is counted.
+    session_kept_until: u64,
     devices: Vec<Device>,
     challenges: Vec<Challenge>,
     /// Which recovery codes are used.
@@ -91,6 +97,14 @@ struct Count {
     /// When failures and locks are forgotten.
     kept_until: u64,
     locks: u64,
+    /// How many locks wrong codes had a part in, whether one is counted now, and until when that matters.
+    doubled: (u32, bool, u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    Code,
+    Password,
 }
 
 struct Device {
@@ -112,11 +126,14 @@ impl Count {
         if now < self.kept_until {
             self
         } else {
-            Self::default()
+            Self {
+                locks: self.locks,
+                ..Self::default()
+            }
         }
     }
 
-    fn attempt(&mut self, now: u64, right: bool) -> Said {
+    fn attempt(&mut self, now: u64, right: bool, guess: Guess) -> Said {
         if now < self.locked_until {
             let until = self.locked_until;
             return Said::Locked { until };
@@ -132,17 +149,43 @@ impl Count {
         let (consecutive, locks) = (self.failures, self.failures == 3);
         self.locked_until = 0;
         self.kept_until = self.kept_until.max(now + DAY);
+        let (mut times, mut counting, mut until) = self.doubled;
+        if now >= until {
+            (times, counting) = (0, false);
+        }
+        if guess == Guess::Code {
+            (counting, until) = (true, until.max(now + DAY));
+        }
         if locks {
+            let doublings = if counting {
+                times
+            } else {
+                times.saturating_sub(1)
+            };
             self.failures = 0;
             self.locks += 1;
-            self.locked_until = now + 5 * MINUTE;
+            self.locked_until = now + ((5 * MINUTE) << doublings.min(20)).min(DAY);
+            if counting {
+                (times, counting) = (times + 1, false);
+                until = until.max(self.locked_until + DAY);
+            }
         }
+        if times > 0 || counting {
+            self.kept_until = self.kept_until.max(until);
+        }
+        self.doubled = (times, counting, until);
+        self.kept_until = self.kept_until.max(self.locked_until);
         Said::Wrong { consecutive, locks }
     }
 
     fn succeed(&mut self, now: u64) {
-        self.attempt(now, true);
+        self.attempt(now, true, Guess::Password);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         (self.failures, self.locked_until) = (0, 0);
+        self.doubled = (0, false, 0);
     }
 }
 
@@ -160,7 +203,7 @@ impl Model {
     fn begin(&mut self, right: bool, fingerprint: Option<u8>) -> Said {
         let now = self.now;
         if let Some(device) = self.device(fingerprint) {
-            return match device.count.attempt(now, right) {
+            return match device.count.attempt(now, right, Guess::Password) {
                 Said::Ok => {
                     device.count = Count::default();
                     Said::Device
@@ -168,7 +211,7 @@ impl Model {
                 refused => refused,
             };
         }
-        match self.count.attempt(now, right) {
+        match self.count.attempt(now, right, Guess::Password) {
             Said::Ok if self.active() => {
                 let expires_at = now + 10 * MINUTE;
                 let count = &mut self.count;
@@ -216,7 +259,23 @@ impl Model {
             key.last = Some(step);
             key.drift = (step as i64 - current).clamp(-2, 2);
         }
-        self.count.succeed(self.now);
+    }
+
+    /// A guess in the session.
+    fn attempt_again(&mut self, right: bool, guess: Guess) -> Said {
+        let now = self.now;
+        if now < self.session.locked_until {
+            let until = self.session.locked_until;
+            return Said::Locked { until };
+        }
+        if now >= self.session_kept_until.max(self.session.kept_until) {
+            self.session = Count::default();
+            self.session_kept_until = now + DAY;
+        }
+        if right {
+            return Said::Ok;
+        }
+        self.session.attempt(now, right, guess)
     }
 
     fn activate(&mut self, totp: &Totp, text: &str) -> Said {
@@ -226,9 +285,10 @@ impl Model {
             Some(_) => {}
         }
         let judged = self.judge(totp, text);
-        let said = self.count.attempt(self.now, judged.is_ok());
+        let said = self.attempt_again(judged.is_ok(), Guess::Code);
         if let (Said::Ok, Ok(step)) = (&said, judged) {
             self.learn(step);
+            self.session = Count::default();
         }
         said
     }
@@ -262,7 +322,7 @@ impl Model {
                         left: unused.count(),
                     }
                 }
-                None => return self.count.attempt(now, false),
+                None => return self.count.attempt(now, false, Guess::Code),
             },
             Typed::Code(text) => match self.judge(totp, text) {
                 Ok(step) => {
@@ -270,7 +330,7 @@ impl Model {
                     Said::Ok
                 }
                 Err(true) => return Said::Replayed,
-                Err(false) => return self.count.attempt(now, false),
+                Err(false) => return self.count.attempt(now, false, Guess::Code),
             },
         };
         self.count.succeed(now);
@@ -356,7 +416,7 @@ impl Pair {
         let (expected, said) = match command % 12 {
             0 => (self.model.activate(&self.totp, &self.code(first)), {
                 let text = self.code(first);
-                let decision = records.activate(&self.proof(&text), now, &self.policy);
+                let decision = records.activate(&self.proof(&text), session(), now, &self.policy);
                 self.records = decision.next;
                 match decision.verdict {
                     Ok(_) => Said::Ok,
@@ -371,8 +431,11 @@ impl Pair {
             1 | 2 => self.answer(first, second),
             3 | 4 => (self.model.begin(right, device), {
                 let fingerprint = device.map(fingerprint);
-                let decision =
-                    records.begin_login(password, fingerprint.as_ref(), now, &self.policy);
+                let client = Client {
+                    fingerprint: fingerprint.as_ref(),
+                    network: None,
+                };
+                let decision = records.begin_login(password, client, now, &self.policy);
                 self.records = decision.next;
                 match decision.verdict {
                     Ok(FirstFactor::Authenticated) => Said::Ok,
@@ -384,8 +447,8 @@ impl Pair {
                     Err(refusal) => Said::password::<()>(Err(refusal)),
                 }
             }),
-            5 => (self.model.count.attempt(self.model.now, right), {
-                let decision = records.confirm_password(password, now, &self.policy);
+            5 => (self.model.attempt_again(right, Guess::Password), {
+                let decision = records.confirm_password(password, session(), now, &self.policy);
                 self.records = decision.next;
                 Said::password(decision.verdict)
             }),
@@ -395,12 +458,14 @@ impl Pair {
             9 => match first % 3 {
                 0 => {
                     self.model.end_challenges();
+                    self.model.session = Count::default();
+                    self.model.count.doubled = (0, false, 0);
                     self.records = records.renew();
                     (Said::Ok, Said::Ok)
                 }
                 1 => {
-                    self.model.count.failures = 0;
-                    self.model.count.locked_until = 0;
+                    self.model.count.clear();
+                    self.model.session = Count::default();
                     for device in &mut self.model.devices {
                         device.count = Count::default();
                     }
@@ -465,7 +530,8 @@ impl Pair {
         let (Typed::Code(text) | Typed::Recovery { text, .. }) = &typed;
         let device = trust.map(|number| NewDevice::new(fingerprint(number), [second; 4]));
         let now = UnixMillis::from_millis(self.model.now);
-        let mut decision = records.answer_challenge(&self.proof(text), device, now, &self.policy);
+        let mut decision =
+            records.answer_challenge(&self.proof(text), device, None, now, &self.policy);
         if let Some(at) = challenge {
             self.challenges[at] = decision.next.challenge;
         }
@@ -478,7 +544,7 @@ impl Pair {
             },
             Err(LoginRefusal::ChallengeOver(_)) => Said::ChallengeOver,
             Err(LoginRefusal::Locked(locked)) => {
-                assert_eq!(locked.counter, Counter::User);
+                assert_eq!(locked.counter, Counter::Name);
                 Said::password::<()>(Err(PasswordRefusal::Locked(locked)))
             }
             Err(LoginRefusal::Replayed) => Said::Replayed,
@@ -492,10 +558,10 @@ impl Pair {
         let expected = if model.active() {
             Said::AlreadyActive
         } else {
-            model.count.attempt(now, password == Password::Correct)
+            model.attempt_again(password == Password::Correct, Guess::Password)
         };
         if expected == Said::Ok {
-            model.count.succeed(now);
+            model.session = Count::default();
             model.key = Some(Key {
                 active: false,
                 last: None,
@@ -506,7 +572,14 @@ impl Pair {
         let random = [self.enrolments; 16];
         let now = UnixMillis::from_millis(now);
         let records = self.records.clone();
-        let decision = records.enrol(KeyKind::default(), password, random, now, &self.policy);
+        let decision = records.enrol(
+            KeyKind::default(),
+            password,
+            random,
+            session(),
+            now,
+            &self.policy,
+        );
         self.records = decision.next;
         let said = match decision.verdict {
             Ok(_) => Said::Ok,
@@ -521,15 +594,15 @@ impl Pair {
 
     fn make_codes(&mut self, password: Password) -> (Said, Said) {
         let (now, model) = (self.model.now, &mut self.model);
-        let session = Standing::Activation;
+        let standing = Standing::Activation;
         let at = UnixMillis::from_millis(now);
         let expected = if !model.active() {
             Said::NoKey
-        } else if !self.records.may_leave_code_out(session, at) {
+        } else if !self.records.may_leave_code_out(standing, at) {
             Said::Nothing
         } else {
             assert!(model.recovery.is_none(), "there are codes");
-            model.count.attempt(now, password == Password::Correct)
+            model.attempt_again(password == Password::Correct, Guess::Password)
         };
         if expected == Said::Ok {
             model.recovery = Some([false; 10]);
@@ -541,8 +614,12 @@ impl Pair {
         }
         let now = UnixMillis::from_millis(now);
         let records = self.records.clone();
+        let asking = Session {
+            id: session(),
+            standing,
+        };
         let decision =
-            records.make_recovery_codes(password, None, session, &random, now, &self.policy);
+            records.make_recovery_codes(password, None, asking, &random, now, &self.policy);
         self.records = decision.next;
         let said = match decision.verdict {
             Ok(codes) => {
@@ -643,11 +720,16 @@ impl Pair {
         loaded.key = stored(&self.records.key);
         loaded.lockout = stored(&self.records.lockout);
         loaded.recovery = stored(&self.records.recovery);
+        loaded.sessions = stored(&self.records.sessions);
         assert_eq!(loaded, self.records);
         for challenge in &mut self.challenges {
             *challenge = stored(challenge);
         }
     }
+}
+
+fn session() -> SessionId {
+    SessionId::new("hers")
 }
 
 fn fingerprint(number: u8) -> Fingerprint {

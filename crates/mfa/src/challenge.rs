@@ -1,12 +1,14 @@
 use thiserror::Error;
 
-use crate::{Generation, UnixMillis, User};
+use crate::{AddressId, Counter, Generation, UnixMillis, User};
 
 /// An accepted password that waits for its second factor.
 ///
 /// The caller keeps it under the digest of a random token that the client sends back with the
-/// code. A user may hold several; each is spent by success, by expiry and by any lock of the user's
-/// count. A wrong code leaves it as it is: what is counted is in the [`Lockout`](crate::Lockout).
+/// code. A user may hold several; each is spent by success, by expiry and by any lock of the
+/// count that its password came by: that of the address where the user is known, or of the name.
+/// Wrong codes count there too, wherever they come from. One leaves the challenge as it is: what is
+/// counted is in the [`Lockout`](crate::Lockout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
@@ -19,7 +21,9 @@ use crate::{Generation, UnixMillis, User};
 pub struct Challenge {
     pub(crate) user: User,
     pub(crate) key: Generation,
-    /// How often the user's count had locked when it was made.
+    /// Where its password came from, if the user was known there.
+    pub(crate) address: Option<AddressId>,
+    /// How often its count had locked when it was made.
     pub(crate) locks: u64,
     pub(crate) expires_at: UnixMillis,
 }
@@ -35,19 +39,27 @@ impl Challenge {
         self.expires_at
     }
 
-    /// Whether it can still be answered, by the user as they are now.
+    /// Who pays for a wrong code.
+    pub(crate) fn counter(&self) -> Counter {
+        self.address.map_or(Counter::Name, Counter::Address)
+    }
+
+    /// Whether it can still be answered, by the user as they are now. `locks` is how often its count
+    /// has locked, if there is still such a count.
     pub(crate) fn check(
         &self,
         user: User,
         active_key: Option<Generation>,
-        locks: u64,
+        locks: Option<u64>,
         now: UnixMillis,
     ) -> Result<(), ChallengeOver> {
         if self.user != user {
             Err(ChallengeOver::UserChanged)
         } else if Some(self.key) != active_key {
             Err(ChallengeOver::KeyChanged)
-        } else if self.locks != locks {
+        } else if locks.is_none() {
+            Err(ChallengeOver::AddressForgotten)
+        } else if Some(self.locks) != locks {
             Err(ChallengeOver::Locked)
         } else if now >= self.expires_at {
             Err(ChallengeOver::Expired)
@@ -60,13 +72,16 @@ impl Challenge {
 /// Why a challenge cannot be answered any more. Such an attempt is not counted.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
 pub enum ChallengeOver {
+    /// The user is no longer known where its password came from.
+    #[error("the challenge was for an address that is no longer known")]
+    AddressForgotten,
     /// Its time is over.
     #[error("the challenge has expired")]
     Expired,
     /// The key it was made for is gone.
     #[error("the challenge was for a key that is gone")]
     KeyChanged,
-    /// The user's count has locked since.
+    /// Its count has locked since.
     #[error("the challenge was spent by a lock")]
     Locked,
     /// There is none, or it has been answered.

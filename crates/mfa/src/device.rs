@@ -240,6 +240,10 @@ impl Devices {
             .filter(move |device| device.is_live(now))
     }
 
+    pub(crate) fn get(&self, id: DeviceId, now: UnixMillis) -> Option<&Device> {
+        self.live(now).find(|device| device.id == id)
+    }
+
     pub(crate) fn live_mut(&mut self, id: DeviceId, now: UnixMillis) -> Option<&mut Device> {
         let mut devices = self.devices.iter_mut();
         devices.find(|device| device.id == id && device.is_live(now))

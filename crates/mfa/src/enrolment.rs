@@ -3,10 +3,11 @@
 use thiserror::Error;
 
 use crate::key::{Generation, KeyKind, KeyRecord, Proof};
+use crate::lockout::Guess;
 use crate::totp::Wrong;
 use crate::{
     Counter, Decision, FactorNeeded, Failure, Locked, Password, PasswordRefusal, Policy,
-    RecoveryCode, RecoveryCodes, Standing, UnixMillis, UserRecords,
+    RecoveryCode, RecoveryCodes, Session, SessionId, UnixMillis, UserRecords,
 };
 
 /// A key is pending.
@@ -97,32 +98,35 @@ impl UserRecords {
     /// Enrols a key, which is pending until [`activate`](Self::activate). A pending one is
     /// replaced. `random` names the enrolment; the caller draws the secret beside it.
     ///
-    /// The password is all there is to show here, so a right one ends the user's count.
+    /// The password is all there is to show here, so a right one ends the session's count.
     pub fn enrol(
         mut self,
         kind: KeyKind,
         password: Password,
         random: [u8; 16],
+        session: SessionId,
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<Enrolled, EnrolRefusal> {
         if self.active_key().is_some() {
             return self.decided(Err(EnrolRefusal::AlreadyActive));
         }
-        if let Err(refusal) = self.judge_password(password, Counter::User, now, policy) {
+        let counter = Counter::Session(session);
+        if let Err(refusal) = self.judge_password(password, counter, now, policy) {
             return self.decided(Err(refusal.into()));
         }
-        self.succeed(Counter::User, now, policy);
+        self.succeed(counter, now, policy);
         let key = KeyRecord::pending(kind, Generation::new(random), now);
         let replaced = self.key.replace(key).is_some();
         self.decided(Ok(Enrolled { replaced }))
     }
 
     /// Activates the pending key by a code of it, which is then spent for login too. A right code
-    /// ends the user's count.
+    /// ends the session's count.
     pub fn activate(
         mut self,
         proof: &Proof<'_>,
+        session: SessionId,
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<Activated, ActivateRefusal> {
@@ -132,21 +136,21 @@ impl UserRecords {
         if key.is_active() {
             return self.decided(Err(ActivateRefusal::AlreadyActive));
         }
-        if let Err(locked) = self.unlocked(Counter::User, now) {
+        let counter = Counter::Session(session);
+        if let Err(locked) = self.unlocked(counter, now) {
             return self.decided(Err(ActivateRefusal::Locked(locked)));
         }
         let verdict = match key.accept(proof, now) {
             Ok(active) => {
                 self.key = Some(active);
-                self.succeed(Counter::User, now, policy);
+                self.succeed(counter, now, policy);
                 Ok(Activated)
             }
             // A pending key has spent nothing, so nothing can be replayed.
-            Err(Wrong::Code | Wrong::Replayed) => Err(ActivateRefusal::WrongCode(self.fail(
-                Counter::User,
-                now,
-                policy,
-            ))),
+            Err(Wrong::Code | Wrong::Replayed) => {
+                let failure = self.fail(counter, Guess::Code, now, policy);
+                Err(ActivateRefusal::WrongCode(failure))
+            }
         };
         self.decided(verdict)
     }
@@ -179,7 +183,7 @@ impl UserRecords {
         mut self,
         password: Password,
         proof: Option<&Proof<'_>>,
-        session: Standing,
+        session: Session,
         random: &[[u8; 10]; RecoveryCodes::COUNT],
         now: UnixMillis,
         policy: &Policy,
@@ -187,21 +191,22 @@ impl UserRecords {
         let Some(key) = self.active_generation() else {
             return self.decided(Err(RecoveryRefusal::NoActiveKey));
         };
-        if let Err(needed) = self.may_decide(session) {
+        if let Err(needed) = self.may_decide(session.standing) {
             return self.decided(Err(RecoveryRefusal::FactorNeeded(needed)));
         }
-        if proof.is_none() && !self.may_leave_code_out(session, now) {
+        if proof.is_none() && !self.may_leave_code_out(session.standing, now) {
             return self.decided(Err(RecoveryRefusal::CodeNeeded));
         }
-        if let Err(refusal) = self.judge_password(password, Counter::User, now, policy) {
+        let counter = Counter::Session(session.id);
+        if let Err(refusal) = self.judge_password(password, counter, now, policy) {
             return self.decided(Err(refusal.into()));
         }
         match proof.map(|proof| self.judge_proof(proof, now)) {
             None => {}
-            Some(Ok(_)) => self.succeed(Counter::User, now, policy),
+            Some(Ok(_)) => self.succeed(counter, now, policy),
             Some(Err(Wrong::Replayed)) => return self.decided(Err(RecoveryRefusal::Replayed)),
             Some(Err(Wrong::Code)) => {
-                let failure = self.fail(Counter::User, now, policy);
+                let failure = self.fail(counter, Guess::Code, now, policy);
                 return self.decided(Err(RecoveryRefusal::WrongCode(failure)));
             }
         }

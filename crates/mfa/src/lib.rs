@@ -5,7 +5,9 @@
 
 extern crate alloc;
 
+mod address;
 mod challenge;
+mod counters;
 mod device;
 mod digest;
 mod enrolment;
@@ -17,13 +19,16 @@ mod policy;
 mod records;
 mod recovery;
 mod session;
+mod sessions;
 #[cfg(feature = "serde")]
 mod stored;
 mod time;
 mod totp;
 mod user;
 
+pub use address::{AddressId, Addresses, Network};
 pub use challenge::{Challenge, ChallengeOver};
+pub use counters::Client;
 pub use device::{Device, DeviceId, Devices, Fingerprint, NewDevice, NoDevice, Trusted};
 pub use enrolment::{
     ActivateRefusal, Activated, EnrolRefusal, Enrolled, KeyRemoved, NoKey, RecoveryRefusal,
@@ -37,7 +42,8 @@ pub use login::{Authenticated, Factor, FirstFactor, LoginRefusal, Password, Pass
 pub use policy::Policy;
 pub use records::{Decision, UserRecords};
 pub use recovery::{RecoveryCode, RecoveryCodes};
-pub use session::{FactorNeeded, Shown, ShownFactor, Standing};
+pub use session::{FactorNeeded, Session, Shown, ShownFactor, Standing};
+pub use sessions::{SessionId, Sessions};
 pub use time::UnixMillis;
 pub use totp::TotpParameters;
 pub use user::{User, UserId};

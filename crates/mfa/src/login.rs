@@ -3,10 +3,11 @@
 use thiserror::Error;
 
 use crate::key::Proof;
+use crate::lockout::Guess;
 use crate::totp::Wrong;
 use crate::{
-    Challenge, ChallengeOver, Counter, Decision, DeviceId, Devices, Failure, Fingerprint, Locked,
-    Lockout, NewDevice, Policy, RecoveryCode, Trusted, UnixMillis, UserRecords,
+    Challenge, ChallengeOver, Client, Counter, Decision, DeviceId, Devices, Failure, Locked,
+    Network, NewDevice, Policy, RecoveryCode, SessionId, Trusted, UnixMillis, UserRecords,
 };
 
 /// What the caller's own check of a password has found. Nobody's password is `Wrong`.
@@ -82,37 +83,44 @@ pub enum LoginRefusal {
 }
 
 impl UserRecords {
-    /// Step one: a password, perhaps with the fingerprint of a device.
+    /// Step one: a password, and what is known of the client it comes from.
     ///
-    /// A trusted device's failures are counted for it alone, and it logs in although the user is
-    /// locked elsewhere. A right password that leads to a challenge does not end the user's count.
+    /// A trusted device's failures are counted for it alone, and so are those of an address where
+    /// the user is known: both log in although the user is locked elsewhere. A right password that
+    /// leads to a challenge ends no count.
     pub fn begin_login(
         mut self,
         password: Password,
-        fingerprint: Option<&Fingerprint>,
+        client: Client<'_>,
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<FirstFactor, PasswordRefusal> {
-        let counter = self.counter(fingerprint, now);
+        let counter = self.counter(client, now);
         if let Err(refusal) = self.judge_password(password, counter, now, policy) {
             return self.decided(Err(refusal));
         }
         let outcome = match (counter, self.active_generation()) {
             (Counter::Device(id), _) => {
+                // A fingerprint is no factor, so nobody becomes known by one.
                 self.succeed(counter, now, policy);
                 FirstFactor::AuthenticatedByDevice(id)
             }
-            (Counter::User, None) => {
+            (_, None) => {
                 self.succeed(counter, now, policy);
+                self.learn(client.network, now, policy);
                 FirstFactor::Authenticated
             }
-            (Counter::User, Some(key)) => {
+            (_, Some(key)) => {
                 let expires_at = now.saturating_add(policy.challenge_lifetime);
-                self.lockout = self.lockout.map(|lockout| lockout.outliving(expires_at));
+                self.outlive(counter, expires_at, now, policy);
                 self.challenge = Some(Challenge {
                     user: self.user,
                     key,
-                    locks: self.locks(now),
+                    address: match counter {
+                        Counter::Address(id) => Some(id),
+                        Counter::Device(_) | Counter::Name | Counter::Session(_) => None,
+                    },
+                    locks: self.locks(counter, now).unwrap_or_default(),
                     expires_at,
                 });
                 FirstFactor::Challenged
@@ -121,18 +129,23 @@ impl UserRecords {
         self.decided(Ok(outcome))
     }
 
-    /// Step two: the answer to [`UserRecords::challenge`]; and the device to trust if it is right.
+    /// Step two: the answer to [`UserRecords::challenge`], from `network`; and the device to trust
+    /// if it is right.
     ///
-    /// While the user is locked this says so, whatever the challenge. A challenge that is over or
-    /// answered is gone from [`Decision::next`].
+    /// While the count of the challenge is locked this says so, whatever the challenge. A challenge
+    /// that is over or answered is gone from [`Decision::next`].
     pub fn answer_challenge(
         mut self,
         proof: &Proof<'_>,
         trust: Option<NewDevice>,
+        network: Option<Network>,
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<Authenticated, LoginRefusal> {
-        if let Err(locked) = self.unlocked(Counter::User, now) {
+        let counter = self
+            .challenge
+            .map_or(Counter::Name, |challenge| challenge.counter());
+        if let Err(locked) = self.unlocked(counter, now) {
             return self.decided(Err(LoginRefusal::Locked(locked)));
         }
         if let Err(over) = self.open_challenge(now) {
@@ -142,16 +155,16 @@ impl UserRecords {
         let verdict = match self.judge_proof(proof, now) {
             Ok(factor) => {
                 self.challenge = None;
-                self.succeed(Counter::User, now, policy);
+                self.succeed(counter, now, policy);
+                self.learn(network, now, policy);
                 let trusted = trust.and_then(|device| self.trust(device, now, policy));
                 Ok(Authenticated { factor, trusted })
             }
             Err(Wrong::Replayed) => Err(LoginRefusal::Replayed),
-            Err(Wrong::Code) => Err(LoginRefusal::WrongCode(self.fail(
-                Counter::User,
-                now,
-                policy,
-            ))),
+            Err(Wrong::Code) => {
+                let failure = self.fail(counter, Guess::Code, now, policy);
+                Err(LoginRefusal::WrongCode(failure))
+            }
         };
         self.decided(verdict)
     }
@@ -161,20 +174,18 @@ impl UserRecords {
     pub fn confirm_password(
         mut self,
         password: Password,
+        session: SessionId,
         now: UnixMillis,
         policy: &Policy,
     ) -> Decision<(), PasswordRefusal> {
-        let verdict = self.judge_password(password, Counter::User, now, policy);
+        let verdict = self.judge_password(password, Counter::Session(session), now, policy);
         self.decided(verdict)
     }
 
     fn open_challenge(&self, now: UnixMillis) -> Result<(), ChallengeOver> {
-        self.challenge.ok_or(ChallengeOver::Unknown)?.check(
-            self.user,
-            self.active_generation(),
-            self.locks(now),
-            now,
-        )
+        let challenge = self.challenge.ok_or(ChallengeOver::Unknown)?;
+        let locks = self.locks(challenge.counter(), now);
+        challenge.check(self.user, self.active_generation(), locks, now)
     }
 
     /// Spends what the proof shows: a step of the key, or a recovery code.
@@ -221,59 +232,13 @@ impl UserRecords {
             .map_err(PasswordRefusal::Locked)?;
         match password {
             Password::Correct => {
-                // Of a device, the record of the devices is there to conflict over.
-                if counter == Counter::User {
-                    self.lockout = Some(Lockout::witnessed(self.lockout, now, policy));
-                }
+                self.witness(counter, now, policy);
                 Ok(())
             }
-            Password::Wrong => Err(PasswordRefusal::WrongPassword(
-                self.fail(counter, now, policy),
-            )),
+            Password::Wrong => {
+                let failure = self.fail(counter, Guess::Password, now, policy);
+                Err(PasswordRefusal::WrongPassword(failure))
+            }
         }
-    }
-
-    pub(crate) fn unlocked(&self, counter: Counter, now: UnixMillis) -> Result<(), Locked> {
-        let lockout = match counter {
-            Counter::User => self.lockout,
-            Counter::Device(id) => self
-                .bound_devices()
-                .and_then(|devices| devices.live(now).find(|device| device.id == id))
-                .and_then(|device| device.lockout),
-        };
-        match lockout.and_then(|lockout| lockout.locked_until(now)) {
-            Some(until) => Err(Locked { counter, until }),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn fail(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) -> Failure {
-        let lockout = self.lockout_mut(counter, now);
-        let (next, failure) = Lockout::failed(*lockout, counter, now, policy);
-        *lockout = Some(next);
-        failure
-    }
-
-    pub(crate) fn succeed(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
-        let lockout = self.lockout_mut(counter, now);
-        *lockout = match counter {
-            Counter::Device(_) => None,
-            Counter::User => Some(Lockout::witnessed(*lockout, now, policy).cleared()),
-        };
-    }
-
-    fn lockout_mut(&mut self, counter: Counter, now: UnixMillis) -> &mut Option<Lockout> {
-        match (counter, &mut self.devices) {
-            (Counter::Device(id), Some(devices)) => match devices.live_mut(id, now) {
-                Some(device) => &mut device.lockout,
-                None => &mut self.lockout,
-            },
-            _ => &mut self.lockout,
-        }
-    }
-
-    /// How often the user's count has locked.
-    fn locks(&self, now: UnixMillis) -> u64 {
-        Lockout::current(self.lockout, now).map_or(0, |lockout| lockout.locks)
     }
 }

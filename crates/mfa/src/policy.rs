@@ -7,14 +7,20 @@ use core::time::Duration;
 pub struct Policy {
     /// How many consecutive failures, passwords and codes counted together, lock: 3.
     pub lockout_failures: NonZeroU32,
-    /// How long a lock lasts: 5 minutes.
+    /// How long a lock lasts that wrong codes have not doubled: 5 minutes.
     pub lockout: Duration,
+    /// How long one lasts at most that they have: a day; never less than `lockout`.
+    pub lockout_longest: Duration,
     /// How long a challenge can be answered: 10 minutes.
     pub challenge_lifetime: Duration,
     /// How long a device is trusted: 90 days.
     pub device_lifetime: Duration,
     /// How many devices a user may trust at a time: 20. One more ends the trust that is oldest.
     pub devices: NonZeroU16,
+    /// How long a user is known at an address after a login there with every factor: 30 days.
+    pub address_lifetime: Duration,
+    /// How many addresses a user is known at: the 10 latest.
+    pub addresses: NonZeroU16,
 }
 
 impl Policy {
@@ -29,6 +35,12 @@ impl Policy {
             .max(self.lockout)
             .max(self.challenge_lifetime)
     }
+
+    /// How long a lock lasts that has been doubled so often.
+    pub(crate) fn lockout_doubled(&self, times: u32) -> Duration {
+        let doubled = self.lockout.saturating_mul(2_u32.saturating_pow(times));
+        doubled.min(self.lockout_longest.max(self.lockout))
+    }
 }
 
 impl Default for Policy {
@@ -36,9 +48,12 @@ impl Default for Policy {
         Self {
             lockout_failures: const { NonZeroU32::new(3).unwrap() },
             lockout: Duration::from_secs(5 * 60),
+            lockout_longest: Duration::from_secs(24 * 60 * 60),
             challenge_lifetime: Duration::from_secs(10 * 60),
             device_lifetime: Duration::from_secs(90 * 24 * 60 * 60),
             devices: const { NonZeroU16::new(20).unwrap() },
+            address_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
+            addresses: const { NonZeroU16::new(10).unwrap() },
         }
     }
 }

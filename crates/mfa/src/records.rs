@@ -2,10 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::lockout::Lockout;
 use crate::{
-    Challenge, Counter, Device, DeviceId, Devices, Fingerprint, Generation, KeyRecord, Locked,
-    NoDevice, RecoveryCodes, UnixMillis, User,
+    Addresses, Challenge, Device, DeviceId, Devices, Generation, KeyRecord, Lockout, NoDevice,
+    RecoveryCodes, Sessions, UnixMillis, User,
 };
 
 /// All that is kept of one user's second factor, as it was read at one moment. `None` is a record
@@ -25,6 +24,10 @@ pub struct UserRecords {
     pub key: Option<KeyRecord>,
     /// What is counted against their name.
     pub lockout: Option<Lockout>,
+    /// Where they are known, and what is counted there.
+    pub addresses: Option<Addresses>,
+    /// What is counted in sessions of theirs.
+    pub sessions: Option<Sessions>,
     /// Their recovery codes.
     pub recovery: Option<RecoveryCodes>,
 }
@@ -53,18 +56,10 @@ impl UserRecords {
             devices: None,
             key: None,
             lockout: None,
+            addresses: None,
+            sessions: None,
             recovery: None,
         }
-    }
-
-    /// Whether an attempt now would be refused unjudged; to be asked before a password is hashed.
-    /// `fingerprint` is the one that comes with the password, if any.
-    ///
-    /// # Errors
-    ///
-    /// [`Locked`].
-    pub fn admit(&self, fingerprint: Option<&Fingerprint>, now: UnixMillis) -> Result<(), Locked> {
-        self.unlocked(self.counter(fingerprint, now), now)
     }
 
     /// The devices that are trusted now, in the order they came to be.
@@ -83,24 +78,24 @@ impl UserRecords {
         self.decided(verdict)
     }
 
-    /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that the
-    /// lock has spent stay spent.
+    /// The same records under a new password: the user's generation is the next, which the caller
+    /// keeps with the password; every challenge, trusted device and session is gone. Locks last as
+    /// long as they did, but those to come are not doubled.
     #[must_use]
-    pub fn unlock(mut self) -> Self {
-        self.lockout = self.lockout.map(Lockout::cleared);
-        for device in self.devices.iter_mut().flat_map(|all| &mut all.devices) {
-            device.lockout = None;
-        }
-        self
+    pub fn renew(self) -> Self {
+        let mut renewed = self.suspend();
+        renewed.end_doubling();
+        renewed
     }
 
-    /// The same records under a new password, or after a suspension: the user's generation is the
-    /// next, which the caller keeps with the password; every challenge and trusted device is gone.
+    /// The same records after a suspension: as [`renew`](Self::renew), but what is counted stays as
+    /// it is.
     #[must_use]
-    pub fn renew(mut self) -> Self {
+    pub fn suspend(mut self) -> Self {
         self.user = self.user.renewed();
         self.challenge = None;
         self.devices = None;
+        self.sessions = self.sessions.map(Sessions::emptied);
         self
     }
 
@@ -124,13 +119,5 @@ impl UserRecords {
         self.devices
             .as_ref()
             .filter(|all| all.user == self.user && Some(all.key) == self.active_generation())
-    }
-
-    /// Who pays for a failure of an attempt with this fingerprint.
-    pub(crate) fn counter(&self, fingerprint: Option<&Fingerprint>, now: UnixMillis) -> Counter {
-        self.bound_devices()
-            .zip(fingerprint)
-            .and_then(|(devices, fingerprint)| devices.recognise(fingerprint, now))
-            .map_or(Counter::User, Counter::Device)
     }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use thiserror::Error;
 
 use crate::key::KeyStatus;
-use crate::{Factor, UnixMillis, UserRecords};
+use crate::{Factor, SessionId, UnixMillis, UserRecords};
 
 /// A second factor that a session has shown at its login, and when: for the caller to keep with the
 /// session. A trusted device shows none: its fingerprint is a text that the client chose.
@@ -47,6 +47,15 @@ pub enum Standing {
     Factor,
     /// On the code by which it has activated the key that is active.
     Activation,
+}
+
+/// A session that asks for something, and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// Which: its failures are counted apart.
+    pub id: SessionId,
+    /// What it has shown.
+    pub standing: Standing,
 }
 
 /// A key is active, and the session has shown no factor.

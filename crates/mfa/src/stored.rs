@@ -8,19 +8,22 @@
 //! Moments are milliseconds since the Unix epoch, digests and generations lower-case hex; absent
 //! members are left out. `tests/stored_form.rs` pins the bytes.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::KnownAddress;
 use crate::digest::Digest;
 use crate::key::KeyState;
+use crate::lockout::Doubling;
 use crate::recovery::KeptCode;
+use crate::sessions::CountedSession;
 use crate::totp::{MAX_DRIFT, Spent, TotpKey};
 use crate::{
-    DeviceId, Generation, KeyRecord, KeyStatus, MfaError, RecoveryCodes, TotpParameters,
-    UnixMillis, User,
+    AddressId, DeviceId, Generation, KeyRecord, KeyStatus, MfaError, RecoveryCodes, SessionId,
+    TotpParameters, UnixMillis, User,
     otp::{Algorithm, Digits},
 };
 
@@ -48,10 +51,34 @@ macro_rules! versions {
 }
 
 versions!(Key, "mfa-key/1", KeyV1);
-versions!(Challenge, "mfa-challenge/1", ChallengeV1);
-versions!(Lockout, "mfa-lockout/1", LockoutV1);
+versions!(Addresses, "mfa-addresses/1", AddressesV1);
+versions!(Sessions, "mfa-sessions/1", SessionsV1);
 versions!(Devices, "mfa-devices/1", DevicesV1);
 versions!(Recovery, "mfa-recovery-codes/1", RecoveryV1);
+
+/// Of the first form unless the user was known at the address.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "record")]
+pub(crate) enum Challenge {
+    #[serde(rename = "mfa-challenge/1")]
+    V1(ChallengeV1),
+    #[serde(rename = "mfa-challenge/2")]
+    V2(ChallengeV2),
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+/// Of the first form unless there is a doubling.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "record")]
+pub(crate) enum Lockout {
+    #[serde(rename = "mfa-lockout/1")]
+    V1(LockoutV1),
+    #[serde(rename = "mfa-lockout/2")]
+    V2(LockoutV2),
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct KeyV1 {
@@ -155,14 +182,26 @@ pub(crate) struct ChallengeV1 {
     expires_at: UnixMillis,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ChallengeV2 {
+    /// Where its password came from.
+    address: AddressId,
+    #[serde(flatten)]
+    first: ChallengeV1,
+}
+
 impl From<crate::Challenge> for Challenge {
     fn from(challenge: crate::Challenge) -> Self {
-        Self::V1(ChallengeV1 {
+        let first = ChallengeV1 {
             user: challenge.user,
             key: challenge.key,
             locks: challenge.locks,
             expires_at: challenge.expires_at,
-        })
+        };
+        match challenge.address {
+            None => Self::V1(first),
+            Some(address) => Self::V2(ChallengeV2 { address, first }),
+        }
     }
 }
 
@@ -170,10 +209,19 @@ impl TryFrom<Challenge> for crate::Challenge {
     type Error = MfaError;
 
     fn try_from(stored: Challenge) -> Result<Self, MfaError> {
-        let challenge = stored.known()?;
+        let (address, challenge) = match stored {
+            Challenge::V1(challenge) => (None, challenge),
+            Challenge::V2(ChallengeV2 { address, first }) => (Some(address), first),
+            Challenge::Unknown => {
+                return Err(MfaError::RecordForm {
+                    newest: "mfa-challenge/2",
+                });
+            }
+        };
         Ok(Self {
             user: challenge.user,
             key: challenge.key,
+            address,
             locks: challenge.locks,
             expires_at: challenge.expires_at,
         })
@@ -207,14 +255,61 @@ impl From<LockoutV1> for crate::Lockout {
             failures: lockout.failures,
             locks: lockout.locks,
             locked_until: lockout.locked_until,
+            doubling: None,
             expires_at: lockout.expires_at,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LockoutV2 {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubling: Option<DoublingV2>,
+    #[serde(flatten)]
+    first: LockoutV1,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DoublingV2 {
+    locks: u32,
+    counting: bool,
+    ends_at: UnixMillis,
+}
+
+impl From<crate::Lockout> for LockoutV2 {
+    fn from(lockout: crate::Lockout) -> Self {
+        let doubling = |doubling: Doubling| DoublingV2 {
+            locks: doubling.locks,
+            counting: doubling.counting,
+            ends_at: doubling.ends_at,
+        };
+        Self {
+            doubling: lockout.doubling.map(doubling),
+            first: lockout.into(),
+        }
+    }
+}
+
+impl From<LockoutV2> for crate::Lockout {
+    fn from(lockout: LockoutV2) -> Self {
+        let doubling = |doubling: DoublingV2| Doubling {
+            locks: doubling.locks,
+            counting: doubling.counting,
+            ends_at: doubling.ends_at,
+        };
+        Self {
+            doubling: lockout.doubling.map(doubling),
+            ..lockout.first.into()
         }
     }
 }
 
 impl From<crate::Lockout> for Lockout {
     fn from(lockout: crate::Lockout) -> Self {
-        Self::V1(lockout.into())
+        match lockout.doubling {
+            None => Self::V1(lockout.into()),
+            Some(_) => Self::V2(lockout.into()),
+        }
     }
 }
 
@@ -222,7 +317,13 @@ impl TryFrom<Lockout> for crate::Lockout {
     type Error = MfaError;
 
     fn try_from(stored: Lockout) -> Result<Self, MfaError> {
-        Ok(stored.known()?.into())
+        match stored {
+            Lockout::V1(lockout) => Ok(lockout.into()),
+            Lockout::V2(lockout) => Ok(lockout.into()),
+            Lockout::Unknown => Err(MfaError::RecordForm {
+                newest: "mfa-lockout/2",
+            }),
+        }
     }
 }
 
@@ -351,6 +452,104 @@ impl TryFrom<Recovery> for RecoveryCodes {
             codes: codes
                 .try_into()
                 .map_err(|_| MfaError::RecordValue { field: "codes" })?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AddressesV1 {
+    next: u64,
+    /// In the order of their last logins.
+    addresses: Vec<AddressV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AddressV1 {
+    id: AddressId,
+    /// `192.0.2.1` or `2001:db8::/64`.
+    network: String,
+    known_until: UnixMillis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lockout: Option<LockoutV2>,
+}
+
+impl From<crate::Addresses> for Addresses {
+    fn from(addresses: crate::Addresses) -> Self {
+        let address = |known: KnownAddress| AddressV1 {
+            id: known.id,
+            network: known.network.to_string(),
+            known_until: known.known_until,
+            lockout: known.lockout.map(LockoutV2::from),
+        };
+        Self::V1(AddressesV1 {
+            next: addresses.next,
+            addresses: addresses.known.into_iter().map(address).collect(),
+        })
+    }
+}
+
+impl TryFrom<Addresses> for crate::Addresses {
+    type Error = MfaError;
+
+    fn try_from(stored: Addresses) -> Result<Self, MfaError> {
+        let addresses = stored.known()?;
+        let address = |address: AddressV1| {
+            if address.id.0 >= addresses.next {
+                return Err(MfaError::RecordValue { field: "next" });
+            }
+            Ok(KnownAddress {
+                id: address.id,
+                network: address.network.parse()?,
+                known_until: address.known_until,
+                lockout: address.lockout.map(crate::Lockout::from),
+            })
+        };
+        let known = addresses.addresses.into_iter().map(address);
+        Ok(Self {
+            next: addresses.next,
+            known: known.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SessionsV1 {
+    kept_until: UnixMillis,
+    /// Those with failures or a lock.
+    sessions: Vec<SessionV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionV1 {
+    id: SessionId,
+    lockout: LockoutV2,
+}
+
+impl From<crate::Sessions> for Sessions {
+    fn from(sessions: crate::Sessions) -> Self {
+        let session = |counted: CountedSession| SessionV1 {
+            id: counted.id,
+            lockout: counted.lockout.into(),
+        };
+        Self::V1(SessionsV1 {
+            kept_until: sessions.kept_until,
+            sessions: sessions.counted.into_iter().map(session).collect(),
+        })
+    }
+}
+
+impl TryFrom<Sessions> for crate::Sessions {
+    type Error = MfaError;
+
+    fn try_from(stored: Sessions) -> Result<Self, MfaError> {
+        let sessions = stored.known()?;
+        let counted = |session: SessionV1| CountedSession {
+            id: session.id,
+            lockout: session.lockout.into(),
+        };
+        Ok(Self {
+            kept_until: sessions.kept_until,
+            counted: sessions.sessions.into_iter().map(counted).collect(),
         })
     }
 }

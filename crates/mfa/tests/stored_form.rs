@@ -10,9 +10,9 @@ use core::fmt::Debug;
 
 use keyproof_mfa::otp::{Secret, Totp};
 use keyproof_mfa::{
-    Challenge, Devices, Fingerprint, FirstFactor, KeyKind, KeyRecord, KeyStatus, Lockout, MfaError,
-    NewDevice, Password, Policy, Proof, RecoveryCodes, Standing, UnixMillis, User, UserId,
-    UserRecords,
+    Addresses, Challenge, Client, Devices, Fingerprint, FirstFactor, KeyKind, KeyRecord, KeyStatus,
+    Lockout, MfaError, Network, NewDevice, Password, Policy, Proof, RecoveryCodes, Session,
+    SessionId, Sessions, Standing, UnixMillis, User, UserId, UserRecords,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,11 +23,26 @@ const ACTIVE: &str = include_str!("stored_form/key-1-active.json");
 const CHALLENGE: &str = include_str!("stored_form/challenge-1.json");
 const COUNTING: &str = include_str!("stored_form/lockout-1-counting.json");
 const LOCKED: &str = include_str!("stored_form/lockout-1-locked.json");
+const DOUBLED: &str = include_str!("stored_form/lockout-2-doubled.json");
+const CHALLENGE_2: &str = include_str!("stored_form/challenge-2.json");
+const ADDRESSES: &str = include_str!("stored_form/addresses-1.json");
+const SESSIONS: &str = include_str!("stored_form/sessions-1.json");
 const DEVICES: &str = include_str!("stored_form/devices-1.json");
 const RECOVERY: &str = include_str!("stored_form/recovery-codes-1.json");
 
 const ENROLLED: UnixMillis = UnixMillis::from_secs(1_700_000_010);
 const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_070);
+
+fn on(fingerprint: &Fingerprint) -> Client<'_> {
+    Client {
+        fingerprint: Some(fingerprint),
+        network: None,
+    }
+}
+
+fn session() -> SessionId {
+    SessionId::new("hers")
+}
 
 /// A user of whom there is every record, and what they were while their key was pending.
 fn ada() -> (UserRecords, UserRecords) {
@@ -43,6 +58,7 @@ fn ada() -> (UserRecords, UserRecords) {
             KeyKind::default(),
             Password::Correct,
             generation,
+            session(),
             ENROLLED,
             &policy,
         )
@@ -54,13 +70,14 @@ fn ada() -> (UserRecords, UserRecords) {
             text: &text,
             secret,
         },
+        session(),
         ENROLLED,
         &policy,
     );
     let active = ada.next.key;
     let ada = ada
         .next
-        .begin_login(Password::Correct, None, NOW, &policy)
+        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
         .next;
     let device = NewDevice::new(fingerprint.clone(), [1, 2, 3, 4])
         .with_browser("Firefox")
@@ -73,17 +90,22 @@ fn ada() -> (UserRecords, UserRecords) {
         secret,
     };
     let ada = ada
-        .answer_challenge(&proof, Some(device), NOW, &policy)
+        .answer_challenge(&proof, Some(device), None, NOW, &policy)
         .next;
     let ada = ada
-        .begin_login(Password::Wrong, Some(&fingerprint), NOW, &policy)
+        .begin_login(Password::Wrong, on(&fingerprint), NOW, &policy)
         .next;
-    let ada = ada.begin_login(Password::Correct, None, NOW, &policy).next;
+    let ada = ada
+        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
+        .next;
     let random = core::array::from_fn(|at| [at as u8; 10]);
     let made = ada.make_recovery_codes(
         Password::Correct,
         None,
-        Standing::Activation,
+        Session {
+            id: session(),
+            standing: Standing::Activation,
+        },
         &random,
         NOW,
         &policy,
@@ -94,8 +116,13 @@ fn ada() -> (UserRecords, UserRecords) {
         text: &text,
         secret,
     };
-    let ada = made.next.answer_challenge(&proof, None, NOW, &policy).next;
-    let mut ada = ada.begin_login(Password::Wrong, None, NOW, &policy).next;
+    let ada = made
+        .next
+        .answer_challenge(&proof, None, None, NOW, &policy)
+        .next;
+    let mut ada = ada
+        .begin_login(Password::Wrong, Client::STRANGER, NOW, &policy)
+        .next;
     (ada.key, ada.challenge) = (active, challenge);
     (ada, pending)
 }
@@ -128,22 +155,69 @@ fn each_record_is_written_and_read_as_ever() {
     pinned(ada.devices.as_ref().unwrap(), DEVICES);
     pinned(ada.recovery.as_ref().unwrap(), RECOVERY);
 
-    let wrong = |ada: UserRecords| ada.begin_login(Password::Wrong, None, NOW, &Policy::default());
+    let wrong = |ada: UserRecords| {
+        ada.begin_login(Password::Wrong, Client::STRANGER, NOW, &Policy::default())
+    };
     let locked = wrong(wrong(ada).next).next;
     pinned(&locked.lockout.unwrap(), LOCKED);
+}
+
+/// What the first releases did not know: places where she is known, sessions, and longer locks.
+#[test]
+fn counters_of_later_releases_are_written_and_read_as_ever() {
+    let policy = Policy::default();
+    let (mut ada, _) = ada();
+    ada.challenge = None;
+    let secret = &Secret::from_bytes(&[7; 20]).unwrap();
+    let totp = Totp::new(secret, Default::default(), Default::default());
+    let client = |address: &str| Client {
+        fingerprint: None,
+        network: Some(Network::of(address.parse().unwrap())),
+    };
+    for (at, address) in [(1, "192.0.2.1"), (2, "2001:db8:1:2:3::4")] {
+        let now = UnixMillis::from_secs(NOW.as_secs() + 60 * at);
+        let begun = ada.begin_login(Password::Correct, client(address), now, &policy);
+        let text = totp.code(now.as_secs()).to_string();
+        let proof = Proof::Typed {
+            text: &text,
+            secret,
+        };
+        let network = client(address).network;
+        let answered = begun
+            .next
+            .answer_challenge(&proof, None, network, now, &policy);
+        answered.verdict.unwrap();
+        ada = answered.next;
+    }
+    let now = UnixMillis::from_secs(NOW.as_secs() + 180);
+    let begun = |ada: UserRecords, client| {
+        ada.begin_login(Password::Correct, client, now, &policy)
+            .next
+    };
+    let wrong = |ada: UserRecords| {
+        let text = "no code";
+        let proof = Proof::Typed { text, secret };
+        ada.answer_challenge(&proof, None, None, now, &policy).next
+    };
+    ada = wrong(begun(ada, client("192.0.2.1")));
+    pinned(&ada.challenge.unwrap(), CHALLENGE_2);
+    ada = begun(ada, Client::STRANGER);
+    ada = wrong(wrong(wrong(ada)));
+    ada = ada
+        .confirm_password(Password::Wrong, session(), now, &policy)
+        .next;
+    pinned(&ada.lockout.unwrap(), DOUBLED);
+    pinned(ada.addresses.as_ref().unwrap(), ADDRESSES);
+    pinned(ada.sessions.as_ref().unwrap(), SESSIONS);
 }
 
 #[test]
 fn another_type_or_a_newer_version_is_refused() {
     fn refuses<R: DeserializeOwned + Debug>(golden: &str, newest: &'static str) {
         let expected = MfaError::RecordForm { newest }.to_string();
-        let newer = newest.replace("/1", "/2");
-        for other in [
-            newer.as_str(),
-            "mfa-other/1",
-            "",
-            newest.trim_end_matches("/1"),
-        ] {
+        let (name, version) = newest.split_once('/').unwrap();
+        let newer = format!("{name}/{}", version.parse::<u32>().unwrap() + 1);
+        for other in [newer.as_str(), "mfa-other/1", "", name] {
             assert_eq!(
                 changed::<R>(golden, "/record", json!(other)),
                 expected,
@@ -157,8 +231,10 @@ fn another_type_or_a_newer_version_is_refused() {
         assert!(serde_json::from_value::<R>(json!({})).is_err());
     }
     refuses::<KeyRecord>(ACTIVE, "mfa-key/1");
-    refuses::<Challenge>(CHALLENGE, "mfa-challenge/1");
-    refuses::<Lockout>(COUNTING, "mfa-lockout/1");
+    refuses::<Challenge>(CHALLENGE, "mfa-challenge/2");
+    refuses::<Lockout>(COUNTING, "mfa-lockout/2");
+    refuses::<Addresses>(ADDRESSES, "mfa-addresses/1");
+    refuses::<Sessions>(SESSIONS, "mfa-sessions/1");
     refuses::<Devices>(DEVICES, "mfa-devices/1");
     refuses::<RecoveryCodes>(RECOVERY, "mfa-recovery-codes/1");
     assert!(serde_json::from_str::<KeyRecord>(CHALLENGE).is_err());
@@ -192,6 +268,15 @@ fn what_no_record_says_is_refused() {
         changed::<KeyRecord>(ACTIVE, "/generation", json!(generation));
     }
     changed::<KeyRecord>(ACTIVE, "/kind", json!({ "webauthn": {} }));
+    for network in ["", "192.0.2.1/32", "2001:db8::1/64"] {
+        assert_eq!(
+            changed::<Addresses>(ADDRESSES, "/addresses/0/network", json!(network)),
+            field("network")
+        );
+    }
+    // The next address would have the number of one that is known.
+    let error = changed::<Addresses>(ADDRESSES, "/next", json!(2));
+    assert_eq!(error, field("next"));
     for id in [0, 1 << 24] {
         assert_eq!(
             changed::<Devices>(DEVICES, "/devices/0/id", json!(id)),
@@ -214,7 +299,7 @@ fn a_record_that_was_read_works_as_before() {
     ada.recovery = Some(serde_json::from_str(RECOVERY).unwrap());
     assert_eq!(ada.recovery.as_ref().map(RecoveryCodes::left), Some(9));
     let laptop = Fingerprint::new("laptop").unwrap();
-    let login = ada.begin_login(Password::Correct, Some(&laptop), NOW, &Policy::default());
+    let login = ada.begin_login(Password::Correct, on(&laptop), NOW, &Policy::default());
     let id = login.next.trusted_devices(NOW)[0].id();
     assert_eq!(login.verdict, Ok(FirstFactor::AuthenticatedByDevice(id)));
 }
@@ -228,7 +313,14 @@ fn one_fingerprint_leaves_another_digest_with_each_user_and_key() {
         let records = UserRecords::new(User::new(UserId::new("example.org", user), 0));
         let kind = KeyKind::default();
         let records = records
-            .enrol(kind, Password::Correct, generation, ENROLLED, &policy)
+            .enrol(
+                kind,
+                Password::Correct,
+                generation,
+                session(),
+                ENROLLED,
+                &policy,
+            )
             .next;
         let text = totp.code(ENROLLED.as_secs()).to_string();
         let records = records.activate(
@@ -236,12 +328,13 @@ fn one_fingerprint_leaves_another_digest_with_each_user_and_key() {
                 text: &text,
                 secret,
             },
+            session(),
             ENROLLED,
             &policy,
         );
         let records = records
             .next
-            .begin_login(Password::Correct, None, NOW, &policy)
+            .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
             .next;
         let device = NewDevice::new(Fingerprint::new("laptop").unwrap(), [0; 4]);
         let text = totp.code(NOW.as_secs()).to_string();
@@ -250,7 +343,7 @@ fn one_fingerprint_leaves_another_digest_with_each_user_and_key() {
             secret,
         };
         let records = records
-            .answer_challenge(&proof, Some(device), NOW, &policy)
+            .answer_challenge(&proof, Some(device), None, NOW, &policy)
             .next;
         serde_json::to_value(records.devices).unwrap()["devices"][0]["fingerprint"].take()
     };

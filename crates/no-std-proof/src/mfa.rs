@@ -1,8 +1,8 @@
 //! The call into `keyproof-mfa`.
 
 use keyproof_mfa::{
-    Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, Standing, UnixMillis, User, UserId,
-    UserRecords,
+    Client, Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, Session, SessionId, Standing,
+    UnixMillis, User, UserId, UserRecords,
 };
 use keyproof_otp::Secret;
 
@@ -22,23 +22,34 @@ pub(crate) extern "C" fn keyproof_mfa_logs_in(
     };
     let secret = &secret;
     let proof = Proof::Typed { text, secret };
+    let session = SessionId::new("session");
     let device = NewDevice::new(fingerprint, [0; 4]);
     let user = UserRecords::new(User::new(UserId::new("tenant", "user"), 0))
-        .enrol(KeyKind::default(), Password::Correct, [0; 16], now, &policy)
+        .enrol(
+            KeyKind::default(),
+            Password::Correct,
+            [0; 16],
+            session,
+            now,
+            &policy,
+        )
         .next
-        .activate(&proof, now, &policy)
+        .activate(&proof, session, now, &policy)
         .next
         .make_recovery_codes(
             Password::Correct,
             None,
-            Standing::Activation,
+            Session {
+                id: session,
+                standing: Standing::Activation,
+            },
             random,
             now,
             &policy,
         )
         .next
-        .begin_login(Password::Correct, None, now, &policy)
+        .begin_login(Password::Correct, Client::STRANGER, now, &policy)
         .next;
-    let login = user.answer_challenge(&proof, Some(device), now, &policy);
+    let login = user.answer_challenge(&proof, Some(device), None, now, &policy);
     login.verdict.is_ok()
 }

@@ -5,8 +5,9 @@
 //! organisation, and their *generation*, which rises with every new password and suspension. Access and refresh
 //! tokens, challenges and trusted devices belong to a generation, so that all of them end at once.
 //!
-//! Failures are counted by *name*, whether or not there is such a user, so that nobody learns from a lock who has an
-//! account; and an unknown name costs the reads and the hash that a known one costs.
+//! Failures of logins are counted by *name*, whether or not there is such a user, so that nobody learns from a lock who
+//! has an account; and an unknown name costs the reads and the hash that a known one costs. Where a user is known (an
+//! address, a trusted device) and in their sessions there are counts beside it.
 
 mod access_token;
 mod administration;
@@ -160,4 +161,9 @@ const fn millis(at: Timestamp) -> keyproof_mfa::UnixMillis {
 /// The moment as the store counts.
 const fn timestamp(at: keyproof_mfa::UnixMillis) -> Timestamp {
     Timestamp::from_millis(at.as_millis())
+}
+
+/// How long it is until then.
+fn wait(until: keyproof_mfa::UnixMillis, now: Timestamp) -> Duration {
+    timestamp(until).saturating_since(now)
 }

@@ -14,6 +14,7 @@ mod forgeries;
 mod generated_client;
 mod keys;
 mod limits;
+mod locks;
 mod login;
 mod organisations;
 mod races;

@@ -4,19 +4,22 @@ use keyproof_mfa::Password;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::facts::{DAY, MINUTE};
+use crate::facts::{DAY, MINUTE, SESSIONS};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Activate(Typed),
+    /// In a session.
+    Activate(Typed, u8),
     /// Several answers that have all read the records before any of them commits.
     Answer(Vec<Answer>),
-    Begin(Password, Option<u8>),
-    Confirm(Password),
-    Enrol(Password),
-    MakeCodes(Password),
+    /// From a device, at an address.
+    Begin(Password, Option<u8>, Option<u8>),
+    Confirm(Password, u8),
+    Enrol(Password, u8),
+    MakeCodes(Password, u8),
     Remove,
     Renew,
+    Suspend,
     Revoke(usize),
     Unlock,
     Wait(i64),
@@ -28,6 +31,7 @@ pub(crate) struct Answer {
     pub(crate) challenge: usize,
     pub(crate) typed: Typed,
     pub(crate) trust: Option<u8>,
+    pub(crate) place: Option<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub(crate) enum Typed {
 pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
     let password = || prop_oneof![7 => Just(Password::Correct), 1 => Just(Password::Wrong)];
     let device = || proptest::option::of(0_u8..5);
+    let place = || proptest::option::of(0_u8..4);
+    let session = || 0..SESSIONS as u8;
     let typed = || {
         prop_oneof![
             12 => Just(Typed::Code(0)),
@@ -57,23 +63,46 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
         ]
     };
     let answers = || {
-        let answer = (0_usize..2, typed(), device());
-        let answer = answer.prop_map(|(challenge, typed, trust)| Answer {
+        let answer = (0_usize..2, typed(), device(), place());
+        let answer = answer.prop_map(|(challenge, typed, trust, place)| Answer {
             challenge,
             typed,
             trust,
+            place,
         });
         vec(answer, 1..4).prop_map(Command::Answer)
     };
-    let begin = (password(), device());
-    let begin = begin.prop_map(|(password, device)| Command::Begin(password, device));
-    let enrol = (password(), typed());
-    let enrol = enrol
-        .prop_map(|(password, typed)| vec![Command::Enrol(password), Command::Activate(typed)]);
-    let login = (20_000..2 * MINUTE, answers());
-    let login = login.prop_map(|(wait, answers)| {
-        let begin = Command::Begin(Password::Correct, None);
+    let begin = (password(), device(), place());
+    let begin = begin.prop_map(|(password, device, place)| Command::Begin(password, device, place));
+    let enrol = (password(), typed(), session());
+    let enrol = enrol.prop_map(|(password, typed, session)| {
+        vec![
+            Command::Enrol(password, session),
+            Command::Activate(typed, session),
+        ]
+    });
+    let login = (20_000..2 * MINUTE, place(), answers());
+    let login = login.prop_map(|(wait, place, answers)| {
+        let begin = Command::Begin(Password::Correct, None, place);
         vec![Command::Wait(wait), begin, answers]
+    });
+    // Nothing but guesses of whoever knows the password.
+    let guesses = (place(), 1_usize..8);
+    let guesses = guesses.prop_map(|(place, times)| {
+        let begin = Command::Begin(Password::Correct, None, place);
+        let guess = Command::Answer(vec![Answer {
+            challenge: 0,
+            typed: Typed::Nonsense,
+            trust: None,
+            place,
+        }]);
+        let round = [
+            vec![begin],
+            vec![guess; 3],
+            vec![Command::Wait(11 * MINUTE)],
+        ]
+        .concat();
+        vec![round; times].concat()
     });
     let wait = prop_oneof![
         4 => -2 * MINUTE..11 * MINUTE,
@@ -83,10 +112,11 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
     let one = prop_oneof![
         4 => answers(),
         16 => begin,
-        2 => password().prop_map(Command::Confirm),
-        4 => password().prop_map(Command::MakeCodes),
+        4 => (password(), session()).prop_map(|(password, session)| Command::Confirm(password, session)),
+        4 => (password(), session()).prop_map(|(password, session)| Command::MakeCodes(password, session)),
         1 => Just(Command::Remove),
         1 => Just(Command::Renew),
+        1 => Just(Command::Suspend),
         3 => (0_usize..3).prop_map(Command::Revoke),
         1 => Just(Command::Unlock),
         4 => wait.prop_map(Command::Wait),
@@ -94,6 +124,7 @@ pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {
     let some = prop_oneof![
         3 => enrol,
         10 => login,
+        1 => guesses,
         12 => one.prop_map(|command| vec![command]),
     ];
     vec(some, 1..60).prop_map(|commands| commands.concat())

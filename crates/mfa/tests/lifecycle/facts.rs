@@ -6,6 +6,9 @@ use keyproof_mfa::{Challenge, DeviceId, Failure, Locked, UnixMillis};
 pub(crate) const MINUTE: i64 = 60_000;
 pub(crate) const DAY: i64 = 24 * 60 * MINUTE;
 
+/// How many sessions there are.
+pub(crate) const SESSIONS: usize = 2;
+
 /// Consecutive failures, as an onlooker counts them. What is judged after a lock ends it: a clock
 /// set back does not begin it again.
 #[derive(Clone, Copy, Default)]
@@ -13,6 +16,16 @@ pub(crate) struct Count {
     pub(crate) failures: u32,
     pub(crate) locked_until: i64,
     pub(crate) kept_until: i64,
+    pub(crate) locks: u32,
+    /// How many locks wrong codes had a part in, whether one is counted now, and until when that
+    /// matters.
+    doubled: (u32, bool, i64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guess {
+    Code,
+    Password,
 }
 
 impl Count {
@@ -20,22 +33,39 @@ impl Count {
         now < self.locked_until
     }
 
-    pub(crate) fn failed(&mut self, failure: Failure, now: i64) {
+    pub(crate) fn failed(&mut self, failure: Failure, guess: Guess, now: i64) {
         assert!(!self.is_locked(now), "an attempt was judged while locked");
-        if now >= self.kept_until {
-            self.failures = 0;
-        }
+        self.forget(now);
         self.failures += 1;
-        self.kept_until = self.kept_until.max(now + DAY);
         self.locked_until = 0;
+        let (mut times, mut counting, mut until) = self.doubled;
+        if now >= until {
+            (times, counting) = (0, false);
+        }
+        if guess == Guess::Code {
+            (counting, until) = (true, until.max(now + DAY));
+        }
         assert_eq!(failure.consecutive, self.failures);
+        self.kept_until = self.kept_until.max(now + DAY);
         if self.failures == 3 {
+            let length = if counting { times } else { times.max(1) - 1 };
+            let length = (5 * MINUTE << length.min(20)).min(DAY);
             self.failures = 0;
-            self.locked_until = now + 5 * MINUTE;
+            self.locks += 1;
+            self.locked_until = now + length;
+            if counting {
+                (times, counting) = (times + 1, false);
+                until = until.max(self.locked_until + DAY);
+            }
             let until = UnixMillis::from_millis(self.locked_until as u64);
             assert_eq!(failure.locked_until, Some(until));
         } else {
             assert_eq!(failure.locked_until, None);
+        }
+        self.doubled = (times, counting, until);
+        self.kept_until = self.kept_until.max(self.locked_until);
+        if times > 0 || counting {
+            self.kept_until = self.kept_until.max(until);
         }
     }
 
@@ -48,17 +78,54 @@ impl Count {
     pub(crate) fn witnessed(&mut self, now: i64) {
         assert!(!self.is_locked(now), "right, and judged while locked");
         if now >= self.kept_until {
-            *self = Self {
-                kept_until: now + DAY,
-                ..Self::default()
-            };
+            self.forget(now);
+            self.kept_until = now + DAY;
         }
     }
 
     pub(crate) fn succeeded(&mut self, now: i64) {
-        self.witnessed(now);
-        (self.failures, self.locked_until) = (0, 0);
+        assert!(!self.is_locked(now), "right, and judged while locked");
+        self.forget(now);
+        self.clear();
     }
+
+    pub(crate) fn clear(&mut self) {
+        (self.failures, self.locked_until) = (0, 0);
+        self.end_doubling();
+    }
+
+    pub(crate) fn end_doubling(&mut self) {
+        self.doubled = (0, false, 0);
+    }
+
+    /// What a day has passed over, or more.
+    pub(crate) fn forget(&mut self, now: i64) {
+        if now >= self.kept_until {
+            let locks = self.locks;
+            *self = Self {
+                locks,
+                ..Self::default()
+            };
+        }
+    }
+}
+
+/// An address where the user has logged in.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) number: usize,
+    pub(crate) place: u8,
+    pub(crate) until: i64,
+    pub(crate) count: Count,
+}
+
+/// Whose count a login is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// That of the address of this number.
+    Address(usize),
+    Device(DeviceId),
+    Name,
 }
 
 /// A challenge, and what was the case when it was issued.
@@ -68,6 +135,7 @@ pub(crate) struct Issued {
     pub(crate) at: i64,
     pub(crate) enrolment: usize,
     pub(crate) user_generation: u64,
+    pub(crate) whose: Whose,
     pub(crate) locks: u32,
     pub(crate) answered: bool,
 }

@@ -5,14 +5,16 @@ use core::time::Duration;
 
 use keyproof_mfa::otp::{Algorithm, DEFAULT_PERIOD, Digits, Secret, Totp};
 use keyproof_mfa::{
-    ActivateRefusal, Authenticated, ChallengeOver, Counter, Decision, DeviceId, EnrolRefusal,
-    Factor, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal, NewDevice,
-    Password, PasswordRefusal, Policy, Proof, RecoveryRefusal, Standing, TotpParameters,
-    UnixMillis, User, UserId, UserRecords,
+    ActivateRefusal, Authenticated, ChallengeOver, Client, Counter, Decision, DeviceId,
+    EnrolRefusal, Factor, Failure, Fingerprint, FirstFactor, KeyKind, KeyStatus, LoginRefusal,
+    Network, NewDevice, Password, PasswordRefusal, Policy, Proof, RecoveryRefusal, Session,
+    SessionId, Standing, TotpParameters, UnixMillis, User, UserId, UserRecords,
 };
 
 use crate::commands::{Answer, Command, Typed};
-use crate::facts::{Count, DAY, Enrolment, Issued, MINUTE, Recovery, TrustedDevice};
+use crate::facts::{
+    Count, DAY, Enrolment, Guess, Issued, Known, MINUTE, Recovery, SESSIONS, TrustedDevice, Whose,
+};
 
 /// Ten digits: by chance alone, no two steps of a run have the same code.
 const DIGITS: Digits = match Digits::new(10) {
@@ -20,6 +22,7 @@ const DIGITS: Digits = match Digits::new(10) {
     Err(_) => Digits::SIX,
 };
 const DEVICES: u16 = 3;
+const ADDRESSES: u16 = 2;
 
 pub(crate) struct World {
     policy: Policy,
@@ -31,14 +34,20 @@ pub(crate) struct World {
     enrolments: Vec<Enrolment>,
     key: bool,
     recovery: Vec<Recovery>,
-    user: Count,
-    locks: u32,
+    name: Count,
+    /// In the order of their last logins.
+    addresses: Vec<Known>,
+    addresses_ever: usize,
+    sessions: [Count; SESSIONS],
+    /// Until when a record of them is there although nothing is counted.
+    sessions_kept_until: i64,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let mut policy = Policy::default();
         policy.devices = NonZeroU16::new(DEVICES).unwrap();
+        policy.addresses = NonZeroU16::new(ADDRESSES).unwrap();
         assert_eq!(policy.challenge_lifetime, Duration::from_secs(600));
         Self {
             policy,
@@ -49,8 +58,11 @@ impl World {
             enrolments: Vec::new(),
             key: false,
             recovery: Vec::new(),
-            user: Count::default(),
-            locks: 0,
+            name: Count::default(),
+            addresses: Vec::new(),
+            addresses_ever: 0,
+            sessions: [Count::default(); SESSIONS],
+            sessions_kept_until: 0,
         }
     }
 
@@ -87,6 +99,8 @@ impl World {
             && put(&mut records.devices, &read.devices, &next.devices)
             && put(&mut records.key, &read.key, &next.key)
             && put(&mut records.lockout, &read.lockout, &next.lockout)
+            && put(&mut records.addresses, &read.addresses, &next.addresses)
+            && put(&mut records.sessions, &read.sessions, &next.sessions)
             && put(&mut records.recovery, &read.recovery, &next.recovery)
             && (challenge.is_none() || put(&mut issued, &read.challenge, &next.challenge));
         if won {
@@ -153,15 +167,16 @@ impl World {
         let was_active = self.active();
         let (now, policy) = (self.now(), self.policy);
         match command {
-            Command::Activate(typed) => self.activate(typed),
+            Command::Activate(typed, session) => self.activate(typed, *session),
             Command::Answer(answers) => self.answer(answers),
-            Command::Begin(password, device) => self.begin(*password, *device),
-            Command::Confirm(password) => {
-                let verdict = self.run(|user| user.confirm_password(*password, now, &policy));
-                self.password(*password, verdict);
+            Command::Begin(password, device, place) => self.begin(*password, *device, *place),
+            Command::Confirm(password, session) => {
+                let id = session_id(*session);
+                let verdict = self.run(|user| user.confirm_password(*password, id, now, &policy));
+                self.password_again(*password, *session, verdict);
             }
-            Command::Enrol(password) => self.enrol(*password),
-            Command::MakeCodes(password) => self.make_codes(*password),
+            Command::Enrol(password, session) => self.enrol(*password, *session),
+            Command::MakeCodes(password, session) => self.make_codes(*password, *session),
             Command::Remove => {
                 let verdict = self.run(|user| user.remove_key(now));
                 assert_eq!(verdict.is_ok(), self.key);
@@ -174,7 +189,17 @@ impl World {
                 let read = self.records.clone();
                 let next = read.clone().renew();
                 assert!(self.commit(&read, &next, None));
-                assert_eq!(self.records.devices, None);
+                self.renewed();
+                self.name.end_doubling();
+                for known in &mut self.addresses {
+                    known.count.end_doubling();
+                }
+            }
+            Command::Suspend => {
+                let read = self.records.clone();
+                let next = read.clone().suspend();
+                assert!(self.commit(&read, &next, None));
+                self.renewed();
             }
             Command::Revoke(at) => {
                 let id = self
@@ -190,10 +215,14 @@ impl World {
                 let read = self.records.clone();
                 let next = read.clone().unlock();
                 assert!(self.commit(&read, &next, None));
-                (self.user.failures, self.user.locked_until) = (0, 0);
+                self.name.clear();
+                for known in &mut self.addresses {
+                    known.count.clear();
+                }
                 for device in &mut self.devices {
                     device.count = Count::default();
                 }
+                self.end_sessions();
             }
             Command::Wait(millis) => self.now += millis,
         }
@@ -209,7 +238,7 @@ impl World {
         assert_eq!(active, self.active().is_some());
         if active && was_active != self.active() {
             assert!(
-                matches!(command, Command::Activate(_)),
+                matches!(command, Command::Activate(..)),
                 "active by {command:?}"
             );
         }
@@ -236,27 +265,139 @@ impl World {
         Some(at)
     }
 
-    fn failed(&mut self, failure: Failure) {
-        assert_eq!(failure.counter, Counter::User);
-        self.user.failed(failure, self.now);
-        self.locks += u32::from(failure.locked_until.is_some());
+    /// A new password or a suspension.
+    fn renewed(&mut self) {
+        assert_eq!(self.records.devices, None);
+        self.end_sessions();
     }
 
-    fn password(&mut self, password: Password, verdict: Result<(), PasswordRefusal>) {
+    fn end_sessions(&mut self) {
+        self.sessions = Default::default();
+    }
+
+    fn known(&self, which: impl Fn(&Known) -> bool) -> Option<usize> {
+        let mut known = self.addresses.iter();
+        known.position(|known| which(known) && self.now < known.until)
+    }
+
+    /// Whose count a login is.
+    fn whose(&self, fingerprint: Option<u8>, place: Option<u8>) -> Whose {
+        let device =
+            fingerprint.and_then(|number| self.live_device(|device| device.fingerprint == number));
+        let known = place.and_then(|place| self.known(|known| known.place == place));
+        match (device, known) {
+            (Some(at), _) => Whose::Device(self.devices[at].id),
+            (None, Some(at)) => Whose::Address(self.addresses[at].number),
+            (None, None) => Whose::Name,
+        }
+    }
+
+    /// That count; of an address that is no longer known there is none.
+    fn count(&mut self, whose: Whose) -> Option<&mut Count> {
+        match whose {
+            Whose::Address(number) => {
+                let at = self.known(|known| known.number == number)?;
+                Some(&mut self.addresses[at].count)
+            }
+            Whose::Device(id) => {
+                let at = self.live_device(|device| device.id == id)?;
+                Some(&mut self.devices[at].count)
+            }
+            Whose::Name => Some(&mut self.name),
+        }
+    }
+
+    fn failed(&mut self, whose: Whose, guess: Guess, failure: Failure) {
+        match (whose, failure.counter) {
+            (Whose::Device(id), Counter::Device(other)) => assert_eq!(id, other),
+            (Whose::Address(_), Counter::Address(_)) | (Whose::Name, Counter::Name) => {}
+            other => panic!("another's count: {other:?}"),
+        }
+        let now = self.now;
+        self.count(whose).unwrap().failed(failure, guess, now);
+    }
+
+    /// The record of all sessions is looked at.
+    fn witness_sessions(&mut self) {
+        let kept = self.sessions.iter().map(|count| count.kept_until);
+        if self.now >= kept.fold(self.sessions_kept_until, i64::max) {
+            self.end_sessions();
+            self.sessions_kept_until = self.now + DAY;
+        }
+    }
+
+    /// What has expired in any session is forgotten when one of them is counted.
+    fn session(&mut self, session: u8) -> &mut Count {
+        self.witness_sessions();
+        for count in &mut self.sessions {
+            count.forget(self.now);
+        }
+        &mut self.sessions[usize::from(session)]
+    }
+
+    fn failed_in(&mut self, session: u8, guess: Guess, failure: Failure) {
+        assert_eq!(failure.counter, Counter::Session(session_id(session)));
+        let now = self.now;
+        self.session(session).failed(failure, guess, now);
+    }
+
+    fn password_again(
+        &mut self,
+        password: Password,
+        session: u8,
+        verdict: Result<(), PasswordRefusal>,
+    ) {
+        let now = self.now;
         match verdict {
             Ok(()) => {
-                self.user.witnessed(self.now);
                 assert_eq!(password, Password::Correct);
+                let count = self.sessions[usize::from(session)];
+                assert!(!count.is_locked(now), "right, and judged while locked");
+                self.witness_sessions();
             }
-            Err(PasswordRefusal::Locked(locked)) => self.user.refused(locked, self.now),
+            Err(PasswordRefusal::Locked(locked)) => {
+                self.sessions[usize::from(session)].refused(locked, now);
+            }
             Err(PasswordRefusal::WrongPassword(failure)) => {
                 assert_eq!(password, Password::Wrong);
-                self.failed(failure);
+                self.failed_in(session, Guess::Password, failure);
             }
         }
     }
 
-    fn enrol(&mut self, password: Password) {
+    /// A login with every factor.
+    fn learnt(&mut self, place: Option<u8>) {
+        let Some(place) = place else {
+            return;
+        };
+        let until = self.now + 30 * DAY;
+        let known = match self.known(|known| known.place == place) {
+            Some(at) => {
+                let known = self.addresses.remove(at);
+                Known {
+                    until: known.until.max(until),
+                    ..known
+                }
+            }
+            None => {
+                self.addresses_ever += 1;
+                Known {
+                    number: self.addresses_ever,
+                    place,
+                    until,
+                    count: Count::default(),
+                }
+            }
+        };
+        let now = self.now;
+        self.addresses.retain(|known| now < known.until);
+        if self.addresses.len() == usize::from(ADDRESSES) {
+            self.addresses.remove(0);
+        }
+        self.addresses.push(known);
+    }
+
+    fn enrol(&mut self, password: Password, session: u8) {
         let number = self.enrolments.len() as u64;
         let (now, policy) = (self.now(), self.policy);
         let kind = KeyKind::Totp(TotpParameters {
@@ -265,11 +406,12 @@ impl World {
             period: DEFAULT_PERIOD,
         });
         let random = u128::from(number + 1).to_be_bytes();
-        match self.run(|user| user.enrol(kind, password, random, now, &policy)) {
+        let id = session_id(session);
+        match self.run(|user| user.enrol(kind, password, random, id, now, &policy)) {
             Ok(enrolled) => {
                 assert_eq!(enrolled.replaced, self.key);
-                self.password(password, Ok(()));
-                self.user.succeeded(self.now);
+                self.password_again(password, session, Ok(()));
+                *self.session(session) = Count::default();
                 let secret = Secret::from_bytes(&number.to_be_bytes()).unwrap();
                 let totp = Totp::new(&secret, Algorithm::Sha1, DIGITS);
                 self.enrolments.push(Enrolment {
@@ -282,15 +424,16 @@ impl World {
             }
             Err(EnrolRefusal::AlreadyActive) => assert!(self.active().is_some()),
             Err(EnrolRefusal::Locked(locked)) => {
-                self.password(password, Err(PasswordRefusal::Locked(locked)));
+                self.password_again(password, session, Err(PasswordRefusal::Locked(locked)));
             }
             Err(EnrolRefusal::WrongPassword(failure)) => {
-                self.password(password, Err(PasswordRefusal::WrongPassword(failure)));
+                let refusal = PasswordRefusal::WrongPassword(failure);
+                self.password_again(password, session, Err(refusal));
             }
         }
     }
 
-    fn activate(&mut self, typed: &Typed) {
+    fn activate(&mut self, typed: &Typed, session: u8) {
         let (text, secret) = (self.text(typed), self.secret());
         let proof = Proof::Typed {
             text: &text,
@@ -299,76 +442,102 @@ impl World {
         let (now, policy) = (self.now(), self.policy);
         let step = self.step_of(&text);
         let near = step.is_some_and(|step| step.abs_diff(self.step()) <= 1);
-        match self.run(|user| user.activate(&proof, now, &policy)) {
+        let id = session_id(session);
+        match self.run(|user| user.activate(&proof, id, now, &policy)) {
             Ok(_) => {
                 assert!(self.key && self.active().is_none());
                 assert!(near, "active without a code");
-                self.user.succeeded(self.now);
+                assert!(!self.sessions[usize::from(session)].is_locked(self.now));
+                *self.session(session) = Count::default();
                 let phone = self.enrolments.last_mut().unwrap();
                 (phone.active, phone.last_step) = (true, step);
             }
             Err(ActivateRefusal::AlreadyActive) => assert!(self.active().is_some()),
-            Err(ActivateRefusal::Locked(locked)) => self.user.refused(locked, self.now),
+            Err(ActivateRefusal::Locked(locked)) => {
+                self.sessions[usize::from(session)].refused(locked, self.now);
+            }
             Err(ActivateRefusal::NoKey) => assert!(!self.key),
             Err(ActivateRefusal::WrongCode(failure)) => {
                 assert!(!near, "a right code was refused");
-                self.failed(failure);
+                self.failed_in(session, Guess::Code, failure);
             }
         }
     }
 
-    fn begin(&mut self, password: Password, fingerprint: Option<u8>) {
+    fn begin(&mut self, password: Password, fingerprint: Option<u8>, place: Option<u8>) {
         let (now, policy) = (self.now(), self.policy);
         let text = fingerprint.map(|number| Fingerprint::new(&format!("device {number}")).unwrap());
-        let known =
-            fingerprint.and_then(|number| self.live_device(|device| device.fingerprint == number));
-        let count = known.map_or(self.user, |at| self.devices[at].count);
-        let admitted = self.records.admit(text.as_ref(), now);
+        let client = Client {
+            fingerprint: text.as_ref(),
+            network: place.map(network),
+        };
+        let whose = self.whose(fingerprint, place);
+        let count = *self.count(whose).unwrap();
+        let admitted = self.records.admit(client, now);
         assert_eq!(admitted.is_err(), count.is_locked(self.now));
 
         let read = self.records.clone();
-        let decision = read
-            .clone()
-            .begin_login(password, text.as_ref(), now, &policy);
+        let decision = read.clone().begin_login(password, client, now, &policy);
         assert!(self.commit(&read, &decision.next, None));
-        match (decision.verdict, known) {
-            (Ok(FirstFactor::AuthenticatedByDevice(id)), Some(at)) => {
+        match decision.verdict {
+            Ok(outcome) => {
                 assert_eq!(password, Password::Correct);
-                let device = &mut self.devices[at];
-                assert_eq!(device.id, id);
-                device.count.succeeded(self.now);
-                device.count = Count::default();
+                assert!(!count.is_locked(self.now), "right, and judged while locked");
+                self.begun(outcome, whose, place, &decision.next);
             }
-            (Ok(FirstFactor::Authenticated), None) => {
+            Err(PasswordRefusal::Locked(locked)) => count.refused(locked, self.now),
+            Err(PasswordRefusal::WrongPassword(failure)) => {
+                assert_eq!(password, Password::Wrong);
+                self.failed(whose, Guess::Password, failure);
+            }
+        }
+    }
+
+    fn begun(&mut self, outcome: FirstFactor, whose: Whose, place: Option<u8>, next: &UserRecords) {
+        let now = self.now;
+        match (outcome, whose) {
+            (FirstFactor::AuthenticatedByDevice(id), Whose::Device(known)) => {
+                assert_eq!(id, known);
+                *self.count(whose).unwrap() = Count::default();
+            }
+            (FirstFactor::Authenticated, Whose::Address(_) | Whose::Name) => {
                 assert_eq!(self.active(), None, "no second factor was asked for");
-                self.password(password, Ok(()));
-                self.user.succeeded(self.now);
+                self.succeeded(whose);
+                self.learnt(place);
             }
-            (Ok(FirstFactor::Challenged), None) => {
-                self.password(password, Ok(()));
-                let challenge = decision.next.challenge.unwrap();
-                self.user.kept_until = self.user.kept_until.max(self.now + 10 * MINUTE);
+            (FirstFactor::Challenged, Whose::Address(_) | Whose::Name) => {
+                let challenge = next.challenge.unwrap();
+                let enrolment = self.active().unwrap();
+                let user_generation = self.records.user.generation();
+                let count = self.count(whose).unwrap();
+                if whose == Whose::Name {
+                    count.witnessed(now);
+                }
+                count.forget(now);
+                count.kept_until = count.kept_until.max(now + 10 * MINUTE);
+                let locks = count.locks;
                 self.challenges.push(Issued {
                     stored: Some(challenge),
                     read: challenge,
-                    at: self.now,
-                    enrolment: self.active().unwrap(),
-                    user_generation: self.records.user.generation(),
-                    locks: self.locks,
+                    at: now,
+                    enrolment,
+                    user_generation,
+                    whose,
+                    locks,
                     answered: false,
                 });
             }
-            (Err(PasswordRefusal::Locked(locked)), Some(at)) => {
-                assert_eq!(locked.counter, Counter::Device(self.devices[at].id));
-                count.refused(locked, self.now);
-            }
-            (Err(PasswordRefusal::WrongPassword(failure)), Some(at)) => {
-                assert_eq!(failure.counter, Counter::Device(self.devices[at].id));
-                self.devices[at].count.failed(failure, self.now);
-            }
-            (Err(refusal), None) => self.password(password, Err(refusal)),
-            (verdict, known) => panic!("{verdict:?} with device {known:?}"),
+            other => panic!("{other:?}"),
         }
+    }
+
+    /// Every factor was shown.
+    fn succeeded(&mut self, whose: Whose) {
+        let now = self.now;
+        if whose == Whose::Name {
+            self.name.witnessed(now);
+        }
+        self.count(whose).unwrap().succeeded(now);
     }
 
     fn answer(&mut self, answers: &[Answer]) {
@@ -398,9 +567,10 @@ impl World {
                 })
             };
             let verdict = loop {
-                let decision = read
-                    .clone()
-                    .answer_challenge(&proof, device(), now, &policy);
+                let network = answer.place.map(network);
+                let decision =
+                    read.clone()
+                        .answer_challenge(&proof, device(), network, now, &policy);
                 if self.commit(&read, &decision.next, at) {
                     break decision.verdict;
                 }
@@ -418,13 +588,18 @@ impl World {
         text: &str,
         verdict: Result<Authenticated, LoginRefusal>,
     ) {
+        let issued = at.map(|at| &self.challenges[at]);
+        // One that was answered or seen to be over is not there any more, and says nothing.
+        let issued = issued.filter(|issued| !issued.answered);
+        let whose = issued.map_or(Whose::Name, |issued| issued.whose);
+        let count = self.count(whose).copied();
         let open = at.filter(|at| {
             let issued = &self.challenges[*at];
             !issued.answered
                 && self.now < issued.at + 10 * MINUTE
                 && Some(issued.enrolment) == self.active()
                 && issued.user_generation == self.records.user.generation()
-                && issued.locks == self.locks
+                && Some(issued.locks) == count.map(|count| count.locks)
         });
         let step = self.step_of(text);
         let last = self.enrolments.last().and_then(|phone| phone.last_step);
@@ -436,7 +611,8 @@ impl World {
             Ok(login) => {
                 let open = open.expect("a login without an open challenge");
                 self.challenges[open].answered = true;
-                self.user.succeeded(self.now);
+                self.succeeded(whose);
+                self.learnt(answer.place);
                 match login.factor {
                     Factor::Key => {
                         let step = step.expect("a login without a code");
@@ -475,10 +651,15 @@ impl World {
                     });
                 }
             }
-            Err(LoginRefusal::Locked(locked)) => self.user.refused(locked, self.now),
+            Err(LoginRefusal::Locked(locked)) => {
+                count
+                    .expect("a count that is locked")
+                    .refused(locked, self.now);
+            }
             Err(LoginRefusal::ChallengeOver(over)) => {
                 assert_eq!(open, None, "an open challenge was refused: {over:?}");
-                assert!(!self.user.is_locked(self.now));
+                let is_locked = count.is_some_and(|count| count.is_locked(self.now));
+                assert!(!is_locked);
                 if over == ChallengeOver::Expired {
                     let expired = &self.challenges[at.unwrap()];
                     assert!(self.now >= expired.read.expires_at().as_millis() as i64);
@@ -500,12 +681,12 @@ impl World {
                     assert_ne!(Some(step), last, "a replay was counted");
                     assert_ne!(step, self.step(), "the true current step is shut out");
                 }
-                self.failed(failure);
+                self.failed(whose, Guess::Code, failure);
             }
         }
     }
 
-    fn make_codes(&mut self, password: Password) {
+    fn make_codes(&mut self, password: Password, session: u8) {
         let (now, policy) = (self.now(), self.policy);
         let made = self.recovery.len() as u64;
         let random = core::array::from_fn(|at| {
@@ -513,13 +694,16 @@ impl World {
             bits[..8].copy_from_slice(&(made + at as u64).to_be_bytes());
             bits
         });
-        let session = Standing::Activation;
+        let asking = Session {
+            id: session_id(session),
+            standing: Standing::Activation,
+        };
         match self
-            .run(|user| user.make_recovery_codes(password, None, session, &random, now, &policy))
+            .run(|user| user.make_recovery_codes(password, None, asking, &random, now, &policy))
         {
             Ok(codes) => {
                 assert!(self.active().is_some());
-                self.password(password, Ok(()));
+                self.password_again(password, session, Ok(()));
                 self.recovery.iter_mut().for_each(|code| code.good = false);
                 self.recovery.extend(codes.iter().map(|code| Recovery {
                     text: code.to_string(),
@@ -534,12 +718,21 @@ impl World {
                 | RecoveryRefusal::WrongCode(_)),
             ) => panic!("{refusal}"),
             Err(RecoveryRefusal::Locked(locked)) => {
-                self.password(password, Err(PasswordRefusal::Locked(locked)));
+                self.password_again(password, session, Err(PasswordRefusal::Locked(locked)));
             }
             Err(RecoveryRefusal::NoActiveKey) => assert_eq!(self.active(), None),
             Err(RecoveryRefusal::WrongPassword(failure)) => {
-                self.password(password, Err(PasswordRefusal::WrongPassword(failure)));
+                let refusal = PasswordRefusal::WrongPassword(failure);
+                self.password_again(password, session, Err(refusal));
             }
         }
     }
+}
+
+fn session_id(session: u8) -> SessionId {
+    SessionId::new(&session.to_string())
+}
+
+fn network(place: u8) -> Network {
+    Network::of([192, 0, 2, place].into())
 }

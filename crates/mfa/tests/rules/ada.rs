@@ -2,8 +2,8 @@
 
 use keyproof_mfa::otp::{Algorithm, Digits, Secret, Totp};
 use keyproof_mfa::{
-    Authenticated, Decision, FirstFactor, KeyKind, LoginRefusal, NewDevice, Password, Policy,
-    Proof, UnixMillis, User, UserId, UserRecords,
+    Authenticated, Client, Decision, FirstFactor, KeyKind, LoginRefusal, NewDevice, Password,
+    Policy, Proof, Session, SessionId, Standing, UnixMillis, User, UserId, UserRecords,
 };
 
 /// When she enrols: the first second of a step.
@@ -38,6 +38,19 @@ impl Phone {
     }
 }
 
+/// The session that she has.
+pub(crate) fn session() -> SessionId {
+    SessionId::new("hers")
+}
+
+/// The same, resting on this.
+pub(crate) fn resting_on(standing: Standing) -> Session {
+    Session {
+        id: session(),
+        standing,
+    }
+}
+
 pub(crate) fn policy() -> Policy {
     Policy::default()
 }
@@ -56,6 +69,7 @@ pub(crate) fn with_pending_key(ada: UserRecords) -> UserRecords {
         KeyKind::default(),
         Password::Correct,
         [1; 16],
+        session(),
         ENROLLED,
         &policy(),
     );
@@ -67,14 +81,15 @@ pub(crate) fn with_pending_key(ada: UserRecords) -> UserRecords {
 pub(crate) fn ada_with_key() -> (UserRecords, Phone) {
     let phone = Phone::new(7);
     let code = phone.shows(ENROLLED, 0);
-    let activated = with_pending_key(ada()).activate(&phone.proof(&code), ENROLLED, &policy());
+    let activated =
+        with_pending_key(ada()).activate(&phone.proof(&code), session(), ENROLLED, &policy());
     activated.verdict.unwrap();
     (activated.next, phone)
 }
 
 /// Step one, which must lead to a challenge.
 pub(crate) fn challenged(ada: UserRecords, now: UnixMillis) -> UserRecords {
-    let begun = ada.begin_login(Password::Correct, None, now, &policy());
+    let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy());
     assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
     begun.next
 }
@@ -86,7 +101,7 @@ pub(crate) fn answer(
     text: &str,
     now: UnixMillis,
 ) -> Decision<Authenticated, LoginRefusal> {
-    ada.answer_challenge(&phone.proof(text), None, now, &policy())
+    ada.answer_challenge(&phone.proof(text), None, None, now, &policy())
 }
 
 /// Both steps, which must succeed, and a device that is trusted from then on.
@@ -98,17 +113,19 @@ pub(crate) fn trusting(
 ) -> Decision<Authenticated, LoginRefusal> {
     let code = phone.shows(now, 0);
     let proof = phone.proof(&code);
-    let answered = challenged(ada, now).answer_challenge(&proof, Some(device), now, &policy());
+    let answered =
+        challenged(ada, now).answer_challenge(&proof, Some(device), None, now, &policy());
     assert!(answered.verdict.is_ok(), "{:?}", answered.verdict);
     answered
 }
 
 /// The same records with one more wrong password counted.
 pub(crate) fn mistyped(ada: UserRecords, now: UnixMillis) -> UserRecords {
-    ada.begin_login(Password::Wrong, None, now, &policy()).next
+    ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy())
+        .next
 }
 
-/// How many failures are counted against her.
+/// How many failures are counted against her name.
 pub(crate) fn failures(ada: &UserRecords) -> u32 {
     ada.lockout.map_or(0, |lockout| lockout.failures())
 }

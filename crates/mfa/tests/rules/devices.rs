@@ -1,10 +1,11 @@
 use keyproof_mfa::{
-    Counter, DeviceId, Fingerprint, FirstFactor, MfaError, NewDevice, NoDevice, Password,
+    Client, Counter, DeviceId, Fingerprint, FirstFactor, MfaError, NewDevice, NoDevice, Password,
     PasswordRefusal, Trusted, UnixMillis, User, UserId, UserRecords,
 };
 
 use crate::ada::{
-    DAY, MINUTE, NOW, Phone, ada_with_key, after, challenged, failures, mistyped, policy, trusting,
+    DAY, MINUTE, NOW, Phone, ada_with_key, after, challenged, failures, mistyped, policy, session,
+    trusting,
 };
 
 fn laptop() -> Fingerprint {
@@ -25,6 +26,13 @@ fn ada_with_laptop() -> (UserRecords, Phone) {
     (login.next, phone)
 }
 
+fn on_laptop(fingerprint: &Fingerprint) -> Client<'_> {
+    Client {
+        fingerprint: Some(fingerprint),
+        network: None,
+    }
+}
+
 fn begin(
     ada: &UserRecords,
     password: Password,
@@ -32,7 +40,7 @@ fn begin(
     now: UnixMillis,
 ) -> keyproof_mfa::Decision<FirstFactor, PasswordRefusal> {
     let ada = ada.clone();
-    ada.begin_login(password, Some(fingerprint), now, &policy())
+    ada.begin_login(password, on_laptop(fingerprint), now, &policy())
 }
 
 const BY_LAPTOP: Result<FirstFactor, PasswordRefusal> =
@@ -93,8 +101,8 @@ fn a_device_has_a_count_of_its_own() {
     let (ada, _) = ada_with_laptop();
     // A stranger locks the user elsewhere; the laptop still gets in.
     let locked = (0..3).fold(ada.clone(), |ada, _| mistyped(ada, NOW));
-    assert!(locked.admit(None, NOW).is_err());
-    assert_eq!(locked.admit(Some(&laptop()), NOW), Ok(()));
+    assert!(locked.admit(Client::STRANGER, NOW).is_err());
+    assert_eq!(locked.admit(on_laptop(&laptop()), NOW), Ok(()));
     let login = begin(&locked, Password::Correct, &laptop(), NOW);
     assert_eq!(login.verdict, BY_LAPTOP);
     assert_eq!(login.next.lockout, locked.lockout, "it lifted the lock");
@@ -114,8 +122,8 @@ fn a_device_has_a_count_of_its_own() {
         worn = wrong.next;
     }
     assert_eq!(failures(&worn), 0);
-    assert_eq!(worn.admit(None, NOW), Ok(()));
-    let locked = worn.admit(Some(&laptop()), NOW).unwrap_err();
+    assert_eq!(worn.admit(Client::STRANGER, NOW), Ok(()));
+    let locked = worn.admit(on_laptop(&laptop()), NOW).unwrap_err();
     assert_eq!(
         (locked.counter, locked.until),
         (counter, after(NOW, 5 * MINUTE))
@@ -238,13 +246,14 @@ fn devices_go_with_the_key_and_with_the_password() {
             keyproof_mfa::KeyKind::default(),
             Password::Correct,
             [2; 16],
+            session(),
             later,
             &policy(),
         )
         .next;
     let code = phone.shows(later, 0);
     enrolled_again = enrolled_again
-        .activate(&phone.proof(&code), later, &policy())
+        .activate(&phone.proof(&code), session(), later, &policy())
         .next;
     for user in [renewed, others, enrolled_again] {
         assert_eq!(user.trusted_devices(later).len(), 0);
@@ -261,7 +270,7 @@ fn a_refused_login_trusts_nothing() {
     let wrong = Phone::new(8).shows(NOW, 0);
     let device = NewDevice::new(laptop(), [0; 4]);
     let proof = phone.proof(&wrong);
-    let refused = challenged(ada, NOW).answer_challenge(&proof, Some(device), NOW, &policy());
+    let refused = challenged(ada, NOW).answer_challenge(&proof, Some(device), None, NOW, &policy());
     assert!(refused.verdict.is_err());
     assert_eq!(refused.next.devices, None);
 }

@@ -1,11 +1,11 @@
 use keyproof_mfa::{
-    ActivateRefusal, Activated, ChallengeOver, EnrolRefusal, Enrolled, FirstFactor, KeyKind,
-    KeyRemoved, KeyStatus, LoginRefusal, NoKey, Password, User, UserId, UserRecords,
+    ActivateRefusal, Activated, ChallengeOver, Client, EnrolRefusal, Enrolled, FirstFactor,
+    KeyKind, KeyRemoved, KeyStatus, LoginRefusal, NoKey, Password, User, UserId, UserRecords,
 };
 
 use crate::ada::{
     ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, policy,
-    with_pending_key,
+    session, with_pending_key,
 };
 
 #[test]
@@ -14,7 +14,7 @@ fn a_pending_key_is_not_asked_for_and_can_be_replaced() {
     assert_eq!(ada.key.unwrap().status(), KeyStatus::Pending);
     let login = ada
         .clone()
-        .begin_login(Password::Correct, None, NOW, &policy());
+        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
 
     let first = ada.key.unwrap().generation();
@@ -22,6 +22,7 @@ fn a_pending_key_is_not_asked_for_and_can_be_replaced() {
         KeyKind::default(),
         Password::Correct,
         [2; 16],
+        session(),
         NOW,
         &policy(),
     );
@@ -31,15 +32,27 @@ fn a_pending_key_is_not_asked_for_and_can_be_replaced() {
 
 #[test]
 fn enrolling_takes_the_password_and_no_active_key() {
-    let wrong = ada().enrol(KeyKind::default(), Password::Wrong, [1; 16], NOW, &policy());
+    let wrong = ada().enrol(
+        KeyKind::default(),
+        Password::Wrong,
+        [1; 16],
+        session(),
+        NOW,
+        &policy(),
+    );
     assert!(matches!(wrong.verdict, Err(EnrolRefusal::WrongPassword(_))));
     assert_eq!(wrong.next.key, None);
-    assert_eq!(failures(&wrong.next), 1);
+    assert_eq!(failures(&wrong.next), 0, "her name paid for her session");
 
     let (ada, _) = ada_with_key();
-    let again = ada
-        .clone()
-        .enrol(KeyKind::default(), Password::Wrong, [2; 16], NOW, &policy());
+    let again = ada.clone().enrol(
+        KeyKind::default(),
+        Password::Wrong,
+        [2; 16],
+        session(),
+        NOW,
+        &policy(),
+    );
     assert_eq!(again.verdict, Err(EnrolRefusal::AlreadyActive));
     assert_eq!(again.next, ada, "a password that was not judged counted");
 }
@@ -49,7 +62,8 @@ fn activation_takes_a_code_of_this_key_within_one_step() {
     let phone = Phone::new(7);
     for ahead in -3..=3 {
         let code = phone.shows(ENROLLED, ahead);
-        let decision = with_pending_key(ada()).activate(&phone.proof(&code), ENROLLED, &policy());
+        let decision =
+            with_pending_key(ada()).activate(&phone.proof(&code), session(), ENROLLED, &policy());
         if ahead.abs() <= 1 {
             assert_eq!(decision.verdict, Ok(Activated), "{ahead} steps ahead");
             let since = ENROLLED;
@@ -66,7 +80,8 @@ fn activation_takes_a_code_of_this_key_within_one_step() {
         }
     }
     let code = Phone::new(8).shows(ENROLLED, 0);
-    let other = with_pending_key(ada()).activate(&phone.proof(&code), ENROLLED, &policy());
+    let other =
+        with_pending_key(ada()).activate(&phone.proof(&code), session(), ENROLLED, &policy());
     assert!(matches!(other.verdict, Err(ActivateRefusal::WrongCode(_))));
 }
 
@@ -75,9 +90,9 @@ fn activation_refuses_what_is_not_pending() {
     let phone = Phone::new(7);
     let code = phone.shows(NOW, 0);
     let proof = phone.proof(&code);
-    let none = ada().activate(&proof, NOW, &policy());
+    let none = ada().activate(&proof, session(), NOW, &policy());
     assert_eq!(none.verdict, Err(ActivateRefusal::NoKey));
-    let active = ada_with_key().0.activate(&proof, NOW, &policy());
+    let active = ada_with_key().0.activate(&proof, session(), NOW, &policy());
     assert_eq!(active.verdict, Err(ActivateRefusal::AlreadyActive));
 }
 
@@ -105,6 +120,7 @@ fn removing_the_key_ends_every_challenge() {
     let mut ada = removed.next;
     let mut nothing = UserRecords::new(ada.user);
     nothing.lockout = ada.lockout;
+    nothing.sessions = ada.sessions.clone();
     assert_eq!(ada, nothing);
     assert_eq!(ada.clone().remove_key(NOW).verdict, Err(NoKey));
 
@@ -120,11 +136,14 @@ fn removing_the_key_ends_every_challenge() {
         KeyKind::default(),
         Password::Correct,
         [2; 16],
+        session(),
         later,
         &policy(),
     );
     let code = phone.shows(later, 0);
-    let ada = ada.next.activate(&phone.proof(&code), later, &policy());
+    let ada = ada
+        .next
+        .activate(&phone.proof(&code), session(), later, &policy());
     assert_eq!(ada.verdict, Ok(Activated));
     let code = phone.shows(later, 1);
     assert_eq!(answer(ada.next, &phone, &code, later).verdict, over);

@@ -1,28 +1,55 @@
 use core::num::NonZeroU32;
 
 use keyproof_mfa::{
-    ActivateRefusal, ChallengeOver, Counter, EnrolRefusal, FirstFactor, KeyKind, Locked,
+    ActivateRefusal, ChallengeOver, Client, Counter, EnrolRefusal, FirstFactor, KeyKind, Locked,
     LoginRefusal, Password, PasswordRefusal, RecoveryRefusal, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
     DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, mistyped,
-    policy, with_pending_key,
+    policy, resting_on, session, with_pending_key,
 };
 
 fn locked(ada: UserRecords) -> UserRecords {
     (0..3).fold(ada, |ada, _| mistyped(ada, NOW))
 }
 
+fn mistyped_in_session(ada: UserRecords, now: UnixMillis) -> UserRecords {
+    ada.confirm_password(Password::Wrong, session(), now, &policy())
+        .next
+}
+
+fn locked_in_session(ada: UserRecords) -> UserRecords {
+    (0..3).fold(ada, |ada, _| mistyped_in_session(ada, NOW))
+}
+
+fn session_lock() -> Locked {
+    Locked {
+        counter: Counter::Session(session()),
+        ..LOCK
+    }
+}
+
+/// How many failures are counted in her session.
+fn session_failures(ada: &UserRecords) -> u32 {
+    let refused = ada
+        .clone()
+        .confirm_password(Password::Wrong, session(), NOW, &policy());
+    match refused.verdict {
+        Err(PasswordRefusal::WrongPassword(failure)) => failure.consecutive - 1,
+        other => panic!("{other:?}"),
+    }
+}
+
 const LOCK: Locked = Locked {
-    counter: Counter::User,
+    counter: Counter::Name,
     until: UnixMillis::from_secs(NOW.as_secs() + 5 * MINUTE),
 };
 
 #[test]
 fn the_third_failure_locks_for_five_minutes() {
     let ada = mistyped(mistyped(ada(), NOW), NOW);
-    let third = ada.begin_login(Password::Wrong, None, NOW, &policy());
+    let third = ada.begin_login(Password::Wrong, Client::STRANGER, NOW, &policy());
     let Err(PasswordRefusal::WrongPassword(failure)) = third.verdict else {
         panic!("{:?}", third.verdict);
     };
@@ -31,20 +58,21 @@ fn the_third_failure_locks_for_five_minutes() {
 
     let last = UnixMillis::from_millis(LOCK.until.as_millis() - 1);
     for now in [NOW, last] {
-        assert_eq!(third.next.admit(None, now), Err(LOCK));
+        assert_eq!(third.next.admit(Client::STRANGER, now), Err(LOCK));
         for password in [Password::Correct, Password::Wrong] {
-            let refused = third
-                .next
-                .clone()
-                .begin_login(password, None, now, &policy());
+            let refused =
+                third
+                    .next
+                    .clone()
+                    .begin_login(password, Client::STRANGER, now, &policy());
             assert_eq!(refused.verdict, Err(PasswordRefusal::Locked(LOCK)));
             assert_eq!(refused.next, third.next, "an unjudged attempt counted");
         }
     }
-    assert_eq!(third.next.admit(None, LOCK.until), Ok(()));
+    assert_eq!(third.next.admit(Client::STRANGER, LOCK.until), Ok(()));
     let login = third
         .next
-        .begin_login(Password::Correct, None, LOCK.until, &policy());
+        .begin_login(Password::Correct, Client::STRANGER, LOCK.until, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
 }
 
@@ -69,31 +97,39 @@ fn nothing_is_judged_while_locked() {
     let login = answer(ada.clone(), &phone, &right, NOW);
     assert_eq!(login.verdict, Err(LoginRefusal::Locked(LOCK)));
     assert_eq!(login.next, ada);
+
+    let (ada, _) = ada_with_key();
+    let ada = locked_in_session(ada);
     let codes = ada.make_recovery_codes(
         Password::Correct,
         None,
-        Standing::Activation,
+        resting_on(Standing::Activation),
         &[[1; 10]; 10],
         NOW,
         &policy(),
     );
-    assert_eq!(codes.verdict.unwrap_err(), RecoveryRefusal::Locked(LOCK));
+    assert_eq!(
+        codes.verdict.unwrap_err(),
+        RecoveryRefusal::Locked(session_lock())
+    );
 
-    let ada = locked(with_pending_key(crate::ada::ada()));
+    let ada = locked_in_session(with_pending_key(crate::ada::ada()));
     let confirmed = ada
         .clone()
-        .confirm_password(Password::Correct, NOW, &policy());
-    assert_eq!(confirmed.verdict, Err(PasswordRefusal::Locked(LOCK)));
+        .confirm_password(Password::Correct, session(), NOW, &policy());
+    let lock = session_lock();
+    assert_eq!(confirmed.verdict, Err(PasswordRefusal::Locked(lock)));
     let enrolled = ada.clone().enrol(
         KeyKind::default(),
         Password::Correct,
         [2; 16],
+        session(),
         NOW,
         &policy(),
     );
-    assert_eq!(enrolled.verdict, Err(EnrolRefusal::Locked(LOCK)));
-    let activated = ada.activate(&phone.proof(&right), NOW, &policy());
-    assert_eq!(activated.verdict, Err(ActivateRefusal::Locked(LOCK)));
+    assert_eq!(enrolled.verdict, Err(EnrolRefusal::Locked(lock)));
+    let activated = ada.activate(&phone.proof(&right), session(), NOW, &policy());
+    assert_eq!(activated.verdict, Err(ActivateRefusal::Locked(lock)));
 }
 
 #[test]
@@ -133,7 +169,7 @@ fn a_lock_is_remembered_as_long_as_a_challenge_is_open() {
 #[test]
 fn after_a_lock_the_count_begins_anew() {
     let ada = locked(ada());
-    let first = ada.begin_login(Password::Wrong, None, LOCK.until, &policy());
+    let first = ada.begin_login(Password::Wrong, Client::STRANGER, LOCK.until, &policy());
     let Err(PasswordRefusal::WrongPassword(failure)) = first.verdict else {
         panic!("{:?}", first.verdict);
     };
@@ -143,30 +179,31 @@ fn after_a_lock_the_count_begins_anew() {
 #[test]
 fn a_success_of_all_factors_ends_the_count() {
     let ada = mistyped(mistyped(ada(), NOW), NOW);
-    let login = ada.begin_login(Password::Correct, None, NOW, &policy());
+    let login = ada.begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
     assert_eq!(failures(&login.next), 0);
 
     let phone = Phone::new(7);
     let code = phone.shows(NOW, 0);
-    let ada = mistyped(mistyped(with_pending_key(crate::ada::ada()), NOW), NOW);
-    let activated = ada.activate(&phone.proof(&code), NOW, &policy());
+    let twice = |ada| mistyped_in_session(mistyped_in_session(ada, NOW), NOW);
+    let ada = twice(with_pending_key(crate::ada::ada()));
+    assert_eq!(session_failures(&ada), 2);
+    let activated = ada.activate(&phone.proof(&code), session(), NOW, &policy());
     assert!(activated.verdict.is_ok());
-    assert_eq!(failures(&activated.next), 0);
-
-    let ada = mistyped(mistyped(crate::ada::ada(), NOW), NOW);
-    assert_eq!(failures(&with_pending_key(ada)), 0);
+    assert_eq!(session_failures(&activated.next), 0);
+    let enrolled = with_pending_key(twice(crate::ada::ada()));
+    assert_eq!(session_failures(&enrolled), 0);
 }
 
 #[test]
 fn confirming_a_password_counts_failures_and_ends_no_count() {
     let (ada, _) = ada_with_key();
-    let once = ada.confirm_password(Password::Wrong, NOW, &policy());
+    let once = ada.confirm_password(Password::Wrong, session(), NOW, &policy());
     assert!(once.verdict.is_err());
-    let confirmed = once
-        .next
-        .clone()
-        .confirm_password(Password::Correct, NOW, &policy());
+    let confirmed =
+        once.next
+            .clone()
+            .confirm_password(Password::Correct, session(), NOW, &policy());
     assert_eq!(confirmed.verdict, Ok(()));
     assert_eq!(confirmed.next, once.next);
 }
@@ -176,30 +213,32 @@ fn a_right_password_leaves_a_lockout_to_conflict_over() {
     // A day after her last failure nothing is kept of her.
     let (mut quiet, phone) = ada_with_key();
     quiet.lockout = None;
+    quiet.sessions = None;
     let now = after(NOW, DAY);
     let begun = challenged(quiet.clone(), now).lockout;
     let confirmed = quiet
         .clone()
-        .confirm_password(Password::Correct, now, &policy());
+        .confirm_password(Password::Correct, session(), now, &policy());
     let made = quiet.make_recovery_codes(
         Password::Correct,
         Some(&phone.proof(&phone.shows(now, 0))),
-        Standing::Factor,
+        resting_on(Standing::Factor),
         &[[1; 10]; 10],
         now,
         &policy(),
     );
-    for lockout in [begun, confirmed.next.lockout, made.next.lockout] {
-        let lockout = lockout.unwrap();
-        assert_eq!(lockout.failures(), 0);
-        assert_eq!(lockout.expires_at(), after(now, DAY));
+    let begun = begun.unwrap();
+    assert_eq!(begun.failures(), 0);
+    assert_eq!(begun.expires_at(), after(now, DAY));
+    for sessions in [confirmed.next.sessions, made.next.sessions] {
+        assert_eq!(sessions.unwrap().expires_at(), after(now, DAY));
     }
 }
 
 #[test]
 fn an_unlock_lifts_the_lock() {
     let ada = locked(ada()).unlock();
-    assert_eq!(ada.admit(None, NOW), Ok(()));
+    assert_eq!(ada.admit(Client::STRANGER, NOW), Ok(()));
     assert_eq!(failures(&ada), 0);
 }
 
@@ -210,7 +249,7 @@ fn failures_are_forgotten_after_a_day_and_not_before() {
     assert_eq!(expires_at, after(NOW, DAY));
     let just_before = UnixMillis::from_millis(expires_at.as_millis() - 1);
     let remembered = mistyped(twice.clone(), just_before);
-    assert!(remembered.admit(None, just_before).is_err());
+    assert!(remembered.admit(Client::STRANGER, just_before).is_err());
     let forgotten = mistyped(twice, expires_at);
     assert_eq!(failures(&forgotten), 1);
 }
@@ -219,7 +258,7 @@ fn failures_are_forgotten_after_a_day_and_not_before() {
 fn a_clock_set_back_prolongs_a_lock_and_never_shortens_it() {
     let ada = locked(ada());
     let before = UnixMillis::from_secs(NOW.as_secs() - DAY);
-    assert_eq!(ada.admit(None, before), Err(LOCK));
+    assert_eq!(ada.admit(Client::STRANGER, before), Err(LOCK));
 }
 
 #[test]
@@ -227,7 +266,7 @@ fn the_policy_sets_the_numbers() {
     let mut strict = policy();
     strict.lockout_failures = NonZeroU32::MIN;
     strict.lockout = core::time::Duration::from_secs(2 * DAY);
-    let refused = ada().begin_login(Password::Wrong, None, NOW, &strict);
+    let refused = ada().begin_login(Password::Wrong, Client::STRANGER, NOW, &strict);
     let Err(PasswordRefusal::WrongPassword(failure)) = refused.verdict else {
         panic!("{:?}", refused.verdict);
     };

@@ -1,11 +1,11 @@
 use keyproof_mfa::{
-    Authenticated, ChallengeOver, Factor, FirstFactor, LoginRefusal, Password, PasswordRefusal,
-    UnixMillis,
+    Authenticated, ChallengeOver, Client, Factor, FirstFactor, LoginRefusal, Password,
+    PasswordRefusal, UnixMillis,
 };
 
 use crate::ada::{
     DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, mistyped,
-    policy,
+    policy, session,
 };
 
 const BY_KEY: Result<Authenticated, LoginRefusal> = Ok(Authenticated {
@@ -15,7 +15,7 @@ const BY_KEY: Result<Authenticated, LoginRefusal> = Ok(Authenticated {
 
 #[test]
 fn without_a_key_the_password_is_enough() {
-    let login = ada().begin_login(Password::Correct, None, NOW, &policy());
+    let login = ada().begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
     assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
     // The lockout that this leaves behind is for its commit to conflict over; the next has nothing
     // to write.
@@ -23,9 +23,9 @@ fn without_a_key_the_password_is_enough() {
     let again = login
         .next
         .clone()
-        .begin_login(Password::Correct, None, NOW, &policy());
+        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy());
     assert_eq!(again.next, login.next);
-    let wrong = ada().begin_login(Password::Wrong, None, NOW, &policy());
+    let wrong = ada().begin_login(Password::Wrong, Client::STRANGER, NOW, &policy());
     let Err(PasswordRefusal::WrongPassword(failure)) = wrong.verdict else {
         panic!("{:?}", wrong.verdict);
     };
@@ -114,11 +114,11 @@ fn drift_is_forgotten_on_enrolling_again() {
     let later = after(NOW, DAY);
     let ada = crate::ada::with_pending_key(ada);
     let code = phone.shows(later, 2);
-    let refused = ada.activate(&phone.proof(&code), later, &policy());
+    let refused = ada.activate(&phone.proof(&code), session(), later, &policy());
     assert!(refused.verdict.is_err(), "{:?}", refused.verdict);
     let code = phone.shows(later, -1);
     let proof = phone.proof(&code);
-    let activated = refused.next.activate(&proof, later, &policy());
+    let activated = refused.next.activate(&proof, session(), later, &policy());
     assert!(activated.verdict.is_ok());
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 mod ada;
+mod counters;
 mod devices;
 mod keys;
 mod lockout;

@@ -1,11 +1,11 @@
 use keyproof_mfa::{
-    Authenticated, Factor, FactorNeeded, LoginRefusal, MfaError, Password, RecoveryCode,
-    RecoveryCodes, RecoveryRefusal, Standing, UnixMillis, UserRecords,
+    Authenticated, Factor, FactorNeeded, LoginRefusal, MfaError, Password, PasswordRefusal,
+    RecoveryCode, RecoveryCodes, RecoveryRefusal, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
     ENROLLED, MINUTE, NOW, Phone, ada, ada_with_key, after, answer, challenged, failures, policy,
-    with_pending_key,
+    resting_on, session, with_pending_key,
 };
 
 const RANDOM: [[u8; 10]; 10] = [
@@ -17,7 +17,7 @@ fn ada_with_codes() -> (UserRecords, Phone, Vec<String>) {
     let made = ada.make_recovery_codes(
         Password::Correct,
         None,
-        Standing::Activation,
+        resting_on(Standing::Activation),
         &RANDOM,
         NOW,
         &policy(),
@@ -109,7 +109,7 @@ fn new_codes_replace_those_of_before() {
     let made = ada.make_recovery_codes(
         Password::Correct,
         Some(&proof),
-        Standing::Factor,
+        resting_on(Standing::Factor),
         &random,
         NOW,
         &policy(),
@@ -127,7 +127,7 @@ fn they_take_the_password_and_an_active_key() {
         let made = ada.clone().make_recovery_codes(
             Password::Wrong,
             None,
-            Standing::Activation,
+            resting_on(Standing::Activation),
             &RANDOM,
             NOW,
             &policy(),
@@ -139,7 +139,7 @@ fn they_take_the_password_and_an_active_key() {
     let refused = ada.make_recovery_codes(
         Password::Wrong,
         None,
-        Standing::Activation,
+        resting_on(Standing::Activation),
         &RANDOM,
         NOW,
         &policy(),
@@ -147,7 +147,18 @@ fn they_take_the_password_and_an_active_key() {
     let refusal = refused.verdict.unwrap_err();
     assert!(matches!(refusal, RecoveryRefusal::WrongPassword(_)));
     assert_eq!(refused.next.recovery, None);
-    assert_eq!(failures(&refused.next), 1);
+    assert_eq!(failures(&refused.next), 0, "her name paid");
+}
+
+/// How many failures are counted in her session.
+fn in_session(ada: &UserRecords) -> u32 {
+    let refused = ada
+        .clone()
+        .confirm_password(Password::Wrong, session(), NOW, &policy());
+    match refused.verdict {
+        Err(PasswordRefusal::WrongPassword(failure)) => failure.consecutive - 1,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -155,7 +166,7 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
     let (ada, phone, codes) = ada_with_codes();
     let make = |ada: &UserRecords, code: Option<&str>, password| {
         let proof = code.map(|code| phone.proof(code));
-        let (session, policy) = (Standing::Factor, policy());
+        let (session, policy) = (resting_on(Standing::Factor), policy());
         let ada = ada.clone();
         ada.make_recovery_codes(password, proof.as_ref(), session, &RANDOM, NOW, &policy)
     };
@@ -169,12 +180,12 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
         wrong.verdict.unwrap_err(),
         RecoveryRefusal::WrongCode(_)
     ));
-    assert_eq!(failures(&wrong.next), 1);
+    assert_eq!(in_session(&wrong.next), 1);
     assert_eq!(wrong.next.recovery, ada.recovery);
 
     let shown = phone.shows(NOW, 0);
     let wrong = make(&ada, Some(&shown), Password::Wrong);
-    assert_eq!(failures(&wrong.next), 1);
+    assert_eq!(in_session(&wrong.next), 1);
     assert_eq!(
         wrong.next.key, ada.key,
         "a code is spent with a right password alone"
@@ -183,7 +194,7 @@ fn they_cost_a_code_that_is_spent_and_counted_as_at_login() {
     let made = make(&ada, Some(&shown), right);
     assert!(made.verdict.is_ok());
     assert_ne!(made.next.key, ada.key, "its step is spent");
-    assert_eq!(failures(&made.next), 0);
+    assert_eq!(in_session(&made.next), 0);
     let again = make(&made.next, Some(&shown), right);
     assert_eq!(again.verdict.unwrap_err(), RecoveryRefusal::Replayed);
     let login = answer(made.next, &phone, &shown, NOW);
@@ -197,6 +208,7 @@ fn only_the_activation_leaves_the_code_out_for_five_minutes_while_there_are_none
     let (ada, _) = ada_with_key();
     let make = |ada: &UserRecords, session, now| {
         let ada = ada.clone();
+        let session = resting_on(session);
         ada.make_recovery_codes(Password::Correct, None, session, &RANDOM, now, &policy())
     };
     let needed = |ada: &UserRecords, session, now| {
@@ -235,12 +247,15 @@ fn they_go_with_the_key() {
             keyproof_mfa::KeyKind::default(),
             Password::Correct,
             [2; 16],
+            session(),
             NOW,
             &policy(),
         )
         .next;
     let code = phone.shows(NOW, 0);
-    ada = ada.activate(&phone.proof(&code), NOW, &policy()).next;
+    ada = ada
+        .activate(&phone.proof(&code), session(), NOW, &policy())
+        .next;
     ada.recovery = recovery;
     let login = answer(challenged(ada, NOW), &phone, &codes[0], NOW);
     assert!(matches!(login.verdict, Err(LoginRefusal::WrongCode(_))));

@@ -11,11 +11,13 @@ use super::{
     second_factor::refused,
     session::undecided,
     snapshot::{Change, Snapshot},
+    wait,
 };
 use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_mfa::{PasswordRefusal, UserRecords};
 use keyproof_store::{Batch, Timestamp};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// The longest name of a user or an organisation, in bytes.
@@ -124,7 +126,10 @@ pub enum ChangePasswordError {
     Hashing(#[from] HashingError),
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
-    Locked,
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// The new password cannot be one.
     #[error(transparent)]
     Password(#[from] AuthError),
@@ -236,7 +241,7 @@ impl Accounts {
             "user.suspend",
             origin,
             |batch, snapshot, user, records| {
-                let next = records.renew();
+                let next = records.suspend();
                 let user = User {
                     status: UserStatus::Suspended,
                     generation: next.user.generation(),
@@ -355,16 +360,18 @@ impl Accounts {
         loop {
             let (snapshot, user) = self.deciding(session, SET_PASSWORD, &origin).await?;
             let records = snapshot.records();
-            if records.admit(None, snapshot.at()).is_err() {
+            if let Err(locked) = records.admit_session(session.counter(), snapshot.at()) {
                 let deed = refused(SET_PASSWORD, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
-                return Err(ChangePasswordError::Locked);
+                let wait = wait(locked.until, snapshot.now);
+                return Err(ChangePasswordError::Locked { wait });
             }
             let current = Some(user.password.clone());
             let Some(password) = judge.verdict(self, current, &origin).await? else {
                 continue;
             };
-            let decision = records.confirm_password(password, snapshot.at(), &self.policy);
+            let decision =
+                records.confirm_password(password, session.counter(), snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
             let outcome = match decision.verdict {
                 Ok(()) => {
@@ -387,10 +394,13 @@ impl Accounts {
                     Ok(())
                 }
                 Err(refusal) => {
+                    let locked = |until| ChangePasswordError::Locked {
+                        wait: wait(until, snapshot.now),
+                    };
                     let (why, error) = match refusal {
-                        PasswordRefusal::Locked(_) => (UNJUDGED, ChangePasswordError::Locked),
+                        PasswordRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
                         PasswordRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(_) => (LOCKING_PASSWORD, ChangePasswordError::Locked),
+                            Some(until) => (LOCKING_PASSWORD, locked(until)),
                             None => (WRONG_PASSWORD, ChangePasswordError::WrongPassword),
                         },
                     };

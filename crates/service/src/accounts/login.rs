@@ -7,15 +7,16 @@ use super::{
     records::{ChallengeRecord, User, challenge_key, user_key},
     signing_key::Signer,
     snapshot::{Change, Snapshot},
+    wait,
 };
 use crate::{HashingError, Origin, PasswordVerdict, StorageError, Who, audit::Deed, storage::Race};
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_mfa::{
-    Authenticated, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, NewDevice, Password,
-    PasswordRefusal, Proof,
+    Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
+    NewDevice, Password, PasswordRefusal, Proof,
 };
 use keyproof_store::{Batch, Stored};
-use std::fmt;
+use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
 /// A name is told to the audit trail up to so many characters: anybody may send any.
@@ -104,7 +105,10 @@ pub enum LoginError {
     Hashing(#[from] HashingError),
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
-    Locked,
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// Unknown name, wrong password or suspended user.
     #[error("wrong name or password")]
     Refused,
@@ -121,7 +125,10 @@ pub enum AnswerError {
     Device(#[from] MfaError),
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
-    Locked,
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// The token is unknown, spent or ended, or the code is wrong or used.
     #[error("wrong token or code")]
     Refused,
@@ -160,24 +167,28 @@ impl Accounts {
         // One that no device can have is no trusted device's.
         let fingerprint = login.fingerprint.as_deref();
         let fingerprint = fingerprint.and_then(|text| Fingerprint::new(text).ok());
+        let client = Client {
+            fingerprint: fingerprint.as_ref(),
+            network: origin.address.map(Network::of),
+        };
         let mut judge = Judge::new(password);
         let mut race = Race::default();
         loop {
             let snapshot = self.snapshot(&login.name).await?;
             let records = snapshot.records();
-            if records.admit(fingerprint.as_ref(), snapshot.at()).is_err() {
+            if let Err(locked) = records.admit(client, snapshot.at()) {
                 self.audit
                     .refused(failed(&login.name, UNJUDGED, origin))
                     .await;
-                return Err(LoginError::Locked);
+                let wait = wait(locked.until, snapshot.now);
+                return Err(LoginError::Locked { wait });
             }
             let hash = snapshot.active_user().map(|user| user.password.clone());
             let Some(password) = judge.verdict(self, hash, origin).await? else {
                 // Judging takes a while: what it rests on is read again.
                 continue;
             };
-            let decision =
-                records.begin_login(password, fingerprint.as_ref(), snapshot.at(), &self.policy);
+            let decision = records.begin_login(password, client, snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
             let mut change = Change::default();
             let outcome = match (decision.verdict, snapshot.active_user()) {
@@ -202,10 +213,13 @@ impl Accounts {
                 // Nobody's password is right.
                 (Ok(_), None) => Err(LoginError::Refused),
                 (Err(refusal), _) => {
+                    let locked = |until| LoginError::Locked {
+                        wait: wait(until, snapshot.now),
+                    };
                     let (reason, error) = match refusal {
-                        PasswordRefusal::Locked(_) => (UNJUDGED, LoginError::Locked),
+                        PasswordRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
                         PasswordRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(_) => (LOCKING_PASSWORD, LoginError::Locked),
+                            Some(until) => (LOCKING_PASSWORD, locked(until)),
                             None => (WRONG_PASSWORD, LoginError::Refused),
                         },
                     };
@@ -275,6 +289,7 @@ impl Accounts {
             let decision = snapshot.records().answer_challenge(
                 &proof,
                 trust.clone(),
+                origin.address.map(Network::of),
                 snapshot.at(),
                 &self.policy,
             );
@@ -287,14 +302,17 @@ impl Accounts {
                     Ok((login, self.add_refresh_token(&mut batch, &snapshot, &login)))
                 }
                 Err(refusal) => {
+                    let locked = |until| AnswerError::Locked {
+                        wait: wait(until, snapshot.now),
+                    };
                     let (reason, error) = match refusal {
                         LoginRefusal::ChallengeOver(_) => (BAD_CHALLENGE, AnswerError::Refused),
                         LoginRefusal::Replayed => (USED_CODE, AnswerError::Refused),
                         LoginRefusal::WrongCode(failure) => match failure.locked_until {
-                            Some(_) => (LOCKING_CODE, AnswerError::Locked),
+                            Some(until) => (LOCKING_CODE, locked(until)),
                             None => (WRONG_CODE, AnswerError::Refused),
                         },
-                        LoginRefusal::Locked(_) => (UNJUDGED, AnswerError::Locked),
+                        LoginRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
                     };
                     let deed = failed(&user.name, reason, origin);
                     if snapshot.is_unchanged(&decision.next) {

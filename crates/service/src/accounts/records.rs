@@ -4,7 +4,9 @@ use super::session_id::{SessionId, TokenId};
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use keyproof_auth::TokenDigest;
-use keyproof_mfa::{Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Shown};
+use keyproof_mfa::{
+    Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, Shown,
+};
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -221,6 +223,28 @@ record!(LockoutRecord, "mfa_lockout");
 
 pub(super) fn lockout_key(name: &str) -> Key {
     Key::new("mfa_lockout", ["_", &name_digest(name)])
+}
+
+/// At `mfa_addresses/<organisation>/<user>`: where the user is known, and what is counted there.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct AddressesRecord(pub(super) Addresses);
+
+record!(AddressesRecord, "mfa_addresses");
+
+pub(super) fn addresses_key(owner: Owner) -> Key {
+    owner.key("mfa_addresses")
+}
+
+/// At `mfa_sessions/<organisation>/<user>`: what is counted in sessions of the user's.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct SessionsRecord(pub(super) Sessions);
+
+record!(SessionsRecord, "mfa_sessions");
+
+pub(super) fn sessions_key(owner: Owner) -> Key {
+    owner.key("mfa_sessions")
 }
 
 /// At `mfa_key/<organisation>/<user>`.

@@ -11,6 +11,7 @@ use super::{
     records::{Owner, SecondFactor, User, second_factor_key, user_key},
     session::undecided,
     snapshot::{Change, Snapshot},
+    wait,
 };
 use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
 use keyproof_mfa::{
@@ -21,7 +22,7 @@ use keyproof_mfa::{
     },
 };
 use keyproof_store::{Batch, Key, Stored, Timestamp, Version};
-use std::fmt;
+use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
 /// What the audit trail calls what is done here.
@@ -82,7 +83,10 @@ pub enum EnrolKeyError {
     Hashing(#[from] HashingError),
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
-    Locked,
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// No verdict.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -105,7 +109,10 @@ pub enum ActivateKeyError {
     FactorNeeded,
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
-    Locked,
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// No verdict.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -180,7 +187,10 @@ pub enum RecoveryCodesError {
     Hashing(#[from] HashingError),
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
-    Locked,
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// No key is active that they could stand in for.
     #[error("no key is active")]
     NoActiveKey,
@@ -232,10 +242,11 @@ impl Accounts {
                 return Err(EnrolKeyError::AlreadyActive);
             }
             let records = snapshot.records();
-            if records.admit(None, snapshot.at()).is_err() {
+            if let Err(locked) = records.admit_session(session.counter(), snapshot.at()) {
                 let deed = refused(ADD_KEY, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
-                return Err(EnrolKeyError::Locked);
+                let wait = wait(locked.until, snapshot.now);
+                return Err(EnrolKeyError::Locked { wait });
             }
             let hash = Some(user.password.clone());
             let Some(password) = judge.verdict(self, hash, &origin).await? else {
@@ -245,6 +256,7 @@ impl Accounts {
                 KeyKind::default(),
                 password,
                 self.random(),
+                session.counter(),
                 snapshot.at(),
                 &self.policy,
             );
@@ -271,13 +283,16 @@ impl Accounts {
                 }
                 (Ok(_), None) => return Err(damaged("an enrolment without a key").into()),
                 (Err(refusal), _) => {
+                    let locked = |until| EnrolKeyError::Locked {
+                        wait: wait(until, snapshot.now),
+                    };
                     let (why, error) = match refusal {
                         EnrolRefusal::AlreadyActive => {
                             ("a key is active", EnrolKeyError::AlreadyActive)
                         }
-                        EnrolRefusal::Locked(_) => (UNJUDGED, EnrolKeyError::Locked),
+                        EnrolRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
                         EnrolRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(_) => (LOCKING_PASSWORD, EnrolKeyError::Locked),
+                            Some(until) => (LOCKING_PASSWORD, locked(until)),
                             None => (WRONG_PASSWORD, EnrolKeyError::WrongPassword),
                         },
                     };
@@ -337,9 +352,10 @@ impl Accounts {
                 text: code,
                 secret: &secret,
             };
-            let decision = snapshot
-                .records()
-                .activate(&proof, snapshot.at(), &self.policy);
+            let decision =
+                snapshot
+                    .records()
+                    .activate(&proof, session.counter(), snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
             let change = Change {
                 activator: session.token(),
@@ -364,10 +380,10 @@ impl Accounts {
                     let deed = refused(ACTIVATE_KEY, &user, why, &origin);
                     if snapshot.is_unchanged(&decision.next) {
                         self.audit.refused(deed).await;
-                        return Err(refusal.into());
+                        return Err(not_activated(&refusal, snapshot.now));
                     }
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    Err(refusal.into())
+                    Err(not_activated(&refusal, snapshot.now))
                 }
             };
             snapshot.save(&mut batch, &decision.next, change);
@@ -522,10 +538,11 @@ impl Accounts {
                 return Err(RecoveryCodesError::NoActiveKey);
             }
             let records = snapshot.records();
-            if records.admit(None, snapshot.at()).is_err() {
+            if let Err(locked) = records.admit_session(session.counter(), snapshot.at()) {
                 let deed = refused(MAKE_CODES, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
-                return Err(RecoveryCodesError::Locked);
+                let wait = wait(locked.until, snapshot.now);
+                return Err(RecoveryCodesError::Locked { wait });
             }
             let hash = Some(user.password.clone());
             let Some(password) = judge.verdict(self, hash, &origin).await? else {
@@ -542,7 +559,7 @@ impl Accounts {
             let decision = records.make_recovery_codes(
                 password,
                 proof.as_ref(),
-                session.standing(&user),
+                session.asking(&user),
                 &random,
                 snapshot.at(),
                 &self.policy,
@@ -563,6 +580,9 @@ impl Accounts {
                         .collect())
                 }
                 Err(refusal) => {
+                    let locked = |until| RecoveryCodesError::Locked {
+                        wait: wait(until, snapshot.now),
+                    };
                     let (why, error) = match refusal {
                         RecoveryRefusal::CodeNeeded => {
                             ("no MFA code", RecoveryCodesError::CodeNeeded)
@@ -570,17 +590,17 @@ impl Accounts {
                         RecoveryRefusal::FactorNeeded(_) => {
                             ("no factor was shown", RecoveryCodesError::FactorNeeded)
                         }
-                        RecoveryRefusal::Locked(_) => (UNJUDGED, RecoveryCodesError::Locked),
+                        RecoveryRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
                         RecoveryRefusal::Replayed => (USED_CODE, RecoveryCodesError::WrongCode),
                         RecoveryRefusal::WrongCode(failure) => match failure.locked_until {
-                            Some(_) => (LOCKING_CODE, RecoveryCodesError::Locked),
+                            Some(until) => (LOCKING_CODE, locked(until)),
                             None => (WRONG_CODE, RecoveryCodesError::WrongCode),
                         },
                         RecoveryRefusal::NoActiveKey => {
                             ("no key is active", RecoveryCodesError::NoActiveKey)
                         }
                         RecoveryRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(_) => (LOCKING_PASSWORD, RecoveryCodesError::Locked),
+                            Some(until) => (LOCKING_PASSWORD, locked(until)),
                             None => (WRONG_PASSWORD, RecoveryCodesError::WrongPassword),
                         },
                     };
@@ -730,17 +750,17 @@ impl From<ManageError> for RemoveDeviceError {
     }
 }
 
-impl From<ActivateRefusal> for ActivateKeyError {
-    fn from(refusal: ActivateRefusal) -> Self {
-        match refusal {
-            ActivateRefusal::AlreadyActive => Self::AlreadyActive,
-            ActivateRefusal::Locked(_) => Self::Locked,
-            ActivateRefusal::NoKey => Self::Unknown,
-            ActivateRefusal::WrongCode(failure) => match failure.locked_until {
-                Some(_) => Self::Locked,
-                None => Self::WrongCode,
-            },
-        }
+fn not_activated(refusal: &ActivateRefusal, now: Timestamp) -> ActivateKeyError {
+    let locked = |until| ActivateKeyError::Locked {
+        wait: wait(until, now),
+    };
+    match refusal {
+        ActivateRefusal::AlreadyActive => ActivateKeyError::AlreadyActive,
+        ActivateRefusal::Locked(lock) => locked(lock.until),
+        ActivateRefusal::NoKey => ActivateKeyError::Unknown,
+        ActivateRefusal::WrongCode(failure) => failure
+            .locked_until
+            .map_or(ActivateKeyError::WrongCode, locked),
     }
 }
 

@@ -83,6 +83,11 @@ impl Session {
         self.login.sid
     }
 
+    /// Whose failures are counted in it.
+    pub(super) fn counter(&self) -> keyproof_mfa::SessionId {
+        keyproof_mfa::SessionId::new(&self.sid().to_string())
+    }
+
     /// Did a person log in? Otherwise an application did, by its token.
     pub const fn is_person(&self) -> bool {
         self.application_token.is_none()
@@ -121,6 +126,14 @@ impl Session {
             Standing::Factor
         } else {
             Standing::Password
+        }
+    }
+
+    /// The session, as `keyproof-mfa` knows it.
+    pub(super) fn asking(&self, user: &User) -> keyproof_mfa::Session {
+        keyproof_mfa::Session {
+            id: self.counter(),
+            standing: self.standing(user),
         }
     }
 

@@ -3,9 +3,10 @@
 use super::{
     Accounts, millis,
     records::{
-        Activation, ChallengeRecord, DevicesRecord, LockoutRecord, Owner, RecoveryRecord,
-        SecondFactor, User, UserName, UserStatus, challenge_key, devices_key, lockout_key,
-        recovery_key, second_factor_key, user_key, user_name_key,
+        Activation, AddressesRecord, ChallengeRecord, DevicesRecord, LockoutRecord, Owner,
+        RecoveryRecord, SecondFactor, SessionsRecord, User, UserName, UserStatus, addresses_key,
+        challenge_key, devices_key, lockout_key, recovery_key, second_factor_key, sessions_key,
+        user_key, user_name_key,
     },
     session_id::TokenId,
     timestamp,
@@ -26,6 +27,8 @@ struct Places {
     second_factor: Key,
     devices: Key,
     recovery: Key,
+    addresses: Key,
+    sessions: Key,
     challenge: Option<Key>,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Snapshot {
     lockout: Option<Stored<LockoutRecord>>,
     devices: Option<Stored<DevicesRecord>>,
     recovery: Option<Stored<RecoveryRecord>>,
+    addresses: Option<Stored<AddressesRecord>>,
+    sessions: Option<Stored<SessionsRecord>>,
     challenge: Option<Stored<ChallengeRecord>>,
 }
 
@@ -84,6 +89,8 @@ impl Accounts {
             second_factor: second_factor_key(owner),
             devices: devices_key(owner),
             recovery: recovery_key(owner),
+            addresses: addresses_key(owner),
+            sessions: sessions_key(owner),
             challenge: challenge.map(challenge_key),
         };
         let mut keys = vec![
@@ -93,6 +100,8 @@ impl Accounts {
             places.second_factor.clone(),
             places.devices.clone(),
             places.recovery.clone(),
+            places.addresses.clone(),
+            places.sessions.clone(),
         ];
         keys.extend(places.challenge.clone());
         let mut found = self.store.get_many(&keys, now).await?.into_iter();
@@ -105,6 +114,8 @@ impl Accounts {
             second_factor: decode(next())?,
             devices: decode(next())?,
             recovery: decode(next())?,
+            addresses: decode(next())?,
+            sessions: decode(next())?,
             challenge: decode(next())?,
             places,
         };
@@ -162,6 +173,9 @@ impl Snapshot {
         records.key = self.second_factor.as_ref().map(|stored| stored.record.key);
         records.lockout = self.lockout.as_ref().map(|stored| stored.record.0);
         records.recovery = self.recovery.as_ref().map(|stored| stored.record.0.clone());
+        let addresses = self.addresses.as_ref();
+        records.addresses = addresses.map(|stored| stored.record.0.clone());
+        records.sessions = self.sessions.as_ref().map(|stored| stored.record.0.clone());
         records
     }
 
@@ -249,6 +263,28 @@ impl Snapshot {
             recovery,
             None,
         );
+        let addresses = next.addresses.clone().map(AddressesRecord);
+        let kept = addresses
+            .as_ref()
+            .map(|record| timestamp(record.0.expires_at()));
+        put(
+            batch,
+            &self.places.addresses,
+            self.addresses.as_ref(),
+            addresses,
+            kept,
+        );
+        let sessions = next.sessions.clone().map(SessionsRecord);
+        let kept = sessions
+            .as_ref()
+            .map(|record| timestamp(record.0.expires_at()));
+        put(
+            batch,
+            &self.places.sessions,
+            self.sessions.as_ref(),
+            sessions,
+            kept,
+        );
         let challenge = next.challenge.map(|challenge| ChallengeRecord {
             owner,
             name,
@@ -273,7 +309,7 @@ impl Snapshot {
     /// Adds the end of the user, and of all that is kept of them but what is counted against their name.
     pub(super) fn erase(&self, batch: &mut Batch) {
         let places = &self.places;
-        let ends: [(&Key, Option<Version>); 5] = [
+        let ends: [(&Key, Option<Version>); 7] = [
             (
                 &places.name,
                 self.name.as_ref().map(|stored| stored.version),
@@ -293,6 +329,14 @@ impl Snapshot {
             (
                 &places.recovery,
                 self.recovery.as_ref().map(|stored| stored.version),
+            ),
+            (
+                &places.addresses,
+                self.addresses.as_ref().map(|stored| stored.version),
+            ),
+            (
+                &places.sessions,
+                self.sessions.as_ref().map(|stored| stored.version),
             ),
         ];
         for (place, version) in ends {

@@ -115,7 +115,7 @@ impl Command {
             Self::Activate { key, code } => {
                 match accounts.activate_key(session, *key, code, origin).await {
                     Ok(()) => Verdict::Done,
-                    Err(ActivateKeyError::Locked) => Verdict::Locked,
+                    Err(ActivateKeyError::Locked { .. }) => Verdict::Locked,
                     Err(ActivateKeyError::Storage(error)) => Verdict::None(error),
                     Err(ActivateKeyError::WrongCode) => Verdict::Wrong,
                     Err(
@@ -136,7 +136,7 @@ impl Command {
                 let trust = trust.then_some(&device);
                 match accounts.answer_challenge(token, code, trust, origin).await {
                     Ok(_) => Verdict::Authenticated,
-                    Err(AnswerError::Locked) => Verdict::Locked,
+                    Err(AnswerError::Locked { .. }) => Verdict::Locked,
                     Err(AnswerError::Storage(error)) => Verdict::None(error),
                     Err(AnswerError::Device(_) | AnswerError::Refused) => Verdict::Refused,
                 }
@@ -147,7 +147,7 @@ impl Command {
                     secret: enrolled.secret.as_str().into(),
                 },
                 Err(EnrolKeyError::Hashing(error)) => panic!("{error}"),
-                Err(EnrolKeyError::Locked) => Verdict::Locked,
+                Err(EnrolKeyError::Locked { .. }) => Verdict::Locked,
                 Err(EnrolKeyError::Storage(error)) => Verdict::None(error),
                 Err(EnrolKeyError::WrongPassword) => Verdict::Wrong,
                 Err(
@@ -169,7 +169,7 @@ impl Command {
                     Ok(FirstStep::Authenticated(_)) => Verdict::Authenticated,
                     Ok(FirstStep::Challenged(token)) => Verdict::Challenged(token.as_str().into()),
                     Err(LoginError::Hashing(error)) => panic!("{error}"),
-                    Err(LoginError::Locked) => Verdict::Locked,
+                    Err(LoginError::Locked { .. }) => Verdict::Locked,
                     Err(LoginError::Storage(error)) => Verdict::None(error),
                     Err(LoginError::Refused) => Verdict::Refused,
                 }
@@ -179,7 +179,7 @@ impl Command {
                 match made.await {
                     Ok(codes) => Verdict::RecoveryCodes(codes[0].as_str().into()),
                     Err(RecoveryCodesError::Hashing(error)) => panic!("{error}"),
-                    Err(RecoveryCodesError::Locked) => Verdict::Locked,
+                    Err(RecoveryCodesError::Locked { .. }) => Verdict::Locked,
                     Err(RecoveryCodesError::Storage(error)) => Verdict::None(error),
                     Err(RecoveryCodesError::WrongCode | RecoveryCodesError::WrongPassword) => {
                         Verdict::Wrong

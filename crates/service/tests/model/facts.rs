@@ -43,7 +43,10 @@ impl Broken {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     key: Option<KeyFacts>,
+    /// Against the name.
     count: Count,
+    /// In the session.
+    session: Count,
     /// Rises with each suspension; the session is of the first.
     generation: u8,
     suspended: bool,
@@ -134,17 +137,19 @@ impl Facts {
         }
         if committed.events.iter().any(is_failure) {
             self.must_be_wrong(committed)?;
-            return self.count.fail(committed);
+            return self.counted_by(committed.command).fail(committed);
         }
         match (committed.command, committed.verdict) {
             (Command::Activate { key, code }, Verdict::Done) => {
                 let held = self.key.as_ref().filter(|held| held.phone.key == *key);
                 let pending = held.filter(|held| !held.active);
                 pending.ok_or(Broken::CodeNotNeeded)?;
+                self.session.succeed(committed)?;
                 self.spend(code, committed)
             }
             (Command::Answer { token, code, .. }, Verdict::Authenticated) => {
                 self.answer(token, committed.now)?;
+                self.count.succeed(committed)?;
                 self.spend(code, committed)?;
                 self.trust(committed.events);
                 Ok(())
@@ -154,7 +159,7 @@ impl Facts {
                     return Err(Broken::CodeNotNeeded);
                 }
                 self.enrol(Phone::new(*key, secret), committed.heard);
-                self.count.succeed(committed)
+                self.session.succeed(committed)
             }
             (Command::LogIn { right, device }, Verdict::Authenticated) => {
                 if self.suspended || !right {
@@ -175,7 +180,7 @@ impl Facts {
                     code: Arc::clone(code),
                     used: false,
                 });
-                self.count.must_be_unlocked(committed)
+                self.session.must_be_unlocked(committed)
             }
             (Command::RemoveKey { .. }, Verdict::Done) => {
                 (self.key, self.recovery) = (None, None);
@@ -198,6 +203,7 @@ impl Facts {
             }
             (Command::Unlock, Verdict::Done) => {
                 self.count.clear();
+                self.session.clear();
                 Ok(())
             }
             // A challenge that was over has been removed.
@@ -225,6 +231,15 @@ impl Facts {
         (!right || !of_key).then_some(()).ok_or(Broken::Miscounted)
     }
 
+    /// A guess is counted once: by the session that it comes in, else by the name.
+    const fn counted_by(&mut self, command: &Command) -> &mut Count {
+        if command.is_by_session() {
+            &mut self.session
+        } else {
+            &mut self.count
+        }
+    }
+
     fn answer(&mut self, token: &str, now: Timestamp) -> Result<(), Broken> {
         let (key, generation, locks) = (self.active_key(), self.generation, self.count.locks);
         let mut challenges = self.challenges.iter_mut();
@@ -242,7 +257,6 @@ impl Facts {
 
     /// A code was accepted.
     fn spend(&mut self, code: &str, committed: &Committed<'_>) -> Result<(), Broken> {
-        self.count.succeed(committed)?;
         if let Some(recovery) = &mut self.recovery
             && *recovery.code == *code
         {

@@ -111,16 +111,19 @@ impl Refusal {
     }
 
     /// What a login is told that is locked, or has just locked itself.
-    fn locked_out() -> Self {
+    fn locked_out(wait: Duration) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
-            ..Self::new(Code::TooManyRequests, TOO_MANY)
+            ..Self::locked(wait)
         }
     }
 
     /// What somebody who is logged in is told in the same case: 401 would only make their client log in anew.
-    fn locked() -> Self {
-        Self::new(Code::TooManyRequests, TOO_MANY)
+    fn locked(wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(Code::TooManyRequests, TOO_MANY)
+        }
     }
 
     /// An address has used up its window.
@@ -231,7 +234,7 @@ impl Refusal {
             EnrolKeyError::Ended => Self::ended(),
             EnrolKeyError::FactorNeeded => Self::factor_needed(),
             EnrolKeyError::Hashing(error) => error.into(),
-            EnrolKeyError::Locked => Self::locked(),
+            EnrolKeyError::Locked { wait } => Self::locked(wait),
             EnrolKeyError::Storage(error) => error.into(),
             EnrolKeyError::WrongPassword => Self::wrong_password(
                 Code::InputValidationFailed,
@@ -246,7 +249,7 @@ impl Refusal {
             ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             ActivateKeyError::Ended => Self::ended(),
             ActivateKeyError::FactorNeeded => Self::factor_needed(),
-            ActivateKeyError::Locked => Self::locked(),
+            ActivateKeyError::Locked { wait } => Self::locked(wait),
             ActivateKeyError::Storage(error) => error.into(),
             ActivateKeyError::Unknown => Self::new(
                 Code::InvalidReference,
@@ -292,7 +295,7 @@ impl Refusal {
             RecoveryCodesError::Ended => Self::ended(),
             RecoveryCodesError::FactorNeeded => Self::factor_needed(),
             RecoveryCodesError::Hashing(error) => error.into(),
-            RecoveryCodesError::Locked => Self::locked(),
+            RecoveryCodesError::Locked { wait } => Self::locked(wait),
             RecoveryCodesError::NoActiveKey => {
                 Self::new(Code::NotAllowed, "There is no active MFA key")
             }
@@ -314,7 +317,7 @@ impl Refusal {
             ChangePasswordError::FactorNeeded => Self::factor_needed(),
             ChangePasswordError::Forbidden => Self::forbidden(),
             ChangePasswordError::Hashing(error) => error.into(),
-            ChangePasswordError::Locked => Self::locked(),
+            ChangePasswordError::Locked { wait } => Self::locked(wait),
             ChangePasswordError::Password(error) => Self::new_password(&error),
             ChangePasswordError::Storage(error) => error.into(),
             ChangePasswordError::WrongPassword => {
@@ -519,7 +522,7 @@ impl From<LoginError> for Refusal {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::Hashing(error) => error.into(),
-            LoginError::Locked => Self::locked_out(),
+            LoginError::Locked { wait } => Self::locked_out(wait),
             LoginError::Refused => Self::wrong_credentials(),
             LoginError::Storage(error) => error.into(),
         }
@@ -530,7 +533,7 @@ impl From<AnswerError> for Refusal {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::Device(error) => Self::bad_request(error.to_string()),
-            AnswerError::Locked => Self::locked_out(),
+            AnswerError::Locked { wait } => Self::locked_out(wait),
             AnswerError::Refused => Self::wrong_credentials(),
             AnswerError::Storage(error) => error.into(),
         }

@@ -1,5 +1,6 @@
 //! The rules of accounts, on a store in memory whose tasks interleave as servers would.
 
+mod locks;
 mod overtaken;
 mod races;
 mod rotation;
@@ -8,7 +9,7 @@ mod tokens;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
 use crate::{
-    Clock,
+    Clock, Origin,
     testing::{Bench, PASSWORD, console, origin, secret},
 };
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
@@ -18,6 +19,9 @@ use std::{net::IpAddr, time::Duration};
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 pub(super) const STEP: Duration = Duration::from_secs(30);
+
+/// How long a first lock lasts.
+pub(super) const LOCK: Duration = Duration::from_secs(5 * 60);
 
 /// What an authenticator shows.
 #[derive(Clone)]
@@ -58,12 +62,22 @@ pub(super) async fn log_in(
     password: &str,
     fingerprint: Option<&str>,
 ) -> Result<FirstStep, LoginError> {
+    log_in_from(bench, name, password, fingerprint, &origin()).await
+}
+
+pub(super) async fn log_in_from(
+    bench: &Bench,
+    name: &str,
+    password: &str,
+    fingerprint: Option<&str>,
+    origin: &Origin,
+) -> Result<FirstStep, LoginError> {
     let login = PasswordLogin {
         name: name.to_owned(),
         password: secret(password),
         fingerprint: fingerprint.map(ToOwned::to_owned),
     };
-    bench.service.accounts.login(login, &origin()).await
+    bench.service.accounts.login(login, origin).await
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! What overtakes a decision wins: it is decided again.
 
-use super::{Phone, add, challenge, enrol, laptop, log_in, session, tokens};
+use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock,
     accounts::{
@@ -37,6 +37,15 @@ async fn quiet_ada() -> (Bench, Phone, Session, u32) {
 async fn lock(bench: &Bench) {
     for _ in 0..3 {
         assert!(log_in(bench, ADA, "wrong horse", None).await.is_err());
+    }
+}
+
+async fn lock_session(bench: &Bench, own: &Session) {
+    for _ in 0..3 {
+        let (wrong, new) = (secret("wrong horse"), secret("another horse"));
+        let accounts = &bench.service.accounts;
+        let guessed = accounts.change_password(own, wrong, new, &origin()).await;
+        assert!(guessed.is_err());
     }
 }
 
@@ -120,7 +129,11 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), lock(&bench))
         .await;
-    assert_eq!(guessed.err(), Some(LoginError::Locked), "at a login");
+    assert_eq!(
+        guessed.err(),
+        Some(LoginError::Locked { wait: LOCK }),
+        "at a login"
+    );
 
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
     let accounts = &bench.service.accounts;
@@ -128,12 +141,12 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .faults
         .overtake(
             accounts.change_password(&own, secret(PASSWORD), secret("another horse"), &origin()),
-            lock(&bench),
+            lock_session(&bench, &own),
         )
         .await;
     assert_eq!(
         guessed,
-        Err(ChangePasswordError::Locked),
+        Err(ChangePasswordError::Locked { wait: LOCK }),
         "at a new password"
     );
 
@@ -143,12 +156,12 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .faults
         .overtake(
             accounts.make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin()),
-            lock(&bench),
+            lock_session(&bench, &own),
         )
         .await;
     assert_eq!(
         guessed.err(),
-        Some(RecoveryCodesError::Locked),
+        Some(RecoveryCodesError::Locked { wait: LOCK }),
         "at recovery codes"
     );
 }
@@ -161,7 +174,7 @@ async fn a_lock_that_overtakes_a_code_wins() {
         .faults
         .overtake(answer_to(&bench, &token, &phone, false), lock(&bench))
         .await;
-    assert_eq!(outcome, Err(AnswerError::Locked));
+    assert_eq!(outcome, Err(AnswerError::Locked { wait: LOCK }));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Many at once: one code is good once, and three failures are all there are.
 
-use super::{add, challenge, enrol, log_in};
+use super::{LOCK, add, challenge, enrol, log_in};
 use crate::{
     Clock,
     accounts::{AnswerError, LoginError, Role},
@@ -77,7 +77,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     for answer in answers {
         match answer.await.unwrap().err() {
             Some(AnswerError::Refused) => refused += 1,
-            other => assert_eq!(other, Some(AnswerError::Locked)),
+            other => assert_eq!(other, Some(AnswerError::Locked { wait: LOCK })),
         }
     }
     // The third that is judged says that it was the last.
@@ -96,7 +96,7 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     let right = accounts
         .answer_challenge(&token, &phone.shows(now), None, &origin())
         .await;
-    assert_eq!(right.err(), Some(AnswerError::Locked));
+    assert_eq!(right.err(), Some(AnswerError::Locked { wait: LOCK }));
     // And once the lock is over, the challenge is spent.
     bench.clock.advance(std::time::Duration::from_secs(300));
     let code = phone.shows(bench.clock.now());
@@ -121,13 +121,13 @@ async fn wrong_passwords_lock_known_and_unknown_names_alike() {
         for attempt in attempts {
             match attempt.await.unwrap() {
                 Some(LoginError::Refused) => refused += 1,
-                other => assert_eq!(other, Some(LoginError::Locked), "{name}"),
+                other => assert_eq!(other, Some(LoginError::Locked { wait: LOCK }), "{name}"),
             }
         }
         assert_eq!(refused, 2, "{name}");
     }
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
-        Some(LoginError::Locked)
+        Some(LoginError::Locked { wait: LOCK })
     );
 }

@@ -1,6 +1,8 @@
 //! What ends what.
 
-use super::{ADDRESS, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens};
+use super::{
+    ADDRESS, LOCK, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens,
+};
 use crate::{
     Clock,
     accounts::{
@@ -372,7 +374,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
     }
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
-        Some(LoginError::Locked)
+        Some(LoginError::Locked { wait: LOCK })
     );
     accounts.unlock_user(ADA, &console()).await.unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, None).await);
@@ -500,11 +502,13 @@ async fn nothing_secret_is_stored_in_the_clear() {
         "application_token",
         "application_token_text",
         "audit",
+        "mfa_addresses",
         "mfa_challenge",
         "mfa_devices",
         "mfa_key",
         "mfa_lockout",
         "mfa_recovery",
+        "mfa_sessions",
         "refresh_token",
         "signing_key",
         "signing_key_in_use",
@@ -554,9 +558,9 @@ async fn nobody_costs_what_somebody_costs() {
     let attempts = [
         (Some(LoginError::Refused), 1, 6),
         (Some(LoginError::Refused), 1, 6),
-        (Some(LoginError::Locked), 1, 6),
+        (Some(LoginError::Locked { wait: LOCK }), 1, 6),
         // Not judged: it is read that there is a lock, and told to the audit trail.
-        (Some(LoginError::Locked), 0, 3),
+        (Some(LoginError::Locked { wait: LOCK }), 0, 3),
     ];
     for (number, expected) in attempts.into_iter().enumerate() {
         for name in [ADA, BOB, "nobody", "Ada@example.org"] {

@@ -1,0 +1,199 @@
+//! Which count pays for an attempt, and what becomes of it.
+
+use crate::lockout::Guess;
+use crate::{
+    Addresses, Counter, Failure, Fingerprint, Locked, Lockout, Network, Policy, SessionId,
+    Sessions, UnixMillis, UserRecords,
+};
+
+/// Who asks to be logged in, as far as that can be told before they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Client<'a> {
+    /// What comes with the password to tell the device from others, if anything does.
+    pub fingerprint: Option<&'a Fingerprint>,
+    /// Where the request comes from, if that is known.
+    pub network: Option<Network>,
+}
+
+impl Client<'_> {
+    /// One of whom nothing is known.
+    pub const STRANGER: Self = Client {
+        fingerprint: None,
+        network: None,
+    };
+}
+
+impl UserRecords {
+    /// Whether a password now would be refused unjudged; to be asked before it is hashed.
+    ///
+    /// # Errors
+    ///
+    /// [`Locked`].
+    pub fn admit(&self, client: Client<'_>, now: UnixMillis) -> Result<(), Locked> {
+        self.unlocked(self.counter(client, now), now)
+    }
+
+    /// The same, of what somebody is asked for who has logged in.
+    ///
+    /// # Errors
+    ///
+    /// [`Locked`].
+    pub fn admit_session(&self, session: SessionId, now: UnixMillis) -> Result<(), Locked> {
+        self.unlocked(Counter::Session(session), now)
+    }
+
+    /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that a
+    /// lock has spent stay spent.
+    #[must_use]
+    pub fn unlock(mut self) -> Self {
+        self.lockout = self.lockout.map(Lockout::cleared);
+        for lockout in self.addresses.iter_mut().flat_map(Addresses::lockouts_mut) {
+            *lockout = lockout.cleared();
+        }
+        for device in self.devices.iter_mut().flat_map(|all| &mut all.devices) {
+            device.lockout = None;
+        }
+        self.sessions = self.sessions.map(Sessions::emptied);
+        self
+    }
+
+    /// Ends the doubling of locks, as a new password does. Devices' locks are never doubled.
+    pub(crate) fn end_doubling(&mut self) {
+        self.lockout = self.lockout.map(Lockout::undoubled);
+        for lockout in self.addresses.iter_mut().flat_map(Addresses::lockouts_mut) {
+            *lockout = lockout.undoubled();
+        }
+    }
+
+    /// Who pays for a failure of a login by this client.
+    pub(crate) fn counter(&self, client: Client<'_>, now: UnixMillis) -> Counter {
+        let device = self
+            .bound_devices()
+            .zip(client.fingerprint)
+            .and_then(|(devices, fingerprint)| devices.recognise(fingerprint, now));
+        let address = self
+            .addresses
+            .as_ref()
+            .zip(client.network)
+            .and_then(|(addresses, network)| addresses.recognise(network, now));
+        match (device, address) {
+            (Some(id), _) => Counter::Device(id),
+            (None, Some(id)) => Counter::Address(id),
+            (None, None) => Counter::Name,
+        }
+    }
+
+    pub(crate) fn unlocked(&self, counter: Counter, now: UnixMillis) -> Result<(), Locked> {
+        let lockout = self.lockout_of(counter, now);
+        match lockout.and_then(|lockout| lockout.locked_until(now)) {
+            Some(until) => Err(Locked { counter, until }),
+            None => Ok(()),
+        }
+    }
+
+    /// How often this count has locked; `None` if there is no such count any more.
+    pub(crate) fn locks(&self, counter: Counter, now: UnixMillis) -> Option<u64> {
+        if let Counter::Address(id) = counter {
+            self.addresses.as_ref()?.get(id, now)?;
+        }
+        let lockout = self.lockout_of(counter, now);
+        Some(lockout.map_or(0, |lockout| lockout.locks))
+    }
+
+    pub(crate) fn fail(
+        &mut self,
+        counter: Counter,
+        guess: Guess,
+        now: UnixMillis,
+        policy: &Policy,
+    ) -> Failure {
+        let lockout = self.lockout_of(counter, now);
+        let (next, failure) = Lockout::failed(lockout, counter, guess, now, policy);
+        self.put_lockout(counter, Some(next), now, policy);
+        failure
+    }
+
+    /// A right password or code was seen: the commit has to conflict with that of a failure. Of a
+    /// device and of an address there is a record to conflict over.
+    pub(crate) fn witness(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
+        match counter {
+            Counter::Address(_) | Counter::Device(_) => {}
+            Counter::Name => self.lockout = Some(Lockout::witnessed(self.lockout, now, policy)),
+            Counter::Session(_) => {
+                self.sessions = Some(Sessions::witnessed(self.sessions.take(), now, policy));
+            }
+        }
+    }
+
+    /// Every factor was seen that there is to be shown.
+    pub(crate) fn succeed(&mut self, counter: Counter, now: UnixMillis, policy: &Policy) {
+        self.witness(counter, now, policy);
+        let next = match counter {
+            // No challenge is told by their locks.
+            Counter::Device(_) | Counter::Session(_) => None,
+            Counter::Address(_) | Counter::Name => {
+                self.lockout_of(counter, now).map(Lockout::cleared)
+            }
+        };
+        self.put_lockout(counter, next, now, policy);
+    }
+
+    /// Keeps the count of a challenge until the challenge is over.
+    pub(crate) fn outlive(
+        &mut self,
+        counter: Counter,
+        moment: UnixMillis,
+        now: UnixMillis,
+        policy: &Policy,
+    ) {
+        let lockout = self.lockout_of(counter, now);
+        let next = lockout.map(|_| Lockout::remembered(lockout, now).outliving(moment));
+        self.put_lockout(counter, next, now, policy);
+    }
+
+    /// The user has logged in there with every factor.
+    pub(crate) fn learn(&mut self, network: Option<Network>, now: UnixMillis, policy: &Policy) {
+        if let Some(network) = network {
+            let addresses = self.addresses.get_or_insert_with(Addresses::new);
+            addresses.learn(network, now, policy);
+        }
+    }
+
+    fn lockout_of(&self, counter: Counter, now: UnixMillis) -> Option<Lockout> {
+        match counter {
+            Counter::Address(id) => self.addresses.as_ref()?.get(id, now)?.lockout,
+            Counter::Device(id) => self.bound_devices()?.get(id, now)?.lockout,
+            Counter::Name => self.lockout,
+            Counter::Session(id) => self.sessions.as_ref()?.lockout(id),
+        }
+    }
+
+    fn put_lockout(
+        &mut self,
+        counter: Counter,
+        lockout: Option<Lockout>,
+        now: UnixMillis,
+        policy: &Policy,
+    ) {
+        match counter {
+            Counter::Address(id) => {
+                let addresses = self.addresses.as_mut();
+                if let Some(known) = addresses.and_then(|all| all.get_mut(id, now)) {
+                    known.lockout = lockout;
+                }
+            }
+            Counter::Device(id) => {
+                let devices = self.devices.as_mut();
+                if let Some(device) = devices.and_then(|all| all.live_mut(id, now)) {
+                    device.lockout = lockout;
+                }
+            }
+            Counter::Name => self.lockout = lockout,
+            Counter::Session(id) => {
+                let mut sessions = Sessions::witnessed(self.sessions.take(), now, policy);
+                sessions.put(id, lockout, now);
+                self.sessions = Some(sessions);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Sessions of users who have logged in, each with a count of failures of its own.
+
+use alloc::vec::Vec;
+
+use crate::digest::Digest;
+use crate::{Lockout, Policy, UnixMillis};
+
+/// Which session, as a digest of what the caller calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct SessionId(pub(crate) Digest);
+
+impl SessionId {
+    /// Digests the caller's name for a session, which it has drawn at login and keeps for as long as
+    /// the session lives. Sessions of different users have different records, so a name need not say
+    /// whose it is.
+    pub fn new(name: &str) -> Self {
+        Self(Digest::new("session", &[name.as_bytes()]))
+    }
+}
+
+/// The failures of a user's sessions, in one record, so that their number is bounded.
+///
+/// Whoever has logged in is judged by what their own session did: a stranger who knows the name does
+/// not lock it, and neither does another session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(into = "crate::stored::Sessions", try_from = "crate::stored::Sessions")
+)]
+pub struct Sessions {
+    /// Until when the record is there to conflict over.
+    pub(crate) kept_until: UnixMillis,
+    /// Those with something to remember.
+    pub(crate) counted: Vec<CountedSession>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CountedSession {
+    pub(crate) id: SessionId,
+    pub(crate) lockout: Lockout,
+}
+
+impl Sessions {
+    /// The most sessions that are counted at a time. What is forgotten for one more is the count
+    /// that would have been forgotten first; of a lock only if all of them are locked. Each session
+    /// takes a login.
+    pub const MAX: usize = 32;
+
+    /// When nothing of this matters any more.
+    pub fn expires_at(&self) -> UnixMillis {
+        let expiries = self
+            .counted
+            .iter()
+            .map(|counted| counted.lockout.expires_at);
+        expiries.fold(self.kept_until, UnixMillis::max)
+    }
+
+    pub(crate) fn lockout(&self, id: SessionId) -> Option<Lockout> {
+        let mut counted = self.counted.iter();
+        let counted = counted.find(|counted| counted.id == id);
+        counted.map(|counted| counted.lockout)
+    }
+
+    /// What somebody has seen whose password or code was right: see [`Lockout::witnessed`].
+    pub(crate) fn witnessed(sessions: Option<Self>, now: UnixMillis, policy: &Policy) -> Self {
+        let current = sessions.filter(|sessions| now < sessions.expires_at());
+        current.unwrap_or_else(|| Self {
+            kept_until: now.saturating_add(policy.lockout_kept()),
+            counted: Vec::new(),
+        })
+    }
+
+    /// Nothing is counted any more; the record stays, for whoever commits meanwhile to conflict over.
+    pub(crate) fn emptied(self) -> Self {
+        Self {
+            counted: Vec::new(),
+            ..self
+        }
+    }
+
+    /// A session's count from now on; `None` is nothing to remember.
+    pub(crate) fn put(&mut self, id: SessionId, lockout: Option<Lockout>, now: UnixMillis) {
+        self.counted
+            .retain(|counted| counted.id != id && counted.lockout.is_current(now));
+        let Some(lockout) = lockout else {
+            return;
+        };
+        if self.counted.len() >= Self::MAX {
+            let order = |at: &usize| {
+                let lockout = self.counted.get(*at).map(|counted| counted.lockout);
+                let locked = lockout.and_then(|lockout| lockout.locked_until(now));
+                (locked, lockout.map(|lockout| lockout.expires_at))
+            };
+            if let Some(first) = (0..self.counted.len()).min_by_key(order) {
+                self.counted.remove(first);
+            }
+        }
+        self.counted.push(CountedSession { id, lockout });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Counter;
+    use crate::lockout::Guess;
+    use alloc::string::ToString;
+
+    const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_000);
+
+    fn failing(sessions: &mut Sessions, name: &str, times: u64) {
+        let id = SessionId::new(name);
+        for second in 0..times {
+            let now = NOW.saturating_add(core::time::Duration::from_secs(second));
+            let (next, _) = Lockout::failed(
+                sessions.lockout(id),
+                Counter::Session(id),
+                Guess::Password,
+                now,
+                &Policy::default(),
+            );
+            sessions.put(id, Some(next), now);
+        }
+    }
+
+    #[test]
+    fn counts_are_bounded_and_locks_forgotten_last() {
+        let mut sessions = Sessions::witnessed(None, NOW, &Policy::default());
+        failing(&mut sessions, "locked", 3);
+        failing(&mut sessions, "late", 2);
+        for number in 0..2 * Sessions::MAX {
+            failing(&mut sessions, &number.to_string(), 1);
+        }
+        assert_eq!(sessions.counted.len(), Sessions::MAX);
+        let locked = sessions.lockout(SessionId::new("locked")).unwrap();
+        assert!(locked.locked_until(NOW).is_some());
+        assert!(sessions.lockout(SessionId::new("late")).is_some());
+        assert!(sessions.lockout(SessionId::new("0")).is_none());
+
+        for number in 0..2 * Sessions::MAX {
+            failing(&mut sessions, &number.to_string(), 3);
+        }
+        assert_eq!(sessions.counted.len(), Sessions::MAX);
+    }
+}

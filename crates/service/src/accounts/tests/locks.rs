@@ -1,0 +1,212 @@
+//! Who pays for a guess, and who is shut out by it.
+
+use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in_from, session, tokens};
+use crate::{
+    Clock, Origin,
+    accounts::{AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role},
+    testing::{Bench, PASSWORD, bench, console, origin, secret},
+};
+use keyproof_store::Prefix;
+use std::time::Duration;
+
+const ADA: &str = "ada@example.org";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn at(address: [u8; 4]) -> Origin {
+    Origin {
+        address: Some(address.into()),
+        ..origin()
+    }
+}
+
+const HOME: [u8; 4] = [192, 0, 2, 1];
+
+/// Both steps from an address, which must succeed.
+async fn in_full(bench: &Bench, phone: &Phone, from: [u8; 4]) -> super::Tokens {
+    let begun = log_in_from(bench, ADA, PASSWORD, None, &at(from)).await;
+    let token = challenge(begun);
+    let code = phone.shows(bench.clock.now());
+    let accounts = &bench.service.accounts;
+    let answered = accounts
+        .answer_challenge(&token, &code, Some(&laptop()), &at(from))
+        .await;
+    bench.clock.advance(super::STEP);
+    answered.unwrap()
+}
+
+/// As many wrong passwords as are judged, and one more, from as many addresses; how long it is locked.
+async fn lock_name(bench: &Bench) -> Duration {
+    for last in 0..4 {
+        let wrong = log_in_from(bench, ADA, "wrong horse", None, &at([203, 0, 113, last])).await;
+        if let Err(LoginError::Locked { wait }) = wrong {
+            return wait;
+        }
+    }
+    panic!("four wrong passwords lock nothing");
+}
+
+/// Wrong codes after right passwords, until they lock; and for how long.
+async fn guess_codes(bench: &Bench, phone: &Phone, from: [u8; 4]) -> Duration {
+    loop {
+        let token = challenge(log_in_from(bench, ADA, PASSWORD, None, &at(from)).await);
+        let code = phone.never_shows(bench.clock.now());
+        let accounts = &bench.service.accounts;
+        let wrong = accounts
+            .answer_challenge(&token, &code, None, &at(from))
+            .await;
+        match wrong.err().unwrap() {
+            AnswerError::Refused => {}
+            AnswerError::Locked { wait } => return wait,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let own = session(&bench, &in_full(&bench, &phone, HOME).await).await;
+    let accounts = &bench.service.accounts;
+    for _ in 0..2 {
+        assert_eq!(lock_name(&bench).await, LOCK);
+        let abroad = at([198, 51, 100, 1]);
+        let elsewhere = log_in_from(&bench, ADA, PASSWORD, None, &abroad).await;
+        assert_eq!(elsewhere.err(), Some(LoginError::Locked { wait: LOCK }));
+        in_full(&bench, &phone, HOME).await;
+        let on_laptop = log_in_from(&bench, ADA, PASSWORD, Some("laptop"), &abroad).await;
+        tokens(on_laptop);
+        let wrong = accounts
+            .change_password(&own, secret("wrong"), secret("another horse"), &abroad)
+            .await;
+        assert_eq!(wrong, Err(ChangePasswordError::WrongPassword));
+        bench.clock.advance(LOCK * 10);
+    }
+}
+
+#[tokio::test]
+async fn a_session_locks_for_itself_alone() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let log_in = async || tokens(log_in_from(&bench, ADA, PASSWORD, None, &at(HOME)).await);
+    let (one, other) = (
+        session(&bench, &log_in().await).await,
+        session(&bench, &log_in().await).await,
+    );
+    let accounts = &bench.service.accounts;
+    let enrol = async |session, password| {
+        accounts
+            .enrol_key(session, secret(password), &origin())
+            .await
+            .err()
+    };
+    for _ in 0..2 {
+        let refused = enrol(&one, "wrong horse").await;
+        assert_eq!(refused, Some(EnrolKeyError::WrongPassword));
+    }
+    let locked = Some(EnrolKeyError::Locked { wait: LOCK });
+    assert_eq!(enrol(&one, "wrong horse").await, locked);
+    assert_eq!(enrol(&one, PASSWORD).await, locked);
+    assert_eq!(enrol(&other, PASSWORD).await, None);
+    log_in().await;
+    accounts.unlock_user(ADA, &console()).await.unwrap();
+    assert_eq!(enrol(&one, PASSWORD).await, None);
+}
+
+#[tokio::test]
+async fn wrong_codes_double_the_lock_of_their_counter_until_a_login_there() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    in_full(&bench, &phone, HOME).await;
+    let thief = [203, 0, 113, 1];
+    for times in [1, 2, 4] {
+        assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK * times);
+        bench.clock.advance(LOCK * times);
+    }
+    // Another counter; and wrong passwords, which double nothing.
+    assert_eq!(guess_codes(&bench, &phone, HOME).await, LOCK);
+    assert_eq!(lock_name(&bench).await, LOCK * 4);
+    bench.clock.advance(LOCK * 4);
+    in_full(&bench, &phone, thief).await;
+    let next_thief = [203, 0, 113, 2];
+    assert_eq!(guess_codes(&bench, &phone, next_thief).await, LOCK);
+}
+
+#[tokio::test]
+async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    in_full(&bench, &phone, HOME).await;
+    let thief = [203, 0, 113, 1];
+    let accounts = &bench.service.accounts;
+    for times in [1, 2] {
+        assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK * times);
+        bench.clock.advance(LOCK * times);
+    }
+    accounts
+        .set_user_password(ADA, secret(PASSWORD), &console())
+        .await
+        .unwrap();
+    assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
+    assert_eq!(guess_codes(&bench, &phone, HOME).await, LOCK);
+    accounts.unlock_user(ADA, &console()).await.unwrap();
+    in_full(&bench, &phone, HOME).await;
+    assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
+}
+
+#[tokio::test]
+async fn an_unknown_name_locks_as_a_known_one_from_every_address() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let refusals = async |name: &str| {
+        let mut refusals = Vec::new();
+        for last in 0..5 {
+            let wrong =
+                log_in_from(&bench, name, "wrong horse", None, &at([203, 0, 113, last])).await;
+            refusals.push(wrong.err());
+        }
+        refusals
+    };
+    assert_eq!(refusals(ADA).await, refusals("nobody@example.org").await);
+    assert_eq!(kept(&bench).await, 0);
+}
+
+/// How many records there are of addresses and of sessions.
+async fn kept(bench: &Bench) -> usize {
+    let mut kept = 0;
+    for collection in ["mfa_addresses", "mfa_sessions"] {
+        let all = Prefix::collection(collection);
+        let found = bench
+            .store
+            .scan_raw(&all, None, 100, bench.clock.now())
+            .await;
+        kept += found.unwrap().len();
+    }
+    kept
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_user_goes_with_them() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    enrol(&bench, ADA).await;
+    assert_eq!(kept(&bench).await, 2);
+    let accounts = &bench.service.accounts;
+    accounts.remove_user(ADA, &console()).await.unwrap();
+    assert_eq!(kept(&bench).await, 0);
+}
+
+#[tokio::test]
+async fn counters_expire_by_themselves() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    enrol(&bench, ADA).await;
+    bench.clock.advance(DAY);
+    assert_eq!(kept(&bench).await, 1);
+    bench.clock.advance(DAY * 29);
+    assert_eq!(kept(&bench).await, 0);
+}
