@@ -26,6 +26,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod user_query;
+mod user_tokens;
 
 pub use access_token::TokenError;
 pub use administration::{
@@ -48,6 +49,7 @@ pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
 pub use signing_key::PublicKey;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
+pub use user_tokens::RevokeApplicationTokenError;
 
 use crate::{
     Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,

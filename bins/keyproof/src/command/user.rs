@@ -1,17 +1,17 @@
 //! `keyproof user`: users' accounts, changed while servers run.
 
 use clap::{Args, Subcommand};
-use keyproof_service::accounts::{NewUser, Role, UserStatus, UserSummary};
+use keyproof_service::accounts::{ApplicationTokenSummary, NewUser, Role, UserStatus, UserSummary};
 use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    console::PasswordSource,
-    flags::StoreArguments,
+    console::{self, PasswordSource},
+    flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
     named::{Change, Doomed, Named},
     output::{self, printable},
-    store::with_service,
+    store::{with_service, with_store},
 };
 
 #[derive(Debug, Subcommand)]
@@ -22,12 +22,14 @@ pub(super) enum Command {
     Add(AddArguments),
     /// List the users
     List(StoreArguments),
-    /// Remove an account with its keys, devices and tokens
+    /// Remove an account with its keys, devices and tokens, those of applications too
     Remove(Doomed),
-    /// Set a user's password; their tokens and trusted devices end
+    /// Set a user's password; their tokens and trusted devices end, application tokens for good
     SetPassword(PasswordArguments),
-    /// Keep a user from logging in; their tokens and trusted devices end
+    /// Keep a user from logging in; their tokens and trusted devices end, application tokens for good
     Suspend(Named),
+    /// A user's application tokens
+    Tokens(TokensArguments),
     /// Lift a user's lock
     Unlock(Named),
 }
@@ -71,18 +73,45 @@ const REMOVED: Change = Change {
 
 const PASSWORD_SET: Change = Change {
     member: "password_set",
-    done: "set the password of the user {}; their tokens and trusted devices have ended",
+    done: "set the password of the user {}; their tokens, those of applications too, and trusted devices have ended",
 };
 
 const SUSPENDED: Change = Change {
     member: "suspended",
-    done: "suspended the user {}; their tokens and trusted devices have ended",
+    done: "suspended the user {}; their tokens, those of applications too, and trusted devices have ended",
 };
 
 const UNLOCKED: Change = Change {
     member: "unlocked",
     done: "lifted the lock of the user {}",
 };
+
+#[derive(Args, Debug)]
+pub(super) struct TokensArguments {
+    /// The user's name
+    name: String,
+    #[command(subcommand)]
+    command: TokensCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokensCommand {
+    /// List them
+    List(StoreArguments),
+    /// End one for good
+    Revoke(RevokeArguments),
+}
+
+#[derive(Args, Debug)]
+struct RevokeArguments {
+    /// The token's id, as `tokens NAME list` shows it
+    id: u32,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
@@ -107,6 +136,10 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::Suspend(user) => user.change(&SUSPENDED, async |service, name, origin| {
             service.accounts.suspend_user(name, origin).await
         }),
+        Command::Tokens(TokensArguments { name, command }) => match command {
+            TokensCommand::List(arguments) => list_tokens(&name, &arguments),
+            TokensCommand::Revoke(arguments) => revoke_token(&name, &arguments),
+        },
         Command::Unlock(user) => user.change(&UNLOCKED, async |service, name, origin| {
             service.accounts.unlock_user(name, origin).await
         }),
@@ -158,6 +191,68 @@ fn document(user: &UserSummary) -> serde_json::Value {
         "status": status(user.status),
         "created_at": Rfc3339(user.created_at).to_string(),
     })
+}
+
+fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let tokens = service.accounts.application_tokens_of(name).await;
+        let tokens = tokens.map_err(Failure::refused)?;
+        if arguments.json {
+            let tokens: Vec<_> = tokens.iter().map(token_document).collect();
+            output::print_json(&json!({ "tokens": tokens }))?;
+        } else {
+            for token in tokens {
+                let (status, created) = (token_status(&token), Rfc3339(token.created_at));
+                let expires = token.valid_until.map(|end| Rfc3339(end).to_string());
+                let expires = expires.as_deref().unwrap_or("never");
+                let network = token.network.map(|network| network.to_string());
+                let network = network.as_deref().unwrap_or("anywhere");
+                let description = token.description.as_deref().unwrap_or_default();
+                output::print(&format!(
+                    "{}\t{status}\t{created}\t{expires}\t{network}\t{}",
+                    token.id,
+                    printable(description)
+                ))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
+    with_store(&arguments.store, async |service, store| {
+        let accounts = &service.accounts;
+        let origin = console::origin();
+        let revoked = accounts.revoke_application_token(name, arguments.id, &origin);
+        revoked.await.map_err(Failure::refused)?;
+        if arguments.json {
+            output::print_json(&json!({ "revoked": arguments.id }))?;
+        } else {
+            let (id, name) = (arguments.id, printable(name));
+            output::print(&format!(
+                "revoked the application token {id} of the user {name} (store {store})"
+            ))?;
+        }
+        Ok(())
+    })
+}
+
+fn token_document(token: &ApplicationTokenSummary) -> serde_json::Value {
+    json!({
+        "id": token.id,
+        "description": token.description,
+        "status": token_status(token),
+        "created_at": Rfc3339(token.created_at).to_string(),
+        "expires_at": token.valid_until.map(|end| Rfc3339(end).to_string()),
+        "network": token.network.map(|network| network.to_string()),
+    })
+}
+
+const fn token_status(token: &ApplicationTokenSummary) -> &'static str {
+    match token.is_revoked {
+        true => "revoked",
+        false => "active",
+    }
 }
 
 const fn status(status: UserStatus) -> &'static str {

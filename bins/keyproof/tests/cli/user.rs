@@ -347,3 +347,61 @@ fn a_server_that_runs_goes_by_what_was_changed_at_once() {
     assert!(!client.holds(&third));
     client.tokens(PASSWORD);
 }
+
+#[test]
+fn a_users_application_tokens_are_listed_and_revoked() {
+    let machine = Machine::new();
+    machine.add(ADA);
+    machine.add("bob");
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    let client = Client {
+        serving: Serving::start(keyproof(&machine.0).args(listen)),
+    };
+    let [access, _] = client.tokens(PASSWORD);
+    let (status, made) = client.send(
+        "POST /api/v1/application_token",
+        &access,
+        &json!({ "description": "a job\u{202e}", "ip": "127.0.0.0/8" }),
+    );
+    assert_eq!(status, 200, "{made}");
+    let log_in = json!({ "application_token": made["application_token"] });
+    assert_eq!(client.authenticate(&log_in).0, 200);
+
+    let list = ["tokens", ADA, "list"];
+    let none = machine.document(&["tokens", "bob", "list"], "");
+    assert_eq!(none, json!({ "tokens": [] }));
+    let listed = machine.document(&list, "");
+    let (id, created) = (
+        listed["tokens"][0]["id"].clone(),
+        listed["tokens"][0]["created_at"].clone(),
+    );
+    let token = |status: &str| {
+        json!({ "tokens": [{
+            "id": id, "description": "a job\u{202e}", "status": status, "created_at": created,
+            "expires_at": null, "network": "127.0.0.0/8",
+        }] })
+    };
+    assert_eq!(listed, token("active"));
+    let created = created.as_str().unwrap();
+    assert_eq!(
+        machine.prints(&list, ""),
+        format!("{id}\tactive\t{created}\tnever\t127.0.0.0/8\ta job\\u{{202e}}\n")
+    );
+
+    let id = id.to_string();
+    for (name, id, says) in [
+        ("bob", id.as_str(), "the user has no such application token"),
+        (ADA, "0", "the user has no such application token"),
+        ("eve", &id, "there is no such user"),
+    ] {
+        let refused = machine.user(&["tokens", name, "revoke", id], "");
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains(says), "{name}");
+    }
+    assert_eq!(client.authenticate(&log_in).0, 200);
+    let revoked = machine.document(&["tokens", ADA, "revoke", &id], "");
+    assert_eq!(revoked["revoked"].to_string(), id);
+    assert_eq!(client.authenticate(&log_in).0, 401);
+    assert_eq!(machine.document(&list, ""), token("revoked"));
+    assert!(machine.trail().contains("done application_token.revoke"));
+}

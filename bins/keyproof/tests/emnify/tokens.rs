@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
-use keyproof_service::accounts::Role;
+use keyproof_service::{accounts::Role, audit::Event};
+use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    dialect::{ADA, PASSWORD},
+    dialect::{ADA, BOB, PASSWORD},
     site::{Site, console_origin, secret},
 };
 
@@ -343,6 +344,145 @@ async fn application_tokens_are_made_listed_used_and_revoked() {
     let accounts = &site.console.accounts;
     accounts.suspend_user(ADA, &console_origin()).await.unwrap();
     log_in(&plain).await.is_empty(401);
+}
+
+#[tokio::test]
+async fn application_tokens_end_for_good_with_what_an_operator_does() {
+    for doing in ["set-password", "suspend", "remove"] {
+        let site = Site::start().await;
+        let token = site.token(ADA).await;
+        let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
+        let log_in = json!({ "application_token": made.is(200).text("application_token") });
+        let access = site.authenticate(log_in.clone()).await.text("auth_token");
+        let (accounts, origin) = (&site.console.accounts, console_origin());
+        match doing {
+            "set-password" => {
+                let set = accounts.set_user_password(ADA, secret(PASSWORD), &origin);
+                set.await.unwrap();
+            }
+            "suspend" => {
+                accounts.suspend_user(ADA, &origin).await.unwrap();
+                site.authenticate(log_in.clone()).await.is_empty(401);
+                accounts.activate_user(ADA, &origin).await.unwrap();
+            }
+            _ => {
+                accounts.remove_user(ADA, &origin).await.unwrap();
+                site.add(ADA, "Example Org", Role::User).await;
+            }
+        }
+        site.authenticate(log_in.clone()).await.is_empty(401);
+        site.get("/api/v1/user")
+            .bearer(&access)
+            .send()
+            .await
+            .refuses(401, 1102, "");
+        // It is told to be revoked, and stays so.
+        let bob = site.token(BOB).await;
+        let listed = site.get(TOKENS).bearer(&bob).send().await;
+        let revoked = json!({ "id": 1, "description": "Revoked" });
+        assert_eq!(listed.is(200).json[0]["status"], revoked, "{doing}");
+        let one = format!("{TOKENS}/{}", listed.json[0]["id"]);
+        let lift = site.patch(&one, &json!({ "status": { "id": 0 } }));
+        lift.bearer(&bob).send().await.refuses(422, 1406, "revoked");
+        let events = accounts_events(&site).await;
+        let told = |action: &str| {
+            let action = format!("user.{}", action.replace('-', "_"));
+            let mut events = events.iter().filter(|event| event.action == action);
+            events.next_back().and_then(|event| event.detail.clone())
+        };
+        let detail = told(doing).unwrap();
+        assert!(
+            detail.ends_with("all tokens end, application tokens too"),
+            "{detail}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn application_tokens_outlive_a_users_own_new_password() {
+    let site = Site::start().await;
+    let token = site.token(ADA).await;
+    let made = site.post(TOKENS, &json!({})).bearer(&token).send().await;
+    let log_in = json!({ "application_token": made.is(200).text("application_token") });
+    let body = json!({ "old_password": PASSWORD, "new_password": "another horse" });
+    let changed = site.patch("/api/v1/user/password", &body).bearer(&token);
+    changed.send().await.is_empty(204);
+    site.authenticate(log_in).await.is(200);
+    let events = accounts_events(&site).await;
+    let told = events
+        .iter()
+        .find(|event| event.action == "user.set_password");
+    let detail = told.unwrap().detail.as_deref().unwrap();
+    assert!(
+        detail.contains("application tokens, which stay"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn users_see_and_revoke_their_own_application_tokens_alone() {
+    let site = Site::start().await;
+    let eve = "eve@example.org";
+    site.add(eve, "Example Org", Role::User).await;
+    let observer = "otto@example.org";
+    site.add(observer, "Example Org", Role::Observer).await;
+    let (ada, eve, bob) = (
+        site.token(ADA).await,
+        site.token(eve).await,
+        site.token(BOB).await,
+    );
+    let add = async |token: &str| {
+        let made = site.post(TOKENS, &json!({})).bearer(token).send().await;
+        site.clock.advance(Duration::from_secs(1));
+        made.is(200).text("application_token")
+    };
+    let (hers, _, _) = (add(&ada).await, add(&eve).await, add(&bob).await);
+    let seen = async |token: &str| {
+        let listed = site.get(TOKENS).bearer(token).send().await;
+        listed.is(200).json.as_array().unwrap().clone()
+    };
+    assert_eq!(seen(&bob).await.len(), 3);
+    assert_eq!(seen(&site.token(observer).await).await.len(), 0);
+    for (token, name) in [(&ada, ADA), (&eve, "eve@example.org")] {
+        let own = seen(token).await;
+        assert_eq!(own.len(), 1);
+        assert_eq!(own[0]["creator"]["username"], name);
+    }
+    let one = format!("{TOKENS}/{}", seen(&ada).await[0]["id"]);
+    let revoke = json!({ "status": { "id": 1 } });
+    for token in [&eve, &site.token(observer).await] {
+        for body in [
+            revoke.clone(),
+            json!({ "description": "mine" }),
+            Value::Null,
+        ] {
+            let refused = site.patch(&one, &body).bearer(token).send().await;
+            refused.refuses(403, 1104, "permissions");
+        }
+    }
+    let log_in = json!({ "application_token": hers });
+    site.authenticate(log_in.clone()).await.is(200);
+    site.patch(&one, &revoke)
+        .bearer(&ada)
+        .send()
+        .await
+        .is_empty(204);
+    site.authenticate(log_in).await.is_empty(401);
+    let others = format!("{TOKENS}/{}", seen(&eve).await[0]["id"]);
+    site.patch(&others, &revoke)
+        .bearer(&bob)
+        .send()
+        .await
+        .is_empty(204);
+}
+
+async fn accounts_events(site: &Site) -> Vec<Event> {
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    events
+        .unwrap()
+        .into_iter()
+        .map(|(_, event)| event)
+        .collect()
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ const MAX_NAME: usize = 254;
 /// What the audit trail calls a new password, whoever sets it.
 const SET_PASSWORD: &str = Act::SetPassword.action();
 
+/// What it is told beside the name where application tokens end.
+const TOKENS_END: &str = ": all tokens end, application tokens too";
+
+/// What it is told of a user's own new password.
+const TOKENS_STAY: &str = "all tokens end but application tokens, which stay";
+
 /// An account to be made.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -181,7 +187,7 @@ impl Accounts {
                 status: UserStatus::Active,
                 password: password.clone(),
                 generation: u32::from_be_bytes(self.random()).into(),
-                incarnation: u64::from_be_bytes(self.random()),
+                incarnation: self.draw_incarnation(),
                 key_changes: 0,
                 activation: None,
                 created_at: now,
@@ -225,26 +231,36 @@ impl Accounts {
     /// # Errors
     /// [`ChangeUserError`].
     pub async fn remove_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
-        self.change(name, "user.remove", origin, |batch, snapshot, _, _| {
-            snapshot.erase(batch);
-        })
+        self.change(
+            name,
+            "user.remove",
+            TOKENS_END,
+            origin,
+            |batch, snapshot, _, _| {
+                snapshot.erase(batch);
+            },
+        )
         .await
     }
 
-    /// Keeps a user from logging in; all tokens, challenges and trusted devices of theirs end.
+    /// Keeps a user from logging in; all tokens, challenges and trusted devices of theirs end. Application tokens do too:
+    /// for good, also when the user is activated again.
     ///
     /// # Errors
     /// [`ChangeUserError`].
     pub async fn suspend_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+        let incarnation = self.draw_incarnation();
         self.change(
             name,
             "user.suspend",
+            TOKENS_END,
             origin,
             |batch, snapshot, user, records| {
                 let next = records.suspend();
                 let user = User {
                     status: UserStatus::Suspended,
                     generation: next.user.generation(),
+                    incarnation,
                     ..user
                 };
                 save(batch, snapshot, &next, user);
@@ -261,6 +277,7 @@ impl Accounts {
         self.change(
             name,
             "user.activate",
+            "",
             origin,
             |batch, snapshot, user, next| {
                 let user = User {
@@ -281,6 +298,7 @@ impl Accounts {
         self.change(
             name,
             "user.unlock",
+            "",
             origin,
             |batch, snapshot, user, records| {
                 save(batch, snapshot, &records.unlock(), user);
@@ -289,7 +307,7 @@ impl Accounts {
         .await
     }
 
-    /// Sets a user's password; all tokens, challenges and trusted devices of theirs end.
+    /// Sets a user's password; all tokens, challenges and trusted devices of theirs end, application tokens too.
     ///
     /// # Errors
     /// [`SetUserPasswordError`].
@@ -301,15 +319,18 @@ impl Accounts {
     ) -> Result<(), SetUserPasswordError> {
         check_new_password(&password)?;
         let password = self.hash_password(password, origin).await?;
+        let incarnation = self.draw_incarnation();
         let changed = self.change(
             name,
             SET_PASSWORD,
+            TOKENS_END,
             origin,
             |batch, snapshot, user, records| {
                 let next = records.renew();
                 let user = User {
                     password: password.clone(),
                     generation: next.user.generation(),
+                    incarnation,
                     ..user
                 };
                 save(batch, snapshot, &next, user);
@@ -338,7 +359,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Sets the session's own user's password; all tokens, challenges and trusted devices of theirs end.
+    /// Sets the session's own user's password; all tokens, challenges and trusted devices of theirs end, but application
+    /// tokens stay: programs go on while people change their passwords.
     ///
     /// # Errors
     /// [`ChangePasswordError`].
@@ -389,7 +411,8 @@ impl Accounts {
                         ..user.clone()
                     };
                     save(&mut batch, &snapshot, &next, renewed);
-                    let deed = deed(SET_PASSWORD, &user, None, &origin);
+                    let detail = Some(TOKENS_STAY.to_owned());
+                    let deed = deed(SET_PASSWORD, &user, detail, &origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     Ok(())
                 }
@@ -416,11 +439,17 @@ impl Accounts {
         }
     }
 
-    /// Changes the account of that name, and tells the audit trail.
+    /// What application tokens of from now on belong to.
+    fn draw_incarnation(&self) -> u64 {
+        u64::from_be_bytes(self.random())
+    }
+
+    /// Changes the account of that name, and tells the audit trail, which `also` is said to.
     async fn change(
         &self,
         name: &str,
         action: &'static str,
+        also: &str,
         origin: &Origin,
         change: impl Fn(&mut Batch, &Snapshot, User, UserRecords),
     ) -> Result<(), ChangeUserError> {
@@ -430,7 +459,8 @@ impl Accounts {
             let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
             let user = user.ok_or(ChangeUserError::Unknown)?;
             let mut batch = self.store.batch(snapshot.now);
-            let deed = deed(action, &user, Some(user.name.clone()), origin);
+            let detail = format!("{}{also}", user.name);
+            let deed = deed(action, &user, Some(detail), origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             change(&mut batch, &snapshot, user, snapshot.records());
             if race.won(self.store.commit(batch).await).await? {

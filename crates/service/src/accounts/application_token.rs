@@ -13,7 +13,11 @@ use crate::{Origin, StorageError, Who, audit::Deed, storage::Race};
 use ipnet::IpNet;
 use keyproof_auth::Token;
 use keyproof_store::{Stored, Timestamp, Version};
-use std::{fmt, net::IpAddr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    net::IpAddr,
+};
 use zeroize::Zeroizing;
 
 /// Tokens read at once.
@@ -22,7 +26,7 @@ const PAGE: usize = 200;
 /// What the audit trail calls what is done here.
 const ADD: &str = Act::AddApplicationToken.action();
 const CHANGE: &str = Act::ChangeApplicationToken.action();
-const REVOKE: &str = "application_token.revoke";
+pub(super) const REVOKE: &str = "application_token.revoke";
 const AUTHENTICATE: &str = "application.authenticate";
 
 /// The longest description, in bytes.
@@ -237,10 +241,11 @@ impl Accounts {
             user: token.record.creator,
         };
         let user = self.store.get::<User>(&user_key(owner), now).await?;
-        let user = user
-            .filter(|stored| stored.record.status == UserStatus::Active)
-            .filter(|stored| stored.record.incarnation == token.record.creator_incarnation);
+        let user = user.filter(|stored| stored.record.status == UserStatus::Active);
         Ok(match user {
+            Some(user) if has_ended(&token.record, Some(&user.record)) => {
+                Err(Refusal::new(Some(id), ApplicationTokenState::Revoked))
+            }
             Some(user) => Ok(Holder {
                 user,
                 id,
@@ -316,7 +321,8 @@ impl Accounts {
         }
     }
 
-    /// The tokens of the session's organisation, oldest first.
+    /// The tokens that the session may see, oldest first: administrators those of their organisation, others their own.
+    /// What its creator's removal, suspension or new password by an operator has ended is revoked.
     ///
     /// # Errors
     /// [`StorageError`].
@@ -327,6 +333,7 @@ impl Accounts {
         let all = application_tokens_of(session.owner.organisation);
         let now = self.clock.now();
         let mut tokens = Vec::new();
+        let mut creators = BTreeMap::new();
         let mut after = None;
         loop {
             let page = self
@@ -337,10 +344,33 @@ impl Accounts {
                 break;
             };
             after = Some(last.clone());
-            tokens.extend(page.into_iter().map(|(_, stored)| summary(stored)));
+            for (_, Stored { record: token, .. }) in page {
+                if !session.may_manage_token(&token) {
+                    continue;
+                }
+                let creator = match creators.entry(token.creator) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(place) => place.insert(self.creator(session, &token).await?),
+                };
+                tokens.push(summary(token, creator.as_ref()));
+            }
         }
         tokens.sort_by_key(|token| (token.created_at, token.id));
         Ok(tokens)
+    }
+
+    async fn creator(
+        &self,
+        session: &Session,
+        token: &ApplicationToken,
+    ) -> Result<Option<User>, StorageError> {
+        let owner = Owner {
+            organisation: session.owner.organisation,
+            user: token.creator,
+        };
+        let now = self.clock.now();
+        let found = self.store.get::<User>(&user_key(owner), now).await?;
+        Ok(found.map(|stored| stored.record))
     }
 
     /// Is there such a token, and may the session change it? To be asked before what else the request says is looked
@@ -366,8 +396,11 @@ impl Accounts {
             .get::<ApplicationToken>(&place, self.clock.now())
             .await;
         let found = found.map_err(StorageError::from)?;
-        found.ok_or(ChangeApplicationTokenError::Unknown)?;
-        Ok(())
+        let Some(found) = found else {
+            return Err(self.no_token(session, id, &origin).await);
+        };
+        self.must_manage_token(session, &found.record, &origin)
+            .await
     }
 
     /// Changes a token.
@@ -396,9 +429,14 @@ impl Accounts {
             let (own, _) = self.deciding(session, CHANGE, &origin).await?;
             let found = self.store.get::<ApplicationToken>(&place, now).await;
             let stored = found.map_err(StorageError::from)?;
-            let stored = stored.ok_or(ChangeApplicationTokenError::Unknown)?;
+            let Some(stored) = stored else {
+                return Err(self.no_token(session, id, &origin).await);
+            };
             let mut next = stored.record;
-            if next.is_revoked && change.is_revoked == Some(false) {
+            self.must_manage_token(session, &next, &origin).await?;
+            let creator = self.creator(session, &next).await?;
+            let is_over = next.is_revoked || has_ended(&next, creator.as_ref());
+            if is_over && change.is_revoked == Some(false) {
                 return Err(ChangeApplicationTokenError::Revoked);
             }
             let revokes = !next.is_revoked && change.is_revoked == Some(true);
@@ -417,6 +455,58 @@ impl Accounts {
             }
         }
     }
+}
+
+impl Accounts {
+    async fn must_manage_token(
+        &self,
+        session: &Session,
+        token: &ApplicationToken,
+        origin: &Origin,
+    ) -> Result<(), ChangeApplicationTokenError> {
+        match session.may_manage_token(token) {
+            true => Ok(()),
+            false => Err(self.forbidden_token(session, token.id, origin).await),
+        }
+    }
+
+    /// Observers change nothing but what is their own, whether or not it is there.
+    async fn no_token(
+        &self,
+        session: &Session,
+        id: u32,
+        origin: &Origin,
+    ) -> ChangeApplicationTokenError {
+        match session.may_change_organisation() {
+            true => ChangeApplicationTokenError::Unknown,
+            false => self.forbidden_token(session, id, origin).await,
+        }
+    }
+
+    async fn forbidden_token(
+        &self,
+        session: &Session,
+        id: u32,
+        origin: &Origin,
+    ) -> ChangeApplicationTokenError {
+        let why = format!("not their own, and the role is {}", session.role());
+        let deed = Deed {
+            detail: Some(why),
+            ..deed(CHANGE, session.owner.organisation, id, origin)
+        };
+        self.audit.refused(deed).await;
+        ChangeApplicationTokenError::Forbidden
+    }
+}
+
+/// Did this user make it? Their number may have been another's before.
+pub(super) fn is_of(token: &ApplicationToken, user: u32, name: &str) -> bool {
+    token.creator == user && token.creator_name == name
+}
+
+/// Has it ended with what an operator did to its creator?
+fn has_ended(token: &ApplicationToken, creator: Option<&User>) -> bool {
+    creator.is_none_or(|creator| creator.incarnation != token.creator_incarnation)
 }
 
 undecided!(ApplicationTokenError, ChangeApplicationTokenError);
@@ -449,7 +539,12 @@ fn is_too_long(description: Option<&String>) -> bool {
     description.is_some_and(|text| text.len() > MAX_DESCRIPTION)
 }
 
-fn deed<'a>(action: &'static str, organisation: u32, id: u32, origin: &'a Origin) -> Deed<'a> {
+pub(super) fn deed<'a>(
+    action: &'static str,
+    organisation: u32,
+    id: u32,
+    origin: &'a Origin,
+) -> Deed<'a> {
     Deed {
         action,
         target: format!("organisation/{organisation}/application_token/{id}"),
@@ -458,15 +553,14 @@ fn deed<'a>(action: &'static str, organisation: u32, id: u32, origin: &'a Origin
     }
 }
 
-fn summary(stored: Stored<ApplicationToken>) -> ApplicationTokenSummary {
-    let token = stored.record;
+pub(super) fn summary(token: ApplicationToken, creator: Option<&User>) -> ApplicationTokenSummary {
     ApplicationTokenSummary {
+        is_revoked: token.is_revoked || has_ended(&token, creator),
         id: token.id,
         description: token.description,
         created_at: token.created_at,
         valid_until: token.valid_until,
         network: token.network,
-        is_revoked: token.is_revoked,
         creator: token.creator,
         creator_name: token.creator_name,
     }

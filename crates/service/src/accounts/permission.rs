@@ -49,9 +49,9 @@ impl Act {
 
     fn is_permitted(self, session: &Session, whose: Whose) -> bool {
         match self {
-            Self::AddApplicationToken | Self::ChangeApplicationToken => {
-                session.may_change_organisation()
-            }
+            Self::AddApplicationToken => session.may_change_organisation(),
+            // Everybody's own; which others' is judged by the token.
+            Self::ChangeApplicationToken => session.is_person(),
             Self::ActivateKey
             | Self::AddKey
             | Self::ListDevices

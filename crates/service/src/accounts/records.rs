@@ -171,7 +171,8 @@ pub(super) struct User {
     /// Rises with every password and suspension; its first value is drawn, so that a number drawn again for another
     /// user does not bring tokens of the one before back.
     pub(super) generation: u64,
-    /// Drawn once: a number drawn again for another user does not bring application tokens of the one before back.
+    /// Application tokens belong to it: drawn anew when an operator ends them all, and for each account, so that a number
+    /// drawn again for another user does not bring those of the one before back.
     pub(super) incarnation: u64,
     /// Rises when a key comes to be asked for at login, and when it no longer is: refresh tokens of before end, and
     /// stay ended.

@@ -3,7 +3,7 @@
 use super::{
     Accounts, SessionId, TokenError,
     access_token::Login,
-    application_token::holds,
+    application_token::{holds, is_of},
     records::{
         Activation, ApplicationToken, Owner, Role, User, UserStatus, application_token_key,
         user_key,
@@ -101,6 +101,11 @@ impl Session {
     /// May it change what belongs to the organisation?
     pub const fn may_change_organisation(&self) -> bool {
         self.is_person() && self.role.changes()
+    }
+
+    /// May it see and revoke this application token?
+    pub(super) fn may_manage_token(&self, token: &ApplicationToken) -> bool {
+        self.role.administers() || is_of(token, self.owner.user, &self.name)
     }
 
     /// Does it hold for this user, as they are now? An activation ends the tokens of persons, but for the one that it
@@ -231,6 +236,7 @@ impl Accounts {
             token
                 .map_err(StorageError::from)?
                 .filter(|stored| holds(&stored.record, address, now).is_ok())
+                .filter(|stored| stored.record.creator_incarnation == user.incarnation)
                 .ok_or(SessionError::Invalid)?;
         }
         let session = Session {

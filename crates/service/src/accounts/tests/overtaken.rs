@@ -314,7 +314,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
     assert_eq!(added.err(), Some(ApplicationTokenError::Ended));
     let bob = back(&bench).await;
     let text = accounts
-        .add_application_token(&bob, NewApplicationToken::default(), &origin())
+        .add_application_token(&ada, NewApplicationToken::default(), &origin())
         .await
         .unwrap();
     let id = accounts.application_tokens(&bob).await.unwrap()[0].id;

@@ -1,0 +1,90 @@
+//! The application tokens of one user, as operators see and end them.
+
+use super::{
+    Accounts, ApplicationTokenSummary, ChangeUserError,
+    application_token::{REVOKE, deed, is_of, summary},
+    records::{
+        ApplicationToken, User, UserName, application_token_key, application_tokens_of, user_key,
+        user_name_key,
+    },
+};
+use crate::{Origin, StorageError, storage::Race};
+use keyproof_store::Stored;
+
+/// Why an operator ended no application token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeApplicationTokenError {
+    /// No verdict.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The user has none of this number.
+    #[error("the user has no such application token")]
+    Unknown,
+    /// There is no user of that name.
+    #[error("there is no such user")]
+    UserUnknown,
+}
+
+impl Accounts {
+    /// The application tokens that a user has made, oldest first; those that have ended are revoked.
+    ///
+    /// # Errors
+    /// [`ChangeUserError`].
+    pub async fn application_tokens_of(
+        &self,
+        name: &str,
+    ) -> Result<Vec<ApplicationTokenSummary>, ChangeUserError> {
+        let user = self.user_called(name).await?;
+        let Stored { record: user, .. } = user.ok_or(ChangeUserError::Unknown)?;
+        let all = application_tokens_of(user.organisation);
+        let tokens = self.all::<ApplicationToken>(&all).await?.into_iter();
+        let tokens = tokens.filter(|token| is_of(token, user.id, &user.name));
+        let mut tokens: Vec<_> = tokens.map(|token| summary(token, Some(&user))).collect();
+        tokens.sort_by_key(|token| (token.created_at, token.id));
+        Ok(tokens)
+    }
+
+    /// Ends an application token of a user's for good.
+    ///
+    /// # Errors
+    /// [`RevokeApplicationTokenError`].
+    pub async fn revoke_application_token(
+        &self,
+        name: &str,
+        id: u32,
+        origin: &Origin,
+    ) -> Result<(), RevokeApplicationTokenError> {
+        let mut race = Race::default();
+        loop {
+            let user = self.user_called(name).await?;
+            let user = user.ok_or(RevokeApplicationTokenError::UserUnknown)?.record;
+            let now = self.clock.now();
+            let place = application_token_key(user.organisation, id);
+            let found = self.store.get::<ApplicationToken>(&place, now).await;
+            let stored = found
+                .map_err(StorageError::from)?
+                .filter(|stored| is_of(&stored.record, user.id, &user.name))
+                .ok_or(RevokeApplicationTokenError::Unknown)?;
+            let next = ApplicationToken {
+                is_revoked: true,
+                ..stored.record
+            };
+            let mut batch = self.store.batch(now);
+            batch.replace(&place, stored.version, &next, None);
+            let deed = deed(REVOKE, user.organisation, id, origin);
+            self.audit.done(&mut batch, now, deed);
+            if race.won(self.store.commit(batch).await).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn user_called(&self, name: &str) -> Result<Option<Stored<User>>, StorageError> {
+        let now = self.clock.now();
+        let place = user_name_key(name);
+        let Some(named) = self.store.get::<UserName>(&place, now).await? else {
+            return Ok(None);
+        };
+        Ok(self.store.get(&user_key(named.record.owner), now).await?)
+    }
+}
