@@ -80,7 +80,8 @@ checks! {
         Key = "key";
         /// `public-key`: it is that of the endorsement key.
         PublicKey = "public-key";
-        /// `chain`: it is one of those allowed, or rustls-webpki builds a chain to a root.
+        /// `chain`: it is one of those allowed, or there is a path to a root
+        /// ([`keyproof_x509::path`]).
         Chain = "chain";
     }
 }

@@ -38,6 +38,7 @@ use self::search::Search;
 use crate::Error;
 use crate::certificate::Certificate;
 use crate::name::CanonicalName;
+use crate::oid::Oid;
 
 /// How many signatures a search checks before it is given up.
 pub const MAX_SIGNATURE_CHECKS: usize = 64;
@@ -131,6 +132,15 @@ pub struct Purpose {
     pub id: ObjectIdentifier,
     /// Whether the leaf must name it, or may also be without the extension.
     pub is_required: bool,
+}
+
+/// Whether path search processes extensions of a kind, so that they may be critical.
+#[must_use]
+pub fn processes(extension: Oid<'_>) -> bool {
+    extension == extensions::SUBJECT_ALT_NAMES
+        || extensions::PROCESSED
+            .iter()
+            .any(|known| extension == *known)
 }
 
 /// Certificates among which issuers are looked for.

@@ -5,12 +5,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::budget::Budget;
-use super::extensions::{
-    ANY_EXTENDED_KEY_USAGE, PROCESSED, SUBJECT_ALT_NAMES, authority_key_identifier, is_for,
-};
+use super::extensions::{ANY_EXTENDED_KEY_USAGE, authority_key_identifier, is_for};
 use super::report::{PathReport, Place, Reason, Refusal, Step};
 use super::state::State;
-use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules};
+use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules, processes};
 use crate::Error;
 use crate::algorithm::verify;
 use crate::certificate::Certificate;
@@ -322,8 +320,7 @@ impl<'s, 'a> Search<'s, 'a> {
             if earlier.any(|earlier| earlier.id == extension.id) {
                 return Err(Reason::ExtensionDuplicated { oid: oid() });
             }
-            let is_processed = extension.id == SUBJECT_ALT_NAMES
-                || PROCESSED.iter().any(|known| extension.id == *known)
+            let is_processed = processes(extension.id)
                 || self
                     .rules
                     .processed
