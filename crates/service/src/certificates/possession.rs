@@ -5,7 +5,10 @@ use super::{
     records::{Certificate, Code, certificate_key},
     resources::{Description, describe, parse, view},
 };
-use crate::{Origin, StorageError, storage::Race};
+use crate::{
+    Failure, Origin, StorageError,
+    storage::{Attempt, settle},
+};
 use keyproof_store::{Key, Timestamp};
 use keyproof_x509::{Outcome, Policy, Redemption, Report, VerificationCode, algorithms};
 use std::fmt;
@@ -26,14 +29,11 @@ pub struct IssuedCode {
 }
 
 /// Why no code was generated.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateCodeError {
     /// The certificate has another version than the caller asks for.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this name.
     #[error("there is no such certificate")]
     Unknown,
@@ -51,9 +51,6 @@ pub enum VerifyError {
     /// The leaf proves nothing.
     #[error("possession of the private key is not proven")]
     Refused(Box<Report>),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this name.
     #[error("there is no such certificate")]
     Unknown,
@@ -71,14 +68,13 @@ impl Certificates {
         name: &str,
         precondition: &Precondition,
         origin: &Origin,
-    ) -> Result<IssuedCode, GenerateCodeError> {
+    ) -> Result<IssuedCode, Failure<GenerateCodeError>> {
         let key = certificate_key(service, name);
-        let mut race = Race::default();
-        loop {
+        settle("certificates.generate_code", &self.store, || async {
             let stored = self.load(service, name).await?;
-            let stored = stored.ok_or(GenerateCodeError::Unknown)?;
+            let stored = stored.ok_or(Failure::Refused(GenerateCodeError::Unknown))?;
             if !precondition.holds(stored.version) {
-                return Err(GenerateCodeError::Precondition);
+                return Err(Failure::Refused(GenerateCodeError::Precondition));
             }
             let now = self.clock.now();
             let drawn = self.draw_code(&key, &stored.record, now);
@@ -92,13 +88,13 @@ impl Certificates {
             let version = batch.replace(&key, stored.version, &record, None);
             let deed = deed("certificate.generate_code", service, name, None, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(IssuedCode {
-                    digits,
-                    certificate: view(record, description, version),
-                });
-            }
-        }
+            let issued = IssuedCode {
+                digits,
+                certificate: view(record, description, version),
+            };
+            Ok(Attempt::Commit(batch, Ok(issued)))
+        })
+        .await
     }
 
     /// Judges whether a leaf (an upload in any encoding) proves possession of a certificate's private key. If it does, the
@@ -113,21 +109,20 @@ impl Certificates {
         precondition: &Precondition,
         leaf: &[u8],
         origin: &Origin,
-    ) -> Result<CertificateView, VerifyError> {
+    ) -> Result<CertificateView, Failure<VerifyError>> {
         let key = certificate_key(service, name);
-        let mut race = Race::default();
-        loop {
+        settle("certificates.verify", &self.store, || async {
             let stored = self.load(service, name).await?;
-            let stored = stored.ok_or(VerifyError::Unknown)?;
+            let stored = stored.ok_or(Failure::Refused(VerifyError::Unknown))?;
             if !precondition.holds(stored.version) {
-                return Err(VerifyError::Precondition);
+                return Err(Failure::Refused(VerifyError::Precondition));
             }
             let now = self.clock.now();
+            let told = |detail| deed("certificate.verify", service, name, Some(detail), origin);
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
-                let detail = Some("no live verification code".to_owned());
-                let deed = deed("certificate.verify", service, name, detail, origin);
-                self.audit.refused(deed).await;
-                return Err(VerifyError::NoCode);
+                let refused = told("no live verification code".to_owned());
+                self.audit.refused(refused).await;
+                return Err(Failure::Refused(VerifyError::NoCode));
             };
             let (ca, leaf) = (stored.record.clone(), leaf.to_vec());
             let judged = self.judge(move || redeem(code, &ca, &leaf, now));
@@ -135,10 +130,8 @@ impl Certificates {
             let report = match redemption {
                 Redemption::Spent { report } => report,
                 Redemption::Kept { report, .. } => {
-                    let detail = Some(findings(&report));
-                    let deed = deed("certificate.verify", service, name, detail, origin);
-                    self.audit.refused(deed).await;
-                    return Err(VerifyError::Refused(Box::new(report)));
+                    self.audit.refused(told(findings(&report))).await;
+                    return Err(Failure::Refused(VerifyError::Refused(Box::new(report))));
                 }
             };
             let record = Certificate {
@@ -149,13 +142,12 @@ impl Certificates {
             };
             let mut batch = self.store.batch(now);
             let version = batch.replace(&key, stored.version, &record, None);
-            let detail = Some(format!("possession proven\n{}", findings(&report)));
-            let deed = deed("certificate.verify", service, name, detail, origin);
-            self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(view(record, description, version));
-            }
-        }
+            let proven = told(format!("possession proven\n{}", findings(&report)));
+            self.audit.done(&mut batch, now, proven);
+            let verified = view(record, description, version);
+            Ok(Attempt::Commit(batch, Ok(verified)))
+        })
+        .await
     }
 
     /// Draws a code, and what is stored of it; and reads the certificate that it is for.

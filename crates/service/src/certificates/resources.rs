@@ -4,8 +4,11 @@ use super::{
     Certificates, Precondition, ProvisioningService, Verification, deed,
     records::{Certificate, Holder, Place, all_certificates, certificate_key, holder_key},
 };
-use crate::{Origin, StorageError, storage::Race};
-use keyproof_store::{Stored, Timestamp, Version};
+use crate::{
+    Failure, Origin, StorageError,
+    storage::{Attempt, settle},
+};
+use keyproof_store::{Batch, Stored, Timestamp, Version};
 use keyproof_x509::{self as x509, Error as X509Error};
 use std::fmt;
 
@@ -60,14 +63,11 @@ pub struct Upload<'a> {
 pub type UploadError = X509Error;
 
 /// Why a certificate is not shown.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// It has another version than the caller asks for, or the caller does not say which.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this name.
     #[error("there is no such certificate")]
     Unknown,
@@ -90,9 +90,6 @@ pub enum PutError {
     /// There is one of this name, and it has another version than the caller asks for.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// It is to count as verified without a proof, which is not allowed here.
     #[error("certificates are verified by proof of possession alone here")]
     Unproven,
@@ -102,14 +99,11 @@ pub enum PutError {
 }
 
 /// Why a certificate was not deleted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteError {
     /// It has another version than the caller asks for.
     #[error("the certificate has another version, or none was named")]
     Precondition,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// What a deletion found. Either way there is no such certificate now.
@@ -167,10 +161,11 @@ impl Certificates {
         service: &ProvisioningService,
         name: &str,
         precondition: &Precondition,
-    ) -> Result<CertificateView, FindError> {
-        let stored = self.load(service, name).await?.ok_or(FindError::Unknown)?;
+    ) -> Result<CertificateView, Failure<FindError>> {
+        let stored = self.load(service, name).await?;
+        let stored = stored.ok_or(Failure::Refused(FindError::Unknown))?;
         if !precondition.holds_if_said(stored.version) {
-            return Err(FindError::Precondition);
+            return Err(Failure::Refused(FindError::Precondition));
         }
         Ok(self.judge(move || read(stored)).await??)
     }
@@ -184,12 +179,13 @@ impl Certificates {
         service: &ProvisioningService,
         name: &str,
         precondition: &Precondition,
-    ) -> Result<(), FindError> {
-        let stored = self.load(service, name).await?.ok_or(FindError::Unknown)?;
+    ) -> Result<(), Failure<FindError>> {
+        let stored = self.load(service, name).await?;
+        let stored = stored.ok_or(Failure::Refused(FindError::Unknown))?;
         if precondition.holds(stored.version) {
             Ok(())
         } else {
-            Err(FindError::Precondition)
+            Err(Failure::Refused(FindError::Precondition))
         }
     }
 
@@ -207,9 +203,8 @@ impl Certificates {
         precondition: &Precondition,
         upload: &Upload<'_>,
         origin: &Origin,
-    ) -> Result<CertificateView, PutError> {
-        let mut race = Race::default();
-        loop {
+    ) -> Result<CertificateView, Failure<PutError>> {
+        settle("certificates.put", &self.store, || async {
             let Loaded {
                 holder,
                 certificate,
@@ -217,21 +212,23 @@ impl Certificates {
             if let Some(stored) = &certificate
                 && !precondition.holds(stored.version)
             {
-                return Err(PutError::Precondition);
+                return Err(Failure::Refused(PutError::Precondition));
             }
             if !is_name(name) {
-                return Err(PutError::Name);
+                return Err(Failure::Refused(PutError::Name));
             }
             let uploaded = upload.certificate.to_vec();
-            let decoded = self.judge(move || decode(&uploaded)).await??;
+            let decoded = self.judge(move || decode(&uploaded)).await?;
             let Decoded {
                 der,
                 pem,
                 description,
-            } = decoded;
+            } = decoded.map_err(|error| Failure::Refused(PutError::Upload(error)))?;
             let before = certificate.as_ref().map(|stored| &stored.record);
             let same = before.filter(|before| before.der == der);
-            let verification = self.verification(same, upload.verified)?;
+            let verification = self
+                .verification(same, upload.verified)
+                .map_err(Failure::Refused)?;
 
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
@@ -259,16 +256,17 @@ impl Certificates {
                     "certificate.update",
                 ),
                 None => {
-                    self.make_room(&mut batch, service, holder)?;
+                    self.make_room(&mut batch, service, holder)
+                        .map_err(Failure::Refused)?;
                     (batch.insert(&key, &record, None), "certificate.create")
                 }
             };
             let deed = deed(action, service, name, detail, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(view(record, description, version));
-            }
-        }
+            let stored = view(record, description, version);
+            Ok(Attempt::Commit(batch, Ok(stored)))
+        })
+        .await
     }
 
     /// Deletes a certificate.
@@ -281,58 +279,40 @@ impl Certificates {
         name: &str,
         precondition: &Precondition,
         origin: &Origin,
-    ) -> Result<Deletion, DeleteError> {
-        let mut race = Race::default();
-        loop {
+    ) -> Result<Deletion, Failure<DeleteError>> {
+        let key = certificate_key(service, name);
+        settle("certificates.delete", &self.store, || async {
             let Loaded {
                 holder,
                 certificate,
             } = self.load_with_holder(service, name).await?;
-            let Some(certificate) = certificate else {
-                // Who deleted it may never have learnt so, and it may come back with another server yet.
-                let mut batch = self.store.batch(self.clock.now());
-                batch.require_absent(&certificate_key(service, name));
-                if race.won(self.store.commit(batch).await).await? {
-                    return Ok(Deletion::Absent);
-                }
-                continue;
-            };
-            if !precondition.holds(certificate.version) {
-                return Err(DeleteError::Precondition);
-            }
-            let Some(holder) = holder else {
-                return Err(StorageError::Damaged(format!(
-                    "{} without its provisioning service",
-                    certificate_key(service, name)
-                ))
-                .into());
-            };
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
-            batch.remove(&certificate_key(service, name), certificate.version);
-            match holder.record.certificates.saturating_sub(1) {
-                0 => batch.remove(&holder_key(service), holder.version),
-                certificates => {
-                    let next = Holder {
-                        certificates,
-                        ..holder.record
-                    };
-                    batch.replace(&holder_key(service), holder.version, &next, None);
-                }
+            let Some(certificate) = certificate else {
+                // Who deleted it may never have learnt so, and it may come back with another server yet.
+                batch.require_absent(&key);
+                return Ok(Attempt::Commit(batch, Ok(Deletion::Absent)));
+            };
+            if !precondition.holds(certificate.version) {
+                return Err(Failure::Refused(DeleteError::Precondition));
             }
+            let holder = holder.ok_or_else(|| {
+                StorageError::Damaged(format!("{key} without its provisioning service"))
+            })?;
+            batch.remove(&key, certificate.version);
+            leave_room(&mut batch, service, holder);
             let detail = Some(thumbprint(&certificate.record.der));
             let deed = deed("certificate.delete", service, name, detail, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(Deletion::Deleted);
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(Deletion::Deleted)))
+        })
+        .await
     }
 
     /// Counts one more, in the batch that adds it.
     fn make_room(
         &self,
-        batch: &mut keyproof_store::Batch,
+        batch: &mut Batch,
         service: &ProvisioningService,
         holder: Option<Stored<Holder>>,
     ) -> Result<(), PutError> {
@@ -393,6 +373,21 @@ impl Certificates {
             holder: holder.as_ref().map(|raw| raw.decode()).transpose()?,
             certificate: certificate.as_ref().map(|raw| raw.decode()).transpose()?,
         })
+    }
+}
+
+/// Counts one less, in the batch that removes it.
+fn leave_room(batch: &mut Batch, service: &ProvisioningService, holder: Stored<Holder>) {
+    let key = holder_key(service);
+    match holder.record.certificates.saturating_sub(1) {
+        0 => batch.remove(&key, holder.version),
+        certificates => {
+            let next = Holder {
+                certificates,
+                ..holder.record
+            };
+            batch.replace(&key, holder.version, &next, None);
+        }
     }
 }
 

@@ -55,7 +55,7 @@ use std::fmt::Display;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
-    StorageError,
+    Failure, StorageError,
     access::{AccessError, BearerError, ExternalTokenError},
     certificates::{
         DeleteError, FindError, GenerateCodeError, ProvisioningService, PutError, UploadError,
@@ -553,11 +553,23 @@ impl From<BearerError> for Refusal {
     }
 }
 
+/// What a use case refuses has its line below; what the store does is told alike by all of them.
+impl<E> From<Failure<E>> for Refusal
+where
+    Self: From<E>,
+{
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Refused(why) => why.into(),
+            Failure::Storage(error) => error.into(),
+        }
+    }
+}
+
 impl From<FindError> for Refusal {
     fn from(error: FindError) -> Self {
         match error {
             FindError::Precondition => Code::PreconditionFailed.into(),
-            FindError::Storage(error) => error.into(),
             FindError::Unknown => Code::CertificateUnknown.into(),
         }
     }
@@ -571,7 +583,6 @@ impl From<PutError> for Refusal {
             }
             PutError::Name => Code::NameInvalid.into(),
             PutError::Precondition => Code::PreconditionFailed.into(),
-            PutError::Storage(error) => error.into(),
             PutError::Unproven => Code::UnprovenNotAllowed.into(),
             PutError::Upload(error) => {
                 let code = match &error {
@@ -594,7 +605,6 @@ impl From<DeleteError> for Refusal {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::Precondition => Code::PreconditionFailed.into(),
-            DeleteError::Storage(error) => error.into(),
         }
     }
 }
@@ -603,7 +613,6 @@ impl From<GenerateCodeError> for Refusal {
     fn from(error: GenerateCodeError) -> Self {
         match error {
             GenerateCodeError::Precondition => Code::PreconditionFailed.into(),
-            GenerateCodeError::Storage(error) => error.into(),
             GenerateCodeError::Unknown => Code::CertificateUnknown.into(),
         }
     }
@@ -615,7 +624,6 @@ impl From<VerifyError> for Refusal {
             VerifyError::NoCode => Code::ProofCodeMissing.into(),
             VerifyError::Precondition => Code::PreconditionFailed.into(),
             VerifyError::Refused(report) => Self::proof(&report),
-            VerifyError::Storage(error) => error.into(),
             VerifyError::Unknown => Code::CertificateUnknown.into(),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use errors::Refusal;
 use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_service::{
-    Origin, Service, Who,
+    Failure, Origin, Service, Who,
     access::{Issuers, Operator},
     certificates::{Deletion, FindError, NotPermitted, Precondition, Upload},
 };
@@ -117,7 +117,7 @@ impl Caller<'_> {
         let certificates = &self.dps.service.certificates;
         match self.find(name).await {
             // A new one.
-            Ok(()) | Err(FindError::Unknown) => {}
+            Ok(()) | Err(Failure::Refused(FindError::Unknown)) => {}
             Err(refused) => return Err(refused.into()),
         }
         let body = wire::put(exchange).await?;
@@ -166,7 +166,7 @@ impl Caller<'_> {
         Ok(wire::certificate(&view.await?, self.style))
     }
 
-    async fn find(&self, name: &str) -> Result<(), FindError> {
+    async fn find(&self, name: &str) -> Result<(), Failure<FindError>> {
         let certificates = &self.dps.service.certificates;
         certificates
             .find(&self.route.service, name, &self.precondition)

@@ -16,14 +16,14 @@ async fn while_too_much_is_judged_no_certificate_is_decoded_and_nothing_changes(
 
     let full = certificates.judging.fill();
     let put = certificates.put(&service, "two", &any, &upload, &origin);
-    assert_eq!(put.await, Err(PutError::Storage(busy())));
+    assert_eq!(put.await, Err(Failure::Storage(busy())));
     let got = certificates.get(&service, "one", &any);
-    assert_eq!(got.await, Err(FindError::Storage(busy())));
+    assert_eq!(got.await, Err(Failure::Storage(busy())));
     assert_eq!(certificates.list(&service).await, Err(busy()));
     let again = certificates.generate_code(&service, "one", &any, &origin);
-    assert_eq!(again.await.err(), Some(GenerateCodeError::Storage(busy())));
+    assert_eq!(again.await.err(), Some(Failure::Storage(busy())));
     let verified = bench.verify("one", &leaf).await;
-    assert_eq!(verified, Err(VerifyError::Storage(busy())));
+    assert_eq!(verified, Err(Failure::Storage(busy())));
     drop(full);
 
     assert_eq!(bench.told().await, events);

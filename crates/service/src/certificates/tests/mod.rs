@@ -6,6 +6,7 @@ mod resources;
 
 use super::*;
 use crate::{
+    Failure,
     audit::Event,
     testing::{Bench, START, bench, bench_with, origin},
 };
@@ -95,7 +96,11 @@ impl Bench {
             .unwrap()
     }
 
-    async fn verify(&self, name: &str, leaf: &[u8]) -> Result<CertificateView, VerifyError> {
+    async fn verify(
+        &self,
+        name: &str,
+        leaf: &[u8],
+    ) -> Result<CertificateView, Failure<VerifyError>> {
         self.certificates()
             .verify(&service("dps"), name, &Precondition::Any, leaf, &origin())
             .await

@@ -25,7 +25,7 @@ async fn a_code_and_its_leaf_prove_possession_once() {
     bench.clock.advance(Duration::from_millis(1));
     assert_eq!(
         bench.verify("c", &leaf).await.err(),
-        Some(VerifyError::NoCode)
+        Some(Failure::Refused(VerifyError::NoCode))
     );
     assert_eq!(bench.shown("c").await, proven);
 
@@ -69,7 +69,7 @@ async fn a_failed_proof_changes_nothing_but_the_audit_trail() {
         // Within one millisecond the order of events is by chance.
         bench.clock.advance(Duration::from_millis(1));
         let refused = bench.verify("c", leaf).await;
-        let Err(VerifyError::Refused(report)) = refused else {
+        let Err(Failure::Refused(VerifyError::Refused(report))) = refused else {
             panic!("{refused:?}");
         };
         assert!(!report.accepted() && report.first_refusal().is_some());
@@ -101,7 +101,7 @@ async fn a_new_code_ends_the_old_one_and_leaves_a_verified_certificate_verified(
     assert_eq!(new.certificate.verification, Verification::Asserted);
     let refused = bench.verify("c", &ca.leaf(&old)).await;
     assert!(
-        matches!(refused, Err(VerifyError::Refused(_))),
+        matches!(refused, Err(Failure::Refused(VerifyError::Refused(_)))),
         "{refused:?}"
     );
     assert_eq!(bench.shown("c").await.verification, Verification::Asserted);
@@ -129,7 +129,10 @@ async fn a_code_dies_when_its_time_is_over() {
         bench.clock.advance(waits);
         match bench.verify(name, &ca.leaf(&digits)).await {
             Ok(_) => assert!(verdict, "{name}"),
-            Err(error) => assert_eq!((error, verdict), (VerifyError::NoCode, false)),
+            Err(error) => assert_eq!(
+                (error, verdict),
+                (Failure::Refused(VerifyError::NoCode), false)
+            ),
         }
     }
 }
@@ -160,7 +163,10 @@ async fn of_two_proofs_at_once_one_is_taken() {
         assert_eq!(taken, expected, "{verdicts:?}");
         for verdict in verdicts.iter().filter_map(|verdict| verdict.as_ref().err()) {
             assert!(
-                matches!(verdict, VerifyError::Precondition | VerifyError::NoCode),
+                matches!(
+                    verdict,
+                    Failure::Refused(VerifyError::Precondition | VerifyError::NoCode)
+                ),
                 "{verdict:?}"
             );
         }
@@ -177,7 +183,7 @@ async fn no_proof_is_accepted_that_is_not_stored() {
     let verdict = bench.verify("c", &ca.leaf(&digits)).await;
     assert!(matches!(
         verdict,
-        Err(VerifyError::Storage(StorageError::NotApplied(_)))
+        Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
     bench.faults.commits.store(false, Ordering::SeqCst);
     assert_eq!(bench.shown("c").await.verification, Verification::None);

@@ -180,15 +180,21 @@ async fn what_exists_is_changed_at_its_version_alone() {
         let put = certificates
             .put(&dps, "c", &stale, &ca.upload(None), &origin)
             .await;
-        assert_eq!(put.err(), Some(PutError::Precondition));
+        assert_eq!(put.err(), Some(Failure::Refused(PutError::Precondition)));
         let deleted = certificates.delete(&dps, "c", &stale, &origin).await;
-        assert_eq!(deleted, Err(DeleteError::Precondition));
+        assert_eq!(deleted, Err(Failure::Refused(DeleteError::Precondition)));
         let found = certificates.find(&dps, "c", &stale).await;
-        assert_eq!(found, Err(FindError::Precondition));
+        assert_eq!(found, Err(Failure::Refused(FindError::Precondition)));
         let code = certificates.generate_code(&dps, "c", &stale, &origin).await;
-        assert_eq!(code.err(), Some(GenerateCodeError::Precondition));
+        assert_eq!(
+            code.err(),
+            Some(Failure::Refused(GenerateCodeError::Precondition))
+        );
         let verified = certificates.verify(&dps, "c", &stale, b"", &origin).await;
-        assert_eq!(verified.err(), Some(VerifyError::Precondition));
+        assert_eq!(
+            verified.err(),
+            Some(Failure::Refused(VerifyError::Precondition))
+        );
     }
     assert_eq!(bench.shown("c").await, second);
     assert_eq!(bench.told().await.len(), before);
@@ -196,7 +202,7 @@ async fn what_exists_is_changed_at_its_version_alone() {
     let read = certificates
         .get(&service("dps"), "c", &at(first.version))
         .await;
-    assert_eq!(read, Err(FindError::Precondition));
+    assert_eq!(read, Err(Failure::Refused(FindError::Precondition)));
     let read = certificates
         .get(&service("dps"), "c", &at(second.version))
         .await;
@@ -210,15 +216,18 @@ async fn what_is_absent_is_unknown_whatever_version_is_named() {
     let (dps, origin) = (service("dps"), origin());
     for precondition in [Precondition::Missing, Precondition::Any] {
         let read = certificates.get(&dps, "c", &precondition).await;
-        assert_eq!(read, Err(FindError::Unknown));
+        assert_eq!(read, Err(Failure::Refused(FindError::Unknown)));
         let code = certificates
             .generate_code(&dps, "c", &precondition, &origin)
             .await;
-        assert_eq!(code.err(), Some(GenerateCodeError::Unknown));
+        assert_eq!(
+            code.err(),
+            Some(Failure::Refused(GenerateCodeError::Unknown))
+        );
         let verified = certificates
             .verify(&dps, "c", &precondition, b"", &origin)
             .await;
-        assert_eq!(verified.err(), Some(VerifyError::Unknown));
+        assert_eq!(verified.err(), Some(Failure::Refused(VerifyError::Unknown)));
         let deleted = certificates.delete(&dps, "c", &precondition, &origin).await;
         assert_eq!(deleted, Ok(Deletion::Absent));
     }
@@ -248,7 +257,7 @@ async fn the_same_certificate_keeps_its_state_and_another_starts_anew() {
     bench.put("c", &ca, Some(false)).await;
     assert_eq!(
         bench.verify("c", &ca.leaf(&digits)).await.err(),
-        Some(VerifyError::NoCode)
+        Some(Failure::Refused(VerifyError::NoCode))
     );
 
     let digits = bench.code("c").await.digits;
@@ -259,7 +268,7 @@ async fn the_same_certificate_keeps_its_state_and_another_starts_anew() {
     assert_eq!(replaced.created_at, START);
     assert_eq!(
         bench.verify("c", &ca.leaf(&digits)).await.err(),
-        Some(VerifyError::NoCode)
+        Some(Failure::Refused(VerifyError::NoCode))
     );
 }
 
@@ -311,7 +320,7 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
             &origin(),
         )
         .await;
-    assert_eq!(put.err(), Some(PutError::Unproven));
+    assert_eq!(put.err(), Some(Failure::Refused(PutError::Unproven)));
     strict.put("c", &ca, Some(false)).await;
     let digits = strict.code("c").await.digits;
     strict.verify("c", &ca.leaf(&digits)).await.unwrap();
@@ -337,12 +346,18 @@ async fn names_and_uploads_are_checked() {
         put.err()
     };
     for wrong in ["", &"ä".repeat(257), "a\nb", "\u{7f}", "\u{85}"] {
-        assert_eq!(put(wrong, &ca.der).await, Some(PutError::Name));
+        assert_eq!(
+            put(wrong, &ca.der).await,
+            Some(Failure::Refused(PutError::Name))
+        );
     }
     assert_eq!(put(&"ä".repeat(256), &ca.der).await, None);
     for wrong in [&b""[..], b"-----BEGIN", b"AAAA", &ca.der[..40]] {
         let refused = put("c", wrong).await;
-        assert!(matches!(refused, Some(PutError::Upload(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Some(Failure::Refused(PutError::Upload(_)))),
+            "{refused:?}"
+        );
     }
     assert_eq!(bench.told().await.len(), 1);
 }
@@ -383,7 +398,7 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     for put in puts {
         match put.await.unwrap() {
             Ok(_) => stored += 1,
-            Err(error) => assert_eq!(error, PutError::Full { limit }),
+            Err(error) => assert_eq!(error, Failure::Refused(PutError::Full { limit })),
         }
     }
     assert_eq!(stored, limit);
@@ -449,12 +464,12 @@ async fn nothing_is_said_to_be_done_that_is_not() {
         .await;
     assert!(matches!(
         changed,
-        Err(PutError::Storage(StorageError::NotApplied(_)))
+        Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
     let deleted = certificates.delete(&dps, "c", &any, &origin).await;
     assert!(matches!(
         deleted,
-        Err(DeleteError::Storage(StorageError::NotApplied(_)))
+        Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
     bench.faults.commits.store(false, Ordering::SeqCst);
     assert_eq!(bench.shown("c").await, put);
@@ -464,7 +479,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
         let deleted = certificates.delete(&dps, "c", &any, &origin).await;
         assert!(matches!(
             deleted,
-            Err(DeleteError::Storage(StorageError::OutcomeUnknown(_)))
+            Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
     bench.faults.outcomes.store(false, Ordering::SeqCst);
