@@ -5,11 +5,13 @@
 //! every change of that number replaces: so no race makes one too many. The version of a certificate's record is its
 //! entity tag: every change makes a new one, and none ever comes back.
 
+mod caller;
 mod possession;
 mod precondition;
 mod records;
 mod resources;
 
+pub use caller::{Act, Caller, NotPermitted};
 pub use possession::{GenerateCodeError, IssuedCode, VerifyError, findings};
 pub use precondition::Precondition;
 pub use records::Verification;
@@ -17,7 +19,7 @@ pub use resources::{
     CertificateView, DeleteError, Deletion, FindError, PutError, Upload, UploadError,
 };
 
-use crate::{Audit, Clock, Judging, Origin, StorageError, access::Operator, audit::Deed};
+use crate::{Audit, Clock, Judging, StorageError};
 use keyproof_auth::OperatorScope;
 use keyproof_store::{Store, Stored};
 use records::{Certificate, certificate_key};
@@ -115,71 +117,11 @@ impl Certificates {
 
     async fn load(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
     ) -> Result<Option<Stored<Certificate>>, StorageError> {
-        let key = certificate_key(service, name);
+        let key = certificate_key(caller.service(), name);
         Ok(self.store.get(&key, self.clock.now()).await?)
-    }
-}
-
-/// What may be asked for of certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Delete one.
-    Delete,
-    /// Have a code for one.
-    GenerateCode,
-    /// Read one.
-    Get,
-    /// Read all.
-    List,
-    /// Create or update one.
-    Put,
-    /// Prove one.
-    Verify,
-}
-
-impl Act {
-    /// As the audit trail calls it.
-    const fn action(self) -> &'static str {
-        match self {
-            Self::Delete => "certificate.delete",
-            Self::GenerateCode => "certificate.generate_code",
-            Self::Get => "certificate.get",
-            Self::List => "certificate.list",
-            Self::Put => "certificate.put",
-            Self::Verify => "certificate.verify",
-        }
-    }
-}
-
-/// The operator may not do it, as the audit trail was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not permitted")]
-pub struct NotPermitted;
-
-impl Certificates {
-    /// May the operator do this to a certificate of this service? For all of them the name is empty.
-    ///
-    /// # Errors
-    /// [`NotPermitted`].
-    pub async fn permit(
-        &self,
-        operator: &Operator,
-        act: Act,
-        service: &ProvisioningService,
-        name: &str,
-        origin: &Origin,
-    ) -> Result<(), NotPermitted> {
-        let needed = service.scope();
-        if operator.may(&needed) {
-            return Ok(());
-        }
-        let why = Some(format!("it needs the scope {needed}"));
-        let deed = deed(act.action(), service, name, why, origin);
-        self.audit.refused(deed).await;
-        Err(NotPermitted)
     }
 }
 
@@ -188,26 +130,6 @@ impl fmt::Debug for Certificates {
         f.debug_struct("Certificates")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
-    }
-}
-
-/// The event of something done to a certificate, named as it is compared.
-fn deed<'a>(
-    action: &'static str,
-    service: &ProvisioningService,
-    name: &str,
-    detail: Option<String>,
-    origin: &'a Origin,
-) -> Deed<'a> {
-    let [subscription, resource_group, service] = service.folded();
-    Deed {
-        action,
-        target: format!(
-            "certificate/{subscription}/{resource_group}/{service}/{}",
-            fold(name)
-        ),
-        detail,
-        origin,
     }
 }
 

@@ -1,12 +1,12 @@
 //! The proof of possession: a code is generated, a leaf that names it is judged.
 
 use super::{
-    CertificateView, Certificates, Precondition, ProvisioningService, Verification, deed,
+    Caller, CertificateView, Certificates, Precondition, Verification,
     records::{Certificate, Code, certificate_key},
     resources::{Description, describe, parse, view},
 };
 use crate::{
-    Failure, Origin, StorageError,
+    Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::{Key, Timestamp};
@@ -64,14 +64,13 @@ impl Certificates {
     /// [`GenerateCodeError`].
     pub async fn generate_code(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
         precondition: &Precondition,
-        origin: &Origin,
     ) -> Result<IssuedCode, Failure<GenerateCodeError>> {
-        let key = certificate_key(service, name);
+        let key = certificate_key(caller.service(), name);
         settle("certificates.generate_code", &self.store, || async {
-            let stored = self.load(service, name).await?;
+            let stored = self.load(caller, name).await?;
             let stored = stored.ok_or(Failure::Refused(GenerateCodeError::Unknown))?;
             if !precondition.holds(stored.version) {
                 return Err(Failure::Refused(GenerateCodeError::Precondition));
@@ -86,7 +85,7 @@ impl Certificates {
             };
             let mut batch = self.store.batch(now);
             let version = batch.replace(&key, stored.version, &record, None);
-            let deed = deed("certificate.generate_code", service, name, None, origin);
+            let deed = caller.deed("certificate.generate_code", name, None);
             self.audit.done(&mut batch, now, deed);
             let issued = IssuedCode {
                 digits,
@@ -104,21 +103,20 @@ impl Certificates {
     /// [`VerifyError`].
     pub async fn verify(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
         precondition: &Precondition,
         leaf: &[u8],
-        origin: &Origin,
     ) -> Result<CertificateView, Failure<VerifyError>> {
-        let key = certificate_key(service, name);
+        let key = certificate_key(caller.service(), name);
         settle("certificates.verify", &self.store, || async {
-            let stored = self.load(service, name).await?;
+            let stored = self.load(caller, name).await?;
             let stored = stored.ok_or(Failure::Refused(VerifyError::Unknown))?;
             if !precondition.holds(stored.version) {
                 return Err(Failure::Refused(VerifyError::Precondition));
             }
             let now = self.clock.now();
-            let told = |detail| deed("certificate.verify", service, name, Some(detail), origin);
+            let told = |detail| caller.deed("certificate.verify", name, Some(detail));
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
                 let refused = told("no live verification code".to_owned());
                 self.audit.refused(refused).await;

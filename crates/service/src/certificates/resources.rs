@@ -1,11 +1,11 @@
 //! Certificates as resources: listed, shown, uploaded and deleted.
 
 use super::{
-    Certificates, Precondition, ProvisioningService, Verification, deed,
+    Caller, Certificates, Precondition, Verification,
     records::{Certificate, Holder, Place, all_certificates, certificate_key, holder_key},
 };
 use crate::{
-    Failure, Origin, StorageError,
+    Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::{Batch, Stored, Timestamp, Version};
@@ -126,11 +126,8 @@ impl Certificates {
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn list(
-        &self,
-        service: &ProvisioningService,
-    ) -> Result<Vec<CertificateView>, StorageError> {
-        let prefix = all_certificates(service);
+    pub async fn list(&self, caller: &Caller) -> Result<Vec<CertificateView>, StorageError> {
+        let prefix = all_certificates(caller.service());
         let mut certificates = Vec::new();
         let mut after = None;
         loop {
@@ -158,11 +155,11 @@ impl Certificates {
     /// [`FindError`].
     pub async fn get(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
         precondition: &Precondition,
     ) -> Result<CertificateView, Failure<FindError>> {
-        let stored = self.load(service, name).await?;
+        let stored = self.load(caller, name).await?;
         let stored = stored.ok_or(Failure::Refused(FindError::Unknown))?;
         if !precondition.holds_if_said(stored.version) {
             return Err(Failure::Refused(FindError::Precondition));
@@ -176,11 +173,11 @@ impl Certificates {
     /// [`FindError`].
     pub async fn find(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
         precondition: &Precondition,
     ) -> Result<(), Failure<FindError>> {
-        let stored = self.load(service, name).await?;
+        let stored = self.load(caller, name).await?;
         let stored = stored.ok_or(Failure::Refused(FindError::Unknown))?;
         if precondition.holds(stored.version) {
             Ok(())
@@ -198,17 +195,16 @@ impl Certificates {
     /// [`PutError`].
     pub async fn put(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
         precondition: &Precondition,
         upload: &Upload<'_>,
-        origin: &Origin,
     ) -> Result<CertificateView, Failure<PutError>> {
         settle("certificates.put", &self.store, || async {
             let Loaded {
                 holder,
                 certificate,
-            } = self.load_with_holder(service, name).await?;
+            } = self.load_with_holder(caller, name).await?;
             if let Some(stored) = &certificate
                 && !precondition.holds(stored.version)
             {
@@ -236,7 +232,7 @@ impl Certificates {
                 place: match (before, &holder) {
                     (Some(before), _) => before.place.clone(),
                     (None, Some(holder)) => holder.record.place.clone(),
-                    (None, None) => Place::of(service),
+                    (None, None) => Place::of(caller.service()),
                 },
                 name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
                 der,
@@ -249,19 +245,19 @@ impl Certificates {
                 updated_at: now,
             };
             let detail = told(&record, before);
-            let key = certificate_key(service, name);
+            let key = certificate_key(caller.service(), name);
             let (version, action) = match &certificate {
                 Some(stored) => (
                     batch.replace(&key, stored.version, &record, None),
                     "certificate.update",
                 ),
                 None => {
-                    self.make_room(&mut batch, service, holder)
+                    self.make_room(&mut batch, caller, holder)
                         .map_err(Failure::Refused)?;
                     (batch.insert(&key, &record, None), "certificate.create")
                 }
             };
-            let deed = deed(action, service, name, detail, origin);
+            let deed = caller.deed(action, name, detail);
             self.audit.done(&mut batch, now, deed);
             let stored = view(record, description, version);
             Ok(Attempt::Commit(batch, Ok(stored)))
@@ -275,17 +271,16 @@ impl Certificates {
     /// [`DeleteError`].
     pub async fn delete(
         &self,
-        service: &ProvisioningService,
+        caller: &Caller,
         name: &str,
         precondition: &Precondition,
-        origin: &Origin,
     ) -> Result<Deletion, Failure<DeleteError>> {
-        let key = certificate_key(service, name);
+        let key = certificate_key(caller.service(), name);
         settle("certificates.delete", &self.store, || async {
             let Loaded {
                 holder,
                 certificate,
-            } = self.load_with_holder(service, name).await?;
+            } = self.load_with_holder(caller, name).await?;
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
             let Some(certificate) = certificate else {
@@ -300,9 +295,9 @@ impl Certificates {
                 StorageError::Damaged(format!("{key} without its provisioning service"))
             })?;
             batch.remove(&key, certificate.version);
-            leave_room(&mut batch, service, holder);
+            leave_room(&mut batch, caller, holder);
             let detail = Some(thumbprint(&certificate.record.der));
-            let deed = deed("certificate.delete", service, name, detail, origin);
+            let deed = caller.deed("certificate.delete", name, detail);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(Deletion::Deleted)))
         })
@@ -313,15 +308,15 @@ impl Certificates {
     fn make_room(
         &self,
         batch: &mut Batch,
-        service: &ProvisioningService,
+        caller: &Caller,
         holder: Option<Stored<Holder>>,
     ) -> Result<(), PutError> {
         let limit = self.settings.max_certificates.get();
-        let key = holder_key(service);
+        let key = holder_key(caller.service());
         match holder {
             None => {
                 let first = Holder {
-                    place: Place::of(service),
+                    place: Place::of(caller.service()),
                     certificates: 1,
                 };
                 batch.insert(&key, &first, None);
@@ -357,12 +352,11 @@ impl Certificates {
         }
     }
 
-    async fn load_with_holder(
-        &self,
-        service: &ProvisioningService,
-        name: &str,
-    ) -> Result<Loaded, StorageError> {
-        let keys = [holder_key(service), certificate_key(service, name)];
+    async fn load_with_holder(&self, caller: &Caller, name: &str) -> Result<Loaded, StorageError> {
+        let keys = [
+            holder_key(caller.service()),
+            certificate_key(caller.service(), name),
+        ];
         let records = self.store.get_many(&keys, self.clock.now()).await?;
         let [holder, certificate] = records.as_slice() else {
             return Err(StorageError::Damaged(
@@ -377,8 +371,8 @@ impl Certificates {
 }
 
 /// Counts one less, in the batch that removes it.
-fn leave_room(batch: &mut Batch, service: &ProvisioningService, holder: Stored<Holder>) {
-    let key = holder_key(service);
+fn leave_room(batch: &mut Batch, caller: &Caller, holder: Stored<Holder>) {
+    let key = holder_key(caller.service());
     match holder.record.certificates.saturating_sub(1) {
         0 => batch.remove(&key, holder.version),
         certificates => {

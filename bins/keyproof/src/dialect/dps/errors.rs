@@ -58,7 +58,7 @@ use keyproof_service::{
     Failure, StorageError,
     access::{AccessError, BearerError, ExternalTokenError},
     certificates::{
-        DeleteError, FindError, GenerateCodeError, ProvisioningService, PutError, UploadError,
+        DeleteError, FindError, GenerateCodeError, NotPermitted, PutError, UploadError,
         VerifyError, findings,
     },
 };
@@ -362,10 +362,6 @@ impl Refusal {
         }
     }
 
-    pub(super) fn forbidden(service: &ProvisioningService) -> Self {
-        Self::from(Code::Forbidden).because(&format_args!("it needs {}", service.scope()))
-    }
-
     pub(super) fn version_missing(known: &[&str]) -> Self {
         Self::from(Code::VersionMissing).because(&format_args!("known are {}", known.join(", ")))
     }
@@ -550,6 +546,12 @@ impl From<BearerError> for Refusal {
                 Code::TokenInvalid.into()
             }
         }
+    }
+}
+
+impl From<NotPermitted> for Refusal {
+    fn from(refused: NotPermitted) -> Self {
+        Self::from(Code::Forbidden).because(&refused)
     }
 }
 

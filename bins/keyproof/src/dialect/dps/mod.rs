@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_service::{
     Failure, Origin, Service, Who,
     access::{Issuers, Operator},
-    certificates::{Deletion, FindError, NotPermitted, Precondition, Upload},
+    certificates::{Caller, Certificates, Deletion, FindError, Precondition, Upload},
 };
 use route::{Call, Route};
 use version::ApiVersion;
@@ -57,30 +57,26 @@ impl Dps {
             method => method,
         };
         let call = route.call(&method)?;
-        let origin = origin(&exchange, operator.who.clone());
         let (act, name) = call.act();
         let certificates = &self.service.certificates;
-        let permitted = certificates.permit(&operator, act, &route.service, name, &origin);
-        if let Err(NotPermitted) = permitted.await {
-            return Err(Refusal::forbidden(&route.service));
-        }
-        let caller = Caller {
-            dps: self,
-            route: &route,
+        let (service, origin) = (route.service.clone(), origin(&exchange));
+        let permitted = certificates.permit(&operator, act, service, name, &origin);
+        let request = Request {
+            certificates,
+            caller: permitted.await?,
             style: Style {
                 version,
                 subject: self.subject,
             },
             precondition: wire::precondition(exchange.headers()),
-            origin,
         };
         match call {
-            Call::Delete(name) => caller.delete(name).await,
-            Call::GenerateCode(name) => caller.generate_code(name).await,
-            Call::Get(name) => caller.get(name).await,
-            Call::List => caller.list().await,
-            Call::Put(name) => caller.put(name, &mut exchange).await,
-            Call::Verify(name) => caller.verify(name, &mut exchange).await,
+            Call::Delete(name) => request.delete(name).await,
+            Call::GenerateCode(name) => request.generate_code(name).await,
+            Call::Get(name) => request.get(name).await,
+            Call::List => request.list().await,
+            Call::Put(name) => request.put(name, &mut exchange).await,
+            Call::Verify(name) => request.verify(name, &mut exchange).await,
         }
     }
 
@@ -92,29 +88,27 @@ impl Dps {
 }
 
 /// A request that may do what it asks for, as far as its head tells.
-struct Caller<'a> {
-    dps: &'a Dps,
-    route: &'a Route,
+struct Request<'a> {
+    certificates: &'a Certificates,
+    caller: Caller,
     style: Style,
     precondition: Precondition,
-    origin: Origin,
 }
 
-impl Caller<'_> {
+impl Request<'_> {
     async fn list(&self) -> Answered {
-        let certificates = &self.dps.service.certificates;
-        let views = certificates.list(&self.route.service).await?;
+        let views = self.certificates.list(&self.caller).await?;
         Ok(wire::list(&views, self.style))
     }
 
     async fn get(&self, name: &str) -> Answered {
-        let certificates = &self.dps.service.certificates;
-        let view = certificates.get(&self.route.service, name, &self.precondition);
+        let view = self
+            .certificates
+            .get(&self.caller, name, &self.precondition);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
     async fn put(&self, name: &str, exchange: &mut Exchange) -> Answered {
-        let certificates = &self.dps.service.certificates;
         match self.find(name).await {
             // A new one.
             Ok(()) | Err(Failure::Refused(FindError::Unknown)) => {}
@@ -125,20 +119,16 @@ impl Caller<'_> {
             certificate: body.certificate.as_bytes(),
             verified: body.verified,
         };
-        let view = certificates.put(
-            &self.route.service,
-            name,
-            &self.precondition,
-            &upload,
-            &self.origin,
-        );
+        let view = self
+            .certificates
+            .put(&self.caller, name, &self.precondition, &upload);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
     async fn delete(&self, name: &str) -> Answered {
-        let certificates = &self.dps.service.certificates;
-        let deletion =
-            certificates.delete(&self.route.service, name, &self.precondition, &self.origin);
+        let deletion = self
+            .certificates
+            .delete(&self.caller, name, &self.precondition);
         Ok(match deletion.await? {
             Deletion::Absent => wire::no_content(),
             Deletion::Deleted => wire::empty(),
@@ -146,30 +136,24 @@ impl Caller<'_> {
     }
 
     async fn generate_code(&self, name: &str) -> Answered {
-        let certificates = &self.dps.service.certificates;
-        let issued =
-            certificates.generate_code(&self.route.service, name, &self.precondition, &self.origin);
+        let issued = self
+            .certificates
+            .generate_code(&self.caller, name, &self.precondition);
         Ok(wire::code(&issued.await?, self.style))
     }
 
     async fn verify(&self, name: &str, exchange: &mut Exchange) -> Answered {
-        let certificates = &self.dps.service.certificates;
         self.find(name).await?;
         let leaf = wire::leaf(exchange).await?;
-        let view = certificates.verify(
-            &self.route.service,
-            name,
-            &self.precondition,
-            leaf.as_bytes(),
-            &self.origin,
-        );
+        let view =
+            self.certificates
+                .verify(&self.caller, name, &self.precondition, leaf.as_bytes());
         Ok(wire::certificate(&view.await?, self.style))
     }
 
     async fn find(&self, name: &str) -> Result<(), Failure<FindError>> {
-        let certificates = &self.dps.service.certificates;
-        certificates
-            .find(&self.route.service, name, &self.precondition)
+        self.certificates
+            .find(&self.caller, name, &self.precondition)
             .await
     }
 }
@@ -215,9 +199,9 @@ fn stamp(mut response: Response, request_id: RequestId) -> Response {
     response
 }
 
-fn origin(exchange: &Exchange, who: Who) -> Origin {
+fn origin(exchange: &Exchange) -> Origin {
     Origin {
-        who,
+        who: Who::Anonymous,
         request_id: Some(exchange.request_id().to_string()),
         address: Some(exchange.client()),
         applicant: exchange.applicant(),

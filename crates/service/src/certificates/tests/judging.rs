@@ -10,24 +10,24 @@ async fn while_too_much_is_judged_no_certificate_is_decoded_and_nothing_changes(
     bench.put("one", &ca, None).await;
     let code = bench.code("one").await;
     let leaf = ca.leaf(&code.digits);
-    let (certificates, any, service) = (bench.certificates(), Precondition::Any, service("dps"));
-    let (upload, origin) = (ca.upload(None), origin());
+    let (certificates, any, dps) = (bench.certificates(), Precondition::Any, caller("dps"));
+    let upload = ca.upload(None);
     let events = bench.told().await;
 
     let full = certificates.judging.fill();
-    let put = certificates.put(&service, "two", &any, &upload, &origin);
+    let put = certificates.put(&dps, "two", &any, &upload);
     assert_eq!(put.await, Err(Failure::Storage(busy())));
-    let got = certificates.get(&service, "one", &any);
+    let got = certificates.get(&dps, "one", &any);
     assert_eq!(got.await, Err(Failure::Storage(busy())));
-    assert_eq!(certificates.list(&service).await, Err(busy()));
-    let again = certificates.generate_code(&service, "one", &any, &origin);
+    assert_eq!(certificates.list(&dps).await, Err(busy()));
+    let again = certificates.generate_code(&dps, "one", &any);
     assert_eq!(again.await.err(), Some(Failure::Storage(busy())));
     let verified = bench.verify("one", &leaf).await;
     assert_eq!(verified, Err(Failure::Storage(busy())));
     drop(full);
 
     assert_eq!(bench.told().await, events);
-    assert_eq!(certificates.list(&service).await.unwrap().len(), 1);
+    assert_eq!(certificates.list(&dps).await.unwrap().len(), 1);
     let verified = bench.verify("one", &leaf).await.unwrap();
     assert_eq!(verified.verification, Verification::Proven);
 }

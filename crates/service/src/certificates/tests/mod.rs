@@ -1,6 +1,7 @@
 //! The use cases, rule by rule and race by race.
 
 mod judging;
+mod permission;
 mod possession;
 mod resources;
 
@@ -67,6 +68,11 @@ fn service(name: &str) -> ProvisioningService {
     }
 }
 
+/// Somebody who may work with the certificates of the service of this name.
+fn caller(service_name: &str) -> Caller {
+    Caller::unasked(service(service_name), origin())
+}
+
 fn at(version: Version) -> Precondition {
     Precondition::OneOf(vec![version.to_string()])
 }
@@ -79,11 +85,10 @@ impl Bench {
     async fn put(&self, name: &str, ca: &Ca, verified: Option<bool>) -> CertificateView {
         self.certificates()
             .put(
-                &service("dps"),
+                &caller("dps"),
                 name,
                 &Precondition::Any,
                 &ca.upload(verified),
-                &origin(),
             )
             .await
             .unwrap()
@@ -91,7 +96,7 @@ impl Bench {
 
     async fn code(&self, name: &str) -> IssuedCode {
         self.certificates()
-            .generate_code(&service("dps"), name, &Precondition::Any, &origin())
+            .generate_code(&caller("dps"), name, &Precondition::Any)
             .await
             .unwrap()
     }
@@ -102,7 +107,7 @@ impl Bench {
         leaf: &[u8],
     ) -> Result<CertificateView, Failure<VerifyError>> {
         self.certificates()
-            .verify(&service("dps"), name, &Precondition::Any, leaf, &origin())
+            .verify(&caller("dps"), name, &Precondition::Any, leaf)
             .await
     }
 
@@ -110,7 +115,7 @@ impl Bench {
         let nothing = Precondition::Missing;
         let view = self
             .certificates()
-            .get(&service("dps"), name, &nothing)
+            .get(&caller("dps"), name, &nothing)
             .await;
         view.unwrap()
     }

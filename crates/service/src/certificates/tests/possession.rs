@@ -149,9 +149,9 @@ async fn of_two_proofs_at_once_one_is_taken() {
             let (all, leaf, precondition) =
                 (bench.service.clone(), leaf.clone(), precondition.clone());
             tokio::spawn(async move {
-                let dps = service("dps");
+                let dps = caller("dps");
                 all.certificates
-                    .verify(&dps, "c", &precondition, &leaf, &origin())
+                    .verify(&dps, "c", &precondition, &leaf)
                     .await
             })
         };

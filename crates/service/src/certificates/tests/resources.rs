@@ -27,7 +27,7 @@ async fn a_certificate_is_shown_as_it_was_uploaded() {
         keyproof_x509::Sha1Thumbprint::of(&ca.der).to_string()
     );
     assert_eq!(bench.shown("rOOT").await, put);
-    let listed = bench.certificates().list(&service("DPS")).await.unwrap();
+    let listed = bench.certificates().list(&caller("DPS")).await.unwrap();
     assert_eq!(listed, [put]);
 }
 
@@ -54,7 +54,7 @@ async fn a_record_of_before_the_file_was_kept_is_read_and_changed() {
     let ca = Ca::new("Acme Root");
     bench.put("Root", &ca, None).await;
     let mut batch = bench.store.batch(START);
-    let stored = bench.certificates().load(&service("dps"), "Root").await;
+    let stored = bench.certificates().load(&caller("dps"), "Root").await;
     let stored = stored.unwrap().unwrap();
     let old = OldCertificate {
         place: stored.record.place,
@@ -86,8 +86,8 @@ async fn the_pem_file_is_kept_with_its_certificate_alone() {
             certificate,
             verified: None,
         };
-        let (dps, any, origin) = (service("dps"), Precondition::Any, origin());
-        let put = bench.certificates().put(&dps, "c", &any, &upload, &origin);
+        let (dps, any) = (caller("dps"), Precondition::Any);
+        let put = bench.certificates().put(&dps, "c", &any, &upload);
         put.await.unwrap()
     };
     assert_eq!(put(pem.as_bytes()).await.pem.as_ref(), Some(&pem));
@@ -111,25 +111,14 @@ async fn names_compare_without_case_and_stay_as_first_written() {
         resource_group: "GROUP".to_owned(),
         name: "DPS".to_owned(),
     };
+    let shouted = Caller::unasked(shouted, origin());
     let certificates = bench.certificates();
     let again = certificates
-        .put(
-            &shouted,
-            "ROOT",
-            &at(put.version),
-            &ca.upload(None),
-            &origin(),
-        )
+        .put(&shouted, "ROOT", &at(put.version), &ca.upload(None))
         .await
         .unwrap();
     let beside = certificates
-        .put(
-            &shouted,
-            "Other",
-            &Precondition::Missing,
-            &ca.upload(None),
-            &origin(),
-        )
+        .put(&shouted, "Other", &Precondition::Missing, &ca.upload(None))
         .await
         .unwrap();
     for (view, name) in [(again, "Root"), (beside, "Other")] {
@@ -145,7 +134,7 @@ async fn names_compare_without_case_and_stay_as_first_written() {
     }
     assert_eq!(certificates.list(&shouted).await.unwrap().len(), 2);
     // Another service is another service.
-    let elsewhere = service("dps2");
+    let elsewhere = caller("dps2");
     assert_eq!(certificates.list(&elsewhere).await.unwrap(), []);
 }
 
@@ -157,7 +146,7 @@ async fn a_list_is_sorted_whatever_the_names_are_stored_by() {
     for name in ["z", &long, "B", "a"] {
         bench.put(name, &ca, None).await;
     }
-    let listed = bench.certificates().list(&service("dps")).await.unwrap();
+    let listed = bench.certificates().list(&caller("dps")).await.unwrap();
     let names: Vec<_> = listed.iter().map(|view| &*view.name).collect();
     assert_eq!(names, ["a", "B", &*long, "z"]);
 }
@@ -176,21 +165,19 @@ async fn what_exists_is_changed_at_its_version_alone() {
         at(first.version),
         Precondition::OneOf(vec!["x".to_owned()]),
     ] {
-        let (dps, origin) = (service("dps"), origin());
-        let put = certificates
-            .put(&dps, "c", &stale, &ca.upload(None), &origin)
-            .await;
+        let dps = caller("dps");
+        let put = certificates.put(&dps, "c", &stale, &ca.upload(None)).await;
         assert_eq!(put.err(), Some(Failure::Refused(PutError::Precondition)));
-        let deleted = certificates.delete(&dps, "c", &stale, &origin).await;
+        let deleted = certificates.delete(&dps, "c", &stale).await;
         assert_eq!(deleted, Err(Failure::Refused(DeleteError::Precondition)));
         let found = certificates.find(&dps, "c", &stale).await;
         assert_eq!(found, Err(Failure::Refused(FindError::Precondition)));
-        let code = certificates.generate_code(&dps, "c", &stale, &origin).await;
+        let code = certificates.generate_code(&dps, "c", &stale).await;
         assert_eq!(
             code.err(),
             Some(Failure::Refused(GenerateCodeError::Precondition))
         );
-        let verified = certificates.verify(&dps, "c", &stale, b"", &origin).await;
+        let verified = certificates.verify(&dps, "c", &stale, b"").await;
         assert_eq!(
             verified.err(),
             Some(Failure::Refused(VerifyError::Precondition))
@@ -200,11 +187,11 @@ async fn what_exists_is_changed_at_its_version_alone() {
     assert_eq!(bench.told().await.len(), before);
     // What only reads need not name a version, but one that it names counts.
     let read = certificates
-        .get(&service("dps"), "c", &at(first.version))
+        .get(&caller("dps"), "c", &at(first.version))
         .await;
     assert_eq!(read, Err(Failure::Refused(FindError::Precondition)));
     let read = certificates
-        .get(&service("dps"), "c", &at(second.version))
+        .get(&caller("dps"), "c", &at(second.version))
         .await;
     assert_eq!(read, Ok(second));
 }
@@ -213,22 +200,18 @@ async fn what_exists_is_changed_at_its_version_alone() {
 async fn what_is_absent_is_unknown_whatever_version_is_named() {
     let bench = bench().await;
     let certificates = bench.certificates();
-    let (dps, origin) = (service("dps"), origin());
+    let dps = caller("dps");
     for precondition in [Precondition::Missing, Precondition::Any] {
         let read = certificates.get(&dps, "c", &precondition).await;
         assert_eq!(read, Err(Failure::Refused(FindError::Unknown)));
-        let code = certificates
-            .generate_code(&dps, "c", &precondition, &origin)
-            .await;
+        let code = certificates.generate_code(&dps, "c", &precondition).await;
         assert_eq!(
             code.err(),
             Some(Failure::Refused(GenerateCodeError::Unknown))
         );
-        let verified = certificates
-            .verify(&dps, "c", &precondition, b"", &origin)
-            .await;
+        let verified = certificates.verify(&dps, "c", &precondition, b"").await;
         assert_eq!(verified.err(), Some(Failure::Refused(VerifyError::Unknown)));
-        let deleted = certificates.delete(&dps, "c", &precondition, &origin).await;
+        let deleted = certificates.delete(&dps, "c", &precondition).await;
         assert_eq!(deleted, Ok(Deletion::Absent));
     }
     assert_eq!(bench.told().await, []);
@@ -313,11 +296,10 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
     let put = strict
         .certificates()
         .put(
-            &service("dps"),
+            &caller("dps"),
             "c",
             &Precondition::Any,
             &ca.upload(Some(true)),
-            &origin(),
         )
         .await;
     assert_eq!(put.err(), Some(Failure::Refused(PutError::Unproven)));
@@ -338,11 +320,8 @@ async fn names_and_uploads_are_checked() {
             certificate,
             verified: None,
         };
-        let (dps, any) = (service("dps"), Precondition::Any);
-        let put = bench
-            .certificates()
-            .put(&dps, name, &any, &upload, &origin())
-            .await;
+        let (dps, any) = (caller("dps"), Precondition::Any);
+        let put = bench.certificates().put(&dps, name, &any, &upload).await;
         put.err()
     };
     for wrong in ["", &"ä".repeat(257), "a\nb", "\u{7f}", "\u{85}"] {
@@ -383,13 +362,7 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
             let name = format!("c{number}");
             service_handle
                 .certificates
-                .put(
-                    &service("dps"),
-                    &name,
-                    &Precondition::Missing,
-                    &upload,
-                    &origin(),
-                )
+                .put(&caller("dps"), &name, &Precondition::Missing, &upload)
                 .await
         })
     });
@@ -402,16 +375,13 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
         }
     }
     assert_eq!(stored, limit);
-    let listed = bench.certificates().list(&service("dps")).await.unwrap();
+    let listed = bench.certificates().list(&caller("dps")).await.unwrap();
     assert_eq!(listed.len(), 3);
     // One that is there can still be changed, and room is made by deleting.
     bench.put(&listed[0].name, &ca, None).await;
-    let (dps, any) = (service("dps"), Precondition::Any);
+    let (dps, any) = (caller("dps"), Precondition::Any);
     for view in &listed {
-        let deleted = bench
-            .certificates()
-            .delete(&dps, &view.name, &any, &origin())
-            .await;
+        let deleted = bench.certificates().delete(&dps, &view.name, &any).await;
         assert_eq!(deleted, Ok(Deletion::Deleted));
     }
     for name in ["d", "e", "f"] {
@@ -427,21 +397,18 @@ async fn of_two_changes_at_one_version_one_is_made() {
     let change = |deletes: bool| {
         let (all, der, version) = (bench.service.clone(), ca.der.clone(), base.version);
         tokio::spawn(async move {
-            let (dps, at, origin) = (service("dps"), at(version), origin());
+            let (dps, at) = (caller("dps"), at(version));
             let upload = Upload {
                 certificate: &der,
                 verified: None,
             };
             if deletes {
                 matches!(
-                    all.certificates.delete(&dps, "c", &at, &origin).await,
+                    all.certificates.delete(&dps, "c", &at).await,
                     Ok(Deletion::Deleted)
                 )
             } else {
-                all.certificates
-                    .put(&dps, "c", &at, &upload, &origin)
-                    .await
-                    .is_ok()
+                all.certificates.put(&dps, "c", &at, &upload).await.is_ok()
             }
         })
     };
@@ -457,16 +424,16 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     let ca = Ca::new("A");
     let put = bench.put("c", &ca, None).await;
     bench.faults.commits.store(true, Ordering::SeqCst);
-    let (dps, any, origin) = (service("dps"), Precondition::Any, origin());
+    let (dps, any) = (caller("dps"), Precondition::Any);
     let certificates = bench.certificates();
     let changed = certificates
-        .put(&dps, "c", &any, &ca.upload(Some(true)), &origin)
+        .put(&dps, "c", &any, &ca.upload(Some(true)))
         .await;
     assert!(matches!(
         changed,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+    let deleted = certificates.delete(&dps, "c", &any).await;
     assert!(matches!(
         deleted,
         Err(Failure::Storage(StorageError::NotApplied(_)))
@@ -476,7 +443,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     bench.faults.outcomes.store(true, Ordering::SeqCst);
     // The second time it is absent, as far as this server knows.
     for _ in 0..2 {
-        let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+        let deleted = certificates.delete(&dps, "c", &any).await;
         assert!(matches!(
             deleted,
             Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
@@ -484,11 +451,11 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     }
     bench.faults.outcomes.store(false, Ordering::SeqCst);
     for _ in 0..2 {
-        let deleted = certificates.delete(&dps, "c", &any, &origin).await;
+        let deleted = certificates.delete(&dps, "c", &any).await;
         assert_eq!(deleted, Ok(Deletion::Absent));
     }
     let put = certificates
-        .put(&dps, "c", &any, &ca.upload(Some(true)), &origin)
+        .put(&dps, "c", &any, &ca.upload(Some(true)))
         .await;
     put.unwrap();
 }
