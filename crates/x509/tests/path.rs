@@ -1,6 +1,11 @@
 //! Path search: which path is found, and which certificate of which walk a refusal names.
 #![cfg(feature = "ring")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
 
 mod hierarchy;
 

@@ -49,7 +49,7 @@ impl Count {
         self.kept_until = self.kept_until.max(now + DAY);
         if self.failures == 3 {
             let length = if counting { times } else { times.max(1) - 1 };
-            let length = (5 * MINUTE << length.min(20)).min(DAY);
+            let length = ((5 * MINUTE) << length.min(20)).min(DAY);
             self.failures = 0;
             self.locks += 1;
             self.locked_until = now + length;

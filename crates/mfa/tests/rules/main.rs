@@ -1,5 +1,9 @@
 //! The rules one by one, by the public API.
-#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
 
 mod ada;
 mod counters;
