@@ -138,7 +138,13 @@ impl Service {
                 judging.beside(),
                 certificates,
             ),
-            otp_devices: OtpDevices::new(store.clone(), clock.clone(), audit.clone(), hashing),
+            otp_devices: OtpDevices::new(
+                store.clone(),
+                clock.clone(),
+                audit.clone(),
+                hashing,
+                accounts.policy,
+            ),
             provisioning: Provisioning::new(
                 store.clone(),
                 clock.clone(),

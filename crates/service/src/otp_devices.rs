@@ -7,6 +7,7 @@
 //! new password leaves behind can no longer be reached and is cleared away in the background.
 
 mod devices;
+mod guesses;
 mod instances;
 mod leftovers;
 mod login;
@@ -29,6 +30,7 @@ use crate::{
     access::{Turn, UseCase},
 };
 use keyproof_auth::Generation;
+use keyproof_mfa::Policy;
 use keyproof_store::Store;
 use std::{fmt, sync::Arc};
 
@@ -38,21 +40,24 @@ pub struct OtpDevices {
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
+    policy: Policy,
 }
 
 impl OtpDevices {
-    /// The devices of this store.
+    /// The devices of this store; guesses at passwords are counted by `policy`, as those at users' are.
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
         hashing: Arc<HashingPool>,
+        policy: Policy,
     ) -> Self {
         Self {
             store,
             clock,
             audit,
             hashing,
+            policy,
         }
     }
 

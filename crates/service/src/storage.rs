@@ -1,7 +1,10 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
 use crate::TooBusy;
-use keyproof_store::{Batch, CommitError, EngineError, NotApplied, Store, StoreError, UnsealError};
+use keyproof_store::{
+    Batch, CommitError, EngineError, Key, NotApplied, Record, Store, StoreError, Stored, Timestamp,
+    UnsealError,
+};
 use std::convert::Infallible;
 
 /// Why a use case has no verdict: the store gave none, or there was too much to do to ask it.
@@ -194,6 +197,28 @@ impl Race {
             }
             // Whatever a later store says, it does not say that it is done.
             Err(other) => Err(StorageError::OutcomeUnknown(other.to_string())),
+        }
+    }
+}
+
+/// One record's part of a batch: what differs is written over the version that was read, what does not has to be still
+/// the same.
+pub(crate) fn put<R: Record + PartialEq>(
+    batch: &mut Batch,
+    place: &Key,
+    read: Option<&Stored<R>>,
+    next: Option<R>,
+    expires_at: Option<Timestamp>,
+) {
+    match (read, next) {
+        (None, None) => {}
+        (None, Some(next)) => {
+            batch.insert(place, &next, expires_at);
+        }
+        (Some(read), None) => batch.remove(place, read.version),
+        (Some(read), Some(next)) if read.record == next => batch.require(place, read.version),
+        (Some(read), Some(next)) => {
+            batch.replace(place, read.version, &next, expires_at);
         }
     }
 }

@@ -13,6 +13,7 @@ mod config;
 mod devices;
 mod dialect;
 mod instances;
+mod locks;
 mod login;
 #[path = "../site/mod.rs"]
 mod site;

@@ -11,7 +11,7 @@ use super::{
     session_id::TokenId,
     timestamp,
 };
-use crate::StorageError;
+use crate::{StorageError, storage::put};
 use keyproof_auth::TokenDigest;
 use keyproof_mfa::{
     self as mfa, Generation, KeyRecord, KeyStatus, UserId, UserRecords, otp::Secret,
@@ -355,25 +355,4 @@ fn asked_for(key: Option<&KeyRecord>) -> Option<Generation> {
 
 fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {
     Ok(raw.as_ref().map(Raw::decode::<R>).transpose()?)
-}
-
-/// One record's part of a batch.
-fn put<R: Record + PartialEq>(
-    batch: &mut Batch,
-    place: &Key,
-    read: Option<&Stored<R>>,
-    next: Option<R>,
-    expires_at: Option<Timestamp>,
-) {
-    match (read, next) {
-        (None, None) => {}
-        (None, Some(next)) => {
-            batch.insert(place, &next, expires_at);
-        }
-        (Some(read), None) => batch.remove(place, read.version),
-        (Some(read), Some(next)) if read.record == next => batch.require(place, read.version),
-        (Some(read), Some(next)) => {
-            batch.replace(place, read.version, &next, expires_at);
-        }
-    }
 }

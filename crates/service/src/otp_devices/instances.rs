@@ -175,7 +175,7 @@ impl OtpDevices {
         }
     }
 
-    /// Sets the password of an instance. Every login token of it ends.
+    /// Sets the password of an instance. Every login token of it ends, and every lock.
     ///
     /// # Errors
     /// [`SetPasswordError`].
@@ -194,19 +194,15 @@ impl OtpDevices {
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
-            let stored = self
-                .store
-                .get::<Instance>(&key, now)
-                .await
-                .map_err(StorageError::from)?;
-            let Some(Stored {
-                record, version, ..
-            }) = stored
-            else {
+            let Some((stored, guesses)) = self.guarded::<Instance>(name, now).await? else {
                 return Err(SetPasswordError::Unknown);
             };
+            let Stored {
+                record, version, ..
+            } = stored;
             let mut batch = self.store.batch(now);
             leave(&mut batch, &record, false);
+            guesses.save(&mut batch, &guesses.records(name).unlock());
             let next = Instance {
                 generation: self.draw_generation(),
                 password: Some(password.clone()),
@@ -236,19 +232,15 @@ impl OtpDevices {
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
-            let stored = self
-                .store
-                .get::<Instance>(&key, now)
-                .await
-                .map_err(StorageError::from)?;
-            let Some(Stored {
-                record, version, ..
-            }) = stored
-            else {
+            let Some((stored, guesses)) = self.guarded::<Instance>(name, now).await? else {
                 return Err(RemoveInstanceError::Unknown);
             };
+            let Stored {
+                record, version, ..
+            } = stored;
             let mut batch = self.store.batch(now);
             leave(&mut batch, &record, true);
+            guesses.erase(&mut batch);
             if name == DEFAULT_INSTANCE {
                 batch.replace(&key, version, &self.new_instance(name, None, now), None);
             } else {

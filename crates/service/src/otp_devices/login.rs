@@ -2,12 +2,14 @@
 
 use super::{
     OtpDevices,
+    guesses::client,
     records::{Instance, LoginToken, instance_key, token_key},
 };
 use crate::{HashingError, Origin, PasswordVerdict, StorageError, Who, audit::Deed, storage::Race};
 use keyproof_auth::{
     AuthError, Generation, LoginScope, Permission, TOKEN_BYTES, Token, TokenDigest, Validity,
 };
+use keyproof_mfa::{Password, PasswordRefusal};
 use keyproof_store::{Key, Raw, Stored, Timestamp, Version};
 use std::{fmt, time::Duration};
 use zeroize::{Zeroize, Zeroizing};
@@ -17,6 +19,12 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an expired token is remembered, to be told from one that never was.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the audit trail is told of a wrong password.
+const WRONG: &str = "wrong name or password";
+
+/// What it is told of one that was not judged.
+const UNJUDGED: &str = "too many failures";
 
 /// The longest description that is kept, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
@@ -113,6 +121,12 @@ pub enum LoginError {
     /// There is no such instance.
     #[error("there is no such instance")]
     InstanceUnknown,
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
     /// It is the wrong one, or for another name, or the instance has none.
     #[error("wrong name or password")]
     Refused,
@@ -301,45 +315,73 @@ impl OtpDevices {
         origin: &Origin,
     ) -> Result<Issuer, LoginError> {
         let key = instance_key(instance);
-        let stored = self
-            .store
-            .get::<Instance>(&key, self.clock.now())
-            .await
-            .map_err(StorageError::from)?
-            .ok_or(LoginError::InstanceUnknown)?;
-        let verdict = match stored.record.password.as_deref() {
+        let client = client(origin);
+        let mut judged: Option<(Option<String>, PasswordVerdict)> = None;
+        let mut race = Race::default();
+        loop {
+            let now = self.clock.now();
+            let found = self.guarded::<Instance>(instance, now).await?;
+            let (stored, guesses) = found.ok_or(LoginError::InstanceUnknown)?;
             // There is nothing to guess, and it is no secret: so nothing is hashed either.
-            None => PasswordVerdict::Refused,
-            Some(hash) => {
-                // A wrong name costs what a wrong password does.
-                let hash = Some(hash).filter(|_| user_name == instance);
-                self.hashing
-                    .verify(self.turn(origin), hash, password.clone())
-                    .await?
+            let Some(hash) = stored.record.password.clone() else {
+                self.audit.refused(failed(instance, WRONG, origin)).await;
+                return Err(LoginError::Refused);
+            };
+            let records = guesses.records(instance);
+            if let Err(locked) = records.admit(client, guesses.at()) {
+                self.audit.refused(failed(instance, UNJUDGED, origin)).await;
+                let wait = guesses.wait(locked.until);
+                return Err(LoginError::Locked { wait });
             }
-        };
-        match verdict {
-            PasswordVerdict::Accepted { needs_rehash } => {
-                let generation = stored.record.generation;
-                if needs_rehash {
-                    self.rehash(&key, stored, password, origin).await;
+            // A wrong name costs what a wrong password does.
+            let hash = Some(hash).filter(|_| user_name == instance);
+            let verdict = match &judged {
+                Some((with, verdict)) if *with == hash => *verdict,
+                _ => {
+                    let turn = self.turn(origin);
+                    let verify = self.hashing.verify(turn, hash.as_deref(), password.clone());
+                    let verdict = verify.await?;
+                    judged = Some((hash, verdict));
+                    // Judging takes a while: what it rests on is read again.
+                    continue;
                 }
-                Ok(Issuer(IssuerKind::Password {
-                    instance: instance.to_owned(),
-                    generation,
-                }))
+            };
+            let found = match verdict {
+                PasswordVerdict::Accepted { .. } => Password::Correct,
+                PasswordVerdict::Refused => Password::Wrong,
+            };
+            let decision = records.begin_login(found, client, guesses.at(), &self.policy);
+            let mut batch = self.store.batch(now);
+            batch.require(&key, stored.version);
+            guesses.save(&mut batch, &decision.next);
+            let outcome = match decision.verdict {
+                Ok(_) => Ok(()),
+                Err(PasswordRefusal::Locked(locked)) => Err((UNJUDGED, Some(locked.until))),
+                Err(PasswordRefusal::WrongPassword(failure)) => Err((WRONG, failure.locked_until)),
+            };
+            if let Err((why, _)) = outcome {
+                let deed = failed(instance, why, origin);
+                self.audit.counted(&mut batch, now, deed).await?;
             }
-            PasswordVerdict::Refused => {
-                self.audit
-                    .refused(Deed {
-                        action: "login_token.issue",
-                        target: format!("instance/{instance}"),
-                        detail: Some("wrong name or password".to_owned()),
-                        origin,
-                    })
-                    .await;
-                Err(LoginError::Refused)
+            if !race.won(self.store.commit(batch).await).await? {
+                continue;
             }
+            return match (outcome, verdict) {
+                (Ok(()), PasswordVerdict::Accepted { needs_rehash }) => {
+                    let generation = stored.record.generation;
+                    if needs_rehash {
+                        self.rehash(&key, stored, password, origin).await;
+                    }
+                    Ok(Issuer(IssuerKind::Password {
+                        instance: instance.to_owned(),
+                        generation,
+                    }))
+                }
+                (Err((_, Some(until))), _) => Err(LoginError::Locked {
+                    wait: guesses.wait(until),
+                }),
+                (Ok(()) | Err((_, None)), _) => Err(LoginError::Refused),
+            };
         }
     }
 
@@ -528,6 +570,16 @@ impl OtpDevices {
         if let Err(error) = outcome.await {
             tracing::info!(instance, error, "the password keeps its older hash for now");
         }
+    }
+}
+
+/// A failed login in the audit trail.
+fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
+    Deed {
+        action: "login_token.issue",
+        target: format!("instance/{instance}"),
+        detail: Some(why.to_owned()),
+        origin,
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) enum Code {
     ParameterMalformed,
     PathSegmentMalformed,
     Timeout,
+    TooManyAttempts,
     TokenExpired,
     TokenMalformed,
     TokenPermissionInsufficient,
@@ -130,6 +131,11 @@ impl Code {
                 "A token or the instance's password is needed.",
             ),
             Self::DeviceUnknown => (2021, S::NOT_FOUND, "There is no OTP device of this id."),
+            Self::TooManyAttempts => (
+                2127,
+                S::TOO_MANY_REQUESTS,
+                "There were too many attempts: see Retry-After.",
+            ),
             Self::DeviceExists => (
                 2851,
                 S::CONFLICT,
@@ -204,13 +210,13 @@ impl Refusal {
         }
     }
 
-    /// The registry has no code of its own for 429; this one says that the server will not do it now.
+    /// Come again later: the one code of the registry's that says so and is the merchant's has a text about codes sent to
+    /// phones, and the right status.
     fn limited(hint: &'static str, retry_after: Duration) -> Self {
         Self {
             hint: Some(hint),
-            status: Some(StatusCode::TOO_MANY_REQUESTS),
             retry_after: Some(retry_after),
-            ..Code::OsResourceAllocationFailure.into()
+            ..Code::TooManyAttempts.into()
         }
     }
 
@@ -362,8 +368,13 @@ impl From<LoginError> for Refusal {
                 Code::InternalInvariantFailure.into()
             }
             LoginError::InstanceUnknown => Code::InstanceUnknown.into(),
+            LoginError::Locked { wait } => {
+                Self::limited("Too many wrong passwords: see Retry-After.", wait)
+            }
             LoginError::Refused => Code::MerchantUnauthorized.into(),
-            LoginError::Storage(error) => Self::reading(error),
+            LoginError::Storage(error) => {
+                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
+            }
         }
     }
 }
