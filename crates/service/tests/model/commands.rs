@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyproof_service::accounts::{
-    ActivateKeyError, AnswerError, ChangeUserError, EnrolKeyError, FirstStep, LoginError,
-    PasswordLogin, RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Session, TrustRequest,
-    Whose,
+    ActivateKeyError, AnswerError, ApplicationTokenError, ChangePasswordError, ChangeUserError,
+    EnrolKeyError, FirstStep, LoginError, NewApplicationToken, PasswordLogin, RecoveryCodesError,
+    RemoveDeviceError, RemoveKeyError, Session, TrustRequest, Whose,
 };
 use keyproof_service::{Accounts, Applicant, Origin, StorageError, Who};
 use zeroize::Zeroizing;
@@ -17,6 +17,16 @@ const FINGERPRINT: &str = "laptop";
 
 /// No phone shows it while the model runs.
 pub(crate) const WRONG_CODE: &str = "000000";
+
+/// What somebody tries who knows the password and has an access token of before the activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Attack {
+    AddApplicationToken,
+    ChangePassword,
+    MakeRecoveryCodes,
+    RemoveKey(u32),
+    RevokeDevice(u32),
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Command {
@@ -29,6 +39,7 @@ pub(crate) enum Command {
         code: Arc<str>,
         trust: bool,
     },
+    Attack(Attack),
     Enrol,
     LogIn {
         right: bool,
@@ -85,6 +96,7 @@ impl Command {
             Self::Answer { trust, .. } => *trust,
             Self::Enrol | Self::LogIn { .. } | Self::MakeRecoveryCodes => true,
             Self::Activate { .. }
+            | Self::Attack(_)
             | Self::Reinstate
             | Self::RemoveKey { .. }
             | Self::RevokeDevice { .. }
@@ -96,6 +108,7 @@ impl Command {
     pub(crate) const fn is_by_session(&self) -> bool {
         match self {
             Self::Activate { .. }
+            | Self::Attack(_)
             | Self::Enrol
             | Self::MakeRecoveryCodes
             | Self::RemoveKey { .. }
@@ -108,7 +121,13 @@ impl Command {
         }
     }
 
-    pub(crate) async fn perform(&self, accounts: &Accounts, session: &Session) -> Verdict {
+    /// `old` is the attacker's.
+    pub(crate) async fn perform(
+        &self,
+        accounts: &Accounts,
+        session: &Session,
+        old: &Session,
+    ) -> Verdict {
         let origin = &origin();
         let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
@@ -141,6 +160,7 @@ impl Command {
                     Err(AnswerError::Device(_) | AnswerError::Refused) => Verdict::Refused,
                 }
             }
+            Self::Attack(attack) => attack.perform(accounts, old).await,
             Self::Enrol => match accounts.enrol_key(session, password(), origin).await {
                 Ok(enrolled) => Verdict::Enrolled {
                     key: enrolled.key.id,
@@ -229,6 +249,55 @@ impl Command {
     }
 }
 
+impl Attack {
+    async fn perform(self, accounts: &Accounts, old: &Session) -> Verdict {
+        let origin = &origin();
+        let password = || Zeroizing::new(PASSWORD.to_owned());
+        match self {
+            Self::AddApplicationToken => {
+                let new = NewApplicationToken::default();
+                match accounts.add_application_token(old, new, origin).await {
+                    Ok(_) => Verdict::Done,
+                    Err(ApplicationTokenError::Storage(error)) => Verdict::None(error),
+                    Err(_) => Verdict::Refused,
+                }
+            }
+            // What it is changed to makes no difference: it ends all sessions.
+            Self::ChangePassword => {
+                let changed = accounts.change_password(old, password(), password(), origin);
+                match changed.await {
+                    Ok(()) => Verdict::Done,
+                    Err(ChangePasswordError::Storage(error)) => Verdict::None(error),
+                    Err(_) => Verdict::Refused,
+                }
+            }
+            Self::MakeRecoveryCodes => {
+                let made = accounts.make_recovery_codes(old, password(), None, origin);
+                match made.await {
+                    Ok(codes) => Verdict::RecoveryCodes(codes[0].as_str().into()),
+                    Err(RecoveryCodesError::Storage(error)) => Verdict::None(error),
+                    Err(_) => Verdict::Refused,
+                }
+            }
+            Self::RemoveKey(key) => {
+                match accounts.remove_key(old, Whose::Mine, key, origin).await {
+                    Ok(()) => Verdict::Done,
+                    Err(RemoveKeyError::Storage(error)) => Verdict::None(error),
+                    Err(_) => Verdict::Refused,
+                }
+            }
+            Self::RevokeDevice(device) => {
+                let removed = accounts.remove_device(old, Whose::Mine, device, origin);
+                match removed.await {
+                    Ok(()) => Verdict::Done,
+                    Err(RemoveDeviceError::Storage(error)) => Verdict::None(error),
+                    Err(_) => Verdict::Refused,
+                }
+            }
+        }
+    }
+}
+
 fn changed(outcome: Result<(), ChangeUserError>) -> Verdict {
     match outcome {
         Ok(()) => Verdict::Done,
@@ -254,6 +323,7 @@ impl fmt::Display for Command {
                 write!(f, "answer challenge {:.6} with {code}", token)?;
                 f.write_str(if *trust { " and trust the device" } else { "" })
             }
+            Self::Attack(attack) => write!(f, "attack by an old token: {attack:?}"),
             Self::Enrol => f.write_str("enrol a key"),
             Self::LogIn { right, device } => {
                 let password = if *right { "the" } else { "a wrong" };

@@ -8,7 +8,9 @@ use keyproof_store::{
 };
 
 use crate::operation::{Seeded, finish};
-use crate::script::is_never_read;
+use crate::script::{collection, is_never_read};
+use crate::setting::OLD_KEY_CHANGES;
+use serde_json::Value;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Contents(Vec<Held>);
@@ -28,6 +30,8 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
     Kept,
+    /// Keeps of every change of a user's record what it said before of activations.
+    ForgetsActivations,
     /// Says that a commit is done when it is lost.
     AcknowledgesTheLost,
     /// Takes whatever version an entry asks for as the record's.
@@ -52,6 +56,15 @@ impl Contents {
         let changes = match port {
             Port::Kept | Port::AcknowledgesTheLost => changes.clone(),
             Port::IgnoresVersions => self.at_any_version(changes),
+            Port::ForgetsActivations => rewritten(changes, |entry| {
+                Some(match (collection(&entry.key).as_str(), entry.change) {
+                    ("user", Change::Replace { at, row }) => Change::Replace {
+                        at,
+                        row: without_activation(row),
+                    },
+                    (_, change) => change,
+                })
+            }),
             Port::IgnoresRequirements => rewritten(changes, |entry| {
                 let is_requirement = matches!(entry.change, Change::Require { .. });
                 (!is_requirement).then_some(entry.change)
@@ -114,6 +127,16 @@ fn rewritten(changes: &Changes, rewrite: impl Fn(Entry) -> Option<Change>) -> Ch
     let entries = changes.entries().iter().cloned();
     let entries = entries.filter_map(|entry| Some((entry.key.clone(), rewrite(entry)?)));
     Changes::new(entries, changes.now(), &Seeded::new("rewritten")).unwrap()
+}
+
+fn without_activation(row: Row) -> Row {
+    let mut body: Value = serde_json::from_slice(&row.body).unwrap();
+    body["data"]["key_changes"] = OLD_KEY_CHANGES.into();
+    body["data"]["activation"]["key_changes"] = OLD_KEY_CHANGES.into();
+    Row {
+        body: serde_json::to_vec(&body).unwrap(),
+        ..row
+    }
 }
 
 fn all(engine: &MemoryEngine) -> BTreeMap<Key, Row> {

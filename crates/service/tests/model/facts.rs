@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyproof_service::audit::{Event, Outcome};
 use keyproof_store::Timestamp;
 
-use crate::commands::{Command, Verdict};
+use crate::commands::{Attack, Command, Verdict};
 use crate::phone::{Phone, step};
 use crate::setting::{CHALLENGE_LIFETIME, LOCKOUT};
 
@@ -22,6 +22,8 @@ pub(crate) enum Broken {
     NotLocked,
     /// A verdict was given whose commit did not happen.
     NotCommitted,
+    /// Somebody with the password and a token of before decided over a second factor, or past it.
+    Weakened,
     /// A challenge, a device or a session was good after its key, its user's generation, a lock or its own end.
     Outlived,
 }
@@ -35,6 +37,7 @@ impl Broken {
             Self::Miscounted => "three failures are judged, and nothing else is counted as one",
             Self::NotCommitted => "there is no verdict whose commit did not happen",
             Self::NotLocked => "nobody is let in, or told that they are right, while locked",
+            Self::Weakened => "a password and an old token decide nothing once a key is active",
             Self::Outlived => "challenges, devices and sessions end with what they hang on",
         }
     }
@@ -50,6 +53,8 @@ pub(crate) struct Facts {
     /// Rises with each suspension; the session is of the first.
     generation: u8,
     suspended: bool,
+    /// Whether a key has become active: that ended the attacker's token.
+    activated: bool,
     pub(crate) challenges: Vec<ChallengeFacts>,
     pub(crate) devices: Vec<DeviceFacts>,
     recovery: Option<RecoveryFacts>,
@@ -118,6 +123,10 @@ impl Facts {
         self.recovery.as_ref().map(|recovery| &recovery.code)
     }
 
+    pub(crate) const fn has_been_activated(&self) -> bool {
+        self.activated
+    }
+
     pub(crate) const fn is_suspended(&self) -> bool {
         self.suspended
     }
@@ -135,6 +144,12 @@ impl Facts {
         if committed.command.is_by_session() && (self.suspended || self.generation > 0) {
             return Err(Broken::Outlived);
         }
+        if matches!(committed.command, Command::Attack(_))
+            && committed.verdict.is_yes()
+            && self.activated
+        {
+            return Err(Broken::Weakened);
+        }
         if committed.events.iter().any(is_failure) {
             self.must_be_wrong(committed)?;
             return self.counted_by(committed.command).fail(committed);
@@ -145,6 +160,7 @@ impl Facts {
                 let pending = held.filter(|held| !held.active);
                 pending.ok_or(Broken::CodeNotNeeded)?;
                 self.session.succeed(committed)?;
+                self.activated = true;
                 self.spend(code, committed)
             }
             (Command::Answer { token, code, .. }, Verdict::Authenticated) => {
@@ -185,6 +201,16 @@ impl Facts {
             (Command::RemoveKey { .. }, Verdict::Done) => {
                 (self.key, self.recovery) = (None, None);
                 self.devices.clear();
+                Ok(())
+            }
+            // Before, a password is all that there is to know.
+            (Command::Attack(Attack::AddApplicationToken), Verdict::Done) => Ok(()),
+            (Command::Attack(Attack::ChangePassword), Verdict::Done) => {
+                self.generation += 1;
+                Ok(())
+            }
+            (Command::Attack(Attack::RemoveKey(_)), Verdict::Done) => {
+                self.key = None;
                 Ok(())
             }
             (Command::RevokeDevice { device }, Verdict::Done) => {

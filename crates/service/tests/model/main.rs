@@ -11,6 +11,10 @@
 //! answer challenges with any of these codes and with wrong ones, on either node, again and again, beside the user, who
 //! enrols, activates and removes keys, and the operator, who suspends her and lifts locks.
 //!
+//! Somebody else has the password alone, and an access token of before the activation, which has even shown a factor of
+//! an earlier key: with that they try to make recovery codes and application tokens, to remove keys and devices, and to
+//! change the password.
+//!
 //! **What must hold** is [`facts::Broken`]'s to say. It is judged by the commits that are applied, each by what
 //! its operation says once it is acknowledged, and by the answers.
 //!
@@ -58,10 +62,12 @@ use stateright::{Checker, HasDiscoveries, Model, Path};
 
 use crate::contents::Port;
 use crate::facts::Broken;
+use crate::scenario::Offer;
 use crate::scenario::Offer::{
-    Activate, ActivateWrong, Answer, AnswerAndTrust, AnswerByRecoveryCode, AnswerWrong, Enrol,
-    LogIn, LogInFromDevice, LogInWrong, MakeRecoveryCodes, Reinstate, RemoveKey, RevokeDevice,
-    Suspend, Unlock,
+    Activate, ActivateWrong, Answer, AnswerAndTrust, AnswerByRecoveryCode, AnswerWrong,
+    AttackByChangingThePassword, AttackByMakingRecoveryCodes, AttackByMakingTokens,
+    AttackByRemovingTheKey, AttackByRevokingDevices, Enrol, LogIn, LogInFromDevice, LogInWrong,
+    MakeRecoveryCodes, Reinstate, RemoveKey, RevokeDevice, Suspend, Unlock,
 };
 use crate::scenario::Opening::{self, Do, Wait};
 use crate::scenario::Scenario;
@@ -299,6 +305,71 @@ fn a_removal_a_revocation_and_a_suspension_end_what_they_end() {
         ],
         ..NOTHING_OFFERED
     });
+}
+
+const ATTACKS: &[Offer] = &[
+    Activate,
+    AttackByChangingThePassword,
+    AttackByMakingRecoveryCodes,
+    AttackByMakingTokens,
+    AttackByRemovingTheKey,
+];
+
+/// About 13,000 states.
+#[test]
+fn a_password_and_a_token_of_before_decide_nothing_from_the_activation_on() {
+    explore(Scenario {
+        opening: &[Do(Enrol)],
+        offers: ATTACKS,
+        operations: 4,
+        faults: 1,
+        steps: 1,
+        sights: &[
+            Sight::Activation,
+            Sight::AttackBefore,
+            Sight::AttackRefused,
+            Sight::LateCommit,
+            Sight::LostRace,
+        ],
+        ..NOTHING_OFFERED
+    });
+}
+
+/// About 18,000 states.
+#[test]
+fn a_password_and_a_token_of_before_decide_nothing_when_the_key_is_gone_again() {
+    explore(Scenario {
+        opening: DEVICE,
+        offers: &[
+            AttackByChangingThePassword,
+            AttackByMakingRecoveryCodes,
+            AttackByMakingTokens,
+            AttackByRemovingTheKey,
+            AttackByRevokingDevices,
+            Enrol,
+            RemoveKey,
+        ],
+        operations: 4,
+        faults: 2,
+        steps: 1,
+        sights: &[Sight::AttackRefused, Sight::LostRace, Sight::Removal],
+        ..NOTHING_OFFERED
+    });
+}
+
+#[test]
+fn an_engine_that_forgets_activations_is_found_out() {
+    let path = search(
+        Broken::Weakened,
+        Scenario {
+            port: Port::ForgetsActivations,
+            opening: &[Do(Enrol)],
+            offers: ATTACKS,
+            operations: 2,
+            ..NOTHING_OFFERED
+        },
+    );
+    assert!(path.contains("attack by an old token"), "{path}");
 }
 
 #[test]

@@ -67,7 +67,9 @@ impl Operation {
             Judging::default(),
             setting.accounts(),
         );
-        let performing = self.command.perform(&accounts, &setting.session);
+        let performing = self
+            .command
+            .perform(&accounts, &setting.session, &setting.old);
         let verdict = run_until(performing, || script.is_waiting());
         let stop = match (verdict, script.take_waiting()) {
             (Some(verdict), None) => Stop::Says(verdict),

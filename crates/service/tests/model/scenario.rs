@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::commands::{Command, WRONG_CODE};
+use crate::commands::{Attack, Command, WRONG_CODE};
 use crate::contents::Port;
 use crate::facts::Facts;
 use crate::sights::Sight;
@@ -45,6 +45,11 @@ pub(crate) enum Offer {
     AnswerAndTrust,
     AnswerByRecoveryCode,
     AnswerWrong,
+    AttackByChangingThePassword,
+    AttackByMakingRecoveryCodes,
+    AttackByMakingTokens,
+    AttackByRemovingTheKey,
+    AttackByRevokingDevices,
     Enrol,
     LogIn,
     LogInFromDevice,
@@ -102,6 +107,20 @@ impl Offer {
             }
             // It makes no difference to which of them.
             Self::AnswerWrong => answer(&wrong, false).pop().into_iter().collect(),
+            Self::AttackByChangingThePassword => vec![Command::Attack(Attack::ChangePassword)],
+            Self::AttackByMakingRecoveryCodes => vec![Command::Attack(Attack::MakeRecoveryCodes)],
+            Self::AttackByMakingTokens => vec![Command::Attack(Attack::AddApplicationToken)],
+            Self::AttackByRemovingTheKey => {
+                let keys = facts.phones.iter().map(|phone| phone.key);
+                keys.map(|key| Command::Attack(Attack::RemoveKey(key)))
+                    .collect()
+            }
+            Self::AttackByRevokingDevices => {
+                let devices = facts.devices.iter().map(|device| device.number);
+                devices
+                    .map(|device| Command::Attack(Attack::RevokeDevice(device)))
+                    .collect()
+            }
             Self::Enrol => vec![Command::Enrol],
             Self::LogIn | Self::LogInFromDevice | Self::LogInWrong => vec![Command::LogIn {
                 right: self != Self::LogInWrong,

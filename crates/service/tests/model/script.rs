@@ -192,7 +192,12 @@ pub(crate) const AUDIT: &str = "audit";
 const FIXED: [&str; 4] = ["$store", "signing_key", "signing_key_in_use", "user_name"];
 
 /// What operations of the model write and nothing depends on, so that it need not be kept.
-const NEVER_READ: [&str; 2] = [AUDIT, "refresh_token"];
+const NEVER_READ: [&str; 4] = [
+    "application_token",
+    "application_token_text",
+    AUDIT,
+    "refresh_token",
+];
 
 pub(crate) fn is_fixed(key: &Key) -> bool {
     FIXED.contains(&collection(key).as_str())

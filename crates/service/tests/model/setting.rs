@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
-use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session};
+use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens, Whose};
 use keyproof_service::{
     AccountSettings, Accounts, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
     ManualClock,
@@ -28,6 +29,8 @@ pub(crate) struct Setting {
     pub(crate) master_key: MasterKey,
     pub(crate) hashing: Arc<HashingPool>,
     pub(crate) session: Session,
+    /// Another of hers, which somebody else has got hold of. It has even shown a factor: of a key that is gone.
+    pub(crate) old: Session,
     /// All that is stored before the first command.
     pub(crate) fixed: Arc<MemoryEngine>,
 }
@@ -57,11 +60,12 @@ impl Setting {
             Judging::default(),
             policy(),
         );
-        let session = finish(begin(&accounts));
+        let (session, old) = finish(begin(&accounts, before));
         Self {
             master_key,
             hashing,
             session,
+            old,
             fixed,
         }
     }
@@ -87,7 +91,10 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const LOCKOUT: Duration = STEP;
 pub(crate) const CHALLENGE_LIFETIME: Duration = STEP.saturating_mul(3);
 
-async fn begin(accounts: &Accounts) -> Session {
+/// The user's `key_changes` when the attacker's token was issued.
+pub(crate) const OLD_KEY_CHANGES: u64 = 1;
+
+async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
     let new = NewUser {
         name: NAME.to_owned(),
         organisation: "Example Org".to_owned(),
@@ -98,17 +105,53 @@ async fn begin(accounts: &Accounts) -> Session {
         .add_user(&new, password(), &origin())
         .await
         .unwrap();
-    let login = PasswordLogin {
-        name: NAME.to_owned(),
-        password: password(),
-        fingerprint: None,
+    let first = log_in(accounts).await;
+    let enrolled = accounts.enrol_key(&first, password(), &origin()).await;
+    let enrolled = enrolled.unwrap();
+    let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
+    let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+    let code = |ahead| {
+        let step = totp.step_at(now.as_secs()) + ahead;
+        totp.code_of_step(step).to_string()
     };
-    let FirstStep::Authenticated(tokens) = accounts.login(login, &origin()).await.unwrap() else {
+    let (key, activating) = (enrolled.key.id, code(0));
+    accounts
+        .activate_key(&first, key, &activating, &origin())
+        .await
+        .unwrap();
+    let FirstStep::Challenged(asked) = step_one(accounts).await else {
+        panic!("a key is active");
+    };
+    let answered = accounts
+        .answer_challenge(&asked, &code(1), None, &origin())
+        .await
+        .unwrap();
+    let old = session(accounts, &answered).await;
+    accounts
+        .remove_key(&first, Whose::Mine, key, &origin())
+        .await
+        .unwrap();
+    (log_in(accounts).await, old)
+}
+
+async fn log_in(accounts: &Accounts) -> Session {
+    let FirstStep::Authenticated(tokens) = step_one(accounts).await else {
         panic!("there is no key to ask for a code of");
     };
+    session(accounts, &tokens).await
+}
+
+async fn step_one(accounts: &Accounts) -> FirstStep {
+    let login = PasswordLogin {
+        name: NAME.to_owned(),
+        password: Zeroizing::new(PASSWORD.to_owned()),
+        fingerprint: None,
+    };
+    accounts.login(login, &origin()).await.unwrap()
+}
+
+async fn session(accounts: &Accounts, tokens: &Tokens) -> Session {
     let address = [127, 0, 0, 1].into();
-    accounts
-        .session(Some(&tokens.access), address)
-        .await
-        .unwrap()
+    let session = accounts.session(Some(&tokens.access), address).await;
+    session.unwrap()
 }

@@ -10,6 +10,10 @@ use crate::runs::Point;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sight {
     Activation,
+    /// Somebody with an old token is told no, once a key is active.
+    AttackRefused,
+    /// What they decided before it was.
+    AttackBefore,
     /// A commit that was lost, and arrived after all.
     LateCommit,
     Login,
@@ -61,6 +65,7 @@ impl Sights {
             (Command::LogIn { device: true, .. }, Verdict::Authenticated) => {
                 self.add(Sight::LoginFromDevice);
             }
+            (Command::Attack(_), Verdict::Done) => self.add(Sight::AttackBefore),
             (Command::RemoveKey { .. }, Verdict::Done) => self.add(Sight::Removal),
             (_, Verdict::Locked) => self.add(Sight::ThirdFailure),
             _ => {}
@@ -78,6 +83,9 @@ impl Sights {
             if facts.is_unheard() {
                 self.add(Sight::ReplayOfUnheard);
             }
+        }
+        if matches!(point.operation.command, Command::Attack(_)) && facts.has_been_activated() {
+            self.add(Sight::AttackRefused);
         }
         if noted("Invalid or expired MFA token") {
             self.add(Sight::StaleChallenge);

@@ -509,6 +509,9 @@ impl Model for System {
             always(Broken::NotLocked, |_, state| {
                 state.broken != Some(Broken::NotLocked)
             }),
+            always(Broken::Weakened, |_, state| {
+                state.broken != Some(Broken::Weakened)
+            }),
             always(Broken::Outlived, |_, state| {
                 state.broken != Some(Broken::Outlived)
             }),
