@@ -1,6 +1,7 @@
 //! Reports: every check by name, how it ended, and why.
 
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -48,6 +49,18 @@ impl<C: Check> Report<C> {
     /// For a check that lacks its input: none was given, or an earlier check failed on it.
     pub(crate) fn skip(&mut self, check: C, detail: impl Into<Cow<'static, str>>) {
         self.lines.push((check, Outcome::Skipped, detail.into()));
+    }
+
+    /// Makes a warning of a failure; `why` stands before what had failed.
+    pub(crate) fn overrule(&mut self, check: C, why: &str) {
+        let failed = self
+            .lines
+            .iter_mut()
+            .find(|(of, outcome, _)| *of == check && *outcome == Outcome::Fail);
+        if let Some((_, outcome, detail)) = failed {
+            *outcome = Outcome::Warn;
+            *detail = format!("{why}: {detail}").into();
+        }
     }
 
     /// Skips all checks that have no line yet.

@@ -288,6 +288,77 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
     refused(&report, &[EkCertificateCheck::PublicKey]);
 }
 
+/// As Google Compute Engine's newer ones have no subjectAltName.
+#[test]
+fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
+    use EkCertificateCheck as C;
+    type Change = fn(&mut CertificateParams);
+    let maker = Maker::new();
+    let judge = |change: Change, is_allowed: bool| {
+        let certificate = maker.ca.endorse(&maker.key, change);
+        let allowed = [certificate.as_slice()];
+        let policy = EkCertificatePolicy {
+            ek: Some(&ek_of(&maker.key)),
+            allowed: if is_allowed { &allowed } else { &[] },
+            roots: &[],
+            intermediates: &[],
+            now: NOW,
+            algorithms: algorithms::RING,
+        };
+        check_ek_certificate(&certificate, &policy)
+    };
+    let overruled: [(Change, C); 4] = [
+        (
+            |params| replace(params, SUBJECT_ALT_NAME, None),
+            C::TpmAttributes,
+        ),
+        (
+            |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+            C::ExtendedKeyUsage,
+        ),
+        (
+            |params| {
+                let other = extension(
+                    SUBJECT_DIRECTORY_ATTRIBUTES,
+                    false,
+                    tpm_specification("1.2"),
+                );
+                replace(params, SUBJECT_DIRECTORY_ATTRIBUTES, Some(other));
+            },
+            C::TpmSpecification,
+        ),
+        (
+            |params| {
+                let strange = extension(&[1, 2, 3], true, vec![5, 0]);
+                replace(params, &[1, 2, 3], Some(strange));
+            },
+            C::CriticalExtensions,
+        ),
+    ];
+    for (change, check) in overruled {
+        accepted(&judge(change, true), &[check]);
+        refused(&judge(change, false), &[check, C::Chain]);
+    }
+    let kept: [(Change, C); 4] = [
+        (
+            |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            C::NotACa,
+        ),
+        (
+            |params| params.key_usages.push(KeyUsagePurpose::KeyCertSign),
+            C::KeyUsage,
+        ),
+        (|params| params.key_usages = Vec::new(), C::KeyUsage),
+        (
+            |params| params.not_after = date_time_ymd(2026, 12, 1),
+            C::Validity,
+        ),
+    ];
+    for (change, check) in kept {
+        refused(&judge(change, true), &[check]);
+    }
+}
+
 #[test]
 fn time_counts() {
     let mut real = Real::of("rsa2048");
@@ -427,9 +498,16 @@ fn each_departure_from_the_profile_is_named() {
     });
     warned_by(&[C::NotACa], &|params| params.is_ca = IsCa::NoCa);
 
+    // As Intel writes it for keys on P-256.
+    warned_by(&[C::KeyUsage], &|params| {
+        params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
+    });
     for usages in [
         vec![],
-        vec![KeyUsagePurpose::KeyEncipherment],
+        vec![
+            KeyUsagePurpose::KeyEncipherment,
+            KeyUsagePurpose::KeyCertSign,
+        ],
         vec![KeyUsagePurpose::DigitalSignature],
         vec![KeyUsagePurpose::KeyAgreement, KeyUsagePurpose::KeyCertSign],
         vec![KeyUsagePurpose::KeyAgreement, KeyUsagePurpose::CrlSign],
@@ -670,7 +748,9 @@ fn keys_are_on_the_allow_list() {
         let rsa = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.as_slice().into(), &PKCS_RSA_SHA256);
         let rsa = rsa.unwrap();
         accepted(&judge(&rsa, KeyUsagePurpose::KeyEncipherment), &[]);
-        refused(&judge(&rsa, KeyUsagePurpose::KeyAgreement), &[C::KeyUsage]);
+        accepted(&judge(&rsa, KeyUsagePurpose::KeyAgreement), &[C::KeyUsage]);
+        let neither = judge(&rsa, KeyUsagePurpose::DataEncipherment);
+        refused(&neither, &[C::KeyUsage]);
     }
     for (modulus, exponent, reason) in [
         (
@@ -712,7 +792,7 @@ fn keys_are_on_the_allow_list() {
     let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let certificate = maker.ca.endorse(&ed25519, |_| ());
     let report = maker.judge(&certificate);
-    refused(&report, &[C::KeyUsage, C::Key]);
+    refused(&report, &[C::Key]);
     assert_eq!(report.outcome(C::PublicKey), Outcome::Skipped);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use keyproof_tpm::EkCertificate;
 use keyproof_x509::{BasicConstraints, Certificate, Upload, Version, algorithms, verify};
 use serde_json::json;
@@ -137,6 +138,28 @@ async fn an_attestation_keys_certificate_keeps_the_profile() {
         (&*read.manufacturer, &*read.model, &*read.version),
         ("id:49465800", "SLB9670", "id:0755")
     );
+}
+
+/// As Google Compute Engine's newer ones are.
+#[tokio::test]
+async fn an_allowed_endorsement_certificate_need_not_say_which_tpm_it_is_of() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let api_key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001").endorsed_namelessly(&manufacturer);
+    let refused = site.post(PROVISION, &device.request(&api_key)).await;
+    refused.refuses(403, 7).saying("tpm-attributes");
+    let allowed = json!({ "tpm_allow_list": [BASE64.encode(&device.ek_certificate)] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    let der = provision(&site, &api_key, &device).await;
+    let certificate = Certificate::from_der(&der).unwrap();
+    // The device's serial alone.
+    let serial = tlv(
+        0x30,
+        &[tlv(0x06, &[0x55, 4, 5]), tlv(0x13, b"SN0001")].concat(),
+    );
+    let name = tlv(0xa4, &tlv(0x30, &tlv(0x31, &serial)));
+    assert_eq!(value(&certificate, ALT_NAMES), tlv(0x30, &name));
 }
 
 #[tokio::test]

@@ -39,6 +39,12 @@ impl Manufacturer {
     }
 
     fn endorse(&self, ek: &Key) -> Vec<u8> {
+        let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
+        names.set_criticality(true);
+        self.endorse_as(ek, vec![names])
+    }
+
+    fn endorse_as(&self, ek: &Key, extensions: Vec<CustomExtension>) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.serial_number = Some(SerialNumber::from(7));
@@ -50,9 +56,7 @@ impl Manufacturer {
             _ => KeyUsagePurpose::KeyAgreement,
         }];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
-        let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
-        names.set_criticality(true);
-        params.custom_extensions = vec![names];
+        params.custom_extensions = extensions;
         let issuer = Issuer::from_params(&self.params, &self.key);
         params.signed_by(ek, &issuer).unwrap().der().to_vec()
     }
@@ -172,6 +176,15 @@ impl Device {
     /// The same whose manufacturer certifies its endorsement key once more.
     pub(crate) fn endorsed_again(self, manufacturer: &Manufacturer) -> Self {
         let ek_certificate = manufacturer.endorse(&self.ek);
+        Self {
+            ek_certificate,
+            ..self
+        }
+    }
+
+    /// The same whose endorsement certificate does not say which TPM it is of.
+    pub(crate) fn endorsed_namelessly(self, manufacturer: &Manufacturer) -> Self {
+        let ek_certificate = manufacturer.endorse_as(&self.ek, Vec::new());
         Self {
             ek_certificate,
             ..self

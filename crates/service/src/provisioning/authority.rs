@@ -197,13 +197,13 @@ impl Authority {
     }
 
     /// The certificate of an attestation key, as Web Authentication Level 2 (section 8.3.1) wants it after the TCG's profiles:
-    /// no subject, but a critical subjectAltName that says which TPM, as its endorsement certificate does, and in which
-    /// device.
+    /// no subject, but a critical subjectAltName that says which TPM, as far as its endorsement certificate does, and in
+    /// which device.
     pub(super) fn certify_attestation_key(
         category: &Object<Category>,
         store: &Store,
         ak: &TpmtPublic,
-        tpm: &TpmAttributes,
+        tpm: Option<&TpmAttributes>,
         device_serial: &str,
         now: Timestamp,
     ) -> Result<AkCertificate, AuthorityError> {
@@ -364,20 +364,24 @@ impl PublicKeyData for AttestationKey {
     }
 }
 
-/// The subjectAltName: one directoryName of the TPM, one of the device.
-fn alt_names(tpm: &TpmAttributes, device_serial: &str) -> Result<Vec<u8>, der::Error> {
-    let tpm = [
-        attribute(TPM_MANUFACTURER, Tag::Utf8String, &tpm.manufacturer)?,
-        attribute(TPM_MODEL, Tag::Utf8String, &tpm.model)?,
-        attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
-    ];
+/// The subjectAltName: one directoryName of the TPM, if its endorsement certificate says which it is, and one of the device.
+fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> Result<Vec<u8>, der::Error> {
+    let mut names = Vec::new();
+    if let Some(tpm) = tpm {
+        names.extend(directory_name(&[
+            attribute(TPM_MANUFACTURER, Tag::Utf8String, &tpm.manufacturer)?,
+            attribute(TPM_MODEL, Tag::Utf8String, &tpm.model)?,
+            attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
+        ])?);
+    }
     // X.520 wants a PrintableString; a serial number that is none is written as what it is.
     let tag = match PrintableStringRef::new(device_serial) {
         Ok(_) => Tag::PrintableString,
         Err(_) => Tag::Utf8String,
     };
     let device = [attribute(SERIAL_NUMBER, tag, device_serial)?];
-    sequence(&[directory_name(&tpm)?, directory_name(&device)?].concat())
+    names.extend(directory_name(&device)?);
+    sequence(&names)
 }
 
 /// A GeneralName of one RDN with all attributes, as endorsement certificates have it.

@@ -1,5 +1,6 @@
 //! Which endorsement certificates are trusted: those on a category's allow-list, byte for byte, and those that chain to
-//! a root of the category's manager. Either way they must keep the profile of endorsement certificates.
+//! a root of the category's manager. The latter must keep the profile of endorsement certificates; the former may depart
+//! from it, but must be of the key, valid, and no CA's.
 
 use super::{Category, DerTextError, Manager, der_text};
 use keyproof_store::Timestamp;
@@ -76,14 +77,15 @@ fn roots_of(text: &str) -> Result<Vec<Vec<u8>>, String> {
         .collect()
 }
 
-/// Judges an endorsement certificate and the key that it is said to be of; returns what it says of the TPM.
+/// Judges an endorsement certificate and the key that it is said to be of; returns what it says of the TPM, which one that
+/// is on the allow-list need not.
 pub(super) fn judge(
     certificate: &[u8],
     ek: &TpmtPublic,
     category: &Category,
     manager: &Manager,
     now: Timestamp,
-) -> Result<TpmAttributes, EndorsementError> {
+) -> Result<Option<TpmAttributes>, EndorsementError> {
     let roots: Vec<Vec<u8>> = manager
         .ek_roots
         .iter()
@@ -130,7 +132,7 @@ pub(super) fn judge(
             );
         }
     }
-    EkCertificate::parse(certificate)
-        .and_then(|certificate| certificate.tpm_attributes())
-        .map_err(|error| EndorsementError::Untrusted(error.to_string()))
+    let certificate = EkCertificate::parse(certificate)
+        .map_err(|error| EndorsementError::Untrusted(error.to_string()))?;
+    Ok(certificate.tpm_attributes().ok())
 }

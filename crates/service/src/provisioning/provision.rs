@@ -70,7 +70,7 @@ pub enum ProvisionError {
 /// A request's keys, which are in order.
 struct Evidence {
     /// What the endorsement certificate says of the TPM.
-    tpm: TpmAttributes,
+    tpm: Option<TpmAttributes>,
     ek: TpmtPublic,
     ek_name: Name,
     ak: TpmtPublic,
@@ -231,7 +231,7 @@ impl Evidence {
             &grant.category.record,
             store,
             &self.ak,
-            &self.tpm,
+            self.tpm.as_ref(),
             device.serial(),
             now,
         )?;

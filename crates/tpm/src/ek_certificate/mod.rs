@@ -31,8 +31,9 @@ pub struct EkCertificate<'a> {
 pub struct EkCertificatePolicy<'a> {
     /// The endorsement key that it must be of; `None` leaves that unchecked.
     pub ek: Option<&'a TpmtPublic>,
-    /// Certificates that are trusted as they are, in DER: one that is equal to one of them, byte for
-    /// byte, needs no chain. All other checks are made all the same.
+    /// Certificates that are trusted as they are, in DER: for one that is equal to one of them, byte
+    /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
+    /// specification or chain only warns. All other checks hold.
     pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain.
     pub roots: &'a [&'a [u8]],
@@ -44,6 +45,17 @@ pub struct EkCertificatePolicy<'a> {
     /// [`keyproof_x509::algorithms`].
     pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
 }
+
+/// What an entry of [`EkCertificatePolicy::allowed`] overrules: the profile's formalities, but never
+/// what the certificate is of, for when, or that it is no CA's.
+const OVERRULED: [EkCertificateCheck; 6] = [
+    EkCertificateCheck::ExtendedKeyUsage,
+    EkCertificateCheck::TpmAttributes,
+    EkCertificateCheck::Vendor,
+    EkCertificateCheck::TpmSpecification,
+    EkCertificateCheck::CriticalExtensions,
+    EkCertificateCheck::Chain,
+];
 
 checks! {
     /// The checks of an endorsement certificate (TCG EK Credential Profile for TPM Family 2.0), in
@@ -59,8 +71,8 @@ checks! {
         Issuer = "issuer";
         /// `not-a-ca`: its basicConstraints say that it is no CA.
         NotACa = "not-a-ca";
-        /// `key-usage`: keyEncipherment for RSA, keyAgreement for an EC key, and no signing of
-        /// certificates.
+        /// `key-usage`: keyEncipherment for RSA, keyAgreement for an EC key; the other of the two warns,
+        /// as makers write it; and no signing of certificates.
         KeyUsage = "key-usage";
         /// `extended-key-usage`: tcg-kp-EKCertificate, if there is any.
         ExtendedKeyUsage = "extended-key-usage";
@@ -165,6 +177,11 @@ pub fn check_ek_certificate(
     check_validity(&mut report, certificate, policy.now);
     check_key(&mut report, certificate, policy.ek);
     check_chain(&mut report, certificate, policy);
+    if policy.allowed.contains(&certificate.as_der()) {
+        for check in OVERRULED {
+            report.overrule(check, "allowed all the same");
+        }
+    }
     report
 }
 
@@ -205,21 +222,24 @@ fn check_constraints(report: &mut Report<EkCertificateCheck>, certificate: &Cert
 
 fn check_uses(report: &mut Report<EkCertificateCheck>, certificate: &Certificate<'_>) {
     let check = EkCertificateCheck::KeyUsage;
-    let needed = match BareKey::from_spki(certificate.public_key().as_der()) {
-        Ok(BareKey::Ecc { .. }) => "keyAgreement",
-        Ok(BareKey::Rsa { .. }) | Err(_) => "keyEncipherment",
+    let (fitting, other) = match BareKey::from_spki(certificate.public_key().as_der()) {
+        Ok(BareKey::Ecc { .. }) => ("keyAgreement", "keyEncipherment"),
+        Ok(BareKey::Rsa { .. }) | Err(_) => ("keyEncipherment", "keyAgreement"),
     };
     match certificate.key_usage() {
         Ok(Some(usage)) => {
-            if usage
-                .names()
-                .any(|name| matches!(name, "keyCertSign" | "cRLSign"))
-            {
+            let has = |wanted: &str| usage.names().any(|name| name == wanted);
+            if has("keyCertSign") || has("cRLSign") {
                 report.fail(check, "it may sign certificates or revocation lists");
-            } else if usage.names().any(|name| name == needed) {
-                report.pass(check, needed);
+            } else if has(fitting) {
+                report.pass(check, fitting);
+            } else if has(other) {
+                report.warn(
+                    check,
+                    format!("{other}, where a key of its type has {fitting}"),
+                );
             } else {
-                report.fail(check, format!("it lacks {needed}"));
+                report.fail(check, format!("it lacks {fitting}"));
             }
         }
         Ok(None) => report.fail(check, "it has no keyUsage"),
