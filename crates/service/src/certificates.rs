@@ -16,7 +16,7 @@ pub use possession::{GenerateCodeError, IssuedCode, VerifyError, findings};
 pub use precondition::Precondition;
 pub use records::Verification;
 pub use resources::{
-    CertificateView, DeleteError, Deletion, FindError, PutError, Upload, UploadError,
+    CertificateView, DeleteError, Deletion, GetError, PutError, Upload, UploadError,
 };
 
 use crate::{Audit, Clock, Judging, StorageError};

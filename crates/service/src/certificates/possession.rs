@@ -39,9 +39,12 @@ pub enum GenerateCodeError {
     Unknown,
 }
 
-/// Why a certificate was not verified.
+/// Why a certificate was not verified. `B` is why there was no leaf to verify it with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VerifyError {
+pub enum VerifyError<B> {
+    /// The body that was sent is none.
+    #[error("the body was refused")]
+    Body(B),
     /// No code was generated, or it was used, or has expired.
     #[error("there is no live verification code to prove possession with")]
     NoCode,
@@ -97,17 +100,18 @@ impl Certificates {
     }
 
     /// Judges whether a leaf (an upload in any encoding) proves possession of a certificate's private key. If it does, the
-    /// certificate is verified and its code is spent; if not, nothing changes but the audit trail.
+    /// certificate is verified and its code is spent; if not, nothing changes but the audit trail. What refused the `leaf`
+    /// is told only of a certificate that is there, at the version asked for.
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub async fn verify(
+    pub async fn verify<B: Clone>(
         &self,
         caller: &Caller,
         name: &str,
         precondition: &Precondition,
-        leaf: &[u8],
-    ) -> Result<CertificateView, Failure<VerifyError>> {
+        leaf: Result<Vec<u8>, B>,
+    ) -> Result<CertificateView, Failure<VerifyError<B>>> {
         let key = certificate_key(caller.service(), name);
         settle("certificates.verify", &self.store, || async {
             let stored = self.load(caller, name).await?;
@@ -115,6 +119,9 @@ impl Certificates {
             if !precondition.holds(stored.version) {
                 return Err(Failure::Refused(VerifyError::Precondition));
             }
+            let leaf = leaf
+                .as_ref()
+                .map_err(|refused| Failure::Refused(VerifyError::Body(refused.clone())))?;
             let now = self.clock.now();
             let told = |detail| caller.deed("certificate.verify", name, Some(detail));
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
@@ -122,7 +129,7 @@ impl Certificates {
                 self.audit.refused(refused).await;
                 return Err(Failure::Refused(VerifyError::NoCode));
             };
-            let (ca, leaf) = (stored.record.clone(), leaf.to_vec());
+            let (ca, leaf) = (stored.record.clone(), leaf.clone());
             let judged = self.judge(move || redeem(code, &ca, &leaf, now));
             let (redemption, description) = judged.await??;
             let report = match redemption {

@@ -52,9 +52,10 @@ pub struct CertificateView {
 }
 
 /// A certificate that is uploaded.
-pub struct Upload<'a> {
+#[derive(Clone)]
+pub struct Upload {
     /// In any encoding that [`x509::Upload`] takes.
-    pub certificate: &'a [u8],
+    pub certificate: Vec<u8>,
     /// Shall it count as verified, without a proof? `None` leaves that as it is, if it is the same certificate.
     pub verified: Option<bool>,
 }
@@ -64,18 +65,21 @@ pub type UploadError = X509Error;
 
 /// Why a certificate is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FindError {
-    /// It has another version than the caller asks for, or the caller does not say which.
-    #[error("the certificate has another version, or none was named")]
+pub enum GetError {
+    /// It has another version than the caller asks for.
+    #[error("the certificate has another version")]
     Precondition,
     /// There is none of this name.
     #[error("there is no such certificate")]
     Unknown,
 }
 
-/// Why a certificate was not stored.
+/// Why a certificate was not stored. `B` is why there was no body to store it from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PutError {
+pub enum PutError<B> {
+    /// The body that was sent is none.
+    #[error("the body was refused")]
+    Body(B),
     /// The provisioning service has as many as it may have.
     #[error("the provisioning service has {limit} certificates already")]
     Full {
@@ -95,7 +99,7 @@ pub enum PutError {
     Unproven,
     /// The upload is not one certificate.
     #[error(transparent)]
-    Upload(#[from] UploadError),
+    Upload(UploadError),
 }
 
 /// Why a certificate was not deleted.
@@ -152,54 +156,35 @@ impl Certificates {
     /// One certificate. What `precondition` says is kept; it need not say anything.
     ///
     /// # Errors
-    /// [`FindError`].
+    /// [`GetError`].
     pub async fn get(
         &self,
         caller: &Caller,
         name: &str,
         precondition: &Precondition,
-    ) -> Result<CertificateView, Failure<FindError>> {
+    ) -> Result<CertificateView, Failure<GetError>> {
         let stored = self.load(caller, name).await?;
-        let stored = stored.ok_or(Failure::Refused(FindError::Unknown))?;
+        let stored = stored.ok_or(Failure::Refused(GetError::Unknown))?;
         if !precondition.holds_if_said(stored.version) {
-            return Err(Failure::Refused(FindError::Precondition));
+            return Err(Failure::Refused(GetError::Precondition));
         }
         Ok(self.judge(move || read(stored)).await??)
-    }
-
-    /// Is there such a certificate, at the version asked for? Asked before a change's body is even read.
-    ///
-    /// # Errors
-    /// [`FindError`].
-    pub async fn find(
-        &self,
-        caller: &Caller,
-        name: &str,
-        precondition: &Precondition,
-    ) -> Result<(), Failure<FindError>> {
-        let stored = self.load(caller, name).await?;
-        let stored = stored.ok_or(Failure::Refused(FindError::Unknown))?;
-        if precondition.holds(stored.version) {
-            Ok(())
-        } else {
-            Err(Failure::Refused(FindError::Precondition))
-        }
     }
 
     /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that holds.
     ///
     /// The same certificate again keeps what was proven about it and its code, unless the upload says otherwise; another
-    /// one starts anew.
+    /// one starts anew. What refused the `body` is told only of what may be stored otherwise.
     ///
     /// # Errors
     /// [`PutError`].
-    pub async fn put(
+    pub async fn put<B: Clone>(
         &self,
         caller: &Caller,
         name: &str,
         precondition: &Precondition,
-        upload: &Upload<'_>,
-    ) -> Result<CertificateView, Failure<PutError>> {
+        body: Result<Upload, B>,
+    ) -> Result<CertificateView, Failure<PutError<B>>> {
         settle("certificates.put", &self.store, || async {
             let Loaded {
                 holder,
@@ -210,10 +195,13 @@ impl Certificates {
             {
                 return Err(Failure::Refused(PutError::Precondition));
             }
+            let upload = body
+                .as_ref()
+                .map_err(|refused| Failure::Refused(PutError::Body(refused.clone())))?;
             if !is_name(name) {
                 return Err(Failure::Refused(PutError::Name));
             }
-            let uploaded = upload.certificate.to_vec();
+            let uploaded = upload.certificate.clone();
             let decoded = self.judge(move || decode(&uploaded)).await?;
             let Decoded {
                 der,
@@ -305,12 +293,12 @@ impl Certificates {
     }
 
     /// Counts one more, in the batch that adds it.
-    fn make_room(
+    fn make_room<B>(
         &self,
         batch: &mut Batch,
         caller: &Caller,
         holder: Option<Stored<Holder>>,
-    ) -> Result<(), PutError> {
+    ) -> Result<(), PutError<B>> {
         let limit = self.settings.max_certificates.get();
         let key = holder_key(caller.service());
         match holder {
@@ -336,11 +324,11 @@ impl Certificates {
     }
 
     /// What an upload makes of the verification; `same` is what is stored, if that is the same certificate.
-    fn verification(
+    fn verification<B>(
         &self,
         same: Option<&Certificate>,
         wanted: Option<bool>,
-    ) -> Result<Verification, PutError> {
+    ) -> Result<Verification, PutError<B>> {
         let held = same.map_or(Verification::None, |same| same.verification);
         match wanted {
             None => Ok(held),

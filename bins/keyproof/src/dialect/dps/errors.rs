@@ -58,8 +58,8 @@ use keyproof_service::{
     Failure, StorageError,
     access::{AccessError, BearerError, ExternalTokenError},
     certificates::{
-        DeleteError, FindError, GenerateCodeError, NotPermitted, PutError, UploadError,
-        VerifyError, findings,
+        DeleteError, GenerateCodeError, GetError, NotPermitted, PutError, UploadError, VerifyError,
+        findings,
     },
 };
 use keyproof_x509::{Check, Finding, Report};
@@ -315,7 +315,7 @@ const OUTCOME_UNKNOWN: &str =
     "It is not known whether the change was made. Read the certificate again before trying again.";
 
 /// A refusal, on its way to the client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusal {
     code: Code,
     /// In place of the code's own.
@@ -568,18 +568,19 @@ where
     }
 }
 
-impl From<FindError> for Refusal {
-    fn from(error: FindError) -> Self {
+impl From<GetError> for Refusal {
+    fn from(error: GetError) -> Self {
         match error {
-            FindError::Precondition => Code::PreconditionFailed.into(),
-            FindError::Unknown => Code::CertificateUnknown.into(),
+            GetError::Precondition => Code::PreconditionFailed.into(),
+            GetError::Unknown => Code::CertificateUnknown.into(),
         }
     }
 }
 
-impl From<PutError> for Refusal {
-    fn from(error: PutError) -> Self {
+impl From<PutError<Self>> for Refusal {
+    fn from(error: PutError<Self>) -> Self {
         match error {
+            PutError::Body(refusal) => refusal,
             PutError::Full { limit } => {
                 Self::from(Code::ServiceFull).because(&format_args!("it has {limit}"))
             }
@@ -620,9 +621,10 @@ impl From<GenerateCodeError> for Refusal {
     }
 }
 
-impl From<VerifyError> for Refusal {
-    fn from(error: VerifyError) -> Self {
+impl From<VerifyError<Self>> for Refusal {
+    fn from(error: VerifyError<Self>) -> Self {
         match error {
+            VerifyError::Body(refusal) => refusal,
             VerifyError::NoCode => Code::ProofCodeMissing.into(),
             VerifyError::Precondition => Code::PreconditionFailed.into(),
             VerifyError::Refused(report) => Self::proof(&report),

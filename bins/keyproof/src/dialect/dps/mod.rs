@@ -13,9 +13,9 @@ use std::sync::Arc;
 use errors::Refusal;
 use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_service::{
-    Failure, Origin, Service, Who,
+    Origin, Service, Who,
     access::{Issuers, Operator},
-    certificates::{Caller, Certificates, Deletion, FindError, Precondition, Upload},
+    certificates::{Caller, Certificates, Deletion, Precondition},
 };
 use route::{Call, Route};
 use version::ApiVersion;
@@ -109,19 +109,10 @@ impl Request<'_> {
     }
 
     async fn put(&self, name: &str, exchange: &mut Exchange) -> Answered {
-        match self.find(name).await {
-            // A new one.
-            Ok(()) | Err(Failure::Refused(FindError::Unknown)) => {}
-            Err(refused) => return Err(refused.into()),
-        }
-        let body = wire::put(exchange).await?;
-        let upload = Upload {
-            certificate: body.certificate.as_bytes(),
-            verified: body.verified,
-        };
+        let body = wire::put(exchange).await;
         let view = self
             .certificates
-            .put(&self.caller, name, &self.precondition, &upload);
+            .put(&self.caller, name, &self.precondition, body);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
@@ -143,18 +134,11 @@ impl Request<'_> {
     }
 
     async fn verify(&self, name: &str, exchange: &mut Exchange) -> Answered {
-        self.find(name).await?;
-        let leaf = wire::leaf(exchange).await?;
-        let view =
-            self.certificates
-                .verify(&self.caller, name, &self.precondition, leaf.as_bytes());
+        let leaf = wire::leaf(exchange).await;
+        let view = self
+            .certificates
+            .verify(&self.caller, name, &self.precondition, leaf);
         Ok(wire::certificate(&view.await?, self.style))
-    }
-
-    async fn find(&self, name: &str) -> Result<(), Failure<FindError>> {
-        self.certificates
-            .find(&self.caller, name, &self.precondition)
-            .await
     }
 }
 

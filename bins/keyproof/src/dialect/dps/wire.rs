@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil};
-use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition};
+use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
 use keyproof_store::Timestamp;
 use keyproof_x509::MAX_UPLOAD_LEN;
 use serde::{Deserialize, Serialize};
@@ -69,15 +69,6 @@ pub(super) fn precondition(headers: &HeaderMap) -> Precondition {
     }
 }
 
-/// The body of a PUT.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Put {
-    /// In some encoding.
-    pub(super) certificate: String,
-    /// `isVerified`
-    pub(super) verified: Option<bool>,
-}
-
 /// Both forms of a PUT's body: of versions up to 2021-10-15 flat, of later ones nested.
 #[derive(Default, Deserialize)]
 struct CertificateBody {
@@ -107,20 +98,20 @@ impl CertificateBody {
 const BODY: usize = 2 * MAX_UPLOAD_LEN;
 
 /// Reads the body of a PUT.
-pub(super) async fn put(exchange: &mut Exchange) -> Result<Put, Refusal> {
+pub(super) async fn put(exchange: &mut Exchange) -> Result<Upload, Refusal> {
     let body: CertificateBody = json_body(exchange).await?;
     let CertificateProperties {
         certificate,
         is_verified,
     } = body.properties();
-    Ok(Put {
+    Ok(Upload {
         certificate: present(certificate)?,
         verified: is_verified,
     })
 }
 
 /// Reads the body of a verification.
-pub(super) async fn leaf(exchange: &mut Exchange) -> Result<String, Refusal> {
+pub(super) async fn leaf(exchange: &mut Exchange) -> Result<Vec<u8>, Refusal> {
     #[derive(Deserialize)]
     struct VerificationCodeRequest {
         certificate: Option<String>,
@@ -130,9 +121,10 @@ pub(super) async fn leaf(exchange: &mut Exchange) -> Result<String, Refusal> {
     present(body.certificate)
 }
 
-fn present(certificate: Option<String>) -> Result<String, Refusal> {
+fn present(certificate: Option<String>) -> Result<Vec<u8>, Refusal> {
     let present = certificate.filter(|text| !text.trim().is_empty());
-    present.ok_or_else(|| Code::CertificateMissing.into())
+    let present = present.ok_or(Code::CertificateMissing)?;
+    Ok(present.into_bytes())
 }
 
 async fn json_body<T: for<'de> Deserialize<'de>>(exchange: &mut Exchange) -> Result<T, Refusal> {

@@ -15,7 +15,7 @@ async fn while_too_much_is_judged_no_certificate_is_decoded_and_nothing_changes(
     let events = bench.told().await;
 
     let full = certificates.judging.fill();
-    let put = certificates.put(&dps, "two", &any, &upload);
+    let put = certificates.put(&dps, "two", &any, upload);
     assert_eq!(put.await, Err(Failure::Storage(busy())));
     let got = certificates.get(&dps, "one", &any);
     assert_eq!(got.await, Err(Failure::Storage(busy())));

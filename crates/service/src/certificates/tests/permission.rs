@@ -26,12 +26,8 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
     let (certificates, origin) = (bench.certificates(), origin());
     let permitted = certificates.permit(&operator, Act::Put, service("DPS"), "c", &origin);
     let caller = permitted.await.unwrap();
-    let upload = Ca::new("A").der;
-    let upload = Upload {
-        certificate: &upload,
-        verified: None,
-    };
-    let put = certificates.put(&caller, "c", &Precondition::Any, &upload);
+    let upload = Ca::new("A").upload(None);
+    let put = certificates.put(&caller, "c", &Precondition::Any, upload);
     put.await.unwrap();
 
     for act in [Act::Delete, Act::Get, Act::List] {

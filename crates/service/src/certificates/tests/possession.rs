@@ -146,12 +146,12 @@ async fn of_two_proofs_at_once_one_is_taken() {
     let leaf = ca.leaf(&issued.digits);
     for precondition in [at(issued.certificate.version), Precondition::Any] {
         let proof = || {
-            let (all, leaf, precondition) =
-                (bench.service.clone(), leaf.clone(), precondition.clone());
+            let (all, precondition) = (bench.service.clone(), precondition.clone());
+            let sent = Sent::Ok(leaf.clone());
             tokio::spawn(async move {
                 let dps = caller("dps");
                 all.certificates
-                    .verify(&dps, "c", &precondition, &leaf)
+                    .verify(&dps, "c", &precondition, sent)
                     .await
             })
         };

@@ -82,12 +82,9 @@ async fn the_pem_file_is_kept_with_its_certificate_alone() {
     let base64 = data_encoding::BASE64.encode(&ca.der);
     let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
     let put = async |certificate: &[u8]| {
-        let upload = Upload {
-            certificate,
-            verified: None,
-        };
+        let upload = upload(certificate, None);
         let (dps, any) = (caller("dps"), Precondition::Any);
-        let put = bench.certificates().put(&dps, "c", &any, &upload);
+        let put = bench.certificates().put(&dps, "c", &any, upload);
         put.await.unwrap()
     };
     assert_eq!(put(pem.as_bytes()).await.pem.as_ref(), Some(&pem));
@@ -114,11 +111,11 @@ async fn names_compare_without_case_and_stay_as_first_written() {
     let shouted = Caller::unasked(shouted, origin());
     let certificates = bench.certificates();
     let again = certificates
-        .put(&shouted, "ROOT", &at(put.version), &ca.upload(None))
+        .put(&shouted, "ROOT", &at(put.version), ca.upload(None))
         .await
         .unwrap();
     let beside = certificates
-        .put(&shouted, "Other", &Precondition::Missing, &ca.upload(None))
+        .put(&shouted, "Other", &Precondition::Missing, ca.upload(None))
         .await
         .unwrap();
     for (view, name) in [(again, "Root"), (beside, "Other")] {
@@ -166,18 +163,18 @@ async fn what_exists_is_changed_at_its_version_alone() {
         Precondition::OneOf(vec!["x".to_owned()]),
     ] {
         let dps = caller("dps");
-        let put = certificates.put(&dps, "c", &stale, &ca.upload(None)).await;
+        let put = certificates.put(&dps, "c", &stale, ca.upload(None)).await;
         assert_eq!(put.err(), Some(Failure::Refused(PutError::Precondition)));
         let deleted = certificates.delete(&dps, "c", &stale).await;
         assert_eq!(deleted, Err(Failure::Refused(DeleteError::Precondition)));
-        let found = certificates.find(&dps, "c", &stale).await;
-        assert_eq!(found, Err(Failure::Refused(FindError::Precondition)));
         let code = certificates.generate_code(&dps, "c", &stale).await;
         assert_eq!(
             code.err(),
             Some(Failure::Refused(GenerateCodeError::Precondition))
         );
-        let verified = certificates.verify(&dps, "c", &stale, b"").await;
+        let verified = certificates
+            .verify(&dps, "c", &stale, Sent::Ok(Vec::new()))
+            .await;
         assert_eq!(
             verified.err(),
             Some(Failure::Refused(VerifyError::Precondition))
@@ -189,7 +186,7 @@ async fn what_exists_is_changed_at_its_version_alone() {
     let read = certificates
         .get(&caller("dps"), "c", &at(first.version))
         .await;
-    assert_eq!(read, Err(Failure::Refused(FindError::Precondition)));
+    assert_eq!(read, Err(Failure::Refused(GetError::Precondition)));
     let read = certificates
         .get(&caller("dps"), "c", &at(second.version))
         .await;
@@ -203,18 +200,75 @@ async fn what_is_absent_is_unknown_whatever_version_is_named() {
     let dps = caller("dps");
     for precondition in [Precondition::Missing, Precondition::Any] {
         let read = certificates.get(&dps, "c", &precondition).await;
-        assert_eq!(read, Err(Failure::Refused(FindError::Unknown)));
+        assert_eq!(read, Err(Failure::Refused(GetError::Unknown)));
         let code = certificates.generate_code(&dps, "c", &precondition).await;
         assert_eq!(
             code.err(),
             Some(Failure::Refused(GenerateCodeError::Unknown))
         );
-        let verified = certificates.verify(&dps, "c", &precondition, b"").await;
+        let verified = certificates
+            .verify(&dps, "c", &precondition, Sent::Ok(Vec::new()))
+            .await;
         assert_eq!(verified.err(), Some(Failure::Refused(VerifyError::Unknown)));
         let deleted = certificates.delete(&dps, "c", &precondition).await;
         assert_eq!(deleted, Ok(Deletion::Absent));
     }
     assert_eq!(bench.told().await, []);
+}
+
+#[tokio::test]
+async fn a_body_is_judged_after_existence_and_precondition() {
+    let bench = bench().await;
+    let (certificates, dps, any) = (bench.certificates(), caller("dps"), Precondition::Any);
+    let put = async |name: &str, precondition: &Precondition| {
+        let body = Sent::Err("not JSON");
+        let put = certificates.put(&dps, name, precondition, body).await;
+        put.err().unwrap()
+    };
+    let verify = async |name: &str, precondition: &Precondition| {
+        let body = Sent::Err("not JSON");
+        let verified = certificates.verify(&dps, name, precondition, body).await;
+        verified.err().unwrap()
+    };
+    let (no_put, no_leaf) = (PutError::Body("not JSON"), VerifyError::Body("not JSON"));
+    // What is refused for its body is not looked at further: an empty name, a certificate without a code.
+    assert_eq!(put("", &any).await, Failure::Refused(no_put.clone()));
+    assert_eq!(
+        verify("c", &any).await,
+        Failure::Refused(VerifyError::Unknown)
+    );
+    let stored = bench.put("c", &Ca::new("A"), None).await;
+    let missing = Precondition::Missing;
+    assert_eq!(
+        put("c", &missing).await,
+        Failure::Refused(PutError::Precondition)
+    );
+    assert_eq!(
+        verify("c", &missing).await,
+        Failure::Refused(VerifyError::Precondition)
+    );
+    assert_eq!(put("c", &any).await, Failure::Refused(no_put));
+    assert_eq!(verify("c", &any).await, Failure::Refused(no_leaf));
+    assert_eq!(bench.shown("c").await, stored);
+    assert_eq!(bench.told().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_reads_the_store_once() {
+    let bench = bench().await;
+    let ca = Ca::new("A");
+    let steps = || bench.faults.steps.swap(0, Ordering::SeqCst);
+    bench.put("c", &ca, None).await;
+    steps();
+    bench.put("c", &ca, None).await;
+    assert_eq!(steps(), 2, "a read and a commit");
+    let digits = bench.code("c").await.digits;
+    assert_eq!(steps(), 2);
+    bench.verify("c", &ca.leaf(&digits)).await.unwrap();
+    assert_eq!(steps(), 2);
+    let (dps, any) = (caller("dps"), Precondition::Any);
+    let deleted = bench.certificates().delete(&dps, "c", &any).await;
+    assert_eq!((deleted, steps()), (Ok(Deletion::Deleted), 2));
 }
 
 #[tokio::test]
@@ -299,7 +353,7 @@ async fn an_assertion_is_told_as_one_and_can_be_refused() {
             &caller("dps"),
             "c",
             &Precondition::Any,
-            &ca.upload(Some(true)),
+            ca.upload(Some(true)),
         )
         .await;
     assert_eq!(put.err(), Some(Failure::Refused(PutError::Unproven)));
@@ -316,12 +370,9 @@ async fn names_and_uploads_are_checked() {
     let bench = bench().await;
     let ca = Ca::new("A");
     let put = async |name: &str, certificate: &[u8]| {
-        let upload = Upload {
-            certificate,
-            verified: None,
-        };
+        let upload = upload(certificate, None);
         let (dps, any) = (caller("dps"), Precondition::Any);
-        let put = bench.certificates().put(&dps, name, &any, &upload).await;
+        let put = bench.certificates().put(&dps, name, &any, upload).await;
         put.err()
     };
     for wrong in ["", &"ä".repeat(257), "a\nb", "\u{7f}", "\u{85}"] {
@@ -353,16 +404,13 @@ async fn a_service_has_so_many_certificates_and_no_more_under_any_race() {
     .await;
     let ca = Ca::new("A");
     let puts = (0..8).map(|number| {
-        let (service_handle, upload) = (bench.service.clone(), ca.der.clone());
+        let (service_handle, der) = (bench.service.clone(), ca.der.clone());
         tokio::spawn(async move {
-            let upload = Upload {
-                certificate: &upload,
-                verified: None,
-            };
+            let upload = upload(&der, None);
             let name = format!("c{number}");
             service_handle
                 .certificates
-                .put(&caller("dps"), &name, &Precondition::Missing, &upload)
+                .put(&caller("dps"), &name, &Precondition::Missing, upload)
                 .await
         })
     });
@@ -398,17 +446,14 @@ async fn of_two_changes_at_one_version_one_is_made() {
         let (all, der, version) = (bench.service.clone(), ca.der.clone(), base.version);
         tokio::spawn(async move {
             let (dps, at) = (caller("dps"), at(version));
-            let upload = Upload {
-                certificate: &der,
-                verified: None,
-            };
+            let upload = upload(&der, None);
             if deletes {
                 matches!(
                     all.certificates.delete(&dps, "c", &at).await,
                     Ok(Deletion::Deleted)
                 )
             } else {
-                all.certificates.put(&dps, "c", &at, &upload).await.is_ok()
+                all.certificates.put(&dps, "c", &at, upload).await.is_ok()
             }
         })
     };
@@ -427,7 +472,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     let (dps, any) = (caller("dps"), Precondition::Any);
     let certificates = bench.certificates();
     let changed = certificates
-        .put(&dps, "c", &any, &ca.upload(Some(true)))
+        .put(&dps, "c", &any, ca.upload(Some(true)))
         .await;
     assert!(matches!(
         changed,
@@ -455,7 +500,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
         assert_eq!(deleted, Ok(Deletion::Absent));
     }
     let put = certificates
-        .put(&dps, "c", &any, &ca.upload(Some(true)))
+        .put(&dps, "c", &any, ca.upload(Some(true)))
         .await;
     put.unwrap();
 }
