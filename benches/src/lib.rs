@@ -2,6 +2,7 @@
 //! doing hits them alike, and what is reported is the ratio of their medians. Nothing here fails
 //! on a slow machine; the aims are printed beside the figures.
 
+pub mod batches;
 pub mod load;
 pub mod program;
 pub mod users;

@@ -7,8 +7,12 @@
 //! to a server in this process. Beside it, on the same runtime: the store alone, with batches of the same shape (one
 //! replace, three inserts) from as many callers; and a bare hyper server that reads JSON and writes it back, over as
 //! many connections. All take turns. Users, keys and challenges are made between the turns.
+//!
+//! Then the store alone at 256 callers: batches of a login's shape beside batches of one record, and what they write to
+//! disk (`write_bytes` of `/proc/self/io`, checkpoints included), in a new store, with 400,000 records of logins there
+//! before, and with a million users.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Instant};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -20,19 +24,28 @@ use keyproof::{
     server::Server,
 };
 use keyproof_benches::{
-    Aim, Result, in_folder, load, median, report,
+    Aim, Result,
+    batches::{Batches, Shape, written},
+    in_folder, load, median, report,
     users::{self, Users},
 };
 use keyproof_service::ManualClock;
-use keyproof_store::{Key, MasterKey, Record, Store, SystemEntropy, Timestamp, Version};
-use serde::{Deserialize, Serialize};
+use keyproof_store::{MasterKey, Store, SystemEntropy, Timestamp};
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 
 /// Connections, and how many logins a turn.
 const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (256, 2_048)];
 const USERS: usize = 2_048;
 const ROUNDS: usize = 5;
+/// Callers of the store alone.
+const CALLERS: usize = 256;
+/// For the store alone: users, records that logins have left before, and whether there are aims.
+const PLACES: [(usize, usize, bool); 3] = [
+    (USERS, 0, true),
+    (USERS, 400_000, true),
+    (1_000_000, 0, false),
+];
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
 fn main() -> Result<()> {
@@ -48,7 +61,7 @@ async fn measure(folder: &Path) -> Result<()> {
     println!("folder: {}", folder.display());
     println!("cores: {}", std::thread::available_parallelism()?);
     let mut site = Site::start(folder).await?;
-    let mut batches = Batches::start(folder).await?;
+    let mut batches = Batches::start(open(&folder.join("store.db")).await?, USERS, 0).await?;
     let echo = echo().await?;
     let mut rates = [const { [const { Vec::new() }; 3] }; TURNS.len()];
     for round in 0..=ROUNDS {
@@ -56,7 +69,7 @@ async fn measure(folder: &Path) -> Result<()> {
             let requests = site.challenge(logins).await?;
             let turn = [
                 exchange(site.server.address(), connections, &requests).await?,
-                batches.commit(connections, logins).await?,
+                batches.commit(Shape::Login, connections, logins, 1).await?,
                 exchange(echo, connections, &requests).await?,
             ];
             // The first round warms up, and is thrown away.
@@ -86,6 +99,64 @@ async fn measure(folder: &Path) -> Result<()> {
             logins / both,
             Aim::AtLeast(0.5),
         );
+    }
+    drop((site, batches));
+    for (place, (users, records, aims)) in PLACES.into_iter().enumerate() {
+        println!("{users} users, {records} records of logins before, {CALLERS} callers");
+        let path = folder.join(format!("place{place}.db"));
+        alone(open(&path).await?, users, records, aims).await?;
+    }
+    Ok(())
+}
+
+/// The store alone: batches of a login's shape beside batches of one record, and the bytes that the former write.
+async fn alone(store: Store, users: usize, records: usize, has_aims: bool) -> Result<()> {
+    let mut batches = Batches::start(store, users, records).await?;
+    let mut rates = [const { Vec::new() }; 2];
+    for round in 0..=ROUNDS {
+        let turn = [
+            batches.commit(Shape::Login, CALLERS, USERS, 4).await?,
+            batches.commit(Shape::Single, CALLERS, USERS, 32).await?,
+        ];
+        if round > 0 {
+            rates
+                .iter_mut()
+                .zip(turn)
+                .for_each(|(all, rate)| all.push(rate));
+        }
+    }
+    let [login, single] = rates.map(median);
+    println!("  {:<44} {login:>10.0}/s", "batches of a login's shape");
+    println!("  {:<44} {single:>10.0}/s", "batches of one record");
+    let before = written();
+    for _ in 0..ROUNDS {
+        batches.commit(Shape::Login, CALLERS, USERS, 4).await?;
+    }
+    // The last checkpoint is made as the store is closed.
+    batches.close().await;
+    let written = before
+        .zip(written())
+        .map(|(before, after)| (after - before) as f64 / (ROUNDS * USERS * 4) as f64 / 1024.0);
+    let ratio = login / single;
+    match (written, has_aims) {
+        (written, true) => {
+            report(
+                "  login-shaped, of one-record batches",
+                ratio,
+                Aim::AtLeast(0.08),
+            );
+            match written {
+                Some(kib) => report("  KiB to disk a login-shaped batch", kib, Aim::AtMost(12.0)),
+                None => println!("  bytes to disk: not counted by this system"),
+            }
+        }
+        (written, false) => {
+            println!("  login-shaped, of one-record batches: {ratio:.2}");
+            println!(
+                "  KiB to disk a login-shaped batch: {:.1}",
+                written.unwrap_or(f64::NAN)
+            );
+        }
     }
     Ok(())
 }
@@ -127,75 +198,6 @@ impl Site {
 
 async fn open(path: &Path) -> Result<Store> {
     users::open(path, &MasterKey::generate(&SystemEntropy::new()), START).await
-}
-
-/// The store alone.
-struct Batches {
-    store: Store,
-    /// Records to be replaced, one a login.
-    records: Vec<(Key, Version)>,
-}
-
-/// As large as a second factor's record, or as the others that a login writes.
-#[derive(Serialize, Deserialize)]
-struct Ballast(String);
-
-impl Record for Ballast {
-    const TYPE: &'static str = "ballast";
-    const VERSION: u32 = 1;
-}
-
-impl Batches {
-    async fn start(folder: &Path) -> Result<Self> {
-        let store = open(&folder.join("store.db")).await?;
-        let mut records = Vec::new();
-        for number in 0..USERS {
-            let key = Key::new("replaced", ["org".to_owned(), number.to_string()]);
-            let mut batch = store.batch(START);
-            let version = batch.insert(&key, &Ballast("x".repeat(500)), None);
-            store.commit(batch).await?;
-            records.push((key, version));
-        }
-        Ok(Self { store, records })
-    }
-
-    /// So many batches by so many callers, a second.
-    async fn commit(&mut self, callers: usize, batches: usize) -> Result<f64> {
-        let mut tasks = JoinSet::new();
-        let start = Instant::now();
-        for share in self
-            .records
-            .get(..batches)
-            .ok_or("too few records")?
-            .chunks(batches / callers)
-        {
-            tasks.spawn(commit(self.store.clone(), share.to_vec()));
-        }
-        let done = tasks.join_all().await;
-        let rate = batches as f64 / start.elapsed().as_secs_f64();
-        let mut next = Vec::new();
-        for records in done {
-            next.extend(records?);
-        }
-        next.extend(self.records.drain(batches..));
-        self.records = next;
-        Ok(rate)
-    }
-}
-
-async fn commit(store: Store, mut records: Vec<(Key, Version)>) -> Result<Vec<(Key, Version)>> {
-    for (key, version) in &mut records {
-        let mut batch = store.batch(START);
-        *version = batch.replace(key, *version, &Ballast("y".repeat(500)), None);
-        for (collection, length) in [("a", 150), ("b", 250), ("c", 350)] {
-            let mut id = [0; 32];
-            store.entropy().fill(&mut id);
-            let key = Key::new(collection, [&b"_"[..], &id]);
-            batch.insert(&key, &Ballast("x".repeat(length)), None);
-        }
-        store.commit(batch).await?;
-    }
-    Ok(records)
 }
 
 /// A server that reads JSON and writes it back.

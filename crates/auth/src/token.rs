@@ -1,25 +1,50 @@
 //! Bearer tokens: high-entropy secrets that are shown once and stored as digests.
 
 use crate::AuthError;
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The length of a token, in bytes.
+/// How many random bytes a token has.
 pub const TOKEN_BYTES: usize = 32;
 
-/// A bearer token of 256 random bits. Its text is 43 characters of base64url without padding
-/// (RFC 4648, section 5), which every header and URI takes as it is.
+/// How many bytes say when it was made: milliseconds since 1970 for two million years.
+const TIME_BYTES: usize = 7;
+
+/// A bearer token of 256 random bits. Its text is base64url without padding (RFC 4648, section 5), which every header
+/// and URI takes as it is: 43 characters, or 52 of a token that says when it was made.
+///
+/// The time is there so that tokens can be stored in its order: it is a part of the text and of the digest, so a token
+/// whose time was altered is another. It is no secret, and nothing is to be believed of it before the digest was found.
 #[derive(Clone)]
-pub struct Token(Zeroizing<[u8; TOKEN_BYTES]>);
+pub struct Token {
+    made_at: Option<[u8; TIME_BYTES]>,
+    random: Zeroizing<[u8; TOKEN_BYTES]>,
+}
 
 impl Token {
-    /// A token from bytes of a cryptographic random source.
+    /// A token from bytes of a cryptographic random source, which does not say when it was made.
     pub fn from_random(bytes: [u8; TOKEN_BYTES]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self {
+            made_at: None,
+            random: Zeroizing::new(bytes),
+        }
+    }
+
+    /// The same, made so many milliseconds after the beginning of 1970 (UTC).
+    pub fn made_at(milliseconds: u64, bytes: [u8; TOKEN_BYTES]) -> Self {
+        let [first, time @ ..] = milliseconds.to_be_bytes();
+        Self {
+            made_at: Some(if first == 0 {
+                time
+            } else {
+                [u8::MAX; TIME_BYTES]
+            }),
+            random: Zeroizing::new(bytes),
+        }
     }
 
     /// Reads the text that [`Token::text`] writes, after the caller has taken off any prefix.
@@ -28,26 +53,50 @@ impl Token {
     /// [`AuthError::MalformedToken`] for any other text: each token has one spelling.
     pub fn parse(text: &str) -> Result<Self, AuthError> {
         // The length is checked first, so that nothing a client sends sizes an allocation.
-        if text.len() != BASE64URL_NOPAD.encode_len(TOKEN_BYTES) {
+        let lengths = [TOKEN_BYTES, TIME_BYTES + TOKEN_BYTES];
+        if !lengths
+            .map(|bytes| BASE64URL_NOPAD.encode_len(bytes))
+            .contains(&text.len())
+        {
             return Err(AuthError::MalformedToken);
         }
         let bytes = BASE64URL_NOPAD
             .decode(text.as_bytes())
             .map(Zeroizing::new)
             .map_err(|_| AuthError::MalformedToken)?;
-        <[u8; TOKEN_BYTES]>::try_from(bytes.as_slice())
-            .map(Self::from_random)
-            .map_err(|_| AuthError::MalformedToken)
+        let (time, random) = bytes
+            .split_last_chunk::<TOKEN_BYTES>()
+            .ok_or(AuthError::MalformedToken)?;
+        Ok(Self {
+            made_at: time.try_into().ok(),
+            random: Zeroizing::new(*random),
+        })
+    }
+
+    /// When it says that it was made, in milliseconds since 1970.
+    pub fn time(&self) -> Option<u64> {
+        let time = self.made_at.as_ref()?;
+        Some(
+            time.iter()
+                .fold(0, |time, byte| time << 8 | u64::from(*byte)),
+        )
     }
 
     /// The text for the client, to be shown once.
     pub fn text(&self) -> Zeroizing<String> {
-        Zeroizing::new(BASE64URL_NOPAD.encode(self.0.as_slice()))
+        Zeroizing::new(BASE64URL_NOPAD.encode(&self.bytes()))
     }
 
     /// What is stored in its place.
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest(Sha256::digest(*self.0).into())
+        TokenDigest(Sha256::digest(&*self.bytes()).into())
+    }
+
+    fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(TIME_BYTES + TOKEN_BYTES));
+        bytes.extend(self.made_at.iter().flatten());
+        bytes.extend_from_slice(self.random.as_slice());
+        bytes
     }
 }
 
@@ -115,6 +164,40 @@ mod tests {
     }
 
     #[test]
+    fn a_token_says_when_it_was_made_and_is_another_with_another_time() {
+        let token = Token::made_at(0x018b_cfe5_6800, [0xff; 32]);
+        let text = token.text();
+        assert_eq!(text.len(), 52);
+        let read = Token::parse(&text).unwrap();
+        assert_eq!(read.time(), Some(0x018b_cfe5_6800));
+        assert_eq!(read.digest(), token.digest());
+        for other in [
+            Token::made_at(0x018b_cfe5_6801, [0xff; 32]),
+            Token::from_random([0xff; 32]),
+        ] {
+            assert_ne!(other.digest(), token.digest());
+        }
+        assert_eq!(Token::from_random([0xff; 32]).time(), None);
+        // A clock that is ahead by all ages gives the last time that there is.
+        assert_eq!(
+            Token::made_at(u64::MAX, [0; 32]).time(),
+            Some((1 << 56) - 1)
+        );
+        for wrong in [
+            &text[..51],
+            &text[1..],
+            &text.replace('_', "/"),
+            &format!("{}A", *text),
+        ] {
+            assert_eq!(
+                Token::parse(wrong).err(),
+                Some(AuthError::MalformedToken),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
     fn the_digest_is_sha_256() {
         // FIPS 180-4, as `printf '\0%.0s' {1..32} | sha256sum` prints it.
         assert_eq!(
@@ -130,10 +213,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_round_trips(bytes: [u8; 32]) {
-            let token = Token::from_random(bytes);
-            let again = Token::parse(&token.text()).unwrap();
-            prop_assert_eq!(again.digest(), token.digest());
+        fn text_round_trips(bytes: [u8; 32], time: u64) {
+            for token in [Token::from_random(bytes), Token::made_at(time, bytes)] {
+                let again = Token::parse(&token.text()).unwrap();
+                prop_assert_eq!(again.digest(), token.digest());
+                prop_assert_eq!(again.time(), token.time());
+            }
+        }
+
+        #[test]
+        fn texts_of_one_length_sort_by_time_as_bytes(a: u32, b: u32) {
+            let time = |at: u32| Token::made_at(at.into(), [7; 32]).bytes();
+            prop_assert_eq!(time(a).cmp(&time(b)), a.cmp(&b));
         }
 
         #[test]

@@ -12,7 +12,7 @@ mod follower;
 
 pub use follower::Follower;
 
-use crate::{Clock, StorageError, access::Applicant};
+use crate::{Clock, StorageError, access::Applicant, keys::moment};
 use allowance::{Allowance, LeftOut};
 use keyproof_store::{Batch, CommitError, Key, Prefix, Record, Store, Timestamp};
 use ring::digest::{Context, SHA256};
@@ -501,7 +501,7 @@ impl Audit {
     fn key(&self, at: Timestamp) -> Key {
         let mut id = [0; 16];
         self.store.entropy().fill(&mut id);
-        Key::new("audit", [b"_", bucket(at).as_bytes(), id.as_slice()])
+        Key::new("audit", [b"_", moment(at).as_bytes(), id.as_slice()])
     }
 }
 
@@ -509,11 +509,6 @@ impl fmt::Debug for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Audit").finish_non_exhaustive()
     }
-}
-
-/// Sorts as the time does.
-fn bucket(at: Timestamp) -> String {
-    format!("{:016x}", at.as_millis())
 }
 
 /// Where the event stands that tells of all that are like this one, up to `end`.
@@ -526,7 +521,7 @@ fn repeated_key(end: Timestamp, event: &Event) -> Key {
     digest.update(&[u8::from(event.outcome == Outcome::Refused)]);
     Key::new(
         "audit",
-        [b"_", bucket(end).as_bytes(), digest.finish().as_ref()],
+        [b"_", moment(end).as_bytes(), digest.finish().as_ref()],
     )
 }
 
@@ -537,7 +532,7 @@ pub struct EventKey(Key);
 impl EventKey {
     /// Before every event of this moment.
     fn start(at: Timestamp) -> Self {
-        Self(Key::new("audit", ["_", &bucket(at)]))
+        Self(Key::new("audit", ["_", &moment(at)]))
     }
 }
 

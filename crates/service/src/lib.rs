@@ -12,6 +12,7 @@ pub mod audit;
 pub mod certificates;
 mod clock;
 mod judging;
+mod keys;
 pub mod otp_devices;
 pub mod provisioning;
 mod storage;

@@ -1,13 +1,14 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
 use crate::{
-    AddressLimit, Applicant, HashingSettings, Judging, ManualClock, Origin, Service, Settings,
-    TooBusy, Who,
+    AddressLimit, Applicant, Clock, HashingSettings, Judging, ManualClock, Origin, Service,
+    Settings, TooBusy, Who,
 };
-use keyproof_auth::{Cost, LoginScope};
+use data_encoding::BASE64URL_NOPAD;
+use keyproof_auth::{Cost, LoginScope, Token};
 use keyproof_store::{
-    BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix, Row,
-    Store, SystemEntropy, Timestamp, Version, memory::MemoryEngine,
+    BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix,
+    Record, Row, Store, SystemEntropy, Timestamp, Version, memory::MemoryEngine,
 };
 use std::{
     num::NonZeroUsize,
@@ -199,6 +200,31 @@ impl Bench {
             .unwrap()
             .text
             .to_string()
+    }
+
+    /// Makes of a token one of a release whose tokens said no time: another text, for which the same record is kept.
+    pub(crate) async fn token_of_before<R: Record>(&self, tenant: &str, text: &str) -> String {
+        let (new, old) = (Token::parse(text).unwrap(), Token::from_random([7; 32]));
+        let place = crate::keys::token_key(R::TYPE, tenant, &new);
+        let now = self.clock.now();
+        let stored = self.store.get::<R>(&place, now).await.unwrap().unwrap();
+        let mut batch = self.store.batch(now);
+        batch.remove(&place, stored.version);
+        let place = Key::new(R::TYPE, [tenant, &old.digest().to_string()]);
+        batch.insert(&place, &stored.record, stored.expires_at);
+        self.store.commit(batch).await.unwrap();
+        old.text().to_string()
+    }
+
+    /// The texts of tokens that say another time than this one, and of one that says none.
+    pub(crate) fn at_other_times(text: &str) -> Vec<String> {
+        let token = BASE64URL_NOPAD.decode(text.as_bytes()).unwrap();
+        let (time, random) = token.split_at(7);
+        let mut near = time.to_vec();
+        near[6] ^= 1;
+        let times = [&near[..], &[0; 7], &[0xff; 7], &[]];
+        let texts = times.map(|time| BASE64URL_NOPAD.encode(&[time, random].concat()));
+        texts.into()
     }
 
     /// A session that may do everything, in a new instance.

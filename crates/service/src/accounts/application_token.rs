@@ -224,7 +224,7 @@ impl Accounts {
         let Ok(token) = Token::parse(text) else {
             return Ok(Err(unknown));
         };
-        let place = application_token_text_key(&token.digest());
+        let place = application_token_text_key(&token);
         let Some(found) = self.store.get::<ApplicationTokenText>(&place, now).await? else {
             return Ok(Err(unknown));
         };
@@ -294,7 +294,7 @@ impl Accounts {
         loop {
             let now = self.clock.now();
             let (own, creator) = self.deciding(session, ADD, &origin).await?;
-            let (token, id) = (self.draw_token(), self.draw_number());
+            let (token, id) = (self.draw_token(now), self.draw_number());
             let organisation = session.owner.organisation;
             let record = ApplicationToken {
                 id,
@@ -311,7 +311,7 @@ impl Accounts {
             own.require_user(&mut batch);
             batch.insert(&application_token_key(organisation, id), &record, None);
             let text = ApplicationTokenText { organisation, id };
-            batch.insert(&application_token_text_key(&token.digest()), &text, None);
+            batch.insert(&application_token_text_key(&token), &text, None);
             self.audit
                 .done(&mut batch, now, deed(ADD, organisation, id, &origin));
             // A conflict is a number that is taken: another is drawn. Or the session has ended.

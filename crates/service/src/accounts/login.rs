@@ -15,7 +15,7 @@ use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
     NewDevice, Password, PasswordRefusal, Proof,
 };
-use keyproof_store::{Batch, Stored};
+use keyproof_store::{Batch, Stored, Timestamp};
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
@@ -193,8 +193,8 @@ impl Accounts {
             let mut change = Change::default();
             let outcome = match (decision.verdict, snapshot.active_user()) {
                 (Ok(FirstFactor::Challenged), Some(_)) => {
-                    let token = self.draw_token();
-                    change.challenge = Some(challenge_key(&token.digest()));
+                    let token = self.draw_token(snapshot.now);
+                    change.challenge = Some(challenge_key(&token));
                     Ok(Granted::Challenge(token))
                 }
                 (Ok(_), Some(user)) => {
@@ -261,10 +261,9 @@ impl Accounts {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(BAD_CHALLENGE, origin).await);
         };
-        let digest = token.digest();
         let trust = trusts.map(|trust| self.new_device(trust)).transpose()?;
         let signer = self.signing.signer(self.clock.now()).await?;
-        let place = challenge_key(&digest);
+        let place = challenge_key(&token);
         let mut race = Race::default();
         loop {
             let now = self.clock.now();
@@ -274,7 +273,7 @@ impl Accounts {
                 return Err(self.refused_token(BAD_CHALLENGE, origin).await);
             };
             let snapshot = self
-                .snapshot_of(&asked.name, asked.owner, Some(&digest))
+                .snapshot_of(&asked.name, asked.owner, Some(&token))
                 .await?;
             let (Some(user), Some(second_factor)) =
                 (snapshot.active_user(), snapshot.second_factor.as_ref())
@@ -338,9 +337,9 @@ impl Accounts {
         AnswerError::Refused
     }
 
-    pub(super) fn draw_token(&self) -> Token {
+    pub(super) fn draw_token(&self, now: Timestamp) -> Token {
         let random = Zeroizing::new(self.random::<TOKEN_BYTES>());
-        Token::from_random(*random)
+        Token::made_at(now.as_millis(), *random)
     }
 
     fn new_device(&self, trust: &TrustRequest) -> Result<NewDevice, MfaError> {

@@ -1,9 +1,10 @@
 //! What is stored, and where.
 
 use super::session_id::{SessionId, TokenId};
+use crate::keys::{moment, token_key};
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
-use keyproof_auth::TokenDigest;
+use keyproof_auth::{Token, TokenDigest};
 use keyproof_mfa::{
     Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, Shown,
 };
@@ -291,7 +292,7 @@ pub(super) fn recovery_key(owner: Owner) -> Key {
     owner.key("mfa_recovery")
 }
 
-/// At `mfa_challenge/_/<digest of its token>`.
+/// At `mfa_challenge/_/<its token's time>/<digest>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ChallengeRecord {
     pub(super) owner: Owner,
@@ -302,11 +303,11 @@ pub(super) struct ChallengeRecord {
 
 record!(ChallengeRecord, "mfa_challenge");
 
-pub(super) fn challenge_key(digest: &TokenDigest) -> Key {
-    Key::new("mfa_challenge", ["_", &digest.to_string()])
+pub(super) fn challenge_key(token: &Token) -> Key {
+    token_key("mfa_challenge", "_", token)
 }
 
-/// At `refresh_token/_/<digest>`.
+/// At `refresh_token/_/<time>/<digest>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct RefreshToken {
     pub(super) owner: Owner,
@@ -316,7 +317,7 @@ pub(super) struct RefreshToken {
     pub(super) key_changes: u64,
     /// When its user logged in.
     pub(super) created_at: Timestamp,
-    /// The digest of the first token of the same login; a first one has none.
+    /// The family that its login's tokens are of, by its name; a first one has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) family: Option<String>,
     /// How it was spent, if tokens were rotated.
@@ -336,29 +337,39 @@ pub(super) struct Spent {
     pub(super) at: Timestamp,
     /// 32 random bytes in hex.
     pub(super) drawn: String,
+    /// Whether the successor, and the family that begins with it, carry the moment in their keys: not those of earlier
+    /// releases.
+    #[serde(default)]
+    pub(super) is_timed: bool,
 }
 
 record!(RefreshToken, "refresh_token");
 
-pub(super) fn refresh_token_key(digest: &TokenDigest) -> Key {
-    Key::new("refresh_token", ["_", &digest.to_string()])
+pub(super) fn refresh_token_key(token: &Token) -> Key {
+    token_key("refresh_token", "_", token)
 }
 
-/// At `refresh_family/<organisation>/<user>/<digest of the first token>`: while it is there, its tokens may hold.
+/// At `refresh_family/_/<moment of its beginning>/<digest of the first token>`, that of an earlier release at
+/// `refresh_family/<organisation>/<user>/<digest of the first token>`: while it is there, its tokens may hold.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct RefreshFamily {}
 
 record!(RefreshFamily, "refresh_family");
 
-pub(super) fn refresh_family_key(owner: Owner, first: &str) -> Key {
-    Key::new(
-        "refresh_family",
-        [
-            &owner.organisation.to_string(),
-            &owner.user.to_string(),
-            first,
-        ],
-    )
+/// What a family is called that begins now; the digest alone is the name of one of an earlier release.
+pub(super) fn refresh_family_name(now: Timestamp, first: &TokenDigest) -> String {
+    format!("{}-{first}", moment(now))
+}
+
+pub(super) fn refresh_family_key(owner: Owner, name: &str) -> Key {
+    const COLLECTION: &str = "refresh_family";
+    match name.split_once('-') {
+        Some((moment, first)) => Key::new(COLLECTION, ["_", moment, first]),
+        None => {
+            let (organisation, user) = (owner.organisation.to_string(), owner.user.to_string());
+            Key::new(COLLECTION, [&organisation, &user, name])
+        }
+    }
 }
 
 /// At `application_token/<organisation>/<number>`.
@@ -391,7 +402,7 @@ pub(super) fn application_tokens_of(organisation: u32) -> Prefix {
     Prefix::new("application_token", [organisation.to_string()])
 }
 
-/// At `application_token_text/_/<digest>`.
+/// At `application_token_text/_/<time>/<digest>`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ApplicationTokenText {
     pub(super) organisation: u32,
@@ -400,6 +411,6 @@ pub(super) struct ApplicationTokenText {
 
 record!(ApplicationTokenText, "application_token_text");
 
-pub(super) fn application_token_text_key(digest: &TokenDigest) -> Key {
-    Key::new("application_token_text", ["_", &digest.to_string()])
+pub(super) fn application_token_text_key(token: &Token) -> Key {
+    token_key("application_token_text", "_", token)
 }

@@ -16,7 +16,7 @@ use super::{
     login::{by, failed, target},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
-        refresh_token_key, user_key,
+        refresh_family_name, refresh_token_key, user_key,
     },
     snapshot::Snapshot,
 };
@@ -144,7 +144,7 @@ impl Accounts {
         snapshot: &Snapshot,
         login: &Login,
     ) -> Token {
-        let token = self.draw_token();
+        let token = self.draw_token(snapshot.now);
         if let Some(user) = snapshot.active_user() {
             let record = RefreshToken {
                 owner: user.owner(),
@@ -157,20 +157,20 @@ impl Accounts {
                 shown: login.shown,
             };
             let ends = ends(&record);
-            batch.insert(&refresh_token_key(&token.digest()), &record, Some(ends));
+            batch.insert(&refresh_token_key(&token), &record, Some(ends));
         }
         token
     }
 
     async fn shown(&self, token: &Token) -> Result<Option<Shown>, StorageError> {
         let now = self.clock.now();
-        let digest = token.digest();
-        let place = refresh_token_key(&digest);
+        let place = refresh_token_key(token);
         let Some(held) = self.store.get::<RefreshToken>(&place, now).await? else {
             return Ok(None);
         };
         let owner = held.record.owner;
-        let family_place = refresh_family_key(owner, &held.record.family_of(&digest));
+        let family = held.record.family_of(&token.digest(), now);
+        let family_place = refresh_family_key(owner, &family);
         let family = match held.record.is_first() {
             true => None,
             false => self.store.get::<RefreshFamily>(&family_place, now).await?,
@@ -195,8 +195,8 @@ impl Accounts {
                 false => Use::Again,
             });
         };
-        let successor = successor(&shown.token, &spent.drawn);
-        let place = refresh_token_key(&successor.digest());
+        let successor = successor(&shown.token, spent);
+        let place = refresh_token_key(&successor);
         let kept = self.store.get::<RefreshToken>(&place, shown.now).await?;
         let unused = kept.filter(|kept| kept.record.spent.is_none());
         let is_fresh = shown.now.saturating_since(spent.at) < TRIED_AGAIN;
@@ -243,24 +243,29 @@ impl Accounts {
         user: &Stored<User>,
         origin: &Origin,
     ) -> Token {
-        let drawn = HEXLOWER.encode(&self.random::<TOKEN_BYTES>());
-        let successor = successor(&shown.token, &drawn);
-        let held = &shown.held.record;
-        let ends = Some(ends(held));
+        let spent = Spent {
+            at: shown.now,
+            drawn: HEXLOWER.encode(&self.random::<TOKEN_BYTES>()),
+            is_timed: true,
+        };
+        let successor = successor(&shown.token, &spent);
+        let digest = shown.token.digest();
+        let held = RefreshToken {
+            sid: Some(shown.held.record.login(&digest).sid),
+            ..shown.held.record.clone()
+        };
+        let ends = Some(ends(&held));
         let next = RefreshToken {
-            family: Some(held.family_of(&shown.token.digest())),
+            family: Some(held.family_of(&digest, shown.now)),
             ..held.clone()
         };
         let spent = RefreshToken {
-            spent: Some(Spent {
-                at: shown.now,
-                drawn,
-            }),
-            ..held.clone()
+            spent: Some(spent),
+            ..held
         };
-        batch.require(&user_key(held.owner), user.version);
+        batch.require(&user_key(spent.owner), user.version);
         batch.replace(&shown.place, shown.held.version, &spent, ends);
-        batch.insert(&refresh_token_key(&successor.digest()), &next, ends);
+        batch.insert(&refresh_token_key(&successor), &next, ends);
         match &shown.family {
             Some(family) => batch.require(&shown.family_place, family.version),
             None => {
@@ -300,28 +305,40 @@ impl RefreshToken {
 
     /// The login that it comes from; one under an earlier release has shown nothing.
     fn login(&self, digest: &TokenDigest) -> Login {
-        let of_earlier_release = || SessionId::of_login(&self.family_of(digest));
+        // Named by its first token's digest, as families were then.
+        let of_earlier_release = || match &self.family {
+            Some(family) => SessionId::of_login(family),
+            None => SessionId::of_login(&digest.to_string()),
+        };
         Login {
             sid: self.sid.unwrap_or_else(of_earlier_release),
             shown: self.shown,
         }
     }
 
-    /// A family is called by its first token's digest; this token's own is the one given.
-    fn family_of(&self, digest: &TokenDigest) -> String {
-        self.family.clone().unwrap_or_else(|| digest.to_string())
+    /// The name of the family of this token, whose digest this is, or of the one that begins with its end now.
+    fn family_of(&self, digest: &TokenDigest, now: Timestamp) -> String {
+        match (&self.family, &self.spent) {
+            (Some(family), _) => family.clone(),
+            (None, Some(spent)) if !spent.is_timed => digest.to_string(),
+            (None, Some(spent)) => refresh_family_name(spent.at, digest),
+            (None, None) => refresh_family_name(now, digest),
+        }
     }
 }
 
 /// The token that one is spent on (HMAC as a pseudorandom function, RFC 2104).
-fn successor(token: &Token, drawn: &str) -> Token {
+pub(super) fn successor(token: &Token, spent: &Spent) -> Token {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.text().as_bytes());
     let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
-    let tag = hmac::sign(&key, drawn.as_bytes());
+    let tag = hmac::sign(&key, spent.drawn.as_bytes());
     for (byte, tagged) in bytes.iter_mut().zip(tag.as_ref()) {
         *byte = *tagged;
     }
-    Token::from_random(*bytes)
+    match spent.is_timed {
+        true => Token::made_at(spent.at.as_millis(), *bytes),
+        false => Token::from_random(*bytes),
+    }
 }
 
 /// When all of a login's tokens end.

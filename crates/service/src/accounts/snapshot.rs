@@ -12,7 +12,7 @@ use super::{
     timestamp,
 };
 use crate::{StorageError, storage::put};
-use keyproof_auth::TokenDigest;
+use keyproof_auth::Token;
 use keyproof_mfa::{
     self as mfa, Generation, KeyRecord, KeyStatus, UserId, UserRecords, otp::Secret,
 };
@@ -79,7 +79,7 @@ impl Accounts {
         &self,
         name: &str,
         owner: Owner,
-        challenge: Option<&TokenDigest>,
+        challenge: Option<&Token>,
     ) -> Result<Snapshot, StorageError> {
         let now = self.clock.now();
         let places = Places {

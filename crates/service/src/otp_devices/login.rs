@@ -3,7 +3,7 @@
 use super::{
     OtpDevices,
     guesses::client,
-    records::{Instance, LoginToken, instance_key, token_key},
+    records::{Instance, LoginToken, instance_key, login_token_key},
 };
 use crate::{HashingError, Origin, PasswordVerdict, StorageError, Who, audit::Deed, storage::Race};
 use keyproof_auth::{
@@ -244,7 +244,7 @@ impl OtpDevices {
             }
         };
         let digest = token.digest();
-        let keys = [instance_key(instance), token_key(instance, &digest)];
+        let keys = [instance_key(instance), login_token_key(instance, &token)];
         let now = self.clock.now();
         let records = self
             .store
@@ -468,7 +468,7 @@ impl OtpDevices {
 
             let mut random = [0; TOKEN_BYTES];
             self.store.entropy().fill(&mut random);
-            let token = Token::from_random(random);
+            let token = Token::made_at(now.as_millis(), random);
             random.zeroize();
             let digest = token.digest();
             let valid_until = match request.lifetime {
@@ -489,7 +489,7 @@ impl OtpDevices {
                 batch.require(&session.token, session.token_version);
             }
             batch.insert(
-                &token_key(instance, &digest),
+                &login_token_key(instance, &token),
                 &record,
                 valid_until.map(|end| end.saturating_add(REMEMBERED)),
             );

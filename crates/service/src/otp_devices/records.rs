@@ -1,6 +1,7 @@
 //! What is stored, and where.
 
-use keyproof_auth::{Generation, LoginScope, TokenDigest};
+use crate::keys::token_key;
+use keyproof_auth::{Generation, LoginScope, Token};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ pub(super) fn all_instances() -> Prefix {
     Prefix::collection("otp_instance")
 }
 
-/// At `login_token/<instance>/<digest>`. The record outlives its validity by a while, so that a client is told that
+/// At `login_token/<instance>/<time>/<digest>`. The record outlives its validity by a while, so that a client is told that
 /// its token expired and not that it never was.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct LoginToken {
@@ -52,8 +53,8 @@ impl Record for LoginToken {
     const VERSION: u32 = 1;
 }
 
-pub(super) fn token_key(instance: &str, digest: &TokenDigest) -> Key {
-    Key::new("login_token", [instance, &digest.to_string()])
+pub(super) fn login_token_key(instance: &str, token: &Token) -> Key {
+    token_key("login_token", instance, token)
 }
 
 pub(super) fn all_tokens(instance: &str) -> Prefix {

@@ -5,6 +5,7 @@ mod overtaken;
 mod races;
 mod rotation;
 mod sessions;
+mod token_times;
 mod tokens;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};

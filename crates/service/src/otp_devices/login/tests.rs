@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::otp_devices::DEFAULT_INSTANCE;
-use crate::testing::{PASSWORD, START, bench, console, origin, scope, secret};
+use crate::testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret};
 use std::sync::atomic::Ordering;
 
 fn request(wanted: &str) -> TokenRequest {
@@ -272,5 +272,48 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
         let login = devices.login(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
         assert_eq!(login.await.err(), Some(LoginError::Refused));
         assert_eq!(devices.hashing.asked(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_earlier_release_holds_until_it_ends_and_one_with_another_time_is_unknown() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    let lifetime = Lifetime::For(Duration::from_secs(60));
+    let token = bench.token("shop", "all", lifetime).await;
+    let session = async |token: &str| devices.session("shop", Some(token), None, &origin()).await;
+    for other in Bench::at_other_times(&token) {
+        let refused = session(&other).await.err();
+        assert_eq!(refused, Some(SessionError::TokenUnknown), "{other}");
+    }
+    let old = bench.token_of_before::<LoginToken>("shop", &token).await;
+    assert_eq!(
+        session(&token).await.err(),
+        Some(SessionError::TokenUnknown)
+    );
+    let held = session(&old).await.unwrap();
+    bench.clock.advance(Duration::from_secs(60));
+    assert_eq!(session(&old).await.err(), Some(SessionError::Expired));
+    devices.revoke(&held, &origin()).await.unwrap();
+    assert_eq!(session(&old).await.err(), Some(SessionError::TokenUnknown));
+}
+
+#[tokio::test]
+async fn tokens_of_an_instance_are_kept_in_order_of_time() {
+    let bench = bench().await;
+    let mut before = Vec::new();
+    for _ in 0..8 {
+        bench.token("shop", "all", Lifetime::Forever).await;
+        let all = crate::otp_devices::records::all_tokens("shop");
+        let found =
+            bench
+                .store
+                .scan::<LoginToken>(&all, None, 100, crate::Clock::now(&*bench.clock));
+        let found = found.await.unwrap().into_iter();
+        let found: Vec<_> = found.map(|(key, _)| key).collect();
+        assert_eq!(found.len(), before.len() + 1);
+        assert!(found.starts_with(&before), "{found:?}");
+        before = found;
+        bench.clock.advance(Duration::from_millis(1));
     }
 }

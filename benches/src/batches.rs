@@ -1,0 +1,152 @@
+//! A store's batches alone, in the shape of a login's: one record of the user's replaced, and three inserted that come
+//! for ever anew, under keys in order of time as the service has them.
+
+use std::{
+    fs,
+    time::{Instant, SystemTime},
+};
+
+use keyproof_store::{Key, Record, Store, Timestamp, Version};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::Result;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
+
+/// Inserts at once where records are made for a measurement.
+const FILLED: usize = 500;
+
+/// The collections that a login inserts into, and how long its records are there.
+const INSERTED: [(&str, usize); 3] = [("a", 150), ("b", 250), ("c", 350)];
+
+/// What a batch does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// What a login does: one replacement and three inserts.
+    Login,
+    /// One replacement.
+    Single,
+}
+
+/// A store, and records to be replaced there, one a user.
+pub struct Batches {
+    store: Store,
+    records: Vec<(Key, Version)>,
+}
+
+/// As large as a second factor's record, or as the others that a login writes.
+#[derive(Serialize, Deserialize)]
+struct Ballast(String);
+
+impl Record for Ballast {
+    const TYPE: &'static str = "ballast";
+    const VERSION: u32 = 1;
+}
+
+impl Batches {
+    /// With so many users, and so many records as logins insert.
+    pub async fn start(store: Store, users: usize, inserted: usize) -> Result<Self> {
+        let numbers: Vec<usize> = (0..users).collect();
+        let mut records = Vec::new();
+        for numbers in numbers.chunks(FILLED) {
+            let mut batch = store.batch(NOW);
+            for number in numbers {
+                let key = Key::new("replaced", ["org".to_owned(), format!("{number:07}")]);
+                let version = batch.insert(&key, &Ballast("x".repeat(500)), None);
+                records.push((key, version));
+            }
+            store.commit(batch).await?;
+        }
+        let mut left = inserted;
+        while left > 0 {
+            let mut batch = store.batch(NOW);
+            for _ in 0..left.min(FILLED).div_ceil(INSERTED.len()) {
+                insert(&store, &mut batch);
+            }
+            left = left.saturating_sub(FILLED);
+            store.commit(batch).await?;
+        }
+        // Users log in in no order: each turn takes those that a prime number lies between.
+        let mut scattered = Vec::with_capacity(users);
+        let mut place = 0;
+        for _ in 0..users {
+            scattered.extend(records.get(place).cloned());
+            place = (place + 7_919) % users;
+        }
+        Ok(Self {
+            store,
+            records: scattered,
+        })
+    }
+
+    /// So many batches of each of so many users by so many callers, a second. The next turn is that of other users, if
+    /// there are.
+    pub async fn commit(
+        &mut self,
+        shape: Shape,
+        callers: usize,
+        users: usize,
+        times: usize,
+    ) -> Result<f64> {
+        let others = self.records.split_off(users.min(self.records.len()));
+        let mut tasks = JoinSet::new();
+        let start = Instant::now();
+        for share in self.records.chunks(users.div_ceil(callers)) {
+            tasks.spawn(commit(self.store.clone(), shape, share.to_vec(), times));
+        }
+        let done = tasks.join_all().await;
+        let rate = (self.records.len() * times) as f64 / start.elapsed().as_secs_f64();
+        self.records = others;
+        for records in done {
+            self.records.extend(records?);
+        }
+        Ok(rate)
+    }
+
+    /// Waits until the store is closed, if nobody else has it.
+    pub async fn close(self) {
+        drop(self.records);
+        // SQLite's last connection is closed by the writer's thread, which nobody waits for.
+        drop(self.store);
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
+}
+
+async fn commit(
+    store: Store,
+    shape: Shape,
+    mut records: Vec<(Key, Version)>,
+    times: usize,
+) -> Result<Vec<(Key, Version)>> {
+    for _ in 0..times {
+        for (key, version) in &mut records {
+            let mut batch = store.batch(NOW);
+            *version = batch.replace(key, *version, &Ballast("y".repeat(500)), None);
+            if shape == Shape::Login {
+                insert(&store, &mut batch);
+            }
+            store.commit(batch).await?;
+        }
+    }
+    Ok(records)
+}
+
+/// Adds what a login inserts, each under the moment and what nobody guesses.
+fn insert(store: &Store, batch: &mut keyproof_store::Batch) {
+    let moment = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let moment = format!("{:016x}", moment.as_millis());
+    for (collection, length) in INSERTED {
+        let mut id = [0; 32];
+        store.entropy().fill(&mut id);
+        let key = Key::new(collection, [&b"_"[..], moment.as_bytes(), &id]);
+        batch.insert(&key, &Ballast("x".repeat(length)), None);
+    }
+}
+
+/// Bytes that this process has had written to disk, where the system counts them: on Linux.
+pub fn written() -> Option<u64> {
+    let counts = fs::read_to_string("/proc/self/io").ok()?;
+    let count = |line: &str| line.strip_prefix("write_bytes: ")?.parse().ok();
+    counts.lines().find_map(count)
+}

@@ -1,0 +1,47 @@
+//! Keys of what comes for ever anew, in order of its time: what is written at once lies side by side, so that a login
+//! dirties a few pages of the store and not one for each of its records.
+
+use keyproof_auth::Token;
+use keyproof_store::{Key, Timestamp};
+
+/// A moment as a segment that sorts as the time does.
+pub(crate) fn moment(at: Timestamp) -> String {
+    format!("{:016x}", at.as_millis())
+}
+
+/// Where the record of a token is: at its time and its digest, which covers the time as well, so what a client says of
+/// the time is only a place to look. At its digest alone if it is of an earlier release, and says no time.
+pub(crate) fn token_key(collection: &str, tenant: &str, token: &Token) -> Key {
+    let digest = token.digest();
+    match token.time().map(Timestamp::from_millis).map(moment) {
+        Some(moment) => {
+            let segments = [tenant.as_bytes(), moment.as_bytes(), digest.as_bytes()];
+            Key::new(collection, segments)
+        }
+        None => Key::new(collection, [tenant, &digest.to_string()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_tokens_sort_by_time_and_those_of_earlier_releases_stay_where_they_were() {
+        let at = |time| token_key("c", "_", &Token::made_at(time, [7; 32]));
+        let keys = [
+            0,
+            1,
+            255,
+            256,
+            1_700_000_000_000,
+            1_700_000_000_001,
+            (1 << 56) - 1,
+        ]
+        .map(at);
+        assert!(keys.is_sorted_by(|a, b| a < b));
+        let old = Token::from_random([7; 32]);
+        let place = Key::new("c", ["_", &old.digest().to_string()]);
+        assert_eq!(token_key("c", "_", &old), place);
+    }
+}
