@@ -62,10 +62,6 @@ impl Home {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.run_with(arguments, "")
-    }
-
     fn run_with(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = self.command(arguments);
         command
@@ -115,6 +111,21 @@ impl Home {
         assert!(output.stdout.is_empty(), "{arguments:?}");
         assert!(!complaint.contains(PASSWORD));
     }
+}
+
+/// The command as a shell starts it with `>&-`.
+fn with_closed_output(command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    let environment = command
+        .get_envs()
+        .filter_map(|(key, value)| Some((key, value?)));
+    shell
+        .args(["-c", "exec \"$0\" \"$@\" >&-"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(environment);
+    shell
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -392,6 +403,31 @@ fn a_token_that_cannot_be_printed_is_revoked() {
 }
 
 #[test]
+fn no_token_is_made_where_nobody_would_see_it() {
+    let home = Home::new();
+    let written = || File::options().write(true).open("/dev/null").unwrap();
+    for form in [&[][..], &["--quiet"], &["--json"]] {
+        let create = [&["token", "create", "--scope", "admin"], form].concat();
+        let mut commands = [0; 3].map(|_| home.command(&create));
+        commands[0] = with_closed_output(&commands[0]);
+        commands[1].stdout(Stdio::null());
+        commands[2].stdout(written());
+        for mut command in commands {
+            let output = command.output().unwrap();
+            let said = text(&output.stderr);
+            let expected = "keyproof: standard output is /dev/null: the token would be lost\n";
+            assert_eq!(
+                (output.status.code(), said),
+                (Some(2), expected),
+                "{form:?}"
+            );
+        }
+    }
+    assert_eq!(home.prints(&["token", "list"], ""), "");
+    assert!(!home.prints(&["audit"], "").contains("operator_token"));
+}
+
+#[test]
 fn a_store_file_that_others_can_read_is_refused_by_name() {
     let home = Home::new();
     let path = |name: &str| home.0.path().join(name);
@@ -613,8 +649,28 @@ fn a_store_is_not_opened_under_another_key() {
         "head -c 32 /dev/urandom | base64",
     );
     home.fails(&["instance", "list", "--store", "nonsense"], "", 2, "");
-    let memory = home.run(&["instance", "list", "--store", "memory:"]);
-    assert_eq!(memory.status.code(), Some(0));
+}
+
+#[test]
+fn no_command_works_on_a_store_that_lives_in_a_servers_own_process() {
+    let home = Home::new();
+    for command in [
+        &["audit"][..],
+        &["instance", "add", "shop", "--stdin"],
+        &["instance", "list"],
+        &["instance", "remove", "shop"],
+        &["instance", "set-password", "shop", "--stdin"],
+        &["migrate"],
+        &["token", "create", "--scope", "admin"],
+        &["token", "list"],
+        &["token", "revoke", "0123456789abcdef"],
+        &["user", "add", "ada", "--organisation", "Acme", "--stdin"],
+        &["user", "list"],
+        &["user", "tokens", "ada", "list"],
+    ] {
+        let command = [command, &["--store", "memory:"]].concat();
+        home.fails(&command, PASSWORD, 2, "in the server's own process");
+    }
 }
 
 #[test]

@@ -298,6 +298,7 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
 }
 
 fn secret(arguments: &SecretArguments) -> Outcome {
+    output::must_be_seen("secret")?;
     let mut bytes = Zeroizing::new([0; Secret::MAX_LEN]);
     let drawn = bytes.get_mut(..arguments.bytes.into()).unwrap_or_default();
     SystemEntropy::new().fill(drawn);

@@ -1,10 +1,18 @@
 //! Standard output and standard error, either of which may be closed.
 
-use std::io::{self, ErrorKind, Write, stderr, stdout};
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write, stderr, stdout},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
+};
 
 use serde::Serialize;
 use tracing::Level;
 
+use super::{Failure, Outcome};
 use crate::telemetry;
 
 /// Prints a line on standard output. A reader that has seen enough is no failure.
@@ -16,6 +24,25 @@ pub(super) fn print(text: &str) -> io::Result<()> {
 pub(super) fn deliver(text: &str) -> io::Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
+/// Refuses to make a secret that is shown this once, where nobody would see it. A standard output that was closed is
+/// /dev/null by now, which Rust's runtime opens in its place.
+pub(super) fn must_be_seen(secret: &str) -> Outcome {
+    if is_null()? {
+        let message = format!("standard output is /dev/null: the {secret} would be lost");
+        return Err(Failure::Usage(message));
+    }
+    Ok(())
+}
+
+fn is_null() -> io::Result<bool> {
+    // Without one, nothing can be it.
+    let Ok(null) = fs::metadata("/dev/null") else {
+        return Ok(false);
+    };
+    let out = File::from(stdout().as_fd().try_clone_to_owned()?).metadata()?;
+    Ok(out.file_type().is_char_device() && out.rdev() == null.rdev())
 }
 
 /// Prints one of many lines on standard output; false once nobody reads any more.

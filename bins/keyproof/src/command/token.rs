@@ -68,6 +68,7 @@ pub(super) fn run(command: Command) -> Outcome {
 }
 
 fn create(arguments: &CreateArguments) -> Outcome {
+    output::must_be_seen("token")?;
     let scopes = OperatorScopes::new(arguments.scope.iter().cloned()).map_err(Failure::refused)?;
     with_store(&arguments.store, async |service, store| {
         let new = NewOperatorToken {

@@ -61,6 +61,20 @@ fn otp_code_prints_the_code() {
 }
 
 #[test]
+fn otp_secret_draws_none_where_nobody_would_see_it() {
+    let folder = TempDir::new().unwrap();
+    let mut null = keyproof(&folder);
+    null.args(["otp", "secret"]).stdout(Stdio::null());
+    let mut closed = Command::new("/bin/sh");
+    let program = env!("CARGO_BIN_EXE_keyproof");
+    closed.args(["-c", "exec \"$0\" otp secret --json >&-", program]);
+    for mut command in [null, closed] {
+        let says = "standard output is /dev/null: the secret would be lost";
+        fails(&command.output().unwrap(), 2, says);
+    }
+}
+
+#[test]
 fn otp_secret_draws_a_secret() {
     let draw = |arguments: &[&str]| {
         let output = run(&[&["otp", "secret"], arguments].concat());
