@@ -27,7 +27,7 @@ pub(super) struct StoreFlags {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where state is kept: memory:, sqlite:PATH, postgres://…
+    /// Where state is kept: sqlite:PATH, postgres://…, or, in a server's own process, memory:
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The file that holds the master key

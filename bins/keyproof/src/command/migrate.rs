@@ -8,6 +8,7 @@ use super::{Outcome, flags::StoreArguments, output, store};
 
 pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     let config = arguments.store.load()?;
+    store::must_be_shared(&config)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

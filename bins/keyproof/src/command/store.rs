@@ -26,6 +26,7 @@ pub(super) fn with_store(
     command: impl AsyncFnOnce(Arc<Service>, &str) -> Outcome,
 ) -> Outcome {
     let config = flags.load()?;
+    must_be_shared(&config)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -43,6 +44,17 @@ pub(super) fn with_store(
         store.close().await;
         outcome
     })
+}
+
+/// Refuses a store that only the process has which made it: a command would work on one of its own, and on nothing.
+pub(super) fn must_be_shared(config: &Config) -> Outcome {
+    match config.store {
+        StoreUrl::Memory => Err(Failure::Usage(
+            "a memory: store lives in the server's own process, where no command reaches it: name another (--store, --config)"
+                .to_owned(),
+        )),
+        StoreUrl::Postgres(_) | StoreUrl::Sqlite(_) => Ok(()),
+    }
 }
 
 /// Refuses, without opening the store, a master key and other files under which it would not open.
