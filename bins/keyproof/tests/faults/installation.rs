@@ -66,8 +66,8 @@ impl Installation {
              [log]\nlevel = \"warn\"\n\
              [store]\n{store}\n\
              [auth]\nargon2_memory_kib = 8\nargon2_iterations = 1\nargon2_insecure_for_tests = true\n\
+             address_limit = 0\n\
              [dps]\nmax_certificates = 1000000\n\
-             [auth]\naddress_limit = 0\n\
              [f5]\nrate_limit_per_minute = 0\n"
         );
         fs::write(folder.path().join("keyproof.toml"), config).unwrap();
