@@ -6,6 +6,7 @@
 pub mod dps;
 pub mod emnify;
 pub mod f5;
+pub mod route_table;
 pub mod taler;
 
 use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};

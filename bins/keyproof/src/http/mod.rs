@@ -31,8 +31,9 @@
 //! Taler's if that dialect is on, else plain JSON), and carries a request id of its own in that dialect's header. The
 //! body is read when the handler asks for it, so a refusal for want of authentication costs no upload; and each route
 //! says how long a body it needs. Where one use case judges existence, precondition and body, the body is read first: it
-//! is told last, but the connection is closed as if it had been told. When a connection ends while the client may still be sending, it is read from for two seconds more, for otherwise the
-//! kernel would reset it and the client might never see the answer.
+//! is told last, but the connection is closed as if it had been told. When a connection ends while the client may still
+//! be sending, it is read from for two seconds more, for otherwise the kernel would reset it and the client might never
+//! see the answer.
 //!
 //! Handlers run in tasks of their own. One that changes state ends only by itself, whether its client hangs up or its
 //! deadline passes; the drain waits for it, and until then it holds its connection's slot.

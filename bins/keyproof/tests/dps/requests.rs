@@ -52,7 +52,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
     call.send().await.refuses(400, 400_001);
     let call = site.to("PUT", "/c").if_match(&etag).json(&ca.body());
     call.send().await.is(200);
-    // Absent comes before any precondition, and before a body that is never read.
+    // Absent comes before any precondition, and before whatever is wrong with a body.
     let call = site
         .to("POST", "/absent/verify")
         .if_match("x")

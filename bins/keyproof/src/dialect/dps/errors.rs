@@ -67,7 +67,7 @@ use serde::Serialize;
 use tracing::error;
 
 use super::wire;
-use crate::http::{Response, StackRefusal};
+use crate::http::{PathError, Response, StackRefusal};
 
 /// The longest message, in characters: names in a certificate may be long.
 const MAX_MESSAGE: usize = 1_000;
@@ -323,7 +323,7 @@ pub(super) struct Refusal {
     /// One finding a line.
     details: String,
     /// For 405.
-    allow: Option<&'static str>,
+    allow: Option<String>,
     /// The status, where the code's is not the one.
     status: Option<StatusCode>,
 }
@@ -341,11 +341,6 @@ impl From<Code> for Refusal {
 }
 
 impl Refusal {
-    #[cfg(test)]
-    pub(super) const fn code(&self) -> Code {
-        self.code
-    }
-
     /// Says why, after what to do about it.
     pub(super) fn because(self, why: &impl Display) -> Self {
         let (_, _, message) = self.code.parts();
@@ -355,7 +350,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn method(allow: &'static str) -> Self {
+    pub(super) fn method(allow: String) -> Self {
         Self {
             allow: Some(allow),
             ..Code::MethodNotAllowed.into()
@@ -437,8 +432,8 @@ impl Refusal {
             ),
         };
         let headers = response.headers_mut();
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
+            headers.insert(header::ALLOW, allow);
         }
         if let Some(challenge) = self.code.challenge() {
             headers.insert(
@@ -483,6 +478,12 @@ fn cut(text: String) -> String {
     match text.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
+    }
+}
+
+impl From<PathError> for Refusal {
+    fn from(error: PathError) -> Self {
+        Self::from(Code::PathMalformed).because(&error)
     }
 }
 

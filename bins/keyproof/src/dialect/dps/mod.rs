@@ -4,20 +4,20 @@
 //! table of their codes stands at the head of `errors.rs`.
 
 mod errors;
-mod route;
+mod routes;
 mod version;
 mod wire;
 
 use std::sync::Arc;
 
-use errors::Refusal;
-use http::{HeaderName, HeaderValue, Method, header};
+use errors::{Code, Refusal};
+use http::{HeaderName, HeaderValue, header};
 use keyproof_service::{
     Origin, Service, Who,
     access::{Issuers, Operator},
-    certificates::{Caller, Certificates, Deletion, Precondition},
+    certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
-use route::{Call, Route};
+use routes::ROUTES;
 use version::ApiVersion;
 use wire::Style;
 
@@ -46,38 +46,38 @@ impl Dps {
         }
     }
 
-    async fn answer(&self, mut exchange: Exchange) -> Answered {
+    async fn answer(&self, exchange: Exchange) -> Answered {
         let operator = self.operator(&exchange).await?;
-        let version = ApiVersion::of(exchange.query())?;
-        let route = Route::of(exchange.path())?;
-        exchange.matched(route.resource.template());
-        // HEAD is GET whose answer's body is not sent, which the stack sees to.
-        let method = match exchange.method().clone() {
-            Method::HEAD => Method::GET,
-            method => method,
+        let style = Style {
+            version: ApiVersion::of(exchange.query())?,
+            subject: self.subject,
         };
-        let call = route.call(&method)?;
-        let (act, name) = call.act();
-        let certificates = &self.service.certificates;
-        let (service, origin) = (route.service.clone(), origin(&exchange));
-        let permitted = certificates.permit(&operator, act, service, name, &origin);
-        let request = Request {
-            certificates,
+        let segments = exchange.path().segments()?;
+        let resource = ROUTES.resource(&segments).ok_or(Code::PathUnknown)?;
+        exchange.matched(resource.template());
+        let route = resource
+            .route(exchange.method())
+            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
+        let service = ProvisioningService {
+            subscription: variable("subscription"),
+            resource_group: variable("group"),
+            name: variable("service"),
+        };
+        // The list of all has none.
+        let (act, name) = (route.operation.act, variable("name"));
+        let (certificates, origin) = (&self.service.certificates, origin(&exchange));
+        let permitted = certificates.permit(&operator, act, service, &name, &origin);
+        let call = Call {
             caller: permitted.await?,
-            style: Style {
-                version,
-                subject: self.subject,
-            },
+            name,
+            style,
             precondition: wire::precondition(exchange.headers()),
+            body: route.body,
+            exchange,
+            service: Arc::clone(&self.service),
         };
-        match call {
-            Call::Delete(name) => request.delete(name).await,
-            Call::GenerateCode(name) => request.generate_code(name).await,
-            Call::Get(name) => request.get(name).await,
-            Call::List => request.list().await,
-            Call::Put(name) => request.put(name, &mut exchange).await,
-            Call::Verify(name) => request.verify(name, &mut exchange).await,
-        }
+        (route.operation.answer)(call).await
     }
 
     async fn operator(&self, exchange: &Exchange) -> Result<Operator, Refusal> {
@@ -88,56 +88,56 @@ impl Dps {
 }
 
 /// A request that may do what it asks for, as far as its head tells.
-struct Request<'a> {
-    certificates: &'a Certificates,
+struct Call {
     caller: Caller,
+    /// The certificate's, or empty.
+    name: String,
     style: Style,
     precondition: Precondition,
+    /// The longest body that is read, in bytes.
+    body: usize,
+    exchange: Exchange,
+    service: Arc<Service>,
 }
 
-impl Request<'_> {
-    async fn list(&self) -> Answered {
-        let views = self.certificates.list(&self.caller).await?;
+impl Call {
+    async fn list(self) -> Answered {
+        let views = self.service.certificates.list(&self.caller).await?;
         Ok(wire::list(&views, self.style))
     }
 
-    async fn get(&self, name: &str) -> Answered {
-        let view = self
-            .certificates
-            .get(&self.caller, name, &self.precondition);
+    async fn get(self) -> Answered {
+        let certificates = &self.service.certificates;
+        let view = certificates.get(&self.caller, &self.name, &self.precondition);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
-    async fn put(&self, name: &str, exchange: &mut Exchange) -> Answered {
-        let body = wire::put(exchange).await;
-        let view = self
-            .certificates
-            .put(&self.caller, name, &self.precondition, body);
+    async fn put(mut self) -> Answered {
+        let upload = wire::upload(&mut self.exchange, self.body).await;
+        let certificates = &self.service.certificates;
+        let view = certificates.put(&self.caller, &self.name, &self.precondition, upload);
         Ok(wire::certificate(&view.await?, self.style))
     }
 
-    async fn delete(&self, name: &str) -> Answered {
-        let deletion = self
-            .certificates
-            .delete(&self.caller, name, &self.precondition);
+    async fn delete(self) -> Answered {
+        let certificates = &self.service.certificates;
+        let deletion = certificates.delete(&self.caller, &self.name, &self.precondition);
         Ok(match deletion.await? {
             Deletion::Absent => wire::no_content(),
             Deletion::Deleted => wire::empty(),
         })
     }
 
-    async fn generate_code(&self, name: &str) -> Answered {
-        let issued = self
-            .certificates
-            .generate_code(&self.caller, name, &self.precondition);
+    async fn generate_code(self) -> Answered {
+        let certificates = &self.service.certificates;
+        let issued = certificates.generate_code(&self.caller, &self.name, &self.precondition);
         Ok(wire::code(&issued.await?, self.style))
     }
 
-    async fn verify(&self, name: &str, exchange: &mut Exchange) -> Answered {
-        let leaf = wire::leaf(exchange).await;
-        let view = self
-            .certificates
-            .verify(&self.caller, name, &self.precondition, leaf);
+    async fn verify(mut self) -> Answered {
+        let leaf = wire::leaf(&mut self.exchange, self.body).await;
+        let certificates = &self.service.certificates;
+        let view = certificates.verify(&self.caller, &self.name, &self.precondition, leaf);
         Ok(wire::certificate(&view.await?, self.style))
     }
 }
@@ -153,7 +153,7 @@ impl Dialect for Dps {
     }
 
     fn claims(&self, path: &RequestPath) -> bool {
-        Route::claims(path)
+        routes::claims(path)
     }
 
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {

@@ -7,7 +7,6 @@ use http_body_util::Full;
 use jiff::{SignedDuration, civil};
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
 use keyproof_store::Timestamp;
-use keyproof_x509::MAX_UPLOAD_LEN;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -94,12 +93,9 @@ impl CertificateBody {
     }
 }
 
-/// What a body here needs, in bytes: a certificate's upload, with each line's end escaped.
-const BODY: usize = 2 * MAX_UPLOAD_LEN;
-
 /// Reads the body of a PUT.
-pub(super) async fn put(exchange: &mut Exchange) -> Result<Upload, Refusal> {
-    let body: CertificateBody = json_body(exchange).await?;
+pub(super) async fn upload(exchange: &mut Exchange, limit: usize) -> Result<Upload, Refusal> {
+    let body: CertificateBody = json_body(exchange, limit).await?;
     let CertificateProperties {
         certificate,
         is_verified,
@@ -111,13 +107,13 @@ pub(super) async fn put(exchange: &mut Exchange) -> Result<Upload, Refusal> {
 }
 
 /// Reads the body of a verification.
-pub(super) async fn leaf(exchange: &mut Exchange) -> Result<Vec<u8>, Refusal> {
+pub(super) async fn leaf(exchange: &mut Exchange, limit: usize) -> Result<Vec<u8>, Refusal> {
     #[derive(Deserialize)]
     struct VerificationCodeRequest {
         certificate: Option<String>,
     }
 
-    let body: VerificationCodeRequest = json_body(exchange).await?;
+    let body: VerificationCodeRequest = json_body(exchange, limit).await?;
     present(body.certificate)
 }
 
@@ -127,11 +123,14 @@ fn present(certificate: Option<String>) -> Result<Vec<u8>, Refusal> {
     Ok(present.into_bytes())
 }
 
-async fn json_body<T: for<'de> Deserialize<'de>>(exchange: &mut Exchange) -> Result<T, Refusal> {
+async fn json_body<T: for<'de> Deserialize<'de>>(
+    exchange: &mut Exchange,
+    limit: usize,
+) -> Result<T, Refusal> {
     if !may_be_json(exchange.headers()) {
         return Err(Code::MediaTypeUnsupported.into());
     }
-    let body = exchange.body(BODY).await?;
+    let body = exchange.body(limit).await?;
     // Some editors and shells put a byte order mark before what they save as UTF-8.
     let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
     match serde_json::from_slice(json) {

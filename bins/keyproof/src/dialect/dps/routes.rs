@@ -1,0 +1,172 @@
+//! What this dialect answers, a line an operation. Fixed segments are compared without regard to case, as Azure Resource
+//! Manager does; so are, in the service, the variable ones.
+
+use http::Method;
+use keyproof_service::certificates::Act;
+use keyproof_x509::MAX_UPLOAD_LEN;
+
+use super::{Answered, Call};
+use crate::{
+    dialect::{
+        BoxFuture,
+        route_table::{Case, Route, RouteTable},
+    },
+    http::RequestPath,
+};
+
+/// What is done for a request.
+#[derive(Debug)]
+pub(super) struct Operation {
+    /// What it needs permission for.
+    pub(super) act: Act,
+    pub(super) answer: fn(Call) -> BoxFuture<Answered>,
+}
+
+/// What a body here needs, in bytes: a certificate's upload, with each line's end escaped.
+const UPLOAD: usize = 2 * MAX_UPLOAD_LEN;
+
+macro_rules! service {
+    ($rest:literal) => {
+        concat!(
+            "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices",
+            "/provisioningServices/{service}",
+            $rest
+        )
+    };
+}
+
+#[rustfmt::skip]
+pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
+    case: Case::Insensitive,
+    routes: &[
+        line(Method::GET, service!("/certificates"), Act::List, 0, |call| Box::pin(call.list())),
+        line(Method::GET, service!("/certificates/{name}"), Act::Get, 0, |call| Box::pin(call.get())),
+        line(Method::PUT, service!("/certificates/{name}"), Act::Put, UPLOAD, |call| Box::pin(call.put())),
+        line(Method::DELETE, service!("/certificates/{name}"), Act::Delete, 0, |call| Box::pin(call.delete())),
+        line(Method::POST, service!("/certificates/{name}/generateVerificationCode"), Act::GenerateCode, 0, |call| Box::pin(call.generate_code())),
+        line(Method::POST, service!("/certificates/{name}/verify"), Act::Verify, UPLOAD, |call| Box::pin(call.verify())),
+    ],
+};
+
+const fn line(
+    method: Method,
+    template: &'static str,
+    act: Act,
+    body: usize,
+    answer: fn(Call) -> BoxFuture<Answered>,
+) -> Route<Operation> {
+    Route {
+        method,
+        template,
+        body,
+        operation: Operation { act, answer },
+    }
+}
+
+/// Is a path this dialect's? All below `/subscriptions` are.
+pub(super) fn claims(path: &RequestPath) -> bool {
+    path.first()
+        .is_some_and(|first| first.eq_ignore_ascii_case("subscriptions"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: &str =
+        "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/P";
+
+    /// The template that a path fits, and the certificate that it names.
+    fn named(path: &str) -> Option<(&'static str, String)> {
+        let path = RequestPath::parse(path);
+        let segments = path.segments().unwrap();
+        let resource = ROUTES.resource(&segments)?;
+        let name = resource.variable("name").unwrap_or_default();
+        Some((resource.template(), name.to_owned()))
+    }
+
+    #[test]
+    fn fixed_segments_have_no_case_and_names_keep_theirs() {
+        for (rest, template, name) in [
+            ("/certificates", service!("/certificates"), ""),
+            (
+                "/CERTIFICATES/My%2FCert",
+                service!("/certificates/{name}"),
+                "My/Cert",
+            ),
+            (
+                "/certificates/My%2FCert/VERIFY",
+                service!("/certificates/{name}/verify"),
+                "My/Cert",
+            ),
+            (
+                "/certificates/My%2FCert/generateverificationcode",
+                service!("/certificates/{name}/generateVerificationCode"),
+                "My/Cert",
+            ),
+        ] {
+            for service in [
+                SERVICE.to_owned(),
+                SERVICE.to_uppercase(),
+                SERVICE.to_lowercase(),
+            ] {
+                let expected = Some((template, name.to_owned()));
+                assert_eq!(named(&format!("{service}{rest}")), expected);
+            }
+        }
+        let path = RequestPath::parse(&format!("{SERVICE}/certificates"));
+        let segments = path.segments().unwrap();
+        let resource = ROUTES.resource(&segments).unwrap();
+        let variables = ["subscription", "group", "service"].map(|name| resource.variable(name));
+        assert_eq!(variables, [Some("S"), Some("G"), Some("P")]);
+    }
+
+    #[test]
+    fn other_paths_are_none() {
+        for rest in [
+            "",
+            "/certificates/",
+            "/certificates//verify",
+            "/certificates/c/other",
+            "/certificates/c/verify/",
+            "/keys",
+        ] {
+            assert_eq!(named(&format!("{SERVICE}{rest}")), None, "{rest}");
+        }
+        for path in [
+            "/subscriptions",
+            "/subscriptions//resourceGroups/G/providers/Microsoft.Devices/provisioningServices/P/certificates",
+            "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/IotHubs/P/certificates",
+        ] {
+            assert_eq!(named(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn each_path_allows_the_methods_of_its_lines() {
+        ROUTES.assert_each_line_is_reached();
+        for (rest, allow) in [
+            ("/certificates", "GET, HEAD"),
+            ("/certificates/c", "DELETE, GET, HEAD, PUT"),
+            ("/certificates/c/generateVerificationCode", "POST"),
+            ("/certificates/c/verify", "POST"),
+        ] {
+            let path = RequestPath::parse(&format!("{SERVICE}{rest}"));
+            let segments = path.segments().unwrap();
+            assert_eq!(ROUTES.resource(&segments).unwrap().allow(), allow, "{rest}");
+        }
+    }
+
+    #[test]
+    fn all_below_subscriptions_is_claimed() {
+        for (path, claimed) in [
+            ("/subscriptions", true),
+            ("/SubscriptionS/%zz", true),
+            ("/subscriptions2/x", false),
+            ("/%zz", false),
+            ("/", false),
+        ] {
+            assert_eq!(claims(&RequestPath::parse(path)), claimed, "{path}");
+        }
+    }
+}
