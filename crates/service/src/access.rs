@@ -6,11 +6,14 @@ mod hashing;
 mod issuers;
 mod line;
 mod operators;
+mod remembered;
 
 pub use addresses::AddressLimit;
 pub use applicant::{Applicant, Client, Presence};
 pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, Turn, UseCase};
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
+pub(crate) use remembered::{Remembered, digest_of};
+
 pub use operators::{
     Access, AccessError, BearerError, CreateTokenError, IssuedOperatorToken, NewOperatorToken,
     Operator, OperatorToken, RevokeTokenError,

@@ -53,8 +53,9 @@ pub use user_tokens::RevokeApplicationTokenError;
 
 use crate::{
     Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,
-    access::{Turn, UseCase},
+    access::{Remembered, Turn, UseCase},
 };
+use access_token::Claims;
 use keyproof_mfa::Policy;
 use keyproof_store::{Store, Timestamp};
 use signing_key::SigningKeys;
@@ -78,6 +79,9 @@ pub const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 
 /// Numbers are below this, so that clients that read them as 32-bit floats read them exactly.
 const NUMBERS: u32 = 1 << 24;
 
+/// How many verified access tokens are remembered: a few megabytes of them.
+const REMEMBERED: usize = 8_192;
+
 /// The use cases of user accounts.
 pub struct Accounts {
     store: Store,
@@ -88,6 +92,8 @@ pub struct Accounts {
     policy: Policy,
     rotate_refresh_tokens: bool,
     signing: SigningKeys,
+    /// Access tokens that a key of `signing` has verified, and what they say.
+    verified: Remembered<Arc<Claims>>,
 }
 
 impl Accounts {
@@ -102,6 +108,7 @@ impl Accounts {
     ) -> Self {
         Self {
             signing: SigningKeys::new(store.clone()),
+            verified: Remembered::new(REMEMBERED),
             store,
             clock,
             audit,

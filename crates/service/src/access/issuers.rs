@@ -10,9 +10,12 @@ mod key_set;
 pub use key_file::KeyFileError;
 pub use key_set::KeySet;
 
-use super::Operator;
+use super::{
+    Operator,
+    remembered::{Remembered, digest_of},
+};
 use crate::Who;
-use key_file::KeyFile;
+use key_file::{KeyFile, Keys};
 use keyproof_auth::{OperatorScope, OperatorScopes};
 use keyproof_store::Timestamp;
 use serde_json::{Map, Value};
@@ -40,9 +43,26 @@ pub struct IssuerSettings {
     pub scopes: BTreeMap<String, OperatorScopes>,
 }
 
+/// How many verified tokens are remembered.
+const REMEMBERED: usize = 1_024;
+
+/// The longest token that is remembered, in bytes.
+const MAX_REMEMBERED: usize = 4_096;
+
 /// The issuers whose tokens are taken.
-#[derive(Default)]
-pub struct Issuers(Vec<Issuer>);
+pub struct Issuers {
+    issuers: Vec<Issuer>,
+    verified: Remembered<Arc<Verified>>,
+}
+
+/// A token that was verified before.
+struct Verified {
+    /// The issuers that were asked, by their number, and the generation of the keys that each had; the last has taken
+    /// the token, and the scopes that it allows are what that one's settings say now.
+    asked: Vec<(usize, u64)>,
+    /// Those that are looked at.
+    claims: Claims,
+}
 
 struct Issuer {
     settings: IssuerSettings,
@@ -88,7 +108,10 @@ impl Issuers {
             let keys = Arc::new(KeyFile::load(settings.jwks_file.clone())?);
             Ok(Issuer { settings, keys })
         });
-        Ok(Self(issuers.collect::<Result<_, _>>()?))
+        Ok(Self {
+            issuers: issuers.collect::<Result<_, _>>()?,
+            verified: Remembered::new(REMEMBERED),
+        })
     }
 
     /// Who holds this token?
@@ -100,37 +123,72 @@ impl Issuers {
         token: &str,
         now: Timestamp,
     ) -> Result<Operator, ExternalTokenError> {
-        let named = key_set::unverified_issuer(token)?;
-        let mut refusal = ExternalTokenError::Issuer;
-        // One issuer may be configured for several audiences.
-        for issuer in self.0.iter().filter(|own| own.settings.issuer == named) {
-            match issuer.authenticate(token, now).await {
-                Err(error @ ExternalTokenError::Audience) => refusal = error,
-                verdict => return verdict,
+        let text = digest_of(token);
+        if let Some(known) = self.verified.get(&text) {
+            match self.taker(&known).await {
+                Some(issuer) => return issuer.operator(&known.claims, now),
+                None => self.verified.forget(&text),
             }
         }
+        let named = key_set::unverified_issuer(token)?;
+        let mut refusal = ExternalTokenError::Issuer;
+        let mut asked = Vec::new();
+        let issuers = self.issuers.iter().enumerate();
+        // One issuer may be configured for several audiences.
+        for (number, issuer) in issuers.filter(|(_, own)| own.settings.issuer == named) {
+            let Keys { generation, set } = KeyFile::current(&issuer.keys).await;
+            asked.push((number, generation));
+            let mut claims =
+                match set.verify(token, &issuer.settings.issuer, &issuer.settings.audience) {
+                    Err(error @ ExternalTokenError::Audience) => {
+                        refusal = error;
+                        continue;
+                    }
+                    verdict => verdict?,
+                };
+            let operator = issuer.operator(&claims, now)?;
+            if token.len() <= MAX_REMEMBERED {
+                claims.retain(|name, _| issuer.looks_at(name));
+                self.verified
+                    .remember(text, Arc::new(Verified { asked, claims }));
+            }
+            return Ok(operator);
+        }
         Err(refusal)
+    }
+
+    /// Whoever has taken the token, if all that were asked have the keys that they had then.
+    async fn taker(&self, known: &Verified) -> Option<&Issuer> {
+        let mut taker = None;
+        for (number, generation) in &known.asked {
+            let issuer = self.issuers.get(*number)?;
+            if KeyFile::current(&issuer.keys).await.generation != *generation {
+                return None;
+            }
+            taker = Some(issuer);
+        }
+        taker
     }
 }
 
 impl Issuer {
-    async fn authenticate(
-        &self,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<Operator, ExternalTokenError> {
-        let keys = KeyFile::current(&self.keys).await;
-        let claims = keys.verify(token, &self.settings.issuer, &self.settings.audience)?;
-        check_time(&claims, now)?;
-        let subject = subject(&claims);
+    /// Whose a verified token is, if its time is now, and what it allows.
+    fn operator(&self, claims: &Claims, now: Timestamp) -> Result<Operator, ExternalTokenError> {
+        check_time(claims, now)?;
+        let subject = subject(claims);
         Ok(Operator {
             who: Who::External {
                 issuer: self.settings.issuer.clone(),
                 subject: subject.clone(),
             },
             subject,
-            scopes: self.scopes(&claims),
+            scopes: self.scopes(claims),
         })
+    }
+
+    /// Whether anything is read of this claim of a verified token.
+    fn looks_at(&self, name: &str) -> bool {
+        ["exp", "nbf", "sub"].contains(&name) || self.settings.scope_claim == name
     }
 
     fn scopes(&self, claims: &Claims) -> Vec<OperatorScope> {
@@ -182,7 +240,7 @@ fn subject(claims: &Claims) -> String {
 
 impl fmt::Debug for Issuers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().map(|issuer| &issuer.settings.issuer);
+        let names = self.issuers.iter().map(|issuer| &issuer.settings.issuer);
         f.debug_list().entries(names).finish()
     }
 }

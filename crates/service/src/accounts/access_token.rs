@@ -7,11 +7,12 @@ use super::{
     session_id::TokenId,
     signing_key::Signer,
 };
-use crate::StorageError;
+use crate::{StorageError, access::digest_of};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The longest text that is looked at as a token, in bytes.
@@ -60,6 +61,9 @@ pub(super) struct Claims {
     /// When it was shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     factor_at: Option<u64>,
+    /// The key that it was signed with, as the header has it.
+    #[serde(skip)]
+    pub(super) signed_with: String,
 }
 
 /// What a login leaves in all of its tokens.
@@ -91,6 +95,7 @@ impl Claims {
             sid: Some(login.sid),
             factor: login.shown.map(|shown| shown.factor),
             factor_at: login.shown.map(|shown| shown.at.as_secs()),
+            signed_with: String::new(),
         }
     }
 
@@ -152,12 +157,31 @@ impl Accounts {
         signer.sign(&Claims::of(id, user, login, application_token, now))
     }
 
-    /// What a token of ours says, if its time is not over.
-    pub(super) async fn claims(&self, token: &str) -> Result<Claims, TokenError> {
+    /// What a token of ours says, if its time is not over. Whether the key that it was signed with is still in force is
+    /// to be asked of the store with what else the token rests on: one that was verified before is not verified again.
+    pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_LEN {
             return Err(TokenError::Invalid);
         }
         let now = self.clock.now();
+        let text = digest_of(token);
+        let known = self.verified.get(&text);
+        let claims = match &known {
+            Some(claims) => Arc::clone(claims),
+            None => Arc::new(self.verify(token, now).await?),
+        };
+        if claims.exp <= now.as_secs() {
+            self.verified.forget(&text);
+            return Err(TokenError::Expired);
+        }
+        if known.is_none() {
+            self.verified.remember(text, Arc::clone(&claims));
+        }
+        Ok(claims)
+    }
+
+    /// What a token says that a key of ours has signed, whatever its time.
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
         let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
         let id = header.kid.ok_or(TokenError::Invalid)?;
         let key = self.signing.verifier(&id, now).await?;
@@ -167,12 +191,10 @@ impl Accounts {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let claims = decode::<Claims>(token, &key, &validation)
-            .map_err(|_| TokenError::Invalid)?
-            .claims;
-        if claims.exp <= now.as_secs() {
-            return Err(TokenError::Expired);
-        }
-        Ok(claims)
+        let token = decode::<Claims>(token, &key, &validation).map_err(|_| TokenError::Invalid)?;
+        Ok(Claims {
+            signed_with: id,
+            ..token.claims
+        })
     }
 }

@@ -10,11 +10,11 @@ use super::{
     },
     second_factor::refused,
     session_id::TokenId,
-    snapshot::Snapshot,
+    signing_key,
+    snapshot::{Snapshot, decode},
 };
 use crate::{Origin, StorageError, Who};
 use keyproof_mfa::Standing;
-use keyproof_store::Stored;
 use std::net::IpAddr;
 
 /// The holder of an access token that holds.
@@ -227,14 +227,17 @@ impl Accounts {
         let claims = self.claims(token.ok_or(SessionError::Missing)?).await?;
         let owner = claims.owner().ok_or(SessionError::Invalid)?;
         let now = self.clock.now();
-        let user = self.store.get::<User>(&user_key(owner), now).await;
-        let user = user.map_err(StorageError::from)?;
-        let Stored { record: user, .. } = user.ok_or(SessionError::Invalid)?;
-        if let Some(id) = claims.app {
-            let key = application_token_key(owner.organisation, id);
-            let token = self.store.get::<ApplicationToken>(&key, now).await;
-            token
-                .map_err(StorageError::from)?
+        let application = claims.app;
+        let mut keys = vec![signing_key::place(&claims.signed_with), user_key(owner)];
+        keys.extend(application.map(|id| application_token_key(owner.organisation, id)));
+        let found = self.store.get_many(&keys, now).await;
+        let mut found = found.map_err(StorageError::from)?.into_iter();
+        let mut next = || found.next().flatten();
+        // The key is still in force, whenever it was that it verified the token.
+        next().ok_or(SessionError::Invalid)?;
+        let user = decode::<User>(next())?.ok_or(SessionError::Invalid)?.record;
+        if application.is_some() {
+            decode::<ApplicationToken>(next())?
                 .filter(|stored| holds(&stored.record, address, now).is_ok())
                 .filter(|stored| stored.record.creator_incarnation == user.incarnation)
                 .ok_or(SessionError::Invalid)?;
@@ -244,7 +247,7 @@ impl Accounts {
             name: user.name.clone(),
             generation: claims.generation,
             role: user.role,
-            application_token: claims.app,
+            application_token: application,
             login: claims.login(owner),
             token: claims.jti,
             key_changes: claims.key_changes,

@@ -25,7 +25,7 @@ use std::{
 const IN_USE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long a key is published: while a token of its last moment may hold, and servers' clocks may differ.
-const PUBLISHED: Duration =
+pub(super) const PUBLISHED: Duration =
     Duration::from_secs(IN_USE.as_secs() + 2 * ACCESS_TOKEN_LIFETIME.as_secs());
 
 /// Keys read at once: far more than there are.
@@ -50,7 +50,8 @@ impl Record for SigningKeyRecord {
     const VERSION: u32 = 1;
 }
 
-fn place(id: &str) -> Key {
+/// Where a key is, while it is in force: it is absent from the store once its published time is over.
+pub(super) fn place(id: &str) -> Key {
     Key::new("signing_key", ["_", id])
 }
 
@@ -104,11 +105,18 @@ pub(super) struct SigningKeys {
     opened: Mutex<Opened>,
 }
 
-/// Keys that were read before: they never change.
+/// Keys that were read before: they never change, but end.
 #[derive(Default)]
 struct Opened {
     signer: Option<Arc<Signer>>,
-    verifiers: BTreeMap<String, Arc<DecodingKey>>,
+    verifiers: BTreeMap<String, Verifier>,
+}
+
+/// A key that tokens verify with.
+struct Verifier {
+    key: Arc<DecodingKey>,
+    /// From when on it verifies nothing.
+    ends: Timestamp,
 }
 
 impl SigningKeys {
@@ -156,25 +164,32 @@ impl SigningKeys {
         Ok(signer)
     }
 
-    /// The key of this id that tokens verify with.
+    /// The key of this id that tokens verify with, unless its published time is over. One that was read before may have
+    /// been removed meanwhile: whoever believes its token asks whether it is at its [`place`].
     pub(super) async fn verifier(
         &self,
         id: &str,
         now: Timestamp,
     ) -> Result<Option<Arc<DecodingKey>>, StorageError> {
-        if let Some(known) = self.opened().verifiers.get(id) {
-            return Ok(Some(Arc::clone(known)));
+        let in_force = |known: &Verifier| (now < known.ends).then(|| Arc::clone(&known.key));
+        if let Some(known) = self.opened().verifiers.get(id).and_then(in_force) {
+            return Ok(Some(known));
         }
         let Some(stored) = self.store.get::<SigningKeyRecord>(&place(id), now).await? else {
+            self.opened().verifiers.remove(id);
             return Ok(None);
         };
-        let SigningKeyRecord { x, y, .. } = stored.record;
+        let SigningKeyRecord {
+            x, y, created_at, ..
+        } = stored.record;
         let key = DecodingKey::from_ec_components(&x, &y).map_err(damaged)?;
-        let key = Arc::new(key);
-        self.opened()
-            .verifiers
-            .insert(id.to_owned(), Arc::clone(&key));
-        Ok(Some(key))
+        let known = Verifier {
+            key: Arc::new(key),
+            ends: created_at.saturating_add(PUBLISHED),
+        };
+        let key = in_force(&known);
+        self.opened().verifiers.insert(id.to_owned(), known);
+        Ok(key)
     }
 
     pub(super) async fn public_keys(&self, now: Timestamp) -> Result<Vec<PublicKey>, StorageError> {

@@ -353,6 +353,6 @@ fn asked_for(key: Option<&KeyRecord>) -> Option<Generation> {
     key.map(KeyRecord::generation)
 }
 
-fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {
+pub(super) fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {
     Ok(raw.as_ref().map(Raw::decode::<R>).transpose()?)
 }

@@ -55,7 +55,15 @@ pub(super) struct KeyFile {
 struct Last {
     /// What the file looked like; `None` if there was none.
     look: Option<Look>,
-    keys: Arc<KeySet>,
+    keys: Keys,
+}
+
+/// Keys in force.
+#[derive(Clone)]
+pub(super) struct Keys {
+    /// How often others have taken their place.
+    pub(super) generation: u64,
+    pub(super) set: Arc<KeySet>,
 }
 
 /// What changes when a file is written or replaced.
@@ -71,10 +79,11 @@ impl KeyFile {
     /// Reads the file for the first time.
     pub(super) fn load(path: PathBuf) -> Result<Self, KeyFileError> {
         let look = look_at(&path);
-        let keys = Arc::new(read(&path)?);
-        if keys.is_empty() {
+        let set = Arc::new(read(&path)?);
+        if set.is_empty() {
             return Err(KeyFileError::Empty { path });
         }
+        let keys = Keys { generation: 0, set };
         Ok(Self {
             path,
             last: Mutex::new(Last { look, keys }),
@@ -82,17 +91,17 @@ impl KeyFile {
     }
 
     /// The keys in force: those of the file as it is now, if it can be read, and else the last ones.
-    pub(super) async fn current(this: &Arc<Self>) -> Arc<KeySet> {
+    pub(super) async fn current(this: &Arc<Self>) -> Keys {
         let file = Arc::clone(this);
         let looked = tokio::task::spawn_blocking(move || file.look_again()).await;
-        looked.unwrap_or_else(|_| Arc::clone(&this.last().keys))
+        looked.unwrap_or_else(|_| this.last().keys.clone())
     }
 
     /// Blocks on the file system: a look at the file, and a read only if it changed.
-    fn look_again(&self) -> Arc<KeySet> {
+    fn look_again(&self) -> Keys {
         let look = look_at(&self.path);
         if look == self.last().look {
-            return Arc::clone(&self.last().keys);
+            return self.last().keys.clone();
         }
         let read = read(&self.path);
         let mut last = self.last();
@@ -101,13 +110,16 @@ impl KeyFile {
         match read {
             Ok(keys) => {
                 tracing::info!(path = %self.path.display(), keys = keys.len(), "an issuer's keys were read again");
-                last.keys = Arc::new(keys);
+                last.keys = Keys {
+                    generation: last.keys.generation.wrapping_add(1),
+                    set: Arc::new(keys),
+                };
             }
             Err(error) => {
                 tracing::error!(%error, "an issuer's keys cannot be read again; the old ones stay");
             }
         }
-        Arc::clone(&last.keys)
+        last.keys.clone()
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Last> {

@@ -577,3 +577,104 @@ fn subjects_are_printable_and_bounded() {
     assert_eq!(of(json!(7)), "-");
     assert_eq!(of(Value::Null), "-");
 }
+
+#[tokio::test]
+async fn a_token_is_verified_once_and_again_when_its_issuers_keys_change() {
+    let (mine, other) = (Signer::p256("mine"), Signer::p256("other"));
+    let (folder, issuers) = issuers(&set_of([&mine]), "scp");
+    let file = folder.path().join("jwks.json");
+    let token = mine.token("ES256", &claims());
+    for _ in 0..2 {
+        let operator = issuers.authenticate(&token, START).await.unwrap();
+        assert!(reaches(&operator, "certificates:sub"));
+        assert_eq!(issuers.verified.len(), 1);
+    }
+    // What is remembered of a text is believed without a signature.
+    let known = issuers.verified.get(&digest_of(&token)).unwrap();
+    issuers.verified.remember(digest_of("x.y.z"), known);
+    assert!(issuers.authenticate("x.y.z", START).await.is_ok());
+    fs::write(&file, set_of([&mine, &other]).to_string()).unwrap();
+    let refused = issuers.authenticate("x.y.z", START).await;
+    assert_eq!(refused, Err(ExternalTokenError::Malformed));
+    assert!(issuers.authenticate(&token, START).await.is_ok());
+    // Its key is gone, then back.
+    fs::write(&file, set_of([&other]).to_string()).unwrap();
+    for _ in 0..2 {
+        let refused = issuers.authenticate(&token, START).await;
+        assert_eq!(refused, Err(ExternalTokenError::Key));
+        assert_eq!(issuers.verified.len(), 0);
+    }
+    fs::write(&file, set_of([&other, &mine]).to_string()).unwrap();
+    assert!(issuers.authenticate(&token, START).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_remembered_token_is_taken_in_its_time_alone_and_allows_what_is_mapped_now() {
+    let (_folder, mut issuers) = issuers(&set_of(KEYS.all()), "scp");
+    let now = START.as_secs();
+    let token = KEYS
+        .p256
+        .token("ES256", &with(json!({"exp": now + 60, "nbf": now})));
+    let at = |seconds| Timestamp::from_secs(now + seconds);
+    let operator = issuers.authenticate(&token, at(59)).await.unwrap();
+    assert!(reaches(&operator, "certificates:sub"));
+    let before = Timestamp::from_secs(now - CLOCK_SKEW.as_secs() - 1);
+    for (moment, verdict) in [
+        (at(60), ExternalTokenError::Expired),
+        (before, ExternalTokenError::NotYetValid),
+    ] {
+        assert_eq!(issuers.verified.len(), 1);
+        let refused = issuers.authenticate(&token, moment).await;
+        assert_eq!(refused, Err(verdict));
+    }
+    issuers.issuers[0].settings.scopes =
+        BTreeMap::from([("user_impersonation".to_owned(), scopes(&["tpm-station"]))]);
+    let operator = issuers.authenticate(&token, START).await.unwrap();
+    assert!(!reaches(&operator, "certificates:sub"));
+    assert!(reaches(&operator, "tpm-station"));
+}
+
+#[tokio::test]
+async fn what_was_refused_is_not_remembered() {
+    let (_folder, issuers) = issuers(&set_of(KEYS.all()), "scp");
+    let token = KEYS.p256.token("ES256", &claims());
+    let over = with(json!({"exp": START.as_secs()}));
+    let elsewhere = with(json!({"aud": "https://elsewhere.example"}));
+    for wrong in [
+        "x.y.z",
+        &token[..token.len() - 4],
+        &KEYS.p256.token("ES256", &over),
+        &KEYS.p256.token("ES256", &elsewhere),
+        &Signer::p256("p256").token("ES256", &claims()),
+    ] {
+        for _ in 0..2 {
+            assert!(issuers.authenticate(wrong, START).await.is_err(), "{wrong}");
+        }
+    }
+    assert_eq!(issuers.verified.len(), 0);
+}
+
+#[tokio::test]
+async fn a_token_is_judged_anew_when_the_keys_of_any_that_was_asked_change() {
+    let (mine, other) = (Signer::p256("mine"), Signer::p256("other"));
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (
+        folder.path().join("first.json"),
+        folder.path().join("second.json"),
+    );
+    for file in [&first, &second] {
+        fs::write(file, set_of([&mine]).to_string()).unwrap();
+    }
+    let elsewhere = IssuerSettings {
+        audience: "https://other.example".to_owned(),
+        ..settings(&first, "scp")
+    };
+    let issuers = Issuers::load(vec![elsewhere, settings(&second, "scp")]).unwrap();
+    let token = mine.token("ES256", &claims());
+    assert!(issuers.authenticate(&token, START).await.is_ok());
+    fs::write(&first, set_of([&mine, &other]).to_string()).unwrap();
+    assert!(issuers.authenticate(&token, START).await.is_ok());
+    fs::write(&first, set_of([&other]).to_string()).unwrap();
+    let refused = issuers.authenticate(&token, START).await;
+    assert_eq!(refused, Err(ExternalTokenError::Key));
+}

@@ -3,6 +3,7 @@
 mod locks;
 mod overtaken;
 mod races;
+mod remembered;
 mod rotation;
 mod sessions;
 mod token_times;

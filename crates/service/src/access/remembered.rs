@@ -1,0 +1,77 @@
+//! Tokens whose signature was verified before, so that it is not verified anew in each request.
+//!
+//! Only what can never change is remembered: that these very bytes were signed, and what they say. Whatever else a
+//! token needs to be good is asked again at each use.
+
+use hashlink::LruCache;
+use ring::digest::{SHA256, digest};
+use std::{
+    collections::hash_map::RandomState,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// The SHA-256 of a token's whole text.
+pub(crate) type TokenText = [u8; 32];
+
+/// What is remembered of each token, by its whole text: of so many, of which the least recently used goes first.
+pub(crate) struct Remembered<T>(Mutex<LruCache<TokenText, T, RandomState>>);
+
+impl<T: Clone> Remembered<T> {
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Mutex::new(LruCache::with_hasher(most, RandomState::new())))
+    }
+
+    pub(crate) fn get(&self, token: &TokenText) -> Option<T> {
+        self.tokens().get(token).cloned()
+    }
+
+    /// To be called only for what was verified.
+    pub(crate) fn remember(&self, token: TokenText, what: T) {
+        self.tokens().insert(token, what);
+    }
+
+    pub(crate) fn forget(&self, token: &TokenText) {
+        self.tokens().remove(token);
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, LruCache<TokenText, T, RandomState>> {
+        // No code that can panic runs under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.tokens().len()
+    }
+}
+
+pub(crate) fn digest_of(token: &str) -> TokenText {
+    let mut text = TokenText::default();
+    for (byte, digested) in text
+        .iter_mut()
+        .zip(digest(&SHA256, token.as_bytes()).as_ref())
+    {
+        *byte = *digested;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_are_remembered_than_there_is_room_for_and_the_least_recently_used_goes_first() {
+        let tokens = Remembered::new(2);
+        for (token, what) in [("a", 1), ("b", 2)] {
+            tokens.remember(digest_of(token), what);
+        }
+        assert_eq!(tokens.get(&digest_of("a")), Some(1));
+        tokens.remember(digest_of("c"), 3);
+        assert_eq!(tokens.len(), 2);
+        let left = ["a", "b", "c"].map(|token| tokens.get(&digest_of(token)));
+        assert_eq!(left, [Some(1), None, Some(3)]);
+        tokens.forget(&digest_of("a"));
+        assert_eq!(tokens.get(&digest_of("a")), None);
+    }
+}
