@@ -1,5 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
+use std::env;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -40,6 +42,25 @@ enum Stage {
     NoStd,
     /// Unit, doc, vector, property, conformance, dialect and peer tests pass, fuzz corpora replayed
     Tests,
+    /// Certificates of real makers are judged as they should be, where that folder is
+    Field,
+}
+
+/// Whether a stage found what it is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Passed,
+    /// What it runs over is not on this machine.
+    NotRun,
+}
+
+impl Ran {
+    const fn told(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::NotRun => "NOT RUN",
+        }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -51,13 +72,18 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     for &stage in stages {
         println!("\n== {} ==", stage.name());
         let start = Instant::now();
-        stage.run().map_err(|cause| Failure::Stage {
+        let ran = stage.run().map_err(|cause| Failure::Stage {
             stage: stage.name(),
             cause: Box::new(cause),
         })?;
         let time = start.elapsed();
-        println!("== {}: passed in {} ==", stage.name(), seconds(time));
-        times.push((stage, time));
+        println!(
+            "== {}: {} in {} ==",
+            stage.name(),
+            ran.told(),
+            seconds(time)
+        );
+        times.push((stage, ran, time));
     }
     summarise(&times);
     Ok(())
@@ -69,8 +95,9 @@ impl Stage {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn run(self) -> Result<(), Failure> {
+    fn run(self) -> Result<Ran, Failure> {
         match self {
+            Self::Field => return run_over_field_data(),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_cargo_tool(&tools::CARGO_DENY)
@@ -97,7 +124,8 @@ impl Stage {
             Self::Tests => {
                 execute(cargo(["test", "--locked", "--no-fail-fast"]).args(WHOLE_WORKSPACE))
             }
-        }
+        }?;
+        Ok(Ran::Passed)
     }
 }
 
@@ -144,12 +172,45 @@ fn protocol_crates_link_without_std() -> Result<(), Failure> {
     execute(cargo(build).args(["--features", "alloc"]))
 }
 
-fn summarise(times: &[(Stage, Duration)]) {
+/// Where other people's certificates lie, which are never committed.
+const FIELD_DATA: &str = "KEYPROOF_FIELD_DATA";
+const FIELD_DATA_BESIDE_US: &str = "../shared/vectors";
+
+fn run_over_field_data() -> Result<Ran, Failure> {
+    let folder = env::var_os(FIELD_DATA).map_or_else(|| FIELD_DATA_BESIDE_US.into(), PathBuf::from);
+    let found = folder.canonicalize().ok();
+    let Some(found) = found.filter(|folder| folder.join("vendor").is_dir()) else {
+        println!(
+            "the certificates of real makers are not in {} ({FIELD_DATA}): nothing was run over them",
+            folder.display()
+        );
+        return Ok(Ran::NotRun);
+    };
+    let test = [
+        "test",
+        "--locked",
+        "--all-features",
+        "--package",
+        "keyproof-tpm",
+    ];
+    execute(
+        cargo(test)
+            .args(["--test", "field", "--", "--ignored", "--nocapture"])
+            .env(FIELD_DATA, found),
+    )?;
+    Ok(Ran::Passed)
+}
+
+fn summarise(times: &[(Stage, Ran, Duration)]) {
     println!();
-    for (stage, time) in times {
-        println!("{:<10}{:>10}", stage.name(), seconds(*time));
+    for (stage, ran, time) in times {
+        let note = match ran {
+            Ran::Passed => "",
+            Ran::NotRun => "  NOT RUN",
+        };
+        println!("{:<10}{:>10}{note}", stage.name(), seconds(*time));
     }
-    let total = times.iter().map(|(_, time)| *time).sum();
+    let total = times.iter().map(|(_, _, time)| *time).sum();
     println!("{:<10}{:>10}", "all", seconds(total));
 }
 

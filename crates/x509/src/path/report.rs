@@ -191,7 +191,12 @@ impl fmt::Display for Reason {
             Self::PolicyRequired => f.write_str(
                 "a certificate policy is required, and none is valid from the anchor to here",
             ),
-            Self::SignatureRefused(error) => write!(f, "no issuer of it was found: {error}"),
+            Self::SignatureRefused(Error::SignatureInvalid { .. }) => {
+                f.write_str("no certificate of its issuer's name that was given has signed it")
+            }
+            Self::SignatureRefused(error) => {
+                write!(f, "its signature cannot be verified: {error}")
+            }
             Self::TooLong { limit } => {
                 write!(
                     f,
