@@ -47,8 +47,13 @@ pub enum Who {
     },
     /// keyproof itself, tidying up.
     Keyproof,
-    /// The holder of an operator's token, by the token's id.
-    Operator(String),
+    /// The holder of an operator's token.
+    Operator {
+        /// The token's id.
+        token: String,
+        /// Whose the token is.
+        subject: String,
+    },
     /// A user who is logged in, or an application that acts for one.
     User {
         /// The user's name.
@@ -70,7 +75,7 @@ impl fmt::Display for Who {
                 token: Some(token),
             } => write!(f, "instance:{name}/token:{token}"),
             Self::Keyproof => f.write_str("keyproof"),
-            Self::Operator(id) => write!(f, "operator:{id}"),
+            Self::Operator { token, .. } => write!(f, "operator:{token}"),
             Self::User {
                 name,
                 application_token: None,

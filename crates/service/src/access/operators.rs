@@ -218,7 +218,10 @@ impl Access {
             ..
         } = describe(stored)?;
         Ok(Operator {
-            who: Who::Operator(id),
+            who: Who::Operator {
+                token: id,
+                subject: subject.clone(),
+            },
             subject,
             scopes: scopes.iter().cloned().collect(),
         })
@@ -381,10 +384,8 @@ mod tests {
             .authenticate(&issued.text)
             .await
             .unwrap();
-        assert_eq!(
-            (operator.who.clone(), &*operator.subject),
-            (Who::Operator(issued.token.id.clone()), "ops")
-        );
+        let who = format!("operator:{}", issued.token.id);
+        assert_eq!((operator.who.to_string(), &*operator.subject), (who, "ops"));
         assert!(operator.may(&OperatorScope::certificates(["SUB", "group"])));
         assert!(operator.may(&OperatorScope::TpmStation));
         assert!(!operator.may(&OperatorScope::Admin));

@@ -11,7 +11,7 @@ pub(super) const OF_STRANGERS: u32 = 120;
 /// Refusals of those who are known that are written a minute.
 pub(super) const OF_THE_KNOWN: u32 = 600;
 
-/// Refusals of any one of them.
+/// Refusals of any one of them, by however many tokens.
 pub(super) const OF_ONE: u32 = 60;
 
 /// A minute's allowance, and what went over it.
@@ -57,14 +57,14 @@ impl Allowance {
                 Of::Strangers
             }
             who => {
-                let who = who.to_string();
-                let used = self.each.get(&who).copied();
+                let one = one(who);
+                let used = self.each.get(&one).copied();
                 if self.known < OF_THE_KNOWN && used.unwrap_or(0) < OF_ONE {
                     self.known += 1;
-                    *self.each.entry(who).or_default() += 1;
+                    *self.each.entry(one).or_default() += 1;
                     return true;
                 }
-                used.map_or(Of::Others, |_| Of::One(who))
+                used.map_or(Of::Others, |_| Of::One(one))
             }
         };
         let count = self.left_out.entry(of).or_default().entry(action);
@@ -125,6 +125,16 @@ impl fmt::Display for Of {
             Self::One(who) => f.write_str(who),
             Self::Others => f.write_str("others"),
         }
+    }
+}
+
+/// Whoever asks, whichever of their tokens they show: who makes himself ten has no more to say.
+fn one(who: &Who) -> String {
+    match who {
+        Who::Instance { name, .. } => format!("instance:{name}"),
+        Who::Operator { subject, .. } => format!("operator_subject:{subject}"),
+        Who::User { name, .. } => format!("user:{name}"),
+        Who::Anonymous | Who::Console(_) | Who::External { .. } | Who::Keyproof => who.to_string(),
     }
 }
 

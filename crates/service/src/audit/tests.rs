@@ -158,22 +158,70 @@ async fn what_a_process_left_out_is_told_at_its_end() {
     assert_eq!(left_out[0].left_out, 7);
 }
 
+async fn refuse_to(bench: &Bench, who: Who, times: u32) {
+    let origin = origin().by(who);
+    for _ in 0..times {
+        let deed = Deed {
+            action: "test.refuse",
+            target: "test".to_owned(),
+            detail: None,
+            origin: &origin,
+        };
+        bench.service.audit.refused(deed).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_many_tokens_has_one_allowance() {
+    let text = |token: u32| format!("{token:016x}");
+    let kinds: [(&str, &dyn Fn(u32) -> Who); 4] = [
+        ("user:bob", &|token| Who::User {
+            name: "bob".to_owned(),
+            application_token: token.checked_sub(1),
+        }),
+        ("instance:shop", &|token| Who::Instance {
+            name: "shop".to_owned(),
+            token: (token > 0).then(|| text(token)),
+        }),
+        ("operator_subject:ci", &|token| Who::Operator {
+            token: text(token),
+            subject: "ci".to_owned(),
+        }),
+        ("external:https://idp/ci", &|_| Who::External {
+            issuer: "https://idp".to_owned(),
+            subject: "ci".to_owned(),
+        }),
+    ];
+    for (told_as, kind) in kinds {
+        let bench = bench().await;
+        for token in 0..10 {
+            refuse_to(&bench, kind(token), OF_ONE).await;
+        }
+        let refused = told(&bench, "test.refuse").await;
+        assert_eq!(refused.len(), OF_ONE as usize, "{told_as}");
+        // So there is room for everybody else.
+        let ada = Who::User {
+            name: "ada".to_owned(),
+            application_token: None,
+        };
+        refuse_to(&bench, ada, 1).await;
+        let refused = told(&bench, "test.refuse").await;
+        assert!(refused.iter().any(|event| event.who == "user:ada"));
+        bench.service.audit.finish().await;
+        let left_out = told(&bench, "audit.leave_out").await;
+        let left_out: Vec<_> = left_out
+            .iter()
+            .map(|event| (&*event.target, event.left_out))
+            .collect();
+        assert_eq!(left_out, [(told_as, u64::from(9 * OF_ONE))]);
+    }
+}
+
 #[tokio::test]
 async fn strangers_hide_no_insider_and_no_insider_another() {
     let bench = bench().await;
     let audit = &bench.service.audit;
-    let refuse = async |who: Who, times: u32| {
-        let origin = origin().by(who);
-        for _ in 0..times {
-            let deed = Deed {
-                action: "test.refuse",
-                target: "test".to_owned(),
-                detail: None,
-                origin: &origin,
-            };
-            audit.refused(deed).await;
-        }
-    };
+    let refuse = async |who: Who, times: u32| refuse_to(&bench, who, times).await;
     let user = |name: &str| Who::User {
         name: name.to_owned(),
         application_token: None,
