@@ -18,10 +18,16 @@ use super::{
     store::with_service,
 };
 
+/// Where events stand that are several.
+const TIMES: &str = "\
+An event of several (`count`) stands at the end of its minute, or of its hour for refreshes of tokens, and so after \
+later ones of that time: `at` is when the first of them was decided, `last_at` when the last was.";
+
 /// How often a follower looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Args, Debug)]
+#[command(after_help = TIMES)]
 pub(super) struct Arguments {
     /// Go on as events happen; with --json one document a line
     #[arg(long)]

@@ -42,6 +42,14 @@ fn fails(output: &Output, code: i32, says: &str) {
 }
 
 #[test]
+fn audit_help_says_where_an_event_of_several_stands() {
+    let help = run(&["audit", "--help"]);
+    let words: Vec<_> = text(&help.stdout).split_whitespace().collect();
+    let says = "An event of several (`count`) stands at the end of its minute";
+    assert!(words.join(" ").contains(says), "{words:?}");
+}
+
+#[test]
 fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
     for wrong in [
         &["serve", "--listen", "nowhere"][..],
