@@ -464,6 +464,29 @@ fn a_store_file_that_others_can_read_is_refused_by_name() {
 }
 
 #[test]
+fn a_folder_is_no_store_and_is_called_one() {
+    let home = Home::new();
+    let folder = home.0.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let store = format!("sqlite:{}", folder.display());
+    let says = format!("the store {} is a folder", folder.display());
+    for mode in [0o755, 0o700] {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        for command in [
+            &["instance", "list"][..],
+            &["migrate"],
+            &["config", "check"],
+            &["serve", "--listen", "127.0.0.1:0"],
+        ] {
+            home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+        }
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    let beside = home.0.path().join("folder.master-key");
+    assert!(!beside.exists());
+}
+
+#[test]
 fn tokens_are_shown_once_listed_and_revoked() {
     let home = Home::new();
     let create = [
@@ -681,12 +704,24 @@ fn a_store_that_is_moved_or_deleted_while_it_is_served_takes_nothing_and_says_so
     let node = Node::start(&mut home.command(&["serve", "--listen", "127.0.0.1:0"]));
     // shop:correct horse
     let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\"}";
-    assert_eq!(node.ask(login).0, 200);
+    let (status, _, token) = node.ask(login);
+    assert_eq!(status, 200);
+    let token: Value = serde_json::from_str(&token).unwrap();
+    let token = token["token"].as_str().unwrap();
+    let device = json!({ "otp_device_id": "till", "otp_device_description": "till", "otp_algorithm": 1,
+        "otp_key": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ" });
+    let add = format!(
+        "POST /instances/shop/private/otp-devices\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
+    );
     for file in ["k.db", "k.db-wal"] {
         let (path, away) = (home.0.path().join(file), home.0.path().join("away"));
         fs::rename(&path, &away).unwrap();
         let (status, _, body) = node.ask(login);
-        assert!(status >= 500, "{file}: {body}");
+        assert_eq!(status, 500, "{file}: {body}");
+        assert!(body.contains("\"code\": 52"), "{file}: {body}");
+        let (status, _, body) = node.ask(&add);
+        assert_eq!(status, 500, "{file}: {body}");
+        assert!(body.contains("\"code\": 54"), "{file}: {body}");
         let (status, _, body) = node.ask("GET /readyz");
         assert_eq!(status, 503);
         assert!(body.contains("renamed, deleted or replaced"), "{body}");

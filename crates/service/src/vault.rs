@@ -84,6 +84,12 @@ pub enum VaultError {
         /// The permission bits of the first of them.
         mode: u32,
     },
+    /// The store's path is that of a folder.
+    #[error("the store {} is a folder: name a file, which may be in it", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is no store to open.
     #[error("there is no store at {url}")]
     Absent {
@@ -127,7 +133,7 @@ pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), VaultError>
             })?;
         }
         StoreUrl::Sqlite(path) => {
-            embedded::check_exposure(path)?;
+            embedded::check_files(path)?;
             master_key::check_for_embedded(source, path)?;
         }
     }
@@ -175,7 +181,7 @@ pub async fn open(
         StoreUrl::Postgres(_) => master_key::for_shared(source)?,
         StoreUrl::Sqlite(path) => {
             make_directory(path)?;
-            embedded::check_exposure(path)?;
+            embedded::check_files(path)?;
             master_key::for_embedded(source, path, &*entropy)?
         }
     };
@@ -214,7 +220,7 @@ pub async fn migrate(
         StoreUrl::Postgres(url) => PostgresEngine::migrate(url, &PostgresOptions::default()).await,
         StoreUrl::Sqlite(path) => {
             make_directory(path)?;
-            embedded::check_exposure(path)?;
+            embedded::check_files(path)?;
             master_key::for_embedded(source, path, entropy)?;
             SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
         }

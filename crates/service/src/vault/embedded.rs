@@ -13,18 +13,22 @@ use std::{
 /// What stands behind the store's name in the names of SQLite's files.
 const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Whether there is a store at `path`: an empty file is one that was begun, and holds nothing.
+/// Whether there is something at `path`: an empty file is a store that was begun, and holds nothing.
 pub(super) fn exists(path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len() > 0),
+        Ok(metadata) => Ok(metadata.is_dir() || metadata.len() > 0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Refuses a store of which others can read or write a file. What we make has mode 0600; a copy that was put in its
-/// place may not.
-pub(super) fn check_exposure(path: &Path) -> Result<(), VaultError> {
+/// Refuses a folder, and a store of which others can read or write a file. What we make has mode 0600; a copy that was
+/// put in its place may not.
+pub(super) fn check_files(path: &Path) -> Result<(), VaultError> {
+    if path.is_dir() {
+        let path = path.to_owned();
+        return Err(VaultError::Folder { path });
+    }
     let (mut exposed, mut worst) = (Vec::new(), None);
     for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
         // One that cannot be looked at cannot be opened either, which says why.
@@ -69,7 +73,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn refusal(store: &Path) -> Option<String> {
-        check_exposure(store).err().map(|error| error.to_string())
+        check_files(store).err().map(|error| error.to_string())
     }
 
     #[test]
