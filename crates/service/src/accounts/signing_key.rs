@@ -8,7 +8,7 @@ use crate::{
 };
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keyproof_store::{Key, Prefix, Record, Sealed, Store, Stored, Timestamp};
+use keyproof_store::{Key, Prefix, Record, Sealed, Store, Timestamp};
 use ring::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -134,32 +134,34 @@ impl SigningKeys {
         if let Some(signer) = opened.filter(|signer| is_young(signer.since)) {
             return Ok(signer);
         }
-        let id = settle("accounts.signing_key", &self.store, || async {
+        let signs = settle("accounts.signing_key", &self.store, || async {
+            let mut batch = self.store.batch(now);
             let used = self.store.get::<InUse>(&in_use(), now).await?;
-            let used = match used {
-                Some(used) if is_young(used.record.since) => {
-                    return Ok(Attempt::Done(used.record.id));
-                }
-                used => used,
-            };
+            if let Some(used) = used.as_ref().filter(|used| is_young(used.record.since)) {
+                let id = used.record.id.clone();
+                let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
+                let stored =
+                    stored.ok_or_else(|| damaged("the signing key in use is not there"))?;
+                // Whoever made it may not know whether it is there to stay; what is signed with it rests on that.
+                batch.require(&in_use(), used.version);
+                batch.require(&place(&id), stored.version);
+                return Ok(Attempt::Commit(batch, Ok((id, stored.record))));
+            }
             let (key, record) = self.make(now)?;
             let next = InUse {
                 id: key.id,
                 since: now,
             };
-            let mut batch = self.store.batch(now);
             let ends = Some(now.saturating_add(PUBLISHED));
             batch.insert(&place(&next.id), &record, ends);
             match used {
                 Some(used) => batch.replace(&in_use(), used.version, &next, None),
                 None => batch.insert(&in_use(), &next, None),
             };
-            Ok(Attempt::Commit(batch, Ok(next.id)))
+            Ok(Attempt::Commit(batch, Ok((next.id, record))))
         });
-        let id = id.await.map_err(Failure::without_refusal)?;
-        let stored = self.store.get::<SigningKeyRecord>(&place(&id), now).await?;
-        let stored = stored.ok_or_else(|| damaged("the signing key in use is not there"))?;
-        let signer = Arc::new(self.open(id, &stored)?);
+        let (id, record) = signs.await.map_err(Failure::without_refusal)?;
+        let signer = Arc::new(self.open(id, &record)?);
         self.opened().signer = Some(Arc::clone(&signer));
         Ok(signer)
     }
@@ -192,13 +194,30 @@ impl SigningKeys {
         Ok(key)
     }
 
+    /// The keys that tokens of now may be signed with, the newest first.
     pub(super) async fn public_keys(&self, now: Timestamp) -> Result<Vec<PublicKey>, StorageError> {
-        self.signer(now).await?;
+        let signer = self.signer(now).await?;
         let all = Prefix::collection("signing_key");
-        let mut keys = self
-            .store
-            .scan::<SigningKeyRecord>(&all, None, PAGE, now)
-            .await?;
+        let keys = settle("accounts.public_keys", &self.store, || async {
+            let keys = self
+                .store
+                .scan::<SigningKeyRecord>(&all, None, PAGE, now)
+                .await?;
+            // What was there before the key that signs is there to stay as that is.
+            let mut newer = keys
+                .iter()
+                .filter(|(_, stored)| stored.record.created_at > signer.since)
+                .peekable();
+            if newer.peek().is_none() {
+                return Ok(Attempt::Done(keys));
+            }
+            let mut batch = self.store.batch(now);
+            for (key, stored) in newer {
+                batch.require(key, stored.version);
+            }
+            Ok(Attempt::Commit(batch, Ok(keys)))
+        });
+        let mut keys = keys.await.map_err(Failure::without_refusal)?;
         keys.sort_by_key(|(_, stored)| std::cmp::Reverse(stored.record.created_at));
         keys.into_iter()
             .map(|(_, stored)| {
@@ -236,16 +255,15 @@ impl SigningKeys {
         Ok((public, record))
     }
 
-    fn open(&self, id: String, stored: &Stored<SigningKeyRecord>) -> Result<Signer, StorageError> {
-        let private = self.store.unseal(
-            &place(&id),
-            SigningKeyRecord::PRIVATE,
-            &stored.record.private,
-        )?;
+    fn open(&self, id: String, record: &SigningKeyRecord) -> Result<Signer, StorageError> {
+        let place = place(&id);
+        let private = self
+            .store
+            .unseal(&place, SigningKeyRecord::PRIVATE, &record.private)?;
         Ok(Signer {
             id,
             key: EncodingKey::from_ec_der(&private),
-            since: stored.record.created_at,
+            since: record.created_at,
         })
     }
 

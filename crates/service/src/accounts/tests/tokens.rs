@@ -4,7 +4,7 @@ use super::{
     ADDRESS, LOCK, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens,
 };
 use crate::{
-    Clock,
+    Clock, ManualClock, Service, Settings, StorageError,
     accounts::{
         ActivateKeyError, AnswerError, ApplicationTokenChange, ApplicationTokenError,
         ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role,
@@ -12,12 +12,15 @@ use crate::{
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
-    testing::{PASSWORD, bench, console, origin, secret},
+    testing::{PASSWORD, bench, cheap_hashing, console, origin, secret},
 };
 use keyproof_auth::{Cost, Memory, PasswordHash};
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_store::Prefix;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";
@@ -597,4 +600,33 @@ async fn signing_keys_change_and_the_one_before_stays_published() {
     assert!(accounts.session(Some(&old.access), ADDRESS).await.is_ok());
     bench.clock.advance(Duration::from_secs(8 * 60 * 60));
     assert_eq!(accounts.public_keys().await.unwrap().len(), 1);
+}
+
+/// The commit that made it may have reached one server of the database alone, and go with that.
+#[tokio::test]
+async fn a_signing_key_that_was_only_read_neither_signs_nor_is_published() {
+    let bench = bench().await;
+    let accounts = &bench.service.accounts;
+    let unknown = |error| matches!(error, Some(StorageError::OutcomeUnknown(_)));
+    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let signer = accounts.signing.signer(bench.clock.now()).await;
+        assert!(unknown(signer.err()));
+        assert!(unknown(accounts.public_keys().await.err()));
+    }
+    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    let keys = accounts.public_keys().await.unwrap();
+    assert_eq!(keys.len(), 1);
+
+    // Another server, whose clock is ahead, has made the next one.
+    let ahead = Arc::new(ManualClock::new(bench.clock.now()));
+    ahead.advance(Duration::from_secs(30 * 24 * 60 * 60));
+    let settings = Settings::from(cheap_hashing());
+    let other = Service::start(bench.store.clone(), ahead, settings);
+    let other = other.await.unwrap();
+    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    assert!(unknown(other.accounts.public_keys().await.err()));
+    assert!(unknown(accounts.public_keys().await.err()));
+    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    assert_eq!(accounts.public_keys().await.unwrap().len(), 2);
 }
