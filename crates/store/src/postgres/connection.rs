@@ -156,12 +156,14 @@ fn session(options: &PostgresOptions) -> String {
     )
 }
 
-/// Lets no commit be acknowledged before it is durable, for the transaction's time or the session's.
+/// Lets no commit be acknowledged before it is on disk, a standby's included where the server names one, for the
+/// transaction's time or the session's. What waits for more is kept.
 pub(super) fn durable(is_local: bool) -> String {
     format!(
         "set_config('synchronous_commit',
              CASE current_setting('synchronous_commit')
-                 WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
+                 WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' WHEN 'remote_write' THEN 'on'
+                 ELSE current_setting('synchronous_commit') END,
              {is_local})"
     )
 }

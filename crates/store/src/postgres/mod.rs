@@ -4,8 +4,9 @@
 //! taken in key order and held until the transaction ends, isolate batches from each other; the versions of the rows do
 //! the rest under `READ COMMITTED`.
 //!
-//! **Durability** is the server's: nothing is acknowledged before its `COMMIT` is, with `synchronous_commit` never off. A
-//! server with `fsync` off keeps no promise of ours.
+//! **Durability** is the server's: nothing is acknowledged before its `COMMIT` is, with `synchronous_commit` on or
+//! `remote_apply`; where the server, the database or the role says `off`, `local` or `remote_write`, none of which waits
+//! for a standby's disk, it is `on` for us. A server with `fsync` off keeps no promise of ours.
 //!
 //! **A standby that is away** holds commits up until their time is over. Then the server is told to stop waiting, which
 //! leaves them committed on that server alone, and their outcome unknown until a question has waited in their place.

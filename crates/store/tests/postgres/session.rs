@@ -44,27 +44,32 @@ async fn the_session_is_ours_whatever_the_database_says() {
 }
 
 #[tokio::test]
-async fn a_stronger_promise_of_durability_is_kept() {
+async fn a_weaker_promise_of_durability_is_raised_and_a_stronger_one_is_kept() {
     let database = Database::new();
     let back_door = database.back_door().await;
     database.open().await.close().await;
-    let stronger = format!(
-        "ALTER DATABASE {} SET synchronous_commit = remote_apply;
-         CREATE TABLE seen (value TEXT);
-         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
-             'BEGIN INSERT INTO seen VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END';
-         CREATE TRIGGER see AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION see()",
-        database.name()
-    );
-    back_door.batch_execute(&stronger).await.unwrap();
-    let engine = database.open().await;
-    commit(&engine, [insert("a", "a")]).await.unwrap();
-    let seen: String = back_door
-        .query_one("SELECT value FROM seen", &[])
-        .await
-        .unwrap()
-        .get(0);
-    assert_eq!(seen, "remote_apply");
+    let see = "CREATE TABLE seen (value TEXT);
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO seen VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END';
+        CREATE TRIGGER see AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION see()";
+    back_door.batch_execute(see).await.unwrap();
+    for (set, held_to) in [
+        ("off", "on"),
+        ("local", "on"),
+        ("remote_write", "on"),
+        ("on", "on"),
+        ("remote_apply", "remote_apply"),
+    ] {
+        let name = database.name();
+        let setting = format!("ALTER DATABASE {name} SET synchronous_commit = {set}");
+        back_door.batch_execute(&setting).await.unwrap();
+        let engine = database.open().await;
+        commit(&engine, [insert(set, "a")]).await.unwrap();
+        let seen = "DELETE FROM seen RETURNING value";
+        let seen: String = back_door.query_one(seen, &[]).await.unwrap().get(0);
+        assert_eq!(seen, held_to, "{set}");
+        engine.close().await;
+    }
 }
 
 #[tokio::test]
