@@ -18,7 +18,9 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Statement};
 
 use super::connection::{Connection, not_durable, took_too_long};
-use super::error::{engine_error, is_contention, is_failed_check, is_lost, is_read_only};
+use super::error::{
+    engine_error, is_cancelled, is_contention, is_failed_check, is_lost, is_read_only,
+};
 use super::millis;
 use super::statements::{BEGIN, Check};
 use crate::{Change, Changes, EngineError, Entry, Row};
@@ -92,8 +94,12 @@ impl Connection {
         match patience.wait(self.check(entry, now, Some(id))).await {
             Ok(Ok(_)) => (Outcome::Applied, true),
             Ok(Err(error)) => {
-                // The server commits at the end of this very statement, so an error from it may come from there.
-                let judged = judge(Step::Entry(entry.index), &error);
+                // The server commits at the end of this very statement, and may be told to stop after that.
+                let judged = if is_cancelled(&error) {
+                    Outcome::Lost(engine_error(&error))
+                } else {
+                    judge(Step::Entry(entry.index), &error)
+                };
                 (judged, !is_lost(&error) && !is_read_only(&error))
             }
             Err(_) => (Outcome::Lost(took_too_long("committing")), false),

@@ -46,6 +46,11 @@ pub(super) fn is_failed_check(error: &Error) -> bool {
     is_any(error, &[SqlState::DIVISION_BY_ZERO])
 }
 
+/// Whether somebody, or the server's clock, ended the statement.
+pub(super) fn is_cancelled(error: &Error) -> bool {
+    is_any(error, &[SqlState::QUERY_CANCELED])
+}
+
 /// Whether two nodes made the same thing at the same time, and one was told so by a unique index, be it the catalogue's.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     is_any(

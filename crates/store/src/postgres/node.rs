@@ -121,6 +121,9 @@ impl Node {
             if connection.is_busy {
                 // Out of the pool, so that what it has open ends with it.
                 Object::take(connection).session.give_up();
+            } else {
+                // It may be the only one, and what became of the try is asked on one of the pool's.
+                drop(connection);
             }
             match outcome {
                 Outcome::Applied => {
@@ -134,6 +137,10 @@ impl Node {
                     Some(true) => {
                         self.settled(name);
                         return Ok(());
+                    }
+                    // Somebody ended it on purpose, or it takes too long: another try would, too.
+                    Some(false) if matches!(error, EngineError::Busy { .. }) => {
+                        return Err(NotApplied::from(error).into());
                     }
                     Some(false) => reason = Some(error),
                     None => return Err(CommitError::Unknown(error)),

@@ -125,6 +125,33 @@ async fn a_question_whose_own_answer_was_lost_is_asked_again() {
     assert_eq!(written(&back_door).await, 2);
 }
 
+/// A single statement commits at its end, so that whoever cancels it may come too late.
+#[tokio::test]
+async fn a_single_statement_that_was_cancelled_is_asked_about() {
+    let database = Database::new();
+    let (proxy, engine, back_door) = behind_a_proxy(&database, &one()).await;
+    proxy.answer_cancelled();
+    assert_eq!(commit(&engine, [insert("late", "a")]).await, Ok(()));
+    assert_eq!(written(&back_door).await, 1, "once");
+
+    let cancelled = "CREATE FUNCTION cancelled() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION USING ERRCODE = ''57014'', MESSAGE = ''cancelled''; END';
+        CREATE TRIGGER cancelled AFTER INSERT ON keyproof_records FOR EACH ROW EXECUTE FUNCTION cancelled()";
+    back_door.batch_execute(cancelled).await.unwrap();
+    let outcome = commit(&engine, [insert("in time", "a")]).await;
+    let is_busy = matches!(
+        outcome,
+        Err(CommitError::NotApplied(NotApplied::Engine(
+            EngineError::Busy { .. }
+        )))
+    );
+    assert!(is_busy, "{outcome:?}");
+    assert_eq!(written(&back_door).await, 1);
+    let asked = "SELECT count(*) FROM keyproof_commits WHERE NOT applied";
+    let asked: i64 = back_door.query_one(asked, &[]).await.unwrap().get(0);
+    assert_eq!(asked, 1);
+}
+
 /// All else is sent along with `BEGIN`, and must not be done without it.
 #[tokio::test]
 async fn a_transaction_that_was_not_begun_applies_nothing() {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,9 +25,11 @@ struct State {
     /// Counts the cuts; every connection ends when it changes.
     cuts: watch::Sender<u64>,
     /// Whether what is over a limit is swallowed, rather than ending the connection.
-    is_silent: std::sync::atomic::AtomicBool,
+    is_silent: AtomicBool,
     /// A word that reaches the server with another last letter, once.
     misspelt: Mutex<Option<&'static str>>,
+    /// Whether the next statement that completes is said to have been cancelled.
+    is_cancelled: AtomicBool,
 }
 
 impl Proxy {
@@ -41,6 +43,7 @@ impl Proxy {
             cuts: watch::Sender::new(0),
             is_silent: false.into(),
             misspelt: Mutex::default(),
+            is_cancelled: false.into(),
         });
         let shared = state.clone();
         tokio::spawn(async move {
@@ -72,6 +75,11 @@ impl Proxy {
         *self.state.misspelt.lock().unwrap() = Some(word);
     }
 
+    /// The next statement that selects is done, and answered as if it had been cancelled.
+    pub(crate) fn answer_cancelled(&self) {
+        self.state.is_cancelled.store(true, Ordering::SeqCst);
+    }
+
     /// Cuts every connection now, and lets new ones pass.
     pub(crate) fn cut(&self) {
         self.state.cut();
@@ -98,6 +106,21 @@ impl State {
         if let Some(at) = found {
             bytes[at + word.len() - 1] = b'_';
             *misspelt = None;
+        }
+    }
+
+    /// Puts an error in the place of the completion of a statement, in what the server has sent.
+    fn cancel(&self, bytes: &mut Vec<u8>) {
+        const COMPLETION: &[u8] = b"C\0\0\0\x0dSELECT 1\0";
+        const FIELDS: &[u8] = b"SERROR\0VERROR\0C57014\0Mcancelled\0\0";
+        let mut found = bytes.windows(COMPLETION.len());
+        let Some(at) = found.position(|at| at == COMPLETION) else {
+            return;
+        };
+        if self.is_cancelled.swap(false, Ordering::SeqCst) {
+            let length = (FIELDS.len() as u32 + 4).to_be_bytes();
+            let error = [b"E", &length[..], FIELDS].concat();
+            bytes.splice(at..at + COMPLETION.len(), error);
         }
     }
 
@@ -136,15 +159,17 @@ async fn pass(
     limit: &AtomicI64,
     state: &State,
 ) -> io::Result<()> {
-    let mut bytes = vec![0; 16 << 10];
     loop {
-        let read = from.read(&mut bytes).await?;
-        if read == 0 {
+        let mut bytes = Vec::with_capacity(16 << 10);
+        if from.read_buf(&mut bytes).await? == 0 {
             return Ok(());
         }
         if std::ptr::eq(limit, &raw const state.up) {
-            state.spell(&mut bytes[..read]);
+            state.spell(&mut bytes);
+        } else if state.is_cancelled.load(Ordering::SeqCst) {
+            state.cancel(&mut bytes);
         }
+        let read = bytes.len();
         let left = limit.load(Ordering::SeqCst);
         let passing = read.min(usize::try_from(left).unwrap_or(0));
         if left != WITHOUT_LIMIT {
