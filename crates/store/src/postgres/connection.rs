@@ -1,15 +1,16 @@
 //! One connection: how it is made, what its session is held to, and what becomes of it.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use rustls_tokio_postgres::MakeRustlsConnect;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::Host;
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, Socket};
@@ -32,6 +33,8 @@ pub(super) struct Connector {
     tls: Option<MakeRustlsConnect>,
     session: String,
     connect_timeout: Duration,
+    /// Reached, and not yet a connection of the pool: where it is the only one to be had, it must not be let go.
+    spare: Mutex<Option<Session>>,
     /// Each connection holds a receiver until it ends.
     alive: watch::Sender<()>,
 }
@@ -43,6 +46,7 @@ pub(super) struct Session {
     warned: Arc<AtomicBool>,
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
+    driver: AbortHandle,
 }
 
 /// A session of the pool.
@@ -80,13 +84,17 @@ impl Connector {
             tls,
             session: session(options),
             connect_timeout: options.connect_timeout,
+            spare: Mutex::default(),
             alive: watch::Sender::new(()),
         })
     }
 
     /// A session that is ours, held to what the pool's are held to.
     async fn connect(&self) -> Result<(Session, Option<String>), EngineError> {
-        let session = self.reach().await?;
+        let session = match self.take_spare() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => self.reach().await?,
+        };
         let set = session.client.simple_query(&self.session);
         let answers = timeout(self.connect_timeout, set)
             .await
@@ -97,23 +105,60 @@ impl Connector {
 
     /// A session as the server gives it.
     pub(super) async fn reach(&self) -> Result<Session, EngineError> {
-        let connected = timeout(self.connect_timeout, async {
-            let session = match &self.tls {
-                Some(tls) => {
-                    let (client, connection) = self.config.connect(tls.clone()).await?;
-                    self.spawn(client, connection)
-                }
-                None => {
-                    let (client, connection) = self.config.connect(NoTls).await?;
-                    self.spawn(client, connection)
-                }
-            };
-            Ok(session)
-        });
-        connected
+        timeout(self.connect_timeout, self.try_to_reach())
             .await
             .map_err(|_| took_too_long("connecting"))?
             .map_err(|error| engine_error(&error))
+    }
+
+    /// One more beside those that there are, or `None` if there is no place for it.
+    pub(super) async fn reach_another(&self) -> Result<Option<Session>, EngineError> {
+        let until = Instant::now() + self.connect_timeout;
+        let no_place = |error| match engine_error(&error) {
+            EngineError::Busy { .. } => Ok(None),
+            error => Err(error),
+        };
+        let session = match timeout_at(until, self.try_to_reach()).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => return no_place(error),
+            Err(_) => return Ok(None),
+        };
+        // A pooler lets in whom it has no session for yet.
+        match timeout_at(until, session.client.batch_execute("")).await {
+            Ok(Ok(())) => Ok(Some(session)),
+            Ok(Err(error)) => no_place(error),
+            Err(_) => {
+                session.abandon();
+                Ok(None)
+            }
+        }
+    }
+
+    async fn try_to_reach(&self) -> Result<Session, tokio_postgres::Error> {
+        Ok(match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                self.spawn(client, connection)
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                self.spawn(client, connection)
+            }
+        })
+    }
+
+    /// Lets the next connection be made of this session.
+    pub(super) fn keep(&self, session: Session) {
+        *self.spare() = Some(session);
+    }
+
+    pub(super) fn take_spare(&self) -> Option<Session> {
+        self.spare().take()
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Session>> {
+        // No code that can panic runs under this lock.
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves when no connection is left.
@@ -127,7 +172,7 @@ impl Connector {
     {
         let warned = Arc::new(AtomicBool::new(false));
         let (noted, alive) = (warned.clone(), self.alive.subscribe());
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             drive(connection, &noted).await;
             drop(alive);
         });
@@ -136,6 +181,7 @@ impl Connector {
             warned,
             tls: self.tls.clone(),
             connect_timeout: self.connect_timeout,
+            driver: driver.abort_handle(),
         }
     }
 }
@@ -232,6 +278,11 @@ impl Session {
                 }
             }
         });
+    }
+
+    /// Closes a connection that waits for a pooler to give it a session, rather than once it has had one.
+    pub(super) fn abandon(self) {
+        self.driver.abort();
     }
 
     async fn cancel(&self) -> Result<(), tokio_postgres::Error> {

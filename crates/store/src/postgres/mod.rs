@@ -20,7 +20,8 @@
 //! seconds ([`PostgresOptions::statement_timeout`]), so none lives that long.
 //!
 //! The database may be reached directly or through a proxy that gives each connection a session of its own. One that does
-//! not ([`EngineError::Pooled`]) is found when the engine is opened, and by [`Engine::ready`].
+//! not ([`EngineError::Pooled`]) is found when the engine is opened, and by [`Engine::ready`]. Where there is no place for
+//! a second connection when the engine is opened, it makes do with one, and looks for more once a minute.
 
 mod commit;
 mod connection;
@@ -124,12 +125,27 @@ impl PostgresEngine {
     pub async fn open(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, OpenError> {
         let connector = Connector::new(url, options)?;
         // Nothing is set, nor prepared, before it is known that it would stay with its connection.
-        let (first, second) = (connector.reach().await?, connector.reach().await?);
-        let patience = options.connect_timeout;
-        pooler::check(&first.client, &second.client, patience).await?;
+        let first = connector.reach().await?;
+        let second = connector.reach_another().await?;
+        let has_another = second.is_some();
+        if let Some(second) = second {
+            let patience = options.connect_timeout;
+            let compared = pooler::check(&first.client, &second.client, patience).await;
+            if compared != Ok(true) {
+                second.abandon();
+            }
+            compared?;
+        }
         schema::check(&first.client).await?;
+        connector.keep(first);
+        // Whoever finds the only connection in use waits for that one, not for a place that is not there.
+        let connections = if has_another { options.connections } else { 1 };
+        let node = Arc::new(Node::new(connector, options, connections)?);
+        if !has_another {
+            node.look_for_more();
+        }
         Ok(Self {
-            node: Arc::new(Node::new(connector, options)?),
+            node,
             runtime: Handle::current(),
             commits: watch::Sender::new(()),
         })

@@ -28,6 +28,8 @@ const BACKOFF: Duration = Duration::from_millis(4);
 const READ_BACK_PAUSE: Duration = Duration::from_millis(100);
 /// How long whoever closes waits for the server to hear it: it need not.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Where one connection was all there was: between two looks for more.
+const LOOK_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Node {
     pub(super) pool: Pool<Connector>,
@@ -40,16 +42,18 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// With so many connections, to begin with.
     pub(super) fn new(
         connector: Connector,
         options: &PostgresOptions,
+        connections: usize,
     ) -> Result<Self, EngineError> {
         let timeouts = Timeouts {
             wait: Some(options.acquire_timeout),
             ..Timeouts::default()
         };
         let pool = Pool::builder(connector)
-            .max_size(options.connections.max(1))
+            .max_size(connections.max(1))
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
             .build();
@@ -64,6 +68,23 @@ impl Node {
             is_healthy: AtomicBool::new(true),
             is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// Has as many connections as it may, as soon as there is a place for one more.
+    pub(super) fn look_for_more(self: &Arc<Self>) {
+        let node = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                sleep(LOOK_PAUSE).await;
+                let Some(node) = node.upgrade().filter(|node| !node.is_closed()) else {
+                    return;
+                };
+                if let Ok(Some(_)) = node.pool.manager().reach_another().await {
+                    node.pool.resize(node.options.connections.max(1));
+                    return;
+                }
+            }
+        });
     }
 
     pub(super) fn observe(&self, observer: Arc<dyn CommitObserver>) {
@@ -85,6 +106,7 @@ impl Node {
             self.forget(self.names.take_all(), FAREWELL).await;
         }
         self.pool.close();
+        drop(self.pool.manager().take_spare());
         let _ = timeout(FAREWELL, self.pool.manager().is_idle()).await;
     }
 

@@ -1,11 +1,13 @@
 //! PgBouncer between the engine and its server.
 
+use std::time::Duration;
+
 use keyproof_peer_postgres::{Pooler, Postgres};
-use keyproof_store::postgres::PostgresEngine;
+use keyproof_store::postgres::{PostgresEngine, PostgresOptions, PostgresUrl};
 use keyproof_store::{Engine, EngineError, Migration, OpenError};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::database::{Database, body, commit, frugal, insert, parse, until};
+use super::database::{Database, body, changes, commit, frugal, insert, parse, until};
 
 const OF_A_SESSION: &str = "pool_mode=session";
 const OF_A_TRANSACTION: &str = "pool_mode=transaction";
@@ -51,7 +53,7 @@ async fn a_pooler_of_transactions_or_statements_is_named_when_the_engine_is_open
         let url = parse(&pooler.url(&database.url));
         PostgresEngine::migrate(&url, &frugal()).await.unwrap();
         let mut options = frugal();
-        options.connect_timeout = std::time::Duration::from_secs(2);
+        options.connect_timeout = Duration::from_secs(2);
         let opened = PostgresEngine::open(&url, &options).await;
         let Err(OpenError::Engine(error @ EngineError::Pooled)) = opened else {
             panic!("{settings:?}: {opened:?}")
@@ -93,6 +95,63 @@ async fn a_pooler_of_sessions_is_as_good_as_the_server() {
     }
     assert_eq!(body(&engine, "a 0").await, Some("a".to_owned()));
     engine.close().await;
+}
+
+/// As many at once as the pool would take connections for, and ready while they are under way.
+async fn works_with_one_connection(url: &str) {
+    let mut options = frugal();
+    options.connect_timeout = Duration::from_secs(2);
+    let url = parse(url);
+    PostgresEngine::migrate(&url, &options).await.unwrap();
+    // Again, as a command after the server.
+    for round in 0..2 {
+        let engine = until_opened(&url, &options).await;
+        let commits: Vec<_> = (0..8)
+            .map(|at| engine.commit(changes([insert(&format!("{round} {at}"), "a")])))
+            .collect();
+        assert_eq!(engine.ready().await, Ok(()));
+        for commit in commits {
+            assert_eq!(commit.await, Ok(()));
+        }
+        assert_eq!(engine.ready().await, Ok(()));
+        engine.close().await;
+    }
+}
+
+/// The server takes a moment to notice that a connection has ended.
+async fn until_opened(url: &PostgresUrl, options: &PostgresOptions) -> PostgresEngine {
+    loop {
+        match PostgresEngine::open(url, options).await {
+            Ok(engine) => return engine,
+            Err(OpenError::Engine(EngineError::Busy { .. })) => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pooler_of_sessions_with_one_place_is_good_for_one_connection() {
+    let database = Database::new();
+    let settings = [OF_A_SESSION, "default_pool_size=1"];
+    let pooler = Pooler::before(&database.server, &settings).unwrap();
+    works_with_one_connection(&pooler.url(&database.url)).await;
+}
+
+#[tokio::test]
+async fn a_server_with_one_place_left_is_good_for_one_connection() {
+    let database = Database::new();
+    let name = database.name();
+    let role = format!("single_{name}");
+    let back_door = database.back_door().await;
+    let limited = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'single' CONNECTION LIMIT 1;
+         GRANT ALL ON SCHEMA public TO {role}"
+    );
+    back_door.batch_execute(&limited).await.unwrap();
+    let (_, place) = database.url.split_once('@').unwrap();
+    works_with_one_connection(&format!("postgres://{role}:single@{place}")).await;
 }
 
 #[tokio::test]
