@@ -60,7 +60,8 @@ impl FromStr for Network {
     }
 }
 
-/// Which of a user's known addresses. It is never another's, not even after this one was forgotten.
+/// Which of a user's known addresses. It is never another's while a challenge may name it, not even
+/// after this one was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]

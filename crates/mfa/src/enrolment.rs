@@ -123,6 +123,9 @@ impl UserRecords {
 
     /// Activates the pending key by a code of it, which is then spent for login too. A right code
     /// ends the session's count.
+    ///
+    /// No address is known any more: whoever had the password alone may have made some known, each
+    /// of which would have guesses at codes of its own. This one becomes known by its next login.
     pub fn activate(
         mut self,
         proof: &Proof<'_>,
@@ -143,6 +146,8 @@ impl UserRecords {
         let verdict = match key.accept(proof, now) {
             Ok(active) => {
                 self.key = Some(active);
+                // No challenge of this key names one yet, so their numbers may begin anew.
+                self.addresses = None;
                 self.succeed(counter, now, policy);
                 Ok(Activated)
             }

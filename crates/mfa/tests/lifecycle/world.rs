@@ -451,6 +451,8 @@ impl World {
                 *self.session(session) = Count::default();
                 let phone = self.enrolments.last_mut().unwrap();
                 (phone.active, phone.last_step) = (true, step);
+                self.addresses.clear();
+                assert_eq!(self.records.addresses, None);
             }
             Err(ActivateRefusal::AlreadyActive) => assert!(self.active().is_some()),
             Err(ActivateRefusal::Locked(locked)) => {

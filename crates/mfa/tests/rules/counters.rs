@@ -1,12 +1,13 @@
 //! Who pays for a guess: the name, an address, a device or a session, and never two of them.
 
 use keyproof_mfa::{
-    ChallengeOver, Client, Counter, Fingerprint, FirstFactor, Locked, LoginRefusal, Network,
-    NewDevice, Password, PasswordRefusal, SessionId, UnixMillis, UserRecords,
+    Activated, ChallengeOver, Client, Counter, Fingerprint, FirstFactor, Locked, LoginRefusal,
+    Network, NewDevice, Password, PasswordRefusal, SessionId, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
     DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, failures, mistyped, policy, session,
+    with_pending_key,
 };
 
 fn network(address: &str) -> Network {
@@ -180,6 +181,41 @@ fn a_trusted_device_makes_no_address_known() {
     let login = ada.begin_login(Password::Correct, client, NOW, &policy());
     assert!(login.verdict.is_ok());
     assert_eq!(login.next.addresses, None);
+}
+
+#[test]
+fn an_activation_forgets_the_addresses_known_before() {
+    let mut ada = ada();
+    let place = |number: u8| network(&format!("198.51.100.{number}"));
+    for number in 0..10 {
+        let login = ada.begin_login(Password::Correct, at(place(number)), NOW, &policy());
+        assert_eq!(login.verdict, Ok(FirstFactor::Authenticated));
+        ada = login.next;
+    }
+    // One of them is locked besides.
+    ada = locked(ada, at(place(0)), NOW);
+    let phone = Phone::new(1);
+    let wrong = with_pending_key(ada).activate(&phone.proof("no code"), session(), NOW, &policy());
+    assert!(wrong.next.addresses.is_some(), "forgotten without a code");
+    let code = phone.shows(NOW, 0);
+    let activated = wrong
+        .next
+        .activate(&phone.proof(&code), session(), NOW, &policy());
+    assert_eq!(activated.verdict, Ok(Activated));
+    let ada = activated.next;
+    assert_eq!(ada.addresses, None);
+
+    // All of them share the guesses at codes of the name.
+    let (ada, until) = guessed(ada, at(place(1)), NOW);
+    for number in 0..10 {
+        let refused = ada.admit(at(place(number)), NOW).unwrap_err();
+        assert_eq!((refused.counter, refused.until), (Counter::Name, until));
+    }
+    // A complete login makes one known again, and that one alone.
+    let ada = logged_in(ada, &phone, place(2), until);
+    let ada = locked(ada, Client::STRANGER, until);
+    assert_eq!(ada.admit(at(place(2)), until), Ok(()));
+    assert!(ada.admit(at(place(1)), until).is_err());
 }
 
 #[test]

@@ -193,7 +193,8 @@ async fn kept(bench: &Bench) -> usize {
 async fn what_is_known_of_a_user_goes_with_them() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    enrol(&bench, ADA).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    in_full(&bench, &phone, HOME).await;
     assert_eq!(kept(&bench).await, 2);
     let accounts = &bench.service.accounts;
     accounts.remove_user(ADA, &console()).await.unwrap();
@@ -204,7 +205,8 @@ async fn what_is_known_of_a_user_goes_with_them() {
 async fn counters_expire_by_themselves() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    enrol(&bench, ADA).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    in_full(&bench, &phone, HOME).await;
     bench.clock.advance(DAY);
     assert_eq!(kept(&bench).await, 1);
     bench.clock.advance(DAY * 29);
