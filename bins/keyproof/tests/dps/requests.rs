@@ -229,6 +229,27 @@ async fn names_have_1_to_256_characters_and_no_control_characters() {
 }
 
 #[tokio::test]
+async fn no_name_on_the_way_to_a_certificate_holds_a_control_character() {
+    let site = Site::start().await;
+    let ca = Ca::new("Root");
+    for control in ["%00", "%0A", "%0d", "%1B", "%7F", "%C2%85"] {
+        let odd = format!("a{control}b");
+        for [subscription, group, service] in
+            [[&*odd, "g", "p"], ["s", &odd, "p"], ["s", "g", &odd]]
+        {
+            let path = format!(
+                "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices\
+                 /provisioningServices/{service}/certificates/c?api-version={VERSION}"
+            );
+            let put = site.call("PUT", &path).bearer(&site.admin);
+            put.json(&ca.body()).send().await.refuses(400, 400_003);
+            let get = site.call("GET", &path).bearer(&site.admin);
+            get.send().await.refuses(404, 404_001);
+        }
+    }
+}
+
+#[tokio::test]
 async fn other_paths_and_methods_are_told_so() {
     let site = Site::start().await;
     for rest in ["/", "/c/other", "/c/verify/", "//verify"] {

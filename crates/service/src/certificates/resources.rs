@@ -86,9 +86,10 @@ pub enum PutError<B> {
         /// How many those are.
         limit: u32,
     },
-    /// The name is empty or too long, or holds a control character.
+    /// The name is empty or too long, or holds a control character, or one of its provisioning service's names does.
     #[error(
-        "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters"
+        "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters; nor have the \
+         subscription's, the resource group's and the service's"
     )]
     Name,
     /// There is one of this name, and it has another version than the caller asks for.
@@ -198,7 +199,7 @@ impl Certificates {
             let upload = body
                 .as_ref()
                 .map_err(|refused| Failure::Refused(PutError::Body(refused.clone())))?;
-            if !is_name(name) {
+            if !is_name(name) || !caller.service().spelled().into_iter().all(is_plain) {
                 return Err(Failure::Refused(PutError::Name));
             }
             let uploaded = upload.certificate.clone();
@@ -373,9 +374,13 @@ fn leave_room(batch: &mut Batch, caller: &Caller, holder: Stored<Holder>) {
     }
 }
 
-/// Lines of logs and of lists would break at a control character.
 fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains(char::is_control)
+    (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && is_plain(name)
+}
+
+/// Lines of logs and of lists would break at a control character.
+fn is_plain(name: &str) -> bool {
+    !name.contains(char::is_control)
 }
 
 /// What is kept of an upload, and what it says of itself.

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 400001 | 400 | the body is not the JSON that is expected |
 //! | 400002 | 400 (431) | the request's head or path is malformed (the head is too large) |
-//! | 400003 | 400 | a certificate's name has no character, more than 256, or a control character |
+//! | 400003 | 400 | a certificate's name has no character, more than 256, or a control character, or its subscription's, resource group's or service's name has one |
 //! | 400004 | 400 | the certificate sent is neither PEM, nor base64 of PEM or DER |
 //! | 400005 | 400 | what was sent decodes, but is no X.509 certificate |
 //! | 400006 | 400 | a private key was sent |
@@ -146,7 +146,7 @@ impl Code {
             Self::NameInvalid => (
                 Details(400_003),
                 S::BAD_REQUEST,
-                "A certificate's name has 1 to 256 characters, none of them a control character.",
+                "A certificate's name has 1 to 256 characters, none of them a control character; nor do the names of its subscription, resource group and service hold one.",
             ),
             Self::CertificateNotDecodable => (
                 Details(400_004),
