@@ -16,6 +16,9 @@ use crate::{
 pub(crate) const PASSWORD: &str = "correct horse";
 const HANDS: usize = 2;
 const PERIOD: u64 = 30;
+/// How long after its activation the tests have a session make a list without a code: less than the five minutes that
+/// it may.
+const WITHOUT_CODE: u64 = 240;
 
 /// A user with a phone.
 pub(crate) struct User {
@@ -24,6 +27,8 @@ pub(crate) struct User {
     target: String,
     token: String,
     phone: Totp,
+    /// When its key was activated, in seconds since the Unix epoch.
+    activated_at: u64,
 }
 
 impl User {
@@ -44,7 +49,8 @@ impl User {
         let key = enrol.insist(fleet, 0).await;
         let secret = Secret::from_base32(&key.text("secret_key"), Base32Profile::Strict).unwrap();
         let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
-        let code = phone.code(clock.read().await.seconds()).to_string();
+        let activated_at = clock.read().await.seconds();
+        let code = phone.code(activated_at).to_string();
         let activate = Call::new("PATCH", format!("/api/v1/user/mfa/{}", key.json["id"]))
             .bearer(&token)
             .json(&json!({ "status": { "id": 1 }, "code": code }));
@@ -58,6 +64,7 @@ impl User {
             target: format!("organisation/{organisation}/user/{id}"),
             token,
             phone,
+            activated_at,
         }
     }
 
@@ -175,19 +182,23 @@ impl Codes {
         }
     }
 
-    /// A new list, but for the first one for a code that was not shown: the last of the list before, or the phone's.
-    /// Without an answer neither the old one nor the new one is known to be good.
+    /// A new list, for a code that was not shown: the last of the list before, or the phone's. The first needs none, soon
+    /// after the activation. Without an answer neither the old one nor the new one is known to be good.
     async fn make_codes(&mut self) -> bool {
-        let step = self.worker.clock.read().await.seconds() / PERIOD;
+        // The clock is not set before the answer is there.
+        let now = self.worker.clock.read().await;
+        let step = now.seconds() / PERIOD;
+        let since_activation = now.seconds().abs_diff(self.user.activated_at);
         let code = match self.spare.take() {
             Some(code) => Some(code),
-            None if self.lists == 0 => None,
+            None if self.lists == 0 && since_activation < WITHOUT_CODE => None,
             None if step > self.step => {
                 self.step = step;
                 Some(self.user.code(step * PERIOD))
             }
             None => {
                 // Until the phone shows another.
+                drop(now);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 return false;
             }
