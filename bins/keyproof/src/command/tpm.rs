@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
-use files::{certificates, pcr_values, public, trusted, wrong};
+use files::{certificate, pcr_values, public, trusted, wrong};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
@@ -179,8 +179,7 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
 
 fn check_ek(arguments: &CheckEkArguments) -> Outcome {
     let stored = read(&arguments.cert)?;
-    let blocks = certificates(&stored).map_err(|broken| wrong(&arguments.cert, &broken))?;
-    let certificate = blocks.first().map_or(&*stored, |block| &block.der);
+    let certificate = certificate(&stored).map_err(|problem| wrong(&arguments.cert, &problem))?;
     let ek = arguments.public.as_deref().map(public).transpose()?;
     let roots = trusted(&arguments.roots)?;
     let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
@@ -197,8 +196,8 @@ fn check_ek(arguments: &CheckEkArguments) -> Outcome {
         now: arguments.at.unwrap_or_else(|| SystemClock.now().as_secs()),
         algorithms: algorithms::ALL,
     };
-    let report = check_ek_certificate(certificate, &policy);
-    let parsed = EkCertificate::parse(certificate);
+    let report = check_ek_certificate(&certificate, &policy);
+    let parsed = EkCertificate::parse(&certificate);
     let tpm = parsed.and_then(|certificate| certificate.tpm_attributes());
     finish(&report, arguments.json, &json!({ "tpm": tpm.ok() }))
 }

@@ -187,6 +187,22 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
         (format!("{whole}{endless}{whole}"), 2),
         (format!("{whole}{endless}"), 2),
         (format!("{whole}{}", endless.trim_end()), 2),
+        (
+            format!(
+                "{whole}{}",
+                whole.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
+            ),
+            2,
+        ),
+        (
+            format!("{}{whole}", whole.replace("-----BEGIN", "----BEGIN")),
+            1,
+        ),
+        (format!("{whole}-----END CERTIFICATE-----\n{whole}"), 2),
+        (
+            format!("{whole}{}", whole.replace("CERTIFICATE", "X509 CRL")),
+            2,
+        ),
     ] {
         let bundle = write("bundle.pem", &bundle);
         for more in [
@@ -198,14 +214,8 @@ fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
             fails(&run(&arguments), 1, &says);
         }
     }
-    // What stands around blocks, and whole blocks of something else, are nothing to complain about.
-    let other = |kind: &str| format!("-----BEGIN {kind}-----\nMAA=\n-----END {kind}-----\n");
-    let bundle = format!(
-        "# Roots\n{}{}{}",
-        other("X509 CRL"),
-        other("NOTE"),
-        whole.replace('\n', "\r\n")
-    );
+    // What stands around blocks is nothing to complain about.
+    let bundle = format!("# Roots\nthe end\n{}", whole.replace('\n', "\r\n"));
     let between = write(
         "between.pem",
         &block(&base64("rsa2048/ca.intermediate.der")),
@@ -291,7 +301,9 @@ fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
     let base64 = data_encoding::BASE64.encode(&key.to_spki().unwrap());
     let key = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n");
     fs::write(&pem, key).unwrap();
-    fails(&check(pem.to_str().unwrap()), 1, "tpm2_readpublic");
+    let pem = pem.to_str().unwrap();
+    fails(&check(pem), 1, "tpm2_readpublic");
+    fails(&run(&["tpm", "show", pem]), 1, "tpm2_readpublic");
 }
 
 #[test]
@@ -316,6 +328,12 @@ fn what_a_file_is_is_found_out() {
         "it is not",
     );
     fails(&run(&["tpm", "show", "/nonexistent"]), 2, "/nonexistent");
+    // What an ECDSA signature is without the scheme and the hash before it.
+    let folder = TempDir::new().unwrap();
+    let plain = folder.path().join("plain.sig");
+    fs::write(&plain, [0x30, 6, 2, 1, 5, 2, 1, 7]).unwrap();
+    let shown = run(&["tpm", "show", plain.to_str().unwrap()]);
+    fails(&shown, 1, "leave out -f plain");
 }
 
 #[test]

@@ -472,14 +472,32 @@ async fn trust_lists_hold_certificates() {
     }
     // Beside a root, what is none: a private key would be kept, and shown to whoever reads the manager.
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-    let cut = manufacturer.root.replace("-----END", "-----");
+    let root = &manufacturer.root;
     for (more, says) in [
-        (key, "something else than certificates"),
-        (cut, "malformed"),
+        (key, "block 2: it is something else than a certificate"),
+        (root.replace("-----END", "-----"), "block 2: it has no end"),
+        (
+            root.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+            "block 2: it is something else than a certificate: TRUSTED CERTIFICATE",
+        ),
+        (
+            root.replace("-----BEGIN", "----BEGIN"),
+            "block 2: a line that begins or ends it is malformed",
+        ),
+        (
+            "-----END CERTIFICATE-----\n".to_owned(),
+            "block 2: it has no beginning",
+        ),
+        // PEM, but no X.509.
+        (
+            "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n".to_owned(),
+            "block 2: ",
+        ),
     ] {
-        let roots = json!({ "ek_root_certificates": [format!("{}{more}", manufacturer.root)] });
+        let roots = json!({ "ek_root_certificates": [format!("{root}{more}")] });
         let refused = site.replace(MANAGERS, "manager", roots).await;
-        refused.refuses(400, 3).saying(says);
+        let says = format!("entry 0, {says}");
+        refused.refuses(400, 3).saying(&says);
     }
     // A certificate, but no CA's.
     let device = Device::new(&manufacturer, "SN0001");

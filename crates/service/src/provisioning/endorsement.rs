@@ -3,6 +3,7 @@
 //! from it, but must be of the key, valid, and no CA's.
 
 use super::{Category, DerTextError, Manager, der_text};
+use crate::pem_bundle::{self, BrokenBlock};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, TpmAttributes,
@@ -13,10 +14,12 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 
 /// Why a certificate is not put on a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("entry {entry}: {problem}")]
+#[error("entry {entry}{}: {problem}", .block.map(|block| format!(", block {block}")).unwrap_or_default())]
 pub struct TrustListError {
     /// Which, the first being 0.
     pub entry: usize,
+    /// Which block of its PEM, the first being 1; none if that makes no difference.
+    pub block: Option<usize>,
     /// What is wrong with it.
     pub problem: String,
 }
@@ -35,7 +38,11 @@ pub enum EndorsementError {
 /// Checks the entries of an allow-list: each one certificate, in PEM or Base64 of its DER.
 pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError> {
     for (entry, text) in entries.iter().enumerate() {
-        let wrong = |problem| TrustListError { entry, problem };
+        let wrong = |problem| TrustListError {
+            entry,
+            block: None,
+            problem,
+        };
         let der = allowed(text).map_err(|error| wrong(error.to_string()))?;
         EkCertificate::parse(&der).map_err(|error| wrong(error.to_string()))?;
     }
@@ -45,14 +52,21 @@ pub(super) fn check_allow_list(entries: &[String]) -> Result<(), TrustListError>
 /// Checks the entries of a manager's list of manufacturers' roots: PEM of one or more certificates each.
 pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
     for (entry, text) in entries.iter().enumerate() {
-        let wrong = |problem| TrustListError { entry, problem };
-        let roots = roots_of(text).map_err(wrong)?;
+        let wrong = |block, problem| TrustListError {
+            entry,
+            block,
+            problem,
+        };
+        let roots = pem_bundle::certificates(text.as_bytes())
+            .map_err(|BrokenBlock { block, problem }| wrong(Some(block), problem))?;
         if roots.is_empty() {
-            return Err(wrong("it holds no certificate in PEM".to_owned()));
+            let problem = "it holds no certificate in PEM".to_owned();
+            return Err(wrong(None, problem));
         }
         for root in roots {
+            let wrong = |problem| wrong(Some(root.block), problem);
             let certificate =
-                Certificate::from_der(&root).map_err(|error| wrong(error.to_string()))?;
+                Certificate::from_der(&root.der).map_err(|error| wrong(error.to_string()))?;
             if !matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.ca) {
                 return Err(wrong("it is not the certificate of a CA".to_owned()));
             }
@@ -65,14 +79,13 @@ fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     der_text::decode(text, &[SectionKind::Certificate])
 }
 
-fn roots_of(text: &str) -> Result<Vec<Vec<u8>>, String> {
+/// The roots of an entry that was listed, by an earlier release too, which took blocks of unknown labels beside them.
+fn listed_roots(text: &str) -> Vec<Vec<u8>> {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
-    (1..)
-        .zip(sections)
-        .map(|(number, section): (u32, _)| match section {
-            Ok((SectionKind::Certificate, der)) => Ok(der),
-            Ok(_) => Err("it holds something else than certificates".to_owned()),
-            Err(_) => Err(format!("block {number} of its PEM is malformed")),
+    sections
+        .filter_map(|section| match section {
+            Ok((SectionKind::Certificate, der)) => Some(der),
+            _ => None,
         })
         .collect()
 }
@@ -89,9 +102,7 @@ pub(super) fn judge(
     let roots: Vec<Vec<u8>> = manager
         .ek_roots
         .iter()
-        // They were read when they were listed.
-        .filter_map(|text| roots_of(text).ok())
-        .flatten()
+        .flat_map(|text| listed_roots(text))
         .collect();
     let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
     let allowed: Vec<Vec<u8>> = category

@@ -2,20 +2,17 @@
 
 use std::{fmt::Display, path::Path};
 
+use keyproof_service::pem_bundle::{BrokenBlock, PemCertificate, certificates};
 use keyproof_tpm::{Structure, TpmtPublic};
 use keyproof_x509::Certificate;
-use rustls_pki_types::pem::{self, PemObject, SectionKind};
+use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use crate::command::{Failure, files::read};
 
 pub(super) fn public(path: &Path) -> Result<TpmtPublic, Failure> {
     let bytes = read(path)?;
-    if !pem_blocks(&bytes).is_empty() {
-        return Err(wrong(
-            path,
-            &"this is PEM, which has the key alone and not what a TPM says of it: \
-             tpm2_readpublic -c KEY -o FILE writes its TPM2B_PUBLIC",
-        ));
+    if has_pem(&bytes) {
+        return Err(wrong(path, &KEY_IN_PEM));
     }
     TpmtPublic::parse_sized(&bytes)
         .or_else(|error| {
@@ -29,16 +26,35 @@ pub(super) fn public(path: &Path) -> Result<TpmtPublic, Failure> {
         .map_err(|error| wrong(path, &error))
 }
 
+/// What to do about a key in PEM.
+pub(super) const KEY_IN_PEM: &str = "this is PEM, which has the key alone and not what a TPM says of it: \
+     tpm2_readpublic -c KEY -o FILE writes its TPM2B_PUBLIC";
+
+/// Whether a line begins a block of PEM.
+fn has_pem(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.any(|line| line.trim_ascii_start().starts_with(b"-----BEGIN "))
+}
+
+/// Whether the file begins with a key in PEM, public or private.
+pub(super) fn is_key_in_pem(bytes: &[u8]) -> bool {
+    use SectionKind::{EcPrivateKey, PrivateKey, PublicKey, RsaPrivateKey};
+    matches!(
+        <(SectionKind, Vec<u8>)>::from_pem_slice(bytes),
+        Ok((PublicKey | PrivateKey | EcPrivateKey | RsaPrivateKey, _))
+    )
+}
+
 /// Trusted certificates, at least one. What is broken is refused: who lists a root is to know that it is not looked at.
 pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let blocks = certificates(&read(path)?).map_err(|broken| wrong(path, &broken))?;
+    let blocks = blocks(&read(path)?).map_err(|problem| wrong(path, &problem))?;
     if blocks.is_empty() {
         return Err(wrong(path, &"it holds no certificate in PEM"));
     }
-    let trusted = blocks.into_iter().map(|Block { number, der }| {
+    let trusted = blocks.into_iter().map(|PemCertificate { block, der }| {
         let broken = |error: keyproof_x509::Error| {
-            let why = error.to_string();
-            wrong(path, &BrokenBlock { number, why })
+            let problem = error.to_string();
+            wrong(path, &pem(&BrokenBlock { block, problem }))
         };
         Certificate::from_der(&der).map_err(broken)?;
         Ok(der)
@@ -46,65 +62,18 @@ pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     trusted.collect()
 }
 
-/// A certificate in PEM, and which block of its file it is, the first being 1.
-pub(super) struct Block {
-    number: usize,
-    pub(super) der: Vec<u8>,
+/// The certificate in PEM or not, as it stands in the file: the first, if there are several.
+pub(super) fn certificate(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let first = blocks(bytes)?.into_iter().next();
+    Ok(first.map_or_else(|| bytes.to_vec(), |first| first.der))
 }
 
-/// A block of PEM that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("PEM block {number}: {why}")]
-pub(super) struct BrokenBlock {
-    number: usize,
-    why: String,
+fn blocks(bytes: &[u8]) -> Result<Vec<PemCertificate>, String> {
+    certificates(bytes).map_err(|broken| pem(&broken))
 }
 
-/// The certificates of a PEM file; none if it is something else.
-pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<Block>, BrokenBlock> {
-    let mut certificates = Vec::new();
-    for (number, block) in (1..).zip(pem_blocks(bytes)) {
-        let why = match <(SectionKind, Vec<u8>)>::from_pem_slice(block) {
-            Ok((SectionKind::Certificate, der)) => {
-                certificates.push(Block { number, der });
-                continue;
-            }
-            // Something else, and whole.
-            Ok(_) => continue,
-            Err(pem::Error::NoItemsFound) if has_line(block, b"-----END ") => continue,
-            Err(pem::Error::NoItemsFound | pem::Error::MissingSectionEnd { .. }) => {
-                "it has no end".to_owned()
-            }
-            Err(error) => error.to_string(),
-        };
-        return Err(BrokenBlock { number, why });
-    }
-    Ok(certificates)
-}
-
-/// Each from its first line up to the next one's.
-fn pem_blocks(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut blocks = Vec::new();
-    let mut rest = bytes;
-    let mut begin = None;
-    let mut at = 0;
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let (line, next) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-        if line.trim_ascii_start().starts_with(b"-----BEGIN ") {
-            blocks.extend(begin.and_then(|begin| bytes.get(begin..at)));
-            begin = Some(at);
-        }
-        at += line.len();
-        rest = next;
-    }
-    blocks.extend(begin.and_then(|begin| bytes.get(begin..)));
-    blocks
-}
-
-fn has_line(block: &[u8], start: &[u8]) -> bool {
-    let mut lines = block.split(|byte| *byte == b'\n');
-    lines.any(|line| line.trim_ascii_start().starts_with(start))
+fn pem(broken: &BrokenBlock) -> String {
+    format!("PEM {broken}")
 }
 
 /// The registers' values one after the other.

@@ -1,12 +1,16 @@
 //! `keyproof tpm show`: finds out what a file holds by reading it as each thing it may be.
 
+use der::{Decode, Reader, SliceReader, asn1::UintRef};
 use keyproof_tpm::{
     Attested, Credential, EkCertificate, Name, PublicKey, Structure, TPM_GENERATED, TpmsAttest,
     TpmtPublic, TpmtSignature,
 };
 use serde_json::{Map, Value, json};
 
-use super::{files::certificates, hex};
+use super::{
+    files::{self, KEY_IN_PEM, is_key_in_pem},
+    hex,
+};
 use crate::command::{Failure, Outcome, output};
 
 pub(super) fn run(bytes: &[u8], as_json: bool) -> Outcome {
@@ -30,6 +34,7 @@ fn recognised(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
     let facts = match bytes {
         [0xba, 0xdc, 0xc0, 0xde, ..] => credential(&Credential::parse(bytes)?),
         _ if bytes.starts_with(&TPM_GENERATED.to_be_bytes()) => attest(&TpmsAttest::parse(bytes)?),
+        _ if is_key_in_pem(bytes) => return Err(Failure::Refused(KEY_IN_PEM.to_owned())),
         _ => {
             let key = TpmtPublic::parse_sized(bytes).or_else(|_| TpmtPublic::parse(bytes));
             match (key, TpmtSignature::parse(bytes)) {
@@ -110,12 +115,30 @@ fn credential(credential: &Credential) -> Value {
     })
 }
 
+/// Whether it is an ECDSA signature without its kind: a SEQUENCE of two INTEGERs (RFC 3279, section 2.2.3).
+fn is_plain_signature(bytes: &[u8]) -> bool {
+    let numbers = |reader: &mut SliceReader<'_>| -> der::Result<()> {
+        reader.sequence(|numbers| {
+            UintRef::decode(numbers)?;
+            UintRef::decode(numbers)?;
+            Ok(())
+        })
+    };
+    SliceReader::new(bytes).is_ok_and(|mut reader| numbers(&mut reader).is_ok())
+}
+
 fn certificate(bytes: &[u8]) -> Result<Value, Failure> {
-    let blocks = certificates(bytes).map_err(Failure::refused)?;
-    let stored = blocks.first().map_or(bytes, |block| &block.der);
-    let parsed = EkCertificate::parse(stored).map_err(|_| {
+    let stored = files::certificate(bytes).map_err(Failure::Refused)?;
+    let parsed = EkCertificate::parse(&stored).map_err(|_| {
         let kinds = "a public area, attestation, signature, credential file or certificate";
-        Failure::Refused(format!("it is not {kinds}"))
+        let hint = match is_plain_signature(bytes) {
+            true => {
+                "; it may be a signature that tpm2_quote -f plain has written without saying of which kind: \
+                 leave out -f plain"
+            }
+            false => "",
+        };
+        Failure::Refused(format!("it is not {kinds}{hint}"))
     })?;
     let certificate = parsed.certificate();
     Ok(json!({
