@@ -2,8 +2,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::reading::by_whole_reads;
 use crate::{
-    CommitError, CommitObserver, EngineError, Entropy, Key, NotApplied, Prefix, Timestamp, Version,
+    CommitError, CommitObserver, EngineError, Entropy, Key, NotApplied, Prefix, Reading, Timestamp,
+    Version,
 };
 
 /// A future that an object-safe trait can return.
@@ -54,6 +56,19 @@ pub trait Engine: Send + Sync + 'static {
         keys: &'a [Key],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>>;
+
+    /// Reads what `reading` wants until it wants no more, all from one consistent state, and gives it back.
+    ///
+    /// An engine that can keep a state open reads each round of it there. What is provided serves any other: each round is
+    /// one [`Engine::get_many`] of all keys known by then, so that the last of them alone is what was read; a key that has
+    /// come to lead elsewhere since the round before costs a round more.
+    fn read(
+        &self,
+        reading: Reading,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Reading, EngineError>> {
+        Box::pin(by_whole_reads(self, reading, now))
+    }
 
     /// The first `limit` records of `prefix` whose key is greater than `after`, in key order, all
     /// from one consistent state. `after` may be any key, stored or not, inside or outside.

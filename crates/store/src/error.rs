@@ -51,6 +51,24 @@ pub enum StoreError {
         /// Where the record is.
         key: Key,
     },
+    /// The record was not among those that were read, whether or not it is there: a defect of whoever asks.
+    #[error("record {key}: it was not among those to be read")]
+    NotRead {
+        /// Where the record would be.
+        key: Key,
+    },
+    /// A plan asked for more keys than [`ReadPlan::MAX_KEYS`](crate::ReadPlan::MAX_KEYS).
+    #[error("more than {limit} records to be read at once")]
+    TooManyKeys {
+        /// The most keys a plan may have.
+        limit: usize,
+    },
+    /// A plan asked for more rounds than [`ReadPlan::MAX_ROUNDS`](crate::ReadPlan::MAX_ROUNDS).
+    #[error("records to be read that lead to each other more than {limit} times")]
+    TooManyRounds {
+        /// The most rounds a plan may have.
+        limit: usize,
+    },
     /// The record is of another type than was asked for.
     #[error("record {key}: expected {expected}, found {found}")]
     WrongType {

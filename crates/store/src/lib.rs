@@ -21,6 +21,7 @@ mod migration;
 mod observer;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod reading;
 mod record;
 mod rotation;
 mod seal;
@@ -38,6 +39,7 @@ pub use key::{Key, ParseKeyError, Prefix, Segment, Segments};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migration::Migration;
 pub use observer::CommitObserver;
+pub use reading::{ReadPlan, Reading, Snapshot};
 pub use record::{Raw, Record, Stored};
 pub use rotation::RotateError;
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};

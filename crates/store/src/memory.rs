@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::observer::Observed;
 use crate::{
     BoxFuture, Change, Changes, CommitError, CommitObserver, Engine, EngineError, Entry, Key,
-    NotApplied, Prefix, Row, Timestamp, Version,
+    NotApplied, Prefix, Reading, Row, Timestamp, Version,
 };
 
 /// Records in a map, gone with the engine.
@@ -35,7 +35,7 @@ impl MemoryEngine {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Records) -> T) -> Result<T, EngineError> {
+    fn locked<T>(&self, read: impl FnOnce(&Records) -> T) -> Result<T, EngineError> {
         self.lock().as_ref().map(read).ok_or(EngineError::Closed)
     }
 }
@@ -46,12 +46,21 @@ impl Engine for MemoryEngine {
         keys: &'a [Key],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
-        let rows = self.read(|records| {
-            keys.iter()
-                .map(|key| live(records, key, now).cloned())
-                .collect()
+        Box::pin(ready(self.locked(|records| rows(records, keys, now))))
+    }
+
+    fn read(
+        &self,
+        mut reading: Reading,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Reading, EngineError>> {
+        let read = self.locked(|records| {
+            while !reading.wanted().is_empty() {
+                reading.found(rows(records, reading.wanted(), now));
+            }
+            reading
         });
-        Box::pin(ready(rows))
+        Box::pin(ready(read))
     }
 
     fn scan<'a>(
@@ -61,7 +70,7 @@ impl Engine for MemoryEngine {
         limit: usize,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
-        let rows = self.read(|records| {
+        let rows = self.locked(|records| {
             records
                 .iter()
                 .filter(|(key, row)| {
@@ -81,7 +90,7 @@ impl Engine for MemoryEngine {
         before: Timestamp,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        let found = self.read(|records| {
+        let found = self.locked(|records| {
             let mut expired: Vec<_> = records
                 .iter()
                 .filter(|(_, row)| row.is_expired(before))
@@ -107,7 +116,7 @@ impl Engine for MemoryEngine {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(ready(self.read(|_| ())))
+        Box::pin(ready(self.locked(|_| ())))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -118,6 +127,12 @@ impl Engine for MemoryEngine {
     fn observe(&self, observer: Arc<dyn CommitObserver>) {
         self.observed.by(observer);
     }
+}
+
+fn rows(records: &Records, keys: &[Key], now: Timestamp) -> Vec<Option<Row>> {
+    keys.iter()
+        .map(|key| live(records, key, now).cloned())
+        .collect()
 }
 
 fn live<'a>(records: &'a Records, key: &Key, now: Timestamp) -> Option<&'a Row> {

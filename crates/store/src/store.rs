@@ -4,7 +4,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     Batch, CommitError, CommitObserver, Engine, Entropy, Key, MasterKeys, OpenError, Prefix, Raw,
-    Record, Sealed, StoreError, Stored, Timestamp, UnsealError, Version,
+    ReadPlan, Reading, Record, Sealed, Snapshot, StoreError, Stored, Timestamp, UnsealError,
+    Version,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
@@ -84,6 +85,20 @@ impl Store {
             .zip(rows)
             .map(|(key, row)| Some(Raw::new(key.clone(), row?)))
             .collect())
+    }
+
+    /// All that a use case reads, in one go and from one consistent state: the keys that `plan` knows at once, and those
+    /// that follow from what is found there.
+    ///
+    /// However many records and rounds, it is one hop to a thread that reads an embedded store, and for a database one round
+    /// trip a round. The state is one of those between the call and the answer.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer; what the plan's rule says; [`StoreError::TooManyKeys`], [`StoreError::TooManyRounds`].
+    pub async fn read(&self, plan: ReadPlan, now: Timestamp) -> Result<Snapshot, StoreError> {
+        let reading = self.engine.read(Reading::new(plan), now).await?;
+        reading.into_snapshot()
     }
 
     /// The first `limit` records of `prefix` whose key is greater than `after`, in key order. To

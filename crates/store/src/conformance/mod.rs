@@ -40,11 +40,12 @@ use std::sync::Arc;
 
 pub use model::agrees_with_the_model;
 pub use races::{
-    an_expired_record_has_one_successor, crossed_requirements_exclude_each_other,
-    one_of_64_writers_wins, totals_hold_under_transfers,
+    a_reading_is_of_one_state, an_expired_record_has_one_successor,
+    crossed_requirements_exclude_each_other, one_of_64_writers_wins, totals_hold_under_transfers,
 };
 pub use rules::{
     a_batch_is_all_or_nothing, a_closed_engine_says_so, a_new_database_is_empty_and_ready,
+    a_reading_follows_what_it_finds, a_reading_that_panics_harms_nobody_else,
     acknowledged_writes_outlive_the_engine, expired_records_are_absent, expired_records_are_listed,
     inserting_is_unique, no_version_comes_back, resealing_keeps_the_version,
     scans_are_ordered_and_paged, stale_versions_conflict, the_first_conflict_in_key_order_is_named,
@@ -52,8 +53,8 @@ pub use rules::{
 };
 
 use crate::{
-    BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, Row, SystemEntropy, Timestamp,
-    Version,
+    BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,
+    StoreError, SystemEntropy, Timestamp, Version,
 };
 
 /// A database for one case, empty at first.
@@ -74,6 +75,9 @@ macro_rules! __conformance_tests {
             a_batch_is_all_or_nothing
             a_closed_engine_says_so
             a_new_database_is_empty_and_ready
+            a_reading_follows_what_it_finds
+            a_reading_is_of_one_state
+            a_reading_that_panics_harms_nobody_else
             acknowledged_writes_outlive_the_engine
             agrees_with_the_model
             an_expired_record_has_one_successor
@@ -165,6 +169,21 @@ async fn get(engine: &dyn Engine, key: &Key, now: Timestamp) -> Option<Row> {
         .expect("a read");
     assert_eq!(rows.len(), 1, "as many answers as keys");
     rows.into_iter().next().flatten()
+}
+
+async fn read(engine: &dyn Engine, plan: ReadPlan, now: Timestamp) -> Result<Snapshot, StoreError> {
+    engine.read(Reading::new(plan), now).await?.into_snapshot()
+}
+
+/// The row of a key that was read.
+fn row_of(found: &Snapshot, key: &Key) -> Option<Row> {
+    let raw = found.raw(key).expect("it was read")?;
+    Some(raw.clone().into_parts().1)
+}
+
+/// The row's body as the name of a key, which it leads to.
+fn leads_to(row: &Row) -> Key {
+    key(std::str::from_utf8(&row.body).expect("a name"))
 }
 
 /// All that is stored, but for a record that expires at the epoch itself.

@@ -7,9 +7,9 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Database, NOW, changes, dump, run};
+use super::{Database, NOW, changes, dump, read, run};
 use crate::memory::MemoryEngine;
-use crate::{Change, Engine, Key, Prefix, Row, SystemEntropy, Timestamp, Version};
+use crate::{Change, Engine, Key, Prefix, ReadPlan, Row, SystemEntropy, Timestamp, Version};
 
 /// Few keys, near each other, so that operations meet.
 fn keys() -> [Key; 7] {
@@ -37,6 +37,10 @@ enum Operation {
     },
     Pass {
         millis: u64,
+    },
+    Read {
+        keys: Vec<usize>,
+        follow: usize,
     },
     Scan {
         prefix: usize,
@@ -77,8 +81,10 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         8 => entries.prop_map(|entries| Operation::Commit { entries }),
         1 => (0..8usize).prop_map(|limit| Operation::Expired { limit }),
-        1 => vec(index, 0..5).prop_map(|keys| Operation::Get { keys }),
+        1 => vec(index.clone(), 0..5).prop_map(|keys| Operation::Get { keys }),
         2 => (0..4u64).prop_map(|millis| Operation::Pass { millis }),
+        1 => (vec(index, 0..3), 0..keys().len())
+            .prop_map(|(keys, follow)| Operation::Read { keys, follow }),
         1 => (0..prefixes().len(), after, 0..9usize)
             .prop_map(|(prefix, after, limit)| Operation::Scan { prefix, after, limit }),
     ]
@@ -199,6 +205,28 @@ impl Scene {
             }
             Operation::Pass { millis } => {
                 self.now = now.saturating_add(Duration::from_millis(*millis));
+            }
+            Operation::Read {
+                keys: indices,
+                follow,
+            } => {
+                // Each key that has a record leads to the one that is so many further on.
+                let plan = || {
+                    let first = indices.iter().map(|&at| keys()[at].clone());
+                    let follow = *follow;
+                    ReadPlan::new(first).then(move |found| {
+                        let keys = keys();
+                        let is_there = |at: &usize| matches!(found.raw(&keys[*at]), Ok(Some(_)));
+                        let there = (0..keys.len()).filter(is_there);
+                        Ok(there
+                            .map(|at| keys[(at + follow) % keys.len()].clone())
+                            .collect())
+                    })
+                };
+                prop_assert_eq!(
+                    read(engine, plan(), now).await,
+                    read(model, plan(), now).await
+                );
             }
             Operation::Scan {
                 prefix,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::{Database, NOW, commit, expiring, fill, get, key, row, run};
-use crate::{Change, CommitError, Engine, Key, Row};
+use super::{Database, NOW, commit, expiring, fill, get, key, leads_to, read, row, row_of, run};
+use crate::{Change, CommitError, Engine, EngineError, Key, ReadPlan, Row, StoreError};
 
 /// In every round 64 writers replace one record at the version they all read; exactly one does.
 pub fn one_of_64_writers_wins(database: &dyn Database) {
@@ -186,6 +186,77 @@ pub fn totals_hold_under_transfers(database: &dyn Database) {
             let balances = balances(&**engine, &keys).await;
             assert_eq!(total(&balances), EACH * ACCOUNTS as u64);
         }
+    });
+}
+
+/// One record names another, which is moved again and again: each reading that follows finds what is named, and no
+/// reading finds the place that it was moved from.
+pub fn a_reading_is_of_one_state(database: &dyn Database) {
+    const MOVES: usize = 100;
+    const READERS: usize = 4;
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        let name = key("name");
+        let (mut naming, mut moved) = (row("place 0"), row("moved"));
+        fill(
+            &*nodes[0],
+            &[
+                (name.clone(), naming.clone()),
+                (leads_to(&naming), moved.clone()),
+            ],
+        )
+        .await;
+        let begun = Arc::new(Barrier::new(READERS + 1));
+        let mut readers = JoinSet::new();
+        for reader in 0..READERS {
+            let engine = nodes[reader % nodes.len()].clone();
+            let (name, begun) = (name.clone(), begun.clone());
+            readers.spawn(async move {
+                let mut places = 0;
+                let mut last = None;
+                while last != Some(key(&format!("place {MOVES}"))) {
+                    let plan = ReadPlan::new([name.clone()]).then({
+                        let name = name.clone();
+                        move |found| Ok(row_of(found, &name).iter().map(leads_to).collect())
+                    });
+                    let found = match read(&*engine, plan, NOW).await {
+                        Err(StoreError::Engine(EngineError::Busy { .. })) => continue,
+                        found => found.expect("a read"),
+                    };
+                    let place = row_of(&found, &name).as_ref().map(leads_to);
+                    let place = place.expect("it is never removed");
+                    let there = row_of(&found, &place);
+                    assert!(there.is_some(), "{place} is named, and empty");
+                    if last.is_none() {
+                        begun.wait().await;
+                    }
+                    places += usize::from(last.as_ref() != Some(&place));
+                    last = Some(place);
+                }
+                places
+            });
+        }
+        begun.wait().await;
+        for number in 1..=MOVES {
+            let (from, next) = (leads_to(&naming), row(&format!("place {number}")));
+            let to = row("moved");
+            let entries = [
+                (
+                    name.clone(),
+                    Change::Replace {
+                        at: naming.version,
+                        row: next.clone(),
+                    },
+                ),
+                (from, Change::Remove { at: moved.version }),
+                (leads_to(&next), Change::Insert(to.clone())),
+            ];
+            let committed = commit(&*nodes[number % nodes.len()], entries, NOW).await;
+            committed.expect("nobody else writes");
+            (naming, moved) = (next, to);
+        }
+        let places: Vec<usize> = readers.join_all().await;
+        assert!(places.iter().all(|&places| places > 1), "{places:?}");
     });
 }
 

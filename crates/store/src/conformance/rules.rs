@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Database, NOW, commit, dump, expiring, fill, get, key, row, run};
-use crate::{Change, Changes, CommitError, EngineError, Key, NotApplied, Prefix, Row, Timestamp};
+use super::{
+    Database, NOW, commit, dump, expiring, fill, get, key, leads_to, read, row, row_of, run,
+};
+use crate::{
+    Change, Changes, CommitError, EngineError, Key, NotApplied, Prefix, ReadPlan, Row, StoreError,
+    Timestamp,
+};
 
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -75,6 +80,95 @@ pub fn inserting_is_unique(database: &dyn Database) {
         let asked = [key("b"), a.clone(), key(""), a];
         let want = vec![None, Some(first.clone()), None, Some(first)];
         assert_eq!(engine.get_many(&asked, NOW).await, Ok(want));
+    });
+}
+
+/// A reading goes on for as long as what it finds leads to further keys; absent and expired records lead nowhere.
+pub fn a_reading_follows_what_it_finds(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let rows = [
+            (key("a"), row("b")),
+            (key("b"), row("c")),
+            (key("c"), row("d")),
+            (key("gone"), expiring("a", NOW)),
+            (key("loop"), row("loop")),
+            (key("stray"), row("nowhere")),
+        ];
+        fill(&*engine, &rows).await;
+        // What all that was found leads to, whether or not it was read.
+        let plan = |names: &[&str]| {
+            let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+            let rows = rows.clone();
+            ReadPlan::new(keys).then(move |found| {
+                let found = |key: &Key| found.raw(key).ok().flatten().is_some();
+                let read = rows.iter().filter(|(key, _)| found(key));
+                Ok(read.map(|(_, row)| leads_to(row)).collect())
+            })
+        };
+        for (names, want) in [
+            (&[][..], &[][..]),
+            (&["a"], &["a", "b", "c", "d"]),
+            (&["c", "b"], &["b", "c", "d"]),
+            (&["d", "absent"], &["d", "absent"]),
+            (&["gone"], &["gone"]),
+            (&["loop", "loop", "stray"], &["loop", "stray", "nowhere"]),
+        ] {
+            let found = read(&*engine, plan(names), NOW).await.expect("a read");
+            for name in [
+                "a", "b", "c", "d", "absent", "gone", "loop", "stray", "nowhere",
+            ] {
+                let key = key(name);
+                if want.contains(&name) {
+                    let stored = rows.iter().find(|(stored, _)| *stored == key);
+                    let live = stored.filter(|(_, row)| !row.is_expired(NOW));
+                    let live = live.map(|(_, row)| row.clone());
+                    assert_eq!(row_of(&found, &key), live, "{name}, from {names:?}");
+                } else {
+                    let unread = Err(StoreError::NotRead { key: key.clone() });
+                    assert_eq!(found.raw(&key), unread, "from {names:?}");
+                }
+            }
+        }
+
+        // Without a rule it is a read of many keys.
+        let found = read(&*engine, ReadPlan::new([key("a"), key("d")]), NOW).await;
+        let found = found.expect("a read");
+        assert_eq!(row_of(&found, &key("a")), Some(rows[0].1.clone()));
+        assert_eq!(row_of(&found, &key("d")), None);
+
+        // The rule's own error is the reading's.
+        let failing =
+            ReadPlan::new([key("a")]).then(|_| Err(StoreError::NotARecord { key: key("a") }));
+        let failed = read(&*engine, failing, NOW).await;
+        assert_eq!(failed, Err(StoreError::NotARecord { key: key("a") }));
+    });
+}
+
+/// A rule that panics does so in the task that reads, and all others read on.
+pub fn a_reading_that_panics_harms_nobody_else(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let a = row("a");
+        fill(&*engine, &[(key("a"), a.clone())]).await;
+        // More often than an engine has threads or connections.
+        for _ in 0..20 {
+            let engine = engine.clone();
+            let panicking = tokio::spawn(async move {
+                let plan = ReadPlan::new([key("a"), key("b")]);
+                let plan = plan.then(|_| std::panic::panic_any("on purpose"));
+                read(&*engine, plan, NOW).await
+            });
+            let panic = panicking.await.expect_err("a panic").into_panic();
+            assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+        }
+        assert_eq!(get(&*engine, &key("a"), NOW).await, Some(a.clone()));
+        let keys = [key("a"), key("b")];
+        assert_eq!(engine.get_many(&keys, NOW).await, Ok(vec![Some(a), None]));
+        assert_eq!(
+            commit(&*engine, [insert(&key("b"), &row("b"))], NOW).await,
+            Ok(())
+        );
     });
 }
 
@@ -509,6 +603,10 @@ pub fn a_closed_engine_says_so(database: &dyn Database) {
         assert_eq!(
             engine.get_many(&[key("a")], NOW).await,
             Err(EngineError::Closed)
+        );
+        assert_eq!(
+            read(&*engine, ReadPlan::new([key("a")]), NOW).await,
+            Err(EngineError::Closed.into())
         );
         assert_eq!(
             engine.scan(&Prefix::all(), None, 1, NOW).await,

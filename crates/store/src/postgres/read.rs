@@ -1,4 +1,10 @@
 //! Reads: one statement each, so all from one consistent state, and asked again where the connection was lost.
+//!
+//! A reading whose keys lead to others is a statement a round, each of all keys known by then ([`Engine::read`] as it is
+//! provided): the last one's state is the reading's. A transaction of `REPEATABLE READ` would take as many round trips, end
+//! with its connection, and be open on the server while this side decides what follows.
+//!
+//! [`Engine::read`]: crate::Engine::read
 
 use std::collections::HashMap;
 

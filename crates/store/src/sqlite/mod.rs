@@ -31,7 +31,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration,
-    OpenError, Prefix, Row, Timestamp, Version,
+    OpenError, Prefix, Reading, Row, Timestamp, Version,
 };
 
 /// How a [`SqliteEngine`] shares its file.
@@ -119,6 +119,14 @@ impl Engine for SqliteEngine {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
         Box::pin(self.readers.get_many(keys.to_vec(), now))
+    }
+
+    fn read(
+        &self,
+        reading: Reading,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Reading, EngineError>> {
+        Box::pin(self.readers.read(reading, now))
     }
 
     fn scan<'a>(

@@ -1,6 +1,8 @@
 //! The threads that read.
 
+use std::any::Any;
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Access, SqliteOptions, Threads, connect, engine_error, files, millis};
-use crate::{EngineError, Key, Prefix, Row, Timestamp, Version};
+use crate::{EngineError, Key, Prefix, Reading, Row, Timestamp, Version};
 
 const GET: &str = "SELECT version, body, expires_at FROM records
     WHERE key = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
@@ -58,20 +60,29 @@ impl Readers {
         keys: Vec<Key>,
         now: Timestamp,
     ) -> Result<Vec<Option<Row>>, EngineError> {
-        self.read(move |connection| {
-            // One snapshot for all keys; a single statement has one anyway.
-            let _snapshot = match keys.len() {
-                0 | 1 => None,
-                _ => Some(connection.unchecked_transaction()?),
+        self.run(move |connection| {
+            let _snapshot = Snapshot::for_keys(connection, &keys)?;
+            rows_of(connection, &keys, now)
+        })
+        .await
+    }
+
+    /// Every round of the reading from one snapshot, in one turn of a thread.
+    pub(super) async fn read(
+        &self,
+        mut reading: Reading,
+        now: Timestamp,
+    ) -> Result<Reading, EngineError> {
+        self.run(move |connection| {
+            let _snapshot = match reading.is_last_round() {
+                true => Snapshot::for_keys(connection, reading.wanted())?,
+                false => Some(Snapshot::begin(connection)?),
             };
-            let mut statement = connection.prepare_cached(GET)?;
-            keys.iter()
-                .map(|key| {
-                    statement
-                        .query_row(params![key.as_bytes(), millis(now)], stored)
-                        .optional()
-                })
-                .collect()
+            while !reading.wanted().is_empty() {
+                let rows = rows_of(connection, reading.wanted(), now)?;
+                reading.found(rows);
+            }
+            Ok(reading)
         })
         .await
     }
@@ -89,7 +100,7 @@ impl Readers {
             .unwrap_or_default();
         let start = after.max(prefix.start().to_vec());
         let end = prefix.end();
-        self.read(move |connection| {
+        self.run(move |connection| {
             connection
                 .prepare_cached(SCAN)?
                 .query_map(params![start, end, millis(now), rows(limit)], |row| {
@@ -105,7 +116,7 @@ impl Readers {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Key, Version)>, EngineError> {
-        self.read(move |connection| {
+        self.run(move |connection| {
             connection
                 .prepare_cached(EXPIRED)?
                 .query_map(params![millis(before), rows(limit)], |row| {
@@ -121,7 +132,7 @@ impl Readers {
         let path = path.to_owned();
         // It reads nothing, but may block as reading does.
         let found = self
-            .read(move |_| Ok(files::find_room(&path, bytes)))
+            .run(move |_| Ok(files::find_room(&path, bytes)))
             .await?;
         found.map_err(|error| {
             let detail = format!("no room for {bytes} bytes: {error}");
@@ -137,20 +148,27 @@ impl Readers {
         let _ = self.queue.send(Message::Close).await;
     }
 
-    async fn read<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
+            if reply.is_closed() {
+                return;
+            }
+            // What a plan follows by is others' code: its panic is theirs, and not the end of a thread that all read with.
+            let outcome = catch_unwind(AssertUnwindSafe(|| read(connection)));
             // Nobody listens if the caller has given up.
-            let _ = reply.send(read(connection).map_err(engine_error));
+            let _ = reply.send(outcome.map(|found| found.map_err(engine_error)));
         });
         self.queue
             .send(Message::Read(job))
             .await
             .map_err(|_| EngineError::Closed)?;
-        answer.await.map_err(|_| EngineError::Closed)?
+        let outcome: Result<_, Box<dyn Any + Send>> =
+            answer.await.map_err(|_| EngineError::Closed)?;
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 
@@ -171,6 +189,50 @@ fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Message>>) {
             None => return,
         }
     }
+}
+
+/// One state of the file, for as long as this is there.
+struct Snapshot<'c>(&'c Connection);
+
+impl<'c> Snapshot<'c> {
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN")?.execute(())?;
+        Ok(Self(connection))
+    }
+
+    /// A single statement has one of its own.
+    fn for_keys(connection: &'c Connection, keys: &[Key]) -> rusqlite::Result<Option<Self>> {
+        match keys.len() {
+            0 | 1 => Ok(None),
+            _ => Self::begin(connection).map(Some),
+        }
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // It only read. Where that has failed, SQLite may have ended it already.
+        if !self.0.is_autocommit() {
+            let end = self.0.prepare_cached("ROLLBACK");
+            let _ = end.and_then(|mut end| end.execute(()));
+        }
+    }
+}
+
+fn rows_of(
+    connection: &Connection,
+    keys: &[Key],
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Option<Row>>> {
+    let mut statement = connection.prepare_cached(GET)?;
+    let now = millis(now);
+    keys.iter()
+        .map(|key| {
+            statement
+                .query_row(params![key.as_bytes(), now], stored)
+                .optional()
+        })
+        .collect()
 }
 
 /// A row whose first columns are version, body and expiry.

@@ -1,0 +1,358 @@
+//! What a use case reads in one go: the keys that it knows at once, and those that follow from what is found there.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::{Engine, EngineError, Key, Raw, Record, Row, StoreError, Stored, Timestamp};
+
+/// Which keys follow from what was found.
+type Then = dyn Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync;
+
+/// What to read in one go, for [`Store::read`](crate::Store::read): keys, and a rule by which further keys follow from the
+/// records found there.
+///
+/// A use case that looks up a name, then whom it names, then what belongs to them, asks once and not three times:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use keyproof_store::memory::MemoryEngine;
+/// # use keyproof_store::{Key, MasterKey, MasterKeys, ReadPlan, Record, Store, SystemEntropy, Timestamp};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct UserName { number: u64 }
+/// # impl Record for UserName { const TYPE: &'static str = "user_name"; const VERSION: u32 = 1; }
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct User { full_name: String }
+/// # impl Record for User { const TYPE: &'static str = "user"; const VERSION: u32 = 1; }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let now = Timestamp::from_secs(1_700_000_000);
+/// # let entropy = Arc::new(SystemEntropy::new());
+/// # let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+/// # let store = Store::open(Arc::new(MemoryEngine::new()), keys, entropy, now).await?;
+/// # let mut batch = store.batch(now);
+/// # batch.insert(&Key::new("user_name", ["ada"]), &UserName { number: 7 }, None);
+/// # batch.insert(&Key::new("user", ["7"]), &User { full_name: "Ada Lovelace".into() }, None);
+/// # store.commit(batch).await?;
+/// fn user_key(number: u64) -> Key {
+///     Key::new("user", [number.to_string()])
+/// }
+///
+/// let name = Key::new("user_name", ["ada"]);
+/// let plan = ReadPlan::new([name.clone()]).then({
+///     let name = name.clone();
+///     move |found| {
+///         let named = found.get::<UserName>(&name)?;
+///         Ok(named.map(|named| user_key(named.record.number)).into_iter().collect())
+///     }
+/// });
+/// let found = store.read(plan, now).await?;
+/// let named = found.get::<UserName>(&name)?.ok_or("nobody has this name")?;
+/// let user = found.get::<User>(&user_key(named.record.number))?.ok_or("a name of nobody")?;
+/// assert_eq!(user.record.full_name, "Ada Lovelace");
+/// # Ok(())
+/// # }
+/// ```
+pub struct ReadPlan {
+    keys: Vec<Key>,
+    then: Option<Box<Then>>,
+}
+
+impl ReadPlan {
+    /// The most keys of one plan, those that follow included.
+    pub const MAX_KEYS: usize = 1_024;
+    /// The most rounds: the keys that are known at once are the first, those that follow from them the second, and so on.
+    pub const MAX_ROUNDS: usize = 8;
+
+    /// A plan to read these keys. A key that is named twice is read once.
+    pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
+        Self {
+            keys: keys.into_iter().collect(),
+            then: None,
+        }
+    }
+
+    /// Adds the rule by which keys follow, in place of any before.
+    ///
+    /// It is asked after each round, about all that was found so far, until it names no key that was not read. It runs beside
+    /// the engine, on the thread that reads, and may be asked about several states before one of them counts: it must be a
+    /// function of what was found and nothing else, be quick, and not call the store. Its error ends the reading, and is
+    /// that of [`Store::read`](crate::Store::read); so does its panic, in the task that reads.
+    pub fn then(
+        self,
+        then: impl Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            then: Some(Box::new(then)),
+            ..self
+        }
+    }
+}
+
+impl fmt::Debug for ReadPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadPlan")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The records that were read in one go, all from one consistent state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    records: HashMap<Key, Option<Raw>>,
+}
+
+impl Snapshot {
+    /// The record at `key`, unless it is absent or expired.
+    ///
+    /// # Errors
+    ///
+    /// If the record is no `R`. [`StoreError::NotRead`] if nobody asked for `key`: that is not taken for absence.
+    pub fn get<R: Record>(&self, key: &Key) -> Result<Option<Stored<R>>, StoreError> {
+        self.raw(key)?.map(Raw::decode).transpose()
+    }
+
+    /// The same, before anything is asked about its type.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotRead`] if nobody asked for `key`.
+    pub fn raw(&self, key: &Key) -> Result<Option<&Raw>, StoreError> {
+        match self.records.get(key) {
+            Some(record) => Ok(record.as_ref()),
+            None => Err(StoreError::NotRead { key: key.clone() }),
+        }
+    }
+}
+
+/// A [`ReadPlan`] under way, for [`Engine::read`]: it says what to read next, and takes what was found.
+pub struct Reading {
+    plan: ReadPlan,
+    /// Not read yet, each once and in key order.
+    wanted: Vec<Key>,
+    /// In the order in which they were read.
+    read: Vec<Key>,
+    snapshot: Snapshot,
+    rounds: usize,
+    failure: Option<StoreError>,
+}
+
+impl Reading {
+    /// Begins with the keys that the plan knows at once.
+    pub fn new(plan: ReadPlan) -> Self {
+        let mut reading = Self {
+            plan,
+            wanted: Vec::new(),
+            read: Vec::new(),
+            snapshot: Snapshot::default(),
+            rounds: 0,
+            failure: None,
+        };
+        reading.restart();
+        reading
+    }
+
+    /// The keys to read next, in key order, each once and none that was read before; none at the end.
+    pub fn wanted(&self) -> &[Key] {
+        &self.wanted
+    }
+
+    /// Whether what is wanted now is all that will be, whatever is found.
+    pub fn is_last_round(&self) -> bool {
+        self.plan.then.is_none()
+    }
+
+    /// Takes the rows of the keys that are wanted, in their order, and asks the plan what follows from them.
+    ///
+    /// Every row of one reading must be of one consistent state.
+    pub fn found(&mut self, rows: Vec<Option<Row>>) {
+        for (key, row) in std::mem::take(&mut self.wanted).into_iter().zip(rows) {
+            let record = row.map(|row| Raw::new(key.clone(), row));
+            self.read.push(key.clone());
+            self.snapshot.records.insert(key, record);
+        }
+        self.rounds += 1;
+        let Some(then) = &self.plan.then else {
+            return;
+        };
+        match then(&self.snapshot) {
+            Ok(keys) => self.want(keys),
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    /// All that was read, once nothing more is wanted.
+    ///
+    /// # Errors
+    ///
+    /// What the plan's rule said, or which limit it exceeded; [`StoreError::NotRead`] if something is wanted still.
+    pub fn into_snapshot(self) -> Result<Snapshot, StoreError> {
+        match (self.failure, self.wanted.into_iter().next()) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(key)) => Err(StoreError::NotRead { key }),
+            (None, None) => Ok(self.snapshot),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.read.clear();
+        self.snapshot.records.clear();
+        self.rounds = 0;
+        self.failure = None;
+        self.want(self.plan.keys.clone());
+    }
+
+    /// Asks for those that were not read, within the limits.
+    fn want(&mut self, keys: Vec<Key>) {
+        self.wanted = keys;
+        self.wanted
+            .retain(|key| !self.snapshot.records.contains_key(key));
+        self.wanted.sort_unstable();
+        self.wanted.dedup();
+        if self.read.len() + self.wanted.len() > ReadPlan::MAX_KEYS {
+            let limit = ReadPlan::MAX_KEYS;
+            self.fail(StoreError::TooManyKeys { limit });
+        } else if self.rounds == ReadPlan::MAX_ROUNDS && !self.wanted.is_empty() {
+            let limit = ReadPlan::MAX_ROUNDS;
+            self.fail(StoreError::TooManyRounds { limit });
+        }
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.wanted.clear();
+        self.failure = Some(error);
+    }
+
+    /// Goes through the rounds from the beginning, over rows of one state. Gives all keys that another state must be asked
+    /// for, or none if these rows were all that is wanted.
+    fn replay(&mut self, mut known: HashMap<Key, Option<Row>>) -> Vec<Key> {
+        self.restart();
+        while !self.wanted.is_empty() {
+            let rows = self.wanted.iter().map(|key| known.remove(key)).collect();
+            match rows {
+                Some(rows) => self.found(rows),
+                None => return [self.read.as_slice(), &self.wanted].concat(),
+            }
+        }
+        Vec::new()
+    }
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading")
+            .field("read", &self.read)
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often the keys may turn out to be others meanwhile, before whoever reads is told that the store is busy.
+const TRIES: usize = 2 * ReadPlan::MAX_ROUNDS;
+
+/// Reads with an engine of which each `get_many` has a state of its own: every one asks for all keys known by then, so the
+/// last, from whose answer no further key follows, has read everything.
+pub(crate) async fn by_whole_reads<E: Engine + ?Sized>(
+    engine: &E,
+    mut reading: Reading,
+    now: Timestamp,
+) -> Result<Reading, EngineError> {
+    let mut keys = reading.wanted().to_vec();
+    for _ in 0..TRIES {
+        if keys.is_empty() {
+            return Ok(reading);
+        }
+        let rows = engine.get_many(&keys, now).await?;
+        keys = reading.replay(keys.into_iter().zip(rows).collect());
+    }
+    Err(EngineError::Busy {
+        detail: "what was read kept leading elsewhere".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SystemEntropy, Version};
+
+    fn key(number: usize) -> Key {
+        Key::new("case", [number.to_string()])
+    }
+
+    fn row() -> Row {
+        Row {
+            version: Version::draw(&SystemEntropy::new()),
+            body: Vec::new(),
+            expires_at: None,
+        }
+    }
+
+    /// Answers as if every key had a record; gives the outcome and how many keys each round had.
+    fn drive(mut reading: Reading) -> (Result<Snapshot, StoreError>, Vec<usize>) {
+        let mut rounds = Vec::new();
+        while !reading.wanted().is_empty() {
+            let count = reading.wanted().len();
+            rounds.push(count);
+            reading.found(vec![Some(row()); count]);
+        }
+        (reading.into_snapshot(), rounds)
+    }
+
+    #[test]
+    fn no_key_is_read_twice() {
+        let plan = ReadPlan::new([key(0), key(1), key(0)])
+            .then(|_| Ok(vec![key(1), key(2), key(2), key(0)]));
+        let (found, rounds) = drive(Reading::new(plan));
+        assert_eq!(rounds, [2, 1]);
+        let found = found.unwrap();
+        for number in 0..3 {
+            assert_eq!(
+                found.raw(&key(number)).unwrap().unwrap().key(),
+                &key(number)
+            );
+        }
+        assert_eq!(found.raw(&key(3)), Err(StoreError::NotRead { key: key(3) }));
+    }
+
+    #[test]
+    fn a_plan_reads_so_many_keys_and_no_more() {
+        let limit = ReadPlan::MAX_KEYS;
+        let (found, rounds) = drive(Reading::new(ReadPlan::new((0..limit).map(key))));
+        assert!(found.is_ok());
+        assert_eq!(rounds, [limit]);
+        let too_many = Err(StoreError::TooManyKeys { limit });
+        let (found, rounds) = drive(Reading::new(ReadPlan::new((0..=limit).map(key))));
+        assert_eq!((found, rounds), (too_many.clone(), vec![]));
+        let plan = ReadPlan::new([key(0)]).then(move |_| Ok((1..=limit).map(key).collect()));
+        assert_eq!(drive(Reading::new(plan)), (too_many, vec![1]));
+    }
+
+    #[test]
+    fn a_plan_has_so_many_rounds_and_no_more() {
+        let limit = ReadPlan::MAX_ROUNDS;
+        let chain = |length: usize| {
+            ReadPlan::new([key(0)]).then(move |found| {
+                let read = (0..length).take_while(|&number| found.raw(&key(number)).is_ok());
+                Ok((0..length).skip(read.count()).take(1).map(key).collect())
+            })
+        };
+        let (found, rounds) = drive(Reading::new(chain(limit)));
+        assert!(found.is_ok());
+        assert_eq!(rounds, vec![1; limit]);
+        let (found, rounds) = drive(Reading::new(chain(limit + 1)));
+        assert_eq!(found, Err(StoreError::TooManyRounds { limit }));
+        assert_eq!(rounds, vec![1; limit]);
+    }
+
+    #[test]
+    fn what_is_wanted_still_is_not_taken_for_absent() {
+        let reading = Reading::new(ReadPlan::new([key(0)]));
+        let unread = Err(StoreError::NotRead { key: key(0) });
+        assert_eq!(reading.into_snapshot(), unread);
+        let mut short = Reading::new(ReadPlan::new([key(0), key(1)]));
+        short.found(vec![None]);
+        let found = short.into_snapshot().unwrap();
+        assert_eq!(found.raw(&key(0)), Ok(None));
+        assert_eq!(found.raw(&key(1)), Err(StoreError::NotRead { key: key(1) }));
+    }
+}
