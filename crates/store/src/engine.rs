@@ -177,12 +177,14 @@ pub struct Entry {
 /// A batch as engines get it: in key order, each record once, within the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    id: [u8; 16],
+    id: [u8; Self::ID_LEN],
     now: Timestamp,
     entries: Vec<Entry>,
 }
 
 impl Changes {
+    /// How long a batch's id is, in bytes.
+    pub const ID_LEN: usize = 24;
     /// The most entries of one batch.
     pub const MAX_ENTRIES: usize = 1_024;
     /// The longest body of one record, in bytes.
@@ -234,13 +236,17 @@ impl Changes {
                 });
             }
         }
-        let mut id = [0; 16];
-        entropy.fill(&mut id);
+        let mut id = [0; Self::ID_LEN];
+        let (time, random) = id.split_at_mut(size_of::<u64>());
+        // Ids that are inserted at once lie side by side in their index.
+        time.copy_from_slice(&now.as_millis().to_be_bytes());
+        entropy.fill(random);
         Ok(Self { id, now, entries })
     }
 
-    /// 128 random bits that name this batch; see *Reading back* at [`Engine`].
-    pub fn id(&self) -> &[u8; 16] {
+    /// What names this batch: its time in milliseconds since the Unix epoch, 8 bytes with the highest first, and 128 random
+    /// bits; see *Reading back* at [`Engine`].
+    pub fn id(&self) -> &[u8; Self::ID_LEN] {
         &self.id
     }
 
@@ -257,5 +263,25 @@ impl Changes {
     /// The entries, in key order, to take their bodies from.
     pub fn into_entries(self) -> Vec<Entry> {
         self.entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemEntropy;
+
+    #[test]
+    fn ids_sort_by_time_and_differ_at_one_moment() {
+        let entropy = SystemEntropy::new();
+        let id = |millis| {
+            let changes = Changes::new([], Timestamp::from_millis(millis), &entropy);
+            *changes.unwrap().id()
+        };
+        let ids = [0, 1, 255, 256, 1_700_000_000_000, 1_700_000_000_001].map(id);
+        assert!(ids.is_sorted_by(|a, b| a < b));
+        let again = id(1_700_000_000_001);
+        assert_eq!(again[..8], ids[5][..8]);
+        assert_ne!(again[8..], ids[5][8..]);
     }
 }

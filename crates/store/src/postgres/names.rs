@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::Changes;
+
 /// How many are deleted at a time.
 const MANY: usize = 512;
 /// How often old ones, which nobody else deletes, are looked for.
@@ -10,11 +12,11 @@ const PERIOD: Duration = Duration::from_secs(60 * 60);
 
 /// The id of a batch, and which try it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name([u8; 17]);
+pub(super) struct Name([u8; Changes::ID_LEN + 1]);
 
 impl Name {
-    pub(super) fn new(id: &[u8; 16], attempt: u8) -> Self {
-        let mut name = [attempt; 17];
+    pub(super) fn new(id: &[u8; Changes::ID_LEN], attempt: u8) -> Self {
+        let mut name = [attempt; Changes::ID_LEN + 1];
         let (head, _) = name.split_at_mut(id.len());
         head.copy_from_slice(id);
         Self(name)
@@ -66,8 +68,11 @@ mod tests {
 
     #[test]
     fn every_try_has_a_name_of_its_own() {
-        let names: Vec<_> = (0..8).map(|attempt| Name::new(&[7; 16], attempt)).collect();
-        assert_eq!(names[3].as_bytes(), [[7; 16].as_slice(), &[3]].concat());
+        let names: Vec<_> = (0..8)
+            .map(|attempt| Name::new(&[7; Changes::ID_LEN], attempt))
+            .collect();
+        let id = [7; Changes::ID_LEN];
+        assert_eq!(names[3].as_bytes(), [id.as_slice(), &[3]].concat());
         for (at, name) in names.iter().enumerate() {
             assert!(!names[..at].contains(name));
         }
@@ -76,7 +81,7 @@ mod tests {
     #[test]
     fn settled_names_are_handed_out_once_and_many_at_a_time() {
         let names = Names::default();
-        let name = Name::new(&[1; 16], 0);
+        let name = Name::new(&[1; Changes::ID_LEN], 0);
         for _ in 1..MANY {
             assert_eq!(names.settle(name), None);
         }

@@ -315,8 +315,10 @@ impl Node {
 }
 
 /// Doubles with every try, and differs between batches, so that two which hindered each other do not meet again.
-fn backoff(id: &[u8; 16], attempt: u8) -> Duration {
-    let random = id.get(usize::from(attempt)).copied().unwrap_or_default();
+fn backoff(id: &[u8; Changes::ID_LEN], attempt: u8) -> Duration {
+    // What is random of an id is at its end.
+    let random = id.iter().rev().nth(usize::from(attempt));
+    let random = random.copied().unwrap_or_default();
     let longest = BACKOFF.saturating_mul(1 << attempt.min(6));
     longest / 2 + longest.mul_f32(f32::from(random) / 512.0)
 }
@@ -327,7 +329,7 @@ mod tests {
 
     #[test]
     fn batches_that_met_wait_for_different_times() {
-        let (a, b) = ([0; 16], [255; 16]);
+        let (a, b) = ([0; Changes::ID_LEN], [255; Changes::ID_LEN]);
         assert_eq!(backoff(&a, 1), Duration::from_millis(4));
         assert!(backoff(&b, 1) > backoff(&a, 1) && backoff(&b, 1) < Duration::from_millis(8));
         for attempt in 1..TRIES {
