@@ -162,6 +162,15 @@ impl Addresses {
         self.known.push(known);
     }
 
+    /// What is counted where the user is known.
+    pub(crate) fn live_lockouts(&self, now: UnixMillis) -> impl Iterator<Item = Lockout> {
+        let live = self
+            .known
+            .iter()
+            .filter(move |known| now < known.known_until);
+        live.filter_map(|known| known.lockout)
+    }
+
     pub(crate) fn lockouts_mut(&mut self) -> impl Iterator<Item = &mut Lockout> {
         let known = self.known.iter_mut();
         known.filter_map(|known| known.lockout.as_mut())

@@ -42,6 +42,25 @@ impl UserRecords {
         self.unlocked(Counter::Session(session), now)
     }
 
+    /// Whether anything is locked now: the name, an address that the user is known at, a trusted
+    /// device or a session.
+    pub fn is_locked(&self, now: UnixMillis) -> bool {
+        let addresses = self.addresses.iter();
+        let addresses = addresses.flat_map(|addresses| addresses.live_lockouts(now));
+        let devices = self.bound_devices().into_iter();
+        let devices = devices.flat_map(|devices| devices.live(now));
+        let devices = devices.filter_map(|device| device.lockout);
+        let sessions = self.sessions.iter();
+        let sessions = sessions.flat_map(|sessions| sessions.counted.iter());
+        let sessions = sessions.map(|counted| counted.lockout);
+        let lockouts = self.lockout.into_iter();
+        lockouts
+            .chain(addresses)
+            .chain(devices)
+            .chain(sessions)
+            .any(|lockout| lockout.locked_until(now).is_some())
+    }
+
     /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that a
     /// lock has spent stay spent.
     #[must_use]

@@ -30,7 +30,8 @@ mod user_tokens;
 
 pub use access_token::TokenError;
 pub use administration::{
-    AddUserError, ChangePasswordError, ChangeUserError, NewUser, SetUserPasswordError, UserSummary,
+    AddUserError, ChangePasswordError, ChangeUserError, NewUser, SetUserPasswordError, Unlocking,
+    UserSummary,
 };
 pub use application_token::{
     ApplicationTokenChange, ApplicationTokenError, ApplicationTokenState, ApplicationTokenSummary,
@@ -49,7 +50,7 @@ pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
 pub use signing_key::PublicKey;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
-pub use user_tokens::RevokeApplicationTokenError;
+pub use user_tokens::{Revocation, RevokeApplicationTokenError};
 
 use crate::{
     Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,

@@ -60,19 +60,29 @@ impl Named {
         words: &Change,
         change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
     ) -> Outcome {
-        self.change_if(words, |_| Ok(()), change)
+        self.change_if(
+            |_| Ok(()),
+            async |service, name, origin| change(service, name, origin).await.map(|()| words),
+        )
+    }
+
+    /// Makes a change whose outcome says in which words it is told, and in which store.
+    pub(super) fn change_telling<'a, E: Display>(
+        &self,
+        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<&'a Change, E>,
+    ) -> Outcome {
+        self.change_if(|_| Ok(()), change)
     }
 
     /// Makes a change if that is still wanted once the store is known.
-    fn change_if<E: Display>(
+    fn change_if<'a, E: Display>(
         &self,
-        words: &Change,
         wanted: impl FnOnce(&str) -> Result<(), Failure>,
-        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<(), E>,
+        change: impl AsyncFnOnce(&Service, &str, &Origin) -> Result<&'a Change, E>,
     ) -> Outcome {
         with_store(&self.store, async |service, store| {
             wanted(store)?;
-            change(&service, &self.name, &console::origin())
+            let words = change(&service, &self.name, &console::origin())
                 .await
                 .map_err(Failure::refused)?;
             if self.json {
@@ -100,6 +110,8 @@ impl Doomed {
     ) -> Outcome {
         let question = Change::words(question, self.name());
         let agreed = |store: &str| self.consent.given(&format!("{question} (store {store})"));
-        self.named.change_if(words, agreed, change)
+        self.named.change_if(agreed, async |service, name, origin| {
+            change(service, name, origin).await.map(|()| words)
+        })
     }
 }

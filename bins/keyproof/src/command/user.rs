@@ -1,7 +1,9 @@
 //! `keyproof user`: users' accounts, changed while servers run.
 
 use clap::{Args, Subcommand};
-use keyproof_service::accounts::{ApplicationTokenSummary, NewUser, Role, UserStatus, UserSummary};
+use keyproof_service::accounts::{
+    ApplicationTokenSummary, NewUser, Revocation, Role, Unlocking, UserStatus, UserSummary,
+};
 use serde_json::json;
 
 use super::{
@@ -86,6 +88,11 @@ const UNLOCKED: Change = Change {
     done: "lifted the lock of the user {}",
 };
 
+const NO_LOCK: Change = Change {
+    member: "unlocked",
+    done: "there was no lock to lift of the user {}",
+};
+
 #[derive(Args, Debug)]
 pub(super) struct TokensArguments {
     /// The user's name
@@ -140,8 +147,12 @@ pub(super) fn run(command: Command) -> Outcome {
             TokensCommand::List(arguments) => list_tokens(&name, &arguments),
             TokensCommand::Revoke(arguments) => revoke_token(&name, &arguments),
         },
-        Command::Unlock(user) => user.change(&UNLOCKED, async |service, name, origin| {
-            service.accounts.unlock_user(name, origin).await
+        Command::Unlock(user) => user.change_telling(async |service, name, origin| {
+            let unlocking = service.accounts.unlock_user(name, origin).await;
+            unlocking.map(|unlocking| match unlocking {
+                Unlocking::Lifted => &UNLOCKED,
+                Unlocking::NoLock => &NO_LOCK,
+            })
         }),
     }
 }
@@ -224,14 +235,18 @@ fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
         let accounts = &service.accounts;
         let origin = console::origin();
         let revoked = accounts.revoke_application_token(name, arguments.id, &origin);
-        revoked.await.map_err(Failure::refused)?;
+        let revocation = revoked.await.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "revoked": arguments.id }))?;
         } else {
             let (id, name) = (arguments.id, printable(name));
-            output::print(&format!(
-                "revoked the application token {id} of the user {name} (store {store})"
-            ))?;
+            let told = match revocation {
+                Revocation::Before => {
+                    format!("the application token {id} of the user {name} was revoked already")
+                }
+                Revocation::Now => format!("revoked the application token {id} of the user {name}"),
+            };
+            output::print(&format!("{told} (store {store})"))?;
         }
         Ok(())
     })

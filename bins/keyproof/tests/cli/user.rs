@@ -336,7 +336,12 @@ fn a_server_that_runs_goes_by_what_was_changed_at_once() {
     }
     let (status, locked) = client.password("another horse");
     assert_eq!((status, &locked["error_code"]), (401, &json!(1105)));
-    machine.prints(&["unlock", ADA], "");
+    let lifted = machine.prints(&["unlock", ADA], "");
+    let words = format!("lifted the lock of the user {ADA} (");
+    assert!(lifted.starts_with(&words), "{lifted}");
+    let none = machine.prints(&["unlock", ADA], "");
+    let words = format!("there was no lock to lift of the user {ADA} (");
+    assert!(none.starts_with(&words), "{none}");
     client.tokens("another horse");
     assert!(client.holds(&third));
 
@@ -403,5 +408,12 @@ fn a_users_application_tokens_are_listed_and_revoked() {
     assert_eq!(revoked["revoked"].to_string(), id);
     assert_eq!(client.authenticate(&log_in).0, 401);
     assert_eq!(machine.document(&list, ""), token("revoked"));
-    assert!(machine.trail().contains("done application_token.revoke"));
+    let revoke = ["tokens", ADA, "revoke", &id];
+    let again = machine.prints(&revoke, "");
+    let already = format!("the application token {id} of the user {ADA} was revoked already (");
+    assert!(again.starts_with(&already), "{again}");
+    assert_eq!(machine.document(&revoke, ""), revoked);
+    let trail = machine.trail();
+    let events = trail.matches("done application_token.revoke").count();
+    assert_eq!(events, 1, "{trail}");
 }

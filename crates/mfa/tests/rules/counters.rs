@@ -131,7 +131,9 @@ fn a_session_pays_for_its_own_guesses_alone() {
     assert_eq!(ada.admit_session(other, NOW), Ok(()));
     assert_eq!(ada.admit(Client::STRANGER, NOW), Ok(()));
     assert_eq!(failures(&ada), 0);
+    assert_eq!((ada.is_locked(NOW), ada.is_locked(until)), (true, false));
     assert_eq!(ada.clone().unlock().admit_session(session(), NOW), Ok(()));
+    assert!(!ada.clone().unlock().is_locked(NOW));
     assert_eq!(ada.renew().admit_session(session(), NOW), Ok(()));
 }
 
@@ -268,8 +270,10 @@ fn a_known_address_locks_for_itself() {
         .begin_login(Password::Correct, at(home()), NOW, &policy());
     assert!(matches!(refused.verdict, Err(PasswordRefusal::Locked(_))));
     assert_eq!(refused.next, ada, "an unjudged attempt counted");
+    assert_eq!((ada.is_locked(NOW), ada.is_locked(until)), (true, false));
     let unlocked = ada.unlock();
     assert_eq!(unlocked.admit(at(home()), NOW), Ok(()));
+    assert!(!unlocked.is_locked(NOW));
 }
 
 #[test]

@@ -133,7 +133,12 @@ fn a_device_has_a_count_of_its_own() {
     assert_eq!(refused.next, worn);
     let later = begin(&worn, Password::Correct, &laptop(), locked.until);
     assert_eq!(later.verdict, BY_LAPTOP);
+    assert_eq!(
+        (worn.is_locked(NOW), worn.is_locked(locked.until)),
+        (true, false)
+    );
     let unlocked = worn.unlock();
+    assert!(!unlocked.is_locked(NOW));
     assert_eq!(
         begin(&unlocked, Password::Correct, &laptop(), NOW).verdict,
         BY_LAPTOP

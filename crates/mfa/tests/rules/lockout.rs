@@ -237,7 +237,13 @@ fn a_right_password_leaves_a_lockout_to_conflict_over() {
 
 #[test]
 fn an_unlock_lifts_the_lock() {
-    let ada = locked(ada()).unlock();
+    // Failures are no lock yet.
+    let twice = mistyped(mistyped(ada(), NOW), NOW);
+    assert_eq!((ada().is_locked(NOW), twice.is_locked(NOW)), (false, false));
+    let locked = locked(ada());
+    assert!(locked.is_locked(NOW));
+    let ada = locked.unlock();
+    assert!(!ada.is_locked(NOW));
     assert_eq!(ada.admit(Client::STRANGER, NOW), Ok(()));
     assert_eq!(failures(&ada), 0);
 }

@@ -98,6 +98,15 @@ pub enum ChangeUserError {
     Unknown,
 }
 
+/// What became of a user's locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlocking {
+    /// They are lifted.
+    Lifted,
+    /// There were none: not of the name, and of no known address, trusted device or session.
+    NoLock,
+}
+
 /// Why an operator's new password for a user was not set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetUserPasswordError {
@@ -290,18 +299,27 @@ impl Accounts {
         .await
     }
 
-    /// Lifts a user's locks.
+    /// Lifts a user's locks, and forgets the failures that are counted.
     ///
     /// # Errors
     /// [`ChangeUserError`].
-    pub async fn unlock_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+    pub async fn unlock_user(
+        &self,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<Unlocking, ChangeUserError> {
         self.change(
             name,
             "user.unlock",
             "",
             origin,
             |batch, snapshot, user, records| {
+                let unlocking = match records.is_locked(snapshot.at()) {
+                    true => Unlocking::Lifted,
+                    false => Unlocking::NoLock,
+                };
                 save(batch, snapshot, &records.unlock(), user);
+                unlocking
             },
         )
         .await
@@ -445,14 +463,14 @@ impl Accounts {
     }
 
     /// Changes the account of that name, and tells the audit trail, which `also` is said to.
-    async fn change(
+    async fn change<T>(
         &self,
         name: &str,
         action: &'static str,
         also: &str,
         origin: &Origin,
-        change: impl Fn(&mut Batch, &Snapshot, User, UserRecords),
-    ) -> Result<(), ChangeUserError> {
+        change: impl Fn(&mut Batch, &Snapshot, User, UserRecords) -> T,
+    ) -> Result<T, ChangeUserError> {
         let mut race = Race::default();
         loop {
             let snapshot = self.snapshot(name).await?;
@@ -462,9 +480,9 @@ impl Accounts {
             let detail = format!("{}{also}", user.name);
             let deed = deed(action, &user, Some(detail), origin);
             self.audit.done(&mut batch, snapshot.now, deed);
-            change(&mut batch, &snapshot, user, snapshot.records());
+            let changed = change(&mut batch, &snapshot, user, snapshot.records());
             if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
+                return Ok(changed);
             }
         }
     }

@@ -8,15 +8,24 @@ use super::{
         user_name_key,
     },
 };
-use crate::{Origin, StorageError, storage::Race};
+use crate::{
+    Failure, Origin, StorageError,
+    storage::{Attempt, settle},
+};
 use keyproof_store::Stored;
 
+/// What became of an application token that an operator ends. Either way it has ended for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// It had ended before.
+    Before,
+    /// It ends now.
+    Now,
+}
+
 /// Why an operator ended no application token.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeApplicationTokenError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// The user has none of this number.
     #[error("the user has no such application token")]
     Unknown,
@@ -44,7 +53,7 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Ends an application token of a user's for good.
+    /// Ends an application token of a user's for good. Nothing is changed of one that had ended before.
     ///
     /// # Errors
     /// [`RevokeApplicationTokenError`].
@@ -53,30 +62,34 @@ impl Accounts {
         name: &str,
         id: u32,
         origin: &Origin,
-    ) -> Result<(), RevokeApplicationTokenError> {
-        let mut race = Race::default();
-        loop {
+    ) -> Result<Revocation, Failure<RevokeApplicationTokenError>> {
+        use RevokeApplicationTokenError::{Unknown, UserUnknown};
+        settle("accounts.revoke_application_token", &self.store, || async {
             let user = self.user_called(name).await?;
-            let user = user.ok_or(RevokeApplicationTokenError::UserUnknown)?.record;
+            let user = user.ok_or(Failure::Refused(UserUnknown))?;
             let now = self.clock.now();
-            let place = application_token_key(user.organisation, id);
-            let found = self.store.get::<ApplicationToken>(&place, now).await;
-            let stored = found
-                .map_err(StorageError::from)?
-                .filter(|stored| is_of(&stored.record, user.id, &user.name))
-                .ok_or(RevokeApplicationTokenError::Unknown)?;
+            let place = application_token_key(user.record.organisation, id);
+            let stored = self.store.get::<ApplicationToken>(&place, now).await?;
+            let stored = stored
+                .filter(|stored| is_of(&stored.record, user.record.id, &user.record.name))
+                .ok_or(Failure::Refused(Unknown))?;
+            let mut batch = self.store.batch(now);
+            if summary(stored.record.clone(), Some(&user.record)).is_revoked {
+                // Whoever ended it may never have learnt so.
+                batch.require(&user_key(user.record.owner()), user.version);
+                batch.require(&place, stored.version);
+                return Ok(Attempt::Commit(batch, Ok(Revocation::Before)));
+            }
             let next = ApplicationToken {
                 is_revoked: true,
                 ..stored.record
             };
-            let mut batch = self.store.batch(now);
             batch.replace(&place, stored.version, &next, None);
-            let deed = deed(REVOKE, user.organisation, id, origin);
+            let deed = deed(REVOKE, user.record.organisation, id, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(Revocation::Now)))
+        })
+        .await
     }
 
     async fn user_called(&self, name: &str) -> Result<Option<Stored<User>>, StorageError> {

@@ -298,9 +298,9 @@ impl Attack {
     }
 }
 
-fn changed(outcome: Result<(), ChangeUserError>) -> Verdict {
+fn changed<T>(outcome: Result<T, ChangeUserError>) -> Verdict {
     match outcome {
-        Ok(()) => Verdict::Done,
+        Ok(_) => Verdict::Done,
         Err(ChangeUserError::Storage(error)) => Verdict::None(error),
         Err(ChangeUserError::Unknown) => Verdict::Refused,
     }

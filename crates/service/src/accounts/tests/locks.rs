@@ -3,7 +3,7 @@
 use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in_from, session, tokens};
 use crate::{
     Clock, Origin,
-    accounts::{AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role},
+    accounts::{AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking},
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
 use keyproof_store::Prefix;
@@ -111,8 +111,39 @@ async fn a_session_locks_for_itself_alone() {
     assert_eq!(enrol(&one, PASSWORD).await, locked);
     assert_eq!(enrol(&other, PASSWORD).await, None);
     log_in().await;
-    accounts.unlock_user(ADA, &console()).await.unwrap();
+    assert_eq!(unlock(&bench).await, Unlocking::Lifted);
     assert_eq!(enrol(&one, PASSWORD).await, None);
+}
+
+async fn unlock(bench: &Bench) -> Unlocking {
+    let accounts = &bench.service.accounts;
+    accounts.unlock_user(ADA, &console()).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_unlock_says_whether_anything_was_locked() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    in_full(&bench, &phone, HOME).await;
+    assert_eq!(unlock(&bench).await, Unlocking::NoLock);
+    lock_name(&bench).await;
+    assert_eq!(unlock(&bench).await, Unlocking::Lifted);
+    guess_codes(&bench, &phone, HOME).await;
+    assert_eq!(unlock(&bench).await, Unlocking::Lifted);
+    for _ in 0..3 {
+        let origin = at([198, 51, 100, 1]);
+        let wrong = log_in_from(&bench, ADA, "wrong horse", Some("laptop"), &origin).await;
+        assert!(wrong.is_err());
+    }
+    assert_eq!(unlock(&bench).await, Unlocking::Lifted);
+    lock_name(&bench).await;
+    bench.clock.advance(LOCK);
+    assert_eq!(unlock(&bench).await, Unlocking::NoLock);
+    // It is told of in any case.
+    let told = bench.actions().await;
+    let told = told.iter().filter(|action| *action == "user.unlock");
+    assert_eq!(told.count(), 5);
 }
 
 #[tokio::test]
@@ -153,7 +184,7 @@ async fn the_doubling_ends_with_a_new_password_and_an_unlock_lifts_every_lock() 
         .unwrap();
     assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
     assert_eq!(guess_codes(&bench, &phone, HOME).await, LOCK);
-    accounts.unlock_user(ADA, &console()).await.unwrap();
+    assert_eq!(unlock(&bench).await, Unlocking::Lifted);
     in_full(&bench, &phone, HOME).await;
     assert_eq!(guess_codes(&bench, &phone, thief).await, LOCK);
 }

@@ -4,11 +4,11 @@ use super::{
     ADDRESS, LOCK, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens,
 };
 use crate::{
-    Clock, ManualClock, Service, Settings, StorageError,
+    Clock, Failure, ManualClock, Service, Settings, StorageError,
     accounts::{
         ActivateKeyError, AnswerError, ApplicationTokenChange, ApplicationTokenError,
-        ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError, Role,
-        SessionError, UserQuery, Whose,
+        ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError,
+        Revocation, Role, SessionError, UserQuery, Whose,
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
@@ -316,6 +316,36 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail == "type 7: Failed authentication request, Reason: TokenStatus Revoked from IP 127.0.0.1"
     }));
+}
+
+#[tokio::test]
+async fn an_application_token_is_revoked_once() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let accounts = &bench.service.accounts;
+    let console = &console();
+    for _ in 0..2 {
+        let new = NewApplicationToken::default();
+        let added = accounts.add_application_token(&own, new, &origin()).await;
+        added.unwrap();
+    }
+    let ids = accounts.application_tokens_of(ADA).await.unwrap();
+    let revoke = async |number: usize| {
+        let id = ids[number].id;
+        accounts.revoke_application_token(ADA, id, console).await
+    };
+    assert_eq!(revoke(0).await, Ok(Revocation::Now));
+    // The other one ends with all that is hers.
+    accounts.suspend_user(ADA, console).await.unwrap();
+    let before = bench.actions().await;
+    for number in [0, 1, 0] {
+        assert_eq!(revoke(number).await, Ok(Revocation::Before));
+    }
+    assert_eq!(bench.actions().await, before);
+    // What is acknowledged is there to stay.
+    bench.faults.commits.store(true, Ordering::SeqCst);
+    assert!(matches!(revoke(0).await, Err(Failure::Storage(_))));
 }
 
 #[tokio::test]
