@@ -12,7 +12,7 @@ use std::{
 use keyproof_service::{NotReady, Service};
 use tracing::{info, warn};
 
-use crate::http::{NO_ANSWER, Readiness};
+use keyproof_http::{NO_ANSWER, Readiness};
 
 /// What a probe waits for at least before it counts for the log that it was given up: who hangs up earlier may just be
 /// gone, and shall not fill the log.

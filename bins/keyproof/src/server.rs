@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use keyproof_http::{Application, Listener, Readiness, RequestObserver, Site, Stack, Tls};
 use keyproof_service::{
     Clock, ProvisioningSettings, Service, Settings,
     access::{Issuers, KeyFileError},
@@ -17,15 +18,15 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{Dialect, DialectName, dps::Dps, emnify::Emnify, f5::F5, taler::Taler},
-    http::{Listener, Readiness, Site, Stack, Tls, TlsError},
+    dialect::{DialectName, dps::Dps, emnify::Emnify, f5::F5, taler::Taler},
     memory,
     metrics::{Exposition, Metrics},
     readiness,
+    server_certificate::TlsError,
 };
 
 /// A dialect, and the address of its own listener if it has one.
-pub type Mounted = (Arc<dyn Dialect>, Option<SocketAddr>);
+pub type Mounted = (Arc<dyn Application>, Option<SocketAddr>);
 
 /// Connections that the metrics' listener serves at once, beside `http.max_connections`: a full server is looked at too.
 const METRICS_CONNECTIONS: usize = 8;
@@ -171,17 +172,17 @@ impl Server {
         let main = config.settings.http.listen;
         let tls = config
             .tls
-            .clone()
-            .map(|source| Tls::load(source, main.ip()))
+            .as_ref()
+            .map(|source| Tls::new(source.load(main.ip())?).map_err(TlsError::Setup))
             .transpose()?;
         let sites = sites(main, dialects);
         let (draining, drained) = watch::channel(false);
         let stack = Arc::new(Stack {
             limits: config.limits,
             proxies: config.proxies.clone(),
-            entropy,
+            draw: Arc::new(move |bytes| entropy.fill(bytes)),
             ready,
-            metrics: Arc::clone(&metrics),
+            observer: Arc::clone(&metrics) as Arc<dyn RequestObserver>,
             draining: drained,
         });
         let slots = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
@@ -198,7 +199,7 @@ impl Server {
         let mut metrics_address = None;
         if let Some(address) = config.settings.metrics.listen {
             let site = Site {
-                dialects: vec![Arc::new(Exposition(metrics))],
+                applications: vec![Arc::new(Exposition(metrics))],
                 unclaimed: None,
             };
             let (listener, address) = bind(address, site, tls.as_ref()).await?;
@@ -262,7 +263,15 @@ impl Server {
     ///
     /// What is wrong with the files.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        self.tls.as_ref().map_or(Ok(false), Tls::reload)
+        let (Some(tls), Some(source)) = (&self.tls, &self.config.tls) else {
+            return Ok(false);
+        };
+        let certificate = source.reload()?;
+        let is_read = certificate.is_some();
+        if let Some(certificate) = certificate {
+            tls.set(certificate);
+        }
+        Ok(is_read)
     }
 
     /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed.
@@ -351,7 +360,7 @@ fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartE
 fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
     let mut all = dialects.iter().map(|(dialect, _)| dialect);
     let site = Site {
-        dialects: Vec::new(),
+        applications: Vec::new(),
         unclaimed: all
             .find(|dialect| dialect.name() == DialectName::Taler.as_str())
             .cloned(),
@@ -364,11 +373,11 @@ fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
             .iter_mut()
             .find(|(there, _)| *there == address && (listen.is_none() || address.port() != 0));
         match shared {
-            Some((_, site)) => site.dialects.push(dialect),
+            Some((_, site)) => site.applications.push(dialect),
             None => sites.push((
                 address,
                 Site {
-                    dialects: vec![dialect],
+                    applications: vec![dialect],
                     ..site.clone()
                 },
             )),

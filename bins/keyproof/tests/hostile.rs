@@ -1,4 +1,4 @@
-//! Requests that nobody means well, over raw sockets: each gets its documented answer (see `keyproof::http`), and the
+//! Requests that nobody means well, over raw sockets: each gets its documented answer (see `keyproof_http`), and the
 //! server serves on.
 
 mod judging;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use keyproof_service::access::Issuers;
 
 use super::{Failure, Outcome, flags::ServeFlags, output, store};
-use crate::{http::check_certificate, server::StartError};
+use crate::{server::StartError, server_certificate::check_certificate};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -18,6 +18,7 @@ use std::{
 pub(crate) use address::parse_address;
 pub use error::ConfigError;
 use keyproof_auth::{Cost, OperatorScopes};
+use keyproof_http::{Limits, TrustedProxies};
 use keyproof_otp::pos::Amount;
 use keyproof_service::{
     AccountSettings, AddressLimit, CertificateSettings, HashingSettings,
@@ -33,11 +34,7 @@ pub use settings::{
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use crate::{
-    dialect::DialectName,
-    http::{Limits, TlsSource, TrustedProxies},
-    telemetry::LogFormat,
-};
+use crate::{dialect::DialectName, server_certificate::TlsSource, telemetry::LogFormat};
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
 const HASHING_QUEUE: usize = 128;

@@ -9,39 +9,36 @@ pub mod f5;
 pub mod route_table;
 pub mod taler;
 
-use std::{fmt, future::Future, pin::Pin, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
-use http::HeaderName;
+use keyproof_http::{Client, Exchange, Presence};
+use keyproof_service::{
+    Origin, Who,
+    access::{self, Applicant},
+};
 
-use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
-
-/// A future that owns what it needs, as a handler that outlives its client must.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
-
-/// One wire contract.
-pub trait Dialect: Send + Sync + 'static {
-    /// Its name in the configuration, in logs and in metrics.
-    fn name(&self) -> &'static str;
-
-    /// Whether a path is this dialect's to answer, found or not.
-    fn claims(&self, path: &RequestPath) -> bool;
-
-    /// Answers one request. The body is read by the handler, after authentication, by [`Exchange::body`].
-    ///
-    /// The future of a state-changing method runs to its end even when the client hangs up or the deadline passes.
-    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response>;
-
-    /// Puts a refusal of the stack in this dialect's shape.
-    fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response;
-
-    /// The header that carries the request id; the stack sets it on every answer.
-    fn request_id_header(&self) -> HeaderName {
-        X_REQUEST_ID
+/// Where a request comes from, as use cases and the audit trail want to know it.
+fn origin(exchange: &Exchange) -> Origin {
+    Origin {
+        who: Who::Anonymous,
+        request_id: Some(exchange.request_id().to_string()),
+        address: Some(exchange.client()),
+        applicant: Applicant::new(Waiting(exchange.waiting())),
     }
 }
 
-/// Where a request id goes unless a contract names a header of its own.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A client, as hashing asks for it.
+struct Waiting(Client);
+
+impl access::Client for Waiting {
+    fn presence(&self) -> access::Presence {
+        match self.0.presence() {
+            Presence::Here => access::Presence::Here,
+            Presence::SendsNoMore => access::Presence::SendsNoMore,
+            Presence::Gone => access::Presence::Gone,
+        }
+    }
+}
 
 /// The dialects that the configuration knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,19 +4,18 @@ use std::{future::ready, sync::Arc};
 
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, plain_refusal,
+};
 use prometheus::TEXT_FORMAT;
 use tracing::error;
 
 use super::Metrics;
-use crate::{
-    dialect::{BoxFuture, Dialect},
-    http::{Exchange, RequestId, RequestPath, Response, StackRefusal, plain_refusal},
-};
 
 /// The one path of the metrics' listener.
 pub(crate) struct Exposition(pub(crate) Arc<Metrics>);
 
-impl Dialect for Exposition {
+impl Application for Exposition {
     fn name(&self) -> &'static str {
         "metrics"
     }

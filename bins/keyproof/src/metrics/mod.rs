@@ -26,6 +26,7 @@ use std::time::Duration;
 
 pub(crate) use exposition::Exposition;
 use http::StatusCode;
+use keyproof_http::{RequestLabels, RequestObserver};
 use keyproof_store::{CommitError, CommitObserver};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
@@ -47,23 +48,6 @@ pub(crate) struct Metrics {
     connections: IntGauge,
     commits: IntCounterVec,
     group_sizes: Histogram,
-}
-
-/// What a request is counted under.
-#[derive(Clone, Copy)]
-pub(crate) struct RequestLabels {
-    pub(crate) dialect: &'static str,
-    pub(crate) method: &'static str,
-    pub(crate) route: &'static str,
-}
-
-impl RequestLabels {
-    /// A head that cannot be read.
-    pub(crate) const UNREADABLE: Self = Self {
-        dialect: "-",
-        method: "-",
-        route: "-",
-    };
 }
 
 impl Metrics {
@@ -116,31 +100,6 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Counts a request that has ended; without a status if nobody waits for its answer.
-    pub(crate) fn request_ended(&self, labels: RequestLabels, status: Option<StatusCode>) {
-        let RequestLabels {
-            dialect,
-            method,
-            route,
-        } = labels;
-        let status = status.as_ref().map_or("none", StatusCode::as_str);
-        let labels = [dialect, method, route, status];
-        self.requests.with_label_values(&labels).inc();
-    }
-
-    /// Notes how long a request took.
-    pub(crate) fn request_took(&self, labels: RequestLabels, duration: Duration) {
-        let labels = [labels.dialect, labels.method, labels.route];
-        let durations = self.durations.with_label_values(&labels);
-        durations.observe(duration.as_secs_f64());
-    }
-
-    /// Counts a connection as open until this is dropped.
-    pub(crate) fn connection(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
-    }
-
     /// All of them, in the text format of Prometheus, version 0.0.4.
     ///
     /// # Errors
@@ -150,6 +109,40 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+impl RequestObserver for Metrics {
+    fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    fn request_ended(
+        &self,
+        labels: RequestLabels,
+        status: Option<StatusCode>,
+        took: Option<Duration>,
+    ) {
+        let RequestLabels {
+            application,
+            method,
+            route,
+        } = labels;
+        let status = status.as_ref().map_or("none", StatusCode::as_str);
+        let counted = self
+            .requests
+            .with_label_values(&[application, method, route, status]);
+        counted.inc();
+        if let Some(took) = took {
+            let durations = self
+                .durations
+                .with_label_values(&[application, method, route]);
+            durations.observe(took.as_secs_f64());
+        }
     }
 }
 
@@ -168,14 +161,5 @@ impl CommitObserver for Metrics {
             };
             self.commits.with_label_values(&[outcome]).inc();
         }
-    }
-}
-
-/// An open connection, for as long as this lives.
-pub(crate) struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -19,9 +19,10 @@ use std::{
 use http::StatusCode;
 use keyproof::{
     config::{Config, Sources},
-    dialect::{BoxFuture, Dialect},
-    http::{Exchange, RequestId, RequestPath, Response, StackRefusal, json},
     server::Server,
+};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, json,
 };
 use keyproof_store::SystemEntropy;
 use serde_json::json;
@@ -76,7 +77,7 @@ struct TrialDialect {
     trial: Arc<Trial>,
 }
 
-impl Dialect for TrialDialect {
+impl Application for TrialDialect {
     fn name(&self) -> &'static str {
         "taler"
     }

@@ -67,7 +67,7 @@ use serde::Serialize;
 use tracing::error;
 
 use super::wire;
-use crate::http::{PathError, Response, StackRefusal};
+use keyproof_http::{PathError, Response, StackRefusal};
 
 /// The longest message, in characters: names in a certificate may be long.
 const MAX_MESSAGE: usize = 1_000;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use errors::{Code, Refusal};
 use http::{HeaderName, HeaderValue, header};
 use keyproof_service::{
-    Origin, Service, Who,
+    Service,
     access::{Issuers, Operator},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
@@ -23,8 +23,10 @@ use wire::Style;
 
 pub use wire::SubjectForm;
 
-use super::{BoxFuture, Dialect, DialectName};
-use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+use super::{DialectName, origin};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+};
 
 /// The dialect.
 pub struct Dps {
@@ -147,7 +149,7 @@ const X_MS_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const X_MS_CORRELATION_REQUEST_ID: HeaderName =
     HeaderName::from_static("x-ms-correlation-request-id");
 
-impl Dialect for Dps {
+impl Application for Dps {
     fn name(&self) -> &'static str {
         DialectName::Dps.as_str()
     }
@@ -181,13 +183,4 @@ fn stamp(mut response: Response, request_id: RequestId) -> Response {
         headers.insert(X_MS_CORRELATION_REQUEST_ID, value);
     }
     response
-}
-
-fn origin(exchange: &Exchange) -> Origin {
-    Origin {
-        who: Who::Anonymous,
-        request_id: Some(exchange.request_id().to_string()),
-        address: Some(exchange.client()),
-        applicant: exchange.applicant(),
-    }
 }

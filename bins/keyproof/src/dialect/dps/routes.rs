@@ -2,17 +2,12 @@
 //! Manager does; so are, in the service, the variable ones.
 
 use http::Method;
+use keyproof_http::{BoxFuture, RequestPath};
 use keyproof_service::certificates::Act;
 use keyproof_x509::MAX_UPLOAD_LEN;
 
 use super::{Answered, Call};
-use crate::{
-    dialect::{
-        BoxFuture,
-        route_table::{Case, Route, RouteTable},
-    },
-    http::RequestPath,
-};
+use crate::dialect::route_table::{Case, Route, RouteTable};
 
 /// What is done for a request.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Versions of the API. They differ in one member of the answers; bodies of either form are read under all of them.
 
 use super::errors::Refusal;
-use crate::http::Query;
+use keyproof_http::Query;
 
 /// A version that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::{
     errors::{Code, Refusal},
     version::ApiVersion,
 };
-use crate::http::{Exchange, JsonObject, Response};
+use keyproof_http::{Exchange, JsonObject, Response};
 
 /// How a certificate's subject is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -20,7 +20,7 @@ use super::{
     route::{Id, Whom},
     wire,
 };
-use crate::http::{Response, StackRefusal};
+use keyproof_http::{Response, StackRefusal};
 
 /// What refused a request, by its name in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,13 +17,15 @@ use body::Credentials;
 use errors::Refusal;
 use http::{HeaderValue, Method, StatusCode, header};
 use keyproof_service::{
-    Origin, Service, Who,
+    Service,
     accounts::{Act, FirstStep, NotPermitted, PasswordLogin, Session, SessionError, Whose},
 };
 use route::{Id, Number, Resource, Whom};
 
-use super::{BoxFuture, Dialect, DialectName};
-use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+use super::{DialectName, origin};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+};
 
 /// The dialect.
 pub struct Emnify {
@@ -323,7 +325,7 @@ impl Emnify {
     }
 }
 
-impl Dialect for Emnify {
+impl Application for Emnify {
     fn name(&self) -> &'static str {
         DialectName::Emnify.as_str()
     }
@@ -355,14 +357,4 @@ fn stamp(mut response: Response) -> Response {
             .insert(header::CACHE_CONTROL, no_store);
     }
     response
-}
-
-/// Who asks is known to the use case once it has authenticated them.
-fn origin(exchange: &Exchange) -> Origin {
-    Origin {
-        who: Who::Anonymous,
-        request_id: Some(exchange.request_id().to_string()),
-        address: Some(exchange.client()),
-        applicant: exchange.applicant(),
-    }
 }

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, header};
 use keyproof_service::accounts::{Filter, Sort, SortKey, UserQuery, UserStatus};
 
 use super::{errors::Refusal, route::integral};
-use crate::http::{Query, Response};
+use keyproof_http::{Query, Response};
 
 /// Users a page, unless it is said.
 const PER_PAGE: usize = 100;

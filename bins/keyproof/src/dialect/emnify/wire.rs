@@ -11,7 +11,7 @@ use keyproof_store::Timestamp;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::http::Response;
+use keyproof_http::Response;
 
 /// The name of the one type of key there is.
 const TOTP: &str = "Time-Based One-Time Password";

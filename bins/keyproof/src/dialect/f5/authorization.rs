@@ -4,7 +4,7 @@ use http::header;
 use zeroize::Zeroizing;
 
 use super::errors::Refusal;
-use crate::http::Exchange;
+use keyproof_http::Exchange;
 
 /// The token that a request shows; `None` if it shows nothing at all.
 pub(super) fn token(exchange: &Exchange) -> Result<Option<Zeroizing<String>>, Refusal> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::errors::Refusal;
-use crate::http::{Exchange, JsonObject};
+use keyproof_http::{Exchange, JsonObject};
 
 /// What the body of a preauth needs, in bytes: an API key and what a device says of itself, five times 1,024
 /// characters, each of them escaped.

@@ -15,7 +15,7 @@ use keyproof_service::{
 use serde_json::json;
 use tracing::error;
 
-use crate::http::{self as stack, Response, StackRefusal};
+use keyproof_http::{self as stack, Response, StackRefusal};
 
 /// gRPC's codes, as far as they occur here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use errors::Refusal;
 use http::{HeaderValue, Method, header};
 use keyproof_auth::OperatorScope;
 use keyproof_service::{
-    Origin, Service, Who,
+    Origin, Service,
     access::Operator,
     provisioning::{ApiKey, Category, Kind, Manager, NotPermitted},
 };
@@ -25,8 +25,10 @@ use route::{Call, Collection, Route};
 use serde::{Deserialize, Serialize};
 use wire::{Related, ResponseFormat};
 
-use super::{BoxFuture, Dialect, DialectName};
-use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+use super::{DialectName, origin};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+};
 
 /// The dialect.
 pub struct F5 {
@@ -253,9 +255,7 @@ impl F5 {
                 let needed = OperatorScope::TpmStation;
                 self.permit(operator, &needed, call, why, exchange).await
             }
-            None if self.station_auth == StationAuth::ApiKeyOnly => {
-                Ok(origin(exchange, Who::Anonymous))
-            }
+            None if self.station_auth == StationAuth::ApiKeyOnly => Ok(origin(exchange)),
             None => Err(Refusal::unauthenticated()),
         }
     }
@@ -282,7 +282,7 @@ impl F5 {
         why: &str,
         exchange: &Exchange,
     ) -> Result<Origin, Refusal> {
-        let origin = origin(exchange, operator.who.clone());
+        let origin = origin(exchange).by(operator.who.clone());
         let provisioning = &self.service.provisioning;
         let (action, target) = call.told();
         let permitted = provisioning.permit(&operator, needed, action, target, &origin);
@@ -293,16 +293,7 @@ impl F5 {
     }
 }
 
-fn origin(exchange: &Exchange, who: Who) -> Origin {
-    Origin {
-        who,
-        request_id: Some(exchange.request_id().to_string()),
-        address: Some(exchange.client()),
-        applicant: exchange.applicant(),
-    }
-}
-
-impl Dialect for F5 {
+impl Application for F5 {
     fn name(&self) -> &'static str {
         DialectName::F5.as_str()
     }

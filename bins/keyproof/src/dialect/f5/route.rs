@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::errors::Refusal;
-use crate::http::RequestPath;
+use keyproof_http::RequestPath;
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]

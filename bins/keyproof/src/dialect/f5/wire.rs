@@ -10,7 +10,7 @@ use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
 use serde_json::{Value, json};
 
-use crate::http::{self, Response};
+use keyproof_http::{self as stack, Response};
 
 /// The one tenant of a server of one's own.
 const TENANT: &str = "keyproof";
@@ -313,5 +313,5 @@ fn moment(at: Timestamp) -> String {
 }
 
 fn ok(body: &Value) -> Response {
-    http::json(StatusCode::OK, body)
+    stack::json(StatusCode::OK, body)
 }

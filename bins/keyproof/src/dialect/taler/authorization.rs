@@ -5,7 +5,7 @@ use http::header;
 use zeroize::Zeroizing;
 
 use super::errors::{Code, Refusal};
-use crate::http::Exchange;
+use keyproof_http::Exchange;
 
 const TOKEN_SCHEME: &str = "secret-token:";
 

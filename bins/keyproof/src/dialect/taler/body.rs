@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::errors::{Code, Refusal};
-use crate::http::Exchange;
+use keyproof_http::Exchange;
 
 /// The members of a JSON object, each still unread. Members that nobody asks for are ignored.
 pub(super) struct Members {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tracing::error;
 
 use super::wire;
-use crate::http::{Response, StackRefusal};
+use keyproof_http::{Response, StackRefusal};
 
 /// What refused a request, by its name in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,12 +16,14 @@ use errors::{Code, Refusal};
 use http::{HeaderName, HeaderValue, Method, header};
 use keyproof_auth::Permission;
 use keyproof_service::{
-    Judging, Origin, Service, Who,
+    Judging, Service,
     otp_devices::{DEFAULT_INSTANCE, Session},
 };
 
-use super::{BoxFuture, Dialect, DialectName};
-use crate::http::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+use super::{DialectName, origin};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+};
 
 /// The dialect.
 pub struct Taler {
@@ -201,7 +203,7 @@ impl Taler {
     }
 }
 
-impl Dialect for Taler {
+impl Application for Taler {
     fn name(&self) -> &'static str {
         DialectName::Taler.as_str()
     }
@@ -300,16 +302,6 @@ fn stamp(mut response: Response) -> Response {
             .insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-/// Who asks is known to the use case once it has authenticated them.
-fn origin(exchange: &Exchange) -> Origin {
-    Origin {
-        who: Who::Anonymous,
-        request_id: Some(exchange.request_id().to_string()),
-        address: Some(exchange.client()),
-        applicant: exchange.applicant(),
-    }
 }
 
 #[cfg(test)]

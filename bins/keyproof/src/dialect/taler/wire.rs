@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::{body::Members, errors::Refusal};
-use crate::http::{JsonObject, Query, Response};
+use keyproof_http::{JsonObject, Query, Response};
 
 /// The protocol's version as libtool counts (current, revision, age).
 const PROTOCOL: &str = "20:0:10";

@@ -1,10 +1,10 @@
-//! What the stack refuses before, around and behind a dialect.
+//! What the stack refuses before, around and behind an application.
 
 use http::StatusCode;
 
-/// A refusal by the stack itself. A dialect puts it in its own shape: [`Dialect::refuse`].
+/// A refusal by the stack itself. An application puts it in its own shape: [`Application::refuse`].
 ///
-/// [`Dialect::refuse`]: crate::dialect::Dialect::refuse
+/// [`Application::refuse`]: crate::Application::refuse
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StackRefusal {
     /// The body ended before its announced length, or its chunks are malformed.
@@ -49,7 +49,7 @@ pub enum StackRefusal {
     /// No path here has the method.
     #[error("no path here has this method")]
     MethodNotAllowed,
-    /// No dialect claims the path.
+    /// No application claims the path.
     #[error("there is nothing at this path")]
     NotFound,
     /// The request target is longer than 16 KiB.
@@ -67,7 +67,7 @@ impl StackRefusal {
         )
     }
 
-    /// The status that says so, where a dialect's contract names no other.
+    /// The status that says so, where an application's contract names no other.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {

@@ -21,7 +21,7 @@ impl TrustedProxies {
     /// The peer, or the last hop of `X-Forwarded-For` that is not a trusted proxy when the peer is one.
     ///
     /// A hop that is no address ends the walk: what stands before it was written by nobody known.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines: Vec<&str> = headers
             .get_all(X_FORWARDED_FOR)

@@ -20,8 +20,8 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{
-    RequestId, Response, StackRefusal,
+use crate::{
+    RequestId, RequestLabels, Response, StackRefusal,
     answer::Origin,
     limits::{LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
     site::Site,
@@ -29,10 +29,9 @@ use super::{
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
 };
-use crate::metrics::RequestLabels;
 
 /// Serves requests until the connection ends, then refuses what hyper could not read.
-pub(super) async fn serve<T>(
+pub(crate) async fn serve<T>(
     io: T,
     peer: SocketAddr,
     client: Peer,
@@ -98,14 +97,14 @@ pub(super) async fn serve<T>(
     let mut linger = turn.may_be_sending();
     if let Some(refusal) = refusal {
         linger = true;
-        let request_id = RequestId::draw(&*stack.entropy);
+        let request_id = RequestId::draw(&stack.draw);
         debug!(id = %request_id, %refusal, "refused a head");
         let mut response = site.refuse(None, refusal, request_id);
         site.stamp(None, request_id, &mut response);
         let status = Some(response.status());
         stack
-            .metrics
-            .request_ended(RequestLabels::UNREADABLE, status);
+            .observer
+            .request_ended(RequestLabels::UNREADABLE, status, None);
         let answer = serialise(response).await;
         if timeout(LINGER, io.write_all(&answer)).await.is_err() {
             return;

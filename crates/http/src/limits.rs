@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 /// The longest request target that is served, in bytes: some clients send certificates in the query.
-pub(super) const MAX_TARGET_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_TARGET_BYTES: usize = 16 * 1024;
 
 /// The longest head that is read, in bytes, target included.
-pub(super) const MAX_HEAD_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// How long a closed connection is still read from, so that the refusal reaches a client that is busy sending.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a server that drains waits for what its clients may have sent already: the rest of a body, or what a refused
 /// one is still sending.
-pub(super) const DRAINING_GRACE: Duration = Duration::from_millis(250);
+pub(crate) const DRAINING_GRACE: Duration = Duration::from_millis(250);
 
 /// How long `/readyz` waits for the store.
-pub(super) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The configured limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::timeout;
 
-use super::{NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
+use crate::{NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::Stack};
 
 /// The two questions an orchestrator asks.
 #[derive(Clone, Copy)]
-pub(super) enum Probe {
+pub(crate) enum Probe {
     /// Is the process alive?
     Health,
     /// Would a request be served: does the store answer, and is the server not draining?
@@ -17,7 +17,7 @@ pub(super) enum Probe {
 }
 
 impl Probe {
-    pub(super) fn at(path: &RequestPath) -> Option<Self> {
+    pub(crate) fn at(path: &RequestPath) -> Option<Self> {
         match path.segments().as_deref() {
             Ok(["healthz"]) => Some(Self::Health),
             Ok(["readyz"]) => Some(Self::Readiness),
@@ -25,14 +25,14 @@ impl Probe {
         }
     }
 
-    pub(super) fn route(self) -> &'static str {
+    pub(crate) fn route(self) -> &'static str {
         match self {
             Self::Health => "/healthz",
             Self::Readiness => "/readyz",
         }
     }
 
-    pub(super) async fn answer(self, method: &Method, stack: &Stack) -> Response {
+    pub(crate) async fn answer(self, method: &Method, stack: &Stack) -> Response {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
             response

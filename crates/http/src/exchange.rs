@@ -1,24 +1,23 @@
-//! One request, as a dialect sees it.
+//! One request, as an application sees it.
 
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
-use keyproof_service::Applicant;
 
-use super::{Query, RequestBody, RequestId, RequestPath, StackRefusal, response::Route};
+use crate::{Client, Query, RequestBody, RequestId, RequestPath, StackRefusal, response::Route};
 
 /// A request whose head was read and accepted; its body is read when the handler asks for it.
 pub struct Exchange {
-    pub(super) method: Method,
-    pub(super) path: RequestPath,
-    pub(super) query: Query,
-    pub(super) headers: HeaderMap,
-    pub(super) client: IpAddr,
-    pub(super) applicant: Applicant,
-    pub(super) request_id: RequestId,
-    pub(super) route: Arc<Route>,
-    pub(super) body: RequestBody,
+    pub(crate) method: Method,
+    pub(crate) path: RequestPath,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) client: IpAddr,
+    pub(crate) waiting: Client,
+    pub(crate) request_id: RequestId,
+    pub(crate) route: Arc<Route>,
+    pub(crate) body: RequestBody,
 }
 
 impl Exchange {
@@ -58,10 +57,10 @@ impl Exchange {
         self.client
     }
 
-    /// The request where passwords are hashed for it, which ends with its client.
+    /// The client at the other end, for work that is only done while it waits.
     #[must_use]
-    pub fn applicant(&self) -> Applicant {
-        self.applicant.clone()
+    pub fn waiting(&self) -> Client {
+        self.waiting.clone()
     }
 
     /// This request's id, for the audit trail. The stack puts it on the answer by itself.
@@ -88,7 +87,7 @@ impl Exchange {
     /// # Errors
     ///
     /// [`StackRefusal::BodyTooLarge`], before anything is read if the body's length is announced (one over
-    /// `http.max_body_bytes` is refused before the dialect sees it), [`StackRefusal::BodyTimedOut`] or
+    /// `http.max_body_bytes` is refused before the application sees it), [`StackRefusal::BodyTimedOut`] or
     /// [`StackRefusal::BodyMalformed`].
     pub async fn body(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
         self.body.read(needed).await

@@ -3,11 +3,13 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
-use keyproof_service::access::{Client, Presence};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{Shutdown, shutdown},
@@ -18,11 +20,53 @@ use tokio::{
 };
 
 /// What hyper or the TLS session reads from and writes to.
-pub(super) struct Socket(Arc<TcpStream>);
+pub(crate) struct Socket(Arc<TcpStream>);
 
 /// The client at the other end, which does not keep the socket open.
 #[derive(Clone)]
-pub(super) struct Peer(Weak<TcpStream>);
+pub(crate) struct Peer(Weak<TcpStream>);
+
+/// A request's client. Its clones are the same request's.
+#[derive(Clone)]
+pub struct Client {
+    peer: Peer,
+    is_answered: Arc<AtomicBool>,
+}
+
+/// Whether a client still waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing says that it does not.
+    Here,
+    /// It will send no more. So it looks when a client has closed its connection, and also when it only has nothing
+    /// to add: nobody can tell without sending to it.
+    SendsNoMore,
+    /// It is gone, or its request was answered without the handler, as when its deadline has passed.
+    Gone,
+}
+
+impl Client {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            is_answered: Arc::default(),
+        }
+    }
+
+    /// Whether it still waits, as far as that can be told without waiting.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        if self.is_answered.load(Ordering::Acquire) {
+            return Presence::Gone;
+        }
+        self.peer.presence()
+    }
+
+    /// Its request was answered without the handler.
+    pub(crate) fn answered(&self) {
+        self.is_answered.store(true, Ordering::Release);
+    }
+}
 
 /// Ready once the client has shut down its sending side, which not every system tells.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -31,16 +75,16 @@ const SENDS_NO_MORE: PollFlags = PollFlags::RDHUP;
 const SENDS_NO_MORE: PollFlags = PollFlags::empty();
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 
-    pub(super) fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         Peer(Arc::downgrade(&self.0))
     }
 }
 
-impl Client for Peer {
+impl Peer {
     fn presence(&self) -> Presence {
         let Some(stream) = self.0.upgrade() else {
             return Presence::Gone;

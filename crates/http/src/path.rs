@@ -38,10 +38,10 @@ impl RequestPath {
             .collect()
     }
 
-    /// The decoded segments, with `%` for those that cannot be decoded; for [`Dialect::claims`] where it does not matter
+    /// The decoded segments, with `%` for those that cannot be decoded; for [`Application::claims`] where it does not matter
     /// what they say.
     ///
-    /// [`Dialect::claims`]: crate::dialect::Dialect::claims
+    /// [`Application::claims`]: crate::Application::claims
     #[must_use]
     pub fn lossy_segments(&self) -> Vec<&str> {
         let segments = self.segments.iter();
@@ -50,19 +50,19 @@ impl RequestPath {
             .collect()
     }
 
-    /// The first decoded segment, if it can be decoded; for [`Dialect::claims`] of one that compares in its own way.
+    /// The first decoded segment, if it can be decoded; for [`Application::claims`] of one that compares in its own way.
     ///
-    /// [`Dialect::claims`]: crate::dialect::Dialect::claims
+    /// [`Application::claims`]: crate::Application::claims
     #[must_use]
     pub fn first(&self) -> Option<&str> {
         self.segments.first()?.as_deref().ok()
     }
 
-    /// Whether the path begins with these decoded segments; for [`Dialect::claims`].
+    /// Whether the path begins with these decoded segments; for [`Application::claims`].
     ///
     /// A segment that cannot be decoded equals nothing, but those behind the prefix do not matter here.
     ///
-    /// [`Dialect::claims`]: crate::dialect::Dialect::claims
+    /// [`Application::claims`]: crate::Application::claims
     #[must_use]
     pub fn starts_with(&self, prefix: &[&str]) -> bool {
         self.segments.len() >= prefix.len()

@@ -5,42 +5,41 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use http::{Method, StatusCode};
 use tracing::info;
 
-use super::response::Route;
-use crate::metrics::{Metrics, RequestLabels};
+use crate::{RequestLabels, RequestObserver, response::Route};
 
 /// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
 ///
 /// Never the path or the query: the route's *template* says enough, and the others may hold secrets.
-pub(super) struct AccessRecord {
+pub(crate) struct AccessRecord {
     method: &'static str,
-    dialect: &'static str,
+    application: &'static str,
     route: Arc<Route>,
     client: IpAddr,
     started: Instant,
     status: Option<StatusCode>,
-    metrics: Arc<Metrics>,
+    observer: Arc<dyn RequestObserver>,
 }
 
 impl AccessRecord {
-    pub(super) fn start(
+    pub(crate) fn start(
         method: &Method,
-        dialect: &'static str,
+        application: &'static str,
         route: Arc<Route>,
         client: IpAddr,
-        metrics: Arc<Metrics>,
+        observer: Arc<dyn RequestObserver>,
     ) -> Self {
         Self {
             method: known(method),
-            dialect,
+            application,
             route,
             client,
             started: Instant::now(),
             status: None,
-            metrics,
+            observer,
         }
     }
 
-    pub(super) fn answered(mut self, status: StatusCode) {
+    pub(crate) fn answered(mut self, status: StatusCode) {
         self.status = Some(status);
     }
 }
@@ -49,15 +48,15 @@ impl Drop for AccessRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let labels = RequestLabels {
-            dialect: self.dialect,
+            application: self.application,
             method: self.method,
             route: self.route.template(),
         };
-        self.metrics.request_ended(labels, self.status);
-        self.metrics.request_took(labels, duration);
+        self.observer
+            .request_ended(labels, self.status, Some(duration));
         info!(
             method = labels.method,
-            dialect = labels.dialect,
+            dialect = labels.application,
             route = labels.route,
             status = self.status.map(|status| status.as_u16()),
             duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),

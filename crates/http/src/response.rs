@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use serde_json::json;
 
-use super::{RequestId, StackRefusal};
+use crate::{RequestId, StackRefusal};
 
 /// An answer, whole in memory: no contract here streams.
 pub type Response = http::Response<Full<Bytes>>;
@@ -24,8 +24,9 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     response
 }
 
-/// A refusal where no dialect has a shape for it.
-pub(crate) fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
+/// A refusal where no application has a shape for it.
+#[must_use]
+pub fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
     json(
         refusal.status(),
         &json!({ "error": refusal.to_string(), "request_id": request_id.to_string() }),
@@ -34,15 +35,15 @@ pub(crate) fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Res
 
 /// The template of the matched route: told by the handler, read by the access log when it has answered.
 #[derive(Default)]
-pub(super) struct Route(OnceLock<&'static str>);
+pub(crate) struct Route(OnceLock<&'static str>);
 
 impl Route {
-    pub(super) fn matched(&self, template: &'static str) {
+    pub(crate) fn matched(&self, template: &'static str) {
         // The first one told stands.
         let _ = self.0.set(template);
     }
 
-    pub(super) fn template(&self) -> &'static str {
+    pub(crate) fn template(&self) -> &'static str {
         self.0.get().copied().unwrap_or("-")
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 
 /// Whose turn it is on a connection, and what became of the last request's body.
 #[derive(Default)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     state: AtomicU8,
     unread: AtomicBool,
 }
@@ -38,21 +38,21 @@ impl Turn {
     /// An answer is whole but may still stand in a buffer.
     const ANSWERED: u8 = 2;
 
-    pub(super) fn request_arrived(&self) {
+    pub(crate) fn request_arrived(&self) {
         self.unread.store(false, Ordering::Release);
         self.state.store(Self::ANSWERING, Ordering::Release);
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.state.load(Ordering::Acquire) == Self::IDLE
     }
 
     /// The request is answered without its whole body, which the client may still be sending.
-    pub(super) fn body_is_unread(&self) {
+    pub(crate) fn body_is_unread(&self) {
         self.unread.store(true, Ordering::Release);
     }
 
-    pub(super) fn may_be_sending(&self) -> bool {
+    pub(crate) fn may_be_sending(&self) -> bool {
         self.unread.load(Ordering::Acquire)
     }
 
@@ -72,13 +72,13 @@ impl Turn {
 }
 
 /// The body of an answer, which tells the connection's [`Turn`] when hyper has taken it all.
-pub(super) struct AnswerBody {
+pub(crate) struct AnswerBody {
     body: Full<Bytes>,
     turn: Arc<Turn>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(body: Full<Bytes>, turn: Arc<Turn>) -> Self {
+    pub(crate) fn new(body: Full<Bytes>, turn: Arc<Turn>) -> Self {
         Self { body, turn }
     }
 }
@@ -110,7 +110,7 @@ impl Body for AnswerBody {
 }
 
 /// A transport between hyper and the socket or the TLS session.
-pub(super) struct Wire<T> {
+pub(crate) struct Wire<T> {
     io: T,
     turn: Arc<Turn>,
     held_back: Option<StatusCode>,
@@ -119,7 +119,7 @@ pub(super) struct Wire<T> {
 }
 
 impl<T> Wire<T> {
-    pub(super) fn new(io: T, turn: Arc<Turn>, write_timeout: Duration) -> Self {
+    pub(crate) fn new(io: T, turn: Arc<Turn>, write_timeout: Duration) -> Self {
         Self {
             io,
             turn,
@@ -130,7 +130,7 @@ impl<T> Wire<T> {
     }
 
     /// The transport again, and the status of the refusal that was held back.
-    pub(super) fn into_parts(self) -> (T, Option<StatusCode>) {
+    pub(crate) fn into_parts(self) -> (T, Option<StatusCode>) {
         (self.io, self.held_back)
     }
 

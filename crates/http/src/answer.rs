@@ -4,33 +4,31 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request};
 use hyper::body::Incoming;
-use keyproof_service::Applicant;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 use tracing::{Instrument, error, info_span, warn};
 
-use super::{
-    Exchange, Query, RequestBody, RequestId, RequestPath, Response, StackRefusal,
-    access_log::AccessRecord, deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES,
-    response::Route, site::Site, socket::Peer, stack::Stack, wire::Turn,
+use crate::{
+    Application, Client, Exchange, Query, RequestBody, RequestId, RequestPath, Response,
+    StackRefusal, access_log::AccessRecord, deadline::HandlerDeadline, health::Probe,
+    limits::MAX_TARGET_BYTES, response::Route, site::Site, socket::Peer, stack::Stack, wire::Turn,
 };
-use crate::dialect::Dialect;
 
 /// The connection that a request came by.
 #[derive(Clone)]
-pub(super) struct Origin {
-    pub(super) stack: Arc<Stack>,
-    pub(super) site: Arc<Site>,
-    pub(super) peer: IpAddr,
-    pub(super) client: Peer,
-    pub(super) turn: Arc<Turn>,
+pub(crate) struct Origin {
+    pub(crate) stack: Arc<Stack>,
+    pub(crate) site: Arc<Site>,
+    pub(crate) peer: IpAddr,
+    pub(crate) client: Peer,
+    pub(crate) turn: Arc<Turn>,
     /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
-    pub(super) slot: Arc<OwnedSemaphorePermit>,
+    pub(crate) slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Origin {
     /// Answers one request, and logs it.
-    pub(super) async fn answer(self, request: Request<Incoming>) -> Response {
-        let request_id = RequestId::draw(&*self.stack.entropy);
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
+        let request_id = RequestId::draw(&self.stack.draw);
         let span = info_span!("request", id = %request_id);
         self.answer_as(request_id, request).instrument(span).await
     }
@@ -39,14 +37,16 @@ impl Origin {
         let (head, incoming) = request.into_parts();
         let client = self.stack.proxies.client(self.peer, &head.headers);
         let path = RequestPath::parse(head.uri.path());
-        let dialect = self.site.dialect(&path).cloned();
+        let application = self.site.application(&path).cloned();
         let route = Arc::new(Route::default());
         let record = AccessRecord::start(
             &head.method,
-            dialect.as_ref().map_or("-", |dialect| dialect.name()),
+            application
+                .as_ref()
+                .map_or("-", |application| application.name()),
             Arc::clone(&route),
             client,
-            Arc::clone(&self.stack.metrics),
+            Arc::clone(&self.stack.observer),
         );
 
         let deadline = Arc::new(HandlerDeadline::start(self.stack.limits.handler_timeout));
@@ -61,37 +61,37 @@ impl Origin {
         let within_limits = unambiguous(&head)
             .and_then(|()| understood(&head))
             .and_then(|()| body.check_announced());
-        let answered = match (within_limits, Probe::at(&path), &dialect) {
+        let answered = match (within_limits, Probe::at(&path), &application) {
             (Err(refusal), ..) => Err(refusal),
             (Ok(()), Some(probe), _) => {
                 route.matched(probe.route());
                 Ok(probe.answer(&head.method, &self.stack).await)
             }
             (Ok(()), None, None) => Err(StackRefusal::NotFound),
-            (Ok(()), None, Some(dialect)) => {
+            (Ok(()), None, Some(application)) => {
                 let exchange = Exchange {
                     query: Query::parse(head.uri.query().unwrap_or_default()),
                     method: head.method,
                     path,
                     headers: head.headers,
                     client,
-                    applicant: Applicant::new(self.client.clone()),
+                    waiting: Client::new(self.client.clone()),
                     request_id,
                     route,
                     body,
                 };
-                self.run(Arc::clone(dialect), exchange, &deadline).await
+                self.run(Arc::clone(application), exchange, &deadline).await
             }
         };
 
-        let dialect = dialect.as_ref();
+        let application = application.as_ref();
         let leaves_a_body = matches!(
             answered,
             Err(StackRefusal::BodyTooLarge { .. } | StackRefusal::CodingUnknown)
         );
         let mut response =
-            answered.unwrap_or_else(|refusal| self.site.refuse(dialect, refusal, request_id));
-        self.site.stamp(dialect, request_id, &mut response);
+            answered.unwrap_or_else(|refusal| self.site.refuse(application, refusal, request_id));
+        self.site.stamp(application, request_id, &mut response);
         let is_unread =
             response.status() == StatusCode::PAYLOAD_TOO_LARGE && self.turn.may_be_sending();
         if leaves_a_body || is_unread {
@@ -107,16 +107,16 @@ impl Origin {
     /// the client hangs up or the deadline passes.
     async fn run(
         &self,
-        dialect: Arc<dyn Dialect>,
+        application: Arc<dyn Application>,
         exchange: Exchange,
         deadline: &HandlerDeadline,
     ) -> Result<Response, StackRefusal> {
         let only_reads = exchange.method().is_safe();
-        let applicant = exchange.applicant();
+        let waiting = exchange.waiting();
         let slot = Arc::clone(&self.slot);
         let handler = async move {
             let _slot = slot;
-            dialect.handle(exchange).await
+            application.handle(exchange).await
         };
         let mut handler = Handler {
             task: tokio::spawn(handler.in_current_span()),
@@ -130,7 +130,7 @@ impl Origin {
             }),
             () = deadline.passed() => {
                 warn!(carries_on = !only_reads, "the handler's deadline has passed");
-                applicant.answered();
+                waiting.answered();
                 Err(StackRefusal::DeadlineExceeded { may_change: !only_reads })
             }
         }

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep_until};
 
 /// When a handler must have answered. Reading the body moves it, so that a slow client is told 408 by the body's
 /// own deadline, and a handler still has its whole time once the body is there.
-pub(super) struct HandlerDeadline {
+pub(crate) struct HandlerDeadline {
     allowance: Duration,
     at: Mutex<Instant>,
 }
 
 impl HandlerDeadline {
-    pub(super) fn start(allowance: Duration) -> Self {
+    pub(crate) fn start(allowance: Duration) -> Self {
         Self {
             allowance,
             at: Mutex::new(Instant::now() + allowance),
@@ -23,17 +23,17 @@ impl HandlerDeadline {
     }
 
     /// Leaves room for reading a body.
-    pub(super) fn extend(&self, by: Duration) {
+    pub(crate) fn extend(&self, by: Duration) {
         self.set(Instant::now() + by + self.allowance);
     }
 
     /// Gives the whole allowance from now on.
-    pub(super) fn restart(&self) {
+    pub(crate) fn restart(&self) {
         self.set(Instant::now() + self.allowance);
     }
 
     /// Waits until the deadline has passed for good.
-    pub(super) async fn passed(&self) {
+    pub(crate) async fn passed(&self) {
         loop {
             let at = self.at();
             sleep_until(at).await;

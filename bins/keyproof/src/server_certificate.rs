@@ -1,24 +1,18 @@
-//! TLS, by files that are read again on demand, or self-signed for trying out.
+//! The server's certificate: from files that are read again on demand, or self-signed for trying out.
 
 use std::{
-    fmt::Write as _,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
 };
 
 use keyproof_store::file;
 use keyproof_x509::Certificate;
 use rustls::{
-    ServerConfig,
     crypto::{CryptoProvider, ring},
-    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject};
-use sha2::{Digest, Sha256};
-use tokio_rustls::TlsAcceptor;
 
 /// The longest file that is read, in bytes: hundreds of certificates.
 const LONGEST_FILE: usize = 1024 * 1024;
@@ -80,61 +74,30 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// The TLS side of all listeners, with a certificate that can be changed under them.
-pub(crate) struct Tls {
-    source: TlsSource,
-    certificate: Arc<CurrentCertificate>,
-    acceptor: TlsAcceptor,
-}
-
-impl Tls {
-    /// Loads the certificate. `listen` is an address that a self-signed one shall name.
-    pub(crate) fn load(source: TlsSource, listen: IpAddr) -> Result<Self, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let certificate = match &source {
-            TlsSource::Files { certificate, key } => from_files(certificate, key, &provider)?,
-            TlsSource::SelfSigned => self_signed(listen, &provider)?,
-        };
-        let certificate = Arc::new(CurrentCertificate(RwLock::new(Arc::new(certificate))));
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            source,
-            certificate,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        })
-    }
-
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.acceptor.clone()
-    }
-
-    /// Reads the files again, if there are any; new handshakes use what they hold now. If they cannot be used, the old
-    /// ones stay.
-    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
-        let TlsSource::Files { certificate, key } = &self.source else {
-            return Ok(false);
-        };
-        let provider = self.acceptor.config().crypto_provider();
-        self.certificate
-            .set(from_files(certificate, key, provider)?);
-        Ok(true)
-    }
-
-    /// The SHA-256 fingerprint of the server's own certificate, as OpenSSL prints it.
-    pub(crate) fn fingerprint(&self) -> String {
-        let current = self.certificate.current();
-        let digest = Sha256::digest(current.end_entity_cert().map_or(&[][..], AsRef::as_ref));
-        let mut text = String::new();
-        for (at, byte) in digest.iter().enumerate() {
-            let separator = if at == 0 { "" } else { ":" };
-            // Writing to a string does not fail.
-            let _ = write!(text, "{separator}{byte:02X}");
+impl TlsSource {
+    /// The certificate that it has now. `listen` is an address that a self-signed one shall name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn load(&self, listen: IpAddr) -> Result<CertifiedKey, TlsError> {
+        let provider = ring::default_provider();
+        match self {
+            Self::Files { certificate, key } => from_files(certificate, key, &provider),
+            Self::SelfSigned => self_signed(listen, &provider),
         }
-        text
+    }
+
+    /// The certificate that its files have now, if it has files.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn reload(&self) -> Result<Option<CertifiedKey>, TlsError> {
+        match self {
+            Self::Files { .. } => self.load(Ipv4Addr::LOCALHOST.into()).map(Some),
+            Self::SelfSigned => Ok(None),
+        }
     }
 }
 
@@ -144,27 +107,7 @@ impl Tls {
 ///
 /// What is wrong with them.
 pub fn check_certificate(source: &TlsSource) -> Result<(), TlsError> {
-    Tls::load(source.clone(), Ipv4Addr::LOCALHOST.into()).map(drop)
-}
-
-/// The certificate in use.
-#[derive(Debug)]
-struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
-
-impl CurrentCertificate {
-    fn current(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn set(&self, certificate: CertifiedKey) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
-    }
-}
-
-impl ResolvesServerCert for CurrentCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
-    }
+    source.load(Ipv4Addr::LOCALHOST.into()).map(drop)
 }
 
 fn from_files(

@@ -10,22 +10,25 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{connection, site::Site, socket::Socket, stack::Stack};
+use crate::{connection, observer::OpenConnection, site::Site, socket::Socket, stack::Stack};
 
 /// How long to wait when the system refuses a connection for want of resources.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A bound listener and what it serves.
-pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) site: Arc<Site>,
+pub struct Listener {
+    /// The bound socket.
+    pub socket: TcpListener,
+    /// TLS, if it is spoken here.
+    pub tls: Option<TlsAcceptor>,
+    /// Who answers.
+    pub site: Arc<Site>,
 }
 
 impl Listener {
     /// Accepts until the server drains. A slot is taken *before* `accept`, so that a connection beyond the limit waits
     /// in the kernel's queue and costs nothing here.
-    pub(crate) async fn serve(self, stack: Arc<Stack>, slots: Arc<Semaphore>) {
+    pub async fn serve(self, stack: Arc<Stack>, slots: Arc<Semaphore>) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -82,7 +85,7 @@ async fn open(
     slot: OwnedSemaphorePermit,
 ) {
     let slot = Arc::new(slot);
-    let _open = stack.metrics.connection();
+    let _open = OpenConnection::count(&stack.observer);
     // Answers are written whole: waiting for more to send would only delay them.
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");

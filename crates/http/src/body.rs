@@ -7,10 +7,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming, SizeHint};
 use tokio::time::timeout;
 
-use super::{StackRefusal, deadline::HandlerDeadline, stack::Stack, wire::Turn};
+use crate::{StackRefusal, deadline::HandlerDeadline, stack::Stack, wire::Turn};
 
 /// A body that is still on its way.
-pub(super) struct RequestBody {
+pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
     limit: usize,
     timeout: Duration,
@@ -20,7 +20,7 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(super) fn new(
+    pub(crate) fn new(
         incoming: Incoming,
         limit: usize,
         timeout: Duration,
@@ -39,17 +39,17 @@ impl RequestBody {
     }
 
     /// The longest body that is read for a route that needs no more than `needed` bytes.
-    pub(super) fn limit(&self, needed: usize) -> usize {
+    pub(crate) fn limit(&self, needed: usize) -> usize {
         needed.min(self.limit)
     }
 
     /// Refuses a body that is announced too long, before anything else is done for its request.
-    pub(super) fn check_announced(&self) -> Result<(), StackRefusal> {
+    pub(crate) fn check_announced(&self) -> Result<(), StackRefusal> {
         let hint = self.incoming.as_ref().map(Body::size_hint);
         hint.map_or(Ok(()), |hint| check_announced(&hint, self.limit))
     }
 
-    pub(super) async fn read(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
+    pub(crate) async fn read(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
         let Some(incoming) = self.incoming.take() else {
             return Ok(Bytes::new());
         };

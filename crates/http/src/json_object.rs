@@ -9,7 +9,10 @@ use serde::{
 
 /// What an object holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct JsonObject<T>(pub(crate) T);
+pub struct JsonObject<T>(
+    /// Its members.
+    pub T,
+);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,4 +1,7 @@
-//! The HTTP/1.1 stack under all dialects: hyper, with every wait and every size bounded.
+//! The HTTP/1.1 stack under all applications: hyper, with every wait and every size bounded.
+//!
+//! It knows neither use cases nor a store: an [`Application`] answers, a [`RequestObserver`] counts, and randomness is a
+//! closure.
 //!
 //! # What a request meets, in order
 //!
@@ -41,6 +44,7 @@
 mod accept;
 mod access_log;
 mod answer;
+mod application;
 mod body;
 mod client_address;
 mod connection;
@@ -49,6 +53,7 @@ mod exchange;
 mod health;
 mod json_object;
 mod limits;
+mod observer;
 mod path;
 mod query;
 mod refusal;
@@ -60,20 +65,20 @@ mod stack;
 mod tls;
 mod wire;
 
-pub(crate) use accept::Listener;
+pub use accept::Listener;
+pub use application::{Application, BoxFuture, X_REQUEST_ID};
 use body::RequestBody;
 pub use client_address::TrustedProxies;
 pub use exchange::Exchange;
-pub(crate) use json_object::JsonObject;
+pub use json_object::JsonObject;
 pub use limits::Limits;
+pub use observer::{RequestLabels, RequestObserver};
 pub use path::{PathError, RequestPath, SegmentFault};
 pub use query::Query;
 pub use refusal::StackRefusal;
 pub use request_id::RequestId;
-pub(crate) use response::plain_refusal;
-pub use response::{Response, json};
-pub(crate) use site::Site;
-pub(crate) use stack::Stack;
-pub use stack::{NO_ANSWER, Readiness};
-pub(crate) use tls::Tls;
-pub use tls::{TlsError, TlsSource, check_certificate};
+pub use response::{Response, json, plain_refusal};
+pub use site::Site;
+pub use socket::{Client, Presence};
+pub use stack::{Draw, NO_ANSWER, Readiness, Stack};
+pub use tls::Tls;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use keyproof_store::Entropy;
+use crate::Draw;
 
 /// 128 random bits, drawn for each request; shown as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,9 +10,9 @@ pub struct RequestId(u128);
 
 impl RequestId {
     /// Draws one.
-    pub fn draw(entropy: &dyn Entropy) -> Self {
+    pub(crate) fn draw(draw: &Draw) -> Self {
         let mut bytes = [0; 16];
-        entropy.fill(&mut bytes);
+        draw(&mut bytes);
         Self(u128::from_be_bytes(bytes))
     }
 }

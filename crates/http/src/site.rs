@@ -1,0 +1,68 @@
+//! Which applications a listener serves.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, header};
+
+use crate::{
+    Application, RequestId, RequestPath, Response, StackRefusal, X_REQUEST_ID,
+    response::plain_refusal,
+};
+
+/// The methods that some path has.
+const ALLOW: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+
+/// The applications of one listener, in the order in which they are asked whether they claim a path.
+#[derive(Clone, Default)]
+pub struct Site {
+    /// Asked in this order.
+    pub applications: Vec<Arc<dyn Application>>,
+    /// Gives its shape to refusals of paths that no application claims; without one they are plain JSON.
+    pub unclaimed: Option<Arc<dyn Application>>,
+}
+
+impl Site {
+    pub(crate) fn application(&self, path: &RequestPath) -> Option<&Arc<dyn Application>> {
+        self.applications
+            .iter()
+            .find(|application| application.claims(path))
+    }
+
+    /// Puts a refusal in the shape of the application that claims the path, or of the one for unclaimed paths. Whether it may
+    /// be tried again is the same in all of them.
+    pub(crate) fn refuse(
+        &self,
+        application: Option<&Arc<dyn Application>>,
+        refusal: StackRefusal,
+        request_id: RequestId,
+    ) -> Response {
+        let mut response = match application.or(self.unclaimed.as_ref()) {
+            Some(application) => application.refuse(refusal, request_id),
+            None => plain_refusal(refusal, request_id),
+        };
+        let headers = response.headers_mut();
+        match refusal.may_be_retried() {
+            true => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            false => headers.remove(header::RETRY_AFTER),
+        };
+        if refusal == StackRefusal::MethodNotAllowed {
+            headers.insert(header::ALLOW, ALLOW);
+        }
+        response
+    }
+
+    /// Sets the request id on an answer, in the application's own header.
+    pub(crate) fn stamp(
+        &self,
+        application: Option<&Arc<dyn Application>>,
+        request_id: RequestId,
+        response: &mut Response,
+    ) {
+        let name = application
+            .or(self.unclaimed.as_ref())
+            .map_or(X_REQUEST_ID, |application| application.request_id_header());
+        if let Ok(value) = request_id.to_string().try_into() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}
