@@ -8,8 +8,8 @@
 
 use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
 use keyproof_x509::{
-    Certificate, Check, Encoding, Error, Facts, Outcome, Policy, Report, Upload, VerificationCode,
-    algorithms, prove,
+    Certificate, Check as _, Encoding, Error, Facts, Outcome, Policy, ProofCheck, ProofFinding,
+    Report, Upload, VerificationCode, algorithms, prove,
 };
 use ring::rand::SystemRandom;
 
@@ -228,7 +228,7 @@ fn leaf_signed_anew(edits: &[u8]) {
 }
 
 /// Judges under both policies, and holds the reports to what every report keeps.
-fn judge(ca: &[u8], leaf: &[u8]) -> Report {
+fn judge(ca: &[u8], leaf: &[u8]) -> Report<ProofFinding> {
     let ca = Certificate::from_der(ca).expect("a sound CA");
     let code = VerificationCode::parse(CODE).expect("48 digits");
     let policy = Policy::new(algorithms::RING);
@@ -241,10 +241,14 @@ fn judge(ca: &[u8], leaf: &[u8]) -> Report {
             report.first_refusal().is_none(),
             "{report}"
         );
-        assert_eq!(report.rows().count(), Check::ALL.len());
+        assert_eq!(report.rows().count(), ProofCheck::ALL.len());
         assert!(report.rows().all(|row| !row.detail.is_empty()), "{report}");
         if report.accepted() {
-            assert_eq!(report.outcome(Check::Signature), Outcome::Pass, "{report}");
+            assert_eq!(
+                report.outcome(ProofCheck::Signature),
+                Outcome::Pass,
+                "{report}"
+            );
         }
         assert!(!report.to_string().contains(CODE));
     }

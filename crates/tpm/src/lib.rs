@@ -14,6 +14,7 @@ mod device;
 mod ek_certificate;
 mod error;
 mod kdf;
+mod key_finding;
 mod key_policy;
 mod name;
 mod pcr;
@@ -25,7 +26,9 @@ mod spki;
 mod template;
 mod wire;
 
-pub use keyproof_x509::{Outcome, Row, SignatureVerificationAlgorithm, algorithms};
+pub use keyproof_x509::{
+    Check, Finding, Outcome, Report, Row, Severity, SignatureVerificationAlgorithm, algorithms,
+};
 
 pub use algorithm::{EccCurve, HashAlgorithm};
 pub use attest::{AttestType, Attested, TPM_GENERATED, TpmsAttest, TpmsClockInfo, TpmsQuoteInfo};
@@ -41,11 +44,12 @@ pub use credential::{
 };
 pub use device::{DeviceField, DeviceInfo};
 pub use ek_certificate::{
-    EkCertificate, EkCertificateCheck, EkCertificatePolicy, TpmAttributes, TpmSpecification,
-    check_ek_certificate,
+    EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkKey,
+    TpmAttributes, TpmSpecification, check_ek_certificate,
 };
 pub use error::TpmError;
-pub use key_policy::{AttestationKeyCheck, AttestationKeyPolicy};
+pub use key_finding::{AttestationKeyCheck, AttestationKeyFinding, KeyDescription};
+pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};
 pub use pcr::{TpmlPcrSelection, TpmsPcrSelection};
 pub use public::{
@@ -53,7 +57,7 @@ pub use public::{
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
 };
 pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
-pub use report::{Check, Report};
+pub use report::{Report as AttestationReport, Told};
 pub use signature::TpmtSignature;
 pub use template::{AttestationTemplate, EndorsementTemplate};
 pub use wire::{Buffer, Structure};

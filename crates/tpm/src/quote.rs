@@ -4,7 +4,6 @@
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use keyproof_x509::{Curve, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo};
 
@@ -16,7 +15,7 @@ use crate::key_policy::AttestationKeyPolicy;
 use crate::name::{Hierarchy, QualifiedName};
 use crate::pcr::TpmlPcrSelection;
 use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
-use crate::report::{Report, checks};
+use crate::report::{Report, Tell, checks};
 use crate::signature::TpmtSignature;
 use crate::spki::ecdsa_sig_value;
 use crate::wire::{Reader, Structure};
@@ -105,7 +104,7 @@ pub fn check_quote(
         attest.as_ref().map(|attest| (attest, &attest.attested))
     else {
         // `type` or `structure` has failed.
-        report.skip_missing("not judged: there is no quote to read");
+        report.others_not_judged("not judged: there is no quote to read");
         return report;
     };
     check_nonce(&mut report, attest, policy.nonce);
@@ -120,12 +119,11 @@ pub fn check_quote(
 
 fn check_key(report: &mut Report<QuoteCheck>, ak: &TpmtPublic, policy: &QuotePolicy<'_>) {
     let found = policy.key_policy.check(ak);
-    let reasons: Vec<&str> = found.failures().collect();
     report.judge(
         QuoteCheck::AttestingKey,
         found.accepted(),
         "a restricted signing key that cannot leave its TPM",
-        reasons.join("; "),
+        found.reasons(),
     );
 }
 
@@ -290,7 +288,7 @@ fn check_digest(
 ) {
     let check = QuoteCheck::PcrDigest;
     let Some(hash) = signed_hash else {
-        report.skip(check, "not judged: the signature says no hash");
+        report.not_judged(check, "not judged: the signature says no hash");
         return;
     };
     let expected = quote.pcr_select.values_size();
@@ -298,7 +296,7 @@ fn check_digest(
         _ if quote.pcr_digest.len() != hash.digest_size() => {
             report.fail(check, format!("it is no digest of {hash}"));
         }
-        None => report.skip(check, "no register values were given"),
+        None => report.not_asked(check, "no register values were given"),
         Some(values) if values.len() != expected => report.fail(
             check,
             format!(
@@ -356,7 +354,7 @@ fn check_signer(
 ) {
     let check = QuoteCheck::QualifiedSigner;
     let Some(ek) = ek else {
-        report.skip(check, "no endorsement key was given");
+        report.not_asked(check, "no endorsement key was given");
         return;
     };
     let expected = QualifiedName::of_primary(Hierarchy::Endorsement, ek)
@@ -380,7 +378,7 @@ fn check_counters(
 ) {
     let check = QuoteCheck::ResetCounters;
     let Some(last) = last else {
-        report.skip(check, "no earlier quote was given");
+        report.not_asked(check, "no earlier quote was given");
         return;
     };
     let resets = advance(last.reset_count, now.reset_count);
@@ -407,7 +405,7 @@ fn check_counters(
 fn check_clock(report: &mut Report<QuoteCheck>, now: &TpmsClockInfo, last: Option<&TpmsClockInfo>) {
     let check = QuoteCheck::Clock;
     let Some(last) = last else {
-        report.skip(check, "no earlier quote was given");
+        report.not_asked(check, "no earlier quote was given");
         return;
     };
     let lost_power = advance(last.reset_count, now.reset_count) > 0 && !now.safe;

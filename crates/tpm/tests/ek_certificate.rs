@@ -4,8 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 use keyproof_tpm::{
-    Check as _, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, Report, Structure,
-    TpmAttributes, TpmError, TpmSpecification, TpmtPublic, algorithms, check_ek_certificate,
+    Check as _, EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy,
+    Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic, algorithms,
+    check_ek_certificate,
 };
 use proptest::prelude::*;
 use rcgen::{
@@ -46,7 +47,7 @@ impl Real {
         }
     }
 
-    fn check(&self) -> Report<EkCertificateCheck> {
+    fn check(&self) -> Report<EkCertificateFinding> {
         check(
             &self.certificate,
             Some(&self.ek),
@@ -63,7 +64,7 @@ fn check(
     roots: &[&[u8]],
     intermediates: &[&[u8]],
     now: u64,
-) -> Report<EkCertificateCheck> {
+) -> Report<EkCertificateFinding> {
     let algorithms = algorithms::RING;
     let policy = EkCertificatePolicy {
         ek,
@@ -77,20 +78,20 @@ fn check(
 }
 
 /// Which checks ended so.
-fn ended(report: &Report<EkCertificateCheck>, outcome: Outcome) -> Vec<EkCertificateCheck> {
+fn ended(report: &Report<EkCertificateFinding>, outcome: Outcome) -> Vec<EkCertificateCheck> {
     let all = EkCertificateCheck::ALL.iter().copied();
     all.filter(|check| report.outcome(*check) == outcome)
         .collect()
 }
 
 #[track_caller]
-fn refused(report: &Report<EkCertificateCheck>, by: &[EkCertificateCheck]) {
+fn refused(report: &Report<EkCertificateFinding>, by: &[EkCertificateCheck]) {
     assert_eq!(ended(report, Outcome::Fail), by, "{report}");
     assert!(!report.accepted());
 }
 
 #[track_caller]
-fn accepted(report: &Report<EkCertificateCheck>, warned: &[EkCertificateCheck]) {
+fn accepted(report: &Report<EkCertificateFinding>, warned: &[EkCertificateCheck]) {
     assert!(report.accepted(), "{report}");
     assert_eq!(ended(report, Outcome::Warn), warned, "{report}");
 }
@@ -100,7 +101,7 @@ fn the_certificates_of_a_software_tpm_are_accepted() {
     for kind in KINDS {
         let report = Real::of(kind).check();
         accepted(&report, &[EkCertificateCheck::Vendor]);
-        assert_eq!(ended(&report, Outcome::Skipped), []);
+        assert_eq!(ended(&report, Outcome::NotAsked), []);
         assert_eq!(
             report.detail(EkCertificateCheck::Vendor),
             "id:00001014 is not in the TCG's registry"
@@ -189,7 +190,7 @@ fn nv_header_and_padding_make_no_difference() {
         let report = twice.check();
         refused(&report, &[EkCertificateCheck::Encoding]);
         assert_eq!(
-            ended(&report, Outcome::Skipped).len(),
+            ended(&report, Outcome::NotJudged).len(),
             EkCertificateCheck::ALL.len() - 1
         );
         assert!(matches!(
@@ -220,7 +221,7 @@ fn the_key_is_the_endorsement_keys() {
     );
     accepted(&report, &[EkCertificateCheck::Vendor]);
     assert_eq!(
-        ended(&report, Outcome::Skipped),
+        ended(&report, Outcome::NotAsked),
         [EkCertificateCheck::PublicKey]
     );
 }
@@ -456,12 +457,12 @@ impl Maker {
         }
     }
 
-    fn check(&self, change: impl FnOnce(&mut CertificateParams)) -> Report<EkCertificateCheck> {
+    fn check(&self, change: impl FnOnce(&mut CertificateParams)) -> Report<EkCertificateFinding> {
         let certificate = self.ca.endorse(&self.key, change);
         self.judge(&certificate)
     }
 
-    fn judge(&self, certificate: &[u8]) -> Report<EkCertificateCheck> {
+    fn judge(&self, certificate: &[u8]) -> Report<EkCertificateFinding> {
         let (root, ca) = (self.root.certificate.der(), self.ca.certificate.der());
         check(certificate, Some(&ek_of(&self.key)), &[root], &[ca], NOW)
     }
@@ -658,7 +659,7 @@ fn the_tpms_attributes_are_read_strictly() {
         let report = with_names(true, content);
         refused(&report, &[C::TpmAttributes]);
         assert_eq!(report.detail(C::TpmAttributes), reason);
-        assert_eq!(report.outcome(C::Vendor), Outcome::Skipped);
+        assert_eq!(report.outcome(C::Vendor), Outcome::NotJudged);
     }
 
     let trailing = [tpm_names(&["id:49465800", "m", "v"]), vec![0]].concat();
@@ -793,7 +794,7 @@ fn keys_are_on_the_allow_list() {
     let certificate = maker.ca.endorse(&ed25519, |_| ());
     let report = maker.judge(&certificate);
     refused(&report, &[C::Key]);
-    assert_eq!(report.outcome(C::PublicKey), Outcome::Skipped);
+    assert_eq!(report.outcome(C::PublicKey), Outcome::NotJudged);
 }
 
 #[test]

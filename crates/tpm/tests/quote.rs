@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
 use keyproof_tpm::{
-    AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Attested, Buffer, Check as _,
-    EccCurve, EccScheme, HashAlgorithm, KdfAlgorithm, KdfScheme, ObjectAttributes, Outcome,
-    PublicKey, QuoteCheck, QuoteEvidence, QuotePolicy, Report, RsaScheme, Structure,
-    SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmlPcrSelection, TpmsAttest,
+    AttestationKeyCheck, AttestationKeyPolicy, AttestationReport, AttestationTemplate, Attested,
+    Buffer, Check as _, EccCurve, EccScheme, HashAlgorithm, KdfAlgorithm, KdfScheme,
+    ObjectAttributes, Outcome, PublicKey, QuoteCheck, QuoteEvidence, QuotePolicy, RsaScheme,
+    Structure, SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmlPcrSelection, TpmsAttest,
     TpmsClockInfo, TpmtPublic, algorithms, check_quote,
 };
 use proptest::prelude::*;
@@ -72,7 +72,7 @@ impl Case {
         }
     }
 
-    fn check(&self) -> Report<QuoteCheck> {
+    fn check(&self) -> AttestationReport<QuoteCheck> {
         check_quote(&self.ak, &self.evidence(), &self.policy())
     }
 }
@@ -115,7 +115,7 @@ impl Forger {
 
 /// Refused, and for these checks alone.
 #[track_caller]
-fn refused(report: &Report<QuoteCheck>, by: &[QuoteCheck]) {
+fn refused(report: &AttestationReport<QuoteCheck>, by: &[QuoteCheck]) {
     let failed: Vec<QuoteCheck> = QuoteCheck::ALL
         .iter()
         .copied()
@@ -126,7 +126,7 @@ fn refused(report: &Report<QuoteCheck>, by: &[QuoteCheck]) {
 }
 
 #[track_caller]
-fn ends(report: &Report<QuoteCheck>, check: QuoteCheck, outcome: Outcome) {
+fn ends(report: &AttestationReport<QuoteCheck>, check: QuoteCheck, outcome: Outcome) {
     assert_eq!(report.outcome(check), outcome, "{report}");
     assert_eq!(report.accepted(), outcome != Outcome::Fail, "{report}");
 }
@@ -510,7 +510,7 @@ fn magic_and_type_are_judged_by_name() {
     );
     assert_eq!(
         forger.case.check().outcome(QuoteCheck::ExtraData),
-        Outcome::Skipped
+        Outcome::NotJudged
     );
 
     // A real attestation of another type, well signed.
@@ -673,7 +673,7 @@ fn without_values_the_digest_is_not_judged_but_must_be_one() {
     ends(
         &without(&forger.case),
         QuoteCheck::PcrDigest,
-        Outcome::Skipped,
+        Outcome::NotAsked,
     );
     forger.change(|attest| {
         if let Attested::Quote(quote) = &mut attest.attested {
@@ -768,7 +768,7 @@ fn the_signer_is_this_key_below_this_endorsement_key() {
         ..case.policy()
     };
     let report = check_quote(&case.ak, &case.evidence(), &policy);
-    ends(&report, QuoteCheck::QualifiedSigner, Outcome::Skipped);
+    ends(&report, QuoteCheck::QualifiedSigner, Outcome::NotAsked);
 }
 
 #[test]
@@ -829,8 +829,8 @@ fn clock_and_counters_do_not_go_back() {
         ..case.policy()
     };
     let report = check_quote(&case.ak, &case.evidence(), &policy);
-    ends(&report, QuoteCheck::Clock, Outcome::Skipped);
-    ends(&report, QuoteCheck::ResetCounters, Outcome::Skipped);
+    ends(&report, QuoteCheck::Clock, Outcome::NotAsked);
+    ends(&report, QuoteCheck::ResetCounters, Outcome::NotAsked);
 }
 
 #[test]

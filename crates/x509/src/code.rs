@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq;
 use crate::Error;
 use crate::certificate::Certificate;
 use crate::policy::Policy;
+use crate::proof_finding::ProofFinding;
 use crate::prove::prove;
 use crate::report::Report;
 use crate::thumbprint::Sha256Thumbprint;
@@ -130,13 +131,13 @@ pub enum Redemption {
     /// The proof was refused: the code lives on.
     Kept {
         /// Why.
-        report: Report,
+        report: Report<ProofFinding>,
         /// The code.
         code: VerificationCode,
     },
     /// The proof was accepted, and the code is gone.
     Spent {
         /// What was found on the way.
-        report: Report,
+        report: Report<ProofFinding>,
     },
 }

@@ -17,11 +17,12 @@ mod code;
 mod error;
 mod extension;
 mod facts;
-mod finding;
 mod name;
 mod oid;
 pub mod path;
 mod policy;
+mod proof_check;
+mod proof_finding;
 mod prove;
 #[cfg(feature = "prover")]
 pub mod prover;
@@ -42,15 +43,16 @@ pub use crate::code::{Redemption, VerificationCode};
 pub use crate::error::{Error, ParametersProblem};
 pub use crate::extension::{BasicConstraints, Extension, KeyUsage};
 pub use crate::facts::Facts;
-pub use crate::finding::{Finding, ReadExtension, Role, Severity};
 pub use crate::name::{Attribute, Name, NameMatch, Rdn};
 pub use crate::oid::Oid;
 pub use crate::policy::Policy;
+pub use crate::proof_check::ProofCheck;
+pub use crate::proof_finding::{ProofFinding, ReadExtension, Role};
 pub use crate::prove::prove;
 pub use crate::public_key::{
     Curve, KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS, SubjectPublicKeyInfo,
 };
-pub use crate::report::{Check, Outcome, Report, Row};
+pub use crate::report::{Check, Finding, Outcome, Report, Row, Severity};
 pub use crate::thumbprint::{Sha1Thumbprint, Sha256Thumbprint};
 pub use crate::time::Validity;
 pub use crate::upload::{Encoding, Layer, MAX_UPLOAD_LEN, Upload};

@@ -11,11 +11,12 @@ use crate::extension::{
     BASIC_CONSTRAINTS, BasicConstraints, Extension, KEY_USAGE, SUBJECT_ALT_NAME,
     alt_names_are_well_formed,
 };
-use crate::finding::{Finding, ReadExtension, Role};
 use crate::name::{NameMatch, told_apart};
 use crate::policy::Policy;
+use crate::proof_check::ProofCheck;
+use crate::proof_finding::{ProofFinding, ReadExtension, Role};
 use crate::public_key::{KeyKind, RSA_MAXIMUM_BITS, RSA_MINIMUM_BITS};
-use crate::report::{Check, Outcome, Report};
+use crate::report::{Outcome, Report};
 use crate::upload::Upload;
 
 /// Judges whether `leaf`, an upload in any encoding, proves possession of the private key of `ca`.
@@ -31,8 +32,8 @@ pub fn prove(
     code: &VerificationCode,
     now: u64,
     policy: &Policy<'_>,
-) -> Report {
-    let mut report = Report::new(policy.strict);
+) -> Report<ProofFinding> {
+    let mut report = Report::new().under_policy(policy.strict);
     let skew = policy.clock_skew.as_secs();
 
     check_code(&mut report, code, ca, now, skew);
@@ -56,13 +57,16 @@ pub fn prove(
         .and_then(|upload| Ok((upload, upload.certificate()?)));
     match leaf {
         Ok((upload, leaf)) => check_leaf(&mut report, ca, upload, &leaf, code, now, policy),
-        Err(error) => report.add(Finding::LeafUnreadable(error)),
+        Err(error) => {
+            report.judged(ProofCheck::Leaf, ProofFinding::LeafUnreadable(error));
+            report.others_not_judged("not judged: the leaf cannot be read");
+        }
     }
     report
 }
 
 fn check_leaf(
-    report: &mut Report,
+    report: &mut Report<ProofFinding>,
     ca: &Certificate<'_>,
     upload: &Upload<'_>,
     leaf: &Certificate<'_>,
@@ -70,15 +74,15 @@ fn check_leaf(
     now: u64,
     policy: &Policy<'_>,
 ) {
-    report.add(Finding::LeafRead {
+    report.add(ProofFinding::LeafRead {
         encoding: upload.encoding(),
     });
     if upload.further_certificates() > 0 {
-        report.add(Finding::FurtherCertificates {
+        report.add(ProofFinding::FurtherCertificates {
             count: upload.further_certificates(),
         });
     }
-    report.done(Check::Leaf);
+    report.done(ProofCheck::Leaf);
 
     check_issuer(report, ca, leaf);
     check_common_name(report, leaf, code);
@@ -96,10 +100,10 @@ fn check_leaf(
     }
     // These look at both certificates, and both have been seen now.
     for check in [
-        Check::KeyStrength,
-        Check::HashStrength,
-        Check::Version,
-        Check::Serial,
+        ProofCheck::KeyStrength,
+        ProofCheck::HashStrength,
+        ProofCheck::Version,
+        ProofCheck::Serial,
     ] {
         report.done(check);
     }
@@ -107,7 +111,7 @@ fn check_leaf(
 }
 
 fn check_code(
-    report: &mut Report,
+    report: &mut Report<ProofFinding>,
     code: &VerificationCode,
     ca: &Certificate<'_>,
     now: u64,
@@ -117,44 +121,48 @@ fn check_code(
         .certificate()
         .is_some_and(|issued_for| issued_for != ca.sha256_thumbprint())
     {
-        report.add(Finding::CodeForAnotherCertificate);
+        report.add(ProofFinding::CodeForAnotherCertificate);
     }
     match code.expires_at() {
         Some(expired_at) if now >= expired_at.saturating_add(skew) => {
-            report.add(Finding::CodeExpired { expired_at })
+            report.add(ProofFinding::CodeExpired { expired_at })
         }
         _ => {}
     }
-    report.done(Check::Code);
+    report.done(ProofCheck::Code);
 }
 
-fn check_issuer(report: &mut Report, ca: &Certificate<'_>, leaf: &Certificate<'_>) {
+fn check_issuer(report: &mut Report<ProofFinding>, ca: &Certificate<'_>, leaf: &Certificate<'_>) {
     match leaf.issuer().compare(&ca.subject()) {
-        NameMatch::Exact if leaf.issuer().is_empty() => report.add(Finding::IssuerEmpty),
+        NameMatch::Exact if leaf.issuer().is_empty() => report.add(ProofFinding::IssuerEmpty),
         NameMatch::Exact => {}
-        NameMatch::Folded => report.add(Finding::IssuerFolded),
+        NameMatch::Folded => report.add(ProofFinding::IssuerFolded),
         NameMatch::Different => {
             let (issuer, ca_subject) = told_apart(&leaf.issuer(), &ca.subject());
-            report.add(Finding::IssuerMismatch { issuer, ca_subject });
+            report.add(ProofFinding::IssuerMismatch { issuer, ca_subject });
         }
     }
     check_string_types(report, Role::Ca, ca);
-    report.done(Check::Issuer);
+    report.done(ProofCheck::Issuer);
 }
 
 /// Runs last: with a key or hash that is refused anyway, a signature means nothing and the table need not know it.
 fn check_signature(
-    report: &mut Report,
+    report: &mut Report<ProofFinding>,
     ca: &Certificate<'_>,
     leaf: &Certificate<'_>,
     policy: &Policy<'_>,
 ) {
     let differ = leaf.tbs_algorithm().as_der() != leaf.algorithm().as_der();
     if differ {
-        report.add(Finding::AlgorithmsDiffer);
+        report.add(ProofFinding::AlgorithmsDiffer);
     }
     let is_weak = |check| report.outcome(check) == Outcome::Fail;
-    if is_weak(Check::KeyStrength) || is_weak(Check::HashStrength) {
+    if is_weak(ProofCheck::KeyStrength) || is_weak(ProofCheck::HashStrength) {
+        report.not_judged(
+            ProofCheck::Signature,
+            "not judged: a key or hash too weak for it to mean anything",
+        );
         return;
     }
     let verified = verify(
@@ -165,44 +173,52 @@ fn check_signature(
         leaf.signature(),
     );
     report.add(match verified {
-        Ok(scheme) => Finding::SignatureVerified { scheme },
-        Err(error) => Finding::SignatureRefused(error),
+        Ok(scheme) => ProofFinding::SignatureVerified { scheme },
+        Err(error) => ProofFinding::SignatureRefused(error),
     });
-    report.done(Check::Signature);
+    report.done(ProofCheck::Signature);
 }
 
-fn check_common_name(report: &mut Report, leaf: &Certificate<'_>, code: &VerificationCode) {
+fn check_common_name(
+    report: &mut Report<ProofFinding>,
+    leaf: &Certificate<'_>,
+    code: &VerificationCode,
+) {
     let subject = leaf.subject();
     let mut names = subject.common_names();
     match (names.next(), names.count()) {
-        (None, _) => report.add(Finding::CommonNameMissing),
+        (None, _) => report.add(ProofFinding::CommonNameMissing),
         (Some(name), 0) => match name.text() {
-            None => report.add(Finding::CommonNameUnreadable),
+            None => report.add(ProofFinding::CommonNameUnreadable),
             Some(name) if code.is_name(&name) => {}
-            Some(name) => report.add(Finding::CommonNameMismatch {
+            Some(name) => report.add(ProofFinding::CommonNameMismatch {
                 characters: name.chars().count(),
                 nearly: code.is_nearly_name(&name),
             }),
         },
-        (Some(_), more) => report.add(Finding::CommonNameNotUnique { count: 1 + more }),
+        (Some(_), more) => report.add(ProofFinding::CommonNameNotUnique { count: 1 + more }),
     }
     check_string_types(report, Role::Leaf, leaf);
-    report.done(Check::CommonName);
+    report.done(ProofCheck::CommonName);
 }
 
 /// Told once, however many attributes it holds for.
-fn check_string_types(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+fn check_string_types(
+    report: &mut Report<ProofFinding>,
+    role: Role,
+    certificate: &Certificate<'_>,
+) {
     let subject = certificate.subject();
     let forbidden = subject
         .attributes()
         .find_map(|attribute| attribute.forbidden_string_type());
     if let Some(attribute) = forbidden {
-        report.add(Finding::StringTypeForbidden { role, attribute });
+        report.add(ProofFinding::StringTypeForbidden { role, attribute });
     }
 }
 
 fn check_validity(
-    report: &mut Report,
+    report: &mut Report<ProofFinding>,
     role: Role,
     certificate: &Certificate<'_>,
     now: u64,
@@ -210,75 +226,79 @@ fn check_validity(
 ) {
     let validity = certificate.validity();
     if certificate.has_early_generalized_time() {
-        report.add(Finding::EarlyGeneralizedTime { role });
+        report.add(ProofFinding::EarlyGeneralizedTime { role });
     }
     if !validity.has_begun_within(now, skew) {
-        report.add(Finding::NotYetValid {
+        report.add(ProofFinding::NotYetValid {
             role,
             not_before: validity.not_before,
         });
     }
     if validity.has_ended_beyond(now, skew) {
-        report.add(Finding::Expired {
+        report.add(ProofFinding::Expired {
             role,
             not_after: validity.not_after,
         });
     }
     report.done(match role {
-        Role::Ca => Check::CaValidity,
-        Role::Leaf => Check::LeafValidity,
+        Role::Ca => ProofCheck::CaValidity,
+        Role::Leaf => ProofCheck::LeafValidity,
     });
 }
 
-fn check_not_the_ca(report: &mut Report, ca: &Certificate<'_>, leaf: &Certificate<'_>) {
+fn check_not_the_ca(
+    report: &mut Report<ProofFinding>,
+    ca: &Certificate<'_>,
+    leaf: &Certificate<'_>,
+) {
     // The signed part is compared, so that the CA signed anew is the CA all the same.
     if leaf.tbs() == ca.tbs() {
-        report.add(Finding::LeafIsTheCa);
+        report.add(ProofFinding::LeafIsTheCa);
     }
-    report.done(Check::NotTheCa);
+    report.done(ProofCheck::NotTheCa);
 }
 
-fn check_ca_constraints(report: &mut Report, ca: &Certificate<'_>) {
+fn check_ca_constraints(report: &mut Report<ProofFinding>, ca: &Certificate<'_>) {
     match ca.basic_constraints() {
-        Ok(Some(constraints)) if !constraints.ca => report.add(Finding::CaFalse),
+        Ok(Some(constraints)) if !constraints.ca => report.add(ProofFinding::CaFalse),
         Ok(Some(_)) => {
             let is_critical = ca
                 .find_extension(BASIC_CONSTRAINTS)
                 .is_some_and(|extension| extension.critical);
             if !is_critical {
-                report.add(Finding::BasicConstraintsNotCritical);
+                report.add(ProofFinding::BasicConstraintsNotCritical);
             }
         }
-        Ok(None) => report.add(Finding::BasicConstraintsMissing),
-        Err(_) => report.add(Finding::ExtensionMalformed {
+        Ok(None) => report.add(ProofFinding::BasicConstraintsMissing),
+        Err(_) => report.add(ProofFinding::ExtensionMalformed {
             role: Role::Ca,
             extension: ReadExtension::BasicConstraints,
         }),
     }
-    report.done(Check::CaConstraints);
+    report.done(ProofCheck::CaConstraints);
 }
 
-fn check_ca_key_usage(report: &mut Report, ca: &Certificate<'_>) {
+fn check_ca_key_usage(report: &mut Report<ProofFinding>, ca: &Certificate<'_>) {
     match ca.key_usage() {
-        Ok(Some(usage)) if !usage.key_cert_sign() => report.add(Finding::KeyCertSignMissing),
+        Ok(Some(usage)) if !usage.key_cert_sign() => report.add(ProofFinding::KeyCertSignMissing),
         // RFC 5280 section 6.1.4 (n): only a keyUsage that is there is asked.
         Ok(_) => {}
-        Err(_) => report.add(Finding::ExtensionMalformed {
+        Err(_) => report.add(ProofFinding::ExtensionMalformed {
             role: Role::Ca,
             extension: ReadExtension::KeyUsage,
         }),
     }
-    report.done(Check::CaKeyUsage);
+    report.done(ProofCheck::CaKeyUsage);
 }
 
-fn check_leaf_constraints(report: &mut Report, leaf: &Certificate<'_>) {
+fn check_leaf_constraints(report: &mut Report<ProofFinding>, leaf: &Certificate<'_>) {
     match leaf.basic_constraints() {
-        Ok(Some(constraints)) if constraints.ca => report.add(Finding::LeafIsCa),
+        Ok(Some(constraints)) if constraints.ca => report.add(ProofFinding::LeafIsCa),
         Ok(Some(constraints)) if constraints.path_len.is_some() => {
-            report.add(Finding::PathLenWithoutCa);
+            report.add(ProofFinding::PathLenWithoutCa);
         }
         Ok(_) => {}
-        Err(_) => report.add(Finding::ExtensionMalformed {
+        Err(_) => report.add(ProofFinding::ExtensionMalformed {
             role: Role::Leaf,
             extension: ReadExtension::BasicConstraints,
         }),
@@ -289,18 +309,18 @@ fn check_leaf_constraints(report: &mut Report, leaf: &Certificate<'_>) {
     );
     match leaf.key_usage() {
         Ok(Some(usage)) if usage.key_cert_sign() && !is_ca => {
-            report.add(Finding::KeyCertSignWithoutCa);
+            report.add(ProofFinding::KeyCertSignWithoutCa);
         }
         Ok(_) => {}
-        Err(_) => report.add(Finding::ExtensionMalformed {
+        Err(_) => report.add(ProofFinding::ExtensionMalformed {
             role: Role::Leaf,
             extension: ReadExtension::KeyUsage,
         }),
     }
-    report.done(Check::LeafConstraints);
+    report.done(ProofCheck::LeafConstraints);
 }
 
-fn check_key(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+fn check_key(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
     let key = certificate.public_key();
     if !matches!(key.kind(), Ok(KeyKind::Rsa | KeyKind::RsaPss)) {
         // Curves have one size each; an unknown key of the CA fails the signature, and of the leaf is never used.
@@ -310,16 +330,16 @@ fn check_key(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
     let Ok(rsa) = key.rsa() else { return };
     let bits = rsa.bits();
     if !(RSA_MINIMUM_BITS..=RSA_MAXIMUM_BITS).contains(&bits) {
-        report.add(Finding::KeySize { role, bits });
+        report.add(ProofFinding::KeySize { role, bits });
     }
     if !rsa.has_sound_exponent() {
-        report.add(Finding::KeyExponentUnsound { role });
+        report.add(ProofFinding::KeyExponentUnsound { role });
     }
 }
 
-fn check_hash(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+fn check_hash(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
     if let Some(hash) = certificate.algorithm().weak_hash() {
-        report.add(Finding::WeakHash { role, hash });
+        report.add(ProofFinding::WeakHash { role, hash });
     }
 }
 
@@ -348,13 +368,13 @@ static CHAIN_CONSTRAINTS: [ObjectIdentifier; 4] = [
     ObjectIdentifier::new_unwrap("2.5.29.54"), // inhibitAnyPolicy
 ];
 
-fn check_extensions(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+fn check_extensions(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
     let extensions = certificate.extensions();
     if certificate.version() != Version::V3 && !extensions.is_empty() {
-        report.add(Finding::ExtensionsBeforeV3 { role });
+        report.add(ProofFinding::ExtensionsBeforeV3 { role });
     }
     if certificate.has_empty_extensions() {
-        report.add(Finding::ExtensionsEmpty { role });
+        report.add(ProofFinding::ExtensionsEmpty { role });
     }
     for (index, extension) in extensions.iter().enumerate() {
         let earlier = extensions
@@ -365,7 +385,7 @@ fn check_extensions(report: &mut Report, role: Role, certificate: &Certificate<'
         if earlier.count() == 1 {
             let needed = role == Role::Ca
                 && (extension.id == BASIC_CONSTRAINTS || extension.id == KEY_USAGE);
-            report.add(Finding::ExtensionDuplicated {
+            report.add(ProofFinding::ExtensionDuplicated {
                 role,
                 oid: extension.id.to_string(),
                 needed,
@@ -374,15 +394,15 @@ fn check_extensions(report: &mut Report, role: Role, certificate: &Certificate<'
         check_extension(report, role, extension);
     }
     report.done(match role {
-        Role::Ca => Check::CaExtensions,
-        Role::Leaf => Check::LeafExtensions,
+        Role::Ca => ProofCheck::CaExtensions,
+        Role::Leaf => ProofCheck::LeafExtensions,
     });
 }
 
-fn check_extension(report: &mut Report, role: Role, extension: &Extension<'_>) {
+fn check_extension(report: &mut Report<ProofFinding>, role: Role, extension: &Extension<'_>) {
     let is_one_of = |list: &[ObjectIdentifier]| list.iter().any(|oid| extension.id == *oid);
     if extension.id == SUBJECT_ALT_NAME && !alt_names_are_well_formed(extension.value) {
-        report.add(Finding::ExtensionMalformed {
+        report.add(ProofFinding::ExtensionMalformed {
             role,
             extension: ReadExtension::SubjectAltName,
         });
@@ -392,22 +412,22 @@ fn check_extension(report: &mut Report, role: Role, extension: &Extension<'_>) {
     }
     let oid = extension.id.to_string();
     report.add(match is_one_of(&CHAIN_CONSTRAINTS) {
-        true => Finding::ConstraintNotApplied { role, oid },
-        false => Finding::CriticalExtensionUnknown { role, oid },
+        true => ProofFinding::ConstraintNotApplied { role, oid },
+        false => ProofFinding::CriticalExtensionUnknown { role, oid },
     });
 }
 
-fn check_version(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+fn check_version(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
     if certificate.version() != Version::V3 {
-        report.add(Finding::VersionOld {
+        report.add(ProofFinding::VersionOld {
             role,
             version: certificate.version().number(),
         });
     }
 }
 
-fn check_serial(report: &mut Report, role: Role, certificate: &Certificate<'_>) {
+fn check_serial(report: &mut Report<ProofFinding>, role: Role, certificate: &Certificate<'_>) {
     if let Some(oddity) = certificate.serial().oddity() {
-        report.add(Finding::SerialOdd { role, oddity });
+        report.add(ProofFinding::SerialOdd { role, oddity });
     }
 }

@@ -1,130 +1,52 @@
-//! The report of a check: every check by name, its outcome, and why.
+//! Reports: every check by name, its outcome, and why. One type for all that is judged here and in the crates above.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::finding::{Finding, Severity};
+/// The checks of one kind of report.
+pub trait Check: Copy + fmt::Debug + Eq + 'static {
+    /// All of them, in the order of reports.
+    const ALL: &'static [Self];
 
-/// A check, in the order of reports. Names and order are stable.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Check {
-    /// `leaf`: the upload holds one certificate of strict DER.
-    Leaf,
-    /// `code`: the code was issued for this CA certificate and has not expired.
-    Code,
-    /// `issuer`: the leaf's issuer is the CA's subject.
-    Issuer,
-    /// `signature`: the leaf's signature over its received bytes verifies under the CA's key.
-    Signature,
-    /// `common-name`: the leaf's subject has exactly one common name, and it is the code.
-    CommonName,
-    /// `leaf-validity`: the leaf is valid at the time of the check.
-    LeafValidity,
-    /// `ca-validity`: the CA certificate is valid at the time of the check.
-    CaValidity,
-    /// `not-the-ca`: the leaf is not the CA certificate itself.
-    NotTheCa,
-    /// `ca-constraints`: the CA's basicConstraints let it be a CA.
-    CaConstraints,
-    /// `ca-key-usage`: the CA's keyUsage, if there is one, lets it sign certificates.
-    CaKeyUsage,
-    /// `leaf-constraints`: the leaf's basicConstraints are those of a leaf.
-    LeafConstraints,
-    /// `key-strength`: the keys are strong enough.
-    KeyStrength,
-    /// `hash-strength`: the signatures' hashes are strong enough.
-    HashStrength,
-    /// `leaf-extensions`: the leaf's critical extensions are known, and its extensions are in order.
-    LeafExtensions,
-    /// `ca-extensions`: the same for the CA certificate.
-    CaExtensions,
-    /// `version`: both certificates are of version 3.
-    Version,
-    /// `serial`: both serial numbers are positive and of at most 20 octets.
-    Serial,
-}
-
-impl Check {
-    /// All checks, in the order of reports.
-    pub const ALL: [Self; 17] = [
-        Self::Leaf,
-        Self::Code,
-        Self::Issuer,
-        Self::Signature,
-        Self::CommonName,
-        Self::LeafValidity,
-        Self::CaValidity,
-        Self::NotTheCa,
-        Self::CaConstraints,
-        Self::CaKeyUsage,
-        Self::LeafConstraints,
-        Self::KeyStrength,
-        Self::HashStrength,
-        Self::LeafExtensions,
-        Self::CaExtensions,
-        Self::Version,
-        Self::Serial,
-    ];
+    /// How wide the column of their names is drawn, in characters.
+    const COLUMN: usize;
 
     /// Its stable name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Leaf => "leaf",
-            Self::Code => "code",
-            Self::Issuer => "issuer",
-            Self::Signature => "signature",
-            Self::CommonName => "common-name",
-            Self::LeafValidity => "leaf-validity",
-            Self::CaValidity => "ca-validity",
-            Self::NotTheCa => "not-the-ca",
-            Self::CaConstraints => "ca-constraints",
-            Self::CaKeyUsage => "ca-key-usage",
-            Self::LeafConstraints => "leaf-constraints",
-            Self::KeyStrength => "key-strength",
-            Self::HashStrength => "hash-strength",
-            Self::LeafExtensions => "leaf-extensions",
-            Self::CaExtensions => "ca-extensions",
-            Self::Version => "version",
-            Self::Serial => "serial",
-        }
-    }
+    fn name(self) -> &'static str;
 
-    /// What it means that nothing was found, by a check at the present time or at another.
-    fn all_is_well(self, is_now: bool) -> &'static str {
-        match self {
-            Self::LeafValidity if !is_now => "the leaf is valid at that time",
-            Self::CaValidity if !is_now => "the CA certificate is valid at that time",
-            Self::Leaf => "the leaf is one certificate",
-            Self::Code => "the code is live and for this certificate",
-            Self::Issuer => "the leaf's issuer is the CA's subject, byte for byte",
-            Self::Signature => "the signature verifies",
-            Self::CommonName => "the leaf's one common name is the code",
-            Self::LeafValidity => "the leaf is valid now",
-            Self::CaValidity => "the CA certificate is valid now",
-            Self::NotTheCa => "the leaf is another certificate than the CA's",
-            Self::CaConstraints => "the CA certificate says CA:TRUE",
-            Self::CaKeyUsage => "the CA certificate may sign certificates",
-            Self::LeafConstraints => "the leaf does not say CA:TRUE",
-            Self::KeyStrength => "the keys are strong enough",
-            Self::HashStrength => "the hashes are strong enough",
-            Self::LeafExtensions => "no unknown critical extension in the leaf",
-            Self::CaExtensions => "no unknown critical extension in the CA certificate",
-            Self::Version => "both certificates are of version 3",
-            Self::Serial => "both serial numbers are in order",
-        }
-    }
-
-    fn bit(self) -> u32 {
-        1 << self as u32
-    }
+    /// What it means that nothing was found, at the present time or at another one that was asked for.
+    fn all_is_well(self, is_now: bool) -> &'static str;
 }
 
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// Something that a check found: typed, with the data that explains it. `Display` says it to people, and never holds a secret.
+///
+/// [`severity`](Self::severity) is the one table of what refuses.
+pub trait Finding: fmt::Display {
+    /// The checks that find such things.
+    type Check: Check;
+
+    /// The check that it belongs to.
+    fn check(&self) -> Self::Check;
+
+    /// What it means for the verdict.
+    fn severity(&self) -> Severity;
+
+    /// What a person can do about it, as a clause without a full stop.
+    fn remedy(&self) -> &'static str;
+}
+
+/// What a finding means for the verdict.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// Worth telling; the check passes.
+    Remark,
+    /// A warning, whatever the policy.
+    Warning,
+    /// A warning, but a refusal under a strict policy: a standard forbids it, and verifiers in use take it.
+    Irregular,
+    /// A refusal.
+    Refusal,
 }
 
 /// How a check ended.
@@ -132,24 +54,32 @@ impl fmt::Display for Check {
 pub enum Outcome {
     /// Refused.
     Fail,
+    /// It is about something that the caller did not ask for. It does not refuse.
+    NotAsked,
+    /// It could not be judged, because something that it needs was refused. It refuses as well.
+    NotJudged,
     /// In order.
     Pass,
-    /// Not judged, because something that it needs was refused.
-    Skipped,
     /// In order under this policy, but worth a look.
     Warn,
 }
 
 impl Outcome {
-    /// Its stable name: `fail`, `pass`, `skipped` or `warn`.
+    /// Its stable name: `fail`, `pass` or `warn`; `skipped` both for what was not asked and for what was not judged.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Fail => "fail",
+            Self::NotAsked | Self::NotJudged => "skipped",
             Self::Pass => "pass",
-            Self::Skipped => "skipped",
             Self::Warn => "warn",
         }
+    }
+
+    /// Whether a report with such a check is refused.
+    #[must_use]
+    pub fn refuses(self) -> bool {
+        matches!(self, Self::Fail | Self::NotJudged)
     }
 }
 
@@ -159,28 +89,55 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What [`prove`](crate::prove()) found. The verdict is derived from it, never kept beside it: a check counts as passed only if it
-/// was run to its end and found nothing worse than a warning.
+/// How far a check came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    Done,
+    NotAsked(&'static str),
+    NotJudged(&'static str),
+}
+
+/// What some checks found.
+///
+/// The verdict is derived from it, never kept beside it. A check counts as passed only if it was run to its end and found nothing
+/// worse than a warning; one that nobody ran refuses.
 ///
 /// `Display` draws one line a check. With the feature `serde` it is an object
-/// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`.
+/// `{"accepted", "policy", "checks": [{"name", "outcome", "detail"}]}`; without a choice of policies there is no `policy`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Report {
-    /// A bit for each check that was run to its end.
-    done: u32,
-    findings: Vec<Finding>,
-    strict: bool,
+pub struct Report<F: Finding> {
+    progress: Vec<(F::Check, Progress)>,
+    findings: Vec<F>,
+    /// Whether irregular findings refuse, if that is a choice.
+    strict: Option<bool>,
     /// Whether its time was the present one.
     is_now: bool,
 }
 
-impl Report {
-    pub(crate) fn new(strict: bool) -> Self {
+impl<F: Finding> Default for Report<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<F: Finding> Report<F> {
+    /// A report in which no check was run yet. Irregular findings warn.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
-            done: 0,
+            progress: Vec::with_capacity(F::Check::ALL.len()),
             findings: Vec::new(),
-            strict,
+            strict: None,
             is_now: true,
+        }
+    }
+
+    /// The same report under a policy that was chosen: strict, or the default one.
+    #[must_use]
+    pub fn under_policy(self, strict: bool) -> Self {
+        Self {
+            strict: Some(strict),
+            ..self
         }
     }
 
@@ -193,56 +150,106 @@ impl Report {
         }
     }
 
-    pub(crate) fn add(&mut self, finding: Finding) {
+    /// Adds a finding of a check that goes on.
+    pub fn add(&mut self, finding: F) {
         self.findings.push(finding);
     }
 
-    pub(crate) fn done(&mut self, check: Check) {
-        self.done |= check.bit();
+    /// Says that a check was run to its end.
+    pub fn done(&mut self, check: F::Check) {
+        self.set(check, Progress::Done);
     }
 
-    /// Whether every check passed, with or without a warning.
+    /// Says that a check was run to its end, and what it found, if anything.
+    pub fn judged(&mut self, check: F::Check, finding: impl Into<Option<F>>) {
+        self.findings.extend(finding.into());
+        self.done(check);
+    }
+
+    /// Says that a check is about something that the caller did not ask for, and what that is.
+    pub fn not_asked(&mut self, check: F::Check, why: &'static str) {
+        self.set(check, Progress::NotAsked(why));
+    }
+
+    /// Says that a check lacks something that was refused, and what that is.
+    pub fn not_judged(&mut self, check: F::Check, why: &'static str) {
+        self.set(check, Progress::NotJudged(why));
+    }
+
+    /// The same for each check about which nothing was said yet.
+    pub fn others_not_judged(&mut self, why: &'static str) {
+        for check in F::Check::ALL {
+            if self.progress_of(*check).is_none() {
+                self.not_judged(*check, why);
+            }
+        }
+    }
+
+    /// Whether every check passed, with or without a warning, or was not asked for.
     #[must_use]
     pub fn accepted(&self) -> bool {
-        Check::ALL
-            .into_iter()
-            .all(|check| matches!(self.outcome(check), Outcome::Pass | Outcome::Warn))
+        let mut checks = F::Check::ALL.iter();
+        !checks.any(|check| self.outcome(*check).refuses())
     }
 
     /// Whether it was made under a strict policy.
     #[must_use]
     pub fn is_strict(&self) -> bool {
-        self.strict
+        self.strict == Some(true)
     }
 
     /// How one check ended.
     #[must_use]
-    pub fn outcome(&self, check: Check) -> Outcome {
-        let worst = self.of(check).map(|finding| self.outcome_of(finding)).fold(
-            Outcome::Pass,
-            |worst, outcome| match (worst, outcome) {
-                (Outcome::Fail, _) | (_, Outcome::Fail) => Outcome::Fail,
-                (Outcome::Warn, _) | (_, Outcome::Warn) => Outcome::Warn,
-                _ => Outcome::Pass,
-            },
-        );
-        if worst != Outcome::Fail && self.done & check.bit() == 0 {
-            return Outcome::Skipped;
+    pub fn outcome(&self, check: F::Check) -> Outcome {
+        let worst = self
+            .of(check)
+            .map(|finding| self.weight(finding))
+            .max()
+            .unwrap_or(Weight::Pass);
+        match (worst, self.progress_of(check)) {
+            (Weight::Fail, _) => Outcome::Fail,
+            (_, None | Some(Progress::NotJudged(_))) => Outcome::NotJudged,
+            (_, Some(Progress::NotAsked(_))) => Outcome::NotAsked,
+            (Weight::Warn, Some(Progress::Done)) => Outcome::Warn,
+            (Weight::Pass, Some(Progress::Done)) => Outcome::Pass,
         }
-        worst
+    }
+
+    /// Why one check ended so, for people.
+    #[must_use]
+    pub fn detail(&self, check: F::Check) -> String {
+        let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
+        match self.progress_of(check) {
+            _ if !found.is_empty() => found.join("; "),
+            Some(Progress::Done) => check.all_is_well(self.is_now).into(),
+            Some(Progress::NotAsked(why) | Progress::NotJudged(why)) => why.into(),
+            None => "not judged".into(),
+        }
+    }
+
+    /// The findings that refuse, in the order of the checks.
+    pub fn refusals(&self) -> impl Iterator<Item = &F> {
+        F::Check::ALL
+            .iter()
+            .flat_map(|check| self.of(*check))
+            .filter(|finding| self.weight(finding) == Weight::Fail)
     }
 
     /// The first finding that refuses, in the order of the checks; `None` if the report accepts.
     #[must_use]
-    pub fn first_refusal(&self) -> Option<&Finding> {
-        Check::ALL
-            .into_iter()
-            .flat_map(|check| self.of(check))
-            .find(|finding| self.outcome_of(finding) == Outcome::Fail)
+    pub fn first_refusal(&self) -> Option<&F> {
+        self.refusals().next()
+    }
+
+    /// The texts of the findings that refuse, joined by semicolons.
+    #[must_use]
+    pub fn reasons(&self) -> String {
+        let refusals: Vec<_> = self.refusals().map(ToString::to_string).collect();
+        refusals.join("; ")
     }
 
     /// The findings of one check; none if it found nothing to tell.
-    pub fn of(&self, check: Check) -> impl Iterator<Item = &Finding> {
+    pub fn of(&self, check: F::Check) -> impl Iterator<Item = &F> {
         self.findings
             .iter()
             .filter(move |finding| finding.check() == check)
@@ -250,56 +257,56 @@ impl Report {
 
     /// One row for each check, in the order of [`Check::ALL`].
     pub fn rows(&self) -> impl Iterator<Item = Row> {
-        Check::ALL.into_iter().map(|check| {
-            let outcome = self.outcome(check);
-            Row {
-                name: check.name(),
-                outcome,
-                detail: self.detail(check, outcome),
-            }
+        F::Check::ALL.iter().map(|check| Row {
+            name: check.name(),
+            outcome: self.outcome(*check),
+            detail: self.detail(*check),
         })
     }
 
-    fn outcome_of(&self, finding: &Finding) -> Outcome {
-        match finding.severity() {
-            Severity::Remark => Outcome::Pass,
-            Severity::Warning => Outcome::Warn,
-            Severity::Irregular if self.strict => Outcome::Fail,
-            Severity::Irregular => Outcome::Warn,
-            Severity::Refusal => Outcome::Fail,
-        }
+    fn set(&mut self, check: F::Check, progress: Progress) {
+        self.progress.retain(|(of, _)| *of != check);
+        self.progress.push((check, progress));
     }
 
-    fn detail(&self, check: Check, outcome: Outcome) -> String {
-        let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
-        match (found.is_empty(), outcome) {
-            (false, _) => found.join("; "),
-            (true, Outcome::Skipped) if self.outcome(Check::Leaf) == Outcome::Fail => {
-                "not judged: the leaf cannot be read".into()
-            }
-            (true, Outcome::Skipped) => {
-                "not judged: a key or hash too weak for it to mean anything".into()
-            }
-            (true, _) => check.all_is_well(self.is_now).into(),
+    fn progress_of(&self, check: F::Check) -> Option<Progress> {
+        let mut progress = self.progress.iter();
+        progress.find_map(|(of, progress)| (*of == check).then_some(*progress))
+    }
+
+    fn weight(&self, finding: &F) -> Weight {
+        match finding.severity() {
+            Severity::Remark => Weight::Pass,
+            Severity::Irregular if self.is_strict() => Weight::Fail,
+            Severity::Irregular | Severity::Warning => Weight::Warn,
+            Severity::Refusal => Weight::Fail,
         }
     }
 }
 
-impl fmt::Display for Report {
+/// What a finding weighs under the report's policy.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Weight {
+    Pass,
+    Warn,
+    Fail,
+}
+
+impl<F: Finding> fmt::Display for Report<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in self.rows() {
             writeln!(
                 f,
-                "{:<7}  {:<16}  {}",
+                "{:<7}  {:<width$}  {}",
                 row.outcome.name(),
                 row.name,
-                row.detail
+                row.detail,
+                width = F::Check::COLUMN
             )?;
         }
-        f.write_str(if self.accepted() {
-            "accepted"
-        } else {
-            "refused"
+        f.write_str(match self.accepted() {
+            true => "accepted",
+            false => "refused",
         })
     }
 }
@@ -324,14 +331,178 @@ impl serde::Serialize for Outcome {
 }
 
 #[cfg(feature = "serde")]
-impl serde::Serialize for Report {
+impl<F: Finding> serde::Serialize for Report<F> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
 
-        let mut object = serializer.serialize_struct("Report", 3)?;
+        let policy = self
+            .strict
+            .map(|strict| if strict { "strict" } else { "default" });
+        let length = 2 + usize::from(policy.is_some());
+        let mut object = serializer.serialize_struct("Report", length)?;
         object.serialize_field("accepted", &self.accepted())?;
-        object.serialize_field("policy", if self.strict { "strict" } else { "default" })?;
+        if let Some(policy) = policy {
+            object.serialize_field("policy", policy)?;
+        }
         object.serialize_field("checks", &self.rows().collect::<Vec<_>>())?;
         object.end()
+    }
+}
+
+/// Declares the checks of a report: one table of their order, their names, and what it means that nothing was found (with another
+/// text behind `|` where the report is of a time that was asked for).
+///
+/// ```
+/// keyproof_x509::checks! {
+///     /// The checks of a door.
+///     pub DoorCheck {
+///         column = 6;
+///         /// `closed`: it is.
+///         Closed = "closed", "it is closed now" | "it is closed at that time";
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! checks {
+    (
+        $(#[$meta:meta])*
+        $vis:vis $name:ident {
+            column = $column:literal;
+            $($(#[$check_meta:meta])* $check:ident = $text:literal, $well:literal $(| $then:literal)?;)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        $vis enum $name {
+            $($(#[$check_meta])* $check,)*
+        }
+
+        impl $crate::Check for $name {
+            const ALL: &'static [Self] = &[$($name::$check,)*];
+
+            const COLUMN: usize = $column;
+
+            fn name(self) -> &'static str {
+                match self {
+                    $($name::$check => $text,)*
+                }
+            }
+
+            fn all_is_well(self, is_now: bool) -> &'static str {
+                match (self, is_now) {
+                    $($(($name::$check, false) => $then,)?)*
+                    $(($name::$check, _) => $well,)*
+                }
+            }
+        }
+
+        impl ::core::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.write_str($crate::Check::name(*self))
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    checks! {
+        /// For the tests.
+        DoorCheck {
+            column = 6;
+            /// The first.
+            Closed = "closed", "it is closed now" | "it was closed then";
+            /// The second.
+            Locked = "locked", "it is locked";
+        }
+    }
+
+    #[derive(Clone, Debug, Eq, PartialEq)]
+    struct Seen(DoorCheck, Severity);
+
+    impl Finding for Seen {
+        type Check = DoorCheck;
+
+        fn check(&self) -> DoorCheck {
+            self.0
+        }
+
+        fn severity(&self) -> Severity {
+            self.1
+        }
+
+        fn remedy(&self) -> &'static str {
+            "see to it"
+        }
+    }
+
+    impl fmt::Display for Seen {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{:?}", self.1)
+        }
+    }
+
+    #[test]
+    fn a_check_that_nobody_ran_refuses() {
+        let mut report: Report<Seen> = Report::new();
+        assert!(!report.accepted());
+        report.done(DoorCheck::Locked);
+        assert!(!report.accepted());
+        assert_eq!(report.outcome(DoorCheck::Closed), Outcome::NotJudged);
+        report.done(DoorCheck::Closed);
+        assert!(report.accepted());
+        assert_eq!(
+            report.to_string(),
+            "pass     closed  it is closed now\npass     locked  it is locked\naccepted"
+        );
+        let then = report.at_that_time();
+        assert_eq!(then.detail(DoorCheck::Closed), "it was closed then");
+    }
+
+    #[test]
+    fn what_was_not_judged_refuses_and_what_was_not_asked_does_not() {
+        let mut report: Report<Seen> = Report::new();
+        report.done(DoorCheck::Closed);
+        report.not_judged(DoorCheck::Locked, "no key");
+        assert!(!report.accepted());
+        let judged = report.to_string();
+        report.not_asked(DoorCheck::Locked, "no key");
+        assert!(report.accepted());
+        assert!(judged.contains("skipped  locked  no key"));
+        assert!(report.to_string().contains("skipped  locked  no key"));
+        // What was found is told, and counts, whatever is said of the check.
+        report.add(Seen(DoorCheck::Locked, Severity::Refusal));
+        assert!(!report.accepted());
+        assert_eq!(report.detail(DoorCheck::Locked), "Refusal");
+    }
+
+    #[test]
+    fn a_severity_decides_by_the_policy() {
+        use Severity::{Irregular, Refusal, Remark, Warning};
+        for (severity, default, strict) in [
+            (Remark, Outcome::Pass, Outcome::Pass),
+            (Warning, Outcome::Warn, Outcome::Warn),
+            (Irregular, Outcome::Warn, Outcome::Fail),
+            (Refusal, Outcome::Fail, Outcome::Fail),
+        ] {
+            for (is_strict, outcome) in [(false, default), (true, strict)] {
+                let mut report = Report::new().under_policy(is_strict);
+                report.done(DoorCheck::Closed);
+                report.judged(DoorCheck::Locked, Seen(DoorCheck::Locked, severity));
+                report.add(Seen(DoorCheck::Locked, Remark));
+                assert_eq!(report.outcome(DoorCheck::Locked), outcome);
+                assert_eq!(report.accepted(), !outcome.refuses());
+                assert_eq!(report.first_refusal().is_some(), outcome.refuses());
+            }
+        }
+    }
+
+    #[test]
+    fn a_finding_of_another_check_leaves_its_own_open() {
+        let mut report = Report::new();
+        report.judged(DoorCheck::Closed, Seen(DoorCheck::Locked, Severity::Remark));
+        assert_eq!(report.outcome(DoorCheck::Locked), Outcome::NotJudged);
     }
 }

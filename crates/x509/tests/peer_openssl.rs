@@ -17,8 +17,8 @@ use keyproof_x509::prover::{
     AwsLcRsSigner, CertificationRequest, PrivateKey, RingSigner, Signer, VerificationLeaf,
 };
 use keyproof_x509::{
-    Check, Encoding, Error, Facts, Finding, Outcome, Policy, Report, Upload, Validity,
-    VerificationCode, algorithms, prove,
+    Encoding, Error, Facts, Finding as _, Outcome, Policy, ProofCheck, ProofFinding, Report,
+    Upload, Validity, VerificationCode, algorithms, prove,
 };
 use tempfile::TempDir;
 
@@ -255,7 +255,7 @@ impl Workshop {
     }
 
     #[track_caller]
-    fn judge(&self, ca: &str, leaf: &[u8], policy: &Policy<'_>) -> Report {
+    fn judge(&self, ca: &str, leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
         let file = self.read(&format!("{ca}.pem"));
         let upload = Upload::decode(&file).unwrap();
         prove(&upload.certificate().unwrap(), leaf, &code(), now(), policy)
@@ -372,27 +372,39 @@ fn wrong_leaves_are_refused() {
     let leaf = workshop.sign_request("other", &[]);
     assert!(matches!(
         first_refusal(&leaf),
-        Finding::IssuerMismatch { .. }
+        ProofFinding::IssuerMismatch { .. }
     ));
     // The right key under the wrong name.
     let leaf = workshop.sign_request("renamed", &[]);
     let report = workshop.judge("ca", &leaf, &POLICY);
-    assert_eq!(report.outcome(Check::Signature), Outcome::Pass, "{report}");
+    assert_eq!(
+        report.outcome(ProofCheck::Signature),
+        Outcome::Pass,
+        "{report}"
+    );
     assert!(matches!(
         first_refusal(&leaf),
-        Finding::IssuerMismatch { .. }
+        ProofFinding::IssuerMismatch { .. }
     ));
     // The right name over the wrong key.
     let leaf = workshop.sign_request("impostor", &[]);
     assert!(matches!(
         first_refusal(&leaf),
-        Finding::SignatureRefused(Error::SignatureInvalid { .. })
+        ProofFinding::SignatureRefused(Error::SignatureInvalid { .. })
     ));
     // Self-signed, as the code.
     workshop.ca("leaf", &format!("/CN={CODE}"), "leaf", &[]);
     let report = workshop.judge("ca", &workshop.read("leaf.pem"), &POLICY);
-    assert_eq!(report.outcome(Check::Issuer), Outcome::Fail, "{report}");
-    assert_eq!(report.outcome(Check::Signature), Outcome::Fail, "{report}");
+    assert_eq!(
+        report.outcome(ProofCheck::Issuer),
+        Outcome::Fail,
+        "{report}"
+    );
+    assert_eq!(
+        report.outcome(ProofCheck::Signature),
+        Outcome::Fail,
+        "{report}"
+    );
     // From an intermediate below the CA that was uploaded.
     workshop.request("intermediate");
     fs::copy(workshop.path("leaf.key"), workshop.path("intermediate.key")).unwrap();
@@ -402,7 +414,7 @@ fn wrong_leaves_are_refused() {
     let leaf = workshop.sign_request("intermediate", &[]);
     assert!(matches!(
         first_refusal(&leaf),
-        Finding::IssuerMismatch { .. }
+        ProofFinding::IssuerMismatch { .. }
     ));
     assert!(workshop.judge("intermediate", &leaf, &POLICY).accepted());
     // The CA itself.
@@ -410,14 +422,14 @@ fn wrong_leaves_are_refused() {
         workshop
             .judge("ca", &workshop.read("ca.pem"), &POLICY)
             .first_refusal(),
-        Some(Finding::CommonNameMismatch { .. })
+        Some(ProofFinding::CommonNameMismatch { .. })
     ));
 
     workshop.request(&CODE.to_lowercase());
     let leaf = workshop.sign_request("ca", &[]);
     assert!(matches!(
         first_refusal(&leaf),
-        Finding::CommonNameMismatch { nearly: true, .. }
+        ProofFinding::CommonNameMismatch { nearly: true, .. }
     ));
     workshop.request(CODE);
     let leaf = workshop.sign_request(
@@ -431,10 +443,13 @@ fn wrong_leaves_are_refused() {
     );
     assert!(matches!(
         first_refusal(&leaf),
-        Finding::CriticalExtensionUnknown { .. }
+        ProofFinding::CriticalExtensionUnknown { .. }
     ));
     let leaf = workshop.sign_request("ca", &["-sha1"]);
-    assert!(matches!(first_refusal(&leaf), Finding::WeakHash { .. }));
+    assert!(matches!(
+        first_refusal(&leaf),
+        ProofFinding::WeakHash { .. }
+    ));
 
     let leaf = workshop.sign_request("ca", &[]);
     let mut der = Upload::decode(&leaf).unwrap().into_der();
@@ -451,7 +466,7 @@ fn wrong_leaves_are_refused() {
     );
     assert!(matches!(
         in_a_week.first_refusal(),
-        Some(Finding::Expired { .. })
+        Some(ProofFinding::Expired { .. })
     ));
     let last_week = prove(
         &ca.certificate().unwrap(),
@@ -462,12 +477,12 @@ fn wrong_leaves_are_refused() {
     );
     assert!(matches!(
         last_week.first_refusal(),
-        Some(Finding::NotYetValid { .. })
+        Some(ProofFinding::NotYetValid { .. })
     ));
     let length = der.len();
     der.push(0);
     match first_refusal(&der) {
-        Finding::LeafUnreadable(Error::Malformed { at, .. }) => assert_eq!(at, length),
+        ProofFinding::LeafUnreadable(Error::Malformed { at, .. }) => assert_eq!(at, length),
         other => panic!("{other}"),
     }
 }
@@ -500,14 +515,14 @@ fn cas_that_may_not_issue_are_refused() {
         "rsa_pss_saltlen:40",
     ];
     let rsa: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-    let cases: [(&[&str], &str, &[&str], Check); 7] = [
-        (p256, "ca_false", &[], Check::CaConstraints),
-        (p256, "no_cert_sign", &[], Check::CaKeyUsage),
-        (rsa_1024, "v3_ca", &[], Check::KeyStrength),
-        (secp256k1, "v3_ca", &[], Check::Signature),
-        (explicit, "v3_ca", &[], Check::Signature),
-        (ed448, "v3_ca", &[], Check::Signature),
-        (rsa, "v3_ca", odd_salt, Check::Signature),
+    let cases: [(&[&str], &str, &[&str], ProofCheck); 7] = [
+        (p256, "ca_false", &[], ProofCheck::CaConstraints),
+        (p256, "no_cert_sign", &[], ProofCheck::CaKeyUsage),
+        (rsa_1024, "v3_ca", &[], ProofCheck::KeyStrength),
+        (secp256k1, "v3_ca", &[], ProofCheck::Signature),
+        (explicit, "v3_ca", &[], ProofCheck::Signature),
+        (ed448, "v3_ca", &[], ProofCheck::Signature),
+        (rsa, "v3_ca", odd_salt, ProofCheck::Signature),
     ];
     for (algorithm, extensions, signing, check) in cases {
         workshop.key("ca", algorithm);
@@ -516,17 +531,17 @@ fn cas_that_may_not_issue_are_refused() {
         let report = workshop.judge("ca", &leaf, &POLICY);
         assert!(!report.accepted(), "{algorithm:?}\n{report}");
         assert_eq!(
-            report.first_refusal().map(Finding::check),
+            report.first_refusal().map(ProofFinding::check),
             Some(check),
             "{algorithm:?}\n{report}"
         );
-        if check == Check::Signature {
+        if check == ProofCheck::Signature {
             // Not offered, which is told apart from a wrong signature.
             let refusal = report.first_refusal().unwrap();
             assert!(
                 matches!(
                     refusal,
-                    Finding::SignatureRefused(
+                    ProofFinding::SignatureRefused(
                         Error::AlgorithmUnsupported { .. } | Error::AlgorithmParameters { .. }
                     )
                 ),
@@ -594,12 +609,12 @@ fn strict_refuses_what_openssl_refuses_strictly() {
         (
             "not_critical",
             "leaf",
-            Some(Finding::BasicConstraintsNotCritical),
+            Some(ProofFinding::BasicConstraintsNotCritical),
         ),
         (
             "v3_ca",
             "cert_sign_without_ca",
-            Some(Finding::KeyCertSignWithoutCa),
+            Some(ProofFinding::KeyCertSignWithoutCa),
         ),
     ] {
         workshop.ca("ca", "/CN=ca", ca, &[]);

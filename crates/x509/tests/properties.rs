@@ -9,7 +9,7 @@ mod forge;
 
 use forge::{CODE, DEFAULT, Forged, NOW, code, common_name};
 use keyproof_x509::{
-    Certificate, Check, Facts, Outcome, Policy, Upload, VerificationCode, algorithms, prove,
+    Certificate, Facts, Outcome, Policy, ProofCheck, Upload, VerificationCode, algorithms, prove,
 };
 use proptest::prelude::*;
 
@@ -117,7 +117,7 @@ proptest! {
         let mut leaf = Forged::leaf();
         leaf.subject = common_name(named.digits());
         let report = prove(&ca, &leaf.sign(), &issued, NOW, &DEFAULT);
-        prop_assert_eq!(report.outcome(Check::CommonName) == Outcome::Pass, random == other);
+        prop_assert_eq!(report.outcome(ProofCheck::CommonName) == Outcome::Pass, random == other);
     }
 
     #[test]
@@ -129,6 +129,6 @@ proptest! {
         let report = prove(&ca, leaf, &VerificationCode::parse(CODE).unwrap(), now, &policy);
         let (now, skew) = (i64::try_from(now).unwrap_or(i64::MAX), i64::try_from(skew).unwrap_or(i64::MAX));
         let within = now >= validity.not_before.saturating_sub(skew) && now <= validity.not_after.saturating_add(skew);
-        prop_assert_eq!(report.outcome(Check::LeafValidity) == Outcome::Pass, within);
+        prop_assert_eq!(report.outcome(ProofCheck::LeafValidity) == Outcome::Pass, within);
     }
 }

@@ -1,6 +1,6 @@
 //! `keyproof otp`: one-time codes, offline.
 
-use std::{num::NonZeroU64, path::PathBuf, str::FromStr};
+use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 use keyproof_otp::{
@@ -10,16 +10,71 @@ use keyproof_otp::{
 };
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
-use serde_json::json;
+use keyproof_x509::{Finding, Report, Severity, checks};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    Failure, Outcome,
-    files::read_text,
-    output,
-    report::{CheckOutcome, Report},
-};
+use super::{Failure, Outcome, files::read_text, output, report};
 use crate::qr;
+
+checks! {
+    /// What is asked of a code.
+    CodeCheck {
+        column = 4;
+        /// `code`: it is that of a counter or a step within the window.
+        Code = "code", "it is right";
+    }
+}
+
+/// What became of a code.
+enum CodeFinding {
+    /// It is right; the counter that is next.
+    NextCounter(u64),
+    /// No counter of these has it.
+    NoCounter { first: u64, last: u64 },
+    /// No step within the window has it.
+    NoStep(Refused),
+    /// It is right.
+    Step(Accepted),
+}
+
+impl Finding for CodeFinding {
+    type Check = CodeCheck;
+
+    fn check(&self) -> CodeCheck {
+        CodeCheck::Code
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            Self::NextCounter(_) | Self::Step(_) => Severity::Remark,
+            Self::NoCounter { .. } | Self::NoStep(_) => Severity::Refusal,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::NextCounter(_) | Self::Step(_) => "nothing: all is well",
+            Self::NoCounter { .. } => "check secret and counter, or widen the window",
+            Self::NoStep(_) => "check secret and clock, or widen the window",
+        }
+    }
+}
+
+impl fmt::Display for CodeFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NextCounter(next) => write!(f, "the next counter is {next}"),
+            Self::NoCounter { first, last } => {
+                write!(f, "no counter from {first} to {last} has this code")
+            }
+            Self::NoStep(refused) => refused.fmt(f),
+            Self::Step(Accepted { step, drift }) => {
+                write!(f, "the code of step {step}, drift {drift}")
+            }
+        }
+    }
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -260,41 +315,48 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     let hotp = Hotp::new(&key.secret, key.algorithm, key.digits);
     let code = Code::parse(&arguments.code, key.digits)?;
     let WindowArgument(window) = arguments.window;
-    let mut report = Report::new();
-    match key.kind {
+    let (finding, facts) = match key.kind {
         Kind::Hotp { counter } => {
             let look_ahead = LookAhead::new(window.after.into())?;
-            let (outcome, detail) = match hotp.verify(&code, counter, look_ahead) {
-                Some(next) => {
-                    report.fact("next_counter", next);
-                    (CheckOutcome::Pass, format!("the next counter is {next}"))
-                }
+            match hotp.verify(&code, counter, look_ahead) {
+                Some(next) => (
+                    CodeFinding::NextCounter(next),
+                    json!({ "next_counter": next }),
+                ),
                 None => {
                     let last = counter.saturating_add(window.after.into());
-                    let detail = format!("no counter from {counter} to {last} has this code");
-                    (CheckOutcome::Fail, detail)
+                    let first = counter;
+                    (CodeFinding::NoCounter { first, last }, Value::Null)
                 }
-            };
-            report.check("code", outcome, detail);
+            }
         }
         Kind::Totp { period } => {
             let totp = Totp::from(hotp).with_period(period).with_window(window);
-            let verdict = totp.verify(&code, arguments.moment.seconds(), None);
-            let (outcome, detail) = match verdict {
-                Ok(Accepted { step, drift }) => {
-                    report.fact("step", step);
-                    report.fact("drift", drift);
-                    (
-                        CheckOutcome::Pass,
-                        format!("the code of step {step}, drift {drift}"),
-                    )
-                }
-                Err(refused @ Refused { .. }) => (CheckOutcome::Fail, refused.to_string()),
-            };
-            report.check("code", outcome, detail);
+            match totp.verify(&code, arguments.moment.seconds(), None) {
+                Ok(accepted @ Accepted { step, drift }) => (
+                    CodeFinding::Step(accepted),
+                    json!({ "step": step, "drift": drift }),
+                ),
+                Err(refused) => (CodeFinding::NoStep(refused), Value::Null),
+            }
         }
+    };
+    let mut found = Report::new();
+    found.judged(CodeCheck::Code, finding);
+    if arguments.json {
+        report::print_json(&found, &facts)?;
+    } else {
+        // The verdict alone is on the first line.
+        let verdict = if found.accepted() {
+            "accepted"
+        } else {
+            "refused"
+        };
+        let check = CodeCheck::Code;
+        let (outcome, detail) = (found.outcome(check), found.detail(check));
+        output::print(&format!("{verdict}\n  {outcome}  {check}: {detail}"))?;
     }
-    report.finish(arguments.json)
+    report::verdict(&found)
 }
 
 fn secret(arguments: &SecretArguments) -> Outcome {

@@ -11,19 +11,19 @@ use files::{certificate, pcr_values, public, trusted, wrong};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
-    AttestationKeyPolicy, AwsLcRs, Check, EkCertificate, EkCertificatePolicy, Name, QuoteEvidence,
-    QuotePolicy, Report, Structure, TpmError, TpmlPcrSelection, algorithms, check_ek_certificate,
+    AttestationKeyPolicy, AwsLcRs, EkCertificate, EkCertificatePolicy, Name, QuoteEvidence,
+    QuotePolicy, Structure, TpmError, TpmlPcrSelection, algorithms, check_ek_certificate,
     check_quote, make_credential,
 };
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome,
     files::{pem, read, write},
-    output,
+    output, report,
 };
 
 #[derive(Debug, Subcommand)]
@@ -174,7 +174,7 @@ fn quote(arguments: &CheckQuoteArguments) -> Outcome {
     };
     let report = check_quote(&ak, &evidence, &policy);
     let name = Name::of(&ak).map(|name| name.to_string()).ok();
-    finish(&report, arguments.json, &json!({ "ak_name": name }))
+    report::finish(&report, arguments.json, &json!({ "ak_name": name }))
 }
 
 fn check_ek(arguments: &CheckEkArguments) -> Outcome {
@@ -199,7 +199,7 @@ fn check_ek(arguments: &CheckEkArguments) -> Outcome {
     let report = check_ek_certificate(&certificate, &policy);
     let parsed = EkCertificate::parse(&certificate);
     let tpm = parsed.and_then(|certificate| certificate.tpm_attributes());
-    finish(&report, arguments.json, &json!({ "tpm": tpm.ok() }))
+    report::finish(&report, arguments.json, &json!({ "tpm": tpm.ok() }))
 }
 
 fn credential(arguments: &MakeCredentialArguments) -> Outcome {
@@ -259,30 +259,6 @@ fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
         output::print(pem.trim_end())?;
     }
     Ok(())
-}
-
-/// Prints a report with facts beside it, and ends with the exit code that it deserves.
-fn finish<C: Check>(report: &Report<C>, json: bool, facts: &Value) -> Outcome {
-    if json {
-        let mut document = serde_json::to_value(report).map_err(Failure::refused)?;
-        if let (Some(document), Some(facts)) = (document.as_object_mut(), facts.as_object()) {
-            document.extend(facts.clone());
-        }
-        output::print_json(&document)?;
-    } else {
-        output::print(&output_lines(report))?;
-    }
-    match report.accepted() {
-        true => Ok(()),
-        false => Err(Failure::Negative),
-    }
-}
-
-/// A line a check. What certificates say of themselves is shown as a terminal may show it.
-fn output_lines<C: Check>(report: &Report<C>) -> String {
-    let text = report.to_string();
-    let lines: Vec<String> = text.lines().map(output::printable).collect();
-    lines.join("\n")
 }
 
 impl From<TpmError> for Failure {

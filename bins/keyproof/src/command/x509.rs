@@ -10,13 +10,13 @@ use keyproof_x509::{
     Facts, Policy, Upload, Validity, VerificationCode, algorithms, prove,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
-use serde_json::json;
+use serde_json::{Map, json};
 use zeroize::Zeroizing;
 
 use super::{
     Failure, Outcome,
     files::{pem, read, write},
-    output,
+    output, report,
 };
 
 /// How long the leaves hold that are made here, in seconds: long enough to upload one.
@@ -131,26 +131,13 @@ fn check(arguments: &CheckArguments) -> Outcome {
         Some(at) => prove(&ca, &leaf, &code, at, &policy).at_that_time(),
         None => prove(&ca, &leaf, &code, SystemClock.now().as_secs(), &policy),
     };
-    if arguments.json {
-        let mut document = serde_json::to_value(&report).map_err(Failure::refused)?;
-        if let Some(document) = document.as_object_mut() {
-            document.insert("ca".to_owned(), json!(Facts::of(&ca)));
-            let leaf = Upload::decode(&leaf);
-            let leaf = leaf.as_ref().map(Upload::certificate);
-            if let Ok(Ok(leaf)) = leaf {
-                document.insert("leaf".to_owned(), json!(Facts::of(&leaf)));
-            }
-        }
-        output::print_json(&document)?;
-    } else {
-        let text = report.to_string();
-        let lines: Vec<String> = text.lines().map(output::printable).collect();
-        output::print(&lines.join("\n"))?;
+    let mut facts = Map::new();
+    facts.insert("ca".to_owned(), json!(Facts::of(&ca)));
+    let leaf = Upload::decode(&leaf);
+    if let Ok(Ok(leaf)) = leaf.as_ref().map(Upload::certificate) {
+        facts.insert("leaf".to_owned(), json!(Facts::of(&leaf)));
     }
-    match report.accepted() {
-        true => Ok(()),
-        false => Err(Failure::Negative),
-    }
+    report::finish(&report, arguments.json, &facts.into())
 }
 
 fn code(arguments: &CodeArguments) -> Outcome {

@@ -5,8 +5,8 @@ use http::StatusCode;
 use keyproof_auth::OperatorScopes;
 use keyproof_service::access::NewOperatorToken;
 use keyproof_tpm::{
-    AttestationKeyPolicy, Outcome, QuoteCheck, QuoteEvidence, QuotePolicy, TpmlPcrSelection,
-    TpmtPublic, algorithms, check_quote,
+    AttestationKeyPolicy, QuoteCheck, QuoteEvidence, QuotePolicy, TpmlPcrSelection, TpmtPublic,
+    algorithms, check_quote,
 };
 use keyproof_x509::Certificate;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -234,7 +234,7 @@ impl Station {
         let report = check_quote(ak, &evidence, &policy);
         let failed = QuoteCheck::ALL
             .iter()
-            .filter(|check| report.outcome(**check) == Outcome::Fail);
+            .filter(|check| report.outcome(**check).refuses());
         Ok(failed.map(|check| check.name()).collect())
     }
 }

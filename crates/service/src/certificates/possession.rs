@@ -10,7 +10,9 @@ use crate::{
     storage::{Attempt, settle},
 };
 use keyproof_store::{Key, Timestamp};
-use keyproof_x509::{Outcome, Policy, Redemption, Report, VerificationCode, algorithms};
+use keyproof_x509::{
+    Outcome, Policy, ProofFinding, Redemption, Report, VerificationCode, algorithms,
+};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -53,7 +55,7 @@ pub enum VerifyError<B> {
     Precondition,
     /// The leaf proves nothing.
     #[error("possession of the private key is not proven")]
-    Refused(Box<Report>),
+    Refused(Box<Report<ProofFinding>>),
     /// There is none of this name.
     #[error("there is no such certificate")]
     Unknown,
@@ -220,7 +222,7 @@ fn redeem(
 
 /// What is worth telling of a report, for people: a line for each check that did not simply pass. Cut where it would be
 /// longer than 4000 characters.
-pub fn findings(report: &Report) -> String {
+pub fn findings(report: &Report<ProofFinding>) -> String {
     let rows = report
         .rows()
         .filter(|row| matches!(row.outcome, Outcome::Fail | Outcome::Warn));

@@ -125,12 +125,12 @@ pub(super) fn judge(
     };
     let report = check_ek_certificate(certificate, &policy);
     for check in [EkCertificateCheck::Key, EkCertificateCheck::PublicKey] {
-        if report.outcome(check) == Outcome::Fail {
-            return Err(EndorsementError::Key(report.detail(check).to_owned()));
+        if report.outcome(check).refuses() {
+            return Err(EndorsementError::Key(report.detail(check)));
         }
     }
     let mut checks = EkCertificateCheck::ALL.iter();
-    if let Some(check) = checks.find(|check| report.outcome(**check) == Outcome::Fail) {
+    if let Some(check) = checks.find(|check| report.outcome(**check).refuses()) {
         let reason = format!("{}: {}", check.name(), report.detail(*check));
         return Err(EndorsementError::Untrusted(reason));
     }

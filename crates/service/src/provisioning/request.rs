@@ -5,7 +5,7 @@ use super::{DerTextError, der_text::decode};
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
-    EkCertificate, Outcome, PublicKey, Structure, TpmError, TpmtPublic,
+    EkCertificate, PublicKey, Structure, TpmError, TpmtPublic,
 };
 use keyproof_x509::{algorithms, prover::CertificationRequest};
 use rustls_pki_types::pem::SectionKind;
@@ -235,7 +235,7 @@ fn check_attestation_key(field: &'static str, ak: &TpmtPublic) -> Result<(), Req
     let report = policy.check(ak);
     let failed = AttestationKeyCheck::ALL
         .iter()
-        .find(|check| report.outcome(**check) == Outcome::Fail);
+        .find(|check| report.outcome(**check).refuses());
     match failed {
         None => Ok(()),
         Some(check) => Err(RequestError::AttestationKey {

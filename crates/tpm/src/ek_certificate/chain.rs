@@ -3,9 +3,10 @@
 use alloc::format;
 use alloc::string::String;
 
-use keyproof_x509::path::{PathReport, Place, Pool, Purpose, Rules, find};
+use keyproof_x509::path::{PathReport, Place, Pool, Purpose, Reason, Rules, find};
 use keyproof_x509::{Certificate, ObjectIdentifier, SignatureVerificationAlgorithm};
 
+use super::EkCertificateFinding;
 use super::extensions::{ALSO_UNDERSTOOD, EK_CERTIFICATE_USE};
 
 /// What a chain is built from and for when.
@@ -19,9 +20,9 @@ pub(super) struct Chain<'a> {
 
 impl Chain<'_> {
     /// Builds the chain of a certificate; says where it ends and how long it is, or why there is none.
-    pub(super) fn build(&self, certificate: &Certificate<'_>) -> Result<String, String> {
+    pub(super) fn build(&self, certificate: &Certificate<'_>) -> EkCertificateFinding {
         if self.roots.is_empty() {
-            return Err("no roots were given".into());
+            return EkCertificateFinding::ChainWithoutRoots;
         }
         let (intermediates, roots) = (Pool::of(self.intermediates), Pool::of(self.roots));
         let rules = Rules::new(self.algorithms, self.now)
@@ -31,21 +32,23 @@ impl Chain<'_> {
             })
             .processing(&ALSO_UNDERSTOOD);
         let report = find(certificate, &intermediates, &roots, &rules);
-        match report.refusal() {
-            None => Ok(told(&report)),
-            Some(refusal) => Err(format!(
-                "{}: {}",
-                whose(&report, refusal.at),
-                refusal.reason
-            )),
+        match (report.refusal(), report.walk().last()) {
+            (None, Some(root)) if report.accepted() => EkCertificateFinding::Chain {
+                root: root.subject.clone(),
+                // All but the certificate itself and the root.
+                intermediates: report.walk().len().saturating_sub(2),
+            },
+            (Some(refusal), _) => EkCertificateFinding::ChainRefused {
+                certificate: whose(&report, refusal.at),
+                reason: refusal.reason.clone(),
+            },
+            // Whatever is refused says why.
+            (None, _) => EkCertificateFinding::ChainRefused {
+                certificate: whose(&report, 0),
+                reason: Reason::BudgetSpent,
+            },
         }
     }
-}
-
-fn told(report: &PathReport) -> String {
-    let last = report.walk().len().saturating_sub(1);
-    let between = last.saturating_sub(1);
-    format!("to {}, over {between} intermediates", whose(report, last))
 }
 
 /// A certificate of the walk. The endorsement certificate's own subject is empty, as a rule.

@@ -2,20 +2,23 @@
 
 mod chain;
 mod extensions;
+mod finding;
 mod stored;
 mod tpm_attributes;
 mod vendor;
 
+use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 
-use keyproof_x509::{Certificate, SignatureVerificationAlgorithm, Version};
+use keyproof_x509::{
+    Certificate, Finding, Report, Severity, SignatureVerificationAlgorithm, Version,
+};
 
 use crate::TpmError;
 use crate::public::TpmtPublic;
-use crate::report::{Report, checks};
 use crate::spki::BareKey;
 use chain::Chain;
+pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
 /// An endorsement certificate, as a TPM stores it or as it comes alone.
@@ -56,47 +59,6 @@ const OVERRULED: [EkCertificateCheck; 6] = [
     EkCertificateCheck::CriticalExtensions,
     EkCertificateCheck::Chain,
 ];
-
-checks! {
-    /// The checks of an endorsement certificate (TCG EK Credential Profile for TPM Family 2.0), in
-    /// the order of reports.
-    pub EkCertificateCheck {
-        /// `encoding`: it is one certificate, but for a header and padding of NV memory.
-        Encoding = "encoding";
-        /// `version`: X.509 version 3.
-        Version = "version";
-        /// `serial`: positive, and of at most 20 octets; else a warning.
-        Serial = "serial";
-        /// `issuer`: there is one.
-        Issuer = "issuer";
-        /// `not-a-ca`: its basicConstraints say that it is no CA.
-        NotACa = "not-a-ca";
-        /// `key-usage`: keyEncipherment for RSA, keyAgreement for an EC key; the other of the two warns,
-        /// as makers write it; and no signing of certificates.
-        KeyUsage = "key-usage";
-        /// `extended-key-usage`: tcg-kp-EKCertificate, if there is any.
-        ExtendedKeyUsage = "extended-key-usage";
-        /// `tpm-attributes`: the subjectAltName names manufacturer, model and version, and is critical
-        /// if the subject is empty.
-        TpmAttributes = "tpm-attributes";
-        /// `vendor`: the manufacturer is in the TCG's registry; else a warning.
-        Vendor = "vendor";
-        /// `tpm-specification`: family 2.0, by the subjectDirectoryAttributes; a warning if they do not
-        /// say.
-        TpmSpecification = "tpm-specification";
-        /// `critical-extensions`: all of them are understood.
-        CriticalExtensions = "critical-extensions";
-        /// `validity`: it is valid now.
-        Validity = "validity";
-        /// `key`: RSA 2048, 3072 or 4096, P-256, P-384 or P-521.
-        Key = "key";
-        /// `public-key`: it is that of the endorsement key.
-        PublicKey = "public-key";
-        /// `chain`: it is one of those allowed, or there is a path to a root
-        /// ([`keyproof_x509::path`]).
-        Chain = "chain";
-    }
-}
 
 impl<'a> EkCertificate<'a> {
     /// Reads a certificate, stripping the header that some platforms write before it in NV memory,
@@ -153,255 +115,260 @@ impl<'a> EkCertificate<'a> {
 pub fn check_ek_certificate(
     stored: &[u8],
     policy: &EkCertificatePolicy<'_>,
-) -> Report<EkCertificateCheck> {
-    let mut report = Report::new();
+) -> Report<EkCertificateFinding> {
     let ek_certificate = match EkCertificate::parse(stored) {
         Ok(ek_certificate) => ek_certificate,
         Err(error) => {
-            report.fail(EkCertificateCheck::Encoding, format!("{error}"));
-            report.skip_missing("not judged: there is no certificate to read");
+            let mut report = Report::new();
+            report.judged(
+                EkCertificateCheck::Encoding,
+                EkCertificateFinding::EncodingMalformed(error),
+            );
+            report.others_not_judged("not judged: there is no certificate to read");
             return report;
         }
     };
-    let (before, after) = ek_certificate.stripped;
-    report.pass(
-        EkCertificateCheck::Encoding,
-        format!("one certificate, after {before} bytes of header and before {after} of padding"),
-    );
     let certificate = &ek_certificate.certificate;
-    check_form(&mut report, certificate);
-    check_constraints(&mut report, certificate);
-    check_uses(&mut report, certificate);
-    check_tpm(&mut report, certificate);
-    check_critical(&mut report, certificate);
-    check_validity(&mut report, certificate, policy.now);
-    check_key(&mut report, certificate, policy.ek);
-    check_chain(&mut report, certificate, policy);
-    if policy.allowed.contains(&certificate.as_der()) {
-        for check in OVERRULED {
-            report.overrule(check, "allowed all the same");
-        }
-    }
-    report
-}
-
-fn check_form(report: &mut Report<EkCertificateCheck>, certificate: &Certificate<'_>) {
-    report.judge(
-        EkCertificateCheck::Version,
-        certificate.version() == Version::V3,
-        "version 3",
-        format!("version {}, not 3", certificate.version().number()),
+    let mut judgement = Judgement {
+        report: Report::new(),
+        is_allowed: policy.allowed.contains(&certificate.as_der()),
+    };
+    let (before, after) = ek_certificate.stripped;
+    judgement.judged(
+        EkCertificateCheck::Encoding,
+        EkCertificateFinding::Encoding { before, after },
     );
-    match certificate.serial().oddity() {
-        None => report.pass(
-            EkCertificateCheck::Serial,
-            format!("{}", certificate.serial()),
-        ),
-        Some(oddity) => report.warn(EkCertificateCheck::Serial, format!("it is {oddity}")),
+    check_form(&mut judgement, certificate);
+    check_uses(&mut judgement, certificate);
+    check_tpm(&mut judgement, certificate);
+    let unknown = extensions::unknown_critical(certificate);
+    judgement.judged(
+        EkCertificateCheck::CriticalExtensions,
+        unknown.map(|oid| EkCertificateFinding::CriticalExtensionUnknown { oid }),
+    );
+    let validity = check_validity(certificate, policy.now);
+    judgement.judged(EkCertificateCheck::Validity, validity);
+    check_key(&mut judgement, certificate, policy.ek);
+    let chain = check_chain(certificate, judgement.is_allowed, policy);
+    judgement.judged(EkCertificateCheck::Chain, chain);
+    judgement.report
+}
+
+/// A report in the making.
+struct Judgement {
+    report: Report<EkCertificateFinding>,
+    /// Whether the certificate is on the allow-list.
+    is_allowed: bool,
+}
+
+impl Judgement {
+    fn judged(
+        &mut self,
+        check: EkCertificateCheck,
+        finding: impl Into<Option<EkCertificateFinding>>,
+    ) {
+        let finding = finding.into().map(|finding| {
+            let is_overruled = self.is_allowed
+                && finding.severity() == Severity::Refusal
+                && OVERRULED.contains(&finding.check());
+            match is_overruled {
+                true => EkCertificateFinding::Allowed(Box::new(finding)),
+                false => finding,
+            }
+        });
+        self.report.judged(check, finding);
     }
+}
+
+fn check_form(judgement: &mut Judgement, certificate: &Certificate<'_>) {
+    use EkCertificateCheck as Check;
+    use EkCertificateFinding as Found;
+
+    let is_old = certificate.version() != Version::V3;
+    judgement.judged(
+        Check::Version,
+        is_old.then(|| Found::VersionOld(certificate.version().number())),
+    );
+    let serial = certificate.serial();
+    judgement.judged(
+        Check::Serial,
+        match serial.oddity() {
+            None => Found::Serial(format!("{serial}")),
+            Some(oddity) => Found::SerialOdd(oddity),
+        },
+    );
     let issuer = certificate.issuer();
-    if issuer.is_empty() {
-        report.fail(EkCertificateCheck::Issuer, "it names no issuer");
-    } else {
-        report.pass(EkCertificateCheck::Issuer, format!("{issuer}"));
-    }
+    judgement.judged(
+        Check::Issuer,
+        match issuer.is_empty() {
+            true => Found::IssuerEmpty,
+            false => Found::Issuer(format!("{issuer}")),
+        },
+    );
+    judgement.judged(
+        Check::NotACa,
+        match certificate.basic_constraints() {
+            Ok(Some(constraints)) if constraints.ca => Some(Found::IsACa),
+            Ok(Some(_)) => None,
+            Ok(None) => Some(Found::BasicConstraintsMissing),
+            Err(error) => Some(Found::BasicConstraintsMalformed(error)),
+        },
+    );
 }
 
-fn check_constraints(report: &mut Report<EkCertificateCheck>, certificate: &Certificate<'_>) {
-    let check = EkCertificateCheck::NotACa;
-    match certificate.basic_constraints() {
-        Ok(Some(constraints)) if constraints.ca => report.fail(check, "it is a CA's certificate"),
-        Ok(Some(_)) => report.pass(check, "it is no CA's certificate"),
-        Ok(None) => report.warn(
-            check,
-            "it has no basicConstraints to say that it is no CA's",
-        ),
-        Err(error) => report.fail(check, format!("{error}")),
-    }
-}
+fn check_uses(judgement: &mut Judgement, certificate: &Certificate<'_>) {
+    use EkCertificateCheck as Check;
+    use EkCertificateFinding as Found;
 
-fn check_uses(report: &mut Report<EkCertificateCheck>, certificate: &Certificate<'_>) {
-    let check = EkCertificateCheck::KeyUsage;
     let (fitting, other) = match BareKey::from_spki(certificate.public_key().as_der()) {
         Ok(BareKey::Ecc { .. }) => ("keyAgreement", "keyEncipherment"),
         Ok(BareKey::Rsa { .. }) | Err(_) => ("keyEncipherment", "keyAgreement"),
     };
-    match certificate.key_usage() {
+    let usage = match certificate.key_usage() {
         Ok(Some(usage)) => {
             let has = |wanted: &str| usage.names().any(|name| name == wanted);
             if has("keyCertSign") || has("cRLSign") {
-                report.fail(check, "it may sign certificates or revocation lists");
+                Found::KeyUsageSigning
             } else if has(fitting) {
-                report.pass(check, fitting);
+                Found::KeyUsage(fitting)
             } else if has(other) {
-                report.warn(
-                    check,
-                    format!("{other}, where a key of its type has {fitting}"),
-                );
+                Found::KeyUsageOfOtherType {
+                    found: other,
+                    fitting,
+                }
             } else {
-                report.fail(check, format!("it lacks {fitting}"));
+                Found::KeyUsageLacking(fitting)
             }
         }
-        Ok(None) => report.fail(check, "it has no keyUsage"),
-        Err(error) => report.fail(check, format!("{error}")),
-    }
-    let check = EkCertificateCheck::ExtendedKeyUsage;
-    match extensions::is_for_endorsement(certificate) {
-        Ok(Some(true)) => report.pass(check, "tcg-kp-EKCertificate"),
-        Ok(Some(false)) => report.fail(check, "it is for other uses than tcg-kp-EKCertificate"),
-        Ok(None) => report.pass(check, "it has none, which the profile allows"),
-        Err(error) => report.fail(check, format!("it is malformed: {error}")),
-    }
+        Ok(None) => Found::KeyUsageMissing,
+        Err(error) => Found::KeyUsageMalformed(error),
+    };
+    judgement.judged(Check::KeyUsage, usage);
+    judgement.judged(
+        Check::ExtendedKeyUsage,
+        match extensions::is_for_endorsement(certificate) {
+            Ok(Some(true)) => None,
+            Ok(Some(false)) => Some(Found::ExtendedKeyUsageOther),
+            Ok(None) => Some(Found::ExtendedKeyUsageAbsent),
+            Err(error) => Some(Found::ExtendedKeyUsageMalformed(format!("{error}"))),
+        },
+    );
 }
 
-fn check_tpm(report: &mut Report<EkCertificateCheck>, certificate: &Certificate<'_>) {
-    let check = EkCertificateCheck::TpmAttributes;
-    match tpm_attributes::tpm_attributes(certificate) {
-        Ok((_, false)) if certificate.subject().is_empty() => {
-            report.fail(
-                check,
-                "the subject is empty, and the subjectAltName not critical",
-            );
-            report.skip(
-                EkCertificateCheck::Vendor,
-                "not judged: no TPM attributes to trust",
+fn check_tpm(judgement: &mut Judgement, certificate: &Certificate<'_>) {
+    use EkCertificateCheck as Check;
+    use EkCertificateFinding as Found;
+
+    let attributes = match tpm_attributes::tpm_attributes(certificate) {
+        Ok((_, false)) if certificate.subject().is_empty() => Err(Found::SubjectAltNameNotCritical),
+        Ok((tpm, _)) => Ok(tpm),
+        Err(why) => Err(Found::TpmAttributesMissing(why)),
+    };
+    match attributes {
+        Ok(tpm) => {
+            let manufacturer = tpm.manufacturer.clone();
+            let vendor = tpm.vendor;
+            judgement.judged(Check::TpmAttributes, Found::TpmAttributes(tpm));
+            judgement.judged(
+                Check::Vendor,
+                match vendor {
+                    Some(vendor) => Found::Vendor(vendor),
+                    None => Found::VendorUnregistered { manufacturer },
+                },
             );
         }
-        Ok((tpm, _)) => {
-            let TpmAttributes {
-                manufacturer,
-                vendor,
-                model,
-                version,
-            } = tpm;
-            report.pass(
-                check,
-                format!("{manufacturer}, model {model}, version {version}"),
-            );
-            match vendor {
-                Some(vendor) => report.pass(EkCertificateCheck::Vendor, vendor),
-                None => report.warn(
-                    EkCertificateCheck::Vendor,
-                    format!("{manufacturer} is not in the TCG's registry"),
-                ),
+        Err(finding) => {
+            judgement.judged(Check::TpmAttributes, finding);
+            match judgement.is_allowed {
+                true => judgement
+                    .report
+                    .not_asked(Check::Vendor, "no TPM attributes to trust"),
+                false => judgement
+                    .report
+                    .not_judged(Check::Vendor, "not judged: no TPM attributes to trust"),
             }
         }
-        Err(reason) => {
-            report.fail(check, reason);
-            report.skip(
-                EkCertificateCheck::Vendor,
-                "not judged: no TPM attributes to trust",
-            );
-        }
     }
-    let check = EkCertificateCheck::TpmSpecification;
-    match tpm_attributes::tpm_specification(certificate) {
-        Ok(Some(TpmSpecification {
-            family,
-            level,
-            revision,
-        })) if family == "2.0" => {
-            report.pass(
-                check,
-                format!("family {family}, level {level}, revision {revision}"),
-            );
-        }
-        Ok(Some(TpmSpecification { family, .. })) => {
-            report.fail(check, format!("family {family:?}, not 2.0"));
-        }
-        Ok(None) => report.warn(check, "it does not say which specification the TPM follows"),
-        Err(reason) => report.fail(check, reason),
-    }
+    judgement.judged(
+        Check::TpmSpecification,
+        match tpm_attributes::tpm_specification(certificate) {
+            Ok(Some(specification)) if specification.family == "2.0" => {
+                Found::Specification(specification)
+            }
+            Ok(Some(TpmSpecification { family, .. })) => Found::SpecificationFamily(family),
+            Ok(None) => Found::SpecificationMissing,
+            Err(why) => Found::SpecificationMalformed(why),
+        },
+    );
 }
 
-fn check_critical(report: &mut Report<EkCertificateCheck>, certificate: &Certificate<'_>) {
-    let check = EkCertificateCheck::CriticalExtensions;
-    match extensions::unknown_critical(certificate) {
-        None => report.pass(check, "all of them are understood"),
-        Some(unknown) => report.fail(check, format!("{unknown} is critical, and not understood")),
-    }
-}
-
-fn check_validity(
-    report: &mut Report<EkCertificateCheck>,
-    certificate: &Certificate<'_>,
-    now: u64,
-) {
-    let check = EkCertificateCheck::Validity;
+fn check_validity(certificate: &Certificate<'_>, now: u64) -> Option<EkCertificateFinding> {
     let validity = certificate.validity();
     if !validity.has_begun(now) {
-        report.fail(check, "it is not valid yet");
+        Some(EkCertificateFinding::NotYetValid)
     } else if validity.has_ended(now) {
-        report.fail(check, "it has expired");
+        Some(EkCertificateFinding::Expired)
     } else if validity.not_after == NO_END {
-        report.pass(check, "it is valid, without an end");
+        Some(EkCertificateFinding::ValidWithoutEnd)
     } else {
-        report.pass(check, "it is valid");
+        None
     }
 }
 
 /// 99991231235959Z: no well-defined expiration date (RFC 5280 section 4.1.2.5).
 const NO_END: i64 = 253_402_300_799;
 
-fn check_key(
-    report: &mut Report<EkCertificateCheck>,
-    certificate: &Certificate<'_>,
-    ek: Option<&TpmtPublic>,
-) {
+fn check_key(judgement: &mut Judgement, certificate: &Certificate<'_>, ek: Option<&TpmtPublic>) {
+    use EkCertificateCheck as Check;
+    use EkCertificateFinding as Found;
+
     let certified = match BareKey::from_spki(certificate.public_key().as_der()) {
         Ok(key) => key,
         Err(error) => {
-            report.fail(EkCertificateCheck::Key, format!("{error}"));
-            report.skip(
-                EkCertificateCheck::PublicKey,
-                "not judged: no key to compare",
-            );
+            judgement.judged(Check::Key, Found::KeyUnreadable(error));
+            judgement
+                .report
+                .not_judged(Check::PublicKey, "not judged: no key to compare");
             return;
         }
     };
-    match describe(&certified) {
-        Ok(key) => report.pass(EkCertificateCheck::Key, key),
-        Err(weak) => report.fail(EkCertificateCheck::Key, weak),
-    }
-    let check = EkCertificateCheck::PublicKey;
+    judgement.judged(Check::Key, describe(&certified));
     match ek.map(BareKey::of) {
-        None => report.skip(check, "no endorsement key was given"),
-        Some(Ok(key)) => report.judge(
-            check,
-            key == certified,
-            "the endorsement key's",
-            "the endorsement certificate is of another key",
-        ),
-        Some(Err(error)) => report.fail(check, format!("{error}")),
+        None => judgement
+            .report
+            .not_asked(Check::PublicKey, "no endorsement key was given"),
+        Some(Ok(key)) => {
+            judgement.judged(
+                Check::PublicKey,
+                (key != certified).then_some(Found::KeyMismatch),
+            );
+        }
+        Some(Err(error)) => judgement.judged(Check::PublicKey, Found::EkUnsound(error)),
     }
 }
 
-fn describe(key: &BareKey) -> Result<String, String> {
+fn describe(key: &BareKey) -> EkCertificateFinding {
     match key {
-        BareKey::Ecc { curve, .. } => Ok(format!("{curve}")),
+        BareKey::Ecc { curve, .. } => EkCertificateFinding::Key(EkKey::Ecc(*curve)),
         BareKey::Rsa { modulus, .. } => {
-            let full = modulus.first().is_some_and(|first| first >> 7 == 1);
+            let is_full = modulus.first().is_some_and(|first| first >> 7 == 1);
             match modulus.len() {
-                256 | 384 | 512 if full => Ok(format!("RSA {}", modulus.len().saturating_mul(8))),
-                size => Err(format!(
-                    "RSA of {size} bytes is not 2048, 3072 or 4096 bits"
-                )),
+                bytes @ (256 | 384 | 512) if is_full => {
+                    EkCertificateFinding::Key(EkKey::Rsa(bytes.saturating_mul(8)))
+                }
+                bytes => EkCertificateFinding::KeySize { bytes },
             }
         }
     }
 }
 
 fn check_chain(
-    report: &mut Report<EkCertificateCheck>,
     certificate: &Certificate<'_>,
+    is_allowed: bool,
     policy: &EkCertificatePolicy<'_>,
-) {
-    if policy.allowed.contains(&certificate.as_der()) {
-        report.pass(
-            EkCertificateCheck::Chain,
-            "needs none: it is one of those allowed",
-        );
-        return;
+) -> EkCertificateFinding {
+    if is_allowed {
+        return EkCertificateFinding::ChainNotNeeded;
     }
     let EkCertificatePolicy {
         roots,
@@ -410,15 +377,11 @@ fn check_chain(
         algorithms,
         ..
     } = *policy;
-    match (Chain {
+    (Chain {
         intermediates,
         roots,
         now,
         algorithms,
     })
     .build(certificate)
-    {
-        Ok(length) => report.pass(EkCertificateCheck::Chain, length),
-        Err(reason) => report.fail(EkCertificateCheck::Chain, reason),
-    }
 }

@@ -33,7 +33,7 @@ use der::asn1::ObjectIdentifier;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 pub use self::policies::PolicySets;
-pub use self::report::{PathReport, Place, Reason, Refusal, Step};
+pub use self::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
 use self::search::Search;
 use crate::Error;
 use crate::certificate::Certificate;

@@ -6,7 +6,33 @@ use core::fmt;
 
 use super::policies::PolicySets;
 use crate::Error;
+use crate::report::{Finding, Report, Severity};
 use crate::time::Moment;
+
+crate::checks! {
+    /// What is asked of a path, in the order of reports. Names and order are stable.
+    #[non_exhaustive]
+    pub PathCheck {
+        column = 10;
+        /// `issuer`: from the leaf to an anchor, the issuer of each certificate was found.
+        Issuer = "issuer", "it leads to an anchor";
+        /// `signature`: each signature verifies over the received bytes under the key of the certificate above.
+        Signature = "signature", "each signature verifies";
+        /// `validity`: each certificate is valid at the time.
+        Validity = "validity", "each certificate is valid";
+        /// `ca`: each certificate above the leaf is a CA's, may sign certificates, and has no more CAs below it than its path
+        /// length lets.
+        Ca = "ca", "each certificate above the leaf is a CA's";
+        /// `extensions`: no extension is malformed or there twice, and no critical one is unknown.
+        Extensions = "extensions", "all extensions are in order";
+        /// `purpose`: each extended key usage below the anchor includes the purpose.
+        Purpose = "purpose", "each certificate is for the purpose";
+        /// `names`: each name is one that the certificates above permit.
+        Names = "names", "all names are permitted";
+        /// `policies`: the path is valid under a certificate policy, where that is required.
+        Policies = "policies", "the certificate policies are in order";
+    }
+}
 
 /// Where a certificate of a walk was given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -213,24 +239,126 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PathReport {
     pub(super) walk: Vec<Step>,
-    pub(super) verdict: Result<PolicySets, Refusal>,
+    pub(super) checks: Report<PathFinding>,
+    pub(super) policies: PolicySets,
     pub(super) signatures_checked: usize,
 }
 
-/// Why there is no path.
+/// Something that was found of one certificate of the walk. `Display` says it without naming the certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Refusal {
+pub struct PathFinding {
     /// Which certificate of the walk it is about, counted from the leaf, which is 0.
     pub at: usize,
-    /// What is wrong with it.
+    /// What was found.
     pub reason: Reason,
+}
+
+impl fmt::Display for PathFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl Finding for PathFinding {
+    type Check = PathCheck;
+
+    fn check(&self) -> PathCheck {
+        match self.reason {
+            Reason::BudgetSpent
+            | Reason::IssuerInCircle { .. }
+            | Reason::IssuerUnknown { .. }
+            | Reason::NotAnAnchor
+            | Reason::TooLong { .. } => PathCheck::Issuer,
+            Reason::AlgorithmsDiffer | Reason::SignatureRefused(_) => PathCheck::Signature,
+            Reason::Expired { .. } | Reason::NotYetValid { .. } => PathCheck::Validity,
+            Reason::BasicConstraintsMissing
+            | Reason::KeyCertSignMissing
+            | Reason::NotACa
+            | Reason::PathLength { .. } => PathCheck::Ca,
+            Reason::CriticalExtensionUnknown { .. }
+            | Reason::ExtensionDuplicated { .. }
+            | Reason::ExtensionMalformed(_) => PathCheck::Extensions,
+            Reason::ExtendedKeyUsage => PathCheck::Purpose,
+            Reason::NameExcluded { .. }
+            | Reason::NameFormUnsupported { .. }
+            | Reason::NameNotPermitted { .. } => PathCheck::Names,
+            Reason::PolicyMappedAny | Reason::PolicyRequired => PathCheck::Policies,
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self.reason {
+            Reason::AlgorithmsDiffer
+            | Reason::BasicConstraintsMissing
+            | Reason::BudgetSpent
+            | Reason::CriticalExtensionUnknown { .. }
+            | Reason::Expired { .. }
+            | Reason::ExtendedKeyUsage
+            | Reason::ExtensionDuplicated { .. }
+            | Reason::ExtensionMalformed(_)
+            | Reason::IssuerInCircle { .. }
+            | Reason::IssuerUnknown { .. }
+            | Reason::KeyCertSignMissing
+            | Reason::NameExcluded { .. }
+            | Reason::NameFormUnsupported { .. }
+            | Reason::NameNotPermitted { .. }
+            | Reason::NotACa
+            | Reason::NotAnAnchor
+            | Reason::NotYetValid { .. }
+            | Reason::PathLength { .. }
+            | Reason::PolicyMappedAny
+            | Reason::PolicyRequired
+            | Reason::SignatureRefused(_)
+            | Reason::TooLong { .. } => Severity::Refusal,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self.reason {
+            Reason::BudgetSpent | Reason::TooLong { .. } => {
+                "give only the certificates between this one and its root"
+            }
+            Reason::IssuerInCircle { .. } | Reason::IssuerUnknown { .. } => {
+                "add the certificate of that issuer to the intermediates, or to the anchors if it is to be trusted"
+            }
+            Reason::NotAnAnchor => "add it to the anchors if it is to be trusted",
+            Reason::SignatureRefused(Error::SignatureInvalid { .. }) => {
+                "give the certificate of the key that has signed it; another one of the same name is no help"
+            }
+            Reason::SignatureRefused(_) => {
+                "have it issued with an algorithm and a key size that are verified here"
+            }
+            Reason::Expired { .. } | Reason::NotYetValid { .. } => {
+                "have it renewed, and check the clock"
+            }
+            Reason::BasicConstraintsMissing
+            | Reason::KeyCertSignMissing
+            | Reason::NotACa
+            | Reason::PathLength { .. } => {
+                "have the certificates below it issued by a CA that may issue them"
+            }
+            Reason::ExtendedKeyUsage => "use a certificate that was issued for this purpose",
+            Reason::NameExcluded { .. }
+            | Reason::NameFormUnsupported { .. }
+            | Reason::NameNotPermitted { .. } => {
+                "have it issued with names that the CAs above it may certify"
+            }
+            Reason::PolicyMappedAny | Reason::PolicyRequired => {
+                "use certificates that were issued under a policy that is asked for"
+            }
+            Reason::AlgorithmsDiffer
+            | Reason::CriticalExtensionUnknown { .. }
+            | Reason::ExtensionDuplicated { .. }
+            | Reason::ExtensionMalformed(_) => "have it issued anew without that fault",
+        }
+    }
 }
 
 impl PathReport {
     /// Whether there is a path from the leaf to an anchor.
     #[must_use]
     pub fn accepted(&self) -> bool {
-        self.verdict.is_ok()
+        self.checks.accepted()
     }
 
     /// The walk from the leaf upwards: to the anchor if there is a path. Each has signed the one before it.
@@ -239,16 +367,23 @@ impl PathReport {
         &self.walk
     }
 
+    /// The checks and what they found; the verdict is derived from it. Of a search that fails, one check says why, and the others
+    /// were not judged.
+    #[must_use]
+    pub fn checks(&self) -> &Report<PathFinding> {
+        &self.checks
+    }
+
     /// The policies under which the path is valid, if there is one.
     #[must_use]
     pub fn policies(&self) -> Option<&PolicySets> {
-        self.verdict.as_ref().ok()
+        self.accepted().then_some(&self.policies)
     }
 
     /// Why there is none.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
-        self.verdict.as_ref().err()
+    pub fn refusal(&self) -> Option<&PathFinding> {
+        self.checks.first_refusal()
     }
 
     /// How many signatures were checked, at most [`MAX_SIGNATURE_CHECKS`](super::MAX_SIGNATURE_CHECKS).
@@ -263,9 +398,12 @@ impl fmt::Display for PathReport {
         for step in &self.walk {
             writeln!(f, "{step}")?;
         }
-        match &self.verdict {
-            Ok(_) => f.write_str("accepted"),
-            Err(Refusal { at, reason }) => match self.walk.get(*at) {
+        match self.refusal() {
+            None => f.write_str(match self.accepted() {
+                true => "accepted",
+                false => "refused",
+            }),
+            Some(PathFinding { at, reason }) => match self.walk.get(*at) {
                 Some(step) => write!(f, "refused at the {step}: {reason}"),
                 None => write!(f, "refused: {reason}"),
             },

@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 
 use super::budget::Budget;
 use super::extensions::{ANY_EXTENDED_KEY_USAGE, authority_key_identifier, is_for};
-use super::report::{PathReport, Place, Reason, Refusal, Step};
+use super::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
 use super::state::State;
 use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules, processes};
 use crate::Error;
 use crate::algorithm::verify;
 use crate::certificate::Certificate;
 use crate::extension::BasicConstraints;
+use crate::report::{Check, Finding, Report};
 
 pub(super) struct Search<'s, 'a> {
     leaf: Member<'a>,
@@ -29,7 +30,7 @@ pub(super) struct Search<'s, 'a> {
 struct Failure {
     walk: Vec<Place>,
     reached_anchor: bool,
-    refusal: Refusal,
+    refusal: PathFinding,
 }
 
 /// Why a search goes no further here: on to the next candidate, or not at all.
@@ -70,19 +71,30 @@ impl<'s, 'a> Search<'s, 'a> {
                 Err(Stop::Failed)
             }
         };
-        let (places, verdict) = match verdict {
-            Ok(policies) => (walk, Ok(policies)),
+        let mut checks = Report::new();
+        let (places, policies) = match verdict {
+            Ok(policies) => {
+                for check in PathCheck::ALL {
+                    checks.done(*check);
+                }
+                if self.rules.purpose.is_none() {
+                    checks.not_asked(PathCheck::Purpose, "no purpose was asked for");
+                }
+                (walk, policies)
+            }
             Err(_) => {
                 // Every way to stop has told why.
                 let best = self.best.take().unwrap_or_else(|| Failure {
                     walk: vec![Place::Leaf],
                     reached_anchor: false,
-                    refusal: Refusal {
+                    refusal: PathFinding {
                         at: 0,
                         reason: Reason::BudgetSpent,
                     },
                 });
-                (best.walk, Err(best.refusal))
+                checks.judged(best.refusal.check(), best.refusal);
+                checks.others_not_judged("not judged: there is no path");
+                (best.walk, PolicySets::default())
             }
         };
         PathReport {
@@ -93,7 +105,8 @@ impl<'s, 'a> Search<'s, 'a> {
                     subject: self.subject_of(place),
                 })
                 .collect(),
-            verdict,
+            checks,
+            policies,
             signatures_checked: self.budget.signatures_checked(),
         }
     }
@@ -123,7 +136,7 @@ impl<'s, 'a> Search<'s, 'a> {
             self.best = Some(Failure {
                 walk: walk.to_vec(),
                 reached_anchor,
-                refusal: Refusal { at, reason },
+                refusal: PathFinding { at, reason },
             });
         }
     }
@@ -186,7 +199,7 @@ impl<'s, 'a> Search<'s, 'a> {
                 }
                 (None, Place::Anchor(_)) => match self.descend(walk) {
                     Ok(policies) => return Ok(policies),
-                    Err(Refusal { at, reason }) => {
+                    Err(PathFinding { at, reason }) => {
                         let is_spent = reason == Reason::BudgetSpent;
                         self.fail(walk, at, reason);
                         if is_spent { Stop::Spent } else { Stop::Failed }
@@ -387,13 +400,13 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// Section 6.1.3 and on, for a walk that has reached an anchor: names and policies, from the anchor downwards.
-    fn descend(&mut self, walk: &[Place]) -> Result<PolicySets, Refusal> {
+    fn descend(&mut self, walk: &[Place]) -> Result<PolicySets, PathFinding> {
         let (Some((anchor, below)), rules) = (walk.split_last(), self.rules) else {
             return Ok(PolicySets::default());
         };
         let mut state = State::new(rules, below.len());
         if let Some(anchor) = self.member(*anchor).cloned() {
-            let refused = |reason| Refusal {
+            let refused = |reason| PathFinding {
                 at: below.len(),
                 reason,
             };
@@ -407,11 +420,11 @@ impl<'s, 'a> Search<'s, 'a> {
             };
             state
                 .pass(&member, at == 0, &mut self.budget)
-                .map_err(|reason| Refusal { at, reason })?;
+                .map_err(|reason| PathFinding { at, reason })?;
         }
         state
             .sets(rules)
-            .map_err(|reason| Refusal { at: 0, reason })
+            .map_err(|reason| PathFinding { at: 0, reason })
     }
 }
 

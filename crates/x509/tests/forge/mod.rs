@@ -11,7 +11,7 @@ use core::time::Duration;
 use der::Encode;
 use der::asn1::{GeneralizedTime, UtcTime};
 use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
-use keyproof_x509::{Policy, Report, Upload, VerificationCode, algorithms, prove};
+use keyproof_x509::{Policy, ProofFinding, Report, Upload, VerificationCode, algorithms, prove};
 use ring::rand::SystemRandom;
 
 pub(crate) const CA_PEM: &[u8] = include_bytes!("../data/p256-ca.pem");
@@ -207,7 +207,7 @@ pub(crate) fn code() -> VerificationCode {
 pub(crate) const DEFAULT: Policy<'static> = Policy::new(algorithms::RING);
 
 /// Judges a forged leaf under a CA at [`NOW`].
-pub(crate) fn judge(ca: &[u8], leaf: &[u8], policy: &Policy<'_>) -> Report {
+pub(crate) fn judge(ca: &[u8], leaf: &[u8], policy: &Policy<'_>) -> Report<ProofFinding> {
     let ca = Upload::decode(ca).unwrap();
     prove(&ca.certificate().unwrap(), leaf, &code(), NOW, policy)
 }

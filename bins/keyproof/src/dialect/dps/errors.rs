@@ -62,7 +62,7 @@ use keyproof_service::{
         findings,
     },
 };
-use keyproof_x509::{Check, Finding, Report};
+use keyproof_x509::{Finding as _, ProofCheck, ProofFinding, Report};
 use serde::Serialize;
 use tracing::error;
 
@@ -290,21 +290,23 @@ impl Code {
     }
 
     /// What the check stands for that refused a proof.
-    const fn of(check: Check) -> Self {
+    const fn of(check: ProofCheck) -> Self {
         match check {
-            Check::Issuer | Check::Signature => Self::ProofIssuerOrSignature,
-            Check::Leaf => Self::ProofLeafUnreadable,
-            Check::Code => Self::ProofCodeOfAnother,
-            Check::CommonName => Self::ProofCommonName,
-            Check::LeafValidity => Self::ProofLeafValidity,
-            Check::CaValidity => Self::ProofCaValidity,
-            Check::NotTheCa => Self::ProofLeafIsTheCa,
-            Check::CaConstraints | Check::CaKeyUsage => Self::ProofCaConstraints,
-            Check::KeyStrength => Self::ProofKey,
-            Check::HashStrength => Self::ProofHash,
-            Check::LeafExtensions | Check::CaExtensions => Self::ProofExtensions,
+            ProofCheck::Issuer | ProofCheck::Signature => Self::ProofIssuerOrSignature,
+            ProofCheck::Leaf => Self::ProofLeafUnreadable,
+            ProofCheck::Code => Self::ProofCodeOfAnother,
+            ProofCheck::CommonName => Self::ProofCommonName,
+            ProofCheck::LeafValidity => Self::ProofLeafValidity,
+            ProofCheck::CaValidity => Self::ProofCaValidity,
+            ProofCheck::NotTheCa => Self::ProofLeafIsTheCa,
+            ProofCheck::CaConstraints | ProofCheck::CaKeyUsage => Self::ProofCaConstraints,
+            ProofCheck::KeyStrength => Self::ProofKey,
+            ProofCheck::HashStrength => Self::ProofHash,
+            ProofCheck::LeafExtensions | ProofCheck::CaExtensions => Self::ProofExtensions,
             // The policy in force refuses nothing of these.
-            Check::LeafConstraints | Check::Version | Check::Serial => Self::ProofOther,
+            ProofCheck::LeafConstraints | ProofCheck::Version | ProofCheck::Serial => {
+                Self::ProofOther
+            }
         }
     }
 }
@@ -369,7 +371,7 @@ impl Refusal {
 
     /// A failed proof, with the code and the words of the first finding that refuses. Of all that can be wrong with a
     /// readable leaf and a live code, a report tells the issuer and the signature first.
-    fn proof(report: &Report) -> Self {
+    fn proof(report: &Report<ProofFinding>) -> Self {
         let finding = report.first_refusal();
         Self {
             message: finding.map(|finding| {
@@ -466,7 +468,7 @@ impl Code {
 }
 
 /// A finding as a sentence begins.
-fn capital(finding: &Finding) -> String {
+fn capital(finding: &ProofFinding) -> String {
     let text = finding.to_string();
     let mut rest = text.chars();
     rest.next()

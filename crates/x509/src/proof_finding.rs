@@ -1,4 +1,4 @@
-//! What a check can find: typed, with the data that explains it, and one table of what each finding means.
+//! What a check of a proof can find, and one table of what each finding means.
 
 use alloc::string::String;
 use core::fmt;
@@ -6,7 +6,8 @@ use core::fmt;
 use crate::Error;
 use crate::algorithm::Scheme;
 use crate::certificate::SerialOddity;
-use crate::report::Check;
+use crate::proof_check::ProofCheck;
+use crate::report::{Finding, Severity};
 use crate::time::Moment;
 use crate::upload::Encoding;
 
@@ -49,23 +50,10 @@ impl fmt::Display for ReadExtension {
     }
 }
 
-/// What a finding means for the verdict.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Severity {
-    /// Worth telling; the check passes.
-    Remark,
-    /// A warning, whatever the policy.
-    Warning,
-    /// A warning, but a refusal under a strict policy: RFC 5280 forbids it, the real service takes it.
-    Irregular,
-    /// A refusal.
-    Refusal,
-}
-
-/// Something found by a check. Its text never holds the code.
+/// Something that a check of a proof found. Its text never holds the code.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Finding {
+pub enum ProofFinding {
     /// The signature algorithm inside the signed part of the leaf is not the one outside.
     AlgorithmsDiffer,
     /// The CA certificate has no basicConstraints.
@@ -239,10 +227,10 @@ pub enum Finding {
     },
 }
 
-impl Finding {
-    /// What it means: the one place that says what is refused and what is not.
-    #[must_use]
-    pub fn severity(&self) -> Severity {
+impl Finding for ProofFinding {
+    type Check = ProofCheck;
+
+    fn severity(&self) -> Severity {
         match self {
             Self::IssuerFolded | Self::LeafRead { .. } | Self::SignatureVerified { .. } => Severity::Remark,
 
@@ -296,20 +284,18 @@ impl Finding {
         }
     }
 
-    /// The check that it belongs to.
-    #[must_use]
-    pub fn check(&self) -> Check {
+    fn check(&self) -> ProofCheck {
         match self {
             Self::FurtherCertificates { .. } | Self::LeafRead { .. } | Self::LeafUnreadable(_) => {
-                Check::Leaf
+                ProofCheck::Leaf
             }
-            Self::CodeExpired { .. } | Self::CodeForAnotherCertificate => Check::Code,
+            Self::CodeExpired { .. } | Self::CodeForAnotherCertificate => ProofCheck::Code,
             Self::IssuerEmpty
             | Self::IssuerFolded
             | Self::IssuerMismatch { .. }
-            | Self::StringTypeForbidden { role: Role::Ca, .. } => Check::Issuer,
+            | Self::StringTypeForbidden { role: Role::Ca, .. } => ProofCheck::Issuer,
             Self::AlgorithmsDiffer | Self::SignatureRefused(_) | Self::SignatureVerified { .. } => {
-                Check::Signature
+                ProofCheck::Signature
             }
             Self::CommonNameMismatch { .. }
             | Self::CommonNameMissing
@@ -317,46 +303,44 @@ impl Finding {
             | Self::CommonNameUnreadable
             | Self::StringTypeForbidden {
                 role: Role::Leaf, ..
-            } => Check::CommonName,
+            } => ProofCheck::CommonName,
             Self::EarlyGeneralizedTime { role }
             | Self::Expired { role, .. }
             | Self::NotYetValid { role, .. } => match role {
-                Role::Leaf => Check::LeafValidity,
-                Role::Ca => Check::CaValidity,
+                Role::Leaf => ProofCheck::LeafValidity,
+                Role::Ca => ProofCheck::CaValidity,
             },
-            Self::LeafIsTheCa => Check::NotTheCa,
+            Self::LeafIsTheCa => ProofCheck::NotTheCa,
             Self::BasicConstraintsMissing | Self::BasicConstraintsNotCritical | Self::CaFalse => {
-                Check::CaConstraints
+                ProofCheck::CaConstraints
             }
             Self::ExtensionMalformed { role, extension } => match (role, extension) {
-                (Role::Ca, ReadExtension::BasicConstraints) => Check::CaConstraints,
-                (Role::Ca, ReadExtension::KeyUsage) => Check::CaKeyUsage,
-                (Role::Ca, ReadExtension::SubjectAltName) => Check::CaExtensions,
-                (Role::Leaf, ReadExtension::BasicConstraints) => Check::LeafConstraints,
-                (Role::Leaf, _) => Check::LeafExtensions,
+                (Role::Ca, ReadExtension::BasicConstraints) => ProofCheck::CaConstraints,
+                (Role::Ca, ReadExtension::KeyUsage) => ProofCheck::CaKeyUsage,
+                (Role::Ca, ReadExtension::SubjectAltName) => ProofCheck::CaExtensions,
+                (Role::Leaf, ReadExtension::BasicConstraints) => ProofCheck::LeafConstraints,
+                (Role::Leaf, _) => ProofCheck::LeafExtensions,
             },
-            Self::KeyCertSignMissing => Check::CaKeyUsage,
+            Self::KeyCertSignMissing => ProofCheck::CaKeyUsage,
             Self::KeyCertSignWithoutCa | Self::LeafIsCa | Self::PathLenWithoutCa => {
-                Check::LeafConstraints
+                ProofCheck::LeafConstraints
             }
-            Self::KeyExponentUnsound { .. } | Self::KeySize { .. } => Check::KeyStrength,
-            Self::WeakHash { .. } => Check::HashStrength,
+            Self::KeyExponentUnsound { .. } | Self::KeySize { .. } => ProofCheck::KeyStrength,
+            Self::WeakHash { .. } => ProofCheck::HashStrength,
             Self::ConstraintNotApplied { role, .. }
             | Self::CriticalExtensionUnknown { role, .. }
             | Self::ExtensionDuplicated { role, .. }
             | Self::ExtensionsBeforeV3 { role }
             | Self::ExtensionsEmpty { role } => match role {
-                Role::Leaf => Check::LeafExtensions,
-                Role::Ca => Check::CaExtensions,
+                Role::Leaf => ProofCheck::LeafExtensions,
+                Role::Ca => ProofCheck::CaExtensions,
             },
-            Self::VersionOld { .. } => Check::Version,
-            Self::SerialOdd { .. } => Check::Serial,
+            Self::VersionOld { .. } => ProofCheck::Version,
+            Self::SerialOdd { .. } => ProofCheck::Serial,
         }
     }
 
-    /// What a person can do about it.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> &'static str {
         match self {
             Self::CodeForAnotherCertificate | Self::CodeExpired { .. } => {
                 "generate a new verification code for this certificate and make a leaf for it"
@@ -444,7 +428,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ProofFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlgorithmsDiffer => f.write_str(
