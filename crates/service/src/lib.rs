@@ -14,7 +14,6 @@ mod clock;
 mod judging;
 mod keys;
 pub mod otp_devices;
-pub mod pem_bundle;
 pub mod provisioning;
 mod storage;
 #[cfg(test)]

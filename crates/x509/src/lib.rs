@@ -20,6 +20,7 @@ mod facts;
 mod name;
 mod oid;
 pub mod path;
+pub mod pem_bundle;
 mod policy;
 mod proof_check;
 mod proof_finding;

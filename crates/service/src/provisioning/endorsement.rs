@@ -3,13 +3,15 @@
 //! from it, but must be of the key, valid, and no CA's.
 
 use super::{Category, DerTextError, Manager, der_text};
-use crate::pem_bundle::{self, BrokenBlock};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, TpmAttributes,
     TpmtPublic, check_ek_certificate,
 };
-use keyproof_x509::{Certificate, algorithms};
+use keyproof_x509::{
+    Certificate, algorithms,
+    pem_bundle::{self, BrokenBlock},
+};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 /// Why a certificate is not put on a list.

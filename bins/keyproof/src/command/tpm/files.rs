@@ -2,9 +2,11 @@
 
 use std::{fmt::Display, path::Path};
 
-use keyproof_service::pem_bundle::{BrokenBlock, PemCertificate, certificates};
 use keyproof_tpm::{Structure, TpmtPublic};
-use keyproof_x509::Certificate;
+use keyproof_x509::{
+    Certificate,
+    pem_bundle::{BrokenBlock, PemBlock, certificates},
+};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use crate::command::{Failure, files::read};
@@ -51,7 +53,7 @@ pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     if blocks.is_empty() {
         return Err(wrong(path, &"it holds no certificate in PEM"));
     }
-    let trusted = blocks.into_iter().map(|PemCertificate { block, der }| {
+    let trusted = blocks.into_iter().map(|PemBlock { block, der, .. }| {
         let broken = |error: keyproof_x509::Error| {
             let problem = error.to_string();
             wrong(path, &pem(&BrokenBlock { block, problem }))
@@ -68,7 +70,7 @@ pub(super) fn certificate(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(first.map_or_else(|| bytes.to_vec(), |first| first.der))
 }
 
-fn blocks(bytes: &[u8]) -> Result<Vec<PemCertificate>, String> {
+fn blocks(bytes: &[u8]) -> Result<Vec<PemBlock>, String> {
     certificates(bytes).map_err(|broken| pem(&broken))
 }
 

@@ -1,18 +1,53 @@
-//! Lists of certificates in PEM (RFC 7468), read so that none is left out without a word: whoever lists a root is to know
-//! that it is not looked at.
+//! Lists of certificates and revocation lists in PEM (RFC 7468), read so that none is left out without a word: whoever lists a
+//! root is to know that it is not looked at.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
 
 use rustls_pki_types::pem::{self, PemObject, SectionKind};
 
-/// One certificate of a bundle. Its DER is not looked at.
+/// One block of a bundle. Its DER is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PemCertificate {
+pub struct PemBlock {
     /// Which block of PEM it is, the first being 1.
     pub block: usize,
-    /// What the block holds.
+    /// What its label says that it holds.
+    pub kind: PemKind,
+    /// What it holds.
     pub der: Vec<u8>,
 }
 
-/// A block of PEM that is no certificate, or seems to be one and cannot be read.
+/// What a block of a bundle may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemKind {
+    /// `CERTIFICATE`.
+    Certificate,
+    /// `X509 CRL`.
+    Crl,
+}
+
+impl PemKind {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Certificate => b"CERTIFICATE",
+            Self::Crl => b"X509 CRL",
+        }
+    }
+}
+
+impl fmt::Display for PemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "certificate",
+            Self::Crl => "revocation list",
+        })
+    }
+}
+
+/// A block of PEM that is something else than was asked for, or seems to be one and cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("block {block}: {problem}")]
 pub struct BrokenBlock {
@@ -26,9 +61,22 @@ pub struct BrokenBlock {
 ///
 /// # Errors
 /// [`BrokenBlock`]: the first block that is something else, has no beginning or no end, or is no Base64.
-pub fn certificates(text: &[u8]) -> Result<Vec<PemCertificate>, BrokenBlock> {
-    let mut certificates = Vec::new();
-    let mut open: Option<Vec<&[u8]>> = None;
+pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+    read(text, &[PemKind::Certificate])
+}
+
+/// The certificates and revocation lists of a bundle, likewise.
+///
+/// # Errors
+/// [`BrokenBlock`], likewise.
+pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+    read(text, &[PemKind::Certificate, PemKind::Crl])
+}
+
+fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
+    let kind_of = |label: &[u8]| kinds.iter().copied().find(|kind| kind.label() == label);
+    let mut blocks = Vec::new();
+    let mut open: Option<(PemKind, Vec<&[u8]>)> = None;
     let mut block = 0;
     for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = line.trim_ascii();
@@ -39,23 +87,26 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemCertificate>, BrokenBlock> {
             }
             block += 1;
         }
-        match (marker, &mut open) {
+        match (marker, open.take()) {
             (None, None) => {}
-            (None, Some(lines)) => lines.push(line),
-            (Some(Marker::Begin(CERTIFICATE)), _) => open = Some(vec![line]),
-            (Some(Marker::End(CERTIFICATE)), Some(lines)) => {
+            (None, Some((kind, mut lines))) => {
                 lines.push(line);
-                let der = decode(&lines.join(&b'\n')).map_err(|why| broken(block, &why))?;
-                certificates.push(PemCertificate { block, der });
-                open = None;
+                open = Some((kind, lines));
             }
-            (Some(Marker::Begin(label) | Marker::End(label)), None) if label != CERTIFICATE => {
-                return Err(broken(block, &other(label)));
+            (Some(Marker::Begin(label)), _) => match kind_of(label) {
+                Some(kind) => open = Some((kind, vec![line])),
+                None => return Err(broken(block, &other(label, kinds))),
+            },
+            (Some(Marker::End(label)), Some((kind, mut lines))) if label == kind.label() => {
+                lines.push(line);
+                let der = decode(&lines.join(&b'\n'), kind).map_err(|why| broken(block, &why))?;
+                blocks.push(PemBlock { block, kind, der });
             }
-            (Some(Marker::Begin(_) | Marker::End(_)), None) => {
-                return Err(broken(block, "it has no beginning"));
+            (Some(Marker::End(label)), None) if kind_of(label).is_none() => {
+                return Err(broken(block, &other(label, kinds)));
             }
-            (Some(Marker::Begin(_) | Marker::End(_)), Some(_)) => {
+            (Some(Marker::End(_)), None) => return Err(broken(block, "it has no beginning")),
+            (Some(Marker::End(_)), Some(_)) => {
                 return Err(broken(block, "it ends as something else"));
             }
             (Some(Marker::Malformed), _) => {
@@ -68,11 +119,10 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemCertificate>, BrokenBlock> {
     }
     match open {
         Some(_) => Err(broken(block, NO_END)),
-        None => Ok(certificates),
+        None => Ok(blocks),
     }
 }
 
-const CERTIFICATE: &[u8] = b"CERTIFICATE";
 const NO_END: &str = "it has no end";
 
 /// A line that begins or ends a block, and the label in it.
@@ -116,15 +166,16 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 /// The DER of one whole block.
-fn decode(block: &[u8]) -> Result<Vec<u8>, String> {
-    match <(SectionKind, Vec<u8>)>::from_pem_slice(block) {
-        Ok((SectionKind::Certificate, der)) => Ok(der),
-        Ok(_) | Err(pem::Error::NoItemsFound) => Err("it is no certificate".to_owned()),
-        Err(error) => Err(error.to_string()),
+fn decode(block: &[u8], wanted: PemKind) -> Result<Vec<u8>, String> {
+    match (wanted, <(SectionKind, Vec<u8>)>::from_pem_slice(block)) {
+        (PemKind::Certificate, Ok((SectionKind::Certificate, der)))
+        | (PemKind::Crl, Ok((SectionKind::Crl, der))) => Ok(der),
+        (_, Ok(_) | Err(pem::Error::NoItemsFound)) => Err(alloc::format!("it is no {wanted}")),
+        (_, Err(error)) => Err(error.to_string()),
     }
 }
 
-fn other(label: &[u8]) -> String {
+fn other(label: &[u8], kinds: &[PemKind]) -> String {
     const SHOWN: usize = 40;
     let label = String::from_utf8_lossy(label);
     let shown: String = label
@@ -132,7 +183,9 @@ fn other(label: &[u8]) -> String {
         .take(SHOWN)
         .flat_map(char::escape_debug)
         .collect();
-    format!("it is something else than a certificate: {shown}")
+    let wanted: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+    let wanted = wanted.join(" or a ");
+    alloc::format!("it is something else than a {wanted}: {shown}")
 }
 
 fn broken(block: usize, problem: &str) -> BrokenBlock {
@@ -141,7 +194,9 @@ fn broken(block: usize, problem: &str) -> BrokenBlock {
 }
 
 #[cfg(test)]
-mod unit_tests {
+mod tests {
+    use alloc::format;
+
     use super::*;
 
     const WHOLE: &str = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
@@ -150,8 +205,9 @@ mod unit_tests {
     fn certificates_are_read_whatever_stands_between_them() {
         let spaced = WHOLE.replace('\n', "\r\n\t ");
         let text = format!("# Roots\nthe end\n---\nFront-End CA\n{WHOLE}\ns:CN = x\n{spaced}\n");
-        let numbered = |block| PemCertificate {
+        let numbered = |block| PemBlock {
             block,
+            kind: PemKind::Certificate,
             der: vec![1, 2, 3],
         };
         let read = certificates(text.as_bytes());
@@ -212,5 +268,30 @@ mod unit_tests {
         let refused = certificates(WHOLE.replace("CERTIFICATE", &long).as_bytes());
         let told = refused.unwrap_err().to_string();
         assert!(told.len() < 400 && !told.contains('\u{1b}'), "{told}");
+    }
+
+    #[test]
+    fn revocation_lists_are_read_where_they_are_asked_for() {
+        let crl = WHOLE.replace("CERTIFICATE", "X509 CRL");
+        let text = format!("{crl}{WHOLE}");
+        let kinds = certificates_and_crls(text.as_bytes()).map(|blocks| {
+            let kinds = blocks.iter().map(|block| (block.block, block.kind));
+            kinds.collect::<Vec<_>>()
+        });
+        assert_eq!(
+            kinds,
+            Ok(vec![(1, PemKind::Crl), (2, PemKind::Certificate)])
+        );
+        let refused = certificates(text.as_bytes()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "block 1: it is something else than a certificate: X509 CRL"
+        );
+        let crossed = WHOLE.replace("END CERTIFICATE", "END X509 CRL");
+        let refused = certificates_and_crls(crossed.as_bytes()).unwrap_err();
+        assert!(refused.problem.contains("ends as"), "{refused}");
+        let key = WHOLE.replace("CERTIFICATE", "PUBLIC KEY");
+        let refused = certificates_and_crls(key.as_bytes()).unwrap_err();
+        assert!(refused.problem.contains("certificate or a revocation list"));
     }
 }
