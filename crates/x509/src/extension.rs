@@ -9,9 +9,13 @@ use crate::Error;
 use crate::oid::Oid;
 use crate::reader::{explicit, nested, read_whole};
 
+pub(crate) const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("2.5.29.35");
 pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 pub(crate) const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+pub(crate) const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("2.5.29.14");
 
 /// Certificates with more extensions than this are made to cost time.
 pub(crate) const MAX_EXTENSIONS: usize = 100;
@@ -43,7 +47,7 @@ pub struct Extension<'a> {
 }
 
 impl<'a> Extension<'a> {
-    fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+    pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         reader.sequence(|reader| {
             Ok(Self {
                 id: Oid::read(reader)?,

@@ -9,6 +9,7 @@ mod leaf;
 mod request;
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]
 mod signer;
+pub(crate) mod written;
 
 use alloc::vec::Vec;
 

@@ -3,9 +3,10 @@
 use core::fmt;
 use core::time::Duration;
 
-use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
-use der::{DateTime, Decode, Encode, ErrorKind, Reader, SliceReader, Tag, Tagged};
+use der::asn1::AnyRef;
+use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged};
 
+#[cfg(feature = "prover")]
 use crate::Error;
 
 /// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
@@ -75,7 +76,7 @@ const SHIFT_SECONDS: i64 = 5 * 146_097 * 86_400;
 /// GeneralizedTime is for the years from here on.
 const GENERALIZED_TIME_FROM: u16 = 2050;
 
-fn read_time(reader: &mut SliceReader<'_>) -> der::Result<(i64, bool)> {
+pub(crate) fn read_time(reader: &mut SliceReader<'_>) -> der::Result<(i64, bool)> {
     let any = AnyRef::decode(reader)?;
     let digits = any.value().strip_suffix(b"Z").filter(|digits| {
         // RFC 5280 section 4.1.2.5: seconds always, fractions never, and Greenwich Mean Time.
@@ -142,21 +143,13 @@ fn number(digits: &[u8]) -> u16 {
         .fold(0, |number, digit| number * 10 + u16::from(digit & 0x0F))
 }
 
-/// DER of a time, as RFC 5280 section 4.1.2.5 wants it: UTCTime through the year 2049, GeneralizedTime from 2050 on.
-#[cfg_attr(
-    not(feature = "prover"),
-    expect(dead_code, reason = "leaves are made by provers")
-)]
-pub(crate) fn to_der(seconds: i64) -> Result<alloc::vec::Vec<u8>, Error> {
-    let out_of_range = |_| Error::TimeOutOfRange { seconds };
+/// A time as RFC 5280 section 4.1.2.5 wants it: UTCTime through the year 2049, GeneralizedTime from 2050 on.
+#[cfg(feature = "prover")]
+pub(crate) fn to_time(seconds: i64) -> Result<x509_cert::time::Time, Error> {
     let since_epoch = u64::try_from(seconds).map_err(|_| Error::TimeOutOfRange { seconds })?;
-    let time =
-        DateTime::from_unix_duration(Duration::from_secs(since_epoch)).map_err(out_of_range)?;
-    match UtcTime::from_date_time(time) {
-        Ok(time) => time.to_der(),
-        Err(_) => GeneralizedTime::from_date_time(time).to_der(),
-    }
-    .map_err(out_of_range)
+    DateTime::from_unix_duration(Duration::from_secs(since_epoch))
+        .map(Into::into)
+        .map_err(|_| Error::TimeOutOfRange { seconds })
 }
 
 /// Seconds since the Unix epoch, shown as RFC 3339 in UTC.

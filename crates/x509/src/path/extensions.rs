@@ -7,21 +7,20 @@ use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagMode, TagNumber, Tagge
 
 use crate::Error;
 use crate::certificate::Certificate;
-use crate::extension::{BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME};
+use crate::extension::{
+    AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT_ALT_NAME,
+    SUBJECT_KEY_IDENTIFIER,
+};
 use crate::name::{CanonicalName, Name};
 use crate::oid::Oid;
 use crate::reader::{nested, read_whole};
 
-pub(super) const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier =
-    ObjectIdentifier::new_unwrap("2.5.29.35");
 pub(super) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 pub(super) const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 pub(super) const INHIBIT_ANY_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.54");
 pub(super) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 pub(super) const POLICY_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.36");
 pub(super) const POLICY_MAPPINGS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.33");
-pub(super) const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier =
-    ObjectIdentifier::new_unwrap("2.5.29.14");
 
 /// anyExtendedKeyUsage (RFC 5280 section 4.2.1.12).
 pub(super) const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier =

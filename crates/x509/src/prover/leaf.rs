@@ -1,22 +1,26 @@
-//! Making a verification leaf, DER by DER: the issuer must be the CA's subject as received.
+//! Making a verification leaf: the issuer must be the CA's subject as received.
 
 use alloc::vec::Vec;
 
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetStringRef};
-use der::{Decode, Encode, Tag, TagNumber};
+use der::asn1::{Any, AnyRef};
+use der::{Encode, Sequence, Tag};
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use sha1::{Digest, Sha1};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::ext::Extensions;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
+use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
+use x509_cert::time::Time;
 
+use super::written::{
+    algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
+};
 use super::{CertificationRequest, Signer};
+use crate::Error;
 use crate::certificate::Certificate;
 use crate::code::VerificationCode;
 use crate::extension::{BASIC_CONSTRAINTS, KEY_USAGE};
 use crate::name::COMMON_NAME;
-use crate::time::{Validity, to_der};
-use crate::{Error, Scheme};
-
-const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
-const SUBJECT_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.14");
+use crate::time::{Validity, to_time};
 
 /// What a verification leaf is made of: version 3, CA:FALSE, digitalSignature, and the CA's key identifier.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +45,7 @@ impl VerificationLeaf<'_> {
         signer: &dyn Signer,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<Vec<u8>, Error> {
-        let common_name = sequence(&[
-            &COMMON_NAME.to_der().map_err(too_long)?,
-            &tlv(Tag::PrintableString, self.code.digits().as_bytes())?,
-        ])?;
-        let subject = sequence(&[&tlv(Tag::Set, &common_name)?])?;
+        let subject = self.subject().map_err(unwritable)?;
         self.assemble(&subject, self.ca.public_key().as_der(), signer, algorithms)
     }
 
@@ -73,6 +73,16 @@ impl VerificationLeaf<'_> {
         )
     }
 
+    /// The code as the one common name.
+    fn subject(&self) -> der::Result<Vec<u8>> {
+        let name = AttributeTypeAndValue {
+            oid: COMMON_NAME,
+            value: Any::new(Tag::PrintableString, self.code.digits().as_bytes())?,
+        };
+        let name = RelativeDistinguishedName::try_from(Vec::from([name]))?;
+        RdnSequence::from(Vec::from([name])).to_der()
+    }
+
     fn assemble(
         &self,
         subject: &[u8],
@@ -80,28 +90,23 @@ impl VerificationLeaf<'_> {
         signer: &dyn Signer,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<Vec<u8>, Error> {
-        let scheme = signer.scheme();
-        let algorithm = algorithm_identifier(scheme)?;
-        let tbs = sequence(&[
-            &explicit(0, &2u8.to_der().map_err(too_long)?)?,
-            &tlv(Tag::Integer, &self.positive_serial())?,
-            &algorithm,
-            self.ca.subject().as_der(),
-            &sequence(&[
-                &to_der(self.validity.not_before)?,
-                &to_der(self.validity.not_after)?,
-            ])?,
-            subject,
-            public_key,
-            &explicit(3, &self.extensions()?)?,
-        ])?;
-        let signature = signer.sign(&tbs)?;
-        // A signature by another key would only be found out by the verifier, after the upload.
-        scheme.verify(algorithms, &self.ca.public_key(), &tbs, &signature)?;
-        let signature = BitStringRef::from_bytes(&signature)
-            .and_then(|bits| bits.to_der())
-            .map_err(too_long)?;
-        sequence(&[&tbs, &algorithm, &signature])
+        let algorithm = algorithm_identifier(signer.scheme())?;
+        let serial = self.positive_serial();
+        let to_be_signed = ToBeSigned {
+            version: 2,
+            serial: AnyRef::new(Tag::Integer, &serial).map_err(unwritable)?,
+            algorithm: element(&algorithm)?,
+            issuer: element(self.ca.subject().as_der())?,
+            validity: Period {
+                not_before: to_time(self.validity.not_before)?,
+                not_after: to_time(self.validity.not_after)?,
+            },
+            subject: element(subject)?,
+            public_key: element(public_key)?,
+            extensions: self.extensions()?,
+        };
+        let to_be_signed = to_be_signed.to_der().map_err(unwritable)?;
+        sign(&to_be_signed, self.ca, signer, algorithms)
     }
 
     /// RFC 5280 section 4.1.2.2: positive, and with the second bit set it has no octet to spare.
@@ -113,70 +118,37 @@ impl VerificationLeaf<'_> {
         serial
     }
 
-    fn extensions(&self) -> Result<Vec<u8>, Error> {
-        let not_a_ca = sequence(&[])?;
-        let digital_signature = BitStringRef::new(7, &[0x80])
-            .and_then(|bits| bits.to_der())
-            .map_err(too_long)?;
-        let key_identifier = tlv(
-            TagNumber(0).context_specific(false),
-            &self.ca_key_identifier(),
-        )?;
-        sequence(&[
-            &extension(BASIC_CONSTRAINTS, true, &not_a_ca)?,
-            &extension(KEY_USAGE, true, &digital_signature)?,
-            &extension(
-                AUTHORITY_KEY_IDENTIFIER,
-                false,
-                &sequence(&[&key_identifier])?,
-            )?,
-        ])
-    }
-
-    /// The CA's own subjectKeyIdentifier, whatever it is made of, else that of RFC 5280 section 4.2.1.2 method 1.
-    fn ca_key_identifier(&self) -> Vec<u8> {
-        let own = self.ca.extension(SUBJECT_KEY_IDENTIFIER);
-        own.and_then(|value| <&OctetStringRef>::from_der(value).ok())
-            .map_or_else(
-                || Sha1::digest(self.ca.public_key().key()).to_vec(),
-                |identifier| identifier.as_bytes().to_vec(),
-            )
+    fn extensions(&self) -> Result<Extensions, Error> {
+        let not_a_ca = BasicConstraints {
+            ca: false,
+            path_len_constraint: None,
+        };
+        let digital_signature = KeyUsage(KeyUsages::DigitalSignature.into());
+        Ok(Vec::from([
+            extension(BASIC_CONSTRAINTS, true, &not_a_ca)?,
+            extension(KEY_USAGE, true, &digital_signature)?,
+            authority_key_identifier(self.ca)?,
+        ]))
     }
 }
 
-/// The contents come from the table of algorithms, so that what is signed is what is verified.
-fn algorithm_identifier(scheme: Scheme) -> Result<Vec<u8>, Error> {
-    tlv(Tag::Sequence, scheme.signature_id().as_ref())
+/// x509-cert's TbsCertificate, but for the received bytes in it.
+#[derive(Sequence)]
+struct ToBeSigned<'a> {
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    version: u8,
+    serial: AnyRef<'a>,
+    algorithm: AnyRef<'a>,
+    issuer: AnyRef<'a>,
+    validity: Period,
+    subject: AnyRef<'a>,
+    public_key: AnyRef<'a>,
+    #[asn1(context_specific = "3", tag_mode = "EXPLICIT")]
+    extensions: Extensions,
 }
 
-fn extension(id: ObjectIdentifier, critical: bool, value: &[u8]) -> Result<Vec<u8>, Error> {
-    let id = id.to_der().map_err(too_long)?;
-    let value = tlv(Tag::OctetString, value)?;
-    match critical {
-        true => sequence(&[&id, &true.to_der().map_err(too_long)?, &value]),
-        false => sequence(&[&id, &value]),
-    }
-}
-
-fn explicit(number: u32, contents: &[u8]) -> Result<Vec<u8>, Error> {
-    tlv(TagNumber(number).context_specific(true), contents)
-}
-
-fn sequence(fields: &[&[u8]]) -> Result<Vec<u8>, Error> {
-    tlv(Tag::Sequence, &fields.concat())
-}
-
-fn tlv(tag: Tag, contents: &[u8]) -> Result<Vec<u8>, Error> {
-    AnyRef::new(tag, contents)
-        .and_then(|any| any.to_der())
-        .map_err(too_long)
-}
-
-/// The only way in which writing DER can fail.
-fn too_long(error: der::Error) -> Error {
-    Error::Malformed {
-        field: "verification leaf",
-        at: 0,
-        reason: error.kind(),
-    }
+#[derive(Sequence)]
+struct Period {
+    not_before: Time,
+    not_after: Time,
 }

@@ -1,0 +1,92 @@
+//! What certificates and revocation lists that are made here have in common.
+
+use alloc::vec::Vec;
+
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, OctetString, OctetStringRef};
+use der::{Decode, Encode, Sequence, Tag};
+use rustls_pki_types::SignatureVerificationAlgorithm;
+use sha1::{Digest, Sha1};
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
+use x509_cert::ext::{Extension, ToExtension};
+
+use super::Signer;
+use crate::certificate::Certificate;
+use crate::extension::{AUTHORITY_KEY_IDENTIFIER, SUBJECT_KEY_IDENTIFIER};
+use crate::{Error, Scheme};
+
+/// A signed structure: Certificate and CertificateList are alike.
+#[derive(Sequence)]
+struct Signed<'a> {
+    to_be_signed: AnyRef<'a>,
+    algorithm: AnyRef<'a>,
+    signature: BitStringRef<'a>,
+}
+
+/// Signs what a CA is to sign, and verifies it: a signature by another key would only be found out by those who read it.
+pub(crate) fn sign(
+    to_be_signed: &[u8],
+    ca: &Certificate<'_>,
+    signer: &dyn Signer,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> Result<Vec<u8>, Error> {
+    let scheme = signer.scheme();
+    let signature = signer.sign(to_be_signed)?;
+    scheme.verify(algorithms, &ca.public_key(), to_be_signed, &signature)?;
+    let algorithm = algorithm_identifier(scheme)?;
+    let signed = Signed {
+        to_be_signed: element(to_be_signed)?,
+        algorithm: element(&algorithm)?,
+        signature: BitStringRef::from_bytes(&signature).map_err(unwritable)?,
+    };
+    signed.to_der().map_err(unwritable)
+}
+
+/// The contents come from the table of algorithms, so that what is signed is what is verified.
+pub(crate) fn algorithm_identifier(scheme: Scheme) -> Result<Vec<u8>, Error> {
+    AnyRef::new(Tag::Sequence, scheme.signature_id().as_ref())
+        .and_then(|any| any.to_der())
+        .map_err(unwritable)
+}
+
+/// DER that goes in as it was received.
+pub(crate) fn element(der: &[u8]) -> Result<AnyRef<'_>, Error> {
+    AnyRef::from_der(der).map_err(unwritable)
+}
+
+/// An extension whose criticality is said here and not left to its type.
+pub(crate) fn extension<T: Encode>(
+    id: ObjectIdentifier,
+    critical: bool,
+    value: &T,
+) -> Result<Extension, Error> {
+    // The subject and the other extensions matter only to types that choose for themselves.
+    (id, critical, value)
+        .to_extension(&Default::default(), &[])
+        .map_err(unwritable)
+}
+
+/// The authorityKeyIdentifier of what a CA signs: its own subjectKeyIdentifier, whatever it is made of, else that of RFC 5280
+/// section 4.2.1.2 method 1.
+pub(crate) fn authority_key_identifier(ca: &Certificate<'_>) -> Result<Extension, Error> {
+    let own = ca.extension(SUBJECT_KEY_IDENTIFIER);
+    let identifier = own
+        .and_then(|value| <&OctetStringRef>::from_der(value).ok())
+        .map_or_else(
+            || Sha1::digest(ca.public_key().key()).to_vec(),
+            |identifier| identifier.as_bytes().to_vec(),
+        );
+    let identifier = AuthorityKeyIdentifier {
+        key_identifier: Some(OctetString::new(identifier).map_err(unwritable)?),
+        ..AuthorityKeyIdentifier::default()
+    };
+    extension(AUTHORITY_KEY_IDENTIFIER, false, &identifier)
+}
+
+/// Writing DER fails where it grows too long.
+pub(crate) fn unwritable(error: der::Error) -> Error {
+    Error::Malformed {
+        field: "what was to be written",
+        at: 0,
+        reason: error.kind(),
+    }
+}
