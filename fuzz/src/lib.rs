@@ -11,6 +11,7 @@ pub mod service;
 pub mod store;
 pub mod tpm;
 pub mod x509;
+pub mod x509_crl;
 pub mod x509_path;
 
 /// A function, and the name that it shares with its binary and its corpus.
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("tpm_quote", tpm::quote_mutated),
     Target::new("tpm_signature", tpm::signature),
     Target::new("x509_certificate", x509::certificate),
+    Target::new("x509_crl", x509_crl::crl),
     Target::new("x509_path", x509_path::search),
     Target::new("x509_prove", x509::prove_mutated),
     Target::new("x509_upload", x509::upload),

@@ -119,7 +119,7 @@ pub fn certificate(data: &[u8]) {
 
 const CODE: &str = "7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638";
 /// 2027-01-15T08:00:00Z, within the validity of every pair.
-const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
 /// A CA and a sound leaf of it for [`CODE`].
 const PAIRS: [(&[u8], &[u8]); 3] = [
@@ -131,13 +131,12 @@ const PAIRS: [(&[u8], &[u8]); 3] = [
         include_bytes!("../../crates/x509/tests/data/rsa2048-ca.der"),
         include_bytes!("../../crates/x509/tests/data/rsa2048-leaf.der"),
     ),
-    (
-        ED25519_CA,
-        include_bytes!("../../crates/x509/tests/data/ed25519-leaf.der"),
-    ),
+    (ED25519_CA, ED25519_LEAF),
 ];
-const ED25519_CA: &[u8] = include_bytes!("../../crates/x509/tests/data/ed25519-ca.der");
-const ED25519_KEY: &[u8] = include_bytes!("../../crates/x509/tests/data/ed25519-ca.key");
+pub(crate) const ED25519_CA: &[u8] = include_bytes!("../../crates/x509/tests/data/ed25519-ca.der");
+pub(crate) const ED25519_LEAF: &[u8] =
+    include_bytes!("../../crates/x509/tests/data/ed25519-leaf.der");
+pub(crate) const ED25519_KEY: &[u8] = include_bytes!("../../crates/x509/tests/data/ed25519-ca.key");
 
 /// The whole check on a valid pair after some edits: byte 0 says to what, byte 1 to which pair, the rest are the edits.
 ///
@@ -158,7 +157,7 @@ pub fn prove_mutated(data: &[u8]) {
 }
 
 /// Applies edits of four bytes each: an operation, a place, a value.
-fn edited(original: &[u8], edits: &[u8]) -> Vec<u8> {
+pub(crate) fn edited(original: &[u8], edits: &[u8]) -> Vec<u8> {
     let mut bytes = original.to_vec();
     let (edits, _) = edits.as_chunks::<4>();
     for [operation, high, low, value] in edits {

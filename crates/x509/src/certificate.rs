@@ -204,6 +204,11 @@ impl<'a> Certificate<'a> {
             .transpose()
     }
 
+    /// Whether its key may sign revocation lists: only a keyUsage that is there is asked (RFC 5280 section 6.3.3 (f)).
+    pub(crate) fn may_sign_crls(&self) -> Result<bool, Error> {
+        Ok(self.key_usage()?.is_none_or(KeyUsage::crl_sign))
+    }
+
     /// Whether issuer and subject are the same name. It need not be self-*signed*: that is about keys.
     #[must_use]
     pub fn is_self_issued(&self) -> bool {
@@ -332,7 +337,7 @@ impl Version {
 pub struct Serial<'a>(&'a [u8]);
 
 impl<'a> Serial<'a> {
-    fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+    pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
         let any = AnyRef::decode(reader)?;
         any.tag().assert_eq(Tag::Integer)?;
         // An INTEGER of no octets, or with octets to spare, is not DER (X.690 section 8.3).

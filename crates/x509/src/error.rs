@@ -50,12 +50,30 @@ pub enum Error {
         /// The first offending character, or the length if there are too few.
         at: usize,
     },
+    /// A critical extension of a revocation list or of an entry of one, which is not processed.
+    #[error("the revocation list has the critical extension {oid}, which is unknown here")]
+    CriticalExtensionUnknown {
+        /// Its OID.
+        oid: String,
+    },
+    /// A revocation list that leaves things unsaid which would be taken for *not revoked*.
+    #[error("a revocation list of this kind is not taken: {what}")]
+    CrlUnsupported {
+        /// The kind, such as `delta` or `indirect`.
+        what: &'static str,
+    },
     /// The certificate request's subject does not carry exactly the one code.
     #[error("the request's subject must have the verification code as its one common name")]
     CsrCommonName,
     /// The upload holds nothing.
     #[error("the upload is empty")]
     Empty,
+    /// The CA's keyUsage does not let it sign such a thing.
+    #[error("the CA's keyUsage leaves {usage} out")]
+    KeyUsageForbids {
+        /// The usage.
+        usage: &'static str,
+    },
     /// DER that is broken, or not the structure that was expected.
     #[error("{field} at byte {at}: {reason}")]
     Malformed {

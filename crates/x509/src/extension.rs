@@ -102,6 +102,9 @@ impl KeyUsage {
     /// keyCertSign is bit 5.
     const KEY_CERT_SIGN: u16 = 1 << 5;
 
+    /// cRLSign is bit 6.
+    const CRL_SIGN: u16 = 1 << 6;
+
     pub(crate) fn from_der(value: &[u8]) -> Result<Self, Error> {
         let bits = read_whole(value, "keyUsage", |reader, _| BitStringRef::decode(reader))?;
         let set = bits
@@ -116,6 +119,12 @@ impl KeyUsage {
     #[must_use]
     pub fn key_cert_sign(self) -> bool {
         self.0 & Self::KEY_CERT_SIGN != 0
+    }
+
+    /// Whether the key may sign revocation lists.
+    #[must_use]
+    pub fn crl_sign(self) -> bool {
+        self.0 & Self::CRL_SIGN != 0
     }
 
     /// The names of what the key may be used for.

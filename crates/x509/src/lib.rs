@@ -14,6 +14,7 @@ mod algorithm;
 pub mod algorithms;
 mod certificate;
 mod code;
+pub mod crl;
 mod error;
 mod extension;
 mod facts;

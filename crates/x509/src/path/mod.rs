@@ -17,13 +17,15 @@
 //! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
 //! hold (RFC 5937). Its policies do not count.
 //!
-//! Revocation is not judged here.
+//! Revocation is judged by the lists that are given ([`Rules::with_crls`]): a certificate on its issuer's list is refused, a list
+//! that is past its time warns, and of an issuer without a list nothing is asked. Fetching lists is for the caller.
 
 mod budget;
 mod extensions;
 mod names;
 mod policies;
 mod report;
+mod revocation;
 mod search;
 mod state;
 
@@ -37,10 +39,11 @@ pub use self::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
 use self::search::Search;
 use crate::Error;
 use crate::certificate::Certificate;
+use crate::crl::Crl;
 use crate::name::CanonicalName;
 use crate::oid::Oid;
 
-/// How many signatures a search checks before it is given up.
+/// How many signatures a search checks before it is given up, those of revocation lists included.
 pub const MAX_SIGNATURE_CHECKS: usize = 64;
 
 /// How many certificates stand above the leaf at most, the anchor included.
@@ -58,6 +61,8 @@ pub struct Rules<'a> {
     pub purpose: Option<Purpose>,
     /// Critical extensions that the caller processes itself.
     pub processed: &'a [ObjectIdentifier],
+    /// Revocation lists, of any issuers and in any order. Of several of one issuer the newest counts.
+    pub crls: &'a [Crl<'a>],
     /// user-initial-policy-set; `None` is any-policy.
     pub policies: Option<&'a [ObjectIdentifier]>,
     /// initial-explicit-policy: the path must be valid for one of the policies.
@@ -77,6 +82,7 @@ impl<'a> Rules<'a> {
             now,
             purpose: None,
             processed: &[],
+            crls: &[],
             policies: None,
             require_policy: false,
             inhibit_mapping: false,
@@ -97,6 +103,12 @@ impl<'a> Rules<'a> {
     #[must_use]
     pub const fn processing(self, processed: &'a [ObjectIdentifier]) -> Self {
         Self { processed, ..self }
+    }
+
+    /// The same rules, with revocation lists.
+    #[must_use]
+    pub const fn with_crls(self, crls: &'a [Crl<'a>]) -> Self {
+        Self { crls, ..self }
     }
 
     /// The same rules for a path that is valid under one of these policies.

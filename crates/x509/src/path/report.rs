@@ -6,6 +6,7 @@ use core::fmt;
 
 use super::policies::PolicySets;
 use crate::Error;
+use crate::crl::{CrlReason, reason_name};
 use crate::report::{Finding, Report, Severity};
 use crate::time::Moment;
 
@@ -31,6 +32,8 @@ crate::checks! {
         Names = "names", "all names are permitted";
         /// `policies`: the path is valid under a certificate policy, where that is required.
         Policies = "policies", "the certificate policies are in order";
+        /// `revocation`: no certificate is on the revocation list of its issuer, of those lists that were given.
+        Revocation = "revocation", "no certificate is revoked";
     }
 }
 
@@ -83,6 +86,24 @@ pub enum Reason {
     BasicConstraintsMissing,
     /// The search took more work than any honest set of certificates does; it was given up.
     BudgetSpent,
+    /// No revocation list of its issuer was given, though some were.
+    CrlMissing,
+    /// The revocation list of its issuer is of a later time: a clock is wrong.
+    CrlNotYetValid {
+        /// When it was made, in seconds since the Unix epoch.
+        this_update: i64,
+    },
+    /// Its issuer's revocation list does not count, because its keyUsage leaves cRLSign out.
+    CrlSignMissing,
+    /// The revocation list of its issuer's name cannot be verified, or is of another key.
+    CrlSignatureRefused(Error),
+    /// The revocation list of its issuer is past its time: there may be a newer one.
+    CrlStale {
+        /// When the next one was due, in seconds since the Unix epoch.
+        next_update: i64,
+    },
+    /// The revocation list of its issuer does not say when the next one is due.
+    CrlWithoutEnd,
     /// A critical extension that is not processed.
     CriticalExtensionUnknown {
         /// Its OID.
@@ -149,6 +170,13 @@ pub enum Reason {
     PolicyMappedAny,
     /// A certificate policy has to be valid for the path, and none is from here on.
     PolicyRequired,
+    /// It is revoked, or on hold.
+    Revoked {
+        /// Since when, in seconds since the Unix epoch.
+        since: i64,
+        /// Why, if its issuer says it.
+        reason: Option<CrlReason>,
+    },
     /// None of the certificates with its issuer's name has signed it, or its signature cannot be verified.
     SignatureRefused(Error),
     /// The path would be longer than any honest one.
@@ -170,6 +198,30 @@ impl fmt::Display for Reason {
             Self::BudgetSpent => {
                 f.write_str("the search for its issuers took too much work and was given up")
             }
+            Self::CrlMissing => f.write_str("no revocation list of its issuer was given"),
+            Self::CrlNotYetValid { this_update } => write!(
+                f,
+                "the revocation list of its issuer was made only at {}",
+                Moment(*this_update)
+            ),
+            Self::CrlSignMissing => f.write_str(
+                "the revocation list of its issuer does not count: the issuer's keyUsage leaves cRLSign out",
+            ),
+            Self::CrlSignatureRefused(Error::SignatureInvalid { .. }) => {
+                f.write_str("the revocation list of its issuer's name is not signed by that issuer")
+            }
+            Self::CrlSignatureRefused(error) => write!(
+                f,
+                "the revocation list of its issuer cannot be verified: {error}"
+            ),
+            Self::CrlStale { next_update } => write!(
+                f,
+                "the revocation list of its issuer is stale: the next one was due at {}",
+                Moment(*next_update)
+            ),
+            Self::CrlWithoutEnd => f.write_str(
+                "the revocation list of its issuer does not say when the next one is due",
+            ),
             Self::CriticalExtensionUnknown { oid } => {
                 write!(f, "its critical extension {oid} is unknown here")
             }
@@ -217,6 +269,17 @@ impl fmt::Display for Reason {
             Self::PolicyRequired => f.write_str(
                 "a certificate policy is required, and none is valid from the anchor to here",
             ),
+            Self::Revoked {
+                since,
+                reason: Some(CrlReason::CertificateHold),
+            } => write!(f, "it is on hold since {}", Moment(*since)),
+            Self::Revoked { since, reason } => {
+                write!(f, "it is revoked since {}", Moment(*since))?;
+                match reason {
+                    Some(reason) => write!(f, ": {}", reason_name(*reason)),
+                    None => Ok(()),
+                }
+            }
             Self::SignatureRefused(Error::SignatureInvalid { .. }) => {
                 f.write_str("no certificate of its issuer's name that was given has signed it")
             }
@@ -283,15 +346,28 @@ impl Finding for PathFinding {
             | Reason::NameFormUnsupported { .. }
             | Reason::NameNotPermitted { .. } => PathCheck::Names,
             Reason::PolicyMappedAny | Reason::PolicyRequired => PathCheck::Policies,
+            Reason::CrlMissing
+            | Reason::CrlNotYetValid { .. }
+            | Reason::CrlSignMissing
+            | Reason::CrlSignatureRefused(_)
+            | Reason::CrlStale { .. }
+            | Reason::CrlWithoutEnd
+            | Reason::Revoked { .. } => PathCheck::Revocation,
         }
     }
 
     fn severity(&self) -> Severity {
         match self.reason {
+            Reason::CrlMissing => Severity::Remark,
+            Reason::CrlNotYetValid { .. } | Reason::CrlStale { .. } | Reason::CrlWithoutEnd => {
+                Severity::Warning
+            }
             Reason::AlgorithmsDiffer
             | Reason::BasicConstraintsMissing
             | Reason::BudgetSpent
             | Reason::CriticalExtensionUnknown { .. }
+            | Reason::CrlSignMissing
+            | Reason::CrlSignatureRefused(_)
             | Reason::Expired { .. }
             | Reason::ExtendedKeyUsage
             | Reason::ExtensionDuplicated { .. }
@@ -308,6 +384,7 @@ impl Finding for PathFinding {
             | Reason::PathLength { .. }
             | Reason::PolicyMappedAny
             | Reason::PolicyRequired
+            | Reason::Revoked { .. }
             | Reason::SignatureRefused(_)
             | Reason::TooLong { .. } => Severity::Refusal,
         }
@@ -337,6 +414,15 @@ impl Finding for PathFinding {
             | Reason::PathLength { .. } => {
                 "have the certificates below it issued by a CA that may issue them"
             }
+            Reason::CrlMissing => "give the revocation list of its issuer as well",
+            Reason::CrlNotYetValid { .. } => "check the clock",
+            Reason::CrlSignMissing | Reason::CrlSignatureRefused(_) => {
+                "fetch the issuer's revocation list anew, or leave it out if it is of another key"
+            }
+            Reason::CrlStale { .. } | Reason::CrlWithoutEnd => {
+                "fetch the issuer's newest revocation list"
+            }
+            Reason::Revoked { .. } => "do not trust it; have another one issued for a new key",
             Reason::ExtendedKeyUsage => "use a certificate that was issued for this purpose",
             Reason::NameExcluded { .. }
             | Reason::NameFormUnsupported { .. }

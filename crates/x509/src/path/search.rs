@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::budget::Budget;
 use super::extensions::{ANY_EXTENDED_KEY_USAGE, authority_key_identifier, is_for};
 use super::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
+use super::revocation::Revocations;
 use super::state::State;
 use super::{MAX_PATH_LEN, Member, PolicySets, Pool, Rules, processes};
 use crate::Error;
@@ -19,10 +20,12 @@ pub(super) struct Search<'s, 'a> {
     leaf: Member<'a>,
     intermediates: &'s Pool<'a>,
     anchors: &'s Pool<'a>,
-    rules: &'s Rules<'s>,
-    budget: Budget,
+    pub(super) rules: &'s Rules<'s>,
+    pub(super) budget: Budget,
     /// Signatures that were checked: whose, under whose key, and with what result.
     checked: Vec<(Place, Place, Result<(), Error>)>,
+    /// The same of revocation lists, by their places.
+    pub(super) checked_crls: Vec<(usize, Place, Result<(), Error>)>,
     /// The walk that came furthest.
     best: Option<Failure>,
 }
@@ -58,6 +61,7 @@ impl<'s, 'a> Search<'s, 'a> {
             rules,
             budget: Budget::new(),
             checked: Vec::new(),
+            checked_crls: Vec::new(),
             best: None,
         }
     }
@@ -73,12 +77,23 @@ impl<'s, 'a> Search<'s, 'a> {
         };
         let mut checks = Report::new();
         let (places, policies) = match verdict {
-            Ok(policies) => {
+            Ok((policies, revocations)) => {
                 for check in PathCheck::ALL {
                     checks.done(*check);
                 }
                 if self.rules.purpose.is_none() {
                     checks.not_asked(PathCheck::Purpose, "no purpose was asked for");
+                }
+                match revocations.is_asked {
+                    true => {
+                        for finding in revocations.findings {
+                            checks.add(finding);
+                        }
+                    }
+                    false => checks.not_asked(
+                        PathCheck::Revocation,
+                        "no revocation list of an issuer was given",
+                    ),
                 }
                 (walk, policies)
             }
@@ -118,7 +133,7 @@ impl<'s, 'a> Search<'s, 'a> {
         })
     }
 
-    fn member(&self, place: Place) -> Option<&Member<'a>> {
+    pub(super) fn member(&self, place: Place) -> Option<&Member<'a>> {
         match place {
             Place::Anchor(index) => self.anchors.get(index),
             Place::Intermediate(index) => self.intermediates.get(index),
@@ -142,7 +157,7 @@ impl<'s, 'a> Search<'s, 'a> {
     }
 
     /// From the last certificate of the walk to an anchor.
-    fn climb(&mut self, walk: &mut Vec<Place>) -> Result<PolicySets, Stop> {
+    fn climb(&mut self, walk: &mut Vec<Place>) -> Result<(PolicySets, Revocations), Stop> {
         let last = walk.len().saturating_sub(1);
         let top = walk.last().and_then(|place| self.member(*place)).cloned();
         let Some(top) = top else {
@@ -197,8 +212,8 @@ impl<'s, 'a> Search<'s, 'a> {
                     self.fail(walk, last + 1, reason);
                     Stop::Failed
                 }
-                (None, Place::Anchor(_)) => match self.descend(walk) {
-                    Ok(policies) => return Ok(policies),
+                (None, Place::Anchor(_)) => match self.judge(walk) {
+                    Ok(found) => return Ok(found),
                     Err(PathFinding { at, reason }) => {
                         let is_spent = reason == Reason::BudgetSpent;
                         self.fail(walk, at, reason);
@@ -206,7 +221,7 @@ impl<'s, 'a> Search<'s, 'a> {
                     }
                 },
                 (None, _) => match self.climb(walk) {
-                    Ok(policies) => return Ok(policies),
+                    Ok(found) => return Ok(found),
                     Err(stop) => stop,
                 },
             };
@@ -397,6 +412,12 @@ impl<'s, 'a> Search<'s, 'a> {
             .filter(|member| !member.is_self_issued())
             .count();
         u32::try_from(counted).unwrap_or(u32::MAX)
+    }
+
+    /// A walk that has reached an anchor, and on which each has signed the one before it.
+    fn judge(&mut self, walk: &[Place]) -> Result<(PolicySets, Revocations), PathFinding> {
+        let policies = self.descend(walk)?;
+        Ok((policies, self.check_revocation(walk)?))
     }
 
     /// Section 6.1.3 and on, for a walk that has reached an anchor: names and policies, from the anchor downwards.

@@ -8,9 +8,11 @@
 
 use std::sync::Arc;
 
+use keyproof_x509::Certificate;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, date_time_ymd,
 };
 
 /// 2027-01-15.
@@ -63,10 +65,44 @@ impl Authority {
     }
 
     pub(crate) fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
-        let mut own = CertificateParams::default();
-        own.distinguished_name = named(&self.name);
+        let own = self.params();
         let issuer = Issuer::from_params(&own, &*self.key);
         params.signed_by(key, &issuer).unwrap().der().to_vec()
+    }
+
+    /// A revocation list of these certificates, made in January 2027 and good for that year.
+    pub(crate) fn revoke(
+        &self,
+        certificates: &[&[u8]],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> Vec<u8> {
+        let revoked = certificates.iter().map(|der| {
+            let certificate = Certificate::from_der(der).unwrap();
+            RevokedCertParams {
+                serial_number: certificate.serial().as_bytes().to_vec().into(),
+                revocation_time: date_time_ymd(2026, 12, 24),
+                reason_code: Some(RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            }
+        });
+        let mut params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2027, 1, 1),
+            next_update: date_time_ymd(2028, 1, 1),
+            crl_number: 7.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        change(&mut params);
+        let own = self.params();
+        let issuer = Issuer::from_params(&own, &*self.key);
+        params.signed_by(&issuer).unwrap().der().to_vec()
+    }
+
+    fn params(&self) -> CertificateParams {
+        let mut own = CertificateParams::default();
+        own.distinguished_name = named(&self.name);
+        own
     }
 }
 
@@ -99,4 +135,9 @@ pub(crate) fn not_yet_valid(params: &mut CertificateParams) {
 
 pub(crate) fn path_len(limit: u8) -> impl Fn(&mut CertificateParams) {
     move |params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(limit))
+}
+
+/// Lets a CA sign revocation lists as well.
+pub(crate) fn crl_signer(params: &mut CertificateParams) {
+    params.key_usages.push(KeyUsagePurpose::CrlSign);
 }

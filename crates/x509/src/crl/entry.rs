@@ -1,0 +1,107 @@
+//! The entries of a revocation list (RFC 5280 section 5.3).
+
+use der::asn1::ObjectIdentifier;
+use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
+use x509_cert::ext::pkix::CrlReason;
+
+use super::{MAX_CRL_EXTENSIONS, unknown};
+use crate::Error;
+use crate::certificate::Serial;
+use crate::extension::Extension;
+use crate::reader::nested;
+use crate::time::read_time;
+
+pub(super) const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
+const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");
+const CERTIFICATE_ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.29");
+
+/// A certificate that is revoked, or on hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Revocation<'a> {
+    /// The certificate's serial number.
+    pub serial: Serial<'a>,
+    /// Since when, in seconds since the Unix epoch.
+    pub since: i64,
+    /// Why, if the list says it. On hold is [`CrlReason::CertificateHold`].
+    pub reason: Option<CrlReason>,
+}
+
+impl<'a> Revocation<'a> {
+    /// `refusal` is why the list is refused, where that is not the structure.
+    pub(super) fn read(
+        reader: &mut SliceReader<'a>,
+        refusal: &mut Option<Error>,
+    ) -> der::Result<Self> {
+        reader.sequence(|reader| {
+            let serial = Serial::read(reader)?;
+            let (since, _) = read_time(reader)?;
+            let mut reason = None;
+            if !reader.is_finished() {
+                nested(reader, Tag::Sequence, |reader| {
+                    let mut count = 0;
+                    while !reader.is_finished() {
+                        if count == MAX_CRL_EXTENSIONS {
+                            return Err(reader.error(ErrorKind::Overlength));
+                        }
+                        count += 1;
+                        let extension = Extension::read(reader)?;
+                        if let Err(error) = read_extension(&extension, &mut reason) {
+                            *refusal = Some(error);
+                            return Err(reader.error(Tag::Sequence.value_error()));
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(Self {
+                serial,
+                since,
+                reason,
+            })
+        })
+    }
+}
+
+fn read_extension(extension: &Extension<'_>, reason: &mut Option<CrlReason>) -> Result<(), Error> {
+    if extension.id == REASON_CODE {
+        let malformed = |error: der::Error| Error::Malformed {
+            field: "reasonCode",
+            at: 0,
+            reason: error.kind(),
+        };
+        let code = CrlReason::from_der(extension.value).map_err(malformed)?;
+        if code == CrlReason::RemoveFromCRL {
+            // RFC 5280 section 5.3.1: it stands in delta lists alone.
+            return Err(Error::CrlUnsupported {
+                what: "delta (removeFromCRL)",
+            });
+        }
+        if reason.replace(code).is_some() {
+            return Err(malformed(Tag::Enumerated.value_error().into()));
+        }
+        return Ok(());
+    }
+    if extension.id == CERTIFICATE_ISSUER {
+        return Err(Error::CrlUnsupported { what: "indirect" });
+    }
+    match extension.critical && extension.id != INVALIDITY_DATE {
+        true => Err(unknown(extension)),
+        false => Ok(()),
+    }
+}
+
+/// The name of a reason in RFC 5280 section 5.3.1.
+pub(crate) const fn reason_name(reason: CrlReason) -> &'static str {
+    match reason {
+        CrlReason::Unspecified => "unspecified",
+        CrlReason::KeyCompromise => "keyCompromise",
+        CrlReason::CaCompromise => "cACompromise",
+        CrlReason::AffiliationChanged => "affiliationChanged",
+        CrlReason::Superseded => "superseded",
+        CrlReason::CessationOfOperation => "cessationOfOperation",
+        CrlReason::CertificateHold => "certificateHold",
+        CrlReason::RemoveFromCRL => "removeFromCRL",
+        CrlReason::PrivilegeWithdrawn => "privilegeWithdrawn",
+        CrlReason::AaCompromise => "aACompromise",
+    }
+}

@@ -1,0 +1,209 @@
+//! The extensions of a revocation list (RFC 5280 section 5.2).
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::fmt;
+
+use der::Decode;
+use der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::crl::IssuingDistributionPoint;
+use x509_cert::ext::pkix::name::{DistributionPointName, GeneralNames};
+use x509_cert::ext::pkix::{self, AuthorityKeyIdentifier, CrlDistributionPoints};
+
+use super::unknown;
+use crate::Error;
+use crate::certificate::Certificate;
+use crate::extension::{AUTHORITY_KEY_IDENTIFIER, Extension};
+
+pub(super) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
+const DELTA_CRL_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
+const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
+const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
+
+/// RFC 5280 section 5.2.3: numbers of lists have at most 20 octets.
+const MAX_NUMBER_LEN: usize = 20;
+
+/// What is read of a list's extensions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CrlExtensions {
+    pub(super) authority_key_identifier: Option<Vec<u8>>,
+    pub(super) number: Option<CrlNumber>,
+    pub(super) scope: Scope,
+}
+
+impl CrlExtensions {
+    pub(super) fn of(extensions: &[Extension<'_>]) -> Result<Self, Error> {
+        let mut read = Self::default();
+        for extension in extensions {
+            if extension.id == CRL_NUMBER {
+                read.number = Some(CrlNumber::from_der(extension.value)?);
+            } else if extension.id == AUTHORITY_KEY_IDENTIFIER {
+                let field = "authorityKeyIdentifier";
+                let identifier: AuthorityKeyIdentifier = decode(extension.value, field)?;
+                read.authority_key_identifier = identifier
+                    .key_identifier
+                    .map(|identifier| identifier.into_bytes().into());
+            } else if extension.id == ISSUING_DISTRIBUTION_POINT {
+                let field = "issuingDistributionPoint";
+                read.scope = Scope::of(decode(extension.value, field)?)?;
+            } else if extension.id == DELTA_CRL_INDICATOR {
+                return Err(Error::CrlUnsupported { what: "delta" });
+            } else if extension.critical {
+                return Err(unknown(extension));
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn decode<'a, T: Decode<'a, Error = der::Error>>(
+    value: &'a [u8],
+    field: &'static str,
+) -> Result<T, Error> {
+    T::from_der(value).map_err(|error| Error::Malformed {
+        field,
+        at: 0,
+        reason: error.kind(),
+    })
+}
+
+/// The number of a list: of two lists of one issuer, the later one has the higher one. It has at most 20 octets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CrlNumber(Vec<u8>);
+
+impl CrlNumber {
+    fn from_der(value: &[u8]) -> Result<Self, Error> {
+        let field = "cRLNumber";
+        let number: pkix::CrlNumber = decode(value, field)?;
+        match number.0.as_bytes() {
+            long if long.len() > MAX_NUMBER_LEN => Err(Error::Malformed {
+                field,
+                at: 0,
+                reason: der::ErrorKind::Overlength,
+            }),
+            octets => Ok(Self(octets.to_vec())),
+        }
+    }
+
+    /// Its octets, the most significant one first, without leading zeros.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let zeros = self.0.iter().take_while(|octet| **octet == 0).count();
+        self.0.get(zeros..).unwrap_or_default()
+    }
+}
+
+impl Ord for CrlNumber {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let [one, other] = [self.as_bytes(), other.as_bytes()];
+        (one.len(), one).cmp(&(other.len(), other))
+    }
+}
+
+impl PartialOrd for CrlNumber {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for CrlNumber {
+    /// Upper-case hexadecimal, as OpenSSL shows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_bytes() {
+            [] => f.write_str("00"),
+            octets => octets.iter().try_for_each(|octet| write!(f, "{octet:02X}")),
+        }
+    }
+}
+
+/// Of which certificates a list tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope {
+    holders: Holders,
+    /// The distribution point whose certificates it tells of; `None` is all.
+    distribution_point: Option<GeneralNames>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Holders {
+    #[default]
+    All,
+    Cas,
+    Leaves,
+}
+
+impl Scope {
+    fn of(point: IssuingDistributionPoint) -> Result<Self, Error> {
+        let unsupported = |what| Err(Error::CrlUnsupported { what });
+        if point.indirect_crl {
+            return unsupported("indirect");
+        }
+        if point.only_some_reasons.is_some() {
+            return unsupported("partial (onlySomeReasons)");
+        }
+        if point.only_contains_attribute_certs {
+            return unsupported("attribute-certificate");
+        }
+        let holders = match (point.only_contains_user_certs, point.only_contains_ca_certs) {
+            (false, false) => Holders::All,
+            (false, true) => Holders::Cas,
+            (true, false) => Holders::Leaves,
+            // RFC 5280 section 5.2.5: at most one of them.
+            (true, true) => return unsupported("empty (of neither CAs nor others)"),
+        };
+        match point.distribution_point {
+            Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => {
+                unsupported("relatively named")
+            }
+            Some(DistributionPointName::FullName(names)) => Ok(Self {
+                holders,
+                distribution_point: Some(names),
+            }),
+            None => Ok(Self {
+                holders,
+                distribution_point: None,
+            }),
+        }
+    }
+
+    pub(super) fn covers(&self, certificate: &Certificate<'_>) -> bool {
+        // What cannot be read counts as a CA and as none: either list tells of it.
+        let is_ca = certificate
+            .basic_constraints()
+            .map(|constraints| constraints.is_some_and(|constraints| constraints.ca));
+        let is_of_holders = match self.holders {
+            Holders::All => true,
+            Holders::Cas => is_ca != Ok(false),
+            Holders::Leaves => is_ca != Ok(true),
+        };
+        is_of_holders
+            && self
+                .distribution_point
+                .as_ref()
+                .is_none_or(|names| names_point_of(certificate, names))
+    }
+}
+
+/// Whether one of the certificate's distribution points has one of these names (RFC 5280 section 6.3.3 (b) (2) (i)).
+fn names_point_of(certificate: &Certificate<'_>, names: &GeneralNames) -> bool {
+    let Some(value) = certificate.extension(CRL_DISTRIBUTION_POINTS) else {
+        return false;
+    };
+    // Fail closed: a list that may be the certificate's is taken for its own.
+    let Ok(points) = CrlDistributionPoints::from_der(value) else {
+        return true;
+    };
+    points
+        .0
+        .iter()
+        .any(|point| match &point.distribution_point {
+            Some(DistributionPointName::FullName(own)) => {
+                own.iter().any(|name| names.contains(name))
+            }
+            Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => true,
+            None => point
+                .crl_issuer
+                .as_ref()
+                .is_some_and(|own| own.iter().any(|name| names.contains(name))),
+        })
+}

@@ -1,0 +1,277 @@
+//! Certificate revocation lists (RFC 5280 section 5): complete ones of version 2, read over the received bytes.
+//!
+//! A list that is given to a path search ([`Rules::with_crls`](crate::path::Rules::with_crls)) refuses the certificates on it.
+//! Delta lists, indirect ones, and those that leave some reasons out are refused by name: what they leave unsaid would be taken
+//! for *not revoked*.
+
+mod entry;
+mod extensions;
+#[cfg(feature = "prover")]
+mod revocation_list;
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
+use rustls_pki_types::SignatureVerificationAlgorithm;
+pub use x509_cert::ext::pkix::CrlReason;
+
+pub use self::entry::Revocation;
+pub(crate) use self::entry::reason_name;
+use self::extensions::CrlExtensions;
+pub use self::extensions::CrlNumber;
+#[cfg(feature = "prover")]
+pub use self::revocation_list::{RevocationList, Revoked};
+use crate::algorithm::{AlgorithmIdentifier, Scheme, verify};
+use crate::certificate::{Certificate, Serial, whole_octets};
+use crate::name::{CanonicalName, Name};
+use crate::public_key::SubjectPublicKeyInfo;
+use crate::reader::{Field, explicit, nested, read_whole, received};
+use crate::time::read_time;
+use crate::{Error, extension::Extension};
+
+/// Revocation lists of more bytes than this are refused unread. 100,000 entries are some four million bytes.
+pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;
+
+/// A certificate revocation list, read from strict DER and borrowing from it. Its signature is not verified by reading it.
+///
+/// Reading costs one pass over the bytes and, unless its entries are in order already, sorting them: n log n comparisons for n
+/// entries, each of which takes 32 bytes of memory. Looking up a serial number costs log n comparisons.
+#[derive(Clone, Debug)]
+pub struct Crl<'a> {
+    der: &'a [u8],
+    tbs: &'a [u8],
+    issuer: Name<'a>,
+    canonical_issuer: CanonicalName<'a>,
+    this_update: i64,
+    next_update: Option<i64>,
+    /// By serial number.
+    revocations: Vec<Revocation<'a>>,
+    extensions: CrlExtensions,
+    algorithm: AlgorithmIdentifier<'a>,
+    signature: &'a [u8],
+}
+
+impl<'a> Crl<'a> {
+    /// Reads a list from DER; nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Error::CrlUnsupported`], [`Error::CriticalExtensionUnknown`], [`Error::Malformed`] with field and offset,
+    /// [`Error::TooLong`] and [`Error::TooMany`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        if der.len() > MAX_CRL_LEN {
+            return Err(Error::TooLong {
+                found: der.len(),
+                limit: MAX_CRL_LEN,
+            });
+        }
+        let mut refusal = None;
+        let read = read_whole(der, "CertificateList", |reader, field| {
+            reader.sequence(|reader| {
+                let (tbs, fields) = received(reader, |reader| {
+                    TbsFields::read(reader, field, &mut refusal)
+                })?;
+                *field = "signatureAlgorithm";
+                let algorithm = AlgorithmIdentifier::read(reader)?;
+                if algorithm.as_der() != fields.algorithm.as_der() {
+                    // RFC 5280 section 5.1.1.2.
+                    return Err(reader.error(Tag::Sequence.value_error()));
+                }
+                *field = "signatureValue";
+                let signature = whole_octets(reader)?;
+                *field = "CertificateList";
+                Ok((tbs, fields, algorithm, signature))
+            })
+        });
+        let (tbs, fields, algorithm, signature) =
+            read.map_err(|error| refusal.take().unwrap_or(error))?;
+        fields.issuer.check_size("issuer")?;
+        let mut revocations = fields.revocations;
+        revocations.sort_by(|one, other| one.serial.as_bytes().cmp(other.serial.as_bytes()));
+        Ok(Self {
+            der,
+            tbs,
+            issuer: fields.issuer,
+            canonical_issuer: fields.issuer.canonical(),
+            this_update: fields.this_update,
+            next_update: fields.next_update,
+            revocations,
+            extensions: CrlExtensions::of(&fields.extensions)?,
+            algorithm,
+            signature,
+        })
+    }
+
+    /// The received DER, whole.
+    #[must_use]
+    pub fn as_der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    /// The received TBSCertList: what the signature is over.
+    #[must_use]
+    pub fn tbs(&self) -> &'a [u8] {
+        self.tbs
+    }
+
+    /// The issuer's name.
+    #[must_use]
+    pub fn issuer(&self) -> Name<'a> {
+        self.issuer
+    }
+
+    /// When it was made, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn this_update(&self) -> i64 {
+        self.this_update
+    }
+
+    /// When the next one is due at the latest, in seconds since the Unix epoch. RFC 5280 section 5.1.2.5 wants it to be there.
+    #[must_use]
+    pub fn next_update(&self) -> Option<i64> {
+        self.next_update
+    }
+
+    /// Its number, if it says it (RFC 5280 section 5.2.3).
+    #[must_use]
+    pub fn number(&self) -> Option<&CrlNumber> {
+        self.extensions.number.as_ref()
+    }
+
+    /// The identifier of the key that has signed it, if it says it (RFC 5280 section 5.2.1).
+    #[must_use]
+    pub fn authority_key_identifier(&self) -> Option<&[u8]> {
+        self.extensions.authority_key_identifier.as_deref()
+    }
+
+    /// What it revokes, by serial number.
+    #[must_use]
+    pub fn revocations(&self) -> &[Revocation<'a>] {
+        &self.revocations
+    }
+
+    /// The entry of a serial number. It costs as many comparisons as the number of entries has binary digits.
+    #[must_use]
+    pub fn find(&self, serial: Serial<'_>) -> Option<&Revocation<'a>> {
+        let place = self
+            .revocations
+            .binary_search_by(|entry| entry.serial.as_bytes().cmp(serial.as_bytes()));
+        self.revocations.get(place.ok()?)
+    }
+
+    /// Verifies its signature over the received bytes, by the tables of certificates. Whether that key may sign revocation lists
+    /// is for the caller to ask.
+    ///
+    /// # Errors
+    /// Those of [`verify`](crate::verify()).
+    pub fn verify(
+        &self,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+        key: &SubjectPublicKeyInfo<'_>,
+    ) -> Result<Scheme, Error> {
+        verify(algorithms, key, &self.algorithm, self.tbs, self.signature)
+    }
+
+    pub(crate) fn is_by(&self, issuer: &CanonicalName<'_>) -> bool {
+        self.canonical_issuer == *issuer
+    }
+
+    /// Whether it would tell of this certificate, were it revoked: by its issuingDistributionPoint (RFC 5280 section 6.3.3 (b)).
+    pub(crate) fn covers(&self, certificate: &Certificate<'_>) -> bool {
+        self.extensions.scope.covers(certificate)
+    }
+}
+
+/// The fields of a TBSCertList (RFC 5280 section 5.1.2).
+struct TbsFields<'a> {
+    algorithm: AlgorithmIdentifier<'a>,
+    issuer: Name<'a>,
+    this_update: i64,
+    next_update: Option<i64>,
+    revocations: Vec<Revocation<'a>>,
+    extensions: Vec<Extension<'a>>,
+}
+
+impl<'a> TbsFields<'a> {
+    /// `refusal` is why it is refused, where that is not the structure.
+    fn read(
+        reader: &mut SliceReader<'a>,
+        field: &mut Field,
+        refusal: &mut Option<Error>,
+    ) -> der::Result<Self> {
+        *field = "tbsCertList";
+        reader.sequence(|reader| {
+            *field = "version";
+            if Tag::peek(reader)? != Tag::Integer {
+                *refusal = Some(Error::CrlUnsupported { what: "version 1" });
+                return Err(reader.error(Tag::Integer.value_error()));
+            }
+            if u8::decode(reader)? != 1 {
+                return Err(reader.error(Tag::Integer.value_error()));
+            }
+            *field = "signature";
+            let algorithm = AlgorithmIdentifier::read(reader)?;
+            *field = "issuer";
+            let issuer = Name::read(reader)?;
+            *field = "thisUpdate";
+            let (this_update, _) = read_time(reader)?;
+            *field = "nextUpdate";
+            let next_update = match peek(reader)? {
+                Some(Tag::UtcTime | Tag::GeneralizedTime) => Some(read_time(reader)?.0),
+                _ => None,
+            };
+            *field = "revokedCertificates";
+            let mut revocations = Vec::new();
+            if peek(reader)? == Some(Tag::Sequence) {
+                nested(reader, Tag::Sequence, |reader| {
+                    while !reader.is_finished() {
+                        revocations.push(Revocation::read(reader, refusal)?);
+                    }
+                    Ok(())
+                })?;
+            }
+            *field = "crlExtensions";
+            let extensions = explicit(reader, 0, |reader| {
+                nested(reader, Tag::Sequence, |reader| {
+                    let mut extensions: Vec<Extension<'a>> = Vec::new();
+                    while !reader.is_finished() {
+                        let extension = Extension::read(reader)?;
+                        let is_repeated =
+                            extensions.iter().any(|earlier| earlier.id == extension.id);
+                        if is_repeated || extensions.len() == MAX_CRL_EXTENSIONS {
+                            return Err(reader.error(ErrorKind::Overlength));
+                        }
+                        extensions.push(extension);
+                    }
+                    Ok(extensions)
+                })
+            })?;
+            *field = "tbsCertList";
+            Ok(Self {
+                algorithm,
+                issuer,
+                this_update,
+                next_update,
+                revocations,
+                extensions: extensions.unwrap_or_default(),
+            })
+        })
+    }
+}
+
+/// Lists with more extensions than this, and entries likewise, are made to cost time.
+const MAX_CRL_EXTENSIONS: usize = 20;
+
+fn peek(reader: &SliceReader<'_>) -> der::Result<Option<Tag>> {
+    match reader.is_finished() {
+        true => Ok(None),
+        false => Tag::peek(reader).map(Some),
+    }
+}
+
+/// A critical extension of a list or an entry that is not processed.
+fn unknown(extension: &Extension<'_>) -> Error {
+    Error::CriticalExtensionUnknown {
+        oid: extension.id.to_string(),
+    }
+}

@@ -1,0 +1,119 @@
+//! Making a revocation list: the issuer must be the CA's subject as received.
+
+use alloc::vec::Vec;
+
+use der::asn1::AnyRef;
+use der::{Encode, Sequence, Tag};
+use rustls_pki_types::SignatureVerificationAlgorithm;
+use x509_cert::ext::Extensions;
+use x509_cert::ext::pkix::{CrlNumber, CrlReason};
+use x509_cert::time::Time;
+
+use super::entry::REASON_CODE;
+use super::extensions::CRL_NUMBER;
+use crate::Error;
+use crate::certificate::Certificate;
+use crate::prover::Signer;
+use crate::prover::written::{
+    algorithm_identifier, authority_key_identifier, element, extension, sign, unwritable,
+};
+use crate::time::to_time;
+
+/// What a revocation list is made of: complete and of version 2, with its number and the CA's key identifier (RFC 5280 section
+/// 5.2.1 and 5.2.3, which every list has).
+#[derive(Clone, Copy, Debug)]
+pub struct RevocationList<'a> {
+    /// The CA certificate: its subject becomes the issuer, byte for byte. Its keyUsage must let it sign revocation lists.
+    pub ca: &'a Certificate<'a>,
+    /// Its number, which rises with each list of the CA.
+    pub number: u64,
+    /// When it is made, in seconds since the Unix epoch.
+    pub this_update: u64,
+    /// When the next one is due at the latest, in seconds since the Unix epoch.
+    pub next_update: u64,
+    /// What it revokes.
+    pub revoked: &'a [Revoked<'a>],
+}
+
+/// A certificate to be revoked.
+#[derive(Clone, Copy, Debug)]
+pub struct Revoked<'a> {
+    /// The octets of its serial number, as in its DER.
+    pub serial: &'a [u8],
+    /// Since when, in seconds since the Unix epoch.
+    pub since: u64,
+    /// Why; RFC 5280 section 5.3.1 wants nothing said rather than *unspecified*.
+    pub reason: Option<CrlReason>,
+}
+
+impl RevocationList<'_> {
+    /// Makes the list.
+    ///
+    /// # Errors
+    /// [`Error::KeyUsageForbids`] if the CA may not sign lists, [`Error::TimeOutOfRange`], [`Error::Malformed`] for a serial number
+    /// that is no INTEGER, [`Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
+    pub fn sign(
+        &self,
+        signer: &dyn Signer,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<Vec<u8>, Error> {
+        if !self.ca.may_sign_crls()? {
+            return Err(Error::KeyUsageForbids { usage: "cRLSign" });
+        }
+        let algorithm = algorithm_identifier(signer.scheme())?;
+        let to_be_signed = self.to_be_signed(&algorithm)?;
+        sign(&to_be_signed, self.ca, signer, algorithms)
+    }
+
+    fn to_be_signed(&self, algorithm: &[u8]) -> Result<Vec<u8>, Error> {
+        let time = |seconds| to_time(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let revoked = self.revoked.iter().map(|revoked| {
+            let reason = revoked
+                .reason
+                .map(|reason| extension(REASON_CODE, false, &reason));
+            Ok(Entry {
+                serial: AnyRef::new(Tag::Integer, revoked.serial).map_err(unwritable)?,
+                since: time(revoked.since)?,
+                extensions: reason.transpose()?.map(|reason| Vec::from([reason])),
+            })
+        });
+        let revoked = revoked.collect::<Result<Vec<_>, Error>>()?;
+        let number = CrlNumber::try_from(self.number).map_err(unwritable)?;
+        let to_be_signed = ToBeSigned {
+            version: 1,
+            algorithm: element(algorithm)?,
+            issuer: element(self.ca.subject().as_der())?,
+            this_update: time(self.this_update)?,
+            next_update: time(self.next_update)?,
+            // RFC 5280 section 5.1.2.6: absent rather than empty.
+            revoked: (!revoked.is_empty()).then_some(revoked),
+            extensions: Vec::from([
+                authority_key_identifier(self.ca)?,
+                extension(CRL_NUMBER, false, &number)?,
+            ]),
+        };
+        to_be_signed.to_der().map_err(unwritable)
+    }
+}
+
+/// x509-cert's TbsCertList, but for the received bytes in it.
+#[derive(Sequence)]
+struct ToBeSigned<'a> {
+    version: u8,
+    algorithm: AnyRef<'a>,
+    issuer: AnyRef<'a>,
+    this_update: Time,
+    next_update: Time,
+    #[asn1(optional = "true")]
+    revoked: Option<Vec<Entry<'a>>>,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    extensions: Extensions,
+}
+
+#[derive(Sequence)]
+struct Entry<'a> {
+    serial: AnyRef<'a>,
+    since: Time,
+    #[asn1(optional = "true")]
+    extensions: Option<Extensions>,
+}

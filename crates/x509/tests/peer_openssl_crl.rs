@@ -1,0 +1,288 @@
+//! `openssl verify -crl_check_all` as a peer of revocation, over chains and lists that are drawn at random and mostly odd, and
+//! `openssl crl` as a reader of the lists that are made here.
+//!
+//! OpenSSL wants a valid list of every issuer where the search warns or does not ask; so what OpenSSL verifies is what is
+//! accepted here without a warning and with a list for each certificate.
+#![cfg(all(feature = "prover", feature = "ring"))]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a peer that cannot be asked fails the test"
+)]
+
+mod hierarchy;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use data_encoding::BASE64_MIME;
+use fastrand::Rng;
+use hierarchy::*;
+use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
+use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
+use keyproof_x509::prover::{PrivateKey, RingSigner};
+use keyproof_x509::{Certificate, Error, Outcome, algorithms};
+use rcgen::{
+    CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
+    KeyIdMethod, KeyUsagePurpose, RevocationReason, date_time_ymd,
+};
+use ring::rand::SystemRandom;
+
+const SETS: u64 = 300;
+
+/// A root, two CAs and a leaf, and lists of some of their issuers.
+struct Set {
+    certificates: Vec<Vec<u8>>,
+    crls: Vec<Vec<u8>>,
+}
+
+impl Set {
+    fn draw(rng: &mut Rng, world: &[Authority; 3]) -> Self {
+        let [root, upper, lower] = world;
+        let point = |uri: &str| CrlDistributionPoint {
+            uris: vec![format!("http://crl.example.com/{uri}")],
+        };
+        let mut certificates = Vec::new();
+        for (subject, issuer) in [(root, root), (upper, root), (lower, upper)] {
+            let leaves_crl_sign_out = rng.u8(..100) < 4;
+            certificates.push(subject.certified_by(issuer, |params| {
+                if !leaves_crl_sign_out {
+                    params.key_usages.push(KeyUsagePurpose::CrlSign);
+                }
+                params.crl_distribution_points = vec![point("all"), point("some")];
+            }));
+        }
+        certificates.push(lower.leaf("Leaf", |params| {
+            params.crl_distribution_points = vec![point("all")];
+        }));
+        let mut crls = Vec::new();
+        for (index, issuer) in world.iter().enumerate() {
+            // The root's own list is asked as well by OpenSSL.
+            let issued: [&[u8]; 1] = [&certificates[index + 1]];
+            if rng.u8(..100) < 95 {
+                crls.push(Self::draw_crl(rng, issuer, &issued));
+            }
+        }
+        if rng.u8(..100) < 10 {
+            let stranger = Authority::new("Stranger");
+            crls.push(stranger.revoke(&[&certificates[3]], |_| {}));
+        }
+        rng.shuffle(&mut crls);
+        Self { certificates, crls }
+    }
+
+    fn draw_crl(rng: &mut Rng, issuer: &Authority, issued: &[&[u8]]) -> Vec<u8> {
+        let is_revoked = rng.u8(..100) < 15;
+        let revoked = if is_revoked { issued } else { &[] };
+        let draw = |rng: &mut Rng, params: &mut CertificateRevocationListParams| {
+            if is_revoked {
+                params.revoked_certs[0].reason_code = *rng
+                    .choice(&[
+                        None,
+                        Some(RevocationReason::CertificateHold),
+                        Some(RevocationReason::Superseded),
+                    ])
+                    .unwrap();
+            }
+            match rng.u8(..100) {
+                0..4 => {
+                    params.this_update = date_time_ymd(2025, 1, 1);
+                    params.next_update = date_time_ymd(2026, 1, 1);
+                }
+                4..8 => params.this_update = date_time_ymd(2027, 6, 1),
+                _ => {}
+            }
+            if rng.u8(..100) < 20 {
+                let uri = *rng.choice(&["all", "some", "none"]).unwrap();
+                params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
+                    distribution_point: CrlDistributionPoint {
+                        uris: vec![format!("http://crl.example.com/{uri}")],
+                    },
+                    scope: *rng
+                        .choice(&[
+                            None,
+                            Some(CrlScope::UserCertsOnly),
+                            Some(CrlScope::CaCertsOnly),
+                        ])
+                        .unwrap(),
+                });
+            }
+        };
+        if rng.u8(..100) < 5 {
+            // By another key of that name, which it does not say.
+            let own = issuer.revoke(&[], |_| {});
+            let own = Crl::from_der(&own).unwrap();
+            let identifier = own.authority_key_identifier().unwrap().to_vec();
+            return issuer.with_new_key().revoke(revoked, |params| {
+                draw(rng, params);
+                params.key_identifier_method = KeyIdMethod::PreSpecified(identifier);
+            });
+        }
+        issuer.revoke(revoked, |params| draw(rng, params))
+    }
+}
+
+fn pem(label: &str, ders: &[Vec<u8>]) -> String {
+    let blocks = ders.iter().map(|der| {
+        let body = BASE64_MIME.encode(der);
+        format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n")
+    });
+    blocks.collect()
+}
+
+fn openssl(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("the peer `openssl` cannot be run ({error}): install the package openssl")
+    })
+}
+
+fn openssl_verifies(folder: &Path, set: &Set) -> (bool, String) {
+    let file = |name: &str, text: String| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let certificates = &set.certificates;
+    let mut command = Command::new("openssl");
+    command
+        .args(["verify", "-crl_check_all"])
+        .args(["-no-CApath", "-no-CAstore", "-attime", &NOW.to_string()])
+        .arg("-CAfile")
+        .arg(file("root.pem", pem("CERTIFICATE", &certificates[..1])))
+        .arg("-untrusted")
+        .arg(file("cas.pem", pem("CERTIFICATE", &certificates[1..3])));
+    if !set.crls.is_empty() {
+        command
+            .arg("-CRLfile")
+            .arg(file("crls.pem", pem("X509 CRL", &set.crls)));
+    }
+    let output = openssl(command.arg(file("leaf.pem", pem("CERTIFICATE", &certificates[3..]))));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), told)
+}
+
+#[test]
+fn what_openssl_verifies_is_what_is_accepted_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = ["Root", "Upper", "Lower"].map(Authority::new);
+    let (mut accepted, mut revoked, mut other) = (0, 0, 0);
+    for seed in 0..SETS {
+        let set = Set::draw(&mut Rng::with_seed(seed), &world);
+        let [root, upper, lower, leaf] = [0, 1, 2, 3].map(|index| &set.certificates[index][..]);
+        let crls: Vec<_> = set
+            .crls
+            .iter()
+            .map(|der| Crl::from_der(der).unwrap())
+            .collect();
+        let leaf = Certificate::from_der(leaf).unwrap();
+        let rules = Rules::new(algorithms::RING, NOW).with_crls(&crls);
+        let (intermediates, anchors) = (Pool::of(&[upper, lower]), Pool::of(&[root]));
+        let report = find(&leaf, &intermediates, &anchors, &rules);
+        let checks = report.checks();
+        let is_whole = checks.outcome(PathCheck::Revocation) == Outcome::Pass
+            && checks.of(PathCheck::Revocation).next().is_none();
+        let (verified, told) = openssl_verifies(folder.path(), &set);
+        assert_eq!(is_whole, verified, "seed {seed}: {report}\n{told}");
+        match report.refusal().map(|refusal| &refusal.reason) {
+            Some(Reason::Revoked { .. }) => revoked += 1,
+            _ if is_whole => accepted += 1,
+            _ => other += 1,
+        }
+    }
+    println!("{SETS} sets: {accepted} accepted, {revoked} revoked, {other} others");
+    assert!(accepted > 50 && revoked > 50 && other > 50);
+}
+
+#[test]
+fn openssl_reads_the_lists_that_are_made_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Root");
+    let root = authority.certified_by(&authority, crl_signer);
+    let ca = Certificate::from_der(&root).unwrap();
+    let key = PrivateKey::from_pem_or_der(&authority.key.serialize_der()).unwrap();
+    let random = SystemRandom::new();
+    let signer = RingSigner::new(&key, &ca, &random).unwrap();
+    let revoked = [
+        Revoked {
+            serial: &[0x12, 0x34],
+            since: NOW - 60,
+            reason: Some(CrlReason::CertificateHold),
+        },
+        Revoked {
+            serial: &[0x00, 0xFE],
+            since: NOW - 30,
+            reason: None,
+        },
+    ];
+    let list = |ca, revoked, next_update| RevocationList {
+        ca,
+        number: 300,
+        this_update: NOW,
+        next_update,
+        revoked,
+    };
+    let der = list(&ca, &revoked, NOW + 86_400)
+        .sign(&signer, algorithms::RING)
+        .unwrap();
+    let crl = Crl::from_der(&der).unwrap();
+    assert!(crl.verify(algorithms::RING, &ca.public_key()).is_ok());
+    assert_eq!(crl.number().unwrap().to_string(), "012C");
+    assert_eq!(crl.issuer().as_der(), ca.subject().as_der());
+    let found: Vec<_> = crl
+        .revocations()
+        .iter()
+        .map(|entry| (entry.serial.to_string(), entry.since, entry.reason))
+        .collect();
+    let at = |ago| i64::try_from(NOW - ago).unwrap();
+    let hold = Some(CrlReason::CertificateHold);
+    assert_eq!(
+        found,
+        [
+            ("FE".to_owned(), at(30), None),
+            ("1234".to_owned(), at(60), hold)
+        ]
+    );
+    let [list_file, root_file] = ["list.pem", "root.pem"].map(|name| folder.path().join(name));
+    fs::write(&list_file, pem("X509 CRL", &[der])).unwrap();
+    fs::write(&root_file, pem("CERTIFICATE", &[root.clone()])).unwrap();
+    let output = openssl(
+        Command::new("openssl")
+            .args(["crl", "-noout", "-text", "-in"])
+            .arg(&list_file)
+            .arg("-CAfile")
+            .arg(&root_file),
+    );
+    let [text, told] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(told.contains("verify OK"), "{told}");
+    for says in [
+        "Version 2",
+        "CRL Number",
+        "300",
+        "Certificate Hold",
+        "Serial Number: 1234",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    // Nothing revoked, and beyond 2049.
+    let far = 2_600_000_000;
+    let der = list(&ca, &[], far).sign(&signer, algorithms::RING).unwrap();
+    let crl = Crl::from_der(&der).unwrap();
+    assert_eq!(crl.next_update(), Some(2_600_000_000));
+    assert!(crl.revocations().is_empty());
+    // A CA that may not sign lists, and a key that is another's.
+    let silent = authority.certified_by(&authority, |_| {});
+    let silent = Certificate::from_der(&silent).unwrap();
+    assert_eq!(
+        list(&silent, &revoked, far).sign(&signer, algorithms::RING),
+        Err(Error::KeyUsageForbids { usage: "cRLSign" })
+    );
+    let other = authority.with_new_key();
+    let other = other.certified_by(&other, crl_signer);
+    let other = Certificate::from_der(&other).unwrap();
+    assert!(matches!(
+        list(&other, &revoked, far).sign(&signer, algorithms::RING),
+        Err(Error::SignatureInvalid { .. })
+    ));
+}

@@ -1,0 +1,589 @@
+//! Revocation lists: which are read, what they say of a path, and which certificate of it a refusal names.
+#![cfg(feature = "ring")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
+
+mod hierarchy;
+
+use hierarchy::*;
+use keyproof_x509::crl::{Crl, CrlReason, MAX_CRL_LEN};
+use keyproof_x509::path::{
+    MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Reason, Rules, find,
+};
+use keyproof_x509::{Certificate, Error, Outcome, algorithms};
+use rcgen::{
+    CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
+    RevocationReason, date_time_ymd,
+};
+
+const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
+
+/// A root, a CA below it that may sign revocation lists too, and a leaf below that.
+struct Chain {
+    top: Authority,
+    sub: Authority,
+    root: Vec<u8>,
+    ca: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+impl Chain {
+    fn new() -> Self {
+        let (top, sub) = (Authority::new("Root"), Authority::new("Sub"));
+        Self {
+            root: top.certified_by(&top, crl_signer),
+            ca: sub.certified_by(&top, crl_signer),
+            leaf: sub.leaf("Leaf", |_| {}),
+            top,
+            sub,
+        }
+    }
+
+    fn judge(&self, crls: &[&[u8]]) -> PathReport {
+        let crls: Vec<_> = crls.iter().map(|der| Crl::from_der(der).unwrap()).collect();
+        self.judge_by(&crls)
+    }
+
+    fn judge_by(&self, crls: &[Crl<'_>]) -> PathReport {
+        let (intermediates, anchors) = (Pool::of(&[&self.ca]), Pool::of(&[&self.root]));
+        let leaf = Certificate::from_der(&self.leaf).unwrap();
+        find(&leaf, &intermediates, &anchors, &RULES.with_crls(crls))
+    }
+}
+
+fn unchanged(_: &mut CertificateRevocationListParams) {}
+
+#[track_caller]
+fn assert_refused(report: &PathReport, place: Place, is_right: impl Fn(&Reason) -> bool) {
+    let refusal = report.refusal().unwrap_or_else(|| panic!("{report}"));
+    assert!(!report.accepted());
+    assert_eq!(report.walk()[refusal.at].place, place, "{report}");
+    assert!(is_right(&refusal.reason), "{report}");
+    assert_eq!(
+        report.checks().outcome(PathCheck::Revocation),
+        Outcome::Fail
+    );
+}
+
+/// Accepted, and the check of revocation ended so.
+#[track_caller]
+fn assert_accepted(report: &PathReport, outcome: Outcome) -> String {
+    assert!(report.accepted(), "{report}");
+    assert_eq!(
+        report.checks().outcome(PathCheck::Revocation),
+        outcome,
+        "{report}"
+    );
+    report.checks().detail(PathCheck::Revocation)
+}
+
+#[test]
+fn a_certificate_on_its_issuers_list_is_refused_by_name() {
+    let chain = Chain::new();
+    let empty = chain.top.revoke(&[], unchanged);
+    let report = chain.judge(&[&chain.sub.revoke(&[&chain.leaf], unchanged), &empty]);
+    assert_refused(&report, Place::Leaf, |reason| {
+        *reason
+            == Reason::Revoked {
+                since: 1_798_070_400,
+                reason: Some(CrlReason::KeyCompromise),
+            }
+    });
+    assert!(
+        report.to_string().ends_with(
+            "refused at the leaf `CN=Leaf`: it is revoked since 2026-12-24T00:00:00Z: keyCompromise"
+        ),
+        "{report}"
+    );
+    let report = chain.judge(&[
+        &chain.sub.revoke(&[], unchanged),
+        &chain.top.revoke(&[&chain.ca], unchanged),
+    ]);
+    assert_refused(&report, Place::Intermediate(0), |reason| {
+        matches!(reason, Reason::Revoked { .. })
+    });
+    // An anchor is trusted by being listed.
+    let report = chain.judge(&[&chain.top.revoke(&[&chain.root], unchanged)]);
+    assert!(report.accepted(), "{report}");
+}
+
+#[test]
+fn a_certificate_on_hold_is_told_as_such() {
+    let chain = Chain::new();
+    let held = chain.sub.revoke(&[&chain.leaf], |params| {
+        params.revoked_certs[0].reason_code = Some(RevocationReason::CertificateHold);
+    });
+    let report = chain.judge(&[&held]);
+    assert_refused(&report, Place::Leaf, |reason| {
+        matches!(
+            reason,
+            Reason::Revoked {
+                reason: Some(CrlReason::CertificateHold),
+                ..
+            }
+        )
+    });
+    assert!(report.to_string().contains("on hold since"), "{report}");
+}
+
+#[test]
+fn an_issuer_without_a_list_is_not_asked() {
+    let chain = Chain::new();
+    let detail = assert_accepted(&chain.judge(&[]), Outcome::NotAsked);
+    assert_eq!(detail, "no revocation list of an issuer was given");
+    let stranger = Authority::new("Stranger").revoke(&[&chain.leaf], unchanged);
+    assert_accepted(&chain.judge(&[&stranger]), Outcome::NotAsked);
+    // Of one of two issuers: that is told.
+    let report = chain.judge(&[&chain.top.revoke(&[], unchanged)]);
+    let detail = assert_accepted(&report, Outcome::Pass);
+    assert_eq!(detail, "no revocation list of its issuer was given");
+    let both = [
+        chain.top.revoke(&[], unchanged),
+        chain.sub.revoke(&[], unchanged),
+    ];
+    let report = chain.judge(&[&both[0], &both[1]]);
+    let detail = assert_accepted(&report, Outcome::Pass);
+    assert_eq!(detail, "no certificate is revoked");
+    // Two certificates, and as many lists.
+    assert_eq!(report.signatures_checked(), 4);
+}
+
+#[test]
+fn a_list_that_is_past_its_time_or_before_it_warns_and_still_revokes() {
+    let chain = Chain::new();
+    let stale = |params: &mut CertificateRevocationListParams| {
+        params.this_update = date_time_ymd(2026, 1, 1);
+        params.next_update = date_time_ymd(2027, 1, 14);
+    };
+    let early = |params: &mut CertificateRevocationListParams| {
+        params.this_update = date_time_ymd(2027, 6, 1);
+    };
+    let detail = assert_accepted(
+        &chain.judge(&[&chain.sub.revoke(&[], stale)]),
+        Outcome::Warn,
+    );
+    assert!(detail.contains("due at 2027-01-14T00:00:00Z"), "{detail}");
+    let detail = assert_accepted(
+        &chain.judge(&[&chain.sub.revoke(&[], early)]),
+        Outcome::Warn,
+    );
+    assert!(detail.contains("only at 2027-06-01T00:00:00Z"), "{detail}");
+    for list in [
+        chain.sub.revoke(&[&chain.leaf], stale),
+        chain.sub.revoke(&[&chain.leaf], early),
+    ] {
+        assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
+            matches!(reason, Reason::Revoked { .. })
+        });
+    }
+}
+
+#[test]
+fn the_newest_list_counts() {
+    let chain = Chain::new();
+    let held = chain.sub.revoke(&[&chain.leaf], unchanged);
+    let later = |params: &mut CertificateRevocationListParams| {
+        params.this_update = date_time_ymd(2027, 1, 2);
+    };
+    let higher = |params: &mut CertificateRevocationListParams| params.crl_number = 300.into();
+    for freed in [chain.sub.revoke(&[], later), chain.sub.revoke(&[], higher)] {
+        assert_accepted(&chain.judge(&[&held, &freed]), Outcome::Pass);
+        assert_accepted(&chain.judge(&[&freed, &held]), Outcome::Pass);
+    }
+    let free = chain.sub.revoke(&[], unchanged);
+    for caught in [
+        chain.sub.revoke(&[&chain.leaf], later),
+        chain.sub.revoke(&[&chain.leaf], higher),
+    ] {
+        for lists in [[&free, &caught], [&caught, &free]] {
+            let report = chain.judge(&lists.map(Vec::as_slice));
+            assert_refused(&report, Place::Leaf, |reason| {
+                matches!(reason, Reason::Revoked { .. })
+            });
+        }
+    }
+}
+
+#[test]
+fn a_list_by_another_key_of_the_issuers_name() {
+    let chain = Chain::new();
+    let other = chain.sub.with_new_key();
+    // It says that it is of another key: it is not the issuer's.
+    let of_another = other.revoke(&[&chain.leaf], unchanged);
+    assert_accepted(&chain.judge(&[&of_another]), Outcome::NotAsked);
+    // It claims to be of the issuer's: nothing can be known.
+    let own = chain.sub.revoke(&[], unchanged);
+    let identifier = Crl::from_der(&own).unwrap();
+    let identifier = identifier.authority_key_identifier().unwrap().to_vec();
+    let claimed = other.revoke(&[], |params| {
+        params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(identifier.clone());
+        params.this_update = date_time_ymd(2027, 1, 2);
+    });
+    assert_refused(&chain.judge(&[&claimed]), Place::Leaf, |reason| {
+        matches!(
+            reason,
+            Reason::CrlSignatureRefused(Error::SignatureInvalid { .. })
+        )
+    });
+    // Beside one that verifies it is passed over.
+    assert_accepted(&chain.judge(&[&claimed, &own]), Outcome::Pass);
+    // One that was changed is no better.
+    let mut changed = own.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    assert_refused(&chain.judge(&[&changed]), Place::Leaf, |reason| {
+        matches!(reason, Reason::CrlSignatureRefused(_))
+    });
+}
+
+#[test]
+fn an_issuer_whose_key_usage_leaves_crl_sign_out_has_no_list() {
+    let mut chain = Chain::new();
+    chain.ca = chain.sub.certified_by(&chain.top, |_| {});
+    let list = chain.sub.revoke(&[], unchanged);
+    assert_refused(&chain.judge(&[&list]), Place::Leaf, |reason| {
+        *reason == Reason::CrlSignMissing
+    });
+    // Without a keyUsage every use is allowed (RFC 5280 section 6.3.3 (f)).
+    chain.ca = chain
+        .sub
+        .certified_by(&chain.top, |params| params.key_usages.clear());
+    assert_accepted(&chain.judge(&[&list]), Outcome::Pass);
+}
+
+#[test]
+fn another_path_is_taken_where_one_has_a_revoked_certificate() {
+    let chain = Chain::new();
+    let again = chain.sub.certified_by(&chain.top, |params| {
+        crl_signer(params);
+        params.serial_number = Some(7.into());
+    });
+    let list = chain.top.revoke(&[&chain.ca], unchanged);
+    let crls = [Crl::from_der(&list).unwrap()];
+    let leaf = Certificate::from_der(&chain.leaf).unwrap();
+    let report = find(
+        &leaf,
+        &Pool::of(&[&chain.ca, &again]),
+        &Pool::of(&[&chain.root]),
+        &RULES.with_crls(&crls),
+    );
+    let walked: Vec<_> = report.walk().iter().map(|step| step.place).collect();
+    assert!(report.accepted(), "{report}");
+    assert_eq!(
+        walked,
+        [Place::Leaf, Place::Intermediate(1), Place::Anchor(0)]
+    );
+    // Two of each path, and the list once.
+    assert_eq!(report.signatures_checked(), 5);
+}
+
+#[test]
+fn a_list_tells_of_the_certificates_in_its_scope_alone() {
+    let mut chain = Chain::new();
+    let uri = |name: &str| CrlDistributionPoint {
+        uris: vec![format!("http://crl.example.com/{name}")],
+    };
+    chain.leaf = chain.sub.leaf("Leaf", |params| {
+        params.crl_distribution_points = vec![uri("a"), uri("b")];
+    });
+    let point = |name: &'static str, scope| {
+        move |params: &mut CertificateRevocationListParams| {
+            params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint {
+                    uris: vec![format!("http://crl.example.com/{name}")],
+                },
+                scope,
+            });
+        }
+    };
+    for (name, scope, is_covered) in [
+        ("a", None, true),
+        ("b", Some(CrlScope::UserCertsOnly), true),
+        ("b", Some(CrlScope::CaCertsOnly), false),
+        ("c", None, false),
+    ] {
+        let list = chain.sub.revoke(&[&chain.leaf], point(name, scope));
+        let report = chain.judge(&[&list]);
+        assert_eq!(!report.accepted(), is_covered, "{name}: {report}");
+        if !is_covered {
+            assert_accepted(&report, Outcome::NotAsked);
+        }
+    }
+}
+
+#[test]
+fn no_set_of_lists_takes_more_than_the_budget() {
+    let chain = Chain::new();
+    let own = chain.sub.revoke(&[], unchanged);
+    let identifier = Crl::from_der(&own).unwrap();
+    let identifier = identifier.authority_key_identifier().unwrap().to_vec();
+    let other = chain.sub.with_new_key();
+    let forged = other.revoke(&[], |params| {
+        params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(identifier);
+    });
+    let forged = Crl::from_der(&forged).unwrap();
+    let report = chain.judge_by(&vec![forged.clone(); MAX_SIGNATURE_CHECKS - 2]);
+    assert_refused(&report, Place::Leaf, |reason| {
+        matches!(reason, Reason::CrlSignatureRefused(_))
+    });
+    assert_eq!(report.signatures_checked(), MAX_SIGNATURE_CHECKS);
+    let report = chain.judge_by(&vec![forged; MAX_SIGNATURE_CHECKS - 1]);
+    assert!(!report.accepted());
+    let refusal = report.refusal().unwrap();
+    assert_eq!(refusal.reason, Reason::BudgetSpent, "{report}");
+}
+
+/// DER by hand, for lists that no maker makes.
+mod by_hand {
+    pub(super) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let len = content.len();
+        let header = match len {
+            0..0x80 => vec![tag, u8::try_from(len).unwrap()],
+            0x80..0x100 => vec![tag, 0x81, u8::try_from(len).unwrap()],
+            0x100..0x1_0000 => {
+                [&[tag, 0x82][..], &u16::try_from(len).unwrap().to_be_bytes()].concat()
+            }
+            _ => {
+                let octets = u32::try_from(len).unwrap().to_be_bytes();
+                [&[tag, 0x83][..], &octets[1..]].concat()
+            }
+        };
+        [header, content.to_vec()].concat()
+    }
+
+    pub(super) fn extension(id: &[u8], critical: bool, value: &[u8]) -> Vec<u8> {
+        let critical: &[u8] = if critical { &[1, 1, 0xFF] } else { &[] };
+        tlv(0x30, &[&tlv(6, id)[..], critical, &tlv(4, value)].concat())
+    }
+
+    pub(super) fn entry(serial: &[u8], extensions: &[Vec<u8>]) -> Vec<u8> {
+        let extensions = match extensions {
+            [] => Vec::new(),
+            some => tlv(0x30, &some.concat()),
+        };
+        let time = tlv(0x17, b"260101000000Z");
+        tlv(0x30, &[tlv(2, serial), time, extensions].concat())
+    }
+
+    const ALGORITHM: [u8; 12] = [
+        0x30, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02,
+    ];
+
+    /// A list by `CN=Root` whose signature is none.
+    pub(super) fn list(
+        version: &[u8],
+        next_update: &[u8],
+        entries: &[Vec<u8>],
+        extensions: &[Vec<u8>],
+    ) -> Vec<u8> {
+        let name = tlv(0x30, &[tlv(6, &[0x55, 4, 3]), tlv(0x0C, b"Root")].concat());
+        let extensions = match extensions {
+            [] => Vec::new(),
+            some => tlv(0xA0, &tlv(0x30, &some.concat())),
+        };
+        let entries = match entries {
+            [] => Vec::new(),
+            some => tlv(0x30, &some.concat()),
+        };
+        let tbs = [
+            version.to_vec(),
+            ALGORITHM.to_vec(),
+            tlv(0x30, &tlv(0x31, &name)),
+            tlv(0x17, b"260101000000Z"),
+            next_update.to_vec(),
+            entries,
+            extensions,
+        ];
+        let signature = tlv(3, &[0, 0x30, 0]);
+        tlv(
+            0x30,
+            &[tlv(0x30, &tbs.concat()), ALGORITHM.to_vec(), signature].concat(),
+        )
+    }
+}
+
+use by_hand::{entry, extension, list, tlv};
+
+const V2: &[u8] = &[2, 1, 1];
+const REASON: &[u8] = &[0x55, 0x1D, 21];
+const POINT: &[u8] = &[0x55, 0x1D, 28];
+
+fn next_update() -> Vec<u8> {
+    tlv(0x18, b"20500101000000Z")
+}
+
+#[test]
+fn what_a_list_says_is_read() {
+    let der = list(
+        V2,
+        &next_update(),
+        &[
+            entry(&[5], &[extension(REASON, false, &[0x0A, 1, 6])]),
+            entry(&[0x00, 0xFF], &[]),
+            entry(&[3], &[extension(&[0x2A, 3], false, &[5, 0])]),
+        ],
+        &[
+            extension(&[0x55, 0x1D, 20], false, &[2, 2, 1, 0x2C]),
+            extension(&[0x55, 0x1D, 35], false, &[0x30, 4, 0x80, 2, 0xAB, 0xCD]),
+        ],
+    );
+    let crl = Crl::from_der(&der).unwrap();
+    assert_eq!(crl.issuer().to_string(), "CN=Root");
+    assert_eq!(crl.this_update(), 1_767_225_600);
+    assert_eq!(crl.next_update(), Some(2_524_608_000));
+    assert_eq!(crl.number().unwrap().to_string(), "012C");
+    assert_eq!(crl.authority_key_identifier(), Some(&[0xAB, 0xCD][..]));
+    let entries: Vec<_> = crl
+        .revocations()
+        .iter()
+        .map(|entry| (entry.serial.to_string(), entry.reason))
+        .collect();
+    let hold = Some(CrlReason::CertificateHold);
+    let expected = [("FF", None), ("03", None), ("05", hold)];
+    assert_eq!(
+        entries,
+        expected.map(|(serial, reason)| (serial.to_owned(), reason))
+    );
+    // Neither entries nor a next update: one says nothing, the other warns in a path.
+    let crl = list(V2, &[], &[], &[]);
+    let crl = Crl::from_der(&crl).unwrap();
+    assert_eq!((crl.next_update(), crl.number()), (None, None));
+    assert!(crl.revocations().is_empty());
+}
+
+#[test]
+fn lists_that_leave_things_unsaid_are_refused_by_name() {
+    let with = |extension| list(V2, &next_update(), &[], &[extension]);
+    let point = |field: &[u8]| with(extension(POINT, true, &tlv(0x30, field)));
+    let revoking = |extension| list(V2, &next_update(), &[entry(&[1], &[extension])], &[]);
+    for (der, says) in [
+        (list(&[], &next_update(), &[], &[]), "version 1"),
+        (
+            with(extension(&[0x55, 0x1D, 27], true, &[2, 1, 1])),
+            "delta",
+        ),
+        (
+            with(extension(&[0x55, 0x1D, 27], false, &[2, 1, 1])),
+            "delta",
+        ),
+        (point(&[0x84, 1, 0xFF]), "indirect"),
+        (point(&[0x83, 2, 6, 0x40]), "onlySomeReasons"),
+        (point(&[0x85, 1, 0xFF]), "attribute"),
+        (
+            point(&[0x81, 1, 0xFF, 0x82, 1, 0xFF]),
+            "neither CAs nor others",
+        ),
+        (
+            revoking(extension(REASON, false, &[0x0A, 1, 8])),
+            "removeFromCRL",
+        ),
+        (
+            revoking(extension(&[0x55, 0x1D, 29], true, &[0x30, 0])),
+            "indirect",
+        ),
+        (
+            with(extension(&[0x2A, 3], true, &[5, 0])),
+            "critical extension 1.2.3",
+        ),
+        (
+            revoking(extension(&[0x2A, 3], true, &[5, 0])),
+            "critical extension 1.2.3",
+        ),
+    ] {
+        let told = Crl::from_der(&der).unwrap_err().to_string();
+        assert!(told.contains(says), "{told}, not {says}");
+    }
+}
+
+#[test]
+fn lists_that_are_malformed_are_refused() {
+    let number = |value: &[u8]| extension(&[0x55, 0x1D, 20], false, value);
+    let reason = |value: &[u8]| entry(&[1], &[extension(REASON, false, value)]);
+    let sound = || entry(&[1], &[]);
+    for (der, field) in [
+        (list(&[2, 1, 0], &next_update(), &[], &[]), "version"),
+        (list(&[2, 1, 2], &next_update(), &[], &[]), "version"),
+        (
+            list(V2, &next_update(), &[sound()], &[number(&[2, 1, 0xFF])]),
+            "cRLNumber",
+        ),
+        (
+            list(
+                V2,
+                &[],
+                &[],
+                &[number(&[&[2, 21, 1][..], &[0; 20]].concat())],
+            ),
+            "cRLNumber",
+        ),
+        (
+            list(V2, &[], &[], &[number(&[2, 1, 1]), number(&[2, 1, 1])]),
+            "crlExtensions",
+        ),
+        (
+            list(V2, &[], &[], &vec![extension(&[0x2A, 3], false, &[]); 40]),
+            "crlExtensions",
+        ),
+        (list(V2, &[], &[reason(&[0x0A, 1, 7])], &[]), "reasonCode"),
+        (list(V2, &[], &[reason(&[2, 1, 1])], &[]), "reasonCode"),
+        (
+            list(V2, &[], &[tlv(0x30, &tlv(2, &[1]))], &[]),
+            "revokedCertificates",
+        ),
+        (
+            list(V2, &[], &[entry(&[0, 1], &[])], &[]),
+            "revokedCertificates",
+        ),
+        (
+            list(V2, &[], &[sound()], &[extension(POINT, true, &[5, 0])]),
+            "issuingDistributionPoint",
+        ),
+        (
+            [list(V2, &[], &[], &[]), vec![0]].concat(),
+            "CertificateList",
+        ),
+    ] {
+        match Crl::from_der(&der) {
+            Err(Error::Malformed { field: found, .. }) => assert_eq!(found, field),
+            other => panic!("{field}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_serial_number_is_found_in_a_list_of_a_hundred_thousand() {
+    const ENTRIES: u32 = 100_000;
+    let mut serials: Vec<u32> = (0..ENTRIES).map(|index| index * 3 + 0x1000_0000).collect();
+    fastrand::Rng::with_seed(12).shuffle(&mut serials);
+    let of = |add: u32| {
+        let entries: Vec<_> = serials
+            .iter()
+            .map(|serial| entry(&(serial + add).to_be_bytes(), &[]))
+            .collect();
+        list(V2, &next_update(), &entries, &[])
+    };
+    let (listed, others) = (of(0), of(1));
+    let (listed, others) = (
+        Crl::from_der(&listed).unwrap(),
+        Crl::from_der(&others).unwrap(),
+    );
+    assert_eq!(listed.revocations().len(), serials.len());
+    for revoked in listed.revocations() {
+        assert_eq!(listed.find(revoked.serial), Some(revoked));
+        assert_eq!(others.find(revoked.serial), None);
+    }
+}
+
+#[test]
+fn lists_of_more_bytes_than_the_limit_are_refused_unread() {
+    let long = vec![0x30; MAX_CRL_LEN + 1];
+    let too_long = Error::TooLong {
+        found: long.len(),
+        limit: MAX_CRL_LEN,
+    };
+    assert_eq!(Crl::from_der(&long).unwrap_err(), too_long);
+}
