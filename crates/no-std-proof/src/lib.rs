@@ -23,6 +23,7 @@ mod tpm;
 #[cfg(feature = "alloc")]
 mod x509;
 
+use keyproof_otp::ocra::{Input, Ocra, Response, Suite};
 use keyproof_otp::pos::{self, PosAlgorithm};
 use keyproof_otp::{Algorithm, Base32Profile, Code, Digits, Secret, Totp};
 
@@ -52,4 +53,25 @@ pub extern "C" fn keyproof_totp_verify(secret: &[u8; 32], code: &[u8; 6], now: u
 pub extern "C" fn keyproof_pos_confirms(key: &[u8; 32], price: &[u8; 16], now: u64) -> bool {
     let price = core::str::from_utf8(price).unwrap_or_default().parse().ok();
     pos::confirm(key, PosAlgorithm::TotpWithPrice, price.as_ref(), now).is_some()
+}
+
+/// Checks the response to a question: suites, inputs and the truncation.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub extern "C" fn keyproof_ocra_verify(
+    suite: &[u8; 23],
+    question: &[u8; 8],
+    response: &[u8; 6],
+    key: &[u8; 32],
+) -> bool {
+    let text = |bytes| core::str::from_utf8(bytes).unwrap_or_default();
+    let Ok(suite) = text(suite).parse::<Suite>() else {
+        return false;
+    };
+    let input = Input::new(text(question));
+    Response::parse(text(response), &suite).is_ok_and(|response| {
+        Ocra::from_key(key, suite)
+            .verify(&response, &input, None)
+            .is_ok()
+    })
 }

@@ -80,6 +80,80 @@ pub enum OtpError {
         /// What was asked for.
         found: u16,
     },
+    /// A data input that the OCRA suite names and that was not given.
+    #[error("the OCRA suite asks for a {name}, and there is none")]
+    OcraInputMissing {
+        /// `counter`, `PIN hash`, `session` or `time`.
+        name: &'static str,
+    },
+    /// A data input that the OCRA suite does not name: it would not be part of the response.
+    #[error("the OCRA suite has no {name}, so the one given would be part of no response")]
+    OcraInputUnexpected {
+        /// `counter`, `PIN hash`, `session` or `time`.
+        name: &'static str,
+    },
+    /// A PIN hash that is not as long as the hash function of the suite makes it.
+    #[error("the PIN hash has {found} bytes, not {expected}")]
+    OcraPinHash {
+        /// How many bytes the suite's hash function makes.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// A challenge question with a character that the suite's format does not have.
+    #[error(
+        "not a character of the suite's question format at byte {at} of the challenge question"
+    )]
+    OcraQuestion {
+        /// The offending byte.
+        at: usize,
+    },
+    /// A challenge question that is empty or longer than the suite allows.
+    #[error("the challenge question has {found} characters, not 1 to {max}")]
+    OcraQuestionLength {
+        /// The suite's length.
+        max: u8,
+        /// How many bytes it has.
+        found: usize,
+    },
+    /// A response of another length than the suite's.
+    #[error("the response has {found} characters, not {expected}")]
+    OcraResponseLength {
+        /// How many the suite asks for.
+        expected: usize,
+        /// How many bytes it has.
+        found: usize,
+    },
+    /// A response with something else than ASCII digits, or hexadecimal ones if the suite does not
+    /// truncate.
+    #[error("not a digit at byte {at} of the response")]
+    OcraResponseSymbol {
+        /// The offending byte.
+        at: usize,
+    },
+    /// Session information that is not exactly as long as the suite says.
+    #[error("the session information has {found} bytes, not {expected}")]
+    OcraSession {
+        /// The suite's length.
+        expected: u16,
+        /// How many bytes it has.
+        found: usize,
+    },
+    /// A text that is no OCRA suite.
+    #[error("not an OCRA suite as RFC 6287 section 6 writes it, from byte {at} on")]
+    OcraSuite {
+        /// Where the part begins that is wrong, missing or out of order.
+        at: usize,
+    },
+    /// A look-ahead over counters and a window of time steps that together are too much.
+    #[error(
+        "{found} pairs of counters and time steps are more than {}",
+        crate::ocra::Ocra::MAX_TRIES
+    )]
+    OcraTries {
+        /// How many responses would have been accepted.
+        found: u32,
+    },
     /// A secret too long for the room it is to be held in.
     #[error(
         "the secret is too long: above {} bytes a key is only taken as prepared state, see Hotp::from_key",

@@ -185,6 +185,16 @@ impl Found {
         self.any |= fits;
     }
 
+    /// Whether anything was found.
+    pub(crate) fn any(&self) -> Choice {
+        self.any
+    }
+
+    /// The value, which means something only if anything was found.
+    pub(crate) fn into_parts(self) -> (u64, Choice) {
+        (self.value, self.any)
+    }
+
     pub(crate) fn into_option(self) -> Option<u64> {
         bool::from(self.any).then_some(self.value)
     }

@@ -12,6 +12,7 @@ mod code;
 mod error;
 mod hotp;
 mod mac;
+pub mod ocra;
 #[cfg(feature = "alloc")]
 pub mod otpauth;
 pub mod pos;

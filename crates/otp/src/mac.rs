@@ -5,7 +5,7 @@ use core::str::FromStr;
 
 use hmac::EagerHash;
 use hmac::block_api::HmacCore;
-use hmac::digest::block_api::{Buffer, FixedOutputCore};
+use hmac::digest::block_api::{Buffer, FixedOutputCore, UpdateCore};
 use hmac::digest::{KeyInit, Output};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
@@ -38,6 +38,17 @@ impl Algorithm {
             Self::Sha512 => "SHA512",
         }
     }
+
+    pub(crate) const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Sha512];
+
+    /// How many bytes the hash has.
+    pub(crate) const fn output_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -51,7 +62,7 @@ impl FromStr for Algorithm {
 
     /// Reads [`Algorithm::name`] in any case.
     fn from_str(name: &str) -> Result<Self, OtpError> {
-        [Self::Sha1, Self::Sha256, Self::Sha512]
+        Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
             .ok_or(OtpError::UnknownAlgorithm)
@@ -95,6 +106,43 @@ impl KeyedMac {
     }
 }
 
+impl KeyedMac {
+    /// The whole HMAC of the parts one after another.
+    pub(crate) fn tag(&self, parts: &[&[u8]]) -> Tag {
+        match self {
+            Self::Sha1(core) => Tag::of(&finish_parts(core, parts)),
+            Self::Sha256(core) => Tag::of(&finish_parts(core, parts)),
+            Self::Sha512(core) => Tag::of(&finish_parts(core, parts)),
+        }
+    }
+}
+
+/// An HMAC of up to 64 bytes.
+pub(crate) struct Tag {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
+
+impl Tag {
+    pub(crate) const MAX_LEN: usize = 64;
+
+    fn of(tag: &[u8]) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes.iter_mut().zip(tag).for_each(|(to, from)| *to = *from);
+        let len = tag.len().min(Self::MAX_LEN);
+        Self { bytes, len }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The 31-bit number of RFC 4226 section 5.3.
+    pub(crate) fn truncated(&self) -> u32 {
+        truncate(self.as_bytes())
+    }
+}
+
 #[expect(
     clippy::expect_used,
     reason = "HMAC takes keys of any length (RFC 2104 section 2)"
@@ -107,6 +155,17 @@ fn finish<D: EagerHash>(core: &HmacCore<D>, counter: u64) -> Output<HmacCore<D>>
     let mut tag = Output::<HmacCore<D>>::default();
     let mut buffer = Buffer::<HmacCore<D>>::new(&counter.to_be_bytes());
     core.clone().finalize_fixed_core(&mut buffer, &mut tag);
+    tag
+}
+
+fn finish_parts<D: EagerHash>(core: &HmacCore<D>, parts: &[&[u8]]) -> Output<HmacCore<D>> {
+    let mut core = core.clone();
+    let mut buffer = Buffer::<HmacCore<D>>::default();
+    for part in parts {
+        buffer.digest_blocks(part, |blocks| core.update_blocks(blocks));
+    }
+    let mut tag = Output::<HmacCore<D>>::default();
+    core.finalize_fixed_core(&mut buffer, &mut tag);
     tag
 }
 

@@ -1,5 +1,7 @@
 //! `keyproof otp`: one-time codes, offline.
 
+mod ocra;
+
 use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
@@ -10,7 +12,7 @@ use keyproof_otp::{
 };
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
-use keyproof_x509::{Finding, Report, Severity, checks};
+use keyproof_x509::{Check, Finding, Report, Severity, checks};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -80,6 +82,9 @@ impl fmt::Display for CodeFinding {
 pub(super) enum Command {
     /// Print the code of a moment
     Code(CodeArguments),
+    /// Compute and check responses to challenges (OCRA, RFC 6287)
+    #[command(subcommand)]
+    Ocra(ocra::Command),
     /// Draw a secret, in Base32
     Secret(SecretArguments),
     /// Build an otpauth URI, which holds the secret
@@ -183,6 +188,10 @@ struct Moment {
 }
 
 impl Moment {
+    const fn is_named(&self) -> bool {
+        self.at.is_some()
+    }
+
     fn seconds(&self) -> u64 {
         self.at.unwrap_or_else(|| SystemClock.now().as_secs())
     }
@@ -267,16 +276,21 @@ impl KeyArguments {
             }
             (None, None) => return Err(Failure::Usage("neither --uri nor --secret-file".into())),
         };
-        if key.secret.strength() == Strength::BelowRequired {
-            output::say("keyproof: warning: the secret has less than 128 bits (RFC 4226, R6)");
-        }
+        warn_of_weakness(&key.secret);
         Ok(key)
+    }
+}
+
+fn warn_of_weakness(secret: &Secret) {
+    if secret.strength() == Strength::BelowRequired {
+        output::say("keyproof: warning: the secret has less than 128 bits (RFC 4226, R6)");
     }
 }
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Code(arguments) => code(&arguments),
+        Command::Ocra(command) => ocra::run(command),
         Command::Secret(arguments) => secret(&arguments),
         Command::Uri(arguments) => uri(arguments),
         Command::Verify(arguments) => verify(&arguments),
@@ -343,20 +357,23 @@ fn verify(arguments: &VerifyArguments) -> Outcome {
     };
     let mut found = Report::new();
     found.judged(CodeCheck::Code, finding);
-    if arguments.json {
-        report::print_json(&found, &facts)?;
+    conclude(&found, CodeCheck::Code, arguments.json, &facts)
+}
+
+/// Prints a report of one check, with the verdict alone on the first line of its text.
+fn conclude<F: Finding>(found: &Report<F>, check: F::Check, json: bool, facts: &Value) -> Outcome {
+    if json {
+        report::print_json(found, facts)?;
     } else {
-        // The verdict alone is on the first line.
         let verdict = if found.accepted() {
             "accepted"
         } else {
             "refused"
         };
-        let check = CodeCheck::Code;
-        let (outcome, detail) = (found.outcome(check), found.detail(check));
-        output::print(&format!("{verdict}\n  {outcome}  {check}: {detail}"))?;
+        let (name, outcome, detail) = (check.name(), found.outcome(check), found.detail(check));
+        output::print(&format!("{verdict}\n  {outcome}  {name}: {detail}"))?;
     }
-    report::verdict(&found)
+    report::verdict(found)
 }
 
 fn secret(arguments: &SecretArguments) -> Outcome {

@@ -277,3 +277,127 @@ fn a_closed_pipe_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
 }
+
+/// RFC 6287 appendix C.
+#[test]
+fn otp_ocra_responds_and_verifies() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(
+        &folder,
+        "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA",
+    );
+    let pin = folder.path().join("pin");
+    fs::write(&pin, "1234\n").unwrap();
+    let pin = pin.to_str().unwrap();
+    let suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1";
+    let challenge = [
+        "--suite",
+        suite,
+        "--secret-file",
+        &file,
+        "--question",
+        "12345678",
+        "--pin-file",
+        pin,
+    ];
+    let with = |command: &str, more: &[&str]| {
+        run(&[&["otp", "ocra", command], &challenge[..], more].concat())
+    };
+
+    let output = with("response", &["--counter", "3"]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "71565254\n")
+    );
+    let output = with("response", &["--counter", "3", "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        document,
+        serde_json::json!({ "suite": suite, "response": "71565254" })
+    );
+
+    let verify = |counter| {
+        with(
+            "verify",
+            &[
+                "--counter",
+                counter,
+                "--look-ahead",
+                "2",
+                "--json",
+                "71565254",
+            ],
+        )
+    };
+    let output = verify("1");
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["accepted"], &report["next_counter"]),
+        (&true.into(), &4.into())
+    );
+    let output = verify("4");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["accepted"], &report["checks"][0]["outcome"]),
+        (&false.into(), &"fail".into())
+    );
+
+    fails(&with("response", &[]), 1, "asks for a counter");
+    fails(
+        &with("response", &["--counter", "3", "--at", "59"]),
+        1,
+        "has no time",
+    );
+    fails(
+        &with("verify", &["--counter", "3", "1234"]),
+        1,
+        "4 characters, not 8",
+    );
+    fails(
+        &run(&["otp", "ocra", "response", "--suite", "OCRA-1"]),
+        2,
+        "RFC 6287",
+    );
+}
+
+/// RFC 6287 appendix C: the time is 0x132d0b6 minutes, and a client answers a server's question with its own.
+#[test]
+fn otp_ocra_takes_the_time_and_two_questions() {
+    let folder = TempDir::new().unwrap();
+    let key = "GEZDGNBVGY3TQOJQ".repeat(6) + "GEZDGNA";
+    let file = secret_file(&folder, &key);
+    let response = |suite: &str, more: &[&str]| {
+        let output = run(&[
+            &[
+                "otp",
+                "ocra",
+                "response",
+                "--suite",
+                suite,
+                "--secret-file",
+                &file,
+            ],
+            more,
+        ]
+        .concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
+    };
+    let at = (0x132_d0b6 * 60).to_string();
+    assert_eq!(
+        response(
+            "OCRA-1:HOTP-SHA512-8:QN08-T1M",
+            &["--question", "00000000", "--at", &at]
+        ),
+        "95209754"
+    );
+    assert_eq!(
+        response(
+            "OCRA-1:HOTP-SHA512-8:QA08",
+            &["--question", "CLI22220", "--own-question", "SRV11110"]
+        ),
+        "79496648"
+    );
+}

@@ -1,0 +1,248 @@
+//! `keyproof otp ocra`: challenges and responses (RFC 6287), offline.
+
+use std::{fmt, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use keyproof_otp::{
+    Base32Profile, LookAhead, OtpError, Secret,
+    ocra::{Accepted, Input, Ocra, PinHash, Refused, Response, Suite},
+};
+use keyproof_x509::{Finding, Report, Severity, checks};
+use serde_json::{Map, Value, json};
+
+use super::{Moment, WindowArgument, conclude, warn_of_weakness};
+use crate::command::{Failure, Outcome, files::read_text, output};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::command) enum Command {
+    /// Print the response to a challenge
+    Response(ResponseArguments),
+    /// Check the response to a challenge
+    Verify(VerifyArguments),
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct ResponseArguments {
+    #[command(flatten)]
+    challenge: Challenge,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct VerifyArguments {
+    #[command(flatten)]
+    challenge: Challenge,
+    /// The response
+    response: String,
+    /// Counters accepted after the expected one
+    #[arg(long, value_name = "N", default_value = "0", value_parser = look_ahead)]
+    look_ahead: LookAhead,
+    /// Time steps accepted before and after the current one
+    #[arg(long, value_name = "B,A", default_value = "1,1")]
+    window: WindowArgument,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct Challenge {
+    /// What goes into responses, such as OCRA-1:HOTP-SHA1-6:QN08
+    #[arg(long)]
+    suite: Suite,
+    /// A file that holds the secret in Base32, in any common spelling
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// The challenge question, or what is signed
+    #[arg(long)]
+    question: String,
+    /// In the mutual modes, the question of the party that responds
+    #[arg(long, value_name = "QUESTION")]
+    own_question: Option<String>,
+    /// The counter, if the suite has one; to check a response, the next one expected
+    #[arg(long)]
+    counter: Option<u64>,
+    /// A file that holds the PIN, if the suite has one
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+    /// The session information in hexadecimal, if the suite has one
+    #[arg(long, value_name = "HEX", value_parser = hex)]
+    session: Option<Hex>,
+    #[command(flatten)]
+    moment: Moment,
+}
+
+#[derive(Clone, Debug)]
+struct Hex(Vec<u8>);
+
+fn hex(text: &str) -> Result<Hex, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+    bytes.map(Hex).map_err(|error| error.to_string())
+}
+
+fn look_ahead(text: &str) -> Result<LookAhead, String> {
+    let counters = text
+        .parse()
+        .map_err(|_| format!("a number up to {}", LookAhead::MAX))?;
+    LookAhead::new(counters).map_err(|error| error.to_string())
+}
+
+impl Challenge {
+    fn ocra(&self) -> Result<Ocra, Failure> {
+        let secret =
+            Secret::from_base32(read_text(&self.secret_file)?.trim(), Base32Profile::Lenient)?;
+        warn_of_weakness(&secret);
+        Ok(Ocra::new(&secret, self.suite))
+    }
+
+    fn pin_hash(&self) -> Result<Option<PinHash>, Failure> {
+        let Some(file) = &self.pin_file else {
+            return Ok(None);
+        };
+        let missing = OtpError::OcraInputUnexpected { name: "PIN hash" };
+        let algorithm = self.suite.pin_hash().ok_or(missing)?;
+        let pin = read_text(file)?;
+        Ok(Some(PinHash::new(
+            algorithm,
+            pin.trim_end_matches(['\r', '\n']),
+        )))
+    }
+
+    /// The clock is only read for a suite that has the time; a time that is named must be asked for.
+    fn input<'a>(&'a self, pin_hash: Option<&'a PinHash>) -> Input<'a> {
+        let mut input = match &self.own_question {
+            Some(own) => Input::mutual(&self.question, own),
+            None => Input::new(&self.question),
+        };
+        if let Some(counter) = self.counter {
+            input = input.with_counter(counter);
+        }
+        if let Some(pin_hash) = pin_hash {
+            input = input.with_pin_hash(pin_hash);
+        }
+        if let Some(Hex(session)) = &self.session {
+            input = input.with_session(session);
+        }
+        if self.suite.time_step().is_some() || self.moment.is_named() {
+            input = input.with_time(self.moment.seconds());
+        }
+        input
+    }
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Response(arguments) => response(&arguments),
+        Command::Verify(arguments) => verify(&arguments),
+    }
+}
+
+fn response(arguments: &ResponseArguments) -> Outcome {
+    let challenge = &arguments.challenge;
+    let pin_hash = challenge.pin_hash()?;
+    let response = challenge
+        .ocra()?
+        .response(&challenge.input(pin_hash.as_ref()))?;
+    if arguments.json {
+        let document =
+            json!({ "suite": challenge.suite.to_string(), "response": response.to_string() });
+        output::print_json(&document)?;
+    } else {
+        output::print(&response.to_string())?;
+    }
+    Ok(())
+}
+
+fn verify(arguments: &VerifyArguments) -> Outcome {
+    let challenge = &arguments.challenge;
+    let pin_hash = challenge.pin_hash()?;
+    let response = Response::parse(&arguments.response, &challenge.suite)?;
+    let WindowArgument(window) = arguments.window;
+    let ocra = challenge
+        .ocra()?
+        .with_look_ahead(arguments.look_ahead)
+        .with_window(window);
+    let input = challenge.input(pin_hash.as_ref());
+    let finding = match ocra.verify(&response, &input, None) {
+        Ok(accepted) => ResponseFinding::Right(accepted),
+        Err(Refused::Input(error)) => return Err(error.into()),
+        Err(refused) => ResponseFinding::Refused(refused),
+    };
+    let facts = finding.facts();
+    let mut found = Report::new();
+    found.judged(ResponseCheck::Response, finding);
+    conclude(&found, ResponseCheck::Response, arguments.json, &facts)
+}
+
+checks! {
+    /// What is asked of a response.
+    ResponseCheck {
+        column = 8;
+        /// `response`: it is that to the challenge, of a counter and a step within the window.
+        Response = "response", "it is right";
+    }
+}
+
+/// What became of a response.
+enum ResponseFinding {
+    Refused(Refused),
+    Right(Accepted),
+}
+
+impl ResponseFinding {
+    fn facts(&self) -> Value {
+        let mut facts = Map::new();
+        if let Self::Right(accepted) = self {
+            let named = [
+                ("next_counter", accepted.next_counter),
+                ("step", accepted.step),
+            ];
+            for (name, value) in named {
+                facts.extend(value.map(|value| (name.to_owned(), value.into())));
+            }
+        }
+        facts.into()
+    }
+}
+
+impl Finding for ResponseFinding {
+    type Check = ResponseCheck;
+
+    fn check(&self) -> ResponseCheck {
+        ResponseCheck::Response
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Refused(_) => Severity::Refusal,
+            Self::Right(_) => Severity::Remark,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "check secret, challenge, counter and clock, or widen the window",
+            Self::Right(_) => "nothing: all is well",
+        }
+    }
+}
+
+impl fmt::Display for ResponseFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let accepted = match self {
+            Self::Refused(refused) => return refused.fmt(f),
+            Self::Right(accepted) => accepted,
+        };
+        f.write_str("the response to this challenge")?;
+        if let Some(next) = accepted.next_counter {
+            write!(f, ", the next counter is {next}")?;
+        }
+        match accepted.step {
+            Some(step) => write!(f, ", of step {step}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The DataInput: the values that go into a response (RFC 6287 section 5.1).
+
+use core::fmt;
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha512};
+use zeroize::Zeroize;
+
+use super::{QuestionFormat, Suite};
+use crate::{Algorithm, OtpError};
+
+/// What goes into one response. It must have what the suite names, and nothing else, so that
+/// nothing that a caller believes to be checked is left out in silence.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    question: &'a str,
+    second: Option<&'a str>,
+    counter: Option<u64>,
+    pin_hash: Option<&'a PinHash>,
+    session: Option<&'a [u8]>,
+    time: Option<u64>,
+}
+
+impl<'a> Input<'a> {
+    /// One question, of 1 character up to the suite's length.
+    pub const fn new(question: &'a str) -> Self {
+        Self {
+            question,
+            second: None,
+            counter: None,
+            pin_hash: None,
+            session: None,
+            time: None,
+        }
+    }
+
+    /// Two questions, for the mutual modes: first that of the other party, which is answered, then
+    /// the own one (RFC 6287 section 7.2). They are concatenated as text; numeric ones are then
+    /// read as one number.
+    pub const fn mutual(theirs: &'a str, own: &'a str) -> Self {
+        let mut input = Self::new(theirs);
+        input.second = Some(own);
+        input
+    }
+
+    /// Sets the counter: of a verifier, the next one expected.
+    #[must_use]
+    pub const fn with_counter(mut self, counter: u64) -> Self {
+        self.counter = Some(counter);
+        self
+    }
+
+    /// Sets the hash of the PIN or password.
+    #[must_use]
+    pub const fn with_pin_hash(mut self, pin_hash: &'a PinHash) -> Self {
+        self.pin_hash = Some(pin_hash);
+        self
+    }
+
+    /// Sets the session information, of exactly the length that the suite says: the RFC does not
+    /// say on which side shorter information is padded.
+    #[must_use]
+    pub const fn with_session(mut self, session: &'a [u8]) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// Sets the time, in Unix seconds.
+    #[must_use]
+    pub const fn with_time(mut self, time: u64) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    pub(super) fn check(&self, suite: &Suite) -> Result<Checked<'a>, OtpError> {
+        let counter = named("counter", suite.has_counter().then_some(()), self.counter)?;
+        let pin_hash = named("PIN hash", suite.pin_hash(), self.pin_hash)?;
+        let session = named("session", suite.session_len(), self.session)?;
+        let time = named("time", suite.time_step(), self.time)?;
+        if let Some((algorithm, pin_hash)) = pin_hash {
+            let (expected, found) = (algorithm.output_len(), pin_hash.as_bytes().len());
+            if expected != found {
+                return Err(OtpError::OcraPinHash { expected, found });
+            }
+        }
+        if let Some((expected, session)) = session
+            && usize::from(expected) != session.len()
+        {
+            let found = session.len();
+            return Err(OtpError::OcraSession { expected, found });
+        }
+        Ok(Checked {
+            question: self.question(suite)?,
+            counter: counter.map_or(0, |((), counter)| counter),
+            pin_hash: pin_hash.map_or(&[], |(_, pin_hash)| pin_hash.as_bytes()),
+            session: session.map_or(&[], |(_, session)| session),
+            step: time.map_or(0, |(step, time)| time / step),
+        })
+    }
+
+    /// The 128 bytes that the questions become, padded with zeros on the right.
+    fn question(&self, suite: &Suite) -> Result<[u8; QUESTION_FIELD], OtpError> {
+        let format = suite.question_format();
+        let max = suite.question_len();
+        for question in [Some(self.question), self.second].into_iter().flatten() {
+            let found = question.len();
+            if found == 0 || found > usize::from(max) {
+                return Err(OtpError::OcraQuestionLength { max, found });
+            }
+            if let Some(at) = question.bytes().position(|byte| !format.has(byte)) {
+                return Err(OtpError::OcraQuestion { at });
+            }
+        }
+        let characters = self
+            .question
+            .bytes()
+            .chain(self.second.unwrap_or_default().bytes());
+        let mut field = [0; QUESTION_FIELD];
+        match format {
+            QuestionFormat::Alphanumeric => fill(&mut field, characters),
+            QuestionFormat::Hexadecimal => fill_digits(&mut field, characters.map(hex_value)),
+            QuestionFormat::Numeric => {
+                // The number in hexadecimal, without leading zeros, as RFC 6287's own program does
+                // it: an odd number of digits ends in the middle of a byte.
+                let number = number(characters);
+                let digits = number.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+                fill_digits(&mut field, digits.skip_while(|digit| *digit == 0));
+            }
+        }
+        Ok(field)
+    }
+}
+
+const QUESTION_FIELD: usize = 128;
+
+/// 128 decimal digits, the longest pair of questions, are a number below 2^426.
+const NUMBER: usize = 54;
+
+/// An input that the suite takes, in the form in which it goes into responses.
+pub(super) struct Checked<'a> {
+    question: [u8; QUESTION_FIELD],
+    counter: u64,
+    pin_hash: &'a [u8],
+    session: &'a [u8],
+    step: u64,
+}
+
+impl Checked<'_> {
+    pub(super) const fn question(&self) -> &[u8] {
+        &self.question
+    }
+
+    /// 0 without one.
+    pub(super) const fn counter(&self) -> u64 {
+        self.counter
+    }
+
+    pub(super) const fn pin_hash(&self) -> &[u8] {
+        self.pin_hash
+    }
+
+    pub(super) const fn session(&self) -> &[u8] {
+        self.session
+    }
+
+    /// 0 without a time.
+    pub(super) const fn step(&self) -> u64 {
+        self.step
+    }
+}
+
+/// What the suite says of an input, and the input, if it names it.
+fn named<S, T>(
+    name: &'static str,
+    suite: Option<S>,
+    given: Option<T>,
+) -> Result<Option<(S, T)>, OtpError> {
+    match (suite, given) {
+        (Some(suite), Some(given)) => Ok(Some((suite, given))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(OtpError::OcraInputMissing { name }),
+        (None, Some(_)) => Err(OtpError::OcraInputUnexpected { name }),
+    }
+}
+
+fn fill(field: &mut [u8], bytes: impl Iterator<Item = u8>) {
+    field
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = from);
+}
+
+/// Fills bytes with hexadecimal digits, the first in the upper half of the first byte.
+fn fill_digits(field: &mut [u8], digits: impl Iterator<Item = u8>) {
+    for (index, digit) in digits.enumerate() {
+        if let Some(byte) = field.get_mut(index / 2) {
+            *byte |= if index.is_multiple_of(2) {
+                digit << 4
+            } else {
+                digit
+            };
+        }
+    }
+}
+
+/// Of an ASCII hexadecimal digit.
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20).saturating_sub(b'a') + 10,
+    }
+}
+
+/// The big-endian bytes of a number that is given by its ASCII decimal digits.
+fn number(digits: impl Iterator<Item = u8>) -> [u8; NUMBER] {
+    let mut number = [0; NUMBER];
+    for digit in digits {
+        let mut carry = u16::from(digit - b'0');
+        for byte in number.iter_mut().rev() {
+            let value = u16::from(*byte) * 10 + carry;
+            *byte = value as u8;
+            carry = value >> 8;
+        }
+    }
+    number
+}
+
+/// The hash of a PIN or password. As easily guessed as the PIN itself, so that it is wiped on drop
+/// and hidden in `Debug`.
+#[derive(Clone)]
+pub struct PinHash {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
+
+impl PinHash {
+    const MAX_LEN: usize = 64;
+
+    /// Hashes a PIN, encoded as UTF-8; the suite says by which function ([`Suite::pin_hash`]).
+    pub fn new(algorithm: Algorithm, pin: &str) -> Self {
+        match algorithm {
+            Algorithm::Sha1 => Self::of(&Sha1::digest(pin)),
+            Algorithm::Sha256 => Self::of(&Sha256::digest(pin)),
+            Algorithm::Sha512 => Self::of(&Sha512::digest(pin)),
+        }
+    }
+
+    /// Takes the hash itself.
+    ///
+    /// # Errors
+    ///
+    /// [`OcraPinHash`](OtpError::OcraPinHash) if it is longer than any hash function's. That it is
+    /// as long as the suite's is checked when it is used.
+    pub fn from_bytes(hash: &[u8]) -> Result<Self, OtpError> {
+        let found = hash.len();
+        if found > Self::MAX_LEN {
+            let expected = Self::MAX_LEN;
+            return Err(OtpError::OcraPinHash { expected, found });
+        }
+        Ok(Self::of(hash))
+    }
+
+    fn of(hash: &[u8]) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        fill(&mut bytes, hash.iter().copied());
+        let len = hash.len().min(Self::MAX_LEN);
+        Self { bytes, len }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for PinHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PinHash([redacted; {}])", self.len)
+    }
+}
+
+impl Drop for PinHash {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl zeroize::ZeroizeOnDrop for PinHash {}

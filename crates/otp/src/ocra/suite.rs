@@ -1,0 +1,345 @@
+//! The OCRASuite: what a response is computed of (RFC 6287 section 6).
+
+use core::fmt::{self, Write as _};
+use core::num::NonZeroU64;
+use core::str::FromStr;
+
+use crate::{Algorithm, OtpError};
+
+/// An OCRASuite (RFC 6287 section 6), as in `OCRA-1:HOTP-SHA1-6:QN08`.
+///
+/// Read and written in one spelling, since the text itself goes into each response: upper case,
+/// every length written out, inputs in the order counter, question, PIN, session, time. What is
+/// read is shown again to the letter. Not taken, though the RFC's grammar has it: a time step of no
+/// hours (`T0H`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Suite {
+    algorithm: Algorithm,
+    response: ResponseLength,
+    counter: bool,
+    question: QuestionFormat,
+    question_len: u8,
+    pin: Option<Algorithm>,
+    session_len: Option<u16>,
+    step: Option<NonZeroU64>,
+}
+
+/// How long responses are: the `t` of `HOTP-H-t` (RFC 6287 section 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResponseLength {
+    /// 4 to 10 decimal digits.
+    Digits(u8),
+    /// `0`: the whole HMAC, of this many bytes.
+    Full(u8),
+}
+
+/// What characters a challenge question has (RFC 6287 section 6.3, table 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QuestionFormat {
+    /// `A`: ASCII letters and digits.
+    Alphanumeric,
+    /// `H`: hexadecimal digits, in either case.
+    Hexadecimal,
+    /// `N`: decimal digits.
+    Numeric,
+}
+
+impl QuestionFormat {
+    const fn letter(self) -> char {
+        match self {
+            Self::Alphanumeric => 'A',
+            Self::Hexadecimal => 'H',
+            Self::Numeric => 'N',
+        }
+    }
+
+    pub(super) const fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
+            Self::Hexadecimal => byte.is_ascii_hexdigit(),
+            Self::Numeric => byte.is_ascii_digit(),
+        }
+    }
+}
+
+const PREFIX: &str = "OCRA-1:HOTP-";
+
+impl Suite {
+    /// The hash function under the HMAC.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// How long responses are.
+    pub const fn response_length(&self) -> ResponseLength {
+        self.response
+    }
+
+    /// Whether a counter goes into responses.
+    pub const fn has_counter(&self) -> bool {
+        self.counter
+    }
+
+    /// What characters a question has.
+    pub const fn question_format(&self) -> QuestionFormat {
+        self.question
+    }
+
+    /// How many characters a party's question has at most: 4 to 64.
+    pub const fn question_len(&self) -> u8 {
+        self.question_len
+    }
+
+    /// The hash function of the PIN, if the hash of one goes into responses.
+    pub const fn pin_hash(&self) -> Option<Algorithm> {
+        self.pin
+    }
+
+    /// How many bytes of session information go into responses, if any: 1 to 512.
+    pub const fn session_len(&self) -> Option<u16> {
+        self.session_len
+    }
+
+    /// The length of a time step in seconds, if the time goes into responses: from a second to 48
+    /// hours.
+    pub const fn time_step(&self) -> Option<NonZeroU64> {
+        self.step
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "the longest suite, with SHA512 twice and each input, is shorter than the room for it"
+    )]
+    pub(super) fn text(&self) -> SuiteText {
+        let mut text = SuiteText::default();
+        write!(text, "{self}").expect("a suite fits");
+        text
+    }
+}
+
+impl FromStr for Suite {
+    type Err = OtpError;
+
+    fn from_str(text: &str) -> Result<Self, OtpError> {
+        let rest = text
+            .strip_prefix(PREFIX)
+            .ok_or(OtpError::OcraSuite { at: 0 })?;
+        let (function, inputs) = rest
+            .split_once(':')
+            .ok_or(OtpError::OcraSuite { at: text.len() })?;
+        let wrong_function = OtpError::OcraSuite { at: PREFIX.len() };
+        let (hash, truncation) = function.split_once('-').ok_or(wrong_function)?;
+        let algorithm = algorithm(hash).ok_or(wrong_function)?;
+        let response = match truncation {
+            "0" => ResponseLength::Full(algorithm.output_len() as u8),
+            digits => ResponseLength::Digits(number(digits, 4..=10).ok_or(wrong_function)? as u8),
+        };
+
+        let mut inputs = Inputs::new(inputs, PREFIX.len() + function.len() + 1);
+        let counter = inputs
+            .next_if(|input| (input == "C").then_some(()))
+            .is_some();
+        let question = inputs.next_if(question).ok_or(inputs.wrong())?;
+        let pin = inputs.next_if(algorithm_of_pin);
+        let session_len = inputs.next_if(session);
+        let step = inputs.next_if(time_step);
+        inputs.end()?;
+        Ok(Self {
+            algorithm,
+            response,
+            counter,
+            question: question.0,
+            question_len: question.1,
+            pin,
+            session_len,
+            step,
+        })
+    }
+}
+
+/// The data inputs, with where the next one begins.
+struct Inputs<'a> {
+    rest: Option<&'a str>,
+    at: usize,
+}
+
+impl<'a> Inputs<'a> {
+    const fn new(text: &'a str, at: usize) -> Self {
+        Self {
+            rest: Some(text),
+            at,
+        }
+    }
+
+    /// Takes the next input if it can be read so.
+    fn next_if<T>(&mut self, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
+        let rest = self.rest?;
+        let (input, following) = match rest.split_once('-') {
+            Some((input, following)) => (input, Some(following)),
+            None => (rest, None),
+        };
+        let value = read(input)?;
+        self.rest = following;
+        self.at += input.len() + usize::from(following.is_some());
+        Some(value)
+    }
+
+    const fn wrong(&self) -> OtpError {
+        OtpError::OcraSuite { at: self.at }
+    }
+
+    fn end(self) -> Result<(), OtpError> {
+        match self.rest {
+            None => Ok(()),
+            Some(_) => Err(self.wrong()),
+        }
+    }
+}
+
+fn algorithm(name: &str) -> Option<Algorithm> {
+    Algorithm::ALL
+        .into_iter()
+        .find(|algorithm| algorithm.name() == name)
+}
+
+fn algorithm_of_pin(input: &str) -> Option<Algorithm> {
+    algorithm(input.strip_prefix('P')?)
+}
+
+fn question(input: &str) -> Option<(QuestionFormat, u8)> {
+    let rest = input.strip_prefix('Q')?;
+    let (format, len) = rest.split_at_checked(1)?;
+    let format = match format {
+        "A" => QuestionFormat::Alphanumeric,
+        "H" => QuestionFormat::Hexadecimal,
+        "N" => QuestionFormat::Numeric,
+        _ => return None,
+    };
+    let len = padded_number::<2>(len).filter(|len| (4..=64).contains(len))?;
+    Some((format, len as u8))
+}
+
+fn session(input: &str) -> Option<u16> {
+    padded_number::<3>(input.strip_prefix('S')?).filter(|len| (1..=512).contains(len))
+}
+
+fn time_step(input: &str) -> Option<NonZeroU64> {
+    let rest = input.strip_prefix('T')?;
+    let (count, unit) = rest.split_at_checked(rest.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "S" => number(count, 1..=59)?,
+        "M" => number(count, 1..=59)? * 60,
+        "H" => number(count, 1..=48)? * 3600,
+        _ => return None,
+    };
+    NonZeroU64::new(seconds)
+}
+
+/// A decimal number without leading zeros.
+fn number(text: &str, range: core::ops::RangeInclusive<u64>) -> Option<u64> {
+    let plain = !text.starts_with(['0', '+']);
+    text.parse()
+        .ok()
+        .filter(|number| plain && range.contains(number))
+}
+
+/// A decimal number of `LEN` digits.
+fn padded_number<const LEN: usize>(text: &str) -> Option<u16> {
+    let plain = text.len() == LEN && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = match self.response {
+            ResponseLength::Digits(digits) => digits,
+            ResponseLength::Full(_) => 0,
+        };
+        write!(f, "{PREFIX}{}-{digits}:", self.algorithm)?;
+        if self.counter {
+            f.write_str("C-")?;
+        }
+        write!(f, "Q{}{:02}", self.question.letter(), self.question_len)?;
+        if let Some(pin) = self.pin {
+            write!(f, "-P{pin}")?;
+        }
+        if let Some(len) = self.session_len {
+            write!(f, "-S{len:03}")?;
+        }
+        match self.step.map(NonZeroU64::get) {
+            Some(step @ ..60) => write!(f, "-T{step}S"),
+            Some(step @ ..3600) => write!(f, "-T{}M", step / 60),
+            Some(step) => write!(f, "-T{}H", step / 3600),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Suite({self})")
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Suite {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Suite {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Suite;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an OCRA suite like OCRA-1:HOTP-SHA1-6:QN08")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Suite, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A suite as text, without a heap.
+#[derive(Clone)]
+pub(super) struct SuiteText {
+    bytes: [u8; Self::MAX_LEN],
+    len: usize,
+}
+
+impl SuiteText {
+    /// `OCRA-1:HOTP-SHA512-10:C-QN64-PSHA512-S512-T59S` has 47.
+    const MAX_LEN: usize = 48;
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Default for SuiteText {
+    fn default() -> Self {
+        Self {
+            bytes: [0; Self::MAX_LEN],
+            len: 0,
+        }
+    }
+}
+
+impl fmt::Write for SuiteText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        let room = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
