@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("otp_amount", otp::amount),
     Target::new("otp_base32", otp::base32),
     Target::new("otp_code", otp::code),
+    Target::new("otp_migration", otp::migration),
     Target::new("otp_ocra", otp::ocra),
     Target::new("otp_uri", otp::uri),
     Target::new("service_jwt", service::jwt),

@@ -35,6 +35,7 @@ pub(crate) const PEERS: &[Program] = &[
     },
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
+    Program::on_path("protoc", "protobuf-compiler"),
     Program {
         name: "pgbouncer",
         package: "pgbouncer",

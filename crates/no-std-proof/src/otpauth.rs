@@ -1,5 +1,6 @@
 //! The call into what `keyproof-otp` needs an allocator for.
 
+use keyproof_otp::migration::Migration;
 use keyproof_otp::otpauth::OtpauthUri;
 
 /// Whether a text is an otpauth URI.
@@ -7,4 +8,11 @@ use keyproof_otp::otpauth::OtpauthUri;
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_otpauth_parses(uri: &[u8; 64]) -> bool {
     core::str::from_utf8(uri).is_ok_and(|uri| OtpauthUri::parse(uri).is_ok())
+}
+
+/// Whether a message is an export.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn keyproof_migration_parses(message: &[u8; 64]) -> bool {
+    Migration::from_message(message).is_ok()
 }

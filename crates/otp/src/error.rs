@@ -80,6 +80,60 @@ pub enum OtpError {
         /// What was asked for.
         found: u16,
     },
+    /// Base64 that is not RFC 4648 section 4, with or without its padding.
+    #[error("the export from byte {at} of the URI on is not Base64")]
+    MigrationBase64 {
+        /// Where it begins.
+        at: usize,
+    },
+    /// Codes of different exports, two different ones for the same part of one, or a part that
+    /// cannot be.
+    #[error("the code is no part of this batch of an export")]
+    MigrationBatch,
+    /// A field that is there twice.
+    #[error("the export repeats a field, at byte {at}")]
+    MigrationDuplicate {
+        /// Where its repetition begins, in the message.
+        at: usize,
+    },
+    /// A message that is not in the wire format of Protocol Buffers, or a field of another type.
+    #[error("the export is damaged at byte {at}")]
+    MigrationEncoding {
+        /// Where in the message.
+        at: usize,
+    },
+    /// A code of the batch is missing.
+    #[error("code {} of the export is missing", missing + 1)]
+    MigrationIncomplete {
+        /// The first one missing, from 0 on.
+        missing: u8,
+    },
+    /// A URI that does not begin with `otpauth-migration://offline?data=`.
+    #[error("the URI does not begin with otpauth-migration://offline?data=")]
+    MigrationScheme,
+    /// An account without a secret.
+    #[error("the account at byte {at} of the export has no secret")]
+    MigrationSecret {
+        /// Where it begins, in the message.
+        at: usize,
+    },
+    /// An export longer than any QR code, an account longer than one has room for, or more accounts
+    /// than a batch.
+    #[error("the export is too long for QR codes")]
+    MigrationTooLong,
+    /// An account that the export format cannot say.
+    #[error("an export has no place for this account's {what}")]
+    MigrationUnsupported {
+        /// `counter` above 2^63 - 1, `digits` other than 6 and 8, `label` with more than one colon
+        /// before the account, or `period` other than 30 seconds.
+        what: &'static str,
+    },
+    /// A number that is out of range or unknown, or a text that is not UTF-8.
+    #[error("the export has a value that is not known, at byte {at}")]
+    MigrationValue {
+        /// Where its field begins, in the message.
+        at: usize,
+    },
     /// A data input that the OCRA suite names and that was not given.
     #[error("the OCRA suite asks for a {name}, and there is none")]
     OcraInputMissing {

@@ -12,6 +12,8 @@ mod code;
 mod error;
 mod hotp;
 mod mac;
+#[cfg(feature = "alloc")]
+pub mod migration;
 pub mod ocra;
 #[cfg(feature = "alloc")]
 pub mod otpauth;

@@ -127,6 +127,40 @@ impl OtpauthUri {
         })
     }
 
+    /// An account of an export, where the label stands without escapes and no issuer need be named.
+    /// The secret is not empty.
+    pub(crate) fn labelled(kind: Kind, label: &str, issuer: Option<&str>, secret: Secret) -> Self {
+        let (label_issuer, account) = Self::split_label(label);
+        Self {
+            kind,
+            label_issuer: label_issuer.map(ToOwned::to_owned),
+            account: account.to_owned(),
+            issuer: issuer.map(ToOwned::to_owned),
+            secret,
+            algorithm: Algorithm::default(),
+            digits: Digits::default(),
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// Issuer and account of a label without escapes.
+    pub(crate) fn split_label(label: &str) -> (Option<&str>, &str) {
+        let (issuer, account) = match label.split_once(':') {
+            Some((issuer, account)) => (Some(issuer), account),
+            None => (None, label),
+        };
+        (issuer, account.trim_start_matches(' '))
+    }
+
+    /// Drops what an export has no place for: the other parameters, and an issuer of no name.
+    pub(crate) fn for_export(self) -> Self {
+        Self {
+            issuer: self.issuer.filter(|issuer| !issuer.is_empty()),
+            others: BTreeMap::new(),
+            ..self
+        }
+    }
+
     /// Sets the algorithm.
     #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
@@ -303,7 +337,6 @@ impl FromStr for OtpauthUri {
 
 impl fmt::Display for OtpauthUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let escape = |text| utf8_percent_encode(text, ESCAPED);
         let kind = match self.kind {
             Kind::Hotp { .. } => "hotp",
             Kind::Totp { .. } => "totp",
@@ -334,6 +367,11 @@ impl fmt::Display for OtpauthUri {
     }
 }
 
+/// Escapes a part of a URI.
+pub(crate) fn escape(text: &str) -> impl fmt::Display + '_ {
+    utf8_percent_encode(text, ESCAPED)
+}
+
 /// What `new` does not put into a label, because readers would cut or trim it in their own ways.
 fn is_ambiguous(name: &str) -> bool {
     name.is_empty() || name.starts_with(' ') || name.contains(':')
@@ -348,13 +386,14 @@ fn parse_label(label: &str, at: usize) -> Result<(Option<String>, String), OtpEr
                 unescape(account, account_at)?,
             )
         }
-        None => match unescape(label, at)? {
-            whole if whole.contains(':') => {
-                let (issuer, account) = split_optional(&whole, ':');
-                (Some(issuer.to_owned()), Cow::Owned(account.to_owned()))
-            }
-            whole => (None, whole),
-        },
+        None => {
+            let whole = unescape(label, at)?;
+            let (issuer, account) = OtpauthUri::split_label(&whole);
+            (
+                issuer.map(ToOwned::to_owned),
+                Cow::Owned(account.to_owned()),
+            )
+        }
     };
     Ok((issuer, account.trim_start_matches(' ').to_owned()))
 }
@@ -429,7 +468,7 @@ fn split_optional(text: &str, separator: char) -> (&str, &str) {
 }
 
 /// Resolves the percent escapes of a part of the URI that begins at byte `start` of it.
-fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpError> {
+pub(crate) fn unescape(part: &str, start: usize) -> Result<Cow<'_, str>, OtpError> {
     // The library passes on what is no escape; a cut-off one is more likely a damaged URI.
     for (index, _) in part.match_indices('%') {
         let escape = part.as_bytes().get(index + 1..index + 3);

@@ -1,5 +1,6 @@
 //! `keyproof otp`: one-time codes, offline.
 
+mod migration;
 mod ocra;
 
 use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
@@ -82,6 +83,9 @@ impl fmt::Display for CodeFinding {
 pub(super) enum Command {
     /// Print the code of a moment
     Code(CodeArguments),
+    /// Read and make Google Authenticator's exports (otpauth-migration)
+    #[command(subcommand)]
+    Migration(migration::Command),
     /// Compute and check responses to challenges (OCRA, RFC 6287)
     #[command(subcommand)]
     Ocra(ocra::Command),
@@ -290,6 +294,7 @@ fn warn_of_weakness(secret: &Secret) {
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Code(arguments) => code(&arguments),
+        Command::Migration(command) => migration::run(command),
         Command::Ocra(command) => ocra::run(command),
         Command::Secret(arguments) => secret(&arguments),
         Command::Uri(arguments) => uri(arguments),

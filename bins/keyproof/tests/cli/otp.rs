@@ -401,3 +401,91 @@ fn otp_ocra_takes_the_time_and_two_questions() {
         "79496648"
     );
 }
+
+#[test]
+fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let uris: Vec<String> = (0..12)
+        .map(|n| {
+            format!("otpauth://totp/ACME:user{n}?secret={SECRET}&issuer=ACME&digits=6&period=30")
+        })
+        .collect();
+    fs::write(path("uris"), uris.join("\n") + "\n\n").unwrap();
+    let output = run(&["otp", "migration", "write", &path("uris")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let codes: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(codes.len(), 2);
+    let reversed = format!("{}\n{}\n", codes[1], codes[0]);
+    fs::write(path("codes"), reversed).unwrap();
+
+    prints(
+        &["otp", "migration", "read", "--show-secrets", &path("codes")],
+        &uris.join("\n"),
+    );
+    for json in [&[][..], &["--json"]] {
+        let output = run(&[&["otp", "migration", "read", &path("codes")], json].concat());
+        let shown = text(&output.stdout);
+        assert!(
+            shown.contains("user11") && !shown.contains("GEZD"),
+            "{shown}"
+        );
+    }
+    let output = run(&[
+        "otp",
+        "migration",
+        "read",
+        "--show-secrets",
+        "--json",
+        &path("codes"),
+    ]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["accounts"][11]["uri"], uris[11].as_str());
+    assert_eq!(document["accounts"][0]["weak"], false);
+
+    fs::write(path("half"), codes[1]).unwrap();
+    fails(
+        &run(&["otp", "migration", "read", &path("half")]),
+        1,
+        "code 1 of the export is missing",
+    );
+    fs::write(path("wrong"), "\notpauth-migration://offline?data=CgA").unwrap();
+    fails(
+        &run(&["otp", "migration", "read", &path("wrong")]),
+        1,
+        "line 2: the account at byte 2",
+    );
+    fails(
+        &run(&["otp", "migration", "read", &path("nowhere")]),
+        2,
+        "nowhere",
+    );
+    fs::write(path("empty"), "").unwrap();
+    fails(
+        &run(&["otp", "migration", "write", &path("empty")]),
+        1,
+        "no account",
+    );
+
+    let output = run(&["otp", "migration", "write", "--qr", &path("uris")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout).matches("otpauth-migration://").count(),
+        2
+    );
+    assert!(text(&output.stdout).contains('▀'));
+}
+
+/// What an export's names would do to a terminal.
+#[test]
+fn otp_migration_shows_names_as_text() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("uris");
+    fs::write(&file, format!("otpauth://totp/a%1B%5B2J?secret={SECRET}")).unwrap();
+    let output = run(&["otp", "migration", "write", file.to_str().unwrap()]);
+    fs::write(&file, &output.stdout).unwrap();
+    prints(
+        &["otp", "migration", "read", file.to_str().unwrap()],
+        "a\\u{1b}[2J (TOTP every 30 s, SHA1, 6 digits)",
+    );
+}

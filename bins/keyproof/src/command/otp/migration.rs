@@ -1,0 +1,160 @@
+//! `keyproof otp migration`: Google Authenticator's exports, offline.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use keyproof_otp::{
+    Strength,
+    migration::{Migration, join},
+    otpauth::{Kind, OtpauthUri},
+};
+use keyproof_store::{Entropy, SystemEntropy};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use crate::{
+    command::{Failure, Outcome, files::read_text, output},
+    qr,
+};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::command) enum Command {
+    /// Show the accounts of an export
+    Read(ReadArguments),
+    /// Make an export, whose codes hold the secrets
+    Write(WriteArguments),
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct ReadArguments {
+    /// A file with the text of each QR code of the export on a line of its own
+    file: PathBuf,
+    /// Print the otpauth URIs, which hold the secrets
+    #[arg(long)]
+    show_secrets: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct WriteArguments {
+    /// A file with an otpauth URI on each line
+    file: PathBuf,
+    /// Draw the QR codes, for a phone, each above its text
+    #[arg(long, conflicts_with = "json")]
+    qr: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Read(arguments) => read(&arguments),
+        Command::Write(arguments) => write(&arguments),
+    }
+}
+
+/// What each line that is not empty parses to; a line that does not is named.
+fn lines<T>(
+    file: &Path,
+    parse: impl Fn(&str) -> Result<T, keyproof_otp::OtpError>,
+) -> Result<Vec<T>, Failure> {
+    let text = read_text(file)?;
+    let lines = text.lines().enumerate();
+    lines
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(number, line)| {
+            parse(line).map_err(|error| Failure::Refused(format!("line {number}: {error}")))
+        })
+        .collect()
+}
+
+fn read(arguments: &ReadArguments) -> Outcome {
+    let accounts = join(lines(&arguments.file, Migration::parse)?)?;
+    if arguments.json {
+        let shown = accounts
+            .iter()
+            .map(|account| facts(account, arguments.show_secrets));
+        return Ok(output::print_json(
+            &json!({ "accounts": shown.collect::<Vec<_>>() }),
+        )?);
+    }
+    for account in &accounts {
+        if arguments.show_secrets {
+            output::print(&Zeroizing::new(account.to_string()))?;
+        } else {
+            output::print(&told(account))?;
+        }
+    }
+    Ok(())
+}
+
+fn facts(account: &OtpauthUri, with_secret: bool) -> Map<String, Value> {
+    let mut facts = Map::new();
+    let mut fact = |name: &str, value: Value| facts.insert(name.to_owned(), value);
+    fact("issuer", account.issuer().into());
+    fact("account", account.account().into());
+    fact("algorithm", account.algorithm().name().into());
+    fact("digits", account.digits().get().into());
+    let weak = account.secret().strength() == Strength::BelowRequired;
+    fact("weak", weak.into());
+    match account.kind() {
+        Kind::Hotp { counter } => fact("counter", counter.into()),
+        Kind::Totp { period } => fact("period", period.get().into()),
+    };
+    if with_secret {
+        fact("uri", account.to_string().into());
+    }
+    facts
+}
+
+fn told(account: &OtpauthUri) -> String {
+    let issuer = account
+        .issuer()
+        .map(|issuer| format!("{issuer}: "))
+        .unwrap_or_default();
+    let kind = match account.kind() {
+        Kind::Hotp { counter } => format!("HOTP from counter {counter}"),
+        Kind::Totp { period } => format!("TOTP every {period} s"),
+    };
+    let (algorithm, digits) = (account.algorithm(), account.digits());
+    let line = format!(
+        "{issuer}{} ({kind}, {algorithm}, {digits} digits)",
+        account.account()
+    );
+    output::printable(&line)
+}
+
+fn write(arguments: &WriteArguments) -> Outcome {
+    let accounts = lines(&arguments.file, OtpauthUri::parse)?;
+    if accounts.is_empty() {
+        return Err(Failure::Refused(format!(
+            "{}: no account",
+            arguments.file.display()
+        )));
+    }
+    let mut id = [0; 4];
+    SystemEntropy::new().fill(&mut id);
+    let codes = Migration::batch(&accounts, i32::from_be_bytes(id))?;
+    let texts: Vec<Zeroizing<String>> = codes
+        .iter()
+        .map(|code| Zeroizing::new(code.to_string()))
+        .collect();
+    if arguments.json {
+        let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        return Ok(output::print_json(
+            &json!({ "codes": texts, "accounts": accounts.len() }),
+        )?);
+    }
+    for text in &texts {
+        if arguments.qr {
+            let drawing = Zeroizing::new(qr::draw(text).map_err(Failure::refused)?);
+            output::print(&drawing)?;
+        }
+        output::print(text)?;
+    }
+    Ok(())
+}
