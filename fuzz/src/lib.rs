@@ -7,6 +7,7 @@ pub mod emnify;
 pub mod f5;
 pub mod mfa;
 pub mod otp;
+pub mod pskc;
 pub mod service;
 pub mod store;
 pub mod tpm;
@@ -40,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     Target::new("otp_migration", otp::migration),
     Target::new("otp_ocra", otp::ocra),
     Target::new("otp_uri", otp::uri),
+    Target::new("pskc_changed", pskc::changed),
+    Target::new("pskc_container", pskc::container),
     Target::new("service_jwt", service::jwt),
     Target::new("store_key", store::key),
     Target::new("tpm_attest", tpm::attest),

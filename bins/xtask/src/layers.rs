@@ -20,6 +20,7 @@ const LAYERS: &[Layer] = &[
             "keyproof-http",
             "keyproof-mfa",
             "keyproof-otp",
+            "keyproof-pskc",
             "keyproof-service",
             "keyproof-store",
             "keyproof-tpm",
@@ -44,6 +45,11 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         package: "keyproof-otp",
+        ours: &[],
+        never: IO,
+    },
+    Layer {
+        package: "keyproof-pskc",
         ours: &[],
         never: IO,
     },

@@ -41,6 +41,18 @@ pub(crate) const PEERS: &[Program] = &[
         package: "pgbouncer",
         home: Home::Folder("/usr/sbin"),
     },
+    Program::on_path("pskctool", "pskctool"),
+    // Debian's interpreter finds it, whichever python3 is on the path.
+    Program {
+        name: "pskc/__init__.py",
+        package: "python3-pskc",
+        home: Home::Folder("/usr/lib/python3/dist-packages"),
+    },
+    Program {
+        name: "cryptography/__init__.py",
+        package: "python3-cryptography",
+        home: Home::Folder("/usr/lib/python3/dist-packages"),
+    },
     // Without it a python3 that is there makes no environment; the package brings python3, too.
     Program {
         name: "ensurepip",

@@ -19,6 +19,8 @@ mod mfa;
 #[cfg(feature = "alloc")]
 mod otpauth;
 #[cfg(feature = "alloc")]
+mod pskc;
+#[cfg(feature = "alloc")]
 mod tpm;
 #[cfg(feature = "alloc")]
 mod x509;

@@ -2,6 +2,7 @@
 
 mod migration;
 mod ocra;
+mod pskc;
 
 use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
@@ -89,6 +90,9 @@ pub(super) enum Command {
     /// Compute and check responses to challenges (OCRA, RFC 6287)
     #[command(subcommand)]
     Ocra(ocra::Command),
+    /// Read containers of token keys (PSKC, RFC 6030)
+    #[command(subcommand)]
+    Pskc(pskc::Command),
     /// Draw a secret, in Base32
     Secret(SecretArguments),
     /// Build an otpauth URI, which holds the secret
@@ -296,6 +300,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::Code(arguments) => code(&arguments),
         Command::Migration(command) => migration::run(command),
         Command::Ocra(command) => ocra::run(command),
+        Command::Pskc(command) => pskc::run(command),
         Command::Secret(arguments) => secret(&arguments),
         Command::Uri(arguments) => uri(arguments),
         Command::Verify(arguments) => verify(&arguments),

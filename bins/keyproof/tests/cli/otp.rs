@@ -489,3 +489,76 @@ fn otp_migration_shows_names_as_text() {
         "a\\u{1b}[2J (TOTP every 30 s, SHA1, 6 digits)",
     );
 }
+
+/// RFC 6030 figure 6.
+#[test]
+fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let document = include_str!("../../../../fuzz/corpus/pskc_container/figure_6.xml");
+    fs::write(path("container"), document).unwrap();
+    fs::write(path("key"), "12345678901234567890123456789012\n").unwrap();
+    fs::write(path("wrong"), "00".repeat(16)).unwrap();
+    fs::write(path("password"), "qwerty\n").unwrap();
+    let show = |more: &[&str]| run(&[&["otp", "pskc", "show", &path("container")], more].concat());
+
+    // What is not secret is shown without the key.
+    let output = show(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = "key 12345678: HOTP, manufacturer Manufacturer, serial 987654321, issuer Issuer";
+    assert_eq!(text(&output.stdout), format!("{told}\n"));
+    assert!(text(&output.stderr).contains("encrypted"));
+    let output = show(&["--key-file", &path("key")]);
+    assert_eq!(
+        text(&output.stdout),
+        format!("{told}, secret bytes 20, counter 0\n")
+    );
+
+    let uri = format!(
+        "otpauth://hotp/Issuer:987654321?secret={SECRET}&issuer=Issuer&digits=8&counter=0\n"
+    );
+    let output = show(&["--key-file", &path("key"), "--show-secrets"]);
+    assert_eq!(text(&output.stdout), uri);
+    let output = show(&["--key-file", &path("key"), "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = &document["keys"][0];
+    assert_eq!(
+        (&document["encrypted"], &key["secret_bytes"]),
+        (&true.into(), &20.into())
+    );
+    assert_eq!((&key["secret"], &key["uri"]), (&Value::Null, &Value::Null));
+    let output = show(&["--key-file", &path("key"), "--json", "--show-secrets"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["keys"][0]["uri"], uri.trim_end());
+
+    fails(
+        &show(&["--show-secrets"]),
+        1,
+        "encrypted with a key, and none was given",
+    );
+    fails(
+        &show(&["--key-file", &path("wrong")]),
+        1,
+        "wrong key or password",
+    );
+    fails(
+        &show(&["--password-file", &path("password")]),
+        1,
+        "none was given",
+    );
+    fails(
+        &show(&["--key-file", &path("container")]),
+        1,
+        "not hexadecimal",
+    );
+    fails(
+        &run(&["otp", "pskc", "show", &path("password")]),
+        1,
+        "not well-formed XML",
+    );
+    fails(
+        &run(&["otp", "pskc", "show", &path("nowhere")]),
+        2,
+        "nowhere",
+    );
+}

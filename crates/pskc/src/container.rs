@@ -1,0 +1,350 @@
+//! The container: a document taken apart, its values still closed.
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::str::FromStr;
+
+use crate::PskcError;
+use crate::key::{DeviceInfo, Key, KeyInfo};
+use crate::open::{SealedData, SealedValue};
+use crate::policy::Policy;
+use crate::protection::{Cipher, KeyDerivation, MacAlgorithm};
+use crate::xml::{self, DSIG, Element, PSKC, XENC11, once};
+
+/// A key container (RFC 6030), read and not yet opened.
+///
+/// `Debug` hides keys that are not encrypted. The document's own text is the caller's: whoever reads
+/// keys that are not encrypted wipes it.
+#[derive(Clone, Debug)]
+pub struct Container {
+    id: Option<String>,
+    protection: Protection,
+    mac: Option<MacMethod>,
+    keys: Vec<SealedKey>,
+    signed: bool,
+}
+
+/// What opens the encrypted values of a container.
+#[derive(Clone, Debug)]
+pub(crate) enum Protection {
+    /// The container does not say.
+    Unnamed,
+    /// A key that both sides have, with its names.
+    PreShared(Vec<String>),
+    /// A key derived from a password.
+    Password(KeyDerivation),
+}
+
+/// How the values of a container are authenticated.
+#[derive(Clone, Debug)]
+pub(crate) struct MacMethod {
+    pub(crate) algorithm: MacAlgorithm,
+    /// Encrypted; without one the encryption key is the key.
+    pub(crate) key: Option<SealedValue>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SealedKey {
+    pub(crate) info: KeyInfo,
+    pub(crate) data: SealedData,
+}
+
+/// What the encrypted values of a container are opened with.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Unlock<'a> {
+    /// The key that both sides have.
+    Key(&'a [u8]),
+    /// Nothing: the container is not encrypted.
+    Nothing,
+    /// The password.
+    Password(&'a str),
+}
+
+impl core::fmt::Debug for Unlock<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Key(_) => "Key([redacted])",
+            Self::Nothing => "Nothing",
+            Self::Password(_) => "Password([redacted])",
+        })
+    }
+}
+
+impl Container {
+    /// The longest document that is read, in bytes: 8 MiB, some thousand keys.
+    pub const MAX_LEN: usize = 8 * 1024 * 1024;
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    ///
+    /// [`PskcError`] says what is wrong and where; nothing has been decrypted yet.
+    pub fn parse(document: &str) -> Result<Self, PskcError> {
+        if document.len() > Self::MAX_LEN {
+            return Err(PskcError::TooLong);
+        }
+        let document = xml::parse(document)?;
+        let root = Element::root(&document);
+        if !root.is(PSKC, "KeyContainer") {
+            return Err(root.unexpected());
+        }
+        if root.attribute("Version") != Some("1.0") {
+            return Err(PskcError::Version);
+        }
+        let (mut protection, mut mac, mut signature) = (None, None, None);
+        let mut keys = Vec::new();
+        let mut ids = BTreeSet::new();
+        for child in root.children()? {
+            match (child.namespace(), child.name()) {
+                (PSKC, "EncryptionKey") => once(&mut protection, Protection::read(child)?, child)?,
+                (PSKC, "MACMethod") => once(&mut mac, MacMethod::read(child)?, child)?,
+                (PSKC, "KeyPackage") => {
+                    if let Some(key) = SealedKey::read_package(child)? {
+                        if !ids.insert(key.info.id.clone()) {
+                            return Err(PskcError::Duplicate { at: child.at() });
+                        }
+                        keys.push(key);
+                    }
+                }
+                (PSKC, "Extensions") => {}
+                (DSIG, "Signature") => once(&mut signature, (), child)?,
+                _ => return Err(child.unexpected()),
+            }
+        }
+        Ok(Self {
+            id: root.attribute("Id").map(String::from),
+            protection: protection.unwrap_or(Protection::Unnamed),
+            mac: mac.flatten(),
+            keys,
+            signed: signature.is_some(),
+        })
+    }
+
+    /// The container's identifier.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// What it says about its keys, in their order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &KeyInfo> {
+        self.keys.iter().map(|key| &key.info)
+    }
+
+    /// Whether any value is encrypted, so that [`Container::open`] needs a key or a password.
+    pub fn is_encrypted(&self) -> bool {
+        self.keys.iter().any(|key| key.data.is_encrypted())
+    }
+
+    /// How the key is made of a password, if it is.
+    pub const fn key_derivation(&self) -> Option<&KeyDerivation> {
+        match &self.protection {
+            Protection::Password(derivation) => Some(derivation),
+            Protection::PreShared(_) | Protection::Unnamed => None,
+        }
+    }
+
+    /// What it calls the key that both sides have, if it is encrypted with one.
+    pub fn key_names(&self) -> &[String] {
+        match &self.protection {
+            Protection::PreShared(names) => names,
+            Protection::Password(_) | Protection::Unnamed => &[],
+        }
+    }
+
+    /// How its values are authenticated, if they are.
+    pub fn mac_algorithm(&self) -> Option<MacAlgorithm> {
+        self.mac.as_ref().map(|mac| mac.algorithm)
+    }
+
+    /// Whether there is an XML signature. It is *not* verified here, so that it says nothing.
+    pub const fn is_signed(&self) -> bool {
+        self.signed
+    }
+
+    /// Opens all keys. Every authentication code is verified before the first value is decrypted.
+    ///
+    /// Values that are not encrypted are not authenticated either: whoever can change the document
+    /// can change them, also in a container whose secrets are encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyNeeded`](PskcError::KeyNeeded), [`PasswordNeeded`](PskcError::PasswordNeeded) or
+    /// [`KeyLength`](PskcError::KeyLength) if `unlock` is not what the container asks for;
+    /// [`Mac`](PskcError::Mac) if a value that needs an authentication code has none;
+    /// [`Authentication`](PskcError::Authentication) if it is the wrong key or password, or the
+    /// container was changed; [`Number`](PskcError::Number) if what was decrypted is no number.
+    pub fn open(&self, unlock: Unlock<'_>) -> Result<Vec<Key>, PskcError> {
+        crate::open::open(&self.protection, self.mac.as_ref(), &self.keys, unlock)
+    }
+}
+
+impl FromStr for Container {
+    type Err = PskcError;
+
+    /// The same as [`Container::parse`].
+    fn from_str(document: &str) -> Result<Self, PskcError> {
+        Self::parse(document)
+    }
+}
+
+impl Protection {
+    /// Reads an `EncryptionKey`, which is a `ds:KeyInfo`.
+    fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let (mut names, mut derived) = (Vec::new(), None);
+        for child in element.children()? {
+            match (child.namespace(), child.name()) {
+                (DSIG, "KeyName") => names.push(child.owned_text()?),
+                (XENC11, "DerivedKey") => {
+                    once(&mut derived, KeyDerivation::read(child)?, child)?;
+                }
+                (DSIG, _) => {
+                    let what = "a container that is encrypted with a public key";
+                    return Err(PskcError::Unsupported {
+                        what,
+                        at: child.at(),
+                    });
+                }
+                _ => return Err(child.unexpected()),
+            }
+        }
+        match derived {
+            Some(_) if !names.is_empty() => {
+                let what = "a key that is both derived and named";
+                Err(PskcError::Unsupported {
+                    what,
+                    at: element.at(),
+                })
+            }
+            Some(derivation) => Ok(Self::Password(derivation)),
+            None => Ok(Self::PreShared(names)),
+        }
+    }
+}
+
+impl MacMethod {
+    /// One without an algorithm, as python-pskc writes it beside wrapped keys, verifies nothing and
+    /// counts as none, so that values which need a code are refused.
+    fn read(element: Element<'_, '_>) -> Result<Option<Self>, PskcError> {
+        let uri = element.attribute("Algorithm");
+        let algorithm = uri
+            .map(|uri| MacAlgorithm::of(uri, element.at()))
+            .transpose()?;
+        let mut key = None;
+        for child in element.children()? {
+            match (child.namespace(), child.name()) {
+                (PSKC, "MACKey") => once(&mut key, SealedValue::read(child)?, child)?,
+                _ => {
+                    let what = "an authentication key from elsewhere";
+                    return Err(PskcError::Unsupported {
+                        what,
+                        at: child.at(),
+                    });
+                }
+            }
+        }
+        Ok(algorithm.map(|algorithm| Self { algorithm, key }))
+    }
+}
+
+impl SealedKey {
+    /// Reads a `KeyPackage`, which may have a device and no key.
+    fn read_package(element: Element<'_, '_>) -> Result<Option<Self>, PskcError> {
+        let (mut device, mut module, mut key) = (None, None, None);
+        for child in element.children()? {
+            match (child.namespace(), child.name()) {
+                (PSKC, "DeviceInfo") => once(&mut device, DeviceInfo::read(child)?, child)?,
+                (PSKC, "CryptoModuleInfo") => once(&mut module, read_module(child)?, child)?,
+                (PSKC, "Key") => once(&mut key, Self::read(child)?, child)?,
+                (PSKC, "Extensions") => {}
+                _ => return Err(child.unexpected()),
+            }
+        }
+        Ok(key.map(|mut key: Self| {
+            key.info.device = device.unwrap_or_default();
+            key.info.crypto_module = module;
+            key
+        }))
+    }
+
+    fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let mut info = KeyInfo {
+            id: String::from(element.needed("Id")?),
+            algorithm: element.attribute("Algorithm").map(String::from),
+            ..KeyInfo::default()
+        };
+        let (mut parameters, mut data) = (None, None);
+        for child in element.children()? {
+            let place = match (child.namespace(), child.name()) {
+                (PSKC, "Issuer") => &mut info.issuer,
+                (PSKC, "KeyProfileId") => &mut info.profile_id,
+                (PSKC, "KeyReference") => &mut info.reference,
+                (PSKC, "FriendlyName") => &mut info.friendly_name,
+                (PSKC, "UserId") => &mut info.user_id,
+                (PSKC, "AlgorithmParameters") => {
+                    once(&mut parameters, (), child)?;
+                    info.read_parameters(child)?;
+                    continue;
+                }
+                (PSKC, "Data") => {
+                    once(&mut data, SealedData::read(child)?, child)?;
+                    continue;
+                }
+                (PSKC, "Policy") => {
+                    once(&mut info.policy, Policy::read(child)?, child)?;
+                    continue;
+                }
+                (PSKC, "Extensions") => continue,
+                _ => return Err(child.unexpected()),
+            };
+            once(place, child.owned_text()?, child)?;
+        }
+        let data = data.unwrap_or_default();
+        Ok(Self { info, data })
+    }
+}
+
+fn read_module(element: Element<'_, '_>) -> Result<String, PskcError> {
+    let mut id = None;
+    for child in element.children()? {
+        match (child.namespace(), child.name()) {
+            (PSKC, "Id") => once(&mut id, child.owned_text()?, child)?,
+            (PSKC, "Extensions") => {}
+            _ => return Err(child.unexpected()),
+        }
+    }
+    let missing = PskcError::MissingElement {
+        name: "Id",
+        at: element.at(),
+    };
+    id.ok_or(missing)
+}
+
+impl SealedValue {
+    /// Reads an `xenc:EncryptedData`, whatever it is called.
+    pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let (mut cipher, mut value) = (None, None);
+        for child in element.children()? {
+            match (child.namespace(), child.name()) {
+                (xml::XENC, "EncryptionMethod") => once(&mut cipher, Cipher::read(child)?, child)?,
+                (xml::XENC, "CipherData") => {
+                    let child = child.only_child(xml::XENC, "CipherValue")?;
+                    let bytes = crate::protection::base64(child)?;
+                    once(&mut value, bytes.to_vec(), child)?;
+                }
+                _ => return Err(child.unexpected()),
+            }
+        }
+        let missing = |name| PskcError::MissingElement {
+            name,
+            at: element.at(),
+        };
+        let cipher = cipher.ok_or(missing("EncryptionMethod"))?;
+        let bytes = value.ok_or(missing("CipherData"))?;
+        if !cipher.makes(bytes.len()) {
+            return Err(PskcError::CipherValue { at: element.at() });
+        }
+        Ok(Self { cipher, bytes })
+    }
+}

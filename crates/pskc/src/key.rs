@@ -1,0 +1,276 @@
+//! Keys: what a container says about each, and the values behind it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::PskcError;
+use crate::policy::Policy;
+use crate::xml::{Element, PSKC, once};
+
+/// What a container says about a key, none of it secret. What is not in the container is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct KeyInfo {
+    /// The key's identifier, unlike any other's in the container.
+    pub id: String,
+    /// What the key is for: a URI, such as [`KeyInfo::HOTP`].
+    pub algorithm: Option<String>,
+    /// Who issued it.
+    pub issuer: Option<String>,
+    /// The algorithm's suite, such as `HMAC-SHA256` or an OCRA suite.
+    pub suite: Option<String>,
+    /// What challenges it takes.
+    pub challenge: Option<ChallengeFormat>,
+    /// What its codes or responses are like.
+    pub response: Option<ResponseFormat>,
+    /// The profile that says what the container does not.
+    pub profile_id: Option<String>,
+    /// The key that this one is derived from, or is a reference to.
+    pub reference: Option<String>,
+    /// A name for people.
+    pub friendly_name: Option<String>,
+    /// Whose key it is.
+    pub user_id: Option<String>,
+    /// What it may be used for. Whoever uses the key must ask.
+    pub policy: Option<Policy>,
+    /// The device that it is in.
+    pub device: DeviceInfo,
+    /// The cryptographic module of the device.
+    pub crypto_module: Option<String>,
+}
+
+impl KeyInfo {
+    /// The algorithm of HOTP keys (RFC 6030 section 10.1).
+    pub const HOTP: &str = "urn:ietf:params:xml:ns:keyprov:pskc:hotp";
+    /// The algorithm of PINs (RFC 6030 section 10.2).
+    pub const PIN: &str = "urn:ietf:params:xml:ns:keyprov:pskc:pin";
+    /// The algorithm of TOTP keys, as IANA has registered it.
+    pub const TOTP: &str = "urn:ietf:params:xml:ns:keyprov:pskc:totp";
+
+    pub(crate) fn read_parameters(&mut self, element: Element<'_, '_>) -> Result<(), PskcError> {
+        for child in element.children()? {
+            match (child.namespace(), child.name()) {
+                (PSKC, "Suite") => once(&mut self.suite, child.owned_text()?, child)?,
+                (PSKC, "ChallengeFormat") => {
+                    once(&mut self.challenge, ChallengeFormat::read(child)?, child)?;
+                }
+                (PSKC, "ResponseFormat") => {
+                    once(&mut self.response, ResponseFormat::read(child)?, child)?;
+                }
+                (PSKC, "Extensions") => {}
+                _ => return Err(child.unexpected()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The device that a key is in (RFC 6030 section 4.3.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct DeviceInfo {
+    /// Who made it.
+    pub manufacturer: Option<String>,
+    /// Its serial number.
+    pub serial_number: Option<String>,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its issue, where serial numbers come again.
+    pub issue_number: Option<String>,
+    /// What it is bound to, such as an IMEI.
+    pub binding: Option<String>,
+    /// From when on, an `xs:dateTime` as it stands in the container.
+    pub start_date: Option<String>,
+    /// Until when, an `xs:dateTime` as it stands in the container.
+    pub expiry_date: Option<String>,
+    /// Whose device it is.
+    pub user_id: Option<String>,
+}
+
+impl DeviceInfo {
+    pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let mut device = Self::default();
+        for child in element.children()? {
+            let place = match (child.namespace(), child.name()) {
+                (PSKC, "Manufacturer") => &mut device.manufacturer,
+                (PSKC, "SerialNo") => &mut device.serial_number,
+                (PSKC, "Model") => &mut device.model,
+                (PSKC, "IssueNo") => &mut device.issue_number,
+                (PSKC, "DeviceBinding") => &mut device.binding,
+                (PSKC, "StartDate") => &mut device.start_date,
+                (PSKC, "ExpiryDate") => &mut device.expiry_date,
+                (PSKC, "UserId") => &mut device.user_id,
+                (PSKC, "Extensions") => continue,
+                _ => return Err(child.unexpected()),
+            };
+            once(place, child.owned_text()?, child)?;
+        }
+        Ok(device)
+    }
+}
+
+/// What challenges a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ChallengeFormat {
+    /// What characters, or bytes.
+    pub encoding: Encoding,
+    /// How many at least.
+    pub min: u32,
+    /// How many at most.
+    pub max: u32,
+    /// Whether the last one checks the others.
+    pub check_digits: bool,
+}
+
+impl ChallengeFormat {
+    fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        Ok(Self {
+            encoding: Encoding::needed(element)?,
+            min: needed(element, "Min")?,
+            max: needed(element, "Max")?,
+            check_digits: element.flag("CheckDigits")?,
+        })
+    }
+}
+
+/// What the codes or responses of a key are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ResponseFormat {
+    /// What characters, or bytes.
+    pub encoding: Encoding,
+    /// How many.
+    pub length: u32,
+    /// Whether the last one checks the others.
+    pub check_digits: bool,
+}
+
+impl ResponseFormat {
+    fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        Ok(Self {
+            encoding: Encoding::needed(element)?,
+            length: needed(element, "Length")?,
+            check_digits: element.flag("CheckDigits")?,
+        })
+    }
+}
+
+fn needed(element: Element<'_, '_>, name: &'static str) -> Result<u32, PskcError> {
+    let missing = PskcError::Attribute {
+        name,
+        at: element.at(),
+    };
+    element.number(name)?.ok_or(missing)
+}
+
+/// What characters challenges, responses and PINs have (RFC 6030, `ValueFormatType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `DECIMAL`: digits.
+    Decimal,
+    /// `HEXADECIMAL`: hexadecimal digits.
+    Hexadecimal,
+    /// `ALPHANUMERIC`: letters and digits.
+    Alphanumeric,
+    /// `BASE64`: Base64.
+    Base64,
+    /// `BINARY`: bytes.
+    Binary,
+}
+
+impl Encoding {
+    pub(crate) fn read(
+        element: Element<'_, '_>,
+        name: &'static str,
+    ) -> Result<Option<Self>, PskcError> {
+        Ok(Some(match element.attribute(name) {
+            None => return Ok(None),
+            Some("DECIMAL") => Self::Decimal,
+            Some("HEXADECIMAL") => Self::Hexadecimal,
+            Some("ALPHANUMERIC") => Self::Alphanumeric,
+            Some("BASE64") => Self::Base64,
+            Some("BINARY") => Self::Binary,
+            Some(_) => {
+                return Err(PskcError::Attribute {
+                    name,
+                    at: element.at(),
+                });
+            }
+        }))
+    }
+
+    fn needed(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let name = "Encoding";
+        let missing = PskcError::Attribute {
+            name,
+            at: element.at(),
+        };
+        Self::read(element, name)?.ok_or(missing)
+    }
+}
+
+/// An opened key: what the container says about it, and its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Key {
+    /// What the container says about it.
+    pub info: KeyInfo,
+    /// Its values.
+    pub data: KeyData,
+}
+
+/// The values of a key (RFC 6030 section 4.2, `Data`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyData {
+    /// The key itself. None if it is to be had elsewhere, as [`KeyInfo::reference`] says.
+    pub secret: Option<Secret>,
+    /// The counter of an event-based algorithm: the next one to be used.
+    pub counter: Option<u64>,
+    /// The time of a time-based algorithm, in time steps.
+    pub time: Option<u64>,
+    /// The length of a time step, in seconds.
+    pub time_interval: Option<u64>,
+    /// How many time steps the device's clock is behind or ahead of the server's, as last seen.
+    pub time_drift: Option<i64>,
+}
+
+/// A key's bytes: wiped on drop, hidden in `Debug`, compared in constant time.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    pub(crate) const fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret([redacted; {}])", self.0.len())
+    }
+}
+
+impl ConstantTimeEq for Secret {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.as_bytes().ct_eq(other.as_bytes())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for Secret {}

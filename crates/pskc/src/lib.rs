@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+mod container;
+mod error;
+mod key;
+mod open;
+mod policy;
+mod protection;
+mod xml;
+
+pub use container::{Container, Unlock};
+pub use error::PskcError;
+pub use key::{
+    ChallengeFormat, DeviceInfo, Encoding, Key, KeyData, KeyInfo, ResponseFormat, Secret,
+};
+pub use policy::{KeyUsage, PinPolicy, PinUsage, Policy};
+pub use protection::{Cipher, KeyDerivation, MacAlgorithm, Prf};

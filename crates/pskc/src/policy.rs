@@ -1,0 +1,188 @@
+//! What a key may be used for (RFC 6030 section 5).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::PskcError;
+use crate::key::Encoding;
+use crate::xml::{Element, PSKC, decimal, once};
+
+/// What a key may be used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Policy {
+    /// From when on, an `xs:dateTime` as it stands in the container.
+    pub start_date: Option<String>,
+    /// Until when, an `xs:dateTime` as it stands in the container.
+    pub expiry_date: Option<String>,
+    /// How its PIN is used.
+    pub pin: Option<PinPolicy>,
+    /// What for; any use if it is empty.
+    pub usages: Vec<KeyUsage>,
+    /// How often, at most.
+    pub transactions: Option<u64>,
+    /// Whether the container says more that is not known here. Then the key is to be used for
+    /// nothing (RFC 6030 section 5).
+    pub has_unknown: bool,
+}
+
+impl Policy {
+    /// Whether the key may be used so, dates and transactions aside.
+    pub fn permits(&self, usage: KeyUsage) -> bool {
+        !self.has_unknown && (self.usages.is_empty() || self.usages.contains(&usage))
+    }
+
+    pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let mut policy = Self::default();
+        for child in element.children()? {
+            if child.namespace() != PSKC {
+                policy.has_unknown = true;
+                continue;
+            }
+            match child.name() {
+                "StartDate" => once(&mut policy.start_date, child.owned_text()?, child)?,
+                "ExpiryDate" => once(&mut policy.expiry_date, child.owned_text()?, child)?,
+                "PINPolicy" => once(&mut policy.pin, PinPolicy::read(child)?, child)?,
+                "KeyUsage" => match child.text()?.parse() {
+                    Ok(usage) => policy.usages.push(usage),
+                    Err(()) => policy.has_unknown = true,
+                },
+                "NumberOfTransactions" => {
+                    let number = decimal(child.text()?);
+                    let number = number.ok_or(PskcError::Number { at: child.at() })?;
+                    once(&mut policy.transactions, number, child)?;
+                }
+                _ => return Err(child.unexpected()),
+            }
+        }
+        Ok(policy)
+    }
+}
+
+/// A use of a key (RFC 6030 section 5, `KeyUsage`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is RFC 6030's own word")]
+pub enum KeyUsage {
+    Otp,
+    ChallengeResponse,
+    Encrypt,
+    Integrity,
+    Verify,
+    Unlock,
+    Decrypt,
+    KeyWrap,
+    Unwrap,
+    Derive,
+    Generate,
+}
+
+impl KeyUsage {
+    const ALL: [Self; 11] = [
+        Self::Otp,
+        Self::ChallengeResponse,
+        Self::Encrypt,
+        Self::Integrity,
+        Self::Verify,
+        Self::Unlock,
+        Self::Decrypt,
+        Self::KeyWrap,
+        Self::Unwrap,
+        Self::Derive,
+        Self::Generate,
+    ];
+
+    /// The word in a container, such as `OTP` or `CR`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Otp => "OTP",
+            Self::ChallengeResponse => "CR",
+            Self::Encrypt => "Encrypt",
+            Self::Integrity => "Integrity",
+            Self::Verify => "Verify",
+            Self::Unlock => "Unlock",
+            Self::Decrypt => "Decrypt",
+            Self::KeyWrap => "KeyWrap",
+            Self::Unwrap => "Unwrap",
+            Self::Derive => "Derive",
+            Self::Generate => "Generate",
+        }
+    }
+}
+
+impl fmt::Display for KeyUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for KeyUsage {
+    type Err = ();
+
+    /// Reads [`KeyUsage::name`]. There is nothing to say about what is none.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|usage| usage.name() == name)
+            .ok_or(())
+    }
+}
+
+/// How the PIN of a key is used (RFC 6030 section 5, `PINPolicy`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PinPolicy {
+    /// The key of the container that is the PIN.
+    pub key_id: Option<String>,
+    /// What is done with it.
+    pub usage: Option<PinUsage>,
+    /// How many wrong ones in a row lock it.
+    pub max_failed_attempts: Option<u32>,
+    /// How many characters it has at least.
+    pub min_len: Option<u32>,
+    /// How many characters it has at most.
+    pub max_len: Option<u32>,
+    /// What characters it has.
+    pub encoding: Option<Encoding>,
+}
+
+/// What is done with a PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PinUsage {
+    /// `Local`: the device asks for it.
+    Local,
+    /// `Prepend`: it stands before the code.
+    Prepend,
+    /// `Append`: it stands behind the code.
+    Append,
+    /// `Algorithmic`: it goes into the code.
+    Algorithmic,
+}
+
+impl PinPolicy {
+    fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
+        let name = "PINUsageMode";
+        let usage = match element.attribute(name) {
+            None => None,
+            Some("Local") => Some(PinUsage::Local),
+            Some("Prepend") => Some(PinUsage::Prepend),
+            Some("Append") => Some(PinUsage::Append),
+            Some("Algorithmic") => Some(PinUsage::Algorithmic),
+            Some(_) => {
+                return Err(PskcError::Attribute {
+                    name,
+                    at: element.at(),
+                });
+            }
+        };
+        Ok(Self {
+            key_id: element.attribute("PINKeyId").map(String::from),
+            usage,
+            max_failed_attempts: element.number("MaxFailedAttempts")?,
+            min_len: element.number("MinLength")?,
+            max_len: element.number("MaxLength")?,
+            encoding: Encoding::read(element, "PINEncoding")?,
+        })
+    }
+}

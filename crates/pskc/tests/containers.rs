@@ -1,0 +1,721 @@
+//! Containers: the figures of RFC 6030, what is refused, and in which order.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
+
+use keyproof_pskc::{
+    Cipher, Container, Encoding, Key, KeyInfo, KeyUsage, MacAlgorithm, PinUsage, PskcError, Unlock,
+};
+use proptest::prelude::*;
+
+/// RFC 6030 figure 6: the key both sides have.
+const PRE_SHARED: [u8; 16] = [
+    0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12,
+];
+const SECRET: &[u8] = b"12345678901234567890";
+
+/// A container of one key with these parts.
+fn container(protection: &str, data: &str) -> String {
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<!-- a comment -->
+<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"
+    xmlns:ds="http://www.w3.org/2000/09/xmldsig#" xmlns:xenc="http://www.w3.org/2001/04/xmlenc#">
+  {protection}
+  <KeyPackage>
+    <DeviceInfo><Manufacturer>Manufacturer</Manufacturer><SerialNo>987654321</SerialNo></DeviceInfo>
+    <CryptoModuleInfo><Id>CM_ID_001</Id></CryptoModuleInfo>
+    <Key Id="12345678" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:hotp">
+      <Issuer>Issuer</Issuer>
+      <AlgorithmParameters><ResponseFormat Length="8" Encoding="DECIMAL"/></AlgorithmParameters>
+      {data}
+    </Key>
+  </KeyPackage>
+</KeyContainer>"#
+    )
+}
+
+fn encrypted(algorithm: &str, value: &str) -> String {
+    format!(
+        r#"<xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#{algorithm}"/>
+        <xenc:CipherData><xenc:CipherValue>
+          {value}
+        </xenc:CipherValue></xenc:CipherData>"#
+    )
+}
+
+/// The values of RFC 6030 figure 6.
+const MAC_KEY: &str = "ESIzRFVmd4iZABEiM0RVZgKn6WjLaTC1sbeBMSvIhRejN9vJa2BOlSaMrR7I5wSX";
+const CIPHER_VALUE: &str = "AAECAwQFBgcICQoLDA0OD+cIHItlB3Wra1DUpxVvOx2lef1VmNPCMl8jwZqIUqGv";
+const VALUE_MAC: &str = "Su+NvtQfmvfJzF6bmQiJqoLRExc=";
+
+fn mac_method(key: &str) -> String {
+    format!(
+        r#"<EncryptionKey><ds:KeyName>Pre-shared-key</ds:KeyName></EncryptionKey>
+        <MACMethod Algorithm="http://www.w3.org/2000/09/xmldsig#hmac-sha1">{key}</MACMethod>"#
+    )
+}
+
+fn figure_6() -> String {
+    let key = encrypted("aes128-cbc", MAC_KEY);
+    container(
+        &mac_method(&format!("<MACKey>{key}</MACKey>")),
+        &secret_of_figure_6(CIPHER_VALUE, VALUE_MAC),
+    )
+}
+
+fn secret_of_figure_6(value: &str, mac: &str) -> String {
+    let value = encrypted("aes128-cbc", value);
+    format!(
+        "<Data><Secret><EncryptedValue>{value}</EncryptedValue><ValueMAC>{mac}</ValueMAC></Secret>
+        <Counter><PlainValue>0</PlainValue></Counter></Data>"
+    )
+}
+
+fn only(keys: Vec<Key>) -> Key {
+    let [key] = <[Key; 1]>::try_from(keys).unwrap_or_else(|keys| panic!("{} keys", keys.len()));
+    key
+}
+
+fn open(document: &str, unlock: Unlock<'_>) -> Result<Key, PskcError> {
+    Container::parse(document)?.open(unlock).map(only)
+}
+
+fn secret_of(key: &Key) -> &[u8] {
+    key.data.secret.as_ref().unwrap().as_bytes()
+}
+
+fn plain(data: &str) -> String {
+    container("", &format!("<Data>{data}</Data>"))
+}
+
+/// RFC 6030 figures 2 and 3.
+#[test]
+fn plain_keys() {
+    let document = r#"<?xml version="1.0" encoding="UTF-8"?>
+<KeyContainer Version="1.0" Id="exampleID1" xmlns="urn:ietf:params:xml:ns:keyprov:pskc">
+  <KeyPackage>
+    <Key Id="12345678" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:hotp">
+      <Issuer>Issuer-A</Issuer>
+      <Data><Secret><PlainValue>MTIzNA==
+      </PlainValue></Secret></Data>
+    </Key>
+  </KeyPackage>
+</KeyContainer>"#;
+    let container = Container::parse(document).unwrap();
+    assert_eq!(container.id(), Some("exampleID1"));
+    assert!(!container.is_encrypted() && !container.is_signed());
+    let key = only(container.open(Unlock::Nothing).unwrap());
+    assert_eq!(key.info.issuer.as_deref(), Some("Issuer-A"));
+    assert_eq!((secret_of(&key), key.data.counter), (&b"1234"[..], None));
+
+    let data = "<Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue></Secret>
+        <Counter><PlainValue>0</PlainValue></Counter>";
+    let key = open(&plain(data), Unlock::Nothing).unwrap();
+    assert_eq!(key.info.id, "12345678");
+    assert_eq!(key.info.algorithm.as_deref(), Some(KeyInfo::HOTP));
+    assert_eq!(
+        key.info.device.manufacturer.as_deref(),
+        Some("Manufacturer")
+    );
+    assert_eq!(key.info.device.serial_number.as_deref(), Some("987654321"));
+    assert_eq!(key.info.crypto_module.as_deref(), Some("CM_ID_001"));
+    let response = key.info.response.unwrap();
+    assert_eq!(
+        (response.encoding, response.length, response.check_digits),
+        (Encoding::Decimal, 8, false)
+    );
+    assert_eq!((secret_of(&key), key.data.counter), (SECRET, Some(0)));
+}
+
+/// RFC 6030 figures 4, 5 and 10: a key by reference, a PIN policy, dates.
+#[test]
+fn policies_and_references() {
+    let data = r#"<KeyProfileId>keyProfile1</KeyProfileId><KeyReference>MasterKeyLabel
+        </KeyReference><Data><Counter><PlainValue>0</PlainValue></Counter></Data>
+        <Policy><KeyUsage>OTP</KeyUsage></Policy>"#;
+    let key = open(&container("", data), Unlock::Nothing).unwrap();
+    assert_eq!(key.info.reference.as_deref(), Some("MasterKeyLabel"));
+    assert_eq!(key.info.profile_id.as_deref(), Some("keyProfile1"));
+    assert_eq!((key.data.secret, key.data.counter), (None, Some(0)));
+    let policy = key.info.policy.unwrap();
+    assert!(policy.permits(KeyUsage::Otp) && !policy.permits(KeyUsage::ChallengeResponse));
+
+    let data = r#"<Policy><StartDate>2006-05-01T00:00:00Z</StartDate><ExpiryDate>2006-05-31T00:00:00Z</ExpiryDate>
+        <PINPolicy MinLength="4" MaxLength="4" PINKeyId="123456781" PINEncoding="DECIMAL" PINUsageMode="Local"/>
+        <NumberOfTransactions>7</NumberOfTransactions></Policy>"#;
+    let policy = open(&container("", data), Unlock::Nothing)
+        .unwrap()
+        .info
+        .policy
+        .unwrap();
+    assert_eq!(policy.expiry_date.as_deref(), Some("2006-05-31T00:00:00Z"));
+    assert_eq!(policy.transactions, Some(7));
+    assert!(policy.permits(KeyUsage::Otp));
+    let pin = policy.pin.unwrap();
+    assert_eq!(
+        (pin.key_id.as_deref(), pin.usage),
+        (Some("123456781"), Some(PinUsage::Local))
+    );
+    assert_eq!(
+        (pin.min_len, pin.max_len, pin.encoding),
+        (Some(4), Some(4), Some(Encoding::Decimal))
+    );
+
+    // What is not known permits nothing (RFC 6030 section 5).
+    for unknown in [
+        "<KeyUsage>OTP</KeyUsage><KeyUsage>Tea</KeyUsage>",
+        r#"<x:Only xmlns:x="urn:x"/>"#,
+    ] {
+        let data = format!("<Policy>{unknown}</Policy>");
+        let policy = open(&container("", &data), Unlock::Nothing)
+            .unwrap()
+            .info
+            .policy
+            .unwrap();
+        assert!(!policy.permits(KeyUsage::Otp), "{unknown}");
+    }
+}
+
+/// RFC 6030 figure 6.
+#[test]
+fn a_pre_shared_key_opens() {
+    let container = Container::parse(&figure_6()).unwrap();
+    assert!(container.is_encrypted());
+    assert_eq!(container.key_names(), ["Pre-shared-key"]);
+    assert_eq!(container.mac_algorithm(), Some(MacAlgorithm::HmacSha1));
+    assert!(container.key_derivation().is_none());
+    let key = only(container.open(Unlock::Key(&PRE_SHARED)).unwrap());
+    assert_eq!((secret_of(&key), key.data.counter), (SECRET, Some(0)));
+
+    assert_eq!(container.open(Unlock::Nothing), Err(PskcError::KeyNeeded));
+    assert_eq!(
+        container.open(Unlock::Password("qwerty")),
+        Err(PskcError::KeyNeeded)
+    );
+    assert_eq!(
+        container.open(Unlock::Key(&[0; 16])),
+        Err(PskcError::Authentication)
+    );
+    let cipher = Cipher::Aes128Cbc;
+    let length = PskcError::KeyLength {
+        cipher,
+        expected: 16,
+        found: 32,
+    };
+    assert_eq!(container.open(Unlock::Key(&[0; 32])), Err(length));
+}
+
+/// RFC 6030 figure 7, where the parameters stand in two namespaces.
+fn figure_7(salt: &str, iterations: &str, key_len: &str, prf: &str) -> String {
+    format!(
+        r##"<pskc:KeyContainer xmlns:pskc="urn:ietf:params:xml:ns:keyprov:pskc" xmlns:xenc11="http://www.w3.org/2009/xmlenc11#"
+    xmlns:pkcs5="http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#" xmlns:xenc="http://www.w3.org/2001/04/xmlenc#" Version="1.0">
+  <pskc:EncryptionKey><xenc11:DerivedKey>
+    <xenc11:KeyDerivationMethod Algorithm="http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2">
+      <pkcs5:PBKDF2-params><Salt><Specified>{salt}</Specified></Salt>
+        <IterationCount>{iterations}</IterationCount><KeyLength>{key_len}</KeyLength>{prf}</pkcs5:PBKDF2-params>
+    </xenc11:KeyDerivationMethod>
+    <xenc:ReferenceList><xenc:DataReference URI="#ED"/></xenc:ReferenceList>
+    <xenc11:MasterKeyName>My Password 1</xenc11:MasterKeyName>
+  </xenc11:DerivedKey></pskc:EncryptionKey>
+  <pskc:MACMethod Algorithm="http://www.w3.org/2000/09/xmldsig#hmac-sha1"><pskc:MACKey>{mac_key}</pskc:MACKey></pskc:MACMethod>
+  <pskc:KeyPackage><pskc:Key Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:hotp" Id="123456">
+    <pskc:Data><pskc:Secret><pskc:EncryptedValue Id="ED">{secret}</pskc:EncryptedValue>
+      <pskc:ValueMAC>LP6xMvjtypbfT9PdkJhBZ+D6O4w=</pskc:ValueMAC></pskc:Secret></pskc:Data>
+  </pskc:Key></pskc:KeyPackage>
+</pskc:KeyContainer>"##,
+        mac_key = encrypted(
+            "aes128-cbc",
+            "2GTTnLwM3I4e5IO5FkufoOEiOhNj91fhKRQBtBJYluUDsPOLTfUvoU2dStyOwYZx"
+        ),
+        secret = encrypted(
+            "aes128-cbc",
+            "oTvo+S22nsmS2Z/RtcoF8Hfh+jzMe0RkiafpoDpnoZTjPYZu6V+A4aEn032yCr4f"
+        ),
+    )
+}
+
+#[test]
+fn a_password_opens() {
+    let container = Container::parse(&figure_7("Ej7/PEpyEpw=", "1000", "16", "<PRF/>")).unwrap();
+    let derivation = container.key_derivation().unwrap();
+    assert_eq!((derivation.iterations(), derivation.key_len()), (1000, 16));
+    assert_eq!(derivation.prf(), MacAlgorithm::HmacSha1);
+    assert_eq!(derivation.names(), ["My Password 1"]);
+    assert_eq!(
+        derivation.salt(),
+        [0x12, 0x3e, 0xff, 0x3c, 0x4a, 0x72, 0x12, 0x9c]
+    );
+    let key = only(container.open(Unlock::Password("qwerty")).unwrap());
+    assert_eq!(secret_of(&key), SECRET);
+    assert_eq!(
+        container.open(Unlock::Password("qwertz")),
+        Err(PskcError::Authentication)
+    );
+    assert_eq!(
+        container.open(Unlock::Key(&PRE_SHARED)),
+        Err(PskcError::PasswordNeeded)
+    );
+    assert_eq!(
+        container.open(Unlock::Nothing),
+        Err(PskcError::PasswordNeeded)
+    );
+}
+
+#[test]
+fn key_derivations_are_bounded_before_they_are_used() {
+    let refused = |salt: &str, iterations: &str, len: &str| match Container::parse(&figure_7(
+        salt, iterations, len, "",
+    )) {
+        Err(PskcError::KeyDerivation { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let salt = "Ej7/PEpyEpw=";
+    for iterations in ["0", "10000001", "4294967297", "18446744073709551615"] {
+        assert_eq!(
+            refused(salt, iterations, "16"),
+            "iterations",
+            "{iterations}"
+        );
+    }
+    for len in ["0", "8", "20", "33", "4294967312"] {
+        assert_eq!(refused(salt, "1000", len), "key length", "{len}");
+    }
+    for salt in ["", "Ej7/PEpyEg==", &"AAAA".repeat(342)] {
+        assert_eq!(refused(salt, "1000", "16"), "salt", "{salt}");
+    }
+    for wrong in ["-1", "1e3", "", "99999999999999999999"] {
+        let error = Container::parse(&figure_7(salt, wrong, "16", "")).unwrap_err();
+        assert!(
+            matches!(error, PskcError::Number { .. }),
+            "{wrong}: {error:?}"
+        );
+    }
+    assert!(Container::parse(&figure_7(salt, "10000000", "32", "")).is_ok());
+    let unknown = r#"<PRF Algorithm="urn:md5"/>"#;
+    let error = Container::parse(&figure_7(salt, "1000", "16", unknown)).unwrap_err();
+    assert!(matches!(error, PskcError::Algorithm { .. }), "{error:?}");
+}
+
+/// Everything that was changed is found by its code, and before anything is decrypted.
+#[test]
+fn what_was_changed_is_refused() {
+    let protection = mac_method(&format!(
+        "<MACKey>{}</MACKey>",
+        encrypted("aes128-cbc", MAC_KEY)
+    ));
+    let changed = |value: &str, mac: &str| {
+        open(
+            &container(&protection, &secret_of_figure_6(value, mac)),
+            Unlock::Key(&PRE_SHARED),
+        )
+    };
+    assert!(changed(CIPHER_VALUE, VALUE_MAC).is_ok());
+    for (value, mac) in [
+        (&CIPHER_VALUE.replace("AAEC", "AAED")[..], VALUE_MAC),
+        (&CIPHER_VALUE.replace("UqGv", "UqGw"), VALUE_MAC),
+        (CIPHER_VALUE, "Su+NvtQfmvfJzF6bmQiJqoLREw=="),
+        (CIPHER_VALUE, "Su+NvtQfmvfJzF6bmQiJqoLRExY="),
+        (CIPHER_VALUE, ""),
+    ] {
+        assert_eq!(
+            changed(value, mac),
+            Err(PskcError::Authentication),
+            "{value} {mac}"
+        );
+    }
+}
+
+#[test]
+fn cbc_without_a_code_that_verifies_is_refused() {
+    let value = encrypted("aes128-cbc", CIPHER_VALUE);
+    let bare = format!("<Data><Secret><EncryptedValue>{value}</EncryptedValue></Secret></Data>");
+    let method = mac_method(&format!(
+        "<MACKey>{}</MACKey>",
+        encrypted("aes128-cbc", MAC_KEY)
+    ));
+    let without_algorithm = method.replace(
+        " Algorithm=\"http://www.w3.org/2000/09/xmldsig#hmac-sha1\"",
+        "",
+    );
+    assert_ne!(without_algorithm, method);
+    for (protection, data) in [
+        ("", &bare[..]),
+        (&method, &bare),
+        ("", &secret_of_figure_6(CIPHER_VALUE, VALUE_MAC)),
+        (
+            &without_algorithm,
+            &secret_of_figure_6(CIPHER_VALUE, VALUE_MAC),
+        ),
+    ] {
+        let refused = open(&container(protection, data), Unlock::Key(&PRE_SHARED));
+        assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
+    }
+    // A code of a value that is not encrypted could only be passed over.
+    let data = format!(
+        "<Secret><PlainValue>MTIzNA==</PlainValue><ValueMAC>{VALUE_MAC}</ValueMAC></Secret>"
+    );
+    let refused = open(&plain(&data), Unlock::Nothing);
+    assert!(matches!(refused, Err(PskcError::Mac { .. })), "{refused:?}");
+}
+
+/// An authentication key that anybody knows authenticates anything: an empty one, here.
+#[test]
+fn a_short_authentication_key_is_refused() {
+    use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
+    let mut block = [0; 16];
+    let encryptor = cbc::Encryptor::<aes::Aes128>::new(&PRE_SHARED.into(), &[7; 16].into());
+    encryptor.encrypt_padded::<Pkcs7>(&mut block, 0).unwrap();
+    let value = data_encoding::BASE64.encode(&[[7; 16], block].concat());
+    let protection = mac_method(&format!(
+        "<MACKey>{}</MACKey>",
+        encrypted("aes128-cbc", &value)
+    ));
+    let refused = open(
+        &container(&protection, &secret_of_figure_6(CIPHER_VALUE, VALUE_MAC)),
+        Unlock::Key(&PRE_SHARED),
+    );
+    assert_eq!(refused, Err(PskcError::Authentication));
+}
+
+/// RFC 3394 section 4.1: 128 bits of key data under a 128-bit key; and 4.6 under 256 bits.
+#[test]
+fn wrapped_keys_open_and_authenticate_themselves() {
+    let kek: Vec<u8> = (0..32).collect();
+    let wrapped = |algorithm: &str, hex: &str| {
+        let bytes = data_encoding::HEXUPPER.decode(hex.as_bytes()).unwrap();
+        let value = encrypted(algorithm, &data_encoding::BASE64.encode(&bytes));
+        let data =
+            format!("<Data><Secret><EncryptedValue>{value}</EncryptedValue></Secret></Data>");
+        container(
+            "<EncryptionKey><ds:KeyName>k</ds:KeyName></EncryptionKey>",
+            &data,
+        )
+    };
+    let key = open(
+        &wrapped(
+            "kw-aes128",
+            "1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5",
+        ),
+        Unlock::Key(kek.get(..16).unwrap()),
+    );
+    assert_eq!(
+        data_encoding::HEXUPPER.encode(secret_of(&key.unwrap())),
+        "00112233445566778899AABBCCDDEEFF"
+    );
+    let key = open(
+        &wrapped(
+            "kw-aes192",
+            "96778B25AE6CA435F92B5B97C050AED2468AB8A17AD84E5D",
+        ),
+        Unlock::Key(kek.get(..24).unwrap()),
+    );
+    assert_eq!(
+        data_encoding::HEXUPPER.encode(secret_of(&key.unwrap())),
+        "00112233445566778899AABBCCDDEEFF"
+    );
+    let value = "28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21";
+    let key = open(&wrapped("kw-aes256", value), Unlock::Key(&kek)).unwrap();
+    assert_eq!(
+        data_encoding::HEXUPPER.encode(secret_of(&key)),
+        "00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F"
+    );
+    let changed = value.replace("28C9", "28C8");
+    assert_eq!(
+        open(&wrapped("kw-aes256", &changed), Unlock::Key(&kek)),
+        Err(PskcError::Authentication)
+    );
+}
+
+#[test]
+fn values_of_no_possible_length_are_refused() {
+    for (algorithm, len) in [
+        ("aes128-cbc", 16),
+        ("aes128-cbc", 33),
+        ("aes256-cbc", 0),
+        ("kw-aes128", 16),
+        ("kw-aes128", 25),
+    ] {
+        let value = encrypted(algorithm, &data_encoding::BASE64.encode(&vec![0; len]));
+        let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
+        let refused = Container::parse(&plain(&data)).map(|_| ());
+        assert!(
+            matches!(refused, Err(PskcError::CipherValue { .. })),
+            "{algorithm} {len}: {refused:?}"
+        );
+    }
+    for algorithm in ["tripledes-cbc", "AES128-CBC", "rsa-1_5"] {
+        let value = encrypted(algorithm, CIPHER_VALUE);
+        let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
+        let refused = Container::parse(&plain(&data)).map(|_| ());
+        assert!(
+            matches!(refused, Err(PskcError::Algorithm { .. })),
+            "{algorithm}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn document_types_and_entities_are_refused() {
+    let body = plain("");
+    let body = body.split_once("?>").unwrap().1;
+    for document in [
+        format!(r#"<!DOCTYPE KeyContainer>{body}"#),
+        format!(r#"<!DOCTYPE KeyContainer [<!ENTITY a "b">]>{body}"#),
+        format!(r#"<!DOCTYPE KeyContainer SYSTEM "file:///etc/passwd">{body}"#),
+    ] {
+        assert_eq!(
+            Container::parse(&document).map(|_| ()),
+            Err(PskcError::DocumentType { at: 0 })
+        );
+    }
+    let late = body.replace("<Issuer>", "<!ENTITY a 'b'><Issuer>");
+    assert!(matches!(
+        Container::parse(&late),
+        Err(PskcError::DocumentType { .. })
+    ));
+    let unknown = body.replace("<Issuer>Issuer", "<Issuer>&secret;");
+    assert!(matches!(
+        Container::parse(&unknown),
+        Err(PskcError::Xml { .. })
+    ));
+}
+
+#[test]
+fn namespaces_decide_and_not_prefixes() {
+    let document = plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>");
+    // The same elements under a prefix.
+    let prefixed = document
+        .replace("xmlns=", "xmlns:p=")
+        .replace("</", "</p:")
+        .replace("<K", "<p:K")
+        .replace("<D", "<p:D")
+        .replace("<M", "<p:M")
+        .replace("<S", "<p:S")
+        .replace("<C", "<p:C")
+        .replace("<I", "<p:I")
+        .replace("<A", "<p:A")
+        .replace("<R", "<p:R")
+        .replace("<P", "<p:P");
+    assert_eq!(
+        open(&prefixed, Unlock::Nothing),
+        open(&document, Unlock::Nothing)
+    );
+
+    let other = "urn:ietf:params:xml:ns:keyprov:pskc:2";
+    for changed in [
+        document.replace(
+            "xmlns=\"urn:ietf:params:xml:ns:keyprov:pskc\"",
+            &format!("xmlns=\"{other}\""),
+        ),
+        document.replace("xmlns=\"urn:ietf:params:xml:ns:keyprov:pskc\"", ""),
+        document.replace("<Key Id", &format!("<Key xmlns=\"{other}\" Id")),
+        document.replace("<PlainValue>", &format!("<PlainValue xmlns=\"{other}\">")),
+        document.replace(
+            "<Issuer>Issuer</Issuer>",
+            "<Issuer>Issuer</Issuer><ds:Issuer>Other</ds:Issuer>",
+        ),
+        document.replace("<Issuer>Issuer</Issuer>", "<Tea/>"),
+        document.replace("<KeyPackage>", "<Signature/><KeyPackage>"),
+    ] {
+        assert!(
+            matches!(
+                Container::parse(&changed),
+                Err(PskcError::UnexpectedElement { .. })
+            ),
+            "{changed}"
+        );
+    }
+    // An attribute of another namespace is none of ours.
+    let missing = document.replace("Id=\"12345678\"", "ds:Id=\"12345678\"");
+    assert!(matches!(
+        Container::parse(&missing),
+        Err(PskcError::Attribute { name: "Id", .. })
+    ));
+    // What extensions say is passed over, as is a signature, which is told.
+    let extended = document.replace(
+        "<KeyPackage>",
+        "<Extensions><x xmlns=\"urn:x\">1</x></Extensions><KeyPackage>",
+    );
+    assert!(Container::parse(&extended).is_ok());
+    let signed = document.replace("<KeyPackage>", "<ds:Signature/><KeyPackage>");
+    assert!(Container::parse(&signed).unwrap().is_signed());
+}
+
+/// What other readers would read otherwise.
+#[test]
+fn repetitions_and_divided_texts_are_refused() {
+    let document = plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>");
+    let plain_value = "<PlainValue>MTIzNA==</PlainValue>";
+    let secret = format!("<Secret>{plain_value}</Secret>");
+    for (from, to) in [
+        (plain_value, &plain_value.repeat(2)[..]),
+        (&secret, &secret.repeat(2)),
+        (
+            "<Issuer>Issuer</Issuer>",
+            "<Issuer>Issuer</Issuer><Issuer>Issuer</Issuer>",
+        ),
+        (
+            "</KeyContainer>",
+            "<KeyPackage><Key Id=\"12345678\"/></KeyPackage></KeyContainer>",
+        ),
+    ] {
+        let changed = document.replace(from, to);
+        assert!(
+            matches!(Container::parse(&changed), Err(PskcError::Duplicate { .. })),
+            "{changed}"
+        );
+    }
+    for (from, to) in [
+        ("MTIzNA==", "MTIz<!-- -->NA=="),
+        ("MTIzNA==", "MTIz<?pi?>NA=="),
+        ("MTIzNA==", "MTIz<x/>NA=="),
+        ("<Issuer>Issuer", "<Issuer><!-- -->Issuer"),
+        ("<Secret>", "stray<Secret>"),
+    ] {
+        let changed = document.replace(from, to);
+        assert!(
+            matches!(Container::parse(&changed), Err(PskcError::Text { .. })),
+            "{changed}"
+        );
+    }
+    for wrong in ["MTIzNA", "MTIzNB==", "MTIz_A==", "MTIzNA==MTIzNA=="] {
+        let changed = document.replace("MTIzNA==", wrong);
+        assert!(
+            matches!(Container::parse(&changed), Err(PskcError::Base64 { .. })),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn what_costs_more_than_its_length_is_refused() {
+    let excessive = |document: &str| match Container::parse(document) {
+        Err(PskcError::Excessive { what, .. }) => what,
+        other => panic!("{:?}", other.map(|_| ())),
+    };
+    assert_eq!(excessive(&"<a>".repeat(100_000)), "depth");
+    let nested: String = (0..20)
+        .map(|n| format!("<a xmlns:a{n}='urn:{n}' xmlns:b{n}='urn:{n}'>"))
+        .collect();
+    assert_eq!(excessive(&nested), "namespaces");
+    let attributes: String = (0..100_000).map(|n| format!(" a{n}=''")).collect();
+    assert_eq!(excessive(&format!("<a{attributes}/>")), "attributes");
+    assert_eq!(
+        excessive(&format!("<a>{}</a>", "<b/>".repeat(600_000))),
+        "elements"
+    );
+    let long = plain("").replace(">Issuer<", &format!(">{}<", "x".repeat(20_000)));
+    assert_eq!(excessive(&long), "text");
+    // What looks like depth in comments, character data and values is none.
+    let harmless =
+        plain(&format!("<!--{}-->", "<a>".repeat(100))).replace(">Issuer<", "><![CDATA[<a><a>]]><");
+    assert!(Container::parse(&harmless).is_ok());
+    let quoted = plain("").replace("Id=\"12345678\"", "Id='a>b=\"=\"/'");
+    assert_eq!(
+        Container::parse(&quoted).unwrap().keys().next().unwrap().id,
+        "a>b=\"=\"/"
+    );
+    let many = " ".repeat(Container::MAX_LEN + 1);
+    assert!(matches!(Container::parse(&many), Err(PskcError::TooLong)));
+}
+
+#[test]
+fn numbers() {
+    let number = |name: &str, text: &str| {
+        open(
+            &plain(&format!("<{name}><PlainValue>{text}</PlainValue></{name}>")),
+            Unlock::Nothing,
+        )
+        .map(|key| key.data)
+    };
+    assert_eq!(
+        number("Counter", "9223372036854775807").unwrap().counter,
+        Some(u64::MAX / 2)
+    );
+    assert_eq!(
+        number("TimeInterval", " 30\n").unwrap().time_interval,
+        Some(30)
+    );
+    assert_eq!(number("TimeDrift", "-4").unwrap().time_drift, Some(-4));
+    for (name, text) in [
+        ("Counter", "-1"),
+        ("Counter", ""),
+        ("Counter", "+1"),
+        ("Counter", "9223372036854775808"),
+        ("Counter", "0x1"),
+        ("TimeDrift", "--4"),
+        ("TimeDrift", "-"),
+        ("Time", "1.0"),
+    ] {
+        assert!(
+            matches!(number(name, text), Err(PskcError::Number { .. })),
+            "{name} {text}"
+        );
+    }
+}
+
+#[test]
+fn secrets_are_hidden() {
+    let container =
+        Container::parse(&plain("<Secret><PlainValue>MTIzNA==</PlainValue></Secret>")).unwrap();
+    let keys = container.open(Unlock::Nothing).unwrap();
+    for shown in [
+        format!("{container:?}"),
+        format!("{keys:?}"),
+        format!("{:?}", Unlock::Key(b"1234")),
+        format!("{:?}", Unlock::Password("1234")),
+    ] {
+        assert!(shown.contains("redacted"), "{shown}");
+        assert!(
+            !shown.contains("49, 50") && !shown.contains("\"1234\"") && !shown.contains("MTIz"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn versions_and_shapes() {
+    let document = plain("");
+    for version in ["", "1", "1.1", "2.0", "1.0 "] {
+        let changed = document.replace("Version=\"1.0\"", &format!("Version=\"{version}\""));
+        assert_eq!(
+            Container::parse(&changed).map(|_| ()),
+            Err(PskcError::Version),
+            "{version}"
+        );
+    }
+    for text in [
+        "",
+        "<",
+        "<a",
+        "not xml",
+        "<KeyContainer>",
+        "<a/><b/>",
+        "<!-- ",
+        "<![CDATA[",
+        "<?xml",
+        "</a>",
+    ] {
+        assert!(Container::parse(text).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_change_of_a_document_panics_or_opens_another_secret(at in 0_usize..4_000, with in "[ -~]{0,3}") {
+        let document = figure_6();
+        let at = at % document.len();
+        let changed = format!("{}{with}{}", document.get(..at).unwrap_or_default(), document.get(at + with.len()..).unwrap_or_default());
+        if let Ok(container) = Container::parse(&changed)
+            && let Ok(keys) = container.open(Unlock::Key(&PRE_SHARED))
+        {
+            for key in keys {
+                prop_assert!(key.data.secret.is_none_or(|secret| secret.as_bytes() == SECRET));
+            }
+        }
+    }
+}

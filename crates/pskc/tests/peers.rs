@@ -1,0 +1,145 @@
+//! Containers that python3-pskc writes, and what `pskctool` says of ours.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
+
+use std::io::{ErrorKind, Write};
+use std::process::{Command, Stdio};
+
+use keyproof_pskc::{Container, PskcError, Unlock};
+
+/// Runs a peer with something on its standard input.
+fn run(command: &mut Command, package: &str, input: &[u8]) -> String {
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap_or_else(|error| match error.kind() {
+        ErrorKind::NotFound => panic!("this test needs {package}: apt-get install {package}"),
+        _ => panic!("{command:?} does not start: {error}"),
+    });
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ({package}): {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Writes a container of two keys, encrypted as the arguments say.
+const WRITE: &str = r#"
+import sys
+from pskc import PSKC
+kind, algorithm, mac, prf = sys.argv[1:]
+container = PSKC()
+for serial in ("1", "2"):
+    key = container.add_key(
+        id="key " + serial, serial=serial, manufacturer="M\u00fcller & <S\u00f6hne>", issuer="ACME",
+        algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp", response_length=8, response_encoding="DECIMAL",
+        secret=b"secret of " + serial.encode() + b"." * 13, counter=300, time_interval=60, time_drift=4)
+    key.policy.key_usage.append("OTP")
+fields = ["secret", "counter"] if algorithm.endswith("-cbc") else ["secret"]
+container.mac.algorithm = mac or None
+if kind == "key":
+    container.encryption.setup_preshared_key(
+        key=bytes(range(int(algorithm[-7:-4] if algorithm.endswith("-cbc") else algorithm[-3:]) // 8)),
+        key_name="ours", algorithm=algorithm, fields=fields)
+elif kind == "password":
+    container.encryption.setup_pbkdf2("p\u00e4ssword", iterations=1234, algorithm=algorithm, fields=fields, prf=prf or None)
+container.write(sys.stdout)
+"#;
+
+fn written(kind: &str, algorithm: &str, mac: &str, prf: &str) -> String {
+    // Debian's own interpreter, which finds Debian's packages.
+    let mut python = Command::new("/usr/bin/python3");
+    python
+        .args(["-c", WRITE, kind, algorithm, mac, prf])
+        .env("PYTHONIOENCODING", "utf-8");
+    run(&mut python, "python3-pskc", b"")
+}
+
+fn opens(document: &str, unlock: Unlock<'_>) {
+    let container =
+        Container::parse(document).unwrap_or_else(|error| panic!("{error}: {document}"));
+    let keys = container
+        .open(unlock)
+        .unwrap_or_else(|error| panic!("{error}: {document}"));
+    assert_eq!(keys.len(), 2);
+    for (serial, key) in ["1", "2"].into_iter().zip(&keys) {
+        let secret = format!("secret of {serial}.............");
+        assert_eq!(
+            key.data.secret.as_ref().unwrap().as_bytes(),
+            secret.as_bytes()
+        );
+        assert_eq!(key.data.counter, Some(300));
+        assert_eq!(
+            (key.data.time_interval, key.data.time_drift),
+            (Some(60), Some(4))
+        );
+        assert_eq!(key.info.id, format!("key {serial}"));
+        assert_eq!(
+            key.info.device.manufacturer.as_deref(),
+            Some("Müller & <Söhne>")
+        );
+        assert_eq!(key.info.response.unwrap().length, 8);
+    }
+}
+
+#[test]
+fn we_open_what_python3_pskc_writes() {
+    opens(&written("none", "-cbc", "", ""), Unlock::Nothing);
+    let key: Vec<u8> = (0..32).collect();
+    for (algorithm, len) in [
+        ("aes128-cbc", 16),
+        ("aes192-cbc", 24),
+        ("aes256-cbc", 32),
+        ("kw-aes128", 16),
+        ("kw-aes192", 24),
+        ("kw-aes256", 32),
+    ] {
+        let document = written("key", algorithm, "", "");
+        opens(&document, Unlock::Key(key.get(..len).unwrap()));
+        let wrong = Container::parse(&document)
+            .unwrap()
+            .open(Unlock::Key(&vec![9; len]));
+        assert_eq!(wrong, Err(PskcError::Authentication));
+    }
+    for mac in ["hmac-sha256", "hmac-sha384", "hmac-sha512"] {
+        opens(
+            &written("key", "aes128-cbc", mac, ""),
+            Unlock::Key(key.get(..16).unwrap()),
+        );
+    }
+    for prf in ["", "hmac-sha256", "hmac-sha384", "hmac-sha512"] {
+        opens(
+            &written("password", "aes256-cbc", "", prf),
+            Unlock::Password("pässword"),
+        );
+    }
+}
+
+#[test]
+fn pskctool_reads_the_same() {
+    let document = written("none", "-cbc", "", "");
+    let mut pskctool = Command::new("pskctool");
+    let told = run(
+        pskctool.args(["--info", "--strict"]),
+        "pskctool",
+        document.as_bytes(),
+    );
+    let container = Container::parse(&document).unwrap();
+    for key in container.open(Unlock::Nothing).unwrap() {
+        let secret = data_encoding::BASE64.encode(key.data.secret.as_ref().unwrap().as_bytes());
+        let counter = key.data.counter.unwrap().to_string();
+        for said in [
+            &key.info.id,
+            key.info.device.serial_number.as_ref().unwrap(),
+            &secret,
+            &counter,
+        ] {
+            assert!(told.contains(said.as_str()), "{said}: {told}");
+        }
+    }
+}
