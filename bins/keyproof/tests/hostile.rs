@@ -5,7 +5,7 @@ mod judging;
 mod program;
 mod stack;
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use judging::Judged;
 use stack::Stack;
@@ -569,7 +569,8 @@ async fn nothing_is_hashed_for_clients_that_have_hung_up() {
 
 #[tokio::test]
 async fn held_bodies_take_little_memory() {
-    let program = program::Program::serve("");
+    // Every one of them is asked for its body.
+    let program = program::Program::serve("[auth]\naddress_limit = 0\n");
     let announced = head("POST /api/v1/authenticate", &["Content-Length: 1048576"]);
     let chunked = head("POST /api/v1/authenticate", &["Transfer-Encoding: chunked"]);
     let body = "a".repeat((1 << 20) - 1);
@@ -586,4 +587,43 @@ async fn held_bodies_take_little_memory() {
     // It would be 600 MiB, and is some 60.
     let peak = program.peak_mib();
     assert!(peak < 250, "{peak} MiB");
+}
+
+/// A login's body is too long before the server's limit is reached, and none of it is waited for.
+#[tokio::test]
+async fn a_body_longer_than_its_route_needs_is_refused_unread() {
+    let program = program::Program::serve("");
+    let mut client = stack::Client::connect(program.address).await;
+    let fields = ["Content-Length: 16385", "Expect: 100-continue"];
+    client
+        .send(head("POST /api/v1/authenticate", &fields))
+        .await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 413, "{answer:?}");
+    assert!(answer.closes());
+}
+
+#[tokio::test]
+async fn memory_that_a_burst_took_goes_back_to_the_system() {
+    let program = program::Program::serve("");
+    let token = program.output(&["token", "create", "--scope", "tpm", "--quiet"]);
+    let authorization = format!("Authorization: APIToken {}", token.trim_end());
+    let path = "POST /api/tpm/namespaces/default/tpm_managers";
+    let request = head(path, &[&authorization, "Content-Length: 1048576"]);
+    let request = request + &"a".repeat((1 << 20) - 1);
+    let before = program.resident_mib();
+    let reaches = async |reached: &dyn Fn(u64) -> bool| {
+        while !reached(program.resident_mib()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut client = stack::Client::connect(program.address).await;
+        client.send(&request).await;
+        held.push(client);
+    }
+    stack::within(reaches(&|mib| mib > before + 150)).await;
+    drop(held);
+    stack::within(reaches(&|mib| mib < before + 50)).await;
 }

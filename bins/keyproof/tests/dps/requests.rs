@@ -296,7 +296,24 @@ async fn what_is_too_long_is_told_so() {
         .send()
         .await;
     long.refuses(414, 414_001);
-    let long = json!({"certificate": "A".repeat(400_000)});
-    let put = site.to("PUT", "/c").json(&long).send().await;
-    put.refuses(413, 413_001);
+}
+
+#[tokio::test]
+async fn an_upload_needs_no_more_than_256_kib() {
+    const MOST: usize = 2 * 128 * 1024;
+    let site = Site::start().await;
+    site.put("c", &Ca::new("Root").body()).await;
+    for (method, rest) in [("PUT", "/c"), ("POST", "/c/verify")] {
+        let send = async |length: usize| {
+            let body = format!("[{}]", " ".repeat(length - 2));
+            site.to(method, rest)
+                .header("if-match", "*")
+                .body(body)
+                .send()
+                .await
+        };
+        let judged = send(MOST).await;
+        assert_ne!(judged.status, 413, "{method} {rest}: {judged:?}");
+        send(MOST + 1).await.refuses(413, 413_001);
+    }
 }

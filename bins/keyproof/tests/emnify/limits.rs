@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    dialect::{ADA, AUTHENTICATE, PASSWORD},
+    dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
     site::{Answer, Site},
 };
 use keyproof_service::accounts::Role;
@@ -156,4 +156,45 @@ async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
         assert_eq!(answer.status, status, "{from}");
     }
     site.password(ADA, PASSWORD).await.is(200);
+}
+
+#[tokio::test]
+async fn no_route_takes_a_body_of_more_than_16_kib() {
+    const MOST: usize = 16 * 1024;
+    let site = Site::start().await;
+    let pending = site.pending(ADA).await;
+    let ada = site.token(ADA).await;
+    let bob = site.enrol(BOB).await.token;
+    let made = site
+        .post("/api/v1/application_token", &json!({}))
+        .bearer(&ada);
+    made.send().await.is(200);
+    let all = site
+        .get("/api/v1/application_token")
+        .bearer(&ada)
+        .send()
+        .await;
+    let made = all.is(200).json[0]["id"].as_u64().unwrap();
+    for (method, path, token) in [
+        ("POST", AUTHENTICATE.to_owned(), &ada),
+        ("POST", "/api/v1/user/mfa".to_owned(), &ada),
+        ("PATCH", format!("/api/v1/user/mfa/{pending}"), &ada),
+        (
+            "POST",
+            "/api/v1/user/my/mfa/recovery_codes".to_owned(),
+            &bob,
+        ),
+        ("PATCH", "/api/v1/user/password".to_owned(), &ada),
+        ("POST", "/api/v1/application_token".to_owned(), &ada),
+        ("PATCH", format!("/api/v1/application_token/{made}"), &ada),
+    ] {
+        let longest = format!("{:<MOST$}", r#"{"password":7,"code":[],"description":7}"#);
+        let send = async |body: String| {
+            let call = site.call(method, &path).bearer(token).body(body);
+            call.send().await.status.as_u16()
+        };
+        let judged = send(longest.clone()).await;
+        assert!([400, 422].contains(&judged), "{method} {path}: {judged}");
+        assert_eq!(send(longest + " ").await, 413, "{method} {path}");
+    }
 }

@@ -205,6 +205,31 @@ async fn a_body_over_the_limit_is_413() {
 }
 
 #[tokio::test]
+async fn each_body_is_bounded_by_what_its_route_needs() {
+    const KIB: usize = 1024;
+    let site = Site::start_with(&[("http.max_body_bytes", (4 * 1024 * 1024).into())]).await;
+    site.furnished(&Manufacturer::new()).await;
+    for (method, path, most) in [
+        ("POST", PREAUTH.to_owned(), 64 * KIB),
+        ("POST", PROVISION.to_owned(), 256 * KIB),
+        ("POST", MANAGERS.to_owned(), 2048 * KIB),
+        ("PUT", format!("{MANAGERS}/manager"), 2048 * KIB),
+        ("POST", CATEGORIES.to_owned(), 2048 * KIB),
+        ("PUT", format!("{CATEGORIES}/category"), 2048 * KIB),
+        ("POST", API_KEYS.to_owned(), 2048 * KIB),
+        ("PUT", format!("{API_KEYS}/station"), 2048 * KIB),
+    ] {
+        let send = async |length: usize| {
+            let body = format!("[{}]", " ".repeat(length - 2));
+            site.admin(method, &path).body(body).send().await
+        };
+        send(most).await.refuses(400, 3);
+        let refused = send(most + 1).await;
+        assert_eq!(refused.status, 413, "{method} {path}: {refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_object_too_large_for_the_store_is_400() {
     let two_mib = 2 * 1024 * 1024;
     let site = Site::start_with(&[("http.max_body_bytes", two_mib.into())]).await;

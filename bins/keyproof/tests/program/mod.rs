@@ -53,6 +53,13 @@ impl Program {
         assert!(child.wait().unwrap().success());
     }
 
+    /// What a command prints.
+    pub(crate) fn output(&self, command: &[&str]) -> String {
+        let output = self.command(command).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
         let home = self.home.path();
@@ -65,11 +72,21 @@ impl Program {
         command
     }
 
-    /// The most memory that it has had so far, in MiB: `VmHWM` of proc(5).
+    /// The most memory that it has had so far, in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
+        self.memory_mib("VmHWM:")
+    }
+
+    /// The memory that it has, in MiB.
+    pub(crate) fn resident_mib(&self) -> u64 {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// A line of proc(5)'s `status`.
+    fn memory_mib(&self, what: &str) -> u64 {
         let child = self.child.as_ref().unwrap();
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         kib.unwrap().trim().parse::<u64>().unwrap() / 1_024
     }

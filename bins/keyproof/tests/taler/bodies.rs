@@ -259,6 +259,33 @@ async fn a_body_announced_over_the_limit_is_413_before_anything_else() {
 }
 
 #[tokio::test]
+async fn a_device_needs_no_more_than_128_kib_inflated_or_not() {
+    const MOST: usize = 128 * 1024;
+    let site = Site::start_with(&[("http.max_body_bytes", (1 << 20).into())]).await;
+    let token = &site.token("all").await;
+    site.add(token, device("till")).await;
+    let body = with(device("till"), json!({ "otp_ctr": 7 })).to_string();
+    for (method, path) in [
+        ("POST", DEVICES.to_owned()),
+        ("PATCH", format!("{DEVICES}/till")),
+    ] {
+        let send = async |length: usize, is_gzip: bool| {
+            let padded = [body.as_bytes(), &vec![b' '; length - body.len()]].concat();
+            let call = site.call(method, &path).bearer(token);
+            let call = match is_gzip {
+                true => call.header("content-encoding", "gzip").body(gzip(&padded)),
+                false => call.body(padded),
+            };
+            call.send().await
+        };
+        for is_gzip in [false, true] {
+            assert_ne!(send(MOST, is_gzip).await.status, 413, "{method} {path}");
+            send(MOST + 1, is_gzip).await.refuses(413, 32);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_compared_as_it_was_written() {
     let site = Site::start().await;
     let token = &site.token("all").await;
