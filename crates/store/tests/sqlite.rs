@@ -539,6 +539,53 @@ async fn a_store_that_was_renamed_deleted_or_replaced_acknowledges_nothing() {
     }
 }
 
+/// Nobody writes, so nothing else would find out.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_that_was_moved_is_not_ready_though_nothing_was_written() {
+    for (_, displace) in displacements() {
+        let folder = folder();
+        let path = folder.path().join("store.db");
+        let engine = open(&path).expect("a new store");
+        assert_eq!(engine.ready().await, Ok(()));
+        displace(&path);
+        let ready = engine.ready().await;
+        assert!(matches!(ready, Err(EngineError::Moved { .. })), "{ready:?}");
+    }
+}
+
+/// It is written to the file that was opened, where no later start looks for it.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_during_which_the_store_is_moved_is_not_acknowledged() {
+    for (how, displace) in displacements() {
+        let folder = folder();
+        let path = folder.path().join("store.db");
+        let engine = Arc::new(open(&path).expect("a new store"));
+        let other = Connection::open(&path).expect("the same file");
+        other
+            .execute_batch("BEGIN IMMEDIATE")
+            .expect("nobody else writes");
+        let waiting = tokio::spawn({
+            let engine = engine.clone();
+            async move { commit(&*engine, [insert(&Key::new("a", ["a"]), "a")]).await }
+        });
+        // Until it waits for the other writer. Should it come later, it finds the store moved before it begins.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        displace(&path);
+        other.execute_batch("COMMIT").expect("nothing was written");
+        let outcome = waiting.await.expect("no panic");
+        assert!(
+            matches!(
+                outcome,
+                Err(CommitError::Unknown(EngineError::Moved { .. })
+                    | CommitError::NotApplied(NotApplied::Engine(EngineError::Moved { .. })))
+            ),
+            "{how}: {outcome:?}"
+        );
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_store_that_was_put_back_is_gone_on_with() {

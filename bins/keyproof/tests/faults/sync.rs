@@ -105,6 +105,25 @@ async fn postgres_syncs_its_log_before_each_acknowledgement() {
     acknowledged_changes_are_durable(cluster, &traced, || attached.detach(), is_wal).await;
 }
 
+/// A server that was killed may have written what it never synced, and whoever opens the store next takes it for done.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_syncs_the_log_that_a_killed_server_left_before_anything_else() {
+    let installation = Installation::on_sqlite();
+    let log = installation.folder().join("k.db-wal");
+    let traced = TracedNodes::of(&installation);
+    let mut cluster = Cluster::start_by(installation, 1, traced.by());
+    let add = ["instance", "add", "shop", "--stdin"];
+    cluster.installation.run(&add, "correct horse\n");
+    cluster.kill(0);
+    assert!(log.metadata().unwrap().len() > 0, "nothing was left");
+    cluster.bring_up(0);
+    let process = cluster.processes().next().unwrap();
+    cluster.kill(0);
+    let calls = traced.read(process).into_iter().filter(is_wal);
+    let first = calls.min_by_key(|call| call.begun);
+    assert!(first.as_ref().is_some_and(SystemCall::is_sync), "{first:?}");
+}
+
 /// Works for a while, and looks at what was acknowledged. The database may be traced apart.
 async fn acknowledged_changes_are_durable(
     mut cluster: Cluster,

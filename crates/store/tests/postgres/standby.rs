@@ -22,7 +22,7 @@ enum Event {
 }
 
 /// Commits of this session wait for the standbys of that name; `back_door` itself never does.
-async fn wait_for(back_door: &Client, standbys: &str) {
+pub(crate) async fn wait_for(back_door: &Client, standbys: &str) {
     back_door
         .batch_execute("SET synchronous_commit = local")
         .await
@@ -38,7 +38,7 @@ async fn wait_for(back_door: &Client, standbys: &str) {
     until(async || !back_door.query(set, &[&standbys]).await.unwrap().is_empty()).await;
 }
 
-async fn waiting(back_door: &Client) -> i64 {
+pub(crate) async fn waiting(back_door: &Client) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     back_door.query_one(waiting, &[]).await.unwrap().get(0)
 }
@@ -186,4 +186,26 @@ async fn a_write_whose_standby_comes_back_in_time_is_acknowledged() {
     wait_for(&back_door, "").await;
     assert_eq!(commit.await, Ok(()));
     assert_eq!(body(&engine, "a").await, Some("a".to_owned()));
+}
+
+/// A wait that somebody cancels ends in success and a warning, that of the question what became of a write too.
+#[tokio::test]
+async fn a_question_whose_wait_is_cancelled_is_not_believed() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = database.open_with(&impatient()).await;
+    let back_door = database.back_door().await;
+    wait_for(&back_door, "nowhere").await;
+    let cancelling = tokio::spawn(async move {
+        let cancel =
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        while back_door.query(cancel, &[]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let outcome = commit(&engine, [insert("a", "a")]).await;
+    cancelling.abort();
+    assert!(
+        matches!(outcome, Err(CommitError::Unknown(_))),
+        "{outcome:?}"
+    );
 }

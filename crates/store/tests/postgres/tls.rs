@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keyproof_peer_postgres::{Postgres, Setup};
 use keyproof_store::postgres::PostgresEngine;
-use keyproof_store::{EngineError, OpenError};
+use keyproof_store::{CommitError, EngineError, OpenError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
+use tokio_postgres::NoTls;
 
-use super::database::{frugal, parse};
+use super::database::{commit, frugal, insert, parse, until};
+use super::standby::{wait_for, waiting};
 
 /// A server whose certificate is for `localhost`, the CA that issued it, and one that did not.
 struct Site {
@@ -109,6 +112,31 @@ async fn a_certificate_is_believed_as_far_as_the_url_says() {
             "{detail}"
         );
     }
+}
+
+/// The request to stop goes by a connection of its own, which is as well protected as the one that it is about.
+#[tokio::test]
+async fn a_write_that_is_given_up_is_cancelled_over_tls() {
+    let site = Site::start("host all all 127.0.0.1/32 scram-sha-256\n");
+    let plain = site.server.database().unwrap();
+    let (back_door, connection) = tokio_postgres::connect(&plain, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let protected = plain.replace("127.0.0.1", "localhost");
+    let ca = roots(&site.path("ca.pem"));
+    let url = parse(&format!("{protected}?sslmode=verify-full&{ca}"));
+    let mut options = frugal();
+    options.statement_timeout = Duration::from_millis(200);
+    options.commit_timeout = Duration::from_millis(500);
+    PostgresEngine::migrate(&url, &frugal()).await.unwrap();
+    let engine = PostgresEngine::open(&url, &options).await.unwrap();
+    commit(&engine, [insert("before", "a")]).await.unwrap();
+    wait_for(&back_door, "nowhere").await;
+    let given_up = commit(&engine, [insert("a", "a")]).await;
+    assert!(
+        matches!(given_up, Err(CommitError::Unknown(_))),
+        "{given_up:?}"
+    );
+    until(async || waiting(&back_door).await == 0).await;
 }
 
 #[tokio::test]
