@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyproof_service::audit::{Event, Outcome};
+use keyproof_store::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -127,6 +129,33 @@ async fn a_session_that_has_shown_no_factor_decides_nothing() {
         .send()
         .await
         .is(200);
+}
+
+#[tokio::test]
+async fn what_a_session_without_a_factor_is_refused_is_told() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let body = json!({
+        "mfa_token": site.challenge(ADA).await,
+        "code": ada.phone.shows(site.now()),
+        "fingerprint": "laptop",
+    });
+    site.authenticate(body).await.is(200);
+    let device = from_laptop(&site).await;
+    let mut refused = Vec::new();
+    for call in deciding(&site, ada.id) {
+        let answer = call.bearer(&device).send().await;
+        refused.push(answer.is(403).header("x-request-id").to_owned());
+    }
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap();
+    for id in refused {
+        let of_it = |(_, event): &&(_, Event)| event.request_id.as_ref() == Some(&id);
+        let (_, event) = events.iter().find(of_it).expect("its event");
+        assert_eq!(event.outcome, Outcome::Refused);
+        let why = event.detail.as_deref();
+        assert_eq!(why, Some("the session has shown no second factor"));
+    }
 }
 
 #[tokio::test]

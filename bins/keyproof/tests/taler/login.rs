@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyproof_service::audit::Outcome;
+use keyproof_store::Timestamp;
 use serde_json::json;
 
 use crate::{
@@ -331,6 +333,25 @@ async fn scopes_reach_what_the_contract_says() {
         .call("PATCH", "/private/otp-devices/none")
         .body("not JSON");
     unknown.bearer(&readonly).send().await.refuses(403, 16);
+}
+
+#[tokio::test]
+async fn what_a_scope_does_not_allow_is_told() {
+    let site = Site::start().await;
+    let readonly = site.token("readonly").await;
+    let call = site.post(DEVICES, &device("till")).bearer(&readonly);
+    let refused = call.send().await;
+    refused.refuses(403, 16);
+    let id = refused.header("x-request-id");
+    let events = site.console.audit.events(Timestamp::EPOCH, None).await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let mut of_it = events.filter(|event| event.request_id.as_deref() == Some(id));
+    let event = of_it.next().expect("its event");
+    assert_eq!(
+        (&*event.action, event.outcome),
+        ("login_token.use", Outcome::Refused)
+    );
+    assert!(event.who.starts_with("instance:default/token:"));
 }
 
 #[tokio::test]
