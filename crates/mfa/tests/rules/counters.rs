@@ -2,12 +2,12 @@
 
 use keyproof_mfa::{
     Activated, ChallengeOver, Client, Counter, Fingerprint, FirstFactor, Locked, LoginRefusal,
-    Network, NewDevice, Password, PasswordRefusal, SessionId, UnixMillis, UserRecords,
+    Network, NewDevice, Password, PasswordRefusal, SessionId, Standing, UnixMillis, UserRecords,
 };
 
 use crate::ada::{
-    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, failures, mistyped, policy, session,
-    with_pending_key,
+    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, failures, mistyped, policy, resting_on,
+    session, with_pending_key,
 };
 
 fn network(address: &str) -> Network {
@@ -316,6 +316,33 @@ fn wrong_codes_double_the_lock_to_a_day_at_most() {
         assert_eq!(until, after(now, minutes * MINUTE));
         (ada, now) = (next, until);
     }
+}
+
+#[test]
+fn wrong_codes_of_a_session_double_its_lock() {
+    let phone = Phone::new(7);
+    let wrong = phone.proof("no code");
+    let locks = |mut ada: UserRecords, guess: &dyn Fn(UserRecords, UnixMillis) -> UserRecords| {
+        let mut now = NOW;
+        for minutes in [5, 10, 20] {
+            for _ in 0..3 {
+                ada = guess(ada, now);
+            }
+            let until = ada.admit_session(session(), now).unwrap_err().until;
+            assert_eq!(until, after(now, minutes * MINUTE));
+            now = until;
+        }
+    };
+    locks(with_pending_key(ada()), &|ada, now| {
+        ada.activate(&wrong, session(), now, &policy()).next
+    });
+    let (ada, _) = ada_with_key();
+    locks(ada, &|ada, now| {
+        let asking = resting_on(Standing::Factor);
+        let (random, proof) = ([[0; 10]; 10], Some(&wrong));
+        ada.make_recovery_codes(Password::Correct, proof, asking, &random, now, &policy())
+            .next
+    });
 }
 
 #[test]

@@ -287,9 +287,11 @@ mod tests {
         assert_eq!(addresses.lock().by_use.len(), REMEMBERED);
         assert_eq!(addresses.lock().by_end.len(), REMEMBERED);
         // Whoever is new has a window of their own, and whoever has used theirs up is still known.
-        assert_eq!(taken(&addresses, [ip("203.0.113.1"); 1]), 1);
+        let next = AT.saturating_add(Duration::from_millis(1));
+        let new = [ip("203.0.113.1"); 3].map(|address| addresses.take(address, next).is_ok());
+        assert_eq!(new, [true, true, false]);
         assert_eq!(taken(&addresses, [often]), 0);
-        let later = AT.saturating_add(WINDOW);
+        let later = next.saturating_add(WINDOW);
         assert_eq!(addresses.take(often, later), Ok(()));
         assert_eq!(addresses.lock().of.len(), 2);
     }

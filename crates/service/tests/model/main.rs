@@ -24,7 +24,8 @@
 //! records' versions are counted in place of being drawn.
 //!
 //! **What is out**: what no scenario offers (new passwords, removed users, refresh and access tokens, the failures of
-//! trusted devices, which are counted apart); what is forgotten a day later, but for one scenario that begins so; clocks
+//! trusted devices, which are counted apart); addresses, for no request has one, so that every guess without a session
+//! is a stranger's and none counts by a known address (`keyproof-mfa`'s tests do that); what is forgotten a day later, but for one scenario that begins so; clocks
 //! that go back; the audit trail's entries that come without a change, which are taken for written; and that failures of
 //! one minute are one entry of it, which only lets races be lost that the lockout's record would have lost, too.
 //!

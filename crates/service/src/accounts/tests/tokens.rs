@@ -365,7 +365,8 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     add(&bench, BOB, Role::User).await;
     let now = bench.clock.now();
     let named = bench.store.get::<UserName>(&user_name_key(BOB), now).await;
-    let drawn = named.unwrap().unwrap().record.owner;
+    let named = named.unwrap().unwrap();
+    let drawn = named.record.owner;
     let bob = bench.store.get::<User>(&user_key(drawn), now).await;
     let bob = User {
         id: own.owner.user,
@@ -373,8 +374,17 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     };
     let mut batch = bench.store.batch(now);
     batch.insert(&user_key(own.owner), &bob, None);
+    let owner = own.owner;
+    batch.replace(
+        &user_name_key(BOB),
+        named.version,
+        &UserName { owner },
+        None,
+    );
     bench.store.commit(batch).await.unwrap();
     assert!(log_in().await.is_err());
+    let his = accounts.application_tokens_of(BOB).await;
+    assert!(his.unwrap().is_empty());
 }
 
 #[tokio::test]
