@@ -345,7 +345,7 @@ mod tests {
             .parse()
             .unwrap();
         let entropy = SystemEntropy::new();
-        for (from, to) in [(0, 1), (1, 1)] {
+        for (from, to) in [(0, 2), (2, 2)] {
             let migration = migrate(&url, &MasterKeySource::Beside, &entropy).await;
             assert_eq!(migration.unwrap(), Some(Migration { from, to }));
         }

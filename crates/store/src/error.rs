@@ -221,6 +221,15 @@ pub enum OpenError {
     /// The fingerprint could not be read.
     #[error("the store's fingerprint of its master key could not be read: {0}")]
     Fingerprint(StoreError),
+    /// The store must be written anew for this release, and another process has it open.
+    #[error(
+        "the store has schema {found} and is to be written anew for this release, but another process has it open: \
+         end every keyproof that uses it first"
+    )]
+    InUse {
+        /// The store's schema.
+        found: u32,
+    },
     /// The store's secrets are sealed under master keys that were not handed in.
     #[error("the store is sealed under master key {}, but {} was given", list(.sealed), list(.given))]
     MasterKey {

@@ -49,6 +49,23 @@ mod sqlite {
     }
 
     conformance::tests!(Sqlite(TempDir::new().expect("a temporary directory")));
+
+    /// A file that the release before has made.
+    mod rebuilt {
+        use rusqlite::Connection;
+
+        use super::*;
+
+        fn database() -> Sqlite {
+            let folder = TempDir::new().expect("a temporary directory");
+            Connection::open(folder.path().join("store.db"))
+                .and_then(|old| old.execute_batch(include_str!("fixture/schema_1.sql")))
+                .expect("the earlier schema");
+            Sqlite(folder)
+        }
+
+        conformance::tests!(database());
+    }
 }
 
 #[cfg(feature = "postgres")]

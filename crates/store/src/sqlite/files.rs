@@ -29,6 +29,19 @@ pub(super) fn find_room(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_data()
 }
 
+/// How many bytes the disk that the file at `path` is on has left for us, if it can be told.
+#[cfg(unix)]
+pub(super) fn free_room(path: &Path) -> io::Result<Option<u64>> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
+/// Elsewhere the disk is found to be full when it is.
+#[cfg(not(unix))]
+pub(super) fn free_room(_: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
 /// Makes what is in the log of the store at `path` durable, whoever wrote it.
 ///
 /// A process that was killed between writing a commit and syncing it leaves the commit to be found by whoever opens the

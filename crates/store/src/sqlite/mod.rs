@@ -73,17 +73,20 @@ impl SqliteEngine {
     /// Opens the file at `path`, and creates it (mode 0600, in a directory of mode 0700) if need be.
     /// Blocks while it does.
     ///
+    /// A file of schema 1 is written anew: in one transaction, so that it is the old file or the new one whatever happens,
+    /// and while nobody else has it open. It is about twice as large afterwards, and half of it free for new records.
+    ///
     /// # Errors
     ///
     /// [`OpenError::Foreign`] if the file is another program's, [`OpenError::NewerSchema`] if a
-    /// release too far ahead wrote it, [`OpenError::Engine`] if it cannot be opened.
+    /// release too far ahead wrote it, [`OpenError::InUse`] if it is to be written anew and another process has it open,
+    /// [`OpenError::Engine`] if it cannot be opened or the disk has no room for it.
     pub fn open(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
         files::create(path).map_err(|error| EngineError::Io {
             detail: format!("{}: {error}", path.display()),
         })?;
-        let connection = connect(path, options, Access::ReadWrite).map_err(schema::open_error)?;
-        let migration = schema::prepare(&connection, options.busy_timeout)?;
+        let (connection, migration) = schema::open(path, options)?;
         let failed = |error: io::Error| EngineError::Io {
             detail: format!("{}: {error}", path.display()),
         };

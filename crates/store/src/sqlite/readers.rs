@@ -259,8 +259,6 @@ fn rows(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::sqlite::schema;
 
@@ -268,10 +266,10 @@ mod tests {
     fn reads_go_by_an_index_and_sort_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let connection = Connection::open(file.path()).unwrap();
-        schema::prepare(&connection, Duration::ZERO).unwrap();
+        schema::prepare(file.path(), &connection).unwrap();
         for (sql, index) in [
-            (GET, "PRIMARY KEY"),
-            (SCAN, "PRIMARY KEY"),
+            (GET, "INDEX sqlite_autoindex_records_1"),
+            (SCAN, "INDEX sqlite_autoindex_records_1"),
             (EXPIRED, "INDEX records_by_expiry"),
         ] {
             let mut explain = connection

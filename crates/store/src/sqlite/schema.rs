@@ -1,56 +1,88 @@
 //! The file's layout, and which releases may work on it.
 //!
-//! Release N writes schema N and runs on N and N + 1, so that servers can be exchanged one by
-//! one. So a migration only adds: what it leaves behind must still serve the release before.
+//! Release N writes schema N and runs on N and N + 1, so that servers can be exchanged one by one, and gone back from. So what
+//! a migration leaves behind must still serve the release before, to its very statements.
+//!
+//! | schema | layout |
+//! |---|---|
+//! | 1 | the records in the index of their keys (`WITHOUT ROWID`) |
+//! | 2 | the same columns in a table of its own, in order of their insertion, beside an index of the keys |
+//!
+//! An index whose entries are whole records is deep, and each step of a search in it reads a page of a few of them. Beside
+//! it, what is inserted at once lies at the table's end, whatever collections it is of.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::engine_error;
-use crate::{EngineError, Migration, OpenError};
+use super::{Access, SqliteOptions, connect, engine_error, files};
+use crate::{EngineError, Entropy, Migration, OpenError, SystemEntropy};
 
-/// Step `i` brings schema `i` to `i + 1`.
-const MIGRATIONS: &[&str] = &["
+/// A new file's layout.
+const CREATE: &str = "
     CREATE TABLE records (
         key        BLOB NOT NULL PRIMARY KEY,
         version    BLOB NOT NULL,
         body       BLOB NOT NULL,
         expires_at INTEGER
-    ) STRICT, WITHOUT ROWID;
+    ) STRICT;
     CREATE INDEX records_by_expiry ON records (expires_at, key) WHERE expires_at IS NOT NULL;
-"];
+";
+
+/// Makes way for it, and fills it in key order.
+const REBUILD: [&str; 3] = [
+    "ALTER TABLE records RENAME TO records_of_schema_1; DROP INDEX records_by_expiry;",
+    CREATE,
+    "INSERT INTO records (key, version, body, expires_at)
+         SELECT key, version, body, expires_at FROM records_of_schema_1 ORDER BY key;
+     DROP TABLE records_of_schema_1;",
+];
 
 /// The schema that this release writes.
-const SCHEMA: u32 = MIGRATIONS.len() as u32;
+const SCHEMA: u32 = 2;
 /// The newest that it runs on.
 const NEWEST: u32 = SCHEMA + 1;
 
 /// `kprf`, in the file's header, for the `file` command and for us.
 const APPLICATION_ID: i64 = 0x6B70_7266;
 
-/// Checks whose file it is and which schema it has, and brings it to this release's.
+/// Opens the file at `path`: checks whose it is and which schema it has, and brings it to this release's.
 ///
-/// Waits at least `patience` while others have it locked: to change the journal mode SQLite asks
-/// for a lock that it is refused at once, whatever the connection's own timeout.
-pub(super) fn prepare(connection: &Connection, patience: Duration) -> Result<Migration, OpenError> {
+/// Waits at least the options' timeout while others have it locked: to change the journal mode SQLite asks for a lock that
+/// it is refused at once, whatever the connection's own timeout.
+pub(super) fn open(
+    path: &Path,
+    options: &SqliteOptions,
+) -> Result<(Connection, Migration), OpenError> {
     let start = Instant::now();
     loop {
-        match migrate(connection) {
-            Err(OpenError::Engine(EngineError::Busy { .. })) if start.elapsed() < patience => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            outcome => return outcome,
+        let connection = connect(path, options, Access::ReadWrite).map_err(open_error)?;
+        match prepare(path, &connection) {
+            Ok(migration) => return Ok((connection, migration)),
+            Err(OpenError::Engine(EngineError::Busy { .. }) | OpenError::InUse { .. })
+                if start.elapsed() < options.busy_timeout => {}
+            Err(error) => return Err(error),
         }
+        // Two that wait for the other to let go of the file must do so, and not at one time.
+        drop(connection);
+        std::thread::sleep(pause());
     }
 }
 
-fn migrate(connection: &Connection) -> Result<Migration, OpenError> {
+/// From 5 to 30 milliseconds.
+fn pause() -> Duration {
+    let mut random = [0];
+    SystemEntropy::new().fill(&mut random);
+    Duration::from_millis(5) + Duration::from_micros(100) * u32::from(random[0])
+}
+
+/// Checks the file and brings it to this release's schema, if nobody is in the way.
+pub(super) fn prepare(path: &Path, connection: &Connection) -> Result<Migration, OpenError> {
     // Before anything is changed, the journal mode included.
-    inspect(&transaction(connection, TransactionBehavior::Deferred)?)?;
-    let mode: String = connection
-        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-        .map_err(engine_error)?;
+    let found = inspect(&transaction(connection, TransactionBehavior::Deferred)?)?;
+    let is_rebuilt = found == 1 && rebuild(path, connection)?;
+    let mode = set_journal_mode(connection, "WAL").map_err(engine_error)?;
     if !mode.eq_ignore_ascii_case("wal") {
         let detail = format!("journal mode {mode}: the file system has no shared memory for WAL");
         return Err(EngineError::Other { detail }.into());
@@ -58,22 +90,101 @@ fn migrate(connection: &Connection) -> Result<Migration, OpenError> {
     // Again, for another process may be at the same.
     let transaction = transaction(connection, TransactionBehavior::Immediate)?;
     let found = inspect(&transaction)?;
-    for migration in MIGRATIONS.iter().skip(found as usize) {
-        transaction.execute_batch(migration).map_err(engine_error)?;
+    if found == 1 {
+        // The release before has just made it.
+        return Err(OpenError::InUse { found });
     }
-    if found < SCHEMA {
+    if found == 0 {
+        transaction.execute_batch(CREATE).map_err(engine_error)?;
         transaction
             .pragma_update(None, "application_id", APPLICATION_ID)
             .map_err(engine_error)?;
-        transaction
-            .pragma_update(None, "user_version", SCHEMA)
-            .map_err(engine_error)?;
+        set_schema(&transaction)?;
     }
     transaction.commit().map_err(engine_error)?;
     Ok(Migration {
-        from: found,
+        from: if is_rebuilt { 1 } else { found },
         to: found.max(SCHEMA),
     })
+}
+
+/// Brings schema 1 to 2, in one transaction and while nobody else has the file open. `false` if another process was faster.
+///
+/// Outside of WAL mode: a rollback journal takes only what is overwritten, which is little, and the copy is written once,
+/// to the file. Half a copy that a process left behind is taken back by whoever opens the file next, of whatever release.
+fn rebuild(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
+    let in_use = |error: rusqlite::Error| match engine_error(error) {
+        EngineError::Busy { .. } => OpenError::InUse { found: 1 },
+        error => error.into(),
+    };
+    // A journal that came back after the loss of power would take back what was acknowledged since.
+    connection
+        .pragma_update(None, "synchronous", "EXTRA")
+        .map_err(engine_error)?;
+    // Refused while anybody else has the file open.
+    let mode = set_journal_mode(connection, "DELETE").map_err(in_use)?;
+    let transaction =
+        Transaction::new_unchecked(connection, TransactionBehavior::Exclusive).map_err(in_use)?;
+    let still: String = transaction
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(engine_error)?;
+    // Another process may have come in between, and may have done it.
+    if ![&mode, &still]
+        .iter()
+        .all(|mode| mode.eq_ignore_ascii_case("delete"))
+    {
+        return Err(OpenError::InUse { found: 1 });
+    }
+    if inspect(&transaction)? != 1 {
+        return Ok(false);
+    }
+    find_room(path, &transaction)?;
+    for step in REBUILD {
+        transaction.execute_batch(step).map_err(engine_error)?;
+    }
+    set_schema(&transaction)?;
+    transaction.commit().map_err(engine_error)?;
+    Ok(true)
+}
+
+/// Whether the disk has room for all records once more: what they took is only free once they are copied.
+fn find_room(path: &Path, transaction: &Transaction<'_>) -> Result<(), OpenError> {
+    let number = |name| {
+        transaction
+            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map(i64::unsigned_abs)
+            .map_err(engine_error)
+    };
+    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+    let used = pages.saturating_mul(number("page_size")?);
+    let free = files::free_room(path).map_err(|error| EngineError::Io {
+        detail: format!("{}: {error}", path.display()),
+    })?;
+    check_room(used, free).map_err(OpenError::from)
+}
+
+fn check_room(used: u64, free: Option<u64>) -> Result<(), EngineError> {
+    // Each key is kept twice from then on; and the journal takes a little.
+    let needed = used.saturating_add(used / 2).saturating_add(1 << 20);
+    match free {
+        Some(free) if free < needed => Err(EngineError::Full {
+            detail: format!(
+                "its records are written anew once, for which the disk needs {needed} free bytes, and has {free}"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn set_schema(transaction: &Transaction<'_>) -> Result<(), OpenError> {
+    transaction
+        .pragma_update(None, "user_version", SCHEMA)
+        .map_err(|error| engine_error(error).into())
+}
+
+/// The mode that there is then.
+fn set_journal_mode(connection: &Connection, mode: &str) -> rusqlite::Result<String> {
+    connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get(0))
 }
 
 fn transaction(
@@ -117,5 +228,25 @@ pub(super) fn open_error(error: rusqlite::Error) -> OpenError {
             detail: error.to_string(),
         },
         _ => engine_error(error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_for_a_copy_is_full() {
+        assert_eq!(check_room(100 << 20, Some(151 << 20)), Ok(()));
+        let full = check_room(100 << 20, Some((151 << 20) - 1));
+        let Err(EngineError::Full { detail }) = full else {
+            panic!("{full:?}")
+        };
+        assert!(
+            detail.contains("158334976") && detail.contains("158334975"),
+            "{detail}"
+        );
+        assert_eq!(check_room(u64::MAX, None), Ok(()));
+        assert!(check_room(u64::MAX, Some(u64::MAX - 1)).is_err());
     }
 }

@@ -214,8 +214,6 @@ impl<'c> Transactions<'c> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI32, Ordering};
-    use std::time::Duration;
-
     use tempfile::TempDir;
 
     use super::*;
@@ -226,8 +224,9 @@ mod tests {
 
     fn database() -> (TempDir, Connection) {
         let folder = TempDir::new().unwrap();
-        let connection = Connection::open(folder.path().join("store.db")).unwrap();
-        schema::prepare(&connection, Duration::ZERO).unwrap();
+        let path = folder.path().join("store.db");
+        let connection = Connection::open(&path).unwrap();
+        schema::prepare(&path, &connection).unwrap();
         (folder, connection)
     }
 

@@ -2,6 +2,8 @@
 #![cfg(feature = "sqlite")]
 #![expect(clippy::expect_used, reason = "tests may")]
 
+mod rebuild;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -115,29 +117,29 @@ async fn a_schema_one_ahead_is_served_and_two_ahead_is_refused() {
     let folder = folder();
     let path = folder.path().join("store.db");
     let migration = open(&path).expect("a new store").migration();
-    assert_eq!((migration.from, migration.to), (0, 1));
+    assert_eq!((migration.from, migration.to), (0, 2));
     let set = |schema: u32| {
         let connection = Connection::open(&path).expect("a database");
         connection
             .pragma_update(None, "user_version", schema)
             .expect("a schema");
     };
-    set(2);
+    set(3);
     let engine = open(&path).expect("the next release's schema");
-    assert_eq!(engine.migration(), Migration { from: 2, to: 2 });
+    assert_eq!(engine.migration(), Migration { from: 3, to: 3 });
     commit(&engine, [insert(&Key::new("a", ["a"]), "a")])
         .await
         .expect("it is new");
     engine.close().await;
-    set(3);
+    set(4);
     assert_eq!(
         open(&path).expect_err("too new"),
         OpenError::NewerSchema {
-            found: 3,
-            newest: 2
+            found: 4,
+            newest: 3
         }
     );
-    set(2);
+    set(3);
     assert_eq!(
         bodies(&open(&path).expect("nothing was changed"))
             .await
