@@ -172,7 +172,7 @@ impl Engine for SqliteEngine {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.readers.close().await;
+            self.readers.close();
             self.writer.close().await;
             self.threads.ended().await;
         })
@@ -189,15 +189,22 @@ enum Access {
     ReadWrite,
 }
 
+/// Pages that a connection keeps: of a reader those that lead to every record of a few hundred thousand. It takes them up as it
+/// reads, and loses them with each commit of others.
+const CACHE_KIB: i32 = 2_048;
+
 fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Result<Connection> {
     // Each connection stays in one thread. No URIs: a path is a path.
-    let (mode, cache_kib) = match access {
-        Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, 256),
-        Access::ReadWrite => (OpenFlags::SQLITE_OPEN_READ_WRITE, 2_048),
+    let mode = match access {
+        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(options.busy_timeout)?;
-    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // A file that is cut while it is mapped, or a disk that fails, would be a signal and not an error; and SQLite unmaps all
+    // of it whenever another connection has committed.
+    connection.pragma_update(None, "mmap_size", 0)?;
     // What a savepoint may have to take back stays in memory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", false)?;

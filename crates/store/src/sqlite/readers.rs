@@ -4,10 +4,10 @@ use std::any::Any;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
+use async_channel::Sender;
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{Access, SqliteOptions, Threads, connect, engine_error, files, millis};
 use crate::{EngineError, Key, Prefix, Reading, Row, Timestamp, Version};
@@ -25,14 +25,9 @@ const QUEUE: usize = 256;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-enum Message {
-    Close,
-    Read(Job),
-}
-
 #[derive(Debug)]
 pub(super) struct Readers {
-    queue: mpsc::Sender<Message>,
+    queue: Sender<Job>,
 }
 
 impl Readers {
@@ -41,8 +36,7 @@ impl Readers {
         options: &SqliteOptions,
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let (queue, jobs) = async_channel::bounded::<Job>(QUEUE);
         for _ in 0..options.readers.max(1) {
             let connection = connect(path, options, Access::Read).map_err(engine_error)?;
             // Keeps the log from being deleted, for as long as the connection is open: once it has read, it has a lock.
@@ -50,7 +44,11 @@ impl Readers {
                 .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
                 .map_err(engine_error)?;
             let jobs = jobs.clone();
-            threads.spawn("keyproof-read", move || run(&connection, &jobs))?;
+            threads.spawn("keyproof-read", move || {
+                while let Ok(job) = jobs.recv_blocking() {
+                    job(&connection);
+                }
+            })?;
         }
         Ok(Self { queue })
     }
@@ -143,9 +141,9 @@ impl Readers {
         })
     }
 
-    pub(super) async fn close(&self) {
-        // An error says that it is closed.
-        let _ = self.queue.send(Message::Close).await;
+    /// What is queued is read still.
+    pub(super) fn close(&self) {
+        self.queue.close();
     }
 
     async fn run<T: Send + 'static>(
@@ -163,31 +161,12 @@ impl Readers {
             let _ = reply.send(outcome.map(|found| found.map_err(engine_error)));
         });
         self.queue
-            .send(Message::Read(job))
+            .send(job)
             .await
             .map_err(|_| EngineError::Closed)?;
         let outcome: Result<_, Box<dyn Any + Send>> =
             answer.await.map_err(|_| EngineError::Closed)?;
         outcome.unwrap_or_else(|panic| resume_unwind(panic))
-    }
-}
-
-fn run(connection: &Connection, jobs: &Mutex<mpsc::Receiver<Message>>) {
-    loop {
-        // One thread waits in `blocking_recv`, the others for the lock.
-        let message = {
-            let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            let message = jobs.blocking_recv();
-            if matches!(message, Some(Message::Close)) {
-                jobs.close();
-            }
-            message
-        };
-        match message {
-            Some(Message::Read(job)) => job(connection),
-            Some(Message::Close) => {}
-            None => return,
-        }
     }
 }
 

@@ -17,8 +17,12 @@ use crate::{Changes, CommitError, CommitObserver, EngineError, NotApplied};
 const GROUP: usize = 256;
 /// Batches that wait for the writer before callers wait for room.
 const QUEUE: usize = 1_024;
-/// Pages in the write-ahead log from which on it is copied back into the file.
-const CHECKPOINT_PAGES: i32 = 1_000;
+/// Pages in the write-ahead log from which on it is copied back into the file, 16 MiB: a page that is written again and
+/// again is copied once, and the file is synced as seldom. No more than one part of the log's index has (4,062), so that
+/// readers look a page up in one place.
+const CHECKPOINT_PAGES: i32 = 4_000;
+/// To how many bytes a log that once grew large is cut when it is next begun anew.
+const LOG_SIZE_LIMIT: i64 = 32 << 20;
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -181,8 +185,7 @@ impl Thread {
 
     fn serve(&mut self, mut connection: Connection) -> rusqlite::Result<Served> {
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // A log that once grew large is cut when it is next begun anew.
-        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_SIZE_LIMIT)?;
         let wal_pages = self.wal_pages.clone();
         // An error from here would be taken for the commit's, which it is not.
         connection.wal_hook(Some(move |_: &mut _, pages| {
