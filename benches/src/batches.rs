@@ -37,7 +37,7 @@ pub struct Batches {
 
 /// As large as a second factor's record, or as the others that a login writes.
 #[derive(Serialize, Deserialize)]
-struct Ballast(String);
+pub struct Ballast(String);
 
 impl Record for Ballast {
     const TYPE: &'static str = "ballast";
@@ -78,6 +78,12 @@ impl Batches {
             store,
             records: scattered,
         })
+    }
+
+    /// Where the records are that are replaced, in no order.
+    #[must_use]
+    pub fn places(&self) -> Vec<Key> {
+        self.records.iter().map(|(key, _)| key.clone()).collect()
     }
 
     /// So many batches of each of so many users by so many callers, a second. The next turn is that of other users, if

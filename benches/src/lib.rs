@@ -5,6 +5,7 @@
 pub mod batches;
 pub mod load;
 pub mod program;
+pub mod reads;
 pub mod users;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -81,8 +82,11 @@ pub fn report(what: &str, ratio: f64, aim: Aim) {
     println!("{what}: {ratio:.2} (aim {words} {bound:.2}: {verdict})");
 }
 
+/// Why a measurement came to nothing.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
 /// What a measurement comes to.
-pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Measures in a new folder, which is removed afterwards. The first argument names the folder it is made in, by default
 /// one below `target/`: it decides which disk is measured.

@@ -7,14 +7,24 @@
 //! bytes of JSON, at the version it wrote last. The raw limit is one 4 KiB overwrite and fdatasync
 //! after the other on a preallocated file in the same folder; the loop is rusqlite in one thread
 //! and nothing around it, 128 of the same changes to a transaction. All take turns.
+//!
+//! Then batches of a login's shape at 256 callers (one replace, three inserts) beside batches of one record, and what they
+//! write to disk (`write_bytes` of `/proc/self/io`, checkpoints included): in a new store, with 400,000 records of logins
+//! there before, and with a million users.
+//!
+//! Then reads a second, and the processor time of each, in the store with 400,000 records: of one record, of as many as a
+//! login needs, and of one that leads to another; while nobody writes, and while 32 callers commit batches of a login's shape.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use keyproof_benches::{Aim, Result, in_folder, median, report};
+use keyproof_benches::batches::{Batches, Shape, written};
+use keyproof_benches::reads::{self, Question};
+use keyproof_benches::{Aim, Result, in_folder, median, report, users};
 use keyproof_store::sqlite::{SqliteEngine, SqliteOptions};
 use keyproof_store::{
     Entropy, Key, MasterKey, MasterKeys, Record, Store, SystemEntropy, Timestamp, Version,
@@ -28,12 +38,37 @@ const CALLERS: [usize; 3] = [1, 32, 256];
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+/// Of batches of a login's shape: users, records that logins have left before, and whether there are aims.
+const PLACES: [(usize, usize, bool); 3] = [
+    (2_048, 0, true),
+    (2_048, 400_000, true),
+    (1_000_000, 0, false),
+];
+const LOGIN_CALLERS: usize = 256;
+/// Who writes while reads are measured.
+const WRITERS: usize = 32;
 
 fn main() -> Result<()> {
-    in_folder("store", measure)
+    in_folder("store", |folder| {
+        commits(folder)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            for (place, (users, records, has_aims)) in PLACES.into_iter().enumerate() {
+                println!(
+                    "{users} users, {records} records of logins before, {LOGIN_CALLERS} callers"
+                );
+                let path = folder.join(format!("place{place}.db"));
+                logins(&path, users, records, has_aims).await?;
+            }
+            reading(&folder.join("reads.db")).await
+        })
+    })
 }
 
-fn measure(folder: &Path) -> Result<()> {
+/// One-record commits beside the disk's own rate and rusqlite's.
+fn commits(folder: &Path) -> Result<()> {
     println!("folder: {}", folder.display());
     println!("file system: {}", file_system(folder)?);
     println!("cores: {}", std::thread::available_parallelism()?);
@@ -89,6 +124,108 @@ fn measure(folder: &Path) -> Result<()> {
         Aim::AtLeast(8.0),
     );
     Ok(())
+}
+
+/// Batches of a login's shape beside batches of one record, and the bytes that the former write.
+async fn logins(path: &Path, users: usize, records: usize, has_aims: bool) -> Result<()> {
+    let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
+    let mut batches = Batches::start(store, users, records).await?;
+    let each = 2_048;
+    let mut rates = [const { Vec::new() }; 2];
+    for round in 0..=ROUNDS {
+        let turn = [
+            batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?,
+            batches
+                .commit(Shape::Single, LOGIN_CALLERS, each, 32)
+                .await?,
+        ];
+        if round > 0 {
+            rates
+                .iter_mut()
+                .zip(turn)
+                .for_each(|(all, rate)| all.push(rate));
+        }
+    }
+    let [login, single] = rates.map(median);
+    println!("  {:<44} {login:>10.0}/s", "batches of a login's shape");
+    println!("  {:<44} {single:>10.0}/s", "batches of one record");
+    let before = written();
+    for _ in 0..ROUNDS {
+        batches.commit(Shape::Login, LOGIN_CALLERS, each, 4).await?;
+    }
+    // The last checkpoint is made as the store is closed.
+    batches.close().await;
+    let kib = before
+        .zip(written())
+        .map(|(before, after)| (after - before) as f64 / (ROUNDS * each * 4) as f64 / 1_024.0);
+    let kib = kib.ok_or("the system does not count bytes to disk")?;
+    if has_aims {
+        let ratio = login / single;
+        report(
+            "  login-shaped, of one-record batches",
+            ratio,
+            Aim::AtLeast(0.08),
+        );
+        report("  KiB to disk a login-shaped batch", kib, Aim::AtMost(12.0));
+    } else {
+        println!(
+            "  login-shaped, of one-record batches: {:.2}",
+            login / single
+        );
+        println!("  KiB to disk a login-shaped batch: {kib:.1}");
+    }
+    Ok(())
+}
+
+/// Reads, alone and beside writers.
+async fn reading(path: &Path) -> Result<()> {
+    let store = users::open(path, &MasterKey::generate(&SystemEntropy::new()), NOW).await?;
+    let mut batches = Batches::start(store.clone(), 2_048, 400_000).await?;
+    let places = batches.places();
+    for is_written in [false, true] {
+        let meanwhile = if is_written {
+            "while others write"
+        } else {
+            "alone"
+        };
+        for callers in CALLERS {
+            println!("reads {meanwhile}, {callers} callers");
+            for question in [Question::One, Question::Many, Question::Followed] {
+                let read = reads::measure(&store, &places, question, callers, ROUND);
+                let figures = if is_written {
+                    beside(&mut batches, read).await?
+                } else {
+                    read.await?
+                };
+                let reads::Figures { rate, processor } = figures;
+                println!(
+                    "  {:<44} {rate:>10.0}/s {processor:>8.1} us",
+                    format!("{question:?}")
+                );
+            }
+        }
+    }
+    batches.close().await;
+    Ok(())
+}
+
+/// Measures for as long as others commit batches of a login's shape.
+async fn beside<T>(batches: &mut Batches, measured: impl Future<Output = Result<T>>) -> Result<T> {
+    let is_over = AtomicBool::new(false);
+    let writing = async {
+        while !is_over.load(Ordering::Relaxed) {
+            batches.commit(Shape::Login, WRITERS, WRITERS, 8).await?;
+        }
+        Ok(())
+    };
+    let measured = async {
+        let measured = measured.await;
+        is_over.store(true, Ordering::Relaxed);
+        measured
+    };
+    let (measured, written): (_, Result<()>) = tokio::join!(measured, writing);
+    written?;
+    measured
 }
 
 /// What `folder` is on, as the system's list of mounts says.
@@ -158,8 +295,7 @@ impl Bare {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(
-            "CREATE TABLE records (key BLOB NOT NULL PRIMARY KEY, version BLOB NOT NULL, body BLOB NOT NULL)
-                 STRICT, WITHOUT ROWID",
+            "CREATE TABLE records (key BLOB NOT NULL PRIMARY KEY, version BLOB NOT NULL, body BLOB NOT NULL) STRICT",
         )?;
         let records: Vec<_> = (0..2 * Self::GROUP)
             .map(|at| (caller_key(0, at), [0; 16]))

@@ -1,0 +1,123 @@
+//! Reads of a store alone, by callers that each ask for one thing after the other.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use keyproof_store::{Key, ReadPlan, Store, Timestamp};
+use tokio::task::JoinSet;
+
+use crate::Result;
+use crate::batches::Ballast;
+
+const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
+
+/// How many records a login reads.
+const MANY: usize = 9;
+
+/// What is asked for at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// One record.
+    One,
+    /// As many as a login needs, all known at once.
+    Many,
+    /// A record, and then another, to which it leads.
+    Followed,
+}
+
+/// Reads a second, and the microseconds of processor time of this process that each took, where the system tells: on Linux.
+pub struct Figures {
+    /// Questions answered a second.
+    pub rate: f64,
+    /// Microseconds of processor time a question, callers included.
+    pub processor: f64,
+}
+
+/// For so long, by so many callers, of records in no order.
+pub async fn measure(
+    store: &Store,
+    places: &[Key],
+    question: Question,
+    callers: usize,
+    time: Duration,
+) -> Result<Figures> {
+    let mut tasks = JoinSet::new();
+    let (start, used) = (Instant::now(), processor_time());
+    for caller in 0..callers {
+        let (store, places) = (store.clone(), places.to_vec());
+        tasks.spawn(async move {
+            let mut done = 0_usize;
+            while start.elapsed() < time {
+                let at = (caller * 7_919 + done * 104_729) % places.len();
+                let mut keys = places.iter().cycle().skip(at).take(MANY).cloned();
+                ask(&store, question, &mut keys).await?;
+                done += 1;
+            }
+            Ok::<_, crate::Failure>(done)
+        });
+    }
+    let mut done = 0;
+    while let Some(task) = tasks.join_next().await {
+        done += task??;
+    }
+    let processor = used
+        .zip(processor_time())
+        .map(|(before, after)| (after - before) * 1e6 / done as f64);
+    Ok(Figures {
+        rate: done as f64 / start.elapsed().as_secs_f64(),
+        processor: processor.unwrap_or(f64::NAN),
+    })
+}
+
+async fn ask(
+    store: &Store,
+    question: Question,
+    keys: &mut impl Iterator<Item = Key>,
+) -> Result<()> {
+    let mut next = || keys.next().ok_or("no more places");
+    let first = next()?;
+    match question {
+        Question::One => {
+            store
+                .get::<Ballast>(&first, NOW)
+                .await?
+                .ok_or("no record")?;
+        }
+        Question::Many => {
+            let keys: Vec<_> = std::iter::once(first).chain(keys).collect();
+            let found = store.get_many(&keys, NOW).await?;
+            for raw in found {
+                raw.ok_or("no record")?.decode::<Ballast>()?;
+            }
+        }
+        Question::Followed => {
+            let second = next()?;
+            let plan = ReadPlan::new([first.clone()]).then({
+                let (first, second) = (first.clone(), second.clone());
+                move |found| {
+                    Ok(found
+                        .raw(&first)?
+                        .map(|_| second.clone())
+                        .into_iter()
+                        .collect())
+                }
+            });
+            let found = store.read(plan, NOW).await?;
+            for key in [first, second] {
+                found.get::<Ballast>(&key)?.ok_or("no record")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `utime` and `stime` of proc(5), in seconds.
+fn processor_time() -> Option<f64> {
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, in parentheses, may hold blanks; `state` is the first field after it, `utime` the twelfth.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>().ok()?;
+    Some(ticks / TICKS_A_SECOND)
+}
