@@ -71,11 +71,7 @@ impl Secret {
     /// How the length measures up to RFC 4226 requirement R6. Advice only: nothing here refuses
     /// a short secret, because 80-bit ones are in wide use.
     pub fn strength(&self) -> Strength {
-        match self.len * 8 {
-            0..128 => Strength::BelowRequired,
-            128..160 => Strength::Required,
-            _ => Strength::Recommended,
-        }
+        Strength::of_bytes(self.len)
     }
 }
 
@@ -88,6 +84,17 @@ pub enum Strength {
     Required,
     /// At least the recommended 160 bits.
     Recommended,
+}
+
+impl Strength {
+    /// Of a secret of so many bytes.
+    pub const fn of_bytes(len: usize) -> Self {
+        match len {
+            0..16 => Self::BelowRequired,
+            16..20 => Self::Required,
+            _ => Self::Recommended,
+        }
+    }
 }
 
 struct Base32Text<'a>(&'a [u8]);

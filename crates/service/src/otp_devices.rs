@@ -6,24 +6,25 @@
 //! is made and with every password: login tokens belong to it, so a new password ends them all. What a removal or a
 //! new password leaves behind can no longer be reached and is cleared away in the background.
 
+mod caller;
 mod devices;
 mod guesses;
 mod instances;
 mod leftovers;
-mod login;
+mod password;
 mod records;
+mod tokens;
 
+pub use caller::{Caller, Holding, NotPermitted, Reading, Refreshing, Right, Writing};
 pub use devices::{
     AddDeviceError, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary, DeviceView,
-    RemoveDeviceError, ShowDeviceError,
+    Moment, RemoveDeviceError, ShowDeviceError,
 };
 pub use instances::{
     AddInstanceError, DEFAULT_INSTANCE, InstanceSummary, RemoveInstanceError, SetPasswordError,
 };
-pub use login::{
-    IssueError, IssuedToken, Issuer, Lifetime, LoginError, RevokeError, Session, SessionError,
-    TokenRequest,
-};
+pub use password::LoginError;
+pub use tokens::{IssueError, IssuedToken, Issuer, Lifetime, RevokeError, TokenRequest};
 
 use crate::{
     Audit, Clock, HashingPool, Origin,

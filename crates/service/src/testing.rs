@@ -25,7 +25,15 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use crate::otp_devices::{Lifetime, Session, TokenRequest};
+use crate::{
+    Failure, StorageError,
+    otp_devices::{
+        AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
+        DeviceView, Lifetime, Moment, RemoveDeviceError, Right, ShowDeviceError, TokenRequest,
+    },
+};
+use keyproof_otp::pos::Amount;
+use std::convert::Infallible;
 
 /// When the tests' clock starts.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -186,7 +194,7 @@ impl Bench {
                 .unwrap();
         }
         let issuer = devices
-            .login(instance, instance, secret(PASSWORD), &origin())
+            .log_in(instance, instance, secret(PASSWORD), &origin())
             .await
             .unwrap();
         let request = TokenRequest {
@@ -195,7 +203,7 @@ impl Bench {
             description: None,
         };
         devices
-            .issue(&issuer, &request, &origin())
+            .issue(&issuer, &request)
             .await
             .unwrap()
             .text
@@ -227,14 +235,13 @@ impl Bench {
         texts.into()
     }
 
-    /// A session that may do everything, in a new instance.
-    pub(crate) async fn session(&self, instance: &str) -> Session {
-        let token = self.token(instance, "all", Lifetime::Forever).await;
-        let devices = &self.service.otp_devices;
-        devices
-            .session(instance, Some(&token), None, &origin())
-            .await
-            .unwrap()
+    /// The holder of a token that allows everything, of a new instance.
+    pub(crate) async fn session(&self, instance: &str) -> Holder {
+        Holder {
+            token: self.token(instance, "all", Lifetime::Forever).await,
+            service: Arc::clone(&self.service),
+            instance: instance.to_owned(),
+        }
     }
 
     /// The actions in the audit trail, in order.
@@ -332,5 +339,58 @@ impl Engine for TestEngine {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
+    }
+}
+
+/// The holder of a token, who shows it anew for each thing.
+pub(crate) struct Holder {
+    service: Arc<Service>,
+    instance: String,
+    token: String,
+}
+
+impl Holder {
+    pub(crate) async fn caller<R: Right>(&self, device: Option<&str>) -> Caller<R> {
+        let devices = &self.service.otp_devices;
+        let permitted = devices
+            .permit(&self.instance, Some(&self.token), device, &origin())
+            .await;
+        permitted.unwrap()
+    }
+
+    pub(crate) async fn add(&self, details: &DeviceDetails) -> Result<(), Failure<AddDeviceError>> {
+        let devices = &self.service.otp_devices;
+        devices.add_device(&self.caller(None).await, details).await
+    }
+
+    pub(crate) async fn change(
+        &self,
+        id: &str,
+        change: DeviceChange,
+    ) -> Result<(), Failure<ChangeDeviceError<Infallible>>> {
+        let devices = &self.service.otp_devices;
+        let caller = self.caller(None).await;
+        devices.change_device(&caller, id, Ok(change)).await
+    }
+
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), Failure<RemoveDeviceError>> {
+        let devices = &self.service.otp_devices;
+        devices.remove_device(&self.caller(None).await, id).await
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<DeviceSummary>, StorageError> {
+        let devices = &self.service.otp_devices;
+        devices.devices(&self.caller(None).await).await
+    }
+
+    pub(crate) async fn show(
+        &self,
+        id: &str,
+        at: Option<u64>,
+        price: Option<Amount>,
+    ) -> Result<DeviceView, Failure<ShowDeviceError<Infallible>>> {
+        let devices = &self.service.otp_devices;
+        let caller = self.caller(Some(id)).await;
+        devices.device(&caller, Ok(Moment { at, price }))
     }
 }

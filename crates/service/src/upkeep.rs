@@ -86,7 +86,7 @@ impl fmt::Debug for Upkeep {
 mod tests {
     use super::*;
     use crate::{
-        otp_devices::Lifetime,
+        otp_devices::{Holding, Lifetime},
         testing::{Bench, bench, origin},
     };
     use keyproof_store::{Key, Prefix, Record, Timestamp};
@@ -152,7 +152,7 @@ mod tests {
         let devices = &bench.service.otp_devices;
         assert!(
             devices
-                .session("shop", Some(&kept), None, &origin())
+                .permit::<Holding>("shop", Some(&kept), None, &origin())
                 .await
                 .is_ok()
         );

@@ -175,14 +175,14 @@ impl Judged {
         let origin = origin();
         let set = devices.set_password(default, secret(PASSWORD), &origin);
         set.await.unwrap();
-        let login = devices.login(default, default, secret(PASSWORD), &origin);
+        let login = devices.log_in(default, default, secret(PASSWORD), &origin);
         let issuer = login.await.unwrap();
         let request = TokenRequest {
             scope: "all".parse::<LoginScope>().unwrap(),
             lifetime: Lifetime::Forever,
             description: None,
         };
-        let issued = devices.issue(&issuer, &request, &origin).await;
+        let issued = devices.issue(&issuer, &request).await;
         issued.unwrap().text.to_string()
     }
 

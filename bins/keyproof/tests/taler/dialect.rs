@@ -93,17 +93,14 @@ impl Site {
     pub(crate) async fn token_of(&self, instance: &str) -> String {
         let devices = &self.console.otp_devices;
         let login = devices
-            .login(instance, instance, secret(PASSWORD), &console_origin())
+            .log_in(instance, instance, secret(PASSWORD), &console_origin())
             .await;
         let request = TokenRequest {
             scope: "all".parse().unwrap(),
             lifetime: Lifetime::Forever,
             description: None,
         };
-        let issued = devices
-            .issue(&login.unwrap(), &request, &console_origin())
-            .await
-            .unwrap();
+        let issued = devices.issue(&login.unwrap(), &request).await.unwrap();
         format!("secret-token:{}", *issued.text)
     }
 

@@ -41,7 +41,7 @@ async fn an_event_says_who_what_when_and_on_which_request() {
         .await
         .unwrap();
     let wrong = devices
-        .login("default", "default", secret("wrong"), &origin())
+        .log_in("default", "default", secret("wrong"), &origin())
         .await;
     assert!(wrong.is_err());
     let since = START.saturating_add(Duration::from_secs(5));

@@ -2,12 +2,17 @@
 //! to make confirmation codes.
 
 use super::{
-    OtpDevices, Session,
-    records::{Device, Instance, all_devices, device_key, instance_key},
+    OtpDevices,
+    caller::{Caller, Reading, Writing},
+    records::{Device, Instance, all_devices, instance_key},
 };
-use crate::{Origin, StorageError, audit::Deed, storage::Race};
+use crate::{
+    Failure, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
 use keyproof_otp::{
-    Base32Profile, OtpError,
+    Base32Profile, OtpError, Strength,
     pos::{Amount, PosAlgorithm, confirm},
 };
 use keyproof_store::{Key, Stored};
@@ -76,7 +81,7 @@ pub enum AddDeviceError {
     /// There is one of this id, and it differs.
     #[error("there is a device of this id, with other details")]
     Conflict,
-    /// The session's token or instance has ended meanwhile.
+    /// The caller's token or instance has ended meanwhile.
     #[error("the token or its instance has ended")]
     Ended,
     /// Its id is empty, and no URL would reach it.
@@ -85,17 +90,23 @@ pub enum AddDeviceError {
     /// Its key is not one.
     #[error(transparent)]
     Key(#[from] OtpError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+}
+
+/// For which moment codes are asked, and for an order of which price.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// In seconds since the Unix epoch; now if `None`.
+    pub at: Option<u64>,
+    /// The price.
+    pub price: Option<Amount>,
 }
 
 /// Why a device is not shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ShowDeviceError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+pub enum ShowDeviceError<Q> {
+    /// The moment or the price was refused.
+    #[error("the moment or the price was refused")]
+    Moment(Q),
     /// There is none of this id.
     #[error("there is no such device")]
     Unknown,
@@ -103,19 +114,19 @@ pub enum ShowDeviceError {
 
 /// Why a device was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeDeviceError {
+pub enum ChangeDeviceError<B> {
     /// It has another algorithm than the one named.
     #[error("the algorithm of a device cannot be changed")]
     Algorithm,
-    /// The session's token or instance has ended meanwhile.
+    /// The body that was to say what is to be changed was refused.
+    #[error("the body was refused")]
+    Body(B),
+    /// The caller's token or instance has ended meanwhile.
     #[error("the token or its instance has ended")]
     Ended,
     /// The new key is not one.
     #[error(transparent)]
     Key(#[from] OtpError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this id.
     #[error("there is no such device")]
     Unknown,
@@ -124,12 +135,9 @@ pub enum ChangeDeviceError {
 /// Why a device was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
-    /// The session's token or instance has ended meanwhile.
+    /// The caller's token or instance has ended meanwhile.
     #[error("the token or its instance has ended")]
     Ended,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this id.
     #[error("there is no such device")]
     Unknown,
@@ -148,42 +156,37 @@ impl OtpDevices {
     /// [`AddDeviceError`].
     pub async fn add_device(
         &self,
-        session: &Session,
+        caller: &Caller<Writing>,
         details: &DeviceDetails,
-        origin: &Origin,
-    ) -> Result<(), AddDeviceError> {
+    ) -> Result<(), Failure<AddDeviceError>> {
+        let refused = |why: AddDeviceError| Failure::Refused(why);
         if details.id.is_empty() {
-            return Err(AddDeviceError::Id);
+            return Err(refused(AddDeviceError::Id));
         }
-        let weak = is_weak(&decode_key(&details.key)?);
-        let key = device_key(session.instance(), session.incarnation(), &details.id);
-        let mut race = Race::default();
-        loop {
-            let Some(loaded) = self.load(session, &key).await? else {
-                return Err(AddDeviceError::Ended);
-            };
-            let instance = instance_key(session.instance());
+        let strength = strength(&details.key).map_err(|error| refused(error.into()))?;
+        let key = caller.place_of(&details.id);
+        settle("otp_devices.add_device", &self.store, || async {
+            let loaded = self.load(caller, &key).await?;
+            let Loaded { instance, device } =
+                loaded.ok_or(Failure::Refused(AddDeviceError::Ended))?;
+            let now = self.clock.now();
+            let mut batch = self.store.batch(now);
+            batch.require(&instance_key(caller.instance()), instance.version);
             if let Some(Stored {
                 record, version, ..
-            }) = loaded.device
+            }) = device
             {
                 let same = record.description == details.description
                     && record.algorithm == details.algorithm
                     && record.counter == details.counter
                     && self.same_key(&key, &record, &details.key)?;
                 if !same {
-                    return Err(AddDeviceError::Conflict);
+                    return Err(Failure::Refused(AddDeviceError::Conflict));
                 }
                 // Who added it may never have learnt so, and it may not outlive this server yet.
-                let mut batch = self.store.batch(self.clock.now());
-                batch.require(&instance, loaded.instance.version);
                 batch.require(&key, version);
-                if race.won(self.store.commit(batch).await).await? {
-                    return Ok(());
-                }
-                continue;
+                return Ok(Attempt::Commit(batch, Ok(())));
             }
-            let now = self.clock.now();
             let record = Device {
                 id: details.id.clone(),
                 description: details.description.clone(),
@@ -192,30 +195,25 @@ impl OtpDevices {
                 counter: details.counter,
                 created_at: now,
             };
-            let mut batch = self.store.batch(now);
-            batch.require(&instance, loaded.instance.version);
             batch.insert(&key, &record, None);
-            let origin = session.origin(origin);
-            self.audit.done(
-                &mut batch,
-                now,
-                deed("otp_device.add", session, &details.id, &origin),
-            );
-            if race.won(self.store.commit(batch).await).await? {
-                if weak {
-                    warn_weak(session, &details.id);
-                }
-                return Ok(());
-            }
-        }
+            let deed = deed("otp_device.add", caller, &details.id, None);
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await?;
+        warn_if_weak(strength, caller, &details.id);
+        Ok(())
     }
 
     /// Every device of the instance, by id.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn devices(&self, session: &Session) -> Result<Vec<DeviceSummary>, StorageError> {
-        let prefix = all_devices(session.instance(), session.incarnation());
+    pub async fn devices(
+        &self,
+        caller: &Caller<Reading>,
+    ) -> Result<Vec<DeviceSummary>, StorageError> {
+        let prefix = all_devices(caller.instance(), caller.incarnation());
         let mut devices = Vec::new();
         let mut after = None;
         loop {
@@ -224,8 +222,8 @@ impl OtpDevices {
                 .store
                 .scan::<Device>(&prefix, after.as_ref(), PAGE, now)
                 .await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
+            let read = page.len();
+            after = page.last().map(|(last, _)| last.clone());
             devices.extend(
                 page.into_iter()
                     .map(|(_, Stored { record, .. })| DeviceSummary {
@@ -233,53 +231,39 @@ impl OtpDevices {
                         description: record.description,
                     }),
             );
+            if read < PAGE {
+                break;
+            }
         }
         // Long ids are stored by their digests, and so out of order.
         devices.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(devices)
     }
 
-    /// Is there such a device? Asked before a change's body is even read.
-    ///
-    /// # Errors
-    /// [`ShowDeviceError::Unknown`] if there is not.
-    pub async fn find_device(&self, session: &Session, id: &str) -> Result<(), ShowDeviceError> {
-        let key = device_key(session.instance(), session.incarnation(), id);
-        let found = self.store.get::<Device>(&key, self.clock.now()).await;
-        found
-            .map_err(StorageError::from)?
-            .map(drop)
-            .ok_or(ShowDeviceError::Unknown)
-    }
-
-    /// A device with its codes `at` a moment (seconds since the Unix epoch; now if `None`), for an order of `price`.
+    /// The device that the caller asked for, with its codes. What refused the `moment` is told only of a device that is
+    /// there.
     ///
     /// # Errors
     /// [`ShowDeviceError`].
-    pub async fn device(
+    pub fn device<Q>(
         &self,
-        session: &Session,
-        id: &str,
-        at: Option<u64>,
-        price: Option<&Amount>,
-    ) -> Result<DeviceView, ShowDeviceError> {
-        let now = self.clock.now();
-        let key = device_key(session.instance(), session.incarnation(), id);
-        let stored = self
-            .store
-            .get::<Device>(&key, now)
-            .await
-            .map_err(StorageError::from)?;
-        let Some(Stored { record, .. }) = stored else {
-            return Err(ShowDeviceError::Unknown);
-        };
-        let at = at.unwrap_or(now.as_secs());
-        let secret = self.unseal(&key, &record)?;
+        caller: &Caller<Reading>,
+        moment: Result<Moment, Q>,
+    ) -> Result<DeviceView, Failure<ShowDeviceError<Q>>> {
+        let stored = caller.device();
+        let record = &stored
+            .ok_or(Failure::Refused(ShowDeviceError::Unknown))?
+            .record;
+        let Moment { at, price } =
+            moment.map_err(|refused| Failure::Refused(ShowDeviceError::Moment(refused)))?;
+        let at = at.unwrap_or_else(|| self.clock.now().as_secs());
+        let key = caller.place_of(&record.id);
+        let secret = self.unseal(&key, record)?;
         let secret = decode_key(&secret)
             .map_err(|error| StorageError::Damaged(format!("the key of {key}: {error}")))?;
-        let codes = confirm(&secret, record.algorithm, price, at);
+        let codes = confirm(&secret, record.algorithm, price.as_ref(), at);
         Ok(DeviceView {
-            description: record.description,
+            description: record.description.clone(),
             algorithm: record.algorithm,
             counter: record.counter,
             at,
@@ -287,38 +271,35 @@ impl OtpDevices {
         })
     }
 
-    /// Changes a device.
+    /// Changes a device. What refused the `body` is told only of a device that is there.
     ///
     /// # Errors
     /// [`ChangeDeviceError`].
-    pub async fn change_device(
+    pub async fn change_device<B: Clone>(
         &self,
-        session: &Session,
+        caller: &Caller<Writing>,
         id: &str,
-        change: &DeviceChange,
-        origin: &Origin,
-    ) -> Result<(), ChangeDeviceError> {
-        let weak = match &change.key {
-            Some(key) => is_weak(&decode_key(key)?),
-            None => false,
-        };
-        let key = device_key(session.instance(), session.incarnation(), id);
-        let mut race = Race::default();
-        loop {
-            let Some(loaded) = self.load(session, &key).await? else {
-                return Err(ChangeDeviceError::Ended);
-            };
-            let Some(Stored {
+        body: Result<DeviceChange, B>,
+    ) -> Result<(), Failure<ChangeDeviceError<B>>> {
+        let refused = |why: ChangeDeviceError<B>| Failure::Refused(why);
+        let key = caller.place_of(id);
+        let strength = settle("otp_devices.change_device", &self.store, || async {
+            let loaded = self.load(caller, &key).await?;
+            let Loaded { instance, device } =
+                loaded.ok_or_else(|| refused(ChangeDeviceError::Ended))?;
+            let Stored {
                 record, version, ..
-            }) = loaded.device
-            else {
-                return Err(ChangeDeviceError::Unknown);
-            };
+            } = device.ok_or_else(|| refused(ChangeDeviceError::Unknown))?;
+            let change = body
+                .as_ref()
+                .map_err(|why| refused(ChangeDeviceError::Body(why.clone())))?;
+            let strength = change.key.as_ref().map(|key| strength(key)).transpose();
+            let strength = strength.map_err(|error| refused(ChangeDeviceError::Key(error)))?;
             if change
                 .algorithm
                 .is_some_and(|named| named != record.algorithm)
             {
-                return Err(ChangeDeviceError::Algorithm);
+                return Err(refused(ChangeDeviceError::Algorithm));
             }
             let now = self.clock.now();
             let next = Device {
@@ -331,21 +312,18 @@ impl OtpDevices {
                 ..record
             };
             let mut batch = self.store.batch(now);
-            batch.require(&instance_key(session.instance()), loaded.instance.version);
+            batch.require(&instance_key(caller.instance()), instance.version);
             batch.replace(&key, version, &next, None);
-            let origin = session.origin(origin);
-            let deed = Deed {
-                detail: change.key.is_some().then(|| "with a new key".to_owned()),
-                ..deed("otp_device.change", session, id, &origin)
-            };
+            let detail = change.key.is_some().then(|| "with a new key".to_owned());
+            let deed = deed("otp_device.change", caller, id, detail);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                if weak {
-                    warn_weak(session, id);
-                }
-                return Ok(());
-            }
+            Ok(Attempt::Commit(batch, Ok(strength)))
+        })
+        .await?;
+        if let Some(strength) = strength {
+            warn_if_weak(strength, caller, id);
         }
+        Ok(())
     }
 
     /// Removes a device.
@@ -354,45 +332,40 @@ impl OtpDevices {
     /// [`RemoveDeviceError`].
     pub async fn remove_device(
         &self,
-        session: &Session,
+        caller: &Caller<Writing>,
         id: &str,
-        origin: &Origin,
-    ) -> Result<(), RemoveDeviceError> {
-        let key = device_key(session.instance(), session.incarnation(), id);
-        let mut race = Race::default();
-        loop {
-            let Some(loaded) = self.load(session, &key).await? else {
-                return Err(RemoveDeviceError::Ended);
-            };
-            let Some(device) = loaded.device else {
-                return Err(RemoveDeviceError::Unknown);
-            };
+    ) -> Result<(), Failure<RemoveDeviceError>> {
+        let key = caller.place_of(id);
+        settle("otp_devices.remove_device", &self.store, || async {
+            let loaded = self.load(caller, &key).await?;
+            let Loaded { instance, device } =
+                loaded.ok_or(Failure::Refused(RemoveDeviceError::Ended))?;
+            let device = device.ok_or(Failure::Refused(RemoveDeviceError::Unknown))?;
             let now = self.clock.now();
             let mut batch = self.store.batch(now);
-            batch.require(&instance_key(session.instance()), loaded.instance.version);
+            batch.require(&instance_key(caller.instance()), instance.version);
             batch.remove(&key, device.version);
-            let origin = session.origin(origin);
-            self.audit.done(
-                &mut batch,
-                now,
-                deed("otp_device.remove", session, id, &origin),
-            );
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            let deed = deed("otp_device.remove", caller, id, None);
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
-    /// The session's instance and one of its devices, from one moment; `None` if the session has ended.
-    async fn load(&self, session: &Session, key: &Key) -> Result<Option<Loaded>, StorageError> {
-        let keys = [instance_key(session.instance()), key.clone()];
+    /// The caller's instance and one of its devices, from one moment; `None` if the token's password has ended.
+    async fn load(
+        &self,
+        caller: &Caller<Writing>,
+        key: &Key,
+    ) -> Result<Option<Loaded>, StorageError> {
+        let keys = [instance_key(caller.instance()), key.clone()];
         let records = self.store.get_many(&keys, self.clock.now()).await?;
         let [instance, device] = records.as_slice() else {
             return Err(StorageError::Damaged(
                 "two keys, but not two answers".to_owned(),
             ));
         };
-        let Some(instance) = session.still_in(instance.as_ref())? else {
+        let Some(instance) = caller.still_in(instance.as_ref())? else {
             return Ok(None);
         };
         let device = device.as_ref().map(|raw| raw.decode()).transpose()?;
@@ -439,13 +412,14 @@ impl fmt::Debug for DeviceView {
     }
 }
 
-fn deed<'a>(action: &'static str, session: &Session, id: &str, origin: &'a Origin) -> Deed<'a> {
-    Deed {
-        action,
-        target: format!("instance/{}/device/{id}", session.instance()),
-        detail: None,
-        origin,
-    }
+fn deed<'a>(
+    action: &'static str,
+    caller: &'a Caller<Writing>,
+    id: &str,
+    detail: Option<String>,
+) -> Deed<'a> {
+    let target = format!("instance/{}/device/{id}", caller.instance());
+    caller.deed(action, target, detail)
 }
 
 /// Decodes a key of any length.
@@ -456,17 +430,20 @@ fn decode_key(text: &str) -> Result<Zeroizing<Vec<u8>>, OtpError> {
     Ok(bytes)
 }
 
-/// Shorter than RFC 4226 requires (section 4, R6)? Such keys are about and must work, so it is only said.
-fn is_weak(key: &[u8]) -> bool {
-    key.len() < 16
+/// How the length of a key measures up to RFC 4226, if it is one.
+fn strength(key: &str) -> Result<Strength, OtpError> {
+    Ok(Strength::of_bytes(decode_key(key)?.len()))
 }
 
-fn warn_weak(session: &Session, device: &str) {
-    tracing::warn!(
-        instance = session.instance(),
-        device,
-        "the device's key has fewer than the 128 bits that RFC 4226 requires"
-    );
+/// Short keys are about and must work, so it is only said.
+fn warn_if_weak(strength: Strength, caller: &Caller<Writing>, device: &str) {
+    if strength == Strength::BelowRequired {
+        tracing::warn!(
+            instance = caller.instance(),
+            device,
+            "the device's key has fewer than the 128 bits that RFC 4226 requires"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -75,6 +75,11 @@ impl Guesses {
         UnixMillis::from_millis(self.now.as_millis())
     }
 
+    /// The same, as the store counts.
+    pub(super) const fn read_at(&self) -> Timestamp {
+        self.now
+    }
+
     /// How long it is until then.
     pub(super) fn wait(&self, until: UnixMillis) -> std::time::Duration {
         timestamp(until).saturating_since(self.now)

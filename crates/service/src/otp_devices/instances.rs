@@ -4,7 +4,11 @@ use super::{
     OtpDevices,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
-use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
+use crate::{
+    Failure, HashingError, Origin, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
@@ -43,17 +47,11 @@ pub enum AddInstanceError {
     /// The password cannot be one.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// Why no instance was removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveInstanceError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of that name.
     #[error("there is no such instance")]
     Unknown,
@@ -68,40 +66,43 @@ pub enum SetPasswordError {
     /// The password cannot be one.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of that name.
     #[error("there is no such instance")]
     Unknown,
 }
 
 impl OtpDevices {
+    /// Whether there is such an instance.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn has_instance(&self, name: &str) -> Result<bool, StorageError> {
+        let found = self
+            .store
+            .get::<Instance>(&instance_key(name), self.clock.now())
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Makes the default instance, without a password, unless it is there.
     ///
     /// # Errors
     /// [`StorageError`].
     pub async fn ensure_default(&self) -> Result<(), StorageError> {
         let key = instance_key(DEFAULT_INSTANCE);
-        let mut race = Race::default();
-        loop {
+        settle("otp_devices.ensure_default", &self.store, || async {
             let now = self.clock.now();
             if self.store.get::<Instance>(&key, now).await?.is_some() {
-                return Ok(());
+                return Ok(Attempt::Done(()));
             }
             let mut batch = self.store.batch(now);
             batch.insert(&key, &self.new_instance(DEFAULT_INSTANCE, None, now), None);
-            self.told(
-                &mut batch,
-                now,
-                "instance.add",
-                DEFAULT_INSTANCE,
-                &Origin::keyproof(),
-            );
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            let keyproof = Origin::keyproof();
+            self.told(&mut batch, now, "instance.add", DEFAULT_INSTANCE, &keyproof);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+        .map_err(Failure::without_refusal)
     }
 
     /// Makes an instance.
@@ -113,39 +114,29 @@ impl OtpDevices {
         name: &str,
         password: Zeroizing<String>,
         origin: &Origin,
-    ) -> Result<(), AddInstanceError> {
+    ) -> Result<(), Failure<AddInstanceError>> {
+        let refused = |why: AddInstanceError| Failure::Refused(why);
         if !is_instance_name(name) {
-            return Err(AddInstanceError::Name);
+            return Err(refused(AddInstanceError::Name));
         }
-        check_new_password(&password)?;
-        let password = self
+        check_new_password(&password).map_err(|error| refused(error.into()))?;
+        let hash = self
             .hashing
-            .hash(self.turn(origin), password, self.store.entropy())
-            .await?;
+            .hash(self.turn(origin), password, self.store.entropy());
+        let password = hash.await.map_err(|error| refused(error.into()))?;
         let key = instance_key(name);
-        let mut race = Race::default();
-        loop {
+        settle("otp_devices.add_instance", &self.store, || async {
             let now = self.clock.now();
-            if self
-                .store
-                .get::<Instance>(&key, now)
-                .await
-                .map_err(StorageError::from)?
-                .is_some()
-            {
-                return Err(AddInstanceError::Exists);
+            if self.store.get::<Instance>(&key, now).await?.is_some() {
+                return Err(Failure::Refused(AddInstanceError::Exists));
             }
             let mut batch = self.store.batch(now);
-            batch.insert(
-                &key,
-                &self.new_instance(name, Some(password.clone()), now),
-                None,
-            );
+            let instance = self.new_instance(name, Some(password.clone()), now);
+            batch.insert(&key, &instance, None);
             self.told(&mut batch, now, "instance.add", name, origin);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     /// Every instance, by name.
@@ -184,19 +175,18 @@ impl OtpDevices {
         name: &str,
         password: Zeroizing<String>,
         origin: &Origin,
-    ) -> Result<(), SetPasswordError> {
-        check_new_password(&password)?;
-        let password = self
+    ) -> Result<(), Failure<SetPasswordError>> {
+        let refused = |why: SetPasswordError| Failure::Refused(why);
+        check_new_password(&password).map_err(|error| refused(error.into()))?;
+        let hash = self
             .hashing
-            .hash(self.turn(origin), password, self.store.entropy())
-            .await?;
+            .hash(self.turn(origin), password, self.store.entropy());
+        let password = hash.await.map_err(|error| refused(error.into()))?;
         let key = instance_key(name);
-        let mut race = Race::default();
-        loop {
+        settle("otp_devices.set_password", &self.store, || async {
             let now = self.clock.now();
-            let Some((stored, guesses)) = self.guarded::<Instance>(name, now).await? else {
-                return Err(SetPasswordError::Unknown);
-            };
+            let found = self.guarded::<Instance>(name, now).await?;
+            let (stored, guesses) = found.ok_or(Failure::Refused(SetPasswordError::Unknown))?;
             let Stored {
                 record, version, ..
             } = stored;
@@ -210,10 +200,9 @@ impl OtpDevices {
             };
             batch.replace(&key, version, &next, None);
             self.told(&mut batch, now, "instance.set_password", name, origin);
-            if race.won(self.store.commit(batch).await).await? {
-                break;
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await?;
         self.clear_leftovers_now().await;
         Ok(())
     }
@@ -227,14 +216,12 @@ impl OtpDevices {
         &self,
         name: &str,
         origin: &Origin,
-    ) -> Result<(), RemoveInstanceError> {
+    ) -> Result<(), Failure<RemoveInstanceError>> {
         let key = instance_key(name);
-        let mut race = Race::default();
-        loop {
+        settle("otp_devices.remove_instance", &self.store, || async {
             let now = self.clock.now();
-            let Some((stored, guesses)) = self.guarded::<Instance>(name, now).await? else {
-                return Err(RemoveInstanceError::Unknown);
-            };
+            let found = self.guarded::<Instance>(name, now).await?;
+            let (stored, guesses) = found.ok_or(Failure::Refused(RemoveInstanceError::Unknown))?;
             let Stored {
                 record, version, ..
             } = stored;
@@ -247,10 +234,9 @@ impl OtpDevices {
                 batch.remove(&key, version);
             }
             self.told(&mut batch, now, "instance.remove", name, origin);
-            if race.won(self.store.commit(batch).await).await? {
-                break;
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await?;
         self.clear_leftovers_now().await;
         Ok(())
     }
@@ -310,7 +296,7 @@ fn is_instance_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        otp_devices::{Lifetime, LoginError, SessionError},
+        otp_devices::{Holding, Lifetime, LoginError, NotPermitted},
         testing::{PASSWORD, bench, console, origin, secret},
     };
 
@@ -324,9 +310,9 @@ mod tests {
         assert!(!listed[0].has_password);
         for password in ["", PASSWORD] {
             let refused = devices
-                .login("default", "default", secret(password), &origin())
+                .log_in("default", "default", secret(password), &origin())
                 .await;
-            assert_eq!(refused.err(), Some(LoginError::Refused));
+            assert_eq!(refused.err(), Some(Failure::Refused(LoginError::Refused)));
         }
         devices.ensure_default().await.unwrap();
         assert_eq!(
@@ -352,22 +338,22 @@ mod tests {
         for wrong in ["", "-a", ".a", "a/b", "ä", "a b", &"a".repeat(65)] {
             assert_eq!(
                 add(wrong, PASSWORD).await,
-                Err(AddInstanceError::Name),
+                Err(Failure::Refused(AddInstanceError::Name)),
                 "{wrong:?}"
             );
         }
         assert!(matches!(
             add("shop", "7 chars").await,
-            Err(AddInstanceError::Password(_))
+            Err(Failure::Refused(AddInstanceError::Password(_)))
         ));
         assert_eq!(add("Shop-1@a_b.c", PASSWORD).await, Ok(()));
         assert_eq!(
             add("Shop-1@a_b.c", PASSWORD).await,
-            Err(AddInstanceError::Exists)
+            Err(Failure::Refused(AddInstanceError::Exists))
         );
         assert_eq!(
             add("default", PASSWORD).await,
-            Err(AddInstanceError::Exists)
+            Err(Failure::Refused(AddInstanceError::Exists))
         );
     }
 
@@ -380,15 +366,20 @@ mod tests {
             .set_password("shop", secret("another horse"), &console())
             .await
             .unwrap();
-        let session = devices.session("shop", Some(&token), None, &origin()).await;
-        assert_eq!(session.err(), Some(SessionError::TokenUnknown));
-        let old = devices
-            .login("shop", "shop", secret(PASSWORD), &origin())
+        let session = devices
+            .permit::<Holding>("shop", Some(&token), None, &origin())
             .await;
-        assert_eq!(old.err(), Some(LoginError::Refused));
+        assert_eq!(
+            session.err(),
+            Some(Failure::Refused(NotPermitted::TokenUnknown))
+        );
+        let old = devices
+            .log_in("shop", "shop", secret(PASSWORD), &origin())
+            .await;
+        assert_eq!(old.err(), Some(Failure::Refused(LoginError::Refused)));
         assert!(
             devices
-                .login("shop", "shop", secret("another horse"), &origin())
+                .log_in("shop", "shop", secret("another horse"), &origin())
                 .await
                 .is_ok()
         );
@@ -396,7 +387,7 @@ mod tests {
             devices
                 .set_password("nowhere", secret(PASSWORD), &console())
                 .await,
-            Err(SetPasswordError::Unknown)
+            Err(Failure::Refused(SetPasswordError::Unknown))
         );
     }
 
@@ -414,9 +405,12 @@ mod tests {
             .await
             .unwrap();
         let session = devices
-            .session("default", Some(&token), None, &origin())
+            .permit::<Holding>("default", Some(&token), None, &origin())
             .await;
-        assert_eq!(session.err(), Some(SessionError::TokenUnknown));
+        assert_eq!(
+            session.err(),
+            Some(Failure::Refused(NotPermitted::TokenUnknown))
+        );
         assert!(!devices.instances().await.unwrap()[0].has_password);
     }
 }

@@ -110,8 +110,10 @@ impl OtpDevices {
 mod tests {
     use super::*;
     use crate::{
+        Failure,
         otp_devices::{
-            AddDeviceError, DeviceDetails, IssueError, Lifetime, SessionError, TokenRequest,
+            AddDeviceError, Caller, DeviceDetails, Holding, IssueError, Issuer, Lifetime,
+            NotPermitted, TokenRequest, Writing,
         },
         testing::{Bench, PASSWORD, bench, console, origin, scope, secret},
     };
@@ -154,39 +156,49 @@ mod tests {
         let token = bench
             .token("shop", "all:refreshable", Lifetime::Forever)
             .await;
-        let session = devices
-            .session("shop", Some(&token), None, &origin())
+        let caller: Caller<Writing> = devices
+            .permit("shop", Some(&token), None, &origin())
+            .await
+            .unwrap();
+        let reader = devices
+            .permit("shop", Some(&token), None, &origin())
             .await
             .unwrap();
         let refresher = devices
-            .refresher("shop", Some(&token), &origin())
+            .permit("shop", Some(&token), None, &origin())
             .await
             .unwrap();
-        devices
-            .add_device(&session, &device("till"), &origin())
-            .await
-            .unwrap();
+        let refresher = Issuer::from(refresher);
+        devices.add_device(&caller, &device("till")).await.unwrap();
         devices.remove_instance("shop", &console()).await.unwrap();
-        let gone = devices.session("shop", Some(&token), None, &origin()).await;
-        assert_eq!(gone.err(), Some(SessionError::InstanceUnknown));
+        let gone = devices
+            .permit::<Holding>("shop", Some(&token), None, &origin())
+            .await;
+        assert_eq!(
+            gone.err(),
+            Some(Failure::Refused(NotPermitted::InstanceUnknown))
+        );
 
         devices
             .add_instance("shop", secret(PASSWORD), &console())
             .await
             .unwrap();
-        let unknown = devices.session("shop", Some(&token), None, &origin()).await;
-        assert_eq!(unknown.err(), Some(SessionError::TokenUnknown));
+        let unknown = devices
+            .permit::<Holding>("shop", Some(&token), None, &origin())
+            .await;
+        assert_eq!(
+            unknown.err(),
+            Some(Failure::Refused(NotPermitted::TokenUnknown))
+        );
         let fresh = bench.session("shop").await;
-        assert_eq!(devices.devices(&fresh).await.unwrap(), []);
+        assert_eq!(fresh.list().await.unwrap(), []);
 
         // Whoever was let in before the removal changes nothing after it.
-        let late = devices
-            .add_device(&session, &device("late"), &origin())
-            .await;
-        assert_eq!(late, Err(AddDeviceError::Ended));
-        let late = devices.issue(&refresher, &everything(), &origin()).await;
-        assert_eq!(late.err(), Some(IssueError::Ended));
-        assert_eq!(devices.devices(&session).await.unwrap(), []);
+        let late = devices.add_device(&caller, &device("late")).await;
+        assert_eq!(late, Err(Failure::Refused(AddDeviceError::Ended)));
+        let late = devices.issue(&refresher, &everything()).await;
+        assert_eq!(late.err(), Some(Failure::Refused(IssueError::Ended)));
+        assert_eq!(devices.devices(&reader).await.unwrap(), []);
     }
 
     #[tokio::test]
@@ -194,11 +206,11 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let session = bench.session("shop").await;
-        let (late, origin) = (device("late"), origin());
-        let slow = devices.add_device(&session, &late, &origin);
+        let (late, caller) = (device("late"), session.caller(None).await);
+        let slow = devices.add_device(&caller, &late);
         let removal = async { devices.remove_instance("shop", &console()).await.unwrap() };
         let added = bench.faults.overtake(slow, removal).await;
-        assert_eq!(added, Err(AddDeviceError::Ended));
+        assert_eq!(added, Err(Failure::Refused(AddDeviceError::Ended)));
         assert_eq!(records(&bench, "otp_device").await, 0);
     }
 
@@ -211,11 +223,11 @@ mod tests {
             .await
             .unwrap();
         let issuer = devices
-            .login("shop", "shop", secret(PASSWORD), &origin())
+            .log_in("shop", "shop", secret(PASSWORD), &origin())
             .await
             .unwrap();
-        let (everything, origin) = (everything(), origin());
-        let slow = devices.issue(&issuer, &everything, &origin);
+        let everything = everything();
+        let slow = devices.issue(&issuer, &everything);
         let change = async {
             devices
                 .set_password("shop", secret(PASSWORD), &console())
@@ -223,7 +235,7 @@ mod tests {
                 .unwrap();
         };
         let issued = bench.faults.overtake(slow, change).await;
-        assert_eq!(issued.err(), Some(IssueError::Ended));
+        assert_eq!(issued.err(), Some(Failure::Refused(IssueError::Ended)));
         assert_eq!(records(&bench, "login_token").await, 0);
     }
 
@@ -235,18 +247,16 @@ mod tests {
             .token("shop", "all:refreshable", Lifetime::Forever)
             .await;
         let session = devices
-            .session("shop", Some(&token), None, &origin())
+            .permit::<Holding>("shop", Some(&token), None, &origin())
             .await
             .unwrap();
-        let issuer = devices
-            .refresher("shop", Some(&token), &origin())
-            .await
-            .unwrap();
-        let (everything, origin) = (everything(), origin());
-        let slow = devices.issue(&issuer, &everything, &origin);
-        let revocation = async { devices.revoke(&session, &origin).await.unwrap() };
+        let issuer = devices.permit("shop", Some(&token), None, &origin()).await;
+        let issuer = Issuer::from(issuer.unwrap());
+        let everything = everything();
+        let slow = devices.issue(&issuer, &everything);
+        let revocation = async { devices.revoke(&session).await.unwrap() };
         let issued = bench.faults.overtake(slow, revocation).await;
-        assert_eq!(issued.err(), Some(IssueError::Ended));
+        assert_eq!(issued.err(), Some(Failure::Refused(IssueError::Ended)));
         assert_eq!(records(&bench, "login_token").await, 0);
     }
 
@@ -256,10 +266,7 @@ mod tests {
         let devices = &bench.service.otp_devices;
         let session = bench.session("shop").await;
         for number in 0..BATCH * 2 + 5 {
-            devices
-                .add_device(&session, &device(&number.to_string()), &origin())
-                .await
-                .unwrap();
+            session.add(&device(&number.to_string())).await.unwrap();
         }
         // The removal itself goes through; the clearing fails at first, as after a crash.
         bench.faults.outcomes.store(true, Ordering::SeqCst);
@@ -288,10 +295,7 @@ mod tests {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
         let session = bench.session("shop").await;
-        devices
-            .add_device(&session, &device("till"), &origin())
-            .await
-            .unwrap();
+        session.add(&device("till")).await.unwrap();
         devices
             .set_password("shop", secret(PASSWORD), &console())
             .await
@@ -300,6 +304,6 @@ mod tests {
         let fresh = bench.session("shop").await;
         while devices.clear_leftovers().await.unwrap() > 0 {}
         assert_eq!(records(&bench, "login_token").await, 1);
-        assert_eq!(devices.devices(&fresh).await.unwrap().len(), 1);
+        assert_eq!(fresh.list().await.unwrap().len(), 1);
     }
 }

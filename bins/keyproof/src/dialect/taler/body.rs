@@ -18,15 +18,20 @@ use keyproof_http::Exchange;
 /// The members of a JSON object, each still unread. Members that nobody asks for are ignored.
 pub(super) struct Members {
     members: BTreeMap<String, Box<RawValue>>,
-    /// How many were asked for: the `line` of an error.
-    asked: usize,
+    fields: Fields,
 }
 
-/// What the body of a login needs, in bytes, inflated or not.
-pub(super) const LOGIN: usize = 16 * 1024;
+/// The members that a body may have, in the order of its specification.
+#[derive(Clone, Copy)]
+pub(super) struct Fields(pub(super) &'static [&'static str]);
 
-/// What the body that describes a device needs.
-pub(super) const DEVICE: usize = 128 * 1024;
+impl Fields {
+    /// The `line` of an error about this member: its place in the specification.
+    pub(super) fn line(self, name: &str) -> usize {
+        let place = self.0.iter().position(|field| *field == name);
+        place.unwrap_or(self.0.len())
+    }
+}
 
 /// The most members of a gzip file. Clients send one; each costs the set-up of a decoder, however little is in it.
 const MAX_GZIP_MEMBERS: usize = 16;
@@ -113,49 +118,54 @@ impl Members {
         let outer: Box<RawValue> =
             serde_json::from_slice(body).map_err(|_| Refusal::from(Code::JsonInvalid))?;
         match serde_json::from_str(outer.get()) {
-            Ok(Object(members)) => Ok(Self { members, asked: 0 }),
+            Ok(Object(members)) => Ok(Self {
+                members,
+                fields: Fields(&[]),
+            }),
             // JSON, but no object, or one that says a thing twice.
             Err(_) => Err(Refusal::field(None, 0)),
         }
     }
 
+    /// The same, read by this specification.
+    pub(super) fn of(self, fields: Fields) -> Self {
+        Self { fields, ..self }
+    }
+
     /// A member that must be there.
-    pub(super) fn required<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Refusal> {
+    pub(super) fn required<T: DeserializeOwned>(&self, name: &str) -> Result<T, Refusal> {
         self.required_with(name, |json| serde_json::from_str(json).ok())
     }
 
     /// A member that may be absent; `null` is absent.
-    pub(super) fn optional<T: DeserializeOwned>(
-        &mut self,
-        name: &str,
-    ) -> Result<Option<T>, Refusal> {
+    pub(super) fn optional<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Refusal> {
         self.optional_with(name, |json| serde_json::from_str(json).ok())
     }
 
     /// A member that must be there, read in its own way; `None` refuses it.
     pub(super) fn required_with<T>(
-        &mut self,
+        &self,
         name: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, Refusal> {
         let value = self.optional_with(name, read)?;
-        value.ok_or_else(|| Refusal::field(Some(name), self.asked - 1))
+        value.ok_or_else(|| self.refuse(name))
     }
 
     /// A member that may be absent, read in its own way; `None` refuses it.
     pub(super) fn optional_with<T>(
-        &mut self,
+        &self,
         name: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Refusal> {
-        let line = self.asked;
-        self.asked += 1;
         match self.members.get(name).map(|raw| raw.get()) {
             None | Some("null") => Ok(None),
-            Some(json) => read(json)
-                .map(Some)
-                .ok_or_else(|| Refusal::field(Some(name), line)),
+            Some(json) => read(json).map(Some).ok_or_else(|| self.refuse(name)),
         }
+    }
+
+    fn refuse(&self, name: &str) -> Refusal {
+        Refusal::field(Some(name), self.fields.line(name))
     }
 }
 
@@ -206,8 +216,7 @@ mod tests {
 
     #[test]
     fn members_are_read_strictly_one_by_one() {
-        let mut members =
-            of(r#" {"a": 5, "b": null, "c": "5", "d": 1.0, "e": -1, "more": {"a": 1}} "#);
+        let members = of(r#" {"a": 5, "b": null, "c": "5", "d": 1.0, "e": -1, "more": {"a": 1}} "#);
         assert_eq!(members.required::<u64>("a").ok(), Some(5));
         assert_eq!(members.optional::<u64>("b").ok(), Some(None));
         assert_eq!(members.optional::<u64>("absent").ok(), Some(None));

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
-    HashingError, StorageError, TooBusy,
+    Failure, HashingError, StorageError, TooBusy,
     otp_devices::{
-        AddDeviceError, ChangeDeviceError, IssueError, LoginError, RemoveDeviceError, RevokeError,
-        SessionError, ShowDeviceError,
+        AddDeviceError, ChangeDeviceError, IssueError, LoginError, NotPermitted, RemoveDeviceError,
+        RevokeError, ShowDeviceError,
     },
 };
 use serde::Serialize;
 use tracing::error;
 
-use super::wire;
+use super::{
+    body::Fields,
+    wire::{self, DEVICE_CHANGE, DEVICE_DETAILS},
+};
 use keyproof_http::{Response, StackRefusal};
 
 /// What refused a request, by its name in the registry.
@@ -163,7 +166,7 @@ pub(super) struct Refusal {
     /// Which member of the body, and the how-manieth that was looked for.
     field: Option<(String, usize)>,
     /// For 405.
-    allow: Option<&'static str>,
+    allow: Option<String>,
     /// The status, where the registry's is not the one.
     status: Option<StatusCode>,
     /// When to come back, where the status alone does not say that it may be tried again.
@@ -210,6 +213,26 @@ impl Refusal {
         }
     }
 
+    /// A member that this specification has, and the use case refused.
+    fn field_of(fields: Fields, name: &str) -> Self {
+        Self::field(Some(name), fields.line(name))
+    }
+
+    /// A password was not judged.
+    fn hashing(error: &HashingError) -> Self {
+        match error {
+            HashingError::Busy | HashingError::Gone => Code::OsResourceAllocationFailure.into(),
+            HashingError::Limited { retry_after } => Self::limited(
+                "Too many requests from this address: see Retry-After.",
+                *retry_after,
+            ),
+            HashingError::Failed(_) | HashingError::Stopped => {
+                error!(%error, "a password could not be judged");
+                Code::InternalInvariantFailure.into()
+            }
+        }
+    }
+
     /// Come again later: the one code of the registry's that says so and is the merchant's has a text about codes sent to
     /// phones, and the right status.
     fn limited(hint: &'static str, retry_after: Duration) -> Self {
@@ -220,7 +243,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn method(allow: &'static str) -> Self {
+    pub(super) fn method(allow: String) -> Self {
         Self {
             allow: Some(allow),
             ..Code::MethodInvalid.into()
@@ -283,8 +306,8 @@ impl Refusal {
             },
         );
         let headers = response.headers_mut();
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
+            headers.insert(header::ALLOW, allow);
         }
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 15.5.2.
@@ -339,114 +362,113 @@ impl From<StackRefusal> for Refusal {
     }
 }
 
-impl From<SessionError> for Refusal {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Expired => Code::TokenExpired.into(),
-            SessionError::Forbidden => Code::TokenPermissionInsufficient.into(),
-            SessionError::InstanceUnknown => Code::InstanceUnknown.into(),
-            SessionError::Malformed => Code::TokenMalformed.into(),
-            SessionError::Missing => Code::MerchantUnauthorized.into(),
-            SessionError::Storage(error) => Self::reading(error),
-            SessionError::TokenUnknown => Code::TokenUnknown.into(),
+impl From<Failure<NotPermitted>> for Refusal {
+    fn from(failure: Failure<NotPermitted>) -> Self {
+        match failure {
+            Failure::Storage(error) => Self::reading(error),
+            Failure::Refused(why) => match why {
+                NotPermitted::Expired => Code::TokenExpired,
+                NotPermitted::Forbidden => Code::TokenPermissionInsufficient,
+                NotPermitted::InstanceUnknown => Code::InstanceUnknown,
+                NotPermitted::Malformed => Code::TokenMalformed,
+                NotPermitted::Missing => Code::MerchantUnauthorized,
+                NotPermitted::TokenUnknown => Code::TokenUnknown,
+            }
+            .into(),
         }
     }
 }
 
-impl From<LoginError> for Refusal {
-    fn from(error: LoginError) -> Self {
-        match error {
-            LoginError::Hashing(HashingError::Busy | HashingError::Gone) => {
-                Code::OsResourceAllocationFailure.into()
+impl From<Failure<LoginError>> for Refusal {
+    fn from(failure: Failure<LoginError>) -> Self {
+        match failure {
+            Failure::Storage(error) => {
+                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
             }
-            LoginError::Hashing(HashingError::Limited { retry_after }) => Self::limited(
-                "Too many requests from this address: see Retry-After.",
-                retry_after,
-            ),
-            LoginError::Hashing(error @ (HashingError::Failed(_) | HashingError::Stopped)) => {
-                error!(%error, "a password could not be judged");
-                Code::InternalInvariantFailure.into()
-            }
-            LoginError::InstanceUnknown => Code::InstanceUnknown.into(),
-            LoginError::Locked { wait } => {
+            Failure::Refused(LoginError::Hashing(error)) => Self::hashing(&error),
+            Failure::Refused(LoginError::InstanceUnknown) => Code::InstanceUnknown.into(),
+            Failure::Refused(LoginError::Locked { wait }) => {
                 Self::limited("Too many wrong passwords: see Retry-After.", wait)
             }
-            LoginError::Refused => Code::MerchantUnauthorized.into(),
-            LoginError::Storage(error) => {
-                Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
-            }
+            Failure::Refused(LoginError::Refused) => Code::MerchantUnauthorized.into(),
         }
     }
 }
 
-impl From<IssueError> for Refusal {
-    fn from(error: IssueError) -> Self {
-        match error {
-            IssueError::Ended => Code::TokenUnknown.into(),
-            IssueError::ScopeExceeded => Code::TokenPermissionInsufficient.into(),
-            IssueError::Storage(error) => {
+impl From<Failure<IssueError>> for Refusal {
+    fn from(failure: Failure<IssueError>) -> Self {
+        match failure {
+            Failure::Storage(error) => {
                 Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
             }
+            Failure::Refused(IssueError::Ended) => Code::TokenUnknown.into(),
+            Failure::Refused(IssueError::ScopeExceeded) => Code::TokenPermissionInsufficient.into(),
         }
     }
 }
 
-impl From<RevokeError> for Refusal {
-    fn from(error: RevokeError) -> Self {
-        match error {
-            RevokeError::Ended => Code::TokenUnknown.into(),
-            RevokeError::Storage(error) => {
+impl From<Failure<RevokeError>> for Refusal {
+    fn from(failure: Failure<RevokeError>) -> Self {
+        match failure {
+            Failure::Storage(error) => {
                 Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
             }
+            Failure::Refused(RevokeError::Ended) => Code::TokenUnknown.into(),
         }
     }
 }
 
-impl From<AddDeviceError> for Refusal {
-    fn from(error: AddDeviceError) -> Self {
-        match error {
-            AddDeviceError::Conflict => Code::DeviceExists.into(),
-            AddDeviceError::Ended => Code::TokenUnknown.into(),
-            AddDeviceError::Id => Self::field(Some("otp_device_id"), 0),
-            AddDeviceError::Key(_) => Self::field(Some("otp_key"), 2),
-            AddDeviceError::Storage(error) => {
+impl From<Failure<AddDeviceError>> for Refusal {
+    fn from(failure: Failure<AddDeviceError>) -> Self {
+        match failure {
+            Failure::Storage(error) => {
                 Self::storage(error, Code::DbCommitFailed, Code::DbSoftFailure)
             }
+            Failure::Refused(why) => match why {
+                AddDeviceError::Conflict => Code::DeviceExists.into(),
+                AddDeviceError::Ended => Code::TokenUnknown.into(),
+                AddDeviceError::Id => Self::field_of(DEVICE_DETAILS, "otp_device_id"),
+                AddDeviceError::Key(_) => Self::field_of(DEVICE_DETAILS, "otp_key"),
+            },
         }
     }
 }
 
-impl From<ShowDeviceError> for Refusal {
-    fn from(error: ShowDeviceError) -> Self {
-        match error {
-            ShowDeviceError::Storage(error) => Self::reading(error),
-            ShowDeviceError::Unknown => Code::DeviceUnknown.into(),
+impl From<Failure<ShowDeviceError<Self>>> for Refusal {
+    fn from(failure: Failure<ShowDeviceError<Self>>) -> Self {
+        match failure {
+            Failure::Storage(error) => Self::reading(error),
+            Failure::Refused(ShowDeviceError::Moment(refusal)) => refusal,
+            Failure::Refused(ShowDeviceError::Unknown) => Code::DeviceUnknown.into(),
         }
     }
 }
 
-impl From<ChangeDeviceError> for Refusal {
-    fn from(error: ChangeDeviceError) -> Self {
-        match error {
-            ChangeDeviceError::Algorithm => Code::DeviceChangeConflict.into(),
-            ChangeDeviceError::Ended => Code::TokenUnknown.into(),
-            ChangeDeviceError::Key(_) => Self::field(Some("otp_key"), 1),
-            ChangeDeviceError::Storage(error) => {
+impl From<Failure<ChangeDeviceError<Self>>> for Refusal {
+    fn from(failure: Failure<ChangeDeviceError<Self>>) -> Self {
+        match failure {
+            Failure::Storage(error) => {
                 Self::storage(error, Code::DbStoreFailed, Code::DeviceChangeConflict)
             }
-            ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),
+            Failure::Refused(why) => match why {
+                ChangeDeviceError::Algorithm => Code::DeviceChangeConflict.into(),
+                ChangeDeviceError::Body(refusal) => refusal,
+                ChangeDeviceError::Ended => Code::TokenUnknown.into(),
+                ChangeDeviceError::Key(_) => Self::field_of(DEVICE_CHANGE, "otp_key"),
+                ChangeDeviceError::Unknown => Code::DeviceUnknown.into(),
+            },
         }
     }
 }
 
-impl From<RemoveDeviceError> for Refusal {
-    fn from(error: RemoveDeviceError) -> Self {
-        match error {
-            RemoveDeviceError::Ended => Code::TokenUnknown.into(),
-            RemoveDeviceError::Storage(error) => {
+impl From<Failure<RemoveDeviceError>> for Refusal {
+    fn from(failure: Failure<RemoveDeviceError>) -> Self {
+        match failure {
+            Failure::Storage(error) => {
                 Self::storage(error, Code::DbStoreFailed, Code::DbSoftFailure)
             }
-            RemoveDeviceError::Unknown => Code::DeviceUnknown.into(),
+            Failure::Refused(RemoveDeviceError::Ended) => Code::TokenUnknown.into(),
+            Failure::Refused(RemoveDeviceError::Unknown) => Code::DeviceUnknown.into(),
         }
     }
 }
@@ -463,11 +485,11 @@ mod tests {
         let code = |refusal: Refusal| refusal.code.parts().0;
         let of_all = |error: StorageError| {
             [
-                code(AddDeviceError::Storage(error.clone()).into()),
-                code(ChangeDeviceError::Storage(error.clone()).into()),
-                code(RemoveDeviceError::Storage(error.clone()).into()),
-                code(IssueError::Storage(error.clone()).into()),
-                code(ShowDeviceError::Storage(error).into()),
+                code(Failure::<AddDeviceError>::Storage(error.clone()).into()),
+                code(Failure::<ChangeDeviceError<Refusal>>::Storage(error.clone()).into()),
+                code(Failure::<RemoveDeviceError>::Storage(error.clone()).into()),
+                code(Failure::<IssueError>::Storage(error.clone()).into()),
+                code(Failure::<ShowDeviceError<Refusal>>::Storage(error).into()),
             ]
         };
         assert_eq!(of_all(StorageError::Unavailable(failure())), [53; 5]);
@@ -493,7 +515,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_outcome_is_told_as_such_under_the_same_code() {
         let hint = async |error: StorageError| {
-            let response = Refusal::from(AddDeviceError::Storage(error)).into_response();
+            let response = Refusal::from(Failure::<AddDeviceError>::Storage(error)).into_response();
             let body = response.into_body().collect().await.unwrap().to_bytes();
             let body: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["code"], 54);
@@ -508,10 +530,11 @@ mod tests {
 
     #[test]
     fn a_busy_server_says_when_to_come_back_and_a_broken_one_nothing_of_why() {
-        let busy = Refusal::from(LoginError::Hashing(HashingError::Busy)).into_response();
+        let busy = Refusal::from(Failure::Refused(LoginError::Hashing(HashingError::Busy)))
+            .into_response();
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
-        let too_busy = Refusal::from(AddDeviceError::Storage(TooBusy.into()));
+        let too_busy = Refusal::from(Failure::<AddDeviceError>::Storage(TooBusy.into()));
         assert_eq!(too_busy, Code::OsResourceAllocationFailure.into());
         let error = StorageError::Unavailable("/var/lib/keyproof.db: disk I/O error".to_owned());
         let broken = Refusal::reading(error);

@@ -1,11 +1,13 @@
 //! GNU Taler's merchant API, as far as OTP devices go: `config`, `private/token` and `private/otp-devices`.
 //!
 //! Every path stands at the root, for the default instance, and under `/instances/{instance}`. Refusals come in
-//! this order: path, method, malformed `Authorization`, unknown instance, token, permission, device, body.
+//! this order: path, method, malformed `Authorization`, unknown instance, token, permission, device, body. The table of
+//! their codes stands at the head of `errors.rs`.
 
 mod authorization;
 mod body;
 mod errors;
+mod routes;
 mod wire;
 
 use std::sync::Arc;
@@ -13,39 +15,23 @@ use std::sync::Arc;
 use authorization::Credentials;
 use body::Members;
 use errors::{Code, Refusal};
-use http::{HeaderName, HeaderValue, Method, header};
-use keyproof_auth::Permission;
-use keyproof_service::{
-    Judging, Service,
-    otp_devices::{DEFAULT_INSTANCE, Session},
-};
-
-use super::{DialectName, origin};
+use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
+use keyproof_service::{
+    Judging, Service,
+    otp_devices::{Caller, Holding, Issuer, OtpDevices, Reading, Right, Writing},
+};
+use routes::{Operation, ROUTES};
+
+use super::{DialectName, origin};
 
 /// The dialect.
 pub struct Taler {
     service: Arc<Service>,
     inflating: Judging,
     currency: String,
-}
-
-/// What a path names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Resource {
-    Config,
-    Device(String),
-    Devices,
-    Token,
-}
-
-/// A resource of an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Route {
-    instance: String,
-    resource: Resource,
 }
 
 type Answered = Result<Response, Refusal>;
@@ -61,29 +47,45 @@ impl Taler {
         }
     }
 
-    async fn answer(&self, mut exchange: Exchange) -> Answered {
-        let route = Route::of(exchange.path())?;
-        exchange.matched(route.resource.template());
-        // HEAD is GET whose answer's body is not sent, which the stack sees to.
-        let method = match exchange.method().clone() {
-            Method::HEAD => Method::GET,
-            method => method,
-        };
-        let instance = &*route.instance;
-        match (&method, &route.resource) {
-            (&Method::OPTIONS, resource) => Ok(resource.preflight()),
-            (&Method::GET, Resource::Config) => self.config(instance).await,
-            (&Method::POST, Resource::Token) => self.issue_token(instance, &mut exchange).await,
-            (&Method::DELETE, Resource::Token) => self.revoke_token(instance, &exchange).await,
-            (&Method::GET, Resource::Devices) => self.list(instance, &exchange).await,
-            (&Method::POST, Resource::Devices) => self.add(instance, &mut exchange).await,
-            (&Method::GET, Resource::Device(id)) => self.show(instance, id, &exchange).await,
-            (&Method::PATCH, Resource::Device(id)) => {
-                self.change(instance, id, &mut exchange).await
+    async fn answer(self: Arc<Self>, mut exchange: Exchange) -> Answered {
+        let (instance, segments) = routes::split(exchange.path())?;
+        let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;
+        exchange.matched(resource.template());
+        let route = resource
+            .route(exchange.method())
+            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let instance = instance.to_owned();
+        let id = resource.variable("id").map(str::to_owned);
+        let body = route.body;
+        match route.operation {
+            Operation::Config => self.config(&instance).await,
+            Operation::IssueToken => self.issue_token(&instance, &mut exchange, body).await,
+            Operation::Preflight => Ok(wire::preflight(&resource.allow())),
+            Operation::Hold(answer) => {
+                let caller = self.permit(&instance, None, &exchange).await?;
+                answer(Call::new(self, caller, id, body, exchange)).await
             }
-            (&Method::DELETE, Resource::Device(id)) => self.remove(instance, id, &exchange).await,
-            (_, resource) => Err(Refusal::method(resource.allow())),
+            Operation::Read(answer) => {
+                let caller = self.permit(&instance, id.as_deref(), &exchange).await?;
+                answer(Call::new(self, caller, id, body, exchange)).await
+            }
+            Operation::Write(answer) => {
+                let caller = self.permit(&instance, None, &exchange).await?;
+                answer(Call::new(self, caller, id, body, exchange)).await
+            }
         }
+    }
+
+    async fn permit<R: Right>(
+        &self,
+        instance: &str,
+        device: Option<&str>,
+        exchange: &Exchange,
+    ) -> Result<Caller<R>, Refusal> {
+        let (credentials, origin) = (Credentials::of(exchange)?, origin(exchange));
+        let devices = &self.service.otp_devices;
+        let caller = devices.permit(instance, credentials.bearer(), device, &origin);
+        Ok(caller.await?)
     }
 
     async fn config(&self, instance: &str) -> Answered {
@@ -95,111 +97,104 @@ impl Taler {
         }
     }
 
-    async fn issue_token(&self, instance: &str, exchange: &mut Exchange) -> Answered {
+    async fn issue_token(&self, instance: &str, exchange: &mut Exchange, body: usize) -> Answered {
         let devices = &self.service.otp_devices;
         let origin = origin(exchange);
         let issuer = match Credentials::of(exchange)? {
             Credentials::Basic { name, password } => {
-                devices.login(instance, &name, password, &origin).await?
+                let issuer = devices.log_in(instance, &name, password, &origin);
+                issuer.await?
             }
-            other => devices.refresher(instance, other.bearer(), &origin).await?,
+            other => {
+                let caller = devices.permit(instance, other.bearer(), None, &origin);
+                Issuer::from(caller.await?)
+            }
         };
-        let request = wire::token_request(self.members(exchange, body::LOGIN).await?)?;
-        let issued = devices.issue(&issuer, &request, &origin).await?;
+        let request = wire::token_request(self.members(exchange, body).await?)?;
+        let issued = devices.issue(&issuer, &request).await?;
         Ok(wire::issued_token(&issued))
-    }
-
-    async fn revoke_token(&self, instance: &str, exchange: &Exchange) -> Answered {
-        let devices = &self.service.otp_devices;
-        let (credentials, origin) = (Credentials::of(exchange)?, origin(exchange));
-        let bearer = credentials.bearer();
-        let session = devices.session(instance, bearer, None, &origin).await?;
-        devices.revoke(&session, &origin).await?;
-        Ok(wire::no_content())
-    }
-
-    async fn list(&self, instance: &str, exchange: &Exchange) -> Answered {
-        let session = self
-            .session(instance, Permission::OtpDevicesRead, exchange)
-            .await?;
-        let devices = self.service.otp_devices.devices(&session).await;
-        Ok(wire::devices(&devices.map_err(Refusal::reading)?))
-    }
-
-    async fn add(&self, instance: &str, exchange: &mut Exchange) -> Answered {
-        let session = self
-            .session(instance, Permission::OtpDevicesWrite, exchange)
-            .await?;
-        let details = wire::device_details(self.members(exchange, body::DEVICE).await?)?;
-        let devices = &self.service.otp_devices;
-        devices
-            .add_device(&session, &details, &origin(exchange))
-            .await?;
-        Ok(wire::no_content())
-    }
-
-    async fn show(&self, instance: &str, id: &str, exchange: &Exchange) -> Answered {
-        let session = self
-            .session(instance, Permission::OtpDevicesRead, exchange)
-            .await?;
-        let devices = &self.service.otp_devices;
-        match wire::moment(exchange.query()) {
-            Ok((at, price)) => {
-                let view = devices.device(&session, id, at, price.as_ref()).await?;
-                Ok(wire::device(&view))
-            }
-            Err(refusal) => {
-                // A device that is not there comes before a query that is malformed.
-                devices.find_device(&session, id).await?;
-                Err(refusal)
-            }
-        }
-    }
-
-    async fn change(&self, instance: &str, id: &str, exchange: &mut Exchange) -> Answered {
-        let session = self
-            .session(instance, Permission::OtpDevicesWrite, exchange)
-            .await?;
-        let devices = &self.service.otp_devices;
-        devices.find_device(&session, id).await?;
-        let change = wire::device_change(self.members(exchange, body::DEVICE).await?)?;
-        devices
-            .change_device(&session, id, &change, &origin(exchange))
-            .await?;
-        Ok(wire::no_content())
     }
 
     async fn members(&self, exchange: &mut Exchange, needed: usize) -> Result<Members, Refusal> {
         body::members(exchange, needed, &self.inflating).await
     }
+}
 
-    async fn remove(&self, instance: &str, id: &str, exchange: &Exchange) -> Answered {
-        let session = self
-            .session(instance, Permission::OtpDevicesWrite, exchange)
-            .await?;
-        let devices = &self.service.otp_devices;
-        devices
-            .remove_device(&session, id, &origin(exchange))
-            .await?;
+/// A request that may do what it asks for, as far as its head tells.
+struct Call<R> {
+    taler: Arc<Taler>,
+    caller: Caller<R>,
+    /// The device's, or empty.
+    id: String,
+    /// The longest body that is read, in bytes.
+    body: usize,
+    exchange: Exchange,
+}
+
+impl<R> Call<R> {
+    fn new(
+        taler: Arc<Taler>,
+        caller: Caller<R>,
+        id: Option<String>,
+        body: usize,
+        exchange: Exchange,
+    ) -> Self {
+        Self {
+            taler,
+            caller,
+            id: id.unwrap_or_default(),
+            body,
+            exchange,
+        }
+    }
+
+    fn devices(&self) -> &OtpDevices {
+        &self.taler.service.otp_devices
+    }
+
+    async fn members(&mut self) -> Result<Members, Refusal> {
+        self.taler.members(&mut self.exchange, self.body).await
+    }
+}
+
+impl Call<Holding> {
+    async fn revoke_token(self) -> Answered {
+        self.devices().revoke(&self.caller).await?;
+        Ok(wire::no_content())
+    }
+}
+
+impl Call<Reading> {
+    async fn list(self) -> Answered {
+        let devices = self.devices().devices(&self.caller).await;
+        Ok(wire::devices(&devices.map_err(Refusal::reading)?))
+    }
+
+    async fn show(self) -> Answered {
+        let moment = wire::moment(self.exchange.query());
+        let view = self.devices().device(&self.caller, moment)?;
+        Ok(wire::device(&view))
+    }
+}
+
+impl Call<Writing> {
+    async fn add(mut self) -> Answered {
+        let details = wire::device_details(self.members().await?)?;
+        self.devices().add_device(&self.caller, &details).await?;
         Ok(wire::no_content())
     }
 
-    async fn session(
-        &self,
-        instance: &str,
-        needed: Permission,
-        exchange: &Exchange,
-    ) -> Result<Session, Refusal> {
-        let credentials = Credentials::of(exchange)?;
-        let devices = &self.service.otp_devices;
-        Ok(devices
-            .session(
-                instance,
-                credentials.bearer(),
-                Some(needed),
-                &origin(exchange),
-            )
-            .await?)
+    async fn change(mut self) -> Answered {
+        let change = self.members().await.and_then(wire::device_change);
+        let changed = self.devices().change_device(&self.caller, &self.id, change);
+        changed.await?;
+        Ok(wire::no_content())
+    }
+
+    async fn remove(self) -> Answered {
+        let removed = self.devices().remove_device(&self.caller, &self.id);
+        removed.await?;
+        Ok(wire::no_content())
     }
 }
 
@@ -209,9 +204,7 @@ impl Application for Taler {
     }
 
     fn claims(&self, path: &RequestPath) -> bool {
-        ["config", "instances", "private"]
-            .iter()
-            .any(|first| path.starts_with(&[*first]))
+        routes::claims(path)
     }
 
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
@@ -223,68 +216,6 @@ impl Application for Taler {
 
     fn refuse(&self, refusal: StackRefusal, _: RequestId) -> Response {
         stamp(Refusal::from(refusal).into_response())
-    }
-}
-
-impl Route {
-    fn of(path: &RequestPath) -> Result<Self, Refusal> {
-        let segments = path.segments().map_err(|error| {
-            Refusal::from(Code::PathSegmentMalformed).with_detail(error.to_string())
-        })?;
-        let (instance, rest) = match segments.as_slice() {
-            ["instances", instance, rest @ ..] => (*instance, rest),
-            rest => (DEFAULT_INSTANCE, rest),
-        };
-        let resource = match rest {
-            ["config"] => Resource::Config,
-            ["private", "token"] => Resource::Token,
-            ["private", "otp-devices"] => Resource::Devices,
-            ["private", "otp-devices", id] if !id.is_empty() => Resource::Device((*id).to_owned()),
-            _ => return Err(Code::EndpointUnknown.into()),
-        };
-        Ok(Self {
-            instance: instance.to_owned(),
-            resource,
-        })
-    }
-}
-
-impl Resource {
-    const fn template(&self) -> &'static str {
-        match self {
-            Self::Config => "/config",
-            Self::Device(_) => "/private/otp-devices/{id}",
-            Self::Devices => "/private/otp-devices",
-            Self::Token => "/private/token",
-        }
-    }
-
-    const fn allow(&self) -> &'static str {
-        match self {
-            Self::Config => "GET, HEAD, OPTIONS",
-            Self::Device(_) => "DELETE, GET, HEAD, OPTIONS, PATCH",
-            Self::Devices => "GET, HEAD, OPTIONS, POST",
-            Self::Token => "DELETE, OPTIONS, POST",
-        }
-    }
-
-    /// Lets web pages of any origin call: they hold no cookie here that they could abuse.
-    fn preflight(&self) -> Response {
-        let mut response = wire::no_content();
-        let headers = response.headers_mut();
-        let allow = HeaderValue::from_static(self.allow());
-        headers.insert(header::ALLOW, allow.clone());
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow);
-        // The wildcard does not stand for Authorization (Fetch, section 4.9).
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("*, Authorization"),
-        );
-        headers.insert(
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from_static("86400"),
-        );
-        response
     }
 }
 
@@ -302,51 +233,4 @@ fn stamp(mut response: Response) -> Response {
             .insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(path: &str) -> Result<Route, Code> {
-        Route::of(&RequestPath::parse(path)).map_err(|refusal| refusal.code())
-    }
-
-    #[test]
-    fn the_root_is_the_default_instance() {
-        let of = |instance: &str, resource| {
-            Ok(Route {
-                instance: instance.to_owned(),
-                resource,
-            })
-        };
-        assert_eq!(route("/config"), of("default", Resource::Config));
-        assert_eq!(
-            route("/instances/shop/config"),
-            of("shop", Resource::Config)
-        );
-        assert_eq!(
-            route("/instances/a%2Fb/private/otp-devices/c%2Fd"),
-            of("a/b", Resource::Device("c/d".to_owned()))
-        );
-        // Instances do not nest.
-        assert_eq!(
-            route("/instances/a/instances/b/config"),
-            Err(Code::EndpointUnknown)
-        );
-        for unknown in [
-            "/",
-            "/config/",
-            "/private",
-            "/private/otp-devices/",
-            "/private/orders",
-            "/instances/a",
-        ] {
-            assert_eq!(route(unknown), Err(Code::EndpointUnknown), "{unknown}");
-        }
-        assert_eq!(
-            route("/private/otp-devices/%zz"),
-            Err(Code::PathSegmentMalformed)
-        );
-    }
 }

@@ -5,15 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
-use keyproof_otp::pos::{Amount, PosAlgorithm};
+use keyproof_otp::pos::PosAlgorithm;
 use keyproof_service::otp_devices::{
-    DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, TokenRequest,
+    DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, Moment,
+    TokenRequest,
 };
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::{body::Members, errors::Refusal};
+use super::{
+    body::{Fields, Members},
+    errors::Refusal,
+};
 use keyproof_http::{JsonObject, Query, Response};
 
 /// The protocol's version as libtool counts (current, revision, age).
@@ -54,7 +58,27 @@ pub(super) fn config(currency: &str) -> Response {
     )
 }
 
-pub(super) fn token_request(mut members: Members) -> Result<TokenRequest, Refusal> {
+/// The members of a token's request, in the order of its specification, which an error counts by.
+const TOKEN_REQUEST: Fields = Fields(&["scope", "duration", "description", "refreshable"]);
+
+/// The members of a new device.
+pub(super) const DEVICE_DETAILS: Fields = Fields(&[
+    "otp_device_id",
+    "otp_device_description",
+    "otp_key",
+    "otp_algorithm",
+    "otp_ctr",
+]);
+
+/// The members of a device's change.
+pub(super) const DEVICE_CHANGE: Fields = Fields(&[
+    "otp_device_description",
+    "otp_key",
+    "otp_algorithm",
+    "otp_ctr",
+]);
+
+pub(super) fn token_request(members: Members) -> Result<TokenRequest, Refusal> {
     #[derive(Deserialize)]
     struct RelativeTime {
         d_us: Microseconds,
@@ -73,6 +97,7 @@ pub(super) fn token_request(mut members: Members) -> Result<TokenRequest, Refusa
         Forever,
     }
 
+    let members = members.of(TOKEN_REQUEST);
     let scope = members.required::<String>("scope")?;
     let lifetime = match members.optional::<JsonObject<RelativeTime>>("duration")? {
         None => Lifetime::Default,
@@ -134,7 +159,8 @@ pub(super) fn issued_token(issued: &IssuedToken) -> Response {
     )
 }
 
-pub(super) fn device_details(mut members: Members) -> Result<DeviceDetails, Refusal> {
+pub(super) fn device_details(members: Members) -> Result<DeviceDetails, Refusal> {
+    let members = members.of(DEVICE_DETAILS);
     Ok(DeviceDetails {
         id: members.required("otp_device_id")?,
         description: members.required("otp_device_description")?,
@@ -144,7 +170,8 @@ pub(super) fn device_details(mut members: Members) -> Result<DeviceDetails, Refu
     })
 }
 
-pub(super) fn device_change(mut members: Members) -> Result<DeviceChange, Refusal> {
+pub(super) fn device_change(members: Members) -> Result<DeviceChange, Refusal> {
+    let members = members.of(DEVICE_CHANGE);
     Ok(DeviceChange {
         description: members.required("otp_device_description")?,
         key: members.optional("otp_key")?.map(Zeroizing::new),
@@ -183,15 +210,15 @@ pub(super) fn devices(devices: &[DeviceSummary]) -> Response {
     json(StatusCode::OK, &Summaries { otp_devices })
 }
 
-/// For which moment, in seconds since the Unix epoch, and for which price codes are asked.
-pub(super) fn moment(query: &Query) -> Result<(Option<u64>, Option<Amount>), Refusal> {
-    let faketime = parameter(query, "faketime", |text| {
+/// For which moment and for which price codes are asked.
+pub(super) fn moment(query: &Query) -> Result<Moment, Refusal> {
+    let at = parameter(query, "faketime", |text| {
         // `parse` alone would take a sign.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|_| digits)
     })?;
     let price = parameter(query, "price", |text| text.parse().ok())?;
-    Ok((faketime, price))
+    Ok(Moment { at, price })
 }
 
 /// A query parameter that may be absent, but neither malformed nor there twice.
@@ -232,6 +259,26 @@ pub(super) fn device(view: &DeviceView) -> Response {
             otp_code: view.codes.as_ref().map(|codes| codes.as_str()),
         },
     )
+}
+
+/// Lets web pages of any origin call: they hold no cookie here that they could abuse.
+pub(super) fn preflight(allow: &str) -> Response {
+    let mut response = no_content();
+    let headers = response.headers_mut();
+    if let Ok(allow) = HeaderValue::try_from(allow) {
+        headers.insert(header::ALLOW, allow.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow);
+    }
+    // The wildcard does not stand for Authorization (Fetch, section 4.9).
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("*, Authorization"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("86400"),
+    );
+    response
 }
 
 /// 204, without a body.

@@ -1,7 +1,7 @@
 //! Devices added, changed, listed and removed, alone and in races.
 
 use super::*;
-use crate::testing::{bench, origin, secret};
+use crate::testing::{bench, secret};
 use keyproof_store::{Prefix, Timestamp};
 use std::sync::{Arc, atomic::Ordering};
 
@@ -29,10 +29,8 @@ fn change(description: &str) -> DeviceChange {
 #[tokio::test]
 async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
-    let add =
-        async |details: DeviceDetails| devices.add_device(&session, &details, &origin()).await;
+    let add = async |details: DeviceDetails| session.add(&details).await;
     assert_eq!(add(device("till")).await, Ok(()));
     assert_eq!(add(device("till")).await, Ok(()));
     let others: [fn(&mut DeviceDetails); 4] = [
@@ -44,7 +42,11 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
     for (number, alter) in others.into_iter().enumerate() {
         let mut other = device("till");
         alter(&mut other);
-        assert_eq!(add(other).await, Err(AddDeviceError::Conflict), "{number}");
+        assert_eq!(
+            add(other).await,
+            Err(Failure::Refused(AddDeviceError::Conflict)),
+            "{number}"
+        );
     }
     let added = bench
         .actions()
@@ -59,26 +61,24 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
 #[tokio::test]
 async fn the_same_again_is_acknowledged_only_once_it_lasts() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
     let details = device("till");
     bench.faults.outcomes.store(true, Ordering::SeqCst);
     for _ in 0..2 {
-        let added = devices.add_device(&session, &details, &origin()).await;
+        let added = session.add(&details).await;
         assert!(matches!(
             added,
-            Err(AddDeviceError::Storage(StorageError::OutcomeUnknown(_)))
+            Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
     bench.faults.outcomes.store(false, Ordering::SeqCst);
-    let added = devices.add_device(&session, &details, &origin()).await;
+    let added = session.add(&details).await;
     assert_eq!(added, Ok(()));
 }
 
 #[tokio::test]
 async fn keys_have_no_least_length_and_one_alphabet() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
     for (number, key) in ["", "A", "ab", "AB=", &"A".repeat(4000)]
         .into_iter()
@@ -86,52 +86,41 @@ async fn keys_have_no_least_length_and_one_alphabet() {
     {
         let mut details = device(&format!("good-{number}"));
         details.key = secret(key);
-        assert_eq!(
-            devices.add_device(&session, &details, &origin()).await,
-            Ok(()),
-            "{number}"
-        );
-        let view = devices
-            .device(&session, &details.id, Some(59), None)
-            .await
-            .unwrap();
+        assert_eq!(session.add(&details).await, Ok(()), "{number}");
+        let view = session.show(&details.id, Some(59), None).await.unwrap();
         assert_eq!(view.codes.unwrap().lines().count(), 5);
     }
     for key in ["0", "A B", "A===", "A=A", "1"] {
         let mut details = device("bad");
         details.key = secret(key);
-        let refused = devices.add_device(&session, &details, &origin()).await;
-        assert!(matches!(refused, Err(AddDeviceError::Key(_))), "{key:?}");
+        let refused = session.add(&details).await;
+        assert!(
+            matches!(refused, Err(Failure::Refused(AddDeviceError::Key(_)))),
+            "{key:?}"
+        );
     }
     let mut details = device("");
     details.key = secret("");
     assert_eq!(
-        devices.add_device(&session, &details, &origin()).await,
-        Err(AddDeviceError::Id)
+        session.add(&details).await,
+        Err(Failure::Refused(AddDeviceError::Id))
     );
 }
 
 #[tokio::test]
 async fn codes_are_those_of_the_moment_and_the_price() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
     let mut priced = device("priced");
     priced.algorithm = PosAlgorithm::TotpWithPrice;
     let mut silent = device("silent");
     silent.algorithm = PosAlgorithm::None;
     for details in [device("plain"), priced, silent] {
-        devices
-            .add_device(&session, &details, &origin())
-            .await
-            .unwrap();
+        session.add(&details).await.unwrap();
     }
     let codes = async |id: &str, at, price: Option<&str>| {
         let price = price.map(|price| price.parse::<Amount>().unwrap());
-        let view = devices
-            .device(&session, id, at, price.as_ref())
-            .await
-            .unwrap();
+        let view = session.show(id, at, price).await.unwrap();
         (view.at, view.codes.map(|codes| codes.to_string()))
     };
     let of = |text: &str| Some(text.replace(' ', "\n"));
@@ -154,29 +143,15 @@ async fn codes_are_those_of_the_moment_and_the_price() {
 #[tokio::test]
 async fn a_change_leaves_what_it_does_not_name() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
     let mut details = device("till");
     details.counter = Some(7);
-    devices
-        .add_device(&session, &details, &origin())
-        .await
-        .unwrap();
-    let before = devices
-        .device(&session, "till", Some(59), None)
-        .await
-        .unwrap();
+    session.add(&details).await.unwrap();
+    let before = session.show("till", Some(59), None).await.unwrap();
 
-    let patch = async |change: DeviceChange| {
-        devices
-            .change_device(&session, "till", &change, &origin())
-            .await
-    };
+    let patch = async |change: DeviceChange| session.change("till", change).await;
     assert_eq!(patch(change("new")).await, Ok(()));
-    let after = devices
-        .device(&session, "till", Some(59), None)
-        .await
-        .unwrap();
+    let after = session.show("till", Some(59), None).await.unwrap();
     assert_eq!(after.description, "new");
     assert_eq!((after.counter, &after.codes), (Some(7), &before.codes));
 
@@ -185,10 +160,7 @@ async fn a_change_leaves_what_it_does_not_name() {
     same_algorithm.key = Some(secret("MFRGGZDF"));
     same_algorithm.counter = Some(8);
     assert_eq!(patch(same_algorithm).await, Ok(()));
-    let after = devices
-        .device(&session, "till", Some(59), None)
-        .await
-        .unwrap();
+    let after = session.show("till", Some(59), None).await.unwrap();
     assert_eq!(after.counter, Some(8));
     assert_ne!(after.codes, before.codes);
 
@@ -196,18 +168,13 @@ async fn a_change_leaves_what_it_does_not_name() {
     other_algorithm.algorithm = Some(PosAlgorithm::TotpWithPrice);
     assert_eq!(
         patch(other_algorithm).await,
-        Err(ChangeDeviceError::Algorithm)
+        Err(Failure::Refused(ChangeDeviceError::Algorithm))
     );
-    let after = devices
-        .device(&session, "till", Some(59), None)
-        .await
-        .unwrap();
+    let after = session.show("till", Some(59), None).await.unwrap();
     assert_eq!(after.description, "new");
 
-    let unknown = devices
-        .change_device(&session, "none", &change("x"), &origin())
-        .await;
-    assert_eq!(unknown, Err(ChangeDeviceError::Unknown));
+    let unknown = session.change("none", change("x")).await;
+    assert_eq!(unknown, Err(Failure::Refused(ChangeDeviceError::Unknown)));
 }
 
 #[tokio::test]
@@ -217,15 +184,10 @@ async fn of_equal_adds_at_once_one_is_written_and_of_unequal_ones_one_wins() {
     let race = async |alter: fn(usize, &mut DeviceDetails), id: &str| {
         let mut racers = tokio::task::JoinSet::new();
         for number in 0..16 {
-            let (service, session) = (bench.service.clone(), session.clone());
+            let session = session.clone();
             let mut details = device(id);
             alter(number, &mut details);
-            racers.spawn(async move {
-                service
-                    .otp_devices
-                    .add_device(&session, &details, &origin())
-                    .await
-            });
+            racers.spawn(async move { session.add(&details).await });
         }
         let outcomes = racers.join_all().await;
         outcomes.iter().filter(|outcome| outcome.is_ok()).count()
@@ -248,27 +210,20 @@ async fn of_equal_adds_at_once_one_is_written_and_of_unequal_ones_one_wins() {
 #[tokio::test]
 async fn no_change_is_lost_among_many() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = Arc::new(bench.session("shop").await);
-    devices
-        .add_device(&session, &device("till"), &origin())
-        .await
-        .unwrap();
+    session.add(&device("till")).await.unwrap();
     let mut racers = tokio::task::JoinSet::new();
     for number in 0..8_u64 {
-        let (service, session) = (bench.service.clone(), session.clone());
+        let session = session.clone();
         racers.spawn(async move {
             // One half sets the counter, the other only the description.
             let mut change = change(&format!("by {number}"));
             change.counter = (number % 2 == 0).then_some(number);
-            service
-                .otp_devices
-                .change_device(&session, "till", &change, &origin())
-                .await
+            session.change("till", change).await
         });
     }
     assert!(racers.join_all().await.iter().all(Result::is_ok));
-    let view = devices.device(&session, "till", None, None).await.unwrap();
+    let view = session.show("till", None, None).await.unwrap();
     assert!(
         view.counter.is_some_and(|counter| counter % 2 == 0),
         "{:?}",
@@ -287,12 +242,7 @@ async fn no_change_is_lost_among_many() {
 async fn no_key_is_in_the_store_in_the_clear() {
     let bench = bench().await;
     let session = bench.session("shop").await;
-    bench
-        .service
-        .otp_devices
-        .add_device(&session, &device("till"), &origin())
-        .await
-        .unwrap();
+    session.add(&device("till")).await.unwrap();
     let all = Prefix::all();
     let rows = bench
         .store
@@ -309,68 +259,55 @@ async fn no_key_is_in_the_store_in_the_clear() {
 #[tokio::test]
 async fn removal_is_final_and_told_once() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
-    devices
-        .add_device(&session, &device("a/b é"), &origin())
-        .await
-        .unwrap();
-    assert_eq!(devices.find_device(&session, "a/b é").await, Ok(()));
+    session.add(&device("a/b é")).await.unwrap();
+    assert!(session.show("a/b é", None, None).await.is_ok());
+    assert_eq!(session.remove("a/b é").await, Ok(()));
     assert_eq!(
-        devices.remove_device(&session, "a/b é", &origin()).await,
-        Ok(())
+        session.remove("a/b é").await,
+        Err(Failure::Refused(RemoveDeviceError::Unknown))
     );
     assert_eq!(
-        devices.remove_device(&session, "a/b é", &origin()).await,
-        Err(RemoveDeviceError::Unknown)
-    );
-    assert_eq!(
-        devices.find_device(&session, "a/b é").await,
-        Err(ShowDeviceError::Unknown)
+        session.show("a/b é", None, None).await.err(),
+        Some(Failure::Refused(ShowDeviceError::Unknown))
     );
 }
 
 #[tokio::test]
 async fn lists_are_by_id_and_of_one_instance() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let (one, other) = (bench.session("one").await, bench.session("other").await);
     let long = "b".repeat(300);
     for id in ["c", &long, "a"] {
-        devices
-            .add_device(&one, &device(id), &origin())
-            .await
-            .unwrap();
+        one.add(&device(id)).await.unwrap();
     }
-    let ids: Vec<_> = devices
-        .devices(&one)
+    let ids: Vec<_> = one
+        .list()
         .await
         .unwrap()
         .into_iter()
         .map(|d| d.id)
         .collect();
     assert_eq!(ids, ["a", &long, "c"]);
-    assert_eq!(devices.devices(&other).await.unwrap(), []);
+    assert_eq!(other.list().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn nothing_is_done_that_the_store_did_not_take() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let session = bench.session("shop").await;
     bench.faults.commits.store(true, Ordering::SeqCst);
-    let refused = devices
-        .add_device(&session, &device("till"), &origin())
-        .await;
+    let refused = session.add(&device("till")).await;
     assert!(matches!(
         refused,
-        Err(AddDeviceError::Storage(StorageError::NotApplied(_)))
+        Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
     bench.faults.commits.store(false, Ordering::SeqCst);
-    assert_eq!(devices.devices(&session).await.unwrap(), []);
+    assert_eq!(session.list().await.unwrap(), []);
 
+    let caller = session.caller(None).await;
     bench.faults.reads.store(true, Ordering::SeqCst);
-    let refused = devices.devices(&session).await;
+    let refused = bench.service.otp_devices.devices(&caller).await;
     assert!(matches!(refused, Err(StorageError::Unavailable(_))));
 }
 
@@ -380,13 +317,9 @@ async fn a_key_that_no_record_holds_is_named_too_large() {
     let session = bench.session("shop").await;
     let mut details = device("till");
     details.key = secret(&"A".repeat(900_000));
-    let refused = bench
-        .service
-        .otp_devices
-        .add_device(&session, &details, &origin())
-        .await;
+    let refused = session.add(&details).await;
     assert!(matches!(
         refused,
-        Err(AddDeviceError::Storage(StorageError::TooLarge { .. }))
+        Err(Failure::Storage(StorageError::TooLarge { .. }))
     ));
 }

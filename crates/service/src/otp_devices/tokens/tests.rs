@@ -1,8 +1,11 @@
 //! Passwords, and what the tokens they give are good for.
 
 use super::*;
-use crate::otp_devices::DEFAULT_INSTANCE;
 use crate::testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret};
+use crate::{
+    StorageError,
+    otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
+};
 use std::sync::atomic::Ordering;
 
 fn request(wanted: &str) -> TokenRequest {
@@ -20,7 +23,11 @@ async fn a_token_holds_to_its_last_millisecond() {
     let token = bench
         .token("shop", "all", Lifetime::For(Duration::from_millis(1_500)))
         .await;
-    let session = async || devices.session("shop", Some(&token), None, &origin()).await;
+    let session = async || {
+        devices
+            .permit::<Holding>("shop", Some(&token), None, &origin())
+            .await
+    };
     bench
         .clock
         .set(START.saturating_add(Duration::from_millis(1_499)));
@@ -28,10 +35,16 @@ async fn a_token_holds_to_its_last_millisecond() {
     bench
         .clock
         .set(START.saturating_add(Duration::from_millis(1_500)));
-    assert_eq!(session().await.err(), Some(SessionError::Expired));
+    assert_eq!(
+        session().await.err(),
+        Some(Failure::Refused(NotPermitted::Expired))
+    );
     // It is told apart from one that never was, for a day.
     bench.clock.advance(REMEMBERED);
-    assert_eq!(session().await.err(), Some(SessionError::TokenUnknown));
+    assert_eq!(
+        session().await.err(),
+        Some(Failure::Refused(NotPermitted::TokenUnknown))
+    );
 }
 
 #[tokio::test]
@@ -40,15 +53,21 @@ async fn an_unknown_instance_comes_before_anything_about_the_token() {
     let devices = &bench.service.otp_devices;
     let token = bench.token("shop", "all", Lifetime::Default).await;
     for (instance, token, expected) in [
-        ("nowhere", None, SessionError::InstanceUnknown),
-        ("nowhere", Some("x"), SessionError::InstanceUnknown),
-        ("nowhere", Some(&*token), SessionError::InstanceUnknown),
-        ("shop", None, SessionError::Missing),
-        ("shop", Some("x"), SessionError::Malformed),
-        ("default", Some(&*token), SessionError::TokenUnknown),
+        ("nowhere", None, NotPermitted::InstanceUnknown),
+        ("nowhere", Some("x"), NotPermitted::InstanceUnknown),
+        ("nowhere", Some(&*token), NotPermitted::InstanceUnknown),
+        ("shop", None, NotPermitted::Missing),
+        ("shop", Some("x"), NotPermitted::Malformed),
+        ("default", Some(&*token), NotPermitted::TokenUnknown),
     ] {
-        let refused = devices.session(instance, token, None, &origin()).await;
-        assert_eq!(refused.err(), Some(expected), "{instance} {token:?}");
+        let refused = devices
+            .permit::<Holding>(instance, token, None, &origin())
+            .await;
+        assert_eq!(
+            refused.err(),
+            Some(Failure::Refused(expected)),
+            "{instance} {token:?}"
+        );
     }
 }
 
@@ -67,15 +86,19 @@ async fn a_login_needs_the_name_and_the_password() {
         ("shop", "shop", "", LoginError::Refused),
     ] {
         let refused = devices
-            .login(instance, name, secret(password), &origin())
+            .log_in(instance, name, secret(password), &origin())
             .await;
-        assert_eq!(refused.err(), Some(expected), "{instance} {name}");
+        assert_eq!(
+            refused.err(),
+            Some(Failure::Refused(expected)),
+            "{instance} {name}"
+        );
         // Three in a row would lock.
         bench.clock.advance(DEFAULT_LIFETIME);
     }
     assert!(
         devices
-            .login("shop", "shop", secret(PASSWORD), &origin())
+            .log_in("shop", "shop", secret(PASSWORD), &origin())
             .await
             .is_ok()
     );
@@ -98,28 +121,32 @@ async fn scopes_only_narrow() {
     let token = bench
         .token("shop", "readonly:refreshable", Lifetime::Default)
         .await;
-    let issuer = devices
-        .refresher("shop", Some(&token), &origin())
-        .await
-        .unwrap();
-    assert!(
-        devices
-            .issue(&issuer, &request("readonly"), &origin())
-            .await
-            .is_ok()
-    );
+    let issuer = devices.permit("shop", Some(&token), None, &origin()).await;
+    let issuer = Issuer::from(issuer.unwrap());
+    assert!(devices.issue(&issuer, &request("readonly")).await.is_ok());
     for more in ["all", "write", "order-simple"] {
-        let refused = devices.issue(&issuer, &request(more), &origin()).await;
-        assert_eq!(refused.err(), Some(IssueError::ScopeExceeded), "{more}");
+        let refused = devices.issue(&issuer, &request(more)).await;
+        assert_eq!(
+            refused.err(),
+            Some(Failure::Refused(IssueError::ScopeExceeded)),
+            "{more}"
+        );
     }
     let plain = bench.token("shop", "all", Lifetime::Default).await;
-    let refused = devices.refresher("shop", Some(&plain), &origin()).await;
-    assert_eq!(refused.err(), Some(SessionError::Forbidden));
-    let needed = Some(Permission::OtpDevicesWrite);
     let refused = devices
-        .session("shop", Some(&token), needed, &origin())
+        .permit::<Refreshing>("shop", Some(&plain), None, &origin())
         .await;
-    assert_eq!(refused.err(), Some(SessionError::Forbidden));
+    assert_eq!(
+        refused.err(),
+        Some(Failure::Refused(NotPermitted::Forbidden))
+    );
+    let refused = devices
+        .permit::<Writing>("shop", Some(&token), None, &origin())
+        .await;
+    assert_eq!(
+        refused.err(),
+        Some(Failure::Refused(NotPermitted::Forbidden))
+    );
 }
 
 #[tokio::test]
@@ -130,22 +157,25 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
         .token("shop", "all:refreshable", Lifetime::Forever)
         .await;
     let session = devices
-        .session("shop", Some(&token), None, &origin())
+        .permit::<Holding>("shop", Some(&token), None, &origin())
         .await
         .unwrap();
-    let issuer = devices
-        .refresher("shop", Some(&token), &origin())
-        .await
-        .unwrap();
-    devices.revoke(&session, &origin()).await.unwrap();
+    let issuer = devices.permit("shop", Some(&token), None, &origin()).await;
+    let issuer = Issuer::from(issuer.unwrap());
+    devices.revoke(&session).await.unwrap();
     assert_eq!(
-        devices.revoke(&session, &origin()).await,
-        Err(RevokeError::Ended)
+        devices.revoke(&session).await,
+        Err(Failure::Refused(RevokeError::Ended))
     );
-    let refused = devices.session("shop", Some(&token), None, &origin()).await;
-    assert_eq!(refused.err(), Some(SessionError::TokenUnknown));
-    let refused = devices.issue(&issuer, &request("all"), &origin()).await;
-    assert_eq!(refused.err(), Some(IssueError::Ended));
+    let refused = devices
+        .permit::<Holding>("shop", Some(&token), None, &origin())
+        .await;
+    assert_eq!(
+        refused.err(),
+        Some(Failure::Refused(NotPermitted::TokenUnknown))
+    );
+    let refused = devices.issue(&issuer, &request("all")).await;
+    assert_eq!(refused.err(), Some(Failure::Refused(IssueError::Ended)));
 }
 
 #[tokio::test]
@@ -157,15 +187,15 @@ async fn a_password_that_changed_after_login_issues_nothing() {
         .await
         .unwrap();
     let issuer = devices
-        .login("shop", "shop", secret(PASSWORD), &origin())
+        .log_in("shop", "shop", secret(PASSWORD), &origin())
         .await
         .unwrap();
     devices
         .set_password("shop", secret(PASSWORD), &console())
         .await
         .unwrap();
-    let refused = devices.issue(&issuer, &request("all"), &origin()).await;
-    assert_eq!(refused.err(), Some(IssueError::Ended));
+    let refused = devices.issue(&issuer, &request("all")).await;
+    assert_eq!(refused.err(), Some(Failure::Refused(IssueError::Ended)));
 }
 
 #[tokio::test]
@@ -197,7 +227,7 @@ async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
 
     assert!(
         devices
-            .login("shop", "shop", secret(PASSWORD), &origin())
+            .log_in("shop", "shop", secret(PASSWORD), &origin())
             .await
             .is_ok()
     );
@@ -210,7 +240,7 @@ async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
     assert!(stored.record.password.unwrap().contains("$m=8,t=1,p=1$"));
     assert!(
         devices
-            .session("shop", Some(&token), None, &origin())
+            .permit::<Holding>("shop", Some(&token), None, &origin())
             .await
             .is_ok()
     );
@@ -225,21 +255,21 @@ async fn no_token_without_its_commit() {
         .await
         .unwrap();
     let issuer = devices
-        .login("shop", "shop", secret(PASSWORD), &origin())
+        .log_in("shop", "shop", secret(PASSWORD), &origin())
         .await
         .unwrap();
     bench.faults.commits.store(true, Ordering::SeqCst);
-    let refused = devices.issue(&issuer, &request("all"), &origin()).await;
+    let refused = devices.issue(&issuer, &request("all")).await;
     assert!(matches!(
         refused.err(),
-        Some(IssueError::Storage(StorageError::NotApplied(_)))
+        Some(Failure::Storage(StorageError::NotApplied(_)))
     ));
     bench.faults.commits.store(false, Ordering::SeqCst);
     bench.faults.outcomes.store(true, Ordering::SeqCst);
-    let unknown = devices.issue(&issuer, &request("all"), &origin()).await;
+    let unknown = devices.issue(&issuer, &request("all")).await;
     assert!(matches!(
         unknown.err(),
-        Some(IssueError::Storage(StorageError::OutcomeUnknown(_)))
+        Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
     ));
 }
 
@@ -260,8 +290,11 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
     let (console, origin) = (console(), origin());
     let before = devices.hashing.asked();
     for user in [DEFAULT_INSTANCE, "shop", ""] {
-        let refused = devices.login(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
-        assert_eq!(refused.await.err(), Some(LoginError::Refused));
+        let refused = devices.log_in(DEFAULT_INSTANCE, user, secret(PASSWORD), &origin);
+        assert_eq!(
+            refused.await.err(),
+            Some(Failure::Refused(LoginError::Refused))
+        );
     }
     assert_eq!(devices.hashing.asked(), before);
     let set = devices.set_password(DEFAULT_INSTANCE, secret(PASSWORD), &console);
@@ -269,8 +302,11 @@ async fn nothing_is_hashed_for_an_instance_without_a_password() {
     // One with a password is asked for the same whatever the name is.
     for user in [DEFAULT_INSTANCE, "shop"] {
         let before = devices.hashing.asked();
-        let login = devices.login(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
-        assert_eq!(login.await.err(), Some(LoginError::Refused));
+        let login = devices.log_in(DEFAULT_INSTANCE, user, secret("wrong horse"), &origin);
+        assert_eq!(
+            login.await.err(),
+            Some(Failure::Refused(LoginError::Refused))
+        );
         assert_eq!(devices.hashing.asked(), before + 1);
     }
 }
@@ -281,21 +317,35 @@ async fn a_token_of_an_earlier_release_holds_until_it_ends_and_one_with_another_
     let devices = &bench.service.otp_devices;
     let lifetime = Lifetime::For(Duration::from_secs(60));
     let token = bench.token("shop", "all", lifetime).await;
-    let session = async |token: &str| devices.session("shop", Some(token), None, &origin()).await;
+    let session = async |token: &str| {
+        devices
+            .permit::<Holding>("shop", Some(token), None, &origin())
+            .await
+    };
     for other in Bench::at_other_times(&token) {
         let refused = session(&other).await.err();
-        assert_eq!(refused, Some(SessionError::TokenUnknown), "{other}");
+        assert_eq!(
+            refused,
+            Some(Failure::Refused(NotPermitted::TokenUnknown)),
+            "{other}"
+        );
     }
     let old = bench.token_of_before::<LoginToken>("shop", &token).await;
     assert_eq!(
         session(&token).await.err(),
-        Some(SessionError::TokenUnknown)
+        Some(Failure::Refused(NotPermitted::TokenUnknown))
     );
     let held = session(&old).await.unwrap();
     bench.clock.advance(Duration::from_secs(60));
-    assert_eq!(session(&old).await.err(), Some(SessionError::Expired));
-    devices.revoke(&held, &origin()).await.unwrap();
-    assert_eq!(session(&old).await.err(), Some(SessionError::TokenUnknown));
+    assert_eq!(
+        session(&old).await.err(),
+        Some(Failure::Refused(NotPermitted::Expired))
+    );
+    devices.revoke(&held).await.unwrap();
+    assert_eq!(
+        session(&old).await.err(),
+        Some(Failure::Refused(NotPermitted::TokenUnknown))
+    );
 }
 
 #[tokio::test]

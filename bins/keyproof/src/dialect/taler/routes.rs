@@ -1,0 +1,154 @@
+//! What this dialect answers, a line an operation: at the root for the default instance, and below
+//! `/instances/{instance}`.
+
+use http::Method;
+use keyproof_http::{BoxFuture, RequestPath};
+use keyproof_service::otp_devices::{DEFAULT_INSTANCE, Holding, Reading, Writing};
+
+use super::{
+    Answered, Call,
+    errors::{Code, Refusal},
+};
+use crate::dialect::route_table::{Case, Route, RouteTable};
+
+/// What is done for a request, by what right.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// For everybody: what this server is.
+    Config,
+    /// For whoever knows the password, or shows a refreshable token: another token.
+    IssueToken,
+    /// For everybody: what a web page may ask for.
+    Preflight,
+    /// For whoever shows a token.
+    Hold(fn(Call<Holding>) -> BoxFuture<Answered>),
+    /// For tokens that may read devices.
+    Read(fn(Call<Reading>) -> BoxFuture<Answered>),
+    /// For tokens that may change devices.
+    Write(fn(Call<Writing>) -> BoxFuture<Answered>),
+}
+
+/// What the body of a login needs, in bytes, inflated or not.
+const LOGIN: usize = 16 * 1024;
+
+/// What the body that describes a device needs.
+const DEVICE: usize = 128 * 1024;
+
+#[rustfmt::skip]
+pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
+    case: Case::Sensitive,
+    routes: &[
+        line(Method::GET, "/config", 0, Operation::Config),
+        line(Method::OPTIONS, "/config", 0, Operation::Preflight),
+        line(Method::POST, "/private/token", LOGIN, Operation::IssueToken),
+        line(Method::DELETE, "/private/token", 0, Operation::Hold(|call| Box::pin(call.revoke_token()))),
+        line(Method::OPTIONS, "/private/token", 0, Operation::Preflight),
+        line(Method::GET, "/private/otp-devices", 0, Operation::Read(|call| Box::pin(call.list()))),
+        line(Method::POST, "/private/otp-devices", DEVICE, Operation::Write(|call| Box::pin(call.add()))),
+        line(Method::OPTIONS, "/private/otp-devices", 0, Operation::Preflight),
+        line(Method::GET, "/private/otp-devices/{id}", 0, Operation::Read(|call| Box::pin(call.show()))),
+        line(Method::PATCH, "/private/otp-devices/{id}", DEVICE, Operation::Write(|call| Box::pin(call.change()))),
+        line(Method::DELETE, "/private/otp-devices/{id}", 0, Operation::Write(|call| Box::pin(call.remove()))),
+        line(Method::OPTIONS, "/private/otp-devices/{id}", 0, Operation::Preflight),
+    ],
+};
+
+const fn line(
+    method: Method,
+    template: &'static str,
+    body: usize,
+    operation: Operation,
+) -> Route<Operation> {
+    Route {
+        method,
+        template,
+        body,
+        operation,
+    }
+}
+
+/// Whether a path is this dialect's.
+pub(super) fn claims(path: &RequestPath) -> bool {
+    ["config", "instances", "private"]
+        .iter()
+        .any(|first| path.starts_with(&[*first]))
+}
+
+/// The segments of a path, as the table has them, and the instance that it names.
+pub(super) fn split(path: &RequestPath) -> Result<(&str, Vec<&str>), Refusal> {
+    let mut segments = path.segments().map_err(|error| {
+        Refusal::from(Code::PathSegmentMalformed).with_detail(error.to_string())
+    })?;
+    let instance = match segments.as_slice() {
+        ["instances", instance, ..] => *instance,
+        _ => return Ok((DEFAULT_INSTANCE, segments)),
+    };
+    segments.drain(..2);
+    Ok((instance, segments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The instance, the template and the device of a path.
+    fn named(path: &str) -> Result<(String, &'static str, String), Code> {
+        let path = RequestPath::parse(path);
+        let (instance, segments) = split(&path).map_err(|refusal| refusal.code())?;
+        let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;
+        let id = resource.variable("id").unwrap_or_default();
+        Ok((instance.to_owned(), resource.template(), id.to_owned()))
+    }
+
+    #[test]
+    fn the_root_is_the_default_instance() {
+        let of =
+            |instance: &str, template, id: &str| Ok((instance.to_owned(), template, id.to_owned()));
+        let device = "/private/otp-devices/{id}";
+        assert_eq!(named("/config"), of("default", "/config", ""));
+        assert_eq!(named("/instances/shop/config"), of("shop", "/config", ""));
+        assert_eq!(named("/private/token"), of("default", "/private/token", ""));
+        assert_eq!(
+            named("/private/otp-devices"),
+            of("default", "/private/otp-devices", "")
+        );
+        assert_eq!(
+            named("/instances/a%2Fb/private/otp-devices/c%2Fd"),
+            of("a/b", device, "c/d")
+        );
+    }
+
+    #[test]
+    fn other_paths_are_none() {
+        for unknown in [
+            "/",
+            "/config/",
+            "/private",
+            "/private/otp-devices/",
+            "/private/orders",
+            "/instances/a",
+            // Instances do not nest.
+            "/instances/a/instances/b/config",
+        ] {
+            assert_eq!(named(unknown), Err(Code::EndpointUnknown), "{unknown}");
+        }
+        let malformed = named("/private/otp-devices/%zz");
+        assert_eq!(malformed, Err(Code::PathSegmentMalformed));
+    }
+
+    #[test]
+    fn each_path_allows_the_methods_of_its_lines() {
+        ROUTES.assert_each_line_is_reached();
+        for (segments, allow) in [
+            (&["config"][..], "GET, HEAD, OPTIONS"),
+            (&["private", "token"], "DELETE, OPTIONS, POST"),
+            (&["private", "otp-devices"], "GET, HEAD, OPTIONS, POST"),
+            (
+                &["private", "otp-devices", "x"],
+                "DELETE, GET, HEAD, OPTIONS, PATCH",
+            ),
+        ] {
+            assert_eq!(ROUTES.resource(segments).unwrap().allow(), allow);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Who may work with the devices of an instance: the holder of one of its login tokens.
+
+use super::{
+    OtpDevices,
+    records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
+    tokens::token_id,
+};
+use crate::{Failure, Origin, StorageError, Who, audit::Deed};
+use keyproof_auth::{AuthError, Generation, LoginScope, Permission, Token, Validity};
+use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
+use std::{fmt, marker::PhantomData};
+
+/// The holder of a token that is in force, with a scope that allows `R`: [`Reading`], [`Writing`], [`Refreshing`] or
+/// [`Holding`]. Each use case takes one, and [`OtpDevices::permit`] alone makes it.
+pub struct Caller<R> {
+    instance: String,
+    incarnation: Generation,
+    pub(super) generation: Generation,
+    pub(super) scope: LoginScope,
+    pub(super) token_id: String,
+    pub(super) token: Key,
+    pub(super) token_version: Version,
+    origin: Origin,
+    /// The device that was asked for along with it, from the same moment.
+    device: Option<Stored<Device>>,
+    right: PhantomData<R>,
+}
+
+/// What a token's scope may allow.
+pub trait Right {
+    /// The permission; `None`: any token in force will do.
+    const NEEDED: Option<Permission>;
+}
+
+/// Whoever holds a token, whatever it allows.
+#[derive(Clone, Copy, Debug)]
+pub enum Holding {}
+
+/// Whoever may read devices.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {}
+
+/// Whoever may have another token in exchange.
+#[derive(Clone, Copy, Debug)]
+pub enum Refreshing {}
+
+/// Whoever may change devices.
+#[derive(Clone, Copy, Debug)]
+pub enum Writing {}
+
+impl Right for Holding {
+    const NEEDED: Option<Permission> = None;
+}
+
+impl Right for Reading {
+    const NEEDED: Option<Permission> = Some(Permission::OtpDevicesRead);
+}
+
+impl Right for Refreshing {
+    const NEEDED: Option<Permission> = Some(Permission::TokenRefresh);
+}
+
+impl Right for Writing {
+    const NEEDED: Option<Permission> = Some(Permission::OtpDevicesWrite);
+}
+
+/// Why whoever asks is not permitted to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPermitted {
+    /// The token's time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// The token's scope does not allow this, as the audit trail was told.
+    #[error("the token's scope does not allow this")]
+    Forbidden,
+    /// There is no such instance.
+    #[error("there is no such instance")]
+    InstanceUnknown,
+    /// The text is not a token.
+    #[error("not a token")]
+    Malformed,
+    /// No token was given.
+    #[error("a token is needed")]
+    Missing,
+    /// The token was never issued for this instance, or is revoked, or ended with a password.
+    #[error("the token is unknown or revoked")]
+    TokenUnknown,
+}
+
+impl OtpDevices {
+    /// Who holds this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
+    /// the one that is asked for, if it is one, and is read along. Asked anew for every request.
+    ///
+    /// # Errors
+    /// [`NotPermitted`]; an unknown instance comes before anything about the token.
+    pub async fn permit<R: Right>(
+        &self,
+        instance: &str,
+        token: Option<&str>,
+        device: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Caller<R>, Failure<NotPermitted>> {
+        let refused = |why| Err(Failure::Refused(why));
+        let token = match token.map(Token::parse) {
+            Some(Ok(token)) => token,
+            unusable => {
+                return refused(match (self.has_instance(instance).await?, unusable) {
+                    (false, _) => NotPermitted::InstanceUnknown,
+                    (true, None) => NotPermitted::Missing,
+                    (true, Some(_)) => NotPermitted::Malformed,
+                });
+            }
+        };
+        let digest = token.digest();
+        let (place, token) = (instance_key(instance), login_token_key(instance, &token));
+        let now = self.clock.now();
+        let found = self.find(&place, &token, instance, device, now).await?;
+        let Some(Stored {
+            record: instance, ..
+        }) = found.get::<Instance>(&place)?
+        else {
+            return refused(NotPermitted::InstanceUnknown);
+        };
+        let Some(stored) = found.get::<LoginToken>(&token)? else {
+            return refused(NotPermitted::TokenUnknown);
+        };
+        let validity = Validity {
+            generation: stored.record.generation,
+            expires_at_ms: stored.record.valid_until.map(Timestamp::as_millis),
+        };
+        match validity.check(&instance.generation, now.as_millis()) {
+            Ok(()) => {}
+            Err(AuthError::Expired { .. }) => return refused(NotPermitted::Expired),
+            Err(_) => return refused(NotPermitted::TokenUnknown),
+        }
+        let device = match device {
+            Some(id) => found.get(&device_key(&instance.name, &instance.incarnation, id))?,
+            None => None,
+        };
+        let token_id = token_id(&digest);
+        let caller = Caller {
+            origin: origin.by(Who::Instance {
+                name: instance.name.clone(),
+                token: Some(token_id.clone()),
+            }),
+            instance: instance.name,
+            incarnation: instance.incarnation,
+            generation: instance.generation,
+            scope: stored.record.scope,
+            token_id,
+            token,
+            token_version: stored.version,
+            device,
+            right: PhantomData,
+        };
+        if let Some(needed) = R::NEEDED.filter(|needed| !caller.scope.allows(*needed)) {
+            let why = format!("the scope {} does not allow {needed:?}", caller.scope);
+            let target = format!("instance/{}", caller.instance);
+            let deed = caller.deed("login_token.use", target, Some(why));
+            self.audit.refused(deed).await;
+            return refused(NotPermitted::Forbidden);
+        }
+        Ok(caller)
+    }
+
+    /// The instance, the token, and the device in the instance's present life.
+    async fn find(
+        &self,
+        place: &Key,
+        token: &Key,
+        instance: &str,
+        device: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Snapshot, StoreError> {
+        let mut plan = ReadPlan::new([place.clone(), token.clone()]);
+        if let Some(id) = device {
+            let (place, instance, id) = (place.clone(), instance.to_owned(), id.to_owned());
+            plan = plan.then(move |found| {
+                let stored = found.get::<Instance>(&place)?;
+                let device =
+                    stored.map(|stored| device_key(&instance, &stored.record.incarnation, &id));
+                Ok(device.into_iter().collect())
+            });
+        }
+        self.store.read(plan, now).await
+    }
+}
+
+impl<R> Caller<R> {
+    /// The instance's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Where a device of the instance stands, in the life of it that the token belongs to.
+    pub(super) fn place_of(&self, device: &str) -> Key {
+        device_key(&self.instance, &self.incarnation, device)
+    }
+
+    /// The life of the instance that the token belongs to.
+    pub(super) const fn incarnation(&self) -> &Generation {
+        &self.incarnation
+    }
+
+    /// The device that was asked for, as it was when the token was in force.
+    pub(super) const fn device(&self) -> Option<&Stored<Device>> {
+        self.device.as_ref()
+    }
+
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The event of something done by this caller.
+    pub(super) const fn deed(
+        &self,
+        action: &'static str,
+        target: String,
+        detail: Option<String>,
+    ) -> Deed<'_> {
+        Deed {
+            action,
+            target,
+            detail,
+            origin: &self.origin,
+        }
+    }
+
+    /// The instance's record, if its password is still that of the token.
+    pub(super) fn still_in(
+        &self,
+        instance: Option<&Raw>,
+    ) -> Result<Option<Stored<Instance>>, StorageError> {
+        let instance = instance.map(Raw::decode::<Instance>).transpose()?;
+        Ok(instance.filter(|stored| stored.record.generation == self.generation))
+    }
+}
+
+impl<R> fmt::Debug for Caller<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("instance", &self.instance)
+            .field("scope", &self.scope)
+            .field("token_id", &self.token_id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! The password of an instance, which gives whoever knows it a token.
+
+use super::{
+    OtpDevices,
+    guesses::{Guesses, client},
+    records::{Instance, instance_key},
+    tokens::Issuer,
+};
+use crate::{
+    Failure, HashingError, Origin, PasswordVerdict,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use keyproof_mfa::{Password, PasswordRefusal};
+use keyproof_store::Stored;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// What the audit trail is told of a wrong password.
+const WRONG: &str = "wrong name or password";
+
+/// What it is told of one that was not judged.
+const UNJUDGED: &str = "too many failures";
+
+/// Why a password gives no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// It could not be judged.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// There is no such instance.
+    #[error("there is no such instance")]
+    InstanceUnknown,
+    /// Too many failures: this was the last, or it was not judged.
+    #[error("too many failures")]
+    Locked {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
+    /// It is the wrong one, or for another name, or the instance has none.
+    #[error("wrong name or password")]
+    Refused,
+}
+
+/// An instance whose password may be guessed at now.
+struct Guessable {
+    instance: Stored<Instance>,
+    hash: String,
+    guesses: Guesses,
+}
+
+impl OtpDevices {
+    /// Whoever knows the password of this instance. Its name is the user name as well.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn log_in(
+        &self,
+        instance: &str,
+        user_name: &str,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<Issuer, Failure<LoginError>> {
+        loop {
+            let hash = self.guessable(instance, origin).await?.hash;
+            // A wrong name costs what a wrong password does.
+            let judged = Some(&*hash).filter(|_| user_name == instance);
+            let verify = self
+                .hashing
+                .verify(self.turn(origin), judged, password.clone());
+            let verdict = verify.await.map_err(refused)?;
+            // Judging takes a while: what it rests on is read again.
+            let counted = self.count(instance, &hash, verdict, origin).await?;
+            let Some(stored) = counted else { continue };
+            let generation = stored.record.generation;
+            if let PasswordVerdict::Accepted { needs_rehash: true } = verdict {
+                self.rehash(stored, password, origin).await;
+            }
+            return Ok(Issuer::by_password(instance, generation, origin));
+        }
+    }
+
+    /// Counts a judged password, wrong or right; `None` if another was set meanwhile, about which it says nothing.
+    async fn count(
+        &self,
+        instance: &str,
+        hash: &str,
+        verdict: PasswordVerdict,
+        origin: &Origin,
+    ) -> Result<Option<Stored<Instance>>, Failure<LoginError>> {
+        let found = match verdict {
+            PasswordVerdict::Accepted { .. } => Password::Correct,
+            PasswordVerdict::Refused => Password::Wrong,
+        };
+        settle("otp_devices.log_in", &self.store, || async {
+            let Guessable {
+                instance: stored,
+                hash: current,
+                guesses,
+            } = self.guessable(instance, origin).await?;
+            if current != hash {
+                return Ok(Attempt::Done(None));
+            }
+            let decision = guesses.records(instance).begin_login(
+                found,
+                client(origin),
+                guesses.at(),
+                &self.policy,
+            );
+            let mut batch = self.store.batch(guesses.read_at());
+            batch.require(&instance_key(instance), stored.version);
+            guesses.save(&mut batch, &decision.next);
+            let (why, until) = match decision.verdict {
+                Ok(_) => return Ok(Attempt::Commit(batch, Ok(Some(stored)))),
+                Err(PasswordRefusal::Locked(locked)) => (UNJUDGED, Some(locked.until)),
+                Err(PasswordRefusal::WrongPassword(failure)) => (WRONG, failure.locked_until),
+            };
+            let deed = failed(instance, why, origin);
+            self.audit
+                .counted(&mut batch, guesses.read_at(), deed)
+                .await?;
+            let refusal = match until {
+                Some(until) => LoginError::Locked {
+                    wait: guesses.wait(until),
+                },
+                None => LoginError::Refused,
+            };
+            Ok(Attempt::Commit(batch, Err(refusal)))
+        })
+        .await
+    }
+
+    /// The instance, if there is a password to guess at and whoever asks may.
+    async fn guessable(
+        &self,
+        instance: &str,
+        origin: &Origin,
+    ) -> Result<Guessable, Failure<LoginError>> {
+        let found = self.guarded::<Instance>(instance, self.clock.now()).await?;
+        let (stored, guesses) = found.ok_or(Failure::Refused(LoginError::InstanceUnknown))?;
+        // There is nothing to guess, and it is no secret: so nothing is hashed either.
+        let Some(hash) = stored.record.password.clone() else {
+            self.audit.refused(failed(instance, WRONG, origin)).await;
+            return Err(Failure::Refused(LoginError::Refused));
+        };
+        let admitted = guesses
+            .records(instance)
+            .admit(client(origin), guesses.at());
+        if let Err(locked) = admitted {
+            self.audit.refused(failed(instance, UNJUDGED, origin)).await;
+            let wait = guesses.wait(locked.until);
+            return Err(Failure::Refused(LoginError::Locked { wait }));
+        }
+        Ok(Guessable {
+            instance: stored,
+            hash,
+            guesses,
+        })
+    }
+
+    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
+    async fn rehash(&self, stored: Stored<Instance>, password: Zeroizing<String>, origin: &Origin) {
+        let instance = stored.record.name.clone();
+        let outcome = async {
+            let hash = self
+                .hashing
+                .hash(self.turn(origin), password, self.store.entropy())
+                .await
+                .map_err(|error| error.to_string())?;
+            let next = Instance {
+                password: Some(hash),
+                ..stored.record
+            };
+            let mut batch = self.store.batch(self.clock.now());
+            batch.replace(&instance_key(&instance), stored.version, &next, None);
+            self.store
+                .commit(batch)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        if let Err(error) = outcome.await {
+            tracing::info!(instance, error, "the password keeps its older hash for now");
+        }
+    }
+}
+
+/// A failed login in the audit trail.
+fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
+    Deed {
+        action: "login_token.issue",
+        target: format!("instance/{instance}"),
+        detail: Some(why.to_owned()),
+        origin,
+    }
+}
+
+fn refused(error: HashingError) -> Failure<LoginError> {
+    Failure::Refused(error.into())
+}

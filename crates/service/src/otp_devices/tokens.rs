@@ -1,0 +1,267 @@
+//! Login tokens: issued to whoever knows the password or shows a refreshable one, and revoked by their holders.
+
+use super::{
+    OtpDevices,
+    caller::{Caller, Holding, Refreshing},
+    records::{Instance, LoginToken, instance_key, login_token_key},
+};
+use crate::{
+    Failure, Origin, Who,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use keyproof_auth::{Generation, LoginScope, TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{ReadPlan, Timestamp};
+use std::{fmt, time::Duration};
+use zeroize::{Zeroize, Zeroizing};
+
+/// How long a token is in force if its request does not say.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long an expired token is remembered, to be told from one that never was.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest description that is kept, in bytes.
+const MAX_DESCRIPTION: usize = 4096;
+
+/// Whoever may be given a token: they know the password, or hold a refreshable token.
+#[derive(Debug)]
+pub struct Issuer(IssuerKind);
+
+#[derive(Debug)]
+enum IssuerKind {
+    Password {
+        instance: String,
+        generation: Generation,
+        origin: Origin,
+    },
+    Token(Box<Caller<Refreshing>>),
+}
+
+/// How long a token is to be in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the server thinks right: a day.
+    Default,
+    /// Until it is revoked, or the password changes.
+    Forever,
+    /// This long.
+    For(Duration),
+}
+
+/// What a new token is to be.
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    /// What it allows.
+    pub scope: LoginScope,
+    /// How long it is in force.
+    pub lifetime: Lifetime,
+    /// For people to read; cut to 4096 bytes.
+    pub description: Option<String>,
+}
+
+/// A new token.
+pub struct IssuedToken {
+    /// Its text, shown once, without any prefix.
+    pub text: Zeroizing<String>,
+    /// What it allows.
+    pub scope: LoginScope,
+    /// The first moment at which it is no longer in force; `None` is never.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// Why no token was issued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// What the issuer showed has ended meanwhile: the token was revoked, the password changed, the instance removed.
+    #[error("the token or password has ended")]
+    Ended,
+    /// The scope asked for is more than the issuer's own.
+    #[error("the scope asked for is more than the token's own")]
+    ScopeExceeded,
+}
+
+/// Why a token was not revoked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// It has ended already.
+    #[error("the token has ended already")]
+    Ended,
+}
+
+impl Issuer {
+    pub(super) fn by_password(instance: &str, generation: Generation, origin: &Origin) -> Self {
+        Self(IssuerKind::Password {
+            instance: instance.to_owned(),
+            generation,
+            origin: origin.by(Who::Instance {
+                name: instance.to_owned(),
+                token: None,
+            }),
+        })
+    }
+
+    fn instance(&self) -> &str {
+        match &self.0 {
+            IssuerKind::Password { instance, .. } => instance,
+            IssuerKind::Token(caller) => caller.instance(),
+        }
+    }
+
+    const fn generation(&self) -> &Generation {
+        match &self.0 {
+            IssuerKind::Password { generation, .. } => generation,
+            IssuerKind::Token(caller) => &caller.generation,
+        }
+    }
+
+    const fn origin(&self) -> &Origin {
+        match &self.0 {
+            IssuerKind::Password { origin, .. } => origin,
+            IssuerKind::Token(caller) => caller.origin(),
+        }
+    }
+}
+
+impl From<Caller<Refreshing>> for Issuer {
+    fn from(caller: Caller<Refreshing>) -> Self {
+        Self(IssuerKind::Token(Box::new(caller)))
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken")
+            .field("scope", &self.scope)
+            .field("valid_until", &self.valid_until)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OtpDevices {
+    /// Issues a token.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    pub async fn issue(
+        &self,
+        issuer: &Issuer,
+        request: &TokenRequest,
+    ) -> Result<IssuedToken, Failure<IssueError>> {
+        if let IssuerKind::Token(caller) = &issuer.0
+            && !caller.scope.may_issue(request.scope)
+        {
+            let why = format!("{} from a token of scope {}", request.scope, caller.scope);
+            let target = format!("instance/{}", caller.instance());
+            let deed = caller.deed("login_token.issue", target, Some(why));
+            self.audit.refused(deed).await;
+            return Err(Failure::Refused(IssueError::ScopeExceeded));
+        }
+        let instance = issuer.instance();
+        let place = instance_key(instance);
+        settle("otp_devices.issue", &self.store, || async {
+            let ended = || Failure::Refused(IssueError::Ended);
+            let now = self.clock.now();
+            let mut batch = self.store.batch(now);
+            let shown = match &issuer.0 {
+                IssuerKind::Password { .. } => None,
+                IssuerKind::Token(caller) => Some((&caller.token, caller.token_version)),
+            };
+            let keys = [Some(&place), shown.map(|(token, _)| token)];
+            let plan = ReadPlan::new(keys.into_iter().flatten().cloned());
+            let found = self.store.read(plan, now).await?;
+            let stored = found.get::<Instance>(&place)?.ok_or_else(ended)?;
+            if stored.record.generation != *issuer.generation() {
+                return Err(ended());
+            }
+            batch.require(&place, stored.version);
+            if let Some((token, version)) = shown {
+                let shown = found.get::<LoginToken>(token)?.ok_or_else(ended)?;
+                if shown.version != version {
+                    return Err(ended());
+                }
+                batch.require(token, version);
+            }
+
+            let mut random = [0; TOKEN_BYTES];
+            self.store.entropy().fill(&mut random);
+            let token = Token::made_at(now.as_millis(), random);
+            random.zeroize();
+            let digest = token.digest();
+            let valid_until = match request.lifetime {
+                Lifetime::Default => Some(now.saturating_add(DEFAULT_LIFETIME)),
+                Lifetime::Forever => None,
+                Lifetime::For(lifetime) => Some(now.saturating_add(lifetime)),
+            };
+            let record = LoginToken {
+                generation: *issuer.generation(),
+                scope: request.scope,
+                created_at: now,
+                valid_until,
+                description: request.description.as_deref().map(cut),
+            };
+            batch.insert(
+                &login_token_key(instance, &token),
+                &record,
+                valid_until.map(|end| end.saturating_add(REMEMBERED)),
+            );
+            let deed = Deed {
+                action: "login_token.issue",
+                target: format!("instance/{instance}/token/{}", token_id(&digest)),
+                detail: Some(format!("scope {}", request.scope)),
+                origin: issuer.origin(),
+            };
+            self.audit.done(&mut batch, now, deed);
+            let issued = IssuedToken {
+                text: token.text(),
+                scope: request.scope,
+                valid_until,
+            };
+            Ok(Attempt::Commit(batch, Ok(issued)))
+        })
+        .await
+    }
+
+    /// Ends the caller's own token.
+    ///
+    /// # Errors
+    /// [`RevokeError`].
+    pub async fn revoke(&self, caller: &Caller<Holding>) -> Result<(), Failure<RevokeError>> {
+        settle("otp_devices.revoke", &self.store, || async {
+            let now = self.clock.now();
+            // A token is never changed: it is as it was, or it is gone.
+            if self
+                .store
+                .get::<LoginToken>(&caller.token, now)
+                .await?
+                .is_none_or(|token| token.version != caller.token_version)
+            {
+                return Err(Failure::Refused(RevokeError::Ended));
+            }
+            let mut batch = self.store.batch(now);
+            batch.remove(&caller.token, caller.token_version);
+            let target = format!("instance/{}/token/{}", caller.instance(), caller.token_id);
+            let deed = caller.deed("login_token.revoke", target, None);
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+}
+
+/// A token's name in the audit trail.
+pub(super) fn token_id(digest: &TokenDigest) -> String {
+    digest.to_string().chars().take(16).collect()
+}
+
+/// At most so many bytes of a text, in whole characters.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_DESCRIPTION);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;
