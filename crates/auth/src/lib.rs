@@ -16,5 +16,6 @@ pub use generation::{Generation, Validity};
 pub use password::{Cost, Memory, PasswordHash, SALT_BYTES, check_new_password};
 pub use scope::{
     CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission,
+    is_dns_label,
 };
 pub use token::{TOKEN_BYTES, Token, TokenDigest};

@@ -4,4 +4,4 @@ mod login;
 mod operator;
 
 pub use login::{LoginGrant, LoginScope, Permission};
-pub use operator::{CertificatePath, OperatorScope, OperatorScopes};
+pub use operator::{CertificatePath, OperatorScope, OperatorScopes, is_dns_label};

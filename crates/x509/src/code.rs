@@ -30,12 +30,18 @@ impl VerificationCode {
     /// `expires_at`, in seconds since the Unix epoch, is the first second at which it is dead; `None` for no expiry.
     #[must_use]
     pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
+        Self::draw(random).bound_to(ca.sha256_thumbprint(), expires_at)
+    }
+
+    /// Makes a code of 24 random bytes that is bound to no certificate and does not expire.
+    #[must_use]
+    pub fn draw(random: &[u8; CODE_BYTES]) -> Self {
         let mut digits = [0; CODE_DIGITS];
         data_encoding::HEXUPPER.encode_mut(random, &mut digits);
         Self {
             digits,
-            certificate: Some(ca.sha256_thumbprint()),
-            expires_at,
+            certificate: None,
+            expires_at: None,
         }
     }
 

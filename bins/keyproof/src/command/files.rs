@@ -2,8 +2,8 @@
 
 use std::{fs, mem, path::Path};
 
-use data_encoding::{BASE64, Specification};
 use keyproof_store::file;
+use pem_rfc7468::LineEnding;
 use zeroize::Zeroizing;
 
 use super::Failure;
@@ -31,15 +31,5 @@ fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> Failure {
 
 /// A certificate as RFC 7468 writes it.
 pub(super) fn pem(der: &[u8]) -> Result<String, Failure> {
-    let mut lines = BASE64.specification();
-    lines.wrap.width = 64;
-    lines.wrap.separator.push('\n');
-    let body = wrapped(&lines)?.encode(der);
-    Ok(format!(
-        "-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
-    ))
-}
-
-fn wrapped(lines: &Specification) -> Result<data_encoding::Encoding, Failure> {
-    lines.encoding().map_err(Failure::refused)
+    pem_rfc7468::encode_string("CERTIFICATE", LineEnding::LF, der).map_err(Failure::refused)
 }

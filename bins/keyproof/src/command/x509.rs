@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use data_encoding::HEXUPPER;
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{
@@ -141,11 +140,12 @@ fn check(arguments: &CheckArguments) -> Outcome {
 }
 
 fn code(arguments: &CodeArguments) -> Outcome {
-    let code = HEXUPPER.encode(&draw::<24>());
+    let code = VerificationCode::draw(&draw());
+    let code = code.digits();
     if arguments.json {
         output::print_json(&json!({ "code": code }))?;
     } else {
-        output::print(&code)?;
+        output::print(code)?;
     }
     Ok(())
 }

@@ -85,8 +85,9 @@ impl fmt::Display for OperatorScope {
     }
 }
 
-/// RFC 1035, section 2.3.1, in lower case: what names a namespace.
-fn is_dns_label(text: &str) -> bool {
+/// Whether a text is a DNS label in lower case (RFC 1035, section 2.3.1), as the names of namespaces and of what is in them are.
+#[must_use]
+pub fn is_dns_label(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-')

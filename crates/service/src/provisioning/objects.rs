@@ -2,6 +2,7 @@
 
 use super::{ApiKey, Category, Manager, Provisioning};
 use crate::{Origin, StorageError, audit::Deed};
+use keyproof_auth::is_dns_label;
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -138,15 +139,6 @@ impl Metadata {
         }
         Ok(())
     }
-}
-
-/// RFC 1035, section 2.3.1, in lower case.
-fn is_dns_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    text.len() <= 63
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && !text.ends_with('-')
-        && text.chars().all(inner)
 }
 
 pub(super) fn object_key<K: Kind>(namespace: &str, name: &str) -> Key {
