@@ -101,6 +101,7 @@ pub fn ek_certificate(data: &[u8]) {
         allowed: &[],
         roots: &[vector!("eccp256/ca.root.der")],
         intermediates: &[vector!("eccp256/ca.intermediate.der")],
+        crls: &[],
         now: 1_800_000_000,
         algorithms: algorithms::RING,
     };

@@ -44,6 +44,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
         allowed: &[],
         roots: &[root],
         intermediates: &[],
+        crls: &[],
         now,
         algorithms: RING,
     };

@@ -8,6 +8,7 @@ use keyproof_tpm::{
     Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic, algorithms,
     check_ek_certificate,
 };
+use keyproof_x509::crl::Crl;
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -71,6 +72,7 @@ fn check(
         allowed: &[],
         roots,
         intermediates,
+        crls: &[],
         now,
         algorithms,
     };
@@ -267,6 +269,7 @@ fn an_allowed_certificate_needs_no_chain_but_all_the_rest() {
             allowed,
             roots: &[],
             intermediates: &[],
+            crls: &[],
             now,
             algorithms: algorithms::RING,
         };
@@ -303,6 +306,7 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
             allowed: if is_allowed { &allowed } else { &[] },
             roots: &[],
             intermediates: &[],
+            crls: &[],
             now: NOW,
             algorithms: algorithms::RING,
         };
@@ -465,6 +469,21 @@ impl Maker {
     fn judge(&self, certificate: &[u8]) -> Report<EkCertificateFinding> {
         let (root, ca) = (self.root.certificate.der(), self.ca.certificate.der());
         check(certificate, Some(&ek_of(&self.key)), &[root], &[ca], NOW)
+    }
+
+    fn judge_with(&self, certificate: &[u8], crls: &[&[u8]]) -> Report<EkCertificateFinding> {
+        let (root, ca) = (self.root.certificate.der(), self.ca.certificate.der());
+        let crls: Vec<_> = crls.iter().map(|der| Crl::from_der(der).unwrap()).collect();
+        let policy = EkCertificatePolicy {
+            ek: None,
+            allowed: &[],
+            roots: &[root],
+            intermediates: &[ca],
+            crls: &crls,
+            now: NOW,
+            algorithms: algorithms::RING,
+        };
+        check_ek_certificate(certificate, &policy)
     }
 }
 
@@ -983,6 +1002,7 @@ fn an_algorithm_that_is_not_in_the_table_is_refused() {
         allowed: &[],
         roots: &[&real.root],
         intermediates: &[&real.intermediate],
+        crls: &[],
         now: NOW,
         algorithms: &[],
     };
@@ -1011,4 +1031,45 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(!check(&bytes, None, &[&bytes], &[&bytes], NOW).accepted());
     }
+}
+
+#[test]
+fn a_revoked_certificate_has_no_chain() {
+    let maker = Maker::new();
+    let certificate = maker.ca.endorse(&maker.key, |_| ());
+    let parsed = EkCertificate::parse(&certificate).unwrap();
+    let serial = parsed.certificate().serial().as_bytes();
+    let none = maker.ca.revoke(&[], |_| ());
+    accepted(&maker.judge_with(&certificate, &[&none]), &[]);
+
+    let report = maker.judge_with(&certificate, &[&maker.ca.revoke(&[serial], |_| ())]);
+    refused(&report, &[EkCertificateCheck::Chain]);
+    assert_eq!(
+        report.detail(EkCertificateCheck::Chain),
+        "the endorsement certificate: it is revoked since 2026-12-24T00:00:00Z"
+    );
+    let ca = maker.ca.certificate.der();
+    let ca = EkCertificate::parse(ca).unwrap();
+    let ca = ca.certificate().serial().as_bytes();
+    let report = maker.judge_with(&certificate, &[&none, &maker.root.revoke(&[ca], |_| ())]);
+    refused(&report, &[EkCertificateCheck::Chain]);
+    assert!(
+        report
+            .detail(EkCertificateCheck::Chain)
+            .starts_with("the intermediate CN=ca: it is revoked since"),
+        "{report}"
+    );
+
+    let stale = maker.ca.revoke(&[], |params| {
+        params.next_update = date_time_ymd(2027, 1, 14);
+    });
+    let report = maker.judge_with(&certificate, &[&stale]);
+    accepted(&report, &[EkCertificateCheck::Chain]);
+    let detail = report.detail(EkCertificateCheck::Chain);
+    assert!(
+        detail.starts_with(
+            "to the root CN=root, over 1 intermediates; the endorsement certificate: "
+        ),
+        "{detail}"
+    );
 }

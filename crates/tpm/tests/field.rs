@@ -84,6 +84,7 @@ fn real_endorsement_certificates_are_accepted_or_refused_as_their_makers_are_kno
                 allowed,
                 roots: &roots,
                 intermediates: &intermediates,
+                crls: &[],
                 now: day_within(parsed.certificate().validity()),
                 algorithms: algorithms::ALL,
             };

@@ -246,7 +246,7 @@ fn openssl_reads_the_lists_that_are_made_here() {
     );
     let [list_file, root_file] = ["list.pem", "root.pem"].map(|name| folder.path().join(name));
     fs::write(&list_file, pem("X509 CRL", &[der])).unwrap();
-    fs::write(&root_file, pem("CERTIFICATE", &[root.clone()])).unwrap();
+    fs::write(&root_file, pem("CERTIFICATE", std::slice::from_ref(&root))).unwrap();
     let output = openssl(
         Command::new("openssl")
             .args(["crl", "-noout", "-text", "-in"])

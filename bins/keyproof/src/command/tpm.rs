@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
-use files::{certificate, pcr_values, public, trusted, wrong};
+use files::{certificate, pcr_values, public, revocation_lists, trusted, wrong};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
@@ -15,6 +15,7 @@ use keyproof_tpm::{
     QuotePolicy, Structure, TpmError, TpmlPcrSelection, algorithms, check_ek_certificate,
     check_quote, make_credential,
 };
+use keyproof_x509::crl::Crl;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::Deserialize;
 use serde_json::json;
@@ -82,6 +83,9 @@ pub(super) struct CheckEkArguments {
     /// Certificates that may stand between
     #[arg(long, value_name = "PEM")]
     intermediates: Option<PathBuf>,
+    /// Revocation lists of the issuers, in PEM or one in DER
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
     /// The time, in seconds since 1970; now if absent
     #[arg(long, value_name = "UNIX")]
     at: Option<u64>,
@@ -188,11 +192,18 @@ fn check_ek(arguments: &CheckEkArguments) -> Outcome {
         None => Vec::new(),
     };
     let intermediates: Vec<&[u8]> = intermediates.iter().map(Vec::as_slice).collect();
+    let lists = match &arguments.crl {
+        Some(path) => revocation_lists(path)?,
+        None => Vec::new(),
+    };
+    let crls = lists.iter().map(|der| Crl::from_der(der));
+    let crls = crls.collect::<Result<Vec<_>, _>>()?;
     let policy = EkCertificatePolicy {
         ek: ek.as_ref(),
         allowed: &[],
         roots: &roots,
         intermediates: &intermediates,
+        crls: &crls,
         now: arguments.at.unwrap_or_else(|| SystemClock.now().as_secs()),
         algorithms: algorithms::ALL,
     };

@@ -160,6 +160,86 @@ fn check_ek_follows_the_chain() {
     );
 }
 
+/// Who has revoked what is for the library's tests; here are its files, and what claims to be a list of the issuer's.
+#[test]
+fn check_ek_asks_revocation_lists() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, contents: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let der = |name: &str| fs::read(vector(&format!("rsa2048/{name}.der"))).unwrap();
+    let pem = |name: &str| {
+        let base64 = data_encoding::BASE64.encode(&der(name));
+        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        write(name, text.as_bytes())
+    };
+    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
+    let cert = vector("rsa2048/ek.cert.der");
+    let check = |crl: &str| {
+        run(&[
+            "tpm",
+            "check-ek",
+            "--cert",
+            &cert,
+            "--roots",
+            &roots,
+            "--intermediates",
+            &between,
+            "--at",
+            "1800000000",
+            "--crl",
+            crl,
+        ])
+    };
+    let certificate = der("ek.cert");
+    let certificate = keyproof_x509::Certificate::from_der(&certificate).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let issuer = certificate.issuer().common_name().unwrap().into_owned();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, issuer);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let list = |key_identifier_method| {
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2027, 1, 1),
+            next_update: rcgen::date_time_ymd(2028, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method,
+        };
+        let issuer = rcgen::Issuer::from_params(&params, &key);
+        list.signed_by(&issuer).unwrap()
+    };
+    // Of another key of that name, which it says.
+    let another = list(rcgen::KeyIdMethod::Sha256);
+    for path in [
+        write("another.der", another.der()),
+        write("another.pem", another.pem().unwrap().as_bytes()),
+    ] {
+        let output = check(&path);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    }
+    // One that claims to be the issuer's, by the identifier that the issuer's certificate has.
+    let identifier = certificate
+        .extensions()
+        .iter()
+        .find(|extension| extension.id.as_bytes() == [0x55, 0x1D, 35])
+        .unwrap();
+    let identifier = identifier.value[4..24].to_vec();
+    let claimed = list(rcgen::KeyIdMethod::PreSpecified(identifier));
+    let output = check(&write("claimed.pem", claimed.pem().unwrap().as_bytes()));
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("keyUsage leaves cRLSign out"), "{told}");
+    // What is no list revokes nothing, and must not be taken for one.
+    fails(&check(&roots), 1, "block 1: it is a certificate");
+    fails(&check(&write("no.pem", b"no")), 1, "no.pem");
+}
+
 /// Whoever lists a root is to know that it is not looked at.
 #[test]
 fn a_broken_block_of_a_bundle_is_refused_by_its_number() {

@@ -122,6 +122,7 @@ pub(super) fn judge(
         allowed: &allowed,
         roots: &roots,
         intermediates: &[],
+        crls: &[],
         now: now.as_secs(),
         algorithms: algorithms::ALL,
     };

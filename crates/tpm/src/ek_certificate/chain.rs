@@ -2,52 +2,57 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use keyproof_x509::path::{PathReport, Place, Pool, Purpose, Reason, Rules, find};
-use keyproof_x509::{Certificate, ObjectIdentifier, SignatureVerificationAlgorithm};
+use keyproof_x509::path::{PathCheck, PathReport, Place, Pool, Purpose, Reason, Rules, find};
+use keyproof_x509::{Certificate, Finding, ObjectIdentifier, Severity};
 
-use super::EkCertificateFinding;
 use super::extensions::{ALSO_UNDERSTOOD, EK_CERTIFICATE_USE};
+use super::{EkCertificateFinding, EkCertificatePolicy};
 
-/// What a chain is built from and for when.
-pub(super) struct Chain<'a> {
-    pub(super) intermediates: &'a [&'a [u8]],
-    pub(super) roots: &'a [&'a [u8]],
-    /// Seconds since the Unix epoch.
-    pub(super) now: u64,
-    pub(super) algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
-}
-
-impl Chain<'_> {
-    /// Builds the chain of a certificate; says where it ends and how long it is, or why there is none.
-    pub(super) fn build(&self, certificate: &Certificate<'_>) -> EkCertificateFinding {
-        if self.roots.is_empty() {
-            return EkCertificateFinding::ChainWithoutRoots;
-        }
-        let (intermediates, roots) = (Pool::of(self.intermediates), Pool::of(self.roots));
-        let rules = Rules::new(self.algorithms, self.now)
-            .for_purpose(Purpose {
-                id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
-                is_required: false,
-            })
-            .processing(&ALSO_UNDERSTOOD);
-        let report = find(certificate, &intermediates, &roots, &rules);
-        match (report.refusal(), report.walk().last()) {
-            (None, Some(root)) if report.accepted() => EkCertificateFinding::Chain {
+/// Builds the chain of a certificate: says where it ends and how long it is, and what there is to warn of, or why there is none.
+pub(super) fn build(
+    certificate: &Certificate<'_>,
+    policy: &EkCertificatePolicy<'_>,
+) -> Vec<EkCertificateFinding> {
+    if policy.roots.is_empty() {
+        return Vec::from([EkCertificateFinding::ChainWithoutRoots]);
+    }
+    let (intermediates, roots) = (Pool::of(policy.intermediates), Pool::of(policy.roots));
+    let rules = Rules::new(policy.algorithms, policy.now)
+        .for_purpose(Purpose {
+            id: ObjectIdentifier::new_unwrap(EK_CERTIFICATE_USE),
+            is_required: false,
+        })
+        .processing(&ALSO_UNDERSTOOD)
+        .with_crls(policy.crls);
+    let report = find(certificate, &intermediates, &roots, &rules);
+    match (report.refusal(), report.walk().last()) {
+        (None, Some(root)) if report.accepted() => {
+            let chain = EkCertificateFinding::Chain {
                 root: root.subject.clone(),
                 // All but the certificate itself and the root.
                 intermediates: report.walk().len().saturating_sub(2),
-            },
-            (Some(refusal), _) => EkCertificateFinding::ChainRefused {
-                certificate: whose(&report, refusal.at),
-                reason: refusal.reason.clone(),
-            },
-            // Whatever is refused says why.
-            (None, _) => EkCertificateFinding::ChainRefused {
-                certificate: whose(&report, 0),
-                reason: Reason::BudgetSpent,
-            },
+            };
+            let warnings = report
+                .checks()
+                .of(PathCheck::Revocation)
+                .filter(|finding| finding.severity() == Severity::Warning)
+                .map(|finding| EkCertificateFinding::ChainWarning {
+                    certificate: whose(&report, finding.at),
+                    reason: finding.reason.clone(),
+                });
+            [chain].into_iter().chain(warnings).collect()
         }
+        (Some(refusal), _) => Vec::from([EkCertificateFinding::ChainRefused {
+            certificate: whose(&report, refusal.at),
+            reason: refusal.reason.clone(),
+        }]),
+        // Whatever is refused says why.
+        (None, _) => Vec::from([EkCertificateFinding::ChainRefused {
+            certificate: whose(&report, 0),
+            reason: Reason::BudgetSpent,
+        }]),
     }
 }
 

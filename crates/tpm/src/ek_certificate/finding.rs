@@ -80,6 +80,13 @@ pub enum EkCertificateFinding {
         /// Why.
         reason: Reason,
     },
+    /// There is a path, and something to warn of.
+    ChainWarning {
+        /// Which certificate of it is meant.
+        certificate: String,
+        /// What it is.
+        reason: Reason,
+    },
     /// No roots were given.
     ChainWithoutRoots,
     /// A critical extension that nothing here understands.
@@ -225,9 +232,11 @@ impl Finding for EkCertificateFinding {
             F::Expired | F::NotYetValid | F::ValidWithoutEnd => C::Validity,
             F::Key(_) | F::KeySize { .. } | F::KeyUnreadable(_) => C::Key,
             F::EkUnsound(_) | F::KeyMismatch => C::PublicKey,
-            F::Chain { .. } | F::ChainNotNeeded | F::ChainRefused { .. } | F::ChainWithoutRoots => {
-                C::Chain
-            }
+            F::Chain { .. }
+            | F::ChainNotNeeded
+            | F::ChainRefused { .. }
+            | F::ChainWarning { .. }
+            | F::ChainWithoutRoots => C::Chain,
         }
     }
 
@@ -249,6 +258,7 @@ impl Finding for EkCertificateFinding {
 
             F::Allowed(_)
             | F::BasicConstraintsMissing
+            | F::ChainWarning { .. }
             | F::KeyUsageOfOtherType { .. }
             | F::SerialOdd(_)
             | F::SpecificationMissing
@@ -299,6 +309,9 @@ impl Finding for EkCertificateFinding {
             | F::Vendor(_) => "nothing: all is well",
             F::ChainRefused { .. } | F::ChainWithoutRoots => {
                 "add the manufacturer's root, and the CAs between it and the certificate"
+            }
+            F::ChainWarning { .. } => {
+                "fetch the issuers' newest revocation lists, and check the clock"
             }
             F::EncodingMalformed(_) | F::KeyUnreadable(_) => {
                 "send the endorsement certificate as the TPM's NV memory or its manufacturer has it"
@@ -354,6 +367,10 @@ impl fmt::Display for EkCertificateFinding {
             } => write!(f, "to the root {root}, over {intermediates} intermediates"),
             F::ChainNotNeeded => f.write_str("needs none: it is one of those allowed"),
             F::ChainRefused {
+                certificate,
+                reason,
+            }
+            | F::ChainWarning {
                 certificate,
                 reason,
             } => write!(f, "{certificate}: {reason}"),

@@ -10,6 +10,7 @@ mod vendor;
 use alloc::boxed::Box;
 use alloc::format;
 
+use keyproof_x509::crl::Crl;
 use keyproof_x509::{
     Certificate, Finding, Report, Severity, SignatureVerificationAlgorithm, Version,
 };
@@ -17,7 +18,6 @@ use keyproof_x509::{
 use crate::TpmError;
 use crate::public::TpmtPublic;
 use crate::spki::BareKey;
-use chain::Chain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
@@ -42,6 +42,9 @@ pub struct EkCertificatePolicy<'a> {
     pub roots: &'a [&'a [u8]],
     /// Certificates that may stand between, in DER and in any order.
     pub intermediates: &'a [&'a [u8]],
+    /// Revocation lists of those who have issued the certificate and the intermediates, in any order; a
+    /// certificate on one has no chain, and one past its time warns.
+    pub crls: &'a [Crl<'a>],
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
     /// The signature algorithms to verify the chain with, such as those of
@@ -149,8 +152,16 @@ pub fn check_ek_certificate(
     let validity = check_validity(certificate, policy.now);
     judgement.judged(EkCertificateCheck::Validity, validity);
     check_key(&mut judgement, certificate, policy.ek);
-    let chain = check_chain(certificate, judgement.is_allowed, policy);
-    judgement.judged(EkCertificateCheck::Chain, chain);
+    if judgement.is_allowed {
+        judgement.judged(
+            EkCertificateCheck::Chain,
+            EkCertificateFinding::ChainNotNeeded,
+        );
+    } else {
+        for finding in chain::build(certificate, policy) {
+            judgement.judged(EkCertificateCheck::Chain, finding);
+        }
+    }
     judgement.report
 }
 
@@ -360,28 +371,4 @@ fn describe(key: &BareKey) -> EkCertificateFinding {
             }
         }
     }
-}
-
-fn check_chain(
-    certificate: &Certificate<'_>,
-    is_allowed: bool,
-    policy: &EkCertificatePolicy<'_>,
-) -> EkCertificateFinding {
-    if is_allowed {
-        return EkCertificateFinding::ChainNotNeeded;
-    }
-    let EkCertificatePolicy {
-        roots,
-        intermediates,
-        now,
-        algorithms,
-        ..
-    } = *policy;
-    (Chain {
-        intermediates,
-        roots,
-        now,
-        algorithms,
-    })
-    .build(certificate)
 }

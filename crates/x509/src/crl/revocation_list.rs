@@ -61,11 +61,11 @@ impl RevocationList<'_> {
             return Err(Error::KeyUsageForbids { usage: "cRLSign" });
         }
         let algorithm = algorithm_identifier(signer.scheme())?;
-        let to_be_signed = self.to_be_signed(&algorithm)?;
+        let to_be_signed = self.tbs(&algorithm)?;
         sign(&to_be_signed, self.ca, signer, algorithms)
     }
 
-    fn to_be_signed(&self, algorithm: &[u8]) -> Result<Vec<u8>, Error> {
+    fn tbs(&self, algorithm: &[u8]) -> Result<Vec<u8>, Error> {
         let time = |seconds| to_time(i64::try_from(seconds).unwrap_or(i64::MAX));
         let revoked = self.revoked.iter().map(|revoked| {
             let reason = revoked

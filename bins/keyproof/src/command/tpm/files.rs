@@ -5,7 +5,8 @@ use std::{fmt::Display, path::Path};
 use keyproof_tpm::{Structure, TpmtPublic};
 use keyproof_x509::{
     Certificate,
-    pem_bundle::{BrokenBlock, PemBlock, certificates},
+    crl::Crl,
+    pem_bundle::{BrokenBlock, PemBlock, PemKind, certificates, certificates_and_crls},
 };
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
@@ -62,6 +63,28 @@ pub(super) fn trusted(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         Ok(der)
     });
     trusted.collect()
+}
+
+/// Revocation lists, at least one: in PEM, or one in DER. One that cannot be read is refused: it would revoke nothing.
+pub(super) fn revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = read(path)?;
+    let blocks = certificates_and_crls(&bytes).map_err(|broken| wrong(path, &pem(&broken)))?;
+    if blocks.is_empty() {
+        Crl::from_der(&bytes).map_err(|error| wrong(path, &error))?;
+        return Ok(vec![bytes]);
+    }
+    let lists = blocks.into_iter().map(|PemBlock { block, kind, der }| {
+        let broken = |problem| {
+            let broken = BrokenBlock { block, problem };
+            wrong(path, &pem(&broken))
+        };
+        if kind != PemKind::Crl {
+            return Err(broken(format!("it is a {kind}")));
+        }
+        Crl::from_der(&der).map_err(|error| broken(error.to_string()))?;
+        Ok(der)
+    });
+    lists.collect()
 }
 
 /// The certificate in PEM or not, as it stands in the file: the first, if there are several.
