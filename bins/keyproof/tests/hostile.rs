@@ -287,7 +287,7 @@ async fn a_head_in_drips_has_one_deadline() {
     // Without a deadline for the whole head this would go on for as long as drips come.
     loop {
         client.send("A: b\r\n").await;
-        let drip = std::time::Duration::from_millis(20);
+        let drip = Duration::from_millis(20);
         if tokio::time::timeout(drip, client.socket.readable())
             .await
             .is_ok()
@@ -347,7 +347,7 @@ async fn a_slow_body_takes_nothing_from_the_handler() {
     client
         .send(head("POST /trial/echo", &["Content-Length: 3"]))
         .await;
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
     client.send("abc").await;
     assert_eq!(client.answer().await.body, r#"{"read":3}"#);
 }
@@ -427,7 +427,7 @@ async fn connections_over_the_limit_wait() {
     }
     let mut third = stack.connect().await;
     third.send(HEALTH).await;
-    let early = tokio::time::timeout(std::time::Duration::from_millis(200), third.answer()).await;
+    let early = tokio::time::timeout(Duration::from_millis(200), third.answer()).await;
     assert!(early.is_err(), "served beyond the limit: {early:?}");
     drop(first);
     assert_eq!(third.answer().await.status, 200);
@@ -448,7 +448,7 @@ async fn a_handler_that_outlives_its_connection_keeps_the_slot() {
     drop(client);
     let mut next = stack.connect().await;
     next.send(HEALTH).await;
-    let early = tokio::time::timeout(std::time::Duration::from_millis(200), next.answer()).await;
+    let early = tokio::time::timeout(Duration::from_millis(200), next.answer()).await;
     assert!(early.is_err(), "served beyond the limit: {early:?}");
     stack.trial.gate.add_permits(1);
     assert_eq!(next.answer().await.status, 200);
