@@ -1,5 +1,5 @@
-//! The targets of `keyproof-tpm`: each structure, credential files, endorsement certificates, and
-//! quotes with changes.
+//! The targets of `keyproof-tpm`: each structure, credential files, endorsement certificates,
+//! and attestations with changes.
 
 #![expect(
     clippy::expect_used,
@@ -8,10 +8,13 @@
 )]
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, Credential, EkCertificate, EkCertificatePolicy, EncryptedSecret, Name,
-    QuoteEvidence, QuotePolicy, Structure, TpmError, TpmlPcrSelection, TpmsAttest,
-    TpmsCreationData, TpmsIdObject, TpmtPublic, TpmtSignature, algorithms, check_ek_certificate,
-    check_quote,
+    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Buffer, CertifyPolicy,
+    CreationEvidence, CreationPolicy, Credential, DevIdKeyPolicy, EkCertificate,
+    EkCertificatePolicy, EncryptedSecret, HashAlgorithm, KeyProfile, Name, NvCertifyPolicy,
+    QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmError, TpmlPcrSelection, TpmsAttest,
+    TpmsCreationData, TpmsIdObject, TpmsNvPublic, TpmtPublic, TpmtSignature, TpmtTkCreation,
+    algorithms, check_certify, check_creation, check_ek_certificate, check_nv_certify, check_quote,
+    check_time,
 };
 
 macro_rules! vector {
@@ -78,6 +81,7 @@ pub fn encrypted_secret(data: &[u8]) {
 /// Creation data.
 pub fn creation_data(data: &[u8]) {
     comes_back::<TpmsCreationData>(data);
+    comes_back::<TpmtTkCreation>(data);
 }
 
 /// Credential files of tpm2-tools.
@@ -110,17 +114,12 @@ pub fn ek_certificate(data: &[u8]) {
     assert_eq!(report.accepted(), is_genuine, "{report}");
 }
 
-/// A quote of a TPM in which bytes are changed: each four bytes of `data` say in which part, where
-/// and how. Only the unchanged one is accepted.
-pub fn quote_mutated(data: &[u8]) {
-    let sound = [
-        vector!("eccp256/quote.tpms_attest.bin").to_vec(),
-        vector!("eccp256/quote.tpmt_signature.bin").to_vec(),
-        vector!("eccp256/quote.pcrs.values.bin").to_vec(),
-    ];
-    let mut parts = sound.clone();
+/// `sound` with bytes changed: each four bytes of `data` say in which part, where and how.
+fn edited(sound: &[Vec<u8>], data: &[u8]) -> Vec<Vec<u8>> {
+    let mut parts = sound.to_vec();
     for edit in data.chunks_exact(4) {
-        let part = &mut parts[usize::from(edit[0] & 0x3f) % 3];
+        let count = parts.len();
+        let part = &mut parts[usize::from(edit[0] & 0x3f) % count];
         let at = usize::from(u16::from_be_bytes([edit[1], edit[2]]));
         match edit[0] >> 6 {
             0 if at < part.len() => {
@@ -131,8 +130,148 @@ pub fn quote_mutated(data: &[u8]) {
             _ => {}
         }
     }
-    let ak = TpmtPublic::parse_sized(vector!("eccp256/ak.pub.tpm2b")).expect("a public area");
-    let ek = TpmtPublic::parse_sized(vector!("eccp256/ek.pub.tpm2b")).expect("a public area");
+    parts
+}
+
+fn key(sized: &[u8]) -> TpmtPublic {
+    TpmtPublic::parse_sized(sized).expect("a public area")
+}
+
+fn attestation_policy() -> AttestationPolicy<'static> {
+    AttestationPolicy {
+        nonce: None,
+        qualified_signer: None,
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::RING,
+    }
+}
+
+/// A certification of a TPM with changes to attestation, signature and object. Only the unchanged one is
+/// accepted.
+pub fn certify_mutated(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/certify.tpms_attest.bin").to_vec(),
+        vector!("eccp256/certify.tpmt_signature.bin").to_vec(),
+        vector!("eccp256/dev.pub.tpm2b").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let Ok(object) = TpmtPublic::parse_sized(&parts[2]) else {
+        return;
+    };
+    let evidence = AttestationEvidence {
+        attest: &parts[0],
+        signature: &parts[1],
+    };
+    let policy = CertifyPolicy {
+        attestation: attestation_policy(),
+        object: &object,
+        parent: None,
+        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let report = check_certify(&ak, evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// A certified creation of a TPM with changes to attestation, signature, creation data and object. Only the
+/// unchanged one is accepted.
+pub fn creation_mutated(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/certifycreation.tpms_attest.bin").to_vec(),
+        vector!("eccp256/certifycreation.tpmt_signature.bin").to_vec(),
+        vector!("eccp256/dev.creation_data.tpm2b")[2..].to_vec(),
+        vector!("eccp256/dev.pub.tpm2b").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let Ok(object) = TpmtPublic::parse_sized(&parts[3]) else {
+        return;
+    };
+    let evidence = CreationEvidence {
+        attestation: AttestationEvidence {
+            attest: &parts[0],
+            signature: &parts[1],
+        },
+        creation_data: &parts[2],
+        ticket: None,
+    };
+    let policy = CreationPolicy {
+        attestation: attestation_policy(),
+        object: &object,
+        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+        parent: None,
+        outside_info: None,
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let report = check_creation(&ak, &evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// An attested time of a TPM with changes to attestation and signature. Only the unchanged one is accepted.
+pub fn time_mutated(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/gettime.tpms_attest.bin").to_vec(),
+        vector!("eccp256/gettime.tpmt_signature.bin").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let evidence = AttestationEvidence {
+        attest: &parts[0],
+        signature: &parts[1],
+    };
+    let policy = TimePolicy {
+        attestation: attestation_policy(),
+        firmware_version: None,
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let report = check_time(&ak, evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// A certified NV index with any body, which nobody has signed: never accepted.
+pub fn nv_certify(data: &[u8]) {
+    let genuine = vector!("eccp256/certify.tpms_attest.bin");
+    // The frame of an attestation, up to its body, with the type of an NV index or of its digest.
+    let name_size = 2 + 34;
+    let data_size = 2 + 4;
+    let mut attest = genuine[..6 + name_size + data_size + 25].to_vec();
+    attest[4..6].copy_from_slice(match data.first() {
+        Some(0x1c) => &[0x80, 0x1c],
+        _ => &[0x80, 0x14],
+    });
+    attest.extend(data.iter().skip(1));
+    comes_back::<TpmsAttest>(&attest);
+    comes_back::<TpmsNvPublic>(data);
+    let index = TpmsNvPublic::parse(data).unwrap_or(TpmsNvPublic {
+        nv_index: 0x0180_0000,
+        name_alg: HashAlgorithm::Sha256,
+        attributes: 0x2000_0000,
+        auth_policy: Buffer::default(),
+        data_size: 8,
+    });
+    let evidence = AttestationEvidence {
+        attest: &attest,
+        signature: vector!("eccp256/certify.tpmt_signature.bin"),
+    };
+    let policy = NvCertifyPolicy {
+        attestation: attestation_policy(),
+        index: &index,
+        contents: Some(data),
+        offset: 0,
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    assert!(!check_nv_certify(&ak, evidence, &policy).accepted());
+}
+
+/// A quote of a TPM with changes to attestation, signature and values. Only the unchanged one is accepted.
+pub fn quote_mutated(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/quote.tpms_attest.bin").to_vec(),
+        vector!("eccp256/quote.tpmt_signature.bin").to_vec(),
+        vector!("eccp256/quote.pcrs.values.bin").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let ek = key(vector!("eccp256/ek.pub.tpm2b"));
     let selection = "sha256:0,1,2,3,4,5,6,7,16".parse().expect("a selection");
     let evidence = QuoteEvidence {
         attest: &parts[0],

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::TpmError;
-use crate::algorithm::numbers;
+use crate::algorithm::{HashAlgorithm, numbers};
 use crate::name::check_name;
 use crate::pcr::TpmlPcrSelection;
 use crate::wire::{Buffer, Reader, Wire, put_u16};
@@ -31,10 +31,73 @@ pub struct TpmsAttest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Attested {
-    /// A type whose body is kept as it came.
-    Other(AttestType, Vec<u8>),
+    /// `TPMS_CERTIFY_INFO`.
+    Certify(TpmsCertifyInfo),
+    /// `TPMS_COMMAND_AUDIT_INFO`.
+    CommandAudit(TpmsCommandAuditInfo),
+    /// `TPMS_CREATION_INFO`.
+    Creation(TpmsCreationInfo),
+    /// `TPMS_NV_CERTIFY_INFO`.
+    Nv(TpmsNvCertifyInfo),
+    /// `TPMS_NV_DIGEST_CERTIFY_INFO`.
+    NvDigest(TpmsNvDigestCertifyInfo),
     /// `TPMS_QUOTE_INFO`.
     Quote(TpmsQuoteInfo),
+    /// `TPMS_SESSION_AUDIT_INFO`.
+    SessionAudit(TpmsSessionAuditInfo),
+    /// `TPMS_TIME_ATTEST_INFO`.
+    Time(TpmsTimeAttestInfo),
+}
+
+/// `TPMS_CERTIFY_INFO` (Part 2, 10.12.3): an object that is loaded in the TPM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsCertifyInfo {
+    /// The object's Name.
+    pub name: Buffer,
+    /// The object's qualified name.
+    pub qualified_name: Buffer,
+}
+
+/// `TPMS_COMMAND_AUDIT_INFO` (Part 2, 10.12.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsCommandAuditInfo {
+    /// How often the audit digest was extended.
+    pub audit_counter: u64,
+    /// The hash of the audit.
+    pub digest_alg: HashAlgorithm,
+    /// The audit digest.
+    pub audit_digest: Buffer,
+    /// The digest of the numbers of the commands that are audited.
+    pub command_digest: Buffer,
+}
+
+/// `TPMS_CREATION_INFO` (Part 2, 10.12.7): an object that the TPM made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsCreationInfo {
+    /// The object's Name.
+    pub object_name: Buffer,
+    /// The digest of its [`TpmsCreationData`](crate::TpmsCreationData), by the object's name algorithm.
+    pub creation_hash: Buffer,
+}
+
+/// `TPMS_NV_CERTIFY_INFO` (Part 2, 10.12.8): what an NV index holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsNvCertifyInfo {
+    /// The index's Name.
+    pub index_name: Buffer,
+    /// Where in the index the contents begin.
+    pub offset: u16,
+    /// The contents, at most 4,096 bytes.
+    pub nv_contents: Buffer,
+}
+
+/// `TPMS_NV_DIGEST_CERTIFY_INFO` (Part 2, 10.12.9): the digest of all that an NV index holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsNvDigestCertifyInfo {
+    /// The index's Name.
+    pub index_name: Buffer,
+    /// The digest of the contents, by the hash of the signing scheme.
+    pub nv_digest: Buffer,
 }
 
 /// `TPMS_QUOTE_INFO` (Part 2, 10.12.4).
@@ -44,6 +107,26 @@ pub struct TpmsQuoteInfo {
     pub pcr_select: TpmlPcrSelection,
     /// The digest of their values in that order, by the hash of the signing scheme.
     pub pcr_digest: Buffer,
+}
+
+/// `TPMS_SESSION_AUDIT_INFO` (Part 2, 10.12.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsSessionAuditInfo {
+    /// Whether nothing else ran since the audit began.
+    pub exclusive_session: bool,
+    /// The session's audit digest.
+    pub session_digest: Buffer,
+}
+
+/// `TPMS_TIME_ATTEST_INFO` (Part 2, 10.12.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsTimeAttestInfo {
+    /// Milliseconds since the TPM was last started (`TPMS_TIME_INFO`, 10.11.6).
+    pub time: u64,
+    /// Clock and counters, never obfuscated.
+    pub clock_info: TpmsClockInfo,
+    /// The vendor's firmware version, never obfuscated.
+    pub firmware_version: u64,
 }
 
 /// `TPMS_CLOCK_INFO` (Part 2, 10.11.1).
@@ -87,15 +170,24 @@ const MAX_DATA: usize = 66;
 /// The largest digest, and so the longest `TPM2B_DIGEST`.
 const MAX_DIGEST: usize = 64;
 
-/// More than the largest body, an NV certification of one NV buffer.
-const MAX_OTHER: usize = 4096;
+/// No less than the largest `MAX_NV_BUFFER_SIZE` of a TPM, 2,048 as a rule.
+const MAX_NV_BUFFER: usize = 4096;
+
+/// The largest `TPM2B_NAME`.
+const MAX_NAME: usize = 2 + MAX_DIGEST;
 
 impl TpmsAttest {
     /// What kind of attestation it is.
     pub fn attest_type(&self) -> AttestType {
         match &self.attested {
-            Attested::Other(attest_type, _) => *attest_type,
+            Attested::Certify(_) => AttestType::Certify,
+            Attested::CommandAudit(_) => AttestType::CommandAudit,
+            Attested::Creation(_) => AttestType::Creation,
+            Attested::Nv(_) => AttestType::Nv,
+            Attested::NvDigest(_) => AttestType::NvDigest,
             Attested::Quote(_) => AttestType::Quote,
+            Attested::SessionAudit(_) => AttestType::SessionAudit,
+            Attested::Time(_) => AttestType::Time,
         }
     }
 }
@@ -110,29 +202,11 @@ impl Wire for TpmsAttest {
             return Err(TpmError::BadMagic { at, found: magic });
         }
         let attest_type = AttestType::read(reader)?;
-        let signer_at = reader.at();
-        let qualified_signer = reader.buffer("TPM2B_NAME", 2 + MAX_DIGEST)?;
-        check_name(&qualified_signer, signer_at)?;
+        let qualified_signer = read_name(reader)?;
         let extra_data = reader.buffer("TPM2B_DATA", MAX_DATA)?;
         let clock_info = TpmsClockInfo::read(reader)?;
         let firmware_version = reader.u64()?;
-        let attested = if attest_type == AttestType::Quote {
-            Attested::Quote(TpmsQuoteInfo {
-                pcr_select: TpmlPcrSelection::read(reader)?,
-                pcr_digest: reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?,
-            })
-        } else {
-            let at = reader.at();
-            let body = reader.remainder();
-            if body.len() > MAX_OTHER {
-                return Err(TpmError::WrongSize {
-                    at,
-                    found: body.len(),
-                    what: "TPMU_ATTEST",
-                });
-            }
-            Attested::Other(attest_type, body.to_vec())
-        };
+        let attested = Attested::read(attest_type, reader)?;
         Ok(TpmsAttest {
             qualified_signer,
             extra_data,
@@ -149,14 +223,103 @@ impl Wire for TpmsAttest {
         self.extra_data.write(out);
         self.clock_info.write(out);
         out.extend_from_slice(&self.firmware_version.to_be_bytes());
-        match &self.attested {
-            Attested::Other(_, body) => out.extend_from_slice(body),
-            Attested::Quote(quote) => {
-                quote.pcr_select.write(out);
-                quote.pcr_digest.write(out);
+        self.attested.write(out);
+    }
+}
+
+impl Attested {
+    fn read(attest_type: AttestType, reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        Ok(match attest_type {
+            AttestType::Certify => Attested::Certify(TpmsCertifyInfo {
+                name: read_name(reader)?,
+                qualified_name: read_name(reader)?,
+            }),
+            AttestType::CommandAudit => Attested::CommandAudit(TpmsCommandAuditInfo {
+                audit_counter: reader.u64()?,
+                digest_alg: HashAlgorithm::read(reader)?,
+                audit_digest: read_digest(reader)?,
+                command_digest: read_digest(reader)?,
+            }),
+            AttestType::Creation => Attested::Creation(TpmsCreationInfo {
+                object_name: read_name(reader)?,
+                creation_hash: read_digest(reader)?,
+            }),
+            AttestType::Nv => Attested::Nv(TpmsNvCertifyInfo {
+                index_name: read_name(reader)?,
+                offset: reader.u16()?,
+                nv_contents: reader.buffer("TPM2B_MAX_NV_BUFFER", MAX_NV_BUFFER)?,
+            }),
+            AttestType::NvDigest => Attested::NvDigest(TpmsNvDigestCertifyInfo {
+                index_name: read_name(reader)?,
+                nv_digest: read_digest(reader)?,
+            }),
+            AttestType::Quote => Attested::Quote(TpmsQuoteInfo {
+                pcr_select: TpmlPcrSelection::read(reader)?,
+                pcr_digest: read_digest(reader)?,
+            }),
+            AttestType::SessionAudit => Attested::SessionAudit(TpmsSessionAuditInfo {
+                exclusive_session: reader.yes_no()?,
+                session_digest: read_digest(reader)?,
+            }),
+            AttestType::Time => Attested::Time(TpmsTimeAttestInfo {
+                time: reader.u64()?,
+                clock_info: TpmsClockInfo::read(reader)?,
+                firmware_version: reader.u64()?,
+            }),
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Attested::Certify(body) => {
+                body.name.write(out);
+                body.qualified_name.write(out);
+            }
+            Attested::CommandAudit(body) => {
+                out.extend_from_slice(&body.audit_counter.to_be_bytes());
+                put_u16(out, body.digest_alg.id());
+                body.audit_digest.write(out);
+                body.command_digest.write(out);
+            }
+            Attested::Creation(body) => {
+                body.object_name.write(out);
+                body.creation_hash.write(out);
+            }
+            Attested::Nv(body) => {
+                body.index_name.write(out);
+                put_u16(out, body.offset);
+                body.nv_contents.write(out);
+            }
+            Attested::NvDigest(body) => {
+                body.index_name.write(out);
+                body.nv_digest.write(out);
+            }
+            Attested::Quote(body) => {
+                body.pcr_select.write(out);
+                body.pcr_digest.write(out);
+            }
+            Attested::SessionAudit(body) => {
+                out.push(body.exclusive_session.into());
+                body.session_digest.write(out);
+            }
+            Attested::Time(body) => {
+                out.extend_from_slice(&body.time.to_be_bytes());
+                body.clock_info.write(out);
+                out.extend_from_slice(&body.firmware_version.to_be_bytes());
             }
         }
     }
+}
+
+fn read_name(reader: &mut Reader<'_>) -> Result<Buffer, TpmError> {
+    let at = reader.at();
+    let name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
+    check_name(&name, at)?;
+    Ok(name)
+}
+
+fn read_digest(reader: &mut Reader<'_>) -> Result<Buffer, TpmError> {
+    reader.buffer("TPM2B_DIGEST", MAX_DIGEST)
 }
 
 impl TpmsClockInfo {
@@ -164,18 +327,7 @@ impl TpmsClockInfo {
         let clock = reader.u64()?;
         let reset_count = reader.u32()?;
         let restart_count = reader.u32()?;
-        let safe_at = reader.at();
-        let safe = match reader.u8()? {
-            0 => false,
-            1 => true,
-            other => {
-                return Err(TpmError::UnknownSelector {
-                    at: safe_at,
-                    value: other.into(),
-                    what: "TPMI_YES_NO",
-                });
-            }
-        };
+        let safe = reader.yes_no()?;
         Ok(TpmsClockInfo {
             clock,
             reset_count,

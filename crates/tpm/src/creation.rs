@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::TpmError;
 use crate::algorithm::HashAlgorithm;
-use crate::name::check_name;
+use crate::name::{Hierarchy, check_name};
 use crate::pcr::TpmlPcrSelection;
 use crate::wire::{ALG_NULL, Buffer, Reader, Wire, put_u16};
 
@@ -29,6 +29,19 @@ pub struct TpmsCreationData {
     /// The creator's data, at most 66 bytes.
     pub outside_info: Buffer,
 }
+
+/// `TPMT_TK_CREATION` (Part 2, 10.7.3): the TPM's note to itself that it made an object. Only the TPM
+/// can verify it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmtTkCreation {
+    /// The hierarchy that the object is in.
+    pub hierarchy: Hierarchy,
+    /// The TPM's HMAC over the object's Name and the hash of its creation data; empty in the NULL ticket.
+    pub digest: Buffer,
+}
+
+/// `TPM_ST_CREATION` (Part 2, 6.9).
+const ST_CREATION: u16 = 0x8021;
 
 const MAX_DIGEST: usize = 64;
 const MAX_NAME: usize = 2 + MAX_DIGEST;
@@ -74,5 +87,33 @@ impl Wire for TpmsCreationData {
         self.parent_name.write(out);
         self.parent_qualified_name.write(out);
         self.outside_info.write(out);
+    }
+}
+
+impl Wire for TpmtTkCreation {
+    const NAME: &'static str = "TPMT_TK_CREATION";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        let unknown = |at, value, what| Err(TpmError::UnknownSelector { at, value, what });
+        let at = reader.at();
+        let tag = reader.u16()?;
+        if tag != ST_CREATION {
+            return unknown(at, tag.into(), "TPM_ST_CREATION");
+        }
+        let at = reader.at();
+        let handle = reader.u32()?;
+        let Some(hierarchy) = Hierarchy::from_handle(handle) else {
+            return unknown(at, handle, "TPMI_RH_HIERARCHY");
+        };
+        Ok(TpmtTkCreation {
+            hierarchy,
+            digest: reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_u16(out, ST_CREATION);
+        out.extend_from_slice(&self.hierarchy.handle().to_be_bytes());
+        self.digest.write(out);
     }
 }

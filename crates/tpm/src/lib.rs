@@ -7,19 +7,21 @@ extern crate alloc;
 
 mod algorithm;
 mod attest;
+mod attestation;
 mod attributes;
 mod creation;
 mod credential;
 mod device;
+mod device_key;
 mod ek_certificate;
 mod error;
 mod kdf;
 mod key_finding;
 mod key_policy;
 mod name;
+mod nv_public;
 mod pcr;
 mod public;
-mod quote;
 mod report;
 mod signature;
 mod spki;
@@ -31,9 +33,19 @@ pub use keyproof_x509::{
 };
 
 pub use algorithm::{EccCurve, HashAlgorithm};
-pub use attest::{AttestType, Attested, TPM_GENERATED, TpmsAttest, TpmsClockInfo, TpmsQuoteInfo};
+pub use attest::{
+    AttestType, Attested, TPM_GENERATED, TpmsAttest, TpmsCertifyInfo, TpmsClockInfo,
+    TpmsCommandAuditInfo, TpmsCreationInfo, TpmsNvCertifyInfo, TpmsNvDigestCertifyInfo,
+    TpmsQuoteInfo, TpmsSessionAuditInfo, TpmsTimeAttestInfo,
+};
+pub use attestation::{
+    AttestationEvidence, AttestationPolicy, CertifyCheck, CertifyPolicy, CreationCheck,
+    CreationEvidence, CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent, QuoteCheck,
+    QuoteEvidence, QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation,
+    check_nv_certify, check_quote, check_time,
+};
 pub use attributes::ObjectAttributes;
-pub use creation::TpmsCreationData;
+pub use creation::{TpmsCreationData, TpmtTkCreation};
 #[cfg(feature = "aws-lc-rs")]
 pub use credential::AwsLcRs;
 #[cfg(feature = "activate")]
@@ -43,6 +55,7 @@ pub use credential::{
     protect,
 };
 pub use device::{DeviceField, DeviceInfo};
+pub use device_key::{DevIdKeyCheck, DevIdKeyFinding, DevIdKeyPolicy, KeyProfile};
 pub use ek_certificate::{
     EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkKey,
     TpmAttributes, TpmSpecification, check_ek_certificate,
@@ -51,12 +64,12 @@ pub use error::TpmError;
 pub use key_finding::{AttestationKeyCheck, AttestationKeyFinding, KeyDescription};
 pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};
+pub use nv_public::TpmsNvPublic;
 pub use pcr::{TpmlPcrSelection, TpmsPcrSelection};
 pub use public::{
     EccPublic, EccScheme, KdfAlgorithm, KdfScheme, PublicKey, RsaPublic, RsaScheme,
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
 };
-pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
 pub use report::{Report as AttestationReport, Told};
 pub use signature::TpmtSignature;
 pub use template::{AttestationTemplate, EndorsementTemplate};

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::TpmError;
 use crate::algorithm::HashAlgorithm;
+use crate::nv_public::TpmsNvPublic;
 use crate::public::TpmtPublic;
 use crate::wire::{Reader, Structure};
 
@@ -41,6 +42,15 @@ impl Name {
     pub fn of(public: &TpmtPublic) -> Result<Name, TpmError> {
         let hash = public.name_alg.ok_or(TpmError::NoNameAlgorithm)?;
         tagged_digest(hash, &[&public.to_bytes()]).map(Name)
+    }
+
+    /// The Name of the NV index with this public area.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::UnsupportedHash`] with a name algorithm that is not computed here.
+    pub fn of_nv_index(index: &TpmsNvPublic) -> Result<Name, TpmError> {
+        tagged_digest(index.name_alg, &[&index.to_bytes()]).map(Name)
     }
 
     /// Takes a Name as the TPM writes it: the algorithm's number and a digest of its size.
@@ -99,6 +109,18 @@ impl Hierarchy {
             Hierarchy::Owner => 0x4000_0001,
             Hierarchy::Platform => 0x4000_000c,
         }
+    }
+
+    /// The hierarchy with this handle, if it is one of these.
+    pub fn from_handle(handle: u32) -> Option<Hierarchy> {
+        [
+            Hierarchy::Endorsement,
+            Hierarchy::Null,
+            Hierarchy::Owner,
+            Hierarchy::Platform,
+        ]
+        .into_iter()
+        .find(|hierarchy| hierarchy.handle() == handle)
     }
 }
 

@@ -169,6 +169,20 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
+    /// `TPMI_YES_NO` (Part 2, 9.2).
+    pub(crate) fn yes_no(&mut self) -> Result<bool, TpmError> {
+        let at = self.at;
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(TpmError::UnknownSelector {
+                at,
+                value: other.into(),
+                what: "TPMI_YES_NO",
+            }),
+        }
+    }
+
     /// Whether `TPM_ALG_NULL` is next; if so, it is read.
     pub(crate) fn null(&mut self) -> Result<bool, TpmError> {
         let mut ahead = self.clone();

@@ -17,9 +17,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, AttestationTemplate, AwsLcRs, Credential, EndorsementTemplate,
-    HashAlgorithm, Hierarchy, Name, Outcome, QualifiedName, QuoteCheck, QuoteEvidence, QuotePolicy,
-    Structure, TpmlPcrSelection, TpmsAttest, TpmtPublic, activate, algorithms, check_quote,
+    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, AttestationTemplate, AwsLcRs,
+    Buffer, CertifyPolicy, CreationEvidence, CreationPolicy, Credential, DevIdKeyPolicy,
+    EndorsementTemplate, Finding, HashAlgorithm, Hierarchy, KeyProfile, Name, NvCertifyPolicy,
+    ObjectParent, Outcome, QualifiedName, QuoteCheck, QuoteEvidence, QuotePolicy, Report,
+    Structure, TimePolicy, TpmlPcrSelection, TpmsAttest, TpmsClockInfo, TpmsNvPublic, TpmtPublic,
+    activate, algorithms, check_certify, check_creation, check_nv_certify, check_quote, check_time,
     make_credential,
 };
 use tempfile::TempDir;
@@ -222,6 +225,307 @@ fn the_tpms_quote_is_accepted(tpm: &Tpm, kind: &Kind, ek: &TpmtPublic, ak: &Tpmt
     }
 }
 
+#[test]
+fn rsassa_attests() {
+    attests("rsa", ["-G", "rsa", "-g", "sha256", "-s", "rsassa"]);
+}
+
+#[test]
+fn rsapss_attests() {
+    attests("rsa", ["-G", "rsa", "-g", "sha256", "-s", "rsapss"]);
+}
+
+#[test]
+fn ecdsa_p256_attests() {
+    attests("ecc", ["-G", "ecc", "-g", "sha256", "-s", "ecdsa"]);
+}
+
+#[test]
+fn ecdsa_p384_attests() {
+    attests("ecc384", ["-G", "ecc384", "-g", "sha384", "-s", "ecdsa"]);
+}
+
+/// Accepted, with every line passed but those that were not asked for, or that may warn.
+#[track_caller]
+fn accepted<F: Finding>(report: &Report<F>, warned: &[&str]) {
+    assert!(report.accepted(), "{report}");
+    for row in report.rows() {
+        let may = match row.outcome {
+            Outcome::Pass => true,
+            Outcome::Warn => warned.contains(&row.name),
+            Outcome::NotAsked => {
+                ["reset-counters", "clock", "firmware-version"].contains(&row.name)
+            }
+            Outcome::Fail | Outcome::NotJudged => false,
+        };
+        assert!(may, "{report}");
+    }
+}
+
+/// A TPM certifies a key, its creation, the time and an NV index, and quotes before and after extending and
+/// a reset.
+fn attests(ek: &str, ak: [&str; 6]) {
+    const NONCE: [u8; 20] = [0xc3; 20];
+    let nonce_hex = "c3".repeat(20);
+    let [_, _, _, hash, _, scheme] = ak;
+    let mut tpm = Tpm::start();
+    tpm.run(
+        "tpm2_createek",
+        &["-G", ek, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"],
+    );
+    let ak_files = ["-C", "ek.ctx", "-c", "ak.ctx", "-u", "ak.pub", "-f", "tss"];
+    tpm.run("tpm2_createak", &[&ak_files[..], &ak].concat());
+    tpm.run(
+        "tpm2_createprimary",
+        &["-C", "o", "-G", "ecc", "-c", "srk.ctx"],
+    );
+    tpm.run(
+        "tpm2_readpublic",
+        &["-c", "srk.ctx", "-f", "tss", "-o", "srk.pub"],
+    );
+    let device = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign";
+    tpm.run(
+        "tpm2_create",
+        &[
+            "-C",
+            "srk.ctx",
+            "-G",
+            "ecc",
+            "-a",
+            device,
+            "-u",
+            "dev.pub",
+            "-r",
+            "dev.priv",
+            "--creation-data",
+            "creation",
+            "-t",
+            "ticket",
+            "-d",
+            "creation.hash",
+            "-q",
+            "0011",
+            "-l",
+            "sha256:0,16",
+        ],
+    );
+    let load = [
+        "-C", "srk.ctx", "-u", "dev.pub", "-r", "dev.priv", "-c", "dev.ctx",
+    ];
+    tpm.run("tpm2_load", &load);
+    let public = |file: &str| TpmtPublic::parse_sized(&tpm.read(file)).unwrap();
+    let (ek, ak, srk, dev) = (
+        public("ek.pub"),
+        public("ak.pub"),
+        public("srk.pub"),
+        public("dev.pub"),
+    );
+    let ek_qualified = QualifiedName::of_primary(Hierarchy::Endorsement, &ek).unwrap();
+    let ak_qualified = ek_qualified.of_child(&ak).unwrap();
+    let srk_name = Name::of(&srk).unwrap();
+    let srk_qualified = QualifiedName::of_primary(Hierarchy::Owner, &srk).unwrap();
+    let parent = Some(ObjectParent::Object {
+        name: &srk_name,
+        qualified_name: &srk_qualified,
+    });
+    let policy = |nonce| AttestationPolicy {
+        nonce,
+        qualified_signer: Some(&ak_qualified),
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::ALL,
+    };
+    let profile = || KeyProfile::DevId(DevIdKeyPolicy::default());
+    let made = ["-g", hash, "--scheme", scheme, "-f", "tss"];
+    let attested = |signature: &'static str| {
+        let asked = ["-q", &nonce_hex, "--attestation", "attest", "-o", signature];
+        asked.map(str::to_owned)
+    };
+    let signed = || (tpm.read("attest"), tpm.read("signature"));
+    let run = |tool: &str, arguments: &[&str]| {
+        let asked = attested("signature");
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        tpm.run(tool, &[arguments, &made, &asked].concat());
+    };
+
+    let certify = [
+        "-c",
+        "dev.ctx",
+        "-C",
+        "ak.ctx",
+        "-o",
+        "attest",
+        "-s",
+        "signature",
+    ];
+    tpm.run("tpm2_certify", &[&certify[..], &made].concat());
+    let (attest, signature) = signed();
+    let evidence = AttestationEvidence {
+        attest: &attest,
+        signature: &signature,
+    };
+    let certify = CertifyPolicy {
+        attestation: policy(None),
+        object: &dev,
+        parent,
+        profile: profile(),
+    };
+    accepted(&check_certify(&ak, evidence, &certify), &["extra-data"]);
+
+    let of = [
+        "-C",
+        "ak.ctx",
+        "-c",
+        "dev.ctx",
+        "-d",
+        "creation.hash",
+        "-t",
+        "ticket",
+    ];
+    run("tpm2_certifycreation", &of);
+    let (attest, signature) = signed();
+    let (creation_data, ticket) = (tpm.read("creation"), tpm.read("ticket"));
+    let evidence = CreationEvidence {
+        attestation: AttestationEvidence {
+            attest: &attest,
+            signature: &signature,
+        },
+        creation_data: creation_data.get(2..).unwrap(),
+        ticket: Some(&ticket),
+    };
+    let creation = CreationPolicy {
+        attestation: policy(Some(&NONCE)),
+        object: &dev,
+        profile: profile(),
+        parent,
+        outside_info: Some(&[0x00, 0x11]),
+    };
+    accepted(&check_creation(&ak, &evidence, &creation), &[]);
+
+    run("tpm2_gettime", &["-c", "ak.ctx"]);
+    let (attest, signature) = signed();
+    let evidence = AttestationEvidence {
+        attest: &attest,
+        signature: &signature,
+    };
+    let time = TimePolicy {
+        attestation: policy(Some(&NONCE)),
+        firmware_version: None,
+    };
+    accepted(&check_time(&ak, evidence, &time), &[]);
+
+    tpm.write("contents", b"what it holds");
+    let attributes = "ownerread|authread|ownerwrite|authwrite";
+    let define = ["-C", "o", "-s", "13", "-a", attributes, "0x1800001"];
+    tpm.run("tpm2_nvdefine", &define);
+    tpm.run("tpm2_nvwrite", &["-C", "o", "-i", "contents", "0x1800001"]);
+    let part = [
+        "-C",
+        "ak.ctx",
+        "-c",
+        "o",
+        "--size",
+        "5",
+        "--offset",
+        "5",
+        "0x1800001",
+    ];
+    run("tpm2_nvcertify", &part);
+    let (attest, signature) = signed();
+    let evidence = AttestationEvidence {
+        attest: &attest,
+        signature: &signature,
+    };
+    let index = TpmsNvPublic {
+        nv_index: 0x0180_0001,
+        name_alg: HashAlgorithm::Sha256,
+        attributes: 0x2006_0006,
+        auth_policy: Buffer::default(),
+        data_size: 13,
+    };
+    let nv = NvCertifyPolicy {
+        attestation: policy(Some(&NONCE)),
+        index: &index,
+        contents: Some(b"it ho"),
+        offset: 5,
+    };
+    accepted(&check_nv_certify(&ak, evidence, &nv), &[]);
+
+    let persist = ["-C", "o", "-c", "ak.ctx", "0x81010002"];
+    tpm.run("tpm2_evictcontrol", &persist);
+    let mut last: Option<TpmsClockInfo> = None;
+    let mut first = None;
+    for step in ["as it starts", "extended", "reset"] {
+        match step {
+            "extended" => {
+                let digest = format!("16:sha256={}", "7b".repeat(32));
+                tpm.run("tpm2_pcrextend", &[&digest]);
+            }
+            "reset" => tpm.reset(),
+            _ => {}
+        }
+        let files = [
+            "-m",
+            "attest",
+            "-s",
+            "signature",
+            "-o",
+            "values",
+            "-F",
+            "values",
+        ];
+        let asked = [
+            "-c",
+            "0x81010002",
+            "-l",
+            "sha256:0,16",
+            "-q",
+            &nonce_hex,
+            "-g",
+            hash,
+        ];
+        let quote = [&files[..], &asked, &["--scheme", scheme]].concat();
+        tpm.run("tpm2_quote", &quote);
+        let (attest, signature) = (tpm.read("attest"), tpm.read("signature"));
+        let values = tpm.read("values");
+        let selection = "sha256:0,16".parse().unwrap();
+        let check = |last_seen| {
+            let evidence = QuoteEvidence {
+                attest: &attest,
+                signature: &signature,
+                pcr_values: Some(&values),
+            };
+            let policy = QuotePolicy {
+                nonce: &NONCE,
+                selection: Some(&selection),
+                ek: Some(&ek),
+                last_seen,
+                key_policy: AttestationKeyPolicy::default(),
+                algorithms: algorithms::ALL,
+            };
+            check_quote(&ak, &evidence, &policy)
+        };
+        accepted(&check(last), &["clock"]);
+        let now = TpmsAttest::parse(&attest).unwrap().clock_info;
+        if step == "reset" {
+            let before: TpmsClockInfo = last.unwrap();
+            assert_eq!(now.reset_count, before.reset_count + 1);
+            assert_eq!(first.as_ref(), Some(&values), "the registers began anew");
+            // What was quoted before the reset is refused once the TPM was seen after it.
+            let after = TpmsClockInfo {
+                reset_count: now.reset_count + 1,
+                ..now
+            };
+            let report = check(Some(after));
+            assert_eq!(report.outcome(QuoteCheck::ResetCounters), Outcome::Fail);
+        } else if step == "extended" {
+            assert_ne!(first.as_ref(), Some(&values));
+        }
+        first = first.or(Some(values.clone()));
+        last = Some(now);
+    }
+}
+
 /// Fresh credentials of tpm2-tools, beside those in the vectors.
 #[test]
 fn what_tpm2_tools_makes_opens() {
@@ -271,31 +575,50 @@ impl Tpm {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let mut tpm = Tpm::folder_only();
-            let (server, control) = free_ports();
-            let state = tpm.folder.path().join("state");
-            fs::create_dir(&state).unwrap();
-            let swtpm = Command::new("swtpm")
-                .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-                .args(["--tpmstate", &format!("dir={}", state.display())])
-                .args([
-                    "--server",
-                    &format!("type=tcp,bindaddr=127.0.0.1,port={server}"),
-                ])
-                .args([
-                    "--ctrl",
-                    &format!("type=tcp,bindaddr=127.0.0.1,port={control}"),
-                ])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
-            tpm.swtpm = Some(swtpm.unwrap_or_else(|error| panic!("swtpm: {error}")));
-            tpm.tcti = format!("swtpm:host=127.0.0.1,port={server}");
-            if tpm.answers() {
+            fs::create_dir(tpm.path("state")).unwrap();
+            if tpm.power_on() {
                 return tpm;
             }
             // Another process may have taken a port between the choice and the start.
             assert!(Instant::now() < deadline, "swtpm does not answer");
         }
+    }
+
+    /// Starts the TPM on ports of its own; whether it answers.
+    fn power_on(&mut self) -> bool {
+        self.power_off();
+        let (server, control) = free_ports();
+        let state = self.path("state");
+        let swtpm = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .args(["--tpmstate", &format!("dir={}", state.display())])
+            .args([
+                "--server",
+                &format!("type=tcp,bindaddr=127.0.0.1,port={server}"),
+            ])
+            .args([
+                "--ctrl",
+                &format!("type=tcp,bindaddr=127.0.0.1,port={control}"),
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.swtpm = Some(swtpm.unwrap_or_else(|error| panic!("swtpm: {error}")));
+        self.tcti = format!("swtpm:host=127.0.0.1,port={server}");
+        self.answers()
+    }
+
+    fn power_off(&mut self) {
+        if let Some(mut swtpm) = self.swtpm.take() {
+            let _ = swtpm.kill();
+            let _ = swtpm.wait();
+        }
+    }
+
+    /// An orderly shutdown, and a new start.
+    fn reset(&mut self) {
+        self.ask("tpm2_shutdown", &["-c"]);
+        assert!((0..5).any(|_| self.power_on()), "swtpm does not answer");
     }
 
     fn answers(&mut self) -> bool {
@@ -354,10 +677,7 @@ impl Tpm {
 
 impl Drop for Tpm {
     fn drop(&mut self) {
-        if let Some(swtpm) = &mut self.swtpm {
-            let _ = swtpm.kill();
-            let _ = swtpm.wait();
-        }
+        self.power_off();
     }
 }
 

@@ -1,5 +1,6 @@
 //! `keyproof tpm`: what TPMs write and sign, offline.
 
+mod attestations;
 mod files;
 mod show;
 
@@ -29,10 +30,18 @@ use super::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Check that a TPM certifies an object that is in it
+    CheckCertify(attestations::CertifyArguments),
+    /// Check that a TPM certifies how it made an object
+    CheckCreation(attestations::CreationArguments),
     /// Check an endorsement certificate
     CheckEk(CheckEkArguments),
+    /// Check that a TPM certifies what one of its NV indices holds
+    CheckNv(attestations::NvArguments),
     /// Check a quote
     CheckQuote(CheckQuoteArguments),
+    /// Check a TPM's clock, counters and firmware, as it attests them
+    CheckTime(attestations::TimeArguments),
     /// Make a credential that only one TPM opens, for one key
     MakeCredential(MakeCredentialArguments),
     /// Open the certificate in a provision answer, with the key that the TPM took from its credential
@@ -150,8 +159,12 @@ impl std::str::FromStr for Hex {
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
+        Command::CheckCertify(arguments) => attestations::certify(&arguments),
+        Command::CheckCreation(arguments) => attestations::creation(&arguments),
         Command::CheckEk(arguments) => check_ek(&arguments),
+        Command::CheckNv(arguments) => attestations::nv(&arguments),
         Command::CheckQuote(arguments) => quote(&arguments),
+        Command::CheckTime(arguments) => attestations::time(&arguments),
         Command::MakeCredential(arguments) => credential(&arguments),
         Command::OpenProvision(arguments) => open_provision(&arguments),
         Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),

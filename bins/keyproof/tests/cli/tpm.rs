@@ -661,3 +661,89 @@ fn each_kind_of_endorsement_key_opens_its_credential() {
         assert_eq!(**opened.unwrap(), *b"a secret", "{kind}");
     }
 }
+
+#[test]
+fn other_attestations_are_checked_with_and_without_a_nonce() {
+    for kind in ["rsa2048", "eccp256"] {
+        let file = |name: &str| vector(&format!("{kind}/{name}"));
+        let check = |command: &str, what: &str, more: &str| {
+            let line = format!(
+                "tpm {command} --ak {} --attest {} --signature {} --json {more}",
+                file("ak.pub.tpm2b"),
+                file(&format!("{what}.tpms_attest.bin")),
+                file(&format!("{what}.tpmt_signature.bin")),
+            );
+            let arguments: Vec<&str> = line.split_whitespace().collect();
+            let output = run(&arguments);
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let failed = report["checks"].as_array().map(|checks| {
+                let failed = checks.iter().filter(|check| check["outcome"] == "fail");
+                failed
+                    .map(|check| check["name"].as_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            });
+            (output.status.code(), failed.unwrap_or_default(), report)
+        };
+        let (dev, ek, srk) = (
+            file("dev.pub.tpm2b"),
+            file("ek.pub.tpm2b"),
+            file("srk.pub.tpm2b"),
+        );
+        let accepted = |(code, failed, report): (Option<i32>, Vec<String>, Value)| {
+            assert_eq!((code, failed), (Some(0), vec![]), "{report}");
+            report
+        };
+        let refused = |(code, failed, report): (Option<i32>, Vec<String>, Value), by: &str| {
+            assert_eq!((code, failed), (Some(1), vec![by.to_owned()]), "{report}");
+        };
+        let object = format!("--object {dev} --parent {srk} --hierarchy owner --ek {ek}");
+        let report = accepted(check("check-certify", "certify", &object));
+        assert_eq!(report["object_name"], hex(&format!("{kind}/dev.name.bin")));
+        let nonce = format!("{object} --nonce 00ff55aa");
+        accepted(check("check-certify", "certify", &nonce));
+        let stale = format!("{object} --nonce 00ff55ab");
+        refused(check("check-certify", "certify", &stale), "extra-data");
+        let no_parent = format!("--object {dev} --hierarchy owner");
+        refused(
+            check("check-certify", "certify", &no_parent),
+            "object-qualified-name",
+        );
+        let profile = format!("--object {dev} --profile attestation");
+        refused(
+            check("check-certify", "certify", &profile),
+            "object-profile",
+        );
+        let unknown = format!("--object {dev} --parent {srk}");
+        assert_eq!(check("check-certify", "certify", &unknown).0, Some(2));
+
+        let data = format!(
+            "{object} --creation-data {}",
+            file("dev.creation_data.tpm2b")
+        );
+        let outside = format!("{data} --outside-info 0011223344556677");
+        accepted(check("check-creation", "certifycreation", &outside));
+        let other = format!("{data} --outside-info 00");
+        refused(
+            check("check-creation", "certifycreation", &other),
+            "outside-info",
+        );
+        refused(check("check-certify", "certifycreation", &object), "type");
+
+        let firmware = "--firmware 2019102300163636";
+        accepted(check("check-time", "gettime", firmware));
+        let other = "--firmware 2019102300163637";
+        refused(check("check-time", "gettime", other), "firmware-version");
+        assert_eq!(check("check-time", "gettime", "--firmware 20").0, Some(2));
+
+        let folder = TempDir::new().unwrap();
+        let index = folder.path().join("index");
+        fs::write(&index, b"\x01\x80\0\x01\0\x0b\x20\x06\0\x06\0\0\0\x0d").unwrap();
+        let index = format!("--index {}", index.display());
+        refused(check("check-nv", "certify", &index), "type");
+
+        for what in ["certify", "certifycreation", "gettime"] {
+            let shown = run(&["tpm", "show", &file(&format!("{what}.tpms_attest.bin"))]);
+            assert!(text(&shown.stdout).contains("attested: TPM_ST_ATTEST_"));
+        }
+    }
+}

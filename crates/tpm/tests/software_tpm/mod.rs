@@ -55,9 +55,8 @@ pub(crate) fn ecdsa(hash: HashAlgorithm, r: &[u8], s: &[u8]) -> Vec<u8> {
     TpmtSignature::Ecdsa { hash, r, s }.to_bytes()
 }
 
-/// A quote as a TPM would make it, of registers that are all zero.
-pub(crate) fn quote(nonce: &[u8], selection: &TpmlPcrSelection) -> TpmsAttest {
-    let values = vec![0; selection.values_size()];
+/// What a TPM attests, around one body.
+pub(crate) fn attest(nonce: &[u8], attested: Attested) -> TpmsAttest {
     TpmsAttest {
         qualified_signer: Buffer::default(),
         extra_data: Buffer::new(nonce).unwrap(),
@@ -68,11 +67,22 @@ pub(crate) fn quote(nonce: &[u8], selection: &TpmlPcrSelection) -> TpmsAttest {
             safe: true,
         },
         firmware_version: 1,
-        attested: Attested::Quote(TpmsQuoteInfo {
-            pcr_select: selection.clone(),
-            pcr_digest: Buffer::new(HashAlgorithm::Sha256.digest(&[&values]).unwrap()).unwrap(),
-        }),
+        attested,
     }
+}
+
+/// A quote as a TPM would make it, of registers that are all zero.
+#[allow(dead_code, reason = "not every test quotes")]
+pub(crate) fn quote(nonce: &[u8], selection: &TpmlPcrSelection) -> TpmsAttest {
+    let values = vec![0; selection.values_size()];
+    let pcr_digest = HashAlgorithm::Sha256.digest(&[&values]).unwrap();
+    attest(
+        nonce,
+        Attested::Quote(TpmsQuoteInfo {
+            pcr_select: selection.clone(),
+            pcr_digest: Buffer::new(pcr_digest).unwrap(),
+        }),
+    )
 }
 
 const P256_SPKI_HEAD: &[u8] = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\

@@ -76,14 +76,47 @@ fn attest(attest: &TpmsAttest) -> Value {
         "restart_count": attest.clock_info.restart_count,
         "safe": attest.clock_info.safe,
         "firmware_version": format!("{:#018x}", attest.firmware_version),
+        "attested": attest.attest_type().name(),
     });
     let attested = match &attest.attested {
         Attested::Quote(quote) => json!({
-            "attested": "TPM_ST_ATTEST_QUOTE",
             "pcr_selection": quote.pcr_select.to_string(),
             "pcr_digest": hex(&quote.pcr_digest),
         }),
-        Attested::Other(kind, _) => json!({ "attested": kind.name() }),
+        Attested::Certify(body) => json!({
+            "name": hex(&body.name),
+            "qualified_name": hex(&body.qualified_name),
+        }),
+        Attested::CommandAudit(body) => json!({
+            "audit_counter": body.audit_counter,
+            "digest_algorithm": body.digest_alg.name(),
+            "audit_digest": hex(&body.audit_digest),
+            "command_digest": hex(&body.command_digest),
+        }),
+        Attested::Creation(body) => json!({
+            "object_name": hex(&body.object_name),
+            "creation_hash": hex(&body.creation_hash),
+        }),
+        Attested::Nv(body) => json!({
+            "index_name": hex(&body.index_name),
+            "offset": body.offset,
+            "nv_contents": hex(&body.nv_contents),
+        }),
+        Attested::NvDigest(body) => json!({
+            "index_name": hex(&body.index_name),
+            "nv_digest": hex(&body.nv_digest),
+        }),
+        Attested::SessionAudit(body) => json!({
+            "exclusive_session": body.exclusive_session,
+            "session_digest": hex(&body.session_digest),
+        }),
+        Attested::Time(body) => json!({
+            "time": body.time,
+            "true_clock": body.clock_info.clock,
+            "true_reset_count": body.clock_info.reset_count,
+            "true_restart_count": body.clock_info.restart_count,
+            "true_firmware_version": format!("{:#018x}", body.firmware_version),
+        }),
         _ => json!({}),
     };
     if let (Some(facts), Some(attested)) = (facts.as_object_mut(), attested.as_object()) {

@@ -1,0 +1,324 @@
+//! `keyproof tpm check-certify`, `check-creation`, `check-nv` and `check-time`: attestations other than quotes.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use keyproof_tpm::{
+    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CertifyPolicy, CreationEvidence,
+    CreationPolicy, DevIdKeyPolicy, Hierarchy, KeyProfile, Name, NvCertifyPolicy, ObjectParent,
+    QualifiedName, Structure, TimePolicy, TpmsNvPublic, TpmtPublic, algorithms, check_certify,
+    check_creation, check_nv_certify, check_time,
+};
+use serde_json::json;
+
+use super::{
+    Hex,
+    files::{public, wrong},
+    hex,
+};
+use crate::command::{Failure, Outcome, files::read, report};
+
+/// What every attestation is checked by.
+#[derive(Args, Debug)]
+struct Common {
+    /// The attestation key's TPM2B_PUBLIC or TPMT_PUBLIC
+    #[arg(long, value_name = "PUB")]
+    ak: PathBuf,
+    /// The TPMS_ATTEST
+    #[arg(long, value_name = "FILE")]
+    attest: PathBuf,
+    /// The TPMT_SIGNATURE
+    #[arg(long, value_name = "FILE")]
+    signature: PathBuf,
+    /// What the attestation was asked for with; without it, it may be of any time
+    #[arg(long, value_name = "HEX")]
+    nonce: Option<Hex>,
+    /// The endorsement key above the attestation key
+    #[arg(long, value_name = "PUB")]
+    ek: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct CertifyArguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    object: ObjectArguments,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct CreationArguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    object: ObjectArguments,
+    /// The object's TPM2B_CREATION_DATA or TPMS_CREATION_DATA
+    #[arg(long, value_name = "FILE")]
+    creation_data: PathBuf,
+    /// The object's TPMT_TK_CREATION
+    #[arg(long, value_name = "FILE")]
+    ticket: Option<PathBuf>,
+    /// The outsideInfo that the object was to be made with
+    #[arg(long, value_name = "HEX")]
+    outside_info: Option<Hex>,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct NvArguments {
+    #[command(flatten)]
+    common: Common,
+    /// The index's TPM2B_NV_PUBLIC or TPMS_NV_PUBLIC
+    #[arg(long, value_name = "FILE")]
+    index: PathBuf,
+    /// What the index is to hold
+    #[arg(long, value_name = "FILE")]
+    contents: Option<PathBuf>,
+    /// Where in the index that begins
+    #[arg(long, default_value_t = 0)]
+    offset: u16,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct TimeArguments {
+    #[command(flatten)]
+    common: Common,
+    /// The firmware version that the TPM is to have: 16 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    firmware: Option<Hex>,
+}
+
+/// The object that is certified.
+#[derive(Args, Debug)]
+struct ObjectArguments {
+    /// The object's TPM2B_PUBLIC or TPMT_PUBLIC
+    #[arg(long, value_name = "PUB")]
+    object: PathBuf,
+    /// What the object must be
+    #[arg(long, value_enum, default_value_t = Profile::Devid)]
+    profile: Profile,
+    /// The primary key that the object is to stand below
+    #[arg(long, value_name = "PUB")]
+    parent: Option<PathBuf>,
+    /// The hierarchy of that key, or without one of the object itself
+    #[arg(long, value_enum)]
+    hierarchy: Option<Root>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Profile {
+    /// Anything, with a warning
+    Any,
+    /// A restricted signing key that cannot leave its TPM
+    Attestation,
+    /// A signing key that cannot leave its TPM, for TLS and the like
+    Devid,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Root {
+    Endorsement,
+    Null,
+    Owner,
+    Platform,
+}
+
+/// The files of [`Common`], read.
+struct Evidence {
+    ak: TpmtPublic,
+    attest: Vec<u8>,
+    signature: Vec<u8>,
+    signer: Option<QualifiedName>,
+}
+
+impl Common {
+    fn read(&self) -> Result<Evidence, Failure> {
+        let ak = public(&self.ak)?;
+        let ek = self.ek.as_deref().map(public).transpose()?;
+        let signer = ek.map(|ek| {
+            QualifiedName::of_primary(Hierarchy::Endorsement, &ek)
+                .and_then(|parent| parent.of_child(&ak))
+        });
+        Ok(Evidence {
+            signer: signer.transpose()?,
+            attest: read(&self.attest)?,
+            signature: read(&self.signature)?,
+            ak,
+        })
+    }
+
+    fn policy<'a>(&'a self, evidence: &'a Evidence) -> AttestationPolicy<'a> {
+        AttestationPolicy {
+            nonce: self.nonce.as_ref().map(|nonce| &*nonce.0),
+            qualified_signer: evidence.signer.as_ref(),
+            last_seen: None,
+            key_policy: AttestationKeyPolicy::default(),
+            algorithms: algorithms::ALL,
+        }
+    }
+}
+
+impl Evidence {
+    fn attestation(&self) -> AttestationEvidence<'_> {
+        AttestationEvidence {
+            attest: &self.attest,
+            signature: &self.signature,
+        }
+    }
+}
+
+/// A primary key's names.
+struct Parent {
+    name: Name,
+    qualified_name: QualifiedName,
+}
+
+impl ObjectArguments {
+    fn parent(&self) -> Result<Option<Parent>, Failure> {
+        let Some(path) = &self.parent else {
+            return Ok(None);
+        };
+        let Some(root) = self.hierarchy else {
+            return Err(Failure::Usage("--parent asks for --hierarchy".to_owned()));
+        };
+        let parent = public(path)?;
+        Ok(Some(Parent {
+            name: Name::of(&parent)?,
+            qualified_name: QualifiedName::of_primary(root.into(), &parent)?,
+        }))
+    }
+
+    fn place<'a>(&self, parent: Option<&'a Parent>) -> Option<ObjectParent<'a>> {
+        match parent {
+            Some(parent) => Some(ObjectParent::Object {
+                name: &parent.name,
+                qualified_name: &parent.qualified_name,
+            }),
+            None => self
+                .hierarchy
+                .map(|root| ObjectParent::Hierarchy(root.into())),
+        }
+    }
+}
+
+impl From<Root> for Hierarchy {
+    fn from(root: Root) -> Self {
+        match root {
+            Root::Endorsement => Self::Endorsement,
+            Root::Null => Self::Null,
+            Root::Owner => Self::Owner,
+            Root::Platform => Self::Platform,
+        }
+    }
+}
+
+impl From<Profile> for KeyProfile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Any => Self::Any,
+            Profile::Attestation => Self::Attestation(AttestationKeyPolicy::default()),
+            Profile::Devid => Self::DevId(DevIdKeyPolicy::default()),
+        }
+    }
+}
+
+pub(super) fn certify(arguments: &CertifyArguments) -> Outcome {
+    let evidence = arguments.common.read()?;
+    let object = public(&arguments.object.object)?;
+    let parent = arguments.object.parent()?;
+    let policy = CertifyPolicy {
+        attestation: arguments.common.policy(&evidence),
+        object: &object,
+        parent: arguments.object.place(parent.as_ref()),
+        profile: arguments.object.profile.into(),
+    };
+    let report = check_certify(&evidence.ak, evidence.attestation(), &policy);
+    report::finish(
+        &report,
+        arguments.common.json,
+        &names(&evidence, Name::of(&object).ok()),
+    )
+}
+
+pub(super) fn creation(arguments: &CreationArguments) -> Outcome {
+    let evidence = arguments.common.read()?;
+    let object = public(&arguments.object.object)?;
+    let parent = arguments.object.parent()?;
+    let creation_data = read(&arguments.creation_data)?;
+    let ticket = arguments.ticket.as_deref().map(read).transpose()?;
+    let policy = CreationPolicy {
+        attestation: arguments.common.policy(&evidence),
+        object: &object,
+        profile: arguments.object.profile.into(),
+        parent: arguments.object.place(parent.as_ref()),
+        outside_info: arguments.outside_info.as_ref().map(|info| &*info.0),
+    };
+    let creation = CreationEvidence {
+        attestation: evidence.attestation(),
+        creation_data: unsized_content(&creation_data),
+        ticket: ticket.as_deref(),
+    };
+    let report = check_creation(&evidence.ak, &creation, &policy);
+    report::finish(
+        &report,
+        arguments.common.json,
+        &names(&evidence, Name::of(&object).ok()),
+    )
+}
+
+pub(super) fn time(arguments: &TimeArguments) -> Outcome {
+    let evidence = arguments.common.read()?;
+    let firmware = arguments.firmware.as_ref().map(|firmware| {
+        let bytes: Result<[u8; 8], _> = firmware.0.as_slice().try_into();
+        bytes
+            .map(u64::from_be_bytes)
+            .map_err(|_| Failure::Usage("--firmware has 16 hexadecimal digits".to_owned()))
+    });
+    let policy = TimePolicy {
+        attestation: arguments.common.policy(&evidence),
+        firmware_version: firmware.transpose()?,
+    };
+    let report = check_time(&evidence.ak, evidence.attestation(), &policy);
+    report::finish(&report, arguments.common.json, &names(&evidence, None))
+}
+
+pub(super) fn nv(arguments: &NvArguments) -> Outcome {
+    let evidence = arguments.common.read()?;
+    let index = nv_public(&arguments.index)?;
+    let contents = arguments.contents.as_deref().map(read).transpose()?;
+    let policy = NvCertifyPolicy {
+        attestation: arguments.common.policy(&evidence),
+        index: &index,
+        contents: contents.as_deref(),
+        offset: arguments.offset,
+    };
+    let report = check_nv_certify(&evidence.ak, evidence.attestation(), &policy);
+    report::finish(
+        &report,
+        arguments.common.json,
+        &names(&evidence, Name::of_nv_index(&index).ok()),
+    )
+}
+
+fn names(evidence: &Evidence, object: Option<Name>) -> serde_json::Value {
+    let hex = |name: Name| hex(name.as_bytes());
+    json!({
+        "ak_name": Name::of(&evidence.ak).ok().map(hex),
+        "object_name": object.map(hex),
+    })
+}
+
+fn nv_public(path: &Path) -> Result<TpmsNvPublic, Failure> {
+    let bytes = read(path)?;
+    TpmsNvPublic::parse(unsized_content(&bytes)).map_err(|error| wrong(path, &error))
+}
+
+/// What stands behind a 16-bit size that fits, or else all of it.
+fn unsized_content(bytes: &[u8]) -> &[u8] {
+    match bytes.split_first_chunk() {
+        Some((size, content)) if usize::from(u16::from_be_bytes(*size)) == content.len() => content,
+        _ => bytes,
+    }
+}

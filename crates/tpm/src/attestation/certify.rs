@@ -1,0 +1,141 @@
+//! The check of a certification: is the object with this public area loaded in the TPM with this
+//! attestation key?
+
+use alloc::format;
+
+use keyproof_x509::Check;
+
+use super::{
+    Asked, AttestationCheck, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, ObjectParent,
+    attestation_checks, check_frame, read,
+};
+use crate::attest::{Attested, TpmsCertifyInfo};
+use crate::device_key::KeyProfile;
+use crate::name::Name;
+use crate::public::TpmtPublic;
+use crate::report::{Report, Tell};
+
+/// What a verifier asks of a certification (`TPM2_Certify`).
+#[derive(Clone, Debug)]
+pub struct CertifyPolicy<'a> {
+    /// What is asked of every attestation.
+    pub attestation: AttestationPolicy<'a>,
+    /// The object that is to be certified.
+    pub object: &'a TpmtPublic,
+    /// What the object is to stand below; `None` leaves its qualified name unchecked.
+    pub parent: Option<ObjectParent<'a>>,
+    /// What the object must be.
+    pub profile: KeyProfile,
+}
+
+attestation_checks! {
+    /// The checks of a certification, in the order of reports.
+    pub CertifyCheck of [Certify], "a certification" {
+        /// `object-name`: it is of the object, by its Name.
+        ObjectName = "object-name";
+        /// `object-qualified-name`: the object stands below the given parent.
+        ObjectQualifiedName = "object-qualified-name";
+        /// `object-profile`: the object is what it must be ([`KeyProfile`]).
+        ObjectProfile = "object-profile";
+    }
+}
+
+/// Checks a certification by the key with the public area `ak`.
+///
+/// An object may be certified whatever its attributes: whether it can leave the TPM is judged by
+/// `object-profile` alone.
+pub fn check_certify(
+    ak: &TpmtPublic,
+    evidence: AttestationEvidence<'_>,
+    policy: &CertifyPolicy<'_>,
+) -> Report<CertifyCheck> {
+    let mut report = Report::new();
+    let asked = Asked::from(&policy.attestation);
+    let read = read(&mut report, ak, evidence, &asked);
+    let Some((read, Attested::Certify(body))) =
+        read.as_ref().map(|read| (read, &read.attest.attested))
+    else {
+        report.others_not_judged(NOTHING_TO_READ);
+        return report;
+    };
+    check_name(
+        &mut report,
+        CertifyCheck::ObjectName,
+        &body.name,
+        policy.object,
+    );
+    check_qualified_name(&mut report, body, policy);
+    check_profile(
+        &mut report,
+        CertifyCheck::ObjectProfile,
+        policy.object,
+        &policy.profile,
+    );
+    let hashes = [("the object's Name", policy.object.name_alg)];
+    check_frame(&mut report, ak, read, &asked, &hashes);
+    report
+}
+
+/// Whether an attested Name is that of the public area.
+pub(super) fn check_name<C: AttestationCheck>(
+    report: &mut Report<C>,
+    check: C,
+    attested: &[u8],
+    object: &TpmtPublic,
+) {
+    match Name::of(object) {
+        Ok(name) => report.judge(
+            check,
+            name.as_bytes() == attested,
+            "the object's",
+            "it is of an object with another public area",
+        ),
+        Err(error) => report.fail(check, format!("{error}")),
+    }
+}
+
+fn check_qualified_name(
+    report: &mut Report<CertifyCheck>,
+    body: &TpmsCertifyInfo,
+    policy: &CertifyPolicy<'_>,
+) {
+    let check = CertifyCheck::ObjectQualifiedName;
+    let Some(parent) = policy.parent else {
+        report.not_asked(check, "no parent was given");
+        return;
+    };
+    match parent.qualified_name_of(policy.object) {
+        Ok(expected) => report.judge(
+            check,
+            *expected.as_bytes() == *body.qualified_name,
+            "below the given parent",
+            "the object stands elsewhere than below the given parent",
+        ),
+        Err(error) => report.fail(check, format!("{error}")),
+    }
+}
+
+/// Whether the object is what it must be.
+pub(super) fn check_profile<C: Check>(
+    report: &mut Report<C>,
+    check: C,
+    object: &TpmtPublic,
+    profile: &KeyProfile,
+) {
+    match profile {
+        KeyProfile::Any => report.warn(
+            check,
+            "any object was taken: it may be able to leave the TPM",
+        ),
+        KeyProfile::Attestation(policy) => {
+            let found = policy.check(object);
+            let passed = "a restricted signing key that cannot leave its TPM";
+            report.judge(check, found.accepted(), passed, found.reasons());
+        }
+        KeyProfile::DevId(policy) => {
+            let found = policy.check(object);
+            let passed = "a signing key that cannot leave its TPM";
+            report.judge(check, found.accepted(), passed, found.reasons());
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The check of a certified creation: did the TPM with this attestation key make this object, so,
+//! and there?
+
+use alloc::format;
+
+use super::certify::{check_name, check_profile};
+use super::{
+    Asked, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, ObjectParent,
+    attestation_checks, check_frame, read,
+};
+use crate::TpmError;
+use crate::attest::{Attested, TpmsCreationInfo};
+use crate::creation::{TpmsCreationData, TpmtTkCreation};
+use crate::device_key::KeyProfile;
+use crate::name::Hierarchy;
+use crate::public::TpmtPublic;
+use crate::report::{Report, Tell};
+use crate::wire::Structure;
+
+/// What a device sends for a certified creation.
+#[derive(Clone, Copy, Debug)]
+pub struct CreationEvidence<'a> {
+    /// The attestation and its signature.
+    pub attestation: AttestationEvidence<'a>,
+    /// The `TPMS_CREATION_DATA` that the TPM gave out with the object, without a size before it.
+    pub creation_data: &'a [u8],
+    /// The `TPMT_TK_CREATION` that the TPM gave out with the object, if it is known.
+    pub ticket: Option<&'a [u8]>,
+}
+
+/// What a verifier asks of a certified creation (`TPM2_CertifyCreation`).
+#[derive(Clone, Debug)]
+pub struct CreationPolicy<'a> {
+    /// What is asked of every attestation.
+    pub attestation: AttestationPolicy<'a>,
+    /// The object that is to have been made.
+    pub object: &'a TpmtPublic,
+    /// What the object must be.
+    pub profile: KeyProfile,
+    /// What the object is to have been made below; `None` leaves that unchecked.
+    pub parent: Option<ObjectParent<'a>>,
+    /// The `outsideInfo` that the object is to have been made with; `None` leaves that unchecked.
+    pub outside_info: Option<&'a [u8]>,
+}
+
+attestation_checks! {
+    /// The checks of a certified creation, in the order of reports.
+    pub CreationCheck of [Creation], "a certified creation" {
+        /// `object-name`: it is of the object, by its Name.
+        ObjectName = "object-name";
+        /// `object-profile`: the object is what it must be ([`KeyProfile`]).
+        ObjectProfile = "object-profile";
+        /// `creation-hash`: its hash is that of the given creation data, by the object's name algorithm
+        /// (Part 3, 12.1.1).
+        CreationHash = "creation-hash";
+        /// `creation-data`: it is one `TPMS_CREATION_DATA`, which agrees with itself: a parent without a
+        /// name algorithm is a hierarchy, and its digest of registers is by the object's name algorithm
+        /// (Part 2, 15.1).
+        CreationData = "creation-data";
+        /// `parent`: the object was made below the given parent.
+        Parent = "parent";
+        /// `outside-info`: the object was made with the given `outsideInfo`.
+        OutsideInfo = "outside-info";
+        /// `ticket`: it is a ticket of a creation in the parent's hierarchy, and not the one that says
+        /// nothing (Part 2, 10.7.3). Only the TPM can verify it, and has before it certified.
+        Ticket = "ticket";
+    }
+}
+
+/// Checks a certified creation by the key with the public area `ak`.
+pub fn check_creation(
+    ak: &TpmtPublic,
+    evidence: &CreationEvidence<'_>,
+    policy: &CreationPolicy<'_>,
+) -> Report<CreationCheck> {
+    let mut report = Report::new();
+    let asked = Asked::from(&policy.attestation);
+    let read = read(&mut report, ak, evidence.attestation, &asked);
+    let Some((read, Attested::Creation(body))) =
+        read.as_ref().map(|read| (read, &read.attest.attested))
+    else {
+        report.others_not_judged(NOTHING_TO_READ);
+        return report;
+    };
+    let object = policy.object;
+    check_name(
+        &mut report,
+        CreationCheck::ObjectName,
+        &body.object_name,
+        object,
+    );
+    check_profile(
+        &mut report,
+        CreationCheck::ObjectProfile,
+        object,
+        &policy.profile,
+    );
+    check_hash(&mut report, body, object, evidence.creation_data);
+    match check_data(object, evidence.creation_data) {
+        Ok(data) => {
+            report.pass(CreationCheck::CreationData, "one TPMS_CREATION_DATA");
+            check_parent(&mut report, &data, policy.parent);
+            check_outside_info(&mut report, &data, policy.outside_info);
+            check_ticket(&mut report, &data, evidence.ticket);
+        }
+        Err(reason) => {
+            report.fail(CreationCheck::CreationData, reason);
+            for check in [
+                CreationCheck::Parent,
+                CreationCheck::OutsideInfo,
+                CreationCheck::Ticket,
+            ] {
+                report.not_judged(check, "not judged: there is no creation data to read");
+            }
+        }
+    }
+    let hashes = [("the object's Name", object.name_alg)];
+    check_frame(&mut report, ak, read, &asked, &hashes);
+    report
+}
+
+fn check_hash(
+    report: &mut Report<CreationCheck>,
+    body: &TpmsCreationInfo,
+    object: &TpmtPublic,
+    creation_data: &[u8],
+) {
+    let check = CreationCheck::CreationHash;
+    let hash = object.name_alg.ok_or(TpmError::NoNameAlgorithm);
+    match hash.and_then(|hash| hash.digest(&[creation_data])) {
+        Ok(digest) => report.judge(
+            check,
+            digest == *body.creation_hash,
+            "the hash of the given creation data",
+            "the given creation data has another hash",
+        ),
+        Err(error) => report.fail(check, format!("{error}")),
+    }
+}
+
+/// The creation data, if it agrees with itself.
+fn check_data(
+    object: &TpmtPublic,
+    creation_data: &[u8],
+) -> Result<TpmsCreationData, alloc::string::String> {
+    let data = TpmsCreationData::parse(creation_data)
+        .map_err(|error| format!("not a TPMS_CREATION_DATA: {error}"))?;
+    let names = [&data.parent_name, &data.parent_qualified_name];
+    match data.parent_name_alg {
+        None if names.iter().any(|name| name.len() != HANDLE_SIZE) => {
+            return Err("its parent has no name algorithm, and is no hierarchy".into());
+        }
+        Some(hash)
+            if names
+                .iter()
+                .any(|name| name.get(..2) != Some(&hash.id().to_be_bytes())) =>
+        {
+            return Err("its parent's names are by another algorithm than it says".into());
+        }
+        _ => {}
+    }
+    let size = object.name_alg.map(|hash| hash.digest_size());
+    if size != Some(data.pcr_digest.len()) {
+        return Err("its digest of registers is none by the object's name algorithm".into());
+    }
+    Ok(data)
+}
+
+/// What stands for a hierarchy's Name: its handle.
+const HANDLE_SIZE: usize = 4;
+
+fn check_parent(
+    report: &mut Report<CreationCheck>,
+    data: &TpmsCreationData,
+    parent: Option<ObjectParent<'_>>,
+) {
+    let check = CreationCheck::Parent;
+    let (name, qualified) = (&*data.parent_name, &*data.parent_qualified_name);
+    let is_parent = match parent {
+        None => return report.not_asked(check, "no parent was given"),
+        Some(ObjectParent::Hierarchy(hierarchy)) => {
+            let handle = hierarchy.handle().to_be_bytes();
+            name == handle && qualified == handle
+        }
+        Some(ObjectParent::Object {
+            name: expected,
+            qualified_name,
+        }) => name == expected.as_bytes() && qualified == qualified_name.as_bytes(),
+    };
+    report.judge(
+        check,
+        is_parent,
+        "made below the given parent",
+        "made elsewhere than below the given parent",
+    );
+}
+
+fn check_outside_info(
+    report: &mut Report<CreationCheck>,
+    data: &TpmsCreationData,
+    expected: Option<&[u8]>,
+) {
+    let check = CreationCheck::OutsideInfo;
+    match expected {
+        None => report.not_asked(check, "none was asked for"),
+        Some(expected) => report.judge(
+            check,
+            *data.outside_info == *expected,
+            "what was asked for",
+            "the object was made with other outsideInfo",
+        ),
+    }
+}
+
+fn check_ticket(
+    report: &mut Report<CreationCheck>,
+    data: &TpmsCreationData,
+    ticket: Option<&[u8]>,
+) {
+    let check = CreationCheck::Ticket;
+    let Some(ticket) = ticket else {
+        report.not_asked(check, "none was given");
+        return;
+    };
+    let ticket = match TpmtTkCreation::parse(ticket) {
+        Ok(ticket) => ticket,
+        Err(error) => return report.fail(check, format!("not a TPMT_TK_CREATION: {error}")),
+    };
+    let handle = ticket.hierarchy.handle().to_be_bytes();
+    if ticket.digest.is_empty() {
+        report.fail(check, "it is the NULL ticket, which proves nothing");
+    } else if data.parent_name_alg.is_none() && *data.parent_name != handle {
+        report.fail(check, "it is of another hierarchy than the parent");
+    } else if ticket.hierarchy == Hierarchy::Null {
+        report.warn(check, "of the NULL hierarchy, which ends with each reset");
+    } else {
+        report.pass(check, "of a creation in the parent's hierarchy");
+    }
+}

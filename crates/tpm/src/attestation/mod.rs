@@ -1,0 +1,486 @@
+//! The checks of attestations: one module a type, and here what is judged of all of them.
+
+mod certify;
+mod creation;
+mod nv;
+mod quote;
+mod time;
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+
+use keyproof_x509::{
+    Check, Curve, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo,
+};
+
+use crate::TpmError;
+use crate::algorithm::{EccCurve, HashAlgorithm};
+use crate::attest::{AttestType, TPM_GENERATED, TpmsAttest, TpmsClockInfo};
+use crate::key_policy::AttestationKeyPolicy;
+use crate::name::{Hierarchy, Name, QualifiedName};
+use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
+use crate::report::{Report, Tell};
+use crate::signature::TpmtSignature;
+use crate::spki::ecdsa_sig_value;
+use crate::wire::{Reader, Structure};
+
+pub use certify::{CertifyCheck, CertifyPolicy, check_certify};
+pub use creation::{CreationCheck, CreationEvidence, CreationPolicy, check_creation};
+pub use nv::{NvCertifyCheck, NvCertifyPolicy, check_nv_certify};
+pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
+pub use time::{TimeCheck, TimePolicy, check_time};
+
+/// An attestation and its signature, as a device sends them.
+#[derive(Clone, Copy, Debug)]
+pub struct AttestationEvidence<'a> {
+    /// The `TPMS_ATTEST`, as received: the signature is over these bytes.
+    pub attest: &'a [u8],
+    /// The `TPMT_SIGNATURE`, as received.
+    pub signature: &'a [u8],
+}
+
+/// What a verifier asks of an attestation, whatever its type.
+#[derive(Clone, Debug)]
+pub struct AttestationPolicy<'a> {
+    /// The nonce that was sent to the device for this attestation; `None` takes any, with a warning: such
+    /// an attestation may be of any time.
+    pub nonce: Option<&'a [u8]>,
+    /// The attestation key's qualified name; `None` leaves `qualifiedSigner` unchecked.
+    pub qualified_signer: Option<&'a QualifiedName>,
+    /// Clock and counters of the last attestation that was accepted from this key.
+    pub last_seen: Option<TpmsClockInfo>,
+    /// Which attestation keys are taken.
+    pub key_policy: AttestationKeyPolicy,
+    /// The signature algorithms to verify with, such as those of
+    /// [`keyproof_x509::algorithms`].
+    pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+}
+
+/// What an object stands below.
+#[derive(Clone, Copy, Debug)]
+pub enum ObjectParent<'a> {
+    /// A hierarchy: it is a primary object.
+    Hierarchy(Hierarchy),
+    /// Another object.
+    Object {
+        /// Its Name.
+        name: &'a Name,
+        /// Its qualified name.
+        qualified_name: &'a QualifiedName,
+    },
+}
+
+impl ObjectParent<'_> {
+    /// The qualified name of an object in this place.
+    fn qualified_name_of(&self, object: &TpmtPublic) -> Result<QualifiedName, TpmError> {
+        match self {
+            ObjectParent::Hierarchy(hierarchy) => QualifiedName::of_primary(*hierarchy, object),
+            ObjectParent::Object { qualified_name, .. } => qualified_name.of_child(object),
+        }
+    }
+}
+
+/// The checks that each type of attestation has, beside its own.
+trait AttestationCheck: Check {
+    /// The type that is taken, or the types.
+    const TYPES: &'static [AttestType];
+    /// The type in words.
+    const WHAT: &'static str;
+    const ATTESTING_KEY: Self;
+    const SIGNATURE: Self;
+    const MAGIC: Self;
+    const TYPE: Self;
+    const STRUCTURE: Self;
+    const EXTRA_DATA: Self;
+    const WEAK_HASHES: Self;
+    const QUALIFIED_SIGNER: Self;
+    const RESET_COUNTERS: Self;
+    const CLOCK: Self;
+}
+
+/// Declares the checks of a type of attestation: its own, between those that all have.
+macro_rules! attestation_checks {
+    (
+        $(#[$meta:meta])*
+        $vis:vis $name:ident of [$($of:ident),+], $what:literal {
+            $($(#[$own_meta:meta])* $own:ident = $text:literal;)*
+        }
+    ) => {
+        $crate::report::checks! {
+            $(#[$meta])*
+            $vis $name {
+                /// `attesting-key`: the public area is that of an attestation key
+                /// ([`AttestationKeyPolicy::check`](crate::AttestationKeyPolicy::check)).
+                AttestingKey = "attesting-key";
+                /// `signature`: it verifies over the received bytes, by the key's own scheme.
+                Signature = "signature";
+                /// `magic`: the attestation begins with `TPM_GENERATED_VALUE`.
+                Magic = "magic";
+                /// `type`: it is of this type.
+                Type = "type";
+                /// `structure`: it is one `TPMS_ATTEST`, with nothing left over.
+                Structure = "structure";
+                /// `extra-data`: it carries the nonce.
+                ExtraData = "extra-data";
+                $($(#[$own_meta])* $own = $text;)*
+                /// `weak-hashes`: neither signature nor Name nor anything attested is of a weak hash.
+                WeakHashes = "weak-hashes";
+                /// `qualified-signer`: it names the key, in its place in the TPM.
+                QualifiedSigner = "qualified-signer";
+                /// `reset-counters`: the TPM's resets and restarts have not gone back.
+                ResetCounters = "reset-counters";
+                /// `clock`: the TPM's clock has not gone back.
+                Clock = "clock";
+            }
+        }
+
+        impl $crate::attestation::AttestationCheck for $name {
+            const TYPES: &'static [$crate::attest::AttestType] = &[$($crate::attest::AttestType::$of),+];
+            const WHAT: &'static str = $what;
+            const ATTESTING_KEY: Self = $name::AttestingKey;
+            const SIGNATURE: Self = $name::Signature;
+            const MAGIC: Self = $name::Magic;
+            const TYPE: Self = $name::Type;
+            const STRUCTURE: Self = $name::Structure;
+            const EXTRA_DATA: Self = $name::ExtraData;
+            const WEAK_HASHES: Self = $name::WeakHashes;
+            const QUALIFIED_SIGNER: Self = $name::QualifiedSigner;
+            const RESET_COUNTERS: Self = $name::ResetCounters;
+            const CLOCK: Self = $name::Clock;
+        }
+    };
+}
+use attestation_checks;
+
+/// What is asked of every attestation.
+struct Asked<'a> {
+    nonce: Option<&'a [u8]>,
+    signer: Option<Result<Cow<'a, [u8]>, TpmError>>,
+    last_seen: Option<&'a TpmsClockInfo>,
+    key_policy: &'a AttestationKeyPolicy,
+    algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+}
+
+impl<'a> From<&'a AttestationPolicy<'a>> for Asked<'a> {
+    fn from(policy: &'a AttestationPolicy<'a>) -> Self {
+        Asked {
+            nonce: policy.nonce,
+            signer: policy
+                .qualified_signer
+                .map(|name| Ok(name.as_bytes().into())),
+            last_seen: policy.last_seen.as_ref(),
+            key_policy: &policy.key_policy,
+            algorithms: policy.algorithms,
+        }
+    }
+}
+
+/// An attestation that could be read, and the hash that it was signed with, if its signature could.
+struct ReadAttestation {
+    attest: TpmsAttest,
+    signed_hash: Option<HashAlgorithm>,
+}
+
+/// Judges key, signature and form; `None` if there is nothing of this type to judge further, which
+/// has failed `type` or `structure`.
+fn read<C: AttestationCheck>(
+    report: &mut Report<C>,
+    ak: &TpmtPublic,
+    evidence: AttestationEvidence<'_>,
+    asked: &Asked<'_>,
+) -> Option<ReadAttestation> {
+    check_key(report, ak, asked.key_policy);
+    let signed_hash = check_signature(report, ak, evidence, asked.algorithms);
+    check_head(report, evidence.attest);
+    let attest = check_structure(report, evidence.attest)?;
+    C::TYPES
+        .contains(&attest.attest_type())
+        .then_some(ReadAttestation {
+            attest,
+            signed_hash,
+        })
+}
+
+/// Judges what stands around the body; `hashes` are those that the body rests on.
+fn check_frame<C: AttestationCheck>(
+    report: &mut Report<C>,
+    ak: &TpmtPublic,
+    read: &ReadAttestation,
+    asked: &Asked<'_>,
+    hashes: &[(&'static str, Option<HashAlgorithm>)],
+) {
+    let attest = &read.attest;
+    check_nonce(report, attest, asked.nonce);
+    check_hashes(report, ak, read.signed_hash, hashes);
+    check_signer(report, attest, asked.signer.as_ref());
+    check_counters(report, &attest.clock_info, asked.last_seen);
+    check_clock(report, &attest.clock_info, asked.last_seen);
+}
+
+/// For the checks of a body that there is none of.
+const NOTHING_TO_READ: &str = "not judged: there is no attestation of this type to read";
+
+fn check_key<C: AttestationCheck>(
+    report: &mut Report<C>,
+    ak: &TpmtPublic,
+    policy: &AttestationKeyPolicy,
+) {
+    let found = policy.check(ak);
+    report.judge(
+        C::ATTESTING_KEY,
+        found.accepted(),
+        "a restricted signing key that cannot leave its TPM",
+        found.reasons(),
+    );
+}
+
+/// Returns the hash that was signed with, if the signature can be read at all.
+fn check_signature<C: AttestationCheck>(
+    report: &mut Report<C>,
+    ak: &TpmtPublic,
+    evidence: AttestationEvidence<'_>,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> Option<HashAlgorithm> {
+    let check = C::SIGNATURE;
+    let signature = match TpmtSignature::parse(evidence.signature) {
+        Ok(signature) => signature,
+        Err(error) => {
+            report.fail(check, format!("not a TPMT_SIGNATURE: {error}"));
+            return None;
+        }
+    };
+    match verify(ak, evidence.attest, &signature, algorithms) {
+        Ok(scheme) => report.pass(check, scheme.name()),
+        Err(reason) => report.fail(check, reason),
+    }
+    Some(signature.hash())
+}
+
+/// Verifies by the one scheme that key and signature agree on.
+fn verify(
+    ak: &TpmtPublic,
+    message: &[u8],
+    signature: &TpmtSignature,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> Result<Scheme, Cow<'static, str>> {
+    let (schemes, encoded) = match (&ak.key, signature) {
+        (PublicKey::Ecc(key), TpmtSignature::Ecdsa { hash, r, s })
+            if key.scheme == Some(EccScheme::Ecdsa(*hash)) =>
+        {
+            let curve = match key.curve {
+                EccCurve::NistP256 => Curve::P256,
+                EccCurve::NistP384 => Curve::P384,
+                EccCurve::NistP521 => Curve::P521,
+                other => return Err(format!("{other} is not supported").into()),
+            };
+            let encoded = ecdsa_sig_value(r, s).map_err(|error| format!("{error}"))?;
+            (
+                [Some(Scheme::Ecdsa(curve, sha2(*hash)?)), None],
+                Cow::Owned(encoded),
+            )
+        }
+        (PublicKey::Rsa(key), TpmtSignature::Rsassa { hash, signature })
+            if key.scheme == Some(RsaScheme::Rsassa(*hash)) =>
+        {
+            (
+                [Some(Scheme::RsaPkcs1(sha2(*hash)?)), None],
+                Cow::Borrowed(&signature[..]),
+            )
+        }
+        // The salt is as long as the hash, or on some TPMs as long as there is room (Part 1, B.7).
+        (PublicKey::Rsa(key), TpmtSignature::Rsapss { hash, signature })
+            if key.scheme == Some(RsaScheme::Rsapss(*hash)) =>
+        {
+            let hash = sha2(*hash)?;
+            let schemes = [Scheme::RsaPss(hash), Scheme::RsaPssMaxSalt(hash)];
+            (schemes.map(Some), Cow::Borrowed(&signature[..]))
+        }
+        _ => return Err("its scheme is not the key's".into()),
+    };
+    let spki = ak.to_spki().map_err(|error| format!("{error}"))?;
+    let spki = SubjectPublicKeyInfo::from_der(&spki).map_err(|error| format!("{error}"))?;
+    let mut refusal = None;
+    for scheme in schemes.into_iter().flatten() {
+        match scheme.verify(algorithms, &spki, message, &encoded) {
+            Ok(()) => return Ok(scheme),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    Err(refusal.map_or("no scheme".into(), |error| format!("{error}").into()))
+}
+
+fn sha2(hash: HashAlgorithm) -> Result<Hash, String> {
+    match hash {
+        HashAlgorithm::Sha256 => Ok(Hash::Sha256),
+        HashAlgorithm::Sha384 => Ok(Hash::Sha384),
+        HashAlgorithm::Sha512 => Ok(Hash::Sha512),
+        weak if weak.is_weak() => Err(format!("a signature over {weak} proves nothing")),
+        other => Err(format!("{other} is not supported")),
+    }
+}
+
+/// Magic and type are judged even where the rest cannot be read.
+fn check_head<C: AttestationCheck>(report: &mut Report<C>, attest: &[u8]) {
+    let mut reader = Reader::new(attest);
+    report.judge(
+        C::MAGIC,
+        reader.u32() == Ok(TPM_GENERATED),
+        "made by a TPM",
+        "it does not begin with TPM_GENERATED_VALUE: no TPM made it",
+    );
+    match AttestType::read(&mut reader) {
+        Ok(found) if C::TYPES.contains(&found) => report.pass(C::TYPE, C::WHAT),
+        Ok(other) => report.fail(C::TYPE, format!("{other} is not {}", C::WHAT)),
+        Err(error) => report.fail(C::TYPE, format!("{error}")),
+    }
+}
+
+fn check_structure<C: AttestationCheck>(
+    report: &mut Report<C>,
+    attest: &[u8],
+) -> Option<TpmsAttest> {
+    match TpmsAttest::parse(attest) {
+        Ok(attest) => {
+            report.pass(C::STRUCTURE, "one TPMS_ATTEST");
+            Some(attest)
+        }
+        Err(error) => {
+            report.fail(C::STRUCTURE, format!("not a TPMS_ATTEST: {error}"));
+            None
+        }
+    }
+}
+
+fn check_nonce<C: AttestationCheck>(
+    report: &mut Report<C>,
+    attest: &TpmsAttest,
+    nonce: Option<&[u8]>,
+) {
+    let check = C::EXTRA_DATA;
+    match nonce {
+        None => report.warn(check, "no nonce was asked for: it may be of any time"),
+        Some([]) => report.fail(
+            check,
+            "an empty nonce shows nothing about when the attestation was made",
+        ),
+        Some(nonce) if *attest.extra_data != *nonce => report.fail(
+            check,
+            "it does not carry the nonce: it was made for another request",
+        ),
+        Some(nonce) if nonce.len() < USUAL_NONCE => report.warn(
+            check,
+            format!("a nonce of {} bytes may repeat", nonce.len()),
+        ),
+        Some(_) => report.pass(check, "it carries the nonce"),
+    }
+}
+
+/// Fewer bytes than this may repeat.
+const USUAL_NONCE: usize = 16;
+
+fn check_hashes<C: AttestationCheck>(
+    report: &mut Report<C>,
+    ak: &TpmtPublic,
+    signed_hash: Option<HashAlgorithm>,
+    hashes: &[(&'static str, Option<HashAlgorithm>)],
+) {
+    let weak = [
+        ("the signature", signed_hash),
+        ("the key's Name", ak.name_alg),
+    ]
+    .into_iter()
+    .chain(hashes.iter().copied())
+    .find_map(|(what, hash)| Some((what, hash.filter(|hash| hash.is_weak())?)));
+    match weak {
+        Some((what, hash)) => {
+            report.fail(
+                C::WEAK_HASHES,
+                format!("{what} is of {hash}, which is weak"),
+            );
+        }
+        None => report.pass(C::WEAK_HASHES, "no hash is weak"),
+    }
+}
+
+fn check_signer<C: AttestationCheck>(
+    report: &mut Report<C>,
+    attest: &TpmsAttest,
+    expected: Option<&Result<Cow<'_, [u8]>, TpmError>>,
+) {
+    let check = C::QUALIFIED_SIGNER;
+    match expected {
+        None => report.not_asked(check, "it was not said where the key stands"),
+        Some(Ok(expected)) => report.judge(
+            check,
+            **expected == *attest.qualified_signer,
+            "the key, in its place in the TPM",
+            "it does not name this key in this place: another key, or another TPM",
+        ),
+        Some(Err(error)) => report.fail(check, format!("{error}")),
+    }
+}
+
+/// Resets first, then restarts, which a reset sets back to zero.
+fn check_counters<C: AttestationCheck>(
+    report: &mut Report<C>,
+    now: &TpmsClockInfo,
+    last: Option<&TpmsClockInfo>,
+) {
+    let check = C::RESET_COUNTERS;
+    let Some(last) = last else {
+        report.not_asked(check, "no earlier attestation was given");
+        return;
+    };
+    let resets = advance(last.reset_count, now.reset_count);
+    let restarts = advance(last.restart_count, now.restart_count);
+    match (resets, restarts) {
+        (..0, _) => report.fail(
+            check,
+            format!("{} resets fewer than before", resets.unsigned_abs()),
+        ),
+        (0, ..0) => {
+            report.fail(
+                check,
+                format!("{} restarts fewer than before", restarts.unsigned_abs()),
+            );
+        }
+        (0, 0) => report.pass(check, "neither reset nor restarted since"),
+        (0, _) => report.pass(check, format!("restarted {restarts} times since")),
+        _ => report.pass(check, format!("reset {resets} times since")),
+    }
+}
+
+/// A TPM that lost its power in disorder may set its clock back to what it last stored, and says so
+/// until it has passed the highest value that it reported.
+fn check_clock<C: AttestationCheck>(
+    report: &mut Report<C>,
+    now: &TpmsClockInfo,
+    last: Option<&TpmsClockInfo>,
+) {
+    let check = C::CLOCK;
+    let Some(last) = last else {
+        report.not_asked(check, "no earlier attestation was given");
+        return;
+    };
+    let lost_power = advance(last.reset_count, now.reset_count) > 0 && !now.safe;
+    if now.clock >= last.clock {
+        report.pass(
+            check,
+            format!("{} ms later", now.clock.saturating_sub(last.clock)),
+        );
+    } else if lost_power {
+        report.warn(check, "set back, as the TPM says after a reset in disorder");
+    } else {
+        report.fail(
+            check,
+            format!("{} ms earlier", last.clock.saturating_sub(now.clock)),
+        );
+    }
+}
+
+/// How far a counter went; outside the endorsement and platform hierarchies an unknown constant is
+/// added to it, so that it may wrap.
+fn advance(from: u32, to: u32) -> i32 {
+    to.wrapping_sub(from).cast_signed()
+}

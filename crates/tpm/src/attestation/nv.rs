@@ -1,0 +1,128 @@
+//! The check of a certified NV index: does the TPM with this attestation key hold this, there?
+
+use alloc::format;
+
+use super::{
+    Asked, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, attestation_checks,
+    check_frame, read,
+};
+use crate::algorithm::HashAlgorithm;
+use crate::attest::Attested;
+use crate::name::Name;
+use crate::nv_public::TpmsNvPublic;
+use crate::public::TpmtPublic;
+use crate::report::{Report, Tell};
+
+/// What a verifier asks of a certified NV index (`TPM2_NV_Certify`).
+#[derive(Clone, Debug)]
+pub struct NvCertifyPolicy<'a> {
+    /// What is asked of every attestation.
+    pub attestation: AttestationPolicy<'a>,
+    /// The index that is to be certified.
+    pub index: &'a TpmsNvPublic,
+    /// What it is to hold; `None` leaves that unchecked.
+    pub contents: Option<&'a [u8]>,
+    /// Where in the index `contents` begins. A digest is of all contents, from 0.
+    pub offset: u16,
+}
+
+attestation_checks! {
+    /// The checks of a certified NV index, in the order of reports.
+    pub NvCertifyCheck of [Nv, NvDigest], "a certified NV index" {
+        /// `index-name`: it is of the index, by its Name.
+        IndexName = "index-name";
+        /// `index-written`: the index was written since it was defined.
+        IndexWritten = "index-written";
+        /// `contents`: it holds what is given, there; of a digest, all contents have it, by the hash of
+        /// the signature.
+        Contents = "contents";
+    }
+}
+
+/// Checks a certified NV index by the key with the public area `ak`.
+pub fn check_nv_certify(
+    ak: &TpmtPublic,
+    evidence: AttestationEvidence<'_>,
+    policy: &NvCertifyPolicy<'_>,
+) -> Report<NvCertifyCheck> {
+    let mut report = Report::new();
+    let asked = Asked::from(&policy.attestation);
+    let Some(read) = read(&mut report, ak, evidence, &asked) else {
+        report.others_not_judged(NOTHING_TO_READ);
+        return report;
+    };
+    let contents = NvCertifyCheck::Contents;
+    match &read.attest.attested {
+        Attested::Nv(body) => {
+            check_index(&mut report, &body.index_name, policy.index);
+            match policy.contents {
+                None => report.not_asked(contents, "none were asked for"),
+                Some(expected) => report.judge(
+                    contents,
+                    body.offset == policy.offset && *body.nv_contents == *expected,
+                    "those asked for",
+                    "the index holds something else, or it was read elsewhere",
+                ),
+            }
+        }
+        Attested::NvDigest(body) => {
+            check_index(&mut report, &body.index_name, policy.index);
+            check_digest(&mut report, &body.nv_digest, read.signed_hash, policy);
+        }
+        _ => {
+            report.others_not_judged(NOTHING_TO_READ);
+            return report;
+        }
+    }
+    let hashes = [("the index's Name", Some(policy.index.name_alg))];
+    check_frame(&mut report, ak, &read, &asked, &hashes);
+    report
+}
+
+fn check_index(report: &mut Report<NvCertifyCheck>, attested: &[u8], index: &TpmsNvPublic) {
+    match Name::of_nv_index(index) {
+        Ok(name) => report.judge(
+            NvCertifyCheck::IndexName,
+            name.as_bytes() == attested,
+            "the index's",
+            "it is of an index with another public area",
+        ),
+        Err(error) => report.fail(NvCertifyCheck::IndexName, format!("{error}")),
+    }
+    report.judge(
+        NvCertifyCheck::IndexWritten,
+        index.is_written(),
+        "it was written",
+        "it was never written: its Name says so",
+    );
+}
+
+fn check_digest(
+    report: &mut Report<NvCertifyCheck>,
+    attested: &[u8],
+    signed_hash: Option<HashAlgorithm>,
+    policy: &NvCertifyPolicy<'_>,
+) {
+    let check = NvCertifyCheck::Contents;
+    let Some(contents) = policy.contents else {
+        return report.not_asked(check, "none were asked for");
+    };
+    let Some(hash) = signed_hash else {
+        return report.not_judged(check, "not judged: the signature says no hash");
+    };
+    if policy.offset != 0 {
+        return report.fail(
+            check,
+            "it is the digest of all contents, not of some from an offset",
+        );
+    }
+    match hash.digest(&[contents]) {
+        Ok(digest) => report.judge(
+            check,
+            digest == attested,
+            "those asked for, by their digest",
+            "the index holds something else, by its digest",
+        ),
+        Err(error) => report.fail(check, format!("{error}")),
+    }
+}

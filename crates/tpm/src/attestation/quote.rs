@@ -1,0 +1,156 @@
+//! The check of a quote: is this what the TPM with this attestation key says, now, of these
+//! registers?
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use keyproof_x509::SignatureVerificationAlgorithm;
+
+use super::{Asked, AttestationEvidence, NOTHING_TO_READ, attestation_checks, check_frame, read};
+use crate::algorithm::HashAlgorithm;
+use crate::attest::{Attested, TpmsClockInfo, TpmsQuoteInfo};
+use crate::key_policy::AttestationKeyPolicy;
+use crate::name::{Hierarchy, QualifiedName};
+use crate::pcr::TpmlPcrSelection;
+use crate::public::TpmtPublic;
+use crate::report::{Report, Tell};
+
+/// What a device sends.
+#[derive(Clone, Copy, Debug)]
+pub struct QuoteEvidence<'a> {
+    /// The `TPMS_ATTEST`, as received: the signature is over these bytes.
+    pub attest: &'a [u8],
+    /// The `TPMT_SIGNATURE`, as received.
+    pub signature: &'a [u8],
+    /// The values of the quoted registers, concatenated in the order of the selection, if they are
+    /// known.
+    pub pcr_values: Option<&'a [u8]>,
+}
+
+/// What a verifier asks for.
+#[derive(Clone, Debug)]
+pub struct QuotePolicy<'a> {
+    /// The nonce that was sent to the device for this quote.
+    pub nonce: &'a [u8],
+    /// The registers that were asked for; `None` takes any, with a warning.
+    pub selection: Option<&'a TpmlPcrSelection>,
+    /// The attestation key's parent, a primary key of the endorsement hierarchy; `None` leaves
+    /// `qualifiedSigner` unchecked.
+    pub ek: Option<&'a TpmtPublic>,
+    /// Clock and counters of the last quote that was accepted from this key.
+    pub last_seen: Option<TpmsClockInfo>,
+    /// Which attestation keys are taken.
+    pub key_policy: AttestationKeyPolicy,
+    /// The signature algorithms to verify with, such as those of
+    /// [`keyproof_x509::algorithms`].
+    pub algorithms: &'a [&'a dyn SignatureVerificationAlgorithm],
+}
+
+attestation_checks! {
+    /// The checks of a quote, in the order of reports.
+    pub QuoteCheck of [Quote], "a quote" {
+        /// `pcr-selection`: it quotes the registers that were asked for, and at least one.
+        PcrSelection = "pcr-selection";
+        /// `pcr-digest`: its digest is that of the given values, over all banks.
+        PcrDigest = "pcr-digest";
+    }
+}
+
+/// Checks a quote by the key with the public area `ak`.
+///
+/// The whole public area is needed, never the key alone: a key that is not restricted signs forged
+/// attestations, and only the public area, once it is bound to its TPM by a credential or a
+/// certificate, says that it is.
+pub fn check_quote(
+    ak: &TpmtPublic,
+    evidence: &QuoteEvidence<'_>,
+    policy: &QuotePolicy<'_>,
+) -> Report<QuoteCheck> {
+    let mut report = Report::new();
+    let asked = Asked {
+        nonce: Some(policy.nonce),
+        signer: policy.ek.map(|ek| {
+            QualifiedName::of_primary(Hierarchy::Endorsement, ek)
+                .and_then(|parent| parent.of_child(ak))
+                .map(|signer| signer.as_bytes().to_vec().into())
+        }),
+        last_seen: policy.last_seen.as_ref(),
+        key_policy: &policy.key_policy,
+        algorithms: policy.algorithms,
+    };
+    let evidence_read = AttestationEvidence {
+        attest: evidence.attest,
+        signature: evidence.signature,
+    };
+    let read = read(&mut report, ak, evidence_read, &asked);
+    let Some((read, Attested::Quote(quote))) =
+        read.as_ref().map(|read| (read, &read.attest.attested))
+    else {
+        report.others_not_judged(NOTHING_TO_READ);
+        return report;
+    };
+    check_selection(&mut report, quote, policy.selection);
+    check_digest(&mut report, quote, evidence.pcr_values, read.signed_hash);
+    let banks: Vec<_> = quote
+        .pcr_select
+        .banks()
+        .iter()
+        .filter(|bank| bank.registers().next().is_some())
+        .map(|bank| ("a quoted bank", Some(bank.hash())))
+        .collect();
+    check_frame(&mut report, ak, read, &asked, &banks);
+    report
+}
+
+fn check_selection(
+    report: &mut Report<QuoteCheck>,
+    quote: &TpmsQuoteInfo,
+    asked: Option<&TpmlPcrSelection>,
+) {
+    let check = QuoteCheck::PcrSelection;
+    let quoted = &quote.pcr_select;
+    match asked {
+        _ if quoted.is_empty() => report.fail(check, "it quotes no register"),
+        None => report.warn(check, format!("any selection was taken: {quoted}")),
+        Some(asked) if !quoted.selects_same(asked) => {
+            report.fail(check, format!("it quotes {quoted}, not {asked}"));
+        }
+        Some(_) => report.pass(check, format!("{quoted}")),
+    }
+}
+
+fn check_digest(
+    report: &mut Report<QuoteCheck>,
+    quote: &TpmsQuoteInfo,
+    values: Option<&[u8]>,
+    signed_hash: Option<HashAlgorithm>,
+) {
+    let check = QuoteCheck::PcrDigest;
+    let Some(hash) = signed_hash else {
+        report.not_judged(check, "not judged: the signature says no hash");
+        return;
+    };
+    let expected = quote.pcr_select.values_size();
+    match values {
+        _ if quote.pcr_digest.len() != hash.digest_size() => {
+            report.fail(check, format!("it is no digest of {hash}"));
+        }
+        None => report.not_asked(check, "no register values were given"),
+        Some(values) if values.len() != expected => report.fail(
+            check,
+            format!(
+                "{} bytes of register values, not the {expected} of the selection",
+                values.len()
+            ),
+        ),
+        Some(values) => match hash.digest(&[values]) {
+            Ok(digest) => report.judge(
+                check,
+                digest == *quote.pcr_digest,
+                "the digest of the given values",
+                "the given values have another digest",
+            ),
+            Err(error) => report.fail(check, format!("{error}")),
+        },
+    }
+}

@@ -1,0 +1,81 @@
+//! The check of an attested time: what are clock, counters and firmware of the TPM with this
+//! attestation key, now?
+
+use alloc::format;
+
+use super::{
+    Asked, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, attestation_checks,
+    check_frame, read,
+};
+use crate::attest::{Attested, TpmsAttest, TpmsTimeAttestInfo};
+use crate::public::TpmtPublic;
+use crate::report::{Report, Tell};
+
+/// What a verifier asks of an attested time (`TPM2_GetTime`).
+#[derive(Clone, Debug)]
+pub struct TimePolicy<'a> {
+    /// What is asked of every attestation.
+    pub attestation: AttestationPolicy<'a>,
+    /// The firmware version that the TPM is to have; `None` leaves that unchecked.
+    pub firmware_version: Option<u64>,
+}
+
+attestation_checks! {
+    /// The checks of an attested time, in the order of reports.
+    pub TimeCheck of [Time], "an attested time" {
+        /// `time-info`: the clock in its body is the one in its head, which is never obfuscated (Part 2,
+        /// 10.12.12); else a warning.
+        TimeInfo = "time-info";
+        /// `firmware-version`: the TPM has the given firmware.
+        FirmwareVersion = "firmware-version";
+    }
+}
+
+/// Checks an attested time by the key with the public area `ak`.
+pub fn check_time(
+    ak: &TpmtPublic,
+    evidence: AttestationEvidence<'_>,
+    policy: &TimePolicy<'_>,
+) -> Report<TimeCheck> {
+    let mut report = Report::new();
+    let asked = Asked::from(&policy.attestation);
+    let read = read(&mut report, ak, evidence, &asked);
+    let Some((read, Attested::Time(body))) =
+        read.as_ref().map(|read| (read, &read.attest.attested))
+    else {
+        report.others_not_judged(NOTHING_TO_READ);
+        return report;
+    };
+    check_time_info(&mut report, &read.attest, body);
+    check_firmware(&mut report, body, policy.firmware_version);
+    check_frame(&mut report, ak, read, &asked, &[]);
+    report
+}
+
+/// Counters and firmware of the head may be obfuscated, the clock is not.
+fn check_time_info(report: &mut Report<TimeCheck>, attest: &TpmsAttest, body: &TpmsTimeAttestInfo) {
+    let check = TimeCheck::TimeInfo;
+    let (head, body_clock) = (&attest.clock_info, &body.clock_info);
+    if (head.clock, head.safe) == (body_clock.clock, body_clock.safe) {
+        report.pass(
+            check,
+            format!("{} ms since its start, {} ms in all", body.time, head.clock),
+        );
+    } else {
+        report.warn(check, "head and body tell two times");
+    }
+}
+
+fn check_firmware(
+    report: &mut Report<TimeCheck>,
+    body: &TpmsTimeAttestInfo,
+    expected: Option<u64>,
+) {
+    let check = TimeCheck::FirmwareVersion;
+    let found = body.firmware_version;
+    match expected {
+        None => report.not_asked(check, "none was asked for"),
+        Some(expected) if expected == found => report.pass(check, format!("{found:#018x}")),
+        Some(expected) => report.fail(check, format!("{found:#018x}, not {expected:#018x}")),
+    }
+}

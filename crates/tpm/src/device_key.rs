@@ -1,0 +1,192 @@
+//! Which keys are taken as device identities, and what a certified object must be.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use keyproof_x509::{Check, Finding, Report, Severity, checks};
+
+use crate::algorithm::EccCurve;
+use crate::attributes::ObjectAttributes;
+use crate::key_finding::{AttestationKeyCheck, AttestationKeyFinding};
+use crate::key_policy::AttestationKeyPolicy;
+use crate::public::{EccPublic, PublicKey, RsaPublic, TpmtPublic};
+
+/// What is asked of a device identity key (DevID, IDevID; TCG TPM 2.0 Keys for Device Identity and
+/// Attestation, 7.3) beside its attributes, which are always the same: it signs what its owner likes, in
+/// the TPM that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevIdKeyPolicy {
+    /// The RSA sizes that are taken, in bits.
+    pub rsa_bits: Vec<u16>,
+    /// The curves that are taken.
+    pub curves: Vec<EccCurve>,
+}
+
+/// What a certified object must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyProfile {
+    /// Anything, with a warning.
+    Any,
+    /// An attestation key, as an IAK is or one that an IAK certifies.
+    Attestation(AttestationKeyPolicy),
+    /// A device identity key.
+    DevId(DevIdKeyPolicy),
+}
+
+checks! {
+    /// The checks of a device identity key, in the order of reports.
+    #[non_exhaustive]
+    pub DevIdKeyCheck {
+        column = 21;
+        /// `not-restricted`: it signs what is not the TPM's own, such as a TLS handshake.
+        NotRestricted = "not-restricted", "it signs what its owner likes";
+        /// `sign`: it may sign.
+        Sign = "sign", "it may sign";
+        /// `not-decrypt`: it may not decrypt as well.
+        NotDecrypt = "not-decrypt", "it may not decrypt";
+        /// `fixed-tpm`: it cannot leave its TPM.
+        FixedTpm = "fixed-tpm", "it cannot leave its TPM";
+        /// `fixed-parent`: it cannot leave its parent.
+        FixedParent = "fixed-parent", "it cannot leave its parent";
+        /// `sensitive-data-origin`: the TPM made it.
+        SensitiveDataOrigin = "sensitive-data-origin", "the TPM made it";
+        /// `key`: its size or curve is on the allow-list, and it is well formed.
+        Key = "key", "it is on the allow-list";
+        /// `scheme`: it has one signing scheme or leaves it open, with a hash that is not weak, and neither
+        /// a cipher nor a key derivation.
+        Scheme = "scheme", "it has one signing scheme";
+        /// `name-algorithm`: it has a Name, by a hash that is not weak.
+        NameAlgorithm = "name-algorithm", "it has a Name";
+    }
+}
+
+/// Something that the check of a device identity key found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DevIdKeyFinding {
+    /// What would be found of an attestation key, too.
+    Common(AttestationKeyFinding),
+    /// It signs only what the TPM made.
+    Restricted,
+    /// Its scheme is chosen with each signature.
+    SchemeOpen,
+}
+
+/// RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
+impl Default for DevIdKeyPolicy {
+    fn default() -> Self {
+        let AttestationKeyPolicy { rsa_bits, curves } = AttestationKeyPolicy::default();
+        DevIdKeyPolicy { rsa_bits, curves }
+    }
+}
+
+impl DevIdKeyPolicy {
+    /// Checks a public area: as that of an attestation key, but for what sets the two apart.
+    pub fn check(&self, key: &TpmtPublic) -> Report<DevIdKeyFinding> {
+        let policy = AttestationKeyPolicy {
+            rsa_bits: self.rsa_bits.clone(),
+            curves: self.curves.clone(),
+        };
+        let common = policy.check(key);
+        let mut report = Report::new();
+        for check in AttestationKeyCheck::ALL {
+            let found = common.of(*check).next().cloned();
+            let finding = match check {
+                AttestationKeyCheck::Restricted => key
+                    .object_attributes
+                    .contains(ObjectAttributes::RESTRICTED)
+                    .then_some(DevIdKeyFinding::Restricted),
+                AttestationKeyCheck::Scheme if is_scheme_open(key) => {
+                    let is_for_signatures = matches!(
+                        found,
+                        Some(
+                            AttestationKeyFinding::SchemeNotEcdsa
+                                | AttestationKeyFinding::SchemeNotRsaSigning
+                        )
+                    );
+                    match is_for_signatures {
+                        true => Some(DevIdKeyFinding::SchemeOpen),
+                        false => found.map(DevIdKeyFinding::Common),
+                    }
+                }
+                _ => found.map(DevIdKeyFinding::Common),
+            };
+            report.judged(own(*check), finding);
+        }
+        report
+    }
+}
+
+fn is_scheme_open(key: &TpmtPublic) -> bool {
+    matches!(
+        &key.key,
+        PublicKey::Ecc(EccPublic { scheme: None, .. })
+            | PublicKey::Rsa(RsaPublic { scheme: None, .. })
+    )
+}
+
+/// The check in the place of one of an attestation key.
+fn own(check: AttestationKeyCheck) -> DevIdKeyCheck {
+    match check {
+        AttestationKeyCheck::Restricted => DevIdKeyCheck::NotRestricted,
+        AttestationKeyCheck::Sign => DevIdKeyCheck::Sign,
+        AttestationKeyCheck::NotDecrypt => DevIdKeyCheck::NotDecrypt,
+        AttestationKeyCheck::FixedTpm => DevIdKeyCheck::FixedTpm,
+        AttestationKeyCheck::FixedParent => DevIdKeyCheck::FixedParent,
+        AttestationKeyCheck::SensitiveDataOrigin => DevIdKeyCheck::SensitiveDataOrigin,
+        AttestationKeyCheck::Key => DevIdKeyCheck::Key,
+        AttestationKeyCheck::Scheme => DevIdKeyCheck::Scheme,
+        AttestationKeyCheck::NameAlgorithm => DevIdKeyCheck::NameAlgorithm,
+    }
+}
+
+impl Finding for DevIdKeyFinding {
+    type Check = DevIdKeyCheck;
+
+    fn check(&self) -> DevIdKeyCheck {
+        match self {
+            DevIdKeyFinding::Common(finding) => own(finding.check()),
+            DevIdKeyFinding::Restricted => DevIdKeyCheck::NotRestricted,
+            DevIdKeyFinding::SchemeOpen => DevIdKeyCheck::Scheme,
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            DevIdKeyFinding::Common(finding) => finding.severity(),
+            DevIdKeyFinding::Restricted => Severity::Refusal,
+            DevIdKeyFinding::SchemeOpen => Severity::Remark,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        use AttestationKeyFinding as Of;
+        match self {
+            DevIdKeyFinding::Common(
+                Of::CanLeaveParent
+                | Of::CanLeaveTpm
+                | Of::Decrypts
+                | Of::FromOutside
+                | Of::NoSigning,
+            )
+            | DevIdKeyFinding::Restricted => {
+                "make the key in the TPM as sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without restricted and decrypt"
+            }
+            DevIdKeyFinding::Common(finding) => finding.remedy(),
+            DevIdKeyFinding::SchemeOpen => "nothing: all is well",
+        }
+    }
+}
+
+impl fmt::Display for DevIdKeyFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DevIdKeyFinding::Common(finding) => finding.fmt(f),
+            DevIdKeyFinding::Restricted => {
+                f.write_str("it is restricted: it signs only what the TPM made itself")
+            }
+            DevIdKeyFinding::SchemeOpen => f.write_str("chosen with each signature"),
+        }
+    }
+}

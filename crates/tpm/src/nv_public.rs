@@ -1,0 +1,58 @@
+//! `TPMS_NV_PUBLIC`: what an NV index is.
+
+use alloc::vec::Vec;
+
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::wire::{Buffer, Reader, Wire, put_u16};
+
+/// `TPMS_NV_PUBLIC` (Part 2, 13.5), the public area of an NV index.
+///
+/// [`Structure::parse_sized`](crate::Structure::parse_sized) reads its `TPM2B_NV_PUBLIC` form (13.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmsNvPublic {
+    /// The handle of the index.
+    pub nv_index: u32,
+    /// The hash of its Name and its policy.
+    pub name_alg: HashAlgorithm,
+    /// `TPMA_NV` (Part 2, 13.4).
+    pub attributes: u32,
+    /// The policy of its use, empty or a digest.
+    pub auth_policy: Buffer,
+    /// How many bytes it holds.
+    pub data_size: u16,
+}
+
+/// `TPMA_NV_WRITTEN`.
+const WRITTEN: u32 = 1 << 29;
+
+const MAX_DIGEST: usize = 64;
+
+impl TpmsNvPublic {
+    /// Whether the index was written since it was defined.
+    pub fn is_written(&self) -> bool {
+        self.attributes & WRITTEN != 0
+    }
+}
+
+impl Wire for TpmsNvPublic {
+    const NAME: &'static str = "TPMS_NV_PUBLIC";
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
+        Ok(TpmsNvPublic {
+            nv_index: reader.u32()?,
+            name_alg: HashAlgorithm::read(reader)?,
+            attributes: reader.u32()?,
+            auth_policy: reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?,
+            data_size: reader.u16()?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.nv_index.to_be_bytes());
+        put_u16(out, self.name_alg.id());
+        out.extend_from_slice(&self.attributes.to_be_bytes());
+        self.auth_policy.write(out);
+        put_u16(out, self.data_size);
+    }
+}

@@ -1,0 +1,677 @@
+//! The checks of certifications, creations, times and NV indices: those of a TPM, and each way in
+//! which one can be wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+
+use keyproof_tpm::{
+    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, AttestationReport,
+    AttestationTemplate, Attested, Buffer, CertifyCheck, CertifyPolicy, Check as _, CreationCheck,
+    CreationEvidence, CreationPolicy, DevIdKeyPolicy, EccScheme, Finding, HashAlgorithm, Hierarchy,
+    KeyProfile, Name, NvCertifyCheck, NvCertifyPolicy, ObjectAttributes, ObjectParent, Outcome,
+    PublicKey, QualifiedName, Report, Structure, TimeCheck, TimePolicy, TpmsAttest,
+    TpmsCertifyInfo, TpmsClockInfo, TpmsCreationData, TpmsCreationInfo, TpmsNvCertifyInfo,
+    TpmsNvDigestCertifyInfo, TpmsNvPublic, TpmsTimeAttestInfo, TpmtPublic, TpmtTkCreation,
+    algorithms, check_certify, check_creation, check_nv_certify, check_time,
+};
+
+mod software_tpm;
+mod vectors;
+use software_tpm::{SoftwareKey, attest, quote};
+use vectors::read;
+
+/// The types of key that a software TPM made everything for.
+const KINDS: [&str; 2] = ["rsa2048", "eccp256"];
+
+const NONCE: &[u8] = b"the nonce of these tests";
+
+/// What `tpm2_certify` has in place of a nonce.
+const TPM2_CERTIFY_DATA: [u8; 4] = [0x00, 0xff, 0x55, 0xaa];
+
+fn public(kind: &str, object: &str) -> TpmtPublic {
+    TpmtPublic::parse_sized(&read(kind, &format!("{object}.pub.tpm2b"))).unwrap()
+}
+
+fn policy<'a>(
+    nonce: Option<&'a [u8]>,
+    qualified_signer: Option<&'a QualifiedName>,
+) -> AttestationPolicy<'a> {
+    AttestationPolicy {
+        nonce,
+        qualified_signer,
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::RING,
+    }
+}
+
+fn failed<F: Finding>(report: &Report<F>) -> Vec<&'static str> {
+    let rows = report.rows();
+    rows.filter(|row| row.outcome == Outcome::Fail)
+        .map(|row| row.name)
+        .collect()
+}
+
+/// Refused, and for these checks alone.
+#[track_caller]
+fn refused<F: Finding>(report: &Report<F>, by: &[&str]) {
+    assert_eq!(failed(report), by, "{report}");
+    assert_eq!(report.accepted(), by.is_empty(), "{report}");
+}
+
+fn buffer(bytes: &[u8]) -> Buffer {
+    Buffer::new(bytes).unwrap()
+}
+
+fn name(object: &TpmtPublic) -> Buffer {
+    buffer(Name::of(object).unwrap().as_bytes())
+}
+
+/// A file of a software TPM: an attestation and its signature.
+struct Made {
+    attest: Vec<u8>,
+    signature: Vec<u8>,
+    nonce: Vec<u8>,
+}
+
+impl Made {
+    fn read(kind: &str, what: &str) -> Made {
+        let attest = read(kind, &format!("{what}.tpms_attest.bin"));
+        Made {
+            nonce: TpmsAttest::parse(&attest).unwrap().extra_data.to_vec(),
+            signature: read(kind, &format!("{what}.tpmt_signature.bin")),
+            attest,
+        }
+    }
+
+    fn evidence(&self) -> AttestationEvidence<'_> {
+        AttestationEvidence {
+            attest: &self.attest,
+            signature: &self.signature,
+        }
+    }
+}
+
+/// The keys of a TPM, and where they stand.
+struct Keys {
+    ak: TpmtPublic,
+    dev: TpmtPublic,
+    ak_qualified: QualifiedName,
+    srk_name: Name,
+    srk_qualified: QualifiedName,
+}
+
+impl Keys {
+    fn read(kind: &str) -> Keys {
+        let (ek, ak, srk) = (public(kind, "ek"), public(kind, "ak"), public(kind, "srk"));
+        let ek_qualified = QualifiedName::of_primary(Hierarchy::Endorsement, &ek).unwrap();
+        Keys {
+            ak_qualified: ek_qualified.of_child(&ak).unwrap(),
+            dev: public(kind, "dev"),
+            srk_name: Name::of(&srk).unwrap(),
+            srk_qualified: QualifiedName::of_primary(Hierarchy::Owner, &srk).unwrap(),
+            ak,
+        }
+    }
+
+    fn srk(&self) -> ObjectParent<'_> {
+        ObjectParent::Object {
+            name: &self.srk_name,
+            qualified_name: &self.srk_qualified,
+        }
+    }
+}
+
+fn dev_id() -> KeyProfile {
+    KeyProfile::DevId(DevIdKeyPolicy::default())
+}
+
+#[test]
+fn a_tpms_certification_passes_every_check_with_its_nonce_and_warns_without() {
+    for kind in KINDS {
+        let keys = Keys::read(kind);
+        let made = Made::read(kind, "certify");
+        assert_eq!(made.nonce, TPM2_CERTIFY_DATA);
+        let check = |nonce| {
+            let policy = CertifyPolicy {
+                attestation: policy(nonce, Some(&keys.ak_qualified)),
+                object: &keys.dev,
+                parent: Some(keys.srk()),
+                profile: dev_id(),
+            };
+            check_certify(&keys.ak, made.evidence(), &policy)
+        };
+        let report = check(None);
+        refused(&report, &[]);
+        assert_eq!(report.outcome(CertifyCheck::ExtraData), Outcome::Warn);
+        for of in [
+            CertifyCheck::AttestingKey,
+            CertifyCheck::Signature,
+            CertifyCheck::ObjectName,
+            CertifyCheck::ObjectQualifiedName,
+            CertifyCheck::ObjectProfile,
+            CertifyCheck::QualifiedSigner,
+        ] {
+            assert_eq!(report.outcome(of), Outcome::Pass, "{report}");
+        }
+        // Four bytes may repeat.
+        let report = check(Some(&TPM2_CERTIFY_DATA));
+        assert_eq!(report.outcome(CertifyCheck::ExtraData), Outcome::Warn);
+        refused(&check(Some(NONCE)), &["extra-data"]);
+        refused(&check(Some(b"")), &["extra-data"]);
+    }
+}
+
+#[test]
+fn a_tpms_certified_creation_passes_every_check() {
+    for kind in KINDS {
+        let keys = Keys::read(kind);
+        let made = Made::read(kind, "certifycreation");
+        let creation_data = read(kind, "dev.creation_data.tpm2b");
+        let ticket = TpmtTkCreation {
+            hierarchy: Hierarchy::Owner,
+            digest: buffer(&[7; 32]),
+        };
+        let evidence = CreationEvidence {
+            attestation: made.evidence(),
+            creation_data: &creation_data[2..],
+            ticket: Some(&ticket.to_bytes()),
+        };
+        let policy = CreationPolicy {
+            attestation: policy(Some(&made.nonce), Some(&keys.ak_qualified)),
+            object: &keys.dev,
+            profile: dev_id(),
+            parent: Some(keys.srk()),
+            outside_info: Some(b"\x00\x11\x22\x33\x44\x55\x66\x77"),
+        };
+        let report = check_creation(&keys.ak, &evidence, &policy);
+        for check in CreationCheck::ALL {
+            let asked = !matches!(check, CreationCheck::ResetCounters | CreationCheck::Clock);
+            let outcome = if asked {
+                Outcome::Pass
+            } else {
+                Outcome::NotAsked
+            };
+            assert_eq!(report.outcome(*check), outcome, "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_tpms_time_passes_every_check() {
+    for kind in KINDS {
+        let keys = Keys::read(kind);
+        let made = Made::read(kind, "gettime");
+        let mut policy = TimePolicy {
+            attestation: policy(Some(&made.nonce), Some(&keys.ak_qualified)),
+            firmware_version: Some(0x2019_1023_0016_3636),
+        };
+        let certified = TpmsAttest::parse(&read(kind, "certify.tpms_attest.bin")).unwrap();
+        policy.attestation.last_seen = Some(certified.clock_info);
+        let report = check_time(&keys.ak, made.evidence(), &policy);
+        for check in TimeCheck::ALL {
+            assert_eq!(report.outcome(*check), Outcome::Pass, "{report}");
+        }
+        policy.firmware_version = Some(1);
+        let report = check_time(&keys.ak, made.evidence(), &policy);
+        refused(&report, &["firmware-version"]);
+    }
+}
+
+/// Each type's check takes its own type alone.
+#[test]
+fn another_type_is_refused() {
+    let keys = Keys::read("eccp256");
+    let types = ["certify", "certifycreation", "gettime", "quote"];
+    for what in types {
+        let made = Made::read("eccp256", what);
+        let attestation = policy(Some(&made.nonce), None);
+        let certify = CertifyPolicy {
+            attestation: attestation.clone(),
+            object: &keys.dev,
+            parent: None,
+            profile: dev_id(),
+        };
+        let by = |own: &str| if own == what { vec![] } else { vec!["type"] };
+        let report = check_certify(&keys.ak, made.evidence(), &certify);
+        refused(&report, &by("certify"));
+        let creation = CreationPolicy {
+            attestation: attestation.clone(),
+            object: &keys.dev,
+            profile: dev_id(),
+            parent: None,
+            outside_info: None,
+        };
+        let creation_data = read("eccp256", "dev.creation_data.tpm2b");
+        let evidence = CreationEvidence {
+            attestation: made.evidence(),
+            creation_data: &creation_data[2..],
+            ticket: None,
+        };
+        let report = check_creation(&keys.ak, &evidence, &creation);
+        refused(&report, &by("certifycreation"));
+        let time = TimePolicy {
+            attestation: attestation.clone(),
+            firmware_version: None,
+        };
+        let report = check_time(&keys.ak, made.evidence(), &time);
+        refused(&report, &by("gettime"));
+        let nv = NvCertifyPolicy {
+            attestation,
+            index: &nv_index(),
+            contents: None,
+            offset: 0,
+        };
+        let report = check_nv_certify(&keys.ak, made.evidence(), &nv);
+        refused(&report, &["type"]);
+    }
+}
+
+/// A software key that attests, and a device key of the same making.
+struct Forger {
+    ak: SoftwareKey,
+    dev: TpmtPublic,
+}
+
+impl Forger {
+    fn new() -> Forger {
+        let dev =
+            SoftwareKey::new(AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED));
+        Forger {
+            ak: SoftwareKey::new(AttestationTemplate::ATTRIBUTES),
+            dev: dev.public,
+        }
+    }
+
+    fn sign(&self, attested: Attested) -> Made {
+        self.sign_attest(&attest(NONCE, attested))
+    }
+
+    fn sign_attest(&self, attest: &TpmsAttest) -> Made {
+        let attest = attest.to_bytes();
+        Made {
+            signature: self.ak.signature(&attest),
+            attest,
+            nonce: NONCE.to_vec(),
+        }
+    }
+
+    fn certify(&self, object: &TpmtPublic, profile: KeyProfile) -> AttestationReport<CertifyCheck> {
+        let made = self.sign(Attested::Certify(TpmsCertifyInfo {
+            name: name(object),
+            qualified_name: Buffer::default(),
+        }));
+        let policy = CertifyPolicy {
+            attestation: policy(Some(NONCE), None),
+            object,
+            parent: None,
+            profile,
+        };
+        check_certify(&self.ak.public, made.evidence(), &policy)
+    }
+}
+
+#[test]
+fn a_certification_is_of_the_object_in_its_place() {
+    let forger = Forger::new();
+    let other = Forger::new().dev;
+    let parent = Name::of(&other).unwrap();
+    let parent_qualified = QualifiedName::of_primary(Hierarchy::Owner, &other).unwrap();
+    let right = parent_qualified.of_child(&forger.dev).unwrap();
+    for (named, qualified, by) in [
+        (&forger.dev, buffer(right.as_bytes()), &[][..]),
+        (&other, buffer(right.as_bytes()), &["object-name"]),
+        (&forger.dev, name(&forger.dev), &["object-qualified-name"]),
+        (&forger.dev, Buffer::default(), &["object-qualified-name"]),
+    ] {
+        let made = forger.sign(Attested::Certify(TpmsCertifyInfo {
+            name: name(named),
+            qualified_name: qualified,
+        }));
+        let policy = CertifyPolicy {
+            attestation: policy(Some(NONCE), None),
+            object: &forger.dev,
+            parent: Some(ObjectParent::Object {
+                name: &parent,
+                qualified_name: &parent_qualified,
+            }),
+            profile: dev_id(),
+        };
+        let report = check_certify(&forger.ak.public, made.evidence(), &policy);
+        refused(&report, by);
+    }
+}
+
+#[test]
+fn a_device_identity_key_cannot_leave_its_tpm_and_is_not_restricted() {
+    let forger = Forger::new();
+    refused(&forger.certify(&forger.dev, dev_id()), &[]);
+    let own = forger.dev.object_attributes;
+    for changed in [
+        own.without(ObjectAttributes::FIXED_TPM),
+        own.without(ObjectAttributes::FIXED_PARENT),
+        own.without(ObjectAttributes::SENSITIVE_DATA_ORIGIN),
+        own.without(ObjectAttributes::SIGN),
+        own | ObjectAttributes::RESTRICTED,
+        own | ObjectAttributes::DECRYPT,
+    ] {
+        let mut key = forger.dev.clone();
+        key.object_attributes = changed;
+        refused(&forger.certify(&key, dev_id()), &["object-profile"]);
+        let report = forger.certify(&key, KeyProfile::Any);
+        assert_eq!(report.outcome(CertifyCheck::ObjectProfile), Outcome::Warn);
+    }
+    // IDevID of the TCG's templates: adminWithPolicy beside userWithAuth.
+    let mut key = forger.dev.clone();
+    key.object_attributes = own | ObjectAttributes::ADMIN_WITH_POLICY;
+    refused(&forger.certify(&key, dev_id()), &[]);
+    // Its scheme may be chosen with each signature; a weak one may not be fixed.
+    let scheme = |scheme| {
+        let mut key = forger.dev.clone();
+        if let PublicKey::Ecc(ecc) = &mut key.key {
+            ecc.scheme = scheme;
+        }
+        forger.certify(&key, dev_id())
+    };
+    refused(&scheme(None), &[]);
+    let weak = Some(EccScheme::Ecdsa(HashAlgorithm::Sha1));
+    refused(&scheme(weak), &["object-profile"]);
+    // An IAK certifies an attestation key.
+    let attestation = || KeyProfile::Attestation(AttestationKeyPolicy::default());
+    refused(&forger.certify(&forger.ak.public, attestation()), &[]);
+    refused(
+        &forger.certify(&forger.dev, attestation()),
+        &["object-profile"],
+    );
+    // A Name by a weak hash.
+    let mut key = forger.dev.clone();
+    key.name_alg = Some(HashAlgorithm::Sha1);
+    refused(
+        &forger.certify(&key, dev_id()),
+        &["object-profile", "weak-hashes"],
+    );
+}
+
+/// A creation below the owner's hierarchy, with changes to what the TPM gives out.
+struct Creation {
+    data: TpmsCreationData,
+    ticket: TpmtTkCreation,
+    hash: Option<Vec<u8>>,
+    parent: Hierarchy,
+    outside_info: &'static [u8],
+}
+
+impl Creation {
+    fn new() -> Creation {
+        let owner = buffer(&Hierarchy::Owner.handle().to_be_bytes());
+        Creation {
+            data: TpmsCreationData {
+                pcr_select: "sha256:0".parse().unwrap(),
+                pcr_digest: buffer(&[3; 32]),
+                locality: 1,
+                parent_name_alg: None,
+                parent_name: owner.clone(),
+                parent_qualified_name: owner,
+                outside_info: buffer(b"outside"),
+            },
+            ticket: TpmtTkCreation {
+                hierarchy: Hierarchy::Owner,
+                digest: buffer(&[4; 32]),
+            },
+            hash: None,
+            parent: Hierarchy::Owner,
+            outside_info: b"outside",
+        }
+    }
+
+    fn check(&self) -> AttestationReport<CreationCheck> {
+        self.check_bytes(&self.data.to_bytes(), &self.ticket.to_bytes())
+    }
+
+    fn check_bytes(&self, data: &[u8], ticket: &[u8]) -> AttestationReport<CreationCheck> {
+        let forger = Forger::new();
+        let hash = HashAlgorithm::Sha256.digest(&[data]).unwrap();
+        let made = forger.sign(Attested::Creation(TpmsCreationInfo {
+            object_name: name(&forger.dev),
+            creation_hash: buffer(self.hash.as_ref().unwrap_or(&hash)),
+        }));
+        let evidence = CreationEvidence {
+            attestation: made.evidence(),
+            creation_data: data,
+            ticket: Some(ticket),
+        };
+        let policy = CreationPolicy {
+            attestation: policy(Some(NONCE), None),
+            object: &forger.dev,
+            profile: dev_id(),
+            parent: Some(ObjectParent::Hierarchy(self.parent)),
+            outside_info: Some(self.outside_info),
+        };
+        check_creation(&forger.ak.public, &evidence, &policy)
+    }
+}
+
+#[test]
+fn a_creation_is_judged_by_its_data_hash_and_ticket() {
+    type Change = fn(&mut Creation);
+    let cases: [(&str, Change, &[&str]); 10] = [
+        ("none", |_| {}, &[]),
+        (
+            "another hash",
+            |creation| creation.hash = Some(vec![0; 32]),
+            &["creation-hash"],
+        ),
+        (
+            "another parent",
+            |creation| creation.parent = Hierarchy::Endorsement,
+            &["parent"],
+        ),
+        (
+            "other outsideInfo",
+            |creation| creation.outside_info = b"inside",
+            &["outside-info"],
+        ),
+        (
+            "a parent without an algorithm that is no hierarchy",
+            |creation| creation.data.parent_name = name(&Forger::new().dev),
+            &["creation-data"],
+        ),
+        (
+            "a parent by another algorithm",
+            |creation| {
+                let parent = name(&Forger::new().dev);
+                creation.data.parent_name_alg = Some(HashAlgorithm::Sha384);
+                creation.data.parent_name = parent.clone();
+                creation.data.parent_qualified_name = parent;
+            },
+            &["creation-data"],
+        ),
+        (
+            "a digest of registers by another algorithm",
+            |creation| creation.data.pcr_digest = buffer(&[3; 48]),
+            &["creation-data"],
+        ),
+        (
+            "a NULL ticket",
+            |creation| creation.ticket.digest = Buffer::default(),
+            &["ticket"],
+        ),
+        (
+            "a ticket of another hierarchy",
+            |creation| creation.ticket.hierarchy = Hierarchy::Platform,
+            &["ticket"],
+        ),
+        (
+            "an object of the NULL hierarchy",
+            |creation| {
+                let null = buffer(&Hierarchy::Null.handle().to_be_bytes());
+                creation.parent = Hierarchy::Null;
+                creation.data.parent_name = null.clone();
+                creation.data.parent_qualified_name = null;
+                creation.ticket.hierarchy = Hierarchy::Null;
+            },
+            &[],
+        ),
+    ];
+    for (what, change, by) in cases {
+        let mut creation = Creation::new();
+        change(&mut creation);
+        let report = creation.check();
+        assert_eq!(failed(&report), by, "{what}: {report}");
+    }
+    let creation = Creation::new();
+    let (data, ticket) = (creation.data.to_bytes(), creation.ticket.to_bytes());
+    let report = creation.check_bytes(&[&data[..], b"\0"].concat(), &ticket);
+    refused(&report, &["creation-data"]);
+    // A ticket of something else, TPM_ST_VERIFIED.
+    let verified = [b"\x80\x22", &ticket[2..]].concat();
+    refused(&creation.check_bytes(&data, &verified), &["ticket"]);
+}
+
+#[test]
+fn a_time_whose_parts_disagree_warns() {
+    let forger = Forger::new();
+    let own = attest(NONCE, Attested::Quote(quote_body())).clock_info;
+    let check = |clock_info: TpmsClockInfo| {
+        let made = forger.sign(Attested::Time(TpmsTimeAttestInfo {
+            time: 5,
+            clock_info,
+            firmware_version: 9,
+        }));
+        let policy = TimePolicy {
+            attestation: policy(Some(NONCE), None),
+            firmware_version: Some(9),
+        };
+        let report = check_time(&forger.ak.public, made.evidence(), &policy);
+        assert!(report.accepted(), "{report}");
+        report.outcome(TimeCheck::TimeInfo)
+    };
+    assert_eq!(check(own), Outcome::Pass);
+    // Counters are obfuscated in the head of a key outside the endorsement hierarchy.
+    let counters = TpmsClockInfo {
+        reset_count: 99,
+        restart_count: 98,
+        ..own
+    };
+    assert_eq!(check(counters), Outcome::Pass);
+    assert_eq!(check(TpmsClockInfo { clock: 1, ..own }), Outcome::Warn);
+    assert_eq!(check(TpmsClockInfo { safe: false, ..own }), Outcome::Warn);
+}
+
+fn quote_body() -> keyproof_tpm::TpmsQuoteInfo {
+    match quote(NONCE, &"sha256:0".parse().unwrap()).attested {
+        Attested::Quote(body) => body,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn nv_index() -> TpmsNvPublic {
+    TpmsNvPublic {
+        nv_index: 0x0180_0001,
+        name_alg: HashAlgorithm::Sha256,
+        attributes: 1 << 29 | 0x0002_0002,
+        auth_policy: Buffer::default(),
+        data_size: 8,
+    }
+}
+
+#[test]
+fn an_nv_index_is_the_one_asked_for_and_holds_what_it_should() {
+    let forger = Forger::new();
+    let index = nv_index();
+    let index_name = |index: &TpmsNvPublic| buffer(Name::of_nv_index(index).unwrap().as_bytes());
+    let check = |attested: Attested, index: &TpmsNvPublic, contents: &[u8], offset| {
+        let made = forger.sign(attested);
+        let policy = NvCertifyPolicy {
+            attestation: policy(Some(NONCE), None),
+            index,
+            contents: Some(contents),
+            offset,
+        };
+        check_nv_certify(&forger.ak.public, made.evidence(), &policy)
+    };
+    let part = |index: &TpmsNvPublic, offset, contents: &[u8]| {
+        Attested::Nv(TpmsNvCertifyInfo {
+            index_name: index_name(index),
+            offset,
+            nv_contents: buffer(contents),
+        })
+    };
+    let report = check(part(&index, 2, b"held"), &index, b"held", 2);
+    refused(&report, &[]);
+    assert_eq!(report.outcome(NvCertifyCheck::Contents), Outcome::Pass);
+    let report = check(part(&index, 2, b"held"), &index, b"hell", 2);
+    refused(&report, &["contents"]);
+    let report = check(part(&index, 0, b"held"), &index, b"held", 2);
+    refused(&report, &["contents"]);
+    let mut other = index.clone();
+    other.nv_index += 1;
+    let report = check(part(&other, 0, b"held"), &index, b"held", 0);
+    refused(&report, &["index-name"]);
+    let mut unwritten = index.clone();
+    unwritten.attributes = 0x0002_0002;
+    let report = check(part(&unwritten, 0, b"held"), &unwritten, b"held", 0);
+    refused(&report, &["index-written"]);
+    let mut weak = index.clone();
+    weak.name_alg = HashAlgorithm::Sha1;
+    let report = check(part(&weak, 0, b"held"), &weak, b"held", 0);
+    refused(&report, &["weak-hashes"]);
+
+    let digest = |contents: &[u8]| {
+        Attested::NvDigest(TpmsNvDigestCertifyInfo {
+            index_name: index_name(&index),
+            nv_digest: buffer(&HashAlgorithm::Sha256.digest(&[contents]).unwrap()),
+        })
+    };
+    refused(&check(digest(b"all of it"), &index, b"all of it", 0), &[]);
+    let report = check(digest(b"all of it"), &index, b"some of it", 0);
+    refused(&report, &["contents"]);
+    let report = check(digest(b"all of it"), &index, b"all of it", 4);
+    refused(&report, &["contents"]);
+}
+
+/// What holds for quotes holds for every type: the frame is one.
+#[test]
+fn the_frame_is_judged_for_every_type() {
+    let forger = Forger::new();
+    let body = Attested::Certify(TpmsCertifyInfo {
+        name: name(&forger.dev),
+        qualified_name: Buffer::default(),
+    });
+    let elsewhere = QualifiedName::of_primary(Hierarchy::Owner, &forger.dev).unwrap();
+    let check = |made: &Made, ak: &TpmtPublic, last_seen| {
+        let mut attestation = policy(Some(NONCE), Some(&elsewhere));
+        attestation.last_seen = last_seen;
+        let policy = CertifyPolicy {
+            attestation,
+            object: &forger.dev,
+            parent: None,
+            profile: dev_id(),
+        };
+        check_certify(ak, made.evidence(), &policy)
+    };
+    let mut signed = attest(NONCE, body);
+    let made = forger.sign_attest(&signed);
+    refused(
+        &check(&made, &forger.ak.public, None),
+        &["qualified-signer"],
+    );
+    signed.qualified_signer = buffer(elsewhere.as_bytes());
+    let made = forger.sign_attest(&signed);
+    refused(&check(&made, &forger.ak.public, None), &[]);
+    let later = TpmsClockInfo {
+        clock: signed.clock_info.clock + 1,
+        reset_count: signed.clock_info.reset_count + 1,
+        ..signed.clock_info
+    };
+    refused(
+        &check(&made, &forger.ak.public, Some(later)),
+        &["reset-counters", "clock"],
+    );
+    let mut free = forger.ak.public.clone();
+    free.object_attributes = free.object_attributes.without(ObjectAttributes::RESTRICTED);
+    refused(&check(&made, &free, None), &["attesting-key"]);
+    let mut changed = forger.sign_attest(&signed);
+    changed.attest[60] ^= 1;
+    let report = check(&changed, &forger.ak.public, None);
+    assert!(failed(&report).contains(&"signature"), "{report}");
+}

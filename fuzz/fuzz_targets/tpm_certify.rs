@@ -1,0 +1,5 @@
+//! Fuzzes [`keyproof_fuzz::tpm::certify_mutated`].
+
+#![cfg_attr(fuzzing, no_main)]
+
+keyproof_fuzz::fuzz_main!(keyproof_fuzz::tpm::certify_mutated);
