@@ -22,6 +22,18 @@ pub enum TpmError {
     /// A certificate that cannot be read.
     #[error("not a certificate: {0}")]
     Certificate(#[from] keyproof_x509::Error),
+    /// A certificate that was changed, or sealed under another key.
+    #[error("the certificate does not open with this key")]
+    CertificateSealed,
+    /// A certification request that cannot be read, or is not signed by its own key.
+    #[error("{0}")]
+    CertificationRequest(keyproof_x509::Error),
+    /// A certification request of another device.
+    #[error("{what}")]
+    CertificationRequestSubject {
+        /// What in its subject is not the device's.
+        what: &'static str,
+    },
     /// A credential that was changed, or made for another endorsement key or Name. Which one is not
     /// said.
     #[error("the credential does not open with this key for this Name")]
@@ -85,6 +97,12 @@ pub enum TpmError {
     TemplateMismatch {
         /// The first property that departs from the template for its type and size.
         property: &'static str,
+    },
+    /// A text that is longer than its place.
+    #[error("{what} is too long")]
+    TooLong {
+        /// The place.
+        what: &'static str,
     },
     /// Bytes after the end of the structure.
     #[error("{count} bytes too many at byte {at}")]

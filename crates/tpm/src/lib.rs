@@ -21,6 +21,7 @@ mod key_policy;
 mod name;
 mod nv_public;
 mod pcr;
+mod provision;
 mod public;
 mod report;
 mod signature;
@@ -29,7 +30,8 @@ mod template;
 mod wire;
 
 pub use keyproof_x509::{
-    Check, Finding, Outcome, Report, Row, Severity, SignatureVerificationAlgorithm, algorithms,
+    Check, Finding, ObjectIdentifier, Outcome, Report, Row, Severity,
+    SignatureVerificationAlgorithm, algorithms,
 };
 
 pub use algorithm::{EccCurve, HashAlgorithm};
@@ -66,6 +68,11 @@ pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};
 pub use nv_public::TpmsNvPublic;
 pub use pcr::{TpmlPcrSelection, TpmsPcrSelection};
+#[cfg(feature = "provision")]
+pub use provision::check_certification_request;
+#[cfg(feature = "aws-lc-rs")]
+pub use provision::{ActivationKey, SealedCertificate, seal_certificate};
+pub use provision::{AkCertificateExtension, ak_certificate_extensions};
 pub use public::{
     EccPublic, EccScheme, KdfAlgorithm, KdfScheme, PublicKey, RsaPublic, RsaScheme,
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,

@@ -54,6 +54,32 @@ impl TpmtPublic {
     pub fn to_spki(&self) -> Result<Vec<u8>, TpmError> {
         BareKey::of(self)?.to_spki()
     }
+
+    /// Whether both are of one key, whatever else is said of it. A template without a key is of none.
+    pub fn is_same_key(&self, other: &TpmtPublic) -> bool {
+        matches!((BareKey::of(self), BareKey::of(other)), (Ok(own), Ok(other)) if own == other)
+    }
+
+    /// Whether it can be a key at all: its point is on its curve, its modulus odd, and of a size that
+    /// aws-lc-rs takes. No TPM opens a credential for what cannot, but a CA would certify it all the same.
+    #[cfg(feature = "aws-lc-rs")]
+    pub fn is_sound(&self) -> bool {
+        use aws_lc_rs::signature::{
+            ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1,
+            ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
+        };
+        let algorithm: &'static dyn VerificationAlgorithm = match &self.key {
+            PublicKey::Rsa(_) => &RSA_PKCS1_2048_8192_SHA256,
+            PublicKey::Ecc(key) => match key.curve {
+                EccCurve::NistP256 => &ECDSA_P256_SHA256_ASN1,
+                EccCurve::NistP384 => &ECDSA_P384_SHA384_ASN1,
+                EccCurve::NistP521 => &ECDSA_P521_SHA512_ASN1,
+                _ => return false,
+            },
+        };
+        self.to_spki()
+            .is_ok_and(|spki| ParsedPublicKey::new(algorithm, spki).is_ok())
+    }
 }
 
 impl BareKey {

@@ -191,6 +191,16 @@ impl AttestationTemplate {
             scheme_hash: HashAlgorithm::Sha256,
         })
     }
+
+    /// Whether every key of the template is an attestation key: restricted, for signatures alone, made in
+    /// its TPM and fixed there, with no weak hash.
+    pub fn attests(&self) -> bool {
+        let attributes = self.object_attributes;
+        attributes.contains(FIXED.union(ObjectAttributes::SIGN))
+            && !attributes.contains(ObjectAttributes::DECRYPT)
+            && !self.scheme_hash.is_weak()
+            && !self.name_alg.is_weak()
+    }
 }
 
 impl TpmtPublic {

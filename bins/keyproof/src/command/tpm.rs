@@ -12,12 +12,11 @@ use files::{certificate, pcr_values, public, revocation_lists, trusted, wrong};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
-    AttestationKeyPolicy, AwsLcRs, EkCertificate, EkCertificatePolicy, Name, QuoteEvidence,
-    QuotePolicy, Structure, TpmError, TpmlPcrSelection, algorithms, check_ek_certificate,
-    check_quote, make_credential,
+    ActivationKey, AttestationKeyPolicy, AwsLcRs, EkCertificate, EkCertificatePolicy, Name,
+    QuoteEvidence, QuotePolicy, Structure, TpmError, TpmlPcrSelection, algorithms,
+    check_ek_certificate, check_quote, make_credential,
 };
 use keyproof_x509::crl::Crl;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -258,21 +257,15 @@ fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
     let response: Response = serde_json::from_slice(&read(&arguments.response)?)
         .map_err(|error| Failure::Refused(format!("not a provision answer: {error}")))?;
     let decode = |text: &str| BASE64.decode(text.as_bytes());
-    let mut sealed = decode(&response.encrypted_ak_cert)
+    let sealed = decode(&response.encrypted_ak_cert)
         .map_err(|_| refused("encrypted_ak_cert is not Base64"))?;
-    let nonce: [u8; NONCE_LEN] = decode(&response.nonce)
+    let nonce: [u8; 12] = decode(&response.nonce)
         .ok()
         .and_then(|nonce| nonce.try_into().ok())
         .ok_or_else(|| refused("nonce is not 12 bytes in Base64"))?;
-    let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| refused("a key has 32 bytes"))?;
-    let certificate = LessSafeKey::new(key)
-        .open_in_place(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::empty(),
-            &mut sealed,
-        )
-        .map_err(|_| refused("the certificate does not open with this key"))?;
-    let pem = pem(certificate)?;
+    let key = ActivationKey::from_bytes(&key).map_err(|_| refused("a key has 32 bytes"))?;
+    let certificate = key.open(&nonce, &sealed)?;
+    let pem = pem(&certificate)?;
     if arguments.json {
         let document = json!({
             "certificate": pem,

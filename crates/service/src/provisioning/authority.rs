@@ -3,12 +3,8 @@
 
 use super::{Category, Manager, Metadata, Object};
 use crate::StorageError;
-use der::{
-    AnyRef, Encode, Tag,
-    asn1::{ObjectIdentifier, PrintableStringRef, SetOfVec},
-};
 use keyproof_store::{Entropy, Key, Sealed, Store, Timestamp};
-use keyproof_tpm::{TpmAttributes, TpmtPublic};
+use keyproof_tpm::{AkCertificateExtension, TpmAttributes, TpmtPublic, ak_certificate_extensions};
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
@@ -34,15 +30,6 @@ const ALL_TIME: Validity = Validity {
     not_after: Timestamp::from_secs(253_402_300_799),
 };
 
-/// `tcg-kp-AIKCertificate`.
-const AK_CERTIFICATE_USAGE: [u64; 5] = [2, 23, 133, 8, 3];
-const SUBJECT_ALT_NAME: [u64; 4] = [2, 5, 29, 17];
-
-const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
-const TPM_MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
-const TPM_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
-const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
-
 /// Why a certificate was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
@@ -62,12 +49,6 @@ pub enum AuthorityError {
 
 impl From<rcgen::Error> for AuthorityError {
     fn from(error: rcgen::Error) -> Self {
-        Self::Making(error.to_string())
-    }
-}
-
-impl From<der::Error> for AuthorityError {
-    fn from(error: der::Error) -> Self {
         Self::Making(error.to_string())
     }
 }
@@ -196,9 +177,7 @@ impl Authority {
         })
     }
 
-    /// The certificate of an attestation key, as Web Authentication Level 2 (section 8.3.1) wants it after the TCG's profiles:
-    /// no subject, but a critical subjectAltName that says which TPM, as far as its endorsement certificate does, and in
-    /// which device.
+    /// The certificate of an attestation key: no subject, and the extensions of its profile.
     pub(super) fn certify_attestation_key(
         category: &Object<Category>,
         store: &Store,
@@ -212,14 +191,9 @@ impl Authority {
         let (mut params, validity) =
             params(store.entropy(), now, ATTESTATION_KEY_LIFE, Some(authority))?;
         params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(
-            AK_CERTIFICATE_USAGE.to_vec(),
-        )];
-        let mut names =
-            CustomExtension::from_oid_content(&SUBJECT_ALT_NAME, alt_names(tpm, device_serial)?);
-        names.set_criticality(true);
-        params.custom_extensions = vec![names];
+        let extensions = ak_certificate_extensions(tpm, device_serial)
+            .map_err(|error| AuthorityError::Making(error.to_string()))?;
+        params.custom_extensions = extensions.iter().map(as_custom).collect();
         let serial = params
             .serial_number
             .as_ref()
@@ -328,6 +302,13 @@ fn subject(owner: &Metadata, name: &str) -> DistinguishedName {
     subject
 }
 
+fn as_custom(extension: &AkCertificateExtension) -> CustomExtension {
+    let id: Vec<u64> = extension.id.arcs().map(u64::from).collect();
+    let mut custom = CustomExtension::from_oid_content(&id, extension.value.clone());
+    custom.set_criticality(extension.critical);
+    custom
+}
+
 /// An attestation key as rcgen writes it into a certificate.
 struct AttestationKey {
     bits: Vec<u8>,
@@ -362,44 +343,4 @@ impl PublicKeyData for AttestationKey {
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         self.algorithm
     }
-}
-
-/// The subjectAltName: one directoryName of the TPM, if its endorsement certificate says which it is, and one of the device.
-fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> Result<Vec<u8>, der::Error> {
-    let mut names = Vec::new();
-    if let Some(tpm) = tpm {
-        names.extend(directory_name(&[
-            attribute(TPM_MANUFACTURER, Tag::Utf8String, &tpm.manufacturer)?,
-            attribute(TPM_MODEL, Tag::Utf8String, &tpm.model)?,
-            attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
-        ])?);
-    }
-    // X.520 wants a PrintableString; a serial number that is none is written as what it is.
-    let tag = match PrintableStringRef::new(device_serial) {
-        Ok(_) => Tag::PrintableString,
-        Err(_) => Tag::Utf8String,
-    };
-    let device = [attribute(SERIAL_NUMBER, tag, device_serial)?];
-    names.extend(directory_name(&device)?);
-    sequence(&names)
-}
-
-/// A GeneralName of one RDN with all attributes, as endorsement certificates have it.
-fn directory_name(attributes: &[Vec<u8>]) -> Result<Vec<u8>, der::Error> {
-    let attributes: Vec<AnyRef<'_>> = attributes
-        .iter()
-        .map(|attribute| AnyRef::try_from(attribute.as_slice()))
-        .collect::<Result<_, _>>()?;
-    let rdn = SetOfVec::try_from(attributes)?.to_der()?;
-    let tag = der::TagNumber(4).context_specific(true);
-    AnyRef::new(tag, &sequence(&rdn)?)?.to_der()
-}
-
-fn attribute(kind: ObjectIdentifier, tag: Tag, value: &str) -> Result<Vec<u8>, der::Error> {
-    let value = AnyRef::new(tag, value.as_bytes())?.to_der()?;
-    sequence(&[kind.to_der()?, value].concat())
-}
-
-fn sequence(contents: &[u8]) -> Result<Vec<u8>, der::Error> {
-    AnyRef::new(Tag::Sequence, contents)?.to_der()
 }

@@ -74,20 +74,20 @@ impl AttestationKeyTemplate {
     }
 
     fn check(self) -> Result<(), CreateCategoryError> {
-        let sound = ObjectAttributes::FIXED_TPM
-            | ObjectAttributes::FIXED_PARENT
-            | ObjectAttributes::SENSITIVE_DATA_ORIGIN
-            | ObjectAttributes::RESTRICTED
-            | ObjectAttributes::SIGN;
-        let attributes = self.attributes.map(ObjectAttributes::from_bits);
-        let attests = match attributes {
-            None => true,
-            Some(Ok(bits)) => bits.contains(sound) && !bits.contains(ObjectAttributes::DECRYPT),
-            Some(Err(_)) => false,
+        let attributes = self.attributes.map(ObjectAttributes::from_bits).transpose();
+        let hash = self
+            .scheme_hash
+            .map(|hash| HashAlgorithm::from_id(hash).ok_or(()));
+        let (Ok(attributes), Ok(hash)) = (attributes, hash.transpose()) else {
+            return Err(CreateCategoryError::AttestationKey);
         };
-        let hash = self.scheme_hash.map(HashAlgorithm::from_id);
-        let is_strong = |hash: HashAlgorithm| !hash.is_weak();
-        if attests && hash.is_none_or(|hash| hash.is_some_and(is_strong)) {
+        let template = AttestationTemplate {
+            // The endorsement key's, which no template of one has weak.
+            name_alg: HashAlgorithm::Sha256,
+            object_attributes: attributes.unwrap_or(AttestationTemplate::ATTRIBUTES),
+            scheme_hash: hash.unwrap_or(HashAlgorithm::Sha256),
+        };
+        if template.attests() {
             Ok(())
         } else {
             Err(CreateCategoryError::AttestationKey)

@@ -15,12 +15,8 @@ use super::{
 };
 use crate::{Origin, StorageError, storage::Race};
 use keyproof_store::{Entropy, Store, Stored, Timestamp};
-use keyproof_tpm::{
-    AwsLcRs, Name, Structure, TpmAttributes, TpmError, TpmtPublic, make_credential,
-};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use keyproof_tpm::{Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate};
 use std::{sync::Arc, time::Duration};
-use zeroize::Zeroizing;
 
 /// What the station is to carry to the device.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +26,7 @@ pub struct Provisioned {
     /// A credential file of tpm2-tools, which holds the key.
     pub credential: Vec<u8>,
     /// The 12 bytes of the encryption's nonce.
-    pub nonce: [u8; NONCE_LEN],
+    pub nonce: [u8; 12],
     /// The category's CA and the manager's root, in PEM.
     pub chain: String,
 }
@@ -246,25 +242,10 @@ impl Evidence {
         certified: &Certified,
         entropy: &dyn Entropy,
     ) -> Result<Provisioned, ProvisionError> {
-        let failed = |_| ProvisionError::Sealing;
-        let mut secret = Zeroizing::new([0; 32]);
-        entropy.fill(secret.as_mut_slice());
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce);
-        let key = UnboundKey::new(&AES_256_GCM, secret.as_slice()).map_err(failed)?;
-        let mut sealed = certified.certificate.clone();
-        LessSafeKey::new(key)
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::empty(),
-                &mut sealed,
-            )
-            .map_err(failed)?;
-        let credential = make_credential(
-            &AwsLcRs,
+        let sealed = seal_certificate(
             &self.ek,
             &self.ak_name,
-            secret.as_slice(),
+            &certified.certificate,
             &mut |bytes| entropy.fill(bytes),
         )
         .map_err(|error| match error {
@@ -274,9 +255,9 @@ impl Evidence {
         })?;
         let (category, manager) = (&grant.category.record.spec, &grant.manager.record.spec);
         Ok(Provisioned {
-            encrypted_certificate: sealed,
-            credential: credential.to_bytes(),
-            nonce,
+            encrypted_certificate: sealed.encrypted_certificate,
+            credential: sealed.credential.to_bytes(),
+            nonce: sealed.nonce,
             chain: [category.sub_ca_certificate(), manager.root_ca_certificate()].concat(),
         })
     }

@@ -2,12 +2,10 @@
 //! they are. Nothing here knows a record, so that any text may be tried on it.
 
 use super::{DerTextError, der_text::decode};
-use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
-    EkCertificate, PublicKey, Structure, TpmError, TpmtPublic,
+    EkCertificate, Structure, TpmError, TpmtPublic, algorithms, check_certification_request,
 };
-use keyproof_x509::{algorithms, prover::CertificationRequest};
 use rustls_pki_types::pem::SectionKind;
 use zeroize::Zeroizing;
 
@@ -121,7 +119,7 @@ impl ProvisionRequest {
             TpmtPublic::endorsement_from_spki(&ek_spki).map_err(RequestError::EndorsementKey)?;
         let ak_spki = der("ak_pub_key", &self.ak_public_key, &[SectionKind::PublicKey])?;
         let ak = bare_attestation_key(&ak_spki, &ek)?;
-        if is_same_key(&ak, &ek) {
+        if ak.is_same_key(&ek) {
             return Err(RequestError::AttestationKey {
                 field: "ak_pub_key",
                 problem: "it is the endorsement key".to_owned(),
@@ -132,8 +130,9 @@ impl ProvisionRequest {
             // A public area has no form in PEM.
             Some(text) => Some(told(&der("ak_public", text, &[])?, &ak)?),
         };
-        check_csr(&der("csr", &self.csr, &[SectionKind::Csr])?, &device)
-            .map_err(RequestError::Csr)?;
+        let csr = der("csr", &self.csr, &[SectionKind::Csr])?;
+        check_certification_request(&csr, &device, algorithms::ALL)
+            .map_err(|error| RequestError::Csr(error.to_string()))?;
         Ok(DecodedRequest {
             device,
             ek_certificate,
@@ -181,7 +180,7 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Requ
         .and_then(|template| TpmtPublic::attestation_from_spki(spki, &template))
         .map_err(attestation_key(field))?;
     check_attestation_key(field, &ak)?;
-    match is_sound(&ak, spki) {
+    match ak.is_sound() {
         true => Ok(ak),
         false => Err(RequestError::AttestationKey {
             field,
@@ -190,33 +189,12 @@ fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, Requ
     }
 }
 
-/// Are they one key, whatever is said of it?
-fn is_same_key(ak: &TpmtPublic, ek: &TpmtPublic) -> bool {
-    // Neither is a template without a key.
-    matches!((ak.to_spki(), ek.to_spki()), (Ok(ak), Ok(ek)) if ak == ek)
-}
-
-/// Can it be a key at all: is the point on its curve, the modulus odd? No TPM opens a credential for what cannot, but the
-/// certificate would be made all the same.
-fn is_sound(ak: &TpmtPublic, spki: &[u8]) -> bool {
-    let algorithm: &'static dyn VerificationAlgorithm = match &ak.key {
-        PublicKey::Rsa(_) => &signature::RSA_PKCS1_2048_8192_SHA256,
-        PublicKey::Ecc(key) => match key.curve {
-            EccCurve::NistP256 => &signature::ECDSA_P256_SHA256_ASN1,
-            EccCurve::NistP384 => &signature::ECDSA_P384_SHA384_ASN1,
-            // Not on the list of curves.
-            _ => return false,
-        },
-    };
-    ParsedPublicKey::new(algorithm, spki).is_ok()
-}
-
 /// The public area that the station sent, which must be an attestation key's, and of the same key as the bare one.
 fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, RequestError> {
     let field = "ak_public";
     let wrong = attestation_key(field);
     let public = TpmtPublic::parse_sized(sized).map_err(&wrong)?;
-    if public.to_spki().map_err(&wrong)? != bare.to_spki().map_err(&wrong)? {
+    if !public.is_same_key(bare) {
         return Err(RequestError::AttestationKey {
             field,
             problem: "it is not the key in ak_pub_key".to_owned(),
@@ -244,38 +222,3 @@ fn check_attestation_key(field: &'static str, ak: &TpmtPublic) -> Result<(), Req
         }),
     }
 }
-
-/// A certification request by any key of the device: a restricted attestation key cannot sign one. The subject must be
-/// the device's, and the request signed by its own key.
-fn check_csr(der: &[u8], device: &DeviceInfo<'_>) -> Result<(), String> {
-    let request = CertificationRequest::from_der(der).map_err(|error| error.to_string())?;
-    request
-        .verify(algorithms::ALL)
-        .map_err(|error| error.to_string())?;
-    // Of several attributes of a kind, each must be the device's. What is no text is empty, and so like no property.
-    let all = |kind: &[u8], is_own: &dyn Fn(&str) -> bool| {
-        let attributes = request.subject().attributes();
-        attributes
-            .filter(|attribute| attribute.kind.as_bytes() == kind)
-            .map(|attribute| is_own(&attribute.value.text().unwrap_or_default()))
-            .reduce(|others, own| others && own)
-    };
-    let is_serial = |text: &str| text == device.serial();
-    let is_name = |text: &str| is_serial(text) || text == device.name();
-    match (all(SERIAL_NUMBER, &is_serial), all(COMMON_NAME, &is_name)) {
-        (Some(true), _) | (None, Some(true)) => {}
-        (Some(false), _) => return Err("its serialNumber is not the device's serial".to_owned()),
-        (None, _) => {
-            return Err("its subject names neither the device's serial nor its name".to_owned());
-        }
-    }
-    match all(ORGANIZATION, &|text| text == device.vendor()) {
-        Some(false) => Err("its organization is not the device's vendor".to_owned()),
-        _ => Ok(()),
-    }
-}
-
-// The contents of 2.5.4.3, 2.5.4.5 and 2.5.4.10.
-const COMMON_NAME: &[u8] = &[0x55, 4, 3];
-const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
-const ORGANIZATION: &[u8] = &[0x55, 4, 10];

@@ -1,0 +1,172 @@
+//! The profile of an attestation key's certificate.
+
+use alloc::vec::Vec;
+
+use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, PrintableStringRef, SetOfVec};
+use der::{Encode, Tag, TagNumber};
+
+use crate::TpmError;
+use crate::ek_certificate::TpmAttributes;
+
+/// An extension of a certificate (RFC 5280 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AkCertificateExtension {
+    /// Which it is, as dotted decimal numbers.
+    pub id: ObjectIdentifier,
+    /// Whether whoever does not understand it must refuse the certificate.
+    pub critical: bool,
+    /// Its value, in DER.
+    pub value: Vec<u8>,
+}
+
+const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
+const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+/// `tcg-kp-AIKCertificate`.
+const AK_CERTIFICATE_USE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.3");
+const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
+const TPM_MODEL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.2");
+const TPM_VERSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.3");
+const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
+
+/// The extensions of an attestation key's certificate, beside the key identifiers and the basicConstraints
+/// of every certificate that is no CA's: for signatures alone; of an attestation key
+/// (`tcg-kp-AIKCertificate`); and, as the subject is empty, a critical subjectAltName of two directory names, which say in which TPM the key is, as far as its
+/// endorsement certificate does, and in which device (Web Authentication Level 2, 8.3.1; TCG EK
+/// Credential Profile for TPM Family 2.0, 3.2.9).
+///
+/// # Errors
+///
+/// [`TpmError::TooLong`] for texts that no certificate has room for.
+pub fn ak_certificate_extensions(
+    tpm: Option<&TpmAttributes>,
+    device_serial: &str,
+) -> Result<Vec<AkCertificateExtension>, TpmError> {
+    extensions(tpm, device_serial).map_err(|_| TpmError::TooLong {
+        what: "the subjectAltName",
+    })
+}
+
+fn extensions(
+    tpm: Option<&TpmAttributes>,
+    device_serial: &str,
+) -> der::Result<Vec<AkCertificateExtension>> {
+    let extension = |id, critical, value| AkCertificateExtension {
+        id,
+        critical,
+        value,
+    };
+    Ok(alloc::vec![
+        // digitalSignature is bit 0 (RFC 5280 section 4.2.1.3).
+        extension(KEY_USAGE, true, BitStringRef::new(7, &[0x80])?.to_der()?),
+        extension(
+            EXTENDED_KEY_USAGE,
+            false,
+            sequence(&AK_CERTIFICATE_USE.to_der()?)?,
+        ),
+        extension(SUBJECT_ALT_NAME, true, alt_names(tpm, device_serial)?),
+    ])
+}
+
+fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> der::Result<Vec<u8>> {
+    let mut names = Vec::new();
+    if let Some(tpm) = tpm {
+        names.extend(directory_name(&[
+            attribute(TPM_MANUFACTURER, Tag::Utf8String, &tpm.manufacturer)?,
+            attribute(TPM_MODEL, Tag::Utf8String, &tpm.model)?,
+            attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
+        ])?);
+    }
+    // X.520 wants a PrintableString; a serial number that is none is written as what it is.
+    let tag = match PrintableStringRef::new(device_serial) {
+        Ok(_) => Tag::PrintableString,
+        Err(_) => Tag::Utf8String,
+    };
+    let device = [attribute(SERIAL_NUMBER, tag, device_serial)?];
+    names.extend(directory_name(&device)?);
+    sequence(&names)
+}
+
+/// A GeneralName of one RDN with all attributes, as endorsement certificates have it.
+fn directory_name(attributes: &[Vec<u8>]) -> der::Result<Vec<u8>> {
+    let attributes: Vec<AnyRef<'_>> = attributes
+        .iter()
+        .map(|attribute| AnyRef::try_from(attribute.as_slice()))
+        .collect::<Result<_, _>>()?;
+    let rdn = SetOfVec::try_from(attributes)?.to_der()?;
+    let tag = TagNumber(4).context_specific(true);
+    AnyRef::new(tag, &sequence(&rdn)?)?.to_der()
+}
+
+fn attribute(kind: ObjectIdentifier, tag: Tag, value: &str) -> der::Result<Vec<u8>> {
+    let value = AnyRef::new(tag, value.as_bytes())?.to_der()?;
+    sequence(&[kind.to_der()?, value].concat())
+}
+
+fn sequence(contents: &[u8]) -> der::Result<Vec<u8>> {
+    AnyRef::new(Tag::Sequence, contents)?.to_der()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    /// The TPM's directory name first, its attributes in DER's order of a SET; then the device's.
+    #[test]
+    fn the_subject_alt_name_names_tpm_and_device() {
+        let tpm = TpmAttributes {
+            manufacturer: "id:00001014".to_string(),
+            vendor: Some("IBM"),
+            model: "swtpm".to_string(),
+            version: "id:1".to_string(),
+        };
+        let device = b"\xa4\x0d\x30\x0b\x31\x09\x30\x07\x06\x03\x55\x04\x05\x13\x00";
+        let value = |tpm, serial| {
+            let found = ak_certificate_extensions(tpm, serial).unwrap();
+            let names = found.into_iter().find(|found| found.id == SUBJECT_ALT_NAME);
+            let names = names.unwrap();
+            assert!(names.critical);
+            names.value
+        };
+        assert_eq!(value(None, ""), [&b"\x30\x0f"[..], device].concat());
+        let found = value(Some(&tpm), "");
+        assert!(found.ends_with(device));
+        for text in ["id:00001014", "swtpm", "id:1"] {
+            let bytes = [&[0x0c, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+            assert!(found.windows(bytes.len()).any(|window| window == bytes));
+        }
+        // An underscore is in no PrintableString.
+        assert!(value(None, "S_1").ends_with(b"\x0c\x03S_1"));
+        assert!(value(None, "S-1").ends_with(b"\x13\x03S-1"));
+    }
+
+    #[test]
+    fn the_key_signs_attestations_and_nothing_else() {
+        let found = ak_certificate_extensions(None, "1").unwrap();
+        let ids: Vec<(&str, bool, &[u8])> = found
+            .iter()
+            .take(2)
+            .map(|found| {
+                let id = match found.id {
+                    KEY_USAGE => "keyUsage",
+                    EXTENDED_KEY_USAGE => "extKeyUsage",
+                    _ => "",
+                };
+                (id, found.critical, &*found.value)
+            })
+            .collect();
+        assert_eq!(
+            ids,
+            [
+                ("keyUsage", true, &b"\x03\x02\x07\x80"[..]),
+                (
+                    "extKeyUsage",
+                    false,
+                    b"\x30\x07\x06\x05\x67\x81\x05\x08\x03"
+                ),
+            ]
+        );
+    }
+}

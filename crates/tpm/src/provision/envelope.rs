@@ -1,0 +1,148 @@
+//! The envelope of a certificate that only one TPM can open: the certificate under a fresh key, the key
+//! in a credential.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::TpmError;
+use crate::credential::{AwsLcRs, Credential, make_credential};
+use crate::name::Name;
+use crate::public::TpmtPublic;
+
+/// A certificate that only the TPM with one endorsement key can read, and only if the attestation key
+/// with one Name is in it.
+#[derive(Clone, Debug)]
+pub struct SealedCertificate {
+    /// The certificate, by AES-256-GCM without associated data, the tag last.
+    pub encrypted_certificate: Vec<u8>,
+    /// The 12 bytes of the encryption's nonce.
+    pub nonce: [u8; 12],
+    /// The credential that the key is in.
+    pub credential: Credential,
+    /// The key, which who sealed it may keep to verify that the credential was opened.
+    pub key: ActivationKey,
+}
+
+/// The 32 bytes that a TPM takes from the credential of a [`SealedCertificate`]. They are wiped when
+/// dropped, and hidden in `Debug`.
+#[derive(Clone)]
+pub struct ActivationKey(Zeroizing<[u8; 32]>);
+
+/// Seals a certificate (DER) to the TPM with the endorsement key `ek`, for the attestation key with the
+/// Name `ak`, under a key and a nonce that `random` draws.
+///
+/// # Errors
+///
+/// Those of [`make_credential`]: [`TpmError::UnsupportedEndorsementKey`], and [`TpmError::Provider`] for
+/// an endorsement key that is none.
+pub fn seal_certificate(
+    ek: &TpmtPublic,
+    ak: &Name,
+    certificate: &[u8],
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<SealedCertificate, TpmError> {
+    let mut key = Zeroizing::new([0; 32]);
+    random(key.as_mut_slice());
+    let key = ActivationKey(key);
+    let mut nonce = [0; 12];
+    random(&mut nonce);
+    let mut encrypted_certificate = certificate.to_vec();
+    key.cipher()?
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::empty(),
+            &mut encrypted_certificate,
+        )
+        .map_err(|_| TpmError::Provider)?;
+    Ok(SealedCertificate {
+        credential: make_credential(&AwsLcRs, ek, ak, key.0.as_slice(), random)?,
+        encrypted_certificate,
+        nonce,
+        key,
+    })
+}
+
+impl ActivationKey {
+    /// Takes the bytes that a TPM returned.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::WrongSize`] for other than 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TpmError> {
+        let mut key = Zeroizing::new([0; 32]);
+        if bytes.len() != key.len() {
+            return Err(TpmError::WrongSize {
+                at: 0,
+                found: bytes.len(),
+                what: "activation key",
+            });
+        }
+        key.copy_from_slice(bytes);
+        Ok(ActivationKey(key))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Opens a certificate that was sealed under this key.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::CertificateSealed`] for another key or nonce, or a changed certificate.
+    pub fn open(
+        &self,
+        nonce: &[u8; 12],
+        encrypted_certificate: &[u8],
+    ) -> Result<Vec<u8>, TpmError> {
+        let mut sealed = encrypted_certificate.to_vec();
+        let opened = self
+            .cipher()?
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::empty(),
+                &mut sealed,
+            )
+            .map_err(|_| TpmError::CertificateSealed)?;
+        Ok(opened.to_vec())
+    }
+
+    /// Shows that the credential was opened: HMAC-SHA-256 of the attestation key's Name under this key.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::Provider`], for no key of this size.
+    pub fn proof(&self, ak: &Name) -> Result<[u8; 32], TpmError> {
+        Ok(self.mac(ak)?.finalize().into_bytes().into())
+    }
+
+    /// Whether `proof` is that of this key and Name, in constant time.
+    pub fn verifies(&self, ak: &Name, proof: &[u8]) -> bool {
+        self.mac(ak)
+            .is_ok_and(|mac| mac.verify_slice(proof).is_ok())
+    }
+
+    fn mac(&self, ak: &Name) -> Result<Hmac<Sha256>, TpmError> {
+        let mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice());
+        let mut mac = mac.map_err(|_| TpmError::Provider)?;
+        mac.update(ak.as_bytes());
+        Ok(mac)
+    }
+
+    fn cipher(&self) -> Result<LessSafeKey, TpmError> {
+        let key = UnboundKey::new(&AES_256_GCM, self.0.as_slice());
+        key.map(LessSafeKey::new).map_err(|_| TpmError::Provider)
+    }
+}
+
+impl fmt::Debug for ActivationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ActivationKey(..)")
+    }
+}

@@ -1,0 +1,55 @@
+//! The certification request that a device sends with its keys.
+
+use keyproof_x509::SignatureVerificationAlgorithm;
+use keyproof_x509::prover::CertificationRequest;
+
+use crate::TpmError;
+use crate::device::DeviceInfo;
+
+// The contents of 2.5.4.3, 2.5.4.5 and 2.5.4.10.
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
+const ORGANIZATION: &[u8] = &[0x55, 4, 10];
+
+/// Checks a certification request (PKCS#10, DER) by any key of the device: a restricted attestation key
+/// cannot sign one.
+///
+/// It is signed by its own key; its serialNumber, if there, is the device's serial, else its commonName is
+/// the device's serial or name; its organization, if there, is the device's vendor. Of several attributes
+/// of a kind, each must be the device's.
+///
+/// # Errors
+///
+/// [`TpmError::CertificationRequest`] and [`TpmError::CertificationRequestSubject`].
+pub fn check_certification_request(
+    der: &[u8],
+    device: &DeviceInfo<'_>,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> Result<(), TpmError> {
+    let request = CertificationRequest::from_der(der).map_err(TpmError::CertificationRequest)?;
+    request
+        .verify(algorithms)
+        .map_err(TpmError::CertificationRequest)?;
+    // What is no text is empty, and so like no property.
+    let all = |kind: &[u8], is_own: &dyn Fn(&str) -> bool| {
+        let attributes = request.subject().attributes();
+        attributes
+            .filter(|attribute| attribute.kind.as_bytes() == kind)
+            .map(|attribute| is_own(&attribute.value.text().unwrap_or_default()))
+            .reduce(|others, own| others && own)
+    };
+    let refused = |what| Err(TpmError::CertificationRequestSubject { what });
+    let is_serial = |text: &str| text == device.serial();
+    let is_name = |text: &str| is_serial(text) || text == device.name();
+    match (all(SERIAL_NUMBER, &is_serial), all(COMMON_NAME, &is_name)) {
+        (Some(true), _) | (None, Some(true)) => {}
+        (Some(false), _) => return refused("its serialNumber is not the device's serial"),
+        (None, _) => {
+            return refused("its subject names neither the device's serial nor its name");
+        }
+    }
+    match all(ORGANIZATION, &|text| text == device.vendor()) {
+        Some(false) => refused("its organization is not the device's vendor"),
+        _ => Ok(()),
+    }
+}

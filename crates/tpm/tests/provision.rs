@@ -1,0 +1,201 @@
+//! What a provisioning CA does: the envelope that only one TPM opens, the check of a certification
+//! request, and whether a key can be one.
+
+use keyproof_tpm::{
+    ActivationKey, AttestationTemplate, AwsLcRs, Credential, DeviceInfo, EccCurve, HashAlgorithm,
+    Name, ObjectAttributes, PublicKey, Structure, TpmError, TpmtPublic, activate, algorithms,
+    check_certification_request, seal_certificate,
+};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+
+mod vectors;
+use vectors::read;
+
+const CERTIFICATE: &[u8] = b"the bytes of a certificate";
+
+/// Not random, but never the same.
+fn counter() -> impl FnMut(&mut [u8]) {
+    let mut next = 0_u8;
+    move |bytes| {
+        for byte in bytes {
+            next = next.wrapping_add(7);
+            *byte = next;
+        }
+    }
+}
+
+#[test]
+fn a_certificate_opens_with_what_the_credential_yields() {
+    for kind in ["rsa2048", "eccp256", "eccp384"] {
+        let file = |suffix: &str| read("software", &format!("{kind}.{suffix}"));
+        let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
+        let name = Name::parse(&file("name.bin")).unwrap();
+        let sealed = seal_certificate(&ek, &name, CERTIFICATE, &mut counter()).unwrap();
+        assert_eq!(sealed.encrypted_certificate.len(), CERTIFICATE.len() + 16);
+        let credential = Credential::parse(&sealed.credential.to_bytes()).unwrap();
+        let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential).unwrap();
+        let key = ActivationKey::from_bytes(&opened).unwrap();
+        assert_eq!(key.as_bytes(), sealed.key.as_bytes());
+        let opened = key.open(&sealed.nonce, &sealed.encrypted_certificate);
+        assert_eq!(opened.as_deref(), Ok(CERTIFICATE));
+
+        let mut changed = sealed.encrypted_certificate.clone();
+        changed[0] ^= 1;
+        let refused = Err(TpmError::CertificateSealed);
+        assert_eq!(key.open(&sealed.nonce, &changed), refused);
+        let other = ActivationKey::from_bytes(&[1; 32]).unwrap();
+        assert_eq!(
+            other.open(&sealed.nonce, &sealed.encrypted_certificate),
+            refused
+        );
+        assert!(ActivationKey::from_bytes(&[1; 31]).is_err());
+        assert_eq!(format!("{key:?}"), "ActivationKey(..)");
+    }
+}
+
+/// Computed with `openssl mac -digest SHA256 -macopt hexkey:0101…01 HMAC`.
+#[test]
+fn the_proof_of_activation_is_of_key_and_name() {
+    let name = Name::parse(&[&[0, 0x0b][..], &[2; 32]].concat()).unwrap();
+    let other = Name::parse(&[&[0, 0x0b][..], &[3; 32]].concat()).unwrap();
+    let key = ActivationKey::from_bytes(&[1; 32]).unwrap();
+    let proof = key.proof(&name).unwrap();
+    assert_eq!(hex(&proof), PROOF);
+    assert!(key.verifies(&name, &proof));
+    assert!(!key.verifies(&other, &proof));
+    assert!(!key.verifies(&name, &proof[..31]));
+    assert!(!key.verifies(&name, b""));
+    let another = ActivationKey::from_bytes(&[2; 32]).unwrap();
+    assert!(!another.verifies(&name, &proof));
+}
+
+const PROOF: &str = "c6f07db5e95f152283cd5925f530af45e207bbbbc2c7f64b7db7356386f5c343";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_certification_request_names_its_device() {
+    let device = DeviceInfo::new(Some("device-1"), Some("SN1"), Some("Maker"), Some("1")).unwrap();
+    let check = |subject: &[(DnType, &str)]| {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
+        let mut der = params.serialize_request(&key).unwrap().der().to_vec();
+        let found = check_certification_request(&der, &device, algorithms::ALL);
+        // Signed by its own key.
+        *der.last_mut().unwrap() ^= 1;
+        let changed = check_certification_request(&der, &device, algorithms::ALL);
+        assert!(changed.is_err());
+        found
+    };
+    let serial = || DnType::CustomDnType(vec![2, 5, 4, 5]);
+    let refused = |what| Err(TpmError::CertificationRequestSubject { what });
+    let no_name = "its subject names neither the device's serial nor its name";
+    for (subject, expected) in [
+        (vec![(serial(), "SN1")], Ok(())),
+        (vec![(DnType::CommonName, "SN1")], Ok(())),
+        (vec![(DnType::CommonName, "device-1")], Ok(())),
+        (
+            vec![(serial(), "SN1"), (DnType::OrganizationName, "Maker")],
+            Ok(()),
+        ),
+        (
+            vec![(serial(), "SN2"), (DnType::CommonName, "SN1")],
+            refused("its serialNumber is not the device's serial"),
+        ),
+        (vec![(DnType::CommonName, "SN2")], refused(no_name)),
+        (vec![], refused(no_name)),
+        (
+            vec![(serial(), "SN1"), (DnType::OrganizationName, "Faker")],
+            refused("its organization is not the device's vendor"),
+        ),
+    ] {
+        assert_eq!(check(&subject), expected, "{subject:?}");
+    }
+    let found = check_certification_request(b"\x30\x00", &device, algorithms::ALL);
+    assert!(matches!(found, Err(TpmError::CertificationRequest(_))));
+}
+
+#[test]
+fn a_point_off_its_curve_and_an_even_modulus_are_no_keys() {
+    for kind in ["rsa2048", "eccp256", "eccp384"] {
+        let sound = TpmtPublic::parse_sized(&read(kind, "ak.pub.tpm2b")).unwrap();
+        assert!(sound.is_sound());
+        assert!(sound.is_same_key(&sound));
+        let mut broken = sound.clone();
+        let flip = |buffer: &keyproof_tpm::Buffer| {
+            let mut bytes = buffer.to_vec();
+            *bytes.last_mut().unwrap() ^= 1;
+            keyproof_tpm::Buffer::new(bytes).unwrap()
+        };
+        match &mut broken.key {
+            PublicKey::Rsa(key) => key.modulus = flip(&key.modulus),
+            PublicKey::Ecc(key) => key.y = flip(&key.y),
+        }
+        assert!(!broken.is_sound());
+        assert!(!broken.is_same_key(&sound));
+        // The attributes are none of the key's.
+        let mut other = sound.clone();
+        other.object_attributes = ObjectAttributes::SIGN;
+        assert!(other.is_same_key(&sound));
+    }
+    let mut curve = TpmtPublic::parse_sized(&read("eccp256", "ak.pub.tpm2b")).unwrap();
+    if let PublicKey::Ecc(key) = &mut curve.key {
+        key.curve = EccCurve::BnP256;
+    }
+    assert!(!curve.is_sound());
+}
+
+#[test]
+fn a_template_that_attests_is_restricted_fixed_and_strong() {
+    let sound = AttestationTemplate {
+        name_alg: HashAlgorithm::Sha256,
+        object_attributes: AttestationTemplate::ATTRIBUTES,
+        scheme_hash: HashAlgorithm::Sha384,
+    };
+    assert!(sound.attests());
+    for attribute in [
+        ObjectAttributes::FIXED_TPM,
+        ObjectAttributes::FIXED_PARENT,
+        ObjectAttributes::SENSITIVE_DATA_ORIGIN,
+        ObjectAttributes::RESTRICTED,
+        ObjectAttributes::SIGN,
+    ] {
+        let object_attributes = sound.object_attributes.without(attribute);
+        assert!(
+            !AttestationTemplate {
+                object_attributes,
+                ..sound
+            }
+            .attests()
+        );
+    }
+    let object_attributes = sound.object_attributes | ObjectAttributes::DECRYPT;
+    assert!(
+        !AttestationTemplate {
+            object_attributes,
+            ..sound
+        }
+        .attests()
+    );
+    let weak = HashAlgorithm::Sha1;
+    assert!(
+        !AttestationTemplate {
+            scheme_hash: weak,
+            ..sound
+        }
+        .attests()
+    );
+    assert!(
+        !AttestationTemplate {
+            name_alg: weak,
+            ..sound
+        }
+        .attests()
+    );
+}
