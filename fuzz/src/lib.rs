@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("tpm_credential_file", tpm::credential_file),
     Target::new("tpm_ek_certificate", tpm::ek_certificate),
     Target::new("tpm_encrypted_secret", tpm::encrypted_secret),
+    Target::new("tpm_event_log", tpm::event_log),
     Target::new("tpm_id_object", tpm::id_object),
     Target::new("tpm_nv_certify", tpm::nv_certify),
     Target::new("tpm_pcr_selection", tpm::pcr_selection),

@@ -15,6 +15,7 @@ mod device;
 mod device_key;
 mod ek_certificate;
 mod error;
+mod event_log;
 mod kdf;
 mod key_finding;
 mod key_policy;
@@ -63,6 +64,10 @@ pub use ek_certificate::{
     TpmAttributes, TpmSpecification, check_ek_certificate,
 };
 pub use error::TpmError;
+pub use event_log::{
+    BootVariable, EventLog, EventLogCheck, EventLogForm, EventLogPolicy, EventTrust, EventType,
+    LogEvent, Replay, ReplayedLog, ReplayedRegister, SecureBoot, check_event_log,
+};
 pub use key_finding::{AttestationKeyCheck, AttestationKeyFinding, KeyDescription};
 pub use key_policy::AttestationKeyPolicy;
 pub use name::{Hierarchy, Name, QualifiedName};

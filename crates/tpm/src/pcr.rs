@@ -72,6 +72,23 @@ impl TpmlPcrSelection {
     }
 }
 
+impl TpmlPcrSelection {
+    /// The value of each selected register, by bank and number, out of all of them concatenated in the
+    /// order of the selection; `None` if `values` has another size.
+    pub fn split<'a>(&self, values: &'a [u8]) -> Option<Vec<(HashAlgorithm, u8, &'a [u8])>> {
+        let mut rest = values;
+        let mut split = Vec::new();
+        for bank in &self.banks {
+            for index in bank.registers() {
+                let (value, after) = rest.split_at_checked(bank.hash.digest_size())?;
+                split.push((bank.hash, index, value));
+                rest = after;
+            }
+        }
+        rest.is_empty().then_some(split)
+    }
+}
+
 impl TpmsPcrSelection {
     /// Selects `registers` of a bank, each below 32; as wide on the wire as the PC Client profile's
     /// 24 registers, or wider if one asks for it.

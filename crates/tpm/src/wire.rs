@@ -169,6 +169,18 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
+    pub(crate) fn u16_le(&mut self) -> Result<u16, TpmError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32_le(&mut self) -> Result<u32, TpmError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64_le(&mut self) -> Result<u64, TpmError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     /// `TPMI_YES_NO` (Part 2, 9.2).
     pub(crate) fn yes_no(&mut self) -> Result<bool, TpmError> {
         let at = self.at;

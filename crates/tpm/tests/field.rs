@@ -1,5 +1,5 @@
-//! Certificates of real makers, which are other people's and never committed: `cargo xtask test field` runs this over the
-//! folder that `KEYPROOF_FIELD_DATA` names.
+//! Certificates of real makers and event logs of real firmware, which are other people's and never committed: `cargo xtask
+//! test field` runs this over the folder that `KEYPROOF_FIELD_DATA` names.
 #![cfg(feature = "aws-lc-rs")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -7,16 +7,21 @@ use std::collections::BTreeMap;
 use std::{env, fs, path::PathBuf};
 
 use keyproof_tpm::{
-    EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, check_ek_certificate,
+    EkCertificate, EkCertificateCheck, EkCertificatePolicy, EventLog, EventLogCheck,
+    EventLogPolicy, HashAlgorithm, Outcome, TpmlPcrSelection, TpmsPcrSelection,
+    check_ek_certificate, check_event_log,
 };
 use keyproof_x509::path::{Pool, Rules, find};
 use keyproof_x509::{Certificate, Upload, Validity, algorithms};
 
 const DAY: u64 = 24 * 60 * 60;
 
+fn field() -> PathBuf {
+    PathBuf::from(env::var_os("KEYPROOF_FIELD_DATA").unwrap())
+}
+
 fn vendor() -> PathBuf {
-    let folder = env::var_os("KEYPROOF_FIELD_DATA").unwrap();
-    PathBuf::from(folder).join("vendor")
+    field().join("vendor")
 }
 
 /// The DER of each block of a PEM file.
@@ -110,4 +115,101 @@ fn real_endorsement_certificates_are_accepted_or_refused_as_their_makers_are_kno
     println!("{counts:?}");
     let expected = [("a CA", 1), ("accepted", 5), ("issuer unknown, allowed", 7)];
     assert_eq!(counts, BTreeMap::from(expected));
+}
+
+/// Each log is replayed in every bank that it announces, and found to lead to what it leads to; or it is refused, and
+/// nothing of it is taken.
+#[test]
+#[ignore = "needs the logs of real firmware: cargo xtask test field"]
+fn real_event_logs_are_replayed_or_refused() {
+    let folder = field().join("eventlogs");
+    let (mut replayed_logs, mut refused_logs) = (0, Vec::new());
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".json") || name.ends_with(".md") {
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        let replayed = check_event_log(&bytes, &EventLogPolicy::default());
+        if !replayed.report.accepted() {
+            let why = replayed.report.detail(EventLogCheck::EventLog);
+            println!("{name}: refused: {why}");
+            refused_logs.push(name);
+            continue;
+        }
+        let log = replayed.log.unwrap();
+        for bank in log.banks() {
+            let told = replays_to_itself(&bytes, &log, bank);
+            println!("{name}: {bank}: {told}");
+        }
+        replayed_logs += 1;
+    }
+    println!("{replayed_logs} replayed, {} refused", refused_logs.len());
+    // All there is of that one is a remark: nothing was measured.
+    assert_eq!(refused_logs, ["short_no_action_eventlog"]);
+    assert_eq!(replayed_logs, 9);
+}
+
+/// Checks a log against the registers that it leads to; what that tells.
+fn replays_to_itself(bytes: &[u8], log: &EventLog<'_>, bank: HashAlgorithm) -> String {
+    let replay = log.replay(bank, 0).unwrap();
+    let told = |index: &u8| replay.lacking(*index).is_none();
+    let registers: Vec<u8> = (0..24).filter(told).collect();
+    let selection = TpmsPcrSelection::new(bank, registers.iter().copied()).unwrap();
+    let selection: TpmlPcrSelection = [selection].into_iter().collect();
+    let mut values = Vec::new();
+    for index in registers {
+        values.extend_from_slice(replay.value(index).unwrap());
+    }
+    let policy = EventLogPolicy {
+        registers: Some((&selection, &values)),
+        secure_boot: false,
+    };
+    let report = check_event_log(bytes, &policy).report;
+    for check in [
+        EventLogCheck::Registers,
+        EventLogCheck::Digests,
+        EventLogCheck::Separators,
+    ] {
+        assert_ne!(report.outcome(check), Outcome::Fail, "{report}");
+    }
+    let told = [EventLogCheck::EventData, EventLogCheck::SecureBoot];
+    told.map(|check| report.detail(check).to_owned()).join("; ")
+}
+
+/// The one log that came with its registers leads to them, all 24.
+#[test]
+#[ignore = "needs the logs of real firmware: cargo xtask test field"]
+fn a_real_log_leads_to_the_registers_that_came_with_it() {
+    let file = field().join("eventlogs/windows_gcp_shielded_vm.json");
+    let machine: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let decode = |text: &serde_json::Value| {
+        data_encoding::BASE64
+            .decode(text.as_str().unwrap().as_bytes())
+            .unwrap()
+    };
+    let log = decode(&machine["Log"]["Raw"]);
+    let mut registers: Vec<(u64, Vec<u8>)> = Vec::new();
+    for register in machine["Log"]["PCRs"].as_array().unwrap() {
+        registers.push((
+            register["Index"].as_u64().unwrap(),
+            decode(&register["Digest"]),
+        ));
+    }
+    registers.sort();
+    let values: Vec<u8> = registers.into_iter().flat_map(|(_, value)| value).collect();
+    let bank = TpmsPcrSelection::new(HashAlgorithm::Sha1, 0..24).unwrap();
+    let selection: TpmlPcrSelection = [bank].into_iter().collect();
+    let policy = EventLogPolicy {
+        registers: Some((&selection, &values)),
+        secure_boot: true,
+    };
+    let report = check_event_log(&log, &policy).report;
+    println!("{report}");
+    for check in [EventLogCheck::Registers, EventLogCheck::SecureBoot] {
+        assert_eq!(report.outcome(check), Outcome::Pass, "{report}");
+    }
+    // The machine has no other bank, and that one is weak.
+    assert_eq!(report.outcome(EventLogCheck::WeakHashes), Outcome::Fail);
 }

@@ -1,6 +1,7 @@
 //! `keyproof tpm`: what TPMs write and sign, offline.
 
 mod attestations;
+mod event_log;
 mod files;
 mod show;
 
@@ -45,6 +46,8 @@ pub(super) enum Command {
     MakeCredential(MakeCredentialArguments),
     /// Open the certificate in a provision answer, with the key that the TPM took from its credential
     OpenProvision(OpenProvisionArguments),
+    /// Replay an event log, and compare it with registers
+    ReplayLog(event_log::Arguments),
     /// Show what is in a file of a TPM's: a public area, attestation, signature, credential or EK certificate
     Show(ShowArguments),
 }
@@ -166,6 +169,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::CheckTime(arguments) => attestations::time(&arguments),
         Command::MakeCredential(arguments) => credential(&arguments),
         Command::OpenProvision(arguments) => open_provision(&arguments),
+        Command::ReplayLog(arguments) => event_log::run(&arguments),
         Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),
     }
 }

@@ -747,3 +747,69 @@ fn other_attestations_are_checked_with_and_without_a_nonce() {
         }
     }
 }
+
+/// A log of one event in PCR 0 and a separator in PCR 7, by SHA-256.
+fn event_log() -> (Vec<u8>, Vec<u8>) {
+    use ring::digest::{SHA256, digest};
+    let mut log = [&[0, 0, 0, 0, 3, 0, 0, 0][..], &[0; 20], &[33, 0, 0, 0]].concat();
+    log.extend(b"Spec ID Event03\0\0\0\0\0\x00\x02\x00\x02\x01\0\0\0\x0b\0\x20\0\0");
+    let mut values = Vec::new();
+    for (pcr, event_type, data) in [(0, 8, &b"1.0"[..]), (7, 4, &[0; 4])] {
+        let measured = digest(&SHA256, data);
+        log.extend([pcr, 0, 0, 0, event_type, 0, 0, 0, 1, 0, 0, 0, 0x0b, 0]);
+        log.extend(measured.as_ref());
+        log.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        log.extend(data);
+        let joined = [&[0; 32], measured.as_ref()].concat();
+        values.extend(digest(&SHA256, &joined).as_ref());
+    }
+    (log, values)
+}
+
+#[test]
+fn an_event_log_is_replayed_and_compared() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (log, pcrs) = (path("log"), path("pcrs"));
+    let (bytes, values) = event_log();
+    fs::write(&log, &bytes).unwrap();
+    fs::write(&pcrs, &values).unwrap();
+
+    let output = run(&["tpm", "replay-log", &log]);
+    assert_eq!(output.status.code(), Some(0));
+    let first = data_encoding::HEXLOWER.encode(&values[..32]);
+    let told = text(&output.stdout);
+    assert!(told.starts_with(&format!("sha256:0  {first}\n")), "{told}");
+
+    let compare = |more: &[&str]| {
+        let arguments = [&["tpm", "replay-log", &log, "--pcrs", &pcrs], more].concat();
+        run(&arguments)
+    };
+    let selection = ["--selection", "sha256:0,7"];
+    let output = compare(&selection);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let output = compare(&["--selection", "sha256:0,7", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["accepted"], true);
+    assert_eq!(report["form"], "crypto-agile");
+    assert_eq!(report["registers"][1]["matched"], true);
+    assert_eq!(report["events"][0]["trust"], "data");
+    assert_eq!(report["secure_boot"]["enabled"], Value::Null);
+    let output = compare(&["--selection", "sha256:0,7", "--secure-boot"]);
+    assert_eq!(output.status.code(), Some(1));
+    let output = compare(&["--selection", "sha256:7,8"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("NOT MATCHED"));
+    fails(&compare(&[]), 2, "--selection");
+
+    // tpm2_quote's own file says which registers it is of.
+    let all: Vec<u8> = [&values[..32], &[0; 6 * 32], &values[32..]].concat();
+    fs::write(&pcrs, serialized(&all)).unwrap();
+    let output = compare(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+
+    fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
+    let output = run(&["tpm", "replay-log", &log]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("fail     event-log"));
+}

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::Path};
 
-use keyproof_tpm::{Structure, TpmtPublic};
+use keyproof_tpm::{HashAlgorithm, Structure, TpmlPcrSelection, TpmsPcrSelection, TpmtPublic};
 use keyproof_x509::{
     Certificate,
     crl::Crl,
@@ -101,22 +101,34 @@ fn pem(broken: &BrokenBlock) -> String {
     format!("PEM {broken}")
 }
 
-/// The registers' values one after the other.
+/// The registers' values one after the other, and which they are, if the file says it.
+pub(super) struct PcrFile {
+    pub(super) selection: Option<TpmlPcrSelection>,
+    pub(super) values: Vec<u8>,
+}
+
 pub(super) fn pcr_values(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = read(path)?;
-    Ok(serialized(&bytes).unwrap_or(bytes))
+    Ok(pcr_file(path)?.values)
+}
+
+pub(super) fn pcr_file(path: &Path) -> Result<PcrFile, Failure> {
+    let values = read(path)?;
+    Ok(serialized(&values).unwrap_or(PcrFile {
+        selection: None,
+        values,
+    }))
 }
 
 /// The values in what tpm2_quote and tpm2_pcrread write with `-F serialized`: C's structures as they lie in memory on a
 /// machine of x86. A `TPML_PCR_SELECTION` of 16 selections, how many lists of values follow, and these: each a
 /// `TPML_DIGEST` of 8 values in 64 bytes.
-fn serialized(bytes: &[u8]) -> Option<Vec<u8>> {
+fn serialized(bytes: &[u8]) -> Option<PcrFile> {
     const SELECTIONS: usize = 16;
     const SELECTION_LEN: usize = 8;
     const VALUES: usize = 8;
     const VALUE_LEN: usize = 64;
     let (selected, rest) = split_u32(bytes)?;
-    let (_, rest) = rest.split_at_checked(SELECTIONS * SELECTION_LEN)?;
+    let (selections, rest) = rest.split_at_checked(SELECTIONS * SELECTION_LEN)?;
     let (lists, mut rest) = split_u32(rest)?;
     let list_len = 4 + VALUES * (2 + VALUE_LEN);
     let is_whole = lists.checked_mul(list_len) == Some(rest.len());
@@ -136,7 +148,23 @@ fn serialized(bytes: &[u8]) -> Option<Vec<u8>> {
         }
         rest = next;
     }
-    Some(values)
+    let banks = selections.chunks(SELECTION_LEN).take(selected);
+    let selection = banks.map(serialized_bank).collect();
+    Some(PcrFile { selection, values })
+}
+
+/// A `TPMS_PCR_SELECTION` in memory: the hash, how many octets of registers count, and four of them.
+fn serialized_bank(bytes: &[u8]) -> Option<TpmsPcrSelection> {
+    let [h0, h1, size, octets @ .., _] = bytes else {
+        return None;
+    };
+    let hash = HashAlgorithm::from_id(u16::from_le_bytes([*h0, *h1]))?;
+    let octets = octets.get(..usize::from(*size))?;
+    let is_chosen = |index: &u8| {
+        let octet = octets.get(usize::from(index / 8));
+        octet.is_some_and(|octet| octet >> (index % 8) & 1 == 1)
+    };
+    TpmsPcrSelection::new(hash, (0..32).filter(is_chosen)).ok()
 }
 
 fn split_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {

@@ -1,0 +1,13 @@
+//! Event logs: what a platform says that it measured, and whether that is what its registers hold.
+
+mod check;
+mod event;
+mod parse;
+mod replay;
+mod uefi;
+
+pub use check::{EventLogCheck, EventLogPolicy, ReplayedLog, ReplayedRegister, check_event_log};
+pub use event::{EventTrust, EventType, LogEvent};
+pub use parse::{EventLog, EventLogForm};
+pub use replay::Replay;
+pub use uefi::{BootVariable, SecureBoot};

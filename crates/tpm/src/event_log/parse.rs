@@ -1,0 +1,250 @@
+//! The two forms of a log (TCG PC Client Platform Firmware Profile, 10.2): SHA-1 alone, and
+//! crypto-agile behind a head that announces its banks. All numbers are little-endian.
+
+use alloc::vec::Vec;
+
+use super::event::{EventType, LogEvent};
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::wire::Reader;
+
+/// An event log, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventLog<'a> {
+    /// The form that it is in.
+    pub form: EventLogForm,
+    /// The numbers of the hash algorithms of its banks, and how long their digests are, as its head
+    /// announces them.
+    banks: Vec<(u16, usize)>,
+    /// Its events, without the head.
+    pub events: Vec<LogEvent<'a>>,
+    /// How many bytes after its last event are none: zeros or ones of the memory that it was in.
+    pub padding: usize,
+    /// How many bytes after an event of nothing but zeros, which ends a log, were not read.
+    pub unread: usize,
+}
+
+/// The form of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLogForm {
+    /// `TCG_PCR_EVENT2` behind a `TCG_EfiSpecIDEvent`: a digest for each bank.
+    CryptoAgile,
+    /// `TCG_PCR_EVENT`: SHA-1 alone.
+    Sha1,
+}
+
+impl EventLogForm {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventLogForm::CryptoAgile => "crypto-agile",
+            EventLogForm::Sha1 => "SHA-1",
+        }
+    }
+
+    /// The least that an event is long.
+    fn shortest_event(self) -> usize {
+        match self {
+            EventLogForm::CryptoAgile => 16,
+            EventLogForm::Sha1 => 32,
+        }
+    }
+}
+
+/// What the head of a crypto-agile log begins with.
+const SPEC_ID_EVENT_03: &[u8] = b"Spec ID Event03\0";
+
+/// More banks than a TPM has, and more digests than an event needs.
+const MAX_BANKS: u32 = 16;
+
+/// More events than a boot makes: some thousands.
+const MAX_EVENTS: usize = 1 << 16;
+
+/// No hash has a longer digest.
+const MAX_DIGEST: usize = 64;
+
+impl<'a> EventLog<'a> {
+    /// Reads a log, which may have padding after it: zeros, or ones.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::UnexpectedEnd`] for a log that ends within an event,
+    /// [`TpmError::UnknownSelector`] for a digest by an algorithm of which neither head nor TCG says how
+    /// long it is, and [`TpmError::WrongSize`] for more than 65,536 events, more than 16 banks or digests,
+    /// and a size of digests that the algorithm has not.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, TpmError> {
+        let padding_at = padding_at(bytes);
+        let mut reader = Reader::new(bytes);
+        let mut log = EventLog::of_head(&mut reader)?;
+        loop {
+            let at = reader.at();
+            if at >= padding_at || at == bytes.len() {
+                log.padding = bytes.len().saturating_sub(at);
+                return Ok(log);
+            }
+            if is_end(&reader, log.form) {
+                log.unread = bytes.len().saturating_sub(at);
+                return Ok(log);
+            }
+            if log.events.len() >= MAX_EVENTS {
+                return Err(TpmError::WrongSize {
+                    at,
+                    found: log.events.len(),
+                    what: "event log",
+                });
+            }
+            let event = match log.form {
+                EventLogForm::CryptoAgile => read_event_2(&mut reader, &log.banks)?,
+                EventLogForm::Sha1 => read_event(&mut reader)?,
+            };
+            log.events.push(event);
+        }
+    }
+
+    /// The banks that it has digests for, as it announces them; those of unknown hashes are left out.
+    pub fn banks(&self) -> impl Iterator<Item = HashAlgorithm> {
+        self.banks
+            .iter()
+            .filter_map(|(id, _)| HashAlgorithm::from_id(*id))
+    }
+
+    /// An empty log in the form that its first event tells. The head of a crypto-agile log is read; that
+    /// of a SHA-1 log is an event like others, which is not extended.
+    fn of_head(reader: &mut Reader<'a>) -> Result<Self, TpmError> {
+        let sha1 = EventLog {
+            form: EventLogForm::Sha1,
+            banks: [(HashAlgorithm::Sha1.id(), HashAlgorithm::Sha1.digest_size())].into(),
+            events: Vec::new(),
+            padding: 0,
+            unread: 0,
+        };
+        let mut ahead = reader.clone();
+        let Ok(head) = read_event(&mut ahead) else {
+            return Ok(sha1);
+        };
+        let is_head = !head.is_extended() && head.data.starts_with(SPEC_ID_EVENT_03);
+        if !is_head {
+            return Ok(sha1);
+        }
+        let before_data = ahead.at().saturating_sub(head.data.len());
+        let banks = read_spec_id(head.data).map_err(|error| error.moved_by(before_data))?;
+        *reader = ahead;
+        Ok(EventLog {
+            form: EventLogForm::CryptoAgile,
+            banks,
+            ..sha1
+        })
+    }
+}
+
+/// Where the zeros or ones begin that `bytes` end with; within the last event, as a rule.
+fn padding_at(bytes: &[u8]) -> usize {
+    let Some(last @ (0x00 | 0xff)) = bytes.last() else {
+        return bytes.len();
+    };
+    let other = bytes.iter().rposition(|byte| byte != last);
+    other.map_or(0, |other| other.saturating_add(1))
+}
+
+/// Whether an event of nothing but zeros is next.
+fn is_end(reader: &Reader<'_>, form: EventLogForm) -> bool {
+    let next = reader.clone().take(form.shortest_event());
+    next.is_ok_and(|next| next.iter().all(|byte| *byte == 0))
+}
+
+/// `TCG_EfiSpecIDEvent`: what of the head matters, the banks. What follows them is the vendor's, and not
+/// always there.
+fn read_spec_id(data: &[u8]) -> Result<Vec<(u16, usize)>, TpmError> {
+    let mut reader = Reader::new(data);
+    reader.take(SPEC_ID_EVENT_03.len())?;
+    // platformClass, three numbers of the version, and the size of UINTN.
+    reader.take(8)?;
+    let at = reader.at();
+    let count = reader.u32_le()?;
+    if !(1..=MAX_BANKS).contains(&count) {
+        return Err(too_many(at, count));
+    }
+    let mut banks: Vec<(u16, usize)> = Vec::new();
+    for _ in 0..count {
+        let at = reader.at();
+        let (id, size) = (reader.u16_le()?, usize::from(reader.u16_le()?));
+        let known = HashAlgorithm::from_id(id).map(HashAlgorithm::digest_size);
+        let is_sound = known.map_or((1..=MAX_DIGEST).contains(&size), |known| known == size);
+        if !is_sound || banks.iter().any(|(earlier, _)| *earlier == id) {
+            return Err(TpmError::WrongSize {
+                at,
+                found: size,
+                what: "TCG_EfiSpecIdEventAlgorithmSize",
+            });
+        }
+        banks.push((id, size));
+    }
+    Ok(banks)
+}
+
+/// `TCG_PCR_EVENT`.
+fn read_event<'a>(reader: &mut Reader<'a>) -> Result<LogEvent<'a>, TpmError> {
+    let at = reader.at();
+    let (pcr, event_type) = (reader.u32_le()?, EventType(reader.u32_le()?));
+    let digest = reader.take(HashAlgorithm::Sha1.digest_size())?;
+    Ok(LogEvent {
+        at,
+        pcr,
+        event_type,
+        digests: [(HashAlgorithm::Sha1.id(), digest)].into(),
+        data: read_data(reader)?,
+    })
+}
+
+/// `TCG_PCR_EVENT2`. A digest may be of a bank that the head did not announce.
+fn read_event_2<'a>(
+    reader: &mut Reader<'a>,
+    banks: &[(u16, usize)],
+) -> Result<LogEvent<'a>, TpmError> {
+    let at = reader.at();
+    let (pcr, event_type) = (reader.u32_le()?, EventType(reader.u32_le()?));
+    let count_at = reader.at();
+    let count = reader.u32_le()?;
+    if count > MAX_BANKS {
+        return Err(too_many(count_at, count));
+    }
+    let mut digests = Vec::new();
+    for _ in 0..count {
+        let at = reader.at();
+        let id = reader.u16_le()?;
+        let announced = banks.iter().find(|(bank, _)| *bank == id);
+        let size = announced
+            .map(|(_, size)| *size)
+            .or_else(|| HashAlgorithm::from_id(id).map(HashAlgorithm::digest_size))
+            .ok_or(TpmError::UnknownSelector {
+                at,
+                value: id.into(),
+                what: "TPMI_ALG_HASH",
+            })?;
+        digests.push((id, reader.take(size)?));
+    }
+    Ok(LogEvent {
+        at,
+        pcr,
+        event_type,
+        digests,
+        data: read_data(reader)?,
+    })
+}
+
+fn read_data<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], TpmError> {
+    let at = reader.at();
+    let size = usize::try_from(reader.u32_le()?).unwrap_or(usize::MAX);
+    // The error points at the size: it may be what is wrong.
+    reader
+        .take(size)
+        .map_err(|_| TpmError::UnexpectedEnd { at })
+}
+
+fn too_many(at: usize, count: u32) -> TpmError {
+    TpmError::WrongSize {
+        at,
+        found: usize::try_from(count).unwrap_or(usize::MAX),
+        what: "number of digests",
+    }
+}

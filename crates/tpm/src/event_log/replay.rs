@@ -1,0 +1,137 @@
+//! The replay of a log: what one bank of registers holds if the log is true.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::event::EventType;
+use super::parse::EventLog;
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+
+/// One bank as a log leads to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    hash: HashAlgorithm,
+    registers: Vec<Register>,
+}
+
+/// One register of a bank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Register {
+    value: Vec<u8>,
+    /// How many events were extended into it.
+    events: usize,
+    /// The first event that has no digest of the bank, or several.
+    lacking: Option<usize>,
+}
+
+/// As many registers as a selection can name.
+const REGISTERS: usize = 32;
+
+/// Registers of a dynamic launch: all ones until there is one (PC Client Platform TPM Profile, 4.6.3),
+/// and zero when its first event is extended.
+const DYNAMIC: core::ops::RangeInclusive<usize> = 17..=22;
+
+/// What `EV_NO_ACTION` says about the locality that the TPM was started at (PC Client Platform Firmware
+/// Profile, 10.4.5.3); one byte follows.
+const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
+
+impl EventLog<'_> {
+    /// Replays one bank. `locality` is what PCR 0 begins with: 0, 3, or 4 after a hardware CRTM.
+    ///
+    /// # Errors
+    ///
+    /// [`TpmError::UnsupportedHash`] for a bank whose hash is not computed here.
+    pub fn replay(&self, hash: HashAlgorithm, locality: u8) -> Result<Replay, TpmError> {
+        let size = hash.digest(&[])?.len();
+        let mut registers: Vec<Register> = (0..REGISTERS)
+            .map(|_| Register {
+                value: vec![0; size],
+                events: 0,
+                lacking: None,
+            })
+            .collect();
+        if let Some(last) = registers
+            .first_mut()
+            .and_then(|register| register.value.last_mut())
+        {
+            *last = locality;
+        }
+        for (number, event) in self.events.iter().enumerate() {
+            let register = usize::try_from(event.pcr)
+                .ok()
+                .and_then(|index| registers.get_mut(index));
+            let Some(register) = register.filter(|_| event.is_extended()) else {
+                continue;
+            };
+            register.events = register.events.saturating_add(1);
+            match event.digest(hash) {
+                Some(digest) => register.value = hash.digest(&[&register.value, digest])?,
+                None => register.lacking = register.lacking.or(Some(number)),
+            }
+        }
+        for register in registers.get_mut(DYNAMIC).unwrap_or_default() {
+            if register.events == 0 {
+                register.value.fill(0xff);
+            }
+        }
+        Ok(Replay { hash, registers })
+    }
+
+    /// The locality that the log says the TPM was started at; `Err` with the event that contradicts an
+    /// earlier one or names none.
+    pub(super) fn startup_locality(&self) -> Result<Option<u8>, usize> {
+        let mut said = None;
+        for (number, event) in self.events.iter().enumerate() {
+            let Some(after) = event.data.strip_prefix(STARTUP_LOCALITY) else {
+                continue;
+            };
+            if event.is_extended() {
+                continue;
+            }
+            match *after {
+                [locality @ (0 | 3 | 4)] if said.is_none_or(|said| said == locality) => {
+                    said = Some(locality);
+                }
+                _ => return Err(number),
+            }
+        }
+        Ok(said)
+    }
+
+    /// Whether hardware measured before the firmware did.
+    pub(super) fn begins_with_hcrtm(&self) -> bool {
+        let mut own = self.events.iter().filter(|event| event.pcr == 0);
+        own.find(|event| event.is_extended())
+            .is_some_and(|event| event.event_type == EventType::EFI_HCRTM_EVENT)
+    }
+}
+
+impl Replay {
+    /// The bank.
+    pub fn hash(&self) -> HashAlgorithm {
+        self.hash
+    }
+
+    /// What a register holds, if it is below 32.
+    pub fn value(&self, index: u8) -> Option<&[u8]> {
+        self.registers
+            .get(usize::from(index))
+            .map(|register| &*register.value)
+    }
+
+    /// How many events were extended into a register.
+    pub fn events(&self, index: u8) -> usize {
+        self.registers
+            .get(usize::from(index))
+            .map_or(0, |register| register.events)
+    }
+
+    /// The first event of a register that has no digest of this bank, or several, by its number in
+    /// [`EventLog::events`]: without it the register's value is not known.
+    pub fn lacking(&self, index: u8) -> Option<usize> {
+        self.registers
+            .get(usize::from(index))
+            .and_then(|register| register.lacking)
+    }
+}

@@ -1,0 +1,146 @@
+//! UEFI variables in events, those of Secure Boot above all.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::event::{EventTrust, LogEvent};
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+use crate::wire::Reader;
+
+/// A UEFI variable that was measured (`UEFI_VARIABLE_DATA`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootVariable<'a> {
+    /// The event's number in [`EventLog::events`](super::EventLog::events).
+    pub event: usize,
+    /// The register.
+    pub pcr: u32,
+    /// The vendor's GUID, in the order of its bytes in memory.
+    pub vendor: [u8; 16],
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub data: &'a [u8],
+    /// How much of it is backed by the quoted registers.
+    pub trust: EventTrust,
+}
+
+/// What the log says of Secure Boot, as far as it is backed by PCR 7.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecureBoot<'a> {
+    /// Whether it is on; `None` if no event that can be trusted says so.
+    pub enabled: Option<bool>,
+    /// The variables that configure it, of before the firmware handed over.
+    pub variables: Vec<BootVariable<'a>>,
+    /// The variables of after that: what images were verified by, as whoever measured them says.
+    pub authorities: Vec<BootVariable<'a>>,
+}
+
+/// `EFI_GLOBAL_VARIABLE` (UEFI Specification, 3.3), whose `SecureBoot` it is.
+const GLOBAL_VARIABLE: [u8; 16] = [
+    0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
+];
+
+/// The register of Secure Boot's configuration.
+pub(super) const SECURE_BOOT_PCR: u32 = 7;
+
+/// The longest name that is read, in UTF-16 code units.
+const MAX_NAME: usize = 1024;
+
+impl<'a> BootVariable<'a> {
+    /// The variable that an event is of, if its data is one.
+    pub(super) fn of(number: usize, event: &LogEvent<'a>, trust: EventTrust) -> Option<Self> {
+        let (vendor, name, data) = read_variable(event.data).ok()?;
+        Some(BootVariable {
+            event: number,
+            pcr: event.pcr,
+            vendor,
+            name,
+            data,
+            trust,
+        })
+    }
+}
+
+impl<'a> SecureBoot<'a> {
+    /// Reads the events of PCR 7; `trust` is that of each event, by the bank of `hash`.
+    ///
+    /// No digest covers the *type* that the log gives an event, so what counts is what was measured: all
+    /// that stands before the separator's digest is the firmware's, and only if each of those events says
+    /// what was measured can none be hidden among them.
+    pub(super) fn of(events: &[LogEvent<'a>], trust: &[EventTrust], hash: HashAlgorithm) -> Self {
+        let mut found = SecureBoot::default();
+        let mut handed_over = false;
+        let mut all_told = true;
+        for (number, (event, trust)) in events.iter().zip(trust).enumerate() {
+            let is_backed = !matches!(trust, EventTrust::NotExtended | EventTrust::Unmatched);
+            if event.pcr != SECURE_BOOT_PCR || !is_backed {
+                continue;
+            }
+            if event.is_separator(hash) {
+                handed_over = true;
+                continue;
+            }
+            all_told &= handed_over || *trust == EventTrust::Data;
+            let variable = BootVariable::of(number, event, *trust);
+            let Some(variable) = variable.filter(|_| *trust == EventTrust::Data) else {
+                continue;
+            };
+            if handed_over {
+                found.authorities.push(variable);
+            } else {
+                found.variables.push(variable);
+            }
+        }
+        if handed_over && all_told {
+            found.enabled = enabled(&found.variables);
+        }
+        found
+    }
+}
+
+/// Whether the variables say that it is on, all of them.
+fn enabled(variables: &[BootVariable<'_>]) -> Option<bool> {
+    let mut said = variables
+        .iter()
+        .filter(|variable| variable.name == "SecureBoot" && variable.vendor == GLOBAL_VARIABLE)
+        .map(|variable| match variable.data {
+            [1] => Some(true),
+            // Where there is no such variable, one without a value is measured.
+            [0] | [] => Some(false),
+            _ => None,
+        });
+    let first = said.next()??;
+    said.all(|other| other == Some(first)).then_some(first)
+}
+
+/// `UEFI_VARIABLE_DATA` (PC Client Platform Firmware Profile, 10.2.6), all of `data`.
+pub(super) fn read_variable(data: &[u8]) -> Result<([u8; 16], String, &[u8]), TpmError> {
+    let mut reader = Reader::new(data);
+    let mut vendor = [0; 16];
+    vendor.copy_from_slice(reader.take(16)?);
+    let at = reader.at();
+    let name_size = usize::try_from(reader.u64_le()?).unwrap_or(usize::MAX);
+    let data_size = usize::try_from(reader.u64_le()?).unwrap_or(usize::MAX);
+    if name_size > MAX_NAME {
+        return Err(TpmError::WrongSize {
+            at,
+            found: name_size,
+            what: "UnicodeNameLength",
+        });
+    }
+    let units: Vec<u16> = reader
+        .take(name_size.saturating_mul(2))?
+        .chunks_exact(2)
+        .map(|unit| {
+            unit.iter()
+                .rev()
+                .fold(0, |sum, byte| sum << 8 | u16::from(*byte))
+        })
+        .collect();
+    let value = reader.take(data_size)?;
+    reader.finish()?;
+    // Some firmware counts the NUL that ends a name.
+    let name = String::from_utf16_lossy(&units);
+    Ok((vendor, name.trim_end_matches('\0').into(), value))
+}

@@ -1,0 +1,653 @@
+//! Event logs in both forms, as firmware writes them and as it should not.
+
+#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+
+use keyproof_tpm::{
+    Check as _, EventLog, EventLogCheck, EventLogForm, EventLogPolicy, EventTrust, HashAlgorithm,
+    Outcome, ReplayedLog, TpmError, TpmlPcrSelection, check_event_log,
+};
+use proptest::prelude::*;
+use ring::digest::{SHA256, digest};
+
+mod event_log_maker;
+use event_log_maker::{
+    CRTM_VERSION, EFI_ACTION, GLOBAL, HCRTM, IMAGE_SECURITY, IPL, LogMaker, NO_ACTION, SEPARATOR,
+    VARIABLE_CONFIG, sha1_event, spec_id, variable,
+};
+
+const BANKS: [HashAlgorithm; 3] = [
+    HashAlgorithm::Sha1,
+    HashAlgorithm::Sha256,
+    HashAlgorithm::Sha384,
+];
+
+fn selection(text: &str) -> TpmlPcrSelection {
+    text.parse().unwrap()
+}
+
+/// Checks a log against the registers that the TPM has.
+fn check<'a>(log: &'a LogMaker, text: &str) -> ReplayedLog<'a> {
+    let selection = selection(text);
+    let values = log.values(&selection);
+    let policy = EventLogPolicy {
+        registers: Some((&selection, &values)),
+        secure_boot: false,
+    };
+    check_event_log(&log.bytes, &policy)
+}
+
+fn failed(replayed: &ReplayedLog<'_>) -> Vec<&'static str> {
+    let rows = replayed.report.rows();
+    rows.filter(|row| row.outcome == Outcome::Fail)
+        .map(|row| row.name)
+        .collect()
+}
+
+/// Refused, and for these checks alone.
+#[track_caller]
+fn refused(replayed: &ReplayedLog<'_>, by: &[&str]) {
+    assert_eq!(failed(replayed), by, "{}", replayed.report);
+    assert_eq!(replayed.report.accepted(), by.is_empty());
+}
+
+fn booted() -> LogMaker {
+    let mut log = LogMaker::agile(&BANKS);
+    log.boot(true);
+    log
+}
+
+#[test]
+fn a_boot_is_replayed_in_each_bank() {
+    let log = booted();
+    let replayed = check(&log, "sha256:0,1,2,3,4,5,6,7,8,9,16,17+sha384:0,7");
+    refused(&replayed, &[]);
+    for check in EventLogCheck::ALL {
+        assert_eq!(
+            replayed.report.outcome(*check),
+            Outcome::Pass,
+            "{}",
+            replayed.report
+        );
+    }
+    assert!(
+        replayed
+            .registers
+            .iter()
+            .all(|register| register.is_matched())
+    );
+    let read = replayed.log.unwrap();
+    assert_eq!(read.form, EventLogForm::CryptoAgile);
+    assert_eq!(read.banks().collect::<Vec<_>>(), BANKS);
+    // One register by another implementation, event by event.
+    let replay = read.replay(HashAlgorithm::Sha256, 0).unwrap();
+    let extended = |value: &[u8], measured: &[u8]| {
+        let measured = digest(&SHA256, measured);
+        let joined = [value, measured.as_ref()].concat();
+        digest(&SHA256, &joined).as_ref().to_vec()
+    };
+    let value = extended(&[0; 32], b"linux /vmlinuz");
+    assert_eq!(replay.value(8), Some(&*value));
+    assert_eq!((replay.events(8), replay.events(9)), (1, 0));
+    assert_eq!(replay.value(9), Some(&[0; 32][..]));
+    assert_eq!(replay.value(17), Some(&[0xff; 32][..]));
+    assert_eq!(replay.value(32), None);
+}
+
+#[test]
+fn registers_that_are_not_matched_are_named() {
+    let mut log = booted();
+    log.extend(8, b"what the log does not say");
+    log.extend(16, b"an application's");
+    let replayed = check(&log, "sha256:0,8,16");
+    refused(&replayed, &["registers"]);
+    assert_eq!(
+        replayed.report.detail(EventLogCheck::Registers),
+        "the log does not lead to sha256:8, sha256:16 (no event); matched: sha256:0"
+    );
+    // Nothing is trusted in a register that does not match, and all else is.
+    let events = replayed.log.unwrap().events;
+    for (event, trust) in events.iter().zip(&replayed.trust) {
+        assert_eq!(event.pcr != 0, *trust == EventTrust::Unmatched, "{event:?}");
+    }
+}
+
+#[test]
+fn values_are_as_many_as_the_selection_says() {
+    let log = booted();
+    let selection = selection("sha256:0,7");
+    let values = log.values(&selection);
+    for wrong in [&values[..63], &[&values[..], b"\0"].concat(), b""] {
+        let policy = EventLogPolicy {
+            registers: Some((&selection, wrong)),
+            secure_boot: false,
+        };
+        refused(&check_event_log(&log.bytes, &policy), &["registers"]);
+    }
+    let nothing = TpmlPcrSelection::default();
+    let policy = EventLogPolicy {
+        registers: Some((&nothing, b"")),
+        secure_boot: false,
+    };
+    refused(&check_event_log(&log.bytes, &policy), &["registers"]);
+}
+
+#[test]
+fn without_registers_nothing_is_trusted() {
+    let log = booted();
+    let replayed = check_event_log(&log.bytes, &EventLogPolicy::default());
+    refused(&replayed, &[]);
+    let skipped = replayed.report.outcome(EventLogCheck::Registers);
+    assert_eq!(skipped, Outcome::NotAsked);
+    assert_eq!(replayed.secure_boot.enabled, None);
+    assert!(
+        replayed
+            .trust
+            .iter()
+            .all(|trust| *trust == EventTrust::Unmatched)
+    );
+}
+
+#[test]
+fn a_sha1_log_is_replayed_and_its_bank_is_weak() {
+    let mut bare = LogMaker::sha1();
+    bare.boot(false);
+    let mut headed = LogMaker::sha1();
+    // TCG_EfiSpecIDEventStruct of TPM 1.2, with two bytes of the vendor's.
+    headed.remark(0, b"Spec ID Event02\0\0\0\0\0\x02\x01\x00\x01\x02\xab\xcd");
+    headed.boot(false);
+    for log in [&bare, &headed] {
+        let replayed = check(log, "sha1:0,1,4,5,7,8");
+        refused(&replayed, &["weak-hashes"]);
+        assert_eq!(
+            replayed.report.outcome(EventLogCheck::Registers),
+            Outcome::Pass
+        );
+        assert_eq!(replayed.secure_boot.enabled, Some(false));
+        assert_eq!(replayed.log.unwrap().form, EventLogForm::Sha1);
+    }
+    // Another bank than the log has.
+    let selection = selection("sha256:0");
+    let policy = EventLogPolicy {
+        registers: Some((&selection, &[0; 32])),
+        secure_boot: false,
+    };
+    let replayed = check_event_log(&bare.bytes, &policy);
+    refused(&replayed, &["digests", "registers"]);
+}
+
+/// What each kind of start leaves, and what the log may say of it.
+#[test]
+fn pcr_0_begins_with_the_startup_locality() {
+    let log_of = |said: &[u8], started: u8, hcrtm: bool| {
+        let mut log = LogMaker::agile(&BANKS[1..]);
+        log.start_at(started);
+        for locality in said {
+            log.say_locality(*locality);
+        }
+        if hcrtm {
+            log.measure(0, HCRTM, b"HCRTM");
+        }
+        log.boot(true);
+        log
+    };
+    use Outcome::{Fail, Pass, Warn};
+    for (said, started, hcrtm, outcome) in [
+        (&[][..], 0, false, Pass),
+        (&[0], 0, false, Pass),
+        (&[3], 3, false, Pass),
+        (&[3, 3], 3, false, Pass),
+        (&[4], 4, true, Pass),
+        // A hardware CRTM starts at 4, whether or not the log says so.
+        (&[], 4, true, Pass),
+        // The register shows it.
+        (&[], 3, false, Warn),
+        (&[0], 3, false, Warn),
+        (&[], 0, true, Warn),
+        (&[0, 3], 0, false, Fail),
+        (&[1], 0, false, Fail),
+    ] {
+        let log = log_of(said, started, hcrtm);
+        let replayed = check(&log, "sha256:0,7+sha384:0");
+        let report = &replayed.report;
+        assert_eq!(
+            report.outcome(EventLogCheck::StartupLocality),
+            outcome,
+            "{said:?} {started} {hcrtm}: {report}"
+        );
+        if outcome != Fail {
+            refused(&replayed, &[]);
+            assert_eq!(replayed.locality, started);
+        }
+    }
+    // One that no register shows.
+    let replayed = log_of(&[], 2, false);
+    refused(&check(&replayed, "sha256:0"), &["registers"]);
+    // The text alone, without its byte.
+    let mut log = LogMaker::agile(&BANKS[1..]);
+    log.remark(0, b"StartupLocality\0");
+    log.boot(true);
+    refused(&check(&log, "sha256:0"), &["startup-locality"]);
+}
+
+#[test]
+fn remarks_are_not_extended_in_whatever_register() {
+    let mut log = LogMaker::agile(&BANKS);
+    log.remark(0xffff_ffff, b"Windows has those");
+    log.remark(7, &variable(&GLOBAL, "SecureBoot", &[1]));
+    log.boot(false);
+    log.raw(3, NO_ACTION, &[], b"");
+    let replayed = check(&log, "sha256:0,3,7");
+    refused(&replayed, &[]);
+    assert_eq!(replayed.trust[0], EventTrust::NotExtended);
+    assert_eq!(replayed.trust[1], EventTrust::NotExtended);
+    assert_eq!(replayed.secure_boot.enabled, Some(false));
+}
+
+#[test]
+fn an_event_is_trusted_as_far_as_its_digest_goes() {
+    let log = booted();
+    let replayed = check(&log, "sha256:0,1,4,7,8");
+    let trust = |pcr: u32, event_type: u32| {
+        let events = &replayed.log.as_ref().unwrap().events;
+        let at = events
+            .iter()
+            .position(|event| event.pcr == pcr && event.event_type.0 == event_type);
+        replayed.trust[at.unwrap()]
+    };
+    assert_eq!(trust(0, CRTM_VERSION), EventTrust::Data);
+    assert_eq!(trust(0, 0x8000_0008), EventTrust::Digest);
+    assert_eq!(trust(1, 0x8000_0002), EventTrust::VariableData);
+    assert_eq!(trust(7, VARIABLE_CONFIG), EventTrust::Data);
+    assert_eq!(trust(8, IPL), EventTrust::Digest);
+    assert_eq!(trust(5, SEPARATOR), EventTrust::Unmatched);
+}
+
+/// A log whose bytes are changed where no digest covers them matches all the same; what was changed is
+/// not trusted.
+#[test]
+fn data_that_was_changed_is_a_hint_at_most() {
+    let mut log = LogMaker::agile(&BANKS[1..2]);
+    let off = variable(&GLOBAL, "SecureBoot", &[0]);
+    let on = variable(&GLOBAL, "SecureBoot", &[1]);
+    log.measure_as(7, VARIABLE_CONFIG, &off, &on);
+    log.hand_over();
+    let replayed = check(&log, "sha256:7");
+    refused(&replayed, &[]);
+    assert_eq!(replayed.trust[0], EventTrust::Digest);
+    assert_eq!(replayed.secure_boot.enabled, None);
+    let report = &replayed.report;
+    assert_eq!(report.outcome(EventLogCheck::EventData), Outcome::Warn);
+    assert_eq!(report.outcome(EventLogCheck::SecureBoot), Outcome::Warn);
+}
+
+#[test]
+fn secure_boot_is_told_by_its_own_variable_before_the_hand_over() {
+    let state = |events: &dyn Fn(&mut LogMaker)| {
+        let mut log = LogMaker::agile(&BANKS[1..2]);
+        events(&mut log);
+        let replayed = check(&log, "sha256:7");
+        refused(&replayed, &[]);
+        replayed.secure_boot.enabled
+    };
+    let config = |log: &mut LogMaker, vendor: &[u8; 16], name: &str, value: &[u8]| {
+        log.measure(7, VARIABLE_CONFIG, &variable(vendor, name, value));
+    };
+    assert_eq!(state(&|log| log.boot(true)), Some(true));
+    assert_eq!(state(&|log| log.boot(false)), Some(false));
+    assert_eq!(state(&|log| log.hand_over()), None);
+    // Where there is no such variable, one without a value is measured.
+    let absent = |log: &mut LogMaker| {
+        config(log, &GLOBAL, "SecureBoot", &[]);
+        log.hand_over();
+    };
+    assert_eq!(state(&absent), Some(false));
+    // After the hand-over, by whatever loader.
+    let late = |log: &mut LogMaker| {
+        log.hand_over();
+        config(log, &GLOBAL, "SecureBoot", &[1]);
+    };
+    assert_eq!(state(&late), None);
+    let late = |log: &mut LogMaker| {
+        config(log, &GLOBAL, "SecureBoot", &[0]);
+        log.hand_over();
+        config(log, &GLOBAL, "SecureBoot", &[1]);
+    };
+    assert_eq!(state(&late), Some(false));
+    // Another's variable of that name, values that are neither, and two that differ.
+    let others = |log: &mut LogMaker| {
+        config(log, &IMAGE_SECURITY, "SecureBoot", &[1]);
+        log.hand_over();
+    };
+    assert_eq!(state(&others), None);
+    let neither = |log: &mut LogMaker| {
+        config(log, &GLOBAL, "SecureBoot", &[1, 0]);
+        log.hand_over();
+    };
+    assert_eq!(state(&neither), None);
+    let both = |log: &mut LogMaker| {
+        config(log, &GLOBAL, "SecureBoot", &[1]);
+        config(log, &GLOBAL, "SecureBoot", &[0]);
+        log.hand_over();
+    };
+    assert_eq!(state(&both), None);
+    // Some firmware counts the NUL behind the name.
+    let ended = |log: &mut LogMaker| {
+        config(log, &GLOBAL, "SecureBoot\0", &[1]);
+        log.hand_over();
+    };
+    assert_eq!(state(&ended), Some(true));
+    // No digest covers an event's type. What was off is off, whatever the log calls the events around it.
+    let renamed = |log: &mut LogMaker| {
+        log.measure(7, EFI_ACTION, &variable(&GLOBAL, "SecureBoot", &[0]));
+        log.measure(7, EFI_ACTION, &[0; 4]);
+        config(log, &GLOBAL, "SecureBoot", &[1]);
+    };
+    assert_eq!(state(&renamed), Some(false));
+    // Nor does an event count whose data was exchanged, or a log without a separator.
+    let exchanged = |log: &mut LogMaker| {
+        let off = variable(&GLOBAL, "SecureBoot", &[0]);
+        log.measure_as(7, EFI_ACTION, &off, b"nothing of interest");
+        config(log, &GLOBAL, "SecureBoot", &[1]);
+        log.hand_over();
+    };
+    assert_eq!(state(&exchanged), None);
+    let without = |log: &mut LogMaker| config(log, &GLOBAL, "SecureBoot", &[1]);
+    assert_eq!(state(&without), None);
+    // In another register it says nothing.
+    let elsewhere = |log: &mut LogMaker| {
+        let on = variable(&GLOBAL, "SecureBoot", &[1]);
+        log.measure(6, VARIABLE_CONFIG, &on);
+        log.hand_over();
+    };
+    assert_eq!(state(&elsewhere), None);
+}
+
+#[test]
+fn secure_boot_can_be_required() {
+    let required = |log: &LogMaker, text: &str| {
+        let selection = selection(text);
+        let values = log.values(&selection);
+        let policy = EventLogPolicy {
+            registers: Some((&selection, &values)),
+            secure_boot: true,
+        };
+        failed(&check_event_log(&log.bytes, &policy))
+    };
+    let on = booted();
+    assert_eq!(required(&on, "sha256:0,7"), [""; 0]);
+    assert_eq!(required(&on, "sha256:0"), ["secure-boot"]);
+    let mut off = LogMaker::agile(&BANKS);
+    off.boot(false);
+    assert_eq!(required(&off, "sha256:7"), ["secure-boot"]);
+    let detail = check(&on, "sha256:7")
+        .report
+        .detail(EventLogCheck::SecureBoot)
+        .to_owned();
+    assert_eq!(detail, "on; SecureBoot, PK, KEK, db, dbx; 1 authorities");
+}
+
+#[test]
+fn separators_end_the_firmwares_part() {
+    let with = |separators: &[&[u8]], measured: Option<&[u8]>| {
+        let mut log = LogMaker::agile(&BANKS[1..2]);
+        log.measure(2, CRTM_VERSION, b"1");
+        for data in separators {
+            log.measure_as(2, SEPARATOR, measured.unwrap_or(data), data);
+        }
+        let replayed = check(&log, "sha256:2");
+        assert_eq!(
+            replayed.report.outcome(EventLogCheck::Registers),
+            Outcome::Pass
+        );
+        replayed.report.outcome(EventLogCheck::Separators)
+    };
+    assert_eq!(with(&[&[0; 4]], None), Outcome::Pass);
+    assert_eq!(with(&[&[0xff; 4]], None), Outcome::Pass);
+    // The digest is what counts.
+    assert_eq!(with(&[b"what?"], Some(&[0; 4])), Outcome::Pass);
+    assert_eq!(with(&[], None), Outcome::Warn);
+    assert_eq!(with(&[&[0; 4], &[0; 4]], None), Outcome::Warn);
+    assert_eq!(with(&[&[1, 0, 0, 0]], None), Outcome::Fail);
+    assert_eq!(with(&[b"WBCL"], None), Outcome::Fail);
+    assert_eq!(with(&[&[0; 4]], Some(b"an image")), Outcome::Fail);
+}
+
+#[test]
+fn a_log_that_is_cut_is_refused() {
+    let log = booted();
+    let selection = selection("sha256:0,1,2,3,4,5,6,7,8");
+    let values = log.values(&selection);
+    let policy = EventLogPolicy {
+        registers: Some((&selection, &values)),
+        secure_boot: false,
+    };
+    for length in 0..log.bytes.len() {
+        let replayed = check_event_log(&log.bytes[..length], &policy);
+        assert!(!replayed.report.accepted(), "{length}: {}", replayed.report);
+    }
+    // Between two events it is a log, but not of this boot.
+    let events = EventLog::parse(&log.bytes).unwrap().events;
+    let last = events.last().unwrap().at;
+    refused(
+        &check_event_log(&log.bytes[..last], &policy),
+        &["registers"],
+    );
+    let within = check_event_log(&log.bytes[..last + 1], &policy);
+    refused(&within, &["event-log"]);
+}
+
+#[test]
+fn the_memory_after_a_log_is_none_of_it() {
+    let mut sha1 = LogMaker::sha1();
+    sha1.boot(true);
+    for (log, text, by) in [
+        (booted(), "sha256:0,7", &[][..]),
+        (sha1, "sha1:0,7", &["weak-hashes"]),
+    ] {
+        let length = log.bytes.len();
+        for (after, padding, unread) in [
+            (vec![0; 1], 1, 0),
+            (vec![0; 5000], 5000, 0),
+            (vec![0xff; 3], 3, 0),
+            (vec![0xff; 5000], 5000, 0),
+            ([&[0; 40][..], b"older bytes"].concat(), 0, 51),
+        ] {
+            let mut padded = log.clone();
+            padded.bytes.extend(&after);
+            let replayed = check(&padded, text);
+            refused(&replayed, by);
+            let outcome = replayed.report.outcome(EventLogCheck::EventLog);
+            let warned = unread > 0;
+            assert_eq!(outcome == Outcome::Warn, warned, "{}", replayed.report);
+            let read = replayed.log.unwrap();
+            assert_eq!((read.padding, read.unread), (padding, unread));
+        }
+        // What is neither is an event that is not all there.
+        let mut longer = log.clone();
+        longer.bytes.extend(b"\x01\x02\x03");
+        assert_eq!(
+            EventLog::parse(&longer.bytes),
+            Err(TpmError::UnexpectedEnd { at: length })
+        );
+    }
+}
+
+#[test]
+fn a_head_alone_is_no_log() {
+    let mut only_locality = LogMaker::sha1();
+    only_locality.say_locality(3);
+    for bytes in [
+        Vec::new(),
+        vec![0; 64],
+        vec![0xff; 64],
+        only_locality.bytes,
+        LogMaker::agile(&BANKS).bytes,
+    ] {
+        let replayed = check_event_log(&bytes, &EventLogPolicy::default());
+        refused(&replayed, &["event-log"]);
+    }
+}
+
+/// A crypto-agile log with this head, and one event with a digest of each of its banks.
+fn headed(head: &[u8], digests: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let mut log = LogMaker::agile(&[]);
+    log.bytes = sha1_event(0, NO_ACTION, &[0; 20], head);
+    log.raw(0, CRTM_VERSION, digests, b"1");
+    log.bytes
+}
+
+#[test]
+fn the_head_has_many_shapes() {
+    const SHA256: u16 = 0x0b;
+    const UNKNOWN: u16 = 0x7777;
+    let event = [(SHA256, vec![1; 32]), (UNKNOWN, vec![2; 24])];
+    let banks = [(SHA256, 32), (UNKNOWN, 24)];
+    // With and without the vendor's part, whole or not.
+    for vendor in [&b""[..], b"\0", b"\x02ab", b"\x09ab", b"\0\0\0\0\0\0"] {
+        let bytes = headed(&spec_id(&banks, vendor), &event);
+        let log = EventLog::parse(&bytes).unwrap();
+        assert_eq!(log.form, EventLogForm::CryptoAgile);
+        assert_eq!(log.banks().collect::<Vec<_>>(), [HashAlgorithm::Sha256]);
+        assert_eq!(log.events.len(), 1);
+        assert_eq!(
+            log.events[0].digest(HashAlgorithm::Sha256),
+            Some(&[1; 32][..])
+        );
+    }
+    // Banks that there are none of, too many of, twice, or of another size.
+    let size = "TCG_EfiSpecIdEventAlgorithmSize";
+    let number = "number of digests";
+    for (banks, at, found, what) in [
+        (vec![], 56, 0, number),
+        (vec![(UNKNOWN, 8); 17], 56, 17, number),
+        (vec![(SHA256, 32), (SHA256, 32)], 64, 32, size),
+        (vec![(SHA256, 20)], 60, 20, size),
+        (vec![(UNKNOWN, 0)], 60, 0, size),
+        (vec![(UNKNOWN, 65)], 60, 65, size),
+    ] {
+        let bytes = headed(&spec_id(&banks, b"\0"), &event);
+        let expected = TpmError::WrongSize { at, found, what };
+        assert_eq!(EventLog::parse(&bytes), Err(expected), "{banks:?}");
+    }
+    // A head that is not all there.
+    let whole = spec_id(&banks, b"");
+    for length in 16..whole.len() {
+        let bytes = headed(&whole[..length], &event);
+        assert!(matches!(
+            EventLog::parse(&bytes),
+            Err(TpmError::UnexpectedEnd { at }) if at <= 32 + length
+        ));
+    }
+}
+
+#[test]
+fn digests_are_as_many_as_there_are() {
+    const SHA256: (u16, usize) = (0x0b, 32);
+    const SHA384: (u16, usize) = (0x0c, 48);
+    const UNKNOWN: (u16, usize) = (0x7777, 24);
+    let selection = selection("sha256:0");
+    let outcome = |digests: &[(u16, usize)]| {
+        let digests: Vec<_> = digests
+            .iter()
+            .map(|(id, size)| (*id, vec![5; *size]))
+            .collect();
+        let bytes = headed(&spec_id(&[(SHA256.0, 32)], b"\0"), &digests);
+        let value = digest(&ring::digest::SHA256, &[&[0; 32][..], &[5; 32]].concat());
+        let policy = EventLogPolicy {
+            registers: Some((&selection, value.as_ref())),
+            secure_boot: false,
+        };
+        failed(&check_event_log(&bytes, &policy))
+    };
+    assert_eq!(outcome(&[SHA256]), [""; 0]);
+    // More banks than the head announces, of hashes that are known.
+    assert_eq!(outcome(&[SHA256, SHA384]), [""; 0]);
+    assert_eq!(outcome(&[SHA384, SHA256]), [""; 0]);
+    // How long an unknown one is nobody says.
+    assert_eq!(outcome(&[SHA256, UNKNOWN]), ["event-log"]);
+    // None, or two: nobody says which was extended.
+    assert_eq!(outcome(&[]), ["digests", "registers"]);
+    assert_eq!(outcome(&[SHA384]), ["digests", "registers"]);
+    assert_eq!(outcome(&[SHA256, SHA256]), ["digests", "registers"]);
+    assert_eq!(outcome(&[SHA256; 17]), ["event-log"]);
+}
+
+#[test]
+fn sizes_and_registers_that_cannot_be_are_refused() {
+    // A size of data that is more than there is, wherever it points.
+    for size in [2_u32, 0x7fff_ffff, 0xffff_ffff] {
+        let mut log = booted();
+        let at = log.bytes.len();
+        log.raw(0, IPL, &[], b"");
+        let end = log.bytes.len();
+        log.bytes[end - 4..].copy_from_slice(&size.to_le_bytes());
+        log.bytes.push(b'x');
+        let expected = TpmError::UnexpectedEnd { at: at + 12 };
+        assert_eq!(EventLog::parse(&log.bytes), Err(expected));
+    }
+    // A register that there is none of.
+    for pcr in [32, 0xffff_ffff] {
+        let mut log = booted();
+        let digests: Vec<_> = BANKS
+            .iter()
+            .map(|bank| (bank.id(), vec![9; bank.digest_size()]))
+            .collect();
+        log.raw(pcr, IPL, &digests, b"");
+        refused(&check(&log, "sha256:0"), &["digests"]);
+    }
+    // More events than any boot makes.
+    let event = sha1_event(9, IPL, &[1; 20], b"");
+    let many = event.repeat(65_536);
+    assert_eq!(EventLog::parse(&many).unwrap().events.len(), 65_536);
+    let more = event.repeat(65_537);
+    let error = EventLog::parse(&more);
+    assert!(matches!(
+        error,
+        Err(TpmError::WrongSize { found: 65_536, .. })
+    ));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_break_it(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        is_agile: bool,
+    ) {
+        if is_agile {
+            bytes = [&LogMaker::agile(&BANKS).bytes, &bytes[..]].concat();
+        }
+        let selection = selection("sha256:0,7+sha1:0");
+        let values = vec![0; selection.values_size()];
+        let policy = EventLogPolicy {
+            registers: Some((&selection, &values)),
+            secure_boot: true,
+        };
+        let replayed = check_event_log(&bytes, &policy);
+        prop_assert!(!replayed.report.accepted());
+        if let Err(error) = EventLog::parse(&bytes) {
+            prop_assert!(error.position().is_some_and(|at| at <= bytes.len()));
+        }
+    }
+
+    /// Whatever byte is changed, what is accepted and trusted is what was measured.
+    #[test]
+    fn a_changed_byte_changes_nothing_that_is_trusted(at: proptest::sample::Index, bit in 0..8_u8) {
+        let log = booted();
+        let before = check(&log, "sha256:0,1,2,3,4,5,6,7,8");
+        let mut changed = log.clone();
+        let at = at.index(changed.bytes.len());
+        changed.bytes[at] ^= 1 << bit;
+        let after = check(&changed, "sha256:0,1,2,3,4,5,6,7,8");
+        if after.report.accepted() {
+            let (before_log, after_log) = (before.log.unwrap(), after.log.unwrap());
+            for (number, event) in after_log.events.iter().enumerate() {
+                let was = &before_log.events[number];
+                match after.trust[number] {
+                    EventTrust::Data => prop_assert_eq!((event.pcr, event.data), (was.pcr, was.data)),
+                    EventTrust::NotExtended => prop_assert!(false, "an event was hidden"),
+                    _ => prop_assert_eq!(event.pcr, was.pcr),
+                }
+            }
+        }
+    }
+}
