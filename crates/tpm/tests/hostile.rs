@@ -1,0 +1,162 @@
+//! The attestations that verifiers should refuse, and what takes them all the same. The README beside
+//! the vectors tells what they hold.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keyproof_tpm::{Structure, TpmtPublic};
+use tempfile::TempDir;
+
+mod event_log_maker;
+#[path = "hostile/maker.rs"]
+mod maker;
+mod software_tpm;
+#[path = "hostile/vector.rs"]
+mod vector;
+mod vectors;
+
+use vector::Vector;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/hostile")
+}
+
+/// The vectors in a folder, by the names of their files.
+fn read_all(folder: &Path) -> BTreeMap<String, Vector> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.extension().is_some_and(|kind| kind == "json"));
+    files
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let vector = serde_json::from_slice(&fs::read(&path).unwrap());
+            let vector = vector.unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, Vector(vector))
+        })
+        .collect()
+}
+
+/// Each fails in exactly the lines that it names, and its twin, which differs in that one thing, passes.
+#[test]
+fn each_vector_fails_where_it_should_and_its_twin_passes() {
+    let hostile = read_all(&folder());
+    let sound = read_all(&folder().join("sound"));
+    assert!(hostile.len() >= 60, "{}", hostile.len());
+    for (name, vector) in &hostile {
+        assert_eq!(vector.text("name"), name);
+        assert!(!vector.fails().is_empty(), "{name}");
+        assert_eq!(
+            vector.check(),
+            vector.fails(),
+            "{name}: {}",
+            vector.text("what")
+        );
+        let twin = &sound[vector.text("twin")];
+        assert_eq!(twin.text("kind"), vector.text("kind"), "{name}");
+    }
+    for (name, vector) in &sound {
+        assert_eq!(vector.text("name"), name);
+        assert_eq!(vector.check(), [""; 0], "{name}");
+    }
+    println!(
+        "{} hostile vectors, {} sound twins",
+        hostile.len(),
+        sound.len()
+    );
+}
+
+/// Makes all vectors anew: `cargo test -p keyproof-tpm --all-features --test hostile -- --ignored`.
+#[test]
+#[ignore = "writes into the source tree"]
+fn make_the_vectors() {
+    let folder = folder();
+    fs::create_dir_all(folder.join("sound")).unwrap();
+    for old in read_all(&folder).keys() {
+        fs::remove_file(folder.join(format!("{old}.json"))).unwrap();
+    }
+    for vector in maker::all() {
+        let sub = if vector.fails().is_empty() {
+            "sound"
+        } else {
+            "."
+        };
+        let file = folder
+            .join(sub)
+            .join(format!("{}.json", vector.text("name")));
+        let text = serde_json::to_string_pretty(&vector.0).unwrap() + "\n";
+        fs::write(file, text).unwrap();
+    }
+}
+
+/// What `tpm2_checkquote` says to the quotes. It is given the key alone, the nonce and the registers: so it
+/// cannot know the key's attributes, its place, or what the counters were.
+#[test]
+fn tpm2_checkquote_is_asked_about_the_quotes() {
+    let work = TempDir::new().unwrap();
+    let takes = |vector: &Vector| {
+        let put = |file: &str, bytes: &[u8]| fs::write(work.path().join(file), bytes).unwrap();
+        let ak = TpmtPublic::parse(&vector.bytes("ak").unwrap()).unwrap();
+        put("ak", &ak.to_sized_bytes());
+        put("attest", &vector.bytes("attest").unwrap());
+        put("signature", &vector.bytes("signature").unwrap());
+        put("values", &vector.bytes("pcr_values").unwrap());
+        let nonce = vector::hex(&vector.bytes("nonce").unwrap());
+        let selection = vector.selection().to_string();
+        let output = Command::new("tpm2_checkquote")
+            .args([
+                "-u",
+                "ak",
+                "-m",
+                "attest",
+                "-s",
+                "signature",
+                "-g",
+                "sha256",
+            ])
+            .args([
+                "-q", &nonce, "-f", "values", "-F", "values", "-l", &selection,
+            ])
+            .current_dir(work.path())
+            .env("TPM2TOOLS_TCTI", "none")
+            .env("TSS2_LOG", "all+none")
+            .output();
+        let output = output.unwrap_or_else(|error| panic!("tpm2_checkquote: {error}"));
+        output.status.success()
+    };
+    for (name, vector) in read_all(&folder().join("sound")) {
+        if vector.text("kind") == "quote" {
+            assert!(takes(&vector), "{name}");
+        }
+    }
+    let hostile = read_all(&folder());
+    let quotes: Vec<_> = hostile
+        .iter()
+        .filter(|(_, vector)| vector.text("kind") == "quote")
+        .collect();
+    let (taken, refused): (Vec<_>, Vec<_>) = quotes.iter().partition(|(_, vector)| takes(vector));
+    println!(
+        "tpm2_checkquote refuses {} of {} hostile quotes, and takes:",
+        refused.len(),
+        quotes.len()
+    );
+    for (name, vector) in taken {
+        println!("  {name}: {}", vector.text("what"));
+    }
+    // Some that no verifier of a bare key may take either.
+    for name in [
+        "quote-stale-nonce",
+        "quote-signed-by-another-key",
+        "quote-other-values",
+    ] {
+        assert!(!takes(&hostile[name]), "{name}");
+    }
+}
