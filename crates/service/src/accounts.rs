@@ -12,13 +12,17 @@
 mod access_token;
 mod administration;
 mod application_token;
+mod deciding;
+mod deeds;
+mod devices;
 mod directory;
+mod keys;
 mod login;
 mod password;
 mod permission;
 mod records;
+mod recovery_codes;
 mod refresh;
-mod second_factor;
 mod session;
 mod session_id;
 mod signing_key;
@@ -28,7 +32,6 @@ mod tests;
 mod user_query;
 mod user_tokens;
 
-pub use access_token::TokenError;
 pub use administration::{
     AddUserError, ChangePasswordError, ChangeUserError, NewUser, SetUserPasswordError, Unlocking,
     UserSummary,
@@ -37,15 +40,15 @@ pub use application_token::{
     ApplicationTokenChange, ApplicationTokenError, ApplicationTokenState, ApplicationTokenSummary,
     ChangeApplicationTokenError, NewApplicationToken,
 };
-pub use directory::{DirectoryError, KeySummary, UserPage, UserView};
+pub use deciding::Undecided;
+pub use devices::{DeviceView, RemoveDeviceError};
+pub use directory::{DirectoryError, UserPage, UserView};
+pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use permission::{Act, NotPermitted};
 pub use records::{Role, UserStatus};
+pub use recovery_codes::RecoveryCodesError;
 pub use refresh::Refreshed;
-pub use second_factor::{
-    ActivateKeyError, DeviceView, EnrolKeyError, EnrolledKey, RecoveryCodesError,
-    RemoveDeviceError, RemoveKeyError,
-};
 pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
 pub use signing_key::PublicKey;

@@ -1,6 +1,6 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
-use crate::TooBusy;
+use crate::{HashingError, TooBusy};
 use keyproof_store::{
     Batch, CommitError, EngineError, Key, NotApplied, Record, Store, StoreError, Stored, Timestamp,
     UnsealError,
@@ -101,6 +101,12 @@ impl Failure<Infallible> {
     }
 }
 
+impl<E: From<HashingError>> From<HashingError> for Failure<E> {
+    fn from(error: HashingError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
 impl<E> From<StorageError> for Failure<E> {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)
@@ -121,6 +127,8 @@ impl<E> From<UnsealError> for Failure<E> {
 
 /// What one attempt at a use case came to.
 pub(crate) enum Attempt<T, E> {
+    /// Nothing is decided: what was done took so long that what it rests on is to be loaded again.
+    Again,
     /// Nothing is to be changed.
     Done(T),
     /// The batch is to be committed, and then this is the verdict. A refusal may change something, too: it is counted.
@@ -144,6 +152,7 @@ where
     let mut race = Race::default();
     loop {
         let (batch, verdict) = match attempt().await? {
+            Attempt::Again => continue,
             Attempt::Done(value) => return Ok(value),
             Attempt::Commit(batch, verdict) => (batch, verdict),
         };
@@ -164,11 +173,6 @@ pub(crate) struct Race {
 }
 
 impl Race {
-    /// How often it was lost.
-    pub(crate) const fn lost(&self) -> u32 {
-        self.lost
-    }
-
     /// Sorts the outcome of a commit: is it done? If it is not, a record had changed since it was loaded.
     ///
     /// # Errors

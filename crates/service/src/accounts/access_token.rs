@@ -2,12 +2,12 @@
 //! session has shown.
 
 use super::{
-    ACCESS_TOKEN_LIFETIME, Accounts, SessionId, millis,
+    ACCESS_TOKEN_LIFETIME, Accounts, SessionError, SessionId, millis,
     records::{Owner, Role, User},
     session_id::TokenId,
     signing_key::Signer,
 };
-use crate::{StorageError, access::digest_of};
+use crate::{Failure, StorageError, access::digest_of};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
 use keyproof_store::Timestamp;
@@ -17,20 +17,6 @@ use zeroize::Zeroizing;
 
 /// The longest text that is looked at as a token, in bytes.
 const MAX_LEN: usize = 2048;
-
-/// Why a text is not a token that holds.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// Its time is over.
-    #[error("the token has expired")]
-    Expired,
-    /// It is none of ours.
-    #[error("not a token of this server")]
-    Invalid,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
 
 /// What a token says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,9 +145,9 @@ impl Accounts {
 
     /// What a token of ours says, if its time is not over. Whether the key that it was signed with is still in force is
     /// to be asked of the store with what else the token rests on: one that was verified before is not verified again.
-    pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    pub(super) async fn claims(&self, token: &str) -> Result<Arc<Claims>, Failure<SessionError>> {
         if token.len() > MAX_LEN {
-            return Err(TokenError::Invalid);
+            return Err(Failure::Refused(SessionError::Invalid));
         }
         let now = self.clock.now();
         let text = digest_of(token);
@@ -172,7 +158,7 @@ impl Accounts {
         };
         if claims.exp <= now.as_secs() {
             self.verified.forget(&text);
-            return Err(TokenError::Expired);
+            return Err(Failure::Refused(SessionError::Expired));
         }
         if known.is_none() {
             self.verified.remember(text, Arc::clone(&claims));
@@ -181,17 +167,18 @@ impl Accounts {
     }
 
     /// What a token says that a key of ours has signed, whatever its time.
-    async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
-        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
-        let id = header.kid.ok_or(TokenError::Invalid)?;
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Failure<SessionError>> {
+        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
+        let header = decode_header(token).map_err(|_| INVALID)?;
+        let id = header.kid.ok_or(INVALID)?;
         let key = self.signing.verifier(&id, now).await?;
-        let key = key.ok_or(TokenError::Invalid)?;
+        let key = key.ok_or(INVALID)?;
         let mut validation = Validation::new(Algorithm::ES256);
-        // Time is this server's clock's to say, below.
+        // Time is this server's clock's to say.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let token = decode::<Claims>(token, &key, &validation).map_err(|_| TokenError::Invalid)?;
+        let token = decode::<Claims>(token, &key, &validation).map_err(|_| INVALID)?;
         Ok(Claims {
             signed_with: id,
             ..token.claims

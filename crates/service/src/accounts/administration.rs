@@ -1,23 +1,24 @@
 //! Accounts made, changed and removed at the command line, while servers run; and a user's own new password.
 
 use super::{
-    Accounts, Act, NotPermitted, Session, Whose,
-    login::{Judge, LOCKING_PASSWORD, UNJUDGED, WRONG_PASSWORD, target},
-    password::canonical,
+    Accounts, Act, NotPermitted, Session, Undecided, Whose,
+    deeds::{UNJUDGED, deed, refused, wrong_password},
+    password::{ShownPassword, canonical},
     records::{
         Organisation, OrganisationName, Role, User, UserName, UserStatus, all_users,
         organisation_key, organisation_name_key, user_key, user_name_key,
     },
-    second_factor::refused,
-    session::undecided,
-    snapshot::{Change, Snapshot},
+    snapshot::{Change, Snapshot, decode},
     wait,
 };
-use crate::{HashingError, Origin, StorageError, audit::Deed, storage::Race};
+use crate::{
+    Failure, HashingError, Origin, StorageError,
+    storage::{Attempt, settle},
+};
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_mfa::{PasswordRefusal, UserRecords};
 use keyproof_store::{Batch, Timestamp};
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 use zeroize::Zeroizing;
 
 /// The longest name of a user or an organisation, in bytes.
@@ -82,17 +83,11 @@ pub enum AddUserError {
     /// The password cannot be one.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// Why an account was not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of that name.
     #[error("there is no such user")]
     Unknown,
@@ -116,9 +111,6 @@ pub enum SetUserPasswordError {
     /// The password cannot be one.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of that name.
     #[error("there is no such user")]
     Unknown,
@@ -127,12 +119,6 @@ pub enum SetUserPasswordError {
 /// Why a user's own new password was not set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangePasswordError {
-    /// The session has ended meanwhile.
-    #[error("the session has ended")]
-    Ended,
-    /// A key is active, and the session has shown no second factor.
-    #[error("the session has shown no second factor")]
-    FactorNeeded,
     /// The session is an application's.
     #[error("an application has no password to change")]
     Forbidden,
@@ -148,9 +134,9 @@ pub enum ChangePasswordError {
     /// The new password cannot be one.
     #[error(transparent)]
     Password(#[from] AuthError),
-    /// No verdict.
+    /// The session decides nothing.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Undecided(#[from] Undecided),
     /// The old password is wrong.
     #[error("wrong password")]
     WrongPassword,
@@ -166,27 +152,35 @@ impl Accounts {
         new: &NewUser,
         password: Zeroizing<String>,
         origin: &Origin,
-    ) -> Result<(), AddUserError> {
+    ) -> Result<(), Failure<AddUserError>> {
         if !is_user_name(&new.name) {
-            return Err(AddUserError::Name);
+            return Err(Failure::Refused(AddUserError::Name));
         }
         if !is_organisation_name(&new.organisation) {
-            return Err(AddUserError::OrganisationName);
+            return Err(Failure::Refused(AddUserError::OrganisationName));
         }
-        check_new_password(&password)?;
+        check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
-        let name_key = user_name_key(&new.name);
-        let mut race = Race::default();
-        loop {
+        let places = [
+            user_name_key(&new.name),
+            organisation_name_key(&new.organisation),
+        ];
+        let [name_key, organisation_name_key] = &places;
+        settle("accounts.add_user", &self.store, || async {
             let now = self.clock.now();
-            let taken = self.store.get::<UserName>(&name_key, now).await;
-            if taken.map_err(StorageError::from)?.is_some() {
-                return Err(AddUserError::Exists);
+            let mut found = self.store.get_many(&places, now).await?.into_iter();
+            let mut next = || found.next().flatten();
+            if decode::<UserName>(next())?.is_some() {
+                return Err(Failure::Refused(AddUserError::Exists));
             }
             let mut batch = self.store.batch(now);
-            let organisation = self
-                .organisation(&mut batch, &new.organisation, now)
-                .await?;
+            let organisation = match decode::<OrganisationName>(next())? {
+                Some(found) => {
+                    batch.require(organisation_name_key, found.version);
+                    found.record.id
+                }
+                None => self.add_organisation(&mut batch, &new.organisation),
+            };
             let user = User {
                 id: self.draw_number(),
                 name: new.name.clone(),
@@ -202,16 +196,15 @@ impl Accounts {
                 created_at: now,
             };
             let owner = user.owner();
-            batch.insert(&name_key, &UserName { owner }, None);
+            batch.insert(name_key, &UserName { owner }, None);
             batch.insert(&user_key(owner), &user, None);
             let detail = format!("{} in {}, role {}", user.name, new.organisation, user.role);
             let deed = deed("user.add", &user, Some(detail), origin);
             self.audit.done(&mut batch, now, deed);
             // A conflict is a name or a number that is taken: the name is looked up again, another number drawn.
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     /// Every account, by organisation and name.
@@ -239,7 +232,11 @@ impl Accounts {
     ///
     /// # Errors
     /// [`ChangeUserError`].
-    pub async fn remove_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+    pub async fn remove_user(
+        &self,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<(), Failure<ChangeUserError>> {
         self.change(
             name,
             "user.remove",
@@ -257,7 +254,11 @@ impl Accounts {
     ///
     /// # Errors
     /// [`ChangeUserError`].
-    pub async fn suspend_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+    pub async fn suspend_user(
+        &self,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<(), Failure<ChangeUserError>> {
         let incarnation = self.draw_incarnation();
         self.change(
             name,
@@ -282,7 +283,11 @@ impl Accounts {
     ///
     /// # Errors
     /// [`ChangeUserError`].
-    pub async fn activate_user(&self, name: &str, origin: &Origin) -> Result<(), ChangeUserError> {
+    pub async fn activate_user(
+        &self,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<(), Failure<ChangeUserError>> {
         self.change(
             name,
             "user.activate",
@@ -307,7 +312,7 @@ impl Accounts {
         &self,
         name: &str,
         origin: &Origin,
-    ) -> Result<Unlocking, ChangeUserError> {
+    ) -> Result<Unlocking, Failure<ChangeUserError>> {
         self.change(
             name,
             "user.unlock",
@@ -334,8 +339,8 @@ impl Accounts {
         name: &str,
         password: Zeroizing<String>,
         origin: &Origin,
-    ) -> Result<(), SetUserPasswordError> {
-        check_new_password(&password)?;
+    ) -> Result<(), Failure<SetUserPasswordError>> {
+        check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
         let incarnation = self.draw_incarnation();
         let changed = self.change(
@@ -354,9 +359,11 @@ impl Accounts {
                 save(batch, snapshot, &next, user);
             },
         );
-        changed.await.map_err(|error| match error {
-            ChangeUserError::Storage(error) => SetUserPasswordError::Storage(error),
-            ChangeUserError::Unknown => SetUserPasswordError::Unknown,
+        changed.await.map_err(|failure| match failure {
+            Failure::Refused(ChangeUserError::Unknown) => {
+                Failure::Refused(SetUserPasswordError::Unknown)
+            }
+            Failure::Storage(error) => Failure::Storage(error),
         })
     }
 
@@ -368,10 +375,10 @@ impl Accounts {
         &self,
         session: &Session,
         origin: &Origin,
-    ) -> Result<(), ChangePasswordError> {
+    ) -> Result<(), Failure<ChangePasswordError>> {
         let act = Act::SetPassword;
         let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| ChangePasswordError::Forbidden)?;
+        permitted.map_err(|NotPermitted| Failure::Refused(ChangePasswordError::Forbidden))?;
         let origin = session.origin(origin);
         self.deciding(session, SET_PASSWORD, &origin).await?;
         Ok(())
@@ -388,39 +395,38 @@ impl Accounts {
         old: Zeroizing<String>,
         new: Zeroizing<String>,
         origin: &Origin,
-    ) -> Result<(), ChangePasswordError> {
+    ) -> Result<(), Failure<ChangePasswordError>> {
         let act = Act::SetPassword;
         let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| ChangePasswordError::Forbidden)?;
-        check_new_password(&new)?;
+        permitted.map_err(|NotPermitted| Failure::Refused(ChangePasswordError::Forbidden))?;
+        check_new_password(&new).map_err(|error| Failure::Refused(error.into()))?;
         let origin = session.origin(origin);
-        let mut judge = Judge::new(canonical(old));
-        let mut hash = None;
-        let mut race = Race::default();
-        loop {
+        let old = ShownPassword::new(old);
+        let hash = OnceLock::new();
+        settle("accounts.change_password", &self.store, || async {
             let (snapshot, user) = self.deciding(session, SET_PASSWORD, &origin).await?;
+            let locked = |until| ChangePasswordError::Locked {
+                wait: wait(until, snapshot.now),
+            };
             let records = snapshot.records();
-            if let Err(locked) = records.admit_session(session.counter(), snapshot.at()) {
+            if let Err(lock) = records.admit_session(session.counter(), snapshot.at()) {
                 let deed = refused(SET_PASSWORD, &user, UNJUDGED, &origin);
                 self.audit.refused(deed).await;
-                let wait = wait(locked.until, snapshot.now);
-                return Err(ChangePasswordError::Locked { wait });
+                return Err(Failure::Refused(locked(lock.until)));
             }
-            let current = Some(user.password.clone());
-            let Some(password) = judge.verdict(self, current, &origin).await? else {
-                continue;
+            let judged = old.verdict(self, Some(&user.password), &origin).await?;
+            let Some(judged) = judged else {
+                return Ok(Attempt::Again);
             };
             let decision =
-                records.confirm_password(password, session.counter(), snapshot.at(), &self.policy);
+                records.confirm_password(judged, session.counter(), snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
-            let outcome = match decision.verdict {
+            let verdict = match decision.verdict {
                 Ok(()) => {
-                    let password = match &hash {
-                        Some(hash) => String::clone(hash),
-                        None => {
-                            hash = Some(self.hash_password(new.clone(), &origin).await?);
-                            continue;
-                        }
+                    let Some(password) = hash.get().cloned() else {
+                        let hashed = self.hash_password(new.clone(), &origin).await?;
+                        hash.get_or_init(|| hashed);
+                        return Ok(Attempt::Again);
                     };
                     let next = decision.next.renew();
                     let renewed = User {
@@ -435,15 +441,14 @@ impl Accounts {
                     Ok(())
                 }
                 Err(refusal) => {
-                    let locked = |until| ChangePasswordError::Locked {
-                        wait: wait(until, snapshot.now),
-                    };
                     let (why, error) = match refusal {
                         PasswordRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        PasswordRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(until) => (LOCKING_PASSWORD, locked(until)),
-                            None => (WRONG_PASSWORD, ChangePasswordError::WrongPassword),
-                        },
+                        PasswordRefusal::WrongPassword(failure) => (
+                            wrong_password(&failure),
+                            failure
+                                .locked_until
+                                .map_or(ChangePasswordError::WrongPassword, locked),
+                        ),
                     };
                     let deed = refused(SET_PASSWORD, &user, why, &origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
@@ -451,10 +456,9 @@ impl Accounts {
                     Err(error)
                 }
             };
-            if race.won(self.store.commit(batch).await).await? {
-                return outcome;
-            }
-        }
+            Ok(Attempt::Commit(batch, verdict))
+        })
+        .await
     }
 
     /// What application tokens of from now on belong to.
@@ -470,43 +474,31 @@ impl Accounts {
         also: &str,
         origin: &Origin,
         change: impl Fn(&mut Batch, &Snapshot, User, UserRecords) -> T,
-    ) -> Result<T, ChangeUserError> {
-        let mut race = Race::default();
-        loop {
+    ) -> Result<T, Failure<ChangeUserError>> {
+        settle("accounts.change_user", &self.store, || async {
             let snapshot = self.snapshot(name).await?;
             let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
-            let user = user.ok_or(ChangeUserError::Unknown)?;
+            let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
             let mut batch = self.store.batch(snapshot.now);
             let detail = format!("{}{also}", user.name);
             let deed = deed(action, &user, Some(detail), origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             let changed = change(&mut batch, &snapshot, user, snapshot.records());
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(changed);
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(changed)))
+        })
+        .await
     }
 
-    /// The number of the organisation of that name; one that is new is added.
-    async fn organisation(
-        &self,
-        batch: &mut Batch,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<u32, StorageError> {
-        let name_key = organisation_name_key(name);
-        if let Some(found) = self.store.get::<OrganisationName>(&name_key, now).await? {
-            batch.require(&name_key, found.version);
-            return Ok(found.record.id);
-        }
+    /// A new organisation, whose number is drawn.
+    fn add_organisation(&self, batch: &mut Batch, name: &str) -> u32 {
         let id = self.draw_number();
         let organisation = Organisation {
             id,
             name: name.to_owned(),
         };
-        batch.insert(&name_key, &OrganisationName { id }, None);
+        batch.insert(&organisation_name_key(name), &OrganisationName { id }, None);
         batch.insert(&organisation_key(id), &organisation, None);
-        Ok(id)
+        id
     }
 
     async fn hash_password(
@@ -520,28 +512,12 @@ impl Accounts {
     }
 }
 
-undecided!(ChangePasswordError);
-
 fn save(batch: &mut Batch, snapshot: &Snapshot, next: &UserRecords, user: User) {
     let change = Change {
         user: Some(user),
         ..Change::default()
     };
     snapshot.save(batch, next, change);
-}
-
-fn deed<'a>(
-    action: &'static str,
-    user: &User,
-    detail: Option<String>,
-    origin: &'a Origin,
-) -> Deed<'a> {
-    Deed {
-        action,
-        target: target(user),
-        detail,
-        origin,
-    }
 }
 
 /// What can stand in a path and in an `otpauth` label, and is not taken for a number or for another resource there.

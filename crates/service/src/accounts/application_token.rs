@@ -2,14 +2,17 @@
 //! certain addresses and for a time, until it is revoked.
 
 use super::{
-    Accounts, Act, NotPermitted, Session, Whose,
+    Accounts, Act, NotPermitted, Session, Undecided, Whose,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
         application_token_text_key, application_tokens_of, user_key,
     },
-    session::undecided,
 };
-use crate::{Origin, StorageError, Who, audit::Deed, storage::Race};
+use crate::{
+    Failure, Origin, StorageError, Who,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
 use ipnet::IpNet;
 use keyproof_auth::Token;
 use keyproof_store::{Stored, Timestamp, Version};
@@ -90,47 +93,35 @@ pub enum ApplicationTokenState {
 /// Why a token gives nothing, or none was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationTokenError {
-    /// The session has ended meanwhile.
-    #[error("the session has ended")]
-    Ended,
-    /// A key is active, and the session has shown no second factor.
-    #[error("the session has shown no second factor")]
-    FactorNeeded,
     /// The session may not make any.
     #[error("not allowed to make application tokens")]
     Forbidden,
     /// It is unknown, does not hold, or its creator is gone or suspended.
     #[error("the application token does not hold")]
     Refused,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// The description is too long.
     #[error("a description has at most {MAX_DESCRIPTION} bytes")]
     TooLong,
+    /// The session decides nothing.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
 }
 
 /// Why a token was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeApplicationTokenError {
-    /// The session has ended meanwhile.
-    #[error("the session has ended")]
-    Ended,
-    /// A key is active, and the session has shown no second factor.
-    #[error("the session has shown no second factor")]
-    FactorNeeded,
     /// The session may not.
     #[error("not allowed to change application tokens")]
     Forbidden,
     /// A revoked token stays revoked.
     #[error("a revoked token stays revoked")]
     Revoked,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// The description is too long.
     #[error("a description has at most {MAX_DESCRIPTION} bytes")]
     TooLong,
+    /// The session decides nothing.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     /// There is no such token.
     #[error("there is no such application token")]
     Unknown,
@@ -160,57 +151,38 @@ impl Accounts {
     /// An access token for an application token.
     ///
     /// # Errors
-    /// [`ApplicationTokenError::Refused`], [`ApplicationTokenError::Storage`].
+    /// [`ApplicationTokenError::Refused`].
     pub async fn application_login(
         &self,
         text: &str,
         address: IpAddr,
         origin: &Origin,
-    ) -> Result<Zeroizing<String>, ApplicationTokenError> {
-        let mut race = Race::default();
-        let refused = loop {
+    ) -> Result<Zeroizing<String>, Failure<ApplicationTokenError>> {
+        settle("accounts.application_login", &self.store, || async {
             let now = self.clock.now();
             let Holder { user, id, token } = match self.holder(text, address, now).await? {
                 Ok(holder) => holder,
-                Err(refused) => break refused,
+                Err(refusal) => {
+                    self.audit.refused(refusal.deed(address, origin)).await;
+                    return Err(Failure::Refused(ApplicationTokenError::Refused));
+                }
             };
             let signer = self.signing.signer(now).await?;
-            let Stored {
-                record: user,
-                version,
-                ..
-            } = user;
             let login = self.begin_session(None, now);
-            let access = self.access_token(&signer, &user, &login, Some(id), now)?;
-            let owner = user.owner();
-            let place = application_token_key(owner.organisation, id);
+            let access = self.access_token(&signer, &user.record, &login, Some(id), now)?;
+            let owner = user.record.owner();
             let origin = origin.by(Who::User {
-                name: user.name,
+                name: user.record.name,
                 application_token: Some(id),
             });
             let mut batch = self.store.batch(now);
-            batch.require(&user_key(owner), version);
-            batch.require(&place, token);
+            batch.require(&user_key(owner), user.version);
+            batch.require(&application_token_key(owner.organisation, id), token);
             let deed = deed(AUTHENTICATE, owner.organisation, id, &origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(access);
-            }
-        };
-        let Refusal { id, reason } = refused;
-        self.audit
-            .refused(Deed {
-                action: AUTHENTICATE,
-                target: id.map_or("application_token".to_owned(), |id| {
-                    format!("application_token/{id}")
-                }),
-                detail: Some(format!(
-                    "type 7: Failed authentication request, Reason: {reason} from IP {address}"
-                )),
-                origin,
-            })
-            .await;
-        Err(ApplicationTokenError::Refused)
+            Ok(Attempt::Commit(batch, Ok(access)))
+        })
+        .await
     }
 
     /// Whom a token acts for.
@@ -263,10 +235,10 @@ impl Accounts {
         &self,
         session: &Session,
         origin: &Origin,
-    ) -> Result<(), ApplicationTokenError> {
+    ) -> Result<(), Failure<ApplicationTokenError>> {
         let act = Act::AddApplicationToken;
         let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| ApplicationTokenError::Forbidden)?;
+        permitted.map_err(|NotPermitted| Failure::Refused(ApplicationTokenError::Forbidden))?;
         let origin = session.origin(origin);
         self.deciding(session, ADD, &origin).await?;
         Ok(())
@@ -282,16 +254,15 @@ impl Accounts {
         session: &Session,
         new: NewApplicationToken,
         origin: &Origin,
-    ) -> Result<Zeroizing<String>, ApplicationTokenError> {
+    ) -> Result<Zeroizing<String>, Failure<ApplicationTokenError>> {
         let act = Act::AddApplicationToken;
         let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| ApplicationTokenError::Forbidden)?;
+        permitted.map_err(|NotPermitted| Failure::Refused(ApplicationTokenError::Forbidden))?;
         if is_too_long(new.description.as_ref()) {
-            return Err(ApplicationTokenError::TooLong);
+            return Err(Failure::Refused(ApplicationTokenError::TooLong));
         }
         let origin = session.origin(origin);
-        let mut race = Race::default();
-        loop {
+        settle("accounts.add_application_token", &self.store, || async {
             let now = self.clock.now();
             let (own, creator) = self.deciding(session, ADD, &origin).await?;
             let (token, id) = (self.draw_token(now), self.draw_number());
@@ -315,10 +286,9 @@ impl Accounts {
             self.audit
                 .done(&mut batch, now, deed(ADD, organisation, id, &origin));
             // A conflict is a number that is taken: another is drawn. Or the session has ended.
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(token.text());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(token.text())))
+        })
+        .await
     }
 
     /// The tokens that the session may see, oldest first: administrators those of their organisation, others their own.
@@ -384,23 +354,23 @@ impl Accounts {
         session: &Session,
         id: u32,
         origin: &Origin,
-    ) -> Result<(), ChangeApplicationTokenError> {
+    ) -> Result<(), Failure<ChangeApplicationTokenError>> {
         let act = Act::ChangeApplicationToken;
         let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| ChangeApplicationTokenError::Forbidden)?;
+        permitted
+            .map_err(|NotPermitted| Failure::Refused(ChangeApplicationTokenError::Forbidden))?;
         let origin = session.origin(origin);
         self.deciding(session, CHANGE, &origin).await?;
         let place = application_token_key(session.owner.organisation, id);
-        let found = self
-            .store
-            .get::<ApplicationToken>(&place, self.clock.now())
-            .await;
-        let found = found.map_err(StorageError::from)?;
-        let Some(found) = found else {
-            return Err(self.no_token(session, id, &origin).await);
+        let found = self.store.get::<ApplicationToken>(&place, self.clock.now());
+        let refused = match found.await? {
+            Some(found) => {
+                self.must_manage_token(session, &found.record, &origin)
+                    .await
+            }
+            None => Err(self.no_token(session, id, &origin).await),
         };
-        self.must_manage_token(session, &found.record, &origin)
-            .await
+        refused.map_err(Failure::Refused)
     }
 
     /// Changes a token.
@@ -413,31 +383,30 @@ impl Accounts {
         id: u32,
         change: &ApplicationTokenChange,
         origin: &Origin,
-    ) -> Result<(), ChangeApplicationTokenError> {
+    ) -> Result<(), Failure<ChangeApplicationTokenError>> {
         let act = Act::ChangeApplicationToken;
         let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| ChangeApplicationTokenError::Forbidden)?;
+        permitted
+            .map_err(|NotPermitted| Failure::Refused(ChangeApplicationTokenError::Forbidden))?;
         if is_too_long(change.description.as_ref()) {
-            return Err(ChangeApplicationTokenError::TooLong);
+            return Err(Failure::Refused(ChangeApplicationTokenError::TooLong));
         }
         let origin = session.origin(origin);
         let organisation = session.owner.organisation;
         let place = application_token_key(organisation, id);
-        let mut race = Race::default();
-        loop {
+        settle("accounts.change_application_token", &self.store, || async {
             let now = self.clock.now();
             let (own, _) = self.deciding(session, CHANGE, &origin).await?;
-            let found = self.store.get::<ApplicationToken>(&place, now).await;
-            let stored = found.map_err(StorageError::from)?;
-            let Some(stored) = stored else {
-                return Err(self.no_token(session, id, &origin).await);
+            let Some(stored) = self.store.get::<ApplicationToken>(&place, now).await? else {
+                return Err(Failure::Refused(self.no_token(session, id, &origin).await));
             };
             let mut next = stored.record;
-            self.must_manage_token(session, &next, &origin).await?;
+            let permitted = self.must_manage_token(session, &next, &origin).await;
+            permitted.map_err(Failure::Refused)?;
             let creator = self.creator(session, &next).await?;
             let is_over = next.is_revoked || has_ended(&next, creator.as_ref());
             if is_over && change.is_revoked == Some(false) {
-                return Err(ChangeApplicationTokenError::Revoked);
+                return Err(Failure::Refused(ChangeApplicationTokenError::Revoked));
             }
             let revokes = !next.is_revoked && change.is_revoked == Some(true);
             next.is_revoked |= revokes;
@@ -450,10 +419,9 @@ impl Accounts {
             batch.replace(&place, stored.version, &next, None);
             self.audit
                 .done(&mut batch, now, deed(action, organisation, id, &origin));
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 }
 
@@ -509,8 +477,6 @@ fn has_ended(token: &ApplicationToken, creator: Option<&User>) -> bool {
     creator.is_none_or(|creator| creator.incarnation != token.creator_incarnation)
 }
 
-undecided!(ApplicationTokenError, ChangeApplicationTokenError);
-
 /// Whom a token acts for.
 struct Holder {
     user: Stored<User>,
@@ -531,6 +497,20 @@ impl Refusal {
         Self {
             id,
             reason: reason.to_string(),
+        }
+    }
+
+    fn deed(self, address: IpAddr, origin: &Origin) -> Deed<'_> {
+        Deed {
+            action: AUTHENTICATE,
+            target: self.id.map_or("application_token".to_owned(), |id| {
+                format!("application_token/{id}")
+            }),
+            detail: Some(format!(
+                "type 7: Failed authentication request, Reason: {} from IP {address}",
+                self.reason
+            )),
+            origin,
         }
     }
 }

@@ -1,54 +1,19 @@
 //! The users of an organisation, with their keys: one by one, and in pages.
 
 use super::{
-    Accounts, Session,
+    Accounts, KeySummary, Session, Whose,
     records::{
         Owner, Role, SecondFactor, User, UserName, UserStatus, second_factor_key, user_key,
         user_name_key, users_of,
     },
-    snapshot::Snapshot,
-    timestamp,
+    snapshot::decode,
     user_query::{Listing, UserQuery},
 };
-use crate::StorageError;
-use keyproof_mfa::KeyStatus;
+use crate::{Failure, StorageError};
 use keyproof_store::{Prefix, Record, Timestamp};
 
 /// Records read at once.
 const PAGE: usize = 500;
-
-/// A second factor's key, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySummary {
-    /// Its number.
-    pub id: u32,
-    /// When it was enrolled.
-    pub created_at: Timestamp,
-    /// Since when it is asked for at login; `None` while it is pending.
-    pub activated_at: Option<Timestamp>,
-}
-
-impl KeySummary {
-    pub(super) fn of(record: &SecondFactor) -> Self {
-        Self {
-            id: record.id,
-            created_at: timestamp(record.key.created_at()),
-            activated_at: match record.key.status() {
-                KeyStatus::Pending => None,
-                KeyStatus::Active { since } => Some(timestamp(since)),
-            },
-        }
-    }
-
-    pub(super) fn of_snapshot(snapshot: &Snapshot) -> Option<Self> {
-        let second_factor = snapshot.second_factor.as_ref();
-        second_factor.map(|stored| Self::of(&stored.record))
-    }
-
-    pub(super) fn active(snapshot: &Snapshot) -> Option<Self> {
-        Self::of_snapshot(snapshot).filter(|key| key.activated_at.is_some())
-    }
-}
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +46,8 @@ pub struct UserPage {
 }
 
 /// Why there is no such user to be seen.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none in the session's organisation.
     #[error("there is no such user")]
     Unknown,
@@ -138,12 +100,12 @@ impl Accounts {
     ///
     /// # Errors
     /// [`DirectoryError`].
-    pub async fn user(&self, session: &Session, id: u32) -> Result<UserView, DirectoryError> {
-        let owner = Owner {
-            organisation: session.owner.organisation,
-            user: id,
-        };
-        self.view_of(owner).await
+    pub async fn user(
+        &self,
+        session: &Session,
+        id: u32,
+    ) -> Result<UserView, Failure<DirectoryError>> {
+        self.view_of(session.owner_of(Whose::Of(id))).await
     }
 
     /// The user of this name.
@@ -154,26 +116,26 @@ impl Accounts {
         &self,
         session: &Session,
         name: &str,
-    ) -> Result<UserView, DirectoryError> {
+    ) -> Result<UserView, Failure<DirectoryError>> {
         let now = self.clock.now();
-        let named = self.store.get::<UserName>(&user_name_key(name), now).await;
-        let named = named.map_err(StorageError::from)?;
+        let named = self
+            .store
+            .get::<UserName>(&user_name_key(name), now)
+            .await?;
         let owner = named
             .map(|named| named.record.owner)
             .filter(|owner| owner.organisation == session.owner.organisation);
-        self.view_of(owner.ok_or(DirectoryError::Unknown)?).await
+        self.view_of(owner.ok_or(Failure::Refused(DirectoryError::Unknown))?)
+            .await
     }
 
-    async fn view_of(&self, owner: Owner) -> Result<UserView, DirectoryError> {
-        let now = self.clock.now();
-        let user = self.store.get::<User>(&user_key(owner), now).await;
-        let user = user.map_err(StorageError::from)?;
-        let key = self
-            .store
-            .get::<SecondFactor>(&second_factor_key(owner), now)
-            .await;
-        let key = key.map_err(StorageError::from)?;
-        let user = user.ok_or(DirectoryError::Unknown)?;
+    async fn view_of(&self, owner: Owner) -> Result<UserView, Failure<DirectoryError>> {
+        let keys = [user_key(owner), second_factor_key(owner)];
+        let found = self.store.get_many(&keys, self.clock.now()).await?;
+        let mut found = found.into_iter();
+        let mut next = || found.next().flatten();
+        let user = decode::<User>(next())?.ok_or(Failure::Refused(DirectoryError::Unknown))?;
+        let key = decode::<SecondFactor>(next())?;
         Ok(view(
             user.record,
             key.map(|key| KeySummary::of(&key.record)),

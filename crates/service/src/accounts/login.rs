@@ -3,45 +3,28 @@
 use super::{
     Accounts,
     access_token::Login,
-    password::canonical,
-    records::{ChallengeRecord, User, challenge_key, user_key},
+    deeds::{UNJUDGED, USED_CODE, by, deed, failed, target, wrong_code, wrong_password},
+    password::ShownPassword,
+    records::{ChallengeRecord, User, challenge_key},
     signing_key::Signer,
     snapshot::{Change, Snapshot},
     wait,
 };
-use crate::{HashingError, Origin, PasswordVerdict, StorageError, Who, audit::Deed, storage::Race};
+use crate::{
+    Failure, HashingError, Origin, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
-    NewDevice, Password, PasswordRefusal, Proof,
+    NewDevice, PasswordRefusal, Proof,
 };
 use keyproof_store::{Batch, Stored, Timestamp};
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
-/// A name is told to the audit trail up to so many characters: anybody may send any.
-const NAME_TOLD: usize = 128;
-
-/// What the audit trail is told of an attempt that was not judged.
-pub(super) const UNJUDGED: &str = "Too many failed authentication requests";
-
-/// What it is told of a wrong password.
-pub(super) const WRONG_PASSWORD: &str = "Invalid password";
-
-/// What it is told of the wrong password that locks.
-pub(super) const LOCKING_PASSWORD: &str =
-    "Invalid password. Too many failed authentication requests";
-
-/// What it is told of a wrong code.
-pub(super) const WRONG_CODE: &str = "Invalid MFA code";
-
-/// What it is told of a code that is spent.
-pub(super) const USED_CODE: &str = "MFA code used before";
-
-/// What it is told of the wrong code that locks.
-pub(super) const LOCKING_CODE: &str = "Invalid MFA code. Too many failed authentication requests";
-
-/// What it is told of a challenge that is unknown or over.
+/// What the audit trail is told of a challenge that is unknown or over.
 const BAD_CHALLENGE: &str = "Invalid or expired MFA token";
 
 /// The first step of a login.
@@ -112,9 +95,6 @@ pub enum LoginError {
     /// Unknown name, wrong password or suspended user.
     #[error("wrong name or password")]
     Refused,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// Why a code, or a refresh token, gives nothing.
@@ -132,9 +112,6 @@ pub enum AnswerError {
     /// The token is unknown, spent or ended, or the code is wrong or used.
     #[error("wrong token or code")]
     Refused,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 impl fmt::Debug for Tokens {
@@ -161,89 +138,82 @@ impl Accounts {
         &self,
         login: PasswordLogin,
         origin: &Origin,
-    ) -> Result<FirstStep, LoginError> {
+    ) -> Result<FirstStep, Failure<LoginError>> {
         let signer = self.signing.signer(self.clock.now()).await?;
-        let password = canonical(login.password);
+        let PasswordLogin {
+            name,
+            password,
+            fingerprint,
+        } = login;
+        let password = ShownPassword::new(password);
         // One that no device can have is no trusted device's.
-        let fingerprint = login.fingerprint.as_deref();
-        let fingerprint = fingerprint.and_then(|text| Fingerprint::new(text).ok());
+        let fingerprint = fingerprint.and_then(|text| Fingerprint::new(&text).ok());
         let client = Client {
             fingerprint: fingerprint.as_ref(),
             network: origin.address.map(Network::of),
         };
-        let mut judge = Judge::new(password);
-        let mut race = Race::default();
-        loop {
-            let snapshot = self.snapshot(&login.name).await?;
-            let records = snapshot.records();
-            if let Err(locked) = records.admit(client, snapshot.at()) {
-                self.audit
-                    .refused(failed(&login.name, UNJUDGED, origin))
-                    .await;
-                let wait = wait(locked.until, snapshot.now);
-                return Err(LoginError::Locked { wait });
-            }
-            let hash = snapshot.active_user().map(|user| user.password.clone());
-            let Some(password) = judge.verdict(self, hash, origin).await? else {
-                // Judging takes a while: what it rests on is read again.
-                continue;
+        let granted = settle("accounts.login", &self.store, || async {
+            let snapshot = self.snapshot(&name).await?;
+            let locked = |until| LoginError::Locked {
+                wait: wait(until, snapshot.now),
             };
-            let decision = records.begin_login(password, client, snapshot.at(), &self.policy);
+            let records = snapshot.records();
+            if let Err(lock) = records.admit(client, snapshot.at()) {
+                self.audit.refused(failed(&name, UNJUDGED, origin)).await;
+                return Err(Failure::Refused(locked(lock.until)));
+            }
+            let hash = snapshot.active_user().map(|user| &*user.password);
+            let Some(judged) = password.verdict(self, hash, origin).await? else {
+                return Ok(Attempt::Again);
+            };
+            let decision = records.begin_login(judged, client, snapshot.at(), &self.policy);
             let mut batch = self.store.batch(snapshot.now);
             let mut change = Change::default();
-            let outcome = match (decision.verdict, snapshot.active_user()) {
-                (Ok(FirstFactor::Challenged), Some(_)) => {
+            let verdict = match (decision.verdict, snapshot.active_user()) {
+                (Ok(FirstFactor::Challenged), Some(user)) => {
                     let token = self.draw_token(snapshot.now);
                     change.challenge = Some(challenge_key(&token));
-                    Ok(Granted::Challenge(token))
+                    Ok((user.clone(), Granted::Challenge(token)))
                 }
-                (Ok(_), Some(user)) => {
+                (Ok(first), Some(user)) => {
                     // A trusted device shows no factor.
                     let login = self.begin_session(None, snapshot.now);
                     let refresh = self.add_refresh_token(&mut batch, &snapshot, &login);
-                    let detail = match decision.verdict {
-                        Ok(FirstFactor::AuthenticatedByDevice(device)) => {
+                    let detail = match first {
+                        FirstFactor::AuthenticatedByDevice(device) => {
                             format!("by password, from trusted device {}", device.get())
                         }
                         _ => "by password".to_owned(),
                     };
                     self.told_login(&mut batch, &snapshot, user, detail, origin);
-                    Ok(Granted::Tokens(login, refresh))
+                    Ok((user.clone(), Granted::Tokens(login, refresh)))
                 }
                 // Nobody's password is right.
                 (Ok(_), None) => Err(LoginError::Refused),
                 (Err(refusal), _) => {
-                    let locked = |until| LoginError::Locked {
-                        wait: wait(until, snapshot.now),
-                    };
-                    let (reason, error) = match refusal {
+                    let (why, error) = match refusal {
                         PasswordRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        PasswordRefusal::WrongPassword(failure) => match failure.locked_until {
-                            Some(until) => (LOCKING_PASSWORD, locked(until)),
-                            None => (WRONG_PASSWORD, LoginError::Refused),
-                        },
+                        PasswordRefusal::WrongPassword(failure) => (
+                            wrong_password(&failure),
+                            failure.locked_until.map_or(LoginError::Refused, locked),
+                        ),
                     };
-                    let deed = failed(&login.name, reason, origin);
+                    let deed = failed(&name, why, origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
             };
             snapshot.save(&mut batch, &decision.next, change);
-            if !race.won(self.store.commit(batch).await).await? {
-                continue;
+            Ok(Attempt::Commit(batch, verdict))
+        });
+        let (user, granted) = granted.await?;
+        password.rehash(self, &user, origin).await;
+        Ok(match granted {
+            Granted::Challenge(token) => FirstStep::Challenged(token.text()),
+            Granted::Tokens(login, refresh) => {
+                FirstStep::Authenticated(self.tokens(&signer, &user, &login, &refresh)?)
             }
-            let granted = outcome?;
-            if let Some(user) = snapshot.active_user() {
-                judge.rehash(self, user, origin).await;
-            }
-            return match (granted, snapshot.active_user()) {
-                (Granted::Challenge(token), _) => Ok(FirstStep::Challenged(token.text())),
-                (Granted::Tokens(login, refresh), Some(user)) => Ok(FirstStep::Authenticated(
-                    self.tokens(&signer, user, &login, &refresh)?,
-                )),
-                (Granted::Tokens(..), None) => Err(LoginError::Refused),
-            };
-        }
+        })
     }
 
     /// Judges the code that answers a challenge; a recovery code will do. If it is right the device is trusted, if
@@ -257,18 +227,17 @@ impl Accounts {
         code: &str,
         trusts: Option<&TrustRequest>,
         origin: &Origin,
-    ) -> Result<Tokens, AnswerError> {
+    ) -> Result<Tokens, Failure<AnswerError>> {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(BAD_CHALLENGE, origin).await);
         };
-        let trust = trusts.map(|trust| self.new_device(trust)).transpose()?;
+        let trust = trusts.map(|trust| self.new_device(trust)).transpose();
+        let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         let signer = self.signing.signer(self.clock.now()).await?;
         let place = challenge_key(&token);
-        let mut race = Race::default();
-        loop {
+        let answered = settle("accounts.answer_challenge", &self.store, || async {
             let now = self.clock.now();
-            let found = self.store.get::<ChallengeRecord>(&place, now).await;
-            let found = found.map_err(StorageError::from)?;
+            let found = self.store.get::<ChallengeRecord>(&place, now).await?;
             let Some(Stored { record: asked, .. }) = found else {
                 return Err(self.refused_token(BAD_CHALLENGE, origin).await);
             };
@@ -293,48 +262,52 @@ impl Accounts {
                 &self.policy,
             );
             let mut batch = self.store.batch(snapshot.now);
-            let outcome = match decision.verdict {
+            let verdict = match decision.verdict {
                 Ok(authenticated) => {
                     self.told_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
                     let login = self.begin_session(shown, snapshot.now);
-                    Ok((login, self.add_refresh_token(&mut batch, &snapshot, &login)))
+                    let refresh = self.add_refresh_token(&mut batch, &snapshot, &login);
+                    Ok((user.clone(), login, refresh))
                 }
                 Err(refusal) => {
                     let locked = |until| AnswerError::Locked {
                         wait: wait(until, snapshot.now),
                     };
-                    let (reason, error) = match refusal {
+                    let (why, error) = match refusal {
                         LoginRefusal::ChallengeOver(_) => (BAD_CHALLENGE, AnswerError::Refused),
-                        LoginRefusal::Replayed => (USED_CODE, AnswerError::Refused),
-                        LoginRefusal::WrongCode(failure) => match failure.locked_until {
-                            Some(until) => (LOCKING_CODE, locked(until)),
-                            None => (WRONG_CODE, AnswerError::Refused),
-                        },
                         LoginRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
+                        LoginRefusal::Replayed => (USED_CODE, AnswerError::Refused),
+                        LoginRefusal::WrongCode(failure) => (
+                            wrong_code(&failure),
+                            failure.locked_until.map_or(AnswerError::Refused, locked),
+                        ),
                     };
-                    let deed = failed(&user.name, reason, origin);
+                    let deed = failed(&user.name, why, origin);
                     if snapshot.is_unchanged(&decision.next) {
                         // Nothing was counted, so there is nothing to commit it with.
                         self.audit.refused(deed).await;
-                        return Err(error);
+                        return Err(Failure::Refused(error));
                     }
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
             };
             snapshot.save(&mut batch, &decision.next, Change::default());
-            if race.won(self.store.commit(batch).await).await? {
-                let (login, refresh) = outcome?;
-                return Ok(self.tokens(&signer, user, &login, &refresh)?);
-            }
-        }
+            Ok(Attempt::Commit(batch, verdict))
+        });
+        let (user, login, refresh) = answered.await?;
+        Ok(self.tokens(&signer, &user, &login, &refresh)?)
     }
 
     /// Tells the audit trail of a token of which nobody knows whose it was.
-    pub(super) async fn refused_token(&self, reason: &str, origin: &Origin) -> AnswerError {
+    pub(super) async fn refused_token(
+        &self,
+        reason: &str,
+        origin: &Origin,
+    ) -> Failure<AnswerError> {
         self.audit.refused(failed("", reason, origin)).await;
-        AnswerError::Refused
+        Failure::Refused(AnswerError::Refused)
     }
 
     pub(super) fn draw_token(&self, now: Timestamp) -> Token {
@@ -379,12 +352,7 @@ impl Accounts {
         origin: &Origin,
     ) {
         let origin = by(user, origin);
-        let deed = Deed {
-            action: "user.authenticate",
-            target: target(user),
-            detail: Some(detail),
-            origin: &origin,
-        };
+        let deed = deed("user.authenticate", user, Some(detail), &origin);
         self.audit.done(batch, snapshot.now, deed);
     }
 
@@ -424,118 +392,4 @@ impl Accounts {
 enum Granted {
     Challenge(Token),
     Tokens(Login, Token),
-}
-
-/// A password, and what became of it last. Hashing is slow, so it is not done again unless there is another hash to
-/// compare with.
-pub(super) struct Judge {
-    password: Zeroizing<String>,
-    judged: Option<(Option<String>, PasswordVerdict)>,
-}
-
-impl Judge {
-    pub(super) const fn new(password: Zeroizing<String>) -> Self {
-        Self {
-            password,
-            judged: None,
-        }
-    }
-
-    /// The verdict, if it was found by comparing with this hash; else compares, and the caller reads again.
-    pub(super) async fn verdict(
-        &mut self,
-        accounts: &Accounts,
-        hash: Option<String>,
-        origin: &Origin,
-    ) -> Result<Option<Password>, HashingError> {
-        match &self.judged {
-            Some((with, verdict)) if *with == hash => Ok(Some(match verdict {
-                PasswordVerdict::Accepted { .. } => Password::Correct,
-                PasswordVerdict::Refused => Password::Wrong,
-            })),
-            _ => {
-                let password = self.password.clone();
-                let turn = accounts.turn(origin);
-                let verdict = accounts.hashing.verify(turn, hash.as_deref(), password);
-                let verdict = verdict.await?;
-                self.judged = Some((hash, verdict));
-                Ok(None)
-            }
-        }
-    }
-
-    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
-    async fn rehash(self, accounts: &Accounts, user: &User, origin: &Origin) {
-        let Some((_, PasswordVerdict::Accepted { needs_rehash: true })) = self.judged else {
-            return;
-        };
-        let outcome = async {
-            let entropy = accounts.store.entropy();
-            let turn = accounts.turn(origin);
-            let hash = accounts.hashing.hash(turn, self.password, entropy).await;
-            let hash = hash.map_err(|error| error.to_string())?;
-            let now = accounts.clock.now();
-            let place = user_key(user.owner());
-            let stored = accounts.store.get::<User>(&place, now).await;
-            let stored = stored.map_err(|error| error.to_string())?;
-            let Some(stored) = stored.filter(|stored| stored.record == *user) else {
-                return Ok(());
-            };
-            let next = User {
-                password: hash,
-                ..stored.record
-            };
-            let mut batch = accounts.store.batch(now);
-            batch.replace(&place, stored.version, &next, None);
-            accounts
-                .store
-                .commit(batch)
-                .await
-                .map_err(|error| error.to_string())
-        };
-        if let Err(error) = outcome.await {
-            tracing::info!(
-                user = user.id,
-                error,
-                "the password keeps its older hash for now"
-            );
-        }
-    }
-}
-
-/// A user in the audit trail.
-pub(super) fn target(user: &User) -> String {
-    format!("organisation/{}/user/{}", user.organisation, user.id)
-}
-
-/// What a user does who has just shown who they are.
-pub(super) fn by(user: &User, origin: &Origin) -> Origin {
-    origin.by(Who::User {
-        name: user.name.clone(),
-        application_token: None,
-    })
-}
-
-/// A failed login; the name is empty where nobody knows whose it was.
-pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
-    let name: String = name
-        .chars()
-        .take(NAME_TOLD)
-        .flat_map(char::escape_debug)
-        .collect();
-    let by = match name.as_str() {
-        "" => String::new(),
-        name => format!(" from '{name}'"),
-    };
-    let from = origin
-        .address
-        .map_or_else(String::new, |address| format!(" from IP {address}"));
-    Deed {
-        action: "user.authenticate",
-        target: format!("user_name/{name}"),
-        detail: Some(format!(
-            "type 6: Failed authentication request{by}, Reason: {reason}{from}"
-        )),
-        origin,
-    }
 }

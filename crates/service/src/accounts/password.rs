@@ -1,7 +1,14 @@
-//! The form in which passwords are hashed, whichever way they come.
+//! A password that is shown: the form in which it is hashed, and the verdict on it.
 
+use super::{
+    Accounts,
+    records::{User, user_key},
+};
+use crate::{HashingError, Origin, PasswordVerdict};
 use data_encoding::HEXLOWER;
+use keyproof_mfa::Password;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use std::sync::{Mutex, PoisonError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// 40 hex digits, which clients that never send a password as it was typed send in its place, in lower case; anything
@@ -15,6 +22,92 @@ pub(super) fn canonical(password: Zeroizing<String>) -> Zeroizing<String> {
     let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
     password.zeroize();
     Zeroizing::new(HEXLOWER.encode(hash.as_ref()))
+}
+
+/// A password, and what became of it last. Hashing is slow, so it is not done again unless there is another hash to
+/// compare with.
+pub(super) struct ShownPassword {
+    canonical: Zeroizing<String>,
+    judged: Mutex<Option<Judged>>,
+}
+
+/// The hash that it was compared with, none if it was nobody's, and what came of that.
+type Judged = (Option<String>, PasswordVerdict);
+
+impl ShownPassword {
+    pub(super) fn new(password: Zeroizing<String>) -> Self {
+        Self {
+            canonical: canonical(password),
+            judged: Mutex::new(None),
+        }
+    }
+
+    /// The verdict, if it was found by comparing with this hash; else compares, and the caller reads again.
+    pub(super) async fn verdict(
+        &self,
+        accounts: &Accounts,
+        hash: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Option<Password>, HashingError> {
+        if let Some((with, verdict)) = self.judged()
+            && with.as_deref() == hash
+        {
+            return Ok(Some(match verdict {
+                PasswordVerdict::Accepted { .. } => Password::Correct,
+                PasswordVerdict::Refused => Password::Wrong,
+            }));
+        }
+        let turn = accounts.turn(origin);
+        let password = self.canonical.clone();
+        let verdict = accounts.hashing.verify(turn, hash, password).await?;
+        let judged = (hash.map(ToOwned::to_owned), verdict);
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(judged);
+        Ok(None)
+    }
+
+    fn judged(&self) -> Option<Judged> {
+        // No code that can panic runs under this lock.
+        let judged = self.judged.lock();
+        judged.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
+    pub(super) async fn rehash(self, accounts: &Accounts, user: &User, origin: &Origin) {
+        let Some((_, PasswordVerdict::Accepted { needs_rehash: true })) = self.judged() else {
+            return;
+        };
+        let outcome = async {
+            let entropy = accounts.store.entropy();
+            let turn = accounts.turn(origin);
+            let hash = accounts.hashing.hash(turn, self.canonical, entropy).await;
+            let hash = hash.map_err(|error| error.to_string())?;
+            let now = accounts.clock.now();
+            let place = user_key(user.owner());
+            let stored = accounts.store.get::<User>(&place, now).await;
+            let stored = stored.map_err(|error| error.to_string())?;
+            let Some(stored) = stored.filter(|stored| stored.record == *user) else {
+                return Ok(());
+            };
+            let next = User {
+                password: hash,
+                ..stored.record
+            };
+            let mut batch = accounts.store.batch(now);
+            batch.replace(&place, stored.version, &next, None);
+            accounts
+                .store
+                .commit(batch)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        if let Err(error) = outcome.await {
+            tracing::info!(
+                user = user.id,
+                error,
+                "the password keeps its older hash for now"
+            );
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,23 +13,35 @@
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, SessionId,
     access_token::Login,
-    login::{by, failed, target},
+    deeds::{by, deed, failed, target},
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
     },
-    snapshot::Snapshot,
+    snapshot::{Snapshot, decode},
 };
-use crate::{Origin, StorageError, audit::Deed, storage::Race};
+use crate::{
+    Failure, Origin, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
 use data_encoding::HEXLOWER;
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{Batch, Key, Stored, Timestamp};
 use ring::hmac;
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 /// How long a spent token is answered as it was the first time: longer than clients wait before they try again.
 const TRIED_AGAIN: Duration = Duration::from_secs(60);
+
+/// After so many tries the use of a token is told apart from others of its hour: many at once with one token would each
+/// wait for all before it.
+const TRIES_TOGETHER: u32 = 3;
 
 /// What the audit trail is told of a token that is unknown or over.
 const BAD_TOKEN: &str = "Invalid refresh token";
@@ -58,6 +70,8 @@ struct Shown {
     family_place: Key,
     /// `None` if it has ended, or not begun: a family begins with its first token's end.
     family: Option<Stored<RefreshFamily>>,
+    /// The token that it was spent on.
+    successor: Option<Stored<RefreshToken>>,
     now: Timestamp,
 }
 
@@ -77,13 +91,18 @@ impl Accounts {
     /// A new access token for a refresh token, and its successor, if tokens are rotated.
     ///
     /// # Errors
-    /// [`AnswerError::Refused`], [`AnswerError::Storage`].
-    pub async fn refresh(&self, text: &str, origin: &Origin) -> Result<Refreshed, AnswerError> {
+    /// [`AnswerError::Refused`].
+    pub async fn refresh(
+        &self,
+        text: &str,
+        origin: &Origin,
+    ) -> Result<Refreshed, Failure<AnswerError>> {
         let Ok(token) = Token::parse(text) else {
             return Err(self.refused_token(BAD_TOKEN, origin).await);
         };
-        let mut race = Race::default();
-        loop {
+        let tries = AtomicU32::new(0);
+        settle("accounts.refresh", &self.store, || async {
+            let alone = tries.fetch_add(1, Ordering::Relaxed) >= TRIES_TOGETHER;
             let Some(shown) = self.shown(&token).await? else {
                 return Err(self.refused_token(BAD_TOKEN, origin).await);
             };
@@ -91,36 +110,24 @@ impl Accounts {
                 let name = shown.user.as_ref().map(|user| &*user.record.name);
                 let deed = failed(name.unwrap_or_default(), BAD_TOKEN, origin);
                 self.audit.refused(deed).await;
-                return Err(AnswerError::Refused);
+                return Err(Failure::Refused(AnswerError::Refused));
             };
             let signer = self.signing.signer(shown.now).await?;
             let login = shown.held.record.login(&token.digest());
             let access = self.access_token(&signer, &user.record, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
-            let outcome = match self.use_of(&shown, &mut batch).await? {
+            let refresh = match self.use_of(&shown, &mut batch) {
                 Use::Again => {
-                    self.told_use(&mut batch, &shown, user, origin, &race)
+                    self.told_use(&mut batch, &shown, user, origin, alone)
                         .await?;
-                    Ok(Refreshed {
-                        access,
-                        refresh: None,
-                    })
+                    None
                 }
                 Use::TriedAgain(successor) => {
-                    self.told_use(&mut batch, &shown, user, origin, &race)
+                    self.told_use(&mut batch, &shown, user, origin, alone)
                         .await?;
-                    Ok(Refreshed {
-                        access,
-                        refresh: Some(successor.text()),
-                    })
+                    Some(successor.text())
                 }
-                Use::Only => {
-                    let successor = self.spend(&mut batch, &shown, user, origin);
-                    Ok(Refreshed {
-                        access,
-                        refresh: Some(successor.text()),
-                    })
-                }
+                Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
                     let reason = "Refresh token used twice: all of its login end";
                     let deed = failed(&user.record.name, reason, origin);
@@ -128,13 +135,12 @@ impl Accounts {
                     if let Some(family) = &shown.family {
                         batch.remove(&shown.family_place, family.version);
                     }
-                    Err(AnswerError::Refused)
+                    return Ok(Attempt::Commit(batch, Err(AnswerError::Refused)));
                 }
             };
-            if race.won(self.store.commit(batch).await).await? {
-                return outcome;
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(Refreshed { access, refresh })))
+        })
+        .await
     }
 
     /// Adds a login's first token.
@@ -171,40 +177,49 @@ impl Accounts {
         let owner = held.record.owner;
         let family = held.record.family_of(&token.digest(), now);
         let family_place = refresh_family_key(owner, &family);
-        let family = match held.record.is_first() {
-            true => None,
-            false => self.store.get::<RefreshFamily>(&family_place, now).await?,
+        let successor = held.record.spent.as_ref();
+        let successor_place = successor.map(|spent| refresh_token_key(&successor_of(token, spent)));
+        let has_family = !held.record.is_first();
+        let mut keys = vec![user_key(owner)];
+        keys.extend(has_family.then(|| family_place.clone()));
+        keys.extend(successor_place);
+        let mut found = self.store.get_many(&keys, now).await?.into_iter();
+        let mut next = || found.next().flatten();
+        let user = decode(next())?;
+        let family = match has_family {
+            true => decode(next())?,
+            false => None,
         };
         Ok(Some(Shown {
             token: token.clone(),
-            user: self.store.get::<User>(&user_key(owner), now).await?,
             place,
             held,
+            user,
             family_place,
             family,
+            successor: decode(next())?,
             now,
         }))
     }
 
     /// A token that was spent on another gives that again only while both are as they were, and outlive this server:
     /// whoever spent it may never have learnt so.
-    async fn use_of(&self, shown: &Shown, batch: &mut Batch) -> Result<Use, StorageError> {
+    fn use_of(&self, shown: &Shown, batch: &mut Batch) -> Use {
         let Some(spent) = &shown.held.record.spent else {
-            return Ok(match self.rotate_refresh_tokens {
+            return match self.rotate_refresh_tokens {
                 true => Use::Only,
                 false => Use::Again,
-            });
+            };
         };
-        let successor = successor(&shown.token, spent);
-        let place = refresh_token_key(&successor);
-        let kept = self.store.get::<RefreshToken>(&place, shown.now).await?;
-        let unused = kept.filter(|kept| kept.record.spent.is_none());
+        let is_unused = |kept: &&Stored<RefreshToken>| kept.record.spent.is_none();
+        let unused = shown.successor.as_ref().filter(is_unused);
         let is_fresh = shown.now.saturating_since(spent.at) < TRIED_AGAIN;
         let Some(unused) = unused.filter(|_| is_fresh) else {
-            return Ok(Use::Copied);
+            return Use::Copied;
         };
-        batch.require(&place, unused.version);
-        Ok(Use::TriedAgain(successor))
+        let successor = successor_of(&shown.token, spent);
+        batch.require(&refresh_token_key(&successor), unused.version);
+        Use::TriedAgain(successor)
     }
 
     /// Tells the audit trail that a token was used, if it and its user are still as they were read.
@@ -214,7 +229,7 @@ impl Accounts {
         shown: &Shown,
         user: &Stored<User>,
         origin: &Origin,
-        race: &Race,
+        alone: bool,
     ) -> Result<(), StorageError> {
         let held = &shown.held.record;
         batch.require(&user_key(held.owner), user.version);
@@ -230,8 +245,6 @@ impl Accounts {
             detail: None,
             origin: &origin,
         };
-        // Many at once with one token would each wait for all before it, so some are told apart.
-        let alone = race.lost() > 2;
         self.audit.used(batch, shown.now, deed, alone).await
     }
 
@@ -248,7 +261,7 @@ impl Accounts {
             drawn: HEXLOWER.encode(&self.random::<TOKEN_BYTES>()),
             is_timed: true,
         };
-        let successor = successor(&shown.token, &spent);
+        let successor = successor_of(&shown.token, &spent);
         let digest = shown.token.digest();
         let held = RefreshToken {
             sid: Some(shown.held.record.login(&digest).sid),
@@ -273,12 +286,7 @@ impl Accounts {
             }
         }
         let origin = by(&user.record, origin);
-        let deed = Deed {
-            action: "refresh_token.rotate",
-            target: target(&user.record),
-            detail: None,
-            origin: &origin,
-        };
+        let deed = deed("refresh_token.rotate", &user.record, None, &origin);
         self.audit.done(batch, shown.now, deed);
         successor
     }
@@ -328,7 +336,7 @@ impl RefreshToken {
 }
 
 /// The token that one is spent on (HMAC as a pseudorandom function, RFC 2104).
-pub(super) fn successor(token: &Token, spent: &Spent) -> Token {
+pub(super) fn successor_of(token: &Token, spent: &Spent) -> Token {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.text().as_bytes());
     let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
     let tag = hmac::sign(&key, spent.drawn.as_bytes());

@@ -1,19 +1,18 @@
 //! Who holds an access token, asked anew for every request.
 
 use super::{
-    Accounts, SessionId, TokenError,
+    Accounts, SessionId,
     access_token::Login,
     application_token::{holds, is_of},
     records::{
         Activation, ApplicationToken, Owner, Role, User, UserStatus, application_token_key,
         user_key,
     },
-    second_factor::refused,
     session_id::TokenId,
     signing_key,
-    snapshot::{Snapshot, decode},
+    snapshot::decode,
 };
-use crate::{Origin, StorageError, Who};
+use crate::{Failure, Origin, Who};
 use keyproof_mfa::Standing;
 use std::net::IpAddr;
 
@@ -41,7 +40,7 @@ pub enum Whose {
 }
 
 /// Why a bearer has no session.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// Its time is over.
     #[error("the token has expired")]
@@ -52,19 +51,6 @@ pub enum SessionError {
     /// None was given.
     #[error("a token is needed")]
     Missing,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-impl From<TokenError> for SessionError {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Expired => Self::Expired,
-            TokenError::Invalid => Self::Invalid,
-            TokenError::Storage(error) => Self::Storage(error),
-        }
-    }
 }
 
 impl Session {
@@ -169,52 +155,7 @@ impl Session {
     }
 }
 
-/// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
-pub(super) enum Undecided {
-    Ended,
-    FactorNeeded,
-    Storage(StorageError),
-}
-
-/// Turns [`Undecided`] into the use cases' own refusals.
-macro_rules! undecided {
-    ($($error:ty),+) => {$(
-        impl From<$crate::accounts::session::Undecided> for $error {
-            fn from(error: $crate::accounts::session::Undecided) -> Self {
-                use $crate::accounts::session::Undecided;
-                match error {
-                    Undecided::Ended => Self::Ended,
-                    Undecided::FactorNeeded => Self::FactorNeeded,
-                    Undecided::Storage(error) => Self::Storage(error),
-                }
-            }
-        }
-    )+};
-}
-pub(super) use undecided;
-
 impl Accounts {
-    /// The records of the person who has logged in, for what decides over keys, devices, recovery codes, passwords or
-    /// application tokens. What is done in the session's name to something else requires the user's record as it was
-    /// read here: whatever ends the session, or makes it need a factor, changes that.
-    pub(super) async fn deciding(
-        &self,
-        session: &Session,
-        action: &'static str,
-        origin: &Origin,
-    ) -> Result<(Snapshot, User), Undecided> {
-        let own = self.own(session).await.map_err(Undecided::Storage)?;
-        let (snapshot, user) = own.ok_or(Undecided::Ended)?;
-        if let Err(needed) = snapshot.records().may_decide(session.standing(&user)) {
-            let why = needed.to_string();
-            self.audit
-                .refused(refused(action, &user, &why, origin))
-                .await;
-            return Err(Undecided::FactorNeeded);
-        }
-        Ok((snapshot, user))
-    }
-
     /// Who holds this access token, from this address?
     ///
     /// # Errors
@@ -223,24 +164,25 @@ impl Accounts {
         &self,
         token: Option<&str>,
         address: IpAddr,
-    ) -> Result<Session, SessionError> {
-        let claims = self.claims(token.ok_or(SessionError::Missing)?).await?;
-        let owner = claims.owner().ok_or(SessionError::Invalid)?;
+    ) -> Result<Session, Failure<SessionError>> {
+        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
+        let token = token.ok_or(Failure::Refused(SessionError::Missing))?;
+        let claims = self.claims(token).await?;
+        let owner = claims.owner().ok_or(INVALID)?;
         let now = self.clock.now();
         let application = claims.app;
         let mut keys = vec![signing_key::place(&claims.signed_with), user_key(owner)];
         keys.extend(application.map(|id| application_token_key(owner.organisation, id)));
-        let found = self.store.get_many(&keys, now).await;
-        let mut found = found.map_err(StorageError::from)?.into_iter();
+        let mut found = self.store.get_many(&keys, now).await?.into_iter();
         let mut next = || found.next().flatten();
         // The key is still in force, whenever it was that it verified the token.
-        next().ok_or(SessionError::Invalid)?;
-        let user = decode::<User>(next())?.ok_or(SessionError::Invalid)?.record;
+        next().ok_or(INVALID)?;
+        let user = decode::<User>(next())?.ok_or(INVALID)?.record;
         if application.is_some() {
             decode::<ApplicationToken>(next())?
                 .filter(|stored| holds(&stored.record, address, now).is_ok())
                 .filter(|stored| stored.record.creator_incarnation == user.incarnation)
-                .ok_or(SessionError::Invalid)?;
+                .ok_or(INVALID)?;
         }
         let session = Session {
             owner,
@@ -254,7 +196,7 @@ impl Accounts {
         };
         match session.is_of(&user) {
             true => Ok(session),
-            false => Err(SessionError::Invalid),
+            false => Err(INVALID),
         }
     }
 }

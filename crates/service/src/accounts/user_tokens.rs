@@ -42,9 +42,10 @@ impl Accounts {
     pub async fn application_tokens_of(
         &self,
         name: &str,
-    ) -> Result<Vec<ApplicationTokenSummary>, ChangeUserError> {
+    ) -> Result<Vec<ApplicationTokenSummary>, Failure<ChangeUserError>> {
         let user = self.user_called(name).await?;
-        let Stored { record: user, .. } = user.ok_or(ChangeUserError::Unknown)?;
+        let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
+        let user = user.record;
         let all = application_tokens_of(user.organisation);
         let tokens = self.all::<ApplicationToken>(&all).await?.into_iter();
         let tokens = tokens.filter(|token| is_of(token, user.id, &user.name));

@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyproof_service::accounts::{
-    ActivateKeyError, AnswerError, ApplicationTokenError, ChangePasswordError, ChangeUserError,
-    EnrolKeyError, FirstStep, LoginError, NewApplicationToken, PasswordLogin, RecoveryCodesError,
-    RemoveDeviceError, RemoveKeyError, Session, TrustRequest, Whose,
+    ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError,
+    NewApplicationToken, PasswordLogin, RecoveryCodesError, Session, TrustRequest, Whose,
 };
-use keyproof_service::{Accounts, Applicant, Origin, StorageError, Who};
+use keyproof_service::{Accounts, Applicant, Failure, Origin, StorageError, Who};
 use zeroize::Zeroizing;
 
 pub(crate) const NAME: &str = "ada@example.org";
@@ -132,18 +131,14 @@ impl Command {
         let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::Activate { key, code } => {
-                match accounts.activate_key(session, *key, code, origin).await {
-                    Ok(()) => Verdict::Done,
-                    Err(ActivateKeyError::Locked { .. }) => Verdict::Locked,
-                    Err(ActivateKeyError::Storage(error)) => Verdict::None(error),
-                    Err(ActivateKeyError::WrongCode) => Verdict::Wrong,
-                    Err(
-                        ActivateKeyError::AlreadyActive
-                        | ActivateKeyError::Ended
-                        | ActivateKeyError::FactorNeeded
-                        | ActivateKeyError::Unknown,
-                    ) => Verdict::Refused,
-                }
+                let activated = accounts.activate_key(session, *key, code, origin);
+                verdict(activated.await, done, |refusal| match refusal {
+                    ActivateKeyError::Locked { .. } => Verdict::Locked,
+                    ActivateKeyError::WrongCode => Verdict::Wrong,
+                    ActivateKeyError::AlreadyActive
+                    | ActivateKeyError::Undecided(_)
+                    | ActivateKeyError::Unknown => Verdict::Refused,
+                })
             }
             Self::Answer { token, code, trust } => {
                 let device = TrustRequest {
@@ -153,29 +148,27 @@ impl Command {
                     operating_system: None,
                 };
                 let trust = trust.then_some(&device);
-                match accounts.answer_challenge(token, code, trust, origin).await {
-                    Ok(_) => Verdict::Authenticated,
-                    Err(AnswerError::Locked { .. }) => Verdict::Locked,
-                    Err(AnswerError::Storage(error)) => Verdict::None(error),
-                    Err(AnswerError::Device(_) | AnswerError::Refused) => Verdict::Refused,
-                }
+                let answered = accounts.answer_challenge(token, code, trust, origin);
+                let authenticated = |_| Verdict::Authenticated;
+                verdict(answered.await, authenticated, |refusal| match refusal {
+                    AnswerError::Locked { .. } => Verdict::Locked,
+                    AnswerError::Device(_) | AnswerError::Refused => Verdict::Refused,
+                })
             }
             Self::Attack(attack) => attack.perform(accounts, old).await,
-            Self::Enrol => match accounts.enrol_key(session, password(), origin).await {
-                Ok(enrolled) => Verdict::Enrolled {
+            Self::Enrol => {
+                let enrolled = accounts.enrol_key(session, password(), origin).await;
+                let shown = |enrolled: EnrolledKey| Verdict::Enrolled {
                     key: enrolled.key.id,
                     secret: enrolled.secret.as_str().into(),
-                },
-                Err(EnrolKeyError::Hashing(error)) => panic!("{error}"),
-                Err(EnrolKeyError::Locked { .. }) => Verdict::Locked,
-                Err(EnrolKeyError::Storage(error)) => Verdict::None(error),
-                Err(EnrolKeyError::WrongPassword) => Verdict::Wrong,
-                Err(
-                    EnrolKeyError::AlreadyActive
-                    | EnrolKeyError::Ended
-                    | EnrolKeyError::FactorNeeded,
-                ) => Verdict::Refused,
-            },
+                };
+                verdict(enrolled, shown, |refusal| match refusal {
+                    EnrolKeyError::Hashing(error) => panic!("{error}"),
+                    EnrolKeyError::Locked { .. } => Verdict::Locked,
+                    EnrolKeyError::WrongPassword => Verdict::Wrong,
+                    EnrolKeyError::AlreadyActive | EnrolKeyError::Undecided(_) => Verdict::Refused,
+                })
+            }
             Self::LogIn { right, device } => {
                 let login = PasswordLogin {
                     name: NAME.to_owned(),
@@ -185,66 +178,41 @@ impl Command {
                     },
                     fingerprint: device.then(|| FINGERPRINT.to_owned()),
                 };
-                match accounts.login(login, origin).await {
-                    Ok(FirstStep::Authenticated(_)) => Verdict::Authenticated,
-                    Ok(FirstStep::Challenged(token)) => Verdict::Challenged(token.as_str().into()),
-                    Err(LoginError::Hashing(error)) => panic!("{error}"),
-                    Err(LoginError::Locked { .. }) => Verdict::Locked,
-                    Err(LoginError::Storage(error)) => Verdict::None(error),
-                    Err(LoginError::Refused) => Verdict::Refused,
-                }
+                let step = |step| match step {
+                    FirstStep::Authenticated(_) => Verdict::Authenticated,
+                    FirstStep::Challenged(token) => Verdict::Challenged(token.as_str().into()),
+                };
+                let login = accounts.login(login, origin).await;
+                verdict(login, step, |refusal| match refusal {
+                    LoginError::Hashing(error) => panic!("{error}"),
+                    LoginError::Locked { .. } => Verdict::Locked,
+                    LoginError::Refused => Verdict::Refused,
+                })
             }
             Self::MakeRecoveryCodes => {
                 let made = accounts.make_recovery_codes(session, password(), None, origin);
-                match made.await {
-                    Ok(codes) => Verdict::RecoveryCodes(codes[0].as_str().into()),
-                    Err(RecoveryCodesError::Hashing(error)) => panic!("{error}"),
-                    Err(RecoveryCodesError::Locked { .. }) => Verdict::Locked,
-                    Err(RecoveryCodesError::Storage(error)) => Verdict::None(error),
-                    Err(RecoveryCodesError::WrongCode | RecoveryCodesError::WrongPassword) => {
+                verdict(made.await, first_code, |refusal| match refusal {
+                    RecoveryCodesError::Hashing(error) => panic!("{error}"),
+                    RecoveryCodesError::Locked { .. } => Verdict::Locked,
+                    RecoveryCodesError::WrongCode | RecoveryCodesError::WrongPassword => {
                         Verdict::Wrong
                     }
-                    Err(
-                        RecoveryCodesError::CodeNeeded
-                        | RecoveryCodesError::Ended
-                        | RecoveryCodesError::FactorNeeded
-                        | RecoveryCodesError::NoActiveKey,
-                    ) => Verdict::Refused,
-                }
+                    RecoveryCodesError::CodeNeeded
+                    | RecoveryCodesError::NoActiveKey
+                    | RecoveryCodesError::Undecided(_) => Verdict::Refused,
+                })
             }
-            Self::Reinstate => changed(accounts.activate_user(NAME, origin).await),
+            Self::Reinstate => verdict(accounts.activate_user(NAME, origin).await, done, refused),
             Self::RemoveKey { key } => {
-                match accounts
-                    .remove_key(session, Whose::Mine, *key, origin)
-                    .await
-                {
-                    Ok(()) => Verdict::Done,
-                    Err(RemoveKeyError::Storage(error)) => Verdict::None(error),
-                    Err(
-                        RemoveKeyError::Ended
-                        | RemoveKeyError::FactorNeeded
-                        | RemoveKeyError::Forbidden
-                        | RemoveKeyError::Unknown
-                        | RemoveKeyError::UserUnknown,
-                    ) => Verdict::Refused,
-                }
+                let removed = accounts.remove_key(session, Whose::Mine, *key, origin);
+                verdict(removed.await, done, refused)
             }
             Self::RevokeDevice { device } => {
                 let removed = accounts.remove_device(session, Whose::Mine, *device, origin);
-                match removed.await {
-                    Ok(()) => Verdict::Done,
-                    Err(RemoveDeviceError::Storage(error)) => Verdict::None(error),
-                    Err(
-                        RemoveDeviceError::Ended
-                        | RemoveDeviceError::FactorNeeded
-                        | RemoveDeviceError::Forbidden
-                        | RemoveDeviceError::Unknown
-                        | RemoveDeviceError::UserUnknown,
-                    ) => Verdict::Refused,
-                }
+                verdict(removed.await, done, refused)
             }
-            Self::Suspend => changed(accounts.suspend_user(NAME, origin).await),
-            Self::Unlock => changed(accounts.unlock_user(NAME, origin).await),
+            Self::Suspend => verdict(accounts.suspend_user(NAME, origin).await, done, refused),
+            Self::Unlock => verdict(accounts.unlock_user(NAME, origin).await, done, refused),
         }
     }
 }
@@ -256,54 +224,52 @@ impl Attack {
         match self {
             Self::AddApplicationToken => {
                 let new = NewApplicationToken::default();
-                match accounts.add_application_token(old, new, origin).await {
-                    Ok(_) => Verdict::Done,
-                    Err(ApplicationTokenError::Storage(error)) => Verdict::None(error),
-                    Err(_) => Verdict::Refused,
-                }
+                let added = accounts.add_application_token(old, new, origin);
+                verdict(added.await, done, refused)
             }
             // What it is changed to makes no difference: it ends all sessions.
             Self::ChangePassword => {
                 let changed = accounts.change_password(old, password(), password(), origin);
-                match changed.await {
-                    Ok(()) => Verdict::Done,
-                    Err(ChangePasswordError::Storage(error)) => Verdict::None(error),
-                    Err(_) => Verdict::Refused,
-                }
+                verdict(changed.await, done, refused)
             }
             Self::MakeRecoveryCodes => {
                 let made = accounts.make_recovery_codes(old, password(), None, origin);
-                match made.await {
-                    Ok(codes) => Verdict::RecoveryCodes(codes[0].as_str().into()),
-                    Err(RecoveryCodesError::Storage(error)) => Verdict::None(error),
-                    Err(_) => Verdict::Refused,
-                }
+                verdict(made.await, first_code, refused)
             }
             Self::RemoveKey(key) => {
-                match accounts.remove_key(old, Whose::Mine, key, origin).await {
-                    Ok(()) => Verdict::Done,
-                    Err(RemoveKeyError::Storage(error)) => Verdict::None(error),
-                    Err(_) => Verdict::Refused,
-                }
+                let removed = accounts.remove_key(old, Whose::Mine, key, origin);
+                verdict(removed.await, done, refused)
             }
             Self::RevokeDevice(device) => {
                 let removed = accounts.remove_device(old, Whose::Mine, device, origin);
-                match removed.await {
-                    Ok(()) => Verdict::Done,
-                    Err(RemoveDeviceError::Storage(error)) => Verdict::None(error),
-                    Err(_) => Verdict::Refused,
-                }
+                verdict(removed.await, done, refused)
             }
         }
     }
 }
 
-fn changed<T>(outcome: Result<T, ChangeUserError>) -> Verdict {
+fn verdict<T, E>(
+    outcome: Result<T, Failure<E>>,
+    yes: impl FnOnce(T) -> Verdict,
+    no: impl FnOnce(E) -> Verdict,
+) -> Verdict {
     match outcome {
-        Ok(_) => Verdict::Done,
-        Err(ChangeUserError::Storage(error)) => Verdict::None(error),
-        Err(ChangeUserError::Unknown) => Verdict::Refused,
+        Ok(value) => yes(value),
+        Err(Failure::Refused(refusal)) => no(refusal),
+        Err(Failure::Storage(error)) => Verdict::None(error),
     }
+}
+
+fn done<T>(_: T) -> Verdict {
+    Verdict::Done
+}
+
+fn refused<E>(_: E) -> Verdict {
+    Verdict::Refused
+}
+
+fn first_code(codes: Vec<Zeroizing<String>>) -> Verdict {
+    Verdict::RecoveryCodes(codes[0].as_str().into())
 }
 
 pub(crate) fn origin() -> Origin {

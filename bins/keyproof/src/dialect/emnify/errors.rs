@@ -5,11 +5,11 @@ use std::{fmt::Display, time::Duration};
 use http::{HeaderValue, StatusCode, header};
 use keyproof_auth::AuthError;
 use keyproof_service::{
-    HashingError, StorageError,
+    Failure, HashingError, StorageError,
     accounts::{
         ActivateKeyError, AnswerError, ApplicationTokenError, ChangeApplicationTokenError,
         ChangePasswordError, DirectoryError, EnrolKeyError, LoginError, RecoveryCodesError,
-        RemoveDeviceError, RemoveKeyError, SessionError, UserQueryError,
+        RemoveDeviceError, RemoveKeyError, SessionError, Undecided, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -220,7 +220,6 @@ impl Refusal {
 
     pub(super) fn user(error: DirectoryError, id: impl Display) -> Self {
         match error {
-            DirectoryError::Storage(error) => error.into(),
             DirectoryError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("User with id '{id}' not found"),
@@ -231,11 +230,9 @@ impl Refusal {
     pub(super) fn enrolment(error: EnrolKeyError, user: &str) -> Self {
         match error {
             EnrolKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
-            EnrolKeyError::Ended => Self::ended(),
-            EnrolKeyError::FactorNeeded => Self::factor_needed(),
+            EnrolKeyError::Undecided(why) => why.into(),
             EnrolKeyError::Hashing(error) => error.into(),
             EnrolKeyError::Locked { wait } => Self::locked(wait),
-            EnrolKeyError::Storage(error) => error.into(),
             EnrolKeyError::WrongPassword => Self::wrong_password(
                 Code::InputValidationFailed,
                 "MFA key validation error",
@@ -247,10 +244,8 @@ impl Refusal {
     pub(super) fn activation(error: ActivateKeyError, id: Id) -> Self {
         match error {
             ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
-            ActivateKeyError::Ended => Self::ended(),
-            ActivateKeyError::FactorNeeded => Self::factor_needed(),
+            ActivateKeyError::Undecided(why) => why.into(),
             ActivateKeyError::Locked { wait } => Self::locked(wait),
-            ActivateKeyError::Storage(error) => error.into(),
             ActivateKeyError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("MFA Key with Id '{id}' not found."),
@@ -263,10 +258,8 @@ impl Refusal {
 
     pub(super) fn removal(error: RemoveKeyError, whom: Whom, id: Id) -> Self {
         match error {
-            RemoveKeyError::Ended => Self::ended(),
-            RemoveKeyError::FactorNeeded => Self::factor_needed(),
+            RemoveKeyError::Undecided(why) => why.into(),
             RemoveKeyError::Forbidden => Self::forbidden(),
-            RemoveKeyError::Storage(error) => error.into(),
             RemoveKeyError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("MFA Key with id '{id}' not found"),
@@ -277,10 +270,8 @@ impl Refusal {
 
     pub(super) fn device(error: RemoveDeviceError, whom: Whom, id: Id) -> Self {
         match error {
-            RemoveDeviceError::Ended => Self::ended(),
-            RemoveDeviceError::FactorNeeded => Self::factor_needed(),
+            RemoveDeviceError::Undecided(why) => why.into(),
             RemoveDeviceError::Forbidden => Self::forbidden(),
-            RemoveDeviceError::Storage(error) => error.into(),
             RemoveDeviceError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("Trusted Device with Id '{id}' not found"),
@@ -292,14 +283,12 @@ impl Refusal {
     pub(super) fn recovery(error: RecoveryCodesError, user: &str) -> Self {
         match error {
             RecoveryCodesError::CodeNeeded => BodyError::Required("Recovery codes", "code").into(),
-            RecoveryCodesError::Ended => Self::ended(),
-            RecoveryCodesError::FactorNeeded => Self::factor_needed(),
+            RecoveryCodesError::Undecided(why) => why.into(),
             RecoveryCodesError::Hashing(error) => error.into(),
             RecoveryCodesError::Locked { wait } => Self::locked(wait),
             RecoveryCodesError::NoActiveKey => {
                 Self::new(Code::NotAllowed, "There is no active MFA key")
             }
-            RecoveryCodesError::Storage(error) => error.into(),
             RecoveryCodesError::WrongCode => {
                 Self::invalid("Recovery codes validation error: Code did not match!")
             }
@@ -313,13 +302,11 @@ impl Refusal {
 
     pub(super) fn password(error: ChangePasswordError, user: &str) -> Self {
         match error {
-            ChangePasswordError::Ended => Self::ended(),
-            ChangePasswordError::FactorNeeded => Self::factor_needed(),
+            ChangePasswordError::Undecided(why) => why.into(),
             ChangePasswordError::Forbidden => Self::forbidden(),
             ChangePasswordError::Hashing(error) => error.into(),
             ChangePasswordError::Locked { wait } => Self::locked(wait),
             ChangePasswordError::Password(error) => Self::new_password(&error),
-            ChangePasswordError::Storage(error) => error.into(),
             ChangePasswordError::WrongPassword => {
                 Self::wrong_password(Code::Failed, "Invalid old password", user)
             }
@@ -328,13 +315,11 @@ impl Refusal {
 
     pub(super) fn application_token(error: ChangeApplicationTokenError, id: Id) -> Self {
         match error {
-            ChangeApplicationTokenError::Ended => Self::ended(),
-            ChangeApplicationTokenError::FactorNeeded => Self::factor_needed(),
+            ChangeApplicationTokenError::Undecided(why) => why.into(),
             ChangeApplicationTokenError::Forbidden => Self::forbidden(),
             ChangeApplicationTokenError::Revoked => {
                 Self::new(Code::NotAllowed, "Application Token is revoked.")
             }
-            ChangeApplicationTokenError::Storage(error) => error.into(),
             ChangeApplicationTokenError::TooLong => {
                 Self::invalid(ChangeApplicationTokenError::TooLong.to_string())
             }
@@ -439,6 +424,34 @@ impl From<StackRefusal> for Refusal {
     }
 }
 
+impl Refusal {
+    /// What a use case refuses has a line of its own; what the store does is told alike by all of them.
+    pub(super) fn of<E>(failure: Failure<E>, refused: impl FnOnce(E) -> Self) -> Self {
+        match failure {
+            Failure::Refused(why) => refused(why),
+            Failure::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl<E> From<Failure<E>> for Refusal
+where
+    Self: From<E>,
+{
+    fn from(failure: Failure<E>) -> Self {
+        Self::of(failure, Self::from)
+    }
+}
+
+impl From<Undecided> for Refusal {
+    fn from(why: Undecided) -> Self {
+        match why {
+            Undecided::Ended => Self::ended(),
+            Undecided::FactorNeeded => Self::factor_needed(),
+        }
+    }
+}
+
 impl From<StorageError> for Refusal {
     fn from(error: StorageError) -> Self {
         match error {
@@ -513,7 +526,6 @@ impl From<SessionError> for Refusal {
             SessionError::Invalid | SessionError::Missing => {
                 Self::new(Code::InvalidToken, error.to_string())
             }
-            SessionError::Storage(error) => error.into(),
         }
     }
 }
@@ -524,7 +536,6 @@ impl From<LoginError> for Refusal {
             LoginError::Hashing(error) => error.into(),
             LoginError::Locked { wait } => Self::locked_out(wait),
             LoginError::Refused => Self::wrong_credentials(),
-            LoginError::Storage(error) => error.into(),
         }
     }
 }
@@ -535,7 +546,6 @@ impl From<AnswerError> for Refusal {
             AnswerError::Device(error) => Self::bad_request(error.to_string()),
             AnswerError::Locked { wait } => Self::locked_out(wait),
             AnswerError::Refused => Self::wrong_credentials(),
-            AnswerError::Storage(error) => error.into(),
         }
     }
 }
@@ -543,11 +553,9 @@ impl From<AnswerError> for Refusal {
 impl From<ApplicationTokenError> for Refusal {
     fn from(error: ApplicationTokenError) -> Self {
         match error {
-            ApplicationTokenError::Ended => Self::ended(),
-            ApplicationTokenError::FactorNeeded => Self::factor_needed(),
+            ApplicationTokenError::Undecided(why) => why.into(),
             ApplicationTokenError::Forbidden => Self::forbidden(),
             ApplicationTokenError::Refused => Self::wrong_credentials(),
-            ApplicationTokenError::Storage(error) => error.into(),
             ApplicationTokenError::TooLong => Self::invalid(error.to_string()),
         }
     }

@@ -17,7 +17,7 @@ use body::Credentials;
 use errors::Refusal;
 use http::{HeaderValue, Method, StatusCode, header};
 use keyproof_service::{
-    Service,
+    Failure, Service,
     accounts::{Act, FirstStep, NotPermitted, PasswordLogin, Session, SessionError, Whose},
 };
 use route::{Id, Number, Resource, Whom};
@@ -92,15 +92,13 @@ impl Emnify {
             (&Method::GET, Resource::Users) => self.users(session, &exchange).await,
             (&Method::GET, Resource::User(Number::Of(id))) => {
                 let found = self.service.accounts.user(session, id.get()).await;
-                Ok(wire::user(
-                    &found.map_err(|error| Refusal::user(error, id))?,
-                ))
+                let refused = |failure| Refusal::of(failure, |why| Refusal::user(why, id));
+                Ok(wire::user(&found.map_err(refused)?))
             }
             (&Method::GET, Resource::User(Number::Name(name))) => {
                 let found = self.service.accounts.user_named(session, name).await;
-                Ok(wire::user(
-                    &found.map_err(|error| Refusal::user(error, name))?,
-                ))
+                let refused = |failure| Refusal::of(failure, |why| Refusal::user(why, name));
+                Ok(wire::user(&found.map_err(refused)?))
             }
             (&Method::GET, Resource::UserRoles) => Ok(wire::roles()),
             (&Method::GET, Resource::UserStatuses) => Ok(wire::user_statuses()),
@@ -171,7 +169,7 @@ impl Emnify {
     async fn enrol(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         self.permit(session, Act::AddKey, exchange).await?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |error| Refusal::enrolment(error, session.name());
+        let refused = |failure| Refusal::of(failure, |why| Refusal::enrolment(why, session.name()));
         let checked = accounts.check_enrolment(session, &origin).await;
         checked.map_err(refused)?;
         let password = body::enrolment(&exchange.body(BODY).await?)?;
@@ -183,7 +181,7 @@ impl Emnify {
     async fn activate(&self, session: &Session, id: Id, exchange: &mut Exchange) -> Answered {
         self.permit(session, Act::ActivateKey, exchange).await?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |error| Refusal::activation(error, id);
+        let refused = |failure| Refusal::of(failure, |why| Refusal::activation(why, id));
         accounts
             .find_pending_key(session, id.get(), &origin)
             .await
@@ -207,14 +205,16 @@ impl Emnify {
         let removed = accounts
             .remove_key(session, whom.whose(), id.get(), &origin(exchange))
             .await;
-        removed.map_err(|error| Refusal::removal(error, whom, id))?;
+        let refused = |failure| Refusal::of(failure, |why| Refusal::removal(why, whom, id));
+        removed.map_err(refused)?;
         Ok(wire::no_content())
     }
 
     async fn devices(&self, session: &Session, whom: Whom, exchange: &Exchange) -> Answered {
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
         let devices = accounts.devices(session, whom.whose(), &origin).await;
-        let devices = devices.map_err(|error| Refusal::device(error, whom, Id::default()))?;
+        let refused = |why| Refusal::device(why, whom, Id::default());
+        let devices = devices.map_err(|failure| Refusal::of(failure, refused))?;
         Ok(wire::devices(&devices))
     }
 
@@ -229,7 +229,8 @@ impl Emnify {
         let removed = accounts
             .remove_device(session, whom.whose(), id.get(), &origin(exchange))
             .await;
-        removed.map_err(|error| Refusal::device(error, whom, id))?;
+        let refused = |failure| Refusal::of(failure, |why| Refusal::device(why, whom, id));
+        removed.map_err(refused)?;
         Ok(wire::no_content())
     }
 
@@ -237,7 +238,7 @@ impl Emnify {
         self.permit(session, Act::MakeRecoveryCodes, exchange)
             .await?;
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |error| Refusal::recovery(error, session.name());
+        let refused = |failure| Refusal::of(failure, |why| Refusal::recovery(why, session.name()));
         let checked = accounts.check_recovery_codes(session, &origin).await;
         checked.map_err(refused)?;
         let (password, code) = body::recovery_codes(&exchange.body(BODY).await?)?;
@@ -263,7 +264,7 @@ impl Emnify {
 
     async fn password(&self, session: &Session, exchange: &mut Exchange) -> Answered {
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |error| Refusal::password(error, session.name());
+        let refused = |failure| Refusal::of(failure, |why| Refusal::password(why, session.name()));
         let checked = accounts.check_password_change(session, &origin).await;
         checked.map_err(refused)?;
         let (old, new) = body::new_password(&exchange.body(BODY).await?)?;
@@ -291,7 +292,7 @@ impl Emnify {
         exchange: &mut Exchange,
     ) -> Answered {
         let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |error| Refusal::application_token(error, id);
+        let refused = |failure| Refusal::of(failure, |why| Refusal::application_token(why, id));
         let found = accounts.find_application_token(session, id.get(), &origin);
         found.await.map_err(refused)?;
         let change = body::application_token_change(&exchange.body(BODY).await?)?;
@@ -314,7 +315,7 @@ impl Emnify {
         permitted.map_err(|NotPermitted| Refusal::forbidden())
     }
 
-    async fn session(&self, exchange: &Exchange) -> Result<Session, SessionError> {
+    async fn session(&self, exchange: &Exchange) -> Result<Session, Failure<SessionError>> {
         let authorization = exchange.header(&header::AUTHORIZATION).unwrap_or_default();
         let token = authorization
             .split_once(' ')

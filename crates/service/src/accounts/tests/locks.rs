@@ -2,7 +2,9 @@
 
 use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in_from, session, tokens};
 use crate::{
-    Clock, Origin,
+    Clock,
+    Failure::Refused,
+    Origin,
     accounts::{AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking},
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
@@ -39,7 +41,7 @@ async fn in_full(bench: &Bench, phone: &Phone, from: [u8; 4]) -> super::Tokens {
 async fn lock_name(bench: &Bench) -> Duration {
     for last in 0..4 {
         let wrong = log_in_from(bench, ADA, "wrong horse", None, &at([203, 0, 113, last])).await;
-        if let Err(LoginError::Locked { wait }) = wrong {
+        if let Err(Refused(LoginError::Locked { wait })) = wrong {
             return wait;
         }
     }
@@ -56,8 +58,8 @@ async fn guess_codes(bench: &Bench, phone: &Phone, from: [u8; 4]) -> Duration {
             .answer_challenge(&token, &code, None, &at(from))
             .await;
         match wrong.err().unwrap() {
-            AnswerError::Refused => {}
-            AnswerError::Locked { wait } => return wait,
+            Refused(AnswerError::Refused) => {}
+            Refused(AnswerError::Locked { wait }) => return wait,
             other => panic!("{other:?}"),
         }
     }
@@ -74,14 +76,17 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
         assert_eq!(lock_name(&bench).await, LOCK);
         let abroad = at([198, 51, 100, 1]);
         let elsewhere = log_in_from(&bench, ADA, PASSWORD, None, &abroad).await;
-        assert_eq!(elsewhere.err(), Some(LoginError::Locked { wait: LOCK }));
+        assert_eq!(
+            elsewhere.err(),
+            Some(Refused(LoginError::Locked { wait: LOCK }))
+        );
         in_full(&bench, &phone, HOME).await;
         let on_laptop = log_in_from(&bench, ADA, PASSWORD, Some("laptop"), &abroad).await;
         tokens(on_laptop);
         let wrong = accounts
             .change_password(&own, secret("wrong"), secret("another horse"), &abroad)
             .await;
-        assert_eq!(wrong, Err(ChangePasswordError::WrongPassword));
+        assert_eq!(wrong, Err(Refused(ChangePasswordError::WrongPassword)));
         bench.clock.advance(LOCK * 10);
     }
 }
@@ -104,9 +109,9 @@ async fn a_session_locks_for_itself_alone() {
     };
     for _ in 0..2 {
         let refused = enrol(&one, "wrong horse").await;
-        assert_eq!(refused, Some(EnrolKeyError::WrongPassword));
+        assert_eq!(refused, Some(Refused(EnrolKeyError::WrongPassword)));
     }
-    let locked = Some(EnrolKeyError::Locked { wait: LOCK });
+    let locked = Some(Refused(EnrolKeyError::Locked { wait: LOCK }));
     assert_eq!(enrol(&one, "wrong horse").await, locked);
     assert_eq!(enrol(&one, PASSWORD).await, locked);
     assert_eq!(enrol(&other, PASSWORD).await, None);

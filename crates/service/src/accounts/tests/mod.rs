@@ -11,7 +11,7 @@ mod tokens;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
 use crate::{
-    Clock, Origin,
+    Clock, Failure, Origin,
     testing::{Bench, PASSWORD, console, origin, secret},
 };
 use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
@@ -63,7 +63,7 @@ pub(super) async fn log_in(
     name: &str,
     password: &str,
     fingerprint: Option<&str>,
-) -> Result<FirstStep, LoginError> {
+) -> Result<FirstStep, Failure<LoginError>> {
     log_in_from(bench, name, password, fingerprint, &origin()).await
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn log_in_from(
     password: &str,
     fingerprint: Option<&str>,
     origin: &Origin,
-) -> Result<FirstStep, LoginError> {
+) -> Result<FirstStep, Failure<LoginError>> {
     let login = PasswordLogin {
         name: name.to_owned(),
         password: secret(password),
@@ -83,7 +83,7 @@ pub(super) async fn log_in_from(
 }
 
 #[track_caller]
-pub(super) fn tokens(step: Result<FirstStep, LoginError>) -> Tokens {
+pub(super) fn tokens(step: Result<FirstStep, Failure<LoginError>>) -> Tokens {
     match step {
         Ok(FirstStep::Authenticated(tokens)) => tokens,
         other => panic!("{other:?}"),
@@ -91,7 +91,7 @@ pub(super) fn tokens(step: Result<FirstStep, LoginError>) -> Tokens {
 }
 
 #[track_caller]
-pub(super) fn challenge(step: Result<FirstStep, LoginError>) -> String {
+pub(super) fn challenge(step: Result<FirstStep, Failure<LoginError>>) -> String {
     match step {
         Ok(FirstStep::Challenged(token)) => token.to_string(),
         other => panic!("{other:?}"),

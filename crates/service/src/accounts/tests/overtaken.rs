@@ -3,10 +3,11 @@
 use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock,
+    Failure::{self, Refused},
     accounts::{
         AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangeApplicationTokenError,
         ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
-        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Whose,
+        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, bench, console, origin, secret},
@@ -49,7 +50,7 @@ async fn lock_session(bench: &Bench, own: &Session) {
     }
 }
 
-async fn answer(bench: &Bench, phone: &Phone, trusts: bool) -> Result<(), AnswerError> {
+async fn answer(bench: &Bench, phone: &Phone, trusts: bool) -> Result<(), Failure<AnswerError>> {
     let token = challenge(log_in(bench, ADA, PASSWORD, None).await);
     answer_to(bench, &token, phone, trusts).await
 }
@@ -59,7 +60,7 @@ async fn answer_to(
     token: &str,
     phone: &Phone,
     trusts: bool,
-) -> Result<(), AnswerError> {
+) -> Result<(), Failure<AnswerError>> {
     let code = phone.shows(bench.clock.now());
     let trust = trusts.then(laptop);
     let accounts = &bench.service.accounts;
@@ -79,7 +80,7 @@ async fn a_suspension_that_overtakes_a_login_wins() {
             accounts.suspend_user(ADA, &console()).await.unwrap();
         })
         .await;
-    assert_eq!(outcome.err(), Some(LoginError::Refused));
+    assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
 }
 
 #[tokio::test]
@@ -95,7 +96,7 @@ async fn a_new_password_that_overtakes_a_login_is_asked_for() {
             set.unwrap();
         })
         .await;
-    assert_eq!(outcome.err(), Some(LoginError::Refused));
+    assert_eq!(outcome.err(), Some(Refused(LoginError::Refused)));
 }
 
 #[tokio::test]
@@ -131,7 +132,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed.err(),
-        Some(LoginError::Locked { wait: LOCK }),
+        Some(Refused(LoginError::Locked { wait: LOCK })),
         "at a login"
     );
 
@@ -146,7 +147,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed,
-        Err(ChangePasswordError::Locked { wait: LOCK }),
+        Err(Refused(ChangePasswordError::Locked { wait: LOCK })),
         "at a new password"
     );
 
@@ -161,7 +162,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed.err(),
-        Some(RecoveryCodesError::Locked { wait: LOCK }),
+        Some(Refused(RecoveryCodesError::Locked { wait: LOCK })),
         "at recovery codes"
     );
 }
@@ -174,7 +175,7 @@ async fn a_lock_that_overtakes_a_code_wins() {
         .faults
         .overtake(answer_to(&bench, &token, &phone, false), lock(&bench))
         .await;
-    assert_eq!(outcome, Err(AnswerError::Locked { wait: LOCK }));
+    assert_eq!(outcome, Err(Refused(AnswerError::Locked { wait: LOCK })));
 }
 
 #[tokio::test]
@@ -200,7 +201,7 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
                 }
             })
             .await;
-        assert_eq!(outcome, Err(AnswerError::Refused), "{ending}");
+        assert_eq!(outcome, Err(Refused(AnswerError::Refused)), "{ending}");
     }
 }
 
@@ -248,19 +249,34 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
             ended(&bench),
         )
         .await;
-    assert_eq!(removed, Err(RemoveKeyError::Ended));
+    assert_eq!(
+        removed,
+        Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
+    );
     let removed = accounts
         .remove_device(&own, Whose::Mine, 1, &origin())
         .await;
-    assert_eq!(removed, Err(RemoveDeviceError::Ended));
+    assert_eq!(
+        removed,
+        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
+    );
     let devices = accounts.devices(&own, Whose::Mine, &origin()).await;
-    assert_eq!(devices, Err(RemoveDeviceError::Ended));
+    assert_eq!(
+        devices,
+        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
+    );
     let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
-    assert_eq!(enrolled.err(), Some(EnrolKeyError::Ended));
+    assert_eq!(
+        enrolled.err(),
+        Some(Refused(EnrolKeyError::Undecided(Undecided::Ended)))
+    );
     let added = accounts
         .add_application_token(&own, NewApplicationToken::default(), &origin())
         .await;
-    assert_eq!(added.err(), Some(ApplicationTokenError::Ended));
+    assert_eq!(
+        added.err(),
+        Some(Refused(ApplicationTokenError::Undecided(Undecided::Ended)))
+    );
 }
 
 #[tokio::test]
@@ -293,7 +309,10 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(removed, Err(RemoveKeyError::Ended));
+    assert_eq!(
+        removed,
+        Err(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
+    );
     let bob = back(&bench).await;
     let removed = bench
         .faults
@@ -302,7 +321,10 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(removed, Err(RemoveDeviceError::Ended));
+    assert_eq!(
+        removed,
+        Err(Refused(RemoveDeviceError::Undecided(Undecided::Ended)))
+    );
     let bob = back(&bench).await;
     let added = bench
         .faults
@@ -311,7 +333,10 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(added.err(), Some(ApplicationTokenError::Ended));
+    assert_eq!(
+        added.err(),
+        Some(Refused(ApplicationTokenError::Undecided(Undecided::Ended)))
+    );
     let bob = back(&bench).await;
     let text = accounts
         .add_application_token(&ada, NewApplicationToken::default(), &origin())
@@ -329,7 +354,12 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
             suspended(&bench),
         )
         .await;
-    assert_eq!(changed, Err(ChangeApplicationTokenError::Ended));
+    assert_eq!(
+        changed,
+        Err(Refused(ChangeApplicationTokenError::Undecided(
+            Undecided::Ended
+        )))
+    );
     back(&bench).await;
     let address = super::ADDRESS;
     let login = accounts.application_login(&text, address, &origin()).await;

@@ -3,6 +3,7 @@
 use super::{LOCK, add, challenge, enrol, log_in};
 use crate::{
     Clock,
+    Failure::Refused,
     accounts::{AnswerError, LoginError, Role},
     testing::{PASSWORD, bench, origin},
 };
@@ -37,7 +38,7 @@ async fn a_thousand_logins_with_one_code_are_one_login() {
     for answer in answers {
         match answer.await.unwrap() {
             Ok(_) => authenticated += 1,
-            Err(error) => assert_eq!(error, AnswerError::Refused),
+            Err(error) => assert_eq!(error, Refused(AnswerError::Refused)),
         }
     }
     assert_eq!(authenticated, 1);
@@ -76,8 +77,8 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     let mut refused = 0;
     for answer in answers {
         match answer.await.unwrap().err() {
-            Some(AnswerError::Refused) => refused += 1,
-            other => assert_eq!(other, Some(AnswerError::Locked { wait: LOCK })),
+            Some(Refused(AnswerError::Refused)) => refused += 1,
+            other => assert_eq!(other, Some(Refused(AnswerError::Locked { wait: LOCK }))),
         }
     }
     // The third that is judged says that it was the last.
@@ -96,14 +97,17 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
     let right = accounts
         .answer_challenge(&token, &phone.shows(now), None, &origin())
         .await;
-    assert_eq!(right.err(), Some(AnswerError::Locked { wait: LOCK }));
+    assert_eq!(
+        right.err(),
+        Some(Refused(AnswerError::Locked { wait: LOCK }))
+    );
     // And once the lock is over, the challenge is spent.
     bench.clock.advance(std::time::Duration::from_secs(300));
     let code = phone.shows(bench.clock.now());
     let spent = accounts
         .answer_challenge(&token, &code, None, &origin())
         .await;
-    assert_eq!(spent.err(), Some(AnswerError::Refused));
+    assert_eq!(spent.err(), Some(Refused(AnswerError::Refused)));
 }
 
 #[tokio::test]
@@ -120,14 +124,18 @@ async fn wrong_passwords_lock_known_and_unknown_names_alike() {
         let mut refused = 0;
         for attempt in attempts {
             match attempt.await.unwrap() {
-                Some(LoginError::Refused) => refused += 1,
-                other => assert_eq!(other, Some(LoginError::Locked { wait: LOCK }), "{name}"),
+                Some(Refused(LoginError::Refused)) => refused += 1,
+                other => assert_eq!(
+                    other,
+                    Some(Refused(LoginError::Locked { wait: LOCK })),
+                    "{name}"
+                ),
             }
         }
         assert_eq!(refused, 2, "{name}");
     }
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
-        Some(LoginError::Locked { wait: LOCK })
+        Some(Refused(LoginError::Locked { wait: LOCK }))
     );
 }

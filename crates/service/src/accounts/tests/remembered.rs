@@ -3,6 +3,7 @@
 use super::{ADDRESS, add, log_in, session, tokens};
 use crate::{
     Clock,
+    Failure::{self, Refused},
     access::digest_of,
     accounts::{
         Role, Session, SessionError,
@@ -24,7 +25,7 @@ async fn ada() -> (Bench, String) {
     (bench, given.access.to_string())
 }
 
-async fn asked(bench: &Bench, token: &str) -> Result<Session, SessionError> {
+async fn asked(bench: &Bench, token: &str) -> Result<Session, Failure<SessionError>> {
     let accounts = &bench.service.accounts;
     accounts.session(Some(token), ADDRESS).await
 }
@@ -60,7 +61,7 @@ async fn a_token_is_verified_once_and_its_user_asked_for_each_time() {
     accounts.suspend_user(ADA, &console()).await.unwrap();
     for token in [&token, "x.y.z"] {
         let refused = asked(&bench, token).await.err();
-        assert_eq!(refused, Some(SessionError::Invalid));
+        assert_eq!(refused, Some(Refused(SessionError::Invalid)));
     }
 }
 
@@ -73,7 +74,7 @@ async fn a_remembered_token_ends_at_its_time() {
     bench.clock.advance(Duration::from_secs(1));
     for _ in 0..2 {
         let refused = asked(&bench, &token).await.err();
-        assert_eq!(refused, Some(SessionError::Expired));
+        assert_eq!(refused, Some(Refused(SessionError::Expired)));
         assert_eq!(bench.service.accounts.verified.len(), 0);
     }
 }
@@ -89,7 +90,7 @@ async fn a_token_ends_with_its_key_whether_or_not_it_is_remembered() {
     remove_key(&bench, &signer.id).await;
     for token in [&token, &*fresh] {
         let refused = asked(&bench, token).await.err();
-        assert_eq!(refused, Some(SessionError::Invalid));
+        assert_eq!(refused, Some(Refused(SessionError::Invalid)));
     }
 }
 
@@ -118,7 +119,7 @@ async fn a_key_verifies_nothing_once_its_published_time_is_over() {
     assert!(verifier().await.is_none());
     for token in [remembered, fresh] {
         let refused = asked(&bench, &token).await.err();
-        assert_eq!(refused, Some(SessionError::Invalid));
+        assert_eq!(refused, Some(Refused(SessionError::Invalid)));
     }
 }
 
@@ -135,7 +136,7 @@ async fn what_did_not_verify_is_not_remembered() {
     for wrong in ["", "x.y.z", cut, &format!("{token}A"), &stranger] {
         for _ in 0..2 {
             let refused = asked(&bench, wrong).await.err();
-            assert_eq!(refused, Some(SessionError::Invalid), "{wrong}");
+            assert_eq!(refused, Some(Refused(SessionError::Invalid)), "{wrong}");
         }
     }
     assert_eq!(bench.service.accounts.verified.len(), 0);

@@ -2,6 +2,7 @@
 
 use super::{ADDRESS, add, log_in, tokens};
 use crate::{
+    Failure::{self, Refused},
     Service, StorageError,
     accounts::{AnswerError, Role},
     audit::Outcome,
@@ -27,7 +28,7 @@ async fn first(bench: &Bench) -> String {
 }
 
 /// The successor, beside an access token that holds.
-async fn refresh(bench: &Bench, token: &str) -> Result<String, AnswerError> {
+async fn refresh(bench: &Bench, token: &str) -> Result<String, Failure<AnswerError>> {
     let accounts = &bench.service.accounts;
     let refreshed = accounts.refresh(token, &origin()).await?;
     let session = accounts.session(Some(&refreshed.access), ADDRESS).await;
@@ -36,8 +37,8 @@ async fn refresh(bench: &Bench, token: &str) -> Result<String, AnswerError> {
 }
 
 #[track_caller]
-fn refused(answer: &Result<String, AnswerError>) {
-    assert_eq!(answer.as_ref().err(), Some(&AnswerError::Refused));
+fn refused(answer: &Result<String, Failure<AnswerError>>) {
+    assert_eq!(answer.as_ref().err(), Some(&Refused(AnswerError::Refused)));
 }
 
 /// How often tokens were rotated, and families ended.
@@ -83,13 +84,13 @@ async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_minute() {
     let lost = refresh(&bench, &first).await.err();
     assert!(matches!(
         lost,
-        Some(AnswerError::Storage(StorageError::OutcomeUnknown(_)))
+        Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
     ));
     // Nor is it told by asking again, as long as nobody knows whether the change lasts.
     let lost = refresh(&bench, &first).await.err();
     assert!(matches!(
         lost,
-        Some(AnswerError::Storage(StorageError::OutcomeUnknown(_)))
+        Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
     ));
     bench.faults.outcomes.store(false, Ordering::SeqCst);
     let second = refresh(&bench, &first).await.unwrap();
@@ -210,9 +211,9 @@ async fn what_was_spent_stays_so_when_rotation_is_switched_off() {
     // It is rotated again where that is on.
     let third = refresh(&bench, &second).await.unwrap();
     let copied = service.accounts.refresh(&first, &origin()).await;
-    assert_eq!(copied.err(), Some(AnswerError::Refused));
+    assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));
     let ended = service.accounts.refresh(&third, &origin()).await;
-    assert_eq!(ended.err(), Some(AnswerError::Refused));
+    assert_eq!(ended.err(), Some(Refused(AnswerError::Refused)));
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@ use super::{
 };
 use crate::{
     Clock,
+    Failure::Refused,
     accounts::{
         AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
-        RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Whose,
+        RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
     },
@@ -185,9 +186,10 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
 }
 
 #[track_caller]
-fn all(refusals: &[String], expected: &str) {
+fn all(refusals: &[String], undecided: &str) {
+    let expected = format!("Refused(Undecided({undecided}))");
     assert!(
-        refusals.iter().all(|refusal| refusal == expected),
+        refusals.iter().all(|refusal| *refusal == expected),
         "{refusals:?}"
     );
 }
@@ -216,11 +218,11 @@ async fn an_activation_ends_every_access_token_but_its_own() {
 
     let holds = async |access: &str| accounts.session(Some(access), ADDRESS).await.map(|_| ());
     for access in [&old.access, &twin.access] {
-        assert_eq!(holds(access).await, Err(SessionError::Invalid));
+        assert_eq!(holds(access).await, Err(Refused(SessionError::Invalid)));
     }
     for refresh in [&old.refresh, &given.refresh] {
         let refused = accounts.refresh(refresh, origin).await.err();
-        assert_eq!(refused, Some(AnswerError::Refused));
+        assert_eq!(refused, Some(Refused(AnswerError::Refused)));
     }
     all(&refusals(&bench, &before, key).await, "Ended");
     // That of an application stays: it shows no factor, and decides nothing.
@@ -232,7 +234,10 @@ async fn an_activation_ends_every_access_token_but_its_own() {
         .remove_key(&own, Whose::Mine, key, origin)
         .await
         .unwrap();
-    assert_eq!(holds(&old.access).await, Err(SessionError::Invalid));
+    assert_eq!(
+        holds(&old.access).await,
+        Err(Refused(SessionError::Invalid))
+    );
     holds(&given.access).await.unwrap();
 }
 
@@ -283,11 +288,22 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     let (_, bob, his) = enrol(&bench, BOB).await;
     let remove =
         async |session: &Session| accounts.remove_key(session, hers, key, origin).await.err();
-    assert_eq!(remove(&without).await, Some(RemoveKeyError::Ended));
+    assert_eq!(
+        remove(&without).await,
+        Some(Refused(RemoveKeyError::Undecided(Undecided::Ended)))
+    );
     forget_activation(&bench, &bob).await;
-    assert_eq!(remove(&bob).await, Some(RemoveKeyError::FactorNeeded));
+    assert_eq!(
+        remove(&bob).await,
+        Some(Refused(RemoveKeyError::Undecided(Undecided::FactorNeeded)))
+    );
     let device = accounts.remove_device(&bob, hers, 1, origin).await;
-    assert_eq!(device, Err(RemoveDeviceError::FactorNeeded));
+    assert_eq!(
+        device,
+        Err(Refused(RemoveDeviceError::Undecided(
+            Undecided::FactorNeeded
+        )))
+    );
     // Hers is not asked for: his has gone.
     accounts.remove_user(BOB, &console()).await.unwrap();
     add(&bench, BOB, Role::Administrator).await;
@@ -350,6 +366,6 @@ async fn an_activation_that_overtakes_a_decision_wins() {
             activated.await.unwrap();
         };
         let refusal = bench.faults.overtake(doing_it, activating).await;
-        assert_eq!(refusal, "Ended", "{doing}");
+        assert_eq!(refusal, "Refused(Undecided(Ended))", "{doing}");
     }
 }

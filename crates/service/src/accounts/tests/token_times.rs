@@ -2,14 +2,16 @@
 
 use super::{ADDRESS, add, challenge, enrol, log_in, session, tokens};
 use crate::{
-    Clock, Service, Settings,
+    Clock,
+    Failure::Refused,
+    Service, Settings,
     accounts::{
         AnswerError, ApplicationTokenError, NewApplicationToken, Role,
         records::{
             ApplicationTokenText, ChallengeRecord, RefreshFamily, RefreshToken, Spent,
             refresh_token_key,
         },
-        refresh::successor,
+        refresh::successor_of,
     },
     testing::{Bench, PASSWORD, bench, bench_with, cheap_hashing, origin},
 };
@@ -52,11 +54,17 @@ async fn challenges_of_an_earlier_release_are_answered_and_end() {
             .await
     };
     assert!(answer(&code).await.is_ok());
-    assert_eq!(answer(&code).await.err(), Some(AnswerError::Refused));
+    assert_eq!(
+        answer(&code).await.err(),
+        Some(Refused(AnswerError::Refused))
+    );
     assert_eq!(old().await, asked);
     bench.clock.advance(Duration::from_secs(600));
     let code = phone.shows(bench.clock.now());
-    assert_eq!(answer(&code).await.err(), Some(AnswerError::Refused));
+    assert_eq!(
+        answer(&code).await.err(),
+        Some(Refused(AnswerError::Refused))
+    );
 }
 
 #[tokio::test]
@@ -69,14 +77,14 @@ async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
         .token_of_before::<RefreshToken>("_", &given.refresh)
         .await;
     let moved = accounts.refresh(&given.refresh, &origin()).await;
-    assert_eq!(moved.err(), Some(AnswerError::Refused));
+    assert_eq!(moved.err(), Some(Refused(AnswerError::Refused)));
     bench
         .clock
         .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
     assert!(accounts.refresh(&old, &origin()).await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
     let over = accounts.refresh(&old, &origin()).await;
-    assert_eq!(over.err(), Some(AnswerError::Refused));
+    assert_eq!(over.err(), Some(Refused(AnswerError::Refused)));
 }
 
 #[tokio::test]
@@ -92,7 +100,7 @@ async fn application_tokens_of_an_earlier_release_are_good() {
         let refused = accounts.application_login(&other, ADDRESS, &origin()).await;
         assert_eq!(
             refused.err(),
-            Some(ApplicationTokenError::Refused),
+            Some(Refused(ApplicationTokenError::Refused)),
             "{other}"
         );
     }
@@ -125,7 +133,11 @@ async fn a_token_whose_time_was_altered_is_unknown() {
         let refused = accounts
             .answer_challenge(&other, &code, None, &origin())
             .await;
-        assert_eq!(refused.err(), Some(AnswerError::Refused), "{other}");
+        assert_eq!(
+            refused.err(),
+            Some(Refused(AnswerError::Refused)),
+            "{other}"
+        );
     }
     let given = accounts
         .answer_challenge(&asked, &code, None, &origin())
@@ -133,7 +145,11 @@ async fn a_token_whose_time_was_altered_is_unknown() {
         .unwrap();
     for other in Bench::at_other_times(&given.refresh) {
         let refused = accounts.refresh(&other, &origin()).await;
-        assert_eq!(refused.err(), Some(AnswerError::Refused), "{other}");
+        assert_eq!(
+            refused.err(),
+            Some(Refused(AnswerError::Refused)),
+            "{other}"
+        );
     }
     assert!(accounts.refresh(&given.refresh, &origin()).await.is_ok());
 }
@@ -226,9 +242,9 @@ async fn a_login_of_before_is_one_session_when_its_token_is_spent() {
     }
     // A copy of the first one ends all of them.
     let copied = service.accounts.refresh(&first, &origin()).await;
-    assert_eq!(copied.err(), Some(AnswerError::Refused));
+    assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));
     let ended = service.accounts.refresh(&token, &origin()).await;
-    assert_eq!(ended.err(), Some(AnswerError::Refused));
+    assert_eq!(ended.err(), Some(Refused(AnswerError::Refused)));
 }
 
 #[tokio::test]
@@ -255,9 +271,9 @@ async fn a_token_that_an_earlier_release_spent_gives_its_successor_for_the_rest_
     assert_eq!(keys::<RefreshFamily>(&bench).await, [family], "{owner}");
     // A copy ends them all, of whichever release they are.
     let copied = service.accounts.refresh(&first, &origin()).await;
-    assert_eq!(copied.err(), Some(AnswerError::Refused));
+    assert_eq!(copied.err(), Some(Refused(AnswerError::Refused)));
     let ended = service.accounts.refresh(&third, &origin()).await;
-    assert_eq!(ended.err(), Some(AnswerError::Refused));
+    assert_eq!(ended.err(), Some(Refused(AnswerError::Refused)));
 }
 
 /// Spends a first token as an earlier release did; its user, its successor, and where that and the family are.
@@ -273,7 +289,7 @@ async fn spent_before(
         "drawn": HEXLOWER.encode(&[9; 32]),
     }))
     .unwrap();
-    let next = successor(&first, &spent);
+    let next = successor_of(&first, &spent);
     let stored = bench
         .store
         .get::<RefreshToken>(place, now)

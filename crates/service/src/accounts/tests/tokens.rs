@@ -4,7 +4,9 @@ use super::{
     ADDRESS, LOCK, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens,
 };
 use crate::{
-    Clock, Failure, ManualClock, Service, Settings, StorageError,
+    Clock,
+    Failure::{self, Refused},
+    ManualClock, Service, Settings, StorageError,
     accounts::{
         ActivateKeyError, AnswerError, ApplicationTokenChange, ApplicationTokenError,
         ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError,
@@ -35,7 +37,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
     bench.clock.advance(Duration::from_secs(240 * 60 - 1));
     assert!(holds().await.is_ok());
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(holds().await.err(), Some(SessionError::Expired));
+    assert_eq!(holds().await.err(), Some(Refused(SessionError::Expired)));
     let fresh = accounts.refresh(&given.refresh, &origin()).await.unwrap();
     assert!(fresh.refresh.is_none());
     let fresh = fresh.access;
@@ -46,16 +48,16 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
         .unwrap();
     assert_eq!(
         accounts.session(Some(&fresh), ADDRESS).await.err(),
-        Some(SessionError::Invalid)
+        Some(Refused(SessionError::Invalid))
     );
     assert_eq!(
         accounts.refresh(&given.refresh, &origin()).await.err(),
-        Some(AnswerError::Refused)
+        Some(Refused(AnswerError::Refused))
     );
     let forged = format!("{}A", &fresh[..fresh.len() - 1]);
     for wrong in ["", "x.y.z", "None", &forged] {
         let refused = accounts.session(Some(wrong), ADDRESS).await.err();
-        assert_eq!(refused, Some(SessionError::Invalid), "{wrong}");
+        assert_eq!(refused, Some(Refused(SessionError::Invalid)), "{wrong}");
     }
 }
 
@@ -66,7 +68,9 @@ async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     let accounts = &bench.service.accounts;
     let before = tokens(log_in(&bench, ADA, PASSWORD, None).await);
     let (phone, own, key) = enrol(&bench, ADA).await;
-    let refused = |answer: Result<_, AnswerError>| answer.err() == Some(AnswerError::Refused);
+    let refused = |answer: Result<_, Failure<AnswerError>>| {
+        answer.err() == Some(Refused(AnswerError::Refused))
+    };
     assert!(
         refused(accounts.refresh(&before.refresh, &origin()).await),
         "a key came"
@@ -129,7 +133,10 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
         secret("another horse"),
         &asked_by,
     );
-    assert_eq!(wrong.await, Err(ChangePasswordError::WrongPassword));
+    assert_eq!(
+        wrong.await,
+        Err(Refused(ChangePasswordError::WrongPassword))
+    );
     accounts
         .change_password(&own, secret(PASSWORD), secret("another horse"), &origin())
         .await
@@ -157,13 +164,13 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
     assert_ne!(*first.secret, *second.secret);
     assert_eq!(
         enrol_again("wrong horse").await.err(),
-        Some(EnrolKeyError::WrongPassword)
+        Some(Refused(EnrolKeyError::WrongPassword))
     );
     drop(second);
     activate(&bench, &own).await;
     assert_eq!(
         enrol_again("wrong horse").await.err(),
-        Some(EnrolKeyError::AlreadyActive)
+        Some(Refused(EnrolKeyError::AlreadyActive))
     );
 }
 
@@ -182,10 +189,13 @@ async fn a_key_is_only_reached_by_its_number() {
     let other = id ^ 1;
     let activate = async |id| accounts.activate_key(&own, id, &code, &origin()).await;
     let remove = async |id| accounts.remove_key(&own, Whose::Mine, id, &origin()).await;
-    assert_eq!(activate(other).await, Err(ActivateKeyError::Unknown));
-    assert_eq!(remove(other).await, Err(RemoveKeyError::Unknown));
+    assert_eq!(
+        activate(other).await,
+        Err(Refused(ActivateKeyError::Unknown))
+    );
+    assert_eq!(remove(other).await, Err(Refused(RemoveKeyError::Unknown)));
     assert_eq!(activate(id).await, Ok(()));
-    assert_eq!(remove(other).await, Err(RemoveKeyError::Unknown));
+    assert_eq!(remove(other).await, Err(Refused(RemoveKeyError::Unknown)));
     challenge(log_in(&bench, ADA, PASSWORD, None).await);
     assert_eq!(remove(id).await, Ok(()));
 }
@@ -209,7 +219,7 @@ async fn an_application_has_neither_password_nor_key() {
     let changed = accounts
         .change_password(&application, old, new, &origin())
         .await;
-    assert_eq!(changed, Err(ChangePasswordError::Forbidden));
+    assert_eq!(changed, Err(Refused(ChangePasswordError::Forbidden)));
     let enrolled = accounts
         .enrol_key(&application, secret(PASSWORD), &origin())
         .await;
@@ -217,11 +227,11 @@ async fn an_application_has_neither_password_nor_key() {
     let removed = accounts
         .remove_key(&application, Whose::Mine, 1, &origin())
         .await;
-    assert_eq!(removed, Err(RemoveKeyError::Forbidden));
+    assert_eq!(removed, Err(Refused(RemoveKeyError::Forbidden)));
     let added = accounts
         .add_application_token(&application, NewApplicationToken::default(), &origin())
         .await;
-    assert_eq!(added.err(), Some(ApplicationTokenError::Forbidden));
+    assert_eq!(added.err(), Some(Refused(ApplicationTokenError::Forbidden)));
 }
 
 #[tokio::test]
@@ -239,7 +249,7 @@ async fn only_administrators_remove_others_keys() {
     let theirs = Whose::Of(number(BOB));
     assert_eq!(
         accounts.remove_key(&ada, theirs, 1, &origin()).await,
-        Err(RemoveKeyError::Forbidden)
+        Err(Refused(RemoveKeyError::Forbidden))
     );
     let hers = Whose::Of(number(ADA));
     assert_eq!(
@@ -248,7 +258,7 @@ async fn only_administrators_remove_others_keys() {
     );
     assert_eq!(
         accounts.remove_key(&bob, hers, key, &origin()).await,
-        Err(RemoveKeyError::Unknown)
+        Err(Refused(RemoveKeyError::Unknown))
     );
     tokens(log_in(&bench, ADA, PASSWORD, None).await);
     let events = bench
@@ -284,7 +294,7 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
     };
     assert_eq!(
         log_in_from("10.0.0.1").await.err(),
-        Some(ApplicationTokenError::Refused)
+        Some(Refused(ApplicationTokenError::Refused))
     );
     let access = log_in_from("127.0.0.9").await.unwrap();
     assert!(log_in_from("::ffff:127.0.0.9").await.is_ok());
@@ -294,7 +304,7 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
     let elsewhere = accounts
         .session(Some(&access), "10.0.0.1".parse().unwrap())
         .await;
-    assert_eq!(elsewhere.err(), Some(SessionError::Invalid));
+    assert_eq!(elsewhere.err(), Some(Refused(SessionError::Invalid)));
     let listed = accounts.application_tokens(&own).await.unwrap();
     let change = ApplicationTokenChange {
         is_revoked: Some(true),
@@ -402,7 +412,7 @@ async fn the_suspended_and_removed_look_like_nobody() {
     );
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
-        Some(LoginError::Refused)
+        Some(Refused(LoginError::Refused))
     );
     accounts.activate_user(ADA, &console()).await.unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, None).await);
@@ -417,14 +427,14 @@ async fn the_suspended_and_removed_look_like_nobody() {
     }
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
-        Some(LoginError::Locked { wait: LOCK })
+        Some(Refused(LoginError::Locked { wait: LOCK }))
     );
     accounts.unlock_user(ADA, &console()).await.unwrap();
     tokens(log_in(&bench, ADA, PASSWORD, None).await);
     accounts.remove_user(ADA, &console()).await.unwrap();
     assert_eq!(
         log_in(&bench, ADA, PASSWORD, None).await.err(),
-        Some(LoginError::Refused)
+        Some(Refused(LoginError::Refused))
     );
     add(&bench, ADA, Role::User).await;
     assert!(
@@ -451,7 +461,7 @@ async fn a_challenge_is_answered_once() {
     };
     assert_eq!(answer().await, None);
     bench.clock.advance(STEP);
-    assert_eq!(answer().await, Some(AnswerError::Refused));
+    assert_eq!(answer().await, Some(Refused(AnswerError::Refused)));
 }
 
 #[tokio::test]
@@ -599,11 +609,11 @@ async fn nobody_costs_what_somebody_costs() {
         (refused.err(), after.0 - before.0, after.1 - before.1)
     };
     let attempts = [
-        (Some(LoginError::Refused), 1, 6),
-        (Some(LoginError::Refused), 1, 6),
-        (Some(LoginError::Locked { wait: LOCK }), 1, 6),
+        (Some(Refused(LoginError::Refused)), 1, 6),
+        (Some(Refused(LoginError::Refused)), 1, 6),
+        (Some(Refused(LoginError::Locked { wait: LOCK })), 1, 6),
         // Not judged: it is read that there is a lock, and told to the audit trail.
-        (Some(LoginError::Locked { wait: LOCK }), 0, 3),
+        (Some(Refused(LoginError::Locked { wait: LOCK })), 0, 3),
     ];
     for (number, expected) in attempts.into_iter().enumerate() {
         for name in [ADA, BOB, "nobody", "Ada@example.org"] {

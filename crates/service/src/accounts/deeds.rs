@@ -1,0 +1,92 @@
+//! What the audit trail is told of users: of whom, by whom, and in which words.
+
+use super::records::User;
+use crate::{Origin, Who, audit::Deed};
+use keyproof_mfa::Failure;
+
+/// A name is told up to so many characters: anybody may send any.
+const NAME_TOLD: usize = 128;
+
+/// Of an attempt that was not judged.
+pub(super) const UNJUDGED: &str = "Too many failed authentication requests";
+
+/// Of a code that is spent.
+pub(super) const USED_CODE: &str = "MFA code used before";
+
+/// Of a wrong password.
+pub(super) const fn wrong_password(failure: &Failure) -> &'static str {
+    match failure.locked_until {
+        Some(_) => "Invalid password. Too many failed authentication requests",
+        None => "Invalid password",
+    }
+}
+
+/// Of a wrong code.
+pub(super) const fn wrong_code(failure: &Failure) -> &'static str {
+    match failure.locked_until {
+        Some(_) => "Invalid MFA code. Too many failed authentication requests",
+        None => "Invalid MFA code",
+    }
+}
+
+/// A user.
+pub(super) fn target(user: &User) -> String {
+    format!("organisation/{}/user/{}", user.organisation, user.id)
+}
+
+/// What a user does who has just shown who they are.
+pub(super) fn by(user: &User, origin: &Origin) -> Origin {
+    origin.by(Who::User {
+        name: user.name.clone(),
+        application_token: None,
+    })
+}
+
+/// Something done to a user, or refused.
+pub(super) fn deed<'a>(
+    action: &'static str,
+    user: &User,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
+    Deed {
+        action,
+        target: target(user),
+        detail,
+        origin,
+    }
+}
+
+/// Something refused to a user who has logged in.
+pub(super) fn refused<'a>(
+    action: &'static str,
+    user: &User,
+    why: &str,
+    origin: &'a Origin,
+) -> Deed<'a> {
+    deed(action, user, Some(why.to_owned()), origin)
+}
+
+/// A failed login; the name is empty where nobody knows whose it was.
+pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
+    let name: String = name
+        .chars()
+        .take(NAME_TOLD)
+        .flat_map(char::escape_debug)
+        .collect();
+    let by = match name.as_str() {
+        "" => String::new(),
+        name => format!(" from '{name}'"),
+    };
+    let from = origin
+        .address
+        .map_or_else(String::new, |address| format!(" from IP {address}"));
+    Deed {
+        action: "user.authenticate",
+        target: format!("user_name/{name}"),
+        detail: Some(format!(
+            "type 6: Failed authentication request{by}, Reason: {reason}{from}"
+        )),
+        origin,
+    }
+}
