@@ -1,6 +1,7 @@
 //! One-time codes and how many digits they have.
 
 use core::fmt;
+use core::str::FromStr;
 
 use subtle::ConstantTimeEq;
 
@@ -50,6 +51,15 @@ impl Default for Digits {
 impl fmt::Display for Digits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl FromStr for Digits {
+    type Err = OtpError;
+
+    /// Reads a decimal number; what is none is refused as 0 digits are.
+    fn from_str(text: &str) -> Result<Self, OtpError> {
+        Self::new(text.parse().unwrap_or_default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shared secrets: held inline, wiped on drop, never shown by accident.
 
 use core::fmt;
+use core::str::FromStr;
 
 use data_encoding::BASE32_NOPAD;
 use subtle::ConstantTimeEq;
@@ -26,6 +27,9 @@ impl Secret {
     /// [`Hotp::from_key`]: crate::Hotp::from_key
     pub const MAX_LEN: usize = 128;
 
+    /// How long a secret should be, in bytes: the 160 bits that RFC 4226 recommends.
+    pub const RECOMMENDED_LEN: usize = 20;
+
     /// Takes the raw bytes.
     ///
     /// # Errors
@@ -41,6 +45,31 @@ impl Secret {
             .get_mut(..bytes.len())
             .ok_or(OtpError::SecretTooLong)?
             .copy_from_slice(bytes);
+        Ok(secret)
+    }
+
+    /// Draws a secret of the recommended 160 bits (RFC 4226 section 4, requirement R6) from the
+    /// caller's cryptographic random source, which fills the 20 bytes that it is given.
+    ///
+    /// ```
+    /// use keyproof_otp::{Secret, Strength};
+    ///
+    /// # fn fill(bytes: &mut [u8]) -> Result<(), std::io::Error> { Ok(bytes.fill(7)) }
+    /// let secret = Secret::generate(fill)?; // such as getrandom::fill
+    /// assert_eq!(secret.strength(), Strength::Recommended);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the source returns. There is no secret then.
+    pub fn generate<E>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self {
+            bytes: [0; Self::MAX_LEN],
+            len: Self::RECOMMENDED_LEN,
+        };
+        let bytes = secret.bytes.get_mut(..Self::RECOMMENDED_LEN);
+        fill(bytes.unwrap_or_default())?;
         Ok(secret)
     }
 
@@ -102,6 +131,24 @@ struct Base32Text<'a>(&'a [u8]);
 impl fmt::Display for Base32Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         BASE32_NOPAD.encode_write(self.0, f)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = OtpError;
+
+    /// Reads Base32 as people type and paste it: [`Base32Profile::Lenient`].
+    fn from_str(text: &str) -> Result<Self, OtpError> {
+        Self::from_base32(text, Base32Profile::Lenient)
+    }
+}
+
+impl TryFrom<&[u8]> for Secret {
+    type Error = OtpError;
+
+    /// The same as [`Secret::from_bytes`].
+    fn try_from(bytes: &[u8]) -> Result<Self, OtpError> {
+        Self::from_bytes(bytes)
     }
 }
 

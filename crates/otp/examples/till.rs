@@ -1,0 +1,76 @@
+//! A till that checks payment by GNU Taler's confirmation codes, without a network.
+//!
+//! Setting up, the shop draws a key, stores it, and gives it to the backend (`otpauth` for the
+//! shop's own phone). Selling, the buyer shows the code that the backend gave them for what they
+//! paid, and the till compares it with its own. Each code is good once, and for one price.
+//!
+//! `cargo run --example till --features alloc`
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keyproof_otp::otpauth::{Kind, OtpauthUri};
+use keyproof_otp::pos::{Amount, PosAlgorithm, confirm};
+use keyproof_otp::{Code, Digits, Secret};
+
+struct Till {
+    key: Secret,
+    /// Codes that have bought something: each was shown, and could be shown again.
+    used: BTreeSet<String>,
+}
+
+impl Till {
+    /// Whether the code on the buyer's phone says that this price was paid, just now.
+    fn accepts(&mut self, shown: &str, price: &Amount, now: u64) -> bool {
+        let Ok(code) = Code::parse(shown.trim(), Digits::EIGHT) else {
+            return false;
+        };
+        let codes = confirm(
+            self.key.as_bytes(),
+            PosAlgorithm::TotpWithPrice,
+            Some(price),
+            now,
+        );
+        // All five are compared, in constant time each.
+        let mut paid = false;
+        for expected in codes.iter().flat_map(|codes| codes.codes()) {
+            paid |= *expected == code;
+        }
+        paid && self.used.insert(format!("{price} {shown}"))
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let key = Secret::generate(|bytes| File::open("/dev/urandom")?.read_exact(bytes))?;
+    println!("otp_key for the backend: {}", key.base32());
+    let uri = OtpauthUri::new(Kind::TOTP, Some("Corner shop"), "till 1", key.clone())?;
+    println!(
+        "for the shop's own phone: {}",
+        uri.with_digits(Digits::EIGHT)
+    );
+
+    let mut till = Till {
+        key: key.clone(),
+        used: BTreeSet::new(),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let price: Amount = "EUR:4.20".parse()?;
+    // The backend shows the buyer five codes, for clocks that differ; the third is the present one.
+    let paid = confirm(
+        key.as_bytes(),
+        PosAlgorithm::TotpWithPrice,
+        Some(&price),
+        now,
+    );
+    let paid = paid.ok_or("this algorithm has codes")?;
+    let [_, _, present, _, _] = paid.codes();
+    let shown = present.to_string();
+
+    println!("{shown} for {price}: {}", till.accepts(&shown, &price, now));
+    println!("the same code again: {}", till.accepts(&shown, &price, now));
+    let dearer: Amount = "EUR:42".parse()?;
+    println!("for {dearer}: {}", till.accepts(&shown, &dearer, now));
+    Ok(())
+}
