@@ -49,4 +49,7 @@ pub enum MfaError {
         /// Where it begins.
         at: usize,
     },
+    /// A time that is before the Unix epoch or too late.
+    #[error("the time is before 1970 or beyond what can be represented")]
+    Time,
 }

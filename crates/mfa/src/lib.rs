@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod address;
 mod challenge;
+mod changes;
 mod counters;
 mod device;
 mod digest;
@@ -28,6 +32,7 @@ mod user;
 
 pub use address::{AddressId, Addresses, Network};
 pub use challenge::{Challenge, ChallengeOver};
+pub use changes::{Change, Record, RecordKind};
 pub use counters::Client;
 pub use device::{Device, DeviceId, Devices, Fingerprint, NewDevice, NoDevice, Trusted};
 pub use enrolment::{
@@ -35,7 +40,8 @@ pub use enrolment::{
 };
 pub use error::MfaError;
 pub use key::{Generation, KeyKind, KeyRecord, KeyStatus, Proof};
-/// The crate that computes the codes: its `Secret`, `Algorithm` and `Digits` are in this API.
+/// The crate that computes the codes: its `Secret`, `Algorithm` and `Digits` are in this API, and
+/// its `otpauth` URIs enrol phones.
 pub use keyproof_otp as otp;
 pub use lockout::{Counter, Failure, Locked, Lockout};
 pub use login::{Authenticated, Factor, FirstFactor, LoginRefusal, Password, PasswordRefusal};

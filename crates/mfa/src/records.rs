@@ -12,6 +12,11 @@ use crate::{
 ///
 /// Every command takes these by value and hands them back in a [`Decision`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(into = "crate::stored::Records", try_from = "crate::stored::Records")
+)]
 #[non_exhaustive]
 pub struct UserRecords {
     /// Who they are.
@@ -36,7 +41,7 @@ pub struct UserRecords {
 ///
 /// Commit before telling anybody: in one atomic batch, insert, replace or remove each record of
 /// `next` that differs from what was read, at the version it was read at, and require the unchanged
-/// ones to be at theirs. If that batch loses a race, read again and decide again. A refusal commits
+/// ones to be at theirs; [`UserRecords::changes`] names them. If that batch loses a race, read again and decide again. A refusal commits
 /// like an acceptance: a failure is counted in the same batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "what a decision says is true once its records are committed"]

@@ -23,7 +23,7 @@ use crate::sessions::CountedSession;
 use crate::totp::{MAX_DRIFT, Spent, TotpKey};
 use crate::{
     AddressId, DeviceId, Generation, KeyRecord, KeyStatus, MfaError, RecoveryCodes, SessionId,
-    TotpParameters, UnixMillis, User,
+    TotpParameters, UnixMillis, User, UserRecords,
     otp::{Algorithm, Digits},
 };
 
@@ -51,6 +51,15 @@ macro_rules! versions {
 }
 
 versions!(Key, "mfa-key/1", KeyV1);
+versions!(
+    #[expect(
+        clippy::large_enum_variant,
+        reason = "it is on its way between a text and the records, and never kept"
+    )]
+    Records,
+    "mfa-user-records/1",
+    RecordsV1
+);
 versions!(Addresses, "mfa-addresses/1", AddressesV1);
 versions!(Sessions, "mfa-sessions/1", SessionsV1);
 versions!(Devices, "mfa-devices/1", DevicesV1);
@@ -78,6 +87,60 @@ pub(crate) enum Lockout {
     V2(LockoutV2),
     #[serde(other, skip_serializing)]
     Unknown,
+}
+
+/// All records of a user in one. One that another release would add is another version, so that no
+/// release drops what it does not know.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RecordsV1 {
+    user: User,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    challenge: Option<crate::Challenge>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    devices: Option<crate::Devices>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<KeyRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lockout: Option<crate::Lockout>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    addresses: Option<crate::Addresses>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sessions: Option<crate::Sessions>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery: Option<RecoveryCodes>,
+}
+
+impl From<UserRecords> for Records {
+    fn from(records: UserRecords) -> Self {
+        Self::V1(RecordsV1 {
+            user: records.user,
+            challenge: records.challenge,
+            devices: records.devices,
+            key: records.key,
+            lockout: records.lockout,
+            addresses: records.addresses,
+            sessions: records.sessions,
+            recovery: records.recovery,
+        })
+    }
+}
+
+impl TryFrom<Records> for UserRecords {
+    type Error = MfaError;
+
+    fn try_from(stored: Records) -> Result<Self, MfaError> {
+        let records = stored.known()?;
+        Ok(Self {
+            user: records.user,
+            challenge: records.challenge,
+            devices: records.devices,
+            key: records.key,
+            lockout: records.lockout,
+            addresses: records.addresses,
+            sessions: records.sessions,
+            recovery: records.recovery,
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,4 +1,8 @@
+//! Moments, and how the other notions of time become them.
+
 use core::time::Duration;
+
+use crate::MfaError;
 
 /// A moment: milliseconds since the Unix epoch, as the caller's clock shows it.
 ///
@@ -34,5 +38,45 @@ impl UnixMillis {
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
+    }
+}
+
+/// Since the Unix epoch.
+impl From<UnixMillis> for Duration {
+    fn from(moment: UnixMillis) -> Self {
+        Self::from_millis(moment.0)
+    }
+}
+
+/// Since the Unix epoch, cut to milliseconds.
+impl TryFrom<Duration> for UnixMillis {
+    type Error = MfaError;
+
+    /// [`Time`](MfaError::Time) beyond the last representable moment.
+    fn try_from(since_epoch: Duration) -> Result<Self, MfaError> {
+        let millis = u64::try_from(since_epoch.as_millis());
+        millis.map(Self).map_err(|_| MfaError::Time)
+    }
+}
+
+#[cfg(feature = "std")]
+impl TryFrom<std::time::SystemTime> for UnixMillis {
+    type Error = MfaError;
+
+    /// [`Time`](MfaError::Time) before the Unix epoch or beyond the last representable moment.
+    fn try_from(time: std::time::SystemTime) -> Result<Self, MfaError> {
+        let since_epoch = time.duration_since(std::time::UNIX_EPOCH);
+        since_epoch.map_err(|_| MfaError::Time)?.try_into()
+    }
+}
+
+#[cfg(feature = "std")]
+impl TryFrom<UnixMillis> for std::time::SystemTime {
+    type Error = MfaError;
+
+    /// [`Time`](MfaError::Time) if the system has no such moment.
+    fn try_from(moment: UnixMillis) -> Result<Self, MfaError> {
+        let time = std::time::UNIX_EPOCH.checked_add(moment.into());
+        time.ok_or(MfaError::Time)
     }
 }

@@ -1,0 +1,123 @@
+//! A login with a second factor over a SQLite database of its own: a table of users with their
+//! passwords' hashes would stand beside it.
+//!
+//! Each command is one transaction: read a user's records, decide, write what the decision says,
+//! and tell the verdict only after the commit. Two requests at once cannot both use one code.
+//!
+//! `cargo run --example login --features serde,std`
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::SystemTime;
+
+use keyproof_mfa::otp::otpauth::{Kind, OtpauthUri};
+use keyproof_mfa::otp::{Secret, Totp};
+use keyproof_mfa::{
+    Client, Decision, KeyKind, Password, Policy, Proof, SessionId, UnixMillis, User, UserId,
+    UserRecords,
+};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+struct Database(Connection);
+
+impl Database {
+    fn in_memory() -> Outcome<Self> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute(
+            "CREATE TABLE second_factors (user TEXT PRIMARY KEY, records TEXT NOT NULL) STRICT",
+            [],
+        )?;
+        Ok(Self(connection))
+    }
+
+    /// Runs a command over a user's records, refusals included: they carry what was counted.
+    fn decide<T, E>(
+        &mut self,
+        user: &str,
+        command: impl FnOnce(UserRecords) -> Decision<T, E>,
+    ) -> Outcome<Result<T, E>> {
+        let transaction = self
+            .0
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let stored: Option<String> = transaction
+            .query_row(
+                "SELECT records FROM second_factors WHERE user = ?1",
+                [user],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let records = match stored {
+            Some(stored) => serde_json::from_str(&stored)?,
+            None => UserRecords::new(User::new(UserId::new("example.org", user), 0)),
+        };
+        let Decision { next, verdict } = command(records);
+        transaction.execute(
+            "INSERT INTO second_factors VALUES (?1, ?2) ON CONFLICT DO UPDATE SET records = ?2",
+            params![user, serde_json::to_string(&next)?],
+        )?;
+        transaction.commit()?;
+        Ok(verdict)
+    }
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn main() -> Outcome<()> {
+    let (mut database, policy) = (Database::in_memory()?, Policy::default());
+    let now = UnixMillis::try_from(SystemTime::now())?;
+
+    // Enrolment: a key for the phone, good once it has shown a code. A program seals the secret.
+    let secret = Secret::generate(|bytes| File::open("/dev/urandom")?.read_exact(bytes))?;
+    let uri = OtpauthUri::new(Kind::TOTP, Some("Example"), "ada", secret.clone())?;
+    println!("for the phone: {uri}");
+    let phone = Totp::new(&secret, Default::default(), Default::default());
+    let session = SessionId::new("of her login without a second factor");
+    let generation = random()?;
+    database.decide("ada", |ada| {
+        ada.enrol(
+            KeyKind::default(),
+            Password::Correct,
+            generation,
+            session,
+            now,
+            &policy,
+        )
+    })??;
+    let first = phone.code(now.as_secs()).to_string();
+    let proof = Proof::Typed {
+        text: &first,
+        secret: &secret,
+    };
+    database.decide("ada", |ada| ada.activate(&proof, session, now, &policy))??;
+
+    // A minute later: the password, then the code.
+    let later = UnixMillis::from_secs(now.as_secs() + 60);
+    let begun = database.decide("ada", |ada| {
+        ada.begin_login(Password::Correct, Client::STRANGER, later, &policy)
+    })??;
+    println!("after the password: {begun:?}");
+    let code = phone.code(later.as_secs()).to_string();
+    let proof = Proof::Typed {
+        text: &code,
+        secret: &secret,
+    };
+    let answer = |ada: UserRecords| ada.answer_challenge(&proof, None, None, later, &policy);
+    println!("after the code: {:?}", database.decide("ada", answer)?);
+
+    // The same code again, over somebody's shoulder.
+    let _ = database.decide("ada", |ada| {
+        ada.begin_login(Password::Correct, Client::STRANGER, later, &policy)
+    })?;
+    let again = database.decide("ada", answer)?;
+    println!(
+        "the same code again: {}",
+        again.map_or_else(|no| no.to_string(), |yes| format!("{yes:?}"))
+    );
+    Ok(())
+}

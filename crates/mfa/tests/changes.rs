@@ -1,0 +1,152 @@
+//! What a decision changed, and all records of a user in one.
+
+use keyproof_mfa::otp::otpauth::{Kind, OtpauthUri};
+use keyproof_mfa::otp::{Secret, Totp};
+use keyproof_mfa::{
+    Change, Client, KeyKind, MfaError, Password, Policy, Proof, RecordKind, SessionId, UnixMillis,
+    User, UserId, UserRecords,
+};
+
+const NOW: UnixMillis = UnixMillis::from_secs(1_700_000_010);
+
+/// Changes, each as its kind and whether the record was or is there.
+fn told(read: &UserRecords, next: &UserRecords) -> Vec<(&'static str, RecordKind)> {
+    let told = read.changes(next).map(|change| match change {
+        Change::Insert(record) => ("insert", record.kind()),
+        Change::Remove(kind) => ("remove", kind),
+        Change::Replace(record) => ("replace", record.kind()),
+    });
+    told.collect()
+}
+
+#[test]
+fn changes_name_every_record_that_differs_and_no_other() {
+    let policy = Policy::default();
+    let secret = Secret::from_bytes(&[7; 20]).unwrap();
+    let totp = Totp::new(&secret, Default::default(), Default::default());
+    let session = SessionId::new("hers");
+    let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 5));
+    assert_eq!(told(&ada, &ada), []);
+
+    let enrolled = ada
+        .clone()
+        .enrol(
+            KeyKind::default(),
+            Password::Correct,
+            [1; 16],
+            session,
+            NOW,
+            &policy,
+        )
+        .next;
+    // The password that was right there ends a count of her session.
+    let inserted = [
+        ("insert", RecordKind::Key),
+        ("insert", RecordKind::Sessions),
+    ];
+    assert_eq!(told(&ada, &enrolled), inserted);
+    let removed = inserted.map(|(_, kind)| ("remove", kind));
+    assert_eq!(told(&enrolled, &ada), removed);
+
+    let code = totp.code(NOW.as_secs()).to_string();
+    let proof = Proof::Typed {
+        text: &code,
+        secret: &secret,
+    };
+    let active = enrolled
+        .clone()
+        .activate(&proof, session, NOW, &policy)
+        .next;
+    assert!(told(&enrolled, &active).contains(&("replace", RecordKind::Key)));
+
+    let begun = active
+        .clone()
+        .begin_login(Password::Correct, Client::STRANGER, NOW, &policy)
+        .next;
+    assert!(told(&active, &begun).contains(&("insert", RecordKind::Challenge)));
+    for kind in RecordKind::ALL {
+        let differs = active.record(kind) != begun.record(kind);
+        let named = active.changes(&begun).any(|change| change.kind() == kind);
+        assert_eq!(named, differs, "{kind}");
+    }
+}
+
+#[test]
+fn phones_enrol_by_an_uri_of_this_crate() {
+    let secret = Secret::from_bytes(&[7; 20]).unwrap();
+    let uri = OtpauthUri::new(Kind::TOTP, Some("Example"), "ada", secret).unwrap();
+    assert!(uri.to_string().starts_with("otpauth://totp/Example:ada?"));
+}
+
+#[test]
+fn moments_come_from_durations_and_go_back() {
+    let since_epoch = core::time::Duration::from_nanos(1_700_000_010_123_456_789);
+    let moment = UnixMillis::try_from(since_epoch).unwrap();
+    assert_eq!(moment.as_millis(), 1_700_000_010_123);
+    assert_eq!(
+        core::time::Duration::from(moment).as_millis(),
+        1_700_000_010_123
+    );
+    let last = UnixMillis::from_millis(u64::MAX);
+    assert_eq!(
+        UnixMillis::try_from(core::time::Duration::from(last)),
+        Ok(last)
+    );
+    assert_eq!(
+        UnixMillis::try_from(core::time::Duration::MAX),
+        Err(MfaError::Time)
+    );
+}
+
+#[cfg(feature = "std")]
+#[test]
+fn moments_come_from_the_systems_clock_and_go_back() {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    let time = UNIX_EPOCH + Duration::from_millis(1_700_000_010_123);
+    let moment = UnixMillis::try_from(time).unwrap();
+    assert_eq!(moment.as_millis(), 1_700_000_010_123);
+    assert_eq!(SystemTime::try_from(moment), Ok(time));
+    let before = UNIX_EPOCH - Duration::from_millis(1);
+    assert_eq!(UnixMillis::try_from(before), Err(MfaError::Time));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn all_records_of_a_user_are_one_value() {
+    let policy = Policy::default();
+    let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 5));
+    let text = serde_json::to_string(&ada).unwrap();
+    assert!(
+        text.starts_with(r#"{"record":"mfa-user-records/1","user":{"id":""#),
+        "{text}"
+    );
+    assert!(text.ends_with(r#""generation":5}}"#), "{text}");
+
+    let ada = ada
+        .enrol(
+            KeyKind::default(),
+            Password::Correct,
+            [1; 16],
+            SessionId::new("hers"),
+            NOW,
+            &policy,
+        )
+        .next;
+    let ada = ada
+        .begin_login(Password::Wrong, Client::STRANGER, NOW, &policy)
+        .next;
+    let text = serde_json::to_string(&ada).unwrap();
+    assert_eq!(serde_json::from_str::<UserRecords>(&text).unwrap(), ada);
+    // Each is in its own stored form, and so is what a change says.
+    let key = serde_json::to_value(ada.record(RecordKind::Key).unwrap()).unwrap();
+    assert_eq!(key["record"], "mfa-key/1");
+    assert_eq!(serde_json::to_value(&ada).unwrap()["key"], key);
+
+    let newer = text.replace("mfa-user-records/1", "mfa-user-records/2");
+    let refused = serde_json::from_str::<UserRecords>(&newer)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("mfa-user-records/1"), "{refused}");
+    let newer = text.replace("mfa-key/1", "mfa-key/2");
+    assert!(serde_json::from_str::<UserRecords>(&newer).is_err());
+}
