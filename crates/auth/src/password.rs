@@ -10,6 +10,7 @@ use argon2::{
     password_hash::phc::{self, Output, ParamsString, Salt},
 };
 use core::fmt;
+use core::str::FromStr;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -300,6 +301,15 @@ impl PasswordHash {
             hash: Output::new(&self.tag).ok(),
         }
         .to_string()
+    }
+}
+
+impl FromStr for PasswordHash {
+    type Err = AuthError;
+
+    /// The same as [`PasswordHash::parse`].
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        Self::parse(text)
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::AuthError;
 use alloc::{string::String, vec::Vec};
 use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::str::FromStr;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -122,6 +124,27 @@ impl fmt::Display for TokenDigest {
     /// 64 lower-case hex digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl FromStr for TokenDigest {
+    type Err = AuthError;
+
+    /// Reads 64 lower-case hex digits.
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        let mut digest = [0; 32];
+        match HEXLOWER.decode_len(text.len()) {
+            Ok(32) => HEXLOWER.decode_mut(text.as_bytes(), &mut digest),
+            _ => return Err(AuthError::MalformedToken),
+        }
+        .map_err(|_| AuthError::MalformedToken)?;
+        Ok(Self(digest))
+    }
+}
+
+impl Hash for TokenDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

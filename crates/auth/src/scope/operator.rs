@@ -157,6 +157,15 @@ impl OperatorScopes {
     }
 }
 
+impl FromStr for OperatorScopes {
+    type Err = AuthError;
+
+    /// Reads what `Display` writes: scopes with one blank between.
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        Self::parse(text.split(' '))
+    }
+}
+
 impl fmt::Display for OperatorScopes {
     /// Separated by blanks.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

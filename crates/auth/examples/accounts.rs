@@ -1,0 +1,113 @@
+//! Accounts with passwords and bearer tokens, kept in memory: what a service does at sign-up, at
+//! login and at each request, and how a new password ends every token of before.
+//!
+//! `cargo run --example accounts`
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keyproof_auth::{
+    AuthError, Cost, Generation, Memory, PasswordHash, Token, TokenDigest, Validity,
+    check_new_password,
+};
+
+/// What a database would keep of a user: no password, and nothing that logs in.
+struct Account {
+    password: String,
+    generation: Generation,
+}
+
+/// What it would keep of a token, under the token's digest.
+struct Issued {
+    user: String,
+    validity: Validity,
+}
+
+#[derive(Default)]
+struct Service {
+    accounts: HashMap<String, Account>,
+    tokens: HashMap<TokenDigest, Issued>,
+    memory: Memory,
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+impl Service {
+    /// Signs up, and sets a new password: the new generation ends what the old one had issued.
+    fn set_password(&mut self, user: &str, password: &str) -> Outcome<()> {
+        check_new_password(password)?;
+        let hash = PasswordHash::create(
+            password.as_bytes(),
+            random()?,
+            Cost::MINIMUM,
+            &mut self.memory,
+        )?;
+        let account = Account {
+            password: hash.to_phc(),
+            generation: Generation::from_random(random()?),
+        };
+        self.accounts.insert(user.to_owned(), account);
+        Ok(())
+    }
+
+    fn log_in(&mut self, user: &str, password: &str, now_ms: u64) -> Outcome<Option<String>> {
+        let Some(account) = self.accounts.get(user) else {
+            // A real service hashes here too, so that the time taken does not tell who exists.
+            return Ok(None);
+        };
+        let hash = PasswordHash::parse(&account.password)?;
+        if !hash.verify(password.as_bytes(), &mut self.memory)? {
+            return Ok(None);
+        }
+        let token = Token::made_at(now_ms, random()?);
+        let issued = Issued {
+            user: user.to_owned(),
+            validity: Validity {
+                generation: account.generation,
+                expires_at_ms: Some(now_ms + 3_600_000),
+            },
+        };
+        self.tokens.insert(token.digest(), issued);
+        Ok(Some(token.text().to_string()))
+    }
+
+    /// Whose request it is that carries this token.
+    fn authenticate(&self, token: &str, now_ms: u64) -> Result<&str, AuthError> {
+        let digest = Token::parse(token)?.digest();
+        let issued = self.tokens.get(&digest).ok_or(AuthError::MalformedToken)?;
+        let account = self
+            .accounts
+            .get(&issued.user)
+            .ok_or(AuthError::Superseded)?;
+        issued.validity.check(&account.generation, now_ms)?;
+        Ok(&issued.user)
+    }
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn main() -> Outcome<()> {
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let mut service = Service::default();
+    service.set_password("ada", "correct horse battery staple")?;
+    println!("wrong password: {:?}", service.log_in("ada", "guess", now)?);
+    let token = service.log_in("ada", "correct horse battery staple", now)?;
+    let token = token.ok_or("the right password logs in")?;
+    println!("whose request: {:?}", service.authenticate(&token, now));
+    println!(
+        "in two hours: {:?}",
+        service.authenticate(&token, now + 7_200_000)
+    );
+    service.set_password("ada", "another, after the theft")?;
+    println!(
+        "after a new password: {:?}",
+        service.authenticate(&token, now)
+    );
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! What is stored, as serde's text: the same that `Display` writes and `FromStr` reads.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::str::FromStr;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Generation, LoginScope, OperatorScope, OperatorScopes, PasswordHash, TokenDigest};
+
+macro_rules! as_text {
+    ($($name:ty: $expecting:literal)*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Text($expecting, PhantomData))
+            }
+        }
+    )*};
+}
+
+as_text! {
+    Generation: "32 lower-case hexadecimal digits"
+    LoginScope: "the scope of a login token"
+    OperatorScope: "the scope of an operator's token"
+    OperatorScopes: "the scopes of an operator's token, with blanks between"
+    TokenDigest: "64 lower-case hexadecimal digits"
+}
+
+impl Serialize for PasswordHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_phc())
+    }
+}
+
+impl<'de> Deserialize<'de> for PasswordHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text("an Argon2id hash as a PHC string", PhantomData))
+    }
+}
+
+struct Text<T>(&'static str, PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}

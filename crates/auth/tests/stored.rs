@@ -1,0 +1,58 @@
+//! What is stored as text, by serde as by `Display` and `FromStr`.
+#![cfg(feature = "serde")]
+
+use core::fmt::Debug;
+
+use keyproof_auth::{
+    Cost, Generation, LoginScope, Memory, OperatorScopes, PasswordHash, Token, TokenDigest,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Is this text in JSON, reads back, and is refused once it is another.
+#[track_caller]
+fn is_stored_as<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T, text: &str) {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    assert_eq!(json, format!("\"{text}\""));
+    assert_eq!(serde_json::from_str::<T>(&json).ok().as_ref(), Some(value));
+    for wrong in [format!("\"{text}!\""), "7".to_owned(), "null".to_owned()] {
+        assert!(serde_json::from_str::<T>(&wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn texts() {
+    is_stored_as(&Generation::from_random([0xab; 16]), &"ab".repeat(16));
+    let digest = Token::from_random([0; 32]).digest();
+    is_stored_as(
+        &digest,
+        "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925",
+    );
+    assert_eq!(digest.to_string().parse(), Ok(digest));
+    for wrong in ["", "00", &"0".repeat(63), &"0".repeat(65), &"G".repeat(64)] {
+        assert!(wrong.parse::<TokenDigest>().is_err(), "{wrong}");
+    }
+    is_stored_as(
+        &"readonly:refreshable".parse::<LoginScope>().unwrap(),
+        "readonly:refreshable",
+    );
+    let scopes = "tpm:factory certificates:sub/group"
+        .parse::<OperatorScopes>()
+        .unwrap();
+    is_stored_as(&scopes, "certificates:sub/group tpm:factory");
+    for wrong in ["", " ", "admin ", "admin  tpm", "nonsense"] {
+        assert!(wrong.parse::<OperatorScopes>().is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn password_hashes() {
+    let cost = Cost::insecure_for_tests(8, 1, 1).unwrap();
+    let mut memory = Memory::new();
+    let hash = PasswordHash::create(b"correct horse", [7; 16], cost, &mut memory).unwrap();
+    let json = serde_json::to_string(&hash).unwrap();
+    assert_eq!(json, format!("\"{}\"", hash.to_phc()));
+    let read: PasswordHash = serde_json::from_str(&json).unwrap();
+    assert_eq!(read.verify(b"correct horse", &mut memory), Ok(true));
+    assert!(serde_json::from_str::<PasswordHash>("\"$argon2i$x\"").is_err());
+}
