@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use keyproof_http::{Application, Listener, Readiness, RequestObserver, Site, Stack, Tls};
 use keyproof_service::{
-    Clock, ProvisioningSettings, Service, Settings,
+    Clock, DeviceIdentitySettings, Service, Settings,
     access::{Issuers, KeyFileError},
 };
 use keyproof_store::{CommitObserver, Entropy, Store};
@@ -100,7 +100,7 @@ impl Server {
         let settings = Settings {
             accounts: config.accounts,
             certificates: config.certificates,
-            provisioning: ProvisioningSettings {
+            device_identity: DeviceIdentitySettings {
                 rate_limit_per_minute: config.settings.f5.rate_limit_per_minute,
             },
             ..Settings::from(config.hashing)

@@ -11,10 +11,10 @@ pub mod accounts;
 pub mod audit;
 pub mod certificates;
 mod clock;
+pub mod device_identity;
 mod judging;
 mod keys;
 pub mod otp_devices;
-pub mod provisioning;
 mod storage;
 #[cfg(test)]
 mod testing;
@@ -28,9 +28,9 @@ pub use accounts::{AccountSettings, Accounts};
 pub use audit::{Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
-pub use provisioning::{Provisioning, ProvisioningSettings};
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 
@@ -51,14 +51,14 @@ pub struct Service {
     pub accounts: Accounts,
     /// The audit trail.
     pub audit: Arc<Audit>,
-    /// Provisioning services' CA certificates.
+    /// DeviceIdentity services' CA certificates.
     pub certificates: Certificates,
     /// Where others queue for what takes a processor's time: beside this.
     pub judging: Arc<Judging>,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
     /// TPM managers, categories and API keys, and the provisioning of devices.
-    pub provisioning: Provisioning,
+    pub device_identity: DeviceIdentity,
     /// The clean-up.
     pub upkeep: Upkeep,
     store: Store,
@@ -76,7 +76,7 @@ pub struct Settings {
     /// The rules for CA certificates.
     pub certificates: CertificateSettings,
     /// The rules for TPM provisioning.
-    pub provisioning: ProvisioningSettings,
+    pub device_identity: DeviceIdentitySettings,
 }
 
 impl From<HashingSettings> for Settings {
@@ -86,7 +86,7 @@ impl From<HashingSettings> for Settings {
             judging: JudgingSettings::default(),
             accounts: AccountSettings::default(),
             certificates: CertificateSettings::default(),
-            provisioning: ProvisioningSettings::default(),
+            device_identity: DeviceIdentitySettings::default(),
         }
     }
 }
@@ -117,7 +117,7 @@ impl Service {
             judging,
             accounts,
             certificates,
-            provisioning,
+            device_identity,
         } = settings.into();
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let hashing = Arc::new(HashingPool::start(hashing)?);
@@ -146,12 +146,12 @@ impl Service {
                 hashing,
                 accounts.policy,
             ),
-            provisioning: Provisioning::new(
+            device_identity: DeviceIdentity::new(
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
                 judging.beside(),
-                provisioning,
+                device_identity,
             ),
             upkeep: Upkeep::new(store.clone(), clock),
             audit,

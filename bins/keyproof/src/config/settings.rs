@@ -8,7 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use keyproof_service::{CertificateSettings, ProvisioningSettings};
+use keyproof_service::{CertificateSettings, DeviceIdentitySettings};
 use serde::{Deserialize, Serialize};
 
 use super::address;
@@ -253,7 +253,7 @@ impl Default for F5Settings {
     fn default() -> Self {
         Self {
             station_auth: StationAuth::default(),
-            rate_limit_per_minute: ProvisioningSettings::default().rate_limit_per_minute,
+            rate_limit_per_minute: DeviceIdentitySettings::default().rate_limit_per_minute,
         }
     }
 }

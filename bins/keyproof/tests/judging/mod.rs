@@ -19,8 +19,10 @@ use keyproof_service::{
     Applicant, JudgingSettings, ManualClock, Origin, Service, Settings, TooBusy, Who,
     access::NewOperatorToken,
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
+    device_identity::{
+        Act, Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
+    },
     otp_devices::{Lifetime, TokenRequest},
-    provisioning::{AttestationKeyTemplate, Metadata, NewApiKey, NewCategory},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
@@ -187,29 +189,44 @@ impl Judged {
     }
 
     async fn api_key(&self) -> String {
-        let (provisioning, origin) = (&self.service.provisioning, origin());
+        let devices = &self.service.device_identity;
         let named = |name: &str| Metadata {
             name: name.to_owned(),
             namespace: "default".to_owned(),
             ..Metadata::default()
         };
-        let manager = provisioning.create_manager(named("manager"), Vec::new(), &origin);
-        manager.await.unwrap();
+        let manager = devices
+            .create_manager(&self.administrator().await, named("manager"), Vec::new())
+            .await;
+        manager.unwrap();
         let category = NewCategory {
             metadata: named("category"),
             manager: "manager".to_owned(),
             allow_list: Vec::new(),
             attestation_key: AttestationKeyTemplate::default(),
         };
-        let category = provisioning.create_category(category, &origin).await;
+        let category = devices
+            .create_category(&self.administrator().await, category)
+            .await;
         assert!(category.is_ok());
         let key = NewApiKey {
             metadata: named("station"),
             category: "category".to_owned(),
             need_mtls: false,
         };
-        let issued = provisioning.create_api_key(key, &origin).await;
+        let issued = devices
+            .create_api_key(&self.administrator().await, key)
+            .await;
         issued.unwrap().text.to_string()
+    }
+
+    async fn administrator<K: Kind>(&self) -> Administrator<K> {
+        let operator = self.service.access.authenticate(&self.operator).await;
+        let devices = &self.service.device_identity;
+        let permitted = devices
+            .permit(&operator.unwrap(), Act::Create, "default", "", &origin())
+            .await;
+        permitted.unwrap()
     }
 
     /// Takes the only turn.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyproof_service::provisioning::{
+use keyproof_service::device_identity::{
     ApiKeyChange, AttestationKeyTemplate, DeviceClaim, Metadata, NewApiKey, NewCategory,
     ProvisionRequest,
 };
@@ -11,18 +11,8 @@ use keyproof_tpm::HashAlgorithm;
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::errors::Refusal;
+use super::{Place, errors::Refusal};
 use keyproof_http::{Exchange, JsonObject};
-
-/// What the body of a preauth needs, in bytes: an API key and what a device says of itself, five times 1,024
-/// characters, each of them escaped.
-const PREAUTH: usize = 64 * 1024;
-
-/// What the body of a provision needs: three keys, a certificate and a request besides.
-const PROVISION: usize = 256 * 1024;
-
-/// What an object needs: a manager's or a category's has certificates by the hundred.
-const OBJECT: usize = 2 * 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Envelope<S> {
@@ -110,16 +100,19 @@ pub(super) struct Preauth {
     pub(super) device: DeviceClaim,
 }
 
-pub(super) async fn preauth(exchange: &mut Exchange) -> Result<Preauth, Refusal> {
-    let PreauthBody { api_key, device } = read(exchange, PREAUTH).await?;
+pub(super) async fn preauth(exchange: &mut Exchange, needed: usize) -> Result<Preauth, Refusal> {
+    let PreauthBody { api_key, device } = read(exchange, needed).await?;
     Ok(Preauth {
         api_key: Zeroizing::new(api_key.unwrap_or_default()),
         device: device.unwrap_or_default().0.into(),
     })
 }
 
-pub(super) async fn provision(exchange: &mut Exchange) -> Result<ProvisionRequest, Refusal> {
-    let body = exchange.body(PROVISION).await?;
+pub(super) async fn provision(
+    exchange: &mut Exchange,
+    needed: usize,
+) -> Result<ProvisionRequest, Refusal> {
+    let body = exchange.body(needed).await?;
     provision_request(&body).map_err(|error| malformed(&error))
 }
 
@@ -153,58 +146,52 @@ impl From<DeviceBody> for DeviceClaim {
 
 pub(super) async fn new_manager(
     exchange: &mut Exchange,
-    namespace: &str,
+    at: &Place,
 ) -> Result<(Metadata, Vec<String>), Refusal> {
-    let (metadata, spec): (_, ManagerSpec) = create(exchange, namespace).await?;
+    let (metadata, spec): (_, ManagerSpec) = create(exchange, at).await?;
     Ok((metadata, spec.ek_root_certificates.unwrap_or_default()))
 }
 
 pub(super) async fn new_category(
     exchange: &mut Exchange,
-    namespace: &str,
+    at: &Place,
 ) -> Result<NewCategory, Refusal> {
-    let (metadata, spec): (_, CategorySpec) = create(exchange, namespace).await?;
+    let (metadata, spec): (_, CategorySpec) = create(exchange, at).await?;
     Ok(NewCategory {
-        manager: one(spec.tpm_manager_ref, "spec.tpm_manager_ref", namespace)?,
+        manager: one(spec.tpm_manager_ref, "spec.tpm_manager_ref", &at.namespace)?,
         allow_list: spec.tpm_allow_list.unwrap_or_default(),
         attestation_key: spec.ak_template.unwrap_or_default().0.read()?,
         metadata,
     })
 }
 
-pub(super) async fn new_api_key(
-    exchange: &mut Exchange,
-    namespace: &str,
-) -> Result<NewApiKey, Refusal> {
-    let (metadata, spec): (_, ApiKeySpec) = create(exchange, namespace).await?;
+pub(super) async fn new_api_key(exchange: &mut Exchange, at: &Place) -> Result<NewApiKey, Refusal> {
+    let (metadata, spec): (_, ApiKeySpec) = create(exchange, at).await?;
     Ok(NewApiKey {
-        category: one(spec.category_ref, "spec.category_ref", namespace)?,
+        category: one(spec.category_ref, "spec.category_ref", &at.namespace)?,
         need_mtls: spec.need_mtls.unwrap_or_default(),
         metadata,
     })
 }
 
-pub(super) async fn ek_roots(
-    exchange: &mut Exchange,
-    object: (&str, &str),
-) -> Result<Vec<String>, Refusal> {
-    let spec: ManagerSpec = replace(exchange, object).await?;
+pub(super) async fn ek_roots(exchange: &mut Exchange, at: &Place) -> Result<Vec<String>, Refusal> {
+    let spec: ManagerSpec = replace(exchange, at).await?;
     Ok(spec.ek_root_certificates.unwrap_or_default())
 }
 
 pub(super) async fn allow_list(
     exchange: &mut Exchange,
-    object: (&str, &str),
+    at: &Place,
 ) -> Result<Vec<String>, Refusal> {
-    let spec: CategorySpec = replace(exchange, object).await?;
+    let spec: CategorySpec = replace(exchange, at).await?;
     Ok(spec.tpm_allow_list.unwrap_or_default())
 }
 
 pub(super) async fn api_key_change(
     exchange: &mut Exchange,
-    object: (&str, &str),
+    at: &Place,
 ) -> Result<ApiKeyChange, Refusal> {
-    let spec: ApiKeyChangeSpec = replace(exchange, object).await?;
+    let spec: ApiKeyChangeSpec = replace(exchange, at).await?;
     Ok(ApiKeyChange {
         is_disabled: spec.is_disabled.unwrap_or_default(),
         revoke_reason: spec.revoke_reason.unwrap_or_default(),
@@ -217,15 +204,15 @@ pub(super) async fn api_key_change(
 
 async fn create<S: DeserializeOwned + Default>(
     exchange: &mut Exchange,
-    namespace: &str,
+    at: &Place,
 ) -> Result<(Metadata, S), Refusal> {
-    let body: Envelope<S> = read(exchange, OBJECT).await?;
+    let body: Envelope<S> = read(exchange, at.body).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
     let name = metadata.name.clone().unwrap_or_default();
-    metadata.must_match(namespace, None)?;
+    metadata.must_match(&at.namespace, None)?;
     let metadata = Metadata {
         name,
-        namespace: namespace.to_owned(),
+        namespace: at.namespace.clone(),
         labels: metadata.labels.unwrap_or_default(),
         annotations: metadata.annotations.unwrap_or_default(),
         description: metadata.description.unwrap_or_default(),
@@ -236,11 +223,11 @@ async fn create<S: DeserializeOwned + Default>(
 
 async fn replace<S: DeserializeOwned + Default>(
     exchange: &mut Exchange,
-    (namespace, name): (&str, &str),
+    at: &Place,
 ) -> Result<S, Refusal> {
-    let body: Envelope<S> = read(exchange, OBJECT).await?;
+    let body: Envelope<S> = read(exchange, at.body).await?;
     let JsonObject(metadata) = body.metadata.unwrap_or_default();
-    metadata.must_match(namespace, Some(name))?;
+    metadata.must_match(&at.namespace, Some(&at.name))?;
     Ok(body.spec.unwrap_or_default().0)
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
-    StorageError,
+    Failure, StorageError,
     access::AccessError,
-    provisioning::{
+    device_identity::{
         AuthorityError, CreateApiKeyError, CreateCategoryError, CreateManagerError,
         EndorsementError, FindError, PreauthError, ProvisionError, ReplaceApiKeyError,
         ReplaceCategoryError, ReplaceManagerError,
@@ -59,7 +59,7 @@ pub(super) struct Refusal {
     /// The status, where the code's is not the one.
     status: Option<StatusCode>,
     /// For 405.
-    allow: Option<&'static str>,
+    allow: Option<String>,
     /// For 429 and 503.
     retry_after: Option<Duration>,
 }
@@ -102,7 +102,7 @@ impl Refusal {
         Self::new(Code::PermissionDenied, format!("the token's scope: {why}"))
     }
 
-    pub(super) fn method(allow: &'static str) -> Self {
+    pub(super) fn method(allow: String) -> Self {
         Self {
             allow: Some(allow),
             ..Self::new(Code::Unimplemented, "the resource has no such method")
@@ -143,8 +143,8 @@ impl Refusal {
         let body = json!({ "code": self.code as u8, "details": [], "message": self.message });
         let mut response = stack::json(status, &body);
         let headers = response.headers_mut();
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(Ok(allow)) = self.allow.map(HeaderValue::try_from) {
+            headers.insert(header::ALLOW, allow);
         }
         if let Some(wait) = self.retry_after {
             // Whole seconds, and never too early.
@@ -232,10 +232,19 @@ impl From<AuthorityError> for Refusal {
     }
 }
 
+/// A use case refused, or the store gave no verdict.
+impl<E: Into<Self>> From<Failure<E>> for Refusal {
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Refused(why) => why.into(),
+            Failure::Storage(error) => error.into(),
+        }
+    }
+}
+
 impl From<FindError> for Refusal {
     fn from(error: FindError) -> Self {
         match error {
-            FindError::Storage(error) => error.into(),
             FindError::Unknown => Self::not_found(error.to_string()),
         }
     }
@@ -249,7 +258,6 @@ impl From<CreateManagerError> for Refusal {
             CreateManagerError::Metadata(_) | CreateManagerError::Roots(_) => {
                 Self::invalid(error.to_string())
             }
-            CreateManagerError::Storage(error) => error.into(),
         }
     }
 }
@@ -262,7 +270,6 @@ impl From<CreateCategoryError> for Refusal {
             CreateCategoryError::AllowList(_)
             | CreateCategoryError::AttestationKey
             | CreateCategoryError::Metadata(_) => Self::invalid(error.to_string()),
-            CreateCategoryError::Storage(error) => error.into(),
             CreateCategoryError::UnknownManager => Self::not_found(error.to_string()),
         }
     }
@@ -273,37 +280,36 @@ impl From<CreateApiKeyError> for Refusal {
         match error {
             CreateApiKeyError::Exists => Self::exists(&error),
             CreateApiKeyError::Metadata(_) => Self::invalid(error.to_string()),
-            CreateApiKeyError::Storage(error) => error.into(),
             CreateApiKeyError::UnknownCategory => Self::not_found(error.to_string()),
         }
     }
 }
 
-impl From<ReplaceManagerError> for Refusal {
-    fn from(error: ReplaceManagerError) -> Self {
+impl From<ReplaceManagerError<Self>> for Refusal {
+    fn from(error: ReplaceManagerError<Self>) -> Self {
         match error {
             ReplaceManagerError::Roots(_) => Self::invalid(error.to_string()),
-            ReplaceManagerError::Storage(error) => error.into(),
+            ReplaceManagerError::Body(refusal) => refusal,
             ReplaceManagerError::Unknown => Self::not_found(error.to_string()),
         }
     }
 }
 
-impl From<ReplaceCategoryError> for Refusal {
-    fn from(error: ReplaceCategoryError) -> Self {
+impl From<ReplaceCategoryError<Self>> for Refusal {
+    fn from(error: ReplaceCategoryError<Self>) -> Self {
         match error {
             ReplaceCategoryError::AllowList(_) => Self::invalid(error.to_string()),
-            ReplaceCategoryError::Storage(error) => error.into(),
+            ReplaceCategoryError::Body(refusal) => refusal,
             ReplaceCategoryError::Unknown => Self::not_found(error.to_string()),
         }
     }
 }
 
-impl From<ReplaceApiKeyError> for Refusal {
-    fn from(error: ReplaceApiKeyError) -> Self {
+impl From<ReplaceApiKeyError<Self>> for Refusal {
+    fn from(error: ReplaceApiKeyError<Self>) -> Self {
         match error {
             ReplaceApiKeyError::Revoked => Self::exists(&error),
-            ReplaceApiKeyError::Storage(error) => error.into(),
+            ReplaceApiKeyError::Body(refusal) => refusal,
             ReplaceApiKeyError::Unknown => Self::not_found(error.to_string()),
         }
     }
@@ -315,7 +321,6 @@ impl From<PreauthError> for Refusal {
             PreauthError::RateLimited { retry_after } => {
                 Self::rate_limited(error.to_string(), retry_after)
             }
-            PreauthError::Storage(error) => error.into(),
         }
     }
 }
@@ -334,7 +339,6 @@ impl From<ProvisionError> for Refusal {
                 Self::rate_limited(error.to_string(), retry_after)
             }
             ProvisionError::Sealing => Self::internal(&error),
-            ProvisionError::Storage(error) => error.into(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! F5 Distributed Cloud's TPM API: managers, categories, API keys, preauth and provision.
 //!
-//! Refusals come in this order: authentication, path, method, permission, existence, body.
+//! Refusals come in this order: authentication, path, method, permission, existence, body. The table of their codes is
+//! `errors.rs`.
 
 mod authorization;
 mod body;
 mod errors;
-mod route;
+mod routes;
 mod wire;
 
 pub use body::provision_request;
@@ -15,20 +16,21 @@ use std::sync::Arc;
 use authorization::token;
 use errors::Refusal;
 use http::{HeaderValue, Method, header};
-use keyproof_auth::OperatorScope;
-use keyproof_service::{
-    Origin, Service,
-    access::Operator,
-    provisioning::{ApiKey, Category, Kind, Manager, NotPermitted},
-};
-use route::{Call, Collection, Route};
-use serde::{Deserialize, Serialize};
-use wire::{Related, ResponseFormat};
-
-use super::{DialectName, origin};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
 };
+use keyproof_service::{
+    Service,
+    access::Operator,
+    device_identity::{
+        Act, Administrator, ApiKey, Category, DeviceIdentity, Kind, Manager, Station, StationAct,
+    },
+};
+use routes::{Operation, ROUTES};
+use serde::{Deserialize, Serialize};
+use wire::{Related, ResponseFormat};
+
+use super::{DialectName, origin, route_table::Resource};
 
 /// The dialect.
 pub struct F5 {
@@ -59,173 +61,54 @@ impl F5 {
         }
     }
 
-    async fn answer(&self, mut exchange: Exchange) -> Answered {
+    async fn answer(&self, exchange: Exchange) -> Answered {
         let operator = self.operator(&exchange).await?;
-        let route = Route::of(exchange.path());
-        if operator.is_none() && !self.is_open(&route) {
+        let segments = routes::segments(exchange.path());
+        let resource = match &segments {
+            Ok(segments) => ROUTES.resource(segments),
+            Err(_) => None,
+        };
+        if operator.is_none() && !self.is_open(resource.as_ref()) {
             return Err(Refusal::unauthenticated());
         }
-        let route = route?;
-        exchange.matched(route.template());
-        // HEAD is GET whose answer's body is not sent, which the stack sees to.
-        let method = match exchange.method().clone() {
-            Method::HEAD => Method::GET,
-            method => method,
+        // What cannot be decoded is told apart from what is not there.
+        if let Err(refusal) = &segments {
+            return Err(refusal.clone());
+        }
+        let resource =
+            resource.ok_or_else(|| Refusal::not_found("there is nothing at this path"))?;
+        exchange.matched(resource.template());
+        let route = resource
+            .route(exchange.method())
+            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
+        let (namespace, name) = (variable("namespace"), variable("name"));
+        let at = Place {
+            namespace,
+            name,
+            body: route.body,
         };
-        let call = route.call(&method)?;
-        match call {
-            Call::Preauth | Call::Provision => {
-                let origin = self.station(operator, call, &exchange).await?;
-                match call {
-                    Call::Preauth => self.preauth(&mut exchange, &origin).await,
-                    _ => self.provision(&mut exchange, &origin).await,
-                }
+        match route.operation {
+            Operation::ApiKeys(act, answer) => {
+                answer(self.permit(operator, act, at, exchange).await?).await
             }
-            Call::Create { namespace, of } => {
-                let origin = self
-                    .administrator(operator, call, namespace, &exchange)
-                    .await?;
-                self.create(of, namespace, &mut exchange, &origin).await
+            Operation::Categories(act, answer) => {
+                answer(self.permit(operator, act, at, exchange).await?).await
             }
-            Call::Replace {
-                namespace,
-                of,
-                name,
-            } => {
-                let origin = self
-                    .administrator(operator, call, namespace, &exchange)
-                    .await?;
-                let object = (namespace, name);
-                self.replace(of, object, &mut exchange, &origin).await
+            Operation::Managers(act, answer) => {
+                answer(self.permit(operator, act, at, exchange).await?).await
             }
-            Call::List { namespace, of } => {
-                self.administrator(operator, call, namespace, &exchange)
-                    .await?;
-                match of {
-                    Collection::ApiKeys => self.list::<ApiKey>(namespace, &exchange).await,
-                    Collection::Categories => self.list::<Category>(namespace, &exchange).await,
-                    Collection::Managers => self.list::<Manager>(namespace, &exchange).await,
-                }
-            }
-            Call::Get {
-                namespace,
-                of,
-                name,
-            } => {
-                self.administrator(operator, call, namespace, &exchange)
-                    .await?;
-                let object = (namespace, name);
-                match of {
-                    Collection::ApiKeys => self.get::<ApiKey>(object, &exchange).await,
-                    Collection::Categories => self.get::<Category>(object, &exchange).await,
-                    Collection::Managers => self.get::<Manager>(object, &exchange).await,
-                }
+            Operation::Station(act, answer) => {
+                let station = self.station(operator, act, &exchange).await?;
+                let call = StationCall {
+                    service: Arc::clone(&self.service),
+                    station,
+                    body: route.body,
+                    exchange,
+                };
+                answer(call).await
             }
         }
-    }
-
-    async fn preauth(&self, exchange: &mut Exchange, origin: &Origin) -> Answered {
-        let request = body::preauth(exchange).await?;
-        let provisioning = &self.service.provisioning;
-        let verdict = provisioning.preauth(&request.api_key, &request.device, origin);
-        Ok(wire::preauth(&verdict.await?))
-    }
-
-    async fn provision(&self, exchange: &mut Exchange, origin: &Origin) -> Answered {
-        let request = body::provision(exchange).await?;
-        let provisioned = self.service.provisioning.provision(&request, origin);
-        Ok(wire::provisioned(&provisioned.await?))
-    }
-
-    async fn create(
-        &self,
-        of: Collection,
-        namespace: &str,
-        exchange: &mut Exchange,
-        origin: &Origin,
-    ) -> Answered {
-        let provisioning = &self.service.provisioning;
-        match of {
-            Collection::ApiKeys => {
-                let new = body::new_api_key(exchange, namespace).await?;
-                let issued = provisioning.create_api_key(new, origin).await?;
-                Ok(wire::issued_api_key(&issued))
-            }
-            Collection::Categories => {
-                let new = body::new_category(exchange, namespace).await?;
-                let issued = provisioning.create_category(new, origin).await?;
-                Ok(wire::issued_category(&issued))
-            }
-            Collection::Managers => {
-                let (metadata, roots) = body::new_manager(exchange, namespace).await?;
-                let manager = provisioning.create_manager(metadata, roots, origin).await?;
-                Ok(wire::created(&manager))
-            }
-        }
-    }
-
-    async fn replace(
-        &self,
-        of: Collection,
-        object: (&str, &str),
-        exchange: &mut Exchange,
-        origin: &Origin,
-    ) -> Answered {
-        let provisioning = &self.service.provisioning;
-        let (namespace, name) = object;
-        match of {
-            Collection::ApiKeys => {
-                provisioning.find::<ApiKey>(namespace, name).await?;
-                let change = body::api_key_change(exchange, object).await?;
-                provisioning
-                    .replace_api_key(namespace, name, &change, origin)
-                    .await?;
-            }
-            Collection::Categories => {
-                provisioning.find::<Category>(namespace, name).await?;
-                let allow_list = body::allow_list(exchange, object).await?;
-                provisioning
-                    .replace_category(namespace, name, allow_list, origin)
-                    .await?;
-            }
-            Collection::Managers => {
-                provisioning.find::<Manager>(namespace, name).await?;
-                let roots = body::ek_roots(exchange, object).await?;
-                provisioning
-                    .replace_manager(namespace, name, roots, origin)
-                    .await?;
-            }
-        }
-        Ok(wire::replaced())
-    }
-
-    async fn list<K: Kind + wire::Spec>(&self, namespace: &str, exchange: &Exchange) -> Answered {
-        let objects = self.service.provisioning.list::<K>(namespace).await?;
-        let full = exchange.query().all("report_fields").next().is_some();
-        Ok(wire::list(&objects, full))
-    }
-
-    async fn get<K: Kind + wire::Spec>(
-        &self,
-        (namespace, name): (&str, &str),
-        exchange: &Exchange,
-    ) -> Answered {
-        let provisioning = &self.service.provisioning;
-        let object = provisioning.find::<K>(namespace, name).await?;
-        let asked = exchange.query().first("response_format");
-        let format = ResponseFormat::parse(asked.unwrap_or_default())
-            .ok_or_else(|| Refusal::invalid("response_format is not a known one"))?;
-        let mut related = Related::default();
-        match format {
-            ResponseFormat::BrokenReferences => {
-                related.disabled_referred = provisioning.disabled_referred(&object).await?;
-            }
-            ResponseFormat::ReferringObjects => {
-                related.referring = provisioning.referring(&object).await?;
-            }
-            ResponseFormat::Default | ResponseFormat::ForCreate | ResponseFormat::ForReplace => {}
-        }
-        Ok(wire::object(&object, format, &related))
     }
 
     /// Whoever holds the token, if one was sent. One that is no good is never overlooked.
@@ -236,60 +119,177 @@ impl F5 {
         }
     }
 
-    /// May anybody ask here, who shows no token?
-    fn is_open(&self, route: &Result<Route, Refusal>) -> bool {
-        self.station_auth == StationAuth::ApiKeyOnly
-            && matches!(route, Ok(Route::Preauth | Route::Provision))
+    /// Whether anybody may ask here, who shows no token.
+    fn is_open(&self, resource: Option<&Resource<'_, Operation>>) -> bool {
+        let post = resource.and_then(|resource| resource.route(&Method::POST));
+        let is_stations = post.is_some_and(|post| matches!(post.operation, Operation::Station(..)));
+        self.station_auth == StationAuth::ApiKeyOnly && is_stations
     }
 
-    /// May stations' calls be made?
     async fn station(
         &self,
         operator: Option<Operator>,
-        call: Call<'_>,
+        act: StationAct,
         exchange: &Exchange,
-    ) -> Result<Origin, Refusal> {
+    ) -> Result<Station, Refusal> {
+        let origin = origin(exchange);
         match operator {
             Some(operator) => {
+                let devices = &self.service.device_identity;
+                let permitted = devices.permit_station(&operator, act, &origin).await;
                 let why = "it does not allow preauth and provision";
-                let needed = OperatorScope::TpmStation;
-                self.permit(operator, &needed, call, why, exchange).await
+                permitted.map_err(|_| Refusal::forbidden(why))
             }
-            None if self.station_auth == StationAuth::ApiKeyOnly => Ok(origin(exchange)),
+            None if self.station_auth == StationAuth::ApiKeyOnly => {
+                Ok(Station::with_api_key_only(origin))
+            }
             None => Err(Refusal::unauthenticated()),
         }
     }
 
-    /// May the objects of a namespace be read and changed?
-    async fn administrator(
+    async fn permit<K: Kind>(
         &self,
         operator: Option<Operator>,
-        call: Call<'_>,
-        namespace: &str,
-        exchange: &Exchange,
-    ) -> Result<Origin, Refusal> {
+        act: Act,
+        at: Place,
+        exchange: Exchange,
+    ) -> Result<Call<K>, Refusal> {
         let operator = operator.ok_or_else(Refusal::unauthenticated)?;
-        let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
+        let (devices, origin) = (&self.service.device_identity, origin(&exchange));
+        let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
         let why = "it does not reach this namespace";
-        self.permit(operator, &needed, call, why, exchange).await
+        Ok(Call {
+            administrator: permitted.await.map_err(|_| Refusal::forbidden(why))?,
+            service: Arc::clone(&self.service),
+            at,
+            exchange,
+        })
+    }
+}
+
+/// What a path names.
+struct Place {
+    namespace: String,
+    /// The object's, or empty.
+    name: String,
+    /// The longest body that is read there, in bytes.
+    body: usize,
+}
+
+/// A request about objects that may do what it asks for, as far as its head tells.
+struct Call<K> {
+    service: Arc<Service>,
+    administrator: Administrator<K>,
+    at: Place,
+    exchange: Exchange,
+}
+
+impl<K: Kind + wire::Spec> Call<K> {
+    fn devices(&self) -> &DeviceIdentity {
+        &self.service.device_identity
     }
 
-    async fn permit(
-        &self,
-        operator: Operator,
-        needed: &OperatorScope,
-        call: Call<'_>,
-        why: &str,
-        exchange: &Exchange,
-    ) -> Result<Origin, Refusal> {
-        let origin = origin(exchange).by(operator.who.clone());
-        let provisioning = &self.service.provisioning;
-        let (action, target) = call.told();
-        let permitted = provisioning.permit(&operator, needed, action, target, &origin);
-        match permitted.await {
-            Ok(()) => Ok(origin),
-            Err(NotPermitted) => Err(Refusal::forbidden(why)),
+    async fn list(self) -> Answered {
+        let objects = self.devices().list(&self.administrator).await?;
+        let full = self.exchange.query().all("report_fields").next().is_some();
+        Ok(wire::list(&objects, full))
+    }
+
+    async fn get(self) -> Answered {
+        let devices = self.devices();
+        let object = devices.find(&self.administrator, &self.at.name).await?;
+        let asked = self.exchange.query().first("response_format");
+        let format = ResponseFormat::parse(asked.unwrap_or_default())
+            .ok_or_else(|| Refusal::invalid("response_format is not a known one"))?;
+        let mut related = Related::default();
+        match format {
+            ResponseFormat::BrokenReferences => {
+                related.disabled_referred = devices.disabled_referred(&object).await?;
+            }
+            ResponseFormat::ReferringObjects => {
+                related.referring = devices.referring(&object).await?;
+            }
+            ResponseFormat::Default | ResponseFormat::ForCreate | ResponseFormat::ForReplace => {}
         }
+        Ok(wire::object(&object, format, &related))
+    }
+}
+
+impl Call<Manager> {
+    async fn create(mut self) -> Answered {
+        let (metadata, roots) = body::new_manager(&mut self.exchange, &self.at).await?;
+        let manager = self
+            .devices()
+            .create_manager(&self.administrator, metadata, roots);
+        Ok(wire::created(&manager.await?))
+    }
+
+    async fn replace(mut self) -> Answered {
+        let roots = body::ek_roots(&mut self.exchange, &self.at).await;
+        let replaced = self
+            .devices()
+            .replace_manager(&self.administrator, &self.at.name, roots);
+        replaced.await?;
+        Ok(wire::replaced())
+    }
+}
+
+impl Call<Category> {
+    async fn create(mut self) -> Answered {
+        let new = body::new_category(&mut self.exchange, &self.at).await?;
+        let issued = self.devices().create_category(&self.administrator, new);
+        Ok(wire::issued_category(&issued.await?))
+    }
+
+    async fn replace(mut self) -> Answered {
+        let allow_list = body::allow_list(&mut self.exchange, &self.at).await;
+        let replaced =
+            self.devices()
+                .replace_category(&self.administrator, &self.at.name, allow_list);
+        replaced.await?;
+        Ok(wire::replaced())
+    }
+}
+
+impl Call<ApiKey> {
+    async fn create(mut self) -> Answered {
+        let new = body::new_api_key(&mut self.exchange, &self.at).await?;
+        let issued = self.devices().create_api_key(&self.administrator, new);
+        Ok(wire::issued_api_key(&issued.await?))
+    }
+
+    async fn replace(mut self) -> Answered {
+        let change = body::api_key_change(&mut self.exchange, &self.at).await;
+        let replaced = self
+            .devices()
+            .replace_api_key(&self.administrator, &self.at.name, change);
+        replaced.await?;
+        Ok(wire::replaced())
+    }
+}
+
+/// A station's request, as far as its head tells.
+struct StationCall {
+    service: Arc<Service>,
+    station: Station,
+    /// The longest body that is read, in bytes.
+    body: usize,
+    exchange: Exchange,
+}
+
+impl StationCall {
+    async fn preauth(mut self) -> Answered {
+        let request = body::preauth(&mut self.exchange, self.body).await?;
+        let devices = &self.service.device_identity;
+        let verdict = devices.preauth(&self.station, &request.api_key, &request.device);
+        Ok(wire::preauth(&verdict.await?))
+    }
+
+    async fn provision(mut self) -> Answered {
+        let request = body::provision(&mut self.exchange, self.body).await?;
+        let devices = &self.service.device_identity;
+        let provisioned = devices.provision(&self.station, request);
+        Ok(wire::provisioned(&provisioned.await?))
     }
 }
 
@@ -299,7 +299,7 @@ impl Application for F5 {
     }
 
     fn claims(&self, path: &RequestPath) -> bool {
-        Route::claims(path)
+        routes::claims(path)
     }
 
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {

@@ -2,7 +2,7 @@
 
 use ::http::StatusCode;
 use data_encoding::BASE64;
-use keyproof_service::provisioning::{
+use keyproof_service::device_identity::{
     ApiKey, AttestationKeyTemplate, Category, IssuedApiKey, IssuedCategory, Kind, Manager,
     Metadata, Object, PreauthVerdict, Provisioned, Reference, SystemMetadata,
 };

@@ -1,12 +1,16 @@
 //! Managers: each with a root CA of its own, and the manufacturers' roots that it trusts.
 
 use super::{
-    AuthorityError, Kind, Metadata, MetadataError, Object, Provisioning, TrustListError,
+    Actions, Administrator, AuthorityError, DeviceIdentity, Kind, Metadata, MetadataError, Object,
+    TrustListError,
     authority::Authority,
     endorsement::check_roots,
     objects::{deed, object_key},
 };
-use crate::{Origin, StorageError, storage::Race};
+use crate::{
+    Failure, StorageError,
+    storage::{Attempt, settle},
+};
 use keyproof_store::Key;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +24,13 @@ pub struct Manager {
 
 impl Kind for Manager {
     const NAME: &'static str = "tpm_manager";
+
+    const ACTIONS: Actions = Actions {
+        create: "tpm_manager.create",
+        get: "tpm_manager.get",
+        list: "tpm_manager.list",
+        replace: "tpm_manager.replace",
+    };
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         None
@@ -57,104 +68,104 @@ pub enum CreateManagerError {
     /// A manufacturer's root is not a CA's certificate.
     #[error("spec.ek_root_certificates, {0}")]
     Roots(#[from] TrustListError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// Why a manager was not replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplaceManagerError {
+pub enum ReplaceManagerError<B> {
+    /// The body was refused.
+    #[error("the body was refused")]
+    Body(B),
     /// A manufacturer's root is not a CA's certificate.
     #[error("spec.ek_root_certificates, {0}")]
     Roots(#[from] TrustListError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this name.
     #[error("there is no such tpm_manager")]
     Unknown,
 }
 
-impl Provisioning {
+impl DeviceIdentity {
     /// Makes a manager and its root CA.
     ///
     /// # Errors
     /// [`CreateManagerError`].
     pub async fn create_manager(
         &self,
+        administrator: &Administrator<Manager>,
         metadata: Metadata,
         ek_roots: Vec<String>,
-        origin: &Origin,
-    ) -> Result<Object<Manager>, CreateManagerError> {
-        metadata.check()?;
-        self.check_roots(&ek_roots).await??;
+    ) -> Result<Object<Manager>, Failure<CreateManagerError>> {
+        let metadata = administrator.place(metadata).map_err(refused)?;
+        let checked = self.check_roots(&ek_roots).await?;
+        checked.map_err(|error| refused(error.into()))?;
         let key = Manager::record_key(&metadata);
-        let mut race = Race::default();
-        loop {
+        settle("device_identity.create_manager", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Manager>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
-                return Err(CreateManagerError::Exists);
+                return Err(refused(CreateManagerError::Exists));
             }
             let root = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
                 self.judge(move || Authority::root(&store, &key, &owner, now))
             };
             let object = Object {
-                system: self.system_metadata(now, origin),
+                system: self.system_metadata(now, administrator.origin()),
                 spec: Manager {
                     ek_roots: ek_roots.clone(),
-                    root: root.await??,
+                    root: root.await?.map_err(|error| refused(error.into()))?,
                 },
                 metadata: metadata.clone(),
             };
             let mut batch = self.store.batch(now);
             batch.insert(&key, &object, None);
-            let deed = deed::<Manager>("tpm_manager.create", &metadata, None, origin);
+            let create = Manager::ACTIONS.create;
+            let deed = deed::<Manager>(create, &metadata, None, administrator.origin());
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(object);
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(object)))
+        })
+        .await
     }
 
-    /// Replaces a manager's list of manufacturers' roots, and nothing else.
+    /// Replaces a manager's list of manufacturers' roots, and nothing else. What refused the `body` is told only of a
+    /// manager that is there.
     ///
     /// # Errors
     /// [`ReplaceManagerError`].
-    pub async fn replace_manager(
+    pub async fn replace_manager<B: Clone>(
         &self,
-        namespace: &str,
+        administrator: &Administrator<Manager>,
         name: &str,
-        ek_roots: Vec<String>,
-        origin: &Origin,
-    ) -> Result<(), ReplaceManagerError> {
-        let mut race = Race::default();
-        loop {
-            let Some(stored) = self.load::<Manager>(namespace, name).await? else {
-                return Err(ReplaceManagerError::Unknown);
-            };
-            self.check_roots(&ek_roots).await??;
+        body: Result<Vec<String>, B>,
+    ) -> Result<(), Failure<ReplaceManagerError<B>>> {
+        let refused = |why: ReplaceManagerError<B>| Failure::Refused(why);
+        settle("device_identity.replace_manager", &self.store, || async {
+            let stored = self
+                .load::<Manager>(administrator.namespace(), name)
+                .await?;
+            let stored = stored.ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
+            let ek_roots = body.as_ref();
+            let ek_roots =
+                ek_roots.map_err(|why| refused(ReplaceManagerError::Body(why.clone())))?;
+            let checked = self.check_roots(ek_roots).await?;
+            checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();
             let mut object = stored.record;
-            object.spec.ek_roots.clone_from(&ek_roots);
+            object.spec.ek_roots.clone_from(ek_roots);
             object.system.modified_at = now;
             let mut batch = self.store.batch(now);
             let key = Manager::record_key(&object.metadata);
             batch.replace(&key, stored.version, &object, None);
-            let detail = format!("{} entries of manufacturers' roots", ek_roots.len());
-            let deed = deed::<Manager>(
-                "tpm_manager.replace",
-                &object.metadata,
-                Some(detail),
-                origin,
-            );
+            let detail = Some(format!(
+                "{} entries of manufacturers' roots",
+                ek_roots.len()
+            ));
+            let (replace, origin) = (Manager::ACTIONS.replace, administrator.origin());
+            let deed = deed::<Manager>(replace, &object.metadata, detail, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     async fn check_roots(
@@ -164,4 +175,8 @@ impl Provisioning {
         let entries = entries.to_vec();
         self.judge(move || check_roots(&entries)).await
     }
+}
+
+fn refused(why: CreateManagerError) -> Failure<CreateManagerError> {
+    Failure::Refused(why)
 }

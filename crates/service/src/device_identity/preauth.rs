@@ -1,11 +1,7 @@
-//! Preauth: may this key provision this device? Nothing is changed by asking.
+//! Preauth: whether a key may provision a device. Nothing is changed by asking.
 
-use super::{
-    ApiKey, ApiKeyRefusal, DeviceClaim, Kind, Metadata, Provisioning,
-    grant::{Grant, Shown},
-};
-use crate::{Origin, StorageError, audit::Deed};
-use keyproof_store::Timestamp;
+use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, caller::PREAUTH, grant::Shown};
+use crate::Failure;
 use keyproof_tpm::TpmError;
 use std::time::Duration;
 
@@ -29,28 +25,25 @@ pub enum PreauthError {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
-impl Provisioning {
-    /// May this key provision this device? Which rule refused is noted in the audit trail and the log.
+impl DeviceIdentity {
+    /// Whether this key may provision this device. Which rule refused is noted in the audit trail and the log.
     ///
     /// # Errors
     /// [`PreauthError`].
     pub async fn preauth(
         &self,
+        station: &Station,
         api_key: &str,
         device: &DeviceClaim,
-        origin: &Origin,
-    ) -> Result<PreauthVerdict, PreauthError> {
+    ) -> Result<PreauthVerdict, Failure<PreauthError>> {
         let now = self.clock.now();
         let (whose, verdict) = match self.show_key(api_key, now).await? {
             Shown::Refused(refusal, whose) => (whose, PreauthVerdict::InvalidApiKey(refusal)),
             Shown::Granted(grant) => {
                 if let Err(retry_after) = self.take_turn(&grant, now) {
-                    return Err(PreauthError::RateLimited { retry_after });
+                    return Err(Failure::Refused(PreauthError::RateLimited { retry_after }));
                 }
                 let verdict = match device.judge() {
                     Ok(_) => PreauthVerdict::Granted,
@@ -64,37 +57,8 @@ impl Provisioning {
             PreauthVerdict::InvalidApiKey(refusal) => refusal.to_string(),
             PreauthVerdict::InvalidDevice(error) => error.to_string(),
         };
-        self.note_refusal("tpm.preauth", whose.as_ref(), rule, origin)
+        self.note_refusal(PREAUTH, whose.as_ref(), rule, station)
             .await;
         Ok(verdict)
-    }
-
-    pub(super) fn take_turn(&self, grant: &Grant, now: Timestamp) -> Result<(), Duration> {
-        let Metadata {
-            namespace, name, ..
-        } = &grant.key.record.metadata;
-        self.rate_limit.take(&format!("{namespace}/{name}"), now)
-    }
-
-    /// Writes down which rule refused a station's call.
-    pub(super) async fn note_refusal(
-        &self,
-        action: &'static str,
-        whose: Option<&Metadata>,
-        rule: String,
-        origin: &Origin,
-    ) {
-        let target = match whose {
-            Some(key) => format!("{}/{}/{}", ApiKey::NAME, key.namespace, key.name),
-            None => ApiKey::NAME.to_owned(),
-        };
-        tracing::info!(action, target, rule, "refused");
-        let deed = Deed {
-            action,
-            target,
-            detail: Some(rule),
-            origin,
-        };
-        self.audit.refused(deed).await;
     }
 }

@@ -5,18 +5,25 @@
 //! that were assumed: so nothing else has to prove possession of it.
 
 use super::{
-    ApiKeyRefusal, AuthorityError, DeviceClaim, EndorsementError, IdentityConflict, Metadata,
-    ProvisionRequest, Provisioning, RequestError,
+    ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, IdentityConflict,
+    Metadata, ProvisionRequest, RequestError, Station,
     authority::Authority,
+    caller::PROVISION,
     endorsement,
     grant::{Grant, Shown},
     identity::Certified,
     objects::deed,
 };
-use crate::{Origin, StorageError, storage::Race};
+use crate::{
+    Failure,
+    storage::{Attempt, settle},
+};
 use keyproof_store::{Entropy, Store, Stored, Timestamp};
 use keyproof_tpm::{Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// What the station is to carry to the device.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,9 +65,6 @@ pub enum ProvisionError {
     /// The cryptography failed: a defect.
     #[error("the certificate could not be sealed")]
     Sealing,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 /// A request's keys, which are in order.
@@ -73,71 +77,68 @@ struct Evidence {
     ak_name: Name,
 }
 
-impl Provisioning {
+/// A refusal, and whose API key it concerns, where that is known.
+struct Refused {
+    whose: Option<Metadata>,
+    why: ProvisionError,
+}
+
+impl DeviceIdentity {
     /// Makes, or makes again, the certificate of a device's attestation key, readable by its TPM alone.
     ///
     /// # Errors
     /// [`ProvisionError`].
     pub async fn provision(
         &self,
-        request: &ProvisionRequest,
-        origin: &Origin,
-    ) -> Result<Provisioned, ProvisionError> {
-        let mut whose = None;
-        let outcome = self.try_provision(request, origin, &mut whose).await;
-        if let Err(
-            refusal @ (ProvisionError::ApiKey(_)
-            | ProvisionError::Authority(AuthorityError::Expired { .. })
-            | ProvisionError::Conflict(_)
-            | ProvisionError::Endorsement(_)
-            | ProvisionError::Request(_)),
-        ) = &outcome
-        {
-            let rule = refusal.to_string();
-            self.note_refusal("tpm.provision", whose.as_ref(), rule, origin)
-                .await;
+        station: &Station,
+        request: ProvisionRequest,
+    ) -> Result<Provisioned, Failure<ProvisionError>> {
+        match self.try_provision(station, Arc::new(request)).await {
+            Ok(provisioned) => Ok(provisioned),
+            Err(Failure::Storage(error)) => Err(Failure::Storage(error)),
+            Err(Failure::Refused(Refused { whose, why })) => {
+                if why.is_told() {
+                    self.note_refusal(PROVISION, whose.as_ref(), why.to_string(), station)
+                        .await;
+                }
+                Err(Failure::Refused(why))
+            }
         }
-        outcome
     }
 
     async fn try_provision(
         &self,
-        request: &ProvisionRequest,
-        origin: &Origin,
-        whose: &mut Option<Metadata>,
-    ) -> Result<Provisioned, ProvisionError> {
-        let request = Arc::new(request.clone());
-        let mut race = Race::default();
-        let mut first = true;
-        loop {
+        station: &Station,
+        request: Arc<ProvisionRequest>,
+    ) -> Result<Provisioned, Failure<Refused>> {
+        let now = self.clock.now();
+        let grant = self.granted(&request.api_key, now).await?;
+        // However often the race for the device is run.
+        self.take_turn(&grant, now)
+            .map_err(|retry_after| grant.refused(ProvisionError::RateLimited { retry_after }))?;
+        let first = Mutex::new(Some(grant));
+        settle("device_identity.provision", &self.store, || async {
             let now = self.clock.now();
-            let grant = match self.show_key(&request.api_key, now).await? {
-                Shown::Granted(grant) => Arc::<Grant>::from(grant),
-                Shown::Refused(refusal, metadata) => {
-                    *whose = metadata;
-                    return Err(ProvisionError::ApiKey(refusal));
-                }
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let grant = match first {
+                Some(grant) => grant,
+                None => self.granted(&request.api_key, now).await?,
             };
-            *whose = Some(grant.key.record.metadata.clone());
-            if std::mem::take(&mut first)
-                && let Err(retry_after) = self.take_turn(&grant, now)
-            {
-                return Err(ProvisionError::RateLimited { retry_after });
-            }
+            let refused = |why| grant.refused(why);
             let evidence = {
                 let (request, grant) = (Arc::clone(&request), Arc::clone(&grant));
                 self.judge(move || Evidence::of(&request, &grant, now))
             };
-            let evidence = Arc::new(evidence.await??);
-            let device = request.device.judge().map_err(RequestError::Device)?;
+            let evidence = Arc::new(evidence.await?.map_err(refused)?);
+            let device = request.device.judge();
+            let device = device.map_err(|error| refused(RequestError::Device(error).into()))?;
             let Evidence {
                 ek_name, ak_name, ..
             } = &*evidence;
             let identity = self.identity(&grant, &device, ek_name, ak_name, now);
             let identity = identity.await?;
-            identity
-                .check(&device, ek_name)
-                .map_err(ProvisionError::Conflict)?;
+            let conflict = |error| refused(ProvisionError::Conflict(error));
+            identity.check(&device, ek_name).map_err(conflict)?;
 
             let mut batch = self.store.batch(now);
             grant.require(&mut batch);
@@ -164,7 +165,7 @@ impl Provisioning {
                     Ok::<_, ProvisionError>((certified, provisioned))
                 })
             };
-            let (certified, provisioned) = sealed.await??;
+            let (certified, provisioned) = sealed.await?.map_err(refused)?;
             let how = if is_kept {
                 identity.require_certified(&mut batch);
                 "certificate kept"
@@ -179,12 +180,45 @@ impl Provisioning {
                 device.serial()
             );
             let key = &grant.key.record.metadata;
-            let deed = deed::<super::ApiKey>("tpm.provision", key, Some(detail), origin);
+            let deed = deed::<super::ApiKey>(PROVISION, key, Some(detail), station.origin());
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(provisioned);
-            }
+            Ok(Attempt::Commit(batch, Ok(provisioned)))
+        })
+        .await
+    }
+
+    /// What the key grants.
+    async fn granted(&self, api_key: &str, now: Timestamp) -> Result<Arc<Grant>, Failure<Refused>> {
+        match self.show_key(api_key, now).await? {
+            Shown::Granted(grant) => Ok(grant.into()),
+            Shown::Refused(refusal, whose) => Err(Failure::Refused(Refused {
+                whose,
+                why: ProvisionError::ApiKey(refusal),
+            })),
         }
+    }
+}
+
+impl ProvisionError {
+    /// Whether the audit trail is told: it is what a station did, and no defect or haste.
+    const fn is_told(&self) -> bool {
+        match self {
+            Self::ApiKey(_)
+            | Self::Authority(AuthorityError::Expired { .. })
+            | Self::Conflict(_)
+            | Self::Endorsement(_)
+            | Self::Request(_) => true,
+            Self::Authority(_) | Self::RateLimited { .. } | Self::Sealing => false,
+        }
+    }
+}
+
+impl Grant {
+    fn refused(&self, why: ProvisionError) -> Failure<Refused> {
+        Failure::Refused(Refused {
+            whose: Some(self.key.record.metadata.clone()),
+            why,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
 
-use super::{ApiKey, Category, Manager, Provisioning};
-use crate::{Origin, StorageError, audit::Deed};
+use super::{Administrator, ApiKey, Category, DeviceIdentity, Manager};
+use crate::{Failure, Origin, StorageError, audit::Deed};
 use keyproof_auth::is_dns_label;
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,8 +15,24 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it is called in the store, the audit trail and references: `tpm_manager`.
     const NAME: &'static str;
 
+    /// What is done to it, as the audit trail calls it.
+    const ACTIONS: Actions;
+
     /// The object of the same namespace that it is below, by kind and name.
     fn refers_to(&self) -> Option<(&'static str, &str)>;
+}
+
+/// What is done to objects of a kind, as the audit trail calls it.
+#[derive(Clone, Copy, Debug)]
+pub struct Actions {
+    /// One is made: `tpm_manager.create`.
+    pub create: &'static str,
+    /// One is read.
+    pub get: &'static str,
+    /// Those of a namespace are read.
+    pub list: &'static str,
+    /// One is replaced.
+    pub replace: &'static str,
 }
 
 /// An object, as others are told of it.
@@ -112,9 +128,6 @@ pub enum MetadataError {
 /// Why an object is not shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this name.
     #[error("there is no such object")]
     Unknown,
@@ -145,21 +158,32 @@ pub(super) fn object_key<K: Kind>(namespace: &str, name: &str) -> Key {
     Key::new(K::NAME, [namespace, name])
 }
 
-impl Provisioning {
+impl DeviceIdentity {
     /// An object by its name.
     ///
     /// # Errors
     /// [`FindError`].
-    pub async fn find<K: Kind>(&self, namespace: &str, name: &str) -> Result<Object<K>, FindError> {
-        let stored = self.load::<K>(namespace, name).await?;
-        Ok(stored.ok_or(FindError::Unknown)?.record)
+    pub async fn find<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+        name: &str,
+    ) -> Result<Object<K>, Failure<FindError>> {
+        let stored = self.load::<K>(administrator.namespace(), name).await?;
+        Ok(stored.ok_or(Failure::Refused(FindError::Unknown))?.record)
     }
 
     /// The objects of a namespace, by name.
     ///
     /// # Errors
     /// [`StorageError`].
-    pub async fn list<K: Kind>(&self, namespace: &str) -> Result<Vec<Object<K>>, StorageError> {
+    pub async fn list<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+    ) -> Result<Vec<Object<K>>, StorageError> {
+        self.all(administrator.namespace()).await
+    }
+
+    async fn all<K: Kind>(&self, namespace: &str) -> Result<Vec<Object<K>>, StorageError> {
         let prefix = Prefix::new(K::NAME, [namespace]);
         let (mut objects, mut after) = (Vec::new(), None);
         loop {
@@ -168,11 +192,12 @@ impl Provisioning {
                 .store
                 .scan::<Object<K>>(&prefix, after.as_ref(), PAGE, now)
                 .await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(objects);
-            };
-            after = Some(last.clone());
+            let read = page.len();
+            after = page.last().map(|(last, _)| last.clone());
             objects.extend(page.into_iter().map(|(_, stored)| stored.record));
+            if read < PAGE {
+                return Ok(objects);
+            }
         }
     }
 
@@ -193,8 +218,8 @@ impl Provisioning {
         let Metadata {
             namespace, name, ..
         } = &object.metadata;
-        let categories = self.list::<Category>(namespace).await?;
-        let api_keys = self.list::<ApiKey>(namespace).await?;
+        let categories = self.all::<Category>(namespace).await?;
+        let api_keys = self.all::<ApiKey>(namespace).await?;
         let mut found = below(categories, K::NAME, name);
         found.extend(below(api_keys, K::NAME, name));
         Ok(found)

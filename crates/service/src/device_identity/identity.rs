@@ -3,7 +3,7 @@
 //! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to the first
 //! endorsement key that it is provisioned with, and the endorsement key to it.
 
-use super::{ApiKey, Provisioning, authority::AkCertificate, grant::Grant};
+use super::{ApiKey, DeviceIdentity, authority::AkCertificate, grant::Grant};
 use crate::StorageError;
 use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
 use keyproof_tpm::{DeviceInfo, Name};
@@ -193,7 +193,7 @@ impl Identity {
     }
 }
 
-impl Provisioning {
+impl DeviceIdentity {
     pub(super) async fn identity(
         &self,
         grant: &Grant,

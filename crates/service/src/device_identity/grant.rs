@@ -1,12 +1,13 @@
 //! What an API key grants: its category and manager, as long as all three are in use.
 
-use super::api_keys::KeyLocation;
 use super::{
-    ApiKey, Category, Manager, Metadata, Object, Provisioning,
-    api_keys::{digest_of, location_key},
+    ApiKey, Category, DeviceIdentity, Kind, Manager, Metadata, Object, Station,
+    api_keys::{KeyLocation, digest_of, location_key},
+    objects::object_key,
 };
-use crate::StorageError;
-use keyproof_store::{Batch, Stored, Timestamp};
+use crate::{StorageError, audit::Deed};
+use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
+use std::time::Duration;
 
 /// The longest text that is looked at as a key, in characters.
 const LONGEST_KEY: usize = 1024;
@@ -46,8 +47,8 @@ pub(super) enum Shown {
     Refused(ApiKeyRefusal, Option<Metadata>),
 }
 
-impl Provisioning {
-    /// Looks a key up and judges it.
+impl DeviceIdentity {
+    /// Looks a key up, with all that it rests on, in one go, and judges it.
     pub(super) async fn show_key(&self, text: &str, now: Timestamp) -> Result<Shown, StorageError> {
         if !(1..=LONGEST_KEY).contains(&text.chars().count()) {
             return Ok(Shown::Refused(ApiKeyRefusal::Length, None));
@@ -56,38 +57,78 @@ impl Provisioning {
         let Some(digest) = digest_of(text) else {
             return unknown;
         };
-        let located = self
-            .store
-            .get::<KeyLocation>(&location_key(&digest), now)
-            .await?;
-        let Some(Stored { record: at, .. }) = located else {
+        let location = location_key(&digest);
+        let plan = ReadPlan::new([location.clone()]).then({
+            let location = location.clone();
+            move |found| {
+                let located = found.get::<KeyLocation>(&location)?;
+                Ok(located.map_or_else(Vec::new, |located| located.record.places().into()))
+            }
+        });
+        let found = self.store.read(plan, now).await?;
+        let Some(Stored { record: at, .. }) = found.get::<KeyLocation>(&location)? else {
             return unknown;
         };
-        let grant = self.load_grant(&at, now).await?;
+        let [key, category, manager] = at.places();
+        // Nothing removes them.
+        let (Some(key), Some(category), Some(manager)) = (
+            found.get(&key)?,
+            found.get(&category)?,
+            found.get(&manager)?,
+        ) else {
+            let damage = format!("an API key of {} lacks its records", at.namespace);
+            return Err(StorageError::Damaged(damage));
+        };
+        let grant = Grant {
+            key,
+            category,
+            manager,
+        };
         Ok(match grant.refusal(now) {
             None => Shown::Granted(Box::new(grant)),
             Some(refusal) => Shown::Refused(refusal, Some(grant.key.record.metadata)),
         })
     }
 
-    /// All three records, from one moment. Nothing removes them.
-    async fn load_grant(&self, at: &KeyLocation, now: Timestamp) -> Result<Grant, StorageError> {
-        use super::objects::object_key;
-        let keys = [
-            object_key::<ApiKey>(&at.namespace, &at.name),
-            object_key::<Category>(&at.namespace, &at.category),
-            object_key::<Manager>(&at.namespace, &at.manager),
-        ];
-        let records = self.store.get_many(&keys, now).await?;
-        let [Some(key), Some(category), Some(manager)] = records.as_slice() else {
-            let damage = format!("an API key of {} lacks its records", at.namespace);
-            return Err(StorageError::Damaged(damage));
+    /// Counts a use of the key.
+    pub(super) fn take_turn(&self, grant: &Grant, now: Timestamp) -> Result<(), Duration> {
+        let Metadata {
+            namespace, name, ..
+        } = &grant.key.record.metadata;
+        self.rate_limit.take(&format!("{namespace}/{name}"), now)
+    }
+
+    /// Writes down which rule refused a station's call.
+    pub(super) async fn note_refusal(
+        &self,
+        action: &'static str,
+        whose: Option<&Metadata>,
+        rule: String,
+        station: &Station,
+    ) {
+        let target = match whose {
+            Some(key) => format!("{}/{}/{}", ApiKey::NAME, key.namespace, key.name),
+            None => ApiKey::NAME.to_owned(),
         };
-        Ok(Grant {
-            key: key.decode()?,
-            category: category.decode()?,
-            manager: manager.decode()?,
-        })
+        tracing::info!(action, target, rule, "refused");
+        let deed = Deed {
+            action,
+            target,
+            detail: Some(rule),
+            origin: station.origin(),
+        };
+        self.audit.refused(deed).await;
+    }
+}
+
+impl KeyLocation {
+    /// Where the key, its category and its manager stand.
+    fn places(&self) -> [Key; 3] {
+        [
+            object_key::<ApiKey>(&self.namespace, &self.name),
+            object_key::<Category>(&self.namespace, &self.category),
+            object_key::<Manager>(&self.namespace, &self.manager),
+        ]
     }
 }
 

@@ -1,10 +1,13 @@
 //! API keys: what manufacturing stations provision with. Their text is shown once; their digests are kept.
 
 use super::{
-    Category, Kind, Metadata, MetadataError, Object, Provisioning,
+    Actions, Administrator, Category, DeviceIdentity, Kind, Metadata, MetadataError, Object,
     objects::{deed, object_key},
 };
-use crate::{Origin, StorageError, storage::Race};
+use crate::{
+    Failure,
+    storage::{Attempt, settle},
+};
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{Key, Record, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,13 @@ pub struct ApiKey {
 
 impl Kind for ApiKey {
     const NAME: &'static str = "tpm_api_key";
+
+    const ACTIONS: Actions = Actions {
+        create: "tpm_api_key.create",
+        get: "tpm_api_key.get",
+        list: "tpm_api_key.list",
+        replace: "tpm_api_key.replace",
+    };
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Category::NAME, &self.category))
@@ -118,9 +128,6 @@ pub enum CreateApiKeyError {
     /// Its metadata is not in order.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// Its category is not there.
     #[error("there is no such tpm_category")]
     UnknownCategory,
@@ -128,39 +135,39 @@ pub enum CreateApiKeyError {
 
 /// Why a key was not replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplaceApiKeyError {
+pub enum ReplaceApiKeyError<B> {
+    /// The body was refused.
+    #[error("the body was refused")]
+    Body(B),
     /// It is revoked already, and would be revoked later or not at all.
     #[error("a revocation in force cannot be lifted")]
     Revoked,
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// There is none of this name.
     #[error("there is no such tpm_api_key")]
     Unknown,
 }
 
-impl Provisioning {
+impl DeviceIdentity {
     /// Makes a key.
     ///
     /// # Errors
     /// [`CreateApiKeyError`].
     pub async fn create_api_key(
         &self,
+        administrator: &Administrator<ApiKey>,
         new: NewApiKey,
-        origin: &Origin,
-    ) -> Result<IssuedApiKey, CreateApiKeyError> {
-        let metadata = new.metadata;
-        metadata.check()?;
-        let mut race = Race::default();
-        loop {
+    ) -> Result<IssuedApiKey, Failure<CreateApiKeyError>> {
+        let refused = |why: CreateApiKeyError| Failure::Refused(why);
+        let metadata = administrator.place(new.metadata).map_err(refused)?;
+        settle("device_identity.create_api_key", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<ApiKey>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
-                return Err(CreateApiKeyError::Exists);
+                return Err(refused(CreateApiKeyError::Exists));
             }
             let category = self.load::<Category>(&metadata.namespace, &new.category);
-            let category = category.await?.ok_or(CreateApiKeyError::UnknownCategory)?;
+            let category = category.await?;
+            let category = category.ok_or_else(|| refused(CreateApiKeyError::UnknownCategory))?;
             let mut random = [0; TOKEN_BYTES];
             self.store.entropy().fill(&mut random);
             let token = Token::from_random(random);
@@ -172,7 +179,7 @@ impl Provisioning {
                 manager: category.record.spec.manager.clone(),
             };
             let object = Object {
-                system: self.system_metadata(now, origin),
+                system: self.system_metadata(now, administrator.origin()),
                 spec: ApiKey {
                     category: new.category.clone(),
                     need_mtls: new.need_mtls,
@@ -190,39 +197,40 @@ impl Provisioning {
             batch.insert(&ApiKey::record_key(&metadata), &object, None);
             batch.insert(&location_key(&token.digest()), &location, None);
             let detail = Some(format!("for tpm_category {}", new.category));
-            let deed = deed::<ApiKey>("tpm_api_key.create", &metadata, detail, origin);
+            let (create, origin) = (ApiKey::ACTIONS.create, administrator.origin());
+            let deed = deed::<ApiKey>(create, &metadata, detail, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(IssuedApiKey {
-                    object,
-                    text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *token.text())),
-                });
-            }
-        }
+            let issued = IssuedApiKey {
+                object,
+                text: Zeroizing::new(format!("{TEXT_PREFIX}{}", *token.text())),
+            };
+            Ok(Attempt::Commit(batch, Ok(issued)))
+        })
+        .await
     }
 
-    /// Disables, enables or revokes a key.
+    /// Disables, enables or revokes a key. What refused the `body` is told only of a key that is there.
     ///
     /// # Errors
     /// [`ReplaceApiKeyError`].
-    pub async fn replace_api_key(
+    pub async fn replace_api_key<B: Clone>(
         &self,
-        namespace: &str,
+        administrator: &Administrator<ApiKey>,
         name: &str,
-        change: &ApiKeyChange,
-        origin: &Origin,
-    ) -> Result<(), ReplaceApiKeyError> {
-        let mut race = Race::default();
-        loop {
-            let Some(stored) = self.load::<ApiKey>(namespace, name).await? else {
-                return Err(ReplaceApiKeyError::Unknown);
-            };
+        body: Result<ApiKeyChange, B>,
+    ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
+        let refused = |why: ReplaceApiKeyError<B>| Failure::Refused(why);
+        settle("device_identity.replace_api_key", &self.store, || async {
+            let stored = self.load::<ApiKey>(administrator.namespace(), name).await?;
+            let stored = stored.ok_or_else(|| refused(ReplaceApiKeyError::Unknown))?;
+            let change = body.as_ref();
+            let change = change.map_err(|why| refused(ReplaceApiKeyError::Body(why.clone())))?;
             let now = self.clock.now();
             let mut object = stored.record;
             if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
                 && change.revoked_at.is_none_or(|to| to > from)
             {
-                return Err(ReplaceApiKeyError::Revoked);
+                return Err(refused(ReplaceApiKeyError::Revoked));
             }
             object.spec.is_disabled = change.is_disabled;
             object.spec.revoke_reason.clone_from(&change.revoke_reason);
@@ -243,16 +251,11 @@ impl Provisioning {
                     None => "not revoked".to_owned(),
                 }
             );
-            let deed = deed::<ApiKey>(
-                "tpm_api_key.replace",
-                &object.metadata,
-                Some(detail),
-                origin,
-            );
+            let (replace, origin) = (ApiKey::ACTIONS.replace, administrator.origin());
+            let deed = deed::<ApiKey>(replace, &object.metadata, Some(detail), origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 }

@@ -1,12 +1,16 @@
 //! Categories: each with a CA below its manager's root, and the endorsement certificates that it allows.
 
 use super::{
-    AuthorityError, Kind, Manager, Metadata, MetadataError, Object, Provisioning, TrustListError,
+    Actions, Administrator, AuthorityError, DeviceIdentity, Kind, Manager, Metadata, MetadataError,
+    Object, TrustListError,
     authority::Authority,
     endorsement::check_allow_list,
     objects::{deed, object_key},
 };
-use crate::{Origin, StorageError, storage::Race};
+use crate::{
+    Failure, StorageError,
+    storage::{Attempt, settle},
+};
 use keyproof_store::Key;
 use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
 use serde::{Deserialize, Serialize};
@@ -28,6 +32,13 @@ pub struct Category {
 
 impl Kind for Category {
     const NAME: &'static str = "tpm_category";
+
+    const ACTIONS: Actions = Actions {
+        create: "tpm_category.create",
+        get: "tpm_category.get",
+        list: "tpm_category.list",
+        replace: "tpm_category.replace",
+    };
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {
         Some((Manager::NAME, &self.manager))
@@ -135,9 +146,6 @@ pub enum CreateCategoryError {
     /// Its metadata is not in order.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
     /// Its manager is not there.
     #[error("there is no such tpm_manager")]
     UnknownManager,
@@ -145,50 +153,50 @@ pub enum CreateCategoryError {
 
 /// Why a category was not replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplaceCategoryError {
+pub enum ReplaceCategoryError<B> {
     /// An entry of the allow-list is not a certificate.
     #[error("spec.tpm_allow_list, {0}")]
     AllowList(#[from] TrustListError),
-    /// No verdict.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
+    /// The body was refused.
+    #[error("the body was refused")]
+    Body(B),
     /// There is none of this name.
     #[error("there is no such tpm_category")]
     Unknown,
 }
 
-impl Provisioning {
+impl DeviceIdentity {
     /// Makes a category, its CA and its client certificate.
     ///
     /// # Errors
     /// [`CreateCategoryError`].
     pub async fn create_category(
         &self,
+        administrator: &Administrator<Category>,
         new: NewCategory,
-        origin: &Origin,
-    ) -> Result<IssuedCategory, CreateCategoryError> {
-        let metadata = new.metadata;
-        metadata.check()?;
-        self.check_allow_list(&new.allow_list).await??;
-        new.attestation_key.check()?;
+    ) -> Result<IssuedCategory, Failure<CreateCategoryError>> {
+        let metadata = administrator.place(new.metadata).map_err(refused)?;
+        let checked = self.check_allow_list(&new.allow_list).await?;
+        checked.map_err(|error| refused(error.into()))?;
+        new.attestation_key.check().map_err(refused)?;
         let key = Category::record_key(&metadata);
-        let mut race = Race::default();
-        loop {
+        settle("device_identity.create_category", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Category>(&metadata.namespace, &metadata.name);
             if there.await?.is_some() {
-                return Err(CreateCategoryError::Exists);
+                return Err(refused(CreateCategoryError::Exists));
             }
             let manager = self.load::<Manager>(&metadata.namespace, &new.manager);
-            let manager = manager.await?.ok_or(CreateCategoryError::UnknownManager)?;
+            let manager = manager.await?;
+            let manager = manager.ok_or_else(|| refused(CreateCategoryError::UnknownManager))?;
             let made = {
                 let (store, key, owner) = (self.store.clone(), key.clone(), metadata.clone());
                 let manager = manager.record.clone();
                 self.judge(move || Authority::below(&manager, &store, &key, &owner, now))
             };
-            let (authority, client) = made.await??;
+            let (authority, client) = made.await?.map_err(|error| refused(error.into()))?;
             let object = Object {
-                system: self.system_metadata(now, origin),
+                system: self.system_metadata(now, administrator.origin()),
                 spec: Category {
                     manager: new.manager.clone(),
                     allow_list: new.allow_list.clone(),
@@ -205,48 +213,54 @@ impl Provisioning {
             );
             batch.insert(&key, &object, None);
             let detail = Some(format!("below tpm_manager {}", new.manager));
-            let deed = deed::<Category>("tpm_category.create", &metadata, detail, origin);
+            let (create, origin) = (Category::ACTIONS.create, administrator.origin());
+            let deed = deed::<Category>(create, &metadata, detail, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(IssuedCategory {
-                    object,
-                    client_key: client.key,
-                });
-            }
-        }
+            let issued = IssuedCategory {
+                object,
+                client_key: client.key,
+            };
+            Ok(Attempt::Commit(batch, Ok(issued)))
+        })
+        .await
     }
 
-    /// Replaces a category's allow-list, and nothing else.
+    /// Replaces a category's allow-list, and nothing else. What refused the `body` is told only of a category that is
+    /// there.
     ///
     /// # Errors
     /// [`ReplaceCategoryError`].
-    pub async fn replace_category(
+    pub async fn replace_category<B: Clone>(
         &self,
-        namespace: &str,
+        administrator: &Administrator<Category>,
         name: &str,
-        allow_list: Vec<String>,
-        origin: &Origin,
-    ) -> Result<(), ReplaceCategoryError> {
-        let mut race = Race::default();
-        loop {
-            let Some(stored) = self.load::<Category>(namespace, name).await? else {
-                return Err(ReplaceCategoryError::Unknown);
-            };
-            self.check_allow_list(&allow_list).await??;
+        body: Result<Vec<String>, B>,
+    ) -> Result<(), Failure<ReplaceCategoryError<B>>> {
+        let refused = |why: ReplaceCategoryError<B>| Failure::Refused(why);
+        settle("device_identity.replace_category", &self.store, || async {
+            let stored = self
+                .load::<Category>(administrator.namespace(), name)
+                .await?;
+            let stored = stored.ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
+            let allow_list = body.as_ref();
+            let allow_list =
+                allow_list.map_err(|why| refused(ReplaceCategoryError::Body(why.clone())))?;
+            let checked = self.check_allow_list(allow_list).await?;
+            checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();
             let mut object = stored.record;
-            object.spec.allow_list.clone_from(&allow_list);
+            object.spec.allow_list.clone_from(allow_list);
             object.system.modified_at = now;
             let mut batch = self.store.batch(now);
             let key = Category::record_key(&object.metadata);
             batch.replace(&key, stored.version, &object, None);
             let detail = Some(format!("{} allowed certificates", allow_list.len()));
-            let deed = deed::<Category>("tpm_category.replace", &object.metadata, detail, origin);
+            let (replace, origin) = (Category::ACTIONS.replace, administrator.origin());
+            let deed = deed::<Category>(replace, &object.metadata, detail, origin);
             self.audit.done(&mut batch, now, deed);
-            if race.won(self.store.commit(batch).await).await? {
-                return Ok(());
-            }
-        }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
     }
 
     async fn check_allow_list(
@@ -256,4 +270,8 @@ impl Provisioning {
         let entries = entries.to_vec();
         self.judge(move || check_allow_list(&entries)).await
     }
+}
+
+fn refused(why: CreateCategoryError) -> Failure<CreateCategoryError> {
+    Failure::Refused(why)
 }

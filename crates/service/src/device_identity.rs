@@ -8,6 +8,7 @@
 
 mod api_keys;
 mod authority;
+mod caller;
 mod categories;
 mod der_text;
 mod endorsement;
@@ -24,6 +25,7 @@ pub use api_keys::{
     ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
 };
 pub use authority::AuthorityError;
+pub use caller::{Act, Administrator, NotPermitted, Station, StationAct};
 pub use categories::{
     AttestationKeyTemplate, Category, CreateCategoryError, IssuedCategory, NewCategory,
     ReplaceCategoryError,
@@ -33,25 +35,26 @@ pub use endorsement::{EndorsementError, TrustListError};
 pub use grant::ApiKeyRefusal;
 pub use identity::IdentityConflict;
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
-pub use objects::{FindError, Kind, Metadata, MetadataError, Object, Reference, SystemMetadata};
+pub use objects::{
+    Actions, FindError, Kind, Metadata, MetadataError, Object, Reference, SystemMetadata,
+};
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
 
-use crate::{Audit, Clock, Judging, Origin, StorageError, access::Operator, audit::Deed};
-use keyproof_auth::OperatorScope;
+use crate::{Audit, Clock, Judging, StorageError};
 use keyproof_store::Store;
 use rate_limit::RateLimit;
 use std::{fmt, sync::Arc};
 
 /// The rules that operators choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProvisioningSettings {
+pub struct DeviceIdentitySettings {
     /// How often a minute stations may call with one API key, on each server; 0 is without a limit.
     pub rate_limit_per_minute: u32,
 }
 
-impl Default for ProvisioningSettings {
+impl Default for DeviceIdentitySettings {
     /// Ten calls a second.
     fn default() -> Self {
         Self {
@@ -61,7 +64,7 @@ impl Default for ProvisioningSettings {
 }
 
 /// The use cases of TPM provisioning.
-pub struct Provisioning {
+pub struct DeviceIdentity {
     store: Store,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
@@ -69,14 +72,14 @@ pub struct Provisioning {
     rate_limit: RateLimit,
 }
 
-impl Provisioning {
+impl DeviceIdentity {
     /// The provisioning of this store, under these rules.
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         audit: Arc<Audit>,
         judging: Judging,
-        settings: ProvisioningSettings,
+        settings: DeviceIdentitySettings,
     ) -> Self {
         Self {
             store,
@@ -96,40 +99,8 @@ impl Provisioning {
     }
 }
 
-/// The operator may not do it, as the audit trail was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not permitted")]
-pub struct NotPermitted;
-
-impl Provisioning {
-    /// May the operator do what needs this scope? The action and its target are for the audit trail.
-    ///
-    /// # Errors
-    /// [`NotPermitted`].
-    pub async fn permit(
-        &self,
-        operator: &Operator,
-        needed: &OperatorScope,
-        action: &'static str,
-        target: String,
-        origin: &Origin,
-    ) -> Result<(), NotPermitted> {
-        if operator.may(needed) {
-            return Ok(());
-        }
-        let deed = Deed {
-            action,
-            target,
-            detail: Some(format!("it needs the scope {needed}")),
-            origin,
-        };
-        self.audit.refused(deed).await;
-        Err(NotPermitted)
-    }
-}
-
-impl fmt::Debug for Provisioning {
+impl fmt::Debug for DeviceIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Provisioning").finish_non_exhaustive()
+        f.debug_struct("DeviceIdentity").finish_non_exhaustive()
     }
 }

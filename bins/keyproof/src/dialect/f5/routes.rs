@@ -1,0 +1,171 @@
+//! What this dialect answers, a line an operation: with and without the prefix of the published example.
+
+use http::Method;
+use keyproof_http::{BoxFuture, RequestPath};
+use keyproof_service::device_identity::{Act, ApiKey, Category, Manager, StationAct};
+
+use super::{Answered, Call, StationCall, errors::Refusal};
+use crate::dialect::route_table::{Case, Route, RouteTable};
+
+/// What is done for a request, and by whom.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// For administrators of the namespace.
+    ApiKeys(Act, fn(Call<ApiKey>) -> BoxFuture<Answered>),
+    /// For administrators of the namespace.
+    Categories(Act, fn(Call<Category>) -> BoxFuture<Answered>),
+    /// For administrators of the namespace.
+    Managers(Act, fn(Call<Manager>) -> BoxFuture<Answered>),
+    /// For stations.
+    Station(StationAct, fn(StationCall) -> BoxFuture<Answered>),
+}
+
+/// What the body of a preauth needs, in bytes: an API key and what a device says of itself, five times 1,024
+/// characters, each of them escaped.
+const PREAUTH: usize = 64 * 1024;
+
+/// What the body of a provision needs: three keys, a certificate and a request besides.
+const PROVISION: usize = 256 * 1024;
+
+/// What an object needs: a manager's or a category's has certificates by the hundred.
+const OBJECT: usize = 2 * 1024 * 1024;
+
+macro_rules! objects {
+    ($rest:literal) => {
+        concat!("/api/tpm/namespaces/{namespace}/", $rest)
+    };
+}
+
+#[rustfmt::skip]
+pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
+    case: Case::Sensitive,
+    routes: &[
+        line(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationAct::Preauth, |call| Box::pin(call.preauth()))),
+        line(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationAct::Provision, |call| Box::pin(call.provision()))),
+        line(Method::GET, objects!("tpm_managers"), 0, Operation::Managers(Act::List, |call| Box::pin(call.list()))),
+        line(Method::POST, objects!("tpm_managers"), OBJECT, Operation::Managers(Act::Create, |call| Box::pin(call.create()))),
+        line(Method::GET, objects!("tpm_managers/{name}"), 0, Operation::Managers(Act::Get, |call| Box::pin(call.get()))),
+        line(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, Operation::Managers(Act::Replace, |call| Box::pin(call.replace()))),
+        line(Method::GET, objects!("tpm_categorys"), 0, Operation::Categories(Act::List, |call| Box::pin(call.list()))),
+        line(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
+        line(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
+        line(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
+        line(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
+        line(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
+        line(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),
+        line(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, Operation::ApiKeys(Act::Replace, |call| Box::pin(call.replace()))),
+    ],
+};
+
+const fn line(
+    method: Method,
+    template: &'static str,
+    body: usize,
+    operation: Operation,
+) -> Route<Operation> {
+    Route {
+        method,
+        template,
+        body,
+        operation,
+    }
+}
+
+/// Whether a path is this dialect's.
+pub(super) fn claims(path: &RequestPath) -> bool {
+    matches!(without_prefix(&path.lossy_segments()), ["api", "tpm", ..])
+}
+
+/// The segments of a path, as the table has them.
+pub(super) fn segments(path: &RequestPath) -> Result<Vec<&str>, Refusal> {
+    let segments = path
+        .segments()
+        .map_err(|error| Refusal::invalid(error.to_string()))?;
+    Ok(without_prefix(&segments).to_vec())
+}
+
+/// The path behind the prefix, which is `/api/v1/{domain_prefix}/{environment}/{region}/namespaces/{ns}` if there is one.
+fn without_prefix<'a, 'b>(segments: &'b [&'a str]) -> &'b [&'a str] {
+    match segments {
+        ["api", "v1", _, _, _, "namespaces", _, rest @ ..] => rest,
+        all => all,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The template of a path, its namespace and its name.
+    fn named(path: &str) -> Option<(&'static str, String, String)> {
+        let path = RequestPath::parse(path);
+        let segments = segments(&path).unwrap();
+        let resource = ROUTES.resource(&segments)?;
+        let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
+        Some((resource.template(), variable("namespace"), variable("name")))
+    }
+
+    #[test]
+    fn the_prefix_is_for_routing_only() {
+        for (path, template, namespace, name) in [
+            ("/api/tpm/tpm/preauth", "/api/tpm/tpm/preauth", "", ""),
+            ("/api/tpm/tpm/provision", "/api/tpm/tpm/provision", "", ""),
+            (
+                "/api/tpm/namespaces/a/tpm_managers",
+                objects!("tpm_managers"),
+                "a",
+                "",
+            ),
+            (
+                "/api/tpm/namespaces/a/tpm_categorys/b",
+                objects!("tpm_categorys/{name}"),
+                "a",
+                "b",
+            ),
+            (
+                "/api/tpm/namespaces/a/tpm_api_keys/b%2Fc",
+                objects!("tpm_api_keys/{name}"),
+                "a",
+                "b/c",
+            ),
+        ] {
+            let prefixed = format!("/api/v1/api/production/us-east-1/namespaces/default{path}");
+            let expected = Some((template, namespace.to_owned(), name.to_owned()));
+            for path in [path, &prefixed] {
+                assert!(claims(&RequestPath::parse(path)), "{path}");
+                assert_eq!(named(path), expected, "{path}");
+            }
+        }
+        for unknown in [
+            "/api/tpm",
+            "/api/tpm/tpm/attest",
+            "/api/tpm/namespaces/a/tpm_categories",
+            "/api/tpm/namespaces/a/tpm_managers/",
+            "/api/tpm/namespaces/a/tpm_managers/b/c",
+        ] {
+            assert!(claims(&RequestPath::parse(unknown)), "{unknown}");
+            assert_eq!(named(unknown), None, "{unknown}");
+        }
+        for others in [
+            "/api/v1/authenticate",
+            "/api/v1/a/b/c/namespaces/d/e",
+            "/api",
+        ] {
+            assert!(!claims(&RequestPath::parse(others)), "{others}");
+        }
+    }
+
+    #[test]
+    fn each_path_allows_the_methods_of_its_lines() {
+        ROUTES.assert_each_line_is_reached();
+        for (path, allow) in [
+            ("/api/tpm/tpm/preauth", "POST"),
+            ("/api/tpm/namespaces/a/tpm_api_keys", "GET, HEAD, POST"),
+            ("/api/tpm/namespaces/a/tpm_api_keys/b", "GET, HEAD, PUT"),
+        ] {
+            let path = RequestPath::parse(path);
+            let segments = segments(&path).unwrap();
+            assert_eq!(ROUTES.resource(&segments).unwrap().allow(), allow);
+        }
+    }
+}

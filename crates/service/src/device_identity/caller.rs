@@ -1,0 +1,167 @@
+//! Who may work with managers, categories and API keys, and who may provision.
+
+use super::{DeviceIdentity, Kind, Metadata, MetadataError};
+use crate::{Origin, access::Operator, audit::Deed};
+use keyproof_auth::OperatorScope;
+use std::marker::PhantomData;
+
+/// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
+#[derive(Debug)]
+pub struct Administrator<K> {
+    namespace: String,
+    origin: Origin,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// Somebody who may preauth and provision, as far as an API key lets them.
+#[derive(Debug)]
+pub struct Station {
+    origin: Origin,
+}
+
+/// What may be asked for of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Make one.
+    Create,
+    /// Read one.
+    Get,
+    /// Read all.
+    List,
+    /// Replace one.
+    Replace,
+}
+
+/// What may be asked for of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StationAct {
+    /// Ask whether it may be provisioned.
+    Preauth,
+    /// Provision it.
+    Provision,
+}
+
+/// The operator may not do it, as the audit trail was told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it needs {needed}")]
+pub struct NotPermitted {
+    /// What the operator's token does not allow.
+    pub needed: OperatorScope,
+}
+
+impl StationAct {
+    /// As the audit trail calls it.
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Preauth => PREAUTH,
+            Self::Provision => PROVISION,
+        }
+    }
+}
+
+/// [`StationAct::Preauth`], as the audit trail calls it.
+pub(super) const PREAUTH: &str = "tpm.preauth";
+
+/// [`StationAct::Provision`], as the audit trail calls it.
+pub(super) const PROVISION: &str = "tpm.provision";
+
+impl DeviceIdentity {
+    /// Whether the operator may do this to an object of this namespace; to all of them where the name is empty.
+    ///
+    /// # Errors
+    /// [`NotPermitted`].
+    pub async fn permit<K: Kind>(
+        &self,
+        operator: &Operator,
+        act: Act,
+        namespace: &str,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<Administrator<K>, NotPermitted> {
+        let action = match act {
+            Act::Create => K::ACTIONS.create,
+            Act::Get => K::ACTIONS.get,
+            Act::List => K::ACTIONS.list,
+            Act::Replace => K::ACTIONS.replace,
+        };
+        let target = format!("{}/{namespace}/{name}", K::NAME);
+        let needed = OperatorScope::Tpm(Some(namespace.to_owned()));
+        let origin = self.check(operator, needed, action, target, origin).await?;
+        Ok(Administrator {
+            namespace: namespace.to_owned(),
+            origin,
+            kind: PhantomData,
+        })
+    }
+
+    /// Whether stations may make such a call in the operator's name.
+    ///
+    /// # Errors
+    /// [`NotPermitted`].
+    pub async fn permit_station(
+        &self,
+        operator: &Operator,
+        act: StationAct,
+        origin: &Origin,
+    ) -> Result<Station, NotPermitted> {
+        let target = "station".to_owned();
+        let needed = OperatorScope::TpmStation;
+        let origin = self.check(operator, needed, act.action(), target, origin);
+        Ok(Station {
+            origin: origin.await?,
+        })
+    }
+
+    async fn check(
+        &self,
+        operator: &Operator,
+        needed: OperatorScope,
+        action: &'static str,
+        target: String,
+        origin: &Origin,
+    ) -> Result<Origin, NotPermitted> {
+        let origin = origin.by(operator.who.clone());
+        if operator.may(&needed) {
+            return Ok(origin);
+        }
+        let deed = Deed {
+            action,
+            target,
+            detail: Some(format!("it needs the scope {needed}")),
+            origin: &origin,
+        };
+        self.audit.refused(deed).await;
+        Err(NotPermitted { needed })
+    }
+}
+
+impl<K> Administrator<K> {
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Metadata of a new object, in the namespace that the permission is for.
+    pub(super) fn place<E: From<MetadataError>>(&self, metadata: Metadata) -> Result<Metadata, E> {
+        let metadata = Metadata {
+            namespace: self.namespace.clone(),
+            ..metadata
+        };
+        metadata.check()?;
+        Ok(metadata)
+    }
+}
+
+impl Station {
+    /// Anybody: where the API key is all that stations show.
+    pub const fn with_api_key_only(origin: Origin) -> Self {
+        Self { origin }
+    }
+
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
