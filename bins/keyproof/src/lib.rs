@@ -11,4 +11,5 @@ mod qr;
 mod readiness;
 pub mod server;
 pub mod server_certificate;
+pub mod store;
 pub mod telemetry;

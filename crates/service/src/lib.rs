@@ -19,7 +19,6 @@ mod storage;
 #[cfg(test)]
 mod testing;
 pub mod upkeep;
-pub mod vault;
 
 pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use keyproof_service::{
-    Clock, Service, SystemClock,
-    vault::{self, StoreUrl, VaultError},
-};
+use keyproof_service::{Clock, Service, SystemClock};
 use keyproof_store::{EngineError, Entropy, Migration, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
 use super::{Failure, Outcome, flags::StoreFlags};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    store::{self, OpenStoreError, StoreUrl},
+};
 
 /// Runs a command on the use cases of the store that the flags name.
 pub(super) fn with_service(
@@ -34,7 +34,7 @@ pub(super) fn with_store(
         let clock = Arc::new(SystemClock);
         let entropy = Arc::new(SystemEntropy::new());
         // A store that is not there was not meant: a new one would hold nothing that the command is about.
-        let store = vault::open_existing(&config.store, &config.master_key, entropy, clock.now())
+        let store = store::open_existing(&config.store, &config.master_key, entropy, clock.now())
             .await
             .map_err(|error| failure(&config, &error))?;
         let service = Service::start(store.clone(), clock, config.hashing)
@@ -59,7 +59,7 @@ pub(super) fn must_be_shared(config: &Config) -> Outcome {
 
 /// Refuses, without opening the store, a master key and other files under which it would not open.
 pub(super) fn check(config: &Config) -> Result<(), Failure> {
-    vault::check(&config.store, &config.master_key).map_err(|error| failure(config, &error))
+    store::check(&config.store, &config.master_key).map_err(|error| failure(config, &error))
 }
 
 /// Opens the configured store under its master key; an embedded one that is not there is made.
@@ -68,35 +68,35 @@ pub(super) async fn open(
     clock: &dyn Clock,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Store, Failure> {
-    vault::open(&config.store, &config.master_key, entropy, clock.now())
+    store::open(&config.store, &config.master_key, entropy, clock.now())
         .await
         .map_err(|error| failure(config, &error))
 }
 
 /// Brings the configured store to this release's schema, if it has one.
 pub(super) async fn migrate(config: &Config) -> Result<Option<Migration>, Failure> {
-    vault::migrate(&config.store, &config.master_key, &SystemEntropy::new())
+    store::migrate(&config.store, &config.master_key, &SystemEntropy::new())
         .await
         .map_err(|error| failure(config, &error))
 }
 
-fn failure(config: &Config, error: &VaultError) -> Failure {
+fn failure(config: &Config, error: &OpenStoreError) -> Failure {
     match error {
-        VaultError::Absent { .. } => Failure::Usage(format!(
+        OpenStoreError::Absent { .. } => Failure::Usage(format!(
             "{error}: name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`"
         )),
-        VaultError::Open {
+        OpenStoreError::Open {
             source: OpenError::OlderSchema { .. },
             ..
         } => Failure::Usage(format!(
             "{error}: run `keyproof migrate`, or serve with --migrate"
         )),
         // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
-        VaultError::Open {
+        OpenStoreError::Open {
             source: OpenError::Engine(EngineError::Configuration { .. } | EngineError::Pooled),
             ..
         } => Failure::Usage(error.to_string()),
-        VaultError::Open {
+        OpenStoreError::Open {
             source: OpenError::Engine(_),
             ..
         } if matches!(config.store, StoreUrl::Postgres(_)) => Failure::refused(error),

@@ -2,8 +2,8 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use crate::store::OpenStoreError;
 use keyproof_auth::AuthError;
-use keyproof_service::vault::VaultError;
 
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub enum ConfigError {
     NoStateFolder,
     /// `store.url` is no store's URL.
     #[error("store.url: {0}")]
-    StoreUrl(VaultError),
+    StoreUrl(OpenStoreError),
     /// The keys under `tls` do not go together.
     #[error("tls: give certificate and key, or self_signed alone")]
     Tls,

@@ -21,9 +21,7 @@ use keyproof_auth::{Cost, OperatorScopes};
 use keyproof_http::{Limits, TrustedProxies};
 use keyproof_otp::pos::Amount;
 use keyproof_service::{
-    AccountSettings, AddressLimit, CertificateSettings, HashingSettings,
-    access::IssuerSettings,
-    vault::{MasterKeySource, StoreUrl},
+    AccountSettings, AddressLimit, CertificateSettings, HashingSettings, access::IssuerSettings,
 };
 use serde::Deserialize;
 pub use settings::{
@@ -34,7 +32,12 @@ pub use settings::{
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use crate::{dialect::DialectName, server_certificate::TlsSource, telemetry::LogFormat};
+use crate::{
+    dialect::DialectName,
+    server_certificate::TlsSource,
+    store::{MasterKeySource, StoreUrl},
+    telemetry::LogFormat,
+};
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
 const HASHING_QUEUE: usize = 128;

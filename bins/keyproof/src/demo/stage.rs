@@ -2,9 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use keyproof_service::{
-    Applicant, Clock, Origin, Service, SystemClock, Who, vault, vault::VaultError,
-};
+use keyproof_service::{Applicant, Clock, Origin, Service, SystemClock, Who};
 use keyproof_store::{Entropy, Store, SystemEntropy};
 use tempfile::TempDir;
 
@@ -12,6 +10,7 @@ use super::client::Client;
 use crate::{
     config::{Config, ConfigError, Sources},
     server::{Server, StartError},
+    store::{self, OpenStoreError},
 };
 
 /// Why there is no server.
@@ -26,7 +25,7 @@ pub(super) enum StageError {
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Vault(#[from] OpenStoreError),
 }
 
 /// A running server and its store.
@@ -135,6 +134,6 @@ impl Stage {
     async fn open(&self) -> Result<Store, StageError> {
         let (config, entropy) = (&self.config, Arc::clone(&self.entropy));
         let now = self.clock.now();
-        Ok(vault::open(&config.store, &config.master_key, entropy, now).await?)
+        Ok(store::open(&config.store, &config.master_key, entropy, now).await?)
     }
 }

@@ -20,11 +20,11 @@ use std::{
 use keyproof::{
     config::{Config, Sources},
     server::Server,
+    store,
 };
 use keyproof_service::{
     Clock, ManualClock, Service, SystemClock,
     audit::{Event, Outcome},
-    vault,
 };
 use keyproof_store::{SystemEntropy, Timestamp};
 
@@ -45,7 +45,7 @@ async fn the_emnify_client_does_all_it_can_do_with_logins() {
     // The commands go by the machine's clock.
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     let (now, source) = (clock.now(), &config.master_key);
-    let store = vault::open(&config.store, source, entropy.clone(), now);
+    let store = store::open(&config.store, source, entropy.clone(), now);
     let store = store.await.unwrap();
     let console = Service::start(store.clone(), clock.clone(), config.hashing);
     let console = console.await.unwrap();

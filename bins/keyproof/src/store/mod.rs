@@ -35,15 +35,15 @@ pub enum StoreUrl {
 }
 
 impl FromStr for StoreUrl {
-    type Err = VaultError;
+    type Err = OpenStoreError;
 
-    fn from_str(text: &str) -> Result<Self, VaultError> {
+    fn from_str(text: &str) -> Result<Self, OpenStoreError> {
         // A PostgreSQL URL may hold a password, so no error repeats any URL.
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Box::new(text.parse()?))),
-            _ => Err(VaultError::UnknownUrl),
+            _ => Err(OpenStoreError::UnknownUrl),
         }
     }
 }
@@ -61,7 +61,7 @@ impl fmt::Display for StoreUrl {
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
-pub enum VaultError {
+pub enum OpenStoreError {
     /// The directory of an embedded store could not be made.
     #[error("cannot make the directory {}: {source}", .path.display())]
     Directory {
@@ -119,18 +119,20 @@ pub enum VaultError {
 /// the URL names. Nothing is made, neither the store nor a key for a new one.
 ///
 /// # Errors
-/// [`VaultError`] names what does not fit.
-pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), VaultError> {
+/// [`OpenStoreError`] names what does not fit.
+pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), OpenStoreError> {
     match url {
         StoreUrl::Memory => {
             master_key::check_for_memory(source)?;
         }
         StoreUrl::Postgres(postgres) => {
             master_key::for_shared(source)?;
-            postgres.check_files().map_err(|error| VaultError::Open {
-                url: url.to_string(),
-                source: error.into(),
-            })?;
+            postgres
+                .check_files()
+                .map_err(|error| OpenStoreError::Open {
+                    url: url.to_string(),
+                    source: error.into(),
+                })?;
         }
         StoreUrl::Sqlite(path) => {
             embedded::check_files(path)?;
@@ -143,15 +145,15 @@ pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), VaultError>
 /// Opens the store at `url` as [`open`] does, if it is there: neither a store nor a key is made.
 ///
 /// # Errors
-/// [`VaultError`] names what does not fit.
+/// [`OpenStoreError`] names what does not fit.
 pub async fn open_existing(
     url: &StoreUrl,
     source: &MasterKeySource,
     entropy: Arc<dyn Entropy>,
     now: Timestamp,
-) -> Result<Store, VaultError> {
+) -> Result<Store, OpenStoreError> {
     if let StoreUrl::Sqlite(path) = url {
-        let exists = embedded::exists(path).map_err(|error| VaultError::Open {
+        let exists = embedded::exists(path).map_err(|error| OpenStoreError::Open {
             url: url.to_string(),
             source: EngineError::Io {
                 detail: error.to_string(),
@@ -160,7 +162,7 @@ pub async fn open_existing(
         })?;
         if !exists {
             let url = url.to_string();
-            return Err(VaultError::Absent { url });
+            return Err(OpenStoreError::Absent { url });
         }
     }
     open(url, source, entropy, now).await
@@ -169,13 +171,13 @@ pub async fn open_existing(
 /// Opens the store at `url` under the master key from `source`. An embedded one that is not there is made, with its key.
 ///
 /// # Errors
-/// [`VaultError`] names what does not fit.
+/// [`OpenStoreError`] names what does not fit.
 pub async fn open(
     url: &StoreUrl,
     source: &MasterKeySource,
     entropy: Arc<dyn Entropy>,
     now: Timestamp,
-) -> Result<Store, VaultError> {
+) -> Result<Store, OpenStoreError> {
     let key = match url {
         StoreUrl::Memory => master_key::for_memory(source, &*entropy)?,
         StoreUrl::Postgres(_) => master_key::for_shared(source)?,
@@ -185,7 +187,7 @@ pub async fn open(
             master_key::for_embedded(source, path, &*entropy)?
         }
     };
-    let failed = |source| VaultError::Open {
+    let failed = |source| OpenStoreError::Open {
         url: url.to_string(),
         source,
     };
@@ -209,12 +211,12 @@ pub async fn open(
 /// An embedded store is brought there whenever it is opened, and a new one made with its master key: so is it here.
 ///
 /// # Errors
-/// [`VaultError`] names what does not fit.
+/// [`OpenStoreError`] names what does not fit.
 pub async fn migrate(
     url: &StoreUrl,
     source: &MasterKeySource,
     entropy: &dyn Entropy,
-) -> Result<Option<Migration>, VaultError> {
+) -> Result<Option<Migration>, OpenStoreError> {
     let migrated = match url {
         StoreUrl::Memory => return Ok(None),
         StoreUrl::Postgres(url) => PostgresEngine::migrate(url, &PostgresOptions::default()).await,
@@ -225,14 +227,14 @@ pub async fn migrate(
             SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
         }
     };
-    let failed = |source| VaultError::Open {
+    let failed = |source| OpenStoreError::Open {
         url: url.to_string(),
         source,
     };
     migrated.map(Some).map_err(failed)
 }
 
-fn make_directory(store: &Path) -> Result<(), VaultError> {
+fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
     let Some(directory) = store.parent().filter(|path| !path.as_os_str().is_empty()) else {
         return Ok(());
     };
@@ -242,7 +244,7 @@ fn make_directory(store: &Path) -> Result<(), VaultError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder
         .create(directory)
-        .map_err(|source| VaultError::Directory {
+        .map_err(|source| OpenStoreError::Directory {
             path: directory.to_owned(),
             source,
         })
@@ -257,7 +259,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-    async fn open_url(url: &str, source: &MasterKeySource) -> Result<Store, VaultError> {
+    async fn open_url(url: &str, source: &MasterKeySource) -> Result<Store, OpenStoreError> {
         open(&url.parse()?, source, Arc::new(SystemEntropy::new()), NOW).await
     }
 
@@ -302,18 +304,18 @@ mod tests {
         let none = open_url(&url, &MasterKeySource::Beside).await;
         assert!(matches!(
             none,
-            Err(VaultError::MasterKey(MasterKeyError::NotGiven))
+            Err(OpenStoreError::MasterKey(MasterKeyError::NotGiven))
         ));
         let folder = tempfile::tempdir().unwrap();
         let absent = MasterKeySource::File(folder.path().join("key"));
         let absent_key = open_url(&url, &absent).await;
         assert!(matches!(
             absent_key,
-            Err(VaultError::MasterKey(MasterKeyError::Missing { .. }))
+            Err(OpenStoreError::MasterKey(MasterKeyError::Missing { .. }))
         ));
         assert!(!folder.path().join("key").exists());
         let unmigrated = open_url(&url, &given(&own)).await;
-        let Err(VaultError::Open {
+        let Err(OpenStoreError::Open {
             source: OpenError::OlderSchema { .. },
             ..
         }) = unmigrated
@@ -326,7 +328,7 @@ mod tests {
         let first = open_url(&url, &given(&own)).await.unwrap();
         let second = open_url(&url, &given(&own)).await.unwrap();
         let stranger = open_url(&url, &given(&other)).await;
-        let Err(VaultError::Open {
+        let Err(OpenStoreError::Open {
             source: OpenError::MasterKey { sealed, given },
             ..
         }) = stranger
@@ -402,12 +404,12 @@ mod tests {
         let lost = open_url(&url, &MasterKeySource::Beside).await;
         assert!(matches!(
             lost,
-            Err(VaultError::MasterKey(MasterKeyError::Missing { .. }))
+            Err(OpenStoreError::MasterKey(MasterKeyError::Missing { .. }))
         ));
 
         let other = MasterKey::generate(&SystemEntropy::new());
         let wrong = open_url(&url, &given(&other)).await;
-        let Err(VaultError::Open {
+        let Err(OpenStoreError::Open {
             source: OpenError::MasterKey { given, .. },
             ..
         }) = wrong

@@ -1,7 +1,7 @@
 //! The files of an embedded store, before it is opened.
 
 use super::{
-    VaultError,
+    OpenStoreError,
     exposure::{Access, Exposure},
 };
 use std::{
@@ -24,10 +24,10 @@ pub(super) fn exists(path: &Path) -> io::Result<bool> {
 
 /// Refuses a folder, and a store of which others can read or write a file. What we make has mode 0600; a copy that was
 /// put in its place may not.
-pub(super) fn check_files(path: &Path) -> Result<(), VaultError> {
+pub(super) fn check_files(path: &Path) -> Result<(), OpenStoreError> {
     if path.is_dir() {
         let path = path.to_owned();
-        return Err(VaultError::Folder { path });
+        return Err(OpenStoreError::Folder { path });
     }
     let (mut exposed, mut worst) = (Vec::new(), None);
     for file in SUFFIXES.map(|suffix| with_suffix(path, suffix)) {
@@ -42,7 +42,7 @@ pub(super) fn check_files(path: &Path) -> Result<(), VaultError> {
     }
     match worst {
         None => Ok(()),
-        Some(Exposure { access, mode }) => Err(VaultError::Exposed {
+        Some(Exposure { access, mode }) => Err(OpenStoreError::Exposed {
             files: exposed,
             access,
             mode,
