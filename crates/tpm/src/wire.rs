@@ -142,6 +142,11 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// What is behind `count` bytes, if they are there.
+    pub(crate) fn skipped(mut self, count: usize) -> Option<Self> {
+        self.take(count).ok().map(|_| self)
+    }
+
     pub(crate) fn remainder(&mut self) -> &'a [u8] {
         self.at = self.at.saturating_add(self.rest.len());
         core::mem::take(&mut self.rest)

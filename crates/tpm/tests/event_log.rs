@@ -514,6 +514,12 @@ fn the_head_has_many_shapes() {
             Some(&[1; 32][..])
         );
     }
+    // The vendor's part behind the head's size, which counts it.
+    let mut behind = headed(&spec_id(&banks, b"\x04"), &event);
+    let head_size = 32 + spec_id(&banks, b"\x04").len();
+    behind.splice(head_size..head_size, *b"\xde\xad\xbe\xef");
+    let log = EventLog::parse(&behind).unwrap();
+    assert_eq!((log.events.len(), log.events[0].at), (1, head_size + 4));
     // Banks that there are none of, too many of, twice, or of another size.
     let size = "TCG_EfiSpecIdEventAlgorithmSize";
     let number = "number of digests";

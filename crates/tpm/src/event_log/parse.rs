@@ -73,31 +73,44 @@ impl<'a> EventLog<'a> {
     /// long it is, and [`TpmError::WrongSize`] for more than 65,536 events, more than 16 banks or digests,
     /// and a size of digests that the algorithm has not.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TpmError> {
-        let padding_at = padding_at(bytes);
         let mut reader = Reader::new(bytes);
-        let mut log = EventLog::of_head(&mut reader)?;
+        let (head, outside) = EventLog::of_head(&mut reader)?;
+        let behind = reader.clone().skipped(outside);
+        let read = head.clone().with_events(bytes, reader);
+        match (read, behind) {
+            // Some heads count the vendor's part of them, and have it behind their size.
+            (Err(error), Some(behind)) if outside > 0 => {
+                head.with_events(bytes, behind).map_err(|_| error)
+            }
+            (read, _) => read,
+        }
+    }
+
+    /// The log with the events that `reader` is before, which reads `bytes`.
+    fn with_events(mut self, bytes: &'a [u8], mut reader: Reader<'a>) -> Result<Self, TpmError> {
+        let padding_at = padding_at(bytes);
         loop {
             let at = reader.at();
             if at >= padding_at || at == bytes.len() {
-                log.padding = bytes.len().saturating_sub(at);
-                return Ok(log);
+                self.padding = bytes.len().saturating_sub(at);
+                return Ok(self);
             }
-            if is_end(&reader, log.form) {
-                log.unread = bytes.len().saturating_sub(at);
-                return Ok(log);
+            if is_end(&reader, self.form) {
+                self.unread = bytes.len().saturating_sub(at);
+                return Ok(self);
             }
-            if log.events.len() >= MAX_EVENTS {
+            if self.events.len() >= MAX_EVENTS {
                 return Err(TpmError::WrongSize {
                     at,
-                    found: log.events.len(),
+                    found: self.events.len(),
                     what: "event log",
                 });
             }
-            let event = match log.form {
-                EventLogForm::CryptoAgile => read_event_2(&mut reader, &log.banks)?,
+            let event = match self.form {
+                EventLogForm::CryptoAgile => read_event_2(&mut reader, &self.banks)?,
                 EventLogForm::Sha1 => read_event(&mut reader)?,
             };
-            log.events.push(event);
+            self.events.push(event);
         }
     }
 
@@ -109,8 +122,9 @@ impl<'a> EventLog<'a> {
     }
 
     /// An empty log in the form that its first event tells. The head of a crypto-agile log is read; that
-    /// of a SHA-1 log is an event like others, which is not extended.
-    fn of_head(reader: &mut Reader<'a>) -> Result<Self, TpmError> {
+    /// of a SHA-1 log is an event like others, which is not extended. With it come how many bytes of the
+    /// vendor's the head counts beyond its size.
+    fn of_head(reader: &mut Reader<'a>) -> Result<(Self, usize), TpmError> {
         let sha1 = EventLog {
             form: EventLogForm::Sha1,
             banks: [(HashAlgorithm::Sha1.id(), HashAlgorithm::Sha1.digest_size())].into(),
@@ -120,20 +134,22 @@ impl<'a> EventLog<'a> {
         };
         let mut ahead = reader.clone();
         let Ok(head) = read_event(&mut ahead) else {
-            return Ok(sha1);
+            return Ok((sha1, 0));
         };
         let is_head = !head.is_extended() && head.data.starts_with(SPEC_ID_EVENT_03);
         if !is_head {
-            return Ok(sha1);
+            return Ok((sha1, 0));
         }
         let before_data = ahead.at().saturating_sub(head.data.len());
-        let banks = read_spec_id(head.data).map_err(|error| error.moved_by(before_data))?;
+        let (banks, outside) =
+            read_spec_id(head.data).map_err(|error| error.moved_by(before_data))?;
         *reader = ahead;
-        Ok(EventLog {
+        let agile = EventLog {
             form: EventLogForm::CryptoAgile,
             banks,
             ..sha1
-        })
+        };
+        Ok((agile, outside))
     }
 }
 
@@ -153,8 +169,8 @@ fn is_end(reader: &Reader<'_>, form: EventLogForm) -> bool {
 }
 
 /// `TCG_EfiSpecIDEvent`: what of the head matters, the banks. What follows them is the vendor's, and not
-/// always there.
-fn read_spec_id(data: &[u8]) -> Result<Vec<(u16, usize)>, TpmError> {
+/// always there, nor always all there: how many bytes of it are missing comes with the banks.
+fn read_spec_id(data: &[u8]) -> Result<(Vec<(u16, usize)>, usize), TpmError> {
     let mut reader = Reader::new(data);
     reader.take(SPEC_ID_EVENT_03.len())?;
     // platformClass, three numbers of the version, and the size of UINTN.
@@ -179,7 +195,9 @@ fn read_spec_id(data: &[u8]) -> Result<Vec<(u16, usize)>, TpmError> {
         }
         banks.push((id, size));
     }
-    Ok(banks)
+    let vendor_size = reader.u8().map_or(0, usize::from);
+    let outside = vendor_size.saturating_sub(reader.remainder().len());
+    Ok((banks, outside))
 }
 
 /// `TCG_PCR_EVENT`.
