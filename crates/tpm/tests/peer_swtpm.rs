@@ -584,9 +584,13 @@ fn what_tpm2_tools_makes_opens() {
             "-o",
             "cred.blob",
         ];
-        tpm.ask("tpm2_makecredential", &arguments);
-        let credential = Credential::parse(&tpm.read("cred.blob")).unwrap();
-        let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
+        // tpm2-tools 5.4 leaves out the leading zeros of an agreed coordinate, once in 256 credentials.
+        let opens = || {
+            tpm.ask("tpm2_makecredential", &arguments);
+            let credential = Credential::parse(&tpm.read("cred.blob")).unwrap();
+            activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential)
+        };
+        let opened = opens().or_else(|_| opens());
         assert_eq!(**opened.unwrap(), *b"a secret of 24 bytes ...", "{kind}");
     }
 }
