@@ -4,9 +4,11 @@ use alloc::vec::Vec;
 
 use keyproof_tpm::algorithms::RING;
 use keyproof_tpm::{
-    Agreement, AttestationKeyPolicy, Credential, CredentialProvider, DeviceInfo, EccCurve,
-    EkCertificatePolicy, HashAlgorithm, Name, QuoteEvidence, QuotePolicy, Structure, TpmError,
-    TpmtPublic, check_ek_certificate, check_quote, make_credential,
+    Agreement, AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CertifyPolicy,
+    Credential, CredentialProvider, DevIdKeyPolicy, DeviceInfo, EccCurve, EkCertificatePolicy,
+    EventLogPolicy, HashAlgorithm, KeyProfile, Name, QuoteEvidence, QuotePolicy, Structure,
+    TpmError, TpmtPublic, check_certify, check_ek_certificate, check_event_log, check_quote,
+    make_credential,
 };
 
 /// Whether a quote and the endorsement certificate behind it are accepted: structures, names,
@@ -50,6 +52,47 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
     };
     check_quote(&ak, &evidence, &policy).accepted()
         && check_ek_certificate(stored, &manufacturer).accepted()
+}
+
+/// Whether a log leads to these registers, and a certification by the same TPM is accepted.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn keyproof_tpm_certifies(
+    keys: &[[u8; 512]; 2],
+    certification: &[[u8; 512]; 2],
+    log: &[u8; 4096],
+    values: &[u8; 64],
+) -> bool {
+    let [object, ak] = keys;
+    let (Ok(object), Ok(ak)) = (
+        TpmtPublic::parse_either(object),
+        TpmtPublic::parse_either(ak),
+    ) else {
+        return false;
+    };
+    let [attest, signature] = certification;
+    let policy = CertifyPolicy {
+        attestation: AttestationPolicy {
+            nonce: None,
+            qualified_signer: None,
+            last_seen: None,
+            key_policy: AttestationKeyPolicy::default(),
+            algorithms: RING,
+        },
+        object: &object,
+        parent: None,
+        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+    };
+    let evidence = AttestationEvidence { attest, signature };
+    let Ok(selection) = "sha256:0,7".parse() else {
+        return false;
+    };
+    let registers = EventLogPolicy {
+        registers: Some((&selection, values)),
+        secure_boot: true,
+    };
+    check_certify(&ak, evidence, &policy).accepted()
+        && check_event_log(log, &registers).report.accepted()
 }
 
 /// Whether a credential can be made: templates, key derivations and credential files. The provider
