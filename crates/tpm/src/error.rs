@@ -1,5 +1,7 @@
 //! Why an input was not taken.
 
+use alloc::string::String;
+
 use thiserror::Error;
 
 use crate::algorithm::HashAlgorithm;
@@ -49,6 +51,12 @@ pub enum TpmError {
         minimum: usize,
         /// The most allowed.
         maximum: usize,
+    },
+    /// A chain of CA certificates from a device that cannot be read, or is too long.
+    #[error("the endorsement certificate's chain: {what}")]
+    EkChain {
+        /// What is wrong with it.
+        what: String,
     },
     /// An endorsement certificate that does not say of its TPM what the profile asks for.
     #[error("not as the profile of endorsement certificates asks for: {what}")]

@@ -60,7 +60,7 @@ pub use credential::{
 pub use device::{DeviceField, DeviceInfo};
 pub use device_key::{DevIdKeyCheck, DevIdKeyFinding, DevIdKeyPolicy, KeyProfile};
 pub use ek_certificate::{
-    EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkKey,
+    EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy, EkChain, EkKey,
     TpmAttributes, TpmSpecification, check_ek_certificate,
 };
 pub use error::TpmError;

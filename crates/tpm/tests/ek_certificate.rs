@@ -5,8 +5,8 @@
 
 use keyproof_tpm::{
     Check as _, EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy,
-    Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic, algorithms,
-    check_ek_certificate,
+    EkChain, Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic,
+    algorithms, check_ek_certificate,
 };
 use keyproof_x509::crl::Crl;
 use proptest::prelude::*;
@@ -1031,6 +1031,146 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(!check(&bytes, None, &[&bytes], &[&bytes], NOW).accepted());
     }
+}
+
+/// Some makers write a serial number with octets to spare. It is signed so, and it is the same number to a revocation list.
+#[test]
+fn a_padded_serial_is_a_warning_and_can_be_revoked() {
+    let maker = Maker::new();
+    let certificate = maker.ca.endorse(&maker.key, |_| ());
+    for (encoded, minimal, oddity) in [
+        (
+            &[0, 0, 5][..],
+            &[5][..],
+            "written with octets to spare, which is not DER",
+        ),
+        (
+            &[0, 0, 0x85],
+            &[0, 0x85],
+            "written with octets to spare, which is not DER",
+        ),
+        (
+            &[0xff, 0x85],
+            &[0x85],
+            "written with octets to spare, which is not DER",
+        ),
+        (&[0x85], &[0x85], "negative"),
+    ] {
+        let odd = maker.ca.with_serial(&certificate, encoded);
+        let report = maker.judge(&odd);
+        accepted(&report, &[EkCertificateCheck::Serial]);
+        let detail = report.detail(EkCertificateCheck::Serial);
+        assert!(detail.contains(oddity), "{detail}");
+        let parsed = EkCertificate::parse(&odd).unwrap();
+        assert_eq!(parsed.certificate().serial().as_bytes(), minimal);
+        if minimal.len() == 1 && minimal[0] < 0x80 {
+            let revoked = maker.ca.revoke(&[minimal], |_| ());
+            refused(
+                &maker.judge_with(&odd, &[&revoked]),
+                &[EkCertificateCheck::Chain],
+            );
+        }
+        // Everywhere else such a certificate is none.
+        let strict = keyproof_x509::Certificate::from_der(&odd);
+        assert_eq!(strict.is_ok(), encoded == minimal);
+    }
+    assert!(EkCertificate::parse(&maker.ca.with_serial(&certificate, &[])).is_err());
+}
+
+/// DER sorts the attributes of a SET; not all makers do.
+#[test]
+fn attributes_in_any_order_name_the_tpm() {
+    let maker = Maker::new();
+    for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        let values = ["id:49465800", "SLB9670", "id:0755"];
+        let attributes: Vec<Vec<u8>> = order
+            .iter()
+            .map(|arc| tpm_attribute(*arc, values[usize::from(*arc) - 1]))
+            .collect();
+        let names = alt_names(&[directory_name(&tlv(0x31, &attributes.concat()))]);
+        let report = maker.check(|params| {
+            let names = extension(SUBJECT_ALT_NAME, true, names);
+            replace(params, SUBJECT_ALT_NAME, Some(names));
+        });
+        accepted(&report, &[]);
+        assert_eq!(
+            report.detail(EkCertificateCheck::TpmAttributes),
+            "id:49465800, model SLB9670, version id:0755"
+        );
+    }
+}
+
+fn pem(certificates: &[&[u8]]) -> String {
+    let blocks = certificates.iter().map(|der| {
+        let base64 = data_encoding::BASE64.encode(der);
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    });
+    blocks.collect()
+}
+
+/// As Intel's on-die CA: the CAs between come from the device, and only the root is trusted.
+#[test]
+fn a_device_may_hand_over_the_links_of_its_chain_but_not_its_end() {
+    let root = Ca::root(|_| ());
+    let upper = root.intermediate("upper", |_| ());
+    let lower = upper.intermediate("lower", |_| ());
+    let key = KeyPair::generate().unwrap();
+    let certificate = lower.endorse(&key, |_| ());
+    let judge = |chain: &EkChain, roots: &[&[u8]]| {
+        let intermediates: Vec<&[u8]> = chain.certificates().collect();
+        check(&certificate, Some(&ek_of(&key)), roots, &intermediates, NOW)
+    };
+    let ders = [&lower, &upper, &root].map(|ca| &**ca.certificate.der());
+    let [lower_der, upper_der, root_der] = ders;
+    let from_pem = EkChain::from_pem(pem(&[upper_der, lower_der]).as_bytes()).unwrap();
+    let in_memory = [lower_der, upper_der, &[0xff; 70]].concat();
+    for chain in [from_pem, EkChain::from_der(&in_memory).unwrap()] {
+        accepted(&judge(&chain, &[root_der]), &[]);
+        refused(&judge(&chain, &[]), &[EkCertificateCheck::Chain]);
+        let other = Ca::root(|_| ());
+        let other = judge(&chain, &[other.certificate.der()]);
+        refused(&other, &[EkCertificateCheck::Chain]);
+    }
+    // A root among them is no more than a link.
+    let with_root = EkChain::from_der(&ders.concat()).unwrap();
+    refused(&judge(&with_root, &[]), &[EkCertificateCheck::Chain]);
+    let cut = EkChain::from_der(lower_der).unwrap();
+    refused(&judge(&cut, &[root_der]), &[EkCertificateCheck::Chain]);
+}
+
+#[test]
+fn a_chain_has_one_to_eight_certificates_and_nothing_else() {
+    let root = Ca::root(|_| ());
+    let der = &**root.certificate.der();
+    let refused = |what: &str| {
+        Err(TpmError::EkChain {
+            what: what.to_owned(),
+        })
+    };
+    assert!(EkChain::from_pem(pem(&[der; 8]).as_bytes()).is_ok());
+    assert!(EkChain::from_der(&der.repeat(8)).is_ok());
+    let many = "it has more than 8 certificates";
+    assert_eq!(EkChain::from_pem(pem(&[der; 9]).as_bytes()), refused(many));
+    assert_eq!(EkChain::from_der(&der.repeat(9)), refused(many));
+    let none = "it has no certificate";
+    assert_eq!(EkChain::from_pem(b""), refused(none));
+    assert_eq!(EkChain::from_pem(b"no PEM"), refused(none));
+    assert_eq!(EkChain::from_der(b""), refused(none));
+    assert_eq!(EkChain::from_der(&[0; 40]), refused(none));
+    let cut = EkChain::from_der(&der[..der.len() - 1]);
+    assert_eq!(cut, refused("its last certificate is cut"));
+    let garbage = EkChain::from_der(&[der, b"\x01\x02"].concat());
+    assert_eq!(garbage, refused("its DER is broken"));
+    let key = pem(&[der]).replace("CERTIFICATE", "PRIVATE KEY");
+    assert!(matches!(
+        EkChain::from_pem(key.as_bytes()),
+        Err(TpmError::EkChain { .. })
+    ));
+    let empty = pem(&[b"\x30\x00"]);
+    assert!(matches!(
+        EkChain::from_pem(empty.as_bytes()),
+        Err(TpmError::Certificate(_))
+    ));
 }
 
 #[test]

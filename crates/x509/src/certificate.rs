@@ -47,6 +47,21 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// [`Error::Malformed`] with field and offset, [`Error::TooLong`], [`Error::TooMany`] and [`Error::VersionUnknown`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        let may_pad_serial = false;
+        Self::read(der, may_pad_serial)
+    }
+
+    /// The same, but its serial number may have octets to spare, which is not DER, and which some makers of TPMs issue all the
+    /// same: [`Serial::oddity`] tells. Signatures are verified over the received bytes.
+    ///
+    /// # Errors
+    /// Those of [`from_der`](Self::from_der).
+    pub fn from_der_as_issued(der: &'a [u8]) -> Result<Self, Error> {
+        let may_pad_serial = true;
+        Self::read(der, may_pad_serial)
+    }
+
+    fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, Error> {
         if der.len() > MAX_UPLOAD_LEN {
             return Err(Error::TooLong {
                 found: der.len(),
@@ -55,7 +70,9 @@ impl<'a> Certificate<'a> {
         }
         let read = read_whole(der, "Certificate", |reader, field| {
             reader.sequence(|reader| {
-                let (tbs, fields) = received(reader, |reader| TbsFields::read(reader, field))?;
+                let (tbs, fields) = received(reader, |reader| {
+                    TbsFields::read(reader, field, may_pad_serial)
+                })?;
                 *field = "signatureAlgorithm";
                 let algorithm = AlgorithmIdentifier::read(reader)?;
                 *field = "signatureValue";
@@ -243,13 +260,20 @@ struct TbsFields<'a> {
 }
 
 impl<'a> TbsFields<'a> {
-    fn read(reader: &mut SliceReader<'a>, field: &mut Field) -> der::Result<Self> {
+    fn read(
+        reader: &mut SliceReader<'a>,
+        field: &mut Field,
+        may_pad_serial: bool,
+    ) -> der::Result<Self> {
         *field = "tbsCertificate";
         reader.sequence(|reader| {
             *field = "version";
             let version = reader.context_specific::<u8>(TagNumber(0), TagMode::Explicit)?;
             *field = "serialNumber";
-            let serial = Serial::read(reader)?;
+            let serial = match may_pad_serial {
+                true => Serial::read_as_issued(reader)?,
+                false => Serial::read(reader)?,
+            };
             *field = "signature";
             let algorithm = AlgorithmIdentifier::read(reader)?;
             *field = "issuer";
@@ -332,34 +356,55 @@ impl Version {
     }
 }
 
-/// A serial number as received: two's complement, most significant octet first.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Serial<'a>(&'a [u8]);
+/// A serial number: two's complement, most significant octet first.
+#[derive(Clone, Copy, Debug)]
+pub struct Serial<'a> {
+    /// Without octets to spare, so that one number is one text wherever it is compared.
+    octets: &'a [u8],
+    /// Whether there were octets to spare.
+    is_padded: bool,
+}
 
 impl<'a> Serial<'a> {
+    /// Reads a serial number as DER has it.
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
-        let any = AnyRef::decode(reader)?;
-        any.tag().assert_eq(Tag::Integer)?;
-        // An INTEGER of no octets, or with octets to spare, is not DER (X.690 section 8.3).
-        match any.value() {
-            [] | [0x00, 0x00..=0x7F, ..] | [0xFF, 0x80..=0xFF, ..] => {
-                Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }))
-            }
-            bytes => Ok(Self(bytes)),
+        let serial = Self::read_as_issued(reader)?;
+        if serial.is_padded {
+            return Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }));
         }
+        Ok(serial)
     }
 
-    /// The contents octets of the INTEGER.
+    /// Reads a serial number that may have octets to spare, which is not DER (X.690 section 8.3.2).
+    fn read_as_issued(reader: &mut SliceReader<'a>) -> der::Result<Self> {
+        let any = AnyRef::decode(reader)?;
+        any.tag().assert_eq(Tag::Integer)?;
+        let mut octets = any.value();
+        if octets.is_empty() {
+            return Err(reader.error(ErrorKind::Noncanonical { tag: Tag::Integer }));
+        }
+        // The first nine bits are alike: the first octet says nothing.
+        while let [0x00, 0x00..=0x7F, ..] | [0xFF, 0x80..=0xFF, ..] = octets {
+            octets = octets.get(1..).unwrap_or_default();
+        }
+        Ok(Self {
+            octets,
+            is_padded: octets.len() < any.value().len(),
+        })
+    }
+
+    /// The contents octets of the INTEGER in DER.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
-        self.0
+        self.octets
     }
 
     /// What is odd about it, if anything. RFC 5280 section 4.1.2.2 wants a positive number of at most 20 octets, and readers
     /// that cope with others.
     #[must_use]
     pub fn oddity(&self) -> Option<SerialOddity> {
-        match self.0 {
+        match self.octets {
+            _ if self.is_padded => Some(SerialOddity::Padded),
             [0] => Some(SerialOddity::Zero),
             [0x80..=0xFF, ..] => Some(SerialOddity::Negative),
             bytes if bytes.len() > 20 => Some(SerialOddity::TooLong {
@@ -370,11 +415,20 @@ impl<'a> Serial<'a> {
     }
 }
 
+/// As numbers.
+impl PartialEq for Serial<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.octets == other.octets
+    }
+}
+
+impl Eq for Serial<'_> {}
+
 impl fmt::Display for Serial<'_> {
     /// Upper-case hexadecimal octets, without the one that DER puts before a number whose first bit is set; those of a negative
     /// number as received.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let octets = match self.0 {
+        let octets = match self.octets {
             [0, rest @ ..] if !rest.is_empty() => rest,
             all => all,
         };
@@ -388,6 +442,8 @@ impl fmt::Display for Serial<'_> {
 pub enum SerialOddity {
     /// It is below zero.
     Negative,
+    /// It has octets to spare, which is not DER.
+    Padded,
     /// It has more than 20 octets.
     TooLong {
         /// How many it has.
@@ -401,6 +457,7 @@ impl fmt::Display for SerialOddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Negative => f.write_str("negative"),
+            Self::Padded => f.write_str("written with octets to spare, which is not DER"),
             Self::TooLong { octets } => write!(f, "{octets} octets long, more than 20"),
             Self::Zero => f.write_str("zero"),
         }

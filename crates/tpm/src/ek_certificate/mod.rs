@@ -1,6 +1,7 @@
 //! Endorsement certificates: a manufacturer's word that a key is in a TPM of its making.
 
 mod chain;
+mod device_chain;
 mod extensions;
 mod finding;
 mod stored;
@@ -18,6 +19,7 @@ use keyproof_x509::{
 use crate::TpmError;
 use crate::public::TpmtPublic;
 use crate::spki::BareKey;
+pub use device_chain::EkChain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
@@ -40,7 +42,8 @@ pub struct EkCertificatePolicy<'a> {
     pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain.
     pub roots: &'a [&'a [u8]],
-    /// Certificates that may stand between, in DER and in any order.
+    /// Certificates that may stand between, in DER and in any order: those that the caller knows, and those
+    /// that the device hands over ([`EkChain`]). None of them is trusted.
     pub intermediates: &'a [&'a [u8]],
     /// Revocation lists of those who have issued the certificate and the intermediates, in any order; a
     /// certificate on one has no chain, and one past its time warns.
@@ -77,7 +80,7 @@ impl<'a> EkCertificate<'a> {
             .saturating_sub(before)
             .saturating_sub(der.len());
         Ok(EkCertificate {
-            certificate: Certificate::from_der(der)?,
+            certificate: Certificate::from_der_as_issued(der)?,
             stripped: (before, after),
         })
     }

@@ -46,10 +46,7 @@ pub(super) fn strip(stored: &[u8]) -> Result<(&[u8], usize), TpmError> {
 
 /// All zeros or all ones.
 fn check_padding(at: usize, padding: &[u8]) -> Result<(), TpmError> {
-    let is_padding = PADDING
-        .iter()
-        .any(|pad| padding.iter().all(|byte| byte == pad));
-    if is_padding {
+    if is_padding(padding) {
         Ok(())
     } else {
         Err(TpmError::TrailingBytes {
@@ -59,8 +56,15 @@ fn check_padding(at: usize, padding: &[u8]) -> Result<(), TpmError> {
     }
 }
 
+/// Whether nothing follows but zeros, or nothing but ones.
+pub(super) fn is_padding(bytes: &[u8]) -> bool {
+    PADDING
+        .iter()
+        .any(|pad| bytes.iter().all(|byte| byte == pad))
+}
+
 /// The size of the SEQUENCE that `content` begins with, header included.
-fn der_size(content: &[u8]) -> Option<usize> {
+pub(super) fn der_size(content: &[u8]) -> Option<usize> {
     let mut reader = SliceReader::new(content).ok()?;
     let header = Header::decode(&mut reader).ok()?;
     let before = usize::try_from(reader.position()).ok()?;

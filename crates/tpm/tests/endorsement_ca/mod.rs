@@ -1,16 +1,20 @@
 //! A manufacturer made up for the tests: a root, intermediates, and endorsement certificates with
 //! one thing wrong in each.
 
-#![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test reports by a panic"
+)]
 
-use der::asn1::{AnyRef, UintRef};
-use der::{Encode, Tag};
+use der::asn1::{AnyRef, BitStringRef, UintRef};
+use der::{Decode, Encode, Reader, SliceReader, Tag};
 use keyproof_tpm::TpmtPublic;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
     CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, PublicKeyData, RevokedCertParams,
-    SignatureAlgorithm, date_time_ymd,
+    SignatureAlgorithm, SigningKey, date_time_ymd,
 };
 
 /// 2027-01-15.
@@ -111,6 +115,36 @@ impl Ca {
         };
         change(&mut params);
         params.signed_by(&self.issuer()).unwrap().der().to_vec()
+    }
+
+    /// The same certificate with another encoding of its serial number, signed anew over those bytes.
+    pub(crate) fn with_serial(&self, certificate: &[u8], serial: &[u8]) -> Vec<u8> {
+        let parts = |bytes: &[u8]| {
+            let sequence = AnyRef::from_der(bytes).unwrap();
+            let mut reader = SliceReader::new(sequence.value()).unwrap();
+            let mut parts = Vec::new();
+            while !reader.is_finished() {
+                parts.push(AnyRef::decode(&mut reader).unwrap().to_der().unwrap());
+            }
+            parts
+        };
+        let sequence = |parts: &[Vec<u8>]| {
+            let contents = parts.concat();
+            AnyRef::new(Tag::Sequence, &contents)
+                .unwrap()
+                .to_der()
+                .unwrap()
+        };
+        let mut whole = parts(certificate);
+        let mut tbs = parts(&whole[0]);
+        tbs[1] = AnyRef::new(Tag::Integer, serial).unwrap().to_der().unwrap();
+        whole[0] = sequence(&tbs);
+        let signature = self.key.sign(&whole[0]).unwrap();
+        whole[2] = BitStringRef::from_bytes(&signature)
+            .unwrap()
+            .to_der()
+            .unwrap();
+        sequence(&whole)
     }
 
     fn issuer(&self) -> Issuer<'_, &KeyPair> {
