@@ -269,7 +269,7 @@ fn changes_say_what_they_did_and_in_which_store() {
     tell(&["user", "activate", "ada"], "activated the user ada");
     tell(
         &["user", "unlock", "ada"],
-        "lifted the lock of the user ada",
+        "there was no lock to lift of the user ada",
     );
     tell(
         &["user", "set-password", "ada", "--stdin"],

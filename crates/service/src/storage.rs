@@ -168,7 +168,7 @@ const TRIES: u32 = 16;
 
 /// A use case's tries to commit what it decided. Whoever loses loads and decides again.
 #[derive(Default)]
-pub(crate) struct Race {
+struct Race {
     lost: u32,
 }
 
@@ -177,10 +177,7 @@ impl Race {
     ///
     /// # Errors
     /// What the commit says, or [`StorageError::Contended`] once there have been enough tries.
-    pub(crate) async fn won(
-        &mut self,
-        outcome: Result<(), CommitError>,
-    ) -> Result<bool, StorageError> {
+    async fn won(&mut self, outcome: Result<(), CommitError>) -> Result<bool, StorageError> {
         match outcome {
             Ok(()) => Ok(true),
             Err(CommitError::Conflict { .. }) => {
