@@ -90,7 +90,7 @@ impl Container {
         if !root.is(PSKC, "KeyContainer") {
             return Err(root.unexpected());
         }
-        if root.attribute("Version") != Some("1.0") {
+        if !root.attribute("Version").is_some_and(is_known) {
             return Err(PskcError::Version);
         }
         let (mut protection, mut mac, mut signature) = (None, None, None);
@@ -178,6 +178,16 @@ impl Container {
     pub fn open(&self, unlock: Unlock<'_>) -> Result<Vec<Key>, PskcError> {
         crate::open::open(&self.protection, self.mac.as_ref(), &self.keys, unlock)
     }
+}
+
+/// A minor version adds what an older reader may pass over (RFC 6030 section 1.2); elements that are
+/// not known are refused all the same.
+fn is_known(version: &str) -> bool {
+    let (major, minor) = version.split_once('.').unwrap_or_default();
+    major.len() <= 2
+        && xml::decimal(major) == Some(1)
+        && minor.len() <= 3
+        && xml::decimal(minor).is_some()
 }
 
 impl FromStr for Container {

@@ -137,8 +137,8 @@ pub enum PskcError {
         /// The element.
         at: usize,
     },
-    /// A version other than 1.0.
-    #[error("not a container of version 1.0")]
+    /// A version other than 1.0, or 1 with another minor number (RFC 6030 section 1.2).
+    #[error("not a container of version 1")]
     Version,
     /// Not well-formed XML.
     #[error("not well-formed XML at line {line}, column {column}")]

@@ -133,7 +133,7 @@ impl ChallengeFormat {
             encoding: Encoding::needed(element)?,
             min: needed(element, "Min")?,
             max: needed(element, "Max")?,
-            check_digits: element.flag("CheckDigits")?,
+            check_digits: check_digits(element)?,
         })
     }
 }
@@ -155,9 +155,14 @@ impl ResponseFormat {
         Ok(Self {
             encoding: Encoding::needed(element)?,
             length: needed(element, "Length")?,
-            check_digits: element.flag("CheckDigits")?,
+            check_digits: check_digits(element)?,
         })
     }
+}
+
+/// The RFC's schema has one name, its text (section 4.3.4) another.
+fn check_digits(element: Element<'_, '_>) -> Result<bool, PskcError> {
+    Ok(element.flag("CheckDigits")? || element.flag("CheckDigit")?)
 }
 
 fn needed(element: Element<'_, '_>, name: &'static str) -> Result<u32, PskcError> {
@@ -224,7 +229,7 @@ pub struct Key {
     pub data: KeyData,
 }
 
-/// The values of a key (RFC 6030 section 4.2, `Data`).
+/// The values of a key (RFC 6030 section 4.1, `Data`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyData {

@@ -232,7 +232,7 @@ impl<'a> Keys<'a> {
 /// As long as the shortest encryption key.
 const MIN_MAC_KEY_LEN: usize = 16;
 
-/// Encrypted numbers are 4 or 8 bytes, big-endian (RFC 6030 section 4.2); up to that many are taken.
+/// Encrypted numbers are big-endian, of up to eight bytes: writers differ in how many they take.
 fn unsigned(bytes: Zeroizing<Vec<u8>>, at: usize) -> Result<u64, PskcError> {
     if bytes.is_empty() || bytes.len() > 8 {
         return Err(PskcError::Number { at });

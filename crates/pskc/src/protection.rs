@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use aes::{Aes128, Aes192, Aes256};
-use aes_kw::AesKw;
+use aes_kw::{AesKw, AesKwp};
 use cbc::Decryptor;
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::consts::U16;
@@ -34,16 +34,25 @@ pub enum Cipher {
     Aes192KeyWrap,
     /// `xmlenc#kw-aes256`: AES-256 key wrap.
     Aes256KeyWrap,
+    /// `xmlenc11#kw-aes-128-pad`: AES-128 key wrap with padding (RFC 5649), for keys of any length.
+    Aes128KeyWrapPad,
+    /// `xmlenc11#kw-aes-192-pad`: AES-192 key wrap with padding.
+    Aes192KeyWrapPad,
+    /// `xmlenc11#kw-aes-256-pad`: AES-256 key wrap with padding.
+    Aes256KeyWrapPad,
 }
 
 impl Cipher {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Aes128Cbc,
         Self::Aes192Cbc,
         Self::Aes256Cbc,
         Self::Aes128KeyWrap,
         Self::Aes192KeyWrap,
         Self::Aes256KeyWrap,
+        Self::Aes128KeyWrapPad,
+        Self::Aes192KeyWrapPad,
+        Self::Aes256KeyWrapPad,
     ];
 
     /// The identifier in a container.
@@ -55,25 +64,25 @@ impl Cipher {
             Self::Aes128KeyWrap => "http://www.w3.org/2001/04/xmlenc#kw-aes128",
             Self::Aes192KeyWrap => "http://www.w3.org/2001/04/xmlenc#kw-aes192",
             Self::Aes256KeyWrap => "http://www.w3.org/2001/04/xmlenc#kw-aes256",
+            Self::Aes128KeyWrapPad => "http://www.w3.org/2009/xmlenc11#kw-aes-128-pad",
+            Self::Aes192KeyWrapPad => "http://www.w3.org/2009/xmlenc11#kw-aes-192-pad",
+            Self::Aes256KeyWrapPad => "http://www.w3.org/2009/xmlenc11#kw-aes-256-pad",
         }
     }
 
     /// How many bytes its keys have.
     pub const fn key_len(self) -> usize {
         match self {
-            Self::Aes128Cbc | Self::Aes128KeyWrap => 16,
-            Self::Aes192Cbc | Self::Aes192KeyWrap => 24,
-            Self::Aes256Cbc | Self::Aes256KeyWrap => 32,
+            Self::Aes128Cbc | Self::Aes128KeyWrap | Self::Aes128KeyWrapPad => 16,
+            Self::Aes192Cbc | Self::Aes192KeyWrap | Self::Aes192KeyWrapPad => 24,
+            Self::Aes256Cbc | Self::Aes256KeyWrap | Self::Aes256KeyWrapPad => 32,
         }
     }
 
     /// Whether decrypting shows by itself that a value was changed. Where it does not, RFC 6030
-    /// section 6.2 asks for an authentication code.
+    /// section 6.1.1 asks for an authentication code.
     pub const fn is_authenticated(self) -> bool {
-        matches!(
-            self,
-            Self::Aes128KeyWrap | Self::Aes192KeyWrap | Self::Aes256KeyWrap
-        )
+        !matches!(self, Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc)
     }
 
     pub(crate) fn read(element: Element<'_, '_>) -> Result<Self, PskcError> {
@@ -84,13 +93,19 @@ impl Cipher {
             .ok_or_else(|| unsupported(uri, element.at()))
     }
 
-    /// Whether it makes values of this length: an initialisation vector and at least a block, or at
-    /// least two halves of one and the check value.
+    /// Whether it makes values of this length: an initialisation vector and at least a block; at
+    /// least two halves of one and the check value; or, with padding, one half and the check value.
     pub(crate) const fn makes(self, len: usize) -> bool {
-        if self.is_authenticated() {
-            len >= 24 && len.is_multiple_of(8)
-        } else {
-            len >= 32 && len.is_multiple_of(16)
+        match self {
+            Self::Aes128Cbc | Self::Aes192Cbc | Self::Aes256Cbc => {
+                len >= 32 && len.is_multiple_of(16)
+            }
+            Self::Aes128KeyWrap | Self::Aes192KeyWrap | Self::Aes256KeyWrap => {
+                len >= 24 && len.is_multiple_of(8)
+            }
+            Self::Aes128KeyWrapPad | Self::Aes192KeyWrapPad | Self::Aes256KeyWrapPad => {
+                len >= 16 && len.is_multiple_of(8)
+            }
         }
     }
 
@@ -110,6 +125,9 @@ impl Cipher {
             Self::Aes128KeyWrap => unwrap_key::<Aes128>(key, value),
             Self::Aes192KeyWrap => unwrap_key::<Aes192>(key, value),
             Self::Aes256KeyWrap => unwrap_key::<Aes256>(key, value),
+            Self::Aes128KeyWrapPad => unwrap_padded_key::<Aes128>(key, value),
+            Self::Aes192KeyWrapPad => unwrap_padded_key::<Aes192>(key, value),
+            Self::Aes256KeyWrapPad => unwrap_padded_key::<Aes256>(key, value),
         };
         decrypted.ok_or(PskcError::Authentication)
     }
@@ -148,6 +166,17 @@ where
     let mut unwrapped = Zeroizing::new(alloc::vec![0; value.len().checked_sub(8)?]);
     let cipher = AesKw::<C>::new_from_slice(key).ok()?;
     cipher.unwrap_key(value, &mut unwrapped).ok()?;
+    Some(unwrapped)
+}
+
+fn unwrap_padded_key<C>(key: &[u8], value: &[u8]) -> Option<Zeroizing<Vec<u8>>>
+where
+    C: BlockCipherDecrypt<BlockSize = U16> + KeyInit,
+{
+    let mut unwrapped = Zeroizing::new(alloc::vec![0; value.len()]);
+    let cipher = AesKwp::<C>::new_from_slice(key).ok()?;
+    let len = cipher.unwrap_key(value, &mut unwrapped).ok()?.len();
+    unwrapped.truncate(len);
     Some(unwrapped)
 }
 
@@ -277,6 +306,7 @@ impl KeyDerivation {
         let uri = method.needed("Algorithm")?;
         let known = [
             "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2",
+            "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5#pbkdf2",
             "http://www.w3.org/2009/xmlenc11#pbkdf2",
         ];
         if !known.contains(&uri) {

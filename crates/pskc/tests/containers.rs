@@ -366,19 +366,35 @@ fn cbc_without_a_code_that_verifies_is_refused() {
 #[test]
 fn a_short_authentication_key_is_refused() {
     use cbc::cipher::{BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
-    let mut block = [0; 16];
-    let encryptor = cbc::Encryptor::<aes::Aes128>::new(&PRE_SHARED.into(), &[7; 16].into());
-    encryptor.encrypt_padded::<Pkcs7>(&mut block, 0).unwrap();
-    let value = data_encoding::BASE64.encode(&[[7; 16], block].concat());
-    let protection = mac_method(&format!(
-        "<MACKey>{}</MACKey>",
-        encrypted("aes128-cbc", &value)
-    ));
-    let refused = open(
-        &container(&protection, &secret_of_figure_6(CIPHER_VALUE, VALUE_MAC)),
-        Unlock::Key(&PRE_SHARED),
-    );
-    assert_eq!(refused, Err(PskcError::Authentication));
+    use hmac::{KeyInit, Mac};
+
+    let wrapped = |mac_key: &[u8]| {
+        let mut blocks = [0; 32];
+        blocks
+            .iter_mut()
+            .zip(mac_key)
+            .for_each(|(to, from)| *to = *from);
+        let encryptor = cbc::Encryptor::<aes::Aes128>::new(&PRE_SHARED.into(), &[7; 16].into());
+        let encrypted_key = encryptor
+            .encrypt_padded::<Pkcs7>(&mut blocks, mac_key.len())
+            .unwrap();
+        let value = data_encoding::BASE64.encode(&[&[7; 16], encrypted_key].concat());
+        let key = encrypted("aes128-cbc", &value);
+
+        // A code that this key makes.
+        let secret = data_encoding::BASE64
+            .decode(CIPHER_VALUE.as_bytes())
+            .unwrap();
+        let mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(mac_key).unwrap();
+        let code = mac.chain_update(secret).finalize().into_bytes();
+        let data = secret_of_figure_6(CIPHER_VALUE, &data_encoding::BASE64.encode(&code));
+        let document = container(&mac_method(&format!("<MACKey>{key}</MACKey>")), &data);
+        open(&document, Unlock::Key(&PRE_SHARED)).map(|key| secret_of(&key).to_vec())
+    };
+    assert_eq!(wrapped(&[9; 16]).as_deref(), Ok(SECRET));
+    for short in [&[][..], &[9; 15]] {
+        assert_eq!(wrapped(short), Err(PskcError::Authentication));
+    }
 }
 
 /// RFC 3394 section 4.1: 128 bits of key data under a 128-bit key; and 4.6 under 256 bits.
@@ -428,6 +444,36 @@ fn wrapped_keys_open_and_authenticate_themselves() {
         open(&wrapped("kw-aes256", &changed), Unlock::Key(&kek)),
         Err(PskcError::Authentication)
     );
+}
+
+/// RFC 5649 section 6: 20 and 7 bytes of key data under a 192-bit key.
+#[test]
+fn padded_keys_open_and_authenticate_themselves() {
+    let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+    let kek = hex("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8");
+    let unwrapped = |wrapped: &str| {
+        let method = "http://www.w3.org/2001/04/xmlenc#kw-aes-192-pad";
+        let value = encrypted(
+            "kw-aes-192-pad",
+            &data_encoding::BASE64.encode(&hex(wrapped)),
+        );
+        let value = value.replace(method, Cipher::Aes192KeyWrapPad.uri());
+        let data = format!("<Secret><EncryptedValue>{value}</EncryptedValue></Secret>");
+        open(&plain(&data), Unlock::Key(&kek)).map(|key| secret_of(&key).to_vec())
+    };
+    let wrapped = "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a";
+    assert_eq!(
+        unwrapped(wrapped),
+        Ok(hex("c37b7e6492584340bed12207808941155068f738"))
+    );
+    let short = "afbeb0f07dfbf5419200f2ccb50bb24f";
+    assert_eq!(unwrapped(short), Ok(hex("466f7250617369")));
+    for changed in [
+        wrapped.replace("138b", "138c"),
+        short.replace("afbe", "afbf"),
+    ] {
+        assert_eq!(unwrapped(&changed), Err(PskcError::Authentication));
+    }
 }
 
 #[test]
@@ -680,13 +726,19 @@ fn secrets_are_hidden() {
 #[test]
 fn versions_and_shapes() {
     let document = plain("");
-    for version in ["", "1", "1.1", "2.0", "1.0 "] {
+    for version in [
+        "", "1", "1.", ".0", "2.0", "1.0 ", "1.0.0", "1.1000", "+1.0",
+    ] {
         let changed = document.replace("Version=\"1.0\"", &format!("Version=\"{version}\""));
         assert_eq!(
             Container::parse(&changed).map(|_| ()),
             Err(PskcError::Version),
             "{version}"
         );
+    }
+    for version in ["1.1", "01.0", "1.000"] {
+        let changed = document.replace("Version=\"1.0\"", &format!("Version=\"{version}\""));
+        assert!(Container::parse(&changed).is_ok(), "{version}");
     }
     for text in [
         "",
