@@ -1,13 +1,13 @@
 //! Users with active keys, and challenges for them to answer, made in this process on a server's store. Passwords are
 //! hashed at next to no cost: they are not what is measured.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
     AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
-    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+    accounts::{Act, FirstStep, NewUser, PasswordLogin, Role},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp,
@@ -103,14 +103,25 @@ async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(S
     let session = accounts
         .session(Some(&tokens.access), [127, 0, 0, 1].into())
         .await?;
-    let enrolled = accounts.enrol_key(&session, password(), &origin()).await?;
+    let person = async |act| accounts.person(session.clone(), act, &origin()).await;
+    let adding = person(Act::AddKey).await?;
+    let enrolled = accounts.enrol_key(&adding, sent(password())).await?;
     let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
     let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
     let code = phone.code(now.as_secs()).to_string();
+    let person = accounts
+        .person(session, Act::ActivateKey, &origin())
+        .await?;
+    let code = sent(Zeroizing::new(code));
     accounts
-        .activate_key(&session, enrolled.key.id, &code, &origin())
+        .activate_key(&person, enrolled.key.id, code)
         .await?;
     Ok((name, phone))
+}
+
+/// A body that nothing is wrong with.
+fn sent<T>(body: T) -> std::result::Result<T, Infallible> {
+    Ok(body)
 }
 
 fn password_of(name: String) -> PasswordLogin {

@@ -1,9 +1,10 @@
 //! User accounts: organisations and their users, passwords and second factors, and the tokens that stand for them.
 //!
 //! Whether a password or code is accepted is `keyproof-mfa`'s to say; this loads what it decides on, commits what it
-//! has decided, and hands out tokens. A user has two identities besides their name: their number within the
-//! organisation, and their *generation*, which rises with every new password and suspension. Access and refresh
-//! tokens, challenges and trusted devices belong to a generation, so that all of them end at once.
+//! has decided, and hands out tokens. Permission is a value (`person`), and whose it is, is read in one go with what is
+//! decided on (`deciding`). A user has two identities besides their name: their number within the organisation, and
+//! their *generation*, which rises with every new password and suspension. Access and refresh tokens, challenges and
+//! trusted devices belong to a generation, so that all of them end at once.
 //!
 //! Failures of logins are counted by *name*, whether or not there is such a user, so that nobody learns from a lock who
 //! has an account; and an unknown name costs the reads and the hash that a known one costs. Where a user is known (an
@@ -11,15 +12,18 @@
 
 mod access_token;
 mod administration;
-mod application_token;
+mod application_login;
+mod application_tokens;
 mod deciding;
 mod deeds;
 mod devices;
 mod directory;
 mod keys;
 mod login;
+mod own_password;
 mod password;
-mod permission;
+mod person;
+mod reading;
 mod records;
 mod recovery_codes;
 mod refresh;
@@ -33,21 +37,22 @@ mod user_query;
 mod user_tokens;
 
 pub use administration::{
-    AddUserError, ChangePasswordError, ChangeUserError, NewUser, SetUserPasswordError, Unlocking,
-    UserSummary,
+    AddUserError, ChangeUserError, NewUser, SetUserPasswordError, Unlocking, UserSummary,
 };
-pub use application_token::{
-    ApplicationTokenChange, ApplicationTokenError, ApplicationTokenState, ApplicationTokenSummary,
-    ChangeApplicationTokenError, NewApplicationToken,
+pub use application_login::ApplicationLoginError;
+pub use application_tokens::{
+    AddApplicationTokenError, ApplicationTokenChange, ApplicationTokenState,
+    ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
 pub use deciding::Undecided;
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{DirectoryError, UserPage, UserView};
 pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
-pub use permission::{Act, NotPermitted};
+pub use own_password::{ChangePasswordError, PasswordChange};
+pub use person::{Act, Editor, Manager, NotPermitted, Person};
 pub use records::{Role, UserStatus};
-pub use recovery_codes::RecoveryCodesError;
+pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
 pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;

@@ -45,10 +45,24 @@ impl<O> RouteTable<O> {
     /// What a path names, by its decoded segments: behind whatever prefix the dialect has taken off.
     #[must_use]
     pub fn resource<'p>(&self, segments: &'p [&'p str]) -> Option<Resource<'p, O>> {
+        self.first(segments, |segment| !segment.is_empty())
+    }
+
+    /// The same, where a variable may be empty: for a dialect that refuses such a path in words of its own.
+    #[must_use]
+    pub fn resource_or_empty<'p>(&self, segments: &'p [&'p str]) -> Option<Resource<'p, O>> {
+        self.first(segments, |_| true)
+    }
+
+    fn first<'p>(
+        &self,
+        segments: &'p [&'p str],
+        is_variable: fn(&str) -> bool,
+    ) -> Option<Resource<'p, O>> {
         let route = self
             .routes
             .iter()
-            .find(|route| self.fits(route.template, segments))?;
+            .find(|route| self.fits(route.template, segments, is_variable))?;
         Some(Resource {
             template: route.template,
             segments,
@@ -56,11 +70,11 @@ impl<O> RouteTable<O> {
         })
     }
 
-    fn fits(&self, template: &str, segments: &[&str]) -> bool {
+    fn fits(&self, template: &str, segments: &[&str], is_variable: fn(&str) -> bool) -> bool {
         let mut words = words(template);
         segments.iter().all(|segment| {
             words.next().is_some_and(|word| match self.case {
-                _ if variable(word).is_some() => !segment.is_empty(),
+                _ if variable(word).is_some() => is_variable(segment),
                 Case::Insensitive => word.eq_ignore_ascii_case(segment),
                 Case::Sensitive => word == *segment,
             })
@@ -197,6 +211,10 @@ mod tests {
             );
         }
         TABLE.assert_each_line_is_reached();
+        for segments in [&["things", ""][..], &["", "of", ""]] {
+            let resource = TABLE.resource_or_empty(segments).unwrap();
+            assert_eq!(resource.variable("id"), Some(""));
+        }
     }
 
     #[test]

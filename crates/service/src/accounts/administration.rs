@@ -1,37 +1,31 @@
-//! Accounts made, changed and removed at the command line, while servers run; and a user's own new password.
+//! Accounts made, changed and removed at the command line, while servers run.
 
 use super::{
-    Accounts, Act, NotPermitted, Session, Undecided, Whose,
-    deeds::{UNJUDGED, deed, refused, wrong_password},
-    password::{ShownPassword, canonical},
+    Accounts,
+    deeds::deed,
+    own_password,
+    password::canonical,
+    reading::Slot,
     records::{
         Organisation, OrganisationName, Role, User, UserName, UserStatus, all_users,
         organisation_key, organisation_name_key, user_key, user_name_key,
     },
-    snapshot::{Change, Snapshot, decode},
-    wait,
+    snapshot::Snapshot,
 };
 use crate::{
     Failure, HashingError, Origin, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_auth::{AuthError, check_new_password};
-use keyproof_mfa::{PasswordRefusal, UserRecords};
+use keyproof_mfa::UserRecords;
 use keyproof_store::{Batch, Timestamp};
-use std::{sync::OnceLock, time::Duration};
 use zeroize::Zeroizing;
 
 /// The longest name of a user or an organisation, in bytes.
 const MAX_NAME: usize = 254;
 
-/// What the audit trail calls a new password, whoever sets it.
-const SET_PASSWORD: &str = Act::SetPassword.action();
-
-/// What it is told beside the name where application tokens end.
+/// What the audit trail is told beside the name where application tokens end.
 const TOKENS_END: &str = ": all tokens end, application tokens too";
-
-/// What it is told of a user's own new password.
-const TOKENS_STAY: &str = "all tokens end but application tokens, which stay";
 
 /// An account to be made.
 #[derive(Clone, Debug)]
@@ -116,32 +110,6 @@ pub enum SetUserPasswordError {
     Unknown,
 }
 
-/// Why a user's own new password was not set.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangePasswordError {
-    /// The session is an application's.
-    #[error("an application has no password to change")]
-    Forbidden,
-    /// A password could not be hashed.
-    #[error(transparent)]
-    Hashing(#[from] HashingError),
-    /// Too many failures: this was the last, or it was not judged.
-    #[error("too many failures")]
-    Locked {
-        /// How long until the next is judged.
-        wait: Duration,
-    },
-    /// The new password cannot be one.
-    #[error(transparent)]
-    Password(#[from] AuthError),
-    /// The session decides nothing.
-    #[error(transparent)]
-    Undecided(#[from] Undecided),
-    /// The old password is wrong.
-    #[error("wrong password")]
-    WrongPassword,
-}
-
 impl Accounts {
     /// Makes an account, and its organisation if it is the first there.
     ///
@@ -161,26 +129,22 @@ impl Accounts {
         }
         check_new_password(&password).map_err(|error| Failure::Refused(error.into()))?;
         let password = self.hash_password(password, origin).await?;
-        let places = [
+        let (name_key, organisation_name_key) = (
             user_name_key(&new.name),
             organisation_name_key(&new.organisation),
-        ];
-        let [name_key, organisation_name_key] = &places;
+        );
         settle("accounts.add_user", &self.store, || async {
-            let now = self.clock.now();
-            let mut found = self.store.get_many(&places, now).await?.into_iter();
-            let mut next = || found.next().flatten();
-            if decode::<UserName>(next())?.is_some() {
+            let names = [name_key.clone(), organisation_name_key.clone()];
+            let reading = self.read(names).await?;
+            let now = reading.now;
+            let name: Slot<UserName> = reading.slot(name_key.clone())?;
+            let organisation: Slot<OrganisationName> =
+                reading.slot(organisation_name_key.clone())?;
+            if name.record().is_some() {
                 return Err(Failure::Refused(AddUserError::Exists));
             }
             let mut batch = self.store.batch(now);
-            let organisation = match decode::<OrganisationName>(next())? {
-                Some(found) => {
-                    batch.require(organisation_name_key, found.version);
-                    found.record.id
-                }
-                None => self.add_organisation(&mut batch, &new.organisation),
-            };
+            let organisation = self.organisation(&mut batch, &organisation, &new.organisation);
             let user = User {
                 id: self.draw_number(),
                 name: new.name.clone(),
@@ -196,7 +160,7 @@ impl Accounts {
                 created_at: now,
             };
             let owner = user.owner();
-            batch.insert(name_key, &UserName { owner }, None);
+            name.replace(&mut batch, &UserName { owner }, None);
             batch.insert(&user_key(owner), &user, None);
             let detail = format!("{} in {}, role {}", user.name, new.organisation, user.role);
             let deed = deed("user.add", &user, Some(detail), origin);
@@ -273,7 +237,7 @@ impl Accounts {
                     incarnation,
                     ..user
                 };
-                save(batch, snapshot, &next, user);
+                snapshot.save_user(batch, &next, user);
             },
         )
         .await
@@ -298,7 +262,7 @@ impl Accounts {
                     status: UserStatus::Active,
                     ..user
                 };
-                save(batch, snapshot, &next, user);
+                snapshot.save_user(batch, &next, user);
             },
         )
         .await
@@ -323,7 +287,7 @@ impl Accounts {
                     true => Unlocking::Lifted,
                     false => Unlocking::NoLock,
                 };
-                save(batch, snapshot, &records.unlock(), user);
+                snapshot.save_user(batch, &records.unlock(), user);
                 unlocking
             },
         )
@@ -345,7 +309,7 @@ impl Accounts {
         let incarnation = self.draw_incarnation();
         let changed = self.change(
             name,
-            SET_PASSWORD,
+            own_password::SET,
             TOKENS_END,
             origin,
             |batch, snapshot, user, records| {
@@ -356,7 +320,7 @@ impl Accounts {
                     incarnation,
                     ..user
                 };
-                save(batch, snapshot, &next, user);
+                snapshot.save_user(batch, &next, user);
             },
         );
         changed.await.map_err(|failure| match failure {
@@ -365,100 +329,6 @@ impl Accounts {
             }
             Failure::Storage(error) => Failure::Storage(error),
         })
-    }
-
-    /// May the session change its user's password? To be asked before what the request says is looked at.
-    ///
-    /// # Errors
-    /// [`ChangePasswordError::FactorNeeded`], and those of every use case.
-    pub async fn check_password_change(
-        &self,
-        session: &Session,
-        origin: &Origin,
-    ) -> Result<(), Failure<ChangePasswordError>> {
-        let act = Act::SetPassword;
-        let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| Failure::Refused(ChangePasswordError::Forbidden))?;
-        let origin = session.origin(origin);
-        self.deciding(session, SET_PASSWORD, &origin).await?;
-        Ok(())
-    }
-
-    /// Sets the session's own user's password; all tokens, challenges and trusted devices of theirs end, but application
-    /// tokens stay: programs go on while people change their passwords.
-    ///
-    /// # Errors
-    /// [`ChangePasswordError`].
-    pub async fn change_password(
-        &self,
-        session: &Session,
-        old: Zeroizing<String>,
-        new: Zeroizing<String>,
-        origin: &Origin,
-    ) -> Result<(), Failure<ChangePasswordError>> {
-        let act = Act::SetPassword;
-        let permitted = self.permit(session, act, Whose::Mine, origin).await;
-        permitted.map_err(|NotPermitted| Failure::Refused(ChangePasswordError::Forbidden))?;
-        check_new_password(&new).map_err(|error| Failure::Refused(error.into()))?;
-        let origin = session.origin(origin);
-        let old = ShownPassword::new(old);
-        let hash = OnceLock::new();
-        settle("accounts.change_password", &self.store, || async {
-            let (snapshot, user) = self.deciding(session, SET_PASSWORD, &origin).await?;
-            let locked = |until| ChangePasswordError::Locked {
-                wait: wait(until, snapshot.now),
-            };
-            let records = snapshot.records();
-            if let Err(lock) = records.admit_session(session.counter(), snapshot.at()) {
-                let deed = refused(SET_PASSWORD, &user, UNJUDGED, &origin);
-                self.audit.refused(deed).await;
-                return Err(Failure::Refused(locked(lock.until)));
-            }
-            let judged = old.verdict(self, Some(&user.password), &origin).await?;
-            let Some(judged) = judged else {
-                return Ok(Attempt::Again);
-            };
-            let decision =
-                records.confirm_password(judged, session.counter(), snapshot.at(), &self.policy);
-            let mut batch = self.store.batch(snapshot.now);
-            let verdict = match decision.verdict {
-                Ok(()) => {
-                    let Some(password) = hash.get().cloned() else {
-                        let hashed = self.hash_password(new.clone(), &origin).await?;
-                        hash.get_or_init(|| hashed);
-                        return Ok(Attempt::Again);
-                    };
-                    let next = decision.next.renew();
-                    let renewed = User {
-                        password,
-                        generation: next.user.generation(),
-                        ..user.clone()
-                    };
-                    save(&mut batch, &snapshot, &next, renewed);
-                    let detail = Some(TOKENS_STAY.to_owned());
-                    let deed = deed(SET_PASSWORD, &user, detail, &origin);
-                    self.audit.done(&mut batch, snapshot.now, deed);
-                    Ok(())
-                }
-                Err(refusal) => {
-                    let (why, error) = match refusal {
-                        PasswordRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        PasswordRefusal::WrongPassword(failure) => (
-                            wrong_password(&failure),
-                            failure
-                                .locked_until
-                                .map_or(ChangePasswordError::WrongPassword, locked),
-                        ),
-                    };
-                    let deed = refused(SET_PASSWORD, &user, why, &origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    snapshot.save(&mut batch, &decision.next, Change::default());
-                    Err(error)
-                }
-            };
-            Ok(Attempt::Commit(batch, verdict))
-        })
-        .await
     }
 
     /// What application tokens of from now on belong to.
@@ -477,7 +347,7 @@ impl Accounts {
     ) -> Result<T, Failure<ChangeUserError>> {
         settle("accounts.change_user", &self.store, || async {
             let snapshot = self.snapshot(name).await?;
-            let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
+            let user = snapshot.user.record().cloned();
             let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
             let mut batch = self.store.batch(snapshot.now);
             let detail = format!("{}{also}", user.name);
@@ -489,19 +359,23 @@ impl Accounts {
         .await
     }
 
-    /// A new organisation, whose number is drawn.
-    fn add_organisation(&self, batch: &mut Batch, name: &str) -> u32 {
+    /// The number of an organisation; one that is new is added.
+    fn organisation(&self, batch: &mut Batch, named: &Slot<OrganisationName>, name: &str) -> u32 {
+        if let Some(named_before) = named.record() {
+            named.require(batch);
+            return named_before.id;
+        }
         let id = self.draw_number();
         let organisation = Organisation {
             id,
             name: name.to_owned(),
         };
-        batch.insert(&organisation_name_key(name), &OrganisationName { id }, None);
+        named.replace(batch, &OrganisationName { id }, None);
         batch.insert(&organisation_key(id), &organisation, None);
         id
     }
 
-    async fn hash_password(
+    pub(super) async fn hash_password(
         &self,
         password: Zeroizing<String>,
         origin: &Origin,
@@ -510,14 +384,6 @@ impl Accounts {
             .hash(self.turn(origin), canonical(password), self.store.entropy())
             .await
     }
-}
-
-fn save(batch: &mut Batch, snapshot: &Snapshot, next: &UserRecords, user: User) {
-    let change = Change {
-        user: Some(user),
-        ..Change::default()
-    };
-    snapshot.save(batch, next, change);
 }
 
 /// What can stand in a path and in an `otpauth` label, and is not taken for a number or for another resource there.

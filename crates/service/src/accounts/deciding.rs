@@ -1,14 +1,17 @@
 //! What keys, devices, recovery codes, passwords and application tokens are decided on: the records of whoever has logged
-//! in, and of the user whose second factor they manage.
+//! in, and of the user whose second factor they manage. What is done in a session's name requires the user's record as
+//! it was read here: whatever ends the session, or makes it need a factor, changes that.
 
 use super::{
-    Accounts, Session, Whose,
+    Accounts, Manager, Person,
     deeds::refused,
-    records::{Owner, User, user_key},
-    snapshot::Snapshot,
+    reading::{Reading, Slot},
+    records::{SecondFactor, User, second_factor_key, user_key},
+    snapshot::{Snapshot, records_of},
 };
-use crate::{Failure, Origin, StorageError};
-use keyproof_store::{Batch, Key, Stored, Version};
+use crate::Failure;
+use keyproof_mfa::UserRecords;
+use keyproof_store::{Batch, Key};
 
 /// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,111 +24,121 @@ pub enum Undecided {
     FactorNeeded,
 }
 
-/// A user whose keys and devices are managed.
+/// A user whose second factor is managed.
 pub(super) struct Managed {
     pub(super) snapshot: Snapshot,
     pub(super) user: User,
-    /// The record of whoever manages them, if it is somebody else.
-    manager: Option<(Key, Version)>,
+    /// Whoever manages it, if it is somebody else.
+    manager: Option<Slot<User>>,
 }
 
 impl Managed {
     /// A session that has ended meanwhile manages nobody any more.
     pub(super) fn require_manager(&self, batch: &mut Batch) {
-        if let Some((place, version)) = &self.manager {
-            batch.require(place, *version);
+        if let Some(manager) = &self.manager {
+            manager.require(batch);
         }
     }
 }
 
 impl Accounts {
-    /// The records of the person who has logged in, for what decides over keys, devices, recovery codes, passwords or
-    /// application tokens. What is done in the session's name to something else requires the user's record as it was
-    /// read here: whatever ends the session, or makes it need a factor, changes that.
+    /// All that is kept of a person, for what they decide over it.
     pub(super) async fn deciding<E: From<Undecided>>(
         &self,
-        session: &Session,
+        person: &Person,
         action: &'static str,
-        origin: &Origin,
     ) -> Result<(Snapshot, User), Failure<E>> {
-        let own = self.own(session).await?;
-        let (snapshot, user) = own.ok_or_else(|| Failure::Refused(Undecided::Ended.into()))?;
-        if let Err(needed) = snapshot.records().may_decide(session.standing(&user)) {
-            let why = needed.to_string();
-            self.audit
-                .refused(refused(action, &user, &why, origin))
-                .await;
-            return Err(Failure::Refused(Undecided::FactorNeeded.into()));
-        }
-        Ok((snapshot, user))
+        let session = person.session();
+        let own = self.snapshot_of(session.name(), session.owner).await?;
+        let user = still_theirs(person, own.user.record())?.clone();
+        self.may_decide(person, action, &user, &own.records())
+            .await?;
+        Ok((own, user))
     }
 
-    /// The records of the person who has logged in, unless the session has ended; of an application none, for it has
-    /// neither password nor key.
-    async fn own(&self, session: &Session) -> Result<Option<(Snapshot, User)>, StorageError> {
-        let snapshot = self.snapshot_of(&session.name, session.owner, None).await?;
-        let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
-        let user = user.filter(|user| session.is_person() && session.is_of(user));
-        Ok(user.map(|user| (snapshot, user)))
-    }
-
-    /// The records of a user whose keys and devices the session may look at, if there is one.
-    pub(super) async fn managed<E: From<Undecided>>(
+    /// The record of a person who decides over something else, and what is at these places.
+    pub(super) async fn deciding_over<E: From<Undecided>>(
         &self,
-        session: &Session,
-        whose: Whose,
-    ) -> Result<Option<Managed>, Failure<E>> {
-        let own = self.own(session).await?;
-        let own = own.ok_or_else(|| Failure::Refused(Undecided::Ended.into()))?;
-        Ok(self.managed_by(own, session, whose).await?)
+        person: &Person,
+        action: &'static str,
+        places: impl IntoIterator<Item = Key>,
+    ) -> Result<(Slot<User>, User, Reading), Failure<E>> {
+        let owner = person.session().owner;
+        let own = [user_key(owner), second_factor_key(owner)];
+        let reading = self.read(own.into_iter().chain(places)).await?;
+        let own: Slot<User> = reading.slot(user_key(owner))?;
+        let key: Slot<SecondFactor> = reading.slot(second_factor_key(owner))?;
+        let user = still_theirs(person, own.record())?.clone();
+        let records = records_of(&user, key.record());
+        self.may_decide(person, action, &user, &records).await?;
+        Ok((own, user, reading))
     }
 
-    /// The records of a user whose keys and devices the session may decide over, if there is one.
+    /// The second factor that a person decides over who manages it, unless its user is gone.
     pub(super) async fn managing<E: From<Undecided>>(
         &self,
-        session: &Session,
-        whose: Whose,
+        manager: &Manager,
         action: &'static str,
-        origin: &Origin,
     ) -> Result<Option<Managed>, Failure<E>> {
-        let own = self.deciding(session, action, origin).await?;
-        Ok(self.managed_by(own, session, whose).await?)
+        self.managed_for(manager, Some(action)).await
     }
 
-    async fn managed_by(
+    /// The same, for who only looks on.
+    pub(super) async fn managed<E: From<Undecided>>(
         &self,
-        (snapshot, user): (Snapshot, User),
-        session: &Session,
-        whose: Whose,
-    ) -> Result<Option<Managed>, StorageError> {
-        let owner = session.owner_of(whose);
-        if owner == session.owner {
-            return Ok(Some(Managed {
-                snapshot,
-                user,
-                manager: None,
-            }));
+        manager: &Manager,
+    ) -> Result<Option<Managed>, Failure<E>> {
+        self.managed_for(manager, None).await
+    }
+
+    async fn managed_for<E: From<Undecided>>(
+        &self,
+        manager: &Manager,
+        deciding: Option<&'static str>,
+    ) -> Result<Option<Managed>, Failure<E>> {
+        let (person, owner) = (manager.person(), manager.owner());
+        let own = person.session().owner;
+        let places = [user_key(own), second_factor_key(own)];
+        let theirs = Snapshot::places_of_second_factor(owner);
+        let reading = self.read(places.into_iter().chain(theirs)).await?;
+        let asking: Slot<User> = reading.slot(user_key(own))?;
+        let user = still_theirs(person, asking.record())?;
+        if let Some(action) = deciding {
+            let key: Slot<SecondFactor> = reading.slot(second_factor_key(own))?;
+            let records = records_of(user, key.record());
+            self.may_decide(person, action, user, &records).await?;
         }
-        let manager = snapshot.user.map(|stored| stored.version);
-        let found = self.theirs(owner).await?;
-        Ok(found.map(|(snapshot, user)| Managed {
+        let snapshot = Snapshot::of_second_factor(owner, &reading)?;
+        let user = snapshot.user.record().cloned();
+        Ok(user.map(|user| Managed {
             snapshot,
             user,
-            manager: manager.map(|version| (user_key(session.owner), version)),
+            manager: (own != owner).then_some(asking),
         }))
     }
 
-    /// The records of the user of this number.
-    async fn theirs(&self, owner: Owner) -> Result<Option<(Snapshot, User)>, StorageError> {
-        let found = self
-            .store
-            .get::<User>(&user_key(owner), self.clock.now())
-            .await?;
-        let Some(Stored { record, .. }) = found else {
-            return Ok(None);
+    /// Whether the person's session may decide at all, as the audit trail is told if not.
+    async fn may_decide<E: From<Undecided>>(
+        &self,
+        person: &Person,
+        action: &'static str,
+        user: &User,
+        records: &UserRecords,
+    ) -> Result<(), Failure<E>> {
+        let Err(needed) = records.may_decide(person.session().standing(user)) else {
+            return Ok(());
         };
-        let snapshot = self.snapshot_of(&record.name, owner, None).await?;
-        let user = snapshot.user.as_ref().map(|stored| stored.record.clone());
-        Ok(user.map(|user| (snapshot, user)))
+        let deed = refused(action, user, &needed.to_string(), person.origin());
+        self.audit.refused(deed).await;
+        Err(Failure::Refused(Undecided::FactorNeeded.into()))
     }
+}
+
+/// The person's record, unless their session has ended.
+fn still_theirs<'a, E: From<Undecided>>(
+    person: &Person,
+    user: Option<&'a User>,
+) -> Result<&'a User, Failure<E>> {
+    let user = user.filter(|user| person.session().is_of(user));
+    user.ok_or_else(|| Failure::Refused(Undecided::Ended.into()))
 }

@@ -1,6 +1,6 @@
 //! What the audit trail is told of users: of whom, by whom, and in which words.
 
-use super::records::User;
+use super::records::{Owner, User};
 use crate::{Origin, Who, audit::Deed};
 use keyproof_mfa::Failure;
 
@@ -31,7 +31,12 @@ pub(super) const fn wrong_code(failure: &Failure) -> &'static str {
 
 /// A user.
 pub(super) fn target(user: &User) -> String {
-    format!("organisation/{}/user/{}", user.organisation, user.id)
+    owner(user.owner())
+}
+
+/// A user, whether or not there is one of this number.
+pub(super) fn owner(Owner { organisation, user }: Owner) -> String {
+    format!("organisation/{organisation}/user/{user}")
 }
 
 /// What a user does who has just shown who they are.

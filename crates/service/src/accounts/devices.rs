@@ -1,14 +1,14 @@
 //! The devices that a user trusts: listed, and trusted no more.
 
 use super::{
-    Accounts, Act, NotPermitted, Session, Undecided, Whose,
+    Accounts, Act, Manager, Undecided,
     deciding::Managed,
     deeds::{deed, target},
     snapshot::Change,
     timestamp,
 };
 use crate::{
-    Failure, Origin,
+    Failure,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -34,9 +34,6 @@ pub struct DeviceView {
 /// Why devices were neither listed nor removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveDeviceError {
-    /// They are another user's, and that takes an administrator.
-    #[error("another user's devices")]
-    Forbidden,
     /// The session decides nothing.
     #[error(transparent)]
     Undecided(#[from] Undecided),
@@ -55,13 +52,9 @@ impl Accounts {
     /// [`RemoveDeviceError`], but for an unknown device.
     pub async fn devices(
         &self,
-        session: &Session,
-        whose: Whose,
-        origin: &Origin,
+        manager: &Manager,
     ) -> Result<Vec<DeviceView>, Failure<RemoveDeviceError>> {
-        let permitted = self.permit(session, Act::ListDevices, whose, origin).await;
-        permitted.map_err(|NotPermitted| Failure::Refused(RemoveDeviceError::Forbidden))?;
-        let managed = self.managed(session, whose).await?;
+        let managed = self.managed(manager).await?;
         let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
         let Managed { snapshot, .. } = managed;
         let records = snapshot.records();
@@ -82,18 +75,12 @@ impl Accounts {
     /// [`RemoveDeviceError`].
     pub async fn remove_device(
         &self,
-        session: &Session,
-        whose: Whose,
+        manager: &Manager,
         id: u32,
-        origin: &Origin,
     ) -> Result<(), Failure<RemoveDeviceError>> {
-        let origin = session.origin(origin);
-        let permitted = self
-            .permit(session, Act::RemoveDevice, whose, &origin)
-            .await;
-        permitted.map_err(|NotPermitted| Failure::Refused(RemoveDeviceError::Forbidden))?;
+        let origin = manager.person().origin();
         settle("accounts.remove_device", &self.store, || async {
-            let managed = self.managing(session, whose, REMOVE, &origin).await?;
+            let managed = self.managing(manager, REMOVE).await?;
             let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
             let Managed { snapshot, user, .. } = &managed;
             let records = snapshot.records();
@@ -105,7 +92,7 @@ impl Accounts {
             managed.require_manager(&mut batch);
             let deed = Deed {
                 target: format!("{}/trusted_device/{id}", target(user)),
-                ..deed(REMOVE, user, None, &origin)
+                ..deed(REMOVE, user, None, origin)
             };
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, &decision.next, Change::default());

@@ -2,15 +2,15 @@
 
 use super::{
     Accounts, KeySummary, Session, Whose,
+    reading::{Reading, Slot},
     records::{
         Owner, Role, SecondFactor, User, UserName, UserStatus, second_factor_key, user_key,
         user_name_key, users_of,
     },
-    snapshot::decode,
     user_query::{Listing, UserQuery},
 };
 use crate::{Failure, StorageError};
-use keyproof_store::{Prefix, Record, Timestamp};
+use keyproof_store::{Prefix, ReadPlan, Record, Timestamp};
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -79,19 +79,16 @@ impl Accounts {
     }
 
     async fn add_keys(&self, users: &mut [UserView]) -> Result<(), StorageError> {
-        let keys: Vec<_> = users
-            .iter()
-            .map(|user| {
-                second_factor_key(Owner {
-                    organisation: user.organisation,
-                    user: user.id,
-                })
+        let place = |user: &UserView| {
+            second_factor_key(Owner {
+                organisation: user.organisation,
+                user: user.id,
             })
-            .collect();
-        let found = self.store.get_many(&keys, self.clock.now()).await?;
-        for (user, raw) in users.iter_mut().zip(found) {
-            let key = raw.map(|raw| raw.decode::<SecondFactor>()).transpose()?;
-            user.key = key.map(|stored| KeySummary::of(&stored.record));
+        };
+        let reading = self.read(users.iter().map(place)).await?;
+        for user in users {
+            let key: Slot<SecondFactor> = reading.slot(place(user))?;
+            user.key = key.record().map(KeySummary::of);
         }
         Ok(())
     }
@@ -105,7 +102,9 @@ impl Accounts {
         session: &Session,
         id: u32,
     ) -> Result<UserView, Failure<DirectoryError>> {
-        self.view_of(session.owner_of(Whose::Of(id))).await
+        let owner = session.owner_of(Whose::Of(id));
+        let reading = self.read([user_key(owner), second_factor_key(owner)]);
+        view_of(owner, &reading.await?)
     }
 
     /// The user of this name.
@@ -117,29 +116,24 @@ impl Accounts {
         session: &Session,
         name: &str,
     ) -> Result<UserView, Failure<DirectoryError>> {
-        let now = self.clock.now();
-        let named = self
-            .store
-            .get::<UserName>(&user_name_key(name), now)
-            .await?;
-        let owner = named
-            .map(|named| named.record.owner)
-            .filter(|owner| owner.organisation == session.owner.organisation);
-        self.view_of(owner.ok_or(Failure::Refused(DirectoryError::Unknown))?)
-            .await
-    }
-
-    async fn view_of(&self, owner: Owner) -> Result<UserView, Failure<DirectoryError>> {
-        let keys = [user_key(owner), second_factor_key(owner)];
-        let found = self.store.get_many(&keys, self.clock.now()).await?;
-        let mut found = found.into_iter();
-        let mut next = || found.next().flatten();
-        let user = decode::<User>(next())?.ok_or(Failure::Refused(DirectoryError::Unknown))?;
-        let key = decode::<SecondFactor>(next())?;
-        Ok(view(
-            user.record,
-            key.map(|key| KeySummary::of(&key.record)),
-        ))
+        let place = user_name_key(name);
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let named = found.get::<UserName>(&place)?;
+                let owner = named.map(|named| named.record.owner);
+                let places = owner.map(|owner| [user_key(owner), second_factor_key(owner)]);
+                Ok(places.map(Vec::from).unwrap_or_default())
+            }
+        });
+        let reading = self.read_plan(plan).await?;
+        let named: Slot<UserName> = reading.slot(place)?;
+        let owner = named.record().map(|named| named.owner);
+        let owner = owner.filter(|owner| owner.organisation == session.owner.organisation);
+        view_of(
+            owner.ok_or(Failure::Refused(DirectoryError::Unknown))?,
+            &reading,
+        )
     }
 
     /// Every record under a prefix.
@@ -159,6 +153,14 @@ impl Accounts {
             records.extend(page.into_iter().map(|(_, stored)| stored.record));
         }
     }
+}
+
+fn view_of(owner: Owner, reading: &Reading) -> Result<UserView, Failure<DirectoryError>> {
+    let user: Slot<User> = reading.slot(user_key(owner))?;
+    let key: Slot<SecondFactor> = reading.slot(second_factor_key(owner))?;
+    let user = user.into_record();
+    let user = user.ok_or(Failure::Refused(DirectoryError::Unknown))?;
+    Ok(view(user, key.record().map(KeySummary::of)))
 }
 
 pub(super) fn view(user: User, key: Option<KeySummary>) -> UserView {

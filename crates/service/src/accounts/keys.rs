@@ -1,12 +1,12 @@
 //! A user's key: enrolled, activated and removed.
 
 use super::{
-    Accounts, Act, NotPermitted, Session, Undecided, Whose,
+    Accounts, Act, Manager, Person, Undecided,
     deciding::Managed,
     deeds::{UNJUDGED, deed, refused, target, wrong_code, wrong_password},
     password::ShownPassword,
     records::{SecondFactor, User, second_factor_key},
-    snapshot::{Change, Snapshot},
+    snapshot::Change,
     timestamp, wait,
 };
 use crate::{
@@ -55,15 +55,6 @@ impl KeySummary {
             },
         }
     }
-
-    pub(super) fn of_snapshot(snapshot: &Snapshot) -> Option<Self> {
-        let second_factor = snapshot.second_factor.as_ref();
-        second_factor.map(|stored| Self::of(&stored.record))
-    }
-
-    pub(super) fn active(snapshot: &Snapshot) -> Option<Self> {
-        Self::of_snapshot(snapshot).filter(|key| key.activated_at.is_some())
-    }
 }
 
 /// A key that was just enrolled.
@@ -84,12 +75,15 @@ impl fmt::Debug for EnrolledKey {
     }
 }
 
-/// Why no key was enrolled.
+/// Why no key was enrolled. `B` is why there was no password to enrol it by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EnrolKeyError {
+pub enum EnrolKeyError<B> {
     /// There is an active key, to be removed first.
     #[error("a key is active already")]
     AlreadyActive,
+    /// The body that was sent is none.
+    #[error("the body was refused")]
+    Body(B),
     /// The password could not be judged.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -107,12 +101,15 @@ pub enum EnrolKeyError {
     WrongPassword,
 }
 
-/// Why a key was not activated.
+/// Why a key was not activated. `B` is why there was no code to activate it by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ActivateKeyError {
+pub enum ActivateKeyError<B> {
     /// It is active.
     #[error("the key is active already")]
     AlreadyActive,
+    /// The body that was sent is none.
+    #[error("the body was refused")]
+    Body(B),
     /// Too many failures: this was the last, or it was not judged.
     #[error("too many failures")]
     Locked {
@@ -133,9 +130,6 @@ pub enum ActivateKeyError {
 /// Why a key was not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveKeyError {
-    /// It is another user's, and that takes an administrator.
-    #[error("another user's key")]
-    Forbidden,
     /// The session decides nothing.
     #[error(transparent)]
     Undecided(#[from] Undecided),
@@ -148,50 +142,36 @@ pub enum RemoveKeyError {
 }
 
 impl Accounts {
-    /// Could a key be enrolled? To be asked before what else the request says is looked at.
-    ///
-    /// # Errors
-    /// [`EnrolKeyError::AlreadyActive`], and those of every use case.
-    pub async fn check_enrolment(
-        &self,
-        session: &Session,
-        origin: &Origin,
-    ) -> Result<(), Failure<EnrolKeyError>> {
-        let origin = session.origin(origin);
-        let (snapshot, _) = self.deciding(session, ADD, &origin).await?;
-        match KeySummary::active(&snapshot) {
-            Some(_) => Err(Failure::Refused(EnrolKeyError::AlreadyActive)),
-            None => Ok(()),
-        }
-    }
-
-    /// Enrols a key, which is pending until a code of it is seen. A pending one is replaced.
+    /// Enrols a key, which is pending until a code of it is seen. A pending one is replaced. What refused the password is
+    /// told only where no key is active.
     ///
     /// # Errors
     /// [`EnrolKeyError`].
-    pub async fn enrol_key(
+    pub async fn enrol_key<B: Clone>(
         &self,
-        session: &Session,
-        password: Zeroizing<String>,
-        origin: &Origin,
-    ) -> Result<EnrolledKey, Failure<EnrolKeyError>> {
-        let origin = session.origin(origin);
-        let password = ShownPassword::new(password);
+        person: &Person,
+        password: Result<Zeroizing<String>, B>,
+    ) -> Result<EnrolledKey, Failure<EnrolKeyError<B>>> {
+        let (session, origin) = (person.session(), person.origin());
+        let password = password.map(ShownPassword::new);
         settle("accounts.enrol_key", &self.store, || async {
-            let (snapshot, user) = self.deciding(session, ADD, &origin).await?;
+            let (snapshot, user) = self.deciding(person, ADD).await?;
             let locked = |until| EnrolKeyError::Locked {
                 wait: wait(until, snapshot.now),
             };
-            if KeySummary::active(&snapshot).is_some() {
+            if snapshot.active_key().is_some() {
                 return Err(Failure::Refused(EnrolKeyError::AlreadyActive));
             }
+            let password = password
+                .as_ref()
+                .map_err(|refused| Failure::Refused(EnrolKeyError::Body(refused.clone())))?;
             let records = snapshot.records();
             if let Err(lock) = records.admit_session(session.counter(), snapshot.at()) {
-                let deed = refused(ADD, &user, UNJUDGED, &origin);
+                let deed = refused(ADD, &user, UNJUDGED, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(locked(lock.until)));
             }
-            let judged = password.verdict(self, Some(&user.password), &origin);
+            let judged = password.verdict(self, Some(&user.password), origin);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
@@ -219,7 +199,7 @@ impl Accounts {
                         key,
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
-                    let deed = key_deed(ADD, &user, record.id, None, &origin);
+                    let deed = key_deed(ADD, &user, record.id, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     change.second_factor = Some(record);
                     Ok(enrolled)
@@ -238,7 +218,7 @@ impl Accounts {
                                 .map_or(EnrolKeyError::WrongPassword, locked),
                         ),
                     };
-                    let deed = refused(ADD, &user, why, &origin);
+                    let deed = refused(ADD, &user, why, origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
@@ -249,44 +229,31 @@ impl Accounts {
         .await
     }
 
-    /// Is this key the user's own, and pending?
-    ///
-    /// # Errors
-    /// [`ActivateKeyError::Unknown`], [`ActivateKeyError::AlreadyActive`], and those of every use case.
-    pub async fn find_pending_key(
-        &self,
-        session: &Session,
-        id: u32,
-        origin: &Origin,
-    ) -> Result<(), Failure<ActivateKeyError>> {
-        let origin = session.origin(origin);
-        let (snapshot, _) = self.deciding(session, ACTIVATE, &origin).await?;
-        let summary = KeySummary::of_snapshot(&snapshot).filter(|key| key.id == id);
-        let summary = summary.ok_or(Failure::Refused(ActivateKeyError::Unknown))?;
-        match summary.activated_at {
-            Some(_) => Err(Failure::Refused(ActivateKeyError::AlreadyActive)),
-            None => Ok(()),
-        }
-    }
-
     /// Activates the user's own pending key by a code of it, which is then spent for login too. Every refresh token of
-    /// before ends, and every access token but the session's own.
+    /// before ends, and every access token but the session's own. What refused the code is told only of a key that is
+    /// there, and pending.
     ///
     /// # Errors
     /// [`ActivateKeyError`].
-    pub async fn activate_key(
+    pub async fn activate_key<B: Clone>(
         &self,
-        session: &Session,
+        person: &Person,
         id: u32,
-        code: &str,
-        origin: &Origin,
-    ) -> Result<(), Failure<ActivateKeyError>> {
-        let origin = session.origin(origin);
+        code: Result<Zeroizing<String>, B>,
+    ) -> Result<(), Failure<ActivateKeyError<B>>> {
+        let (session, origin) = (person.session(), person.origin());
         settle("accounts.activate_key", &self.store, || async {
-            let (snapshot, user) = self.deciding(session, ACTIVATE, &origin).await?;
-            let found = snapshot.second_factor.as_ref().map(|stored| &stored.record);
-            let second_factor = found.filter(|found| found.id == id);
-            let second_factor = second_factor.ok_or(Failure::Refused(ActivateKeyError::Unknown))?;
+            let (snapshot, user) = self.deciding(person, ACTIVATE).await?;
+            let second_factor = snapshot.second_factor.record();
+            let second_factor = second_factor
+                .filter(|found| found.id == id)
+                .ok_or(Failure::Refused(ActivateKeyError::Unknown))?;
+            if snapshot.active_key().is_some() {
+                return Err(Failure::Refused(ActivateKeyError::AlreadyActive));
+            }
+            let code = code
+                .as_ref()
+                .map_err(|refused| Failure::Refused(ActivateKeyError::Body(refused.clone())))?;
             let secret = self.secret(session.owner, second_factor)?;
             let proof = Proof::Typed {
                 text: code,
@@ -303,7 +270,7 @@ impl Accounts {
             };
             let verdict = match decision.verdict {
                 Ok(_) => {
-                    let deed = key_deed(ACTIVATE, &user, id, None, &origin);
+                    let deed = key_deed(ACTIVATE, &user, id, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     Ok(())
                 }
@@ -324,7 +291,7 @@ impl Accounts {
                                 .map_or(ActivateKeyError::WrongCode, locked),
                         ),
                     };
-                    let deed = refused(ACTIVATE, &user, why, &origin);
+                    let deed = refused(ACTIVATE, &user, why, origin);
                     if snapshot.is_unchanged(&decision.next) {
                         self.audit.refused(deed).await;
                         return Err(Failure::Refused(error));
@@ -345,19 +312,16 @@ impl Accounts {
     /// [`RemoveKeyError`].
     pub async fn remove_key(
         &self,
-        session: &Session,
-        whose: Whose,
+        manager: &Manager,
         id: u32,
-        origin: &Origin,
     ) -> Result<(), Failure<RemoveKeyError>> {
-        let origin = session.origin(origin);
-        let permitted = self.permit(session, Act::RemoveKey, whose, &origin).await;
-        permitted.map_err(|NotPermitted| Failure::Refused(RemoveKeyError::Forbidden))?;
+        let origin = manager.person().origin();
         settle("accounts.remove_key", &self.store, || async {
-            let managed = self.managing(session, whose, REMOVE, &origin).await?;
+            let managed = self.managing(manager, REMOVE).await?;
             let managed = managed.ok_or(Failure::Refused(RemoveKeyError::UserUnknown))?;
             let Managed { snapshot, user, .. } = &managed;
-            if KeySummary::of_snapshot(snapshot).is_none_or(|key| key.id != id) {
+            let key = snapshot.second_factor.record();
+            if key.is_none_or(|key| key.id != id) {
                 return Err(Failure::Refused(RemoveKeyError::Unknown));
             }
             let decision = snapshot.records().remove_key(snapshot.at());
@@ -371,7 +335,7 @@ impl Accounts {
             );
             let mut batch = self.store.batch(snapshot.now);
             managed.require_manager(&mut batch);
-            let deed = key_deed(REMOVE, user, id, Some(detail), &origin);
+            let deed = key_deed(REMOVE, user, id, Some(detail), origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, &decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))

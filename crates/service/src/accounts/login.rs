@@ -5,7 +5,7 @@ use super::{
     access_token::Login,
     deeds::{UNJUDGED, USED_CODE, by, deed, failed, target, wrong_code, wrong_password},
     password::ShownPassword,
-    records::{ChallengeRecord, User, challenge_key},
+    records::{User, challenge_key},
     signing_key::Signer,
     snapshot::{Change, Snapshot},
     wait,
@@ -20,7 +20,7 @@ use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
     NewDevice, PasswordRefusal, Proof,
 };
-use keyproof_store::{Batch, Stored, Timestamp};
+use keyproof_store::{Batch, Timestamp};
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
@@ -234,22 +234,16 @@ impl Accounts {
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         let signer = self.signing.signer(self.clock.now()).await?;
-        let place = challenge_key(&token);
         let answered = settle("accounts.answer_challenge", &self.store, || async {
-            let now = self.clock.now();
-            let found = self.store.get::<ChallengeRecord>(&place, now).await?;
-            let Some(Stored { record: asked, .. }) = found else {
+            let Some(snapshot) = self.challenged(&token).await? else {
                 return Err(self.refused_token(BAD_CHALLENGE, origin).await);
             };
-            let snapshot = self
-                .snapshot_of(&asked.name, asked.owner, Some(&token))
-                .await?;
             let (Some(user), Some(second_factor)) =
-                (snapshot.active_user(), snapshot.second_factor.as_ref())
+                (snapshot.active_user(), snapshot.second_factor.record())
             else {
                 return Err(self.refused_token(BAD_CHALLENGE, origin).await);
             };
-            let secret = self.secret(asked.owner, &second_factor.record)?;
+            let secret = self.secret(user.owner(), second_factor)?;
             let proof = Proof::Typed {
                 text: code,
                 secret: &secret,

@@ -1,14 +1,14 @@
 //! Recovery codes, for when a phone is lost.
 
 use super::{
-    Accounts, Act, KeySummary, Session, Undecided,
+    Accounts, Act, Person, Undecided,
     deeds::{UNJUDGED, USED_CODE, deed, refused, wrong_code, wrong_password},
     password::ShownPassword,
     snapshot::Change,
     wait,
 };
 use crate::{
-    Failure, HashingError, Origin,
+    Failure, HashingError,
     storage::{Attempt, settle},
 };
 use keyproof_mfa::{Proof, RecoveryRefusal};
@@ -18,9 +18,20 @@ use zeroize::Zeroizing;
 /// What the audit trail calls what is done here.
 const MAKE: &str = Act::MakeRecoveryCodes.action();
 
-/// Why no recovery codes were made.
+/// What recovery codes cost.
+pub struct RecoveryCodesRequest {
+    /// The user's password.
+    pub password: Zeroizing<String>,
+    /// A code as a login has it, where it may not be left out.
+    pub code: Option<Zeroizing<String>>,
+}
+
+/// Why no recovery codes were made. `B` is why there was no request to make them by.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecoveryCodesError {
+pub enum RecoveryCodesError<B> {
+    /// The body that was sent is none.
+    #[error("the body was refused")]
+    Body(B),
     /// A code is needed beside the password.
     #[error("a code is needed")]
     CodeNeeded,
@@ -48,61 +59,44 @@ pub enum RecoveryCodesError {
 }
 
 impl Accounts {
-    /// Could recovery codes be made? To be asked before what else the request says is looked at.
-    ///
-    /// # Errors
-    /// [`RecoveryCodesError::NoActiveKey`], and those of every use case.
-    pub async fn check_recovery_codes(
-        &self,
-        session: &Session,
-        origin: &Origin,
-    ) -> Result<(), Failure<RecoveryCodesError>> {
-        let origin = session.origin(origin);
-        let (snapshot, _) = self.deciding(session, MAKE, &origin).await?;
-        match KeySummary::active(&snapshot) {
-            Some(_) => Ok(()),
-            None => Err(Failure::Refused(RecoveryCodesError::NoActiveKey)),
-        }
-    }
-
     /// Makes ten recovery codes, shown once; those of before are good no more. It costs a code of the key, or one of
-    /// those of before; but for the token that has activated the key, once, within five minutes.
+    /// those of before; but for the token that has activated the key, once, within five minutes. What refused the request
+    /// is told only where a key is active.
     ///
     /// # Errors
     /// [`RecoveryCodesError`].
-    pub async fn make_recovery_codes(
+    pub async fn make_recovery_codes<B: Clone>(
         &self,
-        session: &Session,
-        password: Zeroizing<String>,
-        code: Option<&str>,
-        origin: &Origin,
-    ) -> Result<Vec<Zeroizing<String>>, Failure<RecoveryCodesError>> {
-        let origin = session.origin(origin);
-        let password = ShownPassword::new(password);
+        person: &Person,
+        request: Result<RecoveryCodesRequest, B>,
+    ) -> Result<Vec<Zeroizing<String>>, Failure<RecoveryCodesError<B>>> {
+        let (session, origin) = (person.session(), person.origin());
+        let request = request
+            .map(|RecoveryCodesRequest { password, code }| (ShownPassword::new(password), code));
         settle("accounts.make_recovery_codes", &self.store, || async {
-            let (snapshot, user) = self.deciding(session, MAKE, &origin).await?;
+            let (snapshot, user) = self.deciding(person, MAKE).await?;
             let locked = |until| RecoveryCodesError::Locked {
                 wait: wait(until, snapshot.now),
             };
-            if KeySummary::active(&snapshot).is_none() {
-                return Err(Failure::Refused(RecoveryCodesError::NoActiveKey));
-            }
+            let second_factor = snapshot
+                .active_key()
+                .ok_or(Failure::Refused(RecoveryCodesError::NoActiveKey))?;
+            let (password, code) = request
+                .as_ref()
+                .map_err(|refused| Failure::Refused(RecoveryCodesError::Body(refused.clone())))?;
             let records = snapshot.records();
             if let Err(lock) = records.admit_session(session.counter(), snapshot.at()) {
-                let deed = refused(MAKE, &user, UNJUDGED, &origin);
+                let deed = refused(MAKE, &user, UNJUDGED, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(locked(lock.until)));
             }
-            let judged = password.verdict(self, Some(&user.password), &origin);
+            let judged = password.verdict(self, Some(&user.password), origin);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
             let random = Zeroizing::new([(); 10].map(|()| self.random::<10>()));
-            let second_factor = snapshot.second_factor.as_ref();
-            let second_factor =
-                second_factor.ok_or(Failure::Refused(RecoveryCodesError::NoActiveKey))?;
-            let secret = self.secret(session.owner, &second_factor.record)?;
-            let proof = code.map(|text| Proof::Typed {
+            let secret = self.secret(session.owner, second_factor)?;
+            let proof = code.as_ref().map(|text| Proof::Typed {
                 text,
                 secret: &secret,
             });
@@ -117,7 +111,7 @@ impl Accounts {
             let mut batch = self.store.batch(snapshot.now);
             let verdict = match decision.verdict {
                 Ok(codes) => {
-                    let deed = deed(MAKE, &user, None, &origin);
+                    let deed = deed(MAKE, &user, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
                     Ok(codes
                         .iter()
@@ -150,7 +144,7 @@ impl Accounts {
                                 .map_or(RecoveryCodesError::WrongPassword, locked),
                         ),
                     };
-                    let deed = refused(MAKE, &user, why, &origin);
+                    let deed = refused(MAKE, &user, why, origin);
                     if snapshot.is_unchanged(&decision.next) {
                         self.audit.refused(deed).await;
                         return Err(Failure::Refused(error));

@@ -14,11 +14,12 @@ use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, SessionId,
     access_token::Login,
     deeds::{by, deed, failed, target},
+    reading::Slot,
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
         refresh_family_name, refresh_token_key, user_key,
     },
-    snapshot::{Snapshot, decode},
+    snapshot::Snapshot,
 };
 use crate::{
     Failure, Origin, StorageError,
@@ -27,7 +28,7 @@ use crate::{
 };
 use data_encoding::HEXLOWER;
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{Batch, Key, Stored, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Timestamp};
 use ring::hmac;
 use std::{
     fmt,
@@ -60,18 +61,46 @@ impl fmt::Debug for Refreshed {
     }
 }
 
+/// Where that is which the answer to a token rests on.
+struct RestsOn {
+    user: Key,
+    family: Key,
+    /// A family begins with its first token's end.
+    has_family: bool,
+    /// The token that it was spent on, if it was.
+    successor: Option<Key>,
+}
+
+impl RestsOn {
+    fn of(token: &Token, held: &RefreshToken, now: Timestamp) -> Self {
+        let family = held.family_of(&token.digest(), now);
+        let spent = held.spent.as_ref();
+        Self {
+            user: user_key(held.owner),
+            family: refresh_family_key(held.owner, &family),
+            has_family: !held.is_first(),
+            successor: spent.map(|spent| refresh_token_key(&successor_of(token, spent))),
+        }
+    }
+
+    fn places(self) -> Vec<Key> {
+        let family = self.has_family.then_some(self.family);
+        let all = [Some(self.user), family, self.successor];
+        all.into_iter().flatten().collect()
+    }
+}
+
 /// A token that was shown, and all that its answer rests on.
 struct Shown {
     token: Token,
-    place: Key,
-    held: Stored<RefreshToken>,
+    held: Slot<RefreshToken>,
+    record: RefreshToken,
     /// Whose it is.
-    user: Option<Stored<User>>,
-    family_place: Key,
-    /// `None` if it has ended, or not begun: a family begins with its first token's end.
-    family: Option<Stored<RefreshFamily>>,
-    /// The token that it was spent on.
-    successor: Option<Stored<RefreshToken>>,
+    user: Slot<User>,
+    /// Absent if it has ended, or not begun: a family begins with its first token's end.
+    family: Slot<RefreshFamily>,
+    /// The token that it was spent on, if it was.
+    successor: Option<Slot<RefreshToken>>,
     now: Timestamp,
 }
 
@@ -107,14 +136,14 @@ impl Accounts {
                 return Err(self.refused_token(BAD_TOKEN, origin).await);
             };
             let Some(user) = shown.holder() else {
-                let name = shown.user.as_ref().map(|user| &*user.record.name);
+                let name = shown.user.record().map(|user| &*user.name);
                 let deed = failed(name.unwrap_or_default(), BAD_TOKEN, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(AnswerError::Refused));
             };
             let signer = self.signing.signer(shown.now).await?;
-            let login = shown.held.record.login(&token.digest());
-            let access = self.access_token(&signer, &user.record, &login, None, shown.now)?;
+            let login = shown.record.login(&token.digest());
+            let access = self.access_token(&signer, user, &login, None, shown.now)?;
             let mut batch = self.store.batch(shown.now);
             let refresh = match self.use_of(&shown, &mut batch) {
                 Use::Again => {
@@ -130,11 +159,9 @@ impl Accounts {
                 Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
                     let reason = "Refresh token used twice: all of its login end";
-                    let deed = failed(&user.record.name, reason, origin);
+                    let deed = failed(&user.name, reason, origin);
                     self.audit.counted(&mut batch, shown.now, deed).await?;
-                    if let Some(family) = &shown.family {
-                        batch.remove(&shown.family_place, family.version);
-                    }
+                    shown.family.remove(&mut batch);
                     return Ok(Attempt::Commit(batch, Err(AnswerError::Refused)));
                 }
             };
@@ -171,33 +198,35 @@ impl Accounts {
     async fn shown(&self, token: &Token) -> Result<Option<Shown>, StorageError> {
         let now = self.clock.now();
         let place = refresh_token_key(token);
-        let Some(held) = self.store.get::<RefreshToken>(&place, now).await? else {
+        let plan = ReadPlan::new([place.clone()]).then({
+            let (place, token) = (place.clone(), token.clone());
+            move |found| {
+                let held = found.get::<RefreshToken>(&place)?;
+                let rests_on = held.map(|held| RestsOn::of(&token, &held.record, now));
+                Ok(rests_on.map(RestsOn::places).unwrap_or_default())
+            }
+        });
+        let reading = self.read_at(plan, now).await?;
+        let held: Slot<RefreshToken> = reading.slot(place)?;
+        let Some(record) = held.record() else {
             return Ok(None);
         };
-        let owner = held.record.owner;
-        let family = held.record.family_of(&token.digest(), now);
-        let family_place = refresh_family_key(owner, &family);
-        let successor = held.record.spent.as_ref();
-        let successor_place = successor.map(|spent| refresh_token_key(&successor_of(token, spent)));
-        let has_family = !held.record.is_first();
-        let mut keys = vec![user_key(owner)];
-        keys.extend(has_family.then(|| family_place.clone()));
-        keys.extend(successor_place);
-        let mut found = self.store.get_many(&keys, now).await?.into_iter();
-        let mut next = || found.next().flatten();
-        let user = decode(next())?;
-        let family = match has_family {
-            true => decode(next())?,
-            false => None,
-        };
+        let RestsOn {
+            user,
+            family,
+            has_family,
+            successor,
+        } = RestsOn::of(token, record, now);
         Ok(Some(Shown {
             token: token.clone(),
-            place,
+            user: reading.slot(user)?,
+            family: match has_family {
+                true => reading.slot(family)?,
+                false => Slot::unread(family),
+            },
+            successor: successor.map(|place| reading.slot(place)).transpose()?,
+            record: record.clone(),
             held,
-            user,
-            family_place,
-            family,
-            successor: decode(next())?,
             now,
         }))
     }
@@ -205,21 +234,24 @@ impl Accounts {
     /// A token that was spent on another gives that again only while both are as they were, and outlive this server:
     /// whoever spent it may never have learnt so.
     fn use_of(&self, shown: &Shown, batch: &mut Batch) -> Use {
-        let Some(spent) = &shown.held.record.spent else {
+        let Some(spent) = &shown.record.spent else {
             return match self.rotate_refresh_tokens {
                 true => Use::Only,
                 false => Use::Again,
             };
         };
-        let is_unused = |kept: &&Stored<RefreshToken>| kept.record.spent.is_none();
-        let unused = shown.successor.as_ref().filter(is_unused);
         let is_fresh = shown.now.saturating_since(spent.at) < TRIED_AGAIN;
-        let Some(unused) = unused.filter(|_| is_fresh) else {
-            return Use::Copied;
+        let is_unused = |slot: &&Slot<RefreshToken>| {
+            let kept = slot.record();
+            kept.is_some_and(|kept| kept.spent.is_none())
         };
-        let successor = successor_of(&shown.token, spent);
-        batch.require(&refresh_token_key(&successor), unused.version);
-        Use::TriedAgain(successor)
+        match shown.successor.as_ref().filter(is_unused) {
+            Some(unused) if is_fresh => {
+                unused.require(batch);
+                Use::TriedAgain(successor_of(&shown.token, spent))
+            }
+            _ => Use::Copied,
+        }
     }
 
     /// Tells the audit trail that a token was used, if it and its user are still as they were read.
@@ -227,21 +259,19 @@ impl Accounts {
         &self,
         batch: &mut Batch,
         shown: &Shown,
-        user: &Stored<User>,
+        user: &User,
         origin: &Origin,
         alone: bool,
     ) -> Result<(), StorageError> {
-        let held = &shown.held.record;
-        batch.require(&user_key(held.owner), user.version);
-        batch.require(&shown.place, shown.held.version);
-        if let Some(family) = &shown.family {
-            batch.require(&shown.family_place, family.version);
-        }
+        let held = &shown.record;
+        shown.user.require(batch);
+        shown.held.require(batch);
+        shown.family.require(batch);
         let login = held.login(&shown.token.digest()).sid;
-        let origin = by(&user.record, origin);
+        let origin = by(user, origin);
         let deed = Deed {
             action: "refresh_token.use",
-            target: format!("{}/session/{login}", target(&user.record)),
+            target: format!("{}/session/{login}", target(user)),
             detail: None,
             origin: &origin,
         };
@@ -249,13 +279,7 @@ impl Accounts {
     }
 
     /// Spends a token, and adds its successor.
-    fn spend(
-        &self,
-        batch: &mut Batch,
-        shown: &Shown,
-        user: &Stored<User>,
-        origin: &Origin,
-    ) -> Token {
+    fn spend(&self, batch: &mut Batch, shown: &Shown, user: &User, origin: &Origin) -> Token {
         let spent = Spent {
             at: shown.now,
             drawn: HEXLOWER.encode(&self.random::<TOKEN_BYTES>()),
@@ -264,8 +288,8 @@ impl Accounts {
         let successor = successor_of(&shown.token, &spent);
         let digest = shown.token.digest();
         let held = RefreshToken {
-            sid: Some(shown.held.record.login(&digest).sid),
-            ..shown.held.record.clone()
+            sid: Some(shown.record.login(&digest).sid),
+            ..shown.record.clone()
         };
         let ends = Some(ends(&held));
         let next = RefreshToken {
@@ -276,17 +300,15 @@ impl Accounts {
             spent: Some(spent),
             ..held
         };
-        batch.require(&user_key(spent.owner), user.version);
-        batch.replace(&shown.place, shown.held.version, &spent, ends);
+        shown.user.require(batch);
+        shown.held.replace(batch, &spent, ends);
         batch.insert(&refresh_token_key(&successor), &next, ends);
-        match &shown.family {
-            Some(family) => batch.require(&shown.family_place, family.version),
-            None => {
-                batch.insert(&shown.family_place, &RefreshFamily {}, ends);
-            }
+        match shown.family.record() {
+            Some(_) => shown.family.require(batch),
+            None => shown.family.replace(batch, &RefreshFamily {}, ends),
         }
-        let origin = by(&user.record, origin);
-        let deed = deed("refresh_token.rotate", &user.record, None, &origin);
+        let origin = by(user, origin);
+        let deed = deed("refresh_token.rotate", user, None, &origin);
         self.audit.done(batch, shown.now, deed);
         successor
     }
@@ -294,14 +316,14 @@ impl Accounts {
 
 impl Shown {
     /// Whose the token is, if it holds. With a family all of its tokens have ended.
-    fn holder(&self) -> Option<&Stored<User>> {
-        let held = &self.held.record;
-        let user = self.user.as_ref().filter(|Stored { record: user, .. }| {
+    fn holder(&self) -> Option<&User> {
+        let held = &self.record;
+        let user = self.user.record().filter(|user| {
             user.status == UserStatus::Active
                 && user.generation == held.generation
                 && user.key_changes == held.key_changes
         });
-        user.filter(|_| held.is_first() || self.family.is_some())
+        user.filter(|_| held.is_first() || self.family.record().is_some())
     }
 }
 

@@ -3,14 +3,14 @@
 use super::{
     Accounts, SessionId,
     access_token::Login,
-    application_token::{holds, is_of},
+    application_tokens::{holds, is_of},
+    reading::Slot,
     records::{
         Activation, ApplicationToken, Owner, Role, User, UserStatus, application_token_key,
         user_key,
     },
     session_id::TokenId,
     signing_key,
-    snapshot::decode,
 };
 use crate::{Failure, Origin, Who};
 use keyproof_mfa::Standing;
@@ -80,12 +80,12 @@ impl Session {
     }
 
     /// May it see and remove this user's keys and devices?
-    pub fn may_manage(&self, whose: Whose) -> bool {
-        self.is_person() && (self.owner_of(whose) == self.owner || self.role.administers())
+    pub(super) fn may_manage(&self, owner: Owner) -> bool {
+        self.is_person() && (owner == self.owner || self.role.administers())
     }
 
     /// May it change what belongs to the organisation?
-    pub const fn may_change_organisation(&self) -> bool {
+    pub(super) const fn may_change_organisation(&self) -> bool {
         self.is_person() && self.role.changes()
     }
 
@@ -169,19 +169,23 @@ impl Accounts {
         let token = token.ok_or(Failure::Refused(SessionError::Missing))?;
         let claims = self.claims(token).await?;
         let owner = claims.owner().ok_or(INVALID)?;
-        let now = self.clock.now();
         let application = claims.app;
-        let mut keys = vec![signing_key::place(&claims.signed_with), user_key(owner)];
-        keys.extend(application.map(|id| application_token_key(owner.organisation, id)));
-        let mut found = self.store.get_many(&keys, now).await?.into_iter();
-        let mut next = || found.next().flatten();
+        let signed_with = signing_key::place(&claims.signed_with);
+        let token = application.map(|id| application_token_key(owner.organisation, id));
+        let places = [signed_with.clone(), user_key(owner)];
+        let reading = self.read(places.into_iter().chain(token.clone())).await?;
         // The key is still in force, whenever it was that it verified the token.
-        next().ok_or(INVALID)?;
-        let user = decode::<User>(next())?.ok_or(INVALID)?.record;
-        if application.is_some() {
-            decode::<ApplicationToken>(next())?
-                .filter(|stored| holds(&stored.record, address, now).is_ok())
-                .filter(|stored| stored.record.creator_incarnation == user.incarnation)
+        if !reading.is_there(&signed_with)? {
+            return Err(INVALID);
+        }
+        let user: Slot<User> = reading.slot(user_key(owner))?;
+        let user = user.into_record().ok_or(INVALID)?;
+        if let Some(token) = token {
+            let token: Slot<ApplicationToken> = reading.slot(token)?;
+            token
+                .into_record()
+                .filter(|token| holds(token, address, reading.now).is_ok())
+                .filter(|token| token.creator_incarnation == user.incarnation)
                 .ok_or(INVALID)?;
         }
         let session = Session {

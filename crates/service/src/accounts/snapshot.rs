@@ -2,6 +2,7 @@
 
 use super::{
     Accounts, millis,
+    reading::{Reading, Slot},
     records::{
         Activation, AddressesRecord, ChallengeRecord, DevicesRecord, LockoutRecord, Owner,
         RecoveryRecord, SecondFactor, SessionsRecord, User, UserName, UserStatus, addresses_key,
@@ -11,41 +12,28 @@ use super::{
     session_id::TokenId,
     timestamp,
 };
-use crate::{StorageError, storage::put};
+use crate::StorageError;
 use keyproof_auth::Token;
 use keyproof_mfa::{
-    self as mfa, Generation, KeyRecord, KeyStatus, UserId, UserRecords, otp::Secret,
+    self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
 };
-use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp, Version};
+use keyproof_store::{Batch, Key, ReadPlan, Record, Timestamp};
 use zeroize::Zeroizing;
-
-/// Where each record of a user is.
-struct Places {
-    name: Key,
-    lockout: Key,
-    user: Key,
-    second_factor: Key,
-    devices: Key,
-    recovery: Key,
-    addresses: Key,
-    sessions: Key,
-    challenge: Option<Key>,
-}
 
 /// What was read.
 pub(super) struct Snapshot {
-    /// `None` is nobody.
-    pub(super) user: Option<Stored<User>>,
-    pub(super) second_factor: Option<Stored<SecondFactor>>,
+    /// Absent is nobody.
+    pub(super) user: Slot<User>,
+    pub(super) second_factor: Slot<SecondFactor>,
     pub(super) now: Timestamp,
-    places: Places,
-    name: Option<Stored<UserName>>,
-    lockout: Option<Stored<LockoutRecord>>,
-    devices: Option<Stored<DevicesRecord>>,
-    recovery: Option<Stored<RecoveryRecord>>,
-    addresses: Option<Stored<AddressesRecord>>,
-    sessions: Option<Stored<SessionsRecord>>,
-    challenge: Option<Stored<ChallengeRecord>>,
+    name: Slot<UserName>,
+    lockout: Slot<LockoutRecord>,
+    devices: Slot<DevicesRecord>,
+    recovery: Slot<RecoveryRecord>,
+    addresses: Slot<AddressesRecord>,
+    sessions: Slot<SessionsRecord>,
+    /// The one that a token stands for.
+    challenge: Option<Slot<ChallengeRecord>>,
 }
 
 /// What becomes of the records that `keyproof-mfa` does not know of.
@@ -64,67 +52,47 @@ pub(super) struct Change {
 impl Accounts {
     /// Reads what is kept of whoever has this name; of nobody, what is counted against it.
     pub(super) async fn snapshot(&self, name: &str) -> Result<Snapshot, StorageError> {
-        let now = self.clock.now();
-        let found = self
-            .store
-            .get::<UserName>(&user_name_key(name), now)
-            .await?;
-        // Nobody's records are looked for as anybody's are.
-        let owner = found.map_or(Owner::NOBODY, |found| found.record.owner);
-        self.snapshot_of(name, owner, None).await
+        let place = user_name_key(name);
+        let plan = ReadPlan::new([place.clone(), lockout_key(name)]).then(move |found| {
+            let named = found.get::<UserName>(&place)?;
+            Ok(places_of(owner_of(named.map(|named| named.record).as_ref())).into())
+        });
+        let reading = self.read_plan(plan).await?;
+        let named: Slot<UserName> = reading.slot(user_name_key(name))?;
+        Snapshot::of(name, owner_of(named.record()), None, &reading)
     }
 
-    /// The same, of a user whose number is known, with the challenge that a token stands for.
+    /// The same, of a user whose number is known.
     pub(super) async fn snapshot_of(
         &self,
         name: &str,
         owner: Owner,
-        challenge: Option<&Token>,
     ) -> Result<Snapshot, StorageError> {
-        let now = self.clock.now();
-        let places = Places {
-            name: user_name_key(name),
-            lockout: lockout_key(name),
-            user: user_key(owner),
-            second_factor: second_factor_key(owner),
-            devices: devices_key(owner),
-            recovery: recovery_key(owner),
-            addresses: addresses_key(owner),
-            sessions: sessions_key(owner),
-            challenge: challenge.map(challenge_key),
+        let named = [user_name_key(name), lockout_key(name)];
+        let reading = self.read(named.into_iter().chain(places_of(owner)));
+        Snapshot::of(name, owner, None, &reading.await?)
+    }
+
+    /// The same, of whose challenge a token stands for, with the challenge; `None` if there is none.
+    pub(super) async fn challenged(&self, token: &Token) -> Result<Option<Snapshot>, StorageError> {
+        let place = challenge_key(token);
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let Some(asked) = found.get::<ChallengeRecord>(&place)? else {
+                    return Ok(Vec::new());
+                };
+                let ChallengeRecord { name, owner, .. } = asked.record;
+                let named = [user_name_key(&name), lockout_key(&name)];
+                Ok(named.into_iter().chain(places_of(owner)).collect())
+            }
+        });
+        let reading = self.read_plan(plan).await?;
+        let challenge: Slot<ChallengeRecord> = reading.slot(place)?;
+        let Some(ChallengeRecord { name, owner, .. }) = challenge.record().cloned() else {
+            return Ok(None);
         };
-        let mut keys = vec![
-            places.name.clone(),
-            places.lockout.clone(),
-            places.user.clone(),
-            places.second_factor.clone(),
-            places.devices.clone(),
-            places.recovery.clone(),
-            places.addresses.clone(),
-            places.sessions.clone(),
-        ];
-        keys.extend(places.challenge.clone());
-        let mut found = self.store.get_many(&keys, now).await?.into_iter();
-        let mut next = || found.next().flatten();
-        let mut snapshot = Snapshot {
-            now,
-            name: decode(next())?,
-            lockout: decode(next())?,
-            user: decode(next())?,
-            second_factor: decode(next())?,
-            devices: decode(next())?,
-            recovery: decode(next())?,
-            addresses: decode(next())?,
-            sessions: decode(next())?,
-            challenge: decode(next())?,
-            places,
-        };
-        // The name may have become another's since it was looked up.
-        let is_theirs = |named: &Stored<UserName>| named.record.owner == owner;
-        if !snapshot.name.as_ref().is_some_and(is_theirs) {
-            snapshot.user = None;
-        }
-        Ok(snapshot)
+        Snapshot::of(&name, owner, Some(challenge), &reading).map(Some)
     }
 
     /// The second factor's secret, for codes to be compared with.
@@ -143,44 +111,94 @@ impl Accounts {
 }
 
 impl Snapshot {
+    /// All that was read of a user.
+    fn of(
+        name: &str,
+        owner: Owner,
+        challenge: Option<Slot<ChallengeRecord>>,
+        reading: &Reading,
+    ) -> Result<Self, StorageError> {
+        let mut snapshot = Self {
+            now: reading.now,
+            name: reading.slot(user_name_key(name))?,
+            lockout: reading.slot(lockout_key(name))?,
+            user: reading.slot(user_key(owner))?,
+            second_factor: reading.slot(second_factor_key(owner))?,
+            devices: reading.slot(devices_key(owner))?,
+            recovery: reading.slot(recovery_key(owner))?,
+            addresses: reading.slot(addresses_key(owner))?,
+            sessions: reading.slot(sessions_key(owner))?,
+            challenge,
+        };
+        // The name may have become another's since it was looked up.
+        let is_theirs = |named: &UserName| named.owner == owner;
+        if !snapshot.name.record().is_some_and(is_theirs) {
+            snapshot.user.stored = None;
+        }
+        Ok(snapshot)
+    }
+
+    /// A user's second factor alone: nothing that counts failures, for what is decided on it counts none.
+    pub(super) fn of_second_factor(owner: Owner, reading: &Reading) -> Result<Self, StorageError> {
+        let user: Slot<User> = reading.slot(user_key(owner))?;
+        let name = user.record().map_or("", |user| &*user.name);
+        Ok(Self {
+            now: reading.now,
+            name: Slot::unread(user_name_key(name)),
+            lockout: Slot::unread(lockout_key(name)),
+            second_factor: reading.slot(second_factor_key(owner))?,
+            devices: reading.slot(devices_key(owner))?,
+            recovery: reading.slot(recovery_key(owner))?,
+            addresses: Slot::unread(addresses_key(owner)),
+            sessions: Slot::unread(sessions_key(owner)),
+            challenge: None,
+            user,
+        })
+    }
+
+    /// The places that [`of_second_factor`](Self::of_second_factor) asks for.
+    pub(super) fn places_of_second_factor(owner: Owner) -> [Key; 4] {
+        [
+            user_key(owner),
+            second_factor_key(owner),
+            devices_key(owner),
+            recovery_key(owner),
+        ]
+    }
+
     /// The user, if they may log in.
     pub(super) fn active_user(&self) -> Option<&User> {
-        let user = self.user.as_ref().map(|stored| &stored.record);
+        let user = self.user.record();
         user.filter(|user| user.status == UserStatus::Active)
     }
 
-    /// Adds that the user's record is still as it was read.
-    pub(super) fn require_user(&self, batch: &mut Batch) {
-        if let Some(user) = &self.user {
-            batch.require(&self.places.user, user.version);
-        }
+    /// The key, if it is asked for at login.
+    pub(super) fn active_key(&self) -> Option<&SecondFactor> {
+        let key = self.second_factor.record();
+        key.filter(|found| asked_for(Some(&found.key)).is_some())
     }
 
     /// What `keyproof-mfa` decides on.
     pub(super) fn records(&self) -> UserRecords {
-        let Some(user) = self.user.as_ref().map(|stored| &stored.record) else {
+        let lockout = self.lockout.record().map(|record| record.0);
+        let Some(user) = self.user.record() else {
             let mut nobody = UserRecords::new(mfa::User::new(UserId::new("", ""), 0));
-            nobody.lockout = self.lockout.as_ref().map(|stored| stored.record.0);
+            nobody.lockout = lockout;
             return nobody;
         };
-        let id = UserId::new(&user.organisation.to_string(), &user.id.to_string());
-        let mut records = UserRecords::new(mfa::User::new(id, user.generation));
-        records.challenge = self
-            .challenge
-            .as_ref()
-            .map(|stored| stored.record.challenge);
-        records.devices = self.devices.as_ref().map(|stored| stored.record.0.clone());
-        records.key = self.second_factor.as_ref().map(|stored| stored.record.key);
-        records.lockout = self.lockout.as_ref().map(|stored| stored.record.0);
-        records.recovery = self.recovery.as_ref().map(|stored| stored.record.0.clone());
-        let addresses = self.addresses.as_ref();
-        records.addresses = addresses.map(|stored| stored.record.0.clone());
-        records.sessions = self.sessions.as_ref().map(|stored| stored.record.0.clone());
+        let mut records = records_of(user, self.second_factor.record());
+        let challenge = self.challenge.as_ref().and_then(Slot::record);
+        records.challenge = challenge.map(|record| record.challenge);
+        records.devices = self.devices.record().map(|record| record.0.clone());
+        records.lockout = lockout;
+        records.recovery = self.recovery.record().map(|record| record.0.clone());
+        records.addresses = self.addresses.record().map(|record| record.0.clone());
+        records.sessions = self.sessions.record().map(|record| record.0.clone());
         records
     }
 
     /// The moment of the reading, as `keyproof-mfa` counts.
-    pub(super) const fn at(&self) -> mfa::UnixMillis {
+    pub(super) const fn at(&self) -> UnixMillis {
         millis(self.now)
     }
 
@@ -192,167 +210,130 @@ impl Snapshot {
     /// Adds what was decided: what differs is written over the version that was read, what does not has to be still
     /// the same.
     pub(super) fn save(&self, batch: &mut Batch, next: &UserRecords, change: Change) {
-        if let Some(name) = &self.name
-            && self.user.is_some()
-        {
-            batch.require(&self.places.name, name.version);
-        }
         let lockout = next.lockout.map(LockoutRecord);
-        let kept = lockout
-            .as_ref()
-            .map(|record| timestamp(record.0.expires_at()));
-        put(
-            batch,
-            &self.places.lockout,
-            self.lockout.as_ref(),
-            lockout,
-            kept,
-        );
-        let Some(user) = &self.user else {
+        put_until(batch, &self.lockout, lockout, |record| {
+            record.0.expires_at()
+        });
+        let Some(before) = self.user.record() else {
             return;
         };
-        let mut record = change.user.unwrap_or_else(|| user.record.clone());
-        let owner = record.owner();
-        let name = record.name.clone();
-        let before = self.second_factor.as_ref().map(|stored| &stored.record.key);
-        if asked_for(before) != asked_for(next.key.as_ref()) {
-            record.key_changes = record.key_changes.wrapping_add(1);
+        self.name.require(batch);
+        let mut user = change.user.unwrap_or_else(|| before.clone());
+        let (owner, name) = (user.owner(), user.name.clone());
+        let key = self.second_factor.record().map(|record| &record.key);
+        if asked_for(key) != asked_for(next.key.as_ref()) {
+            user.key_changes = user.key_changes.wrapping_add(1);
             if asked_for(next.key.as_ref()).is_some() {
-                record.activation = Some(Activation {
-                    key_changes: record.key_changes,
+                user.activation = Some(Activation {
+                    key_changes: user.key_changes,
                     by: change.activator,
                 });
             }
         }
-        if self.is_joined(next) {
-            batch.replace(&self.places.user, user.version, &record, None);
-        } else {
-            put(batch, &self.places.user, Some(user), Some(record), None);
+        match self.is_joined(next) {
+            true => self.user.replace(batch, &user, None),
+            false => self.user.put(batch, Some(user), None),
         }
         let second_factor = next.key.and_then(|key| {
-            let kept = self
-                .second_factor
-                .as_ref()
-                .map(|stored| stored.record.clone());
-            let next = change.second_factor.or(kept)?;
+            let kept = || self.second_factor.record().cloned();
+            let next = change.second_factor.or_else(kept)?;
             Some(SecondFactor { key, ..next })
         });
-        put(
-            batch,
-            &self.places.second_factor,
-            self.second_factor.as_ref(),
-            second_factor,
-            None,
-        );
+        self.second_factor.put(batch, second_factor, None);
         let devices = next.devices.clone().map(DevicesRecord);
-        let kept = devices
-            .as_ref()
-            .map(|record| timestamp(record.0.expires_at()));
-        put(
-            batch,
-            &self.places.devices,
-            self.devices.as_ref(),
-            devices,
-            kept,
-        );
-        let recovery = next.recovery.clone().map(RecoveryRecord);
-        put(
-            batch,
-            &self.places.recovery,
-            self.recovery.as_ref(),
-            recovery,
-            None,
-        );
-        let addresses = next.addresses.clone().map(AddressesRecord);
-        let kept = addresses
-            .as_ref()
-            .map(|record| timestamp(record.0.expires_at()));
-        put(
-            batch,
-            &self.places.addresses,
-            self.addresses.as_ref(),
-            addresses,
-            kept,
-        );
-        let sessions = next.sessions.clone().map(SessionsRecord);
-        let kept = sessions
-            .as_ref()
-            .map(|record| timestamp(record.0.expires_at()));
-        put(
-            batch,
-            &self.places.sessions,
-            self.sessions.as_ref(),
-            sessions,
-            kept,
-        );
-        let challenge = next.challenge.map(|challenge| ChallengeRecord {
-            owner,
-            name,
-            challenge,
+        put_until(batch, &self.devices, devices, |record| {
+            record.0.expires_at()
         });
-        if let Some(place) = change.challenge.as_ref().or(self.places.challenge.as_ref()) {
-            let kept = challenge
-                .as_ref()
-                .map(|record| timestamp(record.challenge.expires_at()));
-            put(batch, place, self.challenge.as_ref(), challenge, kept);
+        let recovery = next.recovery.clone().map(RecoveryRecord);
+        self.recovery.put(batch, recovery, None);
+        let addresses = next.addresses.clone().map(AddressesRecord);
+        put_until(batch, &self.addresses, addresses, |record| {
+            record.0.expires_at()
+        });
+        let sessions = next.sessions.clone().map(SessionsRecord);
+        put_until(batch, &self.sessions, sessions, |record| {
+            record.0.expires_at()
+        });
+        let new_challenge = change.challenge.map(Slot::unread);
+        if let Some(slot) = new_challenge.as_ref().or(self.challenge.as_ref()) {
+            let challenge = next.challenge.map(|challenge| ChallengeRecord {
+                owner,
+                name,
+                challenge,
+            });
+            put_until(batch, slot, challenge, |record| {
+                record.challenge.expires_at()
+            });
         }
+    }
+
+    /// The same, with this as the user's record.
+    pub(super) fn save_user(&self, batch: &mut Batch, next: &UserRecords, user: User) {
+        let change = Change {
+            user: Some(user),
+            ..Change::default()
+        };
+        self.save(batch, next, change);
     }
 
     /// Whether a record of the user's comes where there was none. That one is absent cannot be required of a store:
     /// so the user's record, which every decision requires, changes its version with it.
     fn is_joined(&self, next: &UserRecords) -> bool {
-        (self.second_factor.is_none() && next.key.is_some())
-            || (self.devices.is_none() && next.devices.is_some())
-            || (self.recovery.is_none() && next.recovery.is_some())
+        (self.second_factor.stored.is_none() && next.key.is_some())
+            || (self.devices.stored.is_none() && next.devices.is_some())
+            || (self.recovery.stored.is_none() && next.recovery.is_some())
     }
 
     /// Adds the end of the user, and of all that is kept of them but what is counted against their name.
     pub(super) fn erase(&self, batch: &mut Batch) {
-        let places = &self.places;
-        let ends: [(&Key, Option<Version>); 7] = [
-            (
-                &places.name,
-                self.name.as_ref().map(|stored| stored.version),
-            ),
-            (
-                &places.user,
-                self.user.as_ref().map(|stored| stored.version),
-            ),
-            (
-                &places.second_factor,
-                self.second_factor.as_ref().map(|stored| stored.version),
-            ),
-            (
-                &places.devices,
-                self.devices.as_ref().map(|stored| stored.version),
-            ),
-            (
-                &places.recovery,
-                self.recovery.as_ref().map(|stored| stored.version),
-            ),
-            (
-                &places.addresses,
-                self.addresses.as_ref().map(|stored| stored.version),
-            ),
-            (
-                &places.sessions,
-                self.sessions.as_ref().map(|stored| stored.version),
-            ),
-        ];
-        for (place, version) in ends {
-            if let Some(version) = version {
-                batch.remove(place, version);
-            }
-        }
+        self.name.remove(batch);
+        self.user.remove(batch);
+        self.second_factor.remove(batch);
+        self.devices.remove(batch);
+        self.recovery.remove(batch);
+        self.addresses.remove(batch);
+        self.sessions.remove(batch);
     }
+}
+
+/// What is kept of a user beside what is counted against their name.
+fn places_of(owner: Owner) -> [Key; 6] {
+    [
+        user_key(owner),
+        second_factor_key(owner),
+        devices_key(owner),
+        recovery_key(owner),
+        addresses_key(owner),
+        sessions_key(owner),
+    ]
+}
+
+/// Whose name it is. Nobody's records are looked for as anybody's are.
+fn owner_of(named: Option<&UserName>) -> Owner {
+    named.map_or(Owner::NOBODY, |named| named.owner)
+}
+
+/// What `keyproof-mfa` decides on of a user, as far as their key goes.
+pub(super) fn records_of(user: &User, second_factor: Option<&SecondFactor>) -> UserRecords {
+    let id = UserId::new(&user.organisation.to_string(), &user.id.to_string());
+    let mut records = UserRecords::new(mfa::User::new(id, user.generation));
+    records.key = second_factor.map(|record| record.key);
+    records
+}
+
+/// Adds what becomes of a record that expires.
+fn put_until<R: Record + PartialEq>(
+    batch: &mut Batch,
+    slot: &Slot<R>,
+    next: Option<R>,
+    expires_at: impl FnOnce(&R) -> UnixMillis,
+) {
+    let kept = next.as_ref().map(|record| timestamp(expires_at(record)));
+    slot.put(batch, next, kept);
 }
 
 /// Which key is asked for at login.
 fn asked_for(key: Option<&KeyRecord>) -> Option<Generation> {
     let key = key.filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
     key.map(KeyRecord::generation)
-}
-
-pub(super) fn decode<R: Record>(raw: Option<Raw>) -> Result<Option<Stored<R>>, StorageError> {
-    Ok(raw.as_ref().map(Raw::decode::<R>).transpose()?)
 }

@@ -2,17 +2,18 @@
 
 use super::{
     Accounts, ApplicationTokenSummary, ChangeUserError,
-    application_token::{REVOKE, deed, is_of, summary},
+    application_tokens::{REVOKE, deed, is_of, summary},
+    reading::{Reading, Slot},
     records::{
-        ApplicationToken, User, UserName, application_token_key, application_tokens_of, user_key,
-        user_name_key,
+        ApplicationToken, Owner, User, UserName, application_token_key, application_tokens_of,
+        user_key, user_name_key,
     },
 };
 use crate::{
     Failure, Origin, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::Stored;
+use keyproof_store::{Key, ReadPlan};
 
 /// What became of an application token that an operator ends. Either way it has ended for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +44,9 @@ impl Accounts {
         &self,
         name: &str,
     ) -> Result<Vec<ApplicationTokenSummary>, Failure<ChangeUserError>> {
-        let user = self.user_called(name).await?;
+        let (_, user) = self.user_called(name, |_| None).await?;
+        let user = user.and_then(Slot::into_record);
         let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
-        let user = user.record;
         let all = application_tokens_of(user.organisation);
         let tokens = self.all::<ApplicationToken>(&all).await?.into_iter();
         let tokens = tokens.filter(|token| is_of(token, user.id, &user.name));
@@ -66,39 +67,58 @@ impl Accounts {
     ) -> Result<Revocation, Failure<RevokeApplicationTokenError>> {
         use RevokeApplicationTokenError::{Unknown, UserUnknown};
         settle("accounts.revoke_application_token", &self.store, || async {
-            let user = self.user_called(name).await?;
-            let user = user.ok_or(Failure::Refused(UserUnknown))?;
-            let now = self.clock.now();
-            let place = application_token_key(user.record.organisation, id);
-            let stored = self.store.get::<ApplicationToken>(&place, now).await?;
-            let stored = stored
-                .filter(|stored| is_of(&stored.record, user.record.id, &user.record.name))
+            let place = move |owner: Owner| application_token_key(owner.organisation, id);
+            let called = self.user_called(name, move |owner| Some(place(owner)));
+            let (reading, user_slot) = called.await?;
+            let user_slot = user_slot.ok_or(Failure::Refused(UserUnknown))?;
+            let user = user_slot.record().ok_or(Failure::Refused(UserUnknown))?;
+            let slot: Slot<ApplicationToken> = reading.slot(place(user.owner()))?;
+            let token = slot
+                .record()
+                .filter(|token| is_of(token, user.id, &user.name))
                 .ok_or(Failure::Refused(Unknown))?;
-            let mut batch = self.store.batch(now);
-            if summary(stored.record.clone(), Some(&user.record)).is_revoked {
+            let mut batch = self.store.batch(reading.now);
+            if summary(token.clone(), Some(user)).is_revoked {
                 // Whoever ended it may never have learnt so.
-                batch.require(&user_key(user.record.owner()), user.version);
-                batch.require(&place, stored.version);
+                user_slot.require(&mut batch);
+                slot.require(&mut batch);
                 return Ok(Attempt::Commit(batch, Ok(Revocation::Before)));
             }
             let next = ApplicationToken {
                 is_revoked: true,
-                ..stored.record
+                ..token.clone()
             };
-            batch.replace(&place, stored.version, &next, None);
-            let deed = deed(REVOKE, user.record.organisation, id, origin);
-            self.audit.done(&mut batch, now, deed);
+            slot.replace(&mut batch, &next, None);
+            let deed = deed(REVOKE, user.organisation, id, origin);
+            self.audit.done(&mut batch, reading.now, deed);
             Ok(Attempt::Commit(batch, Ok(Revocation::Now)))
         })
         .await
     }
 
-    async fn user_called(&self, name: &str) -> Result<Option<Stored<User>>, StorageError> {
-        let now = self.clock.now();
+    /// The user of this name, with what is beside them.
+    async fn user_called(
+        &self,
+        name: &str,
+        beside: impl Fn(Owner) -> Option<Key> + Send + Sync + 'static,
+    ) -> Result<(Reading, Option<Slot<User>>), StorageError> {
         let place = user_name_key(name);
-        let Some(named) = self.store.get::<UserName>(&place, now).await? else {
-            return Ok(None);
-        };
-        Ok(self.store.get(&user_key(named.record.owner), now).await?)
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let Some(named) = found.get::<UserName>(&place)? else {
+                    return Ok(Vec::new());
+                };
+                let owner = named.record.owner;
+                let beside = beside(owner).into_iter();
+                Ok(beside.chain([user_key(owner)]).collect())
+            }
+        });
+        let reading = self.read_plan(plan).await?;
+        let named: Slot<UserName> = reading.slot(place)?;
+        let owner = named.record().map(|named| named.owner);
+        let user = owner.map(|owner| reading.slot(user_key(owner)));
+        let user = user.transpose()?;
+        Ok((reading, user))
     }
 }

@@ -1,11 +1,13 @@
 //! What is asked of a node, and how it answers: the real use cases.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
 use keyproof_service::accounts::{
-    ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError,
-    NewApplicationToken, PasswordLogin, RecoveryCodesError, Session, TrustRequest, Whose,
+    Act, ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
+    NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
+    RecoveryCodesRequest, Session, TrustRequest, Whose,
 };
 use keyproof_service::{Accounts, Applicant, Failure, Origin, StorageError, Who};
 use zeroize::Zeroizing;
@@ -131,10 +133,13 @@ impl Command {
         let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::Activate { key, code } => {
-                let activated = accounts.activate_key(session, *key, code, origin);
+                let person = person(accounts, session, Act::ActivateKey).await;
+                let code = sent(Zeroizing::new(code.to_string()));
+                let activated = accounts.activate_key(&person, *key, code);
                 verdict(activated.await, done, |refusal| match refusal {
                     ActivateKeyError::Locked { .. } => Verdict::Locked,
                     ActivateKeyError::WrongCode => Verdict::Wrong,
+                    ActivateKeyError::Body(never) => match never {},
                     ActivateKeyError::AlreadyActive
                     | ActivateKeyError::Undecided(_)
                     | ActivateKeyError::Unknown => Verdict::Refused,
@@ -157,12 +162,14 @@ impl Command {
             }
             Self::Attack(attack) => attack.perform(accounts, old).await,
             Self::Enrol => {
-                let enrolled = accounts.enrol_key(session, password(), origin).await;
+                let person = person(accounts, session, Act::AddKey).await;
+                let enrolled = accounts.enrol_key(&person, sent(password())).await;
                 let shown = |enrolled: EnrolledKey| Verdict::Enrolled {
                     key: enrolled.key.id,
                     secret: enrolled.secret.as_str().into(),
                 };
                 verdict(enrolled, shown, |refusal| match refusal {
+                    EnrolKeyError::Body(never) => match never {},
                     EnrolKeyError::Hashing(error) => panic!("{error}"),
                     EnrolKeyError::Locked { .. } => Verdict::Locked,
                     EnrolKeyError::WrongPassword => Verdict::Wrong,
@@ -190,8 +197,10 @@ impl Command {
                 })
             }
             Self::MakeRecoveryCodes => {
-                let made = accounts.make_recovery_codes(session, password(), None, origin);
+                let person = person(accounts, session, Act::MakeRecoveryCodes).await;
+                let made = accounts.make_recovery_codes(&person, sent(by_password(password())));
                 verdict(made.await, first_code, |refusal| match refusal {
+                    RecoveryCodesError::Body(never) => match never {},
                     RecoveryCodesError::Hashing(error) => panic!("{error}"),
                     RecoveryCodesError::Locked { .. } => Verdict::Locked,
                     RecoveryCodesError::WrongCode | RecoveryCodesError::WrongPassword => {
@@ -204,11 +213,13 @@ impl Command {
             }
             Self::Reinstate => verdict(accounts.activate_user(NAME, origin).await, done, refused),
             Self::RemoveKey { key } => {
-                let removed = accounts.remove_key(session, Whose::Mine, *key, origin);
+                let manager = manager(accounts, session, Act::RemoveKey).await;
+                let removed = accounts.remove_key(&manager, *key);
                 verdict(removed.await, done, refused)
             }
             Self::RevokeDevice { device } => {
-                let removed = accounts.remove_device(session, Whose::Mine, *device, origin);
+                let manager = manager(accounts, session, Act::RemoveDevice).await;
+                let removed = accounts.remove_device(&manager, *device);
                 verdict(removed.await, done, refused)
             }
             Self::Suspend => verdict(accounts.suspend_user(NAME, origin).await, done, refused),
@@ -219,32 +230,65 @@ impl Command {
 
 impl Attack {
     async fn perform(self, accounts: &Accounts, old: &Session) -> Verdict {
-        let origin = &origin();
         let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::AddApplicationToken => {
-                let new = NewApplicationToken::default();
-                let added = accounts.add_application_token(old, new, origin);
-                verdict(added.await, done, refused)
+                let act = Act::AddApplicationToken;
+                let editor = accounts.editor(old.clone(), act, &origin()).await;
+                let new = sent(NewApplicationToken::default());
+                let added = accounts.add_application_token(&editor.unwrap(), new).await;
+                verdict(added, done, refused)
             }
             // What it is changed to makes no difference: it ends all sessions.
             Self::ChangePassword => {
-                let changed = accounts.change_password(old, password(), password(), origin);
+                let person = person(accounts, old, Act::SetPassword).await;
+                let change = PasswordChange {
+                    old: password(),
+                    new: password(),
+                };
+                let changed = accounts.change_password(&person, sent(change));
                 verdict(changed.await, done, refused)
             }
             Self::MakeRecoveryCodes => {
-                let made = accounts.make_recovery_codes(old, password(), None, origin);
+                let person = person(accounts, old, Act::MakeRecoveryCodes).await;
+                let made = accounts.make_recovery_codes(&person, sent(by_password(password())));
                 verdict(made.await, first_code, refused)
             }
             Self::RemoveKey(key) => {
-                let removed = accounts.remove_key(old, Whose::Mine, key, origin);
-                verdict(removed.await, done, refused)
+                let manager = manager(accounts, old, Act::RemoveKey).await;
+                verdict(accounts.remove_key(&manager, key).await, done, refused)
             }
             Self::RevokeDevice(device) => {
-                let removed = accounts.remove_device(old, Whose::Mine, device, origin);
-                verdict(removed.await, done, refused)
+                let manager = manager(accounts, old, Act::RemoveDevice).await;
+                let removed = accounts.remove_device(&manager, device).await;
+                verdict(removed, done, refused)
             }
         }
+    }
+}
+
+/// Whose session it is: hers, and so she may ask.
+pub(crate) async fn person(accounts: &Accounts, session: &Session, act: Act) -> Person {
+    let person = accounts.person(session.clone(), act, &origin()).await;
+    person.unwrap()
+}
+
+/// The same, for her own second factor.
+pub(crate) async fn manager(accounts: &Accounts, session: &Session, act: Act) -> Manager {
+    let origin = origin();
+    let manager = accounts.manager(session.clone(), act, Whose::Mine, &origin);
+    manager.await.unwrap()
+}
+
+/// A body that nothing is wrong with.
+pub(crate) fn sent<T>(body: T) -> Result<T, Infallible> {
+    Ok(body)
+}
+
+fn by_password(password: Zeroizing<String>) -> RecoveryCodesRequest {
+    RecoveryCodesRequest {
+        password,
+        code: None,
     }
 }
 

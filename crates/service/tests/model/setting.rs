@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens, Whose};
+use keyproof_service::accounts::{Act, FirstStep, NewUser, PasswordLogin, Role, Session, Tokens};
 use keyproof_service::{
     AccountSettings, Accounts, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
     ManualClock,
@@ -16,7 +16,7 @@ use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::commands::{NAME, PASSWORD, origin};
+use crate::commands::{NAME, PASSWORD, manager, origin, person, sent};
 use crate::operation::{Seeded, finish};
 
 /// The start of a step of 30 seconds.
@@ -106,7 +106,8 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .await
         .unwrap();
     let first = log_in(accounts).await;
-    let enrolled = accounts.enrol_key(&first, password(), &origin()).await;
+    let enrolling = person(accounts, &first, Act::AddKey).await;
+    let enrolled = accounts.enrol_key(&enrolling, sent(password())).await;
     let enrolled = enrolled.unwrap();
     let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
     let totp = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
@@ -115,10 +116,9 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         totp.code_of_step(step).to_string()
     };
     let (key, activating) = (enrolled.key.id, code(0));
-    accounts
-        .activate_key(&first, key, &activating, &origin())
-        .await
-        .unwrap();
+    let person = person(accounts, &first, Act::ActivateKey).await;
+    let activated = accounts.activate_key(&person, key, sent(Zeroizing::new(activating)));
+    activated.await.unwrap();
     let FirstStep::Challenged(asked) = step_one(accounts).await else {
         panic!("a key is active");
     };
@@ -127,10 +127,8 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .await
         .unwrap();
     let old = session(accounts, &answered).await;
-    accounts
-        .remove_key(&first, Whose::Mine, key, &origin())
-        .await
-        .unwrap();
+    let manager = manager(accounts, &first, Act::RemoveKey).await;
+    accounts.remove_key(&manager, key).await.unwrap();
     (log_in(accounts).await, old)
 }
 

@@ -5,7 +5,9 @@ use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
-use keyproof_service::accounts::{ApplicationTokenChange, NewApplicationToken, TrustRequest};
+use keyproof_service::accounts::{
+    ApplicationTokenChange, NewApplicationToken, PasswordChange, RecoveryCodesRequest, TrustRequest,
+};
 use keyproof_store::Timestamp;
 use zeroize::Zeroizing;
 
@@ -187,21 +189,19 @@ pub fn activation(body: &[u8]) -> Result<Zeroizing<String>, BodyError> {
 
 /// What new recovery codes take: the password, and a code as a login has it. Whether that may be left out is not the
 /// body's to say.
-pub(super) fn recovery_codes(
-    body: &[u8],
-) -> Result<(Zeroizing<String>, Option<Zeroizing<String>>), BodyError> {
+pub(super) fn recovery_codes(body: &[u8]) -> Result<RecoveryCodesRequest, BodyError> {
     let mut members = Members::parse(body)?;
     let password = password(&mut members, "Recovery codes", "password")?;
-    Ok((password, members.code()?))
+    let code = members.code()?;
+    Ok(RecoveryCodesRequest { password, code })
 }
 
 /// The old password and the new one.
-pub(super) fn new_password(
-    body: &[u8],
-) -> Result<(Zeroizing<String>, Zeroizing<String>), BodyError> {
+pub(super) fn new_password(body: &[u8]) -> Result<PasswordChange, BodyError> {
     let mut members = Members::parse(body)?;
     let mut password = |name| password(&mut members, "Password", name);
-    Ok((password("old_password")?, password("new_password")?))
+    let (old, new) = (password("old_password")?, password("new_password")?);
+    Ok(PasswordChange { old, new })
 }
 
 fn password(

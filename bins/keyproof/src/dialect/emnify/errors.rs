@@ -7,9 +7,10 @@ use keyproof_auth::AuthError;
 use keyproof_service::{
     Failure, HashingError, StorageError,
     accounts::{
-        ActivateKeyError, AnswerError, ApplicationTokenError, ChangeApplicationTokenError,
-        ChangePasswordError, DirectoryError, EnrolKeyError, LoginError, RecoveryCodesError,
-        RemoveDeviceError, RemoveKeyError, SessionError, Undecided, UserQueryError,
+        ActivateKeyError, AddApplicationTokenError, AnswerError, ApplicationLoginError,
+        ChangeApplicationTokenError, ChangePasswordError, DirectoryError, EnrolKeyError,
+        LoginError, NotPermitted, RecoveryCodesError, RemoveDeviceError, RemoveKeyError,
+        SessionError, Undecided, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -17,7 +18,7 @@ use tracing::error;
 
 use super::{
     body::BodyError,
-    route::{Id, Whom},
+    path::{Id, Whom},
     wire,
 };
 use keyproof_http::{Response, StackRefusal};
@@ -77,7 +78,7 @@ pub(super) struct Refusal {
     /// What is wrong in particular.
     inner: Option<(Code, String)>,
     /// For 405.
-    allow: Option<&'static str>,
+    allow: Option<String>,
     /// When to come back.
     retry_after: Option<Duration>,
 }
@@ -139,7 +140,7 @@ impl Refusal {
         Self::new(Code::BadRequest, message)
     }
 
-    pub(super) fn forbidden() -> Self {
+    fn forbidden() -> Self {
         Self::new(Code::Forbidden, NO_PERMISSION)
     }
 
@@ -155,7 +156,7 @@ impl Refusal {
         Self::new(Code::NotFound, "There is nothing at this path.")
     }
 
-    pub(super) fn method(allow: &'static str) -> Self {
+    pub(super) fn method(allow: String) -> Self {
         Self {
             status: StatusCode::METHOD_NOT_ALLOWED,
             allow: Some(allow),
@@ -227,12 +228,13 @@ impl Refusal {
         }
     }
 
-    pub(super) fn enrolment(error: EnrolKeyError, user: &str) -> Self {
+    pub(super) fn enrolment(error: EnrolKeyError<Self>, user: &str) -> Self {
         match error {
             EnrolKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
-            EnrolKeyError::Undecided(why) => why.into(),
+            EnrolKeyError::Body(refusal) => refusal,
             EnrolKeyError::Hashing(error) => error.into(),
             EnrolKeyError::Locked { wait } => Self::locked(wait),
+            EnrolKeyError::Undecided(why) => why.into(),
             EnrolKeyError::WrongPassword => Self::wrong_password(
                 Code::InputValidationFailed,
                 "MFA key validation error",
@@ -241,11 +243,12 @@ impl Refusal {
         }
     }
 
-    pub(super) fn activation(error: ActivateKeyError, id: Id) -> Self {
+    pub(super) fn activation(error: ActivateKeyError<Self>, id: Id) -> Self {
         match error {
             ActivateKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
-            ActivateKeyError::Undecided(why) => why.into(),
+            ActivateKeyError::Body(refusal) => refusal,
             ActivateKeyError::Locked { wait } => Self::locked(wait),
+            ActivateKeyError::Undecided(why) => why.into(),
             ActivateKeyError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("MFA Key with Id '{id}' not found."),
@@ -259,7 +262,6 @@ impl Refusal {
     pub(super) fn removal(error: RemoveKeyError, whom: Whom, id: Id) -> Self {
         match error {
             RemoveKeyError::Undecided(why) => why.into(),
-            RemoveKeyError::Forbidden => Self::forbidden(),
             RemoveKeyError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("MFA Key with id '{id}' not found"),
@@ -271,7 +273,6 @@ impl Refusal {
     pub(super) fn device(error: RemoveDeviceError, whom: Whom, id: Id) -> Self {
         match error {
             RemoveDeviceError::Undecided(why) => why.into(),
-            RemoveDeviceError::Forbidden => Self::forbidden(),
             RemoveDeviceError::Unknown => Self::new(
                 Code::InvalidReference,
                 format!("Trusted Device with Id '{id}' not found"),
@@ -280,15 +281,16 @@ impl Refusal {
         }
     }
 
-    pub(super) fn recovery(error: RecoveryCodesError, user: &str) -> Self {
+    pub(super) fn recovery(error: RecoveryCodesError<Self>, user: &str) -> Self {
         match error {
+            RecoveryCodesError::Body(refusal) => refusal,
             RecoveryCodesError::CodeNeeded => BodyError::Required("Recovery codes", "code").into(),
-            RecoveryCodesError::Undecided(why) => why.into(),
             RecoveryCodesError::Hashing(error) => error.into(),
             RecoveryCodesError::Locked { wait } => Self::locked(wait),
             RecoveryCodesError::NoActiveKey => {
                 Self::new(Code::NotAllowed, "There is no active MFA key")
             }
+            RecoveryCodesError::Undecided(why) => why.into(),
             RecoveryCodesError::WrongCode => {
                 Self::invalid("Recovery codes validation error: Code did not match!")
             }
@@ -300,29 +302,28 @@ impl Refusal {
         }
     }
 
-    pub(super) fn password(error: ChangePasswordError, user: &str) -> Self {
+    pub(super) fn password(error: ChangePasswordError<Self>, user: &str) -> Self {
         match error {
-            ChangePasswordError::Undecided(why) => why.into(),
-            ChangePasswordError::Forbidden => Self::forbidden(),
+            ChangePasswordError::Body(refusal) => refusal,
             ChangePasswordError::Hashing(error) => error.into(),
             ChangePasswordError::Locked { wait } => Self::locked(wait),
             ChangePasswordError::Password(error) => Self::new_password(&error),
+            ChangePasswordError::Undecided(why) => why.into(),
             ChangePasswordError::WrongPassword => {
                 Self::wrong_password(Code::Failed, "Invalid old password", user)
             }
         }
     }
 
-    pub(super) fn application_token(error: ChangeApplicationTokenError, id: Id) -> Self {
+    pub(super) fn application_token(error: ChangeApplicationTokenError<Self>, id: Id) -> Self {
         match error {
-            ChangeApplicationTokenError::Undecided(why) => why.into(),
+            ChangeApplicationTokenError::Body(refusal) => refusal,
             ChangeApplicationTokenError::Forbidden => Self::forbidden(),
             ChangeApplicationTokenError::Revoked => {
                 Self::new(Code::NotAllowed, "Application Token is revoked.")
             }
-            ChangeApplicationTokenError::TooLong => {
-                Self::invalid(ChangeApplicationTokenError::TooLong.to_string())
-            }
+            error @ ChangeApplicationTokenError::TooLong => Self::invalid(error.to_string()),
+            ChangeApplicationTokenError::Undecided(why) => why.into(),
             ChangeApplicationTokenError::Unknown => Self::no_application_token(id),
         }
     }
@@ -363,8 +364,10 @@ impl Refusal {
         };
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow
+            && let Ok(value) = HeaderValue::try_from(allow)
+        {
+            headers.insert(header::ALLOW, value);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 15.5.2.
@@ -440,6 +443,12 @@ where
 {
     fn from(failure: Failure<E>) -> Self {
         Self::of(failure, Self::from)
+    }
+}
+
+impl From<NotPermitted> for Refusal {
+    fn from(NotPermitted: NotPermitted) -> Self {
+        Self::forbidden()
     }
 }
 
@@ -550,13 +559,20 @@ impl From<AnswerError> for Refusal {
     }
 }
 
-impl From<ApplicationTokenError> for Refusal {
-    fn from(error: ApplicationTokenError) -> Self {
+impl From<ApplicationLoginError> for Refusal {
+    fn from(error: ApplicationLoginError) -> Self {
         match error {
-            ApplicationTokenError::Undecided(why) => why.into(),
-            ApplicationTokenError::Forbidden => Self::forbidden(),
-            ApplicationTokenError::Refused => Self::wrong_credentials(),
-            ApplicationTokenError::TooLong => Self::invalid(error.to_string()),
+            ApplicationLoginError::Refused => Self::wrong_credentials(),
+        }
+    }
+}
+
+impl From<AddApplicationTokenError<Self>> for Refusal {
+    fn from(error: AddApplicationTokenError<Self>) -> Self {
+        match error {
+            AddApplicationTokenError::Body(refusal) => refusal,
+            error @ AddApplicationTokenError::TooLong => Self::invalid(error.to_string()),
+            AddApplicationTokenError::Undecided(why) => why.into(),
         }
     }
 }

@@ -7,20 +7,22 @@
 pub mod body;
 mod errors;
 mod json;
+mod path;
 mod query;
-mod route;
+mod routes;
 mod wire;
 
 use std::sync::Arc;
 
-use body::Credentials;
+use body::{BodyError, Credentials};
 use errors::Refusal;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
-    Failure, Service,
-    accounts::{Act, FirstStep, NotPermitted, PasswordLogin, Session, SessionError, Whose},
+    Accounts, Failure, Service,
+    accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError},
 };
-use route::{Id, Number, Resource, Whom};
+use path::{Named, Variables};
+use routes::{Operation, ROUTES};
 
 use super::{DialectName, origin};
 use keyproof_http::{
@@ -32,9 +34,6 @@ pub struct Emnify {
     service: Arc<Service>,
 }
 
-/// What any body here needs, in bytes: names, passwords, codes and descriptions.
-const BODY: usize = 16 * 1024;
-
 type Answered = Result<Response, Refusal>;
 
 impl Emnify {
@@ -44,90 +43,104 @@ impl Emnify {
         Self { service }
     }
 
-    async fn answer(&self, mut exchange: Exchange) -> Answered {
-        let method = match exchange.method().clone() {
-            Method::HEAD => Method::GET,
-            method => method,
+    async fn answer(&self, exchange: Exchange) -> Answered {
+        let accounts = &self.service.accounts;
+        let segments = exchange.path().segments();
+        let resource = segments.as_deref().map(|all| ROUTES.resource_or_empty(all));
+        let is_public = matches!(&resource, Ok(Some(resource)) if routes::is_public(resource));
+        // A token that does not hold is told of before the path is.
+        let session = match is_public {
+            true => None,
+            false => Some(session(accounts, &exchange).await?),
         };
-        match Resource::public(exchange.path()) {
-            Some(Resource::Authenticate) => {
-                exchange.matched(Resource::Authenticate.template());
-                return match method {
-                    Method::POST => self.authenticate(&mut exchange).await,
-                    _ => Err(Resource::Authenticate.no_such_method()),
-                };
-            }
-            Some(Resource::Jwks) => {
-                exchange.matched(Resource::Jwks.template());
-                return match method {
-                    Method::GET => self.jwks().await,
-                    _ => Err(Resource::Jwks.no_such_method()),
-                };
-            }
-            _ => {}
-        }
-        let session = self.session(&exchange).await?;
-        let resource = Resource::of(exchange.path())?;
+        let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let resource = resource.ok_or_else(Refusal::not_found)?;
+        let variables = Variables::of(&resource)?;
         exchange.matched(resource.template());
-        let session = &session;
-        match (&method, &resource) {
-            (&Method::POST, Resource::Keys) => self.enrol(session, &mut exchange).await,
-            (&Method::PATCH, Resource::Key(Whom::Me, id, _)) if resource.may_activate() => {
-                self.activate(session, *id, &mut exchange).await
+        let route = resource
+            .route(exchange.method())
+            .ok_or_else(|| routes::no_such_method(&resource))?;
+        let (origin, whose) = (origin(&exchange), variables.whom.whose());
+        let call = Call {
+            who: (),
+            variables,
+            body: route.body,
+            exchange,
+            service: Arc::clone(&self.service),
+        };
+        let session = || session.ok_or(SessionError::Missing);
+        match route.operation {
+            Operation::Public(answer) => answer(call).await,
+            Operation::BySession(answer) => answer(call.by(session()?)).await,
+            Operation::ByPerson(act, answer) => {
+                let person = accounts.person(session()?, act, &origin).await?;
+                answer(call.by(person)).await
             }
-            (&Method::DELETE, Resource::Key(whom, id, _)) if resource.may_remove() => {
-                self.remove_key(session, *whom, *id, &exchange).await
+            Operation::ByManager(act, answer) => {
+                let manager = accounts.manager(session()?, act, whose, &origin).await?;
+                answer(call.by(manager)).await
             }
-            (&Method::GET, Resource::KeyStatuses) => Ok(wire::key_statuses()),
-            (&Method::GET, Resource::KeyTypes) => Ok(wire::key_types()),
-            (&Method::GET, Resource::Devices(whom)) => {
-                self.devices(session, *whom, &exchange).await
+            Operation::ByEditor(act, answer) => {
+                let editor = accounts.editor(session()?, act, &origin).await?;
+                answer(call.by(editor)).await
             }
-            (&Method::DELETE, Resource::Device(whom, id)) => {
-                self.remove_device(session, *whom, *id, &exchange).await
-            }
-            (&Method::POST, Resource::RecoveryCodes) => {
-                self.recovery_codes(session, &mut exchange).await
-            }
-            (&Method::GET, Resource::Users) => self.users(session, &exchange).await,
-            (&Method::GET, Resource::User(Number::Of(id))) => {
-                let found = self.service.accounts.user(session, id.get()).await;
-                let refused = |failure| Refusal::of(failure, |why| Refusal::user(why, id));
-                Ok(wire::user(&found.map_err(refused)?))
-            }
-            (&Method::GET, Resource::User(Number::Name(name))) => {
-                let found = self.service.accounts.user_named(session, name).await;
-                let refused = |failure| Refusal::of(failure, |why| Refusal::user(why, name));
-                Ok(wire::user(&found.map_err(refused)?))
-            }
-            (&Method::GET, Resource::UserRoles) => Ok(wire::roles()),
-            (&Method::GET, Resource::UserStatuses) => Ok(wire::user_statuses()),
-            (&Method::PATCH, Resource::Password) => self.password(session, &mut exchange).await,
-            (&Method::GET, Resource::ApplicationTokens) => {
-                let accounts = &self.service.accounts;
-                Ok(wire::application_tokens(
-                    &accounts.application_tokens(session).await?,
-                ))
-            }
-            (&Method::POST, Resource::ApplicationTokens) => {
-                self.add_application_token(session, &mut exchange).await
-            }
-            (&Method::PATCH, Resource::ApplicationToken(id)) => {
-                self.change_application_token(session, *id, &mut exchange)
-                    .await
-            }
-            (_, resource) => Err(resource.no_such_method()),
+        }
+    }
+}
+
+/// Who holds the token that came.
+async fn session(
+    accounts: &Accounts,
+    exchange: &Exchange,
+) -> Result<Session, Failure<SessionError>> {
+    let authorization = exchange.header(&header::AUTHORIZATION).unwrap_or_default();
+    let token = authorization
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim_matches(' '));
+    accounts.session(token, exchange.client()).await
+}
+
+/// A request that may do what it asks for, as far as its head tells, and by whom.
+struct Call<W> {
+    who: W,
+    variables: Variables,
+    /// The longest body that is read, in bytes.
+    body: usize,
+    exchange: Exchange,
+    service: Arc<Service>,
+}
+
+impl<W> Call<W> {
+    fn accounts(&self) -> &Accounts {
+        &self.service.accounts
+    }
+
+    /// Reads the body, or says why it is refused: the use case tells that once nothing else stands in the way.
+    async fn read<T>(&mut self, read: fn(&[u8]) -> Result<T, BodyError>) -> Result<T, Refusal> {
+        Ok(read(&self.exchange.body(self.body).await?)?)
+    }
+}
+
+impl Call<()> {
+    fn by<W>(self, who: W) -> Call<W> {
+        Call {
+            who,
+            variables: self.variables,
+            body: self.body,
+            exchange: self.exchange,
+            service: self.service,
         }
     }
 
-    async fn authenticate(&self, exchange: &mut Exchange) -> Answered {
-        let origin = origin(exchange);
-        let address = exchange.client();
-        let accounts = &self.service.accounts;
-        accounts.admit(&origin)?;
-        let credentials = Credentials::parse(&exchange.body(BODY).await?)?;
+    async fn authenticate(mut self) -> Answered {
+        let origin = origin(&self.exchange);
+        self.accounts().admit(&origin)?;
+        let credentials = self.read(Credentials::parse).await?;
+        let accounts = self.accounts();
         match credentials {
             Credentials::Application { token } => {
+                let address = self.exchange.client();
                 let access = accounts.application_login(&token, address, &origin).await;
                 Ok(wire::tokens(&access?, None))
             }
@@ -162,167 +175,122 @@ impl Emnify {
         }
     }
 
-    async fn jwks(&self) -> Answered {
-        Ok(wire::jwks(&self.service.accounts.public_keys().await?))
+    async fn jwks(self) -> Answered {
+        Ok(wire::jwks(&self.accounts().public_keys().await?))
+    }
+}
+
+impl Call<Session> {
+    async fn users(self) -> Answered {
+        let query = self.exchange.query();
+        let asked = query::users(query)?;
+        let page = self.accounts().users(&self.who, &asked).await?;
+        let mut response = wire::users(&page);
+        query::add_paging_headers(&mut response, query, &asked, page.total);
+        Ok(response)
     }
 
-    async fn enrol(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        self.permit(session, Act::AddKey, exchange).await?;
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |failure| Refusal::of(failure, |why| Refusal::enrolment(why, session.name()));
-        let checked = accounts.check_enrolment(session, &origin).await;
-        checked.map_err(refused)?;
-        let password = body::enrolment(&exchange.body(BODY).await?)?;
-        let enrolled = accounts.enrol_key(session, password, &origin).await;
-        let enrolled = enrolled.map_err(refused)?;
+    async fn user(self) -> Answered {
+        let accounts = self.accounts();
+        let found = match &self.variables.named {
+            Named::Number(id) => accounts.user(&self.who, id.get()).await,
+            Named::Name(name) => accounts.user_named(&self.who, name).await,
+        };
+        let refused = |why| Refusal::user(why, &self.variables.named);
+        let user = found.map_err(|failure| Refusal::of(failure, refused))?;
+        Ok(wire::user(&user))
+    }
+
+    async fn application_tokens(self) -> Answered {
+        let tokens = self.accounts().application_tokens(&self.who).await?;
+        Ok(wire::application_tokens(&tokens))
+    }
+}
+
+impl Call<Person> {
+    async fn enrol_key(mut self) -> Answered {
+        let password = self.read(body::enrolment).await;
+        let enrolled = self.accounts().enrol_key(&self.who, password).await;
+        let refused = |why| Refusal::enrolment(why, self.who.name());
+        let enrolled = enrolled.map_err(|failure| Refusal::of(failure, refused))?;
         Ok(wire::enrolled(&enrolled))
     }
 
-    async fn activate(&self, session: &Session, id: Id, exchange: &mut Exchange) -> Answered {
-        self.permit(session, Act::ActivateKey, exchange).await?;
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |failure| Refusal::of(failure, |why| Refusal::activation(why, id));
-        accounts
-            .find_pending_key(session, id.get(), &origin)
-            .await
-            .map_err(refused)?;
-        let code = body::activation(&exchange.body(BODY).await?)?;
-        let activated = accounts
-            .activate_key(session, id.get(), &code, &origin)
+    async fn activate_key(mut self) -> Answered {
+        let (code, id) = (self.read(body::activation).await, self.variables.id);
+        let activated = self
+            .accounts()
+            .activate_key(&self.who, id.get(), code)
             .await;
-        activated.map_err(refused)?;
+        let refused = |why| Refusal::activation(why, id);
+        activated.map_err(|failure| Refusal::of(failure, refused))?;
         Ok(wire::no_content())
     }
 
-    async fn remove_key(
-        &self,
-        session: &Session,
-        whom: Whom,
-        id: Id,
-        exchange: &Exchange,
-    ) -> Answered {
-        let accounts = &self.service.accounts;
-        let removed = accounts
-            .remove_key(session, whom.whose(), id.get(), &origin(exchange))
+    async fn make_recovery_codes(mut self) -> Answered {
+        let request = self.read(body::recovery_codes).await;
+        let codes = self
+            .accounts()
+            .make_recovery_codes(&self.who, request)
             .await;
-        let refused = |failure| Refusal::of(failure, |why| Refusal::removal(why, whom, id));
-        removed.map_err(refused)?;
+        let refused = |why| Refusal::recovery(why, self.who.name());
+        let codes = codes.map_err(|failure| Refusal::of(failure, refused))?;
+        Ok(wire::recovery_codes(&codes))
+    }
+
+    async fn change_password(mut self) -> Answered {
+        let passwords = self.read(body::new_password).await;
+        let changed = self.accounts().change_password(&self.who, passwords).await;
+        let refused = |why| Refusal::password(why, self.who.name());
+        changed.map_err(|failure| Refusal::of(failure, refused))?;
         Ok(wire::no_content())
     }
 
-    async fn devices(&self, session: &Session, whom: Whom, exchange: &Exchange) -> Answered {
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let devices = accounts.devices(session, whom.whose(), &origin).await;
-        let refused = |why| Refusal::device(why, whom, Id::default());
+    async fn change_application_token(mut self) -> Answered {
+        let change = self.read(body::application_token_change).await;
+        let (accounts, id) = (self.accounts(), self.variables.id);
+        let changed = accounts.change_application_token(&self.who, id.get(), change);
+        let refused = |why| Refusal::application_token(why, id);
+        let changed = changed.await;
+        changed.map_err(|failure| Refusal::of(failure, refused))?;
+        Ok(wire::no_content())
+    }
+}
+
+impl Call<Manager> {
+    async fn remove_key(self) -> Answered {
+        let Variables { whom, id, .. } = self.variables;
+        let removed = self.accounts().remove_key(&self.who, id.get()).await;
+        let refused = |why| Refusal::removal(why, whom, id);
+        removed.map_err(|failure| Refusal::of(failure, refused))?;
+        Ok(wire::no_content())
+    }
+
+    async fn devices(self) -> Answered {
+        let Variables { whom, id, .. } = self.variables;
+        let devices = self.accounts().devices(&self.who).await;
+        let refused = |why| Refusal::device(why, whom, id);
         let devices = devices.map_err(|failure| Refusal::of(failure, refused))?;
         Ok(wire::devices(&devices))
     }
 
-    async fn remove_device(
-        &self,
-        session: &Session,
-        whom: Whom,
-        id: Id,
-        exchange: &Exchange,
-    ) -> Answered {
-        let accounts = &self.service.accounts;
-        let removed = accounts
-            .remove_device(session, whom.whose(), id.get(), &origin(exchange))
-            .await;
-        let refused = |failure| Refusal::of(failure, |why| Refusal::device(why, whom, id));
-        removed.map_err(refused)?;
+    async fn remove_device(self) -> Answered {
+        let Variables { whom, id, .. } = self.variables;
+        let removed = self.accounts().remove_device(&self.who, id.get()).await;
+        let refused = |why| Refusal::device(why, whom, id);
+        removed.map_err(|failure| Refusal::of(failure, refused))?;
         Ok(wire::no_content())
     }
+}
 
-    async fn recovery_codes(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        self.permit(session, Act::MakeRecoveryCodes, exchange)
-            .await?;
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |failure| Refusal::of(failure, |why| Refusal::recovery(why, session.name()));
-        let checked = accounts.check_recovery_codes(session, &origin).await;
-        checked.map_err(refused)?;
-        let (password, code) = body::recovery_codes(&exchange.body(BODY).await?)?;
-        let codes = accounts
-            .make_recovery_codes(
-                session,
-                password,
-                code.as_ref().map(|code| code.as_str()),
-                &origin,
-            )
-            .await;
-        let codes = codes.map_err(refused)?;
-        Ok(wire::recovery_codes(&codes))
-    }
-
-    async fn users(&self, session: &Session, exchange: &Exchange) -> Answered {
-        let asked = query::users(exchange.query())?;
-        let page = self.service.accounts.users(session, &asked).await?;
-        let mut response = wire::users(&page);
-        query::add_paging_headers(&mut response, exchange.query(), &asked, page.total);
-        Ok(response)
-    }
-
-    async fn password(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |failure| Refusal::of(failure, |why| Refusal::password(why, session.name()));
-        let checked = accounts.check_password_change(session, &origin).await;
-        checked.map_err(refused)?;
-        let (old, new) = body::new_password(&exchange.body(BODY).await?)?;
-        let changed = accounts.change_password(session, old, new, &origin).await;
-        changed.map_err(refused)?;
-        Ok(wire::no_content())
-    }
-
-    async fn add_application_token(&self, session: &Session, exchange: &mut Exchange) -> Answered {
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        accounts
-            .check_new_application_token(session, &origin)
-            .await?;
-        let new = body::new_application_token(&exchange.body(BODY).await?)?;
-        let text = accounts
-            .add_application_token(session, new, &origin)
+impl Call<Editor> {
+    async fn add_application_token(mut self) -> Answered {
+        let new = self.read(body::new_application_token).await;
+        let text = self
+            .accounts()
+            .add_application_token(&self.who, new)
             .await?;
         Ok(wire::application_token(&text))
-    }
-
-    async fn change_application_token(
-        &self,
-        session: &Session,
-        id: Id,
-        exchange: &mut Exchange,
-    ) -> Answered {
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let refused = |failure| Refusal::of(failure, |why| Refusal::application_token(why, id));
-        let found = accounts.find_application_token(session, id.get(), &origin);
-        found.await.map_err(refused)?;
-        let change = body::application_token_change(&exchange.body(BODY).await?)?;
-        let changed = accounts
-            .change_application_token(session, id.get(), &change, &origin)
-            .await;
-        changed.map_err(refused)?;
-        Ok(wire::no_content())
-    }
-
-    /// May it be done, whatever the body says?
-    async fn permit(
-        &self,
-        session: &Session,
-        act: Act,
-        exchange: &Exchange,
-    ) -> Result<(), Refusal> {
-        let (origin, accounts) = (origin(exchange), &self.service.accounts);
-        let permitted = accounts.permit(session, act, Whose::Mine, &origin).await;
-        permitted.map_err(|NotPermitted| Refusal::forbidden())
-    }
-
-    async fn session(&self, exchange: &Exchange) -> Result<Session, Failure<SessionError>> {
-        let authorization = exchange.header(&header::AUTHORIZATION).unwrap_or_default();
-        let token = authorization
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim_matches(' '));
-        let accounts = &self.service.accounts;
-        accounts.session(token, exchange.client()).await
     }
 }
 
@@ -332,7 +300,7 @@ impl Application for Emnify {
     }
 
     fn claims(&self, path: &RequestPath) -> bool {
-        path.starts_with(&["api", "v1"]) || path.starts_with(&["keyproof", "v1", "jwks.json"])
+        routes::claims(path)
     }
 
     fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {

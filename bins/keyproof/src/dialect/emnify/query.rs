@@ -4,7 +4,7 @@ use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, header};
 use keyproof_service::accounts::{Filter, Sort, SortKey, UserQuery, UserStatus};
 
-use super::{errors::Refusal, route::integral};
+use super::{errors::Refusal, path::integral};
 use keyproof_http::{Query, Response};
 
 /// Users a page, unless it is said.

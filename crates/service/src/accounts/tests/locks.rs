@@ -1,6 +1,6 @@
 //! Who pays for a guess, and who is shut out by it.
 
-use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in_from, session, tokens};
+use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in_from, session, tokens};
 use crate::{
     Clock,
     Failure::Refused,
@@ -71,7 +71,7 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
     add(&bench, ADA, Role::User).await;
     let (phone, ..) = enrol(&bench, ADA).await;
     let own = session(&bench, &in_full(&bench, &phone, HOME).await).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     for _ in 0..2 {
         assert_eq!(lock_name(&bench).await, LOCK);
         let abroad = at([198, 51, 100, 1]);
@@ -100,7 +100,7 @@ async fn a_session_locks_for_itself_alone() {
         session(&bench, &log_in().await).await,
         session(&bench, &log_in().await).await,
     );
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let enrol = async |session, password| {
         accounts
             .enrol_key(session, secret(password), &origin())

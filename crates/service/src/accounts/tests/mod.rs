@@ -1,5 +1,6 @@
 //! The rules of accounts, on a store in memory whose tasks interleave as servers would.
 
+mod asks;
 mod locks;
 mod overtaken;
 mod races;
@@ -8,6 +9,8 @@ mod rotation;
 mod sessions;
 mod token_times;
 mod tokens;
+
+pub(super) use asks::asks;
 
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
 use crate::{
@@ -117,7 +120,7 @@ pub(super) async fn enrol(bench: &Bench, name: &str) -> (Phone, Session, u32) {
 pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
     let (phone, key) = pending(bench, session).await;
     let code = phone.shows(bench.clock.now());
-    let accounts = &bench.service.accounts;
+    let accounts = asks(bench);
     accounts
         .activate_key(session, key, &code, &origin())
         .await
@@ -128,7 +131,7 @@ pub(super) async fn activate(bench: &Bench, session: &Session) -> (Phone, u32) {
 
 /// Gives the session's user a pending key.
 pub(super) async fn pending(bench: &Bench, session: &Session) -> (Phone, u32) {
-    let accounts = &bench.service.accounts;
+    let accounts = asks(bench);
     let enrolled = accounts
         .enrol_key(session, secret(PASSWORD), &origin())
         .await

@@ -1,11 +1,11 @@
 //! What overtakes a decision wins: it is decided again.
 
-use super::{LOCK, Phone, add, challenge, enrol, laptop, log_in, session, tokens};
+use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock,
     Failure::{self, Refused},
     accounts::{
-        AnswerError, ApplicationTokenChange, ApplicationTokenError, ChangeApplicationTokenError,
+        AddApplicationTokenError, AnswerError, ApplicationTokenChange, ChangeApplicationTokenError,
         ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
         RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
@@ -44,7 +44,7 @@ async fn lock(bench: &Bench) {
 async fn lock_session(bench: &Bench, own: &Session) {
     for _ in 0..3 {
         let (wrong, new) = (secret("wrong horse"), secret("another horse"));
-        let accounts = &bench.service.accounts;
+        let accounts = asks(bench);
         let guessed = accounts.change_password(own, wrong, new, &origin()).await;
         assert!(guessed.is_err());
     }
@@ -105,7 +105,7 @@ async fn a_key_that_overtakes_a_login_is_asked_for() {
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, None), async {
-            let accounts = &bench.service.accounts;
+            let accounts = asks(&bench);
             let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
             let enrolled = enrolled.unwrap();
             let shared = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
@@ -137,7 +137,7 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
     );
 
     bench.clock.advance(Duration::from_secs(25 * 60 * 60));
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let guessed = bench
         .faults
         .overtake(
@@ -186,7 +186,7 @@ async fn whatever_ends_a_challenge_ends_the_answer_that_it_overtakes() {
         let outcome = bench
             .faults
             .overtake(answer_to(&bench, &token, &phone, true), async {
-                let accounts = &bench.service.accounts;
+                let accounts = asks(&bench);
                 match ending {
                     "key" => accounts
                         .remove_key(&own, Whose::Mine, key, &origin())
@@ -212,7 +212,7 @@ async fn a_device_revoked_meanwhile_is_not_trusted() {
     let outcome = bench
         .faults
         .overtake(log_in(&bench, ADA, PASSWORD, Some("laptop")), async {
-            let accounts = &bench.service.accounts;
+            let accounts = asks(&bench);
             let id = accounts
                 .devices(&own, Whose::Mine, &origin())
                 .await
@@ -241,7 +241,7 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
             .await;
         set.unwrap();
     };
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let removed = bench
         .faults
         .overtake(
@@ -275,7 +275,9 @@ async fn nothing_is_done_in_the_name_of_a_session_that_has_ended() {
         .await;
     assert_eq!(
         added.err(),
-        Some(Refused(ApplicationTokenError::Undecided(Undecided::Ended)))
+        Some(Refused(AddApplicationTokenError::Undecided(
+            Undecided::Ended
+        )))
     );
 }
 
@@ -294,7 +296,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
         session(bench, &tokens(log_in(bench, BOB, PASSWORD, None).await)).await
     };
     let hers = Whose::Of(ada.owner.user);
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let device = accounts
         .devices(&ada, Whose::Mine, &origin())
         .await
@@ -335,7 +337,9 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
         .await;
     assert_eq!(
         added.err(),
-        Some(Refused(ApplicationTokenError::Undecided(Undecided::Ended)))
+        Some(Refused(AddApplicationTokenError::Undecided(
+            Undecided::Ended
+        )))
     );
     let bob = back(&bench).await;
     let text = accounts
@@ -370,7 +374,7 @@ async fn an_administrator_suspended_meanwhile_removes_nothing() {
 async fn what_joins_a_user_who_is_being_removed_is_not_left_behind() {
     for joins in ["key", "device", "recovery codes"] {
         let (bench, phone, own, key) = quiet_ada().await;
-        let accounts = &bench.service.accounts;
+        let accounts = asks(&bench);
         if joins == "key" {
             let removed = accounts.remove_key(&own, Whose::Mine, key, &origin()).await;
             removed.unwrap();

@@ -1,13 +1,13 @@
 //! What a session is known by, and what it has shown.
 
 use super::{
-    ADDRESS, Phone, activate, add, challenge, enrol, laptop, log_in, pending, session, tokens,
+    ADDRESS, Phone, activate, add, asks, challenge, enrol, laptop, log_in, pending, session, tokens,
 };
 use crate::{
     Clock,
     Failure::Refused,
     accounts::{
-        AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
+        Act, AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
         RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
@@ -151,7 +151,7 @@ async fn by_device(bench: &Bench) -> Session {
 
 /// What each thing that decides over the second factor, the password or application tokens is refused for.
 async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
-    let accounts = &bench.service.accounts;
+    let accounts = asks(bench);
     let (mine, origin) = (Whose::Mine, &origin());
     let revoke = ApplicationTokenChange {
         is_revoked: Some(true),
@@ -166,20 +166,25 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
             refusals.push(told(refusal.map(|error| format!("{error:?}"))));
         )+};
     }
+    // Whatever is wrong with the body, this comes first.
+    let direct = &bench.service.accounts;
+    let person = direct.person(session.clone(), Act::AddKey, origin).await;
+    let (person, body) = (&person.unwrap(), "the body");
+    let editor = direct.editor(session.clone(), Act::AddApplicationToken, origin);
     tell!(
-        accounts.check_enrolment(session, origin),
+        direct.enrol_key(person, Err(body)),
+        direct.activate_key(person, key, Err(body)),
+        direct.make_recovery_codes(person, Err(body)),
+        direct.add_application_token(&editor.await.unwrap(), Err(body)),
+        direct.change_application_token(person, 1, Err(body)),
+        direct.change_password(person, Err(body)),
         accounts.enrol_key(session, secret(PASSWORD), origin),
-        accounts.find_pending_key(session, key, origin),
         accounts.activate_key(session, key, "123456", origin),
-        accounts.check_recovery_codes(session, origin),
         accounts.make_recovery_codes(session, secret(PASSWORD), Some("123456"), origin),
         accounts.remove_device(session, mine, 1, origin),
-        accounts.check_new_application_token(session, origin),
         accounts.add_application_token(session, new, origin),
-        accounts.find_application_token(session, 1, origin),
         accounts.change_application_token(session, 1, &revoke, origin),
         accounts.remove_key(session, mine, key, origin),
-        accounts.check_password_change(session, origin),
         accounts.change_password(session, secret(PASSWORD), another, origin),
     );
     refusals
@@ -199,7 +204,7 @@ async fn an_activation_ends_every_access_token_but_its_own() {
     let origin = &origin();
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let old = tokens(log_in(&bench, ADA, PASSWORD, None).await);
     let before = session(&bench, &old).await;
     let text = accounts
@@ -246,7 +251,7 @@ async fn what_weakens_a_second_factor_needs_a_session_that_has_shown_it() {
     let origin = &origin();
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
     let device = by_device(&bench).await;
@@ -280,7 +285,7 @@ async fn an_administrator_manages_others_by_a_factor_of_their_own() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     add(&bench, BOB, Role::Administrator).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let (_, ada, key) = enrol(&bench, ADA).await;
     let hers = Whose::Of(ada.owner.user);
     let without = tokens(log_in(&bench, BOB, PASSWORD, None).await);
@@ -317,7 +322,7 @@ async fn a_factor_that_was_shown_of_an_earlier_key_is_none() {
     let origin = &origin();
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let shown = by_code(&bench, &phone).await;
     let removed = accounts.remove_key(&own, Whose::Mine, key, origin);
@@ -336,7 +341,7 @@ async fn an_activation_that_overtakes_a_decision_wins() {
         let bench = bench().await;
         add(&bench, ADA, Role::User).await;
         add(&bench, BOB, Role::Administrator).await;
-        let accounts = &bench.service.accounts;
+        let accounts = asks(&bench);
         let (_, ada, hers) = enrol(&bench, ADA).await;
         let old = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
         let own = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;

@@ -1,12 +1,12 @@
 //! Tokens that say when they were made, and those of earlier releases, which do not.
 
-use super::{ADDRESS, add, challenge, enrol, log_in, session, tokens};
+use super::{ADDRESS, add, asks, challenge, enrol, log_in, session, tokens};
 use crate::{
     Clock,
     Failure::Refused,
     Service, Settings,
     accounts::{
-        AnswerError, ApplicationTokenError, NewApplicationToken, Role,
+        AnswerError, ApplicationLoginError, NewApplicationToken, Role,
         records::{
             ApplicationTokenText, ChallengeRecord, RefreshFamily, RefreshToken, Spent,
             refresh_token_key,
@@ -91,7 +91,7 @@ async fn refresh_tokens_of_an_earlier_release_are_good_until_they_end() {
 async fn application_tokens_of_an_earlier_release_are_good() {
     let bench = bench().await;
     add(&bench, ADA, Role::Administrator).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let ada = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let new = NewApplicationToken::default();
     let text = accounts.add_application_token(&ada, new, &origin()).await;
@@ -100,7 +100,7 @@ async fn application_tokens_of_an_earlier_release_are_good() {
         let refused = accounts.application_login(&other, ADDRESS, &origin()).await;
         assert_eq!(
             refused.err(),
-            Some(Refused(ApplicationTokenError::Refused)),
+            Some(Refused(ApplicationLoginError::Refused)),
             "{other}"
         );
     }

@@ -1,16 +1,16 @@
 //! What ends what.
 
 use super::{
-    ADDRESS, LOCK, STEP, activate, add, challenge, enrol, laptop, log_in, session, tokens,
+    ADDRESS, LOCK, STEP, activate, add, asks, challenge, enrol, laptop, log_in, session, tokens,
 };
 use crate::{
     Clock,
     Failure::{self, Refused},
     ManualClock, Service, Settings, StorageError,
     accounts::{
-        ActivateKeyError, AnswerError, ApplicationTokenChange, ApplicationTokenError,
-        ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, RemoveKeyError,
-        Revocation, Role, SessionError, UserQuery, Whose,
+        Act, ActivateKeyError, AnswerError, ApplicationLoginError, ApplicationTokenChange,
+        ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, NotPermitted,
+        RemoveKeyError, Revocation, Role, SessionError, UserQuery, Whose,
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
@@ -65,7 +65,7 @@ async fn access_tokens_hold_240_minutes_and_end_with_their_generation() {
 async fn refresh_tokens_end_after_30_days_and_with_every_change_of_key() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let before = tokens(log_in(&bench, ADA, PASSWORD, None).await);
     let (phone, own, key) = enrol(&bench, ADA).await;
     let refused = |answer: Result<_, Failure<AnswerError>>| {
@@ -111,7 +111,7 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let (phone, own, _) = enrol(&bench, ADA).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let asked = challenge(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
     let code = phone.shows(bench.clock.now());
     accounts
@@ -156,7 +156,7 @@ async fn a_trusted_device_skips_the_code_until_the_password_changes() {
 async fn a_key_is_replaced_while_pending_and_not_while_active() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let enrol_again = async |password| accounts.enrol_key(&own, secret(password), &origin()).await;
     let first = enrol_again(PASSWORD).await.unwrap();
@@ -178,7 +178,7 @@ async fn a_key_is_replaced_while_pending_and_not_while_active() {
 async fn a_key_is_only_reached_by_its_number() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
     let enrolled = enrolled.unwrap();
@@ -204,7 +204,7 @@ async fn a_key_is_only_reached_by_its_number() {
 async fn an_application_has_neither_password_nor_key() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let text = accounts
         .add_application_token(&own, NewApplicationToken::default(), &origin())
@@ -215,23 +215,33 @@ async fn an_application_has_neither_password_nor_key() {
         .await
         .unwrap();
     let application = accounts.session(Some(&access), ADDRESS).await.unwrap();
-    let (old, new) = (secret(PASSWORD), secret("another horse"));
-    let changed = accounts
-        .change_password(&application, old, new, &origin())
-        .await;
-    assert_eq!(changed, Err(Refused(ChangePasswordError::Forbidden)));
-    let enrolled = accounts
-        .enrol_key(&application, secret(PASSWORD), &origin())
-        .await;
-    assert!(enrolled.is_err());
-    let removed = accounts
-        .remove_key(&application, Whose::Mine, 1, &origin())
-        .await;
-    assert_eq!(removed, Err(Refused(RemoveKeyError::Forbidden)));
-    let added = accounts
-        .add_application_token(&application, NewApplicationToken::default(), &origin())
-        .await;
-    assert_eq!(added.err(), Some(Refused(ApplicationTokenError::Forbidden)));
+    let origin = &origin();
+    for act in [
+        Act::SetPassword,
+        Act::AddKey,
+        Act::ActivateKey,
+        Act::MakeRecoveryCodes,
+        Act::ChangeApplicationToken,
+    ] {
+        let person = accounts.person(application.clone(), act, origin).await;
+        assert_eq!(person.err(), Some(NotPermitted), "{act:?}");
+    }
+    for act in [Act::RemoveKey, Act::ListDevices, Act::RemoveDevice] {
+        let manager = accounts.manager(application.clone(), act, Whose::Mine, origin);
+        assert_eq!(manager.await.err(), Some(NotPermitted), "{act:?}");
+    }
+    let act = Act::AddApplicationToken;
+    let editor = accounts.editor(application, act, origin).await;
+    assert_eq!(editor.err(), Some(NotPermitted));
+    // Each was told to the audit trail.
+    let told = bench.actions().await;
+    for action in [
+        "user.set_password",
+        "trusted_device.list",
+        "application_token.add",
+    ] {
+        assert!(told.iter().any(|told| told == action), "{action}");
+    }
 }
 
 #[tokio::test]
@@ -241,16 +251,16 @@ async fn only_administrators_remove_others_keys() {
     add(&bench, BOB, Role::Administrator).await;
     let (_, ada, key) = enrol(&bench, ADA).await;
     let bob = session(&bench, &tokens(log_in(&bench, BOB, PASSWORD, None).await)).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let query = UserQuery::new(Vec::new(), Vec::new(), 1, 10).unwrap();
     let users = accounts.users(&bob, &query);
     let users = users.await.unwrap().users;
     let number = |name: &str| users.iter().find(|user| user.name == name).unwrap().id;
     let theirs = Whose::Of(number(BOB));
-    assert_eq!(
-        accounts.remove_key(&ada, theirs, 1, &origin()).await,
-        Err(Refused(RemoveKeyError::Forbidden))
-    );
+    let ada = accounts
+        .manager(ada, Act::RemoveKey, theirs, &origin())
+        .await;
+    assert_eq!(ada.err(), Some(NotPermitted));
     let hers = Whose::Of(number(ADA));
     assert_eq!(
         accounts.remove_key(&bob, hers, key, &origin()).await,
@@ -278,7 +288,7 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let new = NewApplicationToken {
         description: None,
         valid_until: Some(bench.clock.now().saturating_add(Duration::from_secs(60))),
@@ -294,13 +304,13 @@ async fn application_tokens_hold_for_their_addresses_until_revoked() {
     };
     assert_eq!(
         log_in_from("10.0.0.1").await.err(),
-        Some(Refused(ApplicationTokenError::Refused))
+        Some(Refused(ApplicationLoginError::Refused))
     );
     let access = log_in_from("127.0.0.9").await.unwrap();
     assert!(log_in_from("::ffff:127.0.0.9").await.is_ok());
     let bearer = accounts.session(Some(&access), ADDRESS).await.unwrap();
     assert!(!bearer.is_person());
-    assert!(!bearer.may_manage(Whose::Mine));
+    assert!(!bearer.may_manage(bearer.owner));
     let elsewhere = accounts
         .session(Some(&access), "10.0.0.1".parse().unwrap())
         .await;
@@ -333,7 +343,7 @@ async fn an_application_token_is_revoked_once() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let console = &console();
     for _ in 0..2 {
         let new = NewApplicationToken::default();
@@ -363,7 +373,7 @@ async fn an_application_token_does_not_pass_to_whoever_draws_the_same_number() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let text = accounts
         .add_application_token(&own, NewApplicationToken::default(), &origin())
         .await
@@ -507,7 +517,7 @@ async fn a_password_of_another_cost_is_hashed_anew_and_ends_nothing() {
 async fn nothing_secret_is_stored_in_the_clear() {
     let bench = bench().await;
     add(&bench, ADA, Role::User).await;
-    let accounts = &bench.service.accounts;
+    let accounts = asks(&bench);
     let own = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
     let enrolled = accounts.enrol_key(&own, secret(PASSWORD), &origin()).await;
     let enrolled = enrolled.unwrap();

@@ -1,0 +1,180 @@
+//! What the variables of a path name.
+
+use std::fmt;
+
+use keyproof_service::accounts::Whose;
+
+use super::errors::Refusal;
+use crate::dialect::route_table::Resource;
+
+/// A number in a path, as it was asked for: one that nothing can have is read all the same, to be found unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Id(i64);
+
+impl Id {
+    /// The number to look for; 0, which nothing has, if it is too large or negative.
+    pub(super) fn get(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whose keys or devices a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The session's own user's.
+    Me,
+    /// Those of the user of this number.
+    User(Id),
+}
+
+impl Whom {
+    pub(super) fn whose(self) -> Whose {
+        match self {
+            Self::Me => Whose::Mine,
+            Self::User(id) => Whose::Of(id.get()),
+        }
+    }
+}
+
+/// Which user a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// By number.
+    Number(Id),
+    /// By name.
+    Name(String),
+}
+
+/// As it was asked for.
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What all variables of a path name. One that it does not have is the session's own user, or a number that nothing has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Variables {
+    /// `{user}`
+    pub(super) whom: Whom,
+    /// `{id}`
+    pub(super) id: Id,
+    /// `{name}`
+    pub(super) named: Named,
+}
+
+impl Variables {
+    pub(super) fn of<O>(resource: &Resource<'_, O>) -> Result<Self, Refusal> {
+        let whom = resource.variable("user").map(whom).transpose()?;
+        let id = resource.variable("id").map(number).transpose()?;
+        let named = resource.variable("name").map(named).transpose()?;
+        Ok(Self {
+            whom: whom.unwrap_or(Whom::Me),
+            id: id.unwrap_or_default(),
+            named: named.unwrap_or(Named::Number(Id::default())),
+        })
+    }
+}
+
+fn whom(segment: &str) -> Result<Whom, Refusal> {
+    match segment {
+        "my" => Ok(Whom::Me),
+        _ => number(segment).map(Whom::User),
+    }
+}
+
+fn named(segment: &str) -> Result<Named, Refusal> {
+    match integral(segment) {
+        Some(id) => Ok(Named::Number(Id(id))),
+        None if segment.is_empty() => Err(Refusal::not_found()),
+        // No user's name is a number of any kind.
+        None if segment.parse::<f64>().is_ok() => number(segment).map(Named::Number),
+        None => Ok(Named::Name(segment.to_owned())),
+    }
+}
+
+fn number(segment: &str) -> Result<Id, Refusal> {
+    integral(segment).map(Id).ok_or_else(|| {
+        let text: String = segment.chars().take(64).collect();
+        Refusal::bad_request(format!(
+            "Cannot parse parameter id as Long: For input string: {text:?}"
+        ))
+    })
+}
+
+/// `44` and `44.0`.
+pub(super) fn integral(text: &str) -> Option<i64> {
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+        Some(_) => return None,
+        None => text,
+    };
+    let has_sign = whole.starts_with('+');
+    whole.parse().ok().filter(|_| !has_sign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_whole_are_nobodys_name() {
+        for number in ["4.5", "1e3", "+4", "9223372036854775808"] {
+            let refused = named(number);
+            assert!(
+                refused
+                    .as_ref()
+                    .is_err_and(|refusal| *refusal != Refusal::not_found()),
+                "{number}: {refused:?}"
+            );
+        }
+        for name in ["4e", "1st", "0x4", "1.2.3", "a/b"] {
+            assert_eq!(named(name), Ok(Named::Name(name.to_owned())));
+        }
+        assert_eq!(named("7.0"), Ok(Named::Number(Id(7))));
+        assert_eq!(named(""), Err(Refusal::not_found()));
+    }
+
+    #[test]
+    fn numbers_are_whole() {
+        for (text, expected) in [
+            ("44", Some(44)),
+            ("44.0", Some(44)),
+            ("044.00", Some(44)),
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("-1.0", Some(-1)),
+            ("16777216", Some(1 << 24)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("99999999999999999999999999999999", None),
+            ("44.5", None),
+            ("44.", None),
+            (".0", None),
+            ("4.4.0", None),
+            ("", None),
+            ("-", None),
+            ("None", None),
+            ("4e1", None),
+            ("1e400", None),
+            ("0x4", None),
+            (" 4", None),
+            ("+4", None),
+            ("\u{0664}", None),
+        ] {
+            assert_eq!(integral(text), expected, "{text}");
+        }
+        for (id, number) in [(44, 44), (-1, 0), (1 << 32, 0), ((1 << 32) + 44, 0)] {
+            assert_eq!(Id(id).get(), number);
+        }
+    }
+}

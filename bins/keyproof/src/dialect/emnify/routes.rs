@@ -1,0 +1,239 @@
+//! What this dialect answers, a line an operation: words come before numbers and names.
+
+use http::Method;
+use keyproof_http::{BoxFuture, RequestPath};
+use keyproof_service::accounts::{Act, Editor, Manager, Person, Session};
+
+use super::{Answered, Call, errors::Refusal, wire};
+use crate::dialect::route_table::{Case, Resource, Route, RouteTable};
+
+/// What is done for a request, and by what right.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// By a person whose role may change what is the organisation's.
+    ByEditor(Act, Answer<Editor>),
+    /// By a person who may manage the second factor that the path names.
+    ByManager(Act, Answer<Manager>),
+    /// By a person who has logged in.
+    ByPerson(Act, Answer<Person>),
+    /// By whoever has a token.
+    BySession(Answer<Session>),
+    /// By everybody, whatever their `Authorization` says.
+    Public(Answer<()>),
+}
+
+type Answer<W> = fn(Call<W>) -> BoxFuture<Answered>;
+
+use Operation::{ByEditor, ByManager, ByPerson, BySession, Public};
+
+/// What any body here needs, in bytes: names, passwords, codes and descriptions.
+const BODY: usize = 16 * 1024;
+
+macro_rules! api {
+    ($rest:literal) => {
+        concat!("/api/v1", $rest)
+    };
+}
+
+const USERS: &str = api!("/user");
+const USER: &str = api!("/user/{name}");
+
+/// `{id}` is a number, `{user}` a number or `my`, and `{name}` a number or a name.
+#[rustfmt::skip]
+pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
+    case: Case::Sensitive,
+    routes: &[
+        line(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
+        line(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),
+
+        line(Method::POST, api!("/user/mfa"), BODY, ByPerson(Act::AddKey, |call| Box::pin(call.enrol_key()))),
+        line(Method::GET, api!("/user/mfa/status"), 0, BySession(|_| Box::pin(async { Ok(wire::key_statuses()) }))),
+        line(Method::GET, api!("/user/mfa/type"), 0, BySession(|_| Box::pin(async { Ok(wire::key_types()) }))),
+        line(Method::GET, api!("/user/mfa/trusted_device"), 0, ByManager(Act::ListDevices, |call| Box::pin(call.devices()))),
+        line(Method::DELETE, api!("/user/mfa/trusted_device/{id}"), 0, ByManager(Act::RemoveDevice, |call| Box::pin(call.remove_device()))),
+        line(Method::PATCH, api!("/user/mfa/{id}"), BODY, ByPerson(Act::ActivateKey, |call| Box::pin(call.activate_key()))),
+        line(Method::POST, api!("/user/my/mfa/recovery_codes"), BODY, ByPerson(Act::MakeRecoveryCodes, |call| Box::pin(call.make_recovery_codes()))),
+        line(Method::GET, api!("/user/{user}/mfa/trusted_device"), 0, ByManager(Act::ListDevices, |call| Box::pin(call.devices()))),
+        line(Method::DELETE, api!("/user/{user}/mfa/trusted_device/{id}"), 0, ByManager(Act::RemoveDevice, |call| Box::pin(call.remove_device()))),
+        line(Method::DELETE, api!("/user/{user}/mfa/{id}"), 0, ByManager(Act::RemoveKey, |call| Box::pin(call.remove_key()))),
+
+        line(Method::PATCH, api!("/user/password"), BODY, ByPerson(Act::SetPassword, |call| Box::pin(call.change_password()))),
+        line(Method::GET, api!("/user/role"), 0, BySession(|_| Box::pin(async { Ok(wire::roles()) }))),
+        line(Method::GET, api!("/user/status"), 0, BySession(|_| Box::pin(async { Ok(wire::user_statuses()) }))),
+        line(Method::GET, USERS, 0, BySession(|call| Box::pin(call.users()))),
+        line(Method::GET, USER, 0, BySession(|call| Box::pin(call.user()))),
+
+        line(Method::GET, api!("/application_token"), 0, BySession(|call| Box::pin(call.application_tokens()))),
+        line(Method::POST, api!("/application_token"), BODY, ByEditor(Act::AddApplicationToken, |call| Box::pin(call.add_application_token()))),
+        line(Method::PATCH, api!("/application_token/{id}"), BODY, ByPerson(Act::ChangeApplicationToken, |call| Box::pin(call.change_application_token()))),
+    ],
+};
+
+const fn line(
+    method: Method,
+    template: &'static str,
+    body: usize,
+    operation: Operation,
+) -> Route<Operation> {
+    Route {
+        method,
+        template,
+        body,
+        operation,
+    }
+}
+
+/// Whether no token is asked for at this resource, whatever the method.
+pub(super) fn is_public(resource: &Resource<'_, Operation>) -> bool {
+    let mut lines = ROUTES.routes.iter();
+    lines.any(|line| line.template == resource.template() && matches!(line.operation, Public(_)))
+}
+
+/// What another method is told: changes to users are not offered at all, elsewhere the method is the mistake.
+pub(super) fn no_such_method(resource: &Resource<'_, Operation>) -> Refusal {
+    match resource.template() {
+        USER | USERS => Refusal::not_found(),
+        _ => Refusal::method(resource.allow()),
+    }
+}
+
+/// Is a path this dialect's?
+pub(super) fn claims(path: &RequestPath) -> bool {
+    path.starts_with(&["api", "v1"]) || path.starts_with(&["keyproof", "v1", "jwks.json"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::emnify::path::{Id, Named, Variables, Whom};
+
+    fn named(path: &str) -> Result<(&'static str, Variables), Refusal> {
+        let path = RequestPath::parse(path);
+        let segments = path.segments().unwrap();
+        let resource = ROUTES.resource_or_empty(&segments);
+        let resource = resource.ok_or_else(Refusal::not_found)?;
+        Ok((resource.template(), Variables::of(&resource)?))
+    }
+
+    fn id(number: &str) -> Id {
+        let path = format!("/api/v1/application_token/{number}");
+        named(&path).unwrap().1.id
+    }
+
+    #[test]
+    fn words_come_before_numbers_and_names() {
+        let none = Variables {
+            whom: Whom::Me,
+            id: Id::default(),
+            named: Named::Number(Id::default()),
+        };
+        let numbered = |number| Variables {
+            id: id(number),
+            ..none.clone()
+        };
+        let of = |user, number| Variables {
+            whom: Whom::User(id(user)),
+            id: id(number),
+            ..none.clone()
+        };
+        let user = |named| Variables {
+            named,
+            ..none.clone()
+        };
+        for (path, template, variables) in [
+            ("user/mfa", "/user/mfa", none.clone()),
+            ("user/mfa/status", "/user/mfa/status", none.clone()),
+            ("user/mfa/type", "/user/mfa/type", none.clone()),
+            ("user/mfa/44", "/user/mfa/{id}", numbered("44")),
+            ("user/my/mfa/44.0", "/user/{user}/mfa/{id}", numbered("44")),
+            ("user/7/mfa/44", "/user/{user}/mfa/{id}", of("7", "44")),
+            (
+                "user/mfa/trusted_device",
+                "/user/mfa/trusted_device",
+                none.clone(),
+            ),
+            (
+                "user/my/mfa/trusted_device/3",
+                "/user/{user}/mfa/trusted_device/{id}",
+                numbered("3"),
+            ),
+            (
+                "user/7.00/mfa/trusted_device",
+                "/user/{user}/mfa/trusted_device",
+                of("7", "0"),
+            ),
+            (
+                "user/my/mfa/recovery_codes",
+                "/user/my/mfa/recovery_codes",
+                none.clone(),
+            ),
+            ("user/password", "/user/password", none.clone()),
+            ("user/7", "/user/{name}", user(Named::Number(id("7")))),
+            (
+                "user/a%2Fb",
+                "/user/{name}",
+                user(Named::Name("a/b".to_owned())),
+            ),
+        ] {
+            let found = named(&format!("/api/v1/{path}"));
+            let (found, read) = found.unwrap();
+            assert_eq!(found.strip_prefix("/api/v1"), Some(template), "{path}");
+            assert_eq!(read, variables, "{path}");
+        }
+        for unknown in [
+            "",
+            "user/",
+            "users",
+            "User",
+            "user/7/event",
+            "authenticate/workspace",
+            "user/7/mfa",
+            "user//event",
+        ] {
+            let found = named(&format!("/api/v1/{unknown}"));
+            assert_eq!(found, Err(Refusal::not_found()), "{unknown}");
+        }
+        // Where a number belongs, an empty segment is none: it is told, and the first that is wrong.
+        for (path, text) in [
+            ("user/mfa/", ""),
+            ("user/my/mfa/", ""),
+            ("user//mfa/1", ""),
+            ("user//mfa/trusted_device", ""),
+            ("user/mfa/trusted_device/", ""),
+            ("user/x/mfa/", "x"),
+            ("application_token/", ""),
+        ] {
+            let message = format!("Cannot parse parameter id as Long: For input string: {text:?}");
+            let found = named(&format!("/api/v1/{path}"));
+            assert_eq!(found, Err(Refusal::bad_request(message)), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_path_allows_the_methods_of_its_lines() {
+        ROUTES.assert_each_line_is_reached();
+        for (path, allow) in [
+            ("/api/v1/authenticate", Some("POST")),
+            ("/keyproof/v1/jwks.json", Some("GET, HEAD")),
+            ("/api/v1/user/mfa", Some("POST")),
+            ("/api/v1/user/mfa/1", Some("PATCH")),
+            ("/api/v1/user/my/mfa/1", Some("DELETE")),
+            ("/api/v1/user/7/mfa/trusted_device", Some("GET, HEAD")),
+            ("/api/v1/application_token", Some("GET, HEAD, POST")),
+            ("/api/v1/application_token/1", Some("PATCH")),
+            ("/api/v1/user", None),
+            ("/api/v1/user/7", None),
+        ] {
+            let parsed = RequestPath::parse(path);
+            let segments = parsed.segments().unwrap();
+            let resource = ROUTES.resource(&segments).unwrap();
+            let expected = match allow {
+                Some(allow) => Refusal::method(allow.to_owned()),
+                None => Refusal::not_found(),
+            };
+            assert_eq!(no_such_method(&resource), expected, "{path}");
+            let is_open = path.ends_with("authenticate") || path.ends_with("jwks.json");
+            assert_eq!(is_public(&resource), is_open, "{path}");
+        }
+    }
+}

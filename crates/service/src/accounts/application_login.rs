@@ -1,0 +1,174 @@
+//! The login of a program, which shows an application token in place of a user's password and code.
+
+use super::{
+    Accounts, ApplicationTokenState,
+    application_tokens::{deed, has_ended, holds},
+    reading::Slot,
+    records::{
+        ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
+        application_token_text_key, user_key,
+    },
+};
+use crate::{
+    Failure, Origin, StorageError, Who,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use keyproof_auth::Token;
+use keyproof_store::{Key, ReadPlan, StoreError, Stored, Timestamp, Version};
+use std::{fmt, net::IpAddr};
+use zeroize::Zeroizing;
+
+/// What the audit trail calls it.
+const AUTHENTICATE: &str = "application.authenticate";
+
+/// Why a token gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplicationLoginError {
+    /// It is unknown, does not hold, or its creator is gone or suspended.
+    #[error("the application token does not hold")]
+    Refused,
+}
+
+impl Accounts {
+    /// An access token for an application token.
+    ///
+    /// # Errors
+    /// [`ApplicationLoginError`].
+    pub async fn application_login(
+        &self,
+        text: &str,
+        address: IpAddr,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, Failure<ApplicationLoginError>> {
+        settle("accounts.application_login", &self.store, || async {
+            let now = self.clock.now();
+            let Holder { user, id, token } = match self.holder(text, address, now).await? {
+                Ok(holder) => holder,
+                Err(refusal) => {
+                    self.audit.refused(refusal.deed(address, origin)).await;
+                    return Err(Failure::Refused(ApplicationLoginError::Refused));
+                }
+            };
+            let signer = self.signing.signer(now).await?;
+            let login = self.begin_session(None, now);
+            let access = self.access_token(&signer, &user.record, &login, Some(id), now)?;
+            let owner = user.record.owner();
+            let origin = origin.by(Who::User {
+                name: user.record.name,
+                application_token: Some(id),
+            });
+            let mut batch = self.store.batch(now);
+            batch.require(&user_key(owner), user.version);
+            batch.require(&application_token_key(owner.organisation, id), token);
+            let deed = deed(AUTHENTICATE, owner.organisation, id, &origin);
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(access)))
+        })
+        .await
+    }
+
+    /// Whom a token acts for.
+    async fn holder(
+        &self,
+        text: &str,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Result<Holder, Refusal>, StorageError> {
+        let unknown = Refusal::new(None, "TokenStatus Unknown");
+        let Ok(token) = Token::parse(text) else {
+            return Ok(Err(unknown));
+        };
+        let place = application_token_text_key(&token);
+        let reading = self.read_at(plan(place.clone()), now).await?;
+        let text: Slot<ApplicationTokenText> = reading.slot(place)?;
+        let Some(ApplicationTokenText { organisation, id }) = text.into_record() else {
+            return Ok(Err(unknown));
+        };
+        let token: Slot<ApplicationToken> =
+            reading.slot(application_token_key(organisation, id))?;
+        let Some(token) = token.stored else {
+            return Ok(Err(unknown));
+        };
+        if let Err(state) = holds(&token.record, address, now) {
+            return Ok(Err(Refusal::new(Some(id), state)));
+        }
+        let user: Slot<User> = reading.slot(user_key(creator(organisation, &token.record)))?;
+        let user = user.stored;
+        let user = user.filter(|stored| stored.record.status == UserStatus::Active);
+        Ok(match user {
+            Some(user) if has_ended(&token.record, Some(&user.record)) => {
+                Err(Refusal::new(Some(id), ApplicationTokenState::Revoked))
+            }
+            Some(user) => Ok(Holder {
+                user,
+                id,
+                token: token.version,
+            }),
+            None => Err(Refusal::new(Some(id), "its creator is gone or suspended")),
+        })
+    }
+}
+
+/// A token's text leads to the token, and that to whoever made it.
+fn plan(text: Key) -> ReadPlan {
+    ReadPlan::new([text.clone()]).then(move |found| {
+        let Some(text) = found.get::<ApplicationTokenText>(&text)? else {
+            return Ok(Vec::new());
+        };
+        let ApplicationTokenText { organisation, id } = text.record;
+        let place = application_token_key(organisation, id);
+        let token = match found.get::<ApplicationToken>(&place) {
+            Err(StoreError::NotRead { .. }) => None,
+            read => read?,
+        };
+        let creator = token.map(|token| user_key(creator(organisation, &token.record)));
+        Ok([place].into_iter().chain(creator).collect())
+    })
+}
+
+/// Whom a token acts for.
+fn creator(organisation: u32, token: &ApplicationToken) -> Owner {
+    Owner {
+        organisation,
+        user: token.creator,
+    }
+}
+
+/// Whom a token acts for, and what that rests on.
+struct Holder {
+    user: Stored<User>,
+    /// The token's number.
+    id: u32,
+    /// As it was read.
+    token: Version,
+}
+
+/// Why a text gives nothing, for the audit trail.
+struct Refusal {
+    id: Option<u32>,
+    reason: String,
+}
+
+impl Refusal {
+    fn new(id: Option<u32>, reason: impl fmt::Display) -> Self {
+        Self {
+            id,
+            reason: reason.to_string(),
+        }
+    }
+
+    fn deed(self, address: IpAddr, origin: &Origin) -> Deed<'_> {
+        Deed {
+            action: AUTHENTICATE,
+            target: self.id.map_or("application_token".to_owned(), |id| {
+                format!("application_token/{id}")
+            }),
+            detail: Some(format!(
+                "type 7: Failed authentication request, Reason: {} from IP {address}",
+                self.reason
+            )),
+            origin,
+        }
+    }
+}

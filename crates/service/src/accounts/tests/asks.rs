@@ -1,0 +1,152 @@
+//! Use cases as a session asks for them: permission first.
+
+use crate::{
+    Accounts, Failure, Origin,
+    accounts::{
+        Act, ActivateKeyError, AddApplicationTokenError, ApplicationTokenChange,
+        ChangeApplicationTokenError, ChangePasswordError, DeviceView, EnrolKeyError, EnrolledKey,
+        Manager, NewApplicationToken, PasswordChange, Person, RecoveryCodesError,
+        RecoveryCodesRequest, RemoveDeviceError, RemoveKeyError, Session, Whose,
+    },
+    testing::{Bench, secret},
+};
+use std::{convert::Infallible, ops::Deref};
+use zeroize::Zeroizing;
+
+/// The accounts, with what takes permission in the name of sessions that have it.
+#[derive(Clone, Copy)]
+pub(in crate::accounts) struct Asks<'a>(&'a Accounts);
+
+pub(in crate::accounts) fn asks(bench: &Bench) -> Asks<'_> {
+    Asks(&bench.service.accounts)
+}
+
+impl Deref for Asks<'_> {
+    type Target = Accounts;
+
+    fn deref(&self) -> &Accounts {
+        self.0
+    }
+}
+
+/// Nothing is wrong with the body that is sent.
+type Sent<T, E> = Result<T, Failure<E>>;
+
+impl Asks<'_> {
+    async fn person(self, session: &Session, act: Act, origin: &Origin) -> Person {
+        self.0.person(session.clone(), act, origin).await.unwrap()
+    }
+
+    async fn manager(self, session: &Session, act: Act, whose: Whose, origin: &Origin) -> Manager {
+        let manager = self.0.manager(session.clone(), act, whose, origin).await;
+        manager.unwrap()
+    }
+
+    pub(in crate::accounts) async fn enrol_key(
+        self,
+        session: &Session,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Sent<EnrolledKey, EnrolKeyError<Infallible>> {
+        let person = self.person(session, Act::AddKey, origin).await;
+        self.0.enrol_key(&person, Ok(password)).await
+    }
+
+    pub(in crate::accounts) async fn activate_key(
+        self,
+        session: &Session,
+        id: u32,
+        code: &str,
+        origin: &Origin,
+    ) -> Sent<(), ActivateKeyError<Infallible>> {
+        let person = self.person(session, Act::ActivateKey, origin).await;
+        self.0.activate_key(&person, id, Ok(secret(code))).await
+    }
+
+    pub(in crate::accounts) async fn remove_key(
+        self,
+        session: &Session,
+        whose: Whose,
+        id: u32,
+        origin: &Origin,
+    ) -> Sent<(), RemoveKeyError> {
+        let manager = self.manager(session, Act::RemoveKey, whose, origin).await;
+        self.0.remove_key(&manager, id).await
+    }
+
+    pub(in crate::accounts) async fn devices(
+        self,
+        session: &Session,
+        whose: Whose,
+        origin: &Origin,
+    ) -> Sent<Vec<DeviceView>, RemoveDeviceError> {
+        let manager = self.manager(session, Act::ListDevices, whose, origin).await;
+        self.0.devices(&manager).await
+    }
+
+    pub(in crate::accounts) async fn remove_device(
+        self,
+        session: &Session,
+        whose: Whose,
+        id: u32,
+        origin: &Origin,
+    ) -> Sent<(), RemoveDeviceError> {
+        let manager = self
+            .manager(session, Act::RemoveDevice, whose, origin)
+            .await;
+        self.0.remove_device(&manager, id).await
+    }
+
+    pub(in crate::accounts) async fn make_recovery_codes(
+        self,
+        session: &Session,
+        password: Zeroizing<String>,
+        code: Option<&str>,
+        origin: &Origin,
+    ) -> Sent<Vec<Zeroizing<String>>, RecoveryCodesError<Infallible>> {
+        let person = self.person(session, Act::MakeRecoveryCodes, origin).await;
+        let code = code.map(secret);
+        let request = RecoveryCodesRequest { password, code };
+        self.0.make_recovery_codes(&person, Ok(request)).await
+    }
+
+    pub(in crate::accounts) async fn change_password(
+        self,
+        session: &Session,
+        old: Zeroizing<String>,
+        new: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Sent<(), ChangePasswordError<Infallible>> {
+        let person = self.person(session, Act::SetPassword, origin).await;
+        let change = PasswordChange { old, new };
+        self.0.change_password(&person, Ok(change)).await
+    }
+
+    pub(in crate::accounts) async fn add_application_token(
+        self,
+        session: &Session,
+        new: NewApplicationToken,
+        origin: &Origin,
+    ) -> Sent<Zeroizing<String>, AddApplicationTokenError<Infallible>> {
+        let act = Act::AddApplicationToken;
+        let editor = self.0.editor(session.clone(), act, origin).await;
+        self.0
+            .add_application_token(&editor.unwrap(), Ok(new))
+            .await
+    }
+
+    pub(in crate::accounts) async fn change_application_token(
+        self,
+        session: &Session,
+        id: u32,
+        change: &ApplicationTokenChange,
+        origin: &Origin,
+    ) -> Sent<(), ChangeApplicationTokenError<Infallible>> {
+        let act = Act::ChangeApplicationToken;
+        let person = self.person(session, act, origin).await;
+        let changed = self
+            .0
+            .change_application_token(&person, id, Ok(change.clone()));
+        changed.await
+    }
+}
