@@ -2,8 +2,8 @@
 
 use super::{
     Caller, CertificateView, Certificates, Precondition, Verification,
-    records::{Certificate, Code, certificate_key},
-    resources::{Description, describe, parse, view},
+    records::{Certificate, Code, Description, certificate_key},
+    resources::{describe, parse, view},
 };
 use crate::{
     Failure, StorageError,
@@ -84,6 +84,7 @@ impl Certificates {
             let drawn = self.draw_code(&key, &stored.record, now);
             let (digits, code, description) = drawn.await?;
             let record = Certificate {
+                description: Some(description.clone()),
                 code: Some(code),
                 updated_at: now,
                 ..stored.record
@@ -142,6 +143,7 @@ impl Certificates {
                 }
             };
             let record = Certificate {
+                description: Some(description.clone()),
                 verification: Verification::Proven,
                 code: None,
                 updated_at: now,

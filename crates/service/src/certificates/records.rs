@@ -49,10 +49,22 @@ pub(super) struct Certificate {
     /// The PEM file that it was uploaded as, if that held nothing else; absent in records of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pem: Option<String>,
+    /// Read when it was uploaded, so that showing it reads no certificate; absent in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<Description>,
     pub(super) verification: Verification,
     pub(super) code: Option<Code>,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
+}
+
+/// What a certificate says of itself, as far as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Description {
+    pub(super) subject: String,
+    pub(super) subject_common_name: Option<String>,
+    pub(super) not_after: i64,
+    pub(super) thumbprint: String,
 }
 
 impl Record for Certificate {

@@ -2,7 +2,9 @@
 
 use super::{
     Caller, Certificates, Precondition, Verification,
-    records::{Certificate, Holder, Place, all_certificates, certificate_key, holder_key},
+    records::{
+        Certificate, Description, Holder, Place, all_certificates, certificate_key, holder_key,
+    },
 };
 use crate::{
     Failure, StorageError,
@@ -138,17 +140,17 @@ impl Certificates {
         loop {
             let now = self.clock.now();
             let page = self.store.scan(&prefix, after.as_ref(), PAGE, now).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
+            let read = page.len();
+            after = page.last().map(|(last, _)| last.clone());
             certificates.extend(page.into_iter().map(|(_, stored)| stored));
+            if read < PAGE {
+                break;
+            }
         }
-        let read = || {
-            certificates
-                .into_iter()
-                .map(read)
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let mut views = self.judge(read).await??;
+        let mut views = Vec::with_capacity(certificates.len());
+        for stored in certificates {
+            views.push(self.show(stored).await?);
+        }
         // Long names are stored by their digests, and so out of order.
         views.sort_by_cached_key(|view| super::fold(&view.name));
         Ok(views)
@@ -169,7 +171,7 @@ impl Certificates {
         if !precondition.holds_if_said(stored.version) {
             return Err(Failure::Refused(GetError::Precondition));
         }
-        Ok(self.judge(move || read(stored)).await??)
+        self.show(stored).await.map_err(Failure::Storage)
     }
 
     /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that holds.
@@ -226,6 +228,7 @@ impl Certificates {
                 name: before.map_or_else(|| name.to_owned(), |before| before.name.clone()),
                 der,
                 pem,
+                description: Some(description.clone()),
                 verification,
                 code: same
                     .filter(|_| upload.verified != Some(false))
@@ -291,6 +294,18 @@ impl Certificates {
             Ok(Attempt::Commit(batch, Ok(Deletion::Deleted)))
         })
         .await
+    }
+
+    /// A stored certificate, as it is shown. One of before is read again.
+    async fn show(&self, mut stored: Stored<Certificate>) -> Result<CertificateView, StorageError> {
+        if let Some(description) = stored.record.description.take() {
+            return Ok(view(stored.record, description, stored.version));
+        }
+        let read = move || {
+            let description = describe(&parse(&stored.record)?);
+            Ok(view(stored.record, description, stored.version))
+        };
+        self.judge(read).await?
     }
 
     /// Counts one more, in the batch that adds it.
@@ -390,14 +405,6 @@ struct Decoded {
     description: Description,
 }
 
-/// What a certificate says of itself, as far as it is shown.
-pub(super) struct Description {
-    subject: String,
-    subject_common_name: Option<String>,
-    not_after: i64,
-    thumbprint: String,
-}
-
 /// Takes the layers off an upload that holds a certificate.
 fn decode(upload: &[u8]) -> Result<Decoded, UploadError> {
     let upload = x509::Upload::decode(upload)?;
@@ -419,12 +426,6 @@ pub(super) fn describe(certificate: &x509::Certificate<'_>) -> Description {
         not_after: certificate.validity().not_after,
         thumbprint: certificate.sha1_thumbprint().to_string(),
     }
-}
-
-/// A stored certificate, read again to be shown.
-fn read(stored: Stored<Certificate>) -> Result<CertificateView, StorageError> {
-    let description = describe(&parse(&stored.record)?);
-    Ok(view(stored.record, description, stored.version))
 }
 
 /// A certificate, as it is shown.

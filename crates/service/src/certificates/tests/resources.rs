@@ -72,6 +72,8 @@ async fn a_record_of_before_the_file_was_kept_is_read_and_changed() {
     let shown = bench.shown("Root").await;
     assert_eq!((&shown.der, &shown.pem), (&ca.der, &None));
     assert_eq!(shown.verification, Verification::Asserted);
+    let listed = bench.certificates().list(&caller("dps")).await.unwrap();
+    assert_eq!(listed, [shown]);
     assert_eq!(bench.code("Root").await.certificate.pem, None);
 }
 
