@@ -10,12 +10,12 @@
 use keyproof_tpm::{
     AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Buffer, CertifyPolicy,
     CreationEvidence, CreationPolicy, Credential, DevIdKeyPolicy, EkCertificate,
-    EkCertificatePolicy, EncryptedSecret, EventLog, EventLogCheck, EventLogPolicy, EventTrust,
-    HashAlgorithm, KeyProfile, Name, NvCertifyPolicy, Outcome, QuoteEvidence, QuotePolicy,
-    Structure, TimePolicy, TpmError, TpmlPcrSelection, TpmsAttest, TpmsCreationData, TpmsIdObject,
-    TpmsNvPublic, TpmsPcrSelection, TpmtPublic, TpmtSignature, TpmtTkCreation, algorithms,
-    check_certify, check_creation, check_ek_certificate, check_event_log, check_nv_certify,
-    check_quote, check_time,
+    EkCertificatePolicy, EkChain, EncryptedSecret, EventLog, EventLogCheck, EventLogPolicy,
+    EventTrust, HashAlgorithm, KeyProfile, Name, NvCertifyPolicy, Outcome, QuoteEvidence,
+    QuotePolicy, Structure, TimePolicy, TpmError, TpmlPcrSelection, TpmsAttest, TpmsCreationData,
+    TpmsIdObject, TpmsNvPublic, TpmsPcrSelection, TpmtPublic, TpmtSignature, TpmtTkCreation,
+    algorithms, check_certify, check_creation, check_ek_certificate, check_event_log,
+    check_nv_certify, check_quote, check_time,
 };
 
 macro_rules! vector {
@@ -100,6 +100,12 @@ pub fn ek_certificate(data: &[u8]) {
     if let Ok(certificate) = &parsed {
         let _ = certificate.tpm_attributes();
         let _ = certificate.tpm_specification();
+    }
+    for chain in [EkChain::from_pem(data), EkChain::from_der(data)] {
+        match chain {
+            Ok(chain) => assert!((1..=8).contains(&chain.certificates().count())),
+            Err(error) => points_into(data, &error),
+        }
     }
     let policy = EkCertificatePolicy {
         ek: None,
