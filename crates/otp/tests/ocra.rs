@@ -212,6 +212,37 @@ fn an_input_has_what_the_suite_names_and_nothing_else() {
     );
 }
 
+#[test]
+fn questions_are_drawn_from_all_of_their_format_and_fail_as_the_source_does() {
+    for (suite, alphabet) in [
+        ("OCRA-1:HOTP-SHA1-6:QN08", 10),
+        ("OCRA-1:HOTP-SHA1-6:QH64", 16),
+        ("OCRA-1:HOTP-SHA1-6:QA05", 62),
+    ] {
+        let ocra = ocra(suite);
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..alphabet {
+            let count = |bytes: &mut [u8]| {
+                let fields = bytes.as_chunks_mut::<8>().0.iter_mut();
+                fields.for_each(|field| *field = u64::to_be_bytes(number));
+                Ok::<(), &str>(())
+            };
+            let question = ocra.suite().draw_question(count).unwrap();
+            assert_eq!(
+                question.as_str().len(),
+                usize::from(ocra.suite().question_len())
+            );
+            assert!(
+                ocra.response(&Input::new(question.as_str())).is_ok(),
+                "{question}"
+            );
+            seen.insert(question.to_string());
+        }
+        assert_eq!(seen.len(), alphabet as usize);
+        assert_eq!(ocra.suite().draw_question(|_| Err("none")), Err("none"));
+    }
+}
+
 /// Each input changes the response: it goes in.
 #[test]
 fn every_input_goes_in() {

@@ -362,6 +362,28 @@ fn otp_ocra_responds_and_verifies() {
     );
 }
 
+#[test]
+fn otp_ocra_draws_challenges() {
+    let draw = || {
+        let output = run(&[
+            "otp",
+            "ocra",
+            "challenge",
+            "--suite",
+            "OCRA-1:HOTP-SHA1-6:QH64",
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
+    };
+    let question = draw();
+    assert_eq!(question.len(), 64);
+    assert!(
+        question.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{question}"
+    );
+    assert_ne!(question, draw());
+}
+
 /// RFC 6287 appendix C: the time is 0x132d0b6 minutes, and a client answers a server's question with its own.
 #[test]
 fn otp_ocra_takes_the_time_and_two_questions() {

@@ -14,7 +14,8 @@
 //!
 //! In the mutual modes the client must verify the server's response before it shows its own.
 //!
-//! A response is as good as its question is new: a verifier draws each question at random, accepts
+//! A response is as good as its question is new: a verifier draws each question at random
+//! ([`Suite::draw_question`]), accepts
 //! one answer to it, and gives it up after a few wrong ones and after a while. What is signed may
 //! come twice, so that a suite for signatures needs a counter or the time, and the verifier stores
 //! [`Accepted::next_counter`] and [`Accepted::step`] before it grants anything.
@@ -38,6 +39,7 @@
 //! ```
 
 mod input;
+mod question;
 mod response;
 mod suite;
 
@@ -48,6 +50,7 @@ use thiserror::Error;
 
 use self::input::Checked;
 pub use self::input::{Input, PinHash};
+pub use self::question::Question;
 pub use self::response::Response;
 use self::suite::SuiteText;
 pub use self::suite::{QuestionFormat, ResponseLength, Suite};

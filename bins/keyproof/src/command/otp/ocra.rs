@@ -8,6 +8,7 @@ use keyproof_otp::{
     Base32Profile, LookAhead, OtpError, Secret,
     ocra::{Accepted, Input, Ocra, PinHash, Refused, Response, Suite},
 };
+use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_x509::{Finding, Report, Severity, checks};
 use serde_json::{Map, Value, json};
 
@@ -16,10 +17,22 @@ use crate::command::{Failure, Outcome, files::read_text, output};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Command {
+    /// Draw a challenge question
+    Challenge(ChallengeArguments),
     /// Print the response to a challenge
     Response(ResponseArguments),
     /// Check the response to a challenge
     Verify(VerifyArguments),
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct ChallengeArguments {
+    /// What goes into responses, such as OCRA-1:HOTP-SHA1-6:QN08
+    #[arg(long)]
+    suite: Suite,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -135,9 +148,25 @@ impl Challenge {
 
 pub(super) fn run(command: Command) -> Outcome {
     match command {
+        Command::Challenge(arguments) => challenge(&arguments),
         Command::Response(arguments) => response(&arguments),
         Command::Verify(arguments) => verify(&arguments),
     }
+}
+
+fn challenge(arguments: &ChallengeArguments) -> Outcome {
+    let suite = arguments.suite;
+    let question = suite.draw_question(|bytes| {
+        SystemEntropy::new().fill(bytes);
+        Ok::<(), Failure>(())
+    })?;
+    if arguments.json {
+        let document = json!({ "suite": suite.to_string(), "question": question.as_str() });
+        output::print_json(&document)?;
+    } else {
+        output::print(question.as_str())?;
+    }
+    Ok(())
 }
 
 fn response(arguments: &ResponseArguments) -> Outcome {
