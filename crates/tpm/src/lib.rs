@@ -24,7 +24,6 @@ mod nv_public;
 mod pcr;
 mod provision;
 mod public;
-mod report;
 mod signature;
 mod spki;
 mod template;
@@ -42,10 +41,11 @@ pub use attest::{
     TpmsQuoteInfo, TpmsSessionAuditInfo, TpmsTimeAttestInfo,
 };
 pub use attestation::{
-    AttestationEvidence, AttestationPolicy, CertifyCheck, CertifyPolicy, CreationCheck,
-    CreationEvidence, CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent, QuoteCheck,
-    QuoteEvidence, QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation,
-    check_nv_certify, check_quote, check_time,
+    AttestationEvidence, AttestationFinding, AttestationPolicy, AttestationReason,
+    AttestationReport, CertifyCheck, CertifyPolicy, CreationCheck, CreationEvidence,
+    CreationPolicy, NvCertifyCheck, NvCertifyPolicy, ObjectParent, QuoteCheck, QuoteEvidence,
+    QuotePolicy, TimeCheck, TimePolicy, check_certify, check_creation, check_nv_certify,
+    check_quote, check_time,
 };
 pub use attributes::ObjectAttributes;
 pub use creation::{TpmsCreationData, TpmtTkCreation};
@@ -65,8 +65,9 @@ pub use ek_certificate::{
 };
 pub use error::TpmError;
 pub use event_log::{
-    BootVariable, EventLog, EventLogCheck, EventLogForm, EventLogPolicy, EventTrust, EventType,
-    LogEvent, Replay, ReplayedLog, ReplayedRegister, SecureBoot, check_event_log,
+    BackedData, BootVariable, EventLog, EventLogCheck, EventLogFinding, EventLogForm,
+    EventLogPolicy, EventTrust, EventType, LogEvent, Replay, ReplayedLog, ReplayedRegister,
+    SecureBoot, SecureBootState, check_event_log,
 };
 pub use key_finding::{AttestationKeyCheck, AttestationKeyFinding, KeyDescription};
 pub use key_policy::AttestationKeyPolicy;
@@ -82,7 +83,6 @@ pub use public::{
     EccPublic, EccScheme, KdfAlgorithm, KdfScheme, PublicKey, RsaPublic, RsaScheme,
     SymmetricAlgorithm, SymmetricMode, SymmetricObject, TpmtPublic,
 };
-pub use report::{Report as AttestationReport, Told};
 pub use signature::TpmtSignature;
 pub use template::{AttestationTemplate, EndorsementTemplate};
 pub use wire::{Buffer, Structure};

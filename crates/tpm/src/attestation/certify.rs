@@ -1,19 +1,16 @@
 //! The check of a certification: is the object with this public area loaded in the TPM with this
 //! attestation key?
 
-use alloc::format;
-
 use keyproof_x509::Check;
 
 use super::{
-    Asked, AttestationCheck, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, ObjectParent,
-    attestation_checks, check_frame, read,
+    Asked, AttestationCheck, AttestationEvidence, AttestationPolicy, AttestationReason,
+    AttestationReport, Found, NOTHING_TO_READ, ObjectParent, attestation_checks, check_frame, read,
 };
 use crate::attest::{Attested, TpmsCertifyInfo};
 use crate::device_key::KeyProfile;
 use crate::name::Name;
 use crate::public::TpmtPublic;
-use crate::report::{Report, Tell};
 
 /// What a verifier asks of a certification (`TPM2_Certify`).
 #[derive(Clone, Debug)]
@@ -32,11 +29,11 @@ attestation_checks! {
     /// The checks of a certification, in the order of reports.
     pub CertifyCheck of [Certify], "a certification" {
         /// `object-name`: it is of the object, by its Name.
-        ObjectName = "object-name";
+        ObjectName = "object-name", "the object's";
         /// `object-qualified-name`: the object stands below the given parent.
-        ObjectQualifiedName = "object-qualified-name";
+        ObjectQualifiedName = "object-qualified-name", "below the given parent";
         /// `object-profile`: the object is what it must be ([`KeyProfile`]).
-        ObjectProfile = "object-profile";
+        ObjectProfile = "object-profile", "a signing key that cannot leave its TPM";
     }
 }
 
@@ -48,8 +45,8 @@ pub fn check_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     policy: &CertifyPolicy<'_>,
-) -> Report<CertifyCheck> {
-    let mut report = Report::new();
+) -> AttestationReport<CertifyCheck> {
+    let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
     let read = read(&mut report, ak, evidence, &asked);
     let Some((read, Attested::Certify(body))) =
@@ -78,24 +75,23 @@ pub fn check_certify(
 
 /// Whether an attested Name is that of the public area.
 pub(super) fn check_name<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     check: C,
     attested: &[u8],
     object: &TpmtPublic,
 ) {
     match Name::of(object) {
-        Ok(name) => report.judge(
-            check,
+        Ok(name) => report.unless(
             name.as_bytes() == attested,
-            "the object's",
-            "it is of an object with another public area",
+            check,
+            AttestationReason::ObjectMismatch,
         ),
-        Err(error) => report.fail(check, format!("{error}")),
+        Err(error) => report.found(check, AttestationReason::Unsupported(error)),
     }
 }
 
 fn check_qualified_name(
-    report: &mut Report<CertifyCheck>,
+    report: &mut AttestationReport<CertifyCheck>,
     body: &TpmsCertifyInfo,
     policy: &CertifyPolicy<'_>,
 ) {
@@ -105,37 +101,43 @@ fn check_qualified_name(
         return;
     };
     match parent.qualified_name_of(policy.object) {
-        Ok(expected) => report.judge(
-            check,
+        Ok(expected) => report.unless(
             *expected.as_bytes() == *body.qualified_name,
-            "below the given parent",
-            "the object stands elsewhere than below the given parent",
+            check,
+            AttestationReason::ObjectElsewhere,
         ),
-        Err(error) => report.fail(check, format!("{error}")),
+        Err(error) => report.found(check, AttestationReason::Unsupported(error)),
     }
 }
 
 /// Whether the object is what it must be.
 pub(super) fn check_profile<C: Check>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     check: C,
     object: &TpmtPublic,
     profile: &KeyProfile,
 ) {
     match profile {
-        KeyProfile::Any => report.warn(
-            check,
-            "any object was taken: it may be able to leave the TPM",
-        ),
+        KeyProfile::Any => report.found(check, AttestationReason::ObjectAny),
         KeyProfile::Attestation(policy) => {
             let found = policy.check(object);
-            let passed = "a restricted signing key that cannot leave its TPM";
-            report.judge(check, found.accepted(), passed, found.reasons());
+            if found.accepted() {
+                report.found(check, AttestationReason::ObjectAttestationKey);
+            }
+            for finding in found.refusals() {
+                let finding = finding.clone();
+                report.found(check, AttestationReason::ObjectNotAttestationKey(finding));
+            }
         }
         KeyProfile::DevId(policy) => {
             let found = policy.check(object);
-            let passed = "a signing key that cannot leave its TPM";
-            report.judge(check, found.accepted(), passed, found.reasons());
+            if found.accepted() {
+                report.done(check);
+            }
+            for finding in found.refusals() {
+                let finding = finding.clone();
+                report.found(check, AttestationReason::ObjectNotDevId(finding));
+            }
         }
     }
 }

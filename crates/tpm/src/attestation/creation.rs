@@ -1,12 +1,10 @@
 //! The check of a certified creation: did the TPM with this attestation key make this object, so,
 //! and there?
 
-use alloc::format;
-
 use super::certify::{check_name, check_profile};
 use super::{
-    Asked, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, ObjectParent,
-    attestation_checks, check_frame, read,
+    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
+    NOTHING_TO_READ, ObjectParent, attestation_checks, check_frame, read,
 };
 use crate::TpmError;
 use crate::attest::{Attested, TpmsCreationInfo};
@@ -14,7 +12,6 @@ use crate::creation::{TpmsCreationData, TpmtTkCreation};
 use crate::device_key::KeyProfile;
 use crate::name::Hierarchy;
 use crate::public::TpmtPublic;
-use crate::report::{Report, Tell};
 use crate::wire::Structure;
 
 /// What a device sends for a certified creation.
@@ -47,23 +44,23 @@ attestation_checks! {
     /// The checks of a certified creation, in the order of reports.
     pub CreationCheck of [Creation], "a certified creation" {
         /// `object-name`: it is of the object, by its Name.
-        ObjectName = "object-name";
+        ObjectName = "object-name", "the object's";
         /// `object-profile`: the object is what it must be ([`KeyProfile`]).
-        ObjectProfile = "object-profile";
+        ObjectProfile = "object-profile", "a signing key that cannot leave its TPM";
         /// `creation-hash`: its hash is that of the given creation data, by the object's name algorithm
         /// (Part 3, 12.1.1).
-        CreationHash = "creation-hash";
+        CreationHash = "creation-hash", "the hash of the given creation data";
         /// `creation-data`: it is one `TPMS_CREATION_DATA`, which agrees with itself: a parent without a
         /// name algorithm is a hierarchy, and its digest of registers is by the object's name algorithm
         /// (Part 2, 15.1).
-        CreationData = "creation-data";
+        CreationData = "creation-data", "one TPMS_CREATION_DATA";
         /// `parent`: the object was made below the given parent.
-        Parent = "parent";
+        Parent = "parent", "made below the given parent";
         /// `outside-info`: the object was made with the given `outsideInfo`.
-        OutsideInfo = "outside-info";
+        OutsideInfo = "outside-info", "what was asked for";
         /// `ticket`: it is a ticket of a creation in the parent's hierarchy, and not the one that says
         /// nothing (Part 2, 10.7.3). Only the TPM can verify it, and has before it certified.
-        Ticket = "ticket";
+        Ticket = "ticket", "of a creation in the parent's hierarchy";
     }
 }
 
@@ -72,8 +69,8 @@ pub fn check_creation(
     ak: &TpmtPublic,
     evidence: &CreationEvidence<'_>,
     policy: &CreationPolicy<'_>,
-) -> Report<CreationCheck> {
-    let mut report = Report::new();
+) -> AttestationReport<CreationCheck> {
+    let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
     let read = read(&mut report, ak, evidence.attestation, &asked);
     let Some((read, Attested::Creation(body))) =
@@ -98,13 +95,13 @@ pub fn check_creation(
     check_hash(&mut report, body, object, evidence.creation_data);
     match check_data(object, evidence.creation_data) {
         Ok(data) => {
-            report.pass(CreationCheck::CreationData, "one TPMS_CREATION_DATA");
+            report.done(CreationCheck::CreationData);
             check_parent(&mut report, &data, policy.parent);
             check_outside_info(&mut report, &data, policy.outside_info);
             check_ticket(&mut report, &data, evidence.ticket);
         }
         Err(reason) => {
-            report.fail(CreationCheck::CreationData, reason);
+            report.found(CreationCheck::CreationData, reason);
             for check in [
                 CreationCheck::Parent,
                 CreationCheck::OutsideInfo,
@@ -120,7 +117,7 @@ pub fn check_creation(
 }
 
 fn check_hash(
-    report: &mut Report<CreationCheck>,
+    report: &mut AttestationReport<CreationCheck>,
     body: &TpmsCreationInfo,
     object: &TpmtPublic,
     creation_data: &[u8],
@@ -128,13 +125,12 @@ fn check_hash(
     let check = CreationCheck::CreationHash;
     let hash = object.name_alg.ok_or(TpmError::NoNameAlgorithm);
     match hash.and_then(|hash| hash.digest(&[creation_data])) {
-        Ok(digest) => report.judge(
-            check,
+        Ok(digest) => report.unless(
             digest == *body.creation_hash,
-            "the hash of the given creation data",
-            "the given creation data has another hash",
+            check,
+            AttestationReason::CreationHashMismatch,
         ),
-        Err(error) => report.fail(check, format!("{error}")),
+        Err(error) => report.found(check, AttestationReason::Unsupported(error)),
     }
 }
 
@@ -142,26 +138,27 @@ fn check_hash(
 fn check_data(
     object: &TpmtPublic,
     creation_data: &[u8],
-) -> Result<TpmsCreationData, alloc::string::String> {
-    let data = TpmsCreationData::parse(creation_data)
-        .map_err(|error| format!("not a TPMS_CREATION_DATA: {error}"))?;
+) -> Result<TpmsCreationData, AttestationReason> {
+    let inconsistent = |how| Err(AttestationReason::CreationDataInconsistent(how));
+    let data =
+        TpmsCreationData::parse(creation_data).map_err(AttestationReason::CreationDataMalformed)?;
     let names = [&data.parent_name, &data.parent_qualified_name];
     match data.parent_name_alg {
         None if names.iter().any(|name| name.len() != HANDLE_SIZE) => {
-            return Err("its parent has no name algorithm, and is no hierarchy".into());
+            return inconsistent("its parent has no name algorithm, and is no hierarchy");
         }
         Some(hash)
             if names
                 .iter()
                 .any(|name| name.get(..2) != Some(&hash.id().to_be_bytes())) =>
         {
-            return Err("its parent's names are by another algorithm than it says".into());
+            return inconsistent("its parent's names are by another algorithm than it says");
         }
         _ => {}
     }
     let size = object.name_alg.map(|hash| hash.digest_size());
     if size != Some(data.pcr_digest.len()) {
-        return Err("its digest of registers is none by the object's name algorithm".into());
+        return inconsistent("its digest of registers is none by the object's name algorithm");
     }
     Ok(data)
 }
@@ -170,7 +167,7 @@ fn check_data(
 const HANDLE_SIZE: usize = 4;
 
 fn check_parent(
-    report: &mut Report<CreationCheck>,
+    report: &mut AttestationReport<CreationCheck>,
     data: &TpmsCreationData,
     parent: Option<ObjectParent<'_>>,
 ) {
@@ -187,33 +184,27 @@ fn check_parent(
             qualified_name,
         }) => name == expected.as_bytes() && qualified == qualified_name.as_bytes(),
     };
-    report.judge(
-        check,
-        is_parent,
-        "made below the given parent",
-        "made elsewhere than below the given parent",
-    );
+    report.unless(is_parent, check, AttestationReason::ParentMismatch);
 }
 
 fn check_outside_info(
-    report: &mut Report<CreationCheck>,
+    report: &mut AttestationReport<CreationCheck>,
     data: &TpmsCreationData,
     expected: Option<&[u8]>,
 ) {
     let check = CreationCheck::OutsideInfo;
     match expected {
         None => report.not_asked(check, "none was asked for"),
-        Some(expected) => report.judge(
-            check,
+        Some(expected) => report.unless(
             *data.outside_info == *expected,
-            "what was asked for",
-            "the object was made with other outsideInfo",
+            check,
+            AttestationReason::OutsideInfoMismatch,
         ),
     }
 }
 
 fn check_ticket(
-    report: &mut Report<CreationCheck>,
+    report: &mut AttestationReport<CreationCheck>,
     data: &TpmsCreationData,
     ticket: Option<&[u8]>,
 ) {
@@ -224,16 +215,16 @@ fn check_ticket(
     };
     let ticket = match TpmtTkCreation::parse(ticket) {
         Ok(ticket) => ticket,
-        Err(error) => return report.fail(check, format!("not a TPMT_TK_CREATION: {error}")),
+        Err(error) => return report.found(check, AttestationReason::TicketMalformed(error)),
     };
     let handle = ticket.hierarchy.handle().to_be_bytes();
     if ticket.digest.is_empty() {
-        report.fail(check, "it is the NULL ticket, which proves nothing");
+        report.found(check, AttestationReason::TicketNull);
     } else if data.parent_name_alg.is_none() && *data.parent_name != handle {
-        report.fail(check, "it is of another hierarchy than the parent");
+        report.found(check, AttestationReason::TicketHierarchyMismatch);
     } else if ticket.hierarchy == Hierarchy::Null {
-        report.warn(check, "of the NULL hierarchy, which ends with each reset");
+        report.found(check, AttestationReason::TicketOfNullHierarchy);
     } else {
-        report.pass(check, "of a creation in the parent's hierarchy");
+        report.done(check);
     }
 }

@@ -2,13 +2,12 @@
 
 mod certify;
 mod creation;
+mod finding;
 mod nv;
 mod quote;
 mod time;
 
 use alloc::borrow::Cow;
-use alloc::format;
-use alloc::string::String;
 
 use keyproof_x509::{
     Check, Curve, Hash, Scheme, SignatureVerificationAlgorithm, SubjectPublicKeyInfo,
@@ -20,13 +19,14 @@ use crate::attest::{AttestType, TPM_GENERATED, TpmsAttest, TpmsClockInfo};
 use crate::key_policy::AttestationKeyPolicy;
 use crate::name::{Hierarchy, Name, QualifiedName};
 use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
-use crate::report::{Report, Tell};
 use crate::signature::TpmtSignature;
 use crate::spki::ecdsa_sig_value;
 use crate::wire::{Reader, Structure};
 
 pub use certify::{CertifyCheck, CertifyPolicy, check_certify};
 pub use creation::{CreationCheck, CreationEvidence, CreationPolicy, check_creation};
+use finding::Found;
+pub use finding::{AttestationFinding, AttestationReason, AttestationReport};
 pub use nv::{NvCertifyCheck, NvCertifyPolicy, check_nv_certify};
 pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};
 pub use time::{TimeCheck, TimePolicy, check_time};
@@ -104,34 +104,36 @@ macro_rules! attestation_checks {
     (
         $(#[$meta:meta])*
         $vis:vis $name:ident of [$($of:ident),+], $what:literal {
-            $($(#[$own_meta:meta])* $own:ident = $text:literal;)*
+            $($(#[$own_meta:meta])* $own:ident = $text:literal, $well:literal;)*
         }
     ) => {
-        $crate::report::checks! {
+        keyproof_x509::checks! {
             $(#[$meta])*
+            #[non_exhaustive]
             $vis $name {
+                column = 21;
                 /// `attesting-key`: the public area is that of an attestation key
                 /// ([`AttestationKeyPolicy::check`](crate::AttestationKeyPolicy::check)).
-                AttestingKey = "attesting-key";
+                AttestingKey = "attesting-key", "a restricted signing key that cannot leave its TPM";
                 /// `signature`: it verifies over the received bytes, by the key's own scheme.
-                Signature = "signature";
+                Signature = "signature", "it verifies";
                 /// `magic`: the attestation begins with `TPM_GENERATED_VALUE`.
-                Magic = "magic";
+                Magic = "magic", "made by a TPM";
                 /// `type`: it is of this type.
-                Type = "type";
+                Type = "type", $what;
                 /// `structure`: it is one `TPMS_ATTEST`, with nothing left over.
-                Structure = "structure";
+                Structure = "structure", "one TPMS_ATTEST";
                 /// `extra-data`: it carries the nonce.
-                ExtraData = "extra-data";
-                $($(#[$own_meta])* $own = $text;)*
+                ExtraData = "extra-data", "it carries the nonce";
+                $($(#[$own_meta])* $own = $text, $well;)*
                 /// `weak-hashes`: neither signature nor Name nor anything attested is of a weak hash.
-                WeakHashes = "weak-hashes";
+                WeakHashes = "weak-hashes", "no hash is weak";
                 /// `qualified-signer`: it names the key, in its place in the TPM.
-                QualifiedSigner = "qualified-signer";
+                QualifiedSigner = "qualified-signer", "the key, in its place in the TPM";
                 /// `reset-counters`: the TPM's resets and restarts have not gone back.
-                ResetCounters = "reset-counters";
+                ResetCounters = "reset-counters", "neither reset nor restarted since";
                 /// `clock`: the TPM's clock has not gone back.
-                Clock = "clock";
+                Clock = "clock", "it has not gone back";
             }
         }
 
@@ -185,7 +187,7 @@ struct ReadAttestation {
 /// Judges key, signature and form; `None` if there is nothing of this type to judge further, which
 /// has failed `type` or `structure`.
 fn read<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     asked: &Asked<'_>,
@@ -204,7 +206,7 @@ fn read<C: AttestationCheck>(
 
 /// Judges what stands around the body; `hashes` are those that the body rests on.
 fn check_frame<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
     read: &ReadAttestation,
     asked: &Asked<'_>,
@@ -222,38 +224,42 @@ fn check_frame<C: AttestationCheck>(
 const NOTHING_TO_READ: &str = "not judged: there is no attestation of this type to read";
 
 fn check_key<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
     policy: &AttestationKeyPolicy,
 ) {
     let found = policy.check(ak);
-    report.judge(
-        C::ATTESTING_KEY,
-        found.accepted(),
-        "a restricted signing key that cannot leave its TPM",
-        found.reasons(),
-    );
+    if found.accepted() {
+        report.done(C::ATTESTING_KEY);
+    }
+    for finding in found.refusals() {
+        let finding = finding.clone();
+        report.found(C::ATTESTING_KEY, AttestationReason::AttestingKey(finding));
+    }
 }
 
 /// Returns the hash that was signed with, if the signature can be read at all.
 fn check_signature<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> Option<HashAlgorithm> {
-    let check = C::SIGNATURE;
     let signature = match TpmtSignature::parse(evidence.signature) {
         Ok(signature) => signature,
         Err(error) => {
-            report.fail(check, format!("not a TPMT_SIGNATURE: {error}"));
+            report.found(C::SIGNATURE, AttestationReason::SignatureUnreadable(error));
             return None;
         }
     };
-    match verify(ak, evidence.attest, &signature, algorithms) {
-        Ok(scheme) => report.pass(check, scheme.name()),
-        Err(reason) => report.fail(check, reason),
-    }
+    let verified = verify(ak, evidence.attest, &signature, algorithms);
+    report.found(
+        C::SIGNATURE,
+        match verified {
+            Ok(scheme) => AttestationReason::SignatureVerified(scheme),
+            Err(reason) => reason,
+        },
+    );
     Some(signature.hash())
 }
 
@@ -263,7 +269,7 @@ fn verify(
     message: &[u8],
     signature: &TpmtSignature,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
-) -> Result<Scheme, Cow<'static, str>> {
+) -> Result<Scheme, AttestationReason> {
     let (schemes, encoded) = match (&ak.key, signature) {
         (PublicKey::Ecc(key), TpmtSignature::Ecdsa { hash, r, s })
             if key.scheme == Some(EccScheme::Ecdsa(*hash)) =>
@@ -272,9 +278,9 @@ fn verify(
                 EccCurve::NistP256 => Curve::P256,
                 EccCurve::NistP384 => Curve::P384,
                 EccCurve::NistP521 => Curve::P521,
-                other => return Err(format!("{other} is not supported").into()),
+                other => return Err(AttestationReason::CurveUnsupported(other)),
             };
-            let encoded = ecdsa_sig_value(r, s).map_err(|error| format!("{error}"))?;
+            let encoded = ecdsa_sig_value(r, s).map_err(AttestationReason::Unverifiable)?;
             (
                 [Some(Scheme::Ecdsa(curve, sha2(*hash)?)), None],
                 Cow::Owned(encoded),
@@ -296,91 +302,91 @@ fn verify(
             let schemes = [Scheme::RsaPss(hash), Scheme::RsaPssMaxSalt(hash)];
             (schemes.map(Some), Cow::Borrowed(&signature[..]))
         }
-        _ => return Err("its scheme is not the key's".into()),
+        _ => return Err(AttestationReason::SchemeMismatch),
     };
-    let spki = ak.to_spki().map_err(|error| format!("{error}"))?;
-    let spki = SubjectPublicKeyInfo::from_der(&spki).map_err(|error| format!("{error}"))?;
+    let spki = ak.to_spki().map_err(AttestationReason::Unverifiable)?;
+    let spki =
+        SubjectPublicKeyInfo::from_der(&spki).map_err(AttestationReason::SignatureRefused)?;
     let mut refusal = None;
     for scheme in schemes.into_iter().flatten() {
         match scheme.verify(algorithms, &spki, message, &encoded) {
             Ok(()) => return Ok(scheme),
-            Err(error) => refusal = refusal.or(Some(error)),
+            Err(error) => refusal = refusal.or(Some(AttestationReason::SignatureRefused(error))),
         }
     }
-    Err(refusal.map_or("no scheme".into(), |error| format!("{error}").into()))
+    Err(refusal.unwrap_or(AttestationReason::SchemeMismatch))
 }
 
-fn sha2(hash: HashAlgorithm) -> Result<Hash, String> {
+fn sha2(hash: HashAlgorithm) -> Result<Hash, AttestationReason> {
     match hash {
         HashAlgorithm::Sha256 => Ok(Hash::Sha256),
         HashAlgorithm::Sha384 => Ok(Hash::Sha384),
         HashAlgorithm::Sha512 => Ok(Hash::Sha512),
-        weak if weak.is_weak() => Err(format!("a signature over {weak} proves nothing")),
-        other => Err(format!("{other} is not supported")),
+        weak if weak.is_weak() => Err(AttestationReason::SignatureHashWeak(weak)),
+        other => Err(AttestationReason::HashUnsupported(other)),
     }
 }
 
 /// Magic and type are judged even where the rest cannot be read.
-fn check_head<C: AttestationCheck>(report: &mut Report<C>, attest: &[u8]) {
+fn check_head<C: AttestationCheck>(report: &mut AttestationReport<C>, attest: &[u8]) {
     let mut reader = Reader::new(attest);
-    report.judge(
-        C::MAGIC,
+    report.unless(
         reader.u32() == Ok(TPM_GENERATED),
-        "made by a TPM",
-        "it does not begin with TPM_GENERATED_VALUE: no TPM made it",
+        C::MAGIC,
+        AttestationReason::MagicWrong,
     );
     match AttestType::read(&mut reader) {
-        Ok(found) if C::TYPES.contains(&found) => report.pass(C::TYPE, C::WHAT),
-        Ok(other) => report.fail(C::TYPE, format!("{other} is not {}", C::WHAT)),
-        Err(error) => report.fail(C::TYPE, format!("{error}")),
+        Ok(found) if C::TYPES.contains(&found) => report.done(C::TYPE),
+        Ok(found) => report.found(
+            C::TYPE,
+            AttestationReason::TypeOther {
+                found,
+                wanted: C::WHAT,
+            },
+        ),
+        Err(error) => report.found(C::TYPE, AttestationReason::TypeUnreadable(error)),
     }
 }
 
 fn check_structure<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     attest: &[u8],
 ) -> Option<TpmsAttest> {
     match TpmsAttest::parse(attest) {
         Ok(attest) => {
-            report.pass(C::STRUCTURE, "one TPMS_ATTEST");
+            report.done(C::STRUCTURE);
             Some(attest)
         }
         Err(error) => {
-            report.fail(C::STRUCTURE, format!("not a TPMS_ATTEST: {error}"));
+            report.found(C::STRUCTURE, AttestationReason::StructureMalformed(error));
             None
         }
     }
 }
 
 fn check_nonce<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     attest: &TpmsAttest,
     nonce: Option<&[u8]>,
 ) {
-    let check = C::EXTRA_DATA;
-    match nonce {
-        None => report.warn(check, "no nonce was asked for: it may be of any time"),
-        Some([]) => report.fail(
-            check,
-            "an empty nonce shows nothing about when the attestation was made",
-        ),
-        Some(nonce) if *attest.extra_data != *nonce => report.fail(
-            check,
-            "it does not carry the nonce: it was made for another request",
-        ),
-        Some(nonce) if nonce.len() < USUAL_NONCE => report.warn(
-            check,
-            format!("a nonce of {} bytes may repeat", nonce.len()),
-        ),
-        Some(_) => report.pass(check, "it carries the nonce"),
-    }
+    let reason = match nonce {
+        None => AttestationReason::NonceAny,
+        Some([]) => AttestationReason::NonceEmpty,
+        Some(nonce) if *attest.extra_data != *nonce => AttestationReason::NonceMismatch,
+        Some(nonce) if nonce.len() < USUAL_NONCE => {
+            let bytes = nonce.len();
+            AttestationReason::NonceShort { bytes }
+        }
+        Some(_) => return report.done(C::EXTRA_DATA),
+    };
+    report.found(C::EXTRA_DATA, reason);
 }
 
 /// Fewer bytes than this may repeat.
 const USUAL_NONCE: usize = 16;
 
 fn check_hashes<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     ak: &TpmtPublic,
     signed_hash: Option<HashAlgorithm>,
     hashes: &[(&'static str, Option<HashAlgorithm>)],
@@ -394,36 +400,32 @@ fn check_hashes<C: AttestationCheck>(
     .find_map(|(what, hash)| Some((what, hash.filter(|hash| hash.is_weak())?)));
     match weak {
         Some((what, hash)) => {
-            report.fail(
-                C::WEAK_HASHES,
-                format!("{what} is of {hash}, which is weak"),
-            );
+            report.found(C::WEAK_HASHES, AttestationReason::HashWeak { what, hash })
         }
-        None => report.pass(C::WEAK_HASHES, "no hash is weak"),
+        None => report.done(C::WEAK_HASHES),
     }
 }
 
 fn check_signer<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     attest: &TpmsAttest,
     expected: Option<&Result<Cow<'_, [u8]>, TpmError>>,
 ) {
     let check = C::QUALIFIED_SIGNER;
     match expected {
         None => report.not_asked(check, "it was not said where the key stands"),
-        Some(Ok(expected)) => report.judge(
-            check,
+        Some(Ok(expected)) => report.unless(
             **expected == *attest.qualified_signer,
-            "the key, in its place in the TPM",
-            "it does not name this key in this place: another key, or another TPM",
+            check,
+            AttestationReason::SignerMismatch,
         ),
-        Some(Err(error)) => report.fail(check, format!("{error}")),
+        Some(Err(error)) => report.found(check, AttestationReason::Unsupported(error.clone())),
     }
 }
 
 /// Resets first, then restarts, which a reset sets back to zero.
 fn check_counters<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     now: &TpmsClockInfo,
     last: Option<&TpmsClockInfo>,
 ) {
@@ -434,27 +436,28 @@ fn check_counters<C: AttestationCheck>(
     };
     let resets = advance(last.reset_count, now.reset_count);
     let restarts = advance(last.restart_count, now.restart_count);
-    match (resets, restarts) {
-        (..0, _) => report.fail(
-            check,
-            format!("{} resets fewer than before", resets.unsigned_abs()),
-        ),
-        (0, ..0) => {
-            report.fail(
-                check,
-                format!("{} restarts fewer than before", restarts.unsigned_abs()),
-            );
-        }
-        (0, 0) => report.pass(check, "neither reset nor restarted since"),
-        (0, _) => report.pass(check, format!("restarted {restarts} times since")),
-        _ => report.pass(check, format!("reset {resets} times since")),
-    }
+    let reason = match (resets, restarts) {
+        (..0, _) => AttestationReason::ResetsFell {
+            by: resets.unsigned_abs(),
+        },
+        (0, ..0) => AttestationReason::RestartsFell {
+            by: restarts.unsigned_abs(),
+        },
+        (0, 0) => return report.done(check),
+        (0, _) => AttestationReason::Restarted {
+            times: restarts.unsigned_abs(),
+        },
+        _ => AttestationReason::Reset {
+            times: resets.unsigned_abs(),
+        },
+    };
+    report.found(check, reason);
 }
 
 /// A TPM that lost its power in disorder may set its clock back to what it last stored, and says so
 /// until it has passed the highest value that it reported.
 fn check_clock<C: AttestationCheck>(
-    report: &mut Report<C>,
+    report: &mut AttestationReport<C>,
     now: &TpmsClockInfo,
     last: Option<&TpmsClockInfo>,
 ) {
@@ -464,19 +467,14 @@ fn check_clock<C: AttestationCheck>(
         return;
     };
     let lost_power = advance(last.reset_count, now.reset_count) > 0 && !now.safe;
-    if now.clock >= last.clock {
-        report.pass(
-            check,
-            format!("{} ms later", now.clock.saturating_sub(last.clock)),
-        );
-    } else if lost_power {
-        report.warn(check, "set back, as the TPM says after a reset in disorder");
-    } else {
-        report.fail(
-            check,
-            format!("{} ms earlier", last.clock.saturating_sub(now.clock)),
-        );
-    }
+    let reason = match now.clock.checked_sub(last.clock) {
+        Some(by) => AttestationReason::ClockAdvanced { by },
+        None if lost_power => AttestationReason::ClockSetBack,
+        None => AttestationReason::ClockFell {
+            by: last.clock.saturating_sub(now.clock),
+        },
+    };
+    report.found(check, reason);
 }
 
 /// How far a counter went; outside the endorsement and platform hierarchies an unknown constant is

@@ -1,17 +1,14 @@
 //! The check of a certified NV index: does the TPM with this attestation key hold this, there?
 
-use alloc::format;
-
 use super::{
-    Asked, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, attestation_checks,
-    check_frame, read,
+    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
+    NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
 use crate::algorithm::HashAlgorithm;
 use crate::attest::Attested;
 use crate::name::Name;
 use crate::nv_public::TpmsNvPublic;
 use crate::public::TpmtPublic;
-use crate::report::{Report, Tell};
 
 /// What a verifier asks of a certified NV index (`TPM2_NV_Certify`).
 #[derive(Clone, Debug)]
@@ -30,12 +27,12 @@ attestation_checks! {
     /// The checks of a certified NV index, in the order of reports.
     pub NvCertifyCheck of [Nv, NvDigest], "a certified NV index" {
         /// `index-name`: it is of the index, by its Name.
-        IndexName = "index-name";
+        IndexName = "index-name", "the index's";
         /// `index-written`: the index was written since it was defined.
-        IndexWritten = "index-written";
+        IndexWritten = "index-written", "it was written";
         /// `contents`: it holds what is given, there; of a digest, all contents have it, by the hash of
         /// the signature.
-        Contents = "contents";
+        Contents = "contents", "those asked for";
     }
 }
 
@@ -44,8 +41,8 @@ pub fn check_nv_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     policy: &NvCertifyPolicy<'_>,
-) -> Report<NvCertifyCheck> {
-    let mut report = Report::new();
+) -> AttestationReport<NvCertifyCheck> {
+    let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
     let Some(read) = read(&mut report, ak, evidence, &asked) else {
         report.others_not_judged(NOTHING_TO_READ);
@@ -57,11 +54,10 @@ pub fn check_nv_certify(
             check_index(&mut report, &body.index_name, policy.index);
             match policy.contents {
                 None => report.not_asked(contents, "none were asked for"),
-                Some(expected) => report.judge(
-                    contents,
+                Some(expected) => report.unless(
                     body.offset == policy.offset && *body.nv_contents == *expected,
-                    "those asked for",
-                    "the index holds something else, or it was read elsewhere",
+                    contents,
+                    AttestationReason::ContentsMismatch,
                 ),
             }
         }
@@ -79,26 +75,31 @@ pub fn check_nv_certify(
     report
 }
 
-fn check_index(report: &mut Report<NvCertifyCheck>, attested: &[u8], index: &TpmsNvPublic) {
+fn check_index(
+    report: &mut AttestationReport<NvCertifyCheck>,
+    attested: &[u8],
+    index: &TpmsNvPublic,
+) {
     match Name::of_nv_index(index) {
-        Ok(name) => report.judge(
-            NvCertifyCheck::IndexName,
+        Ok(name) => report.unless(
             name.as_bytes() == attested,
-            "the index's",
-            "it is of an index with another public area",
+            NvCertifyCheck::IndexName,
+            AttestationReason::IndexMismatch,
         ),
-        Err(error) => report.fail(NvCertifyCheck::IndexName, format!("{error}")),
+        Err(error) => report.found(
+            NvCertifyCheck::IndexName,
+            AttestationReason::Unsupported(error),
+        ),
     }
-    report.judge(
-        NvCertifyCheck::IndexWritten,
+    report.unless(
         index.is_written(),
-        "it was written",
-        "it was never written: its Name says so",
+        NvCertifyCheck::IndexWritten,
+        AttestationReason::IndexUnwritten,
     );
 }
 
 fn check_digest(
-    report: &mut Report<NvCertifyCheck>,
+    report: &mut AttestationReport<NvCertifyCheck>,
     attested: &[u8],
     signed_hash: Option<HashAlgorithm>,
     policy: &NvCertifyPolicy<'_>,
@@ -111,18 +112,14 @@ fn check_digest(
         return report.not_judged(check, "not judged: the signature says no hash");
     };
     if policy.offset != 0 {
-        return report.fail(
-            check,
-            "it is the digest of all contents, not of some from an offset",
-        );
+        return report.found(check, AttestationReason::ContentsOffset);
     }
-    match hash.digest(&[contents]) {
-        Ok(digest) => report.judge(
-            check,
-            digest == attested,
-            "those asked for, by their digest",
-            "the index holds something else, by its digest",
-        ),
-        Err(error) => report.fail(check, format!("{error}")),
-    }
+    report.found(
+        check,
+        match hash.digest(&[contents]) {
+            Ok(digest) if digest == attested => AttestationReason::ContentsByDigest,
+            Ok(_) => AttestationReason::ContentsDigestMismatch,
+            Err(error) => AttestationReason::Unsupported(error),
+        },
+    );
 }

@@ -1,19 +1,20 @@
 //! The check of a quote: is this what the TPM with this attestation key says, now, of these
 //! registers?
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use keyproof_x509::SignatureVerificationAlgorithm;
 
-use super::{Asked, AttestationEvidence, NOTHING_TO_READ, attestation_checks, check_frame, read};
+use super::{
+    Asked, AttestationEvidence, AttestationReason, AttestationReport, Found, NOTHING_TO_READ,
+    attestation_checks, check_frame, read,
+};
 use crate::algorithm::HashAlgorithm;
 use crate::attest::{Attested, TpmsClockInfo, TpmsQuoteInfo};
 use crate::key_policy::AttestationKeyPolicy;
 use crate::name::{Hierarchy, QualifiedName};
 use crate::pcr::TpmlPcrSelection;
 use crate::public::TpmtPublic;
-use crate::report::{Report, Tell};
 
 /// What a device sends.
 #[derive(Clone, Copy, Debug)]
@@ -50,9 +51,9 @@ attestation_checks! {
     /// The checks of a quote, in the order of reports.
     pub QuoteCheck of [Quote], "a quote" {
         /// `pcr-selection`: it quotes the registers that were asked for, and at least one.
-        PcrSelection = "pcr-selection";
+        PcrSelection = "pcr-selection", "it quotes the registers that were asked for";
         /// `pcr-digest`: its digest is that of the given values, over all banks.
-        PcrDigest = "pcr-digest";
+        PcrDigest = "pcr-digest", "the digest of the given values";
     }
 }
 
@@ -65,8 +66,8 @@ pub fn check_quote(
     ak: &TpmtPublic,
     evidence: &QuoteEvidence<'_>,
     policy: &QuotePolicy<'_>,
-) -> Report<QuoteCheck> {
-    let mut report = Report::new();
+) -> AttestationReport<QuoteCheck> {
+    let mut report = AttestationReport::new();
     let asked = Asked {
         nonce: Some(policy.nonce),
         signer: policy.ek.map(|ek| {
@@ -103,24 +104,25 @@ pub fn check_quote(
 }
 
 fn check_selection(
-    report: &mut Report<QuoteCheck>,
+    report: &mut AttestationReport<QuoteCheck>,
     quote: &TpmsQuoteInfo,
     asked: Option<&TpmlPcrSelection>,
 ) {
-    let check = QuoteCheck::PcrSelection;
     let quoted = &quote.pcr_select;
-    match asked {
-        _ if quoted.is_empty() => report.fail(check, "it quotes no register"),
-        None => report.warn(check, format!("any selection was taken: {quoted}")),
-        Some(asked) if !quoted.selects_same(asked) => {
-            report.fail(check, format!("it quotes {quoted}, not {asked}"));
-        }
-        Some(_) => report.pass(check, format!("{quoted}")),
-    }
+    let reason = match asked {
+        _ if quoted.is_empty() => AttestationReason::SelectionEmpty,
+        None => AttestationReason::SelectionAny(quoted.clone()),
+        Some(asked) if !quoted.selects_same(asked) => AttestationReason::SelectionMismatch {
+            asked: asked.clone(),
+            quoted: quoted.clone(),
+        },
+        Some(_) => AttestationReason::Selection(quoted.clone()),
+    };
+    report.found(QuoteCheck::PcrSelection, reason);
 }
 
 fn check_digest(
-    report: &mut Report<QuoteCheck>,
+    report: &mut AttestationReport<QuoteCheck>,
     quote: &TpmsQuoteInfo,
     values: Option<&[u8]>,
     signed_hash: Option<HashAlgorithm>,
@@ -133,24 +135,20 @@ fn check_digest(
     let expected = quote.pcr_select.values_size();
     match values {
         _ if quote.pcr_digest.len() != hash.digest_size() => {
-            report.fail(check, format!("it is no digest of {hash}"));
+            report.found(check, AttestationReason::DigestSize(hash));
         }
         None => report.not_asked(check, "no register values were given"),
-        Some(values) if values.len() != expected => report.fail(
-            check,
-            format!(
-                "{} bytes of register values, not the {expected} of the selection",
-                values.len()
-            ),
-        ),
+        Some(values) if values.len() != expected => {
+            let found = values.len();
+            report.found(check, AttestationReason::ValuesSize { expected, found });
+        }
         Some(values) => match hash.digest(&[values]) {
-            Ok(digest) => report.judge(
-                check,
+            Ok(digest) => report.unless(
                 digest == *quote.pcr_digest,
-                "the digest of the given values",
-                "the given values have another digest",
+                check,
+                AttestationReason::DigestMismatch,
             ),
-            Err(error) => report.fail(check, format!("{error}")),
+            Err(error) => report.found(check, AttestationReason::Unsupported(error)),
         },
     }
 }

@@ -1,15 +1,12 @@
 //! The check of an attested time: what are clock, counters and firmware of the TPM with this
 //! attestation key, now?
 
-use alloc::format;
-
 use super::{
-    Asked, AttestationEvidence, AttestationPolicy, NOTHING_TO_READ, attestation_checks,
-    check_frame, read,
+    Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
+    NOTHING_TO_READ, attestation_checks, check_frame, read,
 };
 use crate::attest::{Attested, TpmsAttest, TpmsTimeAttestInfo};
 use crate::public::TpmtPublic;
-use crate::report::{Report, Tell};
 
 /// What a verifier asks of an attested time (`TPM2_GetTime`).
 #[derive(Clone, Debug)]
@@ -25,9 +22,9 @@ attestation_checks! {
     pub TimeCheck of [Time], "an attested time" {
         /// `time-info`: the clock in its body is the one in its head, which is never obfuscated (Part 2,
         /// 10.12.12); else a warning.
-        TimeInfo = "time-info";
+        TimeInfo = "time-info", "head and body tell one time";
         /// `firmware-version`: the TPM has the given firmware.
-        FirmwareVersion = "firmware-version";
+        FirmwareVersion = "firmware-version", "the one asked for";
     }
 }
 
@@ -36,8 +33,8 @@ pub fn check_time(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,
     policy: &TimePolicy<'_>,
-) -> Report<TimeCheck> {
-    let mut report = Report::new();
+) -> AttestationReport<TimeCheck> {
+    let mut report = AttestationReport::new();
     let asked = Asked::from(&policy.attestation);
     let read = read(&mut report, ak, evidence, &asked);
     let Some((read, Attested::Time(body))) =
@@ -53,21 +50,28 @@ pub fn check_time(
 }
 
 /// Counters and firmware of the head may be obfuscated, the clock is not.
-fn check_time_info(report: &mut Report<TimeCheck>, attest: &TpmsAttest, body: &TpmsTimeAttestInfo) {
+fn check_time_info(
+    report: &mut AttestationReport<TimeCheck>,
+    attest: &TpmsAttest,
+    body: &TpmsTimeAttestInfo,
+) {
     let check = TimeCheck::TimeInfo;
     let (head, body_clock) = (&attest.clock_info, &body.clock_info);
-    if (head.clock, head.safe) == (body_clock.clock, body_clock.safe) {
-        report.pass(
-            check,
-            format!("{} ms since its start, {} ms in all", body.time, head.clock),
-        );
-    } else {
-        report.warn(check, "head and body tell two times");
-    }
+    let is_one = (head.clock, head.safe) == (body_clock.clock, body_clock.safe);
+    report.found(
+        check,
+        match is_one {
+            true => AttestationReason::Time {
+                since_start: body.time,
+                in_all: head.clock,
+            },
+            false => AttestationReason::TimesDiffer,
+        },
+    );
 }
 
 fn check_firmware(
-    report: &mut Report<TimeCheck>,
+    report: &mut AttestationReport<TimeCheck>,
     body: &TpmsTimeAttestInfo,
     expected: Option<u64>,
 ) {
@@ -75,7 +79,12 @@ fn check_firmware(
     let found = body.firmware_version;
     match expected {
         None => report.not_asked(check, "none was asked for"),
-        Some(expected) if expected == found => report.pass(check, format!("{found:#018x}")),
-        Some(expected) => report.fail(check, format!("{found:#018x}, not {expected:#018x}")),
+        Some(expected) if expected == found => {
+            report.found(check, AttestationReason::Firmware(found));
+        }
+        Some(expected) => report.found(
+            check,
+            AttestationReason::FirmwareMismatch { expected, found },
+        ),
     }
 }

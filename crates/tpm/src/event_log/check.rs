@@ -1,17 +1,18 @@
 //! The check of a log against the registers that a quote is over.
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use keyproof_x509::Report;
+
 use super::event::{EventTrust, EventType, LogEvent};
+use super::finding::{BackedData, EventLogCheck, EventLogFinding, SecureBootState};
 use super::parse::EventLog;
 use super::replay::Replay;
 use super::uefi::{SECURE_BOOT_PCR, SecureBoot, read_variable};
 use crate::algorithm::HashAlgorithm;
 use crate::pcr::TpmlPcrSelection;
-use crate::report::{Report, Tell, checks};
 
 /// What a log is checked against.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,33 +24,6 @@ pub struct EventLogPolicy<'a> {
     pub registers: Option<(&'a TpmlPcrSelection, &'a [u8])>,
     /// Whether Secure Boot must be on.
     pub secure_boot: bool,
-}
-
-checks! {
-    /// The checks of an event log, in the order of reports.
-    pub EventLogCheck {
-        /// `event-log`: it is a whole log in one of the TCG's two forms, with at least one event that was
-        /// extended.
-        EventLog = "event-log";
-        /// `digests`: each event of a compared register has one digest of each compared bank, and no event
-        /// is of a register that there is none of.
-        Digests = "digests";
-        /// `startup-locality`: the log says at most one locality that the TPM was started at, and PCR 0
-        /// begins with it; a warning if PCR 0 shows another.
-        StartupLocality = "startup-locality";
-        /// `registers`: each compared register holds what the log leads to.
-        Registers = "registers";
-        /// `separators`: in PCR 0 to 7 the firmware handed over without an error; a warning if a register
-        /// has no separator or several.
-        Separators = "separators";
-        /// `event-data`: events whose digest should be that of their data are so; else a warning, as some
-        /// firmware errs here. Such data is a hint at most.
-        EventData = "event-data";
-        /// `secure-boot`: Secure Boot is on; if it need not be, a warning where it is off or not told.
-        SecureBoot = "secure-boot";
-        /// `weak-hashes`: no compared bank is of a weak hash.
-        WeakHashes = "weak-hashes";
-    }
 }
 
 /// A register that was compared.
@@ -78,7 +52,7 @@ impl ReplayedRegister {
 #[derive(Clone, Debug)]
 pub struct ReplayedLog<'a> {
     /// The checks.
-    pub report: Report<EventLogCheck>,
+    pub report: Report<EventLogFinding>,
     /// The log, if it could be read.
     pub log: Option<EventLog<'a>>,
     /// The locality that PCR 0 was taken to begin with.
@@ -101,7 +75,10 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
     let log = match EventLog::parse(bytes) {
         Ok(log) => log,
         Err(error) => {
-            report.fail(EventLogCheck::EventLog, format!("{error}"));
+            report.judged(
+                EventLogCheck::EventLog,
+                EventLogFinding::LogMalformed(error),
+            );
             report.others_not_judged("not judged: there is no log to read");
             return ReplayedLog {
                 report,
@@ -118,9 +95,10 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
         None => Vec::new(),
         Some((selection, values)) => selection.split(values).unwrap_or_else(|| {
             let expected = selection.values_size();
-            report.fail(
+            let found = values.len();
+            report.judged(
                 EventLogCheck::Registers,
-                format!("{} bytes of values, not {expected}", values.len()),
+                EventLogFinding::ValuesSize { expected, found },
             );
             Vec::new()
         }),
@@ -149,23 +127,24 @@ pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> Repl
 /// A register, by bank and number, and its value.
 type Value<'v> = (HashAlgorithm, u8, &'v [u8]);
 
-fn check_form(report: &mut Report<EventLogCheck>, log: &EventLog<'_>) {
-    let check = EventLogCheck::EventLog;
-    let extended = log.events.iter().filter(|event| event.is_extended());
-    let found = format!("{} events, {}", log.events.len(), log.form.name());
-    if extended.count() == 0 {
-        report.fail(check, "it has no event that was extended: only a head");
-    } else if log.unread > 0 {
-        let unread = log.unread;
-        report.warn(check, format!("{found}; {unread} bytes after it are none"));
-    } else {
-        report.pass(check, found);
-    }
+fn check_form(report: &mut Report<EventLogFinding>, log: &EventLog<'_>) {
+    let mut extended = log.events.iter().filter(|event| event.is_extended());
+    let (events, form) = (log.events.len(), log.form.name());
+    let finding = match log.unread {
+        _ if extended.next().is_none() => EventLogFinding::LogEmpty,
+        0 => EventLogFinding::Log { events, form },
+        bytes => EventLogFinding::LogUnread {
+            events,
+            form,
+            bytes,
+        },
+    };
+    report.judged(EventLogCheck::EventLog, finding);
 }
 
 /// What PCR 0 begins with.
 fn check_locality(
-    report: &mut Report<EventLogCheck>,
+    report: &mut Report<EventLogFinding>,
     log: &EventLog<'_>,
     values: &[Value<'_>],
 ) -> u8 {
@@ -173,10 +152,7 @@ fn check_locality(
     let said = match log.startup_locality() {
         Ok(said) => said,
         Err(event) => {
-            report.fail(
-                check,
-                format!("event {event} names no locality, or another than before"),
-            );
+            report.judged(check, EventLogFinding::LocalityUnclear { event });
             return 0;
         }
     };
@@ -191,12 +167,9 @@ fn check_locality(
     if !values.iter().any(|(_, index, _)| *index == 0) {
         report.not_asked(check, "PCR 0 was not compared");
     } else if leads_to(supposed) {
-        report.pass(check, format!("locality {supposed}"));
+        report.judged(check, EventLogFinding::Locality(supposed));
     } else if let Some(shown) = [0, 3, 4].into_iter().find(|other| leads_to(*other)) {
-        report.warn(
-            check,
-            format!("locality {shown}, as PCR 0 shows; the log leads to {supposed}"),
-        );
+        report.judged(check, EventLogFinding::LocalityOther { shown, supposed });
         return shown;
     } else {
         report.not_judged(check, "not judged: PCR 0 holds something else altogether");
@@ -229,7 +202,7 @@ fn replayed(log: &EventLog<'_>, locality: u8, values: &[Value<'_>]) -> Vec<Repla
 }
 
 fn check_digests(
-    report: &mut Report<EventLogCheck>,
+    report: &mut Report<EventLogFinding>,
     log: &EventLog<'_>,
     registers: &[ReplayedRegister],
 ) {
@@ -238,10 +211,9 @@ fn check_digests(
         let events = log.events.iter().enumerate();
         events.filter(|(_, event)| event.is_extended())
     };
-    if let Some((number, event)) = extended().find(|(_, event)| event.pcr >= 32) {
-        let pcr = event.pcr;
-        let reason = format!("event {number} is of PCR {pcr}, which there is none of");
-        return report.fail(check, reason);
+    if let Some((event, logged)) = extended().find(|(_, event)| event.pcr >= 32) {
+        let pcr = logged.pcr;
+        return report.judged(check, EventLogFinding::RegisterUnknown { event, pcr });
     }
     let lacking = extended().find_map(|(number, event)| {
         let own = registers
@@ -253,18 +225,14 @@ fn check_digests(
     });
     if registers.is_empty() {
         report.not_asked(check, "no register was compared");
-    } else if let Some((number, pcr, hash)) = lacking {
-        report.fail(
-            check,
-            format!("event {number} of PCR {pcr} has not one digest of {hash}"),
-        );
     } else {
-        report.pass(check, "each event has one of each compared bank");
+        let missing = |(event, pcr, hash)| EventLogFinding::DigestMissing { event, pcr, hash };
+        report.judged(check, lacking.map(missing));
     }
 }
 
 fn check_registers(
-    report: &mut Report<EventLogCheck>,
+    report: &mut Report<EventLogFinding>,
     registers: &[ReplayedRegister],
     policy: &EventLogPolicy<'_>,
 ) {
@@ -293,18 +261,17 @@ fn check_registers(
             .collect();
         names.join(", ")
     };
-    if registers.is_empty() {
-        report.fail(check, "no register was asked for");
+    let finding = if registers.is_empty() {
+        EventLogFinding::RegistersNone
     } else if registers.iter().all(ReplayedRegister::is_matched) {
-        report.pass(check, format!("matched: {}", names(true)));
+        EventLogFinding::RegistersMatched(names(true))
     } else {
-        let matched = names(true);
-        let but = if matched.is_empty() { "none" } else { &matched };
-        report.fail(
-            check,
-            format!("the log does not lead to {}; matched: {but}", names(false)),
-        );
-    }
+        EventLogFinding::RegistersUnmatched {
+            unmatched: names(false),
+            matched: names(true),
+        }
+    };
+    report.judged(check, finding);
 }
 
 /// How much of each event is backed: by the bank with the longest digest, of those that match.
@@ -350,7 +317,7 @@ const ERROR: &[u8] = &1_u32.to_le_bytes();
 /// A separator is known by what was measured, for the log may call it anything: zeros or ones in order, a
 /// 1 after an error.
 fn check_separators(
-    report: &mut Report<EventLogCheck>,
+    report: &mut Report<EventLogFinding>,
     events: &[LogEvent<'_>],
     registers: &[ReplayedRegister],
 ) {
@@ -364,7 +331,7 @@ fn check_separators(
     if compared.is_empty() {
         return report.not_asked(check, "none of PCR 0 to 7 is matched that has an event");
     }
-    let mut odd: Option<String> = None;
+    let mut odd = None;
     for register in compared {
         let hash = register.hash;
         let own = || {
@@ -377,22 +344,18 @@ fn check_separators(
         let is_error =
             |event: &LogEvent<'_>| event.measures(hash, ERROR) && !is_variable_data(event, hash);
         if own().any(is_error) {
-            return report.fail(check, format!("the firmware met an error, says PCR {pcr}"));
+            return report.judged(check, EventLogFinding::FirmwareError { pcr });
         }
         let mut called = own().filter(|event| event.event_type == EventType::SEPARATOR);
         if !called.all(|event| event.is_separator(hash)) {
-            return report.fail(check, format!("a separator of PCR {pcr} separates nothing"));
+            return report.judged(check, EventLogFinding::SeparatorMalformed { pcr });
         }
         match own().filter(|event| event.is_separator(hash)).count() {
             1 => {}
-            0 => odd = odd.or_else(|| Some(format!("PCR {pcr} has none"))),
-            several => odd = odd.or_else(|| Some(format!("PCR {pcr} has {several}"))),
+            count => odd = odd.or(Some(EventLogFinding::Separators { pcr, count })),
         }
     }
-    match odd {
-        None => report.pass(check, "one in each, in order"),
-        Some(odd) => report.warn(check, odd),
-    }
+    report.judged(check, odd);
 }
 
 /// The types whose digest is of the data (PC Client Platform Firmware Profile, 10.4.1).
@@ -406,7 +369,7 @@ fn measures_its_data(event: &LogEvent<'_>) -> bool {
     )
 }
 
-fn check_data(report: &mut Report<EventLogCheck>, events: &[LogEvent<'_>], trust: &[EventTrust]) {
+fn check_data(report: &mut Report<EventLogFinding>, events: &[LogEvent<'_>], trust: &[EventTrust]) {
     let check = EventLogCheck::EventData;
     let count = |wanted| trust.iter().filter(|trust| **trust == wanted).count();
     let (whole, digest) = (count(EventTrust::Data), count(EventTrust::Digest));
@@ -419,28 +382,30 @@ fn check_data(report: &mut Report<EventLogCheck>, events: &[LogEvent<'_>], trust
             measures_its_data(event)
                 && matches!(trust, EventTrust::Digest | EventTrust::VariableData)
         });
-    let summary = format!(
-        "of {} events, {whole} say what was measured, {value} the value of a variable, \
-         and {digest} a digest alone",
-        events.len()
-    );
-    match odd {
-        _ if whole == 0 && digest == 0 && value == 0 => {
-            report.not_asked(check, "no event is of a register that is matched");
-        }
-        None => report.pass(check, summary),
-        Some((number, (event, _))) => report.warn(
-            check,
-            format!(
-                "event {number} ({}) is not what was measured; {summary}",
-                event.event_type
-            ),
-        ),
+    if whole == 0 && digest == 0 && value == 0 {
+        return report.not_asked(check, "no event is of a register that is matched");
     }
+    let backed = BackedData {
+        events: events.len(),
+        whole,
+        value,
+        digest,
+    };
+    report.judged(
+        check,
+        match odd {
+            None => EventLogFinding::Data(backed),
+            Some((event, (odd, _))) => EventLogFinding::DataOdd {
+                event,
+                event_type: odd.event_type,
+                backed,
+            },
+        },
+    );
 }
 
 fn check_secure_boot(
-    report: &mut Report<EventLogCheck>,
+    report: &mut Report<EventLogFinding>,
     found: &SecureBoot<'_>,
     registers: &[ReplayedRegister],
     is_required: bool,
@@ -458,34 +423,29 @@ fn check_secure_boot(
     let is_backed = registers
         .iter()
         .any(|register| u32::from(register.index) == SECURE_BOOT_PCR);
-    let (off, why) = match found.enabled {
-        Some(true) => return report.pass(check, format!("on; {}", names())),
-        Some(false) => ("off".to_owned(), names()),
-        None if is_backed => ("not told by an event that PCR 7 backs".to_owned(), names()),
-        None if is_required => ("PCR 7 was not compared".to_owned(), String::new()),
+    let (state, variables) = match found.enabled {
+        Some(true) => (SecureBootState::On, names()),
+        Some(false) => (SecureBootState::Off, names()),
+        None if is_backed => (SecureBootState::NotTold, names()),
+        None if is_required => (SecureBootState::NotCompared, String::new()),
         None => return report.not_asked(check, "PCR 7 was not compared"),
     };
-    let detail = if why.is_empty() {
-        off
-    } else {
-        format!("{off}; {why}")
+    let finding = EventLogFinding::SecureBoot {
+        state,
+        required: is_required,
+        variables,
     };
-    if is_required {
-        report.fail(check, detail);
-    } else {
-        report.warn(check, detail);
-    }
+    report.judged(check, finding);
 }
 
-fn check_hashes(report: &mut Report<EventLogCheck>, registers: &[ReplayedRegister]) {
+fn check_hashes(report: &mut Report<EventLogFinding>, registers: &[ReplayedRegister]) {
     let check = EventLogCheck::WeakHashes;
-    let weak = registers.iter().find(|register| register.hash.is_weak());
-    match weak {
-        _ if registers.is_empty() => report.not_asked(check, "no register was compared"),
-        None => report.pass(check, "no hash is weak"),
-        Some(register) => report.fail(
-            check,
-            format!("a compared bank is of {}, which is weak", register.hash),
-        ),
+    if registers.is_empty() {
+        return report.not_asked(check, "no register was compared");
     }
+    let weak = registers.iter().find(|register| register.hash.is_weak());
+    report.judged(
+        check,
+        weak.map(|register| EventLogFinding::BankWeak(register.hash)),
+    );
 }

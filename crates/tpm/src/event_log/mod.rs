@@ -2,12 +2,14 @@
 
 mod check;
 mod event;
+mod finding;
 mod parse;
 mod replay;
 mod uefi;
 
-pub use check::{EventLogCheck, EventLogPolicy, ReplayedLog, ReplayedRegister, check_event_log};
+pub use check::{EventLogPolicy, ReplayedLog, ReplayedRegister, check_event_log};
 pub use event::{EventTrust, EventType, LogEvent};
+pub use finding::{BackedData, EventLogCheck, EventLogFinding, SecureBootState};
 pub use parse::{EventLog, EventLogForm};
 pub use replay::Replay;
 pub use uefi::{BootVariable, SecureBoot};

@@ -1,0 +1,467 @@
+//! What can be found of an attestation: one table of what it means, for all types.
+
+use core::fmt;
+
+use keyproof_x509::{Check, Finding, Report, Scheme, Severity};
+
+use crate::TpmError;
+use crate::algorithm::{EccCurve, HashAlgorithm};
+use crate::attest::AttestType;
+use crate::device_key::DevIdKeyFinding;
+use crate::key_finding::AttestationKeyFinding;
+use crate::pcr::TpmlPcrSelection;
+
+/// The report of an attestation.
+pub type AttestationReport<C> = Report<AttestationFinding<C>>;
+
+/// Something that a check of an attestation found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationFinding<C> {
+    /// The check that found it.
+    pub check: C,
+    /// What it is.
+    pub reason: AttestationReason,
+}
+
+/// What a check of an attestation can find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttestationReason {
+    /// The signing key is no attestation key.
+    AttestingKey(AttestationKeyFinding),
+    /// The clock went on.
+    ClockAdvanced {
+        /// By so many milliseconds.
+        by: u64,
+    },
+    /// The clock went back.
+    ClockFell {
+        /// By so many milliseconds.
+        by: u64,
+    },
+    /// The clock went back, as the TPM says after it has lost its power in disorder.
+    ClockSetBack,
+    /// The contents are those asked for, by their digest.
+    ContentsByDigest,
+    /// The index holds something else, by its digest.
+    ContentsDigestMismatch,
+    /// The index holds something else, or it was read elsewhere.
+    ContentsMismatch,
+    /// A digest is of all contents, and some from an offset were asked for.
+    ContentsOffset,
+    /// The creation data does not agree with itself, and how.
+    CreationDataInconsistent(&'static str),
+    /// It is no `TPMS_CREATION_DATA`.
+    CreationDataMalformed(TpmError),
+    /// The creation data has another hash.
+    CreationHashMismatch,
+    /// The key is on a curve that no signature is verified on.
+    CurveUnsupported(EccCurve),
+    /// The digest is not that of the given values.
+    DigestMismatch,
+    /// The digest is not as long as those of the hash that was signed with.
+    DigestSize(HashAlgorithm),
+    /// The TPM's firmware.
+    Firmware(u64),
+    /// The TPM has other firmware.
+    FirmwareMismatch {
+        /// The version asked for.
+        expected: u64,
+        /// The version that it has.
+        found: u64,
+    },
+    /// The signature's hash is not supported.
+    HashUnsupported(HashAlgorithm),
+    /// Something is of a weak hash.
+    HashWeak {
+        /// What.
+        what: &'static str,
+        /// The hash.
+        hash: HashAlgorithm,
+    },
+    /// It is of another NV index.
+    IndexMismatch,
+    /// The index was never written.
+    IndexUnwritten,
+    /// It does not begin with `TPM_GENERATED_VALUE`.
+    MagicWrong,
+    /// No nonce was asked for.
+    NonceAny,
+    /// An empty nonce was asked for.
+    NonceEmpty,
+    /// It carries another nonce.
+    NonceMismatch,
+    /// The nonce is short.
+    NonceShort {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Any object was taken.
+    ObjectAny,
+    /// The object is an attestation key.
+    ObjectAttestationKey,
+    /// The object stands elsewhere than below the given parent.
+    ObjectElsewhere,
+    /// The object is no attestation key.
+    ObjectNotAttestationKey(AttestationKeyFinding),
+    /// The object is no device identity key.
+    ObjectNotDevId(DevIdKeyFinding),
+    /// It is of another object.
+    ObjectMismatch,
+    /// The object was made with other `outsideInfo`.
+    OutsideInfoMismatch,
+    /// The object was made elsewhere than below the given parent.
+    ParentMismatch,
+    /// The TPM was reset.
+    Reset {
+        /// How often.
+        times: u32,
+    },
+    /// The TPM counts fewer resets than before.
+    ResetsFell {
+        /// How many fewer.
+        by: u32,
+    },
+    /// The TPM was restarted.
+    Restarted {
+        /// How often.
+        times: u32,
+    },
+    /// The TPM counts fewer restarts than before.
+    RestartsFell {
+        /// How many fewer.
+        by: u32,
+    },
+    /// The signature is by another scheme than the key's.
+    SchemeMismatch,
+    /// Which registers it quotes, as was asked for.
+    Selection(TpmlPcrSelection),
+    /// Which registers it quotes; none in particular were asked for.
+    SelectionAny(TpmlPcrSelection),
+    /// It quotes no register.
+    SelectionEmpty,
+    /// It quotes other registers.
+    SelectionMismatch {
+        /// Which were asked for.
+        asked: TpmlPcrSelection,
+        /// Which it quotes.
+        quoted: TpmlPcrSelection,
+    },
+    /// The signature is over a weak hash.
+    SignatureHashWeak(HashAlgorithm),
+    /// The signature does not verify.
+    SignatureRefused(keyproof_x509::Error),
+    /// The signature cannot be read.
+    SignatureUnreadable(TpmError),
+    /// The signature verifies.
+    SignatureVerified(Scheme),
+    /// It names another key, or this one in another place.
+    SignerMismatch,
+    /// It is no `TPMS_ATTEST`.
+    StructureMalformed(TpmError),
+    /// The ticket is of another hierarchy than the parent.
+    TicketHierarchyMismatch,
+    /// It is no `TPMT_TK_CREATION`.
+    TicketMalformed(TpmError),
+    /// It is the ticket that says nothing.
+    TicketNull,
+    /// The ticket is of the NULL hierarchy.
+    TicketOfNullHierarchy,
+    /// The TPM's time.
+    Time {
+        /// Milliseconds since its start.
+        since_start: u64,
+        /// Milliseconds that it has been powered.
+        in_all: u64,
+    },
+    /// Head and body tell two times.
+    TimesDiffer,
+    /// It attests to something else.
+    TypeOther {
+        /// To what.
+        found: AttestType,
+        /// What was asked for, in words.
+        wanted: &'static str,
+    },
+    /// It does not say to what it attests.
+    TypeUnreadable(TpmError),
+    /// A key or hash that this needs cannot be computed with.
+    Unsupported(TpmError),
+    /// The key is none that can be, or the signature none of such a key.
+    Unverifiable(TpmError),
+    /// The given values are not as many as were quoted.
+    ValuesSize {
+        /// The bytes of the selection.
+        expected: usize,
+        /// The bytes given.
+        found: usize,
+    },
+}
+
+use AttestationReason as R;
+
+impl<C: Check> Finding for AttestationFinding<C> {
+    type Check = C;
+
+    fn check(&self) -> C {
+        self.check
+    }
+
+    fn severity(&self) -> Severity {
+        match &self.reason {
+            R::AttestingKey(finding) | R::ObjectNotAttestationKey(finding) => finding.severity(),
+            R::ObjectNotDevId(finding) => finding.severity(),
+
+            R::ClockAdvanced { .. }
+            | R::ContentsByDigest
+            | R::Firmware(_)
+            | R::ObjectAttestationKey
+            | R::Reset { .. }
+            | R::Restarted { .. }
+            | R::Selection(_)
+            | R::SignatureVerified(_)
+            | R::Time { .. } => Severity::Remark,
+
+            R::ClockSetBack
+            | R::NonceAny
+            | R::NonceShort { .. }
+            | R::ObjectAny
+            | R::SelectionAny(_)
+            | R::TicketOfNullHierarchy
+            | R::TimesDiffer => Severity::Warning,
+
+            R::ClockFell { .. }
+            | R::ContentsDigestMismatch
+            | R::ContentsMismatch
+            | R::ContentsOffset
+            | R::CreationDataInconsistent(_)
+            | R::CreationDataMalformed(_)
+            | R::CreationHashMismatch
+            | R::CurveUnsupported(_)
+            | R::DigestMismatch
+            | R::DigestSize(_)
+            | R::FirmwareMismatch { .. }
+            | R::HashUnsupported(_)
+            | R::HashWeak { .. }
+            | R::IndexMismatch
+            | R::IndexUnwritten
+            | R::MagicWrong
+            | R::NonceEmpty
+            | R::NonceMismatch
+            | R::ObjectElsewhere
+            | R::ObjectMismatch
+            | R::OutsideInfoMismatch
+            | R::ParentMismatch
+            | R::ResetsFell { .. }
+            | R::RestartsFell { .. }
+            | R::SchemeMismatch
+            | R::SelectionEmpty
+            | R::SelectionMismatch { .. }
+            | R::SignatureHashWeak(_)
+            | R::SignatureRefused(_)
+            | R::SignatureUnreadable(_)
+            | R::SignerMismatch
+            | R::StructureMalformed(_)
+            | R::TicketHierarchyMismatch
+            | R::TicketMalformed(_)
+            | R::TicketNull
+            | R::TypeOther { .. }
+            | R::TypeUnreadable(_)
+            | R::Unsupported(_)
+            | R::Unverifiable(_)
+            | R::ValuesSize { .. } => Severity::Refusal,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match &self.reason {
+            R::AttestingKey(finding) | R::ObjectNotAttestationKey(finding) => finding.remedy(),
+            R::ObjectNotDevId(finding) => finding.remedy(),
+            R::ClockAdvanced { .. }
+            | R::ContentsByDigest
+            | R::Firmware(_)
+            | R::ObjectAttestationKey
+            | R::Reset { .. }
+            | R::Restarted { .. }
+            | R::Selection(_)
+            | R::SignatureVerified(_)
+            | R::Time { .. } => "nothing: all is well",
+            R::ClockFell { .. } | R::ResetsFell { .. } | R::RestartsFell { .. } => {
+                "attest anew; if it stays so, it is another TPM, or one that was tampered with"
+            }
+            R::ClockSetBack => "find out why the TPM lost its power without a shutdown",
+            R::ContentsDigestMismatch | R::ContentsMismatch | R::IndexUnwritten => {
+                "find out who has written the index, or write it as it is to be"
+            }
+            R::ContentsOffset => "ask for all contents, or have them certified themselves",
+            R::CreationDataInconsistent(_)
+            | R::CreationDataMalformed(_)
+            | R::CreationHashMismatch
+            | R::TicketHierarchyMismatch
+            | R::TicketMalformed(_)
+            | R::TicketNull => {
+                "send creation data and ticket as TPM2_Create or TPM2_CreatePrimary gave them for this object"
+            }
+            R::CurveUnsupported(_) | R::HashUnsupported(_) | R::SchemeMismatch => {
+                "sign with the key's own scheme, over SHA-256, SHA-384 or SHA-512, on P-256, P-384 or P-521"
+            }
+            R::DigestMismatch | R::ValuesSize { .. } => {
+                "send the values of the quoted registers in the order of the selection, read together with the quote"
+            }
+            R::DigestSize(_)
+            | R::MagicWrong
+            | R::StructureMalformed(_)
+            | R::TypeOther { .. }
+            | R::TypeUnreadable(_) => {
+                "send the TPMS_ATTEST of the right command as the TPM gave it"
+            }
+            R::FirmwareMismatch { .. } => {
+                "update the TPM's firmware, or ask for the version that it is to have"
+            }
+            R::HashWeak { .. } | R::SignatureHashWeak(_) => {
+                "use SHA-256, SHA-384 or SHA-512 throughout"
+            }
+            R::IndexMismatch | R::ObjectMismatch => {
+                "send the public area of the very thing that was certified, as the TPM gave it"
+            }
+            R::NonceAny | R::NonceEmpty | R::NonceShort { .. } => {
+                "ask with a random nonce of at least 16 bytes"
+            }
+            R::NonceMismatch => "attest anew with the nonce of this request",
+            R::ObjectAny => "say what the object must be",
+            R::ObjectElsewhere | R::ParentMismatch => "make the object below the given parent",
+            R::OutsideInfoMismatch => "make the object with the outsideInfo that was asked for",
+            R::SelectionAny(_) => "say which registers are asked for",
+            R::SelectionEmpty | R::SelectionMismatch { .. } => {
+                "quote the registers that were asked for"
+            }
+            R::SignatureRefused(_) | R::SignatureUnreadable(_) | R::Unverifiable(_) => {
+                "send the TPMT_SIGNATURE of this very attestation, and the public area of the key that made it"
+            }
+            R::SignerMismatch => "attest with the key that stands in this place of this TPM",
+            R::TicketOfNullHierarchy => "make the object below another hierarchy",
+            R::TimesDiffer => "attest anew; if it stays so, do not rely on the TPM's clock",
+            R::Unsupported(_) => "use SHA-256, SHA-384 or SHA-512, and keys as the TPM gave them",
+        }
+    }
+}
+
+impl<C> fmt::Display for AttestationFinding<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl fmt::Display for AttestationReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            R::AttestingKey(finding) | R::ObjectNotAttestationKey(finding) => finding.fmt(f),
+            R::ObjectNotDevId(finding) => finding.fmt(f),
+            R::ClockAdvanced { by } => write!(f, "{by} ms later"),
+            R::ClockFell { by } => write!(f, "{by} ms earlier"),
+            R::ClockSetBack => f.write_str("set back, as the TPM says after a reset in disorder"),
+            R::ContentsByDigest => f.write_str("those asked for, by their digest"),
+            R::ContentsDigestMismatch => {
+                f.write_str("the index holds something else, by its digest")
+            }
+            R::ContentsMismatch => {
+                f.write_str("the index holds something else, or it was read elsewhere")
+            }
+            R::ContentsOffset => {
+                f.write_str("it is the digest of all contents, not of some from an offset")
+            }
+            R::CreationDataInconsistent(how) => f.write_str(how),
+            R::CreationDataMalformed(error) => write!(f, "not a TPMS_CREATION_DATA: {error}"),
+            R::CreationHashMismatch => f.write_str("the given creation data has another hash"),
+            R::CurveUnsupported(curve) => write!(f, "{curve} is not supported"),
+            R::DigestMismatch => f.write_str("the given values have another digest"),
+            R::DigestSize(hash) => write!(f, "it is no digest of {hash}"),
+            R::Firmware(found) => write!(f, "{found:#018x}"),
+            R::FirmwareMismatch { expected, found } => {
+                write!(f, "{found:#018x}, not {expected:#018x}")
+            }
+            R::HashUnsupported(hash) => write!(f, "{hash} is not supported"),
+            R::HashWeak { what, hash } => write!(f, "{what} is of {hash}, which is weak"),
+            R::IndexMismatch => f.write_str("it is of an index with another public area"),
+            R::IndexUnwritten => f.write_str("it was never written: its Name says so"),
+            R::MagicWrong => {
+                f.write_str("it does not begin with TPM_GENERATED_VALUE: no TPM made it")
+            }
+            R::NonceAny => f.write_str("no nonce was asked for: it may be of any time"),
+            R::NonceEmpty => {
+                f.write_str("an empty nonce shows nothing about when the attestation was made")
+            }
+            R::NonceMismatch => {
+                f.write_str("it does not carry the nonce: it was made for another request")
+            }
+            R::NonceShort { bytes } => write!(f, "a nonce of {bytes} bytes may repeat"),
+            R::ObjectAny => f.write_str("any object was taken: it may be able to leave the TPM"),
+            R::ObjectAttestationKey => {
+                f.write_str("a restricted signing key that cannot leave its TPM")
+            }
+            R::ObjectElsewhere => {
+                f.write_str("the object stands elsewhere than below the given parent")
+            }
+            R::ObjectMismatch => f.write_str("it is of an object with another public area"),
+            R::OutsideInfoMismatch => f.write_str("the object was made with other outsideInfo"),
+            R::ParentMismatch => f.write_str("made elsewhere than below the given parent"),
+            R::Reset { times } => write!(f, "reset {times} times since"),
+            R::ResetsFell { by } => write!(f, "{by} resets fewer than before"),
+            R::Restarted { times } => write!(f, "restarted {times} times since"),
+            R::RestartsFell { by } => write!(f, "{by} restarts fewer than before"),
+            R::SchemeMismatch => f.write_str("its scheme is not the key's"),
+            R::Selection(quoted) => quoted.fmt(f),
+            R::SelectionAny(quoted) => write!(f, "any selection was taken: {quoted}"),
+            R::SelectionEmpty => f.write_str("it quotes no register"),
+            R::SelectionMismatch { asked, quoted } => write!(f, "it quotes {quoted}, not {asked}"),
+            R::SignatureHashWeak(hash) => write!(f, "a signature over {hash} proves nothing"),
+            R::SignatureRefused(error) => error.fmt(f),
+            R::SignatureUnreadable(error) => write!(f, "not a TPMT_SIGNATURE: {error}"),
+            R::SignatureVerified(scheme) => f.write_str(scheme.name()),
+            R::SignerMismatch => {
+                f.write_str("it does not name this key in this place: another key, or another TPM")
+            }
+            R::StructureMalformed(error) => write!(f, "not a TPMS_ATTEST: {error}"),
+            R::TicketHierarchyMismatch => f.write_str("it is of another hierarchy than the parent"),
+            R::TicketMalformed(error) => write!(f, "not a TPMT_TK_CREATION: {error}"),
+            R::TicketNull => f.write_str("it is the NULL ticket, which proves nothing"),
+            R::TicketOfNullHierarchy => {
+                f.write_str("of the NULL hierarchy, which ends with each reset")
+            }
+            R::Time {
+                since_start,
+                in_all,
+            } => write!(f, "{since_start} ms since its start, {in_all} ms in all"),
+            R::TimesDiffer => f.write_str("head and body tell two times"),
+            R::TypeOther { found, wanted } => write!(f, "{found} is not {wanted}"),
+            R::TypeUnreadable(error) | R::Unsupported(error) | R::Unverifiable(error) => {
+                error.fmt(f)
+            }
+            R::ValuesSize { expected, found } => write!(
+                f,
+                "{found} bytes of register values, not the {expected} of the selection"
+            ),
+        }
+    }
+}
+
+/// Ends a check with what it found.
+pub(super) trait Found<C> {
+    fn found(&mut self, check: C, reason: AttestationReason);
+
+    /// The same if something does not hold.
+    fn unless(&mut self, holds: bool, check: C, reason: AttestationReason);
+}
+
+impl<C: Check> Found<C> for AttestationReport<C> {
+    fn found(&mut self, check: C, reason: AttestationReason) {
+        self.judged(check, AttestationFinding { check, reason });
+    }
+
+    fn unless(&mut self, holds: bool, check: C, reason: AttestationReason) {
+        match holds {
+            true => self.done(check),
+            false => self.found(check, reason),
+        }
+    }
+}

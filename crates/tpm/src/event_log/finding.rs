@@ -1,0 +1,365 @@
+//! What is asked of an event log, and what can be found.
+
+use alloc::string::String;
+use core::fmt;
+
+use keyproof_x509::{Finding, Severity, checks};
+
+use super::event::EventType;
+use crate::TpmError;
+use crate::algorithm::HashAlgorithm;
+
+checks! {
+    /// The checks of an event log, in the order of reports.
+    #[non_exhaustive]
+    pub EventLogCheck {
+        column = 21;
+        /// `event-log`: it is a whole log in one of the TCG's two forms, with at least one event that was
+        /// extended.
+        EventLog = "event-log", "it is a whole log";
+        /// `digests`: each event of a compared register has one digest of each compared bank, and no event
+        /// is of a register that there is none of.
+        Digests = "digests", "each event has one of each compared bank";
+        /// `startup-locality`: the log says at most one locality that the TPM was started at, and PCR 0
+        /// begins with it; a warning if PCR 0 shows another.
+        StartupLocality = "startup-locality", "PCR 0 begins with it";
+        /// `registers`: each compared register holds what the log leads to.
+        Registers = "registers", "all are matched";
+        /// `separators`: in PCR 0 to 7 the firmware handed over without an error; a warning if a register
+        /// has no separator or several.
+        Separators = "separators", "one in each, in order";
+        /// `event-data`: events whose digest should be that of their data are so; else a warning, as some
+        /// firmware errs here. Such data is a hint at most.
+        EventData = "event-data", "it is what was measured";
+        /// `secure-boot`: Secure Boot is on; if it need not be, a warning where it is off or not told.
+        SecureBoot = "secure-boot", "on";
+        /// `weak-hashes`: no compared bank is of a weak hash.
+        WeakHashes = "weak-hashes", "no hash is weak";
+    }
+}
+
+/// Something that the check of an event log found. Events are counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventLogFinding {
+    /// A compared bank is of a weak hash.
+    BankWeak(HashAlgorithm),
+    /// How much of the events is backed by the registers.
+    Data(BackedData),
+    /// An event's data is not what was measured.
+    DataOdd {
+        /// Which event.
+        event: usize,
+        /// Of which type.
+        event_type: EventType,
+        /// How much is backed all the same.
+        backed: BackedData,
+    },
+    /// An event has not one digest of a compared bank.
+    DigestMissing {
+        /// Which event.
+        event: usize,
+        /// Of which register.
+        pcr: u32,
+        /// Of which bank.
+        hash: HashAlgorithm,
+    },
+    /// The firmware met an error.
+    FirmwareError {
+        /// As this register says.
+        pcr: u8,
+    },
+    /// The locality that PCR 0 begins with.
+    Locality(u8),
+    /// PCR 0 begins with another locality than the log leads to.
+    LocalityOther {
+        /// The one that PCR 0 shows.
+        shown: u8,
+        /// The one that the log leads to.
+        supposed: u8,
+    },
+    /// An event names no locality, or another than before.
+    LocalityUnclear {
+        /// Which event.
+        event: usize,
+    },
+    /// The log.
+    Log {
+        /// How many events it has.
+        events: usize,
+        /// Its form.
+        form: &'static str,
+    },
+    /// The log has a head alone.
+    LogEmpty,
+    /// The log cannot be read.
+    LogMalformed(TpmError),
+    /// Bytes behind the log are none of its events.
+    LogUnread {
+        /// How many events it has.
+        events: usize,
+        /// Its form.
+        form: &'static str,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// All compared registers hold what the log leads to; which they are.
+    RegistersMatched(String),
+    /// No register was asked for.
+    RegistersNone,
+    /// Registers hold something else.
+    RegistersUnmatched {
+        /// Which, and why.
+        unmatched: String,
+        /// Which are matched.
+        matched: String,
+    },
+    /// An event is of a register that there is none of.
+    RegisterUnknown {
+        /// Which event.
+        event: usize,
+        /// The register's number.
+        pcr: u32,
+    },
+    /// Whether Secure Boot is on.
+    SecureBoot {
+        /// What the log tells of it.
+        state: SecureBootState,
+        /// Whether it must be.
+        required: bool,
+        /// The variables and how many authorities were told, if any could be.
+        variables: String,
+    },
+    /// A separator separates nothing.
+    SeparatorMalformed {
+        /// Of this register.
+        pcr: u8,
+    },
+    /// A register has not one separator.
+    Separators {
+        /// Which register.
+        pcr: u8,
+        /// How many it has.
+        count: usize,
+    },
+    /// The values are not as many as were asked for.
+    ValuesSize {
+        /// The bytes of the selection.
+        expected: usize,
+        /// The bytes given.
+        found: usize,
+    },
+}
+
+/// How much of the events is backed by the registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackedData {
+    /// How many events there are.
+    pub events: usize,
+    /// How many say what was measured.
+    pub whole: usize,
+    /// How many say the value of a variable.
+    pub value: usize,
+    /// How many say a digest alone.
+    pub digest: usize,
+}
+
+impl fmt::Display for BackedData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            events,
+            whole,
+            value,
+            digest,
+        } = self;
+        write!(
+            f,
+            "of {events} events, {whole} say what was measured, {value} the value of a variable, \
+             and {digest} a digest alone"
+        )
+    }
+}
+
+/// What a log tells of Secure Boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecureBootState {
+    /// PCR 7 was not compared.
+    NotCompared,
+    /// No event that PCR 7 backs tells it.
+    NotTold,
+    /// It is off.
+    Off,
+    /// It is on.
+    On,
+}
+
+impl fmt::Display for SecureBootState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecureBootState::NotCompared => "PCR 7 was not compared",
+            SecureBootState::NotTold => "not told by an event that PCR 7 backs",
+            SecureBootState::Off => "off",
+            SecureBootState::On => "on",
+        })
+    }
+}
+
+impl Finding for EventLogFinding {
+    type Check = EventLogCheck;
+
+    fn check(&self) -> EventLogCheck {
+        use EventLogCheck as C;
+        use EventLogFinding as F;
+        match self {
+            F::Log { .. } | F::LogEmpty | F::LogMalformed(_) | F::LogUnread { .. } => C::EventLog,
+            F::DigestMissing { .. } | F::RegisterUnknown { .. } => C::Digests,
+            F::Locality(_) | F::LocalityOther { .. } | F::LocalityUnclear { .. } => {
+                C::StartupLocality
+            }
+            F::RegistersMatched(_)
+            | F::RegistersNone
+            | F::RegistersUnmatched { .. }
+            | F::ValuesSize { .. } => C::Registers,
+            F::FirmwareError { .. } | F::SeparatorMalformed { .. } | F::Separators { .. } => {
+                C::Separators
+            }
+            F::Data(_) | F::DataOdd { .. } => C::EventData,
+            F::SecureBoot { .. } => C::SecureBoot,
+            F::BankWeak(_) => C::WeakHashes,
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        use EventLogFinding as F;
+        match self {
+            F::Data(_)
+            | F::Locality(_)
+            | F::Log { .. }
+            | F::RegistersMatched(_)
+            | F::SecureBoot {
+                state: SecureBootState::On,
+                ..
+            } => Severity::Remark,
+
+            F::DataOdd { .. }
+            | F::LocalityOther { .. }
+            | F::LogUnread { .. }
+            | F::SecureBoot {
+                required: false, ..
+            }
+            | F::Separators { .. } => Severity::Warning,
+
+            F::BankWeak(_)
+            | F::DigestMissing { .. }
+            | F::FirmwareError { .. }
+            | F::LocalityUnclear { .. }
+            | F::LogEmpty
+            | F::LogMalformed(_)
+            | F::RegistersNone
+            | F::RegistersUnmatched { .. }
+            | F::RegisterUnknown { .. }
+            | F::SecureBoot { required: true, .. }
+            | F::SeparatorMalformed { .. }
+            | F::ValuesSize { .. } => Severity::Refusal,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        use EventLogFinding as F;
+        match self {
+            F::Data(_)
+            | F::Locality(_)
+            | F::Log { .. }
+            | F::RegistersMatched(_)
+            | F::SecureBoot {
+                state: SecureBootState::On,
+                ..
+            } => "nothing: all is well",
+            F::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
+            F::DataOdd { .. } | F::LocalityOther { .. } | F::Separators { .. } => {
+                "ask the firmware's maker; do not rely on what such events say"
+            }
+            F::DigestMissing { .. }
+            | F::LocalityUnclear { .. }
+            | F::LogEmpty
+            | F::LogMalformed(_)
+            | F::LogUnread { .. }
+            | F::RegisterUnknown { .. }
+            | F::SeparatorMalformed { .. } => {
+                "send the firmware's whole log, such as binary_bios_measurements, as it is"
+            }
+            F::FirmwareError { .. } => "find out what the firmware met",
+            F::RegistersNone | F::ValuesSize { .. } => {
+                "give the values of the quoted registers in the order of the selection"
+            }
+            F::RegistersUnmatched { .. } => {
+                "take log and quote of one boot, and leave registers out that others extend"
+            }
+            F::SecureBoot { .. } => "turn Secure Boot on, and quote PCR 7 as well",
+        }
+    }
+}
+
+impl fmt::Display for EventLogFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use EventLogFinding as F;
+        match self {
+            F::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
+            F::Data(backed) => backed.fmt(f),
+            F::DataOdd {
+                event,
+                event_type,
+                backed,
+            } => write!(
+                f,
+                "event {event} ({event_type}) is not what was measured; {backed}"
+            ),
+            F::DigestMissing { event, pcr, hash } => {
+                write!(f, "event {event} of PCR {pcr} has not one digest of {hash}")
+            }
+            F::FirmwareError { pcr } => write!(f, "the firmware met an error, says PCR {pcr}"),
+            F::Locality(locality) => write!(f, "locality {locality}"),
+            F::LocalityOther { shown, supposed } => write!(
+                f,
+                "locality {shown}, as PCR 0 shows; the log leads to {supposed}"
+            ),
+            F::LocalityUnclear { event } => {
+                write!(f, "event {event} names no locality, or another than before")
+            }
+            F::Log { events, form } => write!(f, "{events} events, {form}"),
+            F::LogEmpty => f.write_str("it has no event that was extended: only a head"),
+            F::LogMalformed(error) => error.fmt(f),
+            F::LogUnread {
+                events,
+                form,
+                bytes,
+            } => write!(
+                f,
+                "{events} events, {form}; {bytes} bytes after it are none"
+            ),
+            F::RegistersMatched(matched) => write!(f, "matched: {matched}"),
+            F::RegistersNone => f.write_str("no register was asked for"),
+            F::RegistersUnmatched { unmatched, matched } => {
+                let but = if matched.is_empty() { "none" } else { matched };
+                write!(f, "the log does not lead to {unmatched}; matched: {but}")
+            }
+            F::RegisterUnknown { event, pcr } => {
+                write!(f, "event {event} is of PCR {pcr}, which there is none of")
+            }
+            F::SecureBoot {
+                state, variables, ..
+            } if variables.is_empty() => state.fmt(f),
+            F::SecureBoot {
+                state, variables, ..
+            } => write!(f, "{state}; {variables}"),
+            F::SeparatorMalformed { pcr } => {
+                write!(f, "a separator of PCR {pcr} separates nothing")
+            }
+            F::Separators { pcr, count: 0 } => write!(f, "PCR {pcr} has none"),
+            F::Separators { pcr, count } => write!(f, "PCR {pcr} has {count}"),
+            F::ValuesSize { expected, found } => {
+                write!(f, "{found} bytes of values, not {expected}")
+            }
+        }
+    }
+}
