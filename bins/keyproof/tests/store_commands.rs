@@ -240,6 +240,54 @@ fn a_command_on_a_store_that_is_not_there_names_it_and_makes_nothing() {
     home.prints(&["token", "create", "--scope", "admin"], "");
 }
 
+/// Gives the store the layout of schema 1, and keeps it open until it is told.
+const AS_SCHEMA_1: &str = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.executescript('''
+    BEGIN;
+    DROP INDEX records_by_expiry;
+    ALTER TABLE records RENAME TO newer;
+    CREATE TABLE records (
+        key BLOB NOT NULL PRIMARY KEY, version BLOB NOT NULL, body BLOB NOT NULL, expires_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO records SELECT key, version, body, expires_at FROM newer;
+    DROP TABLE newer;
+    CREATE INDEX records_by_expiry ON records (expires_at, key) WHERE expires_at IS NOT NULL;
+    PRAGMA user_version = 1;
+    COMMIT;
+''')
+print('done', flush=True)
+sys.stdin.readline()
+";
+
+#[test]
+fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
+    let home = Home::new();
+    home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);
+    let listed = home.prints(&["instance", "list"], "");
+    let mut other = Command::new("python3")
+        .args(["-c", AS_SCHEMA_1])
+        .arg(home.0.path().join("k.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut output = BufReader::new(other.stdout.take().unwrap());
+    output.read_line(&mut said).unwrap();
+    assert_eq!(said, "done\n");
+    home.fails(&["migrate"], "", 2, "another process has it open");
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    let migrated = home.document(&["migrate", "--json"], "");
+    let store = home.store();
+    assert_eq!(migrated, json!({ "store": store, "from": 1, "to": 2 }));
+    let said = home.prints(&["migrate"], "");
+    assert_eq!(said, format!("{store} has schema 2 already\n"));
+    assert_eq!(home.prints(&["instance", "list"], ""), listed);
+}
+
 #[test]
 fn changes_say_what_they_did_and_in_which_store() {
     let home = Home::new();
