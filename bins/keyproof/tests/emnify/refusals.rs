@@ -62,6 +62,7 @@ async fn what_is_no_number_is_no_id() {
     let site = Site::start().await;
     let bob = site.token(BOB).await;
     for asked in [
+        "",
         "None",
         "27.5",
         "27.",
