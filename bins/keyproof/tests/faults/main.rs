@@ -16,7 +16,7 @@ mod clock;
 mod cluster;
 mod database;
 #[expect(dead_code, reason = "F5's tests use all of it")]
-#[path = "../f5/device.rs"]
+#[path = "../contracts/f5/device.rs"]
 mod device;
 mod disk_full;
 mod installation;

@@ -1,0 +1,263 @@
+//! Configuration: its layers, and what is refused.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{fails, keyproof, run, text};
+
+/// `config check` with a file.
+fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("keyproof.toml");
+    fs::write(&path, file).unwrap();
+    let mut command = keyproof(&home);
+    command
+        .args(["config", "check", "--config"])
+        .arg(&path)
+        .args(flags);
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "[http]\nlisten = \"127.0.0.1:1\"\nmax_connections = 11\nmax_body_bytes = 22\n";
+    let variables = [
+        ("KEYPROOF_HTTP__LISTEN", "127.0.0.1:2"),
+        ("KEYPROOF_HTTP__MAX_CONNECTIONS", "12"),
+        ("KEYPROOF_HTTP__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("KEYPROOF_TALER__CURRENCY", "EUR"),
+        ("KEYPROOF_TLS__SELF_SIGNED", "true"),
+        ("KEYPROOF_METRICS__LISTEN", "127.0.0.1:4"),
+    ];
+    let output = check(file, &variables, &["--listen", "127.0.0.1:3", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(effective["http"]["listen"], "127.0.0.1:3");
+    assert_eq!(effective["http"]["max_connections"], 12);
+    assert_eq!(effective["http"]["max_body_bytes"], 22);
+    assert_eq!(effective["http"]["header_timeout_ms"], 10_000);
+    assert_eq!(effective["http"]["trusted_proxies"][0], "10.0.0.0/8");
+    assert_eq!(effective["taler"]["currency"], "EUR");
+    assert_eq!(effective["tls"]["self_signed"], true);
+    assert_eq!(effective["metrics"]["listen"], "127.0.0.1:4");
+}
+
+#[test]
+fn the_limit_of_an_address_has_an_older_name() {
+    for (file, limit, window) in [
+        ("", 100, 300),
+        ("auth.address_limit = 0", 0, 300),
+        ("emnify.authenticate_limit = 7", 7, 300),
+        (
+            "[emnify]\nauthenticate_limit = 7\nauthenticate_window_s = 8\n[auth]\naddress_limit = 7\n",
+            7,
+            8,
+        ),
+    ] {
+        let output = check(file, &[], &["--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(effective["auth"]["address_limit"], limit, "{file}");
+        assert_eq!(effective["auth"]["address_window_s"], window, "{file}");
+        assert_eq!(effective["emnify"].get("authenticate_limit"), None);
+    }
+}
+
+#[test]
+fn what_config_check_prints_is_a_configuration() {
+    let first = check("", &[], &[]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let again = check(text(&first.stdout), &[], &[]);
+    assert_eq!(text(&first.stdout), text(&again.stdout));
+}
+
+#[test]
+fn a_wrong_configuration_is_named_with_its_place() {
+    for (file, says) in [
+        (
+            "[http]\n\nlistn = 1\n",
+            "keyproof.toml:3: unknown field `listn`",
+        ),
+        ("[http]\nmax_connections = 0\n", "keyproof.toml:2: "),
+        (
+            "http.max_connections = 1\ndialects.taler.listen = \"127.0.0.1:0\"",
+            "http.max_connections",
+        ),
+        (
+            "[log]\nlevel = \"loud\"\n",
+            "keyproof.toml:2: unknown variant",
+        ),
+        ("[nonsense]\n", "keyproof.toml:1: unknown field `nonsense`"),
+        ("[http\n", "keyproof.toml:1: "),
+        ("http.listen = \"0.0.0.0:80\"", "http.insecure"),
+        ("dialects.taler.listen = \"192.0.2.1:80\"", "192.0.2.1:80"),
+        ("tls.key = \"key.pem\"", "tls: "),
+        (
+            "tls = { key = \"/none\", certificate = \"/none\" }",
+            "/none",
+        ),
+        ("store.url = \"mysql:x\"", "store.url"),
+        (
+            "store.url = \"postgres://u:hun@ter2@h/d\"",
+            "store.url: not postgres://USER:PASSWORD",
+        ),
+        (
+            "store.url = \"postgres://u:p@h/hunter2@127.0.0.1/d\"",
+            "store.url: not postgres://USER:PASSWORD",
+        ),
+        (
+            "store.url = \"postgres://u:hunter2@h/d?sslmode=allow\"",
+            "store.url: sslmode is",
+        ),
+        (
+            "store.url = \"postgres://u:hunter2@h/d?channel_binding=require\"",
+            "store.url: channel_binding=require is not supported",
+        ),
+        ("taler.currency = \"euro\"", "taler.currency"),
+        ("auth.argon2_memory_kib = 1024", "auth.argon2"),
+        ("metrics.listen = \"0.0.0.0:9464\"", "0.0.0.0:9464"),
+        ("metrics.lisen = \"127.0.0.1:1\"", "unknown field"),
+        ("dps.max_certificates = 0", "nonzero"),
+        (
+            "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"\nscopes = { all = \"root\" }",
+            "dps.issuers: the scopes of \"all\" of i",
+        ),
+        (
+            "[[dps.issuers]]\nissuer = \"i\"\naudience = \"a\"\njwks_file = \"/nowhere\"",
+            "dps.issuers: /nowhere",
+        ),
+        (
+            "auth.argon2_concurrency = 1025",
+            "auth.argon2_concurrency: 1025 is not in 1 to 1024",
+        ),
+        (
+            "auth.address_limit = 5\nemnify.authenticate_limit = 6",
+            "auth.address_limit and emnify.authenticate_limit are the same",
+        ),
+        (
+            "auth.address_window_s = 5\nemnify.authenticate_window_s = 6",
+            "auth.address_window_s and emnify.authenticate_window_s are the same",
+        ),
+        ("auth.address_window_s = 0", "nonzero"),
+        ("emnify.lockout_failures = 0", "nonzero"),
+        ("emnify.lockout = 5", "unknown field"),
+        ("emnify.rotate_refresh_tokens = 1", "expected a boolean"),
+    ] {
+        let output = check(file, &[], &[]);
+        fails(&output, 2, says);
+        assert!(!text(&output.stderr).contains("hunter2"));
+    }
+    fails(
+        &check("", &[("KEYPROOF_HTTP__LISTN", "x")], &[]),
+        2,
+        "KEYPROOF_HTTP__LISTN: unknown",
+    );
+    fails(
+        &check("", &[("KEYPROOF_LOG__LEVEL", "loud")], &[]),
+        2,
+        "KEYPROOF_LOG__LEVEL: ",
+    );
+    fails(
+        &check("", &[], &["--dialects", "taler,radius"]),
+        2,
+        "not a dialect",
+    );
+    fails(
+        &run(&["config", "check", "--config", "/nonexistent"]),
+        2,
+        "/nonexistent",
+    );
+    let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
+    assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn what_the_store_would_not_open_under_is_refused_and_nothing_made() {
+    let home = TempDir::new().unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    fs::write(path("junk"), "hunter2").unwrap();
+    fs::set_permissions(path("junk"), fs::Permissions::from_mode(0o600)).unwrap();
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let (embedded, shared) = (path("state/k.db"), "postgres://u:hunter2@127.0.0.1:1/d");
+    let embedded = format!("sqlite:{embedded}");
+    let without_roots = format!("{shared}?sslrootcert={}", path("absent.pem"));
+    let check = |store: &str, flags: &[&str], base64: Option<&str>| {
+        let mut command = keyproof(&home);
+        command
+            .args(["config", "check", "--store", store])
+            .args(flags);
+        command.envs(base64.map(|key| ("KEYPROOF_STORE__MASTER_KEY_BASE64", key)));
+        command.output().unwrap()
+    };
+    for (store, flags, base64, says) in [
+        (shared, &[][..], None, "needs a master key"),
+        (
+            shared,
+            &["--master-key", &path("absent")],
+            None,
+            "is missing",
+        ),
+        (
+            shared,
+            &["--master-key", &path("junk")],
+            None,
+            "not 32 bytes",
+        ),
+        (shared, &[], Some("junk"), "not 32 bytes"),
+        (&without_roots, &[], Some(&*key), "absent.pem"),
+        (
+            &embedded,
+            &["--master-key", &path("junk")],
+            None,
+            "not 32 bytes",
+        ),
+        (
+            &embedded,
+            &["--master-key", &path("absent/key")],
+            None,
+            "absent/key",
+        ),
+        (&embedded, &[], Some("junk"), "not 32 bytes"),
+        (
+            "memory:",
+            &["--master-key", &path("absent")],
+            None,
+            "is missing",
+        ),
+        ("memory:", &[], Some("junk"), "not 32 bytes"),
+    ] {
+        let output = check(store, flags, base64);
+        fails(&output, 2, says);
+        assert!(!text(&output.stderr).contains("hunter2"));
+    }
+    for (store, flags, base64) in [
+        (shared, &[][..], Some(&*key)),
+        (&embedded, &[], None),
+        (&embedded, &["--master-key", &path("absent")], None),
+        ("memory:", &[], None),
+    ] {
+        let output = check(store, flags, base64);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let key = (
+        "KEYPROOF_STORE__MASTER_KEY_BASE64",
+        "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=",
+    );
+    let output = check("", &[key], &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for stream in [&output.stdout, &output.stderr] {
+        assert!(!text(stream).contains("MTIz"));
+    }
+    // Not even one that stands where it does not belong.
+    let misplaced = check("store.master_key_base64 = \"MTIz\"", &[], &[]);
+    fails(&misplaced, 2, "unknown field `master_key_base64`");
+    assert!(!text(&misplaced.stderr).contains("MTIz"));
+}

@@ -1,0 +1,586 @@
+//! `keyproof otp`
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{fails, keyproof, run, text};
+
+/// RFC 6238, appendix B.
+const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+fn secret_file(folder: &TempDir, secret: &str) -> String {
+    let path = folder.path().join("secret");
+    fs::write(&path, secret).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn prints(arguments: &[&str], expected: &str) {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).trim_end(), expected);
+}
+
+#[test]
+fn otp_code_prints_the_code() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, "gezd gnbv gy3t qojq gezd gnbv gy3t qojq\n");
+    prints(
+        &[
+            "otp",
+            "code",
+            "--secret-file",
+            &file,
+            "--digits",
+            "8",
+            "--at",
+            "59",
+        ],
+        "94287082",
+    );
+    prints(
+        &["otp", "code", "--secret-file", &file, "--counter", "9"],
+        "520489",
+    );
+    let uri = format!("otpauth://totp/a?secret={SECRET}&digits=8");
+    prints(
+        &["otp", "code", "--uri", &uri, "--at", "1111111109"],
+        "07081804",
+    );
+
+    let output = run(&["otp", "code", "--uri", &uri, "--at", "59", "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = serde_json::json!({ "code": "94287082", "step": 1, "valid_until": 60 });
+    assert_eq!(document, expected);
+}
+
+#[test]
+fn otp_secret_draws_none_where_nobody_would_see_it() {
+    let folder = TempDir::new().unwrap();
+    let mut null = keyproof(&folder);
+    null.args(["otp", "secret"]).stdout(Stdio::null());
+    let mut closed = Command::new("/bin/sh");
+    let program = env!("CARGO_BIN_EXE_keyproof");
+    closed.args(["-c", "exec \"$0\" otp secret --json >&-", program]);
+    for mut command in [null, closed] {
+        let says = "standard output is /dev/null: the secret would be lost";
+        fails(&command.output().unwrap(), 2, says);
+    }
+}
+
+#[test]
+fn otp_secret_draws_a_secret() {
+    let draw = |arguments: &[&str]| {
+        let output = run(&[&["otp", "secret"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
+    };
+    for (arguments, length) in [
+        (&[][..], 32),
+        (&["--bytes", "16"], 26),
+        (&["--bytes", "128"], 205),
+    ] {
+        let secret = draw(arguments);
+        assert_eq!(secret.len(), length);
+        assert!(
+            secret
+                .bytes()
+                .all(|c| c.is_ascii_uppercase() || (b'2'..=b'7').contains(&c))
+        );
+        assert_ne!(secret, draw(arguments));
+    }
+    let document: Value = serde_json::from_str(&draw(&["--json"])).unwrap();
+    assert_eq!(document["bytes"], 20);
+    let secret = document["secret"].as_str().unwrap();
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, secret);
+    assert_eq!(
+        run(&["otp", "code", "--secret-file", &file]).status.code(),
+        Some(0)
+    );
+    for wrong in ["0", "15", "129", "many"] {
+        fails(&run(&["otp", "secret", "--bytes", wrong]), 2, "--bytes");
+    }
+}
+
+#[test]
+fn otp_uri_is_drawn_for_a_phone() {
+    let uri = format!("otpauth://totp/Acme:ada?secret={SECRET}&issuer=Acme");
+    let output = run(&["otp", "uri", "--uri", &uri, "--qr"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (drawing, below) = text(&output.stdout).trim_end().rsplit_once('\n').unwrap();
+    assert!(below.starts_with("otpauth://totp/Acme:ada?"), "{below}");
+    let blocks = |line: &str| line.chars().all(|c| " ▀▄█".contains(c));
+    assert!(
+        drawing.lines().count() > 20 && drawing.lines().all(blocks),
+        "{drawing}"
+    );
+    fails(
+        &run(&["otp", "uri", "--uri", &uri, "--qr", "--json"]),
+        2,
+        "--qr",
+    );
+}
+
+/// A pipe is what a shell's `<(…)` names.
+#[test]
+fn files_are_regular_or_pipes_and_bounded() {
+    let folder = TempDir::new().unwrap();
+    let code = |file: &str| run(&["otp", "code", "--at", "59", "--secret-file", file]);
+    let neither = "neither a regular file nor a pipe";
+    fails(&code("/dev/zero"), 2, neither);
+    fails(&code(folder.path().to_str().unwrap()), 2, "directory");
+    for arguments in [
+        &["x509", "show", "/dev/zero"][..],
+        &["tpm", "show", "/dev/zero"],
+        &["config", "check", "--config", "/dev/zero"],
+        &[
+            "config",
+            "check",
+            "--tls-cert",
+            "/dev/zero",
+            "--tls-key",
+            "/dev/zero",
+        ],
+        &["config", "check", "--master-key", "/dev/zero"],
+        &[
+            "config",
+            "check",
+            "--master-key",
+            "/dev/zero",
+            "--store",
+            "memory:",
+        ],
+    ] {
+        fails(&run(arguments), 2, neither);
+    }
+    let long = folder.path().join("long");
+    fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    let long = long.to_str().unwrap();
+    fails(&code(long), 2, "longer than");
+    fails(
+        &run(&["config", "check", "--config", long]),
+        2,
+        "longer than",
+    );
+
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let pipe = pipe.to_str().unwrap();
+    fails(&code(pipe), 2, "pipe");
+    let writer = {
+        let pipe = pipe.to_owned();
+        thread::spawn(move || fs::write(pipe, SECRET).unwrap())
+    };
+    prints(
+        &[
+            "otp",
+            "code",
+            "--at",
+            "59",
+            "--digits",
+            "8",
+            "--secret-file",
+            pipe,
+        ],
+        "94287082",
+    );
+    writer.join().unwrap();
+}
+
+#[test]
+fn otp_verify_reports() {
+    let uri = format!("otpauth://totp/a?secret={SECRET}&digits=8");
+    let verify = |code: &str, window: &str| {
+        run(&[
+            "otp", "verify", "--uri", &uri, "--at", "60", "--window", window, "--json", code,
+        ])
+    };
+    let output = verify("94287082", "1,0");
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report.get("accepted"), Some(&true.into()));
+    assert_eq!(
+        (&report["step"], &report["drift"]),
+        (&1.into(), &(-1).into())
+    );
+    assert_eq!(report["checks"][0]["outcome"], "pass");
+
+    let output = verify("94287082", "0,1");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report.get("accepted"), Some(&false.into()));
+    assert_eq!(report["checks"][0]["outcome"], "fail");
+
+    fails(&verify("9428708", "1,1"), 1, "keyproof: ");
+    fails(&verify("94287082", "1"), 2, "two numbers");
+}
+
+#[test]
+fn otp_uri_builds_what_otp_code_reads() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, SECRET);
+    let arguments = [
+        "otp",
+        "uri",
+        "--secret-file",
+        &file,
+        "--account",
+        "alice",
+        "--issuer",
+        "ACME",
+    ];
+    let built = format!("otpauth://totp/ACME:alice?secret={SECRET}&issuer=ACME&digits=6&period=30");
+    prints(&arguments, &built);
+    prints(&["otp", "code", "--uri", &built, "--at", "59"], "287082");
+}
+
+#[test]
+fn otp_inputs_that_do_not_parse_end_with_1_and_files_that_cannot_be_read_with_2() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, "not base32!");
+    fails(
+        &run(&["otp", "code", "--secret-file", &file]),
+        1,
+        "keyproof: ",
+    );
+    fails(
+        &run(&["otp", "code", "--uri", "https://example.com"]),
+        1,
+        "keyproof: ",
+    );
+    fails(
+        &run(&["otp", "code", "--secret-file", "/nonexistent"]),
+        2,
+        "/nonexistent",
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(&folder, SECRET);
+    let mut child = keyproof(&folder)
+        .args(["otp", "code", "--secret-file", &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+/// RFC 6287 appendix C.
+#[test]
+fn otp_ocra_responds_and_verifies() {
+    let folder = TempDir::new().unwrap();
+    let file = secret_file(
+        &folder,
+        "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA",
+    );
+    let pin = folder.path().join("pin");
+    fs::write(&pin, "1234\n").unwrap();
+    let pin = pin.to_str().unwrap();
+    let suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1";
+    let challenge = [
+        "--suite",
+        suite,
+        "--secret-file",
+        &file,
+        "--question",
+        "12345678",
+        "--pin-file",
+        pin,
+    ];
+    let with = |command: &str, more: &[&str]| {
+        run(&[&["otp", "ocra", command], &challenge[..], more].concat())
+    };
+
+    let output = with("response", &["--counter", "3"]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "71565254\n")
+    );
+    let output = with("response", &["--counter", "3", "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        document,
+        serde_json::json!({ "suite": suite, "response": "71565254" })
+    );
+
+    let verify = |counter| {
+        with(
+            "verify",
+            &[
+                "--counter",
+                counter,
+                "--look-ahead",
+                "2",
+                "--json",
+                "71565254",
+            ],
+        )
+    };
+    let output = verify("1");
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["accepted"], &report["next_counter"]),
+        (&true.into(), &4.into())
+    );
+    let output = verify("4");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["accepted"], &report["checks"][0]["outcome"]),
+        (&false.into(), &"fail".into())
+    );
+
+    fails(&with("response", &[]), 1, "asks for a counter");
+    fails(
+        &with("response", &["--counter", "3", "--at", "59"]),
+        1,
+        "has no time",
+    );
+    fails(
+        &with("verify", &["--counter", "3", "1234"]),
+        1,
+        "4 characters, not 8",
+    );
+    fails(
+        &run(&["otp", "ocra", "response", "--suite", "OCRA-1"]),
+        2,
+        "RFC 6287",
+    );
+}
+
+#[test]
+fn otp_ocra_draws_challenges() {
+    let draw = || {
+        let output = run(&[
+            "otp",
+            "ocra",
+            "challenge",
+            "--suite",
+            "OCRA-1:HOTP-SHA1-6:QH64",
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
+    };
+    let question = draw();
+    assert_eq!(question.len(), 64);
+    assert!(
+        question.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{question}"
+    );
+    assert_ne!(question, draw());
+}
+
+/// RFC 6287 appendix C: the time is 0x132d0b6 minutes, and a client answers a server's question with its own.
+#[test]
+fn otp_ocra_takes_the_time_and_two_questions() {
+    let folder = TempDir::new().unwrap();
+    let key = "GEZDGNBVGY3TQOJQ".repeat(6) + "GEZDGNA";
+    let file = secret_file(&folder, &key);
+    let response = |suite: &str, more: &[&str]| {
+        let output = run(&[
+            &[
+                "otp",
+                "ocra",
+                "response",
+                "--suite",
+                suite,
+                "--secret-file",
+                &file,
+            ],
+            more,
+        ]
+        .concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout).trim_end().to_owned()
+    };
+    let at = (0x132_d0b6 * 60).to_string();
+    assert_eq!(
+        response(
+            "OCRA-1:HOTP-SHA512-8:QN08-T1M",
+            &["--question", "00000000", "--at", &at]
+        ),
+        "95209754"
+    );
+    assert_eq!(
+        response(
+            "OCRA-1:HOTP-SHA512-8:QA08",
+            &["--question", "CLI22220", "--own-question", "SRV11110"]
+        ),
+        "79496648"
+    );
+}
+
+#[test]
+fn otp_migration_reads_what_it_writes_and_shows_secrets_only_when_asked() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let uris: Vec<String> = (0..12)
+        .map(|n| {
+            format!("otpauth://totp/ACME:user{n}?secret={SECRET}&issuer=ACME&digits=6&period=30")
+        })
+        .collect();
+    fs::write(path("uris"), uris.join("\n") + "\n\n").unwrap();
+    let output = run(&["otp", "migration", "write", &path("uris")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let codes: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(codes.len(), 2);
+    let reversed = format!("{}\n{}\n", codes[1], codes[0]);
+    fs::write(path("codes"), reversed).unwrap();
+
+    prints(
+        &["otp", "migration", "read", "--show-secrets", &path("codes")],
+        &uris.join("\n"),
+    );
+    for json in [&[][..], &["--json"]] {
+        let output = run(&[&["otp", "migration", "read", &path("codes")], json].concat());
+        let shown = text(&output.stdout);
+        assert!(
+            shown.contains("user11") && !shown.contains("GEZD"),
+            "{shown}"
+        );
+    }
+    let output = run(&[
+        "otp",
+        "migration",
+        "read",
+        "--show-secrets",
+        "--json",
+        &path("codes"),
+    ]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["accounts"][11]["uri"], uris[11].as_str());
+    assert_eq!(document["accounts"][0]["weak"], false);
+
+    fs::write(path("half"), codes[1]).unwrap();
+    fails(
+        &run(&["otp", "migration", "read", &path("half")]),
+        1,
+        "code 1 of the export is missing",
+    );
+    fs::write(path("wrong"), "\notpauth-migration://offline?data=CgA").unwrap();
+    fails(
+        &run(&["otp", "migration", "read", &path("wrong")]),
+        1,
+        "line 2: the account at byte 2",
+    );
+    fails(
+        &run(&["otp", "migration", "read", &path("nowhere")]),
+        2,
+        "nowhere",
+    );
+    fs::write(path("empty"), "").unwrap();
+    fails(
+        &run(&["otp", "migration", "write", &path("empty")]),
+        1,
+        "no account",
+    );
+
+    let output = run(&["otp", "migration", "write", "--qr", &path("uris")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout).matches("otpauth-migration://").count(),
+        2
+    );
+    assert!(text(&output.stdout).contains('▀'));
+}
+
+/// What an export's names would do to a terminal.
+#[test]
+fn otp_migration_shows_names_as_text() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("uris");
+    fs::write(&file, format!("otpauth://totp/a%1B%5B2J?secret={SECRET}")).unwrap();
+    let output = run(&["otp", "migration", "write", file.to_str().unwrap()]);
+    fs::write(&file, &output.stdout).unwrap();
+    prints(
+        &["otp", "migration", "read", file.to_str().unwrap()],
+        "a\\u{1b}[2J (TOTP every 30 s, SHA1, 6 digits)",
+    );
+}
+
+/// RFC 6030 figure 6.
+#[test]
+fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let document = include_str!("../../../../../fuzz/corpus/pskc_container/figure_6.xml");
+    fs::write(path("container"), document).unwrap();
+    fs::write(path("key"), "12345678901234567890123456789012\n").unwrap();
+    fs::write(path("wrong"), "00".repeat(16)).unwrap();
+    fs::write(path("password"), "qwerty\n").unwrap();
+    let show = |more: &[&str]| run(&[&["otp", "pskc", "show", &path("container")], more].concat());
+
+    // What is not secret is shown without the key.
+    let output = show(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = "key 12345678: HOTP, manufacturer Manufacturer, serial 987654321, issuer Issuer";
+    assert_eq!(text(&output.stdout), format!("{told}\n"));
+    assert!(text(&output.stderr).contains("encrypted"));
+    let output = show(&["--key-file", &path("key")]);
+    assert_eq!(
+        text(&output.stdout),
+        format!("{told}, secret bytes 20, counter 0\n")
+    );
+
+    let uri = format!(
+        "otpauth://hotp/Issuer:987654321?secret={SECRET}&issuer=Issuer&digits=8&counter=0\n"
+    );
+    let output = show(&["--key-file", &path("key"), "--show-secrets"]);
+    assert_eq!(text(&output.stdout), uri);
+    let output = show(&["--key-file", &path("key"), "--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let key = &document["keys"][0];
+    assert_eq!(
+        (&document["encrypted"], &key["secret_bytes"]),
+        (&true.into(), &20.into())
+    );
+    assert_eq!((&key["secret"], &key["uri"]), (&Value::Null, &Value::Null));
+    let output = show(&["--key-file", &path("key"), "--json", "--show-secrets"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["keys"][0]["uri"], uri.trim_end());
+
+    fails(
+        &show(&["--show-secrets"]),
+        1,
+        "encrypted with a key, and none was given",
+    );
+    fails(
+        &show(&["--key-file", &path("wrong")]),
+        1,
+        "wrong key or password",
+    );
+    fails(
+        &show(&["--password-file", &path("password")]),
+        1,
+        "none was given",
+    );
+    fails(
+        &show(&["--key-file", &path("container")]),
+        1,
+        "not hexadecimal",
+    );
+    fails(
+        &run(&["otp", "pskc", "show", &path("password")]),
+        1,
+        "not well-formed XML",
+    );
+    fails(
+        &run(&["otp", "pskc", "show", &path("nowhere")]),
+        2,
+        "nowhere",
+    );
+}

@@ -1,0 +1,456 @@
+//! `keyproof serve` as a process: its start, its signals, its end.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::{fails, keyproof, text};
+
+/// A server as a child process, killed at the latest when the test ends.
+pub(crate) struct Serving {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    url: String,
+}
+
+impl Serving {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut serving = Self {
+            stderr: BufReader::new(child.stderr.take().unwrap()),
+            child,
+            url: String::new(),
+        };
+        loop {
+            let mut line = serving.line().trim_end().to_owned();
+            // With JSON logs it is a message.
+            if let Ok(event) = serde_json::from_str::<Value>(&line) {
+                event["message"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .clone_into(&mut line);
+            }
+            if let Some(url) = line.strip_prefix("listening on ") {
+                url.clone_into(&mut serving.url);
+                return serving;
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.stderr.read_line(&mut line).unwrap();
+        assert_ne!(read, 0, "the server has ended");
+        line
+    }
+
+    /// The next line that says this.
+    fn line_with(&mut self, says: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.contains(says) {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.url.split_once("://").unwrap().1
+    }
+
+    fn get(&self, path: &str) -> String {
+        get(self.address(), path)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end, and returns the exit code and what it still said.
+    fn end(&mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn serve_needs_no_configuration() {
+    let home = TempDir::new().unwrap();
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    let mut serving = Serving::start(keyproof(&home).args(listen));
+    assert!(serving.url.starts_with("http://127.0.0.1:"));
+    assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(serving.get("/readyz").starts_with("HTTP/1.1 200"));
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+
+    let folder = home.path().join(".local/state/keyproof");
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join("keyproof.db")), 0o600);
+    let key = folder.join("keyproof.db.master-key");
+    assert_eq!(mode(&key), 0o600);
+
+    // The key is the store's, and nobody else's.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    fails(
+        &keyproof(&home).args(listen).output().unwrap(),
+        2,
+        "master-key",
+    );
+    fs::remove_file(&key).unwrap();
+    fails(
+        &keyproof(&home).args(listen).output().unwrap(),
+        2,
+        "master-key",
+    );
+    assert!(!key.exists());
+}
+
+#[test]
+fn serve_ends_on_sigint_too() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    serving.signal(Signal::INT);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    // Only the second signal can end this drain while the test lives.
+    let mut serving = Serving::start(
+        keyproof(&home)
+            .args(arguments)
+            .env("KEYPROOF_HTTP__DRAIN_TIMEOUT_MS", "3600000")
+            .env("KEYPROOF_HTTP__BODY_TIMEOUT_MS", "3600000")
+            .env("KEYPROOF_LOG__LEVEL", "warn"),
+    );
+    // What is being answered is waited for: to a client that reads nothing, for ever.
+    let mut deaf = TcpStream::connect(serving.address()).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let requests = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    while deaf.write_all(&requests).is_ok() {}
+    serving.signal(Signal::TERM);
+    while TcpStream::connect(serving.address()).is_ok() {
+        thread::yield_now();
+    }
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(1));
+}
+
+#[test]
+fn an_address_in_use_ends_with_1() {
+    let home = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let arguments = ["serve", "--listen", &address, "--store", "memory:"];
+    fails(
+        &keyproof(&home).args(arguments).output().unwrap(),
+        1,
+        &address,
+    );
+}
+
+/// However many connections there are: those beyond the descriptors wait, and the server serves on.
+#[test]
+fn a_server_out_of_descriptors_recovers() {
+    let home = TempDir::new().unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .env_clear()
+        .env("HOME", home.path())
+        .args([
+            "-c",
+            "ulimit -n 64 && exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_keyproof"),
+        ])
+        .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+    let mut serving = Serving::start(&mut shell);
+    let connect = || TcpStream::connect(serving.address()).unwrap();
+    let connections: Vec<TcpStream> = std::iter::repeat_with(connect).take(100).collect();
+    while !serving.line().contains("cannot accept") {}
+    drop(connections);
+    assert!(serving.get("/healthz").starts_with("HTTP/1.1 200"));
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn json_logs_hold_no_path_and_no_query() {
+    let home = TempDir::new().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    let logging = ["--log-format", "json", "--log-level", "trace"];
+    let mut serving = Serving::start(keyproof(&home).args(arguments).args(logging));
+    let answer = serving.get("/hidden-path?hidden=query");
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    serving.signal(Signal::TERM);
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0));
+    let events: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let request = events.iter().find(|event| event["status"] == 404).unwrap();
+    assert_eq!(request["method"], "GET");
+    let id = request["span"]["id"].as_str().unwrap();
+    assert!(
+        answer
+            .to_ascii_lowercase()
+            .contains(&format!("x-request-id: {id}"))
+    );
+    assert!(!log.contains("hidden"), "{log}");
+}
+
+#[test]
+fn with_json_logs_every_line_is_json() {
+    let home = TempDir::new().unwrap();
+    let message = |line: &str, level: &str| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["level"], level, "{line}");
+        assert!(
+            event["timestamp"].as_str().unwrap().ends_with('Z'),
+            "{line}"
+        );
+        event["message"].as_str().unwrap().to_owned()
+    };
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "memory:",
+        "--metrics-listen",
+        "127.0.0.1:0",
+        "--tls-self-signed",
+        "--log-format",
+        "json",
+    ];
+    // However little is logged, the address is told.
+    let mut child = keyproof(&home)
+        .args(arguments)
+        .args(["--log-level", "off"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told: Vec<_> = lines
+        .take(3)
+        .map(|line| message(&line.unwrap(), "INFO"))
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        told[0].starts_with("listening on https://127.0.0.1:"),
+        "{told:?}"
+    );
+    assert!(told[1].starts_with("metrics on "), "{told:?}");
+    assert!(told[2].starts_with("certificate fingerprint "), "{told:?}");
+
+    let file = home.path().join("keyproof.toml");
+    let config = file.to_str().unwrap();
+    fs::write(
+        &file,
+        "[log]\nformat = \"json\"\n[http]\nlisten = \"nowhere\"\n",
+    )
+    .unwrap();
+    let absent = home.path().join("absent").to_str().unwrap().to_owned();
+    for (arguments, variable, code, says) in [
+        (&["--config", config][..], "", 2, "127.0.0.1:8080"),
+        (
+            &["--config", &absent, "--log-format", "json"],
+            "",
+            2,
+            "absent",
+        ),
+        (&["--log-format", "json", "--port", "80"], "", 2, "--listen"),
+        (&["--store", "nonsense"], "json", 2, "sqlite:PATH"),
+        (
+            &["--listen", "192.0.2.1:0", "--insecure-http"],
+            "json",
+            1,
+            "cannot listen",
+        ),
+        (
+            &["--tls-cert", &absent, "--tls-key", &absent],
+            "json",
+            2,
+            "absent",
+        ),
+    ] {
+        let mut command = keyproof(&home);
+        command.arg("serve").args(arguments);
+        if !variable.is_empty() {
+            command.env("KEYPROOF_LOG__FORMAT", variable);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let lines: Vec<_> = text(&output.stderr).lines().collect();
+        let said = message(lines.last().unwrap(), "ERROR");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        for line in lines {
+            serde_json::from_str::<Value>(line).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_is_announced() {
+    let home = TempDir::new().unwrap();
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "memory:",
+        "--tls-self-signed",
+    ];
+    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    assert!(serving.url.starts_with("https://"));
+    assert!(serving.line().contains("fingerprint (SHA-256) "));
+    // The certificate stays when there are no files to read again.
+    serving.signal(Signal::HUP);
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+/// Writes a new certificate and its key into a folder, and returns its fingerprint.
+fn renew_certificate(folder: &TempDir) -> String {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(folder.path().join("cert.pem"), cert.pem()).unwrap();
+    fs::write(folder.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
+    let digest = Sha256::digest(cert.der());
+    let bytes: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
+}
+
+#[test]
+fn sighup_reads_the_tls_files_again() {
+    let home = TempDir::new().unwrap();
+    let old = renew_certificate(&home);
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| home.path().join(name));
+    let mut serving = Serving::start(
+        keyproof(&home)
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"])
+            .arg("--tls-cert")
+            .arg(&certificate)
+            .arg("--tls-key")
+            .arg(&key),
+    );
+    assert!(serving.url.starts_with("https://"));
+    assert!(serving.line_with("fingerprint").contains(&old));
+
+    // A file that cannot be used is named, and the server serves on.
+    fs::write(&key, "no key").unwrap();
+    serving.signal(Signal::HUP);
+    let log = serving.line_with("TLS files");
+    assert!(
+        log.contains("ERROR") && log.contains("key.pem") && log.contains("the old ones stay"),
+        "{log}"
+    );
+
+    // So is a chain of which only the first certificate is one.
+    let new = renew_certificate(&home);
+    let whole = fs::read_to_string(&certificate).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    fs::write(&certificate, whole.clone() + broken).unwrap();
+    let paths = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let check = [
+        "config",
+        "check",
+        "--tls-cert",
+        paths[0],
+        "--tls-key",
+        paths[1],
+    ];
+    fails(
+        &keyproof(&home).args(check).output().unwrap(),
+        2,
+        "cert.pem: certificate 2: ",
+    );
+    serving.signal(Signal::HUP);
+    let log = serving.line_with("TLS files");
+    assert!(
+        log.contains("ERROR") && log.contains("certificate 2"),
+        "{log}"
+    );
+
+    fs::write(&certificate, whole.clone() + &whole).unwrap();
+    serving.signal(Signal::HUP);
+    let log = serving.line_with("TLS files were read again");
+    assert!(log.contains(&new), "{log}");
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn metrics_have_a_listener_of_their_own() {
+    let home = TempDir::new().unwrap();
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--metrics-listen",
+        "127.0.0.1:0",
+    ];
+    let mut serving = Serving::start(keyproof(&home).args(arguments));
+    let line = serving.line_with("metrics on ");
+    let url = line.trim_end().strip_prefix("metrics on http://").unwrap();
+    let address = url.strip_suffix("/metrics").unwrap();
+    assert_ne!(address, serving.address());
+    assert!(get(serving.address(), "/metrics").starts_with("HTTP/1.1 404"));
+
+    // Each batch that a group had was counted once, by the engine that has groups.
+    let answer = get(address, "/metrics");
+    let value = |series: &str| -> u64 {
+        let mut lines = answer.lines().filter_map(|line| line.rsplit_once(' '));
+        lines
+            .find(|(name, _)| *name == series)
+            .unwrap()
+            .1
+            .parse()
+            .unwrap()
+    };
+    let applied = value("keyproof_store_commits_total{outcome=\"applied\"}");
+    assert_ne!(applied, 0);
+    assert_eq!(value("keyproof_store_commit_group_size_sum"), applied);
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}

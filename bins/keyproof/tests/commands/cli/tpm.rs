@@ -1,0 +1,815 @@
+//! `keyproof tpm`, on what a software TPM wrote.
+
+use std::fs;
+
+use keyproof_tpm::{AwsLcRs, Credential, Name, Structure, TpmtPublic, activate};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{fails, run, text};
+
+fn vector(name: &str) -> String {
+    let vectors = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../crates/tpm/tests/vectors"
+    );
+    format!("{vectors}/{name}")
+}
+
+fn hex(name: &str) -> String {
+    data_encoding::HEXLOWER.encode(&fs::read(vector(name)).unwrap())
+}
+
+#[test]
+fn check_quote_reports_each_check() {
+    for kind in ["rsa2048", "eccp256"] {
+        let file = |name: &str| vector(&format!("{kind}/{name}"));
+        let (ak, ek) = (file("ak.pub.tpm2b"), file("ek.pub.tpm2b"));
+        let (attest, signature) = (
+            file("quote.tpms_attest.bin"),
+            file("quote.tpmt_signature.bin"),
+        );
+        let pcrs = file("quote.pcrs.values.bin");
+        let nonce = hex(&format!("{kind}/quote.nonce.bin"));
+        let check = |nonce: &str, more: &[&str]| {
+            let mut arguments = vec![
+                "tpm",
+                "check-quote",
+                "--ak",
+                &ak,
+                "--attest",
+                &attest,
+                "--signature",
+                &signature,
+                "--nonce",
+                nonce,
+            ];
+            arguments.extend(more);
+            run(&arguments)
+        };
+        let whole = [
+            "--pcrs",
+            &pcrs,
+            "--selection",
+            "sha256:0,1,2,3,4,5,6,7,16",
+            "--ek",
+            &ek,
+            "--json",
+        ];
+        let output = check(&nonce.to_uppercase(), &whole);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["accepted"], true);
+        assert_eq!(report["ak_name"], hex(&format!("{kind}/ak.name.bin")));
+        let checks = report["checks"].as_array().unwrap();
+        let outcome = |report: &[Value], name: &str| {
+            let found = report.iter().find(|check| check["name"] == name);
+            found.unwrap()["outcome"].as_str().unwrap().to_owned()
+        };
+        for name in [
+            "signature",
+            "magic",
+            "extra-data",
+            "pcr-selection",
+            "qualified-signer",
+        ] {
+            assert_eq!(outcome(checks, name), "pass", "{name}");
+        }
+
+        let output = check("00", &whole);
+        assert_eq!(output.status.code(), Some(1));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["accepted"], false);
+        assert_eq!(
+            outcome(report["checks"].as_array().unwrap(), "extra-data"),
+            "fail"
+        );
+
+        let output = check(&nonce, &[]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            text(&output.stdout).contains("warn     pcr-selection"),
+            "{}",
+            text(&output.stdout)
+        );
+        assert!(text(&output.stdout).ends_with("accepted\n"));
+        assert_eq!(check("xyz", &[]).status.code(), Some(2));
+        assert_eq!(check(&nonce, &["--selection", ""]).status.code(), Some(2));
+        assert_eq!(
+            check(&nonce, &["--pcrs", "/nonexistent"]).status.code(),
+            Some(2)
+        );
+        // A file that is not what it should be.
+        let swapped = run(&[
+            "tpm",
+            "check-quote",
+            "--ak",
+            &attest,
+            "--attest",
+            &attest,
+            "--signature",
+            &signature,
+            "--nonce",
+            &nonce,
+        ]);
+        fails(&swapped, 1, "quote.tpms_attest.bin");
+    }
+}
+
+#[test]
+fn check_ek_follows_the_chain() {
+    let folder = TempDir::new().unwrap();
+    let other = folder.path().join("other.pem");
+    fs::write(
+        &other,
+        rcgen::generate_simple_self_signed(vec![])
+            .unwrap()
+            .cert
+            .pem(),
+    )
+    .unwrap();
+    let file = |name: &str| vector(&format!("rsa2048/{name}"));
+    let (cert, public) = (file("ek.cert.der"), file("ek.pub.tpm2b"));
+    let pem = |name: &str| {
+        let der = fs::read(file(&format!("{name}.der"))).unwrap();
+        let base64 = data_encoding::BASE64.encode(&der);
+        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
+    let check = |roots: &str, more: &[&str]| {
+        let mut arguments = vec!["tpm", "check-ek", "--cert", &cert, "--roots", roots];
+        arguments.extend(["--intermediates", &between, "--json"]);
+        arguments.extend(more);
+        let output = run(&arguments);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, report) = check(&roots, &["--pub", &public, "--at", "1800000000"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["tpm"]["manufacturer"], "id:00001014");
+    let (code, report) = check(other.to_str().unwrap(), &["--at", "1800000000"]);
+    assert_eq!((code, &report["accepted"]), (Some(1), &false.into()));
+    assert_eq!(check(&roots, &["--at", "1"]).0, Some(1));
+    let stranger = vector("eccp256/ek.pub.tpm2b");
+    assert_eq!(
+        check(&roots, &["--pub", &stranger, "--at", "1800000000"]).0,
+        Some(1)
+    );
+}
+
+/// Who has revoked what is for the library's tests; here are its files, and what claims to be a list of the issuer's.
+#[test]
+fn check_ek_asks_revocation_lists() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, contents: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let der = |name: &str| fs::read(vector(&format!("rsa2048/{name}.der"))).unwrap();
+    let pem = |name: &str| {
+        let base64 = data_encoding::BASE64.encode(&der(name));
+        let text = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+        write(name, text.as_bytes())
+    };
+    let (roots, between) = (pem("ca.root"), pem("ca.intermediate"));
+    let cert = vector("rsa2048/ek.cert.der");
+    let check = |crl: &str| {
+        run(&[
+            "tpm",
+            "check-ek",
+            "--cert",
+            &cert,
+            "--roots",
+            &roots,
+            "--intermediates",
+            &between,
+            "--at",
+            "1800000000",
+            "--crl",
+            crl,
+        ])
+    };
+    let certificate = der("ek.cert");
+    let certificate = keyproof_x509::Certificate::from_der(&certificate).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let issuer = certificate.issuer().common_name().unwrap().into_owned();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, issuer);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let list = |key_identifier_method| {
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2027, 1, 1),
+            next_update: rcgen::date_time_ymd(2028, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method,
+        };
+        let issuer = rcgen::Issuer::from_params(&params, &key);
+        list.signed_by(&issuer).unwrap()
+    };
+    // Of another key of that name, which it says.
+    let another = list(rcgen::KeyIdMethod::Sha256);
+    for path in [
+        write("another.der", another.der()),
+        write("another.pem", another.pem().unwrap().as_bytes()),
+    ] {
+        let output = check(&path);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    }
+    // One that claims to be the issuer's, by the identifier that the issuer's certificate has.
+    let identifier = certificate
+        .extensions()
+        .iter()
+        .find(|extension| extension.id.as_bytes() == [0x55, 0x1D, 35])
+        .unwrap();
+    let identifier = identifier.value[4..24].to_vec();
+    let claimed = list(rcgen::KeyIdMethod::PreSpecified(identifier));
+    let output = check(&write("claimed.pem", claimed.pem().unwrap().as_bytes()));
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stdout);
+    assert!(told.contains("keyUsage leaves cRLSign out"), "{told}");
+    // What is no list revokes nothing, and must not be taken for one.
+    fails(&check(&roots), 1, "block 1: it is a certificate");
+    fails(&check(&write("no.pem", b"no")), 1, "no.pem");
+}
+
+/// Whoever lists a root is to know that it is not looked at.
+#[test]
+fn a_broken_block_of_a_bundle_is_refused_by_its_number() {
+    let folder = TempDir::new().unwrap();
+    let cert = vector("rsa2048/ek.cert.der");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let base64 = |name: &str| data_encoding::BASE64.encode(&fs::read(vector(name)).unwrap());
+    let block = |base64: &str| {
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    };
+    let root = base64("rsa2048/ca.root.der");
+    let whole = block(&root);
+    let no_base64 = block(&root.replacen('A', "*", 1));
+    let cut = block(&root[..root.len() / 8 * 4]);
+    let endless = whole.replace("-----END CERTIFICATE-----\n", "");
+    let sound = write("sound.pem", &whole);
+    for (bundle, number) in [
+        (format!("{no_base64}{whole}"), 1),
+        (format!("# Example\n{whole}{no_base64}{whole}"), 2),
+        (format!("{whole}{whole}{cut}"), 3),
+        (format!("{whole}{endless}{whole}"), 2),
+        (format!("{whole}{endless}"), 2),
+        (format!("{whole}{}", endless.trim_end()), 2),
+        (
+            format!(
+                "{whole}{}",
+                whole.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
+            ),
+            2,
+        ),
+        (
+            format!("{}{whole}", whole.replace("-----BEGIN", "----BEGIN")),
+            1,
+        ),
+        (format!("{whole}-----END CERTIFICATE-----\n{whole}"), 2),
+        (
+            format!("{whole}{}", whole.replace("CERTIFICATE", "X509 CRL")),
+            2,
+        ),
+    ] {
+        let bundle = write("bundle.pem", &bundle);
+        for more in [
+            vec!["--roots", &bundle],
+            vec!["--roots", &sound, "--intermediates", &bundle],
+        ] {
+            let arguments = [vec!["tpm", "check-ek", "--cert", &cert], more].concat();
+            let says = format!("{bundle}: PEM block {number}: ");
+            fails(&run(&arguments), 1, &says);
+        }
+    }
+    // What stands around blocks is nothing to complain about.
+    let bundle = format!("# Roots\nthe end\n{}", whole.replace('\n', "\r\n"));
+    let between = write(
+        "between.pem",
+        &block(&base64("rsa2048/ca.intermediate.der")),
+    );
+    let bundle = write("bundle.pem", &bundle);
+    let output = run(&[
+        "tpm",
+        "check-ek",
+        "--cert",
+        &cert,
+        "--roots",
+        &bundle,
+        "--intermediates",
+        &between,
+        "--at",
+        "1800000000",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
+/// The layout that tpm2_quote and tpm2_pcrread write with `-F serialized`.
+fn serialized(values: &[u8]) -> Vec<u8> {
+    let values: Vec<_> = values.chunks(32).collect();
+    let mut file = vec![0; 4 + 16 * 8];
+    file[..8].copy_from_slice(&[1, 0, 0, 0, 0x0b, 0, 3, 0xff]);
+    let lists = values.chunks(8);
+    file.extend(u32::try_from(lists.len()).unwrap().to_le_bytes());
+    for list in lists {
+        file.extend(u32::try_from(list.len()).unwrap().to_le_bytes());
+        for number in 0..8 {
+            let value = list.get(number).copied().unwrap_or_default();
+            file.extend(u16::try_from(value.len()).unwrap().to_le_bytes());
+            file.extend(value);
+            file.resize(file.len() + 64 - value.len(), 0);
+        }
+    }
+    file
+}
+
+#[test]
+fn registers_are_read_as_tpm2_tools_write_them_and_a_key_in_pem_is_explained() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| vector(&format!("eccp256/{name}"));
+    let path = folder.path().join("pcrs.bin");
+    let values = fs::read(file("quote.pcrs.values.bin")).unwrap();
+    let nonce = hex("eccp256/quote.nonce.bin");
+    let (attest, signature) = (
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin"),
+    );
+    let check = |ak: &str| {
+        run(&[
+            "tpm",
+            "check-quote",
+            "--ak",
+            ak,
+            "--attest",
+            &attest,
+            "--signature",
+            &signature,
+            "--nonce",
+            &nonce,
+            "--pcrs",
+            path.to_str().unwrap(),
+        ])
+    };
+    let ak = file("ak.pub.tpm2b");
+    let sound = serialized(&values);
+    fs::write(&path, &sound).unwrap();
+    let output = check(&ak);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    // Another value, one that is longer than there is room for, and a list fewer.
+    let first = 4 + 16 * 8 + 4 + 4;
+    let (mut other, mut longer) = (sound.clone(), sound.clone());
+    other[first + 2] ^= 1;
+    longer[first] = 65;
+    for bytes in [&other, &longer, &sound[..sound.len() - 532].to_vec()] {
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(check(&ak).status.code(), Some(1));
+    }
+    let pem = folder.path().join("ak.pem");
+    let key = TpmtPublic::parse_sized(&fs::read(&ak).unwrap()).unwrap();
+    let base64 = data_encoding::BASE64.encode(&key.to_spki().unwrap());
+    let key = format!("-----BEGIN PUBLIC KEY-----\n{base64}\n-----END PUBLIC KEY-----\n");
+    fs::write(&pem, key).unwrap();
+    let pem = pem.to_str().unwrap();
+    fails(&check(pem), 1, "tpm2_readpublic");
+    fails(&run(&["tpm", "show", pem]), 1, "tpm2_readpublic");
+}
+
+#[test]
+fn what_a_file_is_is_found_out() {
+    for (name, kind) in [
+        ("rsa2048/ak.pub.tpm2b", "TPMT_PUBLIC"),
+        ("rsa2048/quote.tpms_attest.bin", "TPMS_ATTEST"),
+        ("eccp256/quote.tpmt_signature.bin", "TPMT_SIGNATURE"),
+        ("eccp256/cred.blob.tpm2tools.bin", "credential"),
+        ("rsa2048/ek.cert.der", "certificate"),
+    ] {
+        let output = run(&["tpm", "show", &vector(name), "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{name}");
+        let facts: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(facts["type"], kind, "{name}");
+        let told = run(&["tpm", "show", &vector(name)]);
+        assert!(text(&told.stdout).contains(&format!("type: {kind}")));
+    }
+    fails(
+        &run(&["tpm", "show", &vector("rsa2048/quote.nonce.bin")]),
+        1,
+        "it is not",
+    );
+    fails(&run(&["tpm", "show", "/nonexistent"]), 2, "/nonexistent");
+    // What an ECDSA signature is without the scheme and the hash before it.
+    let folder = TempDir::new().unwrap();
+    let plain = folder.path().join("plain.sig");
+    fs::write(&plain, [0x30, 6, 2, 1, 5, 2, 1, 7]).unwrap();
+    let shown = run(&["tpm", "show", plain.to_str().unwrap()]);
+    fails(&shown, 1, "leave out -f plain");
+}
+
+#[test]
+fn a_credential_is_a_file_that_tpm2_tools_read() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (secret, out) = (path("secret"), path("out"));
+    let name = hex("eccp256/ak.name.bin");
+    let make_with = |secret: &str, name: &str, more: &[&str]| {
+        let ek = vector("eccp256/ek.pub.tpm2b");
+        let mut arguments = vec![
+            "tpm",
+            "make-credential",
+            "--ek",
+            &ek,
+            "--name",
+            name,
+            "--secret-file",
+            secret,
+            "--out",
+            &out,
+        ];
+        arguments.extend(more);
+        run(&arguments)
+    };
+    let make = |secret: &str, name: &str| make_with(secret, name, &[]);
+    fs::write(&secret, [7; 32]).unwrap();
+    let output = make(&secret, &name);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        fs::read(&out)
+            .unwrap()
+            .starts_with(&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1])
+    );
+    let output = make_with(&secret, &name, &["--json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let written = data_encoding::BASE64.encode(&fs::read(&out).unwrap());
+    assert_eq!(
+        document,
+        serde_json::json!({ "credential": written, "out": out })
+    );
+    fs::write(&secret, [7; 33]).unwrap();
+    fails(&make(&secret, &name), 1, "33 bytes");
+    fails(&make(&secret, "000b"), 1, "keyproof: ");
+    fails(&make("/nonexistent", &name), 2, "/nonexistent");
+}
+
+#[test]
+fn a_provision_answer_opens_with_its_key_only() {
+    use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[1; 32]).unwrap());
+    let mut sealed = b"certificate".to_vec();
+    let nonce = Nonce::assume_unique_for_key([2; 12]);
+    key.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed)
+        .unwrap();
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let response = serde_json::json!({
+        "encrypted_ak_cert": base64(&sealed),
+        "nonce": base64(&[2; 12]),
+        "credential_bundle": "",
+        "ak_cert_chain": "chain",
+    });
+    fs::write(path("response.json"), response.to_string()).unwrap();
+    fs::write(path("key"), [1; 32]).unwrap();
+    fs::write(path("other"), [3; 32]).unwrap();
+    let open = |key: &str, more: &[&str]| {
+        let (key, response) = (path(key), path("response.json"));
+        let mut arguments = vec!["tpm", "open-provision", "--key", &key, &response];
+        arguments.extend(more);
+        run(&arguments)
+    };
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64(b"certificate")
+    );
+    assert_eq!(text(&open("key", &[]).stdout), pem);
+    let document: Value = serde_json::from_slice(&open("key", &["--json"]).stdout).unwrap();
+    assert_eq!(
+        (&document["certificate"], &document["chain"]),
+        (&pem.into(), &"chain".into())
+    );
+    fails(&open("other", &[]), 1, "does not open");
+    fs::write(path("response.json"), "{}").unwrap();
+    fails(&open("key", &[]), 1, "not a provision answer");
+}
+
+/// What cannot be read is 2, what does not parse is 1; nothing is written, and what is wrong is named.
+#[test]
+fn bad_files_and_arguments_are_told_apart() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (garbage, out, nothing) = (path("garbage"), path("out"), path("nothing"));
+    fs::write(&garbage, "garbage").unwrap();
+    fs::write(path("roots.pem"), EMPTY_PEM).unwrap();
+    let file = |name: &str| vector(&format!("eccp256/{name}"));
+    let (ak, ek, certificate) = (
+        file("ak.pub.tpm2b"),
+        file("ek.pub.tpm2b"),
+        file("ek.cert.der"),
+    );
+    let (attest, signature) = (
+        file("quote.tpms_attest.bin"),
+        file("quote.tpmt_signature.bin"),
+    );
+    let name = hex("eccp256/ak.name.bin");
+    let secret = file("cred.secret.bin");
+    let roots = path("roots.pem");
+    let quote = format!("check-quote --ak {ak} --attest {attest} --signature {signature}");
+    for (line, code, says) in [
+        (format!("{quote} --nonce 00 --ek {nothing}"), 2, &*nothing),
+        (format!("{quote} --nonce 00 --ek {garbage}"), 1, &garbage),
+        (format!("{quote} --nonce 0"), 2, "hexadecimal"),
+        (
+            format!("{quote} --nonce 00 --selection sha256:"),
+            2,
+            "--selection",
+        ),
+        (
+            format!("{quote} --nonce 00 --selection sha256:0,0"),
+            2,
+            "--selection",
+        ),
+        (quote.clone(), 2, "--nonce"),
+        (
+            format!("check-ek --cert {nothing} --roots {roots}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("check-ek --cert {certificate} --roots {nothing}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("check-ek --cert {certificate} --roots {garbage}"),
+            1,
+            &garbage,
+        ),
+        (
+            format!("check-ek --cert {certificate} --roots {roots} --at yesterday"),
+            2,
+            "--at",
+        ),
+        (format!("check-ek --cert {certificate}"), 2, "--roots"),
+        (
+            format!(
+                "make-credential --ek {garbage} --name {name} --secret-file {secret} --out {out}"
+            ),
+            1,
+            &garbage,
+        ),
+        (
+            format!("make-credential --ek {ak} --name {name} --secret-file {secret} --out {out}"),
+            1,
+            "endorsement key",
+        ),
+        (
+            format!(
+                "make-credential --ek {ek} --name {name} --secret-file {garbage} --out {nothing}/x"
+            ),
+            2,
+            &nothing,
+        ),
+        (
+            format!("open-provision --key {nothing} {garbage}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("open-provision --key {secret} {nothing}"),
+            2,
+            &nothing,
+        ),
+        (
+            format!("open-provision --key {secret} {garbage}"),
+            1,
+            "not a provision answer",
+        ),
+        (format!("show {garbage}"), 1, "it is not"),
+        (format!("show {}", folder.path().display()), 2, "directory"),
+    ] {
+        let arguments: Vec<&str> = ["tpm"].into_iter().chain(line.split(' ')).collect();
+        fails(&run(&arguments), code, says);
+    }
+    assert!(fs::metadata(&out).is_err());
+
+    // Evidence that does not parse is refused by the report.
+    for (attest, signature, fails) in [
+        (&garbage, &signature, "structure"),
+        (&attest, &garbage, "signature"),
+    ] {
+        let output = run(&[
+            "tpm",
+            "check-quote",
+            "--ak",
+            &ak,
+            "--attest",
+            attest,
+            "--signature",
+            signature,
+            "--nonce",
+            "00",
+            "--json",
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let found = checks.iter().find(|check| check["name"] == fails);
+        assert_eq!(found.unwrap()["outcome"], "fail", "{report}");
+    }
+}
+
+/// The form of a certificate, and nothing in it.
+const EMPTY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+
+#[test]
+fn each_kind_of_endorsement_key_opens_its_credential() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (secret, out) = (path("secret"), path("out"));
+    fs::write(&secret, b"a secret").unwrap();
+    for kind in ["eccp256", "eccp384", "rsa2048", "rsa3072", "rsa4096"] {
+        let file = |suffix: &str| fs::read(vector(&format!("software/{kind}.{suffix}"))).unwrap();
+        let ek = TpmtPublic::parse_sized(&file("ek.pub.tpm2b")).unwrap();
+        let name = Name::parse(&file("name.bin")).unwrap();
+        let public = vector(&format!("software/{kind}.ek.pub.tpm2b"));
+        let output = run(&[
+            "tpm",
+            "make-credential",
+            "--ek",
+            &public,
+            "--name",
+            &name.to_string(),
+            "--secret-file",
+            &secret,
+            "--out",
+            &out,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let credential = Credential::parse(&fs::read(&out).unwrap()).unwrap();
+        let opened = activate(&AwsLcRs, &ek, &file("ek.pkcs8.der"), &name, &credential);
+        assert_eq!(**opened.unwrap(), *b"a secret", "{kind}");
+    }
+}
+
+#[test]
+fn other_attestations_are_checked_with_and_without_a_nonce() {
+    for kind in ["rsa2048", "eccp256"] {
+        let file = |name: &str| vector(&format!("{kind}/{name}"));
+        let check = |command: &str, what: &str, more: &str| {
+            let line = format!(
+                "tpm {command} --ak {} --attest {} --signature {} --json {more}",
+                file("ak.pub.tpm2b"),
+                file(&format!("{what}.tpms_attest.bin")),
+                file(&format!("{what}.tpmt_signature.bin")),
+            );
+            let arguments: Vec<&str> = line.split_whitespace().collect();
+            let output = run(&arguments);
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let failed = report["checks"].as_array().map(|checks| {
+                let failed = checks.iter().filter(|check| check["outcome"] == "fail");
+                failed
+                    .map(|check| check["name"].as_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            });
+            (output.status.code(), failed.unwrap_or_default(), report)
+        };
+        let (dev, ek, srk) = (
+            file("dev.pub.tpm2b"),
+            file("ek.pub.tpm2b"),
+            file("srk.pub.tpm2b"),
+        );
+        let accepted = |(code, failed, report): (Option<i32>, Vec<String>, Value)| {
+            assert_eq!((code, failed), (Some(0), vec![]), "{report}");
+            report
+        };
+        let refused = |(code, failed, report): (Option<i32>, Vec<String>, Value), by: &str| {
+            assert_eq!((code, failed), (Some(1), vec![by.to_owned()]), "{report}");
+        };
+        let object = format!("--object {dev} --parent {srk} --hierarchy owner --ek {ek}");
+        let report = accepted(check("check-certify", "certify", &object));
+        assert_eq!(report["object_name"], hex(&format!("{kind}/dev.name.bin")));
+        let nonce = format!("{object} --nonce 00ff55aa");
+        accepted(check("check-certify", "certify", &nonce));
+        let stale = format!("{object} --nonce 00ff55ab");
+        refused(check("check-certify", "certify", &stale), "extra-data");
+        let no_parent = format!("--object {dev} --hierarchy owner");
+        refused(
+            check("check-certify", "certify", &no_parent),
+            "object-qualified-name",
+        );
+        let profile = format!("--object {dev} --profile attestation");
+        refused(
+            check("check-certify", "certify", &profile),
+            "object-profile",
+        );
+        let unknown = format!("--object {dev} --parent {srk}");
+        assert_eq!(check("check-certify", "certify", &unknown).0, Some(2));
+
+        let data = format!(
+            "{object} --creation-data {}",
+            file("dev.creation_data.tpm2b")
+        );
+        let outside = format!("{data} --outside-info 0011223344556677");
+        accepted(check("check-creation", "certifycreation", &outside));
+        let other = format!("{data} --outside-info 00");
+        refused(
+            check("check-creation", "certifycreation", &other),
+            "outside-info",
+        );
+        refused(check("check-certify", "certifycreation", &object), "type");
+
+        let firmware = "--firmware 2019102300163636";
+        accepted(check("check-time", "gettime", firmware));
+        let other = "--firmware 2019102300163637";
+        refused(check("check-time", "gettime", other), "firmware-version");
+        assert_eq!(check("check-time", "gettime", "--firmware 20").0, Some(2));
+
+        let folder = TempDir::new().unwrap();
+        let index = folder.path().join("index");
+        fs::write(&index, b"\x01\x80\0\x01\0\x0b\x20\x06\0\x06\0\0\0\x0d").unwrap();
+        let index = format!("--index {}", index.display());
+        refused(check("check-nv", "certify", &index), "type");
+
+        for what in ["certify", "certifycreation", "gettime"] {
+            let shown = run(&["tpm", "show", &file(&format!("{what}.tpms_attest.bin"))]);
+            assert!(text(&shown.stdout).contains("attested: TPM_ST_ATTEST_"));
+        }
+    }
+}
+
+/// A log of one event in PCR 0 and a separator in PCR 7, by SHA-256.
+fn event_log() -> (Vec<u8>, Vec<u8>) {
+    use ring::digest::{SHA256, digest};
+    let mut log = [&[0, 0, 0, 0, 3, 0, 0, 0][..], &[0; 20], &[33, 0, 0, 0]].concat();
+    log.extend(b"Spec ID Event03\0\0\0\0\0\x00\x02\x00\x02\x01\0\0\0\x0b\0\x20\0\0");
+    let mut values = Vec::new();
+    for (pcr, event_type, data) in [(0, 8, &b"1.0"[..]), (7, 4, &[0; 4])] {
+        let measured = digest(&SHA256, data);
+        log.extend([pcr, 0, 0, 0, event_type, 0, 0, 0, 1, 0, 0, 0, 0x0b, 0]);
+        log.extend(measured.as_ref());
+        log.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+        log.extend(data);
+        let joined = [&[0; 32], measured.as_ref()].concat();
+        values.extend(digest(&SHA256, &joined).as_ref());
+    }
+    (log, values)
+}
+
+#[test]
+fn an_event_log_is_replayed_and_compared() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (log, pcrs) = (path("log"), path("pcrs"));
+    let (bytes, values) = event_log();
+    fs::write(&log, &bytes).unwrap();
+    fs::write(&pcrs, &values).unwrap();
+
+    let output = run(&["tpm", "replay-log", &log]);
+    assert_eq!(output.status.code(), Some(0));
+    let first = data_encoding::HEXLOWER.encode(&values[..32]);
+    let told = text(&output.stdout);
+    assert!(told.starts_with(&format!("sha256:0  {first}\n")), "{told}");
+
+    let compare = |more: &[&str]| {
+        let arguments = [&["tpm", "replay-log", &log, "--pcrs", &pcrs], more].concat();
+        run(&arguments)
+    };
+    let selection = ["--selection", "sha256:0,7"];
+    let output = compare(&selection);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let output = compare(&["--selection", "sha256:0,7", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["accepted"], true);
+    assert_eq!(report["form"], "crypto-agile");
+    assert_eq!(report["registers"][1]["matched"], true);
+    assert_eq!(report["events"][0]["trust"], "data");
+    assert_eq!(report["secure_boot"]["enabled"], Value::Null);
+    let output = compare(&["--selection", "sha256:0,7", "--secure-boot"]);
+    assert_eq!(output.status.code(), Some(1));
+    let output = compare(&["--selection", "sha256:7,8"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("NOT MATCHED"));
+    fails(&compare(&[]), 2, "--selection");
+
+    // tpm2_quote's own file says which registers it is of.
+    let all: Vec<u8> = [&values[..32], &[0; 6 * 32], &values[32..]].concat();
+    fs::write(&pcrs, serialized(&all)).unwrap();
+    let output = compare(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+
+    fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
+    let output = run(&["tpm", "replay-log", &log]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("fail     event-log"));
+}

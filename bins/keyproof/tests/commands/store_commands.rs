@@ -1,0 +1,779 @@
+//! The commands that work on a store, as a script sees them, each a process of its own on one store.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    process::{Command, Output, Stdio},
+};
+
+use crate::node::Node;
+use rustix::{
+    fs::OFlags,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse";
+
+/// A folder with a store in it.
+struct Home(TempDir);
+
+impl Home {
+    /// With a store that `migrate` has made.
+    fn new() -> Self {
+        let home = Self(TempDir::new().unwrap());
+        let said = home.prints(&["migrate"], "");
+        assert!(said.contains("and had none"), "{said}");
+        home
+    }
+
+    /// The store, as its URL names it.
+    fn store(&self) -> String {
+        format!("sqlite:{}", self.0.path().join("k.db").display())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        let store = self.store();
+        command
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("LOGNAME", "tester");
+        for (key, value) in [
+            ("KEYPROOF_STORE__URL", &*store),
+            ("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8"),
+            ("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1"),
+            ("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true"),
+        ] {
+            command.env(key, value);
+        }
+        command.args(arguments);
+        command
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command that must succeed prints.
+    #[track_caller]
+    fn prints(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run_with(arguments, input);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            output.stderr.is_empty(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stdout).to_owned()
+    }
+
+    #[track_caller]
+    fn document(&self, arguments: &[&str], input: &str) -> Value {
+        serde_json::from_str(&self.prints(arguments, input)).unwrap()
+    }
+
+    /// A command that must fail, with nothing on standard output.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], input: &str, code: i32, says: &str) {
+        let output = self.run_with(arguments, input);
+        let complaint = text(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {complaint}"
+        );
+        assert!(complaint.contains(says), "{arguments:?}: {complaint}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(!complaint.contains(PASSWORD));
+    }
+}
+
+/// The command as a shell starts it with `>&-`.
+fn with_closed_output(command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    let environment = command
+        .get_envs()
+        .filter_map(|(key, value)| Some((key, value?)));
+    shell
+        .args(["-c", "exec \"$0\" \"$@\" >&-"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(environment);
+    shell
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn instances_are_added_listed_changed_and_removed() {
+    let home = Home::new();
+    let names = || -> Vec<(String, bool)> {
+        let listed = home.document(&["instance", "list", "--json"], "");
+        let instances = listed["instances"].as_array().unwrap();
+        let of = |instance: &Value| {
+            assert!(instance["created_at"].as_str().unwrap().ends_with('Z'));
+            let name = instance["name"].as_str().unwrap().to_owned();
+            (name, instance["has_password"].as_bool().unwrap())
+        };
+        instances.iter().map(of).collect()
+    };
+    assert_eq!(names(), [("default".to_owned(), false)]);
+    home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);
+    let added = home.document(
+        &["instance", "add", "bar", "--stdin", "--json"],
+        "correct horse\r\nmore",
+    );
+    assert_eq!(added, json!({ "added": "bar" }));
+    home.prints(
+        &["instance", "set-password", "default", "--stdin"],
+        "correct horse\n",
+    );
+    let with_passwords = ["bar", "default", "shop"].map(|name| (name.to_owned(), true));
+    assert_eq!(names(), with_passwords);
+
+    home.fails(
+        &["instance", "add", "shop", "--stdin"],
+        PASSWORD,
+        1,
+        "exists",
+    );
+    home.fails(&["instance", "add", "a/b", "--stdin"], PASSWORD, 1, "name");
+    home.fails(
+        &["instance", "add", "new", "--stdin"],
+        "7 chars\n",
+        1,
+        "at least 8",
+    );
+    home.fails(&["instance", "add", "new", "--stdin"], "", 1, "at least 8");
+    home.fails(&["instance", "add", "new"], "", 2, "--stdin");
+    home.fails(
+        &["instance", "set-password", "nowhere", "--stdin"],
+        PASSWORD,
+        1,
+        "no such instance",
+    );
+    home.fails(
+        &["instance", "remove", "nowhere"],
+        "",
+        1,
+        "no such instance",
+    );
+    home.fails(&["instance", "add", "new", "a-password"], "", 2, "");
+
+    home.prints(&["instance", "remove", "shop"], "");
+    let removed = home.document(&["instance", "remove", "default", "--json"], "");
+    assert_eq!(removed, json!({ "removed": "default" }));
+    assert_eq!(
+        names(),
+        [("bar".to_owned(), true), ("default".to_owned(), false)]
+    );
+    let lines = home.prints(&["instance", "list"], "");
+    assert_eq!(lines.lines().count(), 2);
+    assert!(
+        lines
+            .lines()
+            .last()
+            .unwrap()
+            .starts_with("default\tno password\t20"),
+        "{lines}"
+    );
+}
+
+/// A forgotten `--config` is noticed before a token is made that no server takes.
+#[test]
+fn a_command_on_a_store_that_is_not_there_names_it_and_makes_nothing() {
+    let home = Home(TempDir::new().unwrap());
+    let says = format!("there is no store at {}", home.store());
+    for arguments in [
+        &["token", "create", "--scope", "admin"][..],
+        &["token", "list", "--json"],
+        &["token", "revoke", "x"],
+        &["instance", "list"],
+        &["instance", "add", "shop", "--stdin"],
+        &["instance", "remove", "shop"],
+        &["instance", "set-password", "default", "--stdin"],
+        &["user", "list"],
+        &["user", "add", "ada", "--organisation", "Acme", "--stdin"],
+        &["user", "remove", "ada"],
+        &["user", "suspend", "ada"],
+        &["audit"],
+        &["audit", "--json", "--since", "1h"],
+    ] {
+        home.fails(arguments, PASSWORD, 2, &says);
+    }
+    home.fails(&["audit", "--follow"], "", 2, "keyproof migrate");
+    let elsewhere = format!("sqlite:{}", home.0.path().join("folder/x.db").display());
+    home.fails(&["user", "list", "--store", &elsewhere], "", 2, &elsewhere);
+    assert_eq!(fs::read_dir(home.0.path()).unwrap().count(), 0);
+
+    // Whoever makes one says so, and makes its key with it.
+    home.prints(&["migrate"], "");
+    assert!(home.0.path().join("k.db.master-key").exists());
+    home.prints(&["token", "create", "--scope", "admin"], "");
+}
+
+/// Gives the store the layout of schema 1, and keeps it open until it is told.
+const AS_SCHEMA_1: &str = "
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.executescript('''
+    BEGIN;
+    DROP INDEX records_by_expiry;
+    ALTER TABLE records RENAME TO newer;
+    CREATE TABLE records (
+        key BLOB NOT NULL PRIMARY KEY, version BLOB NOT NULL, body BLOB NOT NULL, expires_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO records SELECT key, version, body, expires_at FROM newer;
+    DROP TABLE newer;
+    CREATE INDEX records_by_expiry ON records (expires_at, key) WHERE expires_at IS NOT NULL;
+    PRAGMA user_version = 1;
+    COMMIT;
+''')
+print('done', flush=True)
+sys.stdin.readline()
+";
+
+#[test]
+fn a_store_of_an_earlier_schema_is_written_anew_once_nobody_has_it_open() {
+    let home = Home::new();
+    home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);
+    let listed = home.prints(&["instance", "list"], "");
+    let mut other = Command::new("python3")
+        .args(["-c", AS_SCHEMA_1])
+        .arg(home.0.path().join("k.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut output = BufReader::new(other.stdout.take().unwrap());
+    output.read_line(&mut said).unwrap();
+    assert_eq!(said, "done\n");
+    home.fails(&["migrate"], "", 2, "another process has it open");
+    drop(other.stdin.take());
+    assert!(other.wait().unwrap().success());
+    let migrated = home.document(&["migrate", "--json"], "");
+    let store = home.store();
+    assert_eq!(migrated, json!({ "store": store, "from": 1, "to": 2 }));
+    let said = home.prints(&["migrate"], "");
+    assert_eq!(said, format!("{store} has schema 2 already\n"));
+    assert_eq!(home.prints(&["instance", "list"], ""), listed);
+}
+
+#[test]
+fn changes_say_what_they_did_and_in_which_store() {
+    let home = Home::new();
+    let tell = |arguments: &[&str], says: &str| {
+        let said = home.prints(arguments, PASSWORD);
+        assert!(said.starts_with(says), "{arguments:?}: {said}");
+        let ends = format!(" (store {})\n", home.store());
+        assert!(said.ends_with(&ends), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1);
+    };
+    let ada = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
+    tell(
+        &["instance", "add", "shop", "--stdin"],
+        "added the instance shop",
+    );
+    tell(
+        &["instance", "set-password", "shop", "--stdin"],
+        "set the password of the instance shop",
+    );
+    tell(&["instance", "remove", "shop"], "removed the instance shop");
+    tell(
+        &["instance", "remove", "default", "--yes"],
+        "emptied the instance default, which stays",
+    );
+    tell(&ada, "added the user ada");
+    tell(&["user", "suspend", "ada"], "suspended the user ada");
+    tell(&["user", "activate", "ada"], "activated the user ada");
+    tell(
+        &["user", "unlock", "ada"],
+        "there was no lock to lift of the user ada",
+    );
+    tell(
+        &["user", "set-password", "ada", "--stdin"],
+        "set the password of the user ada",
+    );
+    tell(&["user", "remove", "ada"], "removed the user ada");
+    let created = home.document(&["token", "create", "--scope", "admin", "--json"], "");
+    let id = created["id"].as_str().unwrap();
+    tell(&["token", "revoke", id], &format!("revoked the token {id}"));
+    let shown = home.prints(&["token", "create", "--scope", "admin"], "");
+    assert!(
+        shown.contains(&format!("\nstore    {}\n", home.store())),
+        "{shown}"
+    );
+}
+
+/// A terminal, of which this is the side where a person sits.
+struct Terminal {
+    person: File,
+    path: String,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&person).unwrap();
+        unlockpt(&person).unwrap();
+        let path = ptsname(&person, Vec::new()).unwrap();
+        Self {
+            person: person.into(),
+            path: path.into_string().unwrap(),
+        }
+    }
+
+    /// The program's side.
+    fn end(&self) -> File {
+        let mut options = fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed());
+        options.open(&self.path).unwrap()
+    }
+}
+
+#[test]
+fn a_removal_is_asked_about_at_a_terminal() {
+    let home = Home::new();
+    for name in ["shop", "bar"] {
+        home.prints(&["instance", "add", name, "--stdin"], PASSWORD);
+    }
+    home.prints(
+        &["user", "add", "ada", "--organisation", "Acme", "--stdin"],
+        PASSWORD,
+    );
+    let remove = |arguments: &[&str], answer: &str| {
+        let mut terminal = Terminal::open();
+        let mut command = home.command(arguments);
+        let child = command
+            .stdin(terminal.end())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = child.spawn().unwrap();
+        terminal.person.write_all(answer.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    for (arguments, question) in [
+        (
+            &["instance", "remove", "shop"][..],
+            "Remove the instance shop ",
+        ),
+        (
+            &["instance", "remove", "default"],
+            "Empty the instance default ",
+        ),
+        (&["user", "remove", "ada"], "Remove the user ada "),
+    ] {
+        for answer in ["n\n", "\n", "yesterday\n"] {
+            let kept = remove(arguments, answer);
+            assert_eq!(kept.status.code(), Some(1), "{arguments:?}");
+            let said = text(&kept.stderr);
+            assert!(
+                said.starts_with(question) && said.contains(&home.store()),
+                "{said}"
+            );
+            assert!(
+                said.contains("[y/N]") && said.contains("nothing was changed"),
+                "{said}"
+            );
+            assert!(kept.stdout.is_empty());
+        }
+        assert_eq!(
+            remove(arguments, "y\n").status.code(),
+            Some(0),
+            "{arguments:?}"
+        );
+    }
+    let unasked = remove(&["instance", "remove", "bar", "--yes"], "");
+    assert_eq!(
+        (unasked.status.code(), text(&unasked.stderr)),
+        (Some(0), "")
+    );
+    let names = home.document(&["instance", "list", "--json"], "");
+    assert_eq!(names["instances"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_token_that_cannot_be_printed_is_revoked() {
+    let home = Home::new();
+    for form in [&[][..], &["--quiet"], &["--json"]] {
+        let create = [&["token", "create", "--scope", "admin"], form].concat();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        for stdout in [Stdio::from(full), Stdio::from(closed)] {
+            let output = home.command(&create).stdout(stdout).output().unwrap();
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{form:?}: {said}");
+            assert!(
+                said.contains("could not be printed, so it was revoked"),
+                "{said}"
+            );
+            assert!(!said.contains("keyproof_"), "{said}");
+        }
+    }
+    assert_eq!(home.prints(&["token", "list"], ""), "");
+    let trail = home.prints(&["audit"], "");
+    for action in ["operator_token.create", "operator_token.revoke"] {
+        assert_eq!(trail.matches(action).count(), 6, "{trail}");
+    }
+}
+
+#[test]
+fn no_token_is_made_where_nobody_would_see_it() {
+    let home = Home::new();
+    let written = || File::options().write(true).open("/dev/null").unwrap();
+    for form in [&[][..], &["--quiet"], &["--json"]] {
+        let create = [&["token", "create", "--scope", "admin"], form].concat();
+        let mut commands = [0; 3].map(|_| home.command(&create));
+        commands[0] = with_closed_output(&commands[0]);
+        commands[1].stdout(Stdio::null());
+        commands[2].stdout(written());
+        for mut command in commands {
+            let output = command.output().unwrap();
+            let said = text(&output.stderr);
+            let expected = "keyproof: standard output is /dev/null: the token would be lost\n";
+            assert_eq!(
+                (output.status.code(), said),
+                (Some(2), expected),
+                "{form:?}"
+            );
+        }
+    }
+    assert_eq!(home.prints(&["token", "list"], ""), "");
+    assert!(!home.prints(&["audit"], "").contains("operator_token"));
+}
+
+#[test]
+fn a_store_file_that_others_can_read_is_refused_by_name() {
+    let home = Home::new();
+    let path = |name: &str| home.0.path().join(name);
+    let chmod = |name: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(path(name), mode).unwrap();
+    };
+    for (name, mode, access) in [
+        ("k.db", 0o644, "read"),
+        ("k.db", 0o640, "read"),
+        ("k.db", 0o622, "written"),
+        ("k.db-wal", 0o644, "read"),
+        ("k.db-shm", 0o644, "read"),
+    ] {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path(name))
+            .unwrap();
+        chmod(name, mode);
+        let mends = format!("chmod 600 '{}'", path(name).display());
+        let says = format!("can be {access} by others (mode {mode:o}): {mends}");
+        for command in [
+            &["instance", "list"][..],
+            &["migrate"],
+            &["config", "check"],
+            &["serve", "--listen", "127.0.0.1:0"],
+        ] {
+            home.fails(command, "", 2, &says);
+        }
+        chmod(name, 0o600);
+        home.prints(&["instance", "list"], "");
+    }
+}
+
+#[test]
+fn a_folder_is_no_store_and_is_called_one() {
+    let home = Home::new();
+    let folder = home.0.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let store = format!("sqlite:{}", folder.display());
+    let says = format!("the store {} is a folder", folder.display());
+    for mode in [0o755, 0o700] {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+        for command in [
+            &["instance", "list"][..],
+            &["migrate"],
+            &["config", "check"],
+            &["serve", "--listen", "127.0.0.1:0"],
+        ] {
+            home.fails(&[command, &["--store", &store]].concat(), "", 2, &says);
+        }
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    let beside = home.0.path().join("folder.master-key");
+    assert!(!beside.exists());
+}
+
+#[test]
+fn tokens_are_shown_once_listed_and_revoked() {
+    let home = Home::new();
+    let create = [
+        "token",
+        "create",
+        "--scope",
+        "certificates:Sub/Group",
+        "tpm-station",
+        "--subject",
+        "ci",
+    ];
+    let created = home.document(
+        &[&create[..], &["--lifetime", "30d", "--json"]].concat(),
+        "",
+    );
+    assert_eq!(created["subject"], "ci");
+    assert_eq!(
+        created["scopes"],
+        json!(["certificates:sub/group", "tpm-station"])
+    );
+    assert!(
+        created["expires_at"]
+            .as_str()
+            .is_some_and(|at| at.ends_with('Z'))
+    );
+    let secret = created["token"].as_str().unwrap();
+
+    let alone = home.prints(
+        &[
+            "token",
+            "create",
+            "--scope",
+            "admin",
+            "--quiet",
+            "--lifetime",
+            "forever",
+        ],
+        "",
+    );
+    let alone = alone.strip_suffix('\n').unwrap();
+    assert!(
+        alone.starts_with("keyproof_") && !alone.contains(char::is_whitespace),
+        "{alone}"
+    );
+    let shown = home.prints(
+        &["token", "create", "--scope", "tpm", "--scope", "tpm:system"],
+        "",
+    );
+    assert!(shown.contains("\nscopes   tpm\n"), "{shown}");
+
+    let listed = home.document(&["token", "list", "--json"], "");
+    let tokens = listed["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 3);
+    assert!(!listed.to_string().contains(secret) && !listed.to_string().contains(alone));
+    let forever = tokens
+        .iter()
+        .find(|token| token["scopes"] == json!(["admin"]))
+        .unwrap();
+    assert!(forever.get("expires_at").is_none());
+    assert!(
+        home.prints(&["token", "list"], "")
+            .contains("\tadmin\tnever\n")
+    );
+
+    let id = created["id"].as_str().unwrap();
+    home.prints(&["token", "revoke", id], "");
+    home.fails(&["token", "revoke", id], "", 1, "no token");
+    assert_eq!(
+        home.document(&["token", "list", "--json"], "")["tokens"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+
+    for wrong in [
+        &["token", "create"][..],
+        &["token", "create", "--scope", "everything"],
+        &["token", "create", "--scope", "tpm:Upper"],
+        &["token", "create", "--scope", "admin", "--lifetime", "soon"],
+        &["token", "create", "--scope", "admin", "--lifetime", "0s"],
+        &["token", "create", "--scope", "admin", "--quiet", "--json"],
+    ] {
+        home.fails(wrong, "", 2, "");
+    }
+    home.fails(
+        &["token", "create", "--scope", "admin", "--subject", ""],
+        "",
+        1,
+        "subject",
+    );
+}
+
+#[test]
+fn the_trail_is_one_document_or_one_line_an_event() {
+    let home = Home::new();
+    home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);
+    home.prints(&["instance", "remove", "shop"], "");
+    let trail = home.document(&["audit", "--json"], "");
+    let events = trail["events"].as_array().unwrap();
+    let actions: Vec<_> = events
+        .iter()
+        .map(|event| event["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["instance.add", "instance.add", "instance.remove"]);
+    let last = events.last().unwrap();
+    assert_eq!(last["who"], "console:tester");
+    assert_eq!(
+        (&last["target"], &last["outcome"]),
+        (&json!("instance/shop"), &json!("done"))
+    );
+    assert!(last["at"].as_str().is_some_and(|at| at.ends_with('Z')));
+    assert!(last.get("request_id").is_none());
+
+    let lines = home.prints(&["audit", "--since", "1h"], "");
+    assert_eq!(lines.lines().count(), 3);
+    assert!(
+        lines.ends_with("done instance.remove instance/shop by console:tester\n"),
+        "{lines}"
+    );
+    assert_eq!(
+        home.prints(&["audit", "--since", "2999-01-01T00:00:00Z"], ""),
+        ""
+    );
+    let nothing = home.document(&["audit", "--json", "--since", "32503680000"], "");
+    assert_eq!(nothing, json!({ "events": [] }));
+    home.fails(&["audit", "--since", "yesterday"], "", 2, "");
+}
+
+#[test]
+fn a_follower_sees_what_other_processes_do_and_ends_with_its_reader() {
+    let home = Home::new();
+    let mut command = home.command(&["audit", "--follow", "--json"]);
+    let mut follower = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut action = || {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        event["action"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(action(), "instance.add");
+    home.prints(
+        &["instance", "set-password", "default", "--stdin"],
+        PASSWORD,
+    );
+    assert_eq!(action(), "instance.set_password");
+    home.prints(&["token", "create", "--scope", "admin"], "");
+    assert_eq!(action(), "operator_token.create");
+    drop(lines);
+    home.prints(&["instance", "remove", "default"], "");
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_store_is_not_opened_under_another_key() {
+    let home = Home::new();
+    home.prints(&["instance", "list"], "");
+    let key = home.0.path().join("k.db.master-key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    home.fails(&["instance", "list"], "", 2, "read by others");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    home.prints(&["instance", "list"], "");
+
+    let base64 = |byte: u8| data_encoding::BASE64.encode(&[byte; 32]);
+    let other = home
+        .command(&["instance", "list"])
+        .env("KEYPROOF_STORE__MASTER_KEY_BASE64", base64(1))
+        .output();
+    let other = other.unwrap();
+    assert_eq!(other.status.code(), Some(2));
+    assert!(
+        text(&other.stderr).contains("master key"),
+        "{}",
+        text(&other.stderr)
+    );
+
+    fs::remove_file(&key).unwrap();
+    home.fails(&["instance", "list"], "", 2, "missing");
+    assert!(!key.exists());
+    home.fails(
+        &["instance", "list", "--store", "postgres://u:secret@h/d"],
+        "",
+        2,
+        "head -c 32 /dev/urandom | base64",
+    );
+    home.fails(&["instance", "list", "--store", "nonsense"], "", 2, "");
+}
+
+#[test]
+fn no_command_works_on_a_store_that_lives_in_a_servers_own_process() {
+    let home = Home::new();
+    for command in [
+        &["audit"][..],
+        &["instance", "add", "shop", "--stdin"],
+        &["instance", "list"],
+        &["instance", "remove", "shop"],
+        &["instance", "set-password", "shop", "--stdin"],
+        &["migrate"],
+        &["token", "create", "--scope", "admin"],
+        &["token", "list"],
+        &["token", "revoke", "0123456789abcdef"],
+        &["user", "add", "ada", "--organisation", "Acme", "--stdin"],
+        &["user", "list"],
+        &["user", "tokens", "ada", "list"],
+    ] {
+        let command = [command, &["--store", "memory:"]].concat();
+        home.fails(&command, PASSWORD, 2, "in the server's own process");
+    }
+}
+
+#[test]
+fn a_store_that_is_moved_or_deleted_while_it_is_served_takes_nothing_and_says_so() {
+    let home = Home::new();
+    let add = ["instance", "add", "shop", "--stdin"];
+    home.run_with(&add, &format!("{PASSWORD}\n"));
+    let node = Node::start(&mut home.command(&["serve", "--listen", "127.0.0.1:0"]));
+    // shop:correct horse
+    let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\"}";
+    let (status, _, token) = node.ask(login);
+    assert_eq!(status, 200);
+    let token: Value = serde_json::from_str(&token).unwrap();
+    let token = token["token"].as_str().unwrap();
+    let device = json!({ "otp_device_id": "till", "otp_device_description": "till", "otp_algorithm": 1,
+        "otp_key": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ" });
+    let add = format!(
+        "POST /instances/shop/private/otp-devices\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
+    );
+    for file in ["k.db", "k.db-wal"] {
+        let (path, away) = (home.0.path().join(file), home.0.path().join("away"));
+        fs::rename(&path, &away).unwrap();
+        let (status, _, body) = node.ask(login);
+        assert_eq!(status, 500, "{file}: {body}");
+        assert!(body.contains("\"code\": 52"), "{file}: {body}");
+        let (status, _, body) = node.ask(&add);
+        assert_eq!(status, 500, "{file}: {body}");
+        assert!(body.contains("\"code\": 54"), "{file}: {body}");
+        let (status, _, body) = node.ask("GET /readyz");
+        assert_eq!(status, 503);
+        assert!(body.contains("renamed, deleted or replaced"), "{body}");
+        assert!(!body.contains(file), "{body}");
+        node.wait_until_logged(&path.display().to_string());
+        fs::rename(&away, &path).unwrap();
+        node.wait_until_ready();
+        assert_eq!(node.ask(login).0, 200, "{file}");
+        // Others come and go meanwhile.
+        home.prints(&["instance", "list"], "");
+        assert_eq!(node.ask("GET /readyz").0, 200);
+    }
+    fs::remove_file(home.0.path().join("k.db")).unwrap();
+    assert!(node.ask(login).0 >= 500);
+    assert_eq!(node.ask("GET /readyz").0, 503);
+}

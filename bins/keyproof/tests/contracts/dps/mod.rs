@@ -1,0 +1,11 @@
+//! The contract of Azure DPS's certificates, line by line, as a client sees it over a socket, with the clock in the
+//! test's hand.
+
+mod access;
+mod certificates;
+mod dialect;
+mod possession;
+mod races;
+mod requests;
+#[path = "../site/mod.rs"]
+mod site;

@@ -1,0 +1,200 @@
+//! How often an address may try, and which address that is.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    emnify::dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
+    emnify::site::{Answer, Site},
+};
+use keyproof_service::accounts::Role;
+
+#[tokio::test]
+async fn an_address_has_so_many_posts_a_window() {
+    let site = Site::configured(&[("emnify.authenticate_limit", 3.into())]).await;
+    for body in ["{", "{}", r#"{"username":"a","password":"b"}"#] {
+        let status = site
+            .call("POST", AUTHENTICATE)
+            .body(body)
+            .send()
+            .await
+            .status;
+        assert_ne!(status, 429);
+    }
+    site.clock.advance(Duration::from_millis(100_500));
+    let refused = site.password("a", "b").await;
+    refused.says(
+        429,
+        1105,
+        "TooManyRequests",
+        "Too many authentication requests from this address",
+    );
+    assert_eq!(refused.header("retry-after"), "200");
+    // Only this path has the limit.
+    site.get("/api/v1/user").send().await.is(401);
+    site.clock.advance(Duration::from_millis(199_499));
+    assert_eq!(site.password("a", "b").await.header("retry-after"), "1");
+    site.clock.advance(Duration::from_millis(1));
+    site.password("a", "b").await.is(401);
+}
+
+#[tokio::test]
+async fn every_request_that_costs_a_hash_counts_and_no_other() {
+    let site = Site::configured(&[("auth.address_limit", 4.into())]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let token = site.token(ADA).await;
+    for _ in 0..10 {
+        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    }
+    let key = json!({ "type": { "id": 0 }, "password": "wrong horse" });
+    let enrol = || site.post("/api/v1/user/mfa", &key).bearer(&token).send();
+    enrol().await.is(422);
+    let change = json!({ "old_password": "wrong horse", "new_password": "battery staple" });
+    let path = "/api/v1/user/password";
+    let change = || site.patch(path, &change).bearer(&token).send();
+    change().await.is(422);
+    site.password("a", "b").await.is(401);
+    for refused in [enrol().await, change().await, site.password("a", "b").await] {
+        let message = "Too many authentication requests from this address";
+        refused.says(429, 1105, "TooManyRequests", message);
+        assert_eq!(refused.header("retry-after"), "300");
+    }
+    site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    site.clock.advance(Duration::from_secs(300));
+    site.password("a", "b").await.is(401);
+}
+
+/// A stranger with a /48 neither has 65,536 windows of their own nor takes anybody else's.
+#[tokio::test]
+async fn a_network_has_16_times_the_limit_and_others_have_their_own() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[
+        ("auth.address_limit", 1.into()),
+        ("http.trusted_proxies", toml::Value::Array(proxies)),
+    ])
+    .await;
+    let mut judged = 0;
+    for subnet in 0..40 {
+        let answer = post_from(&site, &format!("2001:db8:1:{subnet:x}00::1")).await;
+        judged += usize::from(answer.status == 401);
+    }
+    assert_eq!(judged, 16);
+    let mut judged = 0;
+    for subnet in 0..40 {
+        let answer = post_from(&site, &format!("2001:db8:2:{subnet:x}::1")).await;
+        judged += usize::from(answer.status == 401);
+    }
+    assert_eq!(judged, 4);
+    for host in 0..40 {
+        let answer = post_from(&site, &format!("::ffff:192.0.2.{host}")).await;
+        assert_eq!(answer.status, if host < 16 { 401 } else { 429 });
+    }
+    post_from(&site, "2001:db8:3::1").await.is(401);
+    post_from(&site, "192.0.3.1").await.is(401);
+}
+
+async fn post_from(site: &Site, forwarded: &str) -> Answer {
+    let body = json!({ "username": "a", "password": "b" });
+    site.post(AUTHENTICATE, &body)
+        .header("x-forwarded-for", forwarded)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_limit_is_its_clients() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[
+        ("auth.address_limit", 1.into()),
+        ("http.trusted_proxies", toml::Value::Array(proxies)),
+    ])
+    .await;
+    post_from(&site, "192.0.2.1").await.is(401);
+    post_from(&site, "192.0.2.1").await.is(429);
+    // What the client itself wrote before the proxy's own hop is nobody's word.
+    post_from(&site, "192.0.2.7, 192.0.2.1").await.is(429);
+    post_from(&site, "192.0.2.2").await.is(401);
+    // A host has a whole IPv6 network.
+    post_from(&site, "2001:db8::1").await.is(401);
+    post_from(&site, "2001:db8::2").await.is(429);
+    post_from(&site, "::ffff:192.0.2.2").await.is(429);
+}
+
+#[tokio::test]
+async fn nobody_else_chooses_their_address() {
+    let site = Site::configured(&[("auth.address_limit", 1.into())]).await;
+    post_from(&site, "192.0.2.1").await.is(401);
+    post_from(&site, "192.0.2.2").await.is(429);
+}
+
+#[tokio::test]
+async fn an_application_token_holds_for_the_address_that_the_proxy_names() {
+    let proxies = vec!["127.0.0.0/8".into()];
+    let site = Site::configured(&[("http.trusted_proxies", toml::Value::Array(proxies))]).await;
+    site.add(ADA, "Example Org", Role::User).await;
+    let body = json!({ "ip": "192.0.2.0/24" });
+    let made = site
+        .post("/api/v1/application_token", &body)
+        .bearer(&site.token(ADA).await)
+        .send()
+        .await;
+    let body = json!({ "application_token": made.is(200).text("application_token") });
+    let log_in = async |from: &str| {
+        let call = site.post(AUTHENTICATE, &body);
+        call.header("x-forwarded-for", from).send().await
+    };
+    log_in("198.51.100.1").await.is_empty(401);
+    let access = log_in("192.0.2.9").await.is(200).text("auth_token");
+    for (from, status) in [
+        ("192.0.2.200", 200),
+        ("198.51.100.1", 401),
+        ("nonsense", 401),
+    ] {
+        let call = site.get("/api/v1/user").bearer(&access);
+        let answer = call.header("x-forwarded-for", from).send().await;
+        assert_eq!(answer.status, status, "{from}");
+    }
+    site.password(ADA, PASSWORD).await.is(200);
+}
+
+#[tokio::test]
+async fn no_route_takes_a_body_of_more_than_16_kib() {
+    const MOST: usize = 16 * 1024;
+    let site = Site::start().await;
+    let pending = site.pending(ADA).await;
+    let ada = site.token(ADA).await;
+    let bob = site.enrol(BOB).await.token;
+    let made = site
+        .post("/api/v1/application_token", &json!({}))
+        .bearer(&ada);
+    made.send().await.is(200);
+    let all = site
+        .get("/api/v1/application_token")
+        .bearer(&ada)
+        .send()
+        .await;
+    let made = all.is(200).json[0]["id"].as_u64().unwrap();
+    for (method, path, token) in [
+        ("POST", AUTHENTICATE.to_owned(), &ada),
+        ("POST", "/api/v1/user/mfa".to_owned(), &ada),
+        ("PATCH", format!("/api/v1/user/mfa/{pending}"), &ada),
+        (
+            "POST",
+            "/api/v1/user/my/mfa/recovery_codes".to_owned(),
+            &bob,
+        ),
+        ("PATCH", "/api/v1/user/password".to_owned(), &ada),
+        ("POST", "/api/v1/application_token".to_owned(), &ada),
+        ("PATCH", format!("/api/v1/application_token/{made}"), &ada),
+    ] {
+        let longest = format!("{:<MOST$}", r#"{"password":7,"code":[],"description":7}"#);
+        let send = async |body: String| {
+            let call = site.call(method, &path).bearer(token).body(body);
+            call.send().await.status.as_u16()
+        };
+        let judged = send(longest.clone()).await;
+        assert!([400, 422].contains(&judged), "{method} {path}: {judged}");
+        assert_eq!(send(longest + " ").await, 413, "{method} {path}");
+    }
+}

@@ -1,0 +1,206 @@
+//! `POST authenticate`
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    emnify::dialect::{ADA, AUTHENTICATE, PASSWORD, PASSWORD_SHA1},
+    emnify::site::{Site, console_origin},
+};
+
+#[tokio::test]
+async fn a_password_gives_both_tokens_in_every_spelling_of_it() {
+    let site = Site::start().await;
+    for password in [PASSWORD, PASSWORD_SHA1, &PASSWORD_SHA1.to_uppercase()] {
+        let answer = site.password(ADA, password).await;
+        let members = answer.is(200).json.as_object().unwrap();
+        assert_eq!(
+            members.keys().collect::<Vec<_>>(),
+            ["auth_token", "refresh_token"]
+        );
+        let token = answer.text("auth_token");
+        site.get("/api/v1/user").bearer(&token).send().await.is(200);
+    }
+    // The official client sends this at its first login.
+    let body = json!({ "username": ADA, "password": PASSWORD });
+    let none = site
+        .post(AUTHENTICATE, &body)
+        .header("authorization", "Bearer None");
+    none.send().await.is(200);
+}
+
+#[tokio::test]
+async fn wrong_credentials_of_any_kind_are_401_with_an_empty_body() {
+    let site = Site::start().await;
+    site.password(ADA, "wrong horse").await.is_empty(401);
+    site.password("nobody@example.org", PASSWORD)
+        .await
+        .is_empty(401);
+    site.password("", "").await.is_empty(401);
+    for body in [
+        json!({ "refresh_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9" }),
+        json!({ "refresh_token": "A".repeat(43) }),
+        json!({ "application_token": "5cCI6IkpXVCJ9.." }),
+        json!({ "application_token": "A".repeat(43) }),
+        json!({ "mfa_token": "A".repeat(43), "code": "123456" }),
+        json!({ "mfa_token": "", "code": "" }),
+    ] {
+        site.authenticate(body).await.is_empty(401);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_single_kind_of_credentials_is_400() {
+    let site = Site::start().await;
+    for body in [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "{}",
+        r#"{"username":"a"}"#,
+        r#"{"username":"a","password":null}"#,
+        r#"{"username":5,"password":"b"}"#,
+        r#"{"username":"a","password":"b","refresh_token":"c"}"#,
+        r#"{"application_token":"a","mfa_token":"b","code":"1"}"#,
+        r#"{"mfa_token":"a"}"#,
+        r#"{"code":"123456"}"#,
+        r#"{"mfa_token":"a","code":"1","trusted_device":{}}"#,
+    ] {
+        let answer = site.call("POST", AUTHENTICATE).body(body).send().await;
+        answer.refuses(400, 1000, "");
+        assert_eq!(answer.json["error_token"], "BadRequest");
+    }
+    // Null is absent, and members that are not known are passed over.
+    let body = json!({
+        "username": ADA, "password": PASSWORD, "refresh_token": null, "mfa_token": null, "more": [1],
+    });
+    site.authenticate(body).await.is(200);
+}
+
+#[tokio::test]
+async fn a_code_is_asked_for_and_good_once() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let first = site.password(ADA, PASSWORD).await;
+    let members = first.is(200).json.as_object().unwrap();
+    assert_eq!(members.keys().collect::<Vec<_>>(), ["mfa_token"]);
+    let second = site.challenge(ADA).await;
+    let code = ada.phone.shows(site.now());
+    let answer = async |token: &str, code: &str| {
+        site.authenticate(json!({ "mfa_token": token, "code": code }))
+            .await
+    };
+    let wrong = ada.phone.never_shows(site.now());
+    answer(&second, &wrong).await.is_empty(401);
+    let answered = answer(&first.text("mfa_token"), &code).await;
+    let members = answered.is(200).json.as_object().unwrap();
+    assert_eq!(
+        members.keys().collect::<Vec<_>>(),
+        ["auth_token", "refresh_token"]
+    );
+    answer(&first.text("mfa_token"), &code).await.is_empty(401);
+    answer(&second, &code).await.is_empty(401);
+    site.clock.advance(Duration::from_secs(30));
+    let next = ada.phone.shows(site.now());
+    // A wrong code before left the challenge alive.
+    answer(&second, &next).await.is(200);
+    let third = site.challenge(ADA).await;
+    site.clock.advance(Duration::from_secs(10 * 60));
+    answer(&third, &ada.phone.shows(site.now()))
+        .await
+        .is_empty(401);
+}
+
+#[tokio::test]
+async fn codes_are_padded_and_come_as_numbers_too() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let mut padded = false;
+    for _ in 0..30 {
+        let code = ada.phone.shows(site.now());
+        let number: u32 = code.parse().unwrap();
+        padded |= number < 100_000;
+        let token = site.challenge(ADA).await;
+        let body = json!({ "mfa_token": token, "code": f64::from(number) });
+        site.authenticate(body).await.is(200);
+        site.clock.advance(Duration::from_secs(30));
+        if padded {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn three_failures_lock_for_five_minutes() {
+    let site = Site::start().await;
+    for name in [ADA, "nobody@example.org"] {
+        site.password(name, "wrong horse").await.is_empty(401);
+        site.password(name, "wrong horse").await.is_empty(401);
+        let last = site.password(name, "wrong horse").await;
+        last.refuses(401, 1105, "Too many");
+        assert_eq!(last.json["error_token"], "TooManyRequests");
+        site.clock.advance(Duration::from_secs(299));
+        site.password(name, PASSWORD)
+            .await
+            .refuses(401, 1105, "Too many");
+        site.clock.advance(Duration::from_secs(1));
+    }
+    site.password(ADA, PASSWORD).await.is(200);
+    for _ in 0..3 {
+        site.password(ADA, "wrong horse").await.is(401);
+    }
+    let accounts = &site.console.accounts;
+    accounts.unlock_user(ADA, &console_origin()).await.unwrap();
+    site.password(ADA, PASSWORD).await.is(200);
+}
+
+#[tokio::test]
+async fn passwords_and_codes_are_counted_together_and_a_password_ends_no_count() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    let token = site.challenge(ADA).await;
+    let wrong = json!({ "mfa_token": token, "code": ada.phone.never_shows(site.now()) });
+    site.authenticate(wrong.clone()).await.is_empty(401);
+    site.password(ADA, "wrong horse").await.is_empty(401);
+    site.challenge(ADA).await;
+    site.authenticate(wrong.clone())
+        .await
+        .refuses(401, 1105, "");
+    let right = json!({ "mfa_token": token, "code": ada.phone.shows(site.now()) });
+    site.authenticate(right).await.refuses(401, 1105, "");
+}
+
+#[tokio::test]
+async fn a_device_is_trusted_in_both_spellings_and_skips_the_code() {
+    let site = Site::start().await;
+    let ada = site.enrol(ADA).await;
+    for trust in [
+        json!({ "fingerprint": "flat" }),
+        json!({ "trusted_device": {
+            "fingerprint": "whole", "operating_system": "Debian", "browser": "Firefox", "name": null,
+        } }),
+    ] {
+        let mut body = trust.clone();
+        body["mfa_token"] = site.challenge(ADA).await.into();
+        body["code"] = ada.phone.shows(site.now()).into();
+        site.authenticate(body).await.is(200);
+        site.clock.advance(Duration::from_secs(30));
+        let mut body = trust;
+        body["username"] = ADA.into();
+        body["password"] = PASSWORD.into();
+        assert!(site.authenticate(body).await.is(200).json["refresh_token"].is_string());
+    }
+    let other = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "other" });
+    assert!(site.authenticate(other).await.is(200).json["mfa_token"].is_string());
+    let trusted = json!({ "username": ADA, "password": PASSWORD, "fingerprint": "flat" });
+    // A stranger who locks Ada does not lock her out of her own device.
+    for _ in 0..3 {
+        site.password(ADA, "wrong horse").await.is(401);
+    }
+    site.authenticate(trusted.clone()).await.is(200);
+    site.clock.advance(Duration::from_secs(90 * 24 * 60 * 60));
+    assert!(site.authenticate(trusted).await.is(200).json["mfa_token"].is_string());
+}

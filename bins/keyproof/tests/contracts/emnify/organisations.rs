@@ -1,0 +1,122 @@
+//! Organisations do not see each other, whatever their members may do at home.
+
+use keyproof_service::accounts::Role;
+use serde_json::json;
+
+use crate::{
+    emnify::dialect::{ADA, BOB, PASSWORD},
+    emnify::site::Site,
+};
+
+#[tokio::test]
+async fn a_super_administrator_of_another_organisation_reaches_nothing() {
+    let site = Site::start().await;
+    site.add("eve", "Another Org", Role::SuperAdmin).await;
+    let ada = site.enrol(ADA).await;
+    let eve = site.token("eve").await;
+    let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&ada.token);
+    let hers = hers.send().await.is(200).json["id"].clone();
+    let made = site
+        .post("/api/v1/application_token", &json!({}))
+        .bearer(&ada.token);
+    let text = made.send().await.is(200).text("application_token");
+    let listed = site.get("/api/v1/application_token").bearer(&ada.token);
+    let number = listed.send().await.is(200).json[0]["id"].clone();
+
+    for (method, path, body) in [
+        ("DELETE", format!("user/{hers}/mfa/{}", ada.id), json!({})),
+        ("GET", format!("user/{hers}/mfa/trusted_device"), json!({})),
+        (
+            "DELETE",
+            format!("user/{hers}/mfa/trusted_device/1"),
+            json!({}),
+        ),
+        ("GET", format!("user/{hers}"), json!({})),
+        ("GET", format!("user/{ADA}"), json!({})),
+        (
+            "PATCH",
+            format!("user/mfa/{}", ada.id),
+            json!({ "status": { "id": 1 }, "code": 1 }),
+        ),
+        ("DELETE", format!("user/my/mfa/{}", ada.id), json!({})),
+        (
+            "PATCH",
+            format!("application_token/{number}"),
+            json!({ "status": { "id": 1 } }),
+        ),
+    ] {
+        let call = site.call(method, &format!("/api/v1/{path}"));
+        let answer = call.body(body.to_string()).bearer(&eve).send().await;
+        answer.refuses(404, 1401, "not found");
+    }
+    let listed = site
+        .get("/api/v1/application_token")
+        .bearer(&eve)
+        .send()
+        .await;
+    assert_eq!(listed.is(200).json, json!([]));
+    let listed = site.get("/api/v1/user").bearer(&eve).send().await;
+    assert_eq!(listed.is(200).json.as_array().unwrap().len(), 1);
+    assert_eq!(listed.json[0]["username"], "eve");
+
+    let login = json!({ "application_token": text });
+    site.authenticate(login).await.is(200);
+    assert!(site.password(ADA, PASSWORD).await.is(200).json["mfa_token"].is_string());
+}
+
+#[tokio::test]
+async fn both_kinds_of_administrators_manage_and_nobody_else() {
+    for (role, may) in [
+        (Role::SuperAdmin, true),
+        (Role::Administrator, true),
+        (Role::User, false),
+        (Role::Observer, false),
+    ] {
+        let site = Site::start().await;
+        site.add("otto", "Example Org", role).await;
+        let ada = site.enrol(ADA).await;
+        let otto = site.token("otto").await;
+        let hers = site.get(&format!("/api/v1/user/{ADA}")).bearer(&otto);
+        let hers = hers.send().await.is(200).json["id"].clone();
+        let body = json!({
+            "mfa_token": site.challenge(ADA).await,
+            "code": ada.phone.shows(site.now()),
+            "fingerprint": "laptop",
+        });
+        site.authenticate(body).await.is(200);
+        let devices = format!("/api/v1/user/{hers}/mfa/trusted_device");
+        let listed = site.get(&devices).bearer(&otto).send().await;
+        let own = "/api/v1/user/my/mfa/trusted_device";
+        let device = site.get(own).bearer(&ada.token).send().await;
+        let device = device.is(200).json[0]["id"].clone();
+        let removals = [
+            format!("{devices}/{device}"),
+            format!("/api/v1/user/{hers}/mfa/{}", ada.id),
+        ];
+        if may {
+            assert_eq!(listed.is(200).json[0]["id"], device);
+            for path in &removals {
+                site.delete(path).bearer(&otto).send().await.is_empty(204);
+            }
+            site.token(ADA).await;
+        } else {
+            let words = "You do not have the necessary permissions to access this entry point. Please contact your administrator.";
+            listed.says(403, 1104, "Forbidden", words);
+            for path in &removals {
+                let refused = site.delete(path).bearer(&otto).send().await;
+                refused.says(403, 1104, "Forbidden", words);
+            }
+            site.challenge(ADA).await;
+        }
+        // One's own, by number, takes no administrator.
+        let his = site.get("/api/v1/user/otto").bearer(&otto).send().await;
+        let his = his.is(200).json["id"].clone();
+        let path = format!("/api/v1/user/{his}/mfa/{}", site.pending("otto").await);
+        site.delete(&path).bearer(&otto).send().await.is_empty(204);
+    }
+    let site = Site::start().await;
+    let token = site.token(BOB).await;
+    let me = site.get(&format!("/api/v1/user/{BOB}")).bearer(&token);
+    let roles = me.send().await.is(200).json["roles"].clone();
+    assert_eq!(roles, json!([{ "id": 1, "name": "Administrator" }]));
+}

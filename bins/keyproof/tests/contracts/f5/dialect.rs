@@ -1,0 +1,170 @@
+//! What is F5's own: how a site is set up for it, and what its requests and answers are like.
+
+use std::sync::Arc;
+
+use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use serde_json::{Value, json};
+
+use crate::{
+    f5::device::Manufacturer,
+    f5::site::{Answer, Call, Flag, Site},
+};
+
+/// When the clock starts, in seconds.
+pub(crate) const START: u64 = 1_700_000_000;
+
+pub(crate) const PREAUTH: &str = "/api/tpm/tpm/preauth";
+pub(crate) const PROVISION: &str = "/api/tpm/tpm/provision";
+pub(crate) const MANAGERS: &str = "/api/tpm/namespaces/default/tpm_managers";
+pub(crate) const CATEGORIES: &str = "/api/tpm/namespaces/default/tpm_categorys";
+pub(crate) const API_KEYS: &str = "/api/tpm/namespaces/default/tpm_api_keys";
+
+impl Site {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(flags: &[Flag]) -> Self {
+        Self::on(Arc::new(MemoryEngine::new()), flags).await
+    }
+
+    pub(crate) async fn on(engine: Arc<dyn Engine>, flags: &[Flag]) -> Self {
+        let now = Timestamp::from_secs(START);
+        let mut site = Self::set_up(now, engine, flags, every_answer).await;
+        site.admin = site.operator_token(&["tpm"], None).await;
+        site
+    }
+
+    /// A manager that trusts a manufacturer, a category and an API key, whose text is returned.
+    pub(crate) async fn furnished(&self, manufacturer: &Manufacturer) -> String {
+        let roots = json!({ "ek_root_certificates": [manufacturer.root] });
+        self.create(MANAGERS, "manager", roots).await.is(200);
+        self.category("category").await.is(200);
+        self.api_key("station").await
+    }
+
+    pub(crate) async fn category(&self, name: &str) -> Answer {
+        let spec = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
+        self.create(CATEGORIES, name, spec).await
+    }
+
+    /// The text of a new key in the category of that name.
+    pub(crate) async fn api_key(&self, name: &str) -> String {
+        let spec = json!({ "category_ref": [{ "name": "category" }] });
+        let answer = self.create(API_KEYS, name, spec).await;
+        answer.is(200).json["api_key"].as_str().unwrap().to_owned()
+    }
+
+    /// The text of a key that is named as that of a furnished site, and is in another namespace.
+    pub(crate) async fn namesake(&self) -> String {
+        let make = async |kind: &str, name: &str, spec: Value| {
+            let body = json!({ "metadata": { "name": name }, "spec": spec });
+            let path = format!("/api/tpm/namespaces/other/{kind}");
+            self.post(&path, &body).await.is(200).json.clone()
+        };
+        make("tpm_managers", "manager", json!({})).await;
+        let above = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
+        make("tpm_categorys", "category", above).await;
+        let above = json!({ "category_ref": [{ "name": "category" }] });
+        let key = make("tpm_api_keys", "station", above).await;
+        key["api_key"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn create(&self, path: &str, name: &str, spec: Value) -> Answer {
+        let body = json!({ "metadata": { "name": name, "namespace": "default" }, "spec": spec });
+        self.admin("POST", path).json(&body).send().await
+    }
+
+    pub(crate) async fn replace(&self, path: &str, name: &str, spec: Value) -> Answer {
+        let body = json!({ "metadata": { "name": name, "namespace": "default" }, "spec": spec });
+        self.admin("PUT", &format!("{path}/{name}"))
+            .json(&body)
+            .send()
+            .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.admin("GET", path).send().await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.admin("POST", path).json(body).send().await
+    }
+
+    /// A request with the token that may do everything.
+    pub(crate) fn admin(&self, method: &str, path: &str) -> Call {
+        self.call(method, path)
+            .authorization(&format!("APIToken {}", self.admin))
+    }
+
+    /// How many records a collection has.
+    pub(crate) async fn records(&self, collection: &str) -> usize {
+        let all = Prefix::collection(collection);
+        let rows = self.store.scan_raw(&all, None, usize::MAX, self.now());
+        rows.await.unwrap().len()
+    }
+
+    /// What the audit trail says about an action: each event's outcome, and its detail.
+    pub(crate) async fn trail(&self, action: &str) -> Vec<(String, String)> {
+        let events = self.console.audit.events(Timestamp::EPOCH, None).await;
+        events
+            .unwrap()
+            .into_iter()
+            .map(|(_, event)| event)
+            .filter(|event| event.action == action)
+            .map(|event| {
+                assert!(event.request_id.is_some(), "{event:?}");
+                (
+                    format!("{:?}", event.outcome),
+                    event.detail.unwrap_or_default(),
+                )
+            })
+            .collect()
+    }
+}
+
+/// What every answer has.
+fn every_answer(answer: &Answer, _is_head: bool) {
+    answer.is_identified_in("x-request-id");
+    assert_eq!(answer.header("cache-control"), "no-store", "{answer:?}");
+    // All that it answers is text.
+    answer.text();
+}
+
+impl Call {
+    pub(crate) fn authorization(self, value: &str) -> Self {
+        self.header("authorization", value)
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.body(body.to_string())
+    }
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+
+    /// A refusal in F5's shape, with nothing else in it.
+    #[track_caller]
+    pub(crate) fn refuses(&self, status: u16, code: u16) -> &Self {
+        self.is(status);
+        assert_eq!(self.header("content-type"), "application/json");
+        assert_eq!(self.json["code"], code, "{self:?}");
+        assert_eq!(self.json["details"], json!([]), "{self:?}");
+        assert!(
+            !self.json["message"].as_str().unwrap().is_empty(),
+            "{self:?}"
+        );
+        assert_eq!(self.json.as_object().unwrap().len(), 3, "{self:?}");
+        self
+    }
+
+    /// The message says this.
+    #[track_caller]
+    pub(crate) fn saying(&self, text: &str) {
+        let message = self.json["message"].as_str().unwrap();
+        assert!(message.contains(text), "{message}");
+    }
+}

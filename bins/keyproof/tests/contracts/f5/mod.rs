@@ -1,0 +1,14 @@
+//! F5's TPM contract, as a client sees it over a socket, with the clock in the test's hand and a TPM in software.
+
+mod access;
+mod certificate;
+mod device;
+mod dialect;
+mod failures;
+mod faults;
+mod kinds;
+mod objects;
+mod preauth;
+mod provision;
+#[path = "../site/mod.rs"]
+mod site;

@@ -1,0 +1,649 @@
+//! Provision, with a TPM in software that opens what it is sent.
+
+use std::{sync::Arc, time::Duration};
+
+use data_encoding::BASE64;
+use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
+use keyproof_tpm::{AttestationTemplate, Credential, HashAlgorithm, ObjectAttributes, Structure};
+use keyproof_x509::{Certificate, Upload};
+use rcgen::DnType;
+use serde_json::{Value, json};
+
+use crate::{
+    f5::device::{Device, Key, Manufacturer, VENDOR},
+    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PROVISION},
+    f5::faults::FaultyEngine,
+    f5::site::{Answer, Site},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A site, an API key and a device that it may provision.
+pub(crate) async fn furnished() -> (Site, String, Device) {
+    furnished_on(Arc::new(MemoryEngine::new())).await
+}
+
+/// The same on this engine.
+async fn furnished_on(engine: Arc<dyn Engine>) -> (Site, String, Device) {
+    let site = Site::on(engine, &[]).await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    (site, key, Device::new(&manufacturer, "SN0001"))
+}
+
+#[tokio::test]
+async fn only_the_devices_tpm_reads_its_certificate() {
+    let (site, key, device) = furnished().await;
+    let answer = site.post(PROVISION, &device.request(&key)).await;
+    let certificate = device
+        .opens(&answer.is(200).json, &device.ak_public())
+        .unwrap();
+
+    let stranger = Device::new(&Manufacturer::new(), "SN0001");
+    assert!(stranger.opens(&answer.json, &device.ak_public()).is_none());
+    let template = AttestationTemplate {
+        object_attributes: AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED),
+        ..AttestationTemplate::below(&device.ek_public()).unwrap()
+    };
+    let unrestricted = device.ak_public_by(&template);
+    assert!(device.opens(&answer.json, &unrestricted).is_none());
+
+    let certificate = Certificate::from_der(&certificate).unwrap();
+    assert_eq!(certificate.public_key().as_der(), device.ak_spki());
+    let trail = site.trail("tpm.provision").await;
+    assert!(
+        trail[0].0 == "Done" && trail[0].1.contains("SN0001"),
+        "{trail:?}"
+    );
+}
+
+/// Requests put together from what a TPM, its manufacturer's CA and tpm2-openssl made.
+#[tokio::test]
+async fn what_tpms_and_their_tools_make_is_taken() {
+    for made in [
+        include_str!("../../../../../fuzz/corpus/f5_provision/eccp256"),
+        include_str!("../../../../../fuzz/corpus/f5_provision/rsa2048"),
+    ] {
+        let (site, key, _) = furnished().await;
+        // Their certificates are valid from 2026 on.
+        site.clock.advance(DAY * 365 * 4);
+        let mut request: Value = serde_json::from_str(made).unwrap();
+        request["api_key"] = json!(key);
+        let allowed = json!({ "tpm_allow_list": [request["ek_cert"]] });
+        site.replace(CATEGORIES, "category", allowed).await.is(200);
+        let answer = site.post(PROVISION, &request).await;
+        let bundle = answer.is(200).json["credential_bundle"].as_str().unwrap();
+        let bundle = BASE64.decode(bundle.as_bytes()).unwrap();
+        assert!(Credential::parse(&bundle).is_ok());
+    }
+}
+
+/// An attestation key's certificate ends with its CA at the latest; and once the CA has ended there are no more.
+#[tokio::test]
+async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let (site, key, device) = furnished().await;
+    let pem = site.get(&format!("{CATEGORIES}/category")).await.json;
+    let pem = pem["spec"]["ak_sub_ca_certificate"].as_str().unwrap();
+    let ca = Upload::decode(pem.as_bytes()).unwrap();
+    let ca = ca.certificate().unwrap();
+    site.clock.advance(YEAR * 18);
+    let answer = site.post(PROVISION, &device.request(&key)).await;
+    let certificate = device.opens(&answer.is(200).json, &device.ak_public());
+    let certificate = certificate.unwrap();
+    let certificate = Certificate::from_der(&certificate).unwrap();
+    assert_eq!(certificate.validity().not_after, ca.validity().not_after);
+    site.clock.advance(YEAR * 2 + DAY * 10);
+    let refused = site.post(PROVISION, &device.request(&key)).await;
+    refused.refuses(409, 10);
+    let message = refused.json["message"].as_str().unwrap();
+    assert!(message.starts_with("the CA \"AK Sub CA "), "{message}");
+    assert!(message.ends_with("\" has expired"), "{message}");
+    let (outcome, detail) = site.trail("tpm.provision").await.pop().unwrap();
+    assert_eq!((&*outcome, &*detail), ("Refused", message));
+}
+
+#[tokio::test]
+async fn the_endorsement_key_is_no_attestation_key() {
+    let (site, key, device) = furnished().await;
+    let mut request = device.request(&key);
+    request["ak_pub_key"] = request["ek_pub_key"].clone();
+    let refused = site.post(PROVISION, &request).await;
+    refused.refuses(400, 3);
+    let message = refused.json["message"].as_str().unwrap();
+    assert_eq!(message, "ak_pub_key: it is the endorsement key");
+}
+
+#[tokio::test]
+async fn again_is_the_same_certificate_freshly_sealed_until_two_thirds_of_its_life() {
+    let (site, key, device) = furnished().await;
+    let provision = async |device: &Device| {
+        let answer = site.post(PROVISION, &device.request(&key)).await;
+        answer.is(200);
+        (
+            device.opens(&answer.json, &device.ak_public()).unwrap(),
+            answer.json,
+        )
+    };
+    let (first, sealed_first) = provision(&device).await;
+    let (again, sealed_again) = provision(&device).await;
+    assert_eq!(first, again);
+    for member in ["nonce", "encrypted_ak_cert", "credential_bundle"] {
+        assert_ne!(sealed_first[member], sealed_again[member], "{member}");
+    }
+    let key_in = |sealed| device.activates(sealed, &device.ak_public()).unwrap();
+    assert_ne!(key_in(&sealed_first), key_in(&sealed_again));
+    let life = DAY * 365 * 5;
+    let last_moment = life / 3 * 2 - Duration::from_millis(1);
+    site.clock.advance(last_moment);
+    assert_eq!(provision(&device).await.0, first);
+    site.clock.advance(Duration::from_millis(1));
+    let (renewed, _) = provision(&device).await;
+    assert_ne!(renewed, first);
+    // For the revocation list, as long as the first would be valid.
+    assert_eq!(site.records("tpm_replaced_certificate").await, 1);
+    site.clock.advance(life / 3);
+    assert_eq!(provision(&device).await.0, renewed);
+    assert_eq!(site.records("tpm_replaced_certificate").await, 0);
+    // One that has ended needs no revocation.
+    site.clock.advance(life);
+    assert_ne!(provision(&device).await.0, renewed);
+    assert_eq!(site.records("tpm_replaced_certificate").await, 0);
+    let (other_key, _) = provision(&device.with_new_ak()).await;
+    assert_ne!(other_key, renewed);
+}
+
+#[tokio::test]
+async fn what_a_disabled_key_made_is_made_anew_and_what_a_revoked_one_made_before_is_kept() {
+    let (site, key, device) = furnished().await;
+    let second = site.api_key("second").await;
+    let certificate = async |key: &str| {
+        let answer = site.post(PROVISION, &device.request(key)).await;
+        device
+            .opens(&answer.is(200).json, &device.ak_public())
+            .unwrap()
+    };
+    let first = certificate(&key).await;
+    site.clock.advance(Duration::from_secs(60));
+    let revoked = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z" });
+    site.replace(API_KEYS, "station", revoked).await.is(200);
+    site.post(PROVISION, &device.request(&key))
+        .await
+        .refuses(403, 7);
+    assert_eq!(certificate(&second).await, first);
+    let disabled = json!({ "revoked_timestamp": "2023-11-14T22:14:00Z", "is_disabled": true });
+    site.replace(API_KEYS, "station", disabled).await.is(200);
+    assert_ne!(certificate(&second).await, first);
+}
+
+#[tokio::test]
+async fn a_revocation_divides_what_was_made_to_the_millisecond() {
+    for (from, kept) in [
+        ("2023-11-14T22:13:20.701Z", true),
+        ("2023-11-14T22:13:20.700Z", false),
+        ("2023-11-14T22:13:20.500Z", false),
+        ("2023-11-14T22:13:20Z", false),
+    ] {
+        let (site, key, device) = furnished().await;
+        let second = site.api_key("second").await;
+        site.clock.advance(Duration::from_millis(700));
+        let certificate = async |key: &str| {
+            let answer = site.post(PROVISION, &device.request(key)).await;
+            let opened = device.opens(&answer.is(200).json, &device.ak_public());
+            opened.unwrap()
+        };
+        let first = certificate(&key).await;
+        site.clock.advance(Duration::from_secs(1));
+        let revoked = json!({ "revoked_timestamp": from });
+        site.replace(API_KEYS, "station", revoked).await.is(200);
+        assert_eq!(certificate(&second).await == first, kept, "{from}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_keeps_its_endorsement_key_and_the_key_its_device() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+    let mut renamed = device.request(&key);
+    renamed["device"]["name"] = json!("another name");
+    renamed["device"]["version"] = json!("2");
+    site.post(PROVISION, &renamed).await.is(200);
+    let all = Prefix::collection("tpm_device");
+    let rows = site.store.scan_raw(&all, None, 2, Timestamp::EPOCH).await;
+    let known = String::from_utf8(rows.unwrap()[0].json().to_vec()).unwrap();
+    assert!(known.contains("another name"), "{known}");
+
+    let other_tpm = Device::new(&manufacturer, "SN0001");
+    let refused = site.post(PROVISION, &other_tpm.request(&key)).await;
+    refused.refuses(409, 6).saying("another endorsement key");
+    let other_name = device.with_serial("SN0002");
+    let refused = site.post(PROVISION, &other_name.request(&key)).await;
+    refused.refuses(409, 6).saying("another vendor or serial");
+    let trail = site.trail("tpm.provision").await;
+    let refusals = trail.iter().filter(|(outcome, _)| outcome == "Refused");
+    assert_eq!((trail.len(), refusals.count()), (4, 2));
+}
+
+#[tokio::test]
+async fn endorsement_certificates_are_trusted_by_their_issuer_or_one_by_one() {
+    let (site, key, device) = furnished().await;
+    let foreign_manufacturer = Manufacturer::new();
+    let foreign = Device::new(&foreign_manufacturer, "SN0002");
+    let refused = site.post(PROVISION, &foreign.request(&key)).await;
+    refused.refuses(403, 7).saying("chain");
+    let allowed = json!({ "tpm_allow_list": [BASE64.encode(&foreign.ek_certificate)] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    site.post(PROVISION, &foreign.request(&key)).await.is(200);
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+    site.replace(MANAGERS, "manager", json!({})).await.is(200);
+    site.post(PROVISION, &device.request(&key))
+        .await
+        .refuses(403, 7);
+    site.post(PROVISION, &foreign.request(&key)).await.is(200);
+
+    // In PEM it is the same; another certificate of the same key is not.
+    let base64 = BASE64.encode(&foreign.ek_certificate);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    let allowed = json!({ "tpm_allow_list": [BASE64.encode(&device.ek_certificate), pem] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    site.post(PROVISION, &foreign.request(&key)).await.is(200);
+    site.post(PROVISION, &device.request(&key)).await.is(200);
+    let again = foreign.endorsed_again(&foreign_manufacturer);
+    let refused = site.post(PROVISION, &again.request(&key)).await;
+    refused.refuses(403, 7).saying("chain");
+    // Once allowed, a certificate must be valid all the same.
+    site.clock.advance(DAY * 365 * 113);
+    let refused = site.post(PROVISION, &device.request(&key)).await;
+    refused.refuses(403, 7).saying("expired");
+}
+
+#[tokio::test]
+async fn a_device_is_known_within_its_manager() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let first = site.post(PROVISION, &device.request(&key)).await;
+    let first = device.opens(&first.is(200).json, &device.ak_public());
+
+    let second_category = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
+    let roots = json!({ "ek_root_certificates": [manufacturer.root] });
+    site.create(MANAGERS, "other", roots).await.is(200);
+    let below_other = json!({ "tpm_manager_ref": [{ "name": "other" }] });
+    let mut keys = Vec::new();
+    for (name, spec) in [
+        ("same-manager", second_category),
+        ("other-manager", below_other),
+    ] {
+        site.create(CATEGORIES, name, spec).await.is(200);
+        let spec = json!({ "category_ref": [{ "name": name }] });
+        let made = site.create(API_KEYS, name, spec).await;
+        keys.push(made.is(200).json["api_key"].as_str().unwrap().to_owned());
+    }
+    let [same, other] = keys.try_into().unwrap();
+    // Each category has a CA of its own, and so a certificate of its own.
+    let second = site.post(PROVISION, &device.request(&same)).await;
+    let second = device.opens(&second.is(200).json, &device.ak_public());
+    assert!(second.is_some() && second != first);
+
+    let renamed = device.with_serial("SN0002");
+    let refused = site.post(PROVISION, &renamed.request(&same)).await;
+    refused.refuses(409, 6).saying("another vendor or serial");
+    site.post(PROVISION, &renamed.request(&other)).await.is(200);
+    let mut vendor = renamed.request(&other);
+    vendor["device"]["vendor"] = json!("Another");
+    vendor["csr"] = json!(renamed.csr(&[(DnType::CommonName, "SN0002")]));
+    let refused = site.post(PROVISION, &vendor).await;
+    refused.refuses(409, 6).saying("another vendor or serial");
+}
+
+#[tokio::test]
+async fn a_request_is_refused_for_what_is_wrong_with_it() {
+    let (site, key, device) = furnished().await;
+    let refuses = async |member: &str, value: Value, status: u16, code: u16, says: &str| {
+        let mut request = device.request(&key);
+        request[member] = value;
+        site.post(PROVISION, &request)
+            .await
+            .refuses(status, code)
+            .saying(says);
+    };
+    for member in ["ek_cert", "ek_pub_key", "ak_pub_key", "csr"] {
+        for (wrong, says) in [
+            (json!(null), "missing"),
+            (json!(""), "missing"),
+            (json!("AQI"), "neither"),
+            (json!("AQID"), member),
+        ] {
+            refuses(member, wrong, 400, 3, says).await;
+        }
+    }
+    for absent in [json!(null), json!("")] {
+        refuses("api_key", absent, 403, 7, "1 to 1024 characters").await;
+    }
+    refuses("api_key", json!("nonsense"), 403, 7, "unknown").await;
+    refuses("api_key", json!("k".repeat(1025)), 403, 7, "1024").await;
+    let spec = json!({ "category_ref": [{ "name": "category" }], "need_mtls": true });
+    let made = site.create(API_KEYS, "mtls", spec).await;
+    let mtls = made.is(200).json["api_key"].clone();
+    refuses("api_key", mtls, 403, 7, "client certificate").await;
+    refuses("device", json!({}), 400, 3, "name").await;
+    let stranger = Device::new(&Manufacturer::new(), "SN0001").request(&key);
+    refuses(
+        "ek_pub_key",
+        stranger["ek_pub_key"].clone(),
+        400,
+        3,
+        "ek_pub_key",
+    )
+    .await;
+    refuses("ek_cert", stranger["ek_cert"].clone(), 400, 3, "ek_pub_key").await;
+    let ak = device.request(&key)["ak_pub_key"].clone();
+    let ak = BASE64.decode(ak.as_str().unwrap().as_bytes()).unwrap();
+    let mut beside_the_curve = ak.clone();
+    *beside_the_curve.last_mut().unwrap() ^= 1;
+    let mut nowhere = ak.clone();
+    nowhere[ak.len() - 64..].fill(0);
+    let mut even = Key::of_kind("rsa2048").spki().to_vec();
+    // Behind the modulus stand the five octets of the exponent, 65537.
+    let last = even.len() - 6;
+    even[last] &= 0xFE;
+    for none in [beside_the_curve, nowhere, even] {
+        let none = json!(BASE64.encode(&none));
+        refuses("ak_pub_key", none, 400, 3, "no key has this").await;
+    }
+    let public = json!(BASE64.encode(&device.ak_public().to_sized_bytes()));
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        public.as_str().unwrap()
+    );
+    for (wrong, says) in [
+        (json!("AQID"), "ak_public"),
+        (json!(pem), "ak_public: its PEM"),
+        (json!(7), "line 1"),
+    ] {
+        refuses("ak_public", wrong, 400, 3, says).await;
+    }
+    let not_json = site
+        .admin("POST", PROVISION)
+        .body("{\"csr\":1}")
+        .send()
+        .await;
+    not_json.refuses(400, 3);
+
+    let serial = || DnType::CustomDnType(vec![2, 5, 4, 5]);
+    let csr = |subject: &[(DnType, &str)]| json!(device.csr(subject));
+    for wrong in [
+        csr(&[]),
+        csr(&[(DnType::CommonName, "SN0002")]),
+        csr(&[(serial(), "SN0002"), (DnType::CommonName, "SN0001")]),
+        csr(&[(serial(), "SN0001"), (DnType::OrganizationName, "Other")]),
+        csr(&[
+            (serial(), "SN0001"),
+            (DnType::OrganizationName, VENDOR),
+            (DnType::CustomDnType(vec![2, 5, 4, 10]), "Other"),
+        ]),
+        csr(&[(serial(), ""), (DnType::CommonName, "SN0001")]),
+    ] {
+        refuses("csr", wrong, 400, 3, "csr").await;
+    }
+    let mut forged = BASE64
+        .decode(device.csr(&[(DnType::CommonName, "SN0001")]).as_bytes())
+        .unwrap();
+    *forged.last_mut().unwrap() ^= 1;
+    refuses("csr", json!(BASE64.encode(&forged)), 400, 3, "csr").await;
+    for right in [
+        csr(&[(DnType::CommonName, "SN0001")]),
+        csr(&[(DnType::CommonName, "device-0001")]),
+    ] {
+        let mut request = device.request(&key);
+        request["csr"] = right;
+        site.post(PROVISION, &request).await.is(200);
+    }
+}
+
+#[tokio::test]
+async fn the_attestation_keys_template_is_the_default_the_categorys_or_the_requests() {
+    let (site, key, device) = furnished().await;
+    let no_da = AttestationTemplate {
+        object_attributes: AttestationTemplate::ATTRIBUTES | ObjectAttributes::NO_DA,
+        scheme_hash: HashAlgorithm::Sha384,
+        ..AttestationTemplate::below(&device.ek_public()).unwrap()
+    };
+    let told = device.ak_public_by(&no_da);
+    let mut request = device.request(&key);
+    request["ak_public"] = json!(BASE64.encode(&told.to_sized_bytes()));
+    let answer = site.post(PROVISION, &request).await;
+    assert!(device.opens(&answer.is(200).json, &told).is_some());
+    assert!(device.opens(&answer.json, &device.ak_public()).is_none());
+    // Empty is absent.
+    request["ak_public"] = json!("");
+    let answer = site.post(PROVISION, &request).await;
+    assert!(
+        device
+            .opens(&answer.is(200).json, &device.ak_public())
+            .is_some()
+    );
+
+    let unrestricted = AttestationTemplate {
+        object_attributes: AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED),
+        ..no_da
+    };
+    let unrestricted = device.ak_public_by(&unrestricted).to_sized_bytes();
+    request["ak_public"] = json!(BASE64.encode(&unrestricted));
+    site.post(PROVISION, &request)
+        .await
+        .refuses(400, 3)
+        .saying("restricted");
+    let others = Device::new(&Manufacturer::new(), "SN0001")
+        .ak_public()
+        .to_sized_bytes();
+    request["ak_public"] = json!(BASE64.encode(&others));
+    site.post(PROVISION, &request)
+        .await
+        .refuses(400, 3)
+        .saying("ak_pub_key");
+
+    let reference = json!([{ "name": "manager" }]);
+    for wrong in [
+        json!({ "attributes": "0x00040072" }),
+        json!({ "attributes": "0x00060472" }),
+        json!({ "attributes": "0x00070472" }),
+        json!({ "attributes": "328818" }),
+        json!({ "attributes": "0x0000050472" }),
+        json!({ "attributes": "0x+0050472" }),
+        json!({ "scheme_hash": "sha1" }),
+        json!({ "scheme_hash": "md5" }),
+    ] {
+        let spec = json!({ "tpm_manager_ref": reference, "ak_template": wrong });
+        site.create(CATEGORIES, "b", spec)
+            .await
+            .refuses(400, 3)
+            .saying("ak_template");
+    }
+    let template = json!({ "attributes": "0x00050472", "scheme_hash": "sha384" });
+    let spec = json!({ "tpm_manager_ref": reference, "ak_template": template });
+    let created = site.create(CATEGORIES, "b", spec).await;
+    assert_eq!(created.is(200).json["spec"]["ak_template"], template);
+    let spec = json!({ "category_ref": [{ "name": "b" }] });
+    let key = site.create(API_KEYS, "b", spec).await.json["api_key"].clone();
+    let request = device.request(key.as_str().unwrap());
+    let answer = site.post(PROVISION, &request).await;
+    assert!(device.opens(&answer.is(200).json, &told).is_some());
+}
+
+#[tokio::test]
+async fn inputs_may_be_pem_and_wrapped() {
+    let (site, key, device) = furnished().await;
+    let mut request = device.request(&key);
+    for (member, label) in [
+        ("ek_cert", "CERTIFICATE"),
+        ("ek_pub_key", "PUBLIC KEY"),
+        ("csr", "CERTIFICATE REQUEST"),
+    ] {
+        let base64 = request[member].as_str().unwrap();
+        let pem = format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n");
+        request[member] = json!(pem);
+    }
+    let (head, tail) = request["ak_pub_key"].as_str().unwrap().split_at(40);
+    request["ak_pub_key"] = json!(format!("{head}\r\n {tail}\n"));
+    site.post(PROVISION, &request).await.is(200);
+}
+
+#[tokio::test]
+async fn racing_stations_get_one_certificate() {
+    let (site, key, device) = furnished().await;
+    let request = device.request(&key);
+    let calls = (0..8).map(|_| site.post(PROVISION, &request));
+    let mut certificates = Vec::new();
+    for answer in join_all(calls).await {
+        certificates.push(
+            device
+                .opens(&answer.is(200).json, &device.ak_public())
+                .unwrap(),
+        );
+    }
+    assert!(certificates.windows(2).all(|pair| pair[0] == pair[1]));
+    let made = site.trail("tpm.provision").await;
+    assert_eq!(
+        made.iter()
+            .filter(|(_, how)| how.starts_with("certificate made"))
+            .count(),
+        1
+    );
+    assert_eq!(made.len(), 8);
+}
+
+#[tokio::test]
+async fn of_two_tpms_that_race_for_one_identity_one_gets_it() {
+    for _ in 0..4 {
+        let site = Site::start().await;
+        let manufacturer = Manufacturer::new();
+        let key = site.furnished(&manufacturer).await;
+        let one = Device::new(&manufacturer, "SN0001");
+        let other = Device::new(&manufacturer, "SN0001");
+        let requests = [one.request(&key), other.request(&key)];
+        let calls = requests.iter().map(|request| site.post(PROVISION, request));
+        let mut statuses: Vec<u16> = join_all(calls)
+            .await
+            .iter()
+            .map(|answer| answer.status.as_u16())
+            .collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        // And one TPM that races under two names.
+        let tpm = Device::new(&manufacturer, "SN0002");
+        let first = tpm.request(&key);
+        let second = tpm.with_serial("SN0003").request(&key);
+        let requests = [first, second];
+        let calls = requests.iter().map(|request| site.post(PROVISION, request));
+        let mut statuses: Vec<u16> = join_all(calls)
+            .await
+            .iter()
+            .map(|answer| answer.status.as_u16())
+            .collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409]);
+        for collection in ["tpm_device", "tpm_endorsement_key", "tpm_ak_certificate"] {
+            assert_eq!(site.records(collection).await, 2, "{collection}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provision_is_judged_again_when_a_record_behind_it_changed_meanwhile() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    let other = site.api_key("other").await;
+    let request = device.request(&key);
+    let disable = |name: &'static str| {
+        let site = &site;
+        async move {
+            let disabled = json!({ "is_disabled": true });
+            site.replace(API_KEYS, name, disabled).await.is(200);
+        }
+    };
+    let first = site.post(PROVISION, &request).await;
+    let first = device.opens(&first.is(200).json, &device.ak_public());
+
+    // The key that the certificate was made with is disabled while another one would keep it.
+    let with_other = device.request(&other);
+    let slow = site.post(PROVISION, &with_other);
+    let answer = engine.overtake(slow, disable("station")).await;
+    let second = device.opens(&answer.is(200).json, &device.ak_public());
+    assert!(second.is_some() && second != first);
+
+    let slow = site.post(PROVISION, &with_other);
+    let answer = engine.overtake(slow, disable("other")).await;
+    answer.refuses(403, 7).saying("disabled");
+
+    let third = site.api_key("third").await;
+    let request = device.request(&third);
+    let untrust = async {
+        site.replace(MANAGERS, "manager", json!({})).await.is(200);
+    };
+    let slow = site.post(PROVISION, &request);
+    let answer = engine.overtake(slow, untrust).await;
+    answer.refuses(403, 7).saying("not trusted");
+
+    let allowed = json!({ "tpm_allow_list": [request["ek_cert"]] });
+    site.replace(CATEGORIES, "category", allowed).await.is(200);
+    let forget = async {
+        site.replace(CATEGORIES, "category", json!({}))
+            .await
+            .is(200);
+    };
+    let slow = site.post(PROVISION, &request);
+    let answer = engine.overtake(slow, forget).await;
+    answer.refuses(403, 7).saying("not trusted");
+}
+
+#[tokio::test]
+async fn a_certificate_is_not_kept_once_another_has_taken_its_place() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    let request = device.request(&key);
+    let opened = |answer: &Answer| {
+        let opened = device.opens(&answer.is(200).json, &device.ak_public());
+        opened.unwrap()
+    };
+    let first = opened(&site.post(PROVISION, &request).await);
+    let mut renewed = None;
+    let renew = async {
+        // A station that is served once two thirds of its life are over.
+        site.clock.advance(DAY * 365 * 4);
+        renewed = Some(opened(&site.post(PROVISION, &request).await));
+    };
+    let slow = site.post(PROVISION, &request);
+    let answer = engine.overtake(slow, renew).await;
+    assert_ne!(renewed.as_ref(), Some(&first));
+    assert_eq!(Some(opened(&answer)), renewed);
+}
+
+/// Polls all of them at once.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pinned: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut pending = false;
+        for (future, output) in &mut pinned {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        match pending {
+            true => std::task::Poll::Pending,
+            false => std::task::Poll::Ready(()),
+        }
+    })
+    .await;
+    pinned
+        .into_iter()
+        .map(|(_, output)| output.unwrap())
+        .collect()
+}

@@ -1,0 +1,24 @@
+//! The wire contracts, line by line, as their clients see them over a socket, and the stack below them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "each contract says in its own words what is asked of a site"
+)]
+
+mod dps;
+mod emnify;
+mod f5;
+mod metrics;
+mod panic_log;
+mod serving;
+mod site;
+#[path = "../stack/mod.rs"]
+mod stack;
+mod taler;
+mod tls;

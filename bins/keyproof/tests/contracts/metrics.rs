@@ -1,0 +1,209 @@
+//! What Prometheus reads after requests and commits that are known.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::site::Site;
+use crate::stack::{Answer, Client, Stack, within};
+use keyproof::server::Server;
+use keyproof_store::{CommitError, Key, Record, Timestamp, memory::MemoryEngine};
+use serde::{Deserialize, Serialize};
+
+const LISTEN: (&str, &str) = ("metrics.listen", "127.0.0.1:0");
+
+/// Sends one line of a request and returns the answer.
+async fn ask(address: SocketAddr, line: &str) -> Answer {
+    let mut client = Client::connect(address).await;
+    client
+        .send(format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .await;
+    client.answer().await
+}
+
+/// The series that Prometheus reads.
+struct Series(String);
+
+impl Series {
+    async fn scrape(server: &Server) -> Self {
+        let answer = ask(server.metrics_address().unwrap(), "GET /metrics").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; version=0.0.4")
+        );
+        Self(answer.body)
+    }
+
+    /// The lines of one metric, without its help and type.
+    fn of(&self, name: &str) -> Vec<&str> {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#'));
+        let mut lines: Vec<_> = lines
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// The value of one series, 0 if it is not there.
+    fn value(&self, series: &str) -> u64 {
+        let mut values = self.0.lines().filter_map(|line| line.rsplit_once(' '));
+        let found = values.find(|(name, _)| *name == series);
+        found.map_or(0, |(_, value)| value.parse().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_dialect_method_template_and_status() {
+    let stack = Stack::start(&[(LISTEN.0, LISTEN.1.into())]).await;
+    let ask = async |line: &str| ask(stack.address, line).await.status;
+    assert_eq!(ask("GET /trial/client?secret=hidden-query").await, 200);
+    assert_eq!(ask("GET /trial/client").await, 200);
+    assert_eq!(ask("POST /trial/unread").await, 401);
+    assert_eq!(ask("GET /trial/hidden-what").await, 404);
+    assert_eq!(ask("GET /trial/hidden/path").await, 404);
+    assert_eq!(ask("GET /hidden-path").await, 404);
+    assert_eq!(ask("HIDDEN /trial/client").await, 200);
+    assert_eq!(ask("GET /trial/panic").await, 500);
+    assert_eq!(ask("GET /healthz").await, 200);
+    assert_eq!(ask("hidden").await, 400);
+
+    // A scrape is counted once it has ended: the next one tells of it.
+    Series::scrape(&stack.server).await;
+    let series = Series::scrape(&stack.server).await;
+    let mut requests = series.of("keyproof_http_requests_total");
+    let scrapes = requests.iter().position(|line| line.contains("/metrics"));
+    let scrapes = requests.remove(scrapes.unwrap());
+    assert!(scrapes.starts_with(
+        "keyproof_http_requests_total{dialect=\"metrics\",method=\"GET\",route=\"/metrics\",status=\"200\"} 1"
+    ));
+    let labels: Vec<_> = requests
+        .iter()
+        .map(|line| line.strip_prefix("keyproof_http_requests_total").unwrap())
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            r#"{dialect="-",method="-",route="-",status="400"} 1"#,
+            r#"{dialect="-",method="GET",route="-",status="404"} 1"#,
+            r#"{dialect="-",method="GET",route="/healthz",status="200"} 1"#,
+            r#"{dialect="taler",method="GET",route="-",status="404"} 1"#,
+            r#"{dialect="taler",method="GET",route="/trial/{what}",status="200"} 2"#,
+            r#"{dialect="taler",method="GET",route="/trial/{what}",status="404"} 1"#,
+            r#"{dialect="taler",method="GET",route="/trial/{what}",status="500"} 1"#,
+            r#"{dialect="taler",method="POST",route="/trial/{what}",status="401"} 1"#,
+            r#"{dialect="taler",method="other",route="/trial/{what}",status="200"} 1"#,
+        ]
+    );
+    assert!(!series.0.to_ascii_lowercase().contains("hidden"));
+
+    // Each has a duration, whatever its status.
+    let durations = "keyproof_http_request_duration_seconds";
+    let labels = "dialect=\"taler\",method=\"GET\",route=\"/trial/{what}\"";
+    assert_eq!(series.value(&format!("{durations}_count{{{labels}}}")), 4);
+    let infinite = format!("{durations}_bucket{{{labels},le=\"+Inf\"}}");
+    assert_eq!(series.value(&infinite), 4);
+}
+
+#[tokio::test]
+async fn open_connections_are_counted_and_the_scrapes_own() {
+    let stack = Stack::start(&[(LISTEN.0, LISTEN.1.into())]).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut client = stack.connect().await;
+        client
+            .send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        assert_eq!(client.answer().await.status, 200);
+        open.push(client);
+    }
+    let series = Series::scrape(&stack.server).await;
+    assert_eq!(
+        series.of("keyproof_http_connections"),
+        ["keyproof_http_connections 4"]
+    );
+    drop(open);
+    let closed = async {
+        while Series::scrape(&stack.server)
+            .await
+            .value("keyproof_http_connections")
+            != 1
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(closed).await;
+}
+
+#[tokio::test]
+async fn the_listener_serves_metrics_and_probes_alone_even_when_the_server_is_full() {
+    let limit = ("http.max_connections", 1.into());
+    let stack = Stack::start(&[(LISTEN.0, LISTEN.1.into()), limit]).await;
+    let mut only = stack.connect().await;
+    only.send("GET /trial/wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    stack.trial.handler_waits().await;
+
+    let metrics = stack.server.metrics_address().unwrap();
+    assert_eq!(ask(metrics, "GET /metrics").await.status, 200);
+    assert_eq!(ask(metrics, "GET /healthz").await.status, 200);
+    assert_eq!(ask(metrics, "GET /readyz").await.status, 200);
+    for nothing in ["GET /", "GET /metrics/", "GET /trial/client"] {
+        assert_eq!(ask(metrics, nothing).await.status, 404, "{nothing}");
+    }
+    let refused = ask(metrics, "POST /metrics").await;
+    assert_eq!(refused.status, 405);
+    assert_eq!(refused.header("allow"), Some("get, head"));
+
+    stack.trial.gate.add_permits(1);
+    assert_eq!(only.answer().await.status, 200);
+    drop(only);
+    // The others serve no metrics.
+    assert_eq!(ask(stack.address, "GET /metrics").await.status, 404);
+}
+
+#[tokio::test]
+async fn there_is_no_listener_unless_it_is_asked_for() {
+    let stack = Stack::start(&[]).await;
+    assert_eq!(stack.server.metrics_address(), None);
+    assert_eq!(stack.server.metrics_url(), None);
+}
+
+#[derive(Deserialize, Serialize)]
+struct Thing {}
+
+impl Record for Thing {
+    const TYPE: &'static str = "thing";
+    const VERSION: u32 = 1;
+}
+
+#[tokio::test]
+async fn commits_are_counted_by_outcome_and_group() {
+    let flags = [(LISTEN.0, LISTEN.1.into())];
+    let engine = Arc::new(MemoryEngine::new());
+    let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
+    let insert = async || {
+        let mut batch = site.store.batch(site.now());
+        batch.insert(&Key::new("thing", ["a"]), &Thing {}, None);
+        site.store.commit(batch).await
+    };
+    let outcome = |outcome: &str| format!("keyproof_store_commits_total{{outcome=\"{outcome}\"}}");
+    let sizes = "keyproof_store_commit_group_size";
+    let before = Series::scrape(&site.server).await;
+    insert().await.unwrap();
+    for _ in 0..2 {
+        let conflict = insert().await.unwrap_err();
+        assert_eq!(conflict, CommitError::Conflict { entry: 0 });
+    }
+    let after = Series::scrape(&site.server).await;
+    let grown = |series: &str| after.value(series) - before.value(series);
+    assert_eq!(grown(&outcome("applied")), 1);
+    assert_eq!(grown(&outcome("conflict")), 2);
+    assert_eq!(grown(&format!("{sizes}_count")), 3);
+    assert_eq!(grown(&format!("{sizes}_sum")), 3);
+    assert_eq!(grown(&format!("{sizes}_bucket{{le=\"1\"}}")), 3);
+    // Those that have not happened are there, at zero.
+    for never in ["not_applied", "unknown"] {
+        let line = format!("{} 0", outcome(never));
+        let commits = after.of("keyproof_store_commits_total");
+        assert!(commits.contains(&line.as_str()), "{commits:?}");
+    }
+}

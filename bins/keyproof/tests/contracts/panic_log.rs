@@ -1,0 +1,57 @@
+//! A handler's panic is logged, by its place and its request, without the words that it had.
+
+use std::{
+    env,
+    process::{Command, Stdio},
+};
+
+use crate::stack::Stack;
+use keyproof::telemetry::{self, LogFormat, LogLevel};
+use serde_json::Value;
+
+const INNER: &str = "KEYPROOF_TEST_INNER";
+
+/// Runs itself once more: the log of a process is its standard error.
+#[tokio::test]
+async fn a_panic_is_logged_by_place_and_request() {
+    if env::var_os(INNER).is_some() {
+        telemetry::init(LogFormat::Json, LogLevel::Info);
+        let stack = Stack::start(&[]).await;
+        let answer = stack
+            .send("GET /trial/panic HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        return answer.refuses(500);
+    }
+    let output = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "panic_log::a_panic_is_logged_by_place_and_request",
+            "--nocapture",
+        ])
+        .env(INNER, "1")
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let log = String::from_utf8(output.stderr).unwrap();
+    let events: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let event = |message: &str| {
+        let mut events = events.iter();
+        let event = events.find(|event| event.get("message") == Some(&message.into()));
+        event.unwrap_or_else(|| panic!("no {message:?} in {log}"))
+    };
+    let place = event("panicked").get("location").unwrap().as_str().unwrap();
+    assert!(place.contains("stack/mod.rs:"), "{place}");
+    let requests =
+        ["panicked", "the handler failed", "answered"].map(|message| event(message).get("span"));
+    assert!(
+        requests
+            .iter()
+            .all(|span| span.is_some() && *span == requests[0]),
+        "{log}"
+    );
+    assert!(!log.contains("on purpose"), "{log}");
+}

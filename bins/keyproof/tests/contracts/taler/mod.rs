@@ -1,0 +1,13 @@
+//! The contract of GNU Taler's OTP devices, line by line, as a client sees it over a socket, with the clock in the
+//! test's hand and the commands' own use cases beside the server on the same store.
+
+mod bodies;
+mod config;
+mod devices;
+mod dialect;
+mod instances;
+mod locks;
+mod login;
+#[path = "../site/mod.rs"]
+mod site;
+mod transport;

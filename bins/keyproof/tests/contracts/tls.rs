@@ -1,0 +1,153 @@
+//! TLS on the listeners: files, their reload, and the self-signed certificate.
+
+use std::{fs, io, sync::Arc};
+
+use crate::stack::{Stack, within};
+use keyproof::server::Drained;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName, version};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// A certificate for `localhost` in files.
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    /// Writes a new pair, and returns what a client must trust.
+    fn renew(&self) -> RootCertStore {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        fs::write(self.path("cert.pem"), cert.pem()).unwrap();
+        fs::write(self.path("key.pem"), signing_key.serialize_pem()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        roots
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn flags(&self) -> [(&'static str, toml::Value); 2] {
+        [
+            ("tls.certificate", self.path("cert.pem").into()),
+            ("tls.key", self.path("key.pem").into()),
+        ]
+    }
+}
+
+/// What `/healthz` answers to a client with these roots.
+async fn health(
+    stack: &Stack,
+    roots: &RootCertStore,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> io::Result<String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    let socket = TcpStream::connect(stack.address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut session = TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await?;
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    session.write_all(request).await?;
+    let mut answer = String::new();
+    session.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn files_are_served_and_read_again() {
+    let files = Files::new();
+    let old = files.renew();
+    let stack = Stack::start(&files.flags()).await;
+    for version in [&version::TLS12, &version::TLS13] {
+        let answer = within(health(&stack, &old, version)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    let new = files.renew();
+    within(health(&stack, &new, &version::TLS13))
+        .await
+        .unwrap_err();
+    stack.server.reload().unwrap();
+    within(health(&stack, &new, &version::TLS13)).await.unwrap();
+    within(health(&stack, &old, &version::TLS13))
+        .await
+        .unwrap_err();
+
+    // Files that cannot be used change nothing.
+    fs::write(files.path("key.pem"), "no key").unwrap();
+    stack.server.reload().unwrap_err();
+    within(health(&stack, &new, &version::TLS13)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stalled_or_failed_handshake_ends_alone() {
+    let files = Files::new();
+    let roots = files.renew();
+    let [certificate, key] = files.flags();
+    let deadline = ("http.header_timeout_ms", 300.into());
+    let stack = Stack::start(&[certificate, key, deadline]).await;
+
+    let mut silent = stack.connect().await;
+    assert!(silent.rest().await.is_empty());
+    let mut plain = stack.connect().await;
+    plain.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(!plain.rest().await.starts_with(b"HTTP"));
+    within(health(&stack, &roots, &version::TLS13))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_handshake() {
+    let files = Files::new();
+    files.renew();
+    let [certificate, key] = files.flags();
+    let deadlines = ["http.header_timeout_ms", "http.drain_timeout_ms"];
+    let [head, drain] = deadlines.map(|deadline| (deadline, 3_600_000.into()));
+    let stack = Stack::start(&[certificate, key, head, drain]).await;
+    let mut silent = stack.connect().await;
+    let mut half = stack.connect().await;
+    // The head of a record of TLS that holds a ClientHello.
+    half.send([22, 3, 1, 0, 200, 1, 0, 0]).await;
+    // Connections are accepted in order: once this one has ended, those have begun.
+    let mut plain = stack.connect().await;
+    plain.send("GET /healthz HTTP/1.1\r\n\r\n").await;
+    plain.rest().await;
+    assert_eq!(within(stack.server.drain()).await, Drained::Whole);
+    assert!(silent.rest().await.is_empty());
+    assert!(half.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_has_a_fingerprint() {
+    let stack = Stack::start(&[("tls.self_signed", true.into())]).await;
+    let fingerprint = stack.server.fingerprint().unwrap();
+    let bytes: Vec<&str> = fingerprint.split(':').collect();
+    assert_eq!(bytes.len(), 32);
+    assert!(bytes.iter().all(|byte| byte.len() == 2));
+    // A stranger to it does not trust it.
+    let nobody = RootCertStore::empty();
+    within(health(&stack, &nobody, &version::TLS13))
+        .await
+        .unwrap_err();
+    assert!(stack.server.urls().all(|url| url.starts_with("https://")));
+}

@@ -1,0 +1,107 @@
+//! The real Azure client for Python as a peer: all six operations over TLS, with CAs and leaves that `openssl` makes.
+
+use crate::python;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
+use keyproof_auth::OperatorScopes;
+use keyproof_service::{
+    Applicant, Clock, HashingSettings, Origin, Service, SystemClock, Who, access::NewOperatorToken,
+    audit::Outcome,
+};
+use keyproof_store::{
+    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_azure_client_does_all_it_can_do_with_certificates() {
+    let mut client = python::client("peers/azure");
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = server_certificate(folder.path());
+
+    let config = Config::load(&Sources {
+        flags: vec![
+            ("http.listen", "127.0.0.1:0".into()),
+            ("store.url", "memory:".into()),
+            ("tls.certificate", certificate.to_str().unwrap().into()),
+            ("tls.key", key.to_str().unwrap().into()),
+        ],
+        ..Sources::default()
+    })
+    .unwrap();
+    let hashing: HashingSettings = config.hashing;
+    let entropy = Arc::new(SystemEntropy::new());
+    let clock = Arc::new(SystemClock);
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let engine = Arc::new(MemoryEngine::new());
+    let store = Store::open(engine, keys, entropy.clone(), clock.now())
+        .await
+        .unwrap();
+    let server = Server::start(Arc::new(config), store.clone(), clock.clone(), entropy)
+        .await
+        .unwrap();
+    let console = Service::start(store, clock, hashing).await.unwrap();
+    let new = NewOperatorToken {
+        subject: "azure client".to_owned(),
+        scopes: OperatorScopes::parse(["certificates:sub-1"]).unwrap(),
+        lifetime: None,
+    };
+    let origin = Origin {
+        who: Who::Console("test".to_owned()),
+        request_id: None,
+        address: None,
+        applicant: Applicant::default(),
+    };
+    let token = console.access.create(new, &origin).await.unwrap();
+
+    client
+        .arg(server.urls().next().unwrap())
+        .arg(&certificate)
+        .current_dir(folder.path())
+        .env("KEYPROOF_TOKEN", &*token.text);
+    let output = tokio::task::spawn_blocking(move || client.output())
+        .await
+        .unwrap()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // What the client says that it has seen, the server's own trail has seen too.
+    let events = console.audit.events(Timestamp::EPOCH, None).await.unwrap();
+    let count = |action: &str, outcome| {
+        let events = events.iter().map(|(_, event)| event);
+        events
+            .filter(|event| event.action == action && event.outcome == outcome)
+            .count()
+    };
+    let proven = count("certificate.verify", Outcome::Done);
+    let refused = count("certificate.verify", Outcome::Refused);
+    assert_eq!(
+        told.lines().last(),
+        Some(&*format!("proven {proven}, refused {refused}"))
+    );
+    assert!(proven > 0 && refused > 0);
+    assert_eq!(
+        count("certificate.create", Outcome::Done),
+        count("certificate.delete", Outcome::Done)
+    );
+}
+
+/// A certificate for 127.0.0.1 and its key, as files.
+fn server_certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
+    fs::write(&certificate, signed.cert.pem()).unwrap();
+    fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    (certificate, key)
+}

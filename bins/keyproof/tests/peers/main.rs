@@ -1,0 +1,14 @@
+//! Other people's clients, unmodified, against the server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod azure;
+mod emnify;
+#[path = "../python/mod.rs"]
+mod python;
+mod swtpm;
