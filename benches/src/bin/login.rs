@@ -8,9 +8,7 @@
 //! replace, three inserts) from as many callers; and a bare hyper server that reads JSON and writes it back, over as
 //! many connections. All take turns. Users, keys and challenges are made between the turns.
 //!
-//! Then the store alone at 256 callers: batches of a login's shape beside batches of one record, and what they write to
-//! disk (`write_bytes` of `/proc/self/io`, checkpoints included), in a new store, with 400,000 records of logins there
-//! before, and with a million users.
+//! `store` measures such batches beside those of one record, and what they write to disk.
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc};
 
@@ -25,7 +23,7 @@ use keyproof::{
 };
 use keyproof_benches::{
     Aim, Result,
-    batches::{Batches, Shape, written},
+    batches::{Batches, Shape},
     in_folder, load, median, report,
     users::{self, Users},
 };
@@ -38,14 +36,6 @@ use tokio::net::TcpListener;
 const TURNS: [(usize, usize); 3] = [(1, 128), (32, 1_024), (256, 2_048)];
 const USERS: usize = 2_048;
 const ROUNDS: usize = 5;
-/// Callers of the store alone.
-const CALLERS: usize = 256;
-/// For the store alone: users, records that logins have left before, and whether there are aims.
-const PLACES: [(usize, usize, bool); 3] = [
-    (USERS, 0, true),
-    (USERS, 400_000, true),
-    (1_000_000, 0, false),
-];
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 
 fn main() -> Result<()> {
@@ -99,64 +89,6 @@ async fn measure(folder: &Path) -> Result<()> {
             logins / both,
             Aim::AtLeast(0.5),
         );
-    }
-    drop((site, batches));
-    for (place, (users, records, aims)) in PLACES.into_iter().enumerate() {
-        println!("{users} users, {records} records of logins before, {CALLERS} callers");
-        let path = folder.join(format!("place{place}.db"));
-        alone(open(&path).await?, users, records, aims).await?;
-    }
-    Ok(())
-}
-
-/// The store alone: batches of a login's shape beside batches of one record, and the bytes that the former write.
-async fn alone(store: Store, users: usize, records: usize, has_aims: bool) -> Result<()> {
-    let mut batches = Batches::start(store, users, records).await?;
-    let mut rates = [const { Vec::new() }; 2];
-    for round in 0..=ROUNDS {
-        let turn = [
-            batches.commit(Shape::Login, CALLERS, USERS, 4).await?,
-            batches.commit(Shape::Single, CALLERS, USERS, 32).await?,
-        ];
-        if round > 0 {
-            rates
-                .iter_mut()
-                .zip(turn)
-                .for_each(|(all, rate)| all.push(rate));
-        }
-    }
-    let [login, single] = rates.map(median);
-    println!("  {:<44} {login:>10.0}/s", "batches of a login's shape");
-    println!("  {:<44} {single:>10.0}/s", "batches of one record");
-    let before = written();
-    for _ in 0..ROUNDS {
-        batches.commit(Shape::Login, CALLERS, USERS, 4).await?;
-    }
-    // The last checkpoint is made as the store is closed.
-    batches.close().await;
-    let written = before
-        .zip(written())
-        .map(|(before, after)| (after - before) as f64 / (ROUNDS * USERS * 4) as f64 / 1024.0);
-    let ratio = login / single;
-    match (written, has_aims) {
-        (written, true) => {
-            report(
-                "  login-shaped, of one-record batches",
-                ratio,
-                Aim::AtLeast(0.08),
-            );
-            match written {
-                Some(kib) => report("  KiB to disk a login-shaped batch", kib, Aim::AtMost(12.0)),
-                None => println!("  bytes to disk: not counted by this system"),
-            }
-        }
-        (written, false) => {
-            println!("  login-shaped, of one-record batches: {ratio:.2}");
-            println!(
-                "  KiB to disk a login-shaped batch: {:.1}",
-                written.unwrap_or(f64::NAN)
-            );
-        }
     }
     Ok(())
 }
