@@ -1,5 +1,6 @@
 //! The call into `keyproof-x509`.
 
+use keyproof_x509::crl::Crl;
 use keyproof_x509::path::{Pool, Rules, find};
 use keyproof_x509::{Certificate, Policy, Upload, VerificationCode, algorithms::RING, prove};
 
@@ -22,18 +23,21 @@ pub(crate) extern "C" fn keyproof_x509_proves(
     prove(&ca, leaf, &code, now, &Policy::new(RING)).accepted()
 }
 
-/// Whether a path leads from a certificate to an anchor.
+/// Whether a path leads from a certificate to an anchor, and none of it is revoked.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keyproof_x509_finds_a_path(
     leaf: &[u8; 2048],
     intermediate: &[u8; 2048],
     anchor: &[u8; 2048],
+    list: &[u8; 2048],
     now: u64,
 ) -> bool {
-    let Ok(leaf) = Certificate::from_der(leaf) else {
+    let (Ok(leaf), Ok(list)) = (Certificate::from_der(leaf), Crl::from_der(list)) else {
         return false;
     };
     let (intermediates, anchors) = (Pool::of(&[intermediate]), Pool::of(&[anchor]));
-    find(&leaf, &intermediates, &anchors, &Rules::new(RING, now)).accepted()
+    let lists = [list];
+    let rules = Rules::new(RING, now).with_crls(&lists);
+    find(&leaf, &intermediates, &anchors, &rules).accepted()
 }
