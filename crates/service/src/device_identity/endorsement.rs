@@ -2,11 +2,11 @@
 //! a root of the category's manager. The latter must keep the profile of endorsement certificates; the former may depart
 //! from it, but must be of the key, valid, and no CA's.
 
-use super::{Category, DerTextError, Manager, der_text};
+use super::{Category, DecodedRequest, DerTextError, Manager, der_text};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
-    Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, Outcome, TpmAttributes,
-    TpmtPublic, check_ek_certificate,
+    Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, EkChain, Outcome, TpmAttributes,
+    check_ek_certificate,
 };
 use keyproof_x509::{
     Certificate, algorithms,
@@ -95,12 +95,14 @@ fn listed_roots(text: &str) -> Vec<Vec<u8>> {
 /// Judges an endorsement certificate and the key that it is said to be of; returns what it says of the TPM, which one that
 /// is on the allow-list need not.
 pub(super) fn judge(
-    certificate: &[u8],
-    ek: &TpmtPublic,
+    request: &DecodedRequest<'_>,
     category: &Category,
     manager: &Manager,
     now: Timestamp,
 ) -> Result<Option<TpmAttributes>, EndorsementError> {
+    let certificate = &request.ek_certificate;
+    let carried = request.ek_chain.iter().flat_map(EkChain::certificates);
+    let carried: Vec<&[u8]> = carried.collect();
     let roots: Vec<Vec<u8>> = manager
         .ek_roots
         .iter()
@@ -118,10 +120,10 @@ pub(super) fn judge(
         .filter_map(|der| Some(EkCertificate::parse(der).ok()?.as_der()))
         .collect();
     let policy = EkCertificatePolicy {
-        ek: Some(ek),
+        ek: Some(&request.ek),
         allowed: &allowed,
         roots: &roots,
-        intermediates: &[],
+        intermediates: &carried,
         crls: &[],
         now: now.as_secs(),
         algorithms: algorithms::ALL,

@@ -232,7 +232,7 @@ impl Evidence {
         let request = request.decode()?;
         let category = &grant.category.record.spec;
         let manager = &grant.manager.record.spec;
-        let tpm = endorsement::judge(&request.ek_certificate, &request.ek, category, manager, now)?;
+        let tpm = endorsement::judge(&request, category, manager, now)?;
         let unnamed = |error: TpmError| RequestError::AttestationKey {
             field: "ak_public",
             problem: error.to_string(),

@@ -4,7 +4,8 @@
 use super::{DerTextError, der_text::decode};
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
-    EkCertificate, Structure, TpmError, TpmtPublic, algorithms, check_certification_request,
+    EkCertificate, EkChain, Structure, TpmError, TpmtPublic, algorithms,
+    check_certification_request,
 };
 use rustls_pki_types::pem::SectionKind;
 use zeroize::Zeroizing;
@@ -31,6 +32,9 @@ pub struct ProvisionRequest {
     pub device: DeviceClaim,
     /// The endorsement key's certificate.
     pub ek_certificate: String,
+    /// The certificates that the device carries of those who issued the endorsement key's, in PEM: one to eight. None of
+    /// them is trusted.
+    pub ek_chain: Option<String>,
     /// The endorsement key's SubjectPublicKeyInfo.
     pub ek_public_key: String,
     /// The attestation key's SubjectPublicKeyInfo.
@@ -52,6 +56,8 @@ pub struct DecodedRequest<'a> {
     pub device: DeviceInfo<'a>,
     /// The endorsement key's certificate, in DER, or as it lies in a TPM's memory.
     pub ek_certificate: Vec<u8>,
+    /// What the device carries of the certificate's chain.
+    pub ek_chain: Option<EkChain>,
     /// The endorsement key, by the default template for its type.
     pub ek: TpmtPublic,
     /// The attestation key's SubjectPublicKeyInfo, in DER.
@@ -88,6 +94,9 @@ pub enum RequestError {
     /// The endorsement certificate is none.
     #[error("ek_cert: {0}")]
     EndorsementCertificate(TpmError),
+    /// The chain that the device carries cannot be read.
+    #[error("ek_chain: {0}")]
+    EndorsementChain(TpmError),
     /// The endorsement key is malformed, or of no template.
     #[error("ek_pub_key: {0}")]
     EndorsementKey(TpmError),
@@ -108,12 +117,17 @@ impl ProvisionRequest {
     /// Reads and judges the request, as far as that takes nothing but the request. The API key is not looked at.
     ///
     /// # Errors
-    /// [`RequestError`] says what is wrong with which field: the first of device, endorsement certificate, endorsement
-    /// key, attestation key and certification request.
+    /// [`RequestError`] says what is wrong with which field: the first of device, endorsement certificate, its chain,
+    /// endorsement key, attestation key and certification request.
     pub fn decode(&self) -> Result<DecodedRequest<'_>, RequestError> {
         let device = self.device.judge().map_err(RequestError::Device)?;
         let ek_certificate = der("ek_cert", &self.ek_certificate, &[SectionKind::Certificate])?;
         EkCertificate::parse(&ek_certificate).map_err(RequestError::EndorsementCertificate)?;
+        let ek_chain = self.ek_chain.as_deref().map(str::as_bytes);
+        let ek_chain = ek_chain
+            .map(EkChain::from_pem)
+            .transpose()
+            .map_err(RequestError::EndorsementChain)?;
         let ek_spki = der("ek_pub_key", &self.ek_public_key, &[SectionKind::PublicKey])?;
         let ek =
             TpmtPublic::endorsement_from_spki(&ek_spki).map_err(RequestError::EndorsementKey)?;
@@ -136,6 +150,7 @@ impl ProvisionRequest {
         Ok(DecodedRequest {
             device,
             ek_certificate,
+            ek_chain,
             ek,
             ak_spki,
             ak_public,

@@ -38,6 +38,17 @@ impl Manufacturer {
         Self { params, key, root }
     }
 
+    /// A CA of a manufacturer's below its root, whose certificate is its `root` here.
+    pub(crate) fn below(&self) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = self.params.clone();
+        params.distinguished_name = name(&[(DnType::CommonName, "TPM intermediate")]);
+        params.use_authority_key_identifier_extension = true;
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let root = params.signed_by(&key, &issuer).unwrap().pem();
+        Self { params, key, root }
+    }
+
     fn endorse(&self, ek: &Key) -> Vec<u8> {
         let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], tpm_names());
         names.set_criticality(true);

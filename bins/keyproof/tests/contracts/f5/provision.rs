@@ -103,6 +103,45 @@ async fn a_ca_that_has_ended_is_named_and_nothing_outlives_it() {
     assert_eq!((&*outcome, &*detail), ("Refused", message));
 }
 
+/// As Intel's do: what stands between the certificate and the manufacturer's root comes from the device, and is
+/// trusted for the root's sake alone.
+#[tokio::test]
+async fn a_device_may_carry_the_chain_of_its_certificate() {
+    let site = Site::start().await;
+    let root = Manufacturer::new();
+    let key = site.furnished(&root).await;
+    let intermediate = root.below();
+    let device = Device::new(&intermediate, "SN0001");
+    let with = |chain: &str| {
+        let mut request = device.request(&key);
+        request["ek_chain"] = json!(chain);
+        request
+    };
+    let alone = site.post(PROVISION, &device.request(&key)).await;
+    alone.refuses(403, 7);
+    let elsewhere = Manufacturer::new().below().root;
+    site.post(PROVISION, &with(&elsewhere))
+        .await
+        .refuses(403, 7);
+    for (chain, what) in [
+        (intermediate.root.repeat(9), "more than eight"),
+        (
+            intermediate.root.replace("CERTIFICATE", "X"),
+            "another label",
+        ),
+        ("none".to_owned(), "no certificate"),
+    ] {
+        let refused = site.post(PROVISION, &with(&chain)).await;
+        refused.refuses(400, 3);
+        let message = refused.json["message"].as_str().unwrap();
+        assert!(message.starts_with("ek_chain: "), "{what}: {message}");
+    }
+    let chain = format!("{elsewhere}{}", intermediate.root);
+    let answer = site.post(PROVISION, &with(&chain)).await;
+    let certificate = device.opens(&answer.is(200).json, &device.ak_public());
+    assert!(certificate.is_some());
+}
+
 #[tokio::test]
 async fn the_endorsement_key_is_no_attestation_key() {
     let (site, key, device) = furnished().await;
