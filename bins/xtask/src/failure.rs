@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     },
 
     #[error("the stage `{stage}` failed; run it alone with `cargo xtask test {stage}`\n{cause}")]
-    Stage { stage: String, cause: Box<Failure> },
+    Stage { stage: String, cause: Box<Self> },
 
     #[error("cannot start `{line}`: {source}")]
     Start { line: String, source: io::Error },

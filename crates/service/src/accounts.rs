@@ -51,7 +51,7 @@ pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveK
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use own_password::{ChangePasswordError, PasswordChange};
 pub use person::{Act, Editor, Manager, NotPermitted, Person};
-pub use records::{Role, UserStatus};
+pub use records::{Role, UnknownRole, UserStatus};
 pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
 pub use session::{Session, SessionError, Whose};

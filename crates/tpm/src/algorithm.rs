@@ -101,16 +101,16 @@ impl HashAlgorithm {
     /// How many bytes its digests have.
     pub fn digest_size(self) -> usize {
         match self {
-            HashAlgorithm::Sha1 => 20,
-            HashAlgorithm::Sha256 | HashAlgorithm::Sm3 | HashAlgorithm::Sha3_256 => 32,
-            HashAlgorithm::Sha384 | HashAlgorithm::Sha3_384 => 48,
-            HashAlgorithm::Sha512 | HashAlgorithm::Sha3_512 => 64,
+            Self::Sha1 => 20,
+            Self::Sha256 | Self::Sm3 | Self::Sha3_256 => 32,
+            Self::Sha384 | Self::Sha3_384 => 48,
+            Self::Sha512 | Self::Sha3_512 => 64,
         }
     }
 
     /// Whether collisions are practical, so that no check takes it.
     pub fn is_weak(self) -> bool {
-        self == HashAlgorithm::Sha1
+        self == Self::Sha1
     }
 
     /// The digest of the concatenated `parts`.
@@ -127,14 +127,13 @@ impl HashAlgorithm {
             hash.finalize().to_vec()
         }
         match self {
-            HashAlgorithm::Sha1 => Ok(of::<Sha1>(parts)),
-            HashAlgorithm::Sha256 => Ok(of::<Sha256>(parts)),
-            HashAlgorithm::Sha384 => Ok(of::<Sha384>(parts)),
-            HashAlgorithm::Sha512 => Ok(of::<Sha512>(parts)),
-            HashAlgorithm::Sm3
-            | HashAlgorithm::Sha3_256
-            | HashAlgorithm::Sha3_384
-            | HashAlgorithm::Sha3_512 => Err(TpmError::UnsupportedHash { hash: self }),
+            Self::Sha1 => Ok(of::<Sha1>(parts)),
+            Self::Sha256 => Ok(of::<Sha256>(parts)),
+            Self::Sha384 => Ok(of::<Sha384>(parts)),
+            Self::Sha512 => Ok(of::<Sha512>(parts)),
+            Self::Sm3 | Self::Sha3_256 | Self::Sha3_384 | Self::Sha3_512 => {
+                Err(TpmError::UnsupportedHash { hash: self })
+            }
         }
     }
 }
@@ -175,18 +174,18 @@ impl EccCurve {
     /// How many bytes a coordinate has at most.
     pub fn coordinate_size(self) -> usize {
         match self {
-            EccCurve::NistP192 => 24,
-            EccCurve::NistP224 => 28,
-            EccCurve::NistP256
-            | EccCurve::BnP256
-            | EccCurve::Sm2P256
-            | EccCurve::BrainpoolP256R1
-            | EccCurve::Curve25519 => 32,
-            EccCurve::NistP384 | EccCurve::BrainpoolP384R1 => 48,
-            EccCurve::Curve448 => 56,
-            EccCurve::BrainpoolP512R1 => 64,
-            EccCurve::NistP521 => 66,
-            EccCurve::BnP638 => 80,
+            Self::NistP192 => 24,
+            Self::NistP224 => 28,
+            Self::NistP256
+            | Self::BnP256
+            | Self::Sm2P256
+            | Self::BrainpoolP256R1
+            | Self::Curve25519 => 32,
+            Self::NistP384 | Self::BrainpoolP384R1 => 48,
+            Self::Curve448 => 56,
+            Self::BrainpoolP512R1 => 64,
+            Self::NistP521 => 66,
+            Self::BnP638 => 80,
         }
     }
 }

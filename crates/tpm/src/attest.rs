@@ -207,7 +207,7 @@ impl Wire for TpmsAttest {
         let clock_info = TpmsClockInfo::read(reader)?;
         let firmware_version = reader.u64()?;
         let attested = Attested::read(attest_type, reader)?;
-        Ok(TpmsAttest {
+        Ok(Self {
             qualified_signer,
             extra_data,
             clock_info,
@@ -230,38 +230,38 @@ impl Wire for TpmsAttest {
 impl Attested {
     fn read(attest_type: AttestType, reader: &mut Reader<'_>) -> Result<Self, TpmError> {
         Ok(match attest_type {
-            AttestType::Certify => Attested::Certify(TpmsCertifyInfo {
+            AttestType::Certify => Self::Certify(TpmsCertifyInfo {
                 name: read_name(reader)?,
                 qualified_name: read_name(reader)?,
             }),
-            AttestType::CommandAudit => Attested::CommandAudit(TpmsCommandAuditInfo {
+            AttestType::CommandAudit => Self::CommandAudit(TpmsCommandAuditInfo {
                 audit_counter: reader.u64()?,
                 digest_alg: HashAlgorithm::read(reader)?,
                 audit_digest: read_digest(reader)?,
                 command_digest: read_digest(reader)?,
             }),
-            AttestType::Creation => Attested::Creation(TpmsCreationInfo {
+            AttestType::Creation => Self::Creation(TpmsCreationInfo {
                 object_name: read_name(reader)?,
                 creation_hash: read_digest(reader)?,
             }),
-            AttestType::Nv => Attested::Nv(TpmsNvCertifyInfo {
+            AttestType::Nv => Self::Nv(TpmsNvCertifyInfo {
                 index_name: read_name(reader)?,
                 offset: reader.u16()?,
                 nv_contents: reader.buffer("TPM2B_MAX_NV_BUFFER", MAX_NV_BUFFER)?,
             }),
-            AttestType::NvDigest => Attested::NvDigest(TpmsNvDigestCertifyInfo {
+            AttestType::NvDigest => Self::NvDigest(TpmsNvDigestCertifyInfo {
                 index_name: read_name(reader)?,
                 nv_digest: read_digest(reader)?,
             }),
-            AttestType::Quote => Attested::Quote(TpmsQuoteInfo {
+            AttestType::Quote => Self::Quote(TpmsQuoteInfo {
                 pcr_select: TpmlPcrSelection::read(reader)?,
                 pcr_digest: read_digest(reader)?,
             }),
-            AttestType::SessionAudit => Attested::SessionAudit(TpmsSessionAuditInfo {
+            AttestType::SessionAudit => Self::SessionAudit(TpmsSessionAuditInfo {
                 exclusive_session: reader.yes_no()?,
                 session_digest: read_digest(reader)?,
             }),
-            AttestType::Time => Attested::Time(TpmsTimeAttestInfo {
+            AttestType::Time => Self::Time(TpmsTimeAttestInfo {
                 time: reader.u64()?,
                 clock_info: TpmsClockInfo::read(reader)?,
                 firmware_version: reader.u64()?,
@@ -271,38 +271,38 @@ impl Attested {
 
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Attested::Certify(body) => {
+            Self::Certify(body) => {
                 body.name.write(out);
                 body.qualified_name.write(out);
             }
-            Attested::CommandAudit(body) => {
+            Self::CommandAudit(body) => {
                 out.extend_from_slice(&body.audit_counter.to_be_bytes());
                 put_u16(out, body.digest_alg.id());
                 body.audit_digest.write(out);
                 body.command_digest.write(out);
             }
-            Attested::Creation(body) => {
+            Self::Creation(body) => {
                 body.object_name.write(out);
                 body.creation_hash.write(out);
             }
-            Attested::Nv(body) => {
+            Self::Nv(body) => {
                 body.index_name.write(out);
                 put_u16(out, body.offset);
                 body.nv_contents.write(out);
             }
-            Attested::NvDigest(body) => {
+            Self::NvDigest(body) => {
                 body.index_name.write(out);
                 body.nv_digest.write(out);
             }
-            Attested::Quote(body) => {
+            Self::Quote(body) => {
                 body.pcr_select.write(out);
                 body.pcr_digest.write(out);
             }
-            Attested::SessionAudit(body) => {
+            Self::SessionAudit(body) => {
                 out.push(body.exclusive_session.into());
                 body.session_digest.write(out);
             }
-            Attested::Time(body) => {
+            Self::Time(body) => {
                 out.extend_from_slice(&body.time.to_be_bytes());
                 body.clock_info.write(out);
                 out.extend_from_slice(&body.firmware_version.to_be_bytes());
@@ -328,7 +328,7 @@ impl TpmsClockInfo {
         let reset_count = reader.u32()?;
         let restart_count = reader.u32()?;
         let safe = reader.yes_no()?;
-        Ok(TpmsClockInfo {
+        Ok(Self {
             clock,
             reset_count,
             restart_count,

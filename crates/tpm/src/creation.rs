@@ -65,7 +65,7 @@ impl Wire for TpmsCreationData {
         let parent_qualified_name = reader.buffer("TPM2B_NAME", MAX_NAME)?;
         check_name(&parent_qualified_name, qualified_at)?;
         let outside_info = reader.buffer("TPM2B_DATA", MAX_NAME)?;
-        Ok(TpmsCreationData {
+        Ok(Self {
             pcr_select,
             pcr_digest,
             locality,
@@ -105,7 +105,7 @@ impl Wire for TpmtTkCreation {
         let Some(hierarchy) = Hierarchy::from_handle(handle) else {
             return unknown(at, handle, "TPMI_RH_HIERARCHY");
         };
-        Ok(TpmtTkCreation {
+        Ok(Self {
             hierarchy,
             digest: reader.buffer("TPM2B_DIGEST", MAX_DIGEST)?,
         })

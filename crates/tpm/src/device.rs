@@ -108,10 +108,10 @@ fn within(field: DeviceField, value: Option<&str>) -> Result<&str, TpmError> {
 impl fmt::Display for DeviceField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            DeviceField::Name => "name",
-            DeviceField::Serial => "serial",
-            DeviceField::Vendor => "vendor",
-            DeviceField::Version => "version",
+            Self::Name => "name",
+            Self::Serial => "serial",
+            Self::Vendor => "vendor",
+            Self::Version => "version",
         })
     }
 }

@@ -77,7 +77,7 @@ pub enum DevIdKeyFinding {
 impl Default for DevIdKeyPolicy {
     fn default() -> Self {
         let AttestationKeyPolicy { rsa_bits, curves } = AttestationKeyPolicy::default();
-        DevIdKeyPolicy { rsa_bits, curves }
+        Self { rsa_bits, curves }
     }
 }
 
@@ -146,35 +146,35 @@ impl Finding for DevIdKeyFinding {
 
     fn check(&self) -> DevIdKeyCheck {
         match self {
-            DevIdKeyFinding::Common(finding) => own(finding.check()),
-            DevIdKeyFinding::Restricted => DevIdKeyCheck::NotRestricted,
-            DevIdKeyFinding::SchemeOpen => DevIdKeyCheck::Scheme,
+            Self::Common(finding) => own(finding.check()),
+            Self::Restricted => DevIdKeyCheck::NotRestricted,
+            Self::SchemeOpen => DevIdKeyCheck::Scheme,
         }
     }
 
     fn severity(&self) -> Severity {
         match self {
-            DevIdKeyFinding::Common(finding) => finding.severity(),
-            DevIdKeyFinding::Restricted => Severity::Refusal,
-            DevIdKeyFinding::SchemeOpen => Severity::Remark,
+            Self::Common(finding) => finding.severity(),
+            Self::Restricted => Severity::Refusal,
+            Self::SchemeOpen => Severity::Remark,
         }
     }
 
     fn remedy(&self) -> &'static str {
         use AttestationKeyFinding as Of;
         match self {
-            DevIdKeyFinding::Common(
+            Self::Common(
                 Of::CanLeaveParent
                 | Of::CanLeaveTpm
                 | Of::Decrypts
                 | Of::FromOutside
                 | Of::NoSigning,
             )
-            | DevIdKeyFinding::Restricted => {
+            | Self::Restricted => {
                 "make the key in the TPM as sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without restricted and decrypt"
             }
-            DevIdKeyFinding::Common(finding) => finding.remedy(),
-            DevIdKeyFinding::SchemeOpen => "nothing: all is well",
+            Self::Common(finding) => finding.remedy(),
+            Self::SchemeOpen => "nothing: all is well",
         }
     }
 }
@@ -182,11 +182,11 @@ impl Finding for DevIdKeyFinding {
 impl fmt::Display for DevIdKeyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DevIdKeyFinding::Common(finding) => finding.fmt(f),
-            DevIdKeyFinding::Restricted => {
+            Self::Common(finding) => finding.fmt(f),
+            Self::Restricted => {
                 f.write_str("it is restricted: it signs only what the TPM made itself")
             }
-            DevIdKeyFinding::SchemeOpen => f.write_str("chosen with each signature"),
+            Self::SchemeOpen => f.write_str("chosen with each signature"),
         }
     }
 }

@@ -183,13 +183,13 @@ impl TpmError {
 
     fn position_mut(&mut self) -> Option<&mut usize> {
         match self {
-            TpmError::BadMagic { at, .. }
-            | TpmError::PcrSelectionText { at }
-            | TpmError::ReservedBits { at, .. }
-            | TpmError::TrailingBytes { at, .. }
-            | TpmError::UnexpectedEnd { at }
-            | TpmError::UnknownSelector { at, .. }
-            | TpmError::WrongSize { at, .. } => Some(at),
+            Self::BadMagic { at, .. }
+            | Self::PcrSelectionText { at }
+            | Self::ReservedBits { at, .. }
+            | Self::TrailingBytes { at, .. }
+            | Self::UnexpectedEnd { at }
+            | Self::UnknownSelector { at, .. }
+            | Self::WrongSize { at, .. } => Some(at),
             _ => None,
         }
     }

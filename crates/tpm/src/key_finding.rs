@@ -54,8 +54,8 @@ pub enum KeyDescription {
 impl fmt::Display for KeyDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            KeyDescription::Ecc(curve) => curve.fmt(f),
-            KeyDescription::Rsa { bits, exponent } => {
+            Self::Ecc(curve) => curve.fmt(f),
+            Self::Rsa { bits, exponent } => {
                 write!(f, "RSA {bits} with exponent {exponent}")
             }
         }
@@ -119,100 +119,101 @@ impl Finding for AttestationKeyFinding {
 
     fn check(&self) -> AttestationKeyCheck {
         use AttestationKeyCheck as C;
-        use AttestationKeyFinding as F;
+
         match self {
-            F::NotRestricted => C::Restricted,
-            F::NoSigning => C::Sign,
-            F::Decrypts => C::NotDecrypt,
-            F::CanLeaveTpm => C::FixedTpm,
-            F::CanLeaveParent => C::FixedParent,
-            F::FromOutside => C::SensitiveDataOrigin,
-            F::Key(_) | F::KeyNotAllowed(_) | F::KeyUnsound(_) => C::Key,
-            F::KeyDerivation
-            | F::Scheme { .. }
-            | F::SchemeNotEcdsa
-            | F::SchemeNotRsaSigning
-            | F::SchemeWeak { .. }
-            | F::SymmetricAlgorithm => C::Scheme,
-            F::NameHash(_) | F::NameHashWeak(_) | F::Nameless => C::NameAlgorithm,
+            Self::NotRestricted => C::Restricted,
+            Self::NoSigning => C::Sign,
+            Self::Decrypts => C::NotDecrypt,
+            Self::CanLeaveTpm => C::FixedTpm,
+            Self::CanLeaveParent => C::FixedParent,
+            Self::FromOutside => C::SensitiveDataOrigin,
+            Self::Key(_) | Self::KeyNotAllowed(_) | Self::KeyUnsound(_) => C::Key,
+            Self::KeyDerivation
+            | Self::Scheme { .. }
+            | Self::SchemeNotEcdsa
+            | Self::SchemeNotRsaSigning
+            | Self::SchemeWeak { .. }
+            | Self::SymmetricAlgorithm => C::Scheme,
+            Self::NameHash(_) | Self::NameHashWeak(_) | Self::Nameless => C::NameAlgorithm,
         }
     }
 
     fn severity(&self) -> Severity {
-        use AttestationKeyFinding as F;
         match self {
-            F::Key(_) | F::NameHash(_) | F::Scheme { .. } => Severity::Remark,
-            F::CanLeaveParent
-            | F::CanLeaveTpm
-            | F::Decrypts
-            | F::FromOutside
-            | F::KeyDerivation
-            | F::KeyNotAllowed(_)
-            | F::KeyUnsound(_)
-            | F::NameHashWeak(_)
-            | F::Nameless
-            | F::NoSigning
-            | F::NotRestricted
-            | F::SchemeNotEcdsa
-            | F::SchemeNotRsaSigning
-            | F::SchemeWeak { .. }
-            | F::SymmetricAlgorithm => Severity::Refusal,
+            Self::Key(_) | Self::NameHash(_) | Self::Scheme { .. } => Severity::Remark,
+            Self::CanLeaveParent
+            | Self::CanLeaveTpm
+            | Self::Decrypts
+            | Self::FromOutside
+            | Self::KeyDerivation
+            | Self::KeyNotAllowed(_)
+            | Self::KeyUnsound(_)
+            | Self::NameHashWeak(_)
+            | Self::Nameless
+            | Self::NoSigning
+            | Self::NotRestricted
+            | Self::SchemeNotEcdsa
+            | Self::SchemeNotRsaSigning
+            | Self::SchemeWeak { .. }
+            | Self::SymmetricAlgorithm => Severity::Refusal,
         }
     }
 
     fn remedy(&self) -> &'static str {
-        use AttestationKeyFinding as F;
         match self {
-            F::Key(_) | F::NameHash(_) | F::Scheme { .. } => "nothing: all is well",
-            F::CanLeaveParent
-            | F::CanLeaveTpm
-            | F::Decrypts
-            | F::FromOutside
-            | F::NoSigning
-            | F::NotRestricted => {
+            Self::Key(_) | Self::NameHash(_) | Self::Scheme { .. } => "nothing: all is well",
+            Self::CanLeaveParent
+            | Self::CanLeaveTpm
+            | Self::Decrypts
+            | Self::FromOutside
+            | Self::NoSigning
+            | Self::NotRestricted => {
                 "make the key in the TPM as restricted, sign, fixedTPM, fixedParent and sensitiveDataOrigin, and without decrypt"
             }
-            F::KeyNotAllowed(_) | F::KeyUnsound(_) => {
+            Self::KeyNotAllowed(_) | Self::KeyUnsound(_) => {
                 "make an attestation key of a size or on a curve that is taken"
             }
-            F::KeyDerivation
-            | F::SchemeNotEcdsa
-            | F::SchemeNotRsaSigning
-            | F::SchemeWeak { .. }
-            | F::SymmetricAlgorithm => {
+            Self::KeyDerivation
+            | Self::SchemeNotEcdsa
+            | Self::SchemeNotRsaSigning
+            | Self::SchemeWeak { .. }
+            | Self::SymmetricAlgorithm => {
                 "make the key with ECDSA, RSASSA or RSAPSS over SHA-256, SHA-384 or SHA-512, without a symmetric algorithm"
             }
-            F::NameHashWeak(_) | F::Nameless => "make the key with SHA-256 as its nameAlg",
+            Self::NameHashWeak(_) | Self::Nameless => "make the key with SHA-256 as its nameAlg",
         }
     }
 }
 
 impl fmt::Display for AttestationKeyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use AttestationKeyFinding as F;
         match self {
-            F::FromOutside => {
+            Self::FromOutside => {
                 f.write_str("it lacks sensitiveDataOrigin: its private part came from outside")
             }
-            F::CanLeaveParent => f.write_str("it is not fixedParent: it may have been duplicated"),
-            F::CanLeaveTpm => f.write_str("it is not fixedTPM: it may be in any TPM"),
-            F::Decrypts => f.write_str("it may decrypt as well as sign"),
-            F::Key(key) => key.fmt(f),
-            F::KeyNotAllowed(key) => write!(f, "{key} is not on the allow-list"),
-            F::KeyUnsound(error) => error.fmt(f),
-            F::KeyDerivation => f.write_str("it has a key derivation, as no attestation key has"),
-            F::NameHash(hash) => f.write_str(hash.name()),
-            F::NameHashWeak(hash) => write!(f, "{hash} is weak"),
-            F::Nameless => f.write_str("it has no Name"),
-            F::NoSigning => f.write_str("it may not sign"),
-            F::NotRestricted => {
+            Self::CanLeaveParent => {
+                f.write_str("it is not fixedParent: it may have been duplicated")
+            }
+            Self::CanLeaveTpm => f.write_str("it is not fixedTPM: it may be in any TPM"),
+            Self::Decrypts => f.write_str("it may decrypt as well as sign"),
+            Self::Key(key) => key.fmt(f),
+            Self::KeyNotAllowed(key) => write!(f, "{key} is not on the allow-list"),
+            Self::KeyUnsound(error) => error.fmt(f),
+            Self::KeyDerivation => {
+                f.write_str("it has a key derivation, as no attestation key has")
+            }
+            Self::NameHash(hash) => f.write_str(hash.name()),
+            Self::NameHashWeak(hash) => write!(f, "{hash} is weak"),
+            Self::Nameless => f.write_str("it has no Name"),
+            Self::NoSigning => f.write_str("it may not sign"),
+            Self::NotRestricted => {
                 f.write_str("it is not restricted: it signs any forged attestation")
             }
-            F::Scheme { name, hash } => write!(f, "{name} with {hash}"),
-            F::SchemeNotEcdsa => f.write_str("its scheme is not ECDSA"),
-            F::SchemeNotRsaSigning => f.write_str("its scheme is neither RSASSA nor RSAPSS"),
-            F::SchemeWeak { name, hash } => write!(f, "{name} with {hash}, which is weak"),
-            F::SymmetricAlgorithm => {
+            Self::Scheme { name, hash } => write!(f, "{name} with {hash}"),
+            Self::SchemeNotEcdsa => f.write_str("its scheme is not ECDSA"),
+            Self::SchemeNotRsaSigning => f.write_str("its scheme is neither RSASSA nor RSAPSS"),
+            Self::SchemeWeak { name, hash } => write!(f, "{name} with {hash}, which is weak"),
+            Self::SymmetricAlgorithm => {
                 f.write_str("it has a symmetric algorithm, as no signing key has")
             }
         }

@@ -22,7 +22,7 @@ pub struct AttestationKeyPolicy {
 /// RSA 2048, 3072 and 4096; P-256, P-384 and P-521.
 impl Default for AttestationKeyPolicy {
     fn default() -> Self {
-        AttestationKeyPolicy {
+        Self {
             rsa_bits: [2048, 3072, 4096].into(),
             curves: [EccCurve::NistP256, EccCurve::NistP384, EccCurve::NistP521].into(),
         }

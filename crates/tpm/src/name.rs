@@ -39,7 +39,7 @@ impl Name {
     ///
     /// [`TpmError::NoNameAlgorithm`] without a name algorithm; [`TpmError::UnsupportedHash`] with one
     /// that is not computed here.
-    pub fn of(public: &TpmtPublic) -> Result<Name, TpmError> {
+    pub fn of(public: &TpmtPublic) -> Result<Self, TpmError> {
         let hash = public.name_alg.ok_or(TpmError::NoNameAlgorithm)?;
         tagged_digest(hash, &[&public.to_bytes()]).map(Name)
     }
@@ -49,7 +49,7 @@ impl Name {
     /// # Errors
     ///
     /// [`TpmError::UnsupportedHash`] with a name algorithm that is not computed here.
-    pub fn of_nv_index(index: &TpmsNvPublic) -> Result<Name, TpmError> {
+    pub fn of_nv_index(index: &TpmsNvPublic) -> Result<Self, TpmError> {
         tagged_digest(index.name_alg, &[&index.to_bytes()]).map(Name)
     }
 
@@ -58,9 +58,9 @@ impl Name {
     /// # Errors
     ///
     /// [`TpmError::UnknownSelector`] for another algorithm, [`TpmError::WrongSize`] for another size.
-    pub fn parse(bytes: &[u8]) -> Result<Name, TpmError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
         check_digest_name(bytes, 0)?;
-        Ok(Name(bytes.to_vec()))
+        Ok(Self(bytes.to_vec()))
     }
 
     /// The Name as the TPM writes it.
@@ -104,23 +104,18 @@ impl Hierarchy {
     /// The hierarchy's permanent handle (`TPM_RH`, Part 2, 7.4), which is its qualified name too.
     pub fn handle(self) -> u32 {
         match self {
-            Hierarchy::Endorsement => 0x4000_000b,
-            Hierarchy::Null => 0x4000_0007,
-            Hierarchy::Owner => 0x4000_0001,
-            Hierarchy::Platform => 0x4000_000c,
+            Self::Endorsement => 0x4000_000b,
+            Self::Null => 0x4000_0007,
+            Self::Owner => 0x4000_0001,
+            Self::Platform => 0x4000_000c,
         }
     }
 
     /// The hierarchy with this handle, if it is one of these.
-    pub fn from_handle(handle: u32) -> Option<Hierarchy> {
-        [
-            Hierarchy::Endorsement,
-            Hierarchy::Null,
-            Hierarchy::Owner,
-            Hierarchy::Platform,
-        ]
-        .into_iter()
-        .find(|hierarchy| hierarchy.handle() == handle)
+    pub fn from_handle(handle: u32) -> Option<Self> {
+        [Self::Endorsement, Self::Null, Self::Owner, Self::Platform]
+            .into_iter()
+            .find(|hierarchy| hierarchy.handle() == handle)
     }
 }
 

@@ -39,7 +39,7 @@ impl Wire for TpmsNvPublic {
     const NAME: &'static str = "TPMS_NV_PUBLIC";
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
-        Ok(TpmsNvPublic {
+        Ok(Self {
             nv_index: reader.u32()?,
             name_alg: HashAlgorithm::read(reader)?,
             attributes: reader.u32()?,

@@ -49,7 +49,7 @@ impl TpmlPcrSelection {
 
     /// Whether the same registers are selected in the same order, whatever the width on the wire
     /// and whatever banks are named without a register.
-    pub fn selects_same(&self, other: &TpmlPcrSelection) -> bool {
+    pub fn selects_same(&self, other: &Self) -> bool {
         fn chosen(selection: &TpmlPcrSelection) -> impl Iterator<Item = (HashAlgorithm, u32)> {
             selection
                 .banks
@@ -111,7 +111,7 @@ impl TpmsPcrSelection {
         } else {
             MAX_SELECT_SIZE
         };
-        Ok(TpmsPcrSelection {
+        Ok(Self {
             hash,
             select_size,
             registers: bits,
@@ -132,7 +132,7 @@ impl TpmsPcrSelection {
 
 impl FromIterator<TpmsPcrSelection> for TpmlPcrSelection {
     fn from_iter<I: IntoIterator<Item = TpmsPcrSelection>>(banks: I) -> Self {
-        TpmlPcrSelection {
+        Self {
             banks: banks.into_iter().collect(),
         }
     }
@@ -180,7 +180,7 @@ impl TpmsPcrSelection {
         for (bit_octet, octet) in bits.iter_mut().zip(octets) {
             *bit_octet = *octet;
         }
-        Ok(TpmsPcrSelection {
+        Ok(Self {
             hash,
             select_size,
             registers: u32::from_le_bytes(bits),
@@ -231,7 +231,7 @@ impl FromStr for TpmlPcrSelection {
             banks.push(bank);
             at = at.saturating_add(part.len()).saturating_add(1);
         }
-        Ok(TpmlPcrSelection { banks })
+        Ok(Self { banks })
     }
 }
 

@@ -214,7 +214,7 @@ impl Wire for TpmtPublic {
         } else {
             PublicKey::Ecc(EccPublic::read(reader)?)
         };
-        Ok(TpmtPublic {
+        Ok(Self {
             name_alg,
             object_attributes,
             auth_policy,
@@ -258,7 +258,7 @@ impl RsaPublic {
         }
         let exponent = reader.u32()?;
         let modulus = reader.buffer_of("TPM2B_PUBLIC_KEY_RSA", &[0, usize::from(key_bits / 8)])?;
-        Ok(RsaPublic {
+        Ok(Self {
             symmetric,
             scheme,
             key_bits,
@@ -290,7 +290,7 @@ impl EccPublic {
         let kdf = KdfScheme::read(reader)?;
         let x = reader.buffer("TPM2B_ECC_PARAMETER", curve.coordinate_size())?;
         let y = reader.buffer("TPM2B_ECC_PARAMETER", curve.coordinate_size())?;
-        Ok(EccPublic {
+        Ok(Self {
             symmetric,
             scheme,
             curve,
@@ -347,7 +347,7 @@ impl SymmetricObject {
         } else {
             Some(SymmetricMode::read(reader)?)
         };
-        Ok(Some(SymmetricObject {
+        Ok(Some(Self {
             algorithm,
             key_bits,
             mode,
@@ -372,10 +372,10 @@ impl RsaScheme {
         }
         let at = reader.at();
         let scheme = match reader.u16()? {
-            ALG_RSASSA => RsaScheme::Rsassa(HashAlgorithm::read(reader)?),
-            ALG_RSAES => RsaScheme::Rsaes,
-            ALG_RSAPSS => RsaScheme::Rsapss(HashAlgorithm::read(reader)?),
-            ALG_OAEP => RsaScheme::Oaep(HashAlgorithm::read(reader)?),
+            ALG_RSASSA => Self::Rsassa(HashAlgorithm::read(reader)?),
+            ALG_RSAES => Self::Rsaes,
+            ALG_RSAPSS => Self::Rsapss(HashAlgorithm::read(reader)?),
+            ALG_OAEP => Self::Oaep(HashAlgorithm::read(reader)?),
             other => return Err(unknown("TPMI_ALG_RSA_SCHEME", other, at)),
         };
         Ok(Some(scheme))
@@ -389,12 +389,12 @@ impl EccScheme {
         }
         let at = reader.at();
         let scheme = match reader.u16()? {
-            ALG_ECDSA => EccScheme::Ecdsa(HashAlgorithm::read(reader)?),
-            ALG_ECDH => EccScheme::Ecdh(HashAlgorithm::read(reader)?),
-            ALG_ECDAA => EccScheme::Ecdaa(HashAlgorithm::read(reader)?, reader.u16()?),
-            ALG_SM2 => EccScheme::Sm2(HashAlgorithm::read(reader)?),
-            ALG_ECSCHNORR => EccScheme::Ecschnorr(HashAlgorithm::read(reader)?),
-            ALG_ECMQV => EccScheme::Ecmqv(HashAlgorithm::read(reader)?),
+            ALG_ECDSA => Self::Ecdsa(HashAlgorithm::read(reader)?),
+            ALG_ECDH => Self::Ecdh(HashAlgorithm::read(reader)?),
+            ALG_ECDAA => Self::Ecdaa(HashAlgorithm::read(reader)?, reader.u16()?),
+            ALG_SM2 => Self::Sm2(HashAlgorithm::read(reader)?),
+            ALG_ECSCHNORR => Self::Ecschnorr(HashAlgorithm::read(reader)?),
+            ALG_ECMQV => Self::Ecmqv(HashAlgorithm::read(reader)?),
             other => return Err(unknown("TPMI_ALG_ECC_SCHEME", other, at)),
         };
         Ok(Some(scheme))
@@ -408,7 +408,7 @@ impl KdfScheme {
         }
         let algorithm = KdfAlgorithm::read(reader)?;
         let hash = HashAlgorithm::read(reader)?;
-        Ok(Some(KdfScheme { algorithm, hash }))
+        Ok(Some(Self { algorithm, hash }))
     }
 }
 

@@ -49,9 +49,9 @@ impl TpmtSignature {
     /// The hash of the message.
     pub fn hash(&self) -> HashAlgorithm {
         match self {
-            TpmtSignature::Ecdsa { hash, .. }
-            | TpmtSignature::Rsapss { hash, .. }
-            | TpmtSignature::Rsassa { hash, .. } => *hash,
+            Self::Ecdsa { hash, .. } | Self::Rsapss { hash, .. } | Self::Rsassa { hash, .. } => {
+                *hash
+            }
         }
     }
 }
@@ -72,16 +72,16 @@ impl Wire for TpmtSignature {
         }
         let hash = HashAlgorithm::read(reader)?;
         Ok(match scheme {
-            ALG_ECDSA => TpmtSignature::Ecdsa {
+            ALG_ECDSA => Self::Ecdsa {
                 hash,
                 r: filled(reader, "TPM2B_ECC_PARAMETER", MAX_ECC)?,
                 s: filled(reader, "TPM2B_ECC_PARAMETER", MAX_ECC)?,
             },
-            ALG_RSAPSS => TpmtSignature::Rsapss {
+            ALG_RSAPSS => Self::Rsapss {
                 hash,
                 signature: filled(reader, "TPM2B_PUBLIC_KEY_RSA", MAX_RSA)?,
             },
-            _ => TpmtSignature::Rsassa {
+            _ => Self::Rsassa {
                 hash,
                 signature: filled(reader, "TPM2B_PUBLIC_KEY_RSA", MAX_RSA)?,
             },
@@ -90,18 +90,18 @@ impl Wire for TpmtSignature {
 
     fn write(&self, out: &mut Vec<u8>) {
         let scheme = match self {
-            TpmtSignature::Ecdsa { .. } => ALG_ECDSA,
-            TpmtSignature::Rsapss { .. } => ALG_RSAPSS,
-            TpmtSignature::Rsassa { .. } => ALG_RSASSA,
+            Self::Ecdsa { .. } => ALG_ECDSA,
+            Self::Rsapss { .. } => ALG_RSAPSS,
+            Self::Rsassa { .. } => ALG_RSASSA,
         };
         put_u16(out, scheme);
         put_u16(out, self.hash().id());
         match self {
-            TpmtSignature::Ecdsa { r, s, .. } => {
+            Self::Ecdsa { r, s, .. } => {
                 r.write(out);
                 s.write(out);
             }
-            TpmtSignature::Rsapss { signature, .. } | TpmtSignature::Rsassa { signature, .. } => {
+            Self::Rsapss { signature, .. } | Self::Rsassa { signature, .. } => {
                 signature.write(out);
             }
         }

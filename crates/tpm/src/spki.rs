@@ -56,7 +56,7 @@ impl TpmtPublic {
     }
 
     /// Whether both are of one key, whatever else is said of it. A template without a key is of none.
-    pub fn is_same_key(&self, other: &TpmtPublic) -> bool {
+    pub fn is_same_key(&self, other: &Self) -> bool {
         matches!((BareKey::of(self), BareKey::of(other)), (Ok(own), Ok(other)) if own == other)
     }
 
@@ -90,7 +90,7 @@ impl BareKey {
                 if x.is_empty() || y.is_empty() {
                     return Err(unsupported("it has no point"));
                 }
-                Ok(BareKey::Ecc {
+                Ok(Self::Ecc {
                     curve: *curve,
                     x: padded(x, size),
                     y: padded(y, size),
@@ -101,7 +101,7 @@ impl BareKey {
                 if modulus.first().is_none_or(|first| first >> 7 == 0) {
                     return Err(unsupported("its modulus is shorter than its size"));
                 }
-                Ok(BareKey::Rsa {
+                Ok(Self::Rsa {
                     modulus: modulus.to_vec(),
                     exponent: rsa.effective_exponent(),
                 })
@@ -148,14 +148,14 @@ impl BareKey {
 
     fn encode(&self) -> der::Result<Result<Vec<u8>, TpmError>> {
         let (algorithm, key) = match self {
-            BareKey::Ecc { curve, x, y } => {
+            Self::Ecc { curve, x, y } => {
                 let Some((_, curve)) = CURVES.iter().find(|(known, _)| known == curve) else {
                     return Ok(Err(unsupported("its curve has no place in X.509 here")));
                 };
                 let algorithm = sequence(&[&EC_PUBLIC_KEY.to_der()?, &curve.to_der()?])?;
                 (algorithm, uncompressed(x, y))
             }
-            BareKey::Rsa { modulus, exponent } => {
+            Self::Rsa { modulus, exponent } => {
                 let algorithm = sequence(&[&RSA_ENCRYPTION.to_der()?, &AnyRef::NULL.to_der()?])?;
                 let modulus = UintRef::new(modulus)?.to_der()?;
                 (algorithm, sequence(&[&modulus, &exponent.to_der()?])?)

@@ -89,7 +89,7 @@ const fn template(
 
 impl EndorsementTemplate {
     /// For each type of key the one that a bare public key is taken for comes first.
-    const ALL: [EndorsementTemplate; 7] = {
+    const ALL: [Self; 7] = {
         use EccCurve::{NistP256, NistP384};
         use HashAlgorithm::{Sha256, Sha384};
         use TemplateKey::{Ecc, Rsa};
@@ -115,7 +115,7 @@ impl EndorsementTemplate {
     ///
     /// [`TpmError::TemplateMismatch`] names the first property in which it departs from the default
     /// template for its type and size.
-    pub fn of(public: &TpmtPublic) -> Result<EndorsementTemplate, TpmError> {
+    pub fn of(public: &TpmtPublic) -> Result<Self, TpmError> {
         let key = match &public.key {
             PublicKey::Ecc(key) => TemplateKey::Ecc(key.curve),
             PublicKey::Rsa(key) => TemplateKey::Rsa(key.key_bits),
@@ -185,7 +185,7 @@ impl AttestationTemplate {
     ///
     /// [`TpmError::NoNameAlgorithm`] for an endorsement key without one.
     pub fn below(ek: &TpmtPublic) -> Result<Self, TpmError> {
-        Ok(AttestationTemplate {
+        Ok(Self {
             name_alg: ek.name_alg.ok_or(TpmError::NoNameAlgorithm)?,
             object_attributes: Self::ATTRIBUTES,
             scheme_hash: HashAlgorithm::Sha256,
@@ -210,7 +210,7 @@ impl TpmtPublic {
     /// # Errors
     ///
     /// [`TpmError::UnsupportedPublicKey`].
-    pub fn endorsement_from_spki(spki: &[u8]) -> Result<TpmtPublic, TpmError> {
+    pub fn endorsement_from_spki(spki: &[u8]) -> Result<Self, TpmError> {
         let key = BareKey::from_spki(spki)?;
         let template_key = TemplateKey::of(&key)?;
         EndorsementTemplate::ALL
@@ -228,10 +228,10 @@ impl TpmtPublic {
     pub fn attestation_from_spki(
         spki: &[u8],
         template: &AttestationTemplate,
-    ) -> Result<TpmtPublic, TpmError> {
+    ) -> Result<Self, TpmError> {
         let hash = template.scheme_hash;
         let key = BareKey::from_spki(spki)?;
-        Ok(TpmtPublic {
+        Ok(Self {
             name_alg: Some(template.name_alg),
             object_attributes: template.object_attributes,
             auth_policy: Buffer::default(),
@@ -248,7 +248,7 @@ impl TpmtPublic {
 impl TemplateKey {
     fn of(key: &BareKey) -> Result<Self, TpmError> {
         match key {
-            BareKey::Ecc { curve, .. } => Ok(TemplateKey::Ecc(*curve)),
+            BareKey::Ecc { curve, .. } => Ok(Self::Ecc(*curve)),
             BareKey::Rsa { modulus, .. } => rsa_bits(modulus).map(TemplateKey::Rsa),
         }
     }

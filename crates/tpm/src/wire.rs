@@ -58,6 +58,7 @@ pub trait Structure: Wire {
 impl<S: Wire> Structure for S {}
 
 /// What [`Structure`] is sealed by: one structure's own rules.
+#[expect(unnameable_types, reason = "sealed: no structure is of others")]
 pub trait Wire: Sized {
     /// The structure's name in Part 2.
     const NAME: &'static str;
@@ -77,7 +78,7 @@ impl Buffer {
     /// # Errors
     ///
     /// [`TpmError::WrongSize`] for more than 65,535 bytes.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Buffer, TpmError> {
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, TpmError> {
         let bytes = bytes.into();
         if bytes.len() > usize::from(u16::MAX) {
             return Err(TpmError::WrongSize {
@@ -86,7 +87,7 @@ impl Buffer {
                 what: "TPM2B",
             });
         }
-        Ok(Buffer(bytes))
+        Ok(Self(bytes))
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -118,6 +119,7 @@ pub(crate) const ALG_NULL: u16 = 0x0010;
 /// Bytes still to be read, and how many of the outermost input went before them.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
+#[expect(unnameable_types, reason = "sealed: no structure is of others")]
 pub struct Reader<'a> {
     rest: &'a [u8],
     at: usize,
@@ -211,11 +213,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands behind a 16-bit size of at most `limit`.
-    pub(crate) fn sized(
-        &mut self,
-        what: &'static str,
-        limit: usize,
-    ) -> Result<Reader<'a>, TpmError> {
+    pub(crate) fn sized(&mut self, what: &'static str, limit: usize) -> Result<Self, TpmError> {
         let size_at = self.at;
         let size = usize::from(self.u16()?);
         if size > limit {

@@ -74,9 +74,9 @@ struct Made {
 }
 
 impl Made {
-    fn read(kind: &str, what: &str) -> Made {
+    fn read(kind: &str, what: &str) -> Self {
         let attest = read(kind, &format!("{what}.tpms_attest.bin"));
-        Made {
+        Self {
             nonce: TpmsAttest::parse(&attest).unwrap().extra_data.to_vec(),
             signature: read(kind, &format!("{what}.tpmt_signature.bin")),
             attest,
@@ -101,10 +101,10 @@ struct Keys {
 }
 
 impl Keys {
-    fn read(kind: &str) -> Keys {
+    fn read(kind: &str) -> Self {
         let (ek, ak, srk) = (public(kind, "ek"), public(kind, "ak"), public(kind, "srk"));
         let ek_qualified = QualifiedName::of_primary(Hierarchy::Endorsement, &ek).unwrap();
-        Keys {
+        Self {
             ak_qualified: ek_qualified.of_child(&ak).unwrap(),
             dev: public(kind, "dev"),
             srk_name: Name::of(&srk).unwrap(),
@@ -273,10 +273,10 @@ struct Forger {
 }
 
 impl Forger {
-    fn new() -> Forger {
+    fn new() -> Self {
         let dev =
             SoftwareKey::new(AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED));
-        Forger {
+        Self {
             ak: SoftwareKey::new(AttestationTemplate::ATTRIBUTES),
             dev: dev.public,
         }
@@ -401,9 +401,9 @@ struct Creation {
 }
 
 impl Creation {
-    fn new() -> Creation {
+    fn new() -> Self {
         let owner = buffer(&Hierarchy::Owner.handle().to_be_bytes());
-        Creation {
+        Self {
             data: TpmsCreationData {
                 pcr_select: "sha256:0".parse().unwrap(),
                 pcr_digest: buffer(&[3; 32]),

@@ -38,8 +38,8 @@ struct Real {
 }
 
 impl Real {
-    fn of(kind: &str) -> Real {
-        Real {
+    fn of(kind: &str) -> Self {
+        Self {
             certificate: read(kind, "ek.cert.der"),
             ek: TpmtPublic::parse_sized(&read(kind, "ek.pub.tpm2b")).unwrap(),
             intermediate: read(kind, "ca.intermediate.der"),
@@ -451,10 +451,10 @@ struct Maker {
 }
 
 impl Maker {
-    fn new() -> Maker {
+    fn new() -> Self {
         let root = Ca::root(|_| ());
         let ca = root.intermediate("ca", |_| ());
-        Maker {
+        Self {
             root,
             ca,
             key: KeyPair::generate().unwrap(),

@@ -603,18 +603,18 @@ struct Tpm {
 }
 
 impl Tpm {
-    fn folder_only() -> Tpm {
-        Tpm {
+    fn folder_only() -> Self {
+        Self {
             folder: TempDir::new().unwrap(),
             swtpm: None,
             tcti: "none".into(),
         }
     }
 
-    fn start() -> Tpm {
+    fn start() -> Self {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let mut tpm = Tpm::folder_only();
+            let mut tpm = Self::folder_only();
             fs::create_dir(tpm.path("state")).unwrap();
             if tpm.power_on() {
                 return tpm;

@@ -38,10 +38,10 @@ struct Case {
 }
 
 impl Case {
-    fn of((kind, selection): (&str, &str)) -> Case {
+    fn of((kind, selection): (&str, &str)) -> Self {
         let attest = read(kind, "quote.tpms_attest.bin");
         let last_seen = TpmsAttest::parse(&attest).unwrap().clock_info;
-        Case {
+        Self {
             ak: TpmtPublic::parse_sized(&read(kind, "ak.pub.tpm2b")).unwrap(),
             ek: TpmtPublic::parse_sized(&read(kind, "ek.pub.tpm2b")).unwrap(),
             attest,
@@ -84,11 +84,11 @@ struct Forger {
 }
 
 impl Forger {
-    fn new() -> Forger {
+    fn new() -> Self {
         let key = SoftwareKey::new(AttestationTemplate::ATTRIBUTES);
         let mut case = Case::of(QUOTED[1]);
         case.ak = key.public.clone();
-        let mut forger = Forger { key, case };
+        let mut forger = Self { key, case };
         let ek = keyproof_tpm::QualifiedName::of_primary(
             keyproof_tpm::Hierarchy::Endorsement,
             &forger.case.ek,

@@ -355,89 +355,95 @@ impl<C> fmt::Display for AttestationFinding<C> {
 impl fmt::Display for AttestationReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            R::AttestingKey(finding) | R::ObjectNotAttestationKey(finding) => finding.fmt(f),
-            R::ObjectNotDevId(finding) => finding.fmt(f),
-            R::ClockAdvanced { by } => write!(f, "{by} ms later"),
-            R::ClockFell { by } => write!(f, "{by} ms earlier"),
-            R::ClockSetBack => f.write_str("set back, as the TPM says after a reset in disorder"),
-            R::ContentsByDigest => f.write_str("those asked for, by their digest"),
-            R::ContentsDigestMismatch => {
+            Self::AttestingKey(finding) | Self::ObjectNotAttestationKey(finding) => finding.fmt(f),
+            Self::ObjectNotDevId(finding) => finding.fmt(f),
+            Self::ClockAdvanced { by } => write!(f, "{by} ms later"),
+            Self::ClockFell { by } => write!(f, "{by} ms earlier"),
+            Self::ClockSetBack => {
+                f.write_str("set back, as the TPM says after a reset in disorder")
+            }
+            Self::ContentsByDigest => f.write_str("those asked for, by their digest"),
+            Self::ContentsDigestMismatch => {
                 f.write_str("the index holds something else, by its digest")
             }
-            R::ContentsMismatch => {
+            Self::ContentsMismatch => {
                 f.write_str("the index holds something else, or it was read elsewhere")
             }
-            R::ContentsOffset => {
+            Self::ContentsOffset => {
                 f.write_str("it is the digest of all contents, not of some from an offset")
             }
-            R::CreationDataInconsistent(how) => f.write_str(how),
-            R::CreationDataMalformed(error) => write!(f, "not a TPMS_CREATION_DATA: {error}"),
-            R::CreationHashMismatch => f.write_str("the given creation data has another hash"),
-            R::CurveUnsupported(curve) => write!(f, "{curve} is not supported"),
-            R::DigestMismatch => f.write_str("the given values have another digest"),
-            R::DigestSize(hash) => write!(f, "it is no digest of {hash}"),
-            R::Firmware(found) => write!(f, "{found:#018x}"),
-            R::FirmwareMismatch { expected, found } => {
+            Self::CreationDataInconsistent(how) => f.write_str(how),
+            Self::CreationDataMalformed(error) => write!(f, "not a TPMS_CREATION_DATA: {error}"),
+            Self::CreationHashMismatch => f.write_str("the given creation data has another hash"),
+            Self::CurveUnsupported(curve) => write!(f, "{curve} is not supported"),
+            Self::DigestMismatch => f.write_str("the given values have another digest"),
+            Self::DigestSize(hash) => write!(f, "it is no digest of {hash}"),
+            Self::Firmware(found) => write!(f, "{found:#018x}"),
+            Self::FirmwareMismatch { expected, found } => {
                 write!(f, "{found:#018x}, not {expected:#018x}")
             }
-            R::HashUnsupported(hash) => write!(f, "{hash} is not supported"),
-            R::HashWeak { what, hash } => write!(f, "{what} is of {hash}, which is weak"),
-            R::IndexMismatch => f.write_str("it is of an index with another public area"),
-            R::IndexUnwritten => f.write_str("it was never written: its Name says so"),
-            R::MagicWrong => {
+            Self::HashUnsupported(hash) => write!(f, "{hash} is not supported"),
+            Self::HashWeak { what, hash } => write!(f, "{what} is of {hash}, which is weak"),
+            Self::IndexMismatch => f.write_str("it is of an index with another public area"),
+            Self::IndexUnwritten => f.write_str("it was never written: its Name says so"),
+            Self::MagicWrong => {
                 f.write_str("it does not begin with TPM_GENERATED_VALUE: no TPM made it")
             }
-            R::NonceAny => f.write_str("no nonce was asked for: it may be of any time"),
-            R::NonceEmpty => {
+            Self::NonceAny => f.write_str("no nonce was asked for: it may be of any time"),
+            Self::NonceEmpty => {
                 f.write_str("an empty nonce shows nothing about when the attestation was made")
             }
-            R::NonceMismatch => {
+            Self::NonceMismatch => {
                 f.write_str("it does not carry the nonce: it was made for another request")
             }
-            R::NonceShort { bytes } => write!(f, "a nonce of {bytes} bytes may repeat"),
-            R::ObjectAny => f.write_str("any object was taken: it may be able to leave the TPM"),
-            R::ObjectAttestationKey => {
+            Self::NonceShort { bytes } => write!(f, "a nonce of {bytes} bytes may repeat"),
+            Self::ObjectAny => f.write_str("any object was taken: it may be able to leave the TPM"),
+            Self::ObjectAttestationKey => {
                 f.write_str("a restricted signing key that cannot leave its TPM")
             }
-            R::ObjectElsewhere => {
+            Self::ObjectElsewhere => {
                 f.write_str("the object stands elsewhere than below the given parent")
             }
-            R::ObjectMismatch => f.write_str("it is of an object with another public area"),
-            R::OutsideInfoMismatch => f.write_str("the object was made with other outsideInfo"),
-            R::ParentMismatch => f.write_str("made elsewhere than below the given parent"),
-            R::Reset { times } => write!(f, "reset {times} times since"),
-            R::ResetsFell { by } => write!(f, "{by} resets fewer than before"),
-            R::Restarted { times } => write!(f, "restarted {times} times since"),
-            R::RestartsFell { by } => write!(f, "{by} restarts fewer than before"),
-            R::SchemeMismatch => f.write_str("its scheme is not the key's"),
-            R::Selection(quoted) => quoted.fmt(f),
-            R::SelectionAny(quoted) => write!(f, "any selection was taken: {quoted}"),
-            R::SelectionEmpty => f.write_str("it quotes no register"),
-            R::SelectionMismatch { asked, quoted } => write!(f, "it quotes {quoted}, not {asked}"),
-            R::SignatureHashWeak(hash) => write!(f, "a signature over {hash} proves nothing"),
-            R::SignatureRefused(error) => error.fmt(f),
-            R::SignatureUnreadable(error) => write!(f, "not a TPMT_SIGNATURE: {error}"),
-            R::SignatureVerified(scheme) => f.write_str(scheme.name()),
-            R::SignerMismatch => {
+            Self::ObjectMismatch => f.write_str("it is of an object with another public area"),
+            Self::OutsideInfoMismatch => f.write_str("the object was made with other outsideInfo"),
+            Self::ParentMismatch => f.write_str("made elsewhere than below the given parent"),
+            Self::Reset { times } => write!(f, "reset {times} times since"),
+            Self::ResetsFell { by } => write!(f, "{by} resets fewer than before"),
+            Self::Restarted { times } => write!(f, "restarted {times} times since"),
+            Self::RestartsFell { by } => write!(f, "{by} restarts fewer than before"),
+            Self::SchemeMismatch => f.write_str("its scheme is not the key's"),
+            Self::Selection(quoted) => quoted.fmt(f),
+            Self::SelectionAny(quoted) => write!(f, "any selection was taken: {quoted}"),
+            Self::SelectionEmpty => f.write_str("it quotes no register"),
+            Self::SelectionMismatch { asked, quoted } => {
+                write!(f, "it quotes {quoted}, not {asked}")
+            }
+            Self::SignatureHashWeak(hash) => write!(f, "a signature over {hash} proves nothing"),
+            Self::SignatureRefused(error) => error.fmt(f),
+            Self::SignatureUnreadable(error) => write!(f, "not a TPMT_SIGNATURE: {error}"),
+            Self::SignatureVerified(scheme) => f.write_str(scheme.name()),
+            Self::SignerMismatch => {
                 f.write_str("it does not name this key in this place: another key, or another TPM")
             }
-            R::StructureMalformed(error) => write!(f, "not a TPMS_ATTEST: {error}"),
-            R::TicketHierarchyMismatch => f.write_str("it is of another hierarchy than the parent"),
-            R::TicketMalformed(error) => write!(f, "not a TPMT_TK_CREATION: {error}"),
-            R::TicketNull => f.write_str("it is the NULL ticket, which proves nothing"),
-            R::TicketOfNullHierarchy => {
+            Self::StructureMalformed(error) => write!(f, "not a TPMS_ATTEST: {error}"),
+            Self::TicketHierarchyMismatch => {
+                f.write_str("it is of another hierarchy than the parent")
+            }
+            Self::TicketMalformed(error) => write!(f, "not a TPMT_TK_CREATION: {error}"),
+            Self::TicketNull => f.write_str("it is the NULL ticket, which proves nothing"),
+            Self::TicketOfNullHierarchy => {
                 f.write_str("of the NULL hierarchy, which ends with each reset")
             }
-            R::Time {
+            Self::Time {
                 since_start,
                 in_all,
             } => write!(f, "{since_start} ms since its start, {in_all} ms in all"),
-            R::TimesDiffer => f.write_str("head and body tell two times"),
-            R::TypeOther { found, wanted } => write!(f, "{found} is not {wanted}"),
-            R::TypeUnreadable(error) | R::Unsupported(error) | R::Unverifiable(error) => {
+            Self::TimesDiffer => f.write_str("head and body tell two times"),
+            Self::TypeOther { found, wanted } => write!(f, "{found} is not {wanted}"),
+            Self::TypeUnreadable(error) | Self::Unsupported(error) | Self::Unverifiable(error) => {
                 error.fmt(f)
             }
-            R::ValuesSize { expected, found } => write!(
+            Self::ValuesSize { expected, found } => write!(
                 f,
                 "{found} bytes of register values, not the {expected} of the selection"
             ),

@@ -81,7 +81,7 @@ impl Wire for Credential {
         }
         let mut id_object = reader.sized("TPM2B_ID_OBJECT", 2 + 64 + MAX_IDENTITY)?;
         let mut encrypted_secret = reader.sized("TPM2B_ENCRYPTED_SECRET", MAX_ENCRYPTED_SECRET)?;
-        Ok(Credential {
+        Ok(Self {
             id_object: TpmsIdObject::read(&mut id_object)?,
             encrypted_secret: EncryptedSecret::read(&mut encrypted_secret)?,
         })
@@ -100,7 +100,7 @@ impl Wire for TpmsIdObject {
     fn read(reader: &mut Reader<'_>) -> Result<Self, TpmError> {
         let integrity_hmac = reader.buffer_of("integrityHMAC", &[20, 32, 48, 64])?;
         let enc_identity = remainder(reader, "encIdentity", MAX_IDENTITY)?;
-        Ok(TpmsIdObject {
+        Ok(Self {
             integrity_hmac,
             enc_identity,
         })

@@ -66,7 +66,7 @@ impl EkChain {
         for der in &certificates {
             Certificate::from_der(der)?;
         }
-        Ok(EkChain(certificates))
+        Ok(Self(certificates))
     }
 }
 

@@ -59,7 +59,7 @@ checks! {
 #[non_exhaustive]
 pub enum EkCertificateFinding {
     /// What would refuse, but for an allow-list with the very certificate.
-    Allowed(Box<EkCertificateFinding>),
+    Allowed(Box<Self>),
     /// Its basicConstraints are malformed.
     BasicConstraintsMalformed(Error),
     /// It has none that say that it is no CA's.
@@ -192,8 +192,8 @@ pub enum EkKey {
 impl fmt::Display for EkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EkKey::Ecc(curve) => curve.fmt(f),
-            EkKey::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::Ecc(curve) => curve.fmt(f),
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
         }
     }
 }
@@ -203,149 +203,149 @@ impl Finding for EkCertificateFinding {
 
     fn check(&self) -> EkCertificateCheck {
         use EkCertificateCheck as C;
-        use EkCertificateFinding as F;
+
         match self {
-            F::Allowed(finding) => finding.check(),
-            F::Encoding { .. } | F::EncodingMalformed(_) => C::Encoding,
-            F::VersionOld(_) => C::Version,
-            F::Serial(_) | F::SerialOdd(_) => C::Serial,
-            F::Issuer(_) | F::IssuerEmpty => C::Issuer,
-            F::BasicConstraintsMalformed(_) | F::BasicConstraintsMissing | F::IsACa => C::NotACa,
-            F::KeyUsage(_)
-            | F::KeyUsageLacking(_)
-            | F::KeyUsageMalformed(_)
-            | F::KeyUsageMissing
-            | F::KeyUsageOfOtherType { .. }
-            | F::KeyUsageSigning => C::KeyUsage,
-            F::ExtendedKeyUsageAbsent
-            | F::ExtendedKeyUsageMalformed(_)
-            | F::ExtendedKeyUsageOther => C::ExtendedKeyUsage,
-            F::SubjectAltNameNotCritical | F::TpmAttributes(_) | F::TpmAttributesMissing(_) => {
-                C::TpmAttributes
+            Self::Allowed(finding) => finding.check(),
+            Self::Encoding { .. } | Self::EncodingMalformed(_) => C::Encoding,
+            Self::VersionOld(_) => C::Version,
+            Self::Serial(_) | Self::SerialOdd(_) => C::Serial,
+            Self::Issuer(_) | Self::IssuerEmpty => C::Issuer,
+            Self::BasicConstraintsMalformed(_) | Self::BasicConstraintsMissing | Self::IsACa => {
+                C::NotACa
             }
-            F::Vendor(_) | F::VendorUnregistered { .. } => C::Vendor,
-            F::Specification(_)
-            | F::SpecificationFamily(_)
-            | F::SpecificationMalformed(_)
-            | F::SpecificationMissing => C::TpmSpecification,
-            F::CriticalExtensionUnknown { .. } => C::CriticalExtensions,
-            F::Expired | F::NotYetValid | F::ValidWithoutEnd => C::Validity,
-            F::Key(_) | F::KeySize { .. } | F::KeyUnreadable(_) => C::Key,
-            F::EkUnsound(_) | F::KeyMismatch => C::PublicKey,
-            F::Chain { .. }
-            | F::ChainNotNeeded
-            | F::ChainRefused { .. }
-            | F::ChainWarning { .. }
-            | F::ChainWithoutRoots => C::Chain,
+            Self::KeyUsage(_)
+            | Self::KeyUsageLacking(_)
+            | Self::KeyUsageMalformed(_)
+            | Self::KeyUsageMissing
+            | Self::KeyUsageOfOtherType { .. }
+            | Self::KeyUsageSigning => C::KeyUsage,
+            Self::ExtendedKeyUsageAbsent
+            | Self::ExtendedKeyUsageMalformed(_)
+            | Self::ExtendedKeyUsageOther => C::ExtendedKeyUsage,
+            Self::SubjectAltNameNotCritical
+            | Self::TpmAttributes(_)
+            | Self::TpmAttributesMissing(_) => C::TpmAttributes,
+            Self::Vendor(_) | Self::VendorUnregistered { .. } => C::Vendor,
+            Self::Specification(_)
+            | Self::SpecificationFamily(_)
+            | Self::SpecificationMalformed(_)
+            | Self::SpecificationMissing => C::TpmSpecification,
+            Self::CriticalExtensionUnknown { .. } => C::CriticalExtensions,
+            Self::Expired | Self::NotYetValid | Self::ValidWithoutEnd => C::Validity,
+            Self::Key(_) | Self::KeySize { .. } | Self::KeyUnreadable(_) => C::Key,
+            Self::EkUnsound(_) | Self::KeyMismatch => C::PublicKey,
+            Self::Chain { .. }
+            | Self::ChainNotNeeded
+            | Self::ChainRefused { .. }
+            | Self::ChainWarning { .. }
+            | Self::ChainWithoutRoots => C::Chain,
         }
     }
 
     fn severity(&self) -> Severity {
-        use EkCertificateFinding as F;
         match self {
-            F::Chain { .. }
-            | F::ChainNotNeeded
-            | F::Encoding { .. }
-            | F::ExtendedKeyUsageAbsent
-            | F::Issuer(_)
-            | F::Key(_)
-            | F::KeyUsage(_)
-            | F::Serial(_)
-            | F::Specification(_)
-            | F::TpmAttributes(_)
-            | F::ValidWithoutEnd
-            | F::Vendor(_) => Severity::Remark,
+            Self::Chain { .. }
+            | Self::ChainNotNeeded
+            | Self::Encoding { .. }
+            | Self::ExtendedKeyUsageAbsent
+            | Self::Issuer(_)
+            | Self::Key(_)
+            | Self::KeyUsage(_)
+            | Self::Serial(_)
+            | Self::Specification(_)
+            | Self::TpmAttributes(_)
+            | Self::ValidWithoutEnd
+            | Self::Vendor(_) => Severity::Remark,
 
-            F::Allowed(_)
-            | F::BasicConstraintsMissing
-            | F::ChainWarning { .. }
-            | F::KeyUsageOfOtherType { .. }
-            | F::SerialOdd(_)
-            | F::SpecificationMissing
-            | F::VendorUnregistered { .. } => Severity::Warning,
+            Self::Allowed(_)
+            | Self::BasicConstraintsMissing
+            | Self::ChainWarning { .. }
+            | Self::KeyUsageOfOtherType { .. }
+            | Self::SerialOdd(_)
+            | Self::SpecificationMissing
+            | Self::VendorUnregistered { .. } => Severity::Warning,
 
-            F::BasicConstraintsMalformed(_)
-            | F::ChainRefused { .. }
-            | F::ChainWithoutRoots
-            | F::CriticalExtensionUnknown { .. }
-            | F::EkUnsound(_)
-            | F::EncodingMalformed(_)
-            | F::Expired
-            | F::ExtendedKeyUsageMalformed(_)
-            | F::ExtendedKeyUsageOther
-            | F::IsACa
-            | F::IssuerEmpty
-            | F::KeyMismatch
-            | F::KeySize { .. }
-            | F::KeyUnreadable(_)
-            | F::KeyUsageLacking(_)
-            | F::KeyUsageMalformed(_)
-            | F::KeyUsageMissing
-            | F::KeyUsageSigning
-            | F::NotYetValid
-            | F::SpecificationFamily(_)
-            | F::SpecificationMalformed(_)
-            | F::SubjectAltNameNotCritical
-            | F::TpmAttributesMissing(_)
-            | F::VersionOld(_) => Severity::Refusal,
+            Self::BasicConstraintsMalformed(_)
+            | Self::ChainRefused { .. }
+            | Self::ChainWithoutRoots
+            | Self::CriticalExtensionUnknown { .. }
+            | Self::EkUnsound(_)
+            | Self::EncodingMalformed(_)
+            | Self::Expired
+            | Self::ExtendedKeyUsageMalformed(_)
+            | Self::ExtendedKeyUsageOther
+            | Self::IsACa
+            | Self::IssuerEmpty
+            | Self::KeyMismatch
+            | Self::KeySize { .. }
+            | Self::KeyUnreadable(_)
+            | Self::KeyUsageLacking(_)
+            | Self::KeyUsageMalformed(_)
+            | Self::KeyUsageMissing
+            | Self::KeyUsageSigning
+            | Self::NotYetValid
+            | Self::SpecificationFamily(_)
+            | Self::SpecificationMalformed(_)
+            | Self::SubjectAltNameNotCritical
+            | Self::TpmAttributesMissing(_)
+            | Self::VersionOld(_) => Severity::Refusal,
         }
     }
 
     fn remedy(&self) -> &'static str {
-        use EkCertificateFinding as F;
         match self {
-            F::Allowed(finding) => finding.remedy(),
-            F::Chain { .. }
-            | F::ChainNotNeeded
-            | F::Encoding { .. }
-            | F::ExtendedKeyUsageAbsent
-            | F::Issuer(_)
-            | F::Key(_)
-            | F::KeyUsage(_)
-            | F::Serial(_)
-            | F::Specification(_)
-            | F::TpmAttributes(_)
-            | F::ValidWithoutEnd
-            | F::Vendor(_) => "nothing: all is well",
-            F::ChainRefused { .. } | F::ChainWithoutRoots => {
+            Self::Allowed(finding) => finding.remedy(),
+            Self::Chain { .. }
+            | Self::ChainNotNeeded
+            | Self::Encoding { .. }
+            | Self::ExtendedKeyUsageAbsent
+            | Self::Issuer(_)
+            | Self::Key(_)
+            | Self::KeyUsage(_)
+            | Self::Serial(_)
+            | Self::Specification(_)
+            | Self::TpmAttributes(_)
+            | Self::ValidWithoutEnd
+            | Self::Vendor(_) => "nothing: all is well",
+            Self::ChainRefused { .. } | Self::ChainWithoutRoots => {
                 "add the manufacturer's root, and the CAs between it and the certificate"
             }
-            F::ChainWarning { .. } => {
+            Self::ChainWarning { .. } => {
                 "fetch the issuers' newest revocation lists, and check the clock"
             }
-            F::EncodingMalformed(_) | F::KeyUnreadable(_) => {
+            Self::EncodingMalformed(_) | Self::KeyUnreadable(_) => {
                 "send the endorsement certificate as the TPM's NV memory or its manufacturer has it"
             }
-            F::EkUnsound(_) | F::KeyMismatch => {
+            Self::EkUnsound(_) | Self::KeyMismatch => {
                 "send the public area of the very key that the certificate is of, made by its template"
             }
-            F::IsACa | F::KeyUsageSigning => {
+            Self::IsACa | Self::KeyUsageSigning => {
                 "send the endorsement certificate, not that of the CA which has issued it"
             }
-            F::Expired | F::NotYetValid => "check the clock; no allow-list overrules this",
-            F::KeySize { .. } => {
+            Self::Expired | Self::NotYetValid => "check the clock; no allow-list overrules this",
+            Self::KeySize { .. } => {
                 "use an endorsement key of RSA 2048, 3072 or 4096 bits, or on a curve"
             }
-            F::CriticalExtensionUnknown { .. }
-            | F::ExtendedKeyUsageMalformed(_)
-            | F::ExtendedKeyUsageOther
-            | F::SpecificationFamily(_)
-            | F::SpecificationMalformed(_)
-            | F::SpecificationMissing
-            | F::SubjectAltNameNotCritical
-            | F::TpmAttributesMissing(_)
-            | F::VendorUnregistered { .. } => {
+            Self::CriticalExtensionUnknown { .. }
+            | Self::ExtendedKeyUsageMalformed(_)
+            | Self::ExtendedKeyUsageOther
+            | Self::SpecificationFamily(_)
+            | Self::SpecificationMalformed(_)
+            | Self::SpecificationMissing
+            | Self::SubjectAltNameNotCritical
+            | Self::TpmAttributesMissing(_)
+            | Self::VendorUnregistered { .. } => {
                 "if the certificate is known from elsewhere to be genuine, put it on the allow-list"
             }
-            F::BasicConstraintsMalformed(_)
-            | F::BasicConstraintsMissing
-            | F::IssuerEmpty
-            | F::KeyUsageLacking(_)
-            | F::KeyUsageMalformed(_)
-            | F::KeyUsageMissing
-            | F::KeyUsageOfOtherType { .. }
-            | F::SerialOdd(_)
-            | F::VersionOld(_) => {
+            Self::BasicConstraintsMalformed(_)
+            | Self::BasicConstraintsMissing
+            | Self::IssuerEmpty
+            | Self::KeyUsageLacking(_)
+            | Self::KeyUsageMalformed(_)
+            | Self::KeyUsageMissing
+            | Self::KeyUsageOfOtherType { .. }
+            | Self::SerialOdd(_)
+            | Self::VersionOld(_) => {
                 "tell the manufacturer that the certificate departs from the profile"
             }
         }
@@ -354,85 +354,84 @@ impl Finding for EkCertificateFinding {
 
 impl fmt::Display for EkCertificateFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use EkCertificateFinding as F;
         match self {
-            F::Allowed(finding) => write!(f, "allowed all the same: {finding}"),
-            F::BasicConstraintsMalformed(error) | F::KeyUsageMalformed(error) => error.fmt(f),
-            F::BasicConstraintsMissing => {
+            Self::Allowed(finding) => write!(f, "allowed all the same: {finding}"),
+            Self::BasicConstraintsMalformed(error) | Self::KeyUsageMalformed(error) => error.fmt(f),
+            Self::BasicConstraintsMissing => {
                 f.write_str("it has no basicConstraints to say that it is no CA's")
             }
-            F::Chain {
+            Self::Chain {
                 root,
                 intermediates,
             } => write!(f, "to the root {root}, over {intermediates} intermediates"),
-            F::ChainNotNeeded => f.write_str("needs none: it is one of those allowed"),
-            F::ChainRefused {
+            Self::ChainNotNeeded => f.write_str("needs none: it is one of those allowed"),
+            Self::ChainRefused {
                 certificate,
                 reason,
             }
-            | F::ChainWarning {
+            | Self::ChainWarning {
                 certificate,
                 reason,
             } => write!(f, "{certificate}: {reason}"),
-            F::ChainWithoutRoots => f.write_str("no roots were given"),
-            F::CriticalExtensionUnknown { oid } => {
+            Self::ChainWithoutRoots => f.write_str("no roots were given"),
+            Self::CriticalExtensionUnknown { oid } => {
                 write!(f, "{oid} is critical, and not understood")
             }
-            F::EkUnsound(error) | F::EncodingMalformed(error) | F::KeyUnreadable(error) => {
-                error.fmt(f)
-            }
-            F::Encoding { before, after } => write!(
+            Self::EkUnsound(error)
+            | Self::EncodingMalformed(error)
+            | Self::KeyUnreadable(error) => error.fmt(f),
+            Self::Encoding { before, after } => write!(
                 f,
                 "one certificate, after {before} bytes of header and before {after} of padding"
             ),
-            F::Expired => f.write_str("it has expired"),
-            F::ExtendedKeyUsageAbsent => f.write_str("it has none, which the profile allows"),
-            F::ExtendedKeyUsageMalformed(how) => write!(f, "it is malformed: {how}"),
-            F::ExtendedKeyUsageOther => {
+            Self::Expired => f.write_str("it has expired"),
+            Self::ExtendedKeyUsageAbsent => f.write_str("it has none, which the profile allows"),
+            Self::ExtendedKeyUsageMalformed(how) => write!(f, "it is malformed: {how}"),
+            Self::ExtendedKeyUsageOther => {
                 f.write_str("it is for other uses than tcg-kp-EKCertificate")
             }
-            F::IsACa => f.write_str("it is a CA's certificate"),
-            F::Issuer(text) | F::Serial(text) => f.write_str(text),
-            F::IssuerEmpty => f.write_str("it names no issuer"),
-            F::Key(key) => key.fmt(f),
-            F::KeyMismatch => f.write_str("the endorsement certificate is of another key"),
-            F::KeySize { bytes } => {
+            Self::IsACa => f.write_str("it is a CA's certificate"),
+            Self::Issuer(text) | Self::Serial(text) => f.write_str(text),
+            Self::IssuerEmpty => f.write_str("it names no issuer"),
+            Self::Key(key) => key.fmt(f),
+            Self::KeyMismatch => f.write_str("the endorsement certificate is of another key"),
+            Self::KeySize { bytes } => {
                 write!(f, "RSA of {bytes} bytes is not 2048, 3072 or 4096 bits")
             }
-            F::KeyUsage(usage) => f.write_str(usage),
-            F::KeyUsageLacking(usage) => write!(f, "it lacks {usage}"),
-            F::KeyUsageMissing => f.write_str("it has no keyUsage"),
-            F::KeyUsageOfOtherType { found, fitting } => {
+            Self::KeyUsage(usage) => f.write_str(usage),
+            Self::KeyUsageLacking(usage) => write!(f, "it lacks {usage}"),
+            Self::KeyUsageMissing => f.write_str("it has no keyUsage"),
+            Self::KeyUsageOfOtherType { found, fitting } => {
                 write!(f, "{found}, where a key of its type has {fitting}")
             }
-            F::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
-            F::NotYetValid => f.write_str("it is not valid yet"),
-            F::SerialOdd(oddity) => write!(f, "it is {oddity}"),
-            F::Specification(TpmSpecification {
+            Self::KeyUsageSigning => f.write_str("it may sign certificates or revocation lists"),
+            Self::NotYetValid => f.write_str("it is not valid yet"),
+            Self::SerialOdd(oddity) => write!(f, "it is {oddity}"),
+            Self::Specification(TpmSpecification {
                 family,
                 level,
                 revision,
             }) => write!(f, "family {family}, level {level}, revision {revision}"),
-            F::SpecificationFamily(family) => write!(f, "family {family:?}, not 2.0"),
-            F::SpecificationMissing => {
+            Self::SpecificationFamily(family) => write!(f, "family {family:?}, not 2.0"),
+            Self::SpecificationMissing => {
                 f.write_str("it does not say which specification the TPM follows")
             }
-            F::SubjectAltNameNotCritical => {
+            Self::SubjectAltNameNotCritical => {
                 f.write_str("the subject is empty, and the subjectAltName not critical")
             }
-            F::TpmAttributes(TpmAttributes {
+            Self::TpmAttributes(TpmAttributes {
                 manufacturer,
                 model,
                 version,
                 ..
             }) => write!(f, "{manufacturer}, model {model}, version {version}"),
-            F::SpecificationMalformed(why) | F::TpmAttributesMissing(why) => f.write_str(why),
-            F::ValidWithoutEnd => f.write_str("it is valid, without an end"),
-            F::Vendor(vendor) => f.write_str(vendor),
-            F::VendorUnregistered { manufacturer } => {
+            Self::SpecificationMalformed(why) | Self::TpmAttributesMissing(why) => f.write_str(why),
+            Self::ValidWithoutEnd => f.write_str("it is valid, without an end"),
+            Self::Vendor(vendor) => f.write_str(vendor),
+            Self::VendorUnregistered { manufacturer } => {
                 write!(f, "{manufacturer} is not in the TCG's registry")
             }
-            F::VersionOld(version) => write!(f, "version {version}, not 3"),
+            Self::VersionOld(version) => write!(f, "version {version}, not 3"),
         }
     }
 }

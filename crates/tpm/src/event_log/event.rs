@@ -68,11 +68,11 @@ impl EventTrust {
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
-            EventTrust::NotExtended => "not extended",
-            EventTrust::Unmatched => "unmatched",
-            EventTrust::Digest => "digest",
-            EventTrust::VariableData => "variable data",
-            EventTrust::Data => "data",
+            Self::NotExtended => "not extended",
+            Self::Unmatched => "unmatched",
+            Self::Digest => "digest",
+            Self::VariableData => "variable data",
+            Self::Data => "data",
         }
     }
 }

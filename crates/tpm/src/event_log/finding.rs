@@ -196,10 +196,10 @@ pub enum SecureBootState {
 impl fmt::Display for SecureBootState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SecureBootState::NotCompared => "PCR 7 was not compared",
-            SecureBootState::NotTold => "not told by an event that PCR 7 backs",
-            SecureBootState::Off => "off",
-            SecureBootState::On => "on",
+            Self::NotCompared => "PCR 7 was not compared",
+            Self::NotTold => "not told by an event that PCR 7 backs",
+            Self::Off => "off",
+            Self::On => "on",
         })
     }
 }
@@ -209,104 +209,103 @@ impl Finding for EventLogFinding {
 
     fn check(&self) -> EventLogCheck {
         use EventLogCheck as C;
-        use EventLogFinding as F;
+
         match self {
-            F::Log { .. } | F::LogEmpty | F::LogMalformed(_) | F::LogUnread { .. } => C::EventLog,
-            F::DigestMissing { .. } | F::RegisterUnknown { .. } => C::Digests,
-            F::Locality(_) | F::LocalityOther { .. } | F::LocalityUnclear { .. } => {
+            Self::Log { .. } | Self::LogEmpty | Self::LogMalformed(_) | Self::LogUnread { .. } => {
+                C::EventLog
+            }
+            Self::DigestMissing { .. } | Self::RegisterUnknown { .. } => C::Digests,
+            Self::Locality(_) | Self::LocalityOther { .. } | Self::LocalityUnclear { .. } => {
                 C::StartupLocality
             }
-            F::RegistersMatched(_)
-            | F::RegistersNone
-            | F::RegistersUnmatched { .. }
-            | F::ValuesSize { .. } => C::Registers,
-            F::FirmwareError { .. } | F::SeparatorMalformed { .. } | F::Separators { .. } => {
-                C::Separators
-            }
-            F::Data(_) | F::DataOdd { .. } => C::EventData,
-            F::SecureBoot { .. } => C::SecureBoot,
-            F::BankWeak(_) => C::WeakHashes,
+            Self::RegistersMatched(_)
+            | Self::RegistersNone
+            | Self::RegistersUnmatched { .. }
+            | Self::ValuesSize { .. } => C::Registers,
+            Self::FirmwareError { .. }
+            | Self::SeparatorMalformed { .. }
+            | Self::Separators { .. } => C::Separators,
+            Self::Data(_) | Self::DataOdd { .. } => C::EventData,
+            Self::SecureBoot { .. } => C::SecureBoot,
+            Self::BankWeak(_) => C::WeakHashes,
         }
     }
 
     fn severity(&self) -> Severity {
-        use EventLogFinding as F;
         match self {
-            F::Data(_)
-            | F::Locality(_)
-            | F::Log { .. }
-            | F::RegistersMatched(_)
-            | F::SecureBoot {
+            Self::Data(_)
+            | Self::Locality(_)
+            | Self::Log { .. }
+            | Self::RegistersMatched(_)
+            | Self::SecureBoot {
                 state: SecureBootState::On,
                 ..
             } => Severity::Remark,
 
-            F::DataOdd { .. }
-            | F::LocalityOther { .. }
-            | F::LogUnread { .. }
-            | F::SecureBoot {
+            Self::DataOdd { .. }
+            | Self::LocalityOther { .. }
+            | Self::LogUnread { .. }
+            | Self::SecureBoot {
                 required: false, ..
             }
-            | F::Separators { .. } => Severity::Warning,
+            | Self::Separators { .. } => Severity::Warning,
 
-            F::BankWeak(_)
-            | F::DigestMissing { .. }
-            | F::FirmwareError { .. }
-            | F::LocalityUnclear { .. }
-            | F::LogEmpty
-            | F::LogMalformed(_)
-            | F::RegistersNone
-            | F::RegistersUnmatched { .. }
-            | F::RegisterUnknown { .. }
-            | F::SecureBoot { required: true, .. }
-            | F::SeparatorMalformed { .. }
-            | F::ValuesSize { .. } => Severity::Refusal,
+            Self::BankWeak(_)
+            | Self::DigestMissing { .. }
+            | Self::FirmwareError { .. }
+            | Self::LocalityUnclear { .. }
+            | Self::LogEmpty
+            | Self::LogMalformed(_)
+            | Self::RegistersNone
+            | Self::RegistersUnmatched { .. }
+            | Self::RegisterUnknown { .. }
+            | Self::SecureBoot { required: true, .. }
+            | Self::SeparatorMalformed { .. }
+            | Self::ValuesSize { .. } => Severity::Refusal,
         }
     }
 
     fn remedy(&self) -> &'static str {
-        use EventLogFinding as F;
         match self {
-            F::Data(_)
-            | F::Locality(_)
-            | F::Log { .. }
-            | F::RegistersMatched(_)
-            | F::SecureBoot {
+            Self::Data(_)
+            | Self::Locality(_)
+            | Self::Log { .. }
+            | Self::RegistersMatched(_)
+            | Self::SecureBoot {
                 state: SecureBootState::On,
                 ..
             } => "nothing: all is well",
-            F::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
-            F::DataOdd { .. } | F::LocalityOther { .. } | F::Separators { .. } => {
+            Self::BankWeak(_) => "quote banks of SHA-256, SHA-384 or SHA-512",
+            Self::DataOdd { .. } | Self::LocalityOther { .. } | Self::Separators { .. } => {
                 "ask the firmware's maker; do not rely on what such events say"
             }
-            F::DigestMissing { .. }
-            | F::LocalityUnclear { .. }
-            | F::LogEmpty
-            | F::LogMalformed(_)
-            | F::LogUnread { .. }
-            | F::RegisterUnknown { .. }
-            | F::SeparatorMalformed { .. } => {
+            Self::DigestMissing { .. }
+            | Self::LocalityUnclear { .. }
+            | Self::LogEmpty
+            | Self::LogMalformed(_)
+            | Self::LogUnread { .. }
+            | Self::RegisterUnknown { .. }
+            | Self::SeparatorMalformed { .. } => {
                 "send the firmware's whole log, such as binary_bios_measurements, as it is"
             }
-            F::FirmwareError { .. } => "find out what the firmware met",
-            F::RegistersNone | F::ValuesSize { .. } => {
+            Self::FirmwareError { .. } => "find out what the firmware met",
+            Self::RegistersNone | Self::ValuesSize { .. } => {
                 "give the values of the quoted registers in the order of the selection"
             }
-            F::RegistersUnmatched { .. } => {
+            Self::RegistersUnmatched { .. } => {
                 "take log and quote of one boot, and leave registers out that others extend"
             }
-            F::SecureBoot { .. } => "turn Secure Boot on, and quote PCR 7 as well",
+            Self::SecureBoot { .. } => "turn Secure Boot on, and quote PCR 7 as well",
         }
     }
 }
 
 impl fmt::Display for EventLogFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use EventLogFinding as F;
         match self {
-            F::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
-            F::Data(backed) => backed.fmt(f),
-            F::DataOdd {
+            Self::BankWeak(hash) => write!(f, "a compared bank is of {hash}, which is weak"),
+            Self::Data(backed) => backed.fmt(f),
+            Self::DataOdd {
                 event,
                 event_type,
                 backed,
@@ -314,22 +313,22 @@ impl fmt::Display for EventLogFinding {
                 f,
                 "event {event} ({event_type}) is not what was measured; {backed}"
             ),
-            F::DigestMissing { event, pcr, hash } => {
+            Self::DigestMissing { event, pcr, hash } => {
                 write!(f, "event {event} of PCR {pcr} has not one digest of {hash}")
             }
-            F::FirmwareError { pcr } => write!(f, "the firmware met an error, says PCR {pcr}"),
-            F::Locality(locality) => write!(f, "locality {locality}"),
-            F::LocalityOther { shown, supposed } => write!(
+            Self::FirmwareError { pcr } => write!(f, "the firmware met an error, says PCR {pcr}"),
+            Self::Locality(locality) => write!(f, "locality {locality}"),
+            Self::LocalityOther { shown, supposed } => write!(
                 f,
                 "locality {shown}, as PCR 0 shows; the log leads to {supposed}"
             ),
-            F::LocalityUnclear { event } => {
+            Self::LocalityUnclear { event } => {
                 write!(f, "event {event} names no locality, or another than before")
             }
-            F::Log { events, form } => write!(f, "{events} events, {form}"),
-            F::LogEmpty => f.write_str("it has no event that was extended: only a head"),
-            F::LogMalformed(error) => error.fmt(f),
-            F::LogUnread {
+            Self::Log { events, form } => write!(f, "{events} events, {form}"),
+            Self::LogEmpty => f.write_str("it has no event that was extended: only a head"),
+            Self::LogMalformed(error) => error.fmt(f),
+            Self::LogUnread {
                 events,
                 form,
                 bytes,
@@ -337,27 +336,27 @@ impl fmt::Display for EventLogFinding {
                 f,
                 "{events} events, {form}; {bytes} bytes after it are none"
             ),
-            F::RegistersMatched(matched) => write!(f, "matched: {matched}"),
-            F::RegistersNone => f.write_str("no register was asked for"),
-            F::RegistersUnmatched { unmatched, matched } => {
+            Self::RegistersMatched(matched) => write!(f, "matched: {matched}"),
+            Self::RegistersNone => f.write_str("no register was asked for"),
+            Self::RegistersUnmatched { unmatched, matched } => {
                 let but = if matched.is_empty() { "none" } else { matched };
                 write!(f, "the log does not lead to {unmatched}; matched: {but}")
             }
-            F::RegisterUnknown { event, pcr } => {
+            Self::RegisterUnknown { event, pcr } => {
                 write!(f, "event {event} is of PCR {pcr}, which there is none of")
             }
-            F::SecureBoot {
+            Self::SecureBoot {
                 state, variables, ..
             } if variables.is_empty() => state.fmt(f),
-            F::SecureBoot {
+            Self::SecureBoot {
                 state, variables, ..
             } => write!(f, "{state}; {variables}"),
-            F::SeparatorMalformed { pcr } => {
+            Self::SeparatorMalformed { pcr } => {
                 write!(f, "a separator of PCR {pcr} separates nothing")
             }
-            F::Separators { pcr, count: 0 } => write!(f, "PCR {pcr} has none"),
-            F::Separators { pcr, count } => write!(f, "PCR {pcr} has {count}"),
-            F::ValuesSize { expected, found } => {
+            Self::Separators { pcr, count: 0 } => write!(f, "PCR {pcr} has none"),
+            Self::Separators { pcr, count } => write!(f, "PCR {pcr} has {count}"),
+            Self::ValuesSize { expected, found } => {
                 write!(f, "{found} bytes of values, not {expected}")
             }
         }

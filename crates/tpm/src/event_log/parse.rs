@@ -37,16 +37,16 @@ impl EventLogForm {
     /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
-            EventLogForm::CryptoAgile => "crypto-agile",
-            EventLogForm::Sha1 => "SHA-1",
+            Self::CryptoAgile => "crypto-agile",
+            Self::Sha1 => "SHA-1",
         }
     }
 
     /// The least that an event is long.
     fn shortest_event(self) -> usize {
         match self {
-            EventLogForm::CryptoAgile => 16,
-            EventLogForm::Sha1 => 32,
+            Self::CryptoAgile => 16,
+            Self::Sha1 => 32,
         }
     }
 }

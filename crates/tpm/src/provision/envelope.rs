@@ -83,7 +83,7 @@ impl ActivationKey {
             });
         }
         key.copy_from_slice(bytes);
-        Ok(ActivationKey(key))
+        Ok(Self(key))
     }
 
     /// The bytes.

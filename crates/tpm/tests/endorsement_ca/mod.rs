@@ -32,12 +32,12 @@ pub(crate) struct Ca {
 }
 
 impl Ca {
-    pub(crate) fn root(change: impl FnOnce(&mut CertificateParams)) -> Ca {
+    pub(crate) fn root(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = ca_params("root");
         change(&mut params);
         let certificate = params.self_signed(&key).unwrap();
-        Ca {
+        Self {
             params,
             key,
             certificate,
@@ -48,12 +48,12 @@ impl Ca {
         &self,
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
-    ) -> Ca {
+    ) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = ca_params(name);
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer()).unwrap();
-        Ca {
+        Self {
             params,
             key,
             certificate,
@@ -231,10 +231,10 @@ pub(crate) fn ek_of(key: &KeyPair) -> TpmtPublic {
 pub(crate) struct RsaKey(Vec<u8>);
 
 impl RsaKey {
-    pub(crate) fn new(modulus: &[u8], exponent: u32) -> RsaKey {
+    pub(crate) fn new(modulus: &[u8], exponent: u32) -> Self {
         let modulus = UintRef::new(modulus).unwrap().to_der().unwrap();
         let numbers = [modulus, exponent.to_der().unwrap()].concat();
-        RsaKey(
+        Self(
             AnyRef::new(Tag::Sequence, &numbers)
                 .unwrap()
                 .to_der()

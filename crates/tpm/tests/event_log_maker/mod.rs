@@ -38,23 +38,23 @@ pub(crate) struct LogMaker {
 
 impl LogMaker {
     /// A crypto-agile log with its head.
-    pub(crate) fn agile(banks: &[HashAlgorithm]) -> LogMaker {
+    pub(crate) fn agile(banks: &[HashAlgorithm]) -> Self {
         let sizes: Vec<(u16, u16)> = banks
             .iter()
             .map(|bank| (bank.id(), u16::try_from(bank.digest_size()).unwrap()))
             .collect();
-        LogMaker {
+        Self {
             bytes: sha1_event(0, NO_ACTION, &[0; 20], &spec_id(&sizes, b"\0")),
-            ..LogMaker::empty(true, banks)
+            ..Self::empty(true, banks)
         }
     }
 
     /// A SHA-1 log without a head, as firmware wrote them first.
-    pub(crate) fn sha1() -> LogMaker {
-        LogMaker::empty(false, &[HashAlgorithm::Sha1])
+    pub(crate) fn sha1() -> Self {
+        Self::empty(false, &[HashAlgorithm::Sha1])
     }
 
-    fn empty(is_agile: bool, banks: &[HashAlgorithm]) -> LogMaker {
+    fn empty(is_agile: bool, banks: &[HashAlgorithm]) -> Self {
         let registers = banks.iter().map(|bank| {
             let zero = |index: usize| {
                 let filler = if (17..=22).contains(&index) { 0xff } else { 0 };
@@ -62,7 +62,7 @@ impl LogMaker {
             };
             (0..24).map(zero).collect()
         });
-        LogMaker {
+        Self {
             is_agile,
             registers: registers.collect(),
             banks: banks.to_vec(),

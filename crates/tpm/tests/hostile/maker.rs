@@ -72,9 +72,9 @@ struct Tpm {
 }
 
 impl Tpm {
-    fn new() -> Tpm {
+    fn new() -> Self {
         let device = AttestationTemplate::ATTRIBUTES.without(ObjectAttributes::RESTRICTED);
-        Tpm {
+        Self {
             key: SoftwareKey::new(AttestationTemplate::ATTRIBUTES),
             ek: TpmtPublic::parse_sized(&read("eccp256", "ek.pub.tpm2b")).unwrap(),
             device: SoftwareKey::new(device).public,
@@ -99,8 +99,8 @@ struct Case {
 }
 
 impl Case {
-    fn new(tpm: &Tpm, attested: Attested) -> Case {
-        let mut case = Case {
+    fn new(tpm: &Tpm, attested: Attested) -> Self {
+        let mut case = Self {
             ak: tpm.key.public.clone(),
             ek: tpm.ek.clone(),
             attest: attest(NONCE, attested),

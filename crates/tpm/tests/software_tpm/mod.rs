@@ -30,7 +30,7 @@ impl SoftwareKey {
             scheme_hash: HashAlgorithm::Sha256,
         };
         let public = TpmtPublic::attestation_from_spki(&spki, &template).unwrap();
-        SoftwareKey {
+        Self {
             pair,
             random,
             public,
