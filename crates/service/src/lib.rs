@@ -50,7 +50,7 @@ pub struct Service {
     pub accounts: Accounts,
     /// The audit trail.
     pub audit: Arc<Audit>,
-    /// DeviceIdentity services' CA certificates.
+    /// provisioning services' CA certificates.
     pub certificates: Certificates,
     /// Where others queue for what takes a processor's time: beside this.
     pub judging: Arc<Judging>,
