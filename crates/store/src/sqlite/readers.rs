@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::io::ErrorKind;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
-use async_channel::Sender;
+use async_channel::{Receiver, Sender};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
@@ -22,6 +23,10 @@ const EXPIRED: &str = "SELECT key, version FROM records
 
 /// Reads that wait for a thread before callers wait for room.
 const QUEUE: usize = 256;
+
+/// The most reads that a thread does from one snapshot: beginning and ending one takes a lock of the file each, and few
+/// reads take as long.
+const GROUP: usize = 16;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -45,8 +50,8 @@ impl Readers {
                 .map_err(engine_error)?;
             let jobs = jobs.clone();
             threads.spawn("keyproof-read", move || {
-                while let Ok(job) = jobs.recv_blocking() {
-                    job(&connection);
+                while let Ok(first) = jobs.recv_blocking() {
+                    read_together(&connection, first, &jobs);
                 }
             })?;
         }
@@ -74,7 +79,7 @@ impl Readers {
         self.run(move |connection| {
             let _snapshot = match reading.is_last_round() {
                 true => Snapshot::for_keys(connection, reading.wanted())?,
-                false => Some(Snapshot::begin(connection)?),
+                false => Snapshot::begin(connection)?,
             };
             while !reading.wanted().is_empty() {
                 let rows = rows_of(connection, reading.wanted(), now)?;
@@ -170,20 +175,40 @@ impl Readers {
     }
 }
 
+/// Reads what waits from one snapshot. All of it was asked for before that begins, so nobody is shown a state from before
+/// a commit that they know of.
+fn read_together(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
+    let others: Vec<Job> = iter::from_fn(|| jobs.try_recv().ok())
+        .take(GROUP - 1)
+        .collect();
+    let _snapshot = match others.is_empty() {
+        true => None,
+        // Where there is none to be had, each read asks for its own, and is told why.
+        false => Snapshot::begin(connection).ok().flatten(),
+    };
+    for job in iter::once(first).chain(others) {
+        job(connection);
+    }
+}
+
 /// One state of the file, for as long as this is there.
 struct Snapshot<'c>(&'c Connection);
 
 impl<'c> Snapshot<'c> {
-    fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+    /// Begins one, unless there is one already: of the group that this read is done in.
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Option<Self>> {
+        if !connection.is_autocommit() {
+            return Ok(None);
+        }
         connection.prepare_cached("BEGIN")?.execute(())?;
-        Ok(Self(connection))
+        Ok(Some(Self(connection)))
     }
 
     /// A single statement has one of its own.
     fn for_keys(connection: &'c Connection, keys: &[Key]) -> rusqlite::Result<Option<Self>> {
         match keys.len() {
             0 | 1 => Ok(None),
-            _ => Self::begin(connection).map(Some),
+            _ => Self::begin(connection),
         }
     }
 }
@@ -240,6 +265,51 @@ fn rows(limit: usize) -> i64 {
 mod tests {
     use super::*;
     use crate::sqlite::schema;
+    use std::sync::mpsc;
+
+    fn count(connection: &Connection) -> i64 {
+        connection
+            .query_row("SELECT count(*) FROM things", (), |row| row.get(0))
+            .unwrap()
+    }
+
+    /// What waits is read from one state, which is none of before it was asked for; the next group's is a later one.
+    #[test]
+    fn a_group_is_read_from_one_state_that_begins_once_all_of_it_was_asked_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Connection::open(file.path()).unwrap();
+        writer.pragma_update(None, "journal_mode", "WAL").unwrap();
+        writer.execute_batch("CREATE TABLE things (thing)").unwrap();
+        let reader = Connection::open(file.path()).unwrap();
+        let (queue, jobs) = async_channel::bounded::<Job>(QUEUE);
+        let (tell, told) = mpsc::channel();
+        let writer = std::sync::Arc::new(std::sync::Mutex::new(writer));
+        for number in 0..GROUP + 1 {
+            let (tell, writer) = (tell.clone(), writer.clone());
+            let job: Job = Box::new(move |connection| {
+                tell.send((number, count(connection))).unwrap();
+                let writer = writer.lock().unwrap();
+                writer.execute("INSERT INTO things VALUES (1)", ()).unwrap();
+            });
+            queue.try_send(job).unwrap();
+        }
+        // Committed after all was asked for, and before any of it is read.
+        writer
+            .lock()
+            .unwrap()
+            .execute("INSERT INTO things VALUES (1)", ())
+            .unwrap();
+        while let Ok(first) = jobs.try_recv() {
+            read_together(&reader, first, &jobs);
+            assert!(reader.is_autocommit());
+        }
+        drop((queue, tell));
+        let found: Vec<(usize, i64)> = told.iter().collect();
+        let group = i64::try_from(GROUP).unwrap();
+        let mut expected: Vec<_> = (0..GROUP).map(|number| (number, 1)).collect();
+        expected.push((GROUP, 1 + group));
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn reads_go_by_an_index_and_sort_nothing() {
