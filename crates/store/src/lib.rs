@@ -4,6 +4,7 @@
 //!
 //! [`Store`] knows JSON, types and sealing; [`Engine`] is the port below it, which moves bytes.
 //! What an engine must do, and what it may rely on, is said at [`Engine`] and nowhere else.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod batch;

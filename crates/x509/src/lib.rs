@@ -5,6 +5,7 @@
     doc = "Proof of possession of a CA's private key by a verification code; see the README."
 )]
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
