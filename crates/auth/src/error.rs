@@ -4,7 +4,7 @@ use alloc::string::String;
 
 /// Why a password, a token or a scope was refused.
 ///
-/// No variant holds a password, a token or a hash.
+/// No variant contains a password, a token or a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
@@ -23,7 +23,7 @@ pub enum AuthError {
     /// The time is at or after the end of a validity.
     #[error("expired")]
     Expired {
-        /// The first moment at which it no longer holds, in milliseconds since the Unix epoch.
+        /// The first moment at which it is no longer valid, in milliseconds since the Unix epoch.
         at_ms: u64,
     },
     /// A stored password is not an Argon2id PHC string of the form that this crate writes.

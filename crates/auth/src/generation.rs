@@ -45,17 +45,17 @@ impl From<Generation> for String {
     }
 }
 
-/// How long a credential holds: within one generation, and until a moment.
+/// How long a credential is valid: within one generation, and until a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The generation that it was issued in.
     pub generation: Generation,
-    /// The first moment at which it no longer holds, in milliseconds since the Unix epoch; `None` is for ever.
+    /// The first moment at which it is no longer valid, in milliseconds since the Unix epoch; `None` is for ever.
     pub expires_at_ms: Option<u64>,
 }
 
 impl Validity {
-    /// Does it hold at `now_ms`, for an owner that is in `current`?
+    /// Checks that it is valid at `now_ms`, for an owner that is in `current`.
     ///
     /// # Errors
     /// [`AuthError::Superseded`] before [`AuthError::Expired`]: what belongs to a past life has no expiry to talk about.

@@ -250,7 +250,7 @@ impl PasswordHash {
         })
     }
 
-    /// Is this the password? Hashes with the stored parameters; the comparison takes constant time.
+    /// Whether this is the password. Hashes with the stored parameters; the comparison takes constant time.
     ///
     /// # Errors
     /// [`AuthError::OutOfMemory`].
@@ -276,7 +276,7 @@ impl PasswordHash {
         Ok(false)
     }
 
-    /// Was it made with another cost than the one in force?
+    /// Whether it was made with another cost than the one in force.
     pub fn needs_rehash(&self, cost: Cost) -> bool {
         self.cost != cost
     }
@@ -321,7 +321,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// May this be someone's new password? At least 8 characters (Unicode scalar values) and at most 1024 bytes.
+/// Checks that this may be someone's new password: at least 8 characters (Unicode scalar values) and at most 1024 bytes.
 ///
 /// # Errors
 /// [`AuthError::PasswordTooShort`], [`AuthError::PasswordTooLong`].

@@ -10,9 +10,9 @@ use crate::{NO_ANSWER, RequestPath, Response, limits::READINESS_TIMEOUT, stack::
 /// The two questions an orchestrator asks.
 #[derive(Clone, Copy)]
 pub(crate) enum Probe {
-    /// Is the process alive?
+    /// Whether the process is alive.
     Health,
-    /// Would a request be served: does the store answer, and is the server not draining?
+    /// Whether a request would be served: the store answers, and the server is not draining.
     Readiness,
 }
 

@@ -79,10 +79,10 @@ pub struct AccountSettings {
     pub rotate_refresh_tokens: bool,
 }
 
-/// How long an access token holds.
+/// How long an access token is valid.
 pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(240 * 60);
 
-/// How long a refresh token holds, and its successors with it.
+/// How long a refresh token is valid, and its successors with it.
 pub const REFRESH_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Numbers are below this, so that clients that read them as 32-bit floats read them exactly.

@@ -1,4 +1,4 @@
-//! CA certificates of Azure's provisioning services, and the proof that whoever uploaded one holds its private key.
+//! CA certificates of Azure's provisioning services, and the proof that whoever uploaded one possesses its private key.
 //!
 //! A certificate belongs to a provisioning service, and is found by subscription, resource group, service and name
 //! without regard to letter case. How many a service has stands in a record of its own (`records::Holder`), which
@@ -28,7 +28,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 /// The rules that operators choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateSettings {
-    /// May an upload say that it is verified, without a proof?
+    /// Whether an upload may say that it is verified, without a proof.
     pub allow_unproven: bool,
     /// How many certificates a provisioning service has at most.
     pub max_certificates: NonZeroU32,

@@ -161,7 +161,7 @@ impl Service {
         Ok(Arc::new(service))
     }
 
-    /// Can the store be expected to answer?
+    /// Checks that the store can be expected to answer.
     ///
     /// # Errors
     /// [`NotReady`].

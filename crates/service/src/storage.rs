@@ -173,7 +173,7 @@ struct Race {
 }
 
 impl Race {
-    /// Sorts the outcome of a commit: is it done? If it is not, a record had changed since it was loaded.
+    /// Sorts the outcome of a commit: whether it is done. If it is not, a record had changed since it was loaded.
     ///
     /// # Errors
     /// What the commit says, or [`StorageError::Contended`] once there have been enough tries.

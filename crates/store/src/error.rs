@@ -9,7 +9,7 @@ pub enum StoreError {
     Engine(#[from] EngineError),
     /// The record's data is not what its type and version say.
     ///
-    /// Neither the data nor the parser's words are quoted, for both may hold what nobody may log.
+    /// Neither the data nor the parser's words are quoted, for both may contain what nobody may log.
     #[error("record {key}: its data is no {kind} of version {version} (column {column})")]
     Malformed {
         /// Where the record is.
@@ -238,7 +238,7 @@ pub enum OpenError {
         /// The keys that were handed in, the current one first.
         given: Vec<KeyId>,
     },
-    /// The store holds records but no fingerprint of a master key.
+    /// The store has records but no fingerprint of a master key.
     #[error("the store holds records but does not say under which master key")]
     MissingFingerprint,
     /// The store was written by a release too far ahead.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-/// How long a pipe may take until it has given all that it holds.
+/// How long a pipe may take until it has given all that is in it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An open file that is regular or a pipe, such as a shell's `<(…)` names.

@@ -32,7 +32,7 @@ const MAX_SEGMENT_LEN: usize = 128;
 ///
 /// Keys order, and compare equal, as their encoded bytes do, which is the order of the lists of
 /// segments. A segment whose plain form would exceed 128 bytes is keyed by its SHA-256: equality
-/// and prefixes hold as before, its order among its siblings is that of the digests, and a record
+/// and prefixes are as before, its order among its siblings is that of the digests, and a record
 /// that needs the original keeps it in its body.
 ///
 /// ```
@@ -147,7 +147,7 @@ impl Prefix {
     }
 }
 
-/// One segment of a [`Key`], as its encoding holds it.
+/// One segment of a [`Key`], as it is encoded.
 ///
 /// Segments order as their encodings do: the empty one, then the digests, then all others by byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -159,7 +159,7 @@ pub enum Segment {
 }
 
 impl Segment {
-    /// How a key holds `segment`.
+    /// Encodes `segment` as it is in a key.
     pub fn new(segment: &[u8]) -> Self {
         let zeroes = segment.iter().filter(|&&byte| byte == ESCAPE).count();
         if segment.len().saturating_add(zeroes).saturating_add(2) <= MAX_SEGMENT_LEN {
@@ -237,7 +237,7 @@ impl Iterator for Segments<'_> {
         if self.at >= self.bytes.len() {
             return None;
         }
-        // A `Key` only ever holds whole segments, so `Err` is no more reachable than a panic.
+        // A `Key` only ever has whole segments, so `Err` is no more reachable than a panic.
         let (segment, next) = split(self.bytes, self.at).ok()?;
         self.at = next;
         Some(segment)

@@ -9,7 +9,7 @@ use crate::{Key, Row, StoreError, Timestamp, Version};
 /// A type of record, kept as JSON.
 ///
 /// A release that changes the JSON raises [`Record::VERSION`] and teaches [`Record::upgrade`] every
-/// version that a store may still hold.
+/// version that may still be in a store.
 pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name under which it is stored: fixed for ever, unlike the Rust type's.
     const TYPE: &'static str;

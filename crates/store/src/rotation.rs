@@ -77,7 +77,7 @@ impl Store {
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            // Somebody was faster; what they wrote may hold the same secret.
+            // Somebody was faster; what they wrote may contain the same secret.
             let key = raw.key().clone();
             match self
                 .get_many(&[key], Timestamp::EPOCH)

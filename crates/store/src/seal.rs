@@ -249,11 +249,11 @@ fn associated_data(key: &Key, field: &str) -> Vec<u8> {
     data
 }
 
-/// A secret as a record holds it.
+/// A secret as it is in a record.
 ///
 /// Its JSON is an object with the one member `$sealed`, by which
 /// [`Store::rotate`](crate::Store::rotate) finds it without knowing the record's type. So no record
-/// may hold a map whose keys somebody else chooses, unless under keys that cannot start with `$`.
+/// may contain a map whose keys somebody else chooses, unless under keys that cannot start with `$`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {
     field: String,

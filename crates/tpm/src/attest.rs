@@ -80,7 +80,7 @@ pub struct TpmsCreationInfo {
     pub creation_hash: Buffer,
 }
 
-/// `TPMS_NV_CERTIFY_INFO` (Part 2, 10.12.8): what an NV index holds.
+/// `TPMS_NV_CERTIFY_INFO` (Part 2, 10.12.8): the contents of an NV index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsNvCertifyInfo {
     /// The index's Name.
@@ -91,7 +91,7 @@ pub struct TpmsNvCertifyInfo {
     pub nv_contents: Buffer,
 }
 
-/// `TPMS_NV_DIGEST_CERTIFY_INFO` (Part 2, 10.12.9): the digest of all that an NV index holds.
+/// `TPMS_NV_DIGEST_CERTIFY_INFO` (Part 2, 10.12.9): the digest of all contents of an NV index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmsNvDigestCertifyInfo {
     /// The index's Name.

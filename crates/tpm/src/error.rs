@@ -9,7 +9,7 @@ use crate::device::DeviceField;
 
 /// Why an input was not taken.
 ///
-/// Positions (`at`) are byte offsets into the input that was parsed. No variant holds a secret.
+/// Positions (`at`) are byte offsets into the input that was parsed. No variant contains a secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TpmError {
@@ -67,7 +67,7 @@ pub enum TpmError {
     /// A public area without a name algorithm has no Name.
     #[error("a public area without a name algorithm has no Name")]
     NoNameAlgorithm,
-    /// A register above the highest that a selection holds.
+    /// A register above the highest that a selection can name.
     #[error("PCR {index} is above 31")]
     PcrIndex {
         /// Its number.

@@ -10,7 +10,7 @@ use crate::algorithm::{EccCurve, HashAlgorithm};
 checks! {
     /// The checks of an attestation key, in the order of reports.
     ///
-    /// The first six hold or the TPM's word is worth nothing: a key that is not restricted signs a
+    /// The first six pass or the TPM's word is worth nothing: a key that is not restricted signs a
     /// forged attestation for anyone who may use it, and one that is not fixed may be anywhere.
     #[non_exhaustive]
     pub AttestationKeyCheck {

@@ -19,7 +19,7 @@ pub struct TpmsNvPublic {
     pub attributes: u32,
     /// The policy of its use, empty or a digest.
     pub auth_policy: Buffer,
-    /// How many bytes it holds.
+    /// The size of its contents, in bytes.
     pub data_size: u16,
 }
 

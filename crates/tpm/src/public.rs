@@ -173,7 +173,7 @@ const ALG_ECMQV: u16 = 0x001d;
 const ALG_ECC: u16 = 0x0023;
 
 impl TpmtPublic {
-    /// Reads a file that holds either form: `TPM2B_PUBLIC` or the bare `TPMT_PUBLIC`.
+    /// Reads a file of either form: `TPM2B_PUBLIC` or the bare `TPMT_PUBLIC`.
     ///
     /// No input is both: where one has its type the other has its name algorithm, and the two
     /// share no number.

@@ -117,7 +117,7 @@ impl BareKey {
         key
     }
 
-    /// Reads what a SubjectPublicKeyInfo holds.
+    /// Reads what a SubjectPublicKeyInfo contains.
     fn read<'a>(reader: &mut SliceReader<'a>) -> der::Result<Result<Self, TpmError>> {
         let (algorithm, parameters) = reader.sequence(|reader| {
             let algorithm = ObjectIdentifier::decode(reader)?;

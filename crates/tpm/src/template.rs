@@ -24,7 +24,7 @@ pub struct EndorsementTemplate {
 
 /// What an attestation key is assumed to be when only its bare public key is known.
 ///
-/// The assumption is safe: a credential opens only in a TPM that holds an object with exactly the
+/// The assumption is safe: a credential opens only in a TPM that has an object with exactly the
 /// Name that it yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttestationTemplate {

@@ -268,7 +268,7 @@ pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
 
 /// Writes `bytes` behind their size.
 ///
-/// Callers hold at most 65,535 bytes; more would write a size that no parser takes.
+/// Callers have at most 65,535 bytes; more would write a size that no parser takes.
 pub(crate) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     put_u16(out, size);

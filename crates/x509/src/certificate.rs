@@ -315,7 +315,7 @@ fn skip_unique_id(reader: &mut SliceReader<'_>, number: TagNumber) -> der::Resul
     Ok(())
 }
 
-/// A BIT STRING that holds octets: a key or a signature. Unused bits are refused.
+/// A BIT STRING of whole octets: a key or a signature. Unused bits are refused.
 pub(crate) fn whole_octets<'a>(reader: &mut SliceReader<'a>) -> der::Result<&'a [u8]> {
     let bits = reader.decode::<BitStringRef<'a>>()?;
     bits.as_bytes()

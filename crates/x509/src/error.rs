@@ -65,7 +65,7 @@ pub enum Error {
     /// The certificate request's subject does not carry exactly the one code.
     #[error("the request's subject must have the verification code as its one common name")]
     CsrCommonName,
-    /// The upload holds nothing.
+    /// The upload contains nothing.
     #[error("the upload is empty")]
     Empty,
     /// The CA's keyUsage does not let it sign such a thing.

@@ -128,7 +128,7 @@ impl<'a> Name<'a> {
         self.common_names().last()?.text()
     }
 
-    /// Compares two names: byte for byte, else text by text, whatever string types hold it, with ASCII letter case folded and
+    /// Compares two names: byte for byte, else text by text, whatever string types encode it, with ASCII letter case folded and
     /// blanks collapsed (the spirit of RFC 5280 section 7.1, without Unicode's folding and normalisation). Values that are no
     /// text compare byte for byte. The order of relative distinguished names counts, that within one does not.
     #[must_use]

@@ -14,9 +14,9 @@ use rustls_pki_types::pem::{self, PemObject, SectionKind};
 pub struct PemBlock {
     /// Which block of PEM it is, the first being 1.
     pub block: usize,
-    /// What its label says that it holds.
+    /// What it contains, by its label.
     pub kind: PemKind,
-    /// What it holds.
+    /// What it contains, decoded.
     pub der: Vec<u8>,
 }
 

@@ -4,7 +4,7 @@ crate::checks! {
     /// A check of a proof of possession, in the order of reports. Names and order are stable.
     pub ProofCheck {
         column = 16;
-        /// `leaf`: the upload holds one certificate of strict DER.
+        /// `leaf`: the upload is one certificate of strict DER.
         Leaf = "leaf", "the leaf is one certificate";
         /// `code`: the code was issued for this CA certificate and has not expired.
         Code = "code", "the code is live and for this certificate";

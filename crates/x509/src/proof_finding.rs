@@ -50,7 +50,7 @@ impl fmt::Display for ReadExtension {
     }
 }
 
-/// Something that a check of a proof found. Its text never holds the code.
+/// Something that a check of a proof found. Its text never contains the code.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ProofFinding {
@@ -137,7 +137,7 @@ pub enum ProofFinding {
         /// The last valid second, since the Unix epoch; negative before 1970.
         not_after: i64,
     },
-    /// The upload held more certificates than one; the first was taken.
+    /// The upload contained more certificates than one; the first was taken.
     FurtherCertificates {
         /// How many more.
         count: usize,
@@ -155,7 +155,7 @@ pub enum ProofFinding {
     },
     /// The CA's keyUsage leaves keyCertSign out.
     KeyCertSignMissing,
-    /// The leaf's keyUsage holds keyCertSign though it is not a CA, against RFC 5280 section 4.2.1.9.
+    /// The leaf's keyUsage asserts keyCertSign though it is not a CA, against RFC 5280 section 4.2.1.9.
     KeyCertSignWithoutCa,
     /// The RSA key's exponent is none that verifies anything.
     KeyExponentUnsound {

@@ -1,4 +1,4 @@
-//! The check: does this leaf prove possession of that CA's key?
+//! The check whether a leaf proves possession of a CA's private key.
 
 use alloc::string::ToString;
 
@@ -202,7 +202,7 @@ fn check_common_name(
     report.done(ProofCheck::CommonName);
 }
 
-/// Told once, however many attributes it holds for.
+/// Told once, however many attributes it applies to.
 fn check_string_types(
     report: &mut Report<ProofFinding>,
     role: Role,

@@ -1,6 +1,6 @@
 //! The prover's side: making the verification leaf.
 //!
-//! A [`VerificationLeaf`] says what to make; a [`Signer`] holds the CA's private key. `RingSigner` and `AwsLcRsSigner` (by the features
+//! A [`VerificationLeaf`] says what to make; a [`Signer`] has the CA's private key. `RingSigner` and `AwsLcRsSigner` (by the features
 //! `ring` and `aws-lc-rs`) sign with a `PrivateKey` read from a file; a key in an HSM is another `Signer`.
 
 #[cfg(any(feature = "ring", feature = "aws-lc-rs"))]

@@ -19,7 +19,7 @@ pub trait Check: Copy + fmt::Debug + Eq + 'static {
     fn all_is_well(self, is_now: bool) -> &'static str;
 }
 
-/// Something that a check found: typed, with the data that explains it. `Display` says it to people, and never holds a secret.
+/// Something that a check found: typed, with the data that explains it. `Display` says it to people, and never contains a secret.
 ///
 /// [`severity`](Self::severity) is the one table of what refuses.
 pub trait Finding: fmt::Display {

@@ -273,7 +273,7 @@ struct Pem<'a> {
 }
 
 impl<'a> Pem<'a> {
-    /// `None` if none begins. In one pass: an upload may hold ten thousand beginnings without an end.
+    /// `None` if none begins. In one pass: an upload may contain ten thousand beginnings without an end.
     fn read(text: &'a [u8]) -> Option<Self> {
         let mut blocks = PemBlocks::of(text);
         blocks.begins.find(text, 0)?;
@@ -332,7 +332,7 @@ impl PemBlock<'_> {
 }
 
 /// The blocks of a text, in order. Each of the three marks is looked for from where it was found last, so that together they
-/// cost three passes over the text, whatever it holds.
+/// cost three passes over the text, whatever is in it.
 struct PemBlocks<'a> {
     text: &'a [u8],
     from: usize,

@@ -1,4 +1,4 @@
-//! Values of names' attributes: their text, whatever string type holds it, and what equal ones have in common.
+//! Values of names' attributes: their text, whatever string type encodes it, and what equal ones have in common.
 
 use alloc::borrow::Cow;
 use alloc::string::String;

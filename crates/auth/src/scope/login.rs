@@ -23,7 +23,7 @@ pub enum Permission {
     OtpDevicesRead,
     /// `otp-devices-write`: add, change and remove devices.
     OtpDevicesWrite,
-    /// `token-refresh`: have the token exchanged for a new one. No grant holds it; `:refreshable` does.
+    /// `token-refresh`: have the token exchanged for a new one. No grant contains it; `:refreshable` does.
     TokenRefresh,
 }
 
@@ -89,7 +89,7 @@ impl LoginGrant {
         }
     }
 
-    /// Does `self` allow nothing that `other` does not?
+    /// Whether `self` allows nothing that `other` does not.
     pub const fn is_subset_of(self, other: Self) -> bool {
         self.permissions() & !other.permissions() == 0
     }
@@ -100,12 +100,12 @@ impl LoginGrant {
 pub struct LoginScope {
     /// What it allows.
     pub grant: LoginGrant,
-    /// May a new token be had for it? On the wire the suffix `:refreshable`.
+    /// Whether a new token may be had for it. On the wire the suffix `:refreshable`.
     pub refreshable: bool,
 }
 
 impl LoginScope {
-    /// Does it allow this?
+    /// Whether it allows this.
     pub const fn allows(self, permission: Permission) -> bool {
         match permission {
             Permission::TokenRefresh => self.refreshable,
@@ -113,8 +113,8 @@ impl LoginScope {
         }
     }
 
-    /// May the holder of `self` be given a token of `requested`? Only a refreshable one, and only within what
-    /// it allows already.
+    /// Whether the holder of `self` may be given a token of `requested`: only if `self` is refreshable, and only
+    /// within what it allows already.
     pub const fn may_issue(self, requested: Self) -> bool {
         self.allows(Permission::TokenRefresh) && requested.grant.is_subset_of(self.grant)
     }

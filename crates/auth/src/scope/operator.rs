@@ -9,7 +9,7 @@ use core::{fmt, str::FromStr};
 const KNOWN: &str =
     "the scopes are admin, certificates[:SUB[/GROUP[/SERVICE]]], tpm[:NAMESPACE] and tpm-station";
 
-/// What one operation needs, or a token holds.
+/// What one operation needs, or a token grants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OperatorScope {
     /// `admin`: everything.
@@ -36,7 +36,7 @@ impl OperatorScope {
         ))
     }
 
-    /// Does a token with this scope reach what needs `needed`?
+    /// Whether a token with this scope reaches what needs `needed`.
     pub fn covers(&self, needed: &Self) -> bool {
         match (self, needed) {
             (Self::Admin, _) | (Self::Tpm(_) | Self::TpmStation, Self::TpmStation) => true,
@@ -141,12 +141,12 @@ impl OperatorScopes {
         Self::new(scopes)
     }
 
-    /// Does one of them reach what needs `needed`?
+    /// Whether one of them reaches what needs `needed`.
     pub fn cover(&self, needed: &OperatorScope) -> bool {
         self.0.iter().any(|scope| scope.covers(needed))
     }
 
-    /// Do they reach nothing that `other` does not?
+    /// Whether they reach nothing that `other` does not.
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.iter().all(|scope| other.cover(scope))
     }

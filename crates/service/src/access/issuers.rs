@@ -114,7 +114,7 @@ impl Issuers {
         })
     }
 
-    /// Who holds this token?
+    /// The holder of this token.
     ///
     /// # Errors
     /// [`ExternalTokenError`].

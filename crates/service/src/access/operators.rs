@@ -32,7 +32,7 @@ pub struct NewOperatorToken {
     pub subject: String,
     /// What it allows.
     pub scopes: OperatorScopes,
-    /// How long it holds; `None` is until it is revoked.
+    /// How long it is valid; `None` is until it is revoked.
     pub lifetime: Option<Duration>,
 }
 
@@ -55,11 +55,11 @@ pub struct OperatorToken {
     pub scopes: OperatorScopes,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The first moment at which it no longer holds; `None` is never.
+    /// The first moment at which it is no longer valid; `None` is never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Whoever holds a token that holds.
+/// The holder of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// As the audit trail names them.
@@ -71,7 +71,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// May they do what needs this scope?
+    /// Whether they may do what needs this scope.
     pub fn may(&self, needed: &OperatorScope) -> bool {
         self.scopes.iter().any(|scope| scope.covers(needed))
     }
@@ -195,7 +195,7 @@ impl Access {
         .await
     }
 
-    /// Who holds this token? Asked anew for every request: a token may be revoked from elsewhere.
+    /// The holder of this token. Asked anew for every request: a token may be revoked from elsewhere.
     ///
     /// # Errors
     /// [`AccessError`].
@@ -243,7 +243,7 @@ impl Access {
         }
     }
 
-    /// Every token that holds, in no particular order.
+    /// Every valid token, in no particular order.
     ///
     /// # Errors
     /// [`StorageError`].

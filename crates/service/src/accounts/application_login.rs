@@ -25,7 +25,7 @@ const AUTHENTICATE: &str = "application.authenticate";
 /// Why a token gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationLoginError {
-    /// It is unknown, does not hold, or its creator is gone or suspended.
+    /// It is unknown, not valid, or its creator is gone or suspended.
     #[error("the application token does not hold")]
     Refused,
 }

@@ -38,9 +38,9 @@ const MAX_DESCRIPTION: usize = 1024;
 pub struct NewApplicationToken {
     /// For people to read.
     pub description: Option<String>,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// The only addresses that it holds for.
+    /// The only addresses that it is valid for.
     pub network: Option<IpNet>,
 }
 
@@ -62,11 +62,11 @@ pub struct ApplicationTokenSummary {
     pub description: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// The only addresses that it holds for.
+    /// The only addresses that it is valid for.
     pub network: Option<IpNet>,
-    /// Is it revoked?
+    /// Whether it is revoked.
     pub is_revoked: bool,
     /// The number of the user who made it.
     pub creator: u32,
@@ -74,7 +74,7 @@ pub struct ApplicationTokenSummary {
     pub creator_name: String,
 }
 
-/// Why a token does not hold.
+/// Why a token is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationTokenState {
     /// For other addresses only.
@@ -125,7 +125,7 @@ pub enum ChangeApplicationTokenError<B> {
     Unknown,
 }
 
-/// Does a token hold, for this address at this time?
+/// Whether a token is valid, for this address at this time.
 pub(super) fn holds(
     token: &ApplicationToken,
     address: IpAddr,
@@ -310,7 +310,7 @@ impl Accounts {
         .await
     }
 
-    /// Is it revoked, or has it ended with what an operator did to its creator? That may be this user.
+    /// Whether it is revoked, or has ended with what an operator did to its creator. That may be this user.
     async fn is_over(&self, token: &ApplicationToken, user: &User) -> Result<bool, StorageError> {
         if token.is_revoked || token.creator == user.id {
             return Ok(token.is_revoked || has_ended(token, Some(user)));
@@ -326,12 +326,12 @@ impl Accounts {
     }
 }
 
-/// Did this user make it? Their number may have been another's before.
+/// Whether this user made it. Their number may have been another's before.
 pub(super) fn is_of(token: &ApplicationToken, user: u32, name: &str) -> bool {
     token.creator == user && token.creator_name == name
 }
 
-/// Has it ended with what an operator did to its creator?
+/// Whether it has ended with what an operator did to its creator.
 pub(super) fn has_ended(token: &ApplicationToken, creator: Option<&User>) -> bool {
     creator.is_none_or(|creator| creator.incarnation != token.creator_incarnation)
 }

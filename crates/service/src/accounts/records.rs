@@ -54,12 +54,12 @@ impl Role {
         }
     }
 
-    /// May it see and remove other users' keys and devices?
+    /// Whether it may see and remove other users' keys and devices.
     pub const fn administers(self) -> bool {
         matches!(self, Self::Administrator | Self::SuperAdmin)
     }
 
-    /// May it change what belongs to the organisation?
+    /// Whether it may change what belongs to the organisation.
     pub const fn changes(self) -> bool {
         !matches!(self, Self::Observer)
     }
@@ -350,7 +350,7 @@ pub(super) fn refresh_token_key(token: &Token) -> Key {
 }
 
 /// At `refresh_family/_/<moment of its beginning>/<digest of the first token>`, that of an earlier release at
-/// `refresh_family/<organisation>/<user>/<digest of the first token>`: while it is there, its tokens may hold.
+/// `refresh_family/<organisation>/<user>/<digest of the first token>`: while it is there, its tokens may be valid.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct RefreshFamily {}
 
@@ -378,9 +378,9 @@ pub(super) struct ApplicationToken {
     pub(super) id: u32,
     pub(super) description: Option<String>,
     pub(super) created_at: Timestamp,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which it is no longer valid.
     pub(super) valid_until: Option<Timestamp>,
-    /// The only addresses that it holds for.
+    /// The only addresses that it is valid for.
     pub(super) network: Option<IpNet>,
     pub(super) is_revoked: bool,
     /// Whom it acts for.

@@ -315,7 +315,7 @@ impl Accounts {
 }
 
 impl Shown {
-    /// Whose the token is, if it holds. With a family all of its tokens have ended.
+    /// Whose the token is, if it is valid. With a family all of its tokens have ended.
     fn holder(&self) -> Option<&User> {
         let held = &self.record;
         let user = self.user.record().filter(|user| {
@@ -328,7 +328,7 @@ impl Shown {
 }
 
 impl RefreshToken {
-    /// Is it its login's own, and not spent? Then there is no family yet.
+    /// Whether it is its login's own, and not spent: then there is no family yet.
     const fn is_first(&self) -> bool {
         self.family.is_none() && self.spent.is_none()
     }

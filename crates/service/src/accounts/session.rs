@@ -1,4 +1,4 @@
-//! Who holds an access token, asked anew for every request.
+//! The holder of an access token, asked anew for every request.
 
 use super::{
     Accounts, SessionId,
@@ -16,7 +16,7 @@ use crate::{Failure, Origin, Who};
 use keyproof_mfa::Standing;
 use std::net::IpAddr;
 
-/// The holder of an access token that holds.
+/// The holder of a valid access token.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(super) owner: Owner,
@@ -74,27 +74,27 @@ impl Session {
         keyproof_mfa::SessionId::new(&self.sid().to_string())
     }
 
-    /// Did a person log in? Otherwise an application did, by its token.
+    /// Whether a person logged in; otherwise an application did, by its token.
     pub const fn is_person(&self) -> bool {
         self.application_token.is_none()
     }
 
-    /// May it see and remove this user's keys and devices?
+    /// Whether it may see and remove this user's keys and devices.
     pub(super) fn may_manage(&self, owner: Owner) -> bool {
         self.is_person() && (owner == self.owner || self.role.administers())
     }
 
-    /// May it change what belongs to the organisation?
+    /// Whether it may change what belongs to the organisation.
     pub(super) const fn may_change_organisation(&self) -> bool {
         self.is_person() && self.role.changes()
     }
 
-    /// May it see and revoke this application token?
+    /// Whether it may see and revoke this application token.
     pub(super) fn may_manage_token(&self, token: &ApplicationToken) -> bool {
         self.role.administers() || is_of(token, self.owner.user, &self.name)
     }
 
-    /// Does it hold for this user, as they are now? An activation ends the tokens of persons, but for the one that it
+    /// Whether it is valid for this user, as they are now. An activation ends the tokens of persons, but for the one that it
     /// was done with.
     pub(super) fn is_of(&self, user: &User) -> bool {
         let outlives = |activation: &Activation| {
@@ -156,7 +156,7 @@ impl Session {
 }
 
 impl Accounts {
-    /// Who holds this access token, from this address?
+    /// The holder of this access token, from this address.
     ///
     /// # Errors
     /// [`SessionError`].

@@ -1,5 +1,5 @@
 //! The keys that sign access tokens: sealed, one at a time in use, the ones before published for as long as a token
-//! of theirs may hold.
+//! of theirs may be valid.
 
 use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
@@ -24,7 +24,7 @@ use std::{
 /// How long a key signs.
 const IN_USE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long a key is published: while a token of its last moment may hold, and servers' clocks may differ.
+/// How long a key is published: while a token of its last moment may be valid, and servers' clocks may differ.
 pub(super) const PUBLISHED: Duration =
     Duration::from_secs(IN_USE.as_secs() + 2 * ACCESS_TOKEN_LIFETIME.as_secs());
 

@@ -78,7 +78,7 @@ pub enum UserQueryError {
 }
 
 impl UserQuery {
-    /// The users for whom all of these filters hold, in this order, then by number; of them a page, the first being 1.
+    /// The users who meet all of these filters, in this order, then by number; of them a page, the first being 1.
     ///
     /// # Errors
     /// [`UserQueryError`] for what would cost too much.

@@ -41,7 +41,7 @@ pub(super) struct LeftOut {
 }
 
 impl Allowance {
-    /// May this one be written?
+    /// Whether this one may be written, which then counts.
     pub(super) fn take(&mut self, who: &Who, action: &'static str, now: Timestamp) -> bool {
         let minute = minute(now);
         if minute != self.minute {

@@ -52,7 +52,7 @@ pub struct NotPermitted {
 }
 
 impl Certificates {
-    /// May the operator do this to a certificate of this service? For all of them the name is empty.
+    /// Checks that the operator may do this to a certificate of this service. For all of them the name is empty.
     ///
     /// # Errors
     /// [`NotPermitted`].

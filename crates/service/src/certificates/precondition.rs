@@ -15,7 +15,7 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    /// Does it name this version, or any?
+    /// Whether it names this version, or any.
     pub(super) fn holds(&self, version: Version) -> bool {
         match self {
             Self::Any => true,

@@ -97,7 +97,7 @@ pub enum Verification {
 }
 
 impl Verification {
-    /// Does it count as verified?
+    /// Whether it counts as verified.
     pub fn is_verified(self) -> bool {
         self != Self::None
     }

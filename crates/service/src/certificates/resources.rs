@@ -58,7 +58,7 @@ pub struct CertificateView {
 pub struct Upload {
     /// In any encoding that [`x509::Upload`] takes.
     pub certificate: Vec<u8>,
-    /// Shall it count as verified, without a proof? `None` leaves that as it is, if it is the same certificate.
+    /// Whether it shall count as verified, without a proof; `None` leaves that as it is, if it is the same certificate.
     pub verified: Option<bool>,
 }
 
@@ -174,7 +174,7 @@ impl Certificates {
         self.show(stored).await.map_err(Failure::Storage)
     }
 
-    /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that holds.
+    /// Stores a certificate under a name: a new one whatever `precondition` says, in place of another only if that is met.
     ///
     /// The same certificate again keeps what was proven about it and its code, unless the upload says otherwise; another
     /// one starts anew. What refused the `body` is told only of what may be stored otherwise.

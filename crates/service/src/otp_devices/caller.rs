@@ -88,7 +88,7 @@ pub enum NotPermitted {
 }
 
 impl OtpDevices {
-    /// Who holds this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
+    /// The holder of this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
     /// the one that is asked for, if it is one, and is read along. Asked anew for every request.
     ///
     /// # Errors

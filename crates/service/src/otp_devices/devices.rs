@@ -379,7 +379,7 @@ impl OtpDevices {
         Ok(Zeroizing::new(text.to_owned()))
     }
 
-    /// Is this, letter for letter, the key that the device was given?
+    /// Whether this is, letter for letter, the key that the device was given.
     fn same_key(&self, key: &Key, device: &Device, text: &str) -> Result<bool, StorageError> {
         let stored = self.unseal(key, device)?;
         Ok(stored.as_bytes().ct_eq(text.as_bytes()).into())

@@ -24,7 +24,7 @@ const PAGE: usize = 200;
 pub struct InstanceSummary {
     /// Its name.
     pub name: String,
-    /// Can anyone log in to it?
+    /// Whether anyone can log in to it.
     pub has_password: bool,
     /// When it was made.
     pub created_at: Timestamp,

@@ -43,7 +43,7 @@ pub(super) struct LoginToken {
     #[serde(with = "text")]
     pub(super) scope: LoginScope,
     pub(super) created_at: Timestamp,
-    /// The first moment at which it no longer holds.
+    /// The first moment at which it is no longer valid.
     pub(super) valid_until: Option<Timestamp>,
     pub(super) description: Option<String>,
 }

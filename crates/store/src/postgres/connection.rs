@@ -1,4 +1,4 @@
-//! One connection: how it is made, what its session is held to, and what becomes of it.
+//! One connection: how it is made, what its session must be, and what becomes of it.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,7 +89,7 @@ impl Connector {
         })
     }
 
-    /// A session that is ours, held to what the pool's are held to.
+    /// A session that is ours, under the settings of the pool's.
     async fn connect(&self) -> Result<(Session, Option<String>), EngineError> {
         let session = match self.take_spare() {
             Some(session) if !session.client.is_closed() => session,
@@ -186,7 +186,7 @@ impl Connector {
     }
 }
 
-/// What holds for every statement of a connection, whatever the server, the database and the role say.
+/// What applies to every statement of a connection, whatever the server, the database and the role say.
 fn session(options: &PostgresOptions) -> String {
     let statement = options.statement_timeout.as_millis();
     let lock = options.lock_timeout.as_millis();
@@ -234,7 +234,7 @@ where
     }
 }
 
-/// Does it say that a commit is not as durable as was asked? PostgreSQL does so from where it waits for its standbys; what
+/// Whether it says that a commit is not as durable as was asked. PostgreSQL does so from where it waits for its standbys; what
 /// it warns of elsewhere, such as a counter that runs out, is about itself. Of another server nothing is known.
 fn is_about_durability(notice: &DbError) -> bool {
     let is_warning = match notice.parsed_severity() {

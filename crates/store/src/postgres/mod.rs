@@ -8,7 +8,7 @@
 //! `remote_apply`; where the server, the database or the role says `off`, `local` or `remote_write`, none of which waits
 //! for a standby's disk, it is `on` for us. A server with `fsync` off keeps no promise of ours.
 //!
-//! **A standby that is away** holds commits up until their time is over. Then the server is told to stop waiting, which
+//! **A standby that is away** delays commits until their time is over. Then the server is told to stop waiting, which
 //! leaves them committed on that server alone, and their outcome unknown until a question has waited in their place.
 //!
 //! **A lost answer** is read back, as [`Engine`] describes: every try of a batch inserts an id of its own into
@@ -253,7 +253,7 @@ impl Engine for PostgresEngine {
     }
 }
 
-/// A timestamp never exceeds what a signed 64-bit column holds.
+/// A timestamp never exceeds what a signed 64-bit column can store.
 fn millis(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
 }

@@ -34,7 +34,7 @@ pub struct PostgresUrl {
     pub(super) tls: Tls,
 }
 
-/// Why a text is no URL of a PostgreSQL database. No variant repeats any of it, for it may hold a password.
+/// Why a text is no URL of a PostgreSQL database. No variant repeats any of it, for it may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParsePostgresUrlError {

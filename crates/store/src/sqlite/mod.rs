@@ -238,7 +238,7 @@ fn engine_error(error: rusqlite::Error) -> EngineError {
     }
 }
 
-/// A timestamp never exceeds what a signed 64-bit column holds.
+/// A timestamp never exceeds what a signed 64-bit column can store.
 fn millis(timestamp: Timestamp) -> i64 {
     i64::try_from(timestamp.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! The check of a certification: is the object with this public area loaded in the TPM with this
-//! attestation key?
+//! The check of a certification: whether the object with this public area is loaded in the TPM with this
+//! attestation key.
 
 use keyproof_x509::Check;
 

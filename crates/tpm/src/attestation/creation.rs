@@ -1,5 +1,5 @@
-//! The check of a certified creation: did the TPM with this attestation key make this object, so,
-//! and there?
+//! The check of a certified creation: whether the TPM with this attestation key made this object, so,
+//! and there.
 
 use super::certify::{check_name, check_profile};
 use super::{

@@ -43,9 +43,9 @@ pub enum AttestationReason {
     ClockSetBack,
     /// The contents are those asked for, by their digest.
     ContentsByDigest,
-    /// The index holds something else, by its digest.
+    /// The index has other contents, by its digest.
     ContentsDigestMismatch,
-    /// The index holds something else, or it was read elsewhere.
+    /// The index has other contents, or it was read elsewhere.
     ContentsMismatch,
     /// A digest is of all contents, and some from an offset were asked for.
     ContentsOffset,
@@ -455,7 +455,7 @@ impl fmt::Display for AttestationReason {
 pub(super) trait Found<C> {
     fn found(&mut self, check: C, reason: AttestationReason);
 
-    /// The same if something does not hold.
+    /// The same if a condition is not met.
     fn unless(&mut self, holds: bool, check: C, reason: AttestationReason);
 }
 

@@ -1,4 +1,4 @@
-//! The check of a certified NV index: does the TPM with this attestation key hold this, there?
+//! The check of a certified NV index: whether the TPM with this attestation key has these contents, there.
 
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,
@@ -17,7 +17,7 @@ pub struct NvCertifyPolicy<'a> {
     pub attestation: AttestationPolicy<'a>,
     /// The index that is to be certified.
     pub index: &'a TpmsNvPublic,
-    /// What it is to hold; `None` leaves that unchecked.
+    /// The contents that it must have; `None` leaves that unchecked.
     pub contents: Option<&'a [u8]>,
     /// Where in the index `contents` begins. A digest is of all contents, from 0.
     pub offset: u16,
@@ -30,7 +30,7 @@ attestation_checks! {
         IndexName = "index-name", "the index's";
         /// `index-written`: the index was written since it was defined.
         IndexWritten = "index-written", "it was written";
-        /// `contents`: it holds what is given, there; of a digest, all contents have it, by the hash of
+        /// `contents`: it has what is given, there; of a digest, all contents have it, by the hash of
         /// the signature.
         Contents = "contents", "those asked for";
     }

@@ -1,5 +1,5 @@
-//! The check of a quote: is this what the TPM with this attestation key says, now, of these
-//! registers?
+//! The check of a quote: whether this is what the TPM with this attestation key says, now, of these
+//! registers.
 
 use alloc::vec::Vec;
 

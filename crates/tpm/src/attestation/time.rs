@@ -1,5 +1,5 @@
-//! The check of an attested time: what are clock, counters and firmware of the TPM with this
-//! attestation key, now?
+//! The check of an attested time: what clock, counters and firmware of the TPM with this attestation key
+//! are, now.
 
 use super::{
     Asked, AttestationEvidence, AttestationPolicy, AttestationReason, AttestationReport, Found,

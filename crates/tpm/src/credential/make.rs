@@ -21,7 +21,7 @@ pub(super) const IDENTITY_WITH_ZERO: &[u8] = b"IDENTITY\0";
 /// A scalar drawn at random misses its range once in 2^32 times at worst.
 const SCALAR_DRAWS: usize = 8;
 
-/// Makes a credential: `secret` comes back only from the TPM that holds `ek`, and only for an
+/// Makes a credential: `secret` comes back only from the TPM that has `ek`, and only for an
 /// object there with the Name `name`.
 ///
 /// `random` fills a slice with random bytes; it is asked for the seed of an RSA key, as long as the

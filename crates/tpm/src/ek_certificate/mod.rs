@@ -38,7 +38,7 @@ pub struct EkCertificatePolicy<'a> {
     pub ek: Option<&'a TpmtPublic>,
     /// Certificates that are trusted as they are, in DER: for one that is equal to one of them, byte
     /// for byte, what is wrong with its names, its extended key usage, its critical extensions, vendor,
-    /// specification or chain only warns. All other checks hold.
+    /// specification or chain only warns. All other checks apply.
     pub allowed: &'a [&'a [u8]],
     /// The manufacturers' roots, in DER. One that has expired, or is no CA, ends no chain.
     pub roots: &'a [&'a [u8]],

@@ -12,7 +12,7 @@ const STORED_CERT: [u8; 3] = [0x10, 0x01, 0x00];
 /// `TCG_TAG_PCCLIENT_FULL_CERT`, which some write before the certificate.
 const FULL_CERT: [u8; 2] = [0x10, 0x02];
 
-/// What NV memory holds where nothing was written, or was erased.
+/// What NV memory contains where nothing was written, or was erased.
 const PADDING: [u8; 2] = [0x00, 0xff];
 
 /// The certificate's own bytes, and how many stand before them.

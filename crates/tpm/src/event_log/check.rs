@@ -35,14 +35,14 @@ pub struct ReplayedRegister {
     pub index: u8,
     /// What the log leads to, if the bank can be replayed.
     pub replayed: Option<Vec<u8>>,
-    /// What it holds.
+    /// Its value.
     pub value: Vec<u8>,
     /// How many events were extended into it.
     pub events: usize,
 }
 
 impl ReplayedRegister {
-    /// Whether it holds what the log leads to.
+    /// Whether it has the value that the log leads to.
     pub fn is_matched(&self) -> bool {
         self.replayed.as_ref() == Some(&self.value)
     }

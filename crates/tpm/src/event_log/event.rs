@@ -54,7 +54,7 @@ impl<'a> LogEvent<'a> {
 pub enum EventTrust {
     /// Nothing: it was not extended.
     NotExtended,
-    /// Nothing: its register was not compared, or holds another value than the log leads to.
+    /// Nothing: its register was not compared, or has another value than the log leads to.
     Unmatched,
     /// That something with this digest was measured in its place. What the log says about it is a hint.
     Digest,

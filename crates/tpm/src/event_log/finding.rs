@@ -23,7 +23,7 @@ checks! {
         /// `startup-locality`: the log says at most one locality that the TPM was started at, and PCR 0
         /// begins with it; a warning if PCR 0 shows another.
         StartupLocality = "startup-locality", "PCR 0 begins with it";
-        /// `registers`: each compared register holds what the log leads to.
+        /// `registers`: each compared register has the value that the log leads to.
         Registers = "registers", "all are matched";
         /// `separators`: in PCR 0 to 7 the firmware handed over without an error; a warning if a register
         /// has no separator or several.
@@ -103,11 +103,11 @@ pub enum EventLogFinding {
         /// How many bytes.
         bytes: usize,
     },
-    /// All compared registers hold what the log leads to; which they are.
+    /// All compared registers have the value that the log leads to; which they are.
     RegistersMatched(String),
     /// No register was asked for.
     RegistersNone,
-    /// Registers hold something else.
+    /// Registers have another value.
     RegistersUnmatched {
         /// Which, and why.
         unmatched: String,

@@ -1,4 +1,4 @@
-//! Event logs: what a platform says that it measured, and whether that is what its registers hold.
+//! Event logs: what a platform says that it measured, and whether that is what its registers contain.
 
 mod check;
 mod event;

@@ -1,4 +1,4 @@
-//! The replay of a log: what one bank of registers holds if the log is true.
+//! The replay of a log: what one bank of registers contains if the log is true.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -113,7 +113,7 @@ impl Replay {
         self.hash
     }
 
-    /// What a register holds, if it is below 32.
+    /// The value of a register, if it is below 32.
     pub fn value(&self, index: u8) -> Option<&[u8]> {
         self.registers
             .get(usize::from(index))

@@ -15,7 +15,7 @@
 //!
 //! An anchor is a certificate that is trusted by being listed, self-signed or not. Beyond RFC 5280, which looks at an anchor's
 //! name and key alone, it must be valid at the time, must not say that it is no CA, and its path length and name constraints
-//! hold (RFC 5937). Its policies do not count.
+//! must be met (RFC 5937). Its policies do not count.
 //!
 //! Revocation is judged by the lists that are given ([`Rules::with_crls`]): a certificate on its issuer's list is refused, a list
 //! that is past its time warns, and of an issuer without a list nothing is asked. Fetching lists is for the caller.

@@ -211,7 +211,7 @@ fn mailbox_within(mailbox: &[u8], base: &[u8], side: Side) -> bool {
     }
 }
 
-/// The last `@` separates: a quoted local part may hold others.
+/// The last `@` separates: a quoted local part may contain others.
 fn split_mailbox(mailbox: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = mailbox.iter().rposition(|&byte| byte == b'@')?;
     let (local, host) = mailbox.split_at(at);

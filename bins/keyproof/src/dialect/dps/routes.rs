@@ -58,7 +58,7 @@ const fn line(
     }
 }
 
-/// Is a path this dialect's? All below `/subscriptions` are.
+/// Whether a path is this dialect's: all below `/subscriptions` are.
 pub(super) fn claims(path: &RequestPath) -> bool {
     path.first()
         .is_some_and(|first| first.eq_ignore_ascii_case("subscriptions"))

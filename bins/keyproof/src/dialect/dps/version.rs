@@ -43,7 +43,7 @@ impl ApiVersion {
             .ok_or_else(|| Refusal::version_unknown(named, &KNOWN))
     }
 
-    /// Do its answers hold the certificate itself?
+    /// Whether its answers contain the certificate itself.
     pub(super) fn shows_certificate(self) -> bool {
         self.0 >= "2020-03-01"
     }

@@ -142,7 +142,7 @@ async fn json_body<T: for<'de> Deserialize<'de>>(
     }
 }
 
-/// Is it JSON, or may it be? Tools send what they send as `text/plain` or as a form unless told otherwise.
+/// Whether it is JSON, or may be. Tools send what they send as `text/plain` or as a form unless told otherwise.
 fn may_be_json(headers: &HeaderMap) -> bool {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return false;

@@ -48,7 +48,7 @@ impl Emnify {
         let segments = exchange.path().segments();
         let resource = segments.as_deref().map(|all| ROUTES.resource_or_empty(all));
         let is_public = matches!(&resource, Ok(Some(resource)) if routes::is_public(resource));
-        // A token that does not hold is told of before the path is.
+        // A token that is not valid is told of before the path is.
         let session = match is_public {
             true => None,
             false => Some(session(accounts, &exchange).await?),
@@ -88,7 +88,7 @@ impl Emnify {
     }
 }
 
-/// Who holds the token that came.
+/// The holder of the token that came.
 async fn session(
     accounts: &Accounts,
     exchange: &Exchange,

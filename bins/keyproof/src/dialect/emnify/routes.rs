@@ -97,7 +97,7 @@ pub(super) fn no_such_method(resource: &Resource<'_, Operation>) -> Refusal {
     }
 }
 
-/// Is a path this dialect's?
+/// Whether a path is this dialect's.
 pub(super) fn claims(path: &RequestPath) -> bool {
     path.starts_with(&["api", "v1"]) || path.starts_with(&["keyproof", "v1", "jwks.json"])
 }
