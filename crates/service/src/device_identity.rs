@@ -20,6 +20,7 @@ mod preauth;
 mod provision;
 mod rate_limit;
 mod request;
+mod revocation_list;
 
 pub use api_keys::{
     ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
@@ -41,11 +42,13 @@ pub use objects::{
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
+pub use revocation_list::RevocationListError;
 
 use crate::{Audit, Clock, Judging, StorageError};
 use keyproof_store::Store;
 use rate_limit::RateLimit;
 use std::{fmt, sync::Arc};
+use tokio::sync::Mutex;
 
 /// The rules that operators choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub struct DeviceIdentity {
     audit: Arc<Audit>,
     judging: Judging,
     rate_limit: RateLimit,
+    /// One revocation list at a time is made here.
+    list_making: Mutex<()>,
 }
 
 impl DeviceIdentity {
@@ -87,6 +92,7 @@ impl DeviceIdentity {
             audit,
             judging,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
+            list_making: Mutex::new(()),
         }
     }
 

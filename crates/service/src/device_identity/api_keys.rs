@@ -29,6 +29,18 @@ pub struct ApiKey {
     pub revoke_reason: String,
     /// From when on it is revoked; certificates made before stay good.
     pub revoked_at: Option<Timestamp>,
+    /// Since when it is disabled, if it is; nothing if an earlier release disabled it.
+    #[serde(default)]
+    pub(super) disabled_at: Option<Timestamp>,
+}
+
+/// What became of a certificate through the API key that it was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Withdrawal {
+    /// The key is disabled; enabling it gives the certificate back.
+    OnHold { since: Timestamp },
+    /// The key was revoked before the certificate was made.
+    Revoked { since: Timestamp },
 }
 
 impl Kind for ApiKey {
@@ -56,11 +68,30 @@ impl ApiKey {
         self.revoked_at.is_some_and(|from| from <= at)
     }
 
-    /// Is a certificate still good that was made with it at that moment?
+    /// What became of a certificate that was made with it at that moment; `None` if that is still good.
     ///
-    /// A disabled key takes all its certificates with it, a revoked one those made since.
+    /// A disabled key takes all its certificates with it, a revoked one those made since, and those for good.
+    pub(super) fn withdrawal(&self, made_at: Timestamp) -> Option<Withdrawal> {
+        match self.revoked_at {
+            Some(since) if since <= made_at => Some(Withdrawal::Revoked { since }),
+            _ if self.is_disabled => Some(Withdrawal::OnHold {
+                since: self.disabled_at.unwrap_or(made_at),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Is a certificate still good that was made with it at that moment?
     pub(super) fn upholds(&self, made_at: Timestamp) -> bool {
-        !self.is_disabled && !self.is_revoked(made_at)
+        self.withdrawal(made_at).is_none()
+    }
+
+    /// The earliest moment since which it does not uphold certificates; `None` if it upholds all.
+    pub(super) fn withdraws_from(&self) -> Option<Timestamp> {
+        if self.is_disabled {
+            return Some(Timestamp::EPOCH);
+        }
+        self.revoked_at
     }
 }
 
@@ -186,6 +217,7 @@ impl DeviceIdentity {
                     is_disabled: false,
                     revoke_reason: String::new(),
                     revoked_at: None,
+                    disabled_at: None,
                 },
                 metadata: metadata.clone(),
             };
@@ -232,11 +264,23 @@ impl DeviceIdentity {
             {
                 return Err(refused(ReplaceApiKeyError::Revoked));
             }
+            let mut batch = self.store.batch(now);
+            let withdraws = |spec: &ApiKey| (spec.is_disabled, spec.revoked_at);
+            let before = withdraws(&object.spec);
+            object.spec.disabled_at = match (object.spec.is_disabled, change.is_disabled) {
+                (true, true) => object.spec.disabled_at,
+                (false, true) => Some(now),
+                (_, false) => None,
+            };
             object.spec.is_disabled = change.is_disabled;
             object.spec.revoke_reason.clone_from(&change.revoke_reason);
             object.spec.revoked_at = change.revoked_at;
             object.system.modified_at = now;
-            let mut batch = self.store.batch(now);
+            if withdraws(&object.spec) != before {
+                let (namespace, category) = (&object.metadata.namespace, &object.spec.category);
+                self.outdate_revocation_list(&mut batch, namespace, category, now)
+                    .await?;
+            }
             let key = ApiKey::record_key(&object.metadata);
             batch.replace(&key, stored.version, &object, None);
             let detail = format!(

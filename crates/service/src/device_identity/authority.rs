@@ -1,16 +1,20 @@
 //! The CAs: a root for each manager, one below it for each category, and the certificates of attestation keys and
 //! stations below that.
 
-use super::{Category, Manager, Metadata, Object};
+use super::{
+    Category, Manager, Metadata, Object,
+    api_keys::Withdrawal,
+    revocation_list::{Entry, LIFE},
+};
 use crate::StorageError;
 use keyproof_store::{Entropy, Key, Sealed, Store, Timestamp};
 use keyproof_tpm::{AkCertificateExtension, TpmAttributes, TpmtPublic, ak_certificate_extensions};
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData,
+    RevocationReason, RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -207,6 +211,45 @@ impl Authority {
             serial,
             not_after: validity.not_after,
         })
+    }
+
+    /// A category's revocation list, in DER.
+    pub(super) fn revocation_list(
+        category: &Object<Category>,
+        store: &Store,
+        number: u64,
+        now: Timestamp,
+        entries: &[Entry],
+    ) -> Result<Vec<u8>, AuthorityError> {
+        let at = |at: Timestamp| {
+            let seconds = at.min(ALL_TIME.not_after).as_secs();
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+        };
+        let revoked = |entry: &Entry| {
+            let (since, reason_code) = match entry.withdrawal {
+                Withdrawal::OnHold { since } => (since, Some(RevocationReason::CertificateHold)),
+                // Operators say why in words of their own.
+                Withdrawal::Revoked { since } => (since, None),
+            };
+            RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&entry.serial),
+                revocation_time: at(since),
+                reason_code,
+                invalidity_date: None,
+            }
+        };
+        let authority = &category.spec.authority;
+        let record = Category::record_key(&category.metadata);
+        let issuer = IssuerParts::of(authority, store, &record, &category.metadata)?;
+        let list = CertificateRevocationListParams {
+            this_update: at(now),
+            next_update: at(now.saturating_add(LIFE)),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: entries.iter().map(revoked).collect(),
+            key_identifier_method: issuer.params.key_identifier_method.clone(),
+        };
+        Ok(list.signed_by(&issuer.issuer())?.der().to_vec())
     }
 }
 

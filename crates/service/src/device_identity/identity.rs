@@ -3,8 +3,10 @@
 //! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to the first
 //! endorsement key that it is provisioned with, and the endorsement key to it.
 
-use super::{ApiKey, DeviceIdentity, authority::AkCertificate, grant::Grant};
-use crate::StorageError;
+use super::{
+    ApiKey, DeviceIdentity, authority::AkCertificate, grant::Grant, revocation_list::LIFE,
+};
+use crate::{StorageError, keys::moment};
 use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
 use keyproof_tpm::{DeviceInfo, Name};
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,16 @@ impl Certified {
         }
     }
 
+    /// Its line in the index.
+    pub(super) fn issued(&self) -> Issued {
+        Issued {
+            serial: self.serial.clone(),
+            made_at: self.made_at,
+            not_after: self.not_after,
+            api_key: self.api_key.clone(),
+        }
+    }
+
     /// Is more than a third of its life left?
     pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
         let life = self.not_after.saturating_since(self.made_at);
@@ -78,8 +90,43 @@ impl Certified {
     }
 }
 
-/// At `tpm_replaced_certificate/<namespace>/<category>/<serial>`: one that another took the place of before its end, for
-/// the category's revocation list.
+/// At `tpm_issued_certificate/<namespace>/<category>/<api key>/<time>/<serial>`: a certificate that was made with an API
+/// key at that time, for the category's revocation list.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Issued {
+    pub(super) serial: String,
+    pub(super) made_at: Timestamp,
+    pub(super) not_after: Timestamp,
+    pub(super) api_key: String,
+}
+
+impl Record for Issued {
+    const TYPE: &'static str = "tpm_issued_certificate";
+    const VERSION: u32 = 1;
+}
+
+impl Issued {
+    pub(super) fn key(&self, namespace: &str, category: &str) -> Key {
+        Key::new(
+            Self::TYPE,
+            [
+                namespace,
+                category,
+                &self.api_key,
+                &moment(self.made_at),
+                &self.serial,
+            ],
+        )
+    }
+
+    /// Its entry stays until a list was made after its end (RFC 5280, section 3.3).
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.not_after.saturating_add(LIFE.saturating_mul(2))
+    }
+}
+
+/// At `tpm_replaced_certificate/<namespace>/<category>/<serial>`: one that another took the place of before its end. It
+/// goes on the category's revocation list once the other's proof has come.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Replaced {
     pub(super) serial: String,
@@ -163,6 +210,13 @@ impl Identity {
         now: Timestamp,
     ) {
         let [_, _, key] = &self.keys;
+        let category = &grant.category.record.metadata;
+        let issued = new.issued();
+        batch.insert(
+            &issued.key(&category.namespace, &category.name),
+            &issued,
+            Some(issued.expires_at()),
+        );
         let Some(old) = &self.certified else {
             batch.insert(key, new, None);
             return;
@@ -176,7 +230,6 @@ impl Identity {
             replaced_at: now,
             not_after: old.record.not_after,
         };
-        let category = &grant.category.record.metadata;
         let listed = Key::new(
             Replaced::TYPE,
             [&category.namespace, &category.name, &replaced.serial],

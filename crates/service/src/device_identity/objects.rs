@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
 /// Objects read at once.
-const PAGE: usize = 200;
+pub(super) const PAGE: usize = 200;
 
 /// A kind of object.
 pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -183,7 +183,10 @@ impl DeviceIdentity {
         self.all(administrator.namespace()).await
     }
 
-    async fn all<K: Kind>(&self, namespace: &str) -> Result<Vec<Object<K>>, StorageError> {
+    pub(super) async fn all<K: Kind>(
+        &self,
+        namespace: &str,
+    ) -> Result<Vec<Object<K>>, StorageError> {
         let prefix = Prefix::new(K::NAME, [namespace]);
         let (mut objects, mut after) = (Vec::new(), None);
         loop {

@@ -9,7 +9,7 @@ use keyproof_service::{
     device_identity::{
         AuthorityError, CreateApiKeyError, CreateCategoryError, CreateManagerError,
         EndorsementError, FindError, PreauthError, ProvisionError, ReplaceApiKeyError,
-        ReplaceCategoryError, ReplaceManagerError,
+        ReplaceCategoryError, ReplaceManagerError, RevocationListError,
     },
 };
 use serde_json::json;
@@ -311,6 +311,16 @@ impl From<ReplaceApiKeyError<Self>> for Refusal {
             ReplaceApiKeyError::Revoked => Self::exists(&error),
             ReplaceApiKeyError::Body(refusal) => refusal,
             ReplaceApiKeyError::Unknown => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<RevocationListError> for Refusal {
+    fn from(error: RevocationListError) -> Self {
+        match error {
+            RevocationListError::Authority(error) => error.into(),
+            RevocationListError::TooMany => Self::internal(&error),
+            RevocationListError::Unknown => Self::not_found(error.to_string()),
         }
     }
 }

@@ -98,6 +98,11 @@ impl F5 {
             Operation::Managers(act, answer) => {
                 answer(self.permit(operator, act, at, exchange).await?).await
             }
+            Operation::RevocationList => {
+                let devices = &self.service.device_identity;
+                let list = devices.revocation_list(&at.namespace, &at.name).await?;
+                Ok(wire::revocation_list(list))
+            }
             Operation::Station(act, answer) => {
                 let station = self.station(operator, act, &exchange).await?;
                 let call = StationCall {
@@ -121,9 +126,15 @@ impl F5 {
 
     /// Whether anybody may ask here, who shows no token.
     fn is_open(&self, resource: Option<&Resource<'_, Operation>>) -> bool {
-        let post = resource.and_then(|resource| resource.route(&Method::POST));
-        let is_stations = post.is_some_and(|post| matches!(post.operation, Operation::Station(..)));
-        self.station_auth == StationAuth::ApiKeyOnly && is_stations
+        let Some(resource) = resource else {
+            return false;
+        };
+        let operation = |method| resource.route(method).map(|route| &route.operation);
+        match (operation(&Method::GET), operation(&Method::POST)) {
+            (Some(Operation::RevocationList), _) => true,
+            (_, Some(Operation::Station(..))) => self.station_auth == StationAuth::ApiKeyOnly,
+            _ => false,
+        }
     }
 
     async fn station(
@@ -314,7 +325,7 @@ impl Application for F5 {
     }
 }
 
-/// Keys and certificates are nothing for a cache.
+/// Keys and certificates are nothing for a cache, nor is a revocation list, which may be outdated the next moment.
 fn stamp(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response

@@ -16,6 +16,8 @@ pub(super) enum Operation {
     Categories(Act, fn(Call<Category>) -> BoxFuture<Answered>),
     /// For administrators of the namespace.
     Managers(Act, fn(Call<Manager>) -> BoxFuture<Answered>),
+    /// For anybody: a category's revocation list.
+    RevocationList,
     /// For stations.
     Station(StationAct, fn(StationCall) -> BoxFuture<Answered>),
 }
@@ -50,6 +52,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         line(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
         line(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
+        line(Method::GET, objects!("tpm_categorys/{name}/crl"), 0, Operation::RevocationList),
         line(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
         line(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),
@@ -163,6 +166,7 @@ mod tests {
             ("/api/tpm/tpm/preauth", "POST"),
             ("/api/tpm/namespaces/a/tpm_api_keys", "GET, HEAD, POST"),
             ("/api/tpm/namespaces/a/tpm_api_keys/b", "GET, HEAD, PUT"),
+            ("/api/tpm/namespaces/a/tpm_categorys/b/crl", "GET, HEAD"),
         ] {
             let path = RequestPath::parse(path);
             let segments = segments(&path).unwrap();

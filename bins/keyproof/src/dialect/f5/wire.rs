@@ -1,7 +1,9 @@
 //! Answers.
 
-use ::http::StatusCode;
+use ::http::{HeaderValue, StatusCode, header};
+use bytes::Bytes;
 use data_encoding::BASE64;
+use http_body_util::Full;
 use keyproof_service::device_identity::{
     ApiKey, AttestationKeyTemplate, Category, IssuedApiKey, IssuedCategory, Kind, Manager,
     Metadata, Object, PreauthVerdict, Provisioned, Reference, SystemMetadata,
@@ -314,4 +316,14 @@ fn moment(at: Timestamp) -> String {
 
 fn ok(body: &Value) -> Response {
     stack::json(StatusCode::OK, body)
+}
+
+/// A revocation list, as RFC 2585 (section 4.2) has it.
+pub(super) fn revocation_list(der: Vec<u8>) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from(der)));
+    let pkix_crl = HeaderValue::from_static("application/pkix-crl");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, pkix_crl);
+    response
 }

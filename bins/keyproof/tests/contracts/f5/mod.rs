@@ -10,5 +10,6 @@ mod kinds;
 mod objects;
 mod preauth;
 mod provision;
+mod revocation;
 #[path = "../site/mod.rs"]
 mod site;

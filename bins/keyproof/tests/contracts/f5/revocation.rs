@@ -1,0 +1,401 @@
+//! A category's revocation list: what is on it, when it is made anew, and that anybody may ask for it.
+
+use std::{fs, process::Command, sync::Arc, time::Duration};
+
+use keyproof::server::Server;
+use keyproof_store::{Key, Prefix, Raw, Record, SystemEntropy, Timestamp};
+use keyproof_x509::{
+    Certificate, Upload, algorithms,
+    crl::{Crl, CrlReason},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    f5::device::{Device, Manufacturer},
+    f5::dialect::{API_KEYS, CATEGORIES, PROVISION, START},
+    f5::faults::FaultyEngine,
+    f5::provision::furnished,
+    f5::site::{Answer, Site},
+};
+
+const LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/category/crl";
+const HALF_DAY: Duration = Duration::from_secs(12 * 60 * 60);
+const DAY: Duration = HALF_DAY.saturating_mul(2);
+const YEAR: Duration = DAY.saturating_mul(365);
+
+/// Whoever asks shows nothing.
+async fn list(site: &Site) -> Vec<u8> {
+    site.call("GET", LIST).send().await.is(200).body.to_vec()
+}
+
+/// The same from another server.
+async fn list_of(site: &Site, server: &Server) -> Vec<u8> {
+    let mut call = site.call("GET", LIST);
+    call.address = server.address();
+    call.send().await.is(200).body.to_vec()
+}
+
+/// Another server on the same store, under the same clock.
+async fn twin(site: &Site) -> Server {
+    let (config, clock) = (Arc::clone(&site.config), site.clock.clone());
+    let entropy = Arc::new(SystemEntropy::new());
+    let server = Server::start(config, site.store.clone(), clock, entropy);
+    server.await.unwrap()
+}
+
+/// The serial number of a certificate that is made now.
+async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
+    let answer = site.post(PROVISION, &device.request(api_key)).await;
+    let der = device.opens(&answer.is(200).json, &device.ak_public());
+    let der = der.unwrap();
+    let certificate = Certificate::from_der(&der).unwrap();
+    certificate.serial().as_bytes().to_vec()
+}
+
+async fn change(site: &Site, api_key: &str, spec: Value) -> Answer {
+    site.replace(API_KEYS, api_key, spec).await
+}
+
+type Listed = (Vec<u8>, u64, Option<CrlReason>);
+
+/// Each entry's serial number, since when it is there, in seconds, and why.
+fn entries(der: &[u8]) -> Vec<Listed> {
+    let crl = Crl::from_der(der).unwrap();
+    let all = crl.revocations().iter().map(|entry| {
+        let since = entry.since.try_into().unwrap();
+        (entry.serial.as_bytes().to_vec(), since, entry.reason)
+    });
+    all.collect()
+}
+
+fn on_hold(serial: &[u8], since: u64) -> Listed {
+    (serial.to_vec(), since, Some(CrlReason::CertificateHold))
+}
+
+fn revoked(serial: &[u8], since: u64) -> Listed {
+    (serial.to_vec(), since, None)
+}
+
+/// In the order of a list that was read.
+fn sorted<const N: usize>(mut entries: [Listed; N]) -> Vec<Listed> {
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    entries.into()
+}
+
+fn number(der: &[u8]) -> Vec<u8> {
+    let crl = Crl::from_der(der).unwrap();
+    crl.number().unwrap().as_bytes().to_vec()
+}
+
+/// The certificate of the category's CA, in PEM.
+async fn issuer(site: &Site) -> String {
+    let category = site.get(&format!("{CATEGORIES}/category")).await;
+    let pem = category.json["spec"]["ak_sub_ca_certificate"].as_str();
+    pem.unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_list_is_signed_by_the_categorys_ca_and_openssl_verifies_it() {
+    let (site, key, device) = furnished().await;
+    let serial = provision(&site, &key, &device).await;
+    change(&site, "station", json!({ "is_disabled": true }))
+        .await
+        .is(200);
+    let answer = site.call("GET", LIST).send().await;
+    assert_eq!(
+        answer.is(200).header("content-type"),
+        "application/pkix-crl"
+    );
+
+    let pem = issuer(&site).await;
+    let upload = Upload::decode(pem.as_bytes()).unwrap();
+    let ca = upload.certificate().unwrap();
+    let crl = Crl::from_der(&answer.body).unwrap();
+    crl.verify(algorithms::ALL, &ca.public_key()).unwrap();
+    assert_eq!(crl.issuer().as_der(), ca.subject().as_der());
+    let start = i64::try_from(START).unwrap();
+    assert_eq!(crl.this_update(), start);
+    assert_eq!(crl.next_update(), Some(start + 24 * 60 * 60));
+    let mut extensions = ca.extensions().iter();
+    let key_id = extensions.find(|one| one.id.to_string() == "2.5.29.14");
+    // Behind the head of an OCTET STRING.
+    let key_id = key_id.unwrap().value.split_at(2).1;
+    assert_eq!(crl.authority_key_identifier(), Some(key_id));
+
+    let folder = tempfile::tempdir().unwrap();
+    let [der_file, ca_file] = ["list.crl", "ca.pem"].map(|name| folder.path().join(name));
+    fs::write(&der_file, &answer.body).unwrap();
+    fs::write(&ca_file, &pem).unwrap();
+    let output = Command::new("openssl")
+        .args(["crl", "-inform", "DER", "-noout", "-text", "-in"])
+        .arg(&der_file)
+        .arg("-CAfile")
+        .arg(&ca_file)
+        .output()
+        .expect("the peer `openssl` cannot be run: install the package openssl");
+    let [text, told] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(told.contains("verify OK"), "{told}");
+    let hex: String = serial.iter().map(|octet| format!("{octet:02X}")).collect();
+    for says in ["Version 2", "X509v3 CRL Number", "Certificate Hold", &hex] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn anybody_may_ask_and_only_for_the_list_of_a_category_that_is_there() {
+    let (site, _, _) = furnished().await;
+    let prefixed = format!("/api/v1/api/production/us-east-1/namespaces/default{LIST}");
+    assert_eq!(
+        site.call("GET", &prefixed).send().await.is(200).body,
+        list(&site).await
+    );
+    let head = site.call("HEAD", LIST).send().await;
+    assert!(head.is(200).body.is_empty());
+    assert_eq!(head.header("content-type"), "application/pkix-crl");
+    let length = list(&site).await.len().to_string();
+    assert_eq!(head.header("content-length"), length);
+
+    for unknown in [
+        "/api/tpm/namespaces/default/tpm_categorys/other/crl",
+        "/api/tpm/namespaces/other/tpm_categorys/category/crl",
+    ] {
+        site.call("GET", unknown).send().await.refuses(404, 5);
+    }
+    let refused = site.call("POST", LIST).send().await;
+    assert_eq!(refused.refuses(405, 12).header("allow"), "GET, HEAD");
+    // As everywhere, a token that is no good is not overlooked.
+    let bad = site.call("GET", LIST).authorization("APIToken nonsense");
+    bad.send().await.refuses(401, 16);
+}
+
+#[tokio::test]
+async fn a_revoked_keys_certificates_are_listed_from_the_revocation_on() {
+    let (site, key, device) = furnished().await;
+    let before = provision(&site, &key, &device).await;
+    site.clock.advance(Duration::from_secs(60));
+    let device = device.with_new_ak();
+    let at = provision(&site, &key, &device).await;
+    site.clock.advance(Duration::from_secs(60));
+    let device = device.with_new_ak();
+    let after = provision(&site, &key, &device).await;
+    assert_eq!(entries(&list(&site).await), []);
+
+    site.clock.advance(Duration::from_secs(60));
+    let from = json!({ "revoked_timestamp": "2023-11-14T22:14:20Z" });
+    change(&site, "station", from).await.is(200);
+    let both = sorted([revoked(&at, START + 60), revoked(&after, START + 60)]);
+    assert_eq!(entries(&list(&site).await), both);
+
+    // Disabled too, the key takes the one of before with it, and nothing gives back what is revoked.
+    let too = json!({ "revoked_timestamp": "2023-11-14T22:14:20Z", "is_disabled": true });
+    change(&site, "station", too).await.is(200);
+    let all = sorted([
+        on_hold(&before, START + 180),
+        revoked(&at, START + 60),
+        revoked(&after, START + 60),
+    ]);
+    assert_eq!(entries(&list(&site).await), all);
+    let enabled = json!({ "revoked_timestamp": "2023-11-14T22:14:20Z" });
+    change(&site, "station", enabled).await.is(200);
+    assert_eq!(entries(&list(&site).await), both);
+}
+
+#[tokio::test]
+async fn a_disabled_keys_certificates_are_on_hold_until_it_is_enabled() {
+    let (site, key, device) = furnished().await;
+    let second = site.api_key("second").await;
+    let first = provision(&site, &key, &device).await;
+    let device = device.with_new_ak();
+    provision(&site, &second, &device).await;
+    site.clock.advance(Duration::from_secs(5));
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled.clone()).await.is(200);
+    let held = vec![on_hold(&first, START + 5)];
+    assert_eq!(entries(&list(&site).await), held);
+    // Since when it is on hold does not change with what is said of it.
+    site.clock.advance(DAY);
+    change(&site, "station", disabled).await.is(200);
+    assert_eq!(entries(&list(&site).await), held);
+    change(&site, "station", json!({})).await.is(200);
+    assert_eq!(entries(&list(&site).await), []);
+
+    // Another category's list says nothing of it.
+    site.category("other").await.is(200);
+    change(&site, "station", json!({ "is_disabled": true }))
+        .await
+        .is(200);
+    let other = LIST.replace("category/", "other/");
+    let other = site.call("GET", &other).send().await;
+    assert_eq!(entries(&other.is(200).body), []);
+    assert_eq!(entries(&list(&site).await).len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_is_served_until_half_its_life_or_the_next_revocation_and_its_number_rises() {
+    let (site, _, _) = furnished().await;
+    let other_node = twin(&site).await;
+    let first = list(&site).await;
+    assert_eq!(number(&first), [1]);
+    site.clock.advance(HALF_DAY - Duration::from_millis(1));
+    assert_eq!(list_of(&site, &other_node).await, first);
+    site.clock.advance(Duration::from_millis(1));
+    let second = list_of(&site, &other_node).await;
+    assert_eq!(number(&second), [2]);
+    assert_eq!(list(&site).await, second);
+
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled).await.is(200);
+    let third = list(&site).await;
+    assert_eq!(number(&third), [3]);
+    // Why a key is revoked changes nothing.
+    let why = json!({ "is_disabled": true, "revoke_reason": "lost" });
+    change(&site, "station", why).await.is(200);
+    assert_eq!(list_of(&site, &other_node).await, third);
+    change(&site, "station", json!({})).await.is(200);
+    assert_eq!(number(&list_of(&site, &other_node).await), [4]);
+    // Nor is one from a clock that was far ahead taken for the last word.
+    site.clock.set(Timestamp::from_secs(START));
+    let set_back = list(&site).await;
+    assert_eq!(number(&set_back), [5]);
+    let made = i64::try_from(START).unwrap();
+    assert_eq!(Crl::from_der(&set_back).unwrap().this_update(), made);
+}
+
+#[tokio::test]
+async fn two_nodes_that_make_a_list_at_once_make_one() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    site.furnished(&Manufacturer::new()).await;
+    let other_node = twin(&site).await;
+    let winner = async {
+        assert_eq!(number(&list_of(&site, &other_node).await), [1]);
+    };
+    let loser = engine.overtake(list(&site), winner).await;
+    assert_eq!(number(&loser), [1]);
+    assert_eq!(list_of(&site, &other_node).await, loser);
+}
+
+#[tokio::test]
+async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let serial = provision(&site, &key, &device).await;
+    let other_node = twin(&site).await;
+    let set = async |is_disabled: bool| {
+        let spec = json!({ "is_disabled": is_disabled });
+        change(&site, "station", spec).await.is(200);
+    };
+    // The first list is being made, and later one in the place of another, when the key is disabled.
+    for time in [START, START + 24 * 60 * 60] {
+        site.clock.set(Timestamp::from_secs(time));
+        let made = engine.overtake(list_of(&site, &other_node), set(true));
+        let held = vec![on_hold(&serial, time)];
+        assert_eq!(entries(&made.await), held);
+        // The key is being enabled when a list is made.
+        let making = async {
+            site.clock.advance(HALF_DAY);
+            assert_eq!(entries(&list_of(&site, &other_node).await), held);
+        };
+        engine.overtake(set(false), making).await;
+        assert_eq!(entries(&list_of(&site, &other_node).await), []);
+    }
+}
+
+/// A station's token, an API key and a public endorsement certificate revoke nothing.
+#[tokio::test]
+async fn a_certificate_that_was_replaced_without_a_proof_is_not_revoked_and_falls_with_its_key() {
+    let (site, key, device) = furnished().await;
+    let first = provision(&site, &key, &device).await;
+    site.clock.advance(YEAR * 4);
+    let second = provision(&site, &key, &device).await;
+    assert_ne!(first, second);
+    assert_eq!(site.records("tpm_replaced_certificate").await, 1);
+    assert_eq!(entries(&list(&site).await), []);
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled).await.is(200);
+    let since = site.now().as_secs();
+    let both = sorted([on_hold(&first, since), on_hold(&second, since)]);
+    assert_eq!(entries(&list(&site).await), both);
+}
+
+/// RFC 5280, section 3.3: an entry is not removed before it was on a list made after the certificate's end.
+#[tokio::test]
+async fn an_entry_stays_beyond_the_certificates_end() {
+    let (site, key, device) = furnished().await;
+    let serial = provision(&site, &key, &device).await;
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled).await.is(200);
+    site.clock.advance(YEAR * 5 + DAY);
+    let held = vec![on_hold(&serial, START)];
+    assert_eq!(entries(&list(&site).await), held);
+    site.clock.advance(DAY);
+    assert_eq!(entries(&list(&site).await), []);
+}
+
+#[tokio::test]
+async fn certificates_of_before_there_was_an_index_are_listed() {
+    let (site, key, device) = furnished().await;
+    let serial = provision(&site, &key, &device).await;
+    let index = Prefix::collection("tpm_issued_certificate");
+    let all = site.store.scan_raw(&index, None, 10, site.now()).await;
+    let all: Vec<Raw> = all.unwrap();
+    assert_eq!(all.len(), 1);
+    let mut batch = site.store.batch(site.now());
+    for raw in &all {
+        batch.remove(raw.key(), raw.version());
+    }
+    site.store.commit(batch).await.unwrap();
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled).await.is(200);
+    let held = vec![on_hold(&serial, START)];
+    assert_eq!(entries(&list(&site).await), held);
+    assert_eq!(site.records("tpm_issued_certificate").await, 1);
+}
+
+/// As the service writes it.
+#[derive(Serialize, Deserialize)]
+struct Issued {
+    serial: String,
+    made_at: Timestamp,
+    not_after: Timestamp,
+    api_key: String,
+}
+
+impl Record for Issued {
+    const TYPE: &'static str = "tpm_issued_certificate";
+    const VERSION: u32 = 1;
+}
+
+/// More than one page of the index, and more than one record has room for.
+#[tokio::test]
+async fn a_long_list_is_whole() {
+    const MANY: u32 = 12_000;
+    let (site, _, _) = furnished().await;
+    for page in (0..MANY).step_by(1000) {
+        let mut batch = site.store.batch(site.now());
+        for one in page..page + 1000 {
+            let octets = [[0x40; 12].as_slice(), &one.to_be_bytes()].concat();
+            let octets: Vec<String> = octets.iter().map(|one| format!("{one:02x}")).collect();
+            let issued = Issued {
+                serial: octets.join(":"),
+                made_at: site.now(),
+                not_after: site.now().saturating_add(YEAR),
+                api_key: "station".to_owned(),
+            };
+            let time = format!("{:016x}", issued.made_at.as_millis());
+            let place = ["default", "category", "station", &time, &issued.serial];
+            batch.insert(&Key::new(Issued::TYPE, place), &issued, None);
+        }
+        site.store.commit(batch).await.unwrap();
+    }
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled).await.is(200);
+    let made = list(&site).await;
+    assert_eq!(entries(&made).len(), usize::try_from(MANY).unwrap());
+    assert_eq!(site.records("tpm_revocation_list_part").await, 2);
+    assert_eq!(list(&site).await, made);
+}

@@ -1,0 +1,317 @@
+//! The revocation list of a category: the certificates that the API keys they were made with uphold no longer, signed by
+//! the category's CA.
+//!
+//! It is made when somebody asks for it and none is in force, and served from the store until then. Whatever withdraws
+//! certificates, or gives them back, writes over the record of the list in its own batch, and so does the making: of a
+//! change and a list that do not know of each other, one loses the race and looks again.
+
+use super::{
+    ApiKey, AuthorityError, Category, DeviceIdentity,
+    api_keys::Withdrawal,
+    authority::Authority,
+    identity::{Certified, Issued},
+    objects::{Object, PAGE},
+};
+use crate::{
+    Failure, StorageError,
+    keys::moment,
+    storage::{Attempt, settle},
+};
+use data_encoding::{BASE64, HEXLOWER};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{convert::Infallible, time::Duration};
+
+/// From a list's thisUpdate to its nextUpdate.
+pub(super) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How old the list grows that is served.
+const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// The most entries of a list: at 49 bytes each, within what `keyproof_x509::crl` reads.
+const MOST: usize = 300_000;
+
+/// Of a list in one record, in bytes: in Base64 and as JSON, that is within what a record holds.
+const PART: usize = 512 * 1024;
+
+/// Why there is no list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RevocationListError {
+    /// It could not be made or signed.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// More certificates are revoked than fit into it.
+    #[error("more than {MOST} certificates are revoked or on hold")]
+    TooMany,
+    /// The category is not there.
+    #[error("there is no such tpm_category")]
+    Unknown,
+}
+
+/// An entry to be.
+pub(super) struct Entry {
+    /// The octets of the serial number.
+    pub(super) serial: Vec<u8>,
+    pub(super) withdrawal: Withdrawal,
+}
+
+/// At `tpm_revocation_list/<namespace>/<category>`: the latest list of a category, and whether it still says all.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Latest {
+    /// The list's number; 0 if none was made yet.
+    number: u64,
+    made_at: Timestamp,
+    /// In how many records it is.
+    parts: u32,
+    /// Certificates were withdrawn or given back since.
+    is_outdated: bool,
+    /// The certificates that were made before there was an index of them are in it.
+    is_indexed: bool,
+}
+
+impl Record for Latest {
+    const TYPE: &'static str = "tpm_revocation_list";
+    const VERSION: u32 = 1;
+}
+
+impl Latest {
+    fn key(namespace: &str, category: &str) -> Key {
+        Key::new(Self::TYPE, [namespace, category])
+    }
+
+    /// Another server's clock may be ahead of this one's.
+    fn is_in_force(&self, now: Timestamp) -> bool {
+        let apart = now
+            .saturating_since(self.made_at)
+            .max(self.made_at.saturating_since(now));
+        self.number > 0 && !self.is_outdated && apart < HALF_LIFE
+    }
+}
+
+/// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    /// Base64 of that much of the DER.
+    der: String,
+}
+
+impl Record for Part {
+    const TYPE: &'static str = "tpm_revocation_list_part";
+    const VERSION: u32 = 1;
+}
+
+impl Part {
+    fn key(namespace: &str, category: &str, number: u64, part: u32) -> Key {
+        let (number, part) = (format!("{number:016x}"), format!("{part:04}"));
+        Key::new(Self::TYPE, [namespace, category, &number, &part])
+    }
+}
+
+impl DeviceIdentity {
+    /// A category's revocation list in force, in DER (RFC 5280, section 5). Anybody may ask.
+    ///
+    /// # Errors
+    /// [`RevocationListError`].
+    pub async fn revocation_list(
+        &self,
+        namespace: &str,
+        category: &str,
+    ) -> Result<Vec<u8>, Failure<RevocationListError>> {
+        let now = self.clock.now();
+        let place = Latest::key(namespace, category);
+        if let Some(known) = self.store.get::<Latest>(&place, now).await?
+            && known.record.is_in_force(now)
+        {
+            return Ok(self.parts(namespace, category, &known.record).await?);
+        }
+        let issuer = self.load::<Category>(namespace, category).await?;
+        let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
+        // Whoever has waited for a turn finds the list made.
+        let _turn = self.list_making.lock().await;
+        settle("device_identity.revocation_list", &self.store, || async {
+            let now = self.clock.now();
+            let known = self.store.get::<Latest>(&place, now).await?;
+            let latest = known.as_ref().map(|known| known.record.clone());
+            let latest = latest.unwrap_or_default();
+            if latest.is_in_force(now) {
+                let list = self.parts(namespace, category, &latest).await?;
+                return Ok(Attempt::Done(list));
+            }
+            if !latest.is_indexed {
+                self.index_earlier(namespace, category).await?;
+            }
+            let entries = self.entries(namespace, category).await?;
+            let number = latest.number.checked_add(1).ok_or_else(|| {
+                StorageError::Damaged("a revocation list has the last number".to_owned())
+            })?;
+            let made = {
+                let (store, issuer) = (self.store.clone(), issuer.record.clone());
+                self.judge(move || {
+                    Authority::revocation_list(&issuer, &store, number, now, &entries)
+                })
+            };
+            let made = made
+                .await?
+                .map_err(|error| Failure::Refused(error.into()))?;
+
+            let mut batch = self.store.batch(now);
+            let mut parts = 0;
+            for part in made.chunks(PART) {
+                let key = Part::key(namespace, category, number, parts);
+                let der = BASE64.encode(part);
+                batch.insert(&key, &Part { der }, Some(now.saturating_add(LIFE)));
+                parts += 1;
+            }
+            let next = Latest {
+                number,
+                made_at: now,
+                parts,
+                is_outdated: false,
+                is_indexed: true,
+            };
+            write(&mut batch, &place, known.as_ref(), &next);
+            Ok(Attempt::Commit(batch, Ok(made)))
+        })
+        .await
+    }
+
+    /// Adds to a batch that the category's list no longer says all.
+    pub(super) async fn outdate_revocation_list(
+        &self,
+        batch: &mut Batch,
+        namespace: &str,
+        category: &str,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let place = Latest::key(namespace, category);
+        let known = self.store.get::<Latest>(&place, now).await?;
+        let latest = known.as_ref().map(|known| known.record.clone());
+        let outdated = Latest {
+            is_outdated: true,
+            ..latest.unwrap_or_default()
+        };
+        write(batch, &place, known.as_ref(), &outdated);
+        Ok(())
+    }
+
+    /// A list as it was stored.
+    async fn parts(
+        &self,
+        namespace: &str,
+        category: &str,
+        latest: &Latest,
+    ) -> Result<Vec<u8>, StorageError> {
+        let number = latest.number;
+        let keys: Vec<Key> = (0..latest.parts)
+            .map(|part| Part::key(namespace, category, number, part))
+            .collect();
+        // They outlive the half of its life in which it is served, by any clock that is that much ahead.
+        let found = self.store.get_many(&keys, latest.made_at).await?;
+        let damaged = || StorageError::Damaged(format!("revocation list {number} lacks a part"));
+        let mut list = Vec::new();
+        for part in found {
+            let part = part.ok_or_else(damaged)?.decode::<Part>()?.record;
+            let der = BASE64.decode(part.der.as_bytes()).map_err(|_| damaged())?;
+            list.extend_from_slice(&der);
+        }
+        Ok(list)
+    }
+
+    /// What the category's list is to say. Only certificates of keys that do not uphold all of theirs are read.
+    async fn entries(
+        &self,
+        namespace: &str,
+        category: &str,
+    ) -> Result<Vec<Entry>, Failure<RevocationListError>> {
+        let mut entries = Vec::new();
+        let keys: Vec<Object<ApiKey>> = self.all(namespace).await?;
+        for key in keys.iter().filter(|key| key.spec.category == category) {
+            let Some(from) = key.spec.withdraws_from() else {
+                continue;
+            };
+            let name = &*key.metadata.name;
+            let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
+            // Less than that of any certificate that was made then.
+            let mut after = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
+            loop {
+                let now = self.clock.now();
+                let page = self.store.scan::<Issued>(&prefix, Some(&after), PAGE, now);
+                let page = page.await?;
+                for (_, Stored { record, .. }) in &page {
+                    if let Some(withdrawal) = key.spec.withdrawal(record.made_at) {
+                        let serial = octets(&record.serial)?;
+                        entries.push(Entry { serial, withdrawal });
+                    }
+                }
+                if entries.len() > MOST {
+                    return Err(Failure::Refused(RevocationListError::TooMany));
+                }
+                match page.last() {
+                    Some((last, _)) if page.len() == PAGE => after = last.clone(),
+                    _ => break,
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Takes into the index the certificates that were made before there was one.
+    async fn index_earlier(&self, namespace: &str, category: &str) -> Result<(), StorageError> {
+        let prefix = Prefix::new(Certified::TYPE, [namespace, category]);
+        let mut after: Option<Key> = None;
+        loop {
+            let indexed = settle(
+                "device_identity.index_certificates",
+                &self.store,
+                || async {
+                    let now = self.clock.now();
+                    let page = self
+                        .store
+                        .scan::<Certified>(&prefix, after.as_ref(), PAGE, now)
+                        .await?;
+                    let issued: Vec<(Key, Issued)> = page
+                        .iter()
+                        .map(|(_, certified)| certified.record.issued())
+                        .map(|issued| (issued.key(namespace, category), issued))
+                        .collect();
+                    let places: Vec<Key> = issued.iter().map(|(place, _)| place.clone()).collect();
+                    let known = self.store.get_many(&places, now).await?;
+                    let mut batch = self.store.batch(now);
+                    for ((place, issued), known) in issued.iter().zip(known) {
+                        if known.is_none() && issued.expires_at() > now {
+                            batch.insert(place, issued, Some(issued.expires_at()));
+                        }
+                    }
+                    let last = page.last().map(|(last, _)| last.clone());
+                    Ok(Attempt::Commit(
+                        batch,
+                        Ok(last.filter(|_| page.len() == PAGE)),
+                    ))
+                },
+            );
+            match indexed
+                .await
+                .map_err(Failure::<Infallible>::without_refusal)?
+            {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Over whatever was read, so that nothing that was decided on that is committed beside it.
+fn write(batch: &mut Batch, place: &Key, read: Option<&Stored<Latest>>, next: &Latest) {
+    match read {
+        None => batch.insert(place, next, None),
+        Some(read) => batch.replace(place, read.version, next, None),
+    };
+}
+
+/// The octets of a serial number that is written as `40:00:…`.
+fn octets(serial: &str) -> Result<Vec<u8>, StorageError> {
+    let hex = serial.replace(':', "");
+    HEXLOWER
+        .decode(hex.as_bytes())
+        .map_err(|_| StorageError::Damaged("a serial number is not in hexadecimal".to_owned()))
+}
