@@ -18,7 +18,13 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{DialectName, dps::Dps, emnify::Emnify, f5::F5, taler::Taler},
+    dialect::{
+        DialectName,
+        dps::Dps,
+        emnify::Emnify,
+        f5::{F5, PublicUrl},
+        taler::Taler,
+    },
     memory,
     metrics::{Exposition, Metrics},
     readiness,
@@ -102,6 +108,12 @@ impl Server {
             certificates: config.certificates,
             device_identity: DeviceIdentitySettings {
                 rate_limit_per_minute: config.settings.f5.rate_limit_per_minute,
+                revocation_list_url: config
+                    .settings
+                    .f5
+                    .public_url
+                    .as_ref()
+                    .map(PublicUrl::revocation_list),
             },
             ..Settings::from(config.hashing)
         };

@@ -51,10 +51,13 @@ use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
 
 /// The rules that operators choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceIdentitySettings {
     /// How often a minute stations may call with one API key, on each server; 0 is without a limit.
     pub rate_limit_per_minute: u32,
+    /// Where others find a category's revocation list, with `{namespace}` and `{name}` in the place of the category's. In
+    /// ASCII; certificates say it.
+    pub revocation_list_url: Option<String>,
 }
 
 impl Default for DeviceIdentitySettings {
@@ -62,6 +65,7 @@ impl Default for DeviceIdentitySettings {
     fn default() -> Self {
         Self {
             rate_limit_per_minute: 600,
+            revocation_list_url: None,
         }
     }
 }
@@ -75,6 +79,7 @@ pub struct DeviceIdentity {
     rate_limit: RateLimit,
     /// One revocation list at a time is made here.
     list_making: Mutex<()>,
+    revocation_list_url: Option<String>,
 }
 
 impl DeviceIdentity {
@@ -93,6 +98,7 @@ impl DeviceIdentity {
             judging,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
             list_making: Mutex::new(()),
+            revocation_list_url: settings.revocation_list_url,
         }
     }
 

@@ -64,7 +64,7 @@ pub struct Service {
 }
 
 /// What operators choose. Made from [`HashingSettings`], all else is as it is by default.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How passwords are hashed.
     pub hashing: HashingSettings,

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::address;
 use crate::{
-    dialect::{dps::SubjectForm, f5::StationAuth},
+    dialect::{
+        dps::SubjectForm,
+        f5::{PublicUrl, StationAuth},
+    },
     telemetry::{LogFormat, LogLevel},
 };
 
@@ -240,13 +243,16 @@ pub enum OneOrMore {
 }
 
 /// `f5.*`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct F5Settings {
     /// `authorization` or `api_key_only`: what stations show beside their API key.
     pub station_auth: StationAuth,
     /// Calls a minute with one API key, on each server; 0 is without a limit.
     pub rate_limit_per_minute: u32,
+    /// The address under which others reach the API: certificates of attestation keys then say where the revocation list is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<PublicUrl>,
 }
 
 impl Default for F5Settings {
@@ -254,6 +260,7 @@ impl Default for F5Settings {
         Self {
             station_auth: StationAuth::default(),
             rate_limit_per_minute: DeviceIdentitySettings::default().rate_limit_per_minute,
+            public_url: None,
         }
     }
 }

@@ -11,10 +11,11 @@ use keyproof_store::{Entropy, Key, Sealed, Store, Timestamp};
 use keyproof_tpm::{AkCertificateExtension, TpmAttributes, TpmtPublic, ak_certificate_extensions};
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData,
-    RevocationReason, RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
+    PublicKeyData, RevocationReason, RevokedCertParams, SerialNumber, SignatureAlgorithm,
+    date_time_ymd,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -188,6 +189,7 @@ impl Authority {
         ak: &TpmtPublic,
         tpm: Option<&TpmAttributes>,
         device_serial: &str,
+        revocation_list_url: Option<String>,
         now: Timestamp,
     ) -> Result<AkCertificate, AuthorityError> {
         let authority = &category.spec.authority;
@@ -198,6 +200,10 @@ impl Authority {
         let extensions = ak_certificate_extensions(tpm, device_serial)
             .map_err(|error| AuthorityError::Making(error.to_string()))?;
         params.custom_extensions = extensions.iter().map(as_custom).collect();
+        params.crl_distribution_points = revocation_list_url
+            .map(|url| CrlDistributionPoint { uris: vec![url] })
+            .into_iter()
+            .collect();
         let serial = params
             .serial_number
             .as_ref()

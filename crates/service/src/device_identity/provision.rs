@@ -156,10 +156,11 @@ impl DeviceIdentity {
             let sealed = {
                 let (store, request) = (self.store.clone(), Arc::clone(&request));
                 let (grant, evidence) = (Arc::clone(&grant), Arc::clone(&evidence));
+                let list_url = self.revocation_list_url(&grant.category.record.metadata);
                 self.judge(move || {
                     let certified = match kept {
                         Some(certified) => certified,
-                        None => evidence.certify(&grant, &request.device, &store, now)?,
+                        None => evidence.certify(&grant, &request.device, list_url, &store, now)?,
                     };
                     let provisioned = evidence.seal(&grant, &certified, store.entropy())?;
                     Ok::<_, ProvisionError>((certified, provisioned))
@@ -253,6 +254,7 @@ impl Evidence {
         &self,
         grant: &Grant,
         device: &DeviceClaim,
+        revocation_list_url: Option<String>,
         store: &Store,
         now: Timestamp,
     ) -> Result<Certified, ProvisionError> {
@@ -263,6 +265,7 @@ impl Evidence {
             &self.ak,
             self.tpm.as_ref(),
             device.serial(),
+            revocation_list_url,
             now,
         )?;
         let by = &grant.key.record.metadata.name;

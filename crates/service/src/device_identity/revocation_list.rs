@@ -6,7 +6,7 @@
 //! change and a list that do not know of each other, one loses the race and looks again.
 
 use super::{
-    ApiKey, AuthorityError, Category, DeviceIdentity,
+    ApiKey, AuthorityError, Category, DeviceIdentity, Metadata,
     api_keys::Withdrawal,
     authority::Authority,
     identity::{Certified, Issued},
@@ -175,6 +175,14 @@ impl DeviceIdentity {
         .await
     }
 
+    /// Where others find a category's list, if that is known.
+    pub(super) fn revocation_list_url(&self, category: &Metadata) -> Option<String> {
+        let template = self.revocation_list_url.as_deref()?;
+        // Both are DNS labels: nothing in them is to be escaped.
+        let url = template.replace("{namespace}", &category.namespace);
+        Some(url.replace("{name}", &category.name))
+    }
+
     /// Adds to a batch that the category's list no longer says all.
     pub(super) async fn outdate_revocation_list(
         &self,
@@ -205,7 +213,7 @@ impl DeviceIdentity {
         let keys: Vec<Key> = (0..latest.parts)
             .map(|part| Part::key(namespace, category, number, part))
             .collect();
-        // They outlive the half of its life in which it is served, by any clock that is that much ahead.
+        // As of then, nothing of it has expired; it is removed once its life is over.
         let found = self.store.get_many(&keys, latest.made_at).await?;
         let damaged = || StorageError::Damaged(format!("revocation list {number} lacks a part"));
         let mut list = Vec::new();

@@ -6,10 +6,12 @@
 mod authorization;
 mod body;
 mod errors;
+mod public_url;
 mod routes;
 mod wire;
 
 pub use body::provision_request;
+pub use public_url::{PublicUrl, PublicUrlError};
 
 use std::sync::Arc;
 

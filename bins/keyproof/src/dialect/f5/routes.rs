@@ -38,6 +38,9 @@ macro_rules! objects {
     };
 }
 
+/// Where the revocation list of a category is.
+pub(super) const REVOCATION_LIST: &str = objects!("tpm_categorys/{name}/crl");
+
 #[rustfmt::skip]
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
@@ -52,7 +55,7 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         line(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
         line(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
-        line(Method::GET, objects!("tpm_categorys/{name}/crl"), 0, Operation::RevocationList),
+        line(Method::GET, REVOCATION_LIST, 0, Operation::RevocationList),
         line(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
         line(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),

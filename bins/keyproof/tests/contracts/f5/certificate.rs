@@ -20,6 +20,7 @@ const SUBJECT_KEY: &str = "2.5.29.14";
 const KEY_USAGE: &str = "2.5.29.15";
 const ALT_NAMES: &str = "2.5.29.17";
 const CONSTRAINTS: &str = "2.5.29.19";
+const LIST_POINTS: &str = "2.5.29.31";
 const AUTHORITY_KEY: &str = "2.5.29.35";
 const EXTENDED_USAGE: &str = "2.5.29.37";
 
@@ -138,6 +139,24 @@ async fn an_attestation_keys_certificate_keeps_the_profile() {
         (&*read.manufacturer, &*read.model, &*read.version),
         ("id:49465800", "SLB9670", "id:0755")
     );
+}
+
+#[tokio::test]
+async fn an_attestation_keys_certificate_says_where_the_revocation_list_is_if_that_is_known() {
+    let url = "http://tpm.example.com/";
+    let site = Site::start_with(&[("f5.public_url", url.into())]).await;
+    let manufacturer = Manufacturer::new();
+    let api_key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let der = provision(&site, &api_key, &device).await;
+    let certificate = Certificate::from_der(&der).unwrap();
+    let points = (LIST_POINTS.to_owned(), false);
+    assert!(extensions(&certificate).contains(&points));
+    let path = "/api/tpm/namespaces/default/tpm_categorys/category/crl";
+    let name = tlv(0x86, format!("http://tpm.example.com{path}").as_bytes());
+    let point = tlv(0x30, &tlv(0xa0, &tlv(0xa0, &name)));
+    assert_eq!(value(&certificate, LIST_POINTS), tlv(0x30, &point));
+    site.call("GET", path).send().await.is(200);
 }
 
 /// As Google Compute Engine's newer ones are.

@@ -1,0 +1,85 @@
+//! `f5.public_url`: the address under which others reach this API.
+
+use http::Uri;
+use serde::{Deserialize, Serialize};
+
+use super::routes::REVOCATION_LIST;
+
+/// The longest, in bytes: certificates carry it.
+const LONGEST: usize = 512;
+
+/// The address under which others reach this API, without its paths: `https://tpm.example.com`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicUrl(String);
+
+/// It is no such address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not http:// or https:// and a host in ASCII, without user, query and fragment, in at most {LONGEST} bytes"
+)]
+pub struct PublicUrlError;
+
+impl TryFrom<String> for PublicUrl {
+    type Error = PublicUrlError;
+
+    fn try_from(text: String) -> Result<Self, PublicUrlError> {
+        let uri: Uri = text.parse().map_err(|_| PublicUrlError)?;
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        let has_host = uri.host().is_some_and(|host| !host.is_empty());
+        let is_plain = text.is_ascii() && !text.contains(['@', '?', '#', '{', '}']);
+        if is_web && has_host && is_plain && text.len() <= LONGEST {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(PublicUrlError)
+        }
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.0
+    }
+}
+
+impl PublicUrl {
+    /// Where a category's revocation list is, with `{namespace}` and `{name}` in the place of the category's.
+    #[must_use]
+    pub fn revocation_list(&self) -> String {
+        format!("{}{REVOCATION_LIST}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_without_its_last_slash_and_anything_else_is_refused() {
+        for (text, taken) in [
+            ("https://tpm.example.com", "https://tpm.example.com"),
+            ("http://10.0.0.1:8080/", "http://10.0.0.1:8080"),
+            ("https://example.com/tpm/", "https://example.com/tpm"),
+        ] {
+            let url = PublicUrl::try_from(text.to_owned()).unwrap();
+            assert_eq!(String::from(url), taken);
+        }
+        for text in [
+            "",
+            "tpm.example.com",
+            "/tpm",
+            "ldap://example.com",
+            "https://",
+            "https://ada@example.com",
+            "https://example.com/?a",
+            "https://example.com/#a",
+            "https://example.com/{name}",
+            "https://example.com/\u{e9}",
+            "https://example.com/a b",
+            &format!("https://example.com/{}", "a".repeat(LONGEST)),
+        ] {
+            let refused = PublicUrl::try_from(text.to_owned());
+            assert_eq!(refused, Err(PublicUrlError), "{text}");
+        }
+    }
+}
