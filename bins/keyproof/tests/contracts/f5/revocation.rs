@@ -302,6 +302,10 @@ async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
         };
         engine.overtake(set(false), making).await;
         assert_eq!(entries(&list_of(&site, &other_node).await), []);
+        // The key is disabled, and enabled while the list of that is made.
+        set(true).await;
+        let made = engine.overtake(list_of(&site, &other_node), set(false));
+        assert_eq!(entries(&made.await), []);
     }
 }
 
