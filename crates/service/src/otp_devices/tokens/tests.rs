@@ -367,3 +367,30 @@ async fn tokens_of_an_instance_are_kept_in_order_of_time() {
         bench.clock.advance(Duration::from_millis(1));
     }
 }
+
+/// Judging takes a while, and what it found is about the password of before alone.
+#[tokio::test]
+async fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
+    let bench = bench().await;
+    let devices = &bench.service.otp_devices;
+    bench.token("shop", "all", Lifetime::Forever).await;
+    let key = instance_key("shop");
+    let origin = origin();
+    let login = devices.log_in("shop", "shop", secret(PASSWORD), &origin);
+    let change = async {
+        let stored = bench.store.get::<Instance>(&key, START).await;
+        let stored = stored.unwrap().unwrap();
+        let cost = keyproof_auth::Cost::insecure_for_tests(8, 1, 1).unwrap();
+        let memory = &mut keyproof_auth::Memory::new();
+        let hash = keyproof_auth::PasswordHash::create(b"another horse", [3; 16], cost, memory);
+        let next = Instance {
+            password: Some(hash.unwrap().to_phc()),
+            ..stored.record
+        };
+        let mut batch = bench.store.batch(START);
+        batch.replace(&key, stored.version, &next, None);
+        bench.store.commit(batch).await.unwrap();
+    };
+    let (let_in, ()) = tokio::join!(login, change);
+    assert_eq!(let_in.err(), Some(Failure::Refused(LoginError::Refused)));
+}
