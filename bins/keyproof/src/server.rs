@@ -8,6 +8,8 @@ use keyproof_service::{
     access::{Issuers, KeyFileError},
 };
 use keyproof_store::{CommitObserver, Entropy, Store};
+use keyproof_x509::Certificate;
+use rustls::sign::CertifiedKey;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -68,6 +70,7 @@ pub struct Server {
     metrics_address: Option<SocketAddr>,
     config: Arc<Config>,
     tls: Option<Tls>,
+    metrics: Arc<Metrics>,
     slots: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     upkeep: Option<Upkeep>,
@@ -149,6 +152,7 @@ impl Server {
             async move { tokio::join!(service.run_upkeep(), memory::give_back()) }
         });
         let ready = readiness::of(Arc::clone(&service));
+        metrics.watch(&service);
         let mut server = Self::listen(config, dialects, ready, entropy, metrics).await?;
         server.upkeep = Some(Upkeep {
             service,
@@ -185,7 +189,7 @@ impl Server {
         let tls = config
             .tls
             .as_ref()
-            .map(|source| Tls::new(source.load(main.ip())?).map_err(TlsError::Setup))
+            .map(|source| listen_with(source.load(main.ip())?, &metrics))
             .transpose()?;
         let sites = sites(main, dialects);
         let (draining, drained) = watch::channel(false);
@@ -211,7 +215,7 @@ impl Server {
         let mut metrics_address = None;
         if let Some(address) = config.settings.metrics.listen {
             let site = Site {
-                applications: vec![Arc::new(Exposition(metrics))],
+                applications: vec![Arc::new(Exposition(Arc::clone(&metrics)))],
                 unclaimed: None,
             };
             let (listener, address) = bind(address, site, tls.as_ref()).await?;
@@ -226,6 +230,7 @@ impl Server {
             metrics_address,
             config,
             tls,
+            metrics,
             slots,
             draining,
             upkeep: None,
@@ -281,6 +286,7 @@ impl Server {
         let certificate = source.reload()?;
         let is_read = certificate.is_some();
         if let Some(certificate) = certificate {
+            tell_end(&certificate, &self.metrics);
             tls.set(certificate);
         }
         Ok(is_read)
@@ -396,4 +402,18 @@ fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
         }
     }
     sites
+}
+
+/// TLS with this certificate, whose end the metrics tell.
+fn listen_with(certificate: CertifiedKey, metrics: &Metrics) -> Result<Tls, TlsError> {
+    tell_end(&certificate, metrics);
+    Ok(Tls::new(certificate)?)
+}
+
+fn tell_end(certificate: &CertifiedKey, metrics: &Metrics) {
+    let own = certificate.cert.first();
+    // Whatever cannot be parsed or told is no reason not to serve: clients judge the certificate.
+    if let Some(own) = own.and_then(|der| Certificate::from_der(der).ok()) {
+        let _ = metrics.tls_ends(own.validity().not_after);
+    }
 }

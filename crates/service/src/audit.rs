@@ -12,7 +12,7 @@ mod follower;
 
 pub use follower::Follower;
 
-use crate::{Clock, StorageError, access::Applicant, keys::moment};
+use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
 use allowance::{Allowance, LeftOut};
 use keyproof_store::{Batch, CommitError, Key, Prefix, Record, Store, Timestamp};
 use ring::digest::{Context, SHA256};
@@ -324,6 +324,7 @@ pub struct Audit {
     store: Store,
     clock: Arc<dyn Clock>,
     allowance: Mutex<Allowance>,
+    left_out: Count,
 }
 
 impl Audit {
@@ -333,7 +334,13 @@ impl Audit {
             store,
             clock,
             allowance: Mutex::default(),
+            left_out: Count::default(),
         }
+    }
+
+    /// How many refusals this process has left out so far, told or not.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out.get()
     }
 
     /// Adds the event of a change to the change's batch.
@@ -402,6 +409,7 @@ impl Audit {
         self.tell_left_out().await;
         let at = self.clock.now();
         if !self.allowance().take(&deed.origin.who, deed.action, at) {
+            self.left_out.add(1);
             return;
         }
         let event = deed.event(at, Outcome::Refused);

@@ -6,6 +6,7 @@
 //! nobody's crowd shuts the others out. Passwords are not hashed here: those take memory too, and have threads of their
 //! own.
 
+use crate::figures::{Count, QueueFigures};
 use std::{num::NonZeroUsize, panic::resume_unwind, sync::Arc, thread};
 
 use tokio::{
@@ -48,6 +49,16 @@ pub struct Judging {
     turns: Arc<Semaphore>,
     /// How many places a queue has.
     capacity: usize,
+    /// How many were told [`TooBusy`].
+    refused: Arc<Count>,
+}
+
+/// A queue, as it is looked at from outside.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    places: Arc<Semaphore>,
+    capacity: usize,
+    refused: Arc<Count>,
 }
 
 impl Judging {
@@ -71,6 +82,16 @@ impl Judging {
             places: Arc::new(Semaphore::new(capacity)),
             turns,
             capacity,
+            refused: Arc::default(),
+        }
+    }
+
+    /// This queue, to be looked at.
+    pub(crate) fn queue(&self) -> Queue {
+        Queue {
+            places: Arc::clone(&self.places),
+            capacity: self.capacity,
+            refused: Arc::clone(&self.refused),
         }
     }
 
@@ -84,7 +105,10 @@ impl Judging {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, TooBusy> {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| TooBusy)?;
+        let place = place.map_err(|_| {
+            self.refused.add(1);
+            TooBusy
+        })?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let held: (OwnedSemaphorePermit, _) = (place, turn.map_err(|_| TooBusy)?);
         let span = Span::current();
@@ -99,6 +123,18 @@ impl Judging {
                 // The runtime is shutting down.
                 Err(_) => TooBusy,
             })
+    }
+}
+
+impl Queue {
+    pub(crate) fn figures(&self) -> QueueFigures {
+        QueueFigures {
+            taken: self
+                .capacity
+                .saturating_sub(self.places.available_permits()),
+            capacity: self.capacity,
+            refused: self.refused.get(),
+        }
     }
 }
 
@@ -165,7 +201,14 @@ mod tests {
         let occupied = Occupied::of(&judging).await;
         let refused = judging.run(|| panic!("begun all the same")).await;
         assert_eq!(refused, Err::<(), _>(TooBusy));
+        let figures = |taken| QueueFigures {
+            taken,
+            capacity: 1,
+            refused: 1,
+        };
+        assert_eq!(judging.queue().figures(), figures(1));
         occupied.end().await;
+        assert_eq!(judging.queue().figures(), figures(0));
         assert_eq!(judging.run(|| 7).await, Ok(7));
     }
 

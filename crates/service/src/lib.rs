@@ -12,6 +12,7 @@ pub mod audit;
 pub mod certificates;
 mod clock;
 pub mod device_identity;
+mod figures;
 mod judging;
 mod keys;
 pub mod otp_devices;
@@ -28,11 +29,13 @@ pub use audit::{Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};
+pub use figures::{Figures, HashingFigures, QueueFigures, UpkeepFigures};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 
+use judging::Queue;
 use keyproof_store::Store;
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -60,6 +63,8 @@ pub struct Service {
     pub device_identity: DeviceIdentity,
     /// The clean-up.
     pub upkeep: Upkeep,
+    hashing: Arc<HashingPool>,
+    queues: [(&'static str, Queue); 3],
     store: Store,
 }
 
@@ -121,6 +126,13 @@ impl Service {
         let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let judging = Judging::new(judging);
+        let (of_accounts, of_certificates, of_device_identity) =
+            (judging.beside(), judging.beside(), judging.beside());
+        let queues = [
+            ("accounts", of_accounts.queue()),
+            ("certificates", of_certificates.queue()),
+            ("device_identity", of_device_identity.queue()),
+        ];
         let service = Self {
             access: Access::new(store.clone(), clock.clone(), audit.clone()),
             accounts: Accounts::new(
@@ -128,31 +140,33 @@ impl Service {
                 clock.clone(),
                 audit.clone(),
                 Arc::clone(&hashing),
-                judging.beside(),
+                of_accounts,
                 accounts,
             ),
             certificates: Certificates::new(
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
-                judging.beside(),
+                of_certificates,
                 certificates,
             ),
             otp_devices: OtpDevices::new(
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
-                hashing,
+                Arc::clone(&hashing),
                 accounts.policy,
             ),
             device_identity: DeviceIdentity::new(
                 store.clone(),
                 clock.clone(),
                 audit.clone(),
-                judging.beside(),
+                of_device_identity,
                 device_identity,
             ),
             upkeep: Upkeep::new(store.clone(), clock),
+            hashing,
+            queues,
             audit,
             judging: Arc::new(judging),
             store,
@@ -167,6 +181,18 @@ impl Service {
     /// [`NotReady`].
     pub async fn ready(&self) -> Result<(), NotReady> {
         Ok(self.store.ready().await?)
+    }
+
+    /// What a dashboard reads, as it is now.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let queues = self.queues.each_ref();
+        Figures {
+            hashing: self.hashing.figures(),
+            queues: queues.map(|(domain, queue)| (*domain, queue.figures())),
+            audit_left_out: self.audit.left_out(),
+            upkeep: self.upkeep.figures(),
+        }
     }
 
     /// Does the upkeep, once a minute, and tells the audit trail what was left out of it, for ever: spawn it beside the

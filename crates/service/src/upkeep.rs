@@ -1,8 +1,17 @@
 //! What is done on the side, again and again, a bounded amount at a time.
 
-use crate::{Clock, StorageError};
+use crate::{
+    Clock, StorageError,
+    figures::{Count, UpkeepFigures},
+};
 use keyproof_store::{CommitError, Store};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::time::{Instant, sleep};
 
 /// Records removed by one batch.
@@ -18,6 +27,10 @@ const LOST: usize = 3;
 pub struct Upkeep {
     store: Store,
     clock: Arc<dyn Clock>,
+    rounds: Count,
+    failed: Count,
+    removed: Count,
+    is_behind: AtomicBool,
 }
 
 /// What came of a round of the clean-up.
@@ -32,7 +45,24 @@ pub struct Round {
 impl Upkeep {
     /// The clean-up of this store.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self {
+            store,
+            clock,
+            rounds: Count::default(),
+            failed: Count::default(),
+            removed: Count::default(),
+            is_behind: AtomicBool::new(false),
+        }
+    }
+
+    /// What was done so far.
+    pub fn figures(&self) -> UpkeepFigures {
+        UpkeepFigures {
+            rounds: self.rounds.get(),
+            failed: self.failed.get(),
+            removed: self.removed.get(),
+            is_behind: self.is_behind.load(Ordering::Relaxed),
+        }
     }
 
     /// Removes what has expired: at most 5000 records a call, and after each 200 the store is left to others for as
@@ -42,6 +72,18 @@ impl Upkeep {
     /// # Errors
     /// [`StorageError`]; the rest stays for the next call.
     pub async fn remove_expired(&self) -> Result<Round, StorageError> {
+        let round = self.round().await;
+        match &round {
+            Ok(round) => {
+                self.rounds.add(1);
+                self.is_behind.store(round.goes_on, Ordering::Relaxed);
+            }
+            Err(_) => self.failed.add(1),
+        }
+        round
+    }
+
+    async fn round(&self) -> Result<Round, StorageError> {
         let mut removed = 0;
         let mut lost = 0;
         for _ in 0..BATCHES {
@@ -55,6 +97,7 @@ impl Upkeep {
             match self.store.commit(batch).await {
                 Ok(()) => {
                     removed += expired.len();
+                    self.removed.add(expired.len());
                     lost = 0;
                 }
                 // Another server is at the same work, or a record was made anew: it is looked again at what is left.
@@ -184,6 +227,8 @@ mod tests {
             goes_on: true,
         };
         assert_eq!(round, Ok(whole));
+        let figures = bench.service.figures().upkeep;
+        assert_eq!((figures.removed, figures.is_behind), (5_000, true));
         assert!(left_then > 1_000, "it was done first: {left_then}");
         // Two of them are what a login leaves.
         assert_eq!(left(&bench).await, 1_002);

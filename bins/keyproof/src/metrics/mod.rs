@@ -1,32 +1,22 @@
 //! What Prometheus reads, at `/metrics` on the listener of `metrics.listen`.
 //!
-//! | name | type | labels | what |
-//! |---|---|---|---|
-//! | `keyproof_http_requests_total` | counter | `dialect`, `method`, `route`, `status` | requests that have ended |
-//! | `keyproof_http_request_duration_seconds` | histogram | `dialect`, `method`, `route` | from a request's head to the end of its answer's making, reading the body included |
-//! | `keyproof_http_connections` | gauge | | open connections of all listeners, the scrape's own included |
-//! | `keyproof_store_commits_total` | counter | `outcome` | batches, by how they ended |
-//! | `keyproof_store_commit_group_size` | histogram | | batches in one transaction; the engines of this version take up to 256 |
-//!
-//! Labels are bounded: clients choose none of their values.
-//!
-//! - `dialect`: its name in the configuration; `metrics` for scrapes; `-` where no dialect claims the path.
-//! - `method`: one of RFC 9110's and `PATCH`; `other`; `-` for a head that cannot be read, which has no duration.
-//! - `route`: the template, never the path: `/private/otp-devices/{id}`; `-` where there is none.
-//! - `status`: three digits; `none` where the client hung up before it was answered.
-//! - `outcome`: `applied`, `conflict`, `not_applied` or `unknown`, as [`CommitError`] tells them apart. A batch that is
-//!   refused before it reaches a transaction is not counted.
+//! `docs/operate/metrics.md` lists them, with their labels; a test here compares that list with what a scrape says.
 //!
 //! The listener has connections of its own, so that a server at `http.max_connections` can still be looked at. TLS and
 //! `http.insecure` concern it as they do every other.
 
 mod exposition;
+mod moment;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 pub(crate) use exposition::Exposition;
 use http::StatusCode;
 use keyproof_http::{RequestLabels, RequestObserver};
+use keyproof_service::Service;
 use keyproof_store::{CommitError, CommitObserver};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
@@ -48,6 +38,10 @@ pub(crate) struct Metrics {
     connections: IntGauge,
     commits: IntCounterVec,
     group_sizes: Histogram,
+    /// Only once there is a certificate.
+    tls_expiry: OnceLock<IntGauge>,
+    /// Whose figures are told.
+    service: OnceLock<Arc<Service>>,
 }
 
 impl Metrics {
@@ -86,6 +80,8 @@ impl Metrics {
                 )
                 .buckets(GROUP_SIZES.to_vec()),
             )?,
+            tls_expiry: OnceLock::new(),
+            service: OnceLock::new(),
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -106,9 +102,37 @@ impl Metrics {
     ///
     /// If one cannot be written in that format.
     fn expose(&self) -> prometheus::Result<Vec<u8>> {
+        let figures = self.service.get().map(|service| service.figures());
+        let mut families = self.registry.gather();
+        families.extend(moment::gather(figures.as_ref())?);
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
+    }
+
+    /// Tells the figures of these use cases, too. The first are told, if there are several.
+    pub(crate) fn watch(&self, service: &Arc<Service>) {
+        self.service.get_or_init(|| Arc::clone(service));
+    }
+
+    /// Tells when the listeners' certificate ends.
+    ///
+    /// # Errors
+    ///
+    /// If the metric's name is taken.
+    pub(crate) fn tls_ends(&self, not_after: i64) -> prometheus::Result<()> {
+        if self.tls_expiry.get().is_none() {
+            let gauge = IntGauge::new(
+                "keyproof_tls_certificate_expiry_timestamp_seconds",
+                "When the listeners' certificate ends, in seconds since 1970.",
+            )?;
+            self.registry.register(Box::new(gauge.clone()))?;
+            self.tls_expiry.get_or_init(|| gauge);
+        }
+        if let Some(gauge) = self.tls_expiry.get() {
+            gauge.set(not_after);
+        }
+        Ok(())
     }
 }
 
@@ -161,5 +185,53 @@ impl CommitObserver for Metrics {
             };
             self.commits.with_label_values(&[outcome]).inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyproof_service::Figures;
+    use prometheus::proto::{MetricFamily, MetricType};
+    use std::collections::BTreeSet;
+
+    const LIST: &str = include_str!("../../../../docs/operate/metrics.md");
+
+    fn line(family: &MetricFamily) -> String {
+        let kind = match family.get_field_type() {
+            MetricType::COUNTER => "counter",
+            MetricType::GAUGE => "gauge",
+            MetricType::HISTOGRAM => "histogram",
+            other => panic!("{other:?}"),
+        };
+        let labels: Vec<_> = family
+            .get_metric()
+            .first()
+            .into_iter()
+            .flat_map(|metric| metric.get_label())
+            .map(|label| format!("`{}`", label.name()))
+            .collect();
+        format!("| `{}` | {kind} | {} |", family.name(), labels.join(", "))
+    }
+
+    #[test]
+    fn the_list_for_operators_is_what_a_scrape_says() {
+        let metrics = Metrics::new().unwrap();
+        metrics.tls_ends(0).unwrap();
+        let labels = RequestLabels {
+            application: "taler",
+            method: "GET",
+            route: "/config",
+        };
+        metrics.request_ended(labels, Some(StatusCode::OK), Some(Duration::ZERO));
+        let mut families = metrics.registry.gather();
+        families.extend(moment::gather(Some(&Figures::default())).unwrap());
+        let told: BTreeSet<_> = families.iter().map(line).collect();
+        let listed: BTreeSet<_> = LIST
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| line.splitn(5, '|').take(4).collect::<Vec<_>>().join("|") + "|")
+            .collect();
+        assert_eq!(told, listed);
     }
 }

@@ -207,3 +207,34 @@ async fn commits_are_counted_by_outcome_and_group() {
         assert!(commits.contains(&line.as_str()), "{commits:?}");
     }
 }
+
+#[tokio::test]
+async fn the_use_cases_and_the_process_tell_their_figures() {
+    let flags = [(LISTEN.0, LISTEN.1.into())];
+    let engine = Arc::new(MemoryEngine::new());
+    let site = Site::set_up(Timestamp::EPOCH, engine, &flags, |_, _| {}).await;
+    let before = Series::scrape(&site.server).await;
+    // Nobody of that name is there, so that it costs a hash and says nothing.
+    let body = r#"{"username":"hidden-name","password":"hidden-password"}"#;
+    let mut client = Client::connect(site.server.address()).await;
+    let length = body.len();
+    let head = "POST /api/v1/authenticate HTTP/1.1\r\nHost: x\r\nContent-Length:";
+    client.send(format!("{head} {length}\r\n\r\n{body}")).await;
+    assert_eq!(client.answer().await.status, 401);
+
+    let after = Series::scrape(&site.server).await;
+    let hashed = "keyproof_hashing_total{outcome=\"hashed\"}";
+    assert_eq!(after.value(hashed) - before.value(hashed), 1);
+    assert_eq!(after.value("keyproof_hashing_running"), 0);
+    let capacity = "keyproof_judging_queue_capacity{domain=\"accounts\"}";
+    assert!(after.value(capacity) >= 128);
+    let version = env!("CARGO_PKG_VERSION");
+    let build = format!("keyproof_build_info{{version=\"{version}\"}}");
+    assert_eq!(after.value(&build), 1);
+    assert!(after.value("process_resident_memory_bytes") > 1_000_000);
+    assert!(after.value("process_open_fds") > 3);
+    assert!(!after.0.contains("hidden"));
+    // Without TLS there is no certificate that ends.
+    let expiry = "keyproof_tls_certificate_expiry_timestamp_seconds";
+    assert!(after.of(expiry).is_empty());
+}

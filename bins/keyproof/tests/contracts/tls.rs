@@ -1,10 +1,10 @@
 //! TLS on the listeners: files, their reload, and the self-signed certificate.
 
-use std::{fs, io, sync::Arc};
+use std::{fs, io, net::SocketAddr, sync::Arc};
 
 use crate::stack::{Stack, within};
 use keyproof::server::Drained;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName, version};
 use tempfile::TempDir;
 use tokio::{
@@ -27,8 +27,15 @@ impl Files {
 
     /// Writes a new pair, and returns what a client must trust.
     fn renew(&self) -> RootCertStore {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        self.renew_until(4096)
+    }
+
+    /// The same, of a certificate that ends with the year before.
+    fn renew_until(&self, year: i32) -> RootCertStore {
+        let signing_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
+        let cert = params.self_signed(&signing_key).unwrap();
         fs::write(self.path("cert.pem"), cert.pem()).unwrap();
         fs::write(self.path("key.pem"), signing_key.serialize_pem()).unwrap();
         let mut roots = RootCertStore::empty();
@@ -54,19 +61,28 @@ async fn health(
     roots: &RootCertStore,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> io::Result<String> {
+    get(stack.address, "/healthz", roots, version).await
+}
+
+async fn get(
+    address: SocketAddr,
+    path: &str,
+    roots: &RootCertStore,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> io::Result<String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots.clone())
         .with_no_client_auth();
-    let socket = TcpStream::connect(stack.address).await?;
+    let socket = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let mut session = TlsConnector::from(Arc::new(config))
         .connect(name, socket)
         .await?;
-    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    session.write_all(request).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    session.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     session.read_to_string(&mut answer).await?;
     Ok(answer)
@@ -96,6 +112,27 @@ async fn files_are_served_and_read_again() {
     fs::write(files.path("key.pem"), "no key").unwrap();
     stack.server.reload().unwrap_err();
     within(health(&stack, &new, &version::TLS13)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_metrics_say_when_the_certificate_ends_also_of_a_new_one() {
+    let files = Files::new();
+    let [certificate, key] = files.flags();
+    let listen = ("metrics.listen", "127.0.0.1:0".into());
+    let mut roots = files.renew_until(2030);
+    let stack = Stack::start(&[certificate, key, listen]).await;
+    let metrics = stack.server.metrics_address().unwrap();
+    // Both from `date -ud 2030-01-01 +%s`.
+    for (ends, next) in [("1893456000", Some(2031)), ("1924992000", None)] {
+        let answer = get(metrics, "/metrics", &roots, &version::TLS13);
+        let answer = within(answer).await.unwrap();
+        let line = format!("keyproof_tls_certificate_expiry_timestamp_seconds {ends}\n");
+        assert!(answer.contains(&line), "{answer}");
+        if let Some(year) = next {
+            roots = files.renew_until(year);
+            stack.server.reload().unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use super::{
     applicant::{Applicant, Presence},
     line::{InOrder, InTurns, Line},
 };
-use crate::Origin;
+use crate::{
+    Origin,
+    figures::{Count, HashingFigures},
+};
 use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, SALT_BYTES};
 use keyproof_store::{Entropy, Timestamp};
 #[cfg(test)]
@@ -115,9 +118,19 @@ struct Shared {
     threads: usize,
     /// The most that may be waiting and running together.
     capacity: usize,
+    counts: Counts,
     /// How many hashes were asked for.
     #[cfg(test)]
     asked: AtomicUsize,
+}
+
+/// How often what came of a request for a hash.
+#[derive(Default)]
+struct Counts {
+    hashed: Count,
+    busy: Count,
+    gone: Count,
+    limited: Count,
 }
 
 #[derive(Default)]
@@ -139,6 +152,7 @@ impl HashingPool {
                 work: Condvar::new(),
                 threads: settings.threads.get(),
                 capacity: settings.queue.saturating_add(settings.threads.get()),
+                counts: Counts::default(),
                 #[cfg(test)]
                 asked: AtomicUsize::new(0),
             }),
@@ -161,10 +175,12 @@ impl HashingPool {
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin, now: Timestamp) -> Result<(), HashingError> {
         match origin.address {
-            Some(address) if origin.applicant.counts() => self
-                .addresses
-                .take(address, now)
-                .map_err(|retry_after| HashingError::Limited { retry_after }),
+            Some(address) if origin.applicant.counts() => {
+                self.addresses.take(address, now).map_err(|retry_after| {
+                    self.shared.counts.limited.add(1);
+                    HashingError::Limited { retry_after }
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -215,6 +231,23 @@ impl HashingPool {
         } else {
             PasswordVerdict::Refused
         })
+    }
+
+    /// What is done and waits, and what was turned away.
+    pub fn figures(&self) -> HashingFigures {
+        let (running, waiting) = {
+            let state = self.shared.lock();
+            (state.running, state.waiting.len())
+        };
+        let counts = &self.shared.counts;
+        HashingFigures {
+            running,
+            waiting,
+            hashed: counts.hashed.get(),
+            busy: counts.busy.get(),
+            gone: counts.gone.get(),
+            limited: counts.limited.get(),
+        }
     }
 
     async fn run<T: Send + 'static>(
@@ -303,6 +336,7 @@ impl Shared {
         };
         self.work.notify_one();
         if let Some(pushed_out) = pushed_out {
+            self.counts.busy.add(1);
             (pushed_out.job)(Err(HashingError::Busy));
         }
     }
@@ -311,10 +345,11 @@ impl Shared {
     fn serve(&self, cost: Cost) {
         let mut memory = Memory::new();
         while let Some(waiting) = self.next() {
-            let granted = match waiting.is_wanted() {
-                true => Ok(&mut memory),
-                false => Err(HashingError::Gone),
+            let (granted, count) = match waiting.is_wanted() {
+                true => (Ok(&mut memory), &self.counts.hashed),
+                false => (Err(HashingError::Gone), &self.counts.gone),
             };
+            count.add(1);
             // A panic costs its own caller the answer and nobody else the thread.
             if catch_unwind(AssertUnwindSafe(|| (waiting.job)(granted))).is_err() {
                 memory = Memory::new();

@@ -201,8 +201,11 @@ async fn a_full_line_pushes_out_who_asks_for_most_and_not_who_comes_new() {
     ] {
         crowd.join(name, from(address), UseCase::Accounts).await;
     }
+    let shared = Arc::clone(&crowd.pool.shared);
+    assert_eq!(crowd.pool.figures().waiting, 3);
     drop(release);
     let (order, refused) = crowd.ends().await;
+    assert_eq!(shared.counts.busy.get(), 3);
     assert_eq!(order, ["stranger 1", "ada", "bob"]);
     let busy = |name| (name, HashingError::Busy);
     assert_eq!(
@@ -248,8 +251,10 @@ async fn nothing_is_hashed_for_a_client_that_has_gone_before_its_turn() {
     presences[1].1.store(1, Ordering::SeqCst);
     presences[2].1.store(2, Ordering::SeqCst);
     presences[3].0.answered();
+    let shared = Arc::clone(&crowd.pool.shared);
     drop(release);
     let (order, refused) = crowd.ends().await;
+    assert_eq!(shared.counts.gone.get(), 3);
     assert_eq!(order, ["here"]);
     let gone = |name| (name, HashingError::Gone);
     assert_eq!(refused, [gone("closed"), gone("gone"), gone("answered")]);
@@ -294,6 +299,8 @@ async fn a_request_counts_once_against_its_address_however_often_it_is_hashed_fo
         assert_eq!(refused, Err(limited.clone()));
     }
     assert_eq!(pool.asked(), asked, "hashed past the limit");
+    let figures = pool.figures();
+    assert_eq!((figures.hashed, figures.limited), (3, 2));
     let other = from("192.0.2.2");
     let verdict = pool.verify(turn(&other), None, password("x")).await;
     assert_eq!(verdict, Ok(PasswordVerdict::Refused));

@@ -1,0 +1,228 @@
+//! What is asked when Prometheus asks: the build, the process, and the figures of the use cases.
+
+use keyproof_service::{Figures, HashingFigures, UpkeepFigures};
+use procfs::process::Process;
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily,
+};
+
+/// The families of this moment.
+///
+/// # Errors
+///
+/// If two have one name, or a name is none.
+pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<MetricFamily>> {
+    let families = Families(Registry::new());
+    families.build()?;
+    // Where there is no /proc there are no such figures.
+    if let Ok(process) = Process::myself() {
+        families.process(&process)?;
+    }
+    if let Some(figures) = figures {
+        families.hashing(&figures.hashing)?;
+        families.queues(figures)?;
+        families.counter(
+            "keyproof_audit_left_out_total",
+            "Refusals left out of the audit trail, because they came too fast.",
+            figures.audit_left_out,
+        )?;
+        families.upkeep(&figures.upkeep)?;
+    }
+    Ok(families.0.gather())
+}
+
+/// Families that are made for one scrape.
+struct Families(Registry);
+
+impl Families {
+    fn build(&self) -> prometheus::Result<()> {
+        self.gauges(
+            "keyproof_build_info",
+            "The build that runs; always 1.",
+            "version",
+            [(env!("CARGO_PKG_VERSION"), 1)],
+        )
+    }
+
+    /// As the client libraries of Prometheus name them.
+    fn process(&self, process: &Process) -> prometheus::Result<()> {
+        if let Ok(stat) = process.stat() {
+            let ticks = procfs::ticks_per_second();
+            self.seconds_counter(
+                "process_cpu_seconds_total",
+                "User and system time.",
+                seconds(stat.utime.saturating_add(stat.stime), ticks),
+            )?;
+            if let Ok(boot) = procfs::boot_time_secs() {
+                self.seconds(
+                    "process_start_time_seconds",
+                    "When the process started, in seconds since 1970.",
+                    precise(boot) + seconds(stat.starttime, ticks),
+                )?;
+            }
+            self.gauge(
+                "process_virtual_memory_bytes",
+                "Virtual memory.",
+                stat.vsize,
+            )?;
+            let resident = stat.rss.saturating_mul(procfs::page_size());
+            self.gauge(
+                "process_resident_memory_bytes",
+                "Resident memory.",
+                resident,
+            )?;
+            let threads = u64::try_from(stat.num_threads).unwrap_or(0);
+            self.gauge("process_threads", "Threads.", threads)?;
+        }
+        if let Ok(open) = process.fd_count() {
+            let open = u64::try_from(open).unwrap_or(u64::MAX);
+            self.gauge("process_open_fds", "Open file descriptors.", open)?;
+        }
+        if let Ok(limits) = process.limits()
+            && let procfs::process::LimitValue::Value(most) = limits.max_open_files.soft_limit
+        {
+            self.gauge(
+                "process_max_fds",
+                "File descriptors that may be open.",
+                most,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn hashing(&self, figures: &HashingFigures) -> prometheus::Result<()> {
+        self.gauge(
+            "keyproof_hashing_running",
+            "Passwords that are hashed now.",
+            figures.running,
+        )?;
+        self.gauge(
+            "keyproof_hashing_waiting",
+            "Passwords that wait for a hashing thread.",
+            figures.waiting,
+        )?;
+        self.counters(
+            "keyproof_hashing_total",
+            "Requests for a password's hash, by what came of them.",
+            "outcome",
+            [
+                ("hashed", figures.hashed),
+                ("busy", figures.busy),
+                ("gone", figures.gone),
+                ("limited", figures.limited),
+            ],
+        )
+    }
+
+    fn queues(&self, figures: &Figures) -> prometheus::Result<()> {
+        self.gauges(
+            "keyproof_judging_queue",
+            "Work that runs or waits beside the async threads.",
+            "domain",
+            figures
+                .queues
+                .map(|(domain, queue)| (domain, whole(queue.taken))),
+        )?;
+        self.gauges(
+            "keyproof_judging_queue_capacity",
+            "How much of it may run or wait.",
+            "domain",
+            figures
+                .queues
+                .map(|(domain, queue)| (domain, whole(queue.capacity))),
+        )?;
+        self.counters(
+            "keyproof_judging_refused_total",
+            "Requests turned away, because the queue was full.",
+            "domain",
+            figures
+                .queues
+                .map(|(domain, queue)| (domain, queue.refused)),
+        )
+    }
+
+    fn upkeep(&self, figures: &UpkeepFigures) -> prometheus::Result<()> {
+        self.counters(
+            "keyproof_upkeep_rounds_total",
+            "Rounds of the clean-up, by how they ended.",
+            "outcome",
+            [("done", figures.rounds), ("failed", figures.failed)],
+        )?;
+        self.counter(
+            "keyproof_upkeep_removed_total",
+            "Expired records that were removed.",
+            figures.removed,
+        )?;
+        self.gauge(
+            "keyproof_upkeep_behind",
+            "1 while a round leaves expired records to the next.",
+            u8::from(figures.is_behind),
+        )
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: impl TryInto<i64>) -> prometheus::Result<()> {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(whole(value));
+        self.0.register(Box::new(gauge))
+    }
+
+    fn counter(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.0.register(Box::new(counter))
+    }
+
+    fn gauges<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: [(&str, i64); N],
+    ) -> prometheus::Result<()> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+        for (value, number) in values {
+            gauges.with_label_values(&[value]).set(number);
+        }
+        self.0.register(Box::new(gauges))
+    }
+
+    fn counters<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: [(&str, u64); N],
+    ) -> prometheus::Result<()> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (value, number) in values {
+            counters.with_label_values(&[value]).inc_by(number);
+        }
+        self.0.register(Box::new(counters))
+    }
+
+    fn seconds(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
+        let gauge = prometheus::Gauge::new(name, help)?;
+        gauge.set(value);
+        self.0.register(Box::new(gauge))
+    }
+
+    fn seconds_counter(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
+        let counter = prometheus::Counter::new(name, help)?;
+        counter.inc_by(value);
+        self.0.register(Box::new(counter))
+    }
+}
+
+fn seconds(ticks: u64, a_second: u64) -> f64 {
+    precise(ticks) / precise(a_second)
+}
+
+/// A number of ticks or seconds, far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+fn precise(number: u64) -> f64 {
+    number as f64
+}
+
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
