@@ -7,9 +7,11 @@
 //! What somebody can have happen as often as they like is told as one event a minute or an hour, which says how often
 //! ([`Repeats`]) and is keyed by the end of that time.
 
+mod action;
 mod allowance;
 mod follower;
 
+pub use action::{Action, Asker, Domain};
 pub use follower::Follower;
 
 use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
@@ -137,7 +139,7 @@ pub enum Outcome {
 pub struct Event {
     /// When it was decided.
     pub at: Timestamp,
-    /// What was asked for, as `thing.verb`: `otp_device.add`.
+    /// What was asked for: an [`Action`] by its text, which a later release may know alone.
     pub action: String,
     /// What it was asked of: `instance/default/till-1`.
     pub target: String,
@@ -271,7 +273,7 @@ impl Record for Event {
 
 /// What an event tells, before it is known when it happened.
 pub(crate) struct Deed<'a> {
-    pub(crate) action: &'static str,
+    pub(crate) action: Action,
     pub(crate) target: String,
     pub(crate) detail: Option<String>,
     pub(crate) origin: &'a Origin,
@@ -279,9 +281,15 @@ pub(crate) struct Deed<'a> {
 
 impl Deed<'_> {
     fn event(self, at: Timestamp, outcome: Outcome) -> Event {
+        debug_assert!(
+            self.action.askers().contains(&Asker::of(&self.origin.who)),
+            "the table of actions says who asks for {}, not {}",
+            self.action,
+            self.origin.who
+        );
         Event {
             at,
-            action: self.action.to_owned(),
+            action: self.action.name().to_owned(),
             target: self.target,
             outcome,
             who: self.origin.who.to_string(),
@@ -442,7 +450,7 @@ impl Audit {
         let mut batch = self.store.batch(at);
         for left_out in &left_out {
             let deed = Deed {
-                action: "audit.leave_out",
+                action: Action::AuditLeaveOut,
                 target: left_out.of.to_string(),
                 detail: Some(left_out.told()),
                 origin: &origin,

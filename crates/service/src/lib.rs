@@ -25,7 +25,7 @@ pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Audit, Origin, Who};
+pub use audit::{Action, Audit, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};

@@ -2,7 +2,7 @@
 
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
-    Audit, Clock, Failure, Origin, StorageError, Who,
+    Action, Audit, Clock, Failure, Origin, StorageError, Who,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -180,7 +180,7 @@ impl Access {
                 &mut batch,
                 now,
                 Deed {
-                    action: "operator_token.create",
+                    action: Action::OperatorTokenCreate,
                     target: format!("operator_token/{}", token.id),
                     detail: Some(format!("for {:?}: {}", token.subject, token.scopes)),
                     origin,
@@ -278,7 +278,7 @@ impl Access {
                 &mut batch,
                 now,
                 Deed {
-                    action: "operator_token.revoke",
+                    action: Action::OperatorTokenRevoke,
                     target: format!("operator_token/{id}"),
                     detail: Some(format!("of {:?}", stored.record.subject)),
                     origin,

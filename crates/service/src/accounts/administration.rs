@@ -13,7 +13,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    Failure, HashingError, Origin, StorageError,
+    Action, Failure, HashingError, Origin, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_auth::{AuthError, check_new_password};
@@ -163,7 +163,7 @@ impl Accounts {
             name.replace(&mut batch, &UserName { owner }, None);
             batch.insert(&user_key(owner), &user, None);
             let detail = format!("{} in {}, role {}", user.name, new.organisation, user.role);
-            let deed = deed("user.add", &user, Some(detail), origin);
+            let deed = deed(Action::UserAdd, &user, Some(detail), origin);
             self.audit.done(&mut batch, now, deed);
             // A conflict is a name or a number that is taken: the name is looked up again, another number drawn.
             Ok(Attempt::Commit(batch, Ok(())))
@@ -203,7 +203,7 @@ impl Accounts {
     ) -> Result<(), Failure<ChangeUserError>> {
         self.change(
             name,
-            "user.remove",
+            Action::UserRemove,
             TOKENS_END,
             origin,
             |batch, snapshot, _, _| {
@@ -226,7 +226,7 @@ impl Accounts {
         let incarnation = self.draw_incarnation();
         self.change(
             name,
-            "user.suspend",
+            Action::UserSuspend,
             TOKENS_END,
             origin,
             |batch, snapshot, user, records| {
@@ -254,7 +254,7 @@ impl Accounts {
     ) -> Result<(), Failure<ChangeUserError>> {
         self.change(
             name,
-            "user.activate",
+            Action::UserActivate,
             "",
             origin,
             |batch, snapshot, user, next| {
@@ -279,7 +279,7 @@ impl Accounts {
     ) -> Result<Unlocking, Failure<ChangeUserError>> {
         self.change(
             name,
-            "user.unlock",
+            Action::UserUnlock,
             "",
             origin,
             |batch, snapshot, user, records| {
@@ -340,7 +340,7 @@ impl Accounts {
     async fn change<T>(
         &self,
         name: &str,
-        action: &'static str,
+        action: Action,
         also: &str,
         origin: &Origin,
         change: impl Fn(&mut Batch, &Snapshot, User, UserRecords) -> T,

@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    Failure, Origin, StorageError, Who,
+    Action, Failure, Origin, StorageError, Who,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -20,7 +20,7 @@ use std::{fmt, net::IpAddr};
 use zeroize::Zeroizing;
 
 /// What the audit trail calls it.
-const AUTHENTICATE: &str = "application.authenticate";
+const AUTHENTICATE: Action = Action::ApplicationAuthenticate;
 
 /// Why a token gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    Failure, Origin, StorageError,
+    Action, Failure, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -26,9 +26,9 @@ use zeroize::Zeroizing;
 const PAGE: usize = 200;
 
 /// What the audit trail calls what is done here.
-const ADD: &str = Act::AddApplicationToken.action();
-const CHANGE: &str = Act::ChangeApplicationToken.action();
-pub(super) const REVOKE: &str = "application_token.revoke";
+const ADD: Action = Act::AddApplicationToken.action();
+const CHANGE: Action = Act::ChangeApplicationToken.action();
+pub(super) const REVOKE: Action = Action::ApplicationTokenRevoke;
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
@@ -340,12 +340,7 @@ fn is_too_long(description: Option<&String>) -> bool {
     description.is_some_and(|text| text.len() > MAX_DESCRIPTION)
 }
 
-pub(super) fn deed<'a>(
-    action: &'static str,
-    organisation: u32,
-    id: u32,
-    origin: &'a Origin,
-) -> Deed<'a> {
+pub(super) fn deed<'a>(action: Action, organisation: u32, id: u32, origin: &'a Origin) -> Deed<'a> {
     Deed {
         action,
         target: format!("organisation/{organisation}/application_token/{id}"),

@@ -9,7 +9,7 @@ use super::{
     records::{SecondFactor, User, second_factor_key, user_key},
     snapshot::{Snapshot, records_of},
 };
-use crate::Failure;
+use crate::{Action, Failure};
 use keyproof_mfa::UserRecords;
 use keyproof_store::{Batch, Key};
 
@@ -46,7 +46,7 @@ impl Accounts {
     pub(super) async fn deciding<E: From<Undecided>>(
         &self,
         person: &Person,
-        action: &'static str,
+        action: Action,
     ) -> Result<(Snapshot, User), Failure<E>> {
         let session = person.session();
         let own = self.snapshot_of(session.name(), session.owner).await?;
@@ -60,7 +60,7 @@ impl Accounts {
     pub(super) async fn deciding_over<E: From<Undecided>>(
         &self,
         person: &Person,
-        action: &'static str,
+        action: Action,
         places: impl IntoIterator<Item = Key>,
     ) -> Result<(Slot<User>, User, Reading), Failure<E>> {
         let owner = person.session().owner;
@@ -78,7 +78,7 @@ impl Accounts {
     pub(super) async fn managing<E: From<Undecided>>(
         &self,
         manager: &Manager,
-        action: &'static str,
+        action: Action,
     ) -> Result<Option<Managed>, Failure<E>> {
         self.managed_for(manager, Some(action)).await
     }
@@ -94,7 +94,7 @@ impl Accounts {
     async fn managed_for<E: From<Undecided>>(
         &self,
         manager: &Manager,
-        deciding: Option<&'static str>,
+        deciding: Option<Action>,
     ) -> Result<Option<Managed>, Failure<E>> {
         let (person, owner) = (manager.person(), manager.owner());
         let own = person.session().owner;
@@ -121,7 +121,7 @@ impl Accounts {
     async fn may_decide<E: From<Undecided>>(
         &self,
         person: &Person,
-        action: &'static str,
+        action: Action,
         user: &User,
         records: &UserRecords,
     ) -> Result<(), Failure<E>> {

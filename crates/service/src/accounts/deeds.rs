@@ -1,7 +1,7 @@
 //! What the audit trail is told of users: of whom, by whom, and in which words.
 
 use super::records::{Owner, User};
-use crate::{Origin, Who, audit::Deed};
+use crate::{Action, Origin, Who, audit::Deed};
 use keyproof_mfa::Failure;
 
 /// A name is told up to so many characters: anybody may send any.
@@ -49,7 +49,7 @@ pub(super) fn by(user: &User, origin: &Origin) -> Origin {
 
 /// Something done to a user, or refused.
 pub(super) fn deed<'a>(
-    action: &'static str,
+    action: Action,
     user: &User,
     detail: Option<String>,
     origin: &'a Origin,
@@ -63,12 +63,7 @@ pub(super) fn deed<'a>(
 }
 
 /// Something refused to a user who has logged in.
-pub(super) fn refused<'a>(
-    action: &'static str,
-    user: &User,
-    why: &str,
-    origin: &'a Origin,
-) -> Deed<'a> {
+pub(super) fn refused<'a>(action: Action, user: &User, why: &str, origin: &'a Origin) -> Deed<'a> {
     deed(action, user, Some(why.to_owned()), origin)
 }
 
@@ -87,7 +82,7 @@ pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'
         .address
         .map_or_else(String::new, |address| format!(" from IP {address}"));
     Deed {
-        action: "user.authenticate",
+        action: Action::UserAuthenticate,
         target: format!("user_name/{name}"),
         detail: Some(format!(
             "type 6: Failed authentication request{by}, Reason: {reason}{from}"

@@ -8,7 +8,7 @@ use super::{
     timestamp,
 };
 use crate::{
-    Failure,
+    Action, Failure,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -16,7 +16,7 @@ use keyproof_mfa::{DeviceId, NoDevice};
 use keyproof_store::Timestamp;
 
 /// What the audit trail calls what is done here.
-const REMOVE: &str = Act::RemoveDevice.action();
+const REMOVE: Action = Act::RemoveDevice.action();
 
 /// A trusted device.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::{
     timestamp, wait,
 };
 use crate::{
-    Failure, HashingError, Origin, StorageError,
+    Action, Failure, HashingError, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -26,9 +26,9 @@ use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
 /// What the audit trail calls what is done here.
-const ACTIVATE: &str = Act::ActivateKey.action();
-const ADD: &str = Act::AddKey.action();
-const REMOVE: &str = Act::RemoveKey.action();
+const ACTIVATE: Action = Act::ActivateKey.action();
+const ADD: Action = Act::AddKey.action();
+const REMOVE: Action = Act::RemoveKey.action();
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
 const SECRET_BYTES: usize = 20;
@@ -365,7 +365,7 @@ fn damaged(error: impl ToString) -> StorageError {
 }
 
 fn key_deed<'a>(
-    action: &'static str,
+    action: Action,
     user: &User,
     id: u32,
     detail: Option<String>,

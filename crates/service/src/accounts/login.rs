@@ -11,7 +11,7 @@ use super::{
     wait,
 };
 use crate::{
-    Failure, HashingError, Origin, StorageError,
+    Action, Failure, HashingError, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -346,7 +346,7 @@ impl Accounts {
         origin: &Origin,
     ) {
         let origin = by(user, origin);
-        let deed = deed("user.authenticate", user, Some(detail), &origin);
+        let deed = deed(Action::UserAuthenticate, user, Some(detail), &origin);
         self.audit.done(batch, snapshot.now, deed);
     }
 
@@ -369,7 +369,7 @@ impl Accounts {
         if let (Some(trusted), Some(trusts)) = (&authenticated.trusted, trusts) {
             let origin = by(user, origin);
             let deed = Deed {
-                action: "trusted_device.add",
+                action: Action::TrustedDeviceAdd,
                 target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
                 detail: Some(format!(
                     "type 14: New trusted device registered for user {}{trusts}",

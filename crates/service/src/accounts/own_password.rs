@@ -9,7 +9,7 @@ use super::{
     wait,
 };
 use crate::{
-    Failure, HashingError,
+    Action, Failure, HashingError,
     storage::{Attempt, settle},
 };
 use keyproof_auth::{AuthError, check_new_password};
@@ -18,7 +18,7 @@ use std::{sync::OnceLock, time::Duration};
 use zeroize::Zeroizing;
 
 /// What the audit trail calls it, whoever sets a password.
-pub(super) const SET: &str = Act::SetPassword.action();
+pub(super) const SET: Action = Act::SetPassword.action();
 
 /// What it is told beside.
 const TOKENS_STAY: &str = "all tokens end but application tokens, which stay";

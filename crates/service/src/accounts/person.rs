@@ -3,7 +3,7 @@
 //! over a user's second factor, and an [`Editor`] changes what belongs to the organisation.
 
 use super::{Accounts, Session, Whose, deeds, records::Owner};
-use crate::{Origin, audit::Deed};
+use crate::{Action, Origin, audit::Deed};
 
 /// What may be asked for that not everybody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +30,17 @@ pub enum Act {
 
 impl Act {
     /// As the audit trail calls it.
-    pub(super) const fn action(self) -> &'static str {
+    pub(super) const fn action(self) -> Action {
         match self {
-            Self::ActivateKey => "mfa_key.activate",
-            Self::AddApplicationToken => "application_token.add",
-            Self::AddKey => "mfa_key.add",
-            Self::ChangeApplicationToken => "application_token.change",
-            Self::ListDevices => "trusted_device.list",
-            Self::MakeRecoveryCodes => "recovery_codes.make",
-            Self::RemoveDevice => "trusted_device.remove",
-            Self::RemoveKey => "mfa_key.remove",
-            Self::SetPassword => "user.set_password",
+            Self::ActivateKey => Action::MfaKeyActivate,
+            Self::AddApplicationToken => Action::ApplicationTokenAdd,
+            Self::AddKey => Action::MfaKeyAdd,
+            Self::ChangeApplicationToken => Action::ApplicationTokenChange,
+            Self::ListDevices => Action::TrustedDeviceList,
+            Self::MakeRecoveryCodes => Action::RecoveryCodesMake,
+            Self::RemoveDevice => Action::TrustedDeviceRemove,
+            Self::RemoveKey => Action::MfaKeyRemove,
+            Self::SetPassword => Action::UserSetPassword,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     wait,
 };
 use crate::{
-    Failure, HashingError,
+    Action, Failure, HashingError,
     storage::{Attempt, settle},
 };
 use keyproof_mfa::{Proof, RecoveryRefusal};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// What the audit trail calls what is done here.
-const MAKE: &str = Act::MakeRecoveryCodes.action();
+const MAKE: Action = Act::MakeRecoveryCodes.action();
 
 /// What recovery codes cost.
 pub struct RecoveryCodesRequest {

@@ -22,7 +22,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    Failure, Origin, StorageError,
+    Action, Failure, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -270,7 +270,7 @@ impl Accounts {
         let login = held.login(&shown.token.digest()).sid;
         let origin = by(user, origin);
         let deed = Deed {
-            action: "refresh_token.use",
+            action: Action::RefreshTokenUse,
             target: format!("{}/session/{login}", target(user)),
             detail: None,
             origin: &origin,
@@ -308,7 +308,7 @@ impl Accounts {
             None => shown.family.replace(batch, &RefreshFamily {}, ends),
         }
         let origin = by(user, origin);
-        let deed = deed("refresh_token.rotate", user, None, &origin);
+        let deed = deed(Action::RefreshTokenRotate, user, None, &origin);
         self.audit.done(batch, shown.now, deed);
         successor
     }

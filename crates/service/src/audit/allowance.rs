@@ -1,7 +1,7 @@
 //! How many refusals one process writes to the trail: whoever hammers at a door must not fill the disk, and what
 //! strangers do must not hide what insiders do.
 
-use crate::Who;
+use super::{Action, Who};
 use keyproof_store::Timestamp;
 use std::{collections::BTreeMap, fmt};
 
@@ -42,7 +42,7 @@ pub(super) struct LeftOut {
 
 impl Allowance {
     /// Whether this one may be written, which then counts.
-    pub(super) fn take(&mut self, who: &Who, action: &'static str, now: Timestamp) -> bool {
+    pub(super) fn take(&mut self, who: &Who, action: Action, now: Timestamp) -> bool {
         let minute = minute(now);
         if minute != self.minute {
             (self.strangers, self.known, self.minute) = (0, 0, minute);
@@ -67,7 +67,7 @@ impl Allowance {
                 used.map_or(Of::Others, |_| Of::One(one))
             }
         };
-        let count = self.left_out.entry(of).or_default().entry(action);
+        let count = self.left_out.entry(of).or_default().entry(action.name());
         let count = count.or_default();
         *count = count.saturating_add(1);
         false

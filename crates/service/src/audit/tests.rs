@@ -5,7 +5,7 @@ use super::{
 use crate::testing::{Bench, START, bench, console, origin, secret};
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
-async fn note(bench: &Bench, at: Timestamp, action: &'static str) {
+async fn note(bench: &Bench, at: Timestamp, action: Action) {
     let mut batch = bench.store.batch(at);
     let origin = console();
     let deed = Deed {
@@ -19,16 +19,27 @@ async fn note(bench: &Bench, at: Timestamp, action: &'static str) {
 }
 
 async fn refuse(bench: &Bench) {
-    bench
-        .service
-        .audit
-        .refused(Deed {
-            action: "test.refuse",
+    refuse_to(bench, Who::Anonymous, 1).await;
+}
+
+/// Refuses what each may ask for.
+async fn refuse_to(bench: &Bench, who: Who, times: u32) {
+    let action = match who {
+        Who::External { .. } | Who::Operator { .. } => Action::CertificateGet,
+        Who::Instance { .. } => Action::LoginTokenUse,
+        Who::User { .. } => Action::UserSetPassword,
+        _ => Action::UserAuthenticate,
+    };
+    let origin = origin().by(who);
+    for _ in 0..times {
+        let deed = Deed {
+            action,
             target: "test".to_owned(),
             detail: None,
-            origin: &origin(),
-        })
-        .await;
+            origin: &origin,
+        };
+        bench.service.audit.refused(deed).await;
+    }
 }
 
 #[tokio::test]
@@ -71,17 +82,28 @@ async fn an_event_says_who_what_when_and_on_which_request() {
     );
 }
 
-async fn told(bench: &Bench, action: &str) -> Vec<Event> {
-    let (mut told, mut after) = (Vec::new(), None);
+async fn told(bench: &Bench, action: Action) -> Vec<Event> {
+    let mut all = all(bench).await;
+    all.retain(|event| event.action == action.name());
+    all
+}
+
+async fn refusals(bench: &Bench) -> Vec<Event> {
+    let mut all = all(bench).await;
+    all.retain(|event| event.outcome == Outcome::Refused && event.who != "keyproof");
+    all
+}
+
+async fn all(bench: &Bench) -> Vec<Event> {
+    let (mut all, mut after) = (Vec::new(), None);
     loop {
         let audit = &bench.service.audit;
         let page = audit.events(START, after.as_ref()).await.unwrap();
         let Some((last, _)) = page.last() else {
-            return told;
+            return all;
         };
         after = Some(last.clone());
-        let events = page.into_iter().map(|(_, event)| event);
-        told.extend(events.filter(|event| event.action == action));
+        all.extend(page.into_iter().map(|(_, event)| event));
     }
 }
 
@@ -91,18 +113,12 @@ async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
     for _ in 0..OF_STRANGERS + 30 {
         refuse(&bench).await;
     }
-    assert_eq!(
-        told(&bench, "test.refuse").await.len(),
-        OF_STRANGERS as usize
-    );
-    assert_eq!(told(&bench, "audit.leave_out").await, []);
+    assert_eq!(refusals(&bench).await.len(), OF_STRANGERS as usize);
+    assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
     refuse(&bench).await;
-    assert_eq!(
-        told(&bench, "test.refuse").await.len(),
-        OF_STRANGERS as usize + 1
-    );
-    let left_out = told(&bench, "audit.leave_out").await;
+    assert_eq!(refusals(&bench).await.len(), OF_STRANGERS as usize + 1);
+    let left_out = told(&bench, Action::AuditLeaveOut).await;
     let [left_out] = left_out.as_slice() else {
         panic!("{left_out:?}");
     };
@@ -112,11 +128,11 @@ async fn refusals_are_bounded_counted_and_forgotten_in_the_end() {
     );
     assert_eq!(
         left_out.detail.as_deref(),
-        Some("refusals that came too fast: 30 test.refuse")
+        Some("refusals that came too fast: 30 user.authenticate")
     );
     bench.clock.advance(KEPT);
-    assert_eq!(told(&bench, "test.refuse").await, []);
-    assert_eq!(told(&bench, "audit.leave_out").await, []);
+    assert_eq!(refusals(&bench).await, []);
+    assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     assert!(
         bench.actions().await.contains(&"instance.add".to_owned()),
         "changes stay"
@@ -132,7 +148,7 @@ async fn what_was_left_out_is_told_though_nothing_follows() {
     let service = Arc::clone(&bench.service);
     let upkeep = tokio::spawn(async move { service.run_upkeep().await });
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(told(&bench, "audit.leave_out").await, []);
+    assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
     // Until then the trail does not take it.
     bench.faults.commits.store(true, Ordering::SeqCst);
@@ -140,7 +156,7 @@ async fn what_was_left_out_is_told_though_nothing_follows() {
     bench.faults.commits.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(30)).await;
     upkeep.abort();
-    let left_out = told(&bench, "audit.leave_out").await;
+    let left_out = told(&bench, Action::AuditLeaveOut).await;
     let counts: Vec<_> = left_out.iter().map(|event| event.left_out).collect();
     assert_eq!(counts, [7]);
 }
@@ -153,22 +169,9 @@ async fn what_a_process_left_out_is_told_at_its_end() {
     }
     bench.service.audit.finish().await;
     bench.service.audit.finish().await;
-    let left_out = told(&bench, "audit.leave_out").await;
+    let left_out = told(&bench, Action::AuditLeaveOut).await;
     assert_eq!(left_out.len(), 1);
     assert_eq!(left_out[0].left_out, 7);
-}
-
-async fn refuse_to(bench: &Bench, who: Who, times: u32) {
-    let origin = origin().by(who);
-    for _ in 0..times {
-        let deed = Deed {
-            action: "test.refuse",
-            target: "test".to_owned(),
-            detail: None,
-            origin: &origin,
-        };
-        bench.service.audit.refused(deed).await;
-    }
 }
 
 #[tokio::test]
@@ -197,7 +200,7 @@ async fn whoever_has_many_tokens_has_one_allowance() {
         for token in 0..10 {
             refuse_to(&bench, kind(token), OF_ONE).await;
         }
-        let refused = told(&bench, "test.refuse").await;
+        let refused = refusals(&bench).await;
         assert_eq!(refused.len(), OF_ONE as usize, "{told_as}");
         // So there is room for everybody else.
         let ada = Who::User {
@@ -205,10 +208,10 @@ async fn whoever_has_many_tokens_has_one_allowance() {
             application_token: None,
         };
         refuse_to(&bench, ada, 1).await;
-        let refused = told(&bench, "test.refuse").await;
+        let refused = refusals(&bench).await;
         assert!(refused.iter().any(|event| event.who == "user:ada"));
         bench.service.audit.finish().await;
-        let left_out = told(&bench, "audit.leave_out").await;
+        let left_out = told(&bench, Action::AuditLeaveOut).await;
         let left_out: Vec<_> = left_out
             .iter()
             .map(|event| (&*event.target, event.left_out))
@@ -230,7 +233,7 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
     refuse(user("ada"), OF_ONE + 5).await;
     refuse(user("bob"), 1).await;
     let of = async |who: &str| {
-        let refused = told(&bench, "test.refuse").await;
+        let refused = refusals(&bench).await;
         refused.iter().filter(|event| event.who == who).count()
     };
     assert_eq!(of("anonymous").await, OF_STRANGERS as usize);
@@ -242,7 +245,7 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
     }
     refuse(user("bob"), 1).await;
     audit.finish().await;
-    let left_out = told(&bench, "audit.leave_out").await;
+    let left_out = told(&bench, Action::AuditLeaveOut).await;
     let left_out: BTreeMap<_, _> = left_out
         .iter()
         .map(|event| (&*event.target, event.left_out))
@@ -266,7 +269,7 @@ async fn count(bench: &Bench, target: &str, detail: &str, from: u8, request: &st
         ..origin()
     };
     let deed = Deed {
-        action: "test.count",
+        action: Action::UserAuthenticate,
         target: target.to_owned(),
         detail: Some(detail.to_owned()),
         origin: &origin,
@@ -287,7 +290,7 @@ async fn failures_of_a_name_are_one_event_a_minute() {
         bench.clock.advance(Duration::from_secs(1));
     }
     count(&bench, "bob", "wrong", 1, "other").await;
-    let events = told(&bench, "test.count").await;
+    let events = refusals(&bench).await;
     let [ada] = &*events
         .iter()
         .filter(|event| event.target == "ada")
@@ -315,11 +318,11 @@ async fn failures_of_a_name_are_one_event_a_minute() {
     // The next minute has an event of its own.
     bench.clock.advance(Duration::from_secs(60));
     count(&bench, "ada", "wrong", 1, "later").await;
-    let events = told(&bench, "test.count").await;
+    let events = refusals(&bench).await;
     assert_eq!(events.len(), 3);
     assert_eq!(events.last().unwrap().repeats, None);
     bench.clock.advance(KEPT);
-    assert_eq!(told(&bench, "test.count").await, []);
+    assert_eq!(refusals(&bench).await, []);
 }
 
 #[tokio::test]
@@ -328,7 +331,7 @@ async fn failures_of_one_moment_are_all_counted() {
     let at = bench.clock.now();
     let origin = origin();
     let deed = || Deed {
-        action: "test.count",
+        action: Action::UserAuthenticate,
         target: "ada".to_owned(),
         detail: None,
         origin: &origin,
@@ -401,7 +404,7 @@ async fn pages_meet_without_gap_or_overlap() {
     let total = PAGE + 7;
     for number in 0..total {
         let at = START.saturating_add(Duration::from_millis(10 + number as u64 / 3));
-        note(&bench, at, "test.note").await;
+        note(&bench, at, Action::UserAdd).await;
     }
     let since = START.saturating_add(Duration::from_millis(10));
     let audit = &bench.service.audit;
@@ -442,16 +445,16 @@ async fn a_follower_tells_each_event_once_stragglers_included() {
 
     bench.clock.advance(Duration::from_secs(60));
     let now = bench.clock.now();
-    note(&bench, now, "test.first").await;
-    assert_eq!(poll(&mut follower).await, ["test.first"]);
+    note(&bench, now, Action::UserAdd).await;
+    assert_eq!(poll(&mut follower).await, ["user.add"]);
     // Decided earlier than what was told already, on a server that took its time.
     note(
         &bench,
         now.saturating_sub(Duration::from_secs(29)),
-        "test.late",
+        Action::UserRemove,
     )
     .await;
-    assert_eq!(poll(&mut follower).await, ["test.late"]);
+    assert_eq!(poll(&mut follower).await, ["user.remove"]);
     assert_eq!(poll(&mut follower).await, [""; 0]);
     assert!(follower.told.len() <= 2, "what is old is forgotten");
 }
@@ -461,7 +464,7 @@ async fn a_follower_of_a_long_trail_gets_all_of_it_page_by_page() {
     let bench = bench().await;
     for number in 0..PAGE * 2 {
         let at = START.saturating_add(Duration::from_millis(number as u64));
-        note(&bench, at, "test.note").await;
+        note(&bench, at, Action::UserAdd).await;
     }
     bench.clock.advance(Duration::from_secs(3600));
     let mut follower = Follower::new(START);
@@ -484,7 +487,9 @@ async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
     let mut follower = Follower::new(bench.clock.now());
     let poll = async |follower: &mut Follower| {
         let events = follower.poll(audit).await.unwrap();
-        let counts = events.iter().filter(|event| event.action == "test.count");
+        let counts = events
+            .iter()
+            .filter(|event| event.outcome == Outcome::Refused);
         counts.map(Event::count).collect::<Vec<_>>()
     };
     // Until the minute is over, and a little longer.

@@ -1,7 +1,7 @@
 //! Who may work with the certificates of a provisioning service.
 
 use super::{Certificates, ProvisioningService, fold};
-use crate::{Origin, access::Operator, audit::Deed};
+use crate::{Action, Origin, access::Operator, audit::Deed};
 use keyproof_auth::OperatorScope;
 
 /// What may be asked for of certificates.
@@ -23,14 +23,14 @@ pub enum Act {
 
 impl Act {
     /// As the audit trail calls it.
-    const fn action(self) -> &'static str {
+    const fn action(self) -> Action {
         match self {
-            Self::Delete => "certificate.delete",
-            Self::GenerateCode => "certificate.generate_code",
-            Self::Get => "certificate.get",
-            Self::List => "certificate.list",
-            Self::Put => "certificate.put",
-            Self::Verify => "certificate.verify",
+            Self::Delete => Action::CertificateDelete,
+            Self::GenerateCode => Action::CertificateGenerateCode,
+            Self::Get => Action::CertificateGet,
+            Self::List => Action::CertificateList,
+            Self::Put => Action::CertificatePut,
+            Self::Verify => Action::CertificateVerify,
         }
     }
 }
@@ -79,10 +79,17 @@ impl Certificates {
 }
 
 impl Caller {
-    /// Somebody who needs no permission.
+    /// An operator whose permission nobody asks for.
     #[cfg(test)]
-    pub(super) fn unasked(service: ProvisioningService, origin: Origin) -> Self {
-        Self { service, origin }
+    pub(super) fn unasked(service: ProvisioningService, origin: &Origin) -> Self {
+        let who = crate::Who::Operator {
+            token: "0123456789abcdef".to_owned(),
+            subject: "ci".to_owned(),
+        };
+        Self {
+            service,
+            origin: origin.by(who),
+        }
     }
 
     pub(super) const fn service(&self) -> &ProvisioningService {
@@ -90,12 +97,7 @@ impl Caller {
     }
 
     /// The event of something done to a certificate, named as it is compared.
-    pub(super) fn deed(
-        &self,
-        action: &'static str,
-        name: &str,
-        detail: Option<String>,
-    ) -> Deed<'_> {
+    pub(super) fn deed(&self, action: Action, name: &str, detail: Option<String>) -> Deed<'_> {
         let [subscription, resource_group, service] = self.service.folded();
         Deed {
             action,

@@ -6,7 +6,7 @@ use super::{
     resources::{describe, parse, view},
 };
 use crate::{
-    Failure, StorageError,
+    Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::{Key, Timestamp};
@@ -91,7 +91,7 @@ impl Certificates {
             };
             let mut batch = self.store.batch(now);
             let version = batch.replace(&key, stored.version, &record, None);
-            let deed = caller.deed("certificate.generate_code", name, None);
+            let deed = caller.deed(Action::CertificateGenerateCode, name, None);
             self.audit.done(&mut batch, now, deed);
             let issued = IssuedCode {
                 digits,
@@ -126,7 +126,7 @@ impl Certificates {
                 .as_ref()
                 .map_err(|refused| Failure::Refused(VerifyError::Body(refused.clone())))?;
             let now = self.clock.now();
-            let told = |detail| caller.deed("certificate.verify", name, Some(detail));
+            let told = |detail| caller.deed(Action::CertificateVerify, name, Some(detail));
             let Some(code) = self.live_code(&key, &stored.record, now)? else {
                 let refused = told("no live verification code".to_owned());
                 self.audit.refused(refused).await;

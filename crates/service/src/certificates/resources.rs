@@ -7,7 +7,7 @@ use super::{
     },
 };
 use crate::{
-    Failure, StorageError,
+    Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::{Batch, Stored, Timestamp, Version};
@@ -241,12 +241,12 @@ impl Certificates {
             let (version, action) = match &certificate {
                 Some(stored) => (
                     batch.replace(&key, stored.version, &record, None),
-                    "certificate.update",
+                    Action::CertificateUpdate,
                 ),
                 None => {
                     self.make_room(&mut batch, caller, holder)
                         .map_err(Failure::Refused)?;
-                    (batch.insert(&key, &record, None), "certificate.create")
+                    (batch.insert(&key, &record, None), Action::CertificateCreate)
                 }
             };
             let deed = caller.deed(action, name, detail);
@@ -289,7 +289,7 @@ impl Certificates {
             batch.remove(&key, certificate.version);
             leave_room(&mut batch, caller, holder);
             let detail = Some(thumbprint(&certificate.record.der));
-            let deed = caller.deed("certificate.delete", name, detail);
+            let deed = caller.deed(Action::CertificateDelete, name, detail);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(Deletion::Deleted)))
         })

@@ -5,7 +5,7 @@ use super::{
     objects::{deed, object_key},
 };
 use crate::{
-    Failure,
+    Action, Failure,
     storage::{Attempt, settle},
 };
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
@@ -47,10 +47,10 @@ impl Kind for ApiKey {
     const NAME: &'static str = "tpm_api_key";
 
     const ACTIONS: Actions = Actions {
-        create: "tpm_api_key.create",
-        get: "tpm_api_key.get",
-        list: "tpm_api_key.list",
-        replace: "tpm_api_key.replace",
+        create: Action::TpmApiKeyCreate,
+        get: Action::TpmApiKeyGet,
+        list: Action::TpmApiKeyList,
+        replace: Action::TpmApiKeyReplace,
     };
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {

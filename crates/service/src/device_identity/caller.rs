@@ -1,7 +1,7 @@
 //! Who may work with managers, categories and API keys, and who may provision.
 
 use super::{DeviceIdentity, Kind, Metadata, MetadataError};
-use crate::{Origin, access::Operator, audit::Deed};
+use crate::{Action, Origin, access::Operator, audit::Deed};
 use keyproof_auth::OperatorScope;
 use std::marker::PhantomData;
 
@@ -51,19 +51,13 @@ pub struct NotPermitted {
 
 impl StationAct {
     /// As the audit trail calls it.
-    const fn action(self) -> &'static str {
+    const fn action(self) -> Action {
         match self {
-            Self::Preauth => PREAUTH,
-            Self::Provision => PROVISION,
+            Self::Preauth => Action::TpmPreauth,
+            Self::Provision => Action::TpmProvision,
         }
     }
 }
-
-/// [`StationAct::Preauth`], as the audit trail calls it.
-pub(super) const PREAUTH: &str = "tpm.preauth";
-
-/// [`StationAct::Provision`], as the audit trail calls it.
-pub(super) const PROVISION: &str = "tpm.provision";
 
 impl DeviceIdentity {
     /// Whether the operator may do this to an object of this namespace; to all of them where the name is empty.
@@ -116,7 +110,7 @@ impl DeviceIdentity {
         &self,
         operator: &Operator,
         needed: OperatorScope,
-        action: &'static str,
+        action: Action,
         target: String,
         origin: &Origin,
     ) -> Result<Origin, NotPermitted> {

@@ -8,7 +8,7 @@ use super::{
     objects::{deed, object_key},
 };
 use crate::{
-    Failure, StorageError,
+    Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::Key;
@@ -34,10 +34,10 @@ impl Kind for Category {
     const NAME: &'static str = "tpm_category";
 
     const ACTIONS: Actions = Actions {
-        create: "tpm_category.create",
-        get: "tpm_category.get",
-        list: "tpm_category.list",
-        replace: "tpm_category.replace",
+        create: Action::TpmCategoryCreate,
+        get: Action::TpmCategoryGet,
+        list: Action::TpmCategoryList,
+        replace: Action::TpmCategoryReplace,
     };
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {

@@ -5,7 +5,7 @@ use super::{
     api_keys::{KeyLocation, digest_of, location_key},
     objects::object_key,
 };
-use crate::{StorageError, audit::Deed};
+use crate::{Action, StorageError, audit::Deed};
 use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ impl DeviceIdentity {
     /// Writes down which rule refused a station's call.
     pub(super) async fn note_refusal(
         &self,
-        action: &'static str,
+        action: Action,
         whose: Option<&Metadata>,
         rule: String,
         station: &Station,
@@ -110,7 +110,7 @@ impl DeviceIdentity {
             Some(key) => format!("{}/{}/{}", ApiKey::NAME, key.namespace, key.name),
             None => ApiKey::NAME.to_owned(),
         };
-        tracing::info!(action, target, rule, "refused");
+        tracing::info!(action = action.name(), target, rule, "refused");
         let deed = Deed {
             action,
             target,

@@ -8,7 +8,7 @@ use super::{
     objects::{deed, object_key},
 };
 use crate::{
-    Failure, StorageError,
+    Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::Key;
@@ -26,10 +26,10 @@ impl Kind for Manager {
     const NAME: &'static str = "tpm_manager";
 
     const ACTIONS: Actions = Actions {
-        create: "tpm_manager.create",
-        get: "tpm_manager.get",
-        list: "tpm_manager.list",
-        replace: "tpm_manager.replace",
+        create: Action::TpmManagerCreate,
+        get: Action::TpmManagerGet,
+        list: Action::TpmManagerList,
+        replace: Action::TpmManagerReplace,
     };
 
     fn refers_to(&self) -> Option<(&'static str, &str)> {

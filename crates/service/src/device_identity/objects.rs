@@ -1,7 +1,7 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, Manager};
-use crate::{Failure, Origin, StorageError, audit::Deed};
+use crate::{Action, Failure, Origin, StorageError, audit::Deed};
 use keyproof_auth::is_dns_label;
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -26,13 +26,13 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Actions {
     /// One is made: `tpm_manager.create`.
-    pub create: &'static str,
+    pub create: Action,
     /// One is read.
-    pub get: &'static str,
+    pub get: Action,
     /// Those of a namespace are read.
-    pub list: &'static str,
+    pub list: Action,
     /// One is replaced.
-    pub replace: &'static str,
+    pub replace: Action,
 }
 
 /// An object, as others are told of it.
@@ -291,7 +291,7 @@ fn uuid(bytes: [u8; 16]) -> String {
 
 /// The event of something done to an object.
 pub(super) fn deed<'a, K: Kind>(
-    action: &'static str,
+    action: Action,
     metadata: &Metadata,
     detail: Option<String>,
     origin: &'a Origin,

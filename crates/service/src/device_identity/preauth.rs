@@ -1,7 +1,7 @@
 //! Preauth: whether a key may provision a device. Nothing is changed by asking.
 
-use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, caller::PREAUTH, grant::Shown};
-use crate::Failure;
+use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, grant::Shown};
+use crate::{Action, Failure};
 use keyproof_tpm::TpmError;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl DeviceIdentity {
             PreauthVerdict::InvalidApiKey(refusal) => refusal.to_string(),
             PreauthVerdict::InvalidDevice(error) => error.to_string(),
         };
-        self.note_refusal(PREAUTH, whose.as_ref(), rule, station)
+        self.note_refusal(Action::TpmPreauth, whose.as_ref(), rule, station)
             .await;
         Ok(verdict)
     }

@@ -8,14 +8,13 @@ use super::{
     ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, IdentityConflict,
     Metadata, ProvisionRequest, RequestError, Station,
     authority::Authority,
-    caller::PROVISION,
     endorsement,
     grant::{Grant, Shown},
     identity::Certified,
     objects::deed,
 };
 use crate::{
-    Failure,
+    Action, Failure,
     storage::{Attempt, settle},
 };
 use keyproof_store::{Entropy, Store, Stored, Timestamp};
@@ -98,8 +97,13 @@ impl DeviceIdentity {
             Err(Failure::Storage(error)) => Err(Failure::Storage(error)),
             Err(Failure::Refused(Refused { whose, why })) => {
                 if why.is_told() {
-                    self.note_refusal(PROVISION, whose.as_ref(), why.to_string(), station)
-                        .await;
+                    self.note_refusal(
+                        Action::TpmProvision,
+                        whose.as_ref(),
+                        why.to_string(),
+                        station,
+                    )
+                    .await;
                 }
                 Err(Failure::Refused(why))
             }
@@ -181,7 +185,8 @@ impl DeviceIdentity {
                 device.serial()
             );
             let key = &grant.key.record.metadata;
-            let deed = deed::<super::ApiKey>(PROVISION, key, Some(detail), station.origin());
+            let deed =
+                deed::<super::ApiKey>(Action::TpmProvision, key, Some(detail), station.origin());
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(provisioned)))
         })

@@ -5,7 +5,7 @@ use super::{
     records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
     tokens::token_id,
 };
-use crate::{Failure, Origin, StorageError, Who, audit::Deed};
+use crate::{Action, Failure, Origin, StorageError, Who, audit::Deed};
 use keyproof_auth::{AuthError, Generation, LoginScope, Permission, Token, Validity};
 use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
 use std::{fmt, marker::PhantomData};
@@ -156,7 +156,7 @@ impl OtpDevices {
         if let Some(needed) = R::NEEDED.filter(|needed| !caller.scope.allows(*needed)) {
             let why = format!("the scope {} does not allow {needed:?}", caller.scope);
             let target = format!("instance/{}", caller.instance);
-            let deed = caller.deed("login_token.use", target, Some(why));
+            let deed = caller.deed(Action::LoginTokenUse, target, Some(why));
             self.audit.refused(deed).await;
             return refused(NotPermitted::Forbidden);
         }
@@ -214,7 +214,7 @@ impl<R> Caller<R> {
     /// The event of something done by this caller.
     pub(super) const fn deed(
         &self,
-        action: &'static str,
+        action: Action,
         target: String,
         detail: Option<String>,
     ) -> Deed<'_> {

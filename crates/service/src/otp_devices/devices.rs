@@ -7,7 +7,7 @@ use super::{
     records::{Device, Instance, all_devices, instance_key},
 };
 use crate::{
-    Failure, StorageError,
+    Action, Failure, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -196,7 +196,7 @@ impl OtpDevices {
                 created_at: now,
             };
             batch.insert(&key, &record, None);
-            let deed = deed("otp_device.add", caller, &details.id, None);
+            let deed = deed(Action::OtpDeviceAdd, caller, &details.id, None);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(())))
         })
@@ -315,7 +315,7 @@ impl OtpDevices {
             batch.require(&instance_key(caller.instance()), instance.version);
             batch.replace(&key, version, &next, None);
             let detail = change.key.is_some().then(|| "with a new key".to_owned());
-            let deed = deed("otp_device.change", caller, id, detail);
+            let deed = deed(Action::OtpDeviceChange, caller, id, detail);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(strength)))
         })
@@ -345,7 +345,7 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             batch.require(&instance_key(caller.instance()), instance.version);
             batch.remove(&key, device.version);
-            let deed = deed("otp_device.remove", caller, id, None);
+            let deed = deed(Action::OtpDeviceRemove, caller, id, None);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(())))
         })
@@ -413,7 +413,7 @@ impl fmt::Debug for DeviceView {
 }
 
 fn deed<'a>(
-    action: &'static str,
+    action: Action,
     caller: &'a Caller<Writing>,
     id: &str,
     detail: Option<String>,

@@ -5,7 +5,7 @@ use super::{
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
 };
 use crate::{
-    Failure, HashingError, Origin, StorageError,
+    Action, Failure, HashingError, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -98,7 +98,13 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             batch.insert(&key, &self.new_instance(DEFAULT_INSTANCE, None, now), None);
             let keyproof = Origin::keyproof();
-            self.told(&mut batch, now, "instance.add", DEFAULT_INSTANCE, &keyproof);
+            self.told(
+                &mut batch,
+                now,
+                Action::InstanceAdd,
+                DEFAULT_INSTANCE,
+                &keyproof,
+            );
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -133,7 +139,7 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             let instance = self.new_instance(name, Some(password.clone()), now);
             batch.insert(&key, &instance, None);
-            self.told(&mut batch, now, "instance.add", name, origin);
+            self.told(&mut batch, now, Action::InstanceAdd, name, origin);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
@@ -199,7 +205,7 @@ impl OtpDevices {
                 ..record
             };
             batch.replace(&key, version, &next, None);
-            self.told(&mut batch, now, "instance.set_password", name, origin);
+            self.told(&mut batch, now, Action::InstanceSetPassword, name, origin);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await?;
@@ -233,7 +239,7 @@ impl OtpDevices {
             } else {
                 batch.remove(&key, version);
             }
-            self.told(&mut batch, now, "instance.remove", name, origin);
+            self.told(&mut batch, now, Action::InstanceRemove, name, origin);
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await?;
@@ -251,14 +257,7 @@ impl OtpDevices {
         }
     }
 
-    fn told(
-        &self,
-        batch: &mut Batch,
-        now: Timestamp,
-        action: &'static str,
-        name: &str,
-        origin: &Origin,
-    ) {
+    fn told(&self, batch: &mut Batch, now: Timestamp, action: Action, name: &str, origin: &Origin) {
         let deed = Deed {
             action,
             target: format!("instance/{name}"),

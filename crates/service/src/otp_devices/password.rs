@@ -7,7 +7,7 @@ use super::{
     tokens::Issuer,
 };
 use crate::{
-    Failure, HashingError, Origin, PasswordVerdict,
+    Action, Failure, HashingError, Origin, PasswordVerdict,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -187,7 +187,7 @@ impl OtpDevices {
 /// A failed login in the audit trail.
 fn failed<'a>(instance: &str, why: &str, origin: &'a Origin) -> Deed<'a> {
     Deed {
-        action: "login_token.issue",
+        action: Action::LoginTokenIssue,
         target: format!("instance/{instance}"),
         detail: Some(why.to_owned()),
         origin,

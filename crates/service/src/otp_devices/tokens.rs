@@ -6,7 +6,7 @@ use super::{
     records::{Instance, LoginToken, instance_key, login_token_key},
 };
 use crate::{
-    Failure, Origin, Who,
+    Action, Failure, Origin, Who,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -153,7 +153,7 @@ impl OtpDevices {
         {
             let why = format!("{} from a token of scope {}", request.scope, caller.scope);
             let target = format!("instance/{}", caller.instance());
-            let deed = caller.deed("login_token.issue", target, Some(why));
+            let deed = caller.deed(Action::LoginTokenIssue, target, Some(why));
             self.audit.refused(deed).await;
             return Err(Failure::Refused(IssueError::ScopeExceeded));
         }
@@ -206,7 +206,7 @@ impl OtpDevices {
                 valid_until.map(|end| end.saturating_add(REMEMBERED)),
             );
             let deed = Deed {
-                action: "login_token.issue",
+                action: Action::LoginTokenIssue,
                 target: format!("instance/{instance}/token/{}", token_id(&digest)),
                 detail: Some(format!("scope {}", request.scope)),
                 origin: issuer.origin(),
@@ -241,7 +241,7 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             batch.remove(&caller.token, caller.token_version);
             let target = format!("instance/{}/token/{}", caller.instance(), caller.token_id);
-            let deed = caller.deed("login_token.revoke", target, None);
+            let deed = caller.deed(Action::LoginTokenRevoke, target, None);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(())))
         })

@@ -211,7 +211,11 @@ impl Command {
                     | RecoveryCodesError::Undecided(_) => Verdict::Refused,
                 })
             }
-            Self::Reinstate => verdict(accounts.activate_user(NAME, origin).await, done, refused),
+            Self::Reinstate => verdict(
+                accounts.activate_user(NAME, &console()).await,
+                done,
+                refused,
+            ),
             Self::RemoveKey { key } => {
                 let manager = manager(accounts, session, Act::RemoveKey).await;
                 let removed = accounts.remove_key(&manager, *key);
@@ -222,8 +226,8 @@ impl Command {
                 let removed = accounts.remove_device(&manager, *device);
                 verdict(removed.await, done, refused)
             }
-            Self::Suspend => verdict(accounts.suspend_user(NAME, origin).await, done, refused),
-            Self::Unlock => verdict(accounts.unlock_user(NAME, origin).await, done, refused),
+            Self::Suspend => verdict(accounts.suspend_user(NAME, &console()).await, done, refused),
+            Self::Unlock => verdict(accounts.unlock_user(NAME, &console()).await, done, refused),
         }
     }
 }
@@ -323,6 +327,10 @@ pub(crate) fn origin() -> Origin {
         address: None,
         applicant: Applicant::default(),
     }
+}
+
+pub(crate) fn console() -> Origin {
+    origin().by(Who::Console("root".to_owned()))
 }
 
 impl fmt::Display for Command {

@@ -16,7 +16,7 @@ use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{MasterKey, MasterKeys, Store, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::commands::{NAME, PASSWORD, manager, origin, person, sent};
+use crate::commands::{NAME, PASSWORD, console, manager, origin, person, sent};
 use crate::operation::{Seeded, finish};
 
 /// The start of a step of 30 seconds.
@@ -102,7 +102,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
     };
     let password = || Zeroizing::new(PASSWORD.to_owned());
     accounts
-        .add_user(&new, password(), &origin())
+        .add_user(&new, password(), &console())
         .await
         .unwrap();
     let first = log_in(accounts).await;

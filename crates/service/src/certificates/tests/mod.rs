@@ -77,7 +77,7 @@ fn service(name: &str) -> ProvisioningService {
 
 /// Somebody who may work with the certificates of the service of this name.
 fn caller(service_name: &str) -> Caller {
-    Caller::unasked(service(service_name), origin())
+    Caller::unasked(service(service_name), &origin())
 }
 
 fn at(version: Version) -> Precondition {

@@ -110,7 +110,7 @@ async fn names_compare_without_case_and_stay_as_first_written() {
         resource_group: "GROUP".to_owned(),
         name: "DPS".to_owned(),
     };
-    let shouted = Caller::unasked(shouted, origin());
+    let shouted = Caller::unasked(shouted, &origin());
     let certificates = bench.certificates();
     let again = certificates
         .put(&shouted, "ROOT", &at(put.version), ca.upload(None))

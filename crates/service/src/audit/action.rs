@@ -1,0 +1,264 @@
+//! Every action of the audit trail: its text, and who may be told to have asked for it. A new one is a line here and a
+//! row in `DATA_MODEL.md`, which a test holds against each other.
+
+use super::Who;
+use std::fmt;
+
+/// Whose an action is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Users and their second factors.
+    Accounts,
+    /// All of them.
+    All,
+    /// CA certificates.
+    Certificates,
+    /// TPM managers, categories and API keys, and devices.
+    DeviceIdentity,
+    /// Instances, their tokens and devices.
+    OtpDevices,
+}
+
+/// The kinds of [`Who`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asker {
+    /// [`Who::Anonymous`].
+    Anonymous,
+    /// [`Who::Console`].
+    Console,
+    /// [`Who::External`].
+    External,
+    /// [`Who::Instance`].
+    Instance,
+    /// [`Who::Keyproof`].
+    Keyproof,
+    /// [`Who::Operator`].
+    Operator,
+    /// [`Who::User`].
+    User,
+}
+
+impl Asker {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Anonymous,
+        Self::Console,
+        Self::External,
+        Self::Instance,
+        Self::Keyproof,
+        Self::Operator,
+        Self::User,
+    ];
+
+    /// The kind of one who asks.
+    pub const fn of(who: &Who) -> Self {
+        match who {
+            Who::Anonymous => Self::Anonymous,
+            Who::Console(_) => Self::Console,
+            Who::External { .. } => Self::External,
+            Who::Instance { .. } => Self::Instance,
+            Who::Keyproof => Self::Keyproof,
+            Who::Operator { .. } => Self::Operator,
+            Who::User { .. } => Self::User,
+        }
+    }
+
+    /// The word that it begins with in the trail.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Console => "console",
+            Self::External => "external",
+            Self::Instance => "instance",
+            Self::Keyproof => "keyproof",
+            Self::Operator => "operator",
+            Self::User => "user",
+        }
+    }
+}
+
+macro_rules! actions {
+    ($($domain:ident { $($action:ident = $name:literal by $($asker:ident)|+;)+ })+) => {
+        /// What can be asked for. The text never changes once a release has written it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Action {
+            $($(#[doc = concat!("`", $name, "`.")] $action,)+)+
+        }
+
+        impl Action {
+            /// All of them, by domain.
+            pub const ALL: &[Self] = &[$($(Self::$action,)+)+];
+
+            /// Its text in the trail, as `thing.verb`.
+            pub const fn name(self) -> &'static str {
+                match self { $($(Self::$action => $name,)+)+ }
+            }
+
+            /// Whose it is.
+            pub const fn domain(self) -> Domain {
+                match self { $($(Self::$action)|+ => Domain::$domain,)+ }
+            }
+
+            /// Who can ask for it.
+            pub const fn askers(self) -> &'static [Asker] {
+                match self { $($(Self::$action => &[$(Asker::$asker),+],)+)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    All {
+        AuditLeaveOut = "audit.leave_out" by Keyproof;
+        OperatorTokenCreate = "operator_token.create" by Console;
+        OperatorTokenRevoke = "operator_token.revoke" by Console;
+    }
+    OtpDevices {
+        InstanceAdd = "instance.add" by Console | Keyproof;
+        InstanceSetPassword = "instance.set_password" by Console;
+        InstanceRemove = "instance.remove" by Console;
+        LoginTokenIssue = "login_token.issue" by Anonymous | Instance;
+        LoginTokenUse = "login_token.use" by Instance;
+        LoginTokenRevoke = "login_token.revoke" by Instance;
+        OtpDeviceAdd = "otp_device.add" by Instance;
+        OtpDeviceChange = "otp_device.change" by Instance;
+        OtpDeviceRemove = "otp_device.remove" by Instance;
+    }
+    Certificates {
+        CertificateCreate = "certificate.create" by External | Operator;
+        CertificateUpdate = "certificate.update" by External | Operator;
+        CertificatePut = "certificate.put" by External | Operator;
+        CertificateGet = "certificate.get" by External | Operator;
+        CertificateList = "certificate.list" by External | Operator;
+        CertificateDelete = "certificate.delete" by External | Operator;
+        CertificateGenerateCode = "certificate.generate_code" by External | Operator;
+        CertificateVerify = "certificate.verify" by External | Operator;
+    }
+    DeviceIdentity {
+        TpmManagerCreate = "tpm_manager.create" by Operator;
+        TpmManagerReplace = "tpm_manager.replace" by Operator;
+        TpmManagerGet = "tpm_manager.get" by Operator;
+        TpmManagerList = "tpm_manager.list" by Operator;
+        TpmCategoryCreate = "tpm_category.create" by Operator;
+        TpmCategoryReplace = "tpm_category.replace" by Operator;
+        TpmCategoryGet = "tpm_category.get" by Operator;
+        TpmCategoryList = "tpm_category.list" by Operator;
+        TpmApiKeyCreate = "tpm_api_key.create" by Operator;
+        TpmApiKeyReplace = "tpm_api_key.replace" by Operator;
+        TpmApiKeyGet = "tpm_api_key.get" by Operator;
+        TpmApiKeyList = "tpm_api_key.list" by Operator;
+        TpmPreauth = "tpm.preauth" by Anonymous | Operator;
+        TpmProvision = "tpm.provision" by Anonymous | Operator;
+    }
+    Accounts {
+        UserAdd = "user.add" by Console;
+        UserRemove = "user.remove" by Console;
+        UserSuspend = "user.suspend" by Console;
+        UserActivate = "user.activate" by Console;
+        UserUnlock = "user.unlock" by Console;
+        UserSetPassword = "user.set_password" by Console | User;
+        UserAuthenticate = "user.authenticate" by Anonymous | User;
+        RefreshTokenUse = "refresh_token.use" by User;
+        RefreshTokenRotate = "refresh_token.rotate" by User;
+        TrustedDeviceAdd = "trusted_device.add" by User;
+        TrustedDeviceList = "trusted_device.list" by User;
+        TrustedDeviceRemove = "trusted_device.remove" by User;
+        MfaKeyAdd = "mfa_key.add" by User;
+        MfaKeyActivate = "mfa_key.activate" by User;
+        MfaKeyRemove = "mfa_key.remove" by User;
+        RecoveryCodesMake = "recovery_codes.make" by User;
+        ApplicationAuthenticate = "application.authenticate" by Anonymous | User;
+        ApplicationTokenAdd = "application_token.add" by User;
+        ApplicationTokenChange = "application_token.change" by User;
+        ApplicationTokenRevoke = "application_token.revoke" by Console | User;
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    type Rows = BTreeMap<String, (String, BTreeSet<&'static str>)>;
+
+    /// The actions of `DATA_MODEL.md`, each with its domain's name and who asks for it.
+    fn documented() -> Rows {
+        let text = include_str!("../../../../DATA_MODEL.md");
+        let (_, trail) = text.split_once("## The audit trail").unwrap();
+        let (mut rows, mut domain) = (Rows::new(), String::new());
+        for row in trail.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+            let (names, who) = (cells[0].trim(), cells[cells.len() - 1]);
+            if let Some(name) = names.strip_prefix("**") {
+                domain = name.trim_matches(['*', '`']).to_owned();
+                continue;
+            }
+            let words: BTreeSet<_> = who
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .collect();
+            let askers = Asker::ALL.map(Asker::name);
+            let askers = askers.into_iter().filter(|name| words.contains(name));
+            for name in names.split(", ").filter_map(|name| name.strip_prefix('`')) {
+                let row = rows.entry(name.trim_matches('`').to_owned());
+                let row = row.or_insert_with(|| (domain.clone(), BTreeSet::new()));
+                row.1.extend(askers.clone());
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_data_model_lists_every_action_with_its_domain_and_who_asks_for_it() {
+        let domain = |action: Action| match action.domain() {
+            Domain::Accounts => "accounts",
+            Domain::All => "",
+            Domain::Certificates => "certificates",
+            Domain::DeviceIdentity => "device_identity",
+            Domain::OtpDevices => "otp_devices",
+        };
+        let askers = |action: Action| action.askers().iter().map(|asker| asker.name()).collect();
+        let listed = Action::ALL.iter().map(|action| {
+            let row = (domain(*action).to_owned(), askers(*action));
+            (action.name().to_owned(), row)
+        });
+        assert_eq!(listed.collect::<Rows>(), documented());
+        assert_eq!(documented().len(), Action::ALL.len(), "each text is once");
+    }
+
+    #[test]
+    fn an_asker_is_told_by_the_name_of_its_kind() {
+        let name = || "x".to_owned();
+        let all = [
+            Who::Anonymous,
+            Who::Console(name()),
+            Who::External {
+                issuer: name(),
+                subject: name(),
+            },
+            Who::Instance {
+                name: name(),
+                token: None,
+            },
+            Who::Keyproof,
+            Who::Operator {
+                token: name(),
+                subject: name(),
+            },
+            Who::User {
+                name: name(),
+                application_token: None,
+            },
+        ];
+        for (who, asker) in all.iter().zip(Asker::ALL) {
+            assert_eq!(Asker::of(who), asker);
+            let told = who.to_string();
+            assert_eq!(told.split(':').next(), Some(asker.name()));
+        }
+    }
+}
