@@ -12,4 +12,5 @@ mod readiness;
 pub mod server;
 pub mod server_certificate;
 pub mod store;
+mod supervisor;
 pub mod telemetry;

@@ -62,6 +62,7 @@ pub(crate) const PEERS: &[Program] = &[
     Program::on_path("strace", "strace"),
     Program::on_path("swtpm", "swtpm"),
     Program::on_path("swtpm_setup", "swtpm-tools"),
+    Program::on_path("systemd-analyze", "systemd"),
     Program::on_path("tpm2_quote", "tpm2-tools"),
 ];
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod audit;
+mod completions;
 mod config;
 mod console;
 mod demo;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Read the audit trail
     Audit(audit::Arguments),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::Arguments),
     /// Check the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -111,6 +114,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Instance(command) => instance::run(command),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -16,6 +16,7 @@ use super::{Failure, Outcome, flags::ServeFlags, migrate, output, store};
 use crate::{
     config::Config,
     server::{Server, StartError},
+    supervisor::Supervisor,
     telemetry,
 };
 
@@ -72,8 +73,9 @@ async fn serve(config: Arc<Config>) -> Outcome {
         output::say(&format!("certificate fingerprint (SHA-256) {fingerprint}"));
     }
 
+    let supervisor = Supervisor::ready();
     while let Request::Reload = signals.next().await {
-        match server.reload() {
+        match supervisor.reload(|| server.reload()) {
             Ok(true) => {
                 let fingerprint = server.fingerprint();
                 info!(fingerprint, "the TLS files were read again");
@@ -82,6 +84,7 @@ async fn serve(config: Arc<Config>) -> Outcome {
             Err(error) => error!(%error, "the TLS files cannot be used; the old ones stay"),
         }
     }
+    supervisor.stopping();
     tokio::select! {
         () = end(server, &opened) => {}
         () = signals.stop() => process::exit(1),

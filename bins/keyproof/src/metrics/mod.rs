@@ -10,7 +10,7 @@ mod moment;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 pub(crate) use exposition::Exposition;
@@ -19,8 +19,8 @@ use keyproof_http::{RequestLabels, RequestObserver};
 use keyproof_service::Service;
 use keyproof_store::{CommitError, CommitObserver};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 /// From a read in memory to `http.handler_timeout_ms` and a slow body, in seconds.
@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     connections: IntGauge,
     commits: IntCounterVec,
     group_sizes: Histogram,
+    start: Gauge,
     /// Only once there is a certificate.
     tls_expiry: OnceLock<IntGauge>,
     /// Whose figures are told.
@@ -80,6 +81,10 @@ impl Metrics {
                 )
                 .buckets(GROUP_SIZES.to_vec()),
             )?,
+            start: Gauge::new(
+                "process_start_time_seconds",
+                "When the process started, in seconds since 1970.",
+            )?,
             tls_expiry: OnceLock::new(),
             service: OnceLock::new(),
         };
@@ -89,6 +94,10 @@ impl Metrics {
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.commits.clone()))?;
         registry.register(Box::new(metrics.group_sizes.clone()))?;
+        registry.register(Box::new(metrics.start.clone()))?;
+        // The server starts with its process; a clock of before 1970 is told as 1970.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        metrics.start.set(since.unwrap_or_default().as_secs_f64());
         // A rate needs a first value before the first failure.
         for outcome in ["applied", "conflict", "not_applied", "unknown"] {
             metrics.commits.with_label_values(&[outcome]);

@@ -53,13 +53,6 @@ impl Families {
                 "User and system time.",
                 seconds(stat.utime.saturating_add(stat.stime), ticks),
             )?;
-            if let Ok(boot) = procfs::boot_time_secs() {
-                self.seconds(
-                    "process_start_time_seconds",
-                    "When the process started, in seconds since 1970.",
-                    precise(boot) + seconds(stat.starttime, ticks),
-                )?;
-            }
             self.gauge(
                 "process_virtual_memory_bytes",
                 "Virtual memory.",
@@ -198,12 +191,6 @@ impl Families {
             counters.with_label_values(&[value]).inc_by(number);
         }
         self.0.register(Box::new(counters))
-    }
-
-    fn seconds(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
-        let gauge = prometheus::Gauge::new(name, help)?;
-        gauge.set(value);
-        self.0.register(Box::new(gauge))
     }
 
     fn seconds_counter(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {

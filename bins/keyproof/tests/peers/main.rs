@@ -1,4 +1,4 @@
-//! Other people's clients, unmodified, against the server.
+//! Other people's programs, unmodified, against the server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,3 +12,4 @@ mod emnify;
 #[path = "../python/mod.rs"]
 mod python;
 mod swtpm;
+mod systemd;

@@ -49,6 +49,33 @@ fn audit_help_says_where_an_event_of_several_stands() {
 }
 
 #[test]
+fn completions_are_scripts_that_name_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success(), "{shell}");
+        for word in ["set-password", "check-quote", "--master-key"] {
+            let word = if shell == "fish" {
+                word.trim_start_matches('-')
+            } else {
+                word
+            };
+            assert!(text(&output.stdout).contains(word), "{shell}: {word}");
+        }
+    }
+    let script = run(&["completions", "bash"]).stdout;
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("completions");
+    std::fs::write(&path, script).unwrap();
+    let completed = Command::new("bash")
+        .arg("-c")
+        .arg(". \"$0\"; COMP_WORDS=(keyproof tok); COMP_CWORD=1; _keyproof keyproof tok keyproof; echo \"${COMPREPLY[*]}\"")
+        .arg(path)
+        .output()
+        .unwrap();
+    assert_eq!(text(&completed.stdout).trim(), "token");
+}
+
+#[test]
 fn wrong_flags_end_with_2_and_are_told_the_right_ones() {
     for wrong in [
         &["serve", "--listen", "nowhere"][..],

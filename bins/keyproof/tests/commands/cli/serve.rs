@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     thread,
@@ -452,5 +452,43 @@ fn metrics_have_a_listener_of_their_own() {
     assert_ne!(applied, 0);
     assert_eq!(value("keyproof_store_commit_group_size_sum"), applied);
     serving.signal(Signal::TERM);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+/// What a supervisor is told next.
+fn told(supervisor: &UnixDatagram) -> String {
+    let mut message = [0; 256];
+    let length = supervisor.recv(&mut message).unwrap();
+    text(&message[..length]).trim_end().to_owned()
+}
+
+#[test]
+fn a_supervisor_is_told_of_the_start_of_life_and_of_the_end() {
+    let home = TempDir::new().unwrap();
+    let socket = home.path().join("notify");
+    let supervisor = UnixDatagram::bind(&socket).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    supervisor.set_read_timeout(patience).unwrap();
+    let mut serving = Serving::start(
+        keyproof(&home)
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory:"])
+            .env("NOTIFY_SOCKET", &socket)
+            .env("WATCHDOG_USEC", "200000"),
+    );
+    assert_eq!(told(&supervisor), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(told(&supervisor), "WATCHDOG=1");
+    }
+    let next_but_life = || {
+        let mut messages = std::iter::repeat_with(|| told(&supervisor));
+        messages.find(|message| message != "WATCHDOG=1").unwrap()
+    };
+    serving.signal(Signal::HUP);
+    let reloading = next_but_life();
+    let moment = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    assert!(moment.unwrap().parse::<u64>().is_ok(), "{reloading}");
+    assert_eq!(next_but_life(), "READY=1");
+    serving.signal(Signal::TERM);
+    assert_eq!(next_but_life(), "STOPPING=1");
     assert_eq!(serving.end().0, Some(0));
 }

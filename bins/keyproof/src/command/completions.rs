@@ -1,0 +1,27 @@
+//! `keyproof completions`
+
+use clap::{Args, CommandFactory};
+use clap_complete::{Shell, generate};
+
+use super::{Cli, Failure, Outcome, output};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// The shell that reads them
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    // Into memory first: the generator panics where it cannot write, as at a closed pipe.
+    let mut script = Vec::new();
+    generate(
+        arguments.shell,
+        &mut Cli::command(),
+        "keyproof",
+        &mut script,
+    );
+    let script = String::from_utf8(script).map_err(Failure::refused)?;
+    output::print(script.trim_end())?;
+    Ok(())
+}

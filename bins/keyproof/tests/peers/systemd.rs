@@ -1,0 +1,49 @@
+//! What systemd says of the units in `contrib/systemd`.
+
+use std::{fs, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/systemd");
+
+/// The exposure that `systemd-analyze security` tells at most, in tenths: 0 is no access to the machine at all, 100 all
+/// of it.
+const EXPOSURE: &str = "20";
+
+#[test]
+fn the_units_are_valid_and_the_service_has_little_of_the_machine() {
+    let folder = TempDir::new().unwrap();
+    let mut units = Vec::new();
+    for entry in fs::read_dir(UNITS).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        // The program stands elsewhere here.
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace("/usr/local/bin/keyproof", env!("CARGO_BIN_EXE_keyproof"));
+        let unit = folder.path().join(name);
+        fs::write(&unit, text).unwrap();
+        units.push(unit);
+    }
+    assert!(!units.is_empty());
+    // Without a manual page: it reads the pages of all that a unit names.
+    let verify = ["verify", "--man=no"];
+    analyze(&verify, units.iter().map(|unit| unit.as_path()));
+    let service = folder.path().join("keyproof.service");
+    let threshold = format!("--threshold={EXPOSURE}");
+    let security = ["security", "--offline=true", &threshold];
+    analyze(&security, [service.as_path()]);
+}
+
+#[track_caller]
+fn analyze<'a>(arguments: &[&str], units: impl IntoIterator<Item = &'a Path>) {
+    let output = Command::new("systemd-analyze")
+        .args(arguments)
+        .args(units)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    // It is no failure of `verify` to pass over a key that it does not know.
+    assert!(!said.contains("Unknown key"), "{said}");
+}
