@@ -36,6 +36,9 @@ pub(crate) enum Failure {
     #[error("cannot start `{line}`: {source}")]
     Start { line: String, source: io::Error },
 
+    #[error("corpora reach less than {least} % of the lines of: {}", short.join(", "))]
+    Uncovered { least: f64, short: Vec<String> },
+
     #[error("no {kind} is called {name}; there are: {}", known.join(", "))]
     Unknown {
         kind: &'static str,

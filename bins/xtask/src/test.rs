@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::failure::Failure;
+use crate::fuzz;
 use crate::layers;
 use crate::process::{cargo, run as execute};
 use crate::tools::{self, need_cargo_tool, need_programs};
@@ -40,8 +41,10 @@ enum Stage {
     Docs,
     /// The protocol crates link without std
     NoStd,
-    /// Unit, doc, vector, property, conformance, dialect and peer tests pass, fuzz corpora replayed
+    /// Unit, doc, vector, property, conformance, dialect and peer tests pass
     Tests,
+    /// The fuzz packages are formatted, linted and locked, and their corpora pass
+    Fuzz,
     /// Certificates of real makers are judged as they should be, where that folder is
     Field,
 }
@@ -121,6 +124,7 @@ impl Stage {
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
             Self::NoStd => protocol_crates_link_without_std(),
+            Self::Fuzz => fuzz::hold(),
             Self::Tests => {
                 execute(cargo(["test", "--locked", "--no-fail-fast"]).args(WHOLE_WORKSPACE))
             }

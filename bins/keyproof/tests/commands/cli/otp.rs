@@ -517,7 +517,7 @@ fn otp_migration_shows_names_as_text() {
 fn otp_pskc_shows_keys_and_their_secrets_only_when_asked() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let document = include_str!("../../../../../fuzz/corpus/pskc_container/figure_6.xml");
+    let document = include_str!("../../../../../fuzz/pskc/corpus/pskc_container/figure_6.xml");
     fs::write(path("container"), document).unwrap();
     fs::write(path("key"), "12345678901234567890123456789012\n").unwrap();
     fs::write(path("wrong"), "00".repeat(16)).unwrap();

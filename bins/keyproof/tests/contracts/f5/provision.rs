@@ -61,8 +61,8 @@ async fn only_the_devices_tpm_reads_its_certificate() {
 #[tokio::test]
 async fn what_tpms_and_their_tools_make_is_taken() {
     for made in [
-        include_str!("../../../../../fuzz/corpus/f5_provision/eccp256"),
-        include_str!("../../../../../fuzz/corpus/f5_provision/rsa2048"),
+        include_str!("../../../../../fuzz/server/corpus/f5_provision/eccp256"),
+        include_str!("../../../../../fuzz/server/corpus/f5_provision/rsa2048"),
     ] {
         let (site, key, _) = furnished().await;
         // Their certificates are valid from 2026 on.

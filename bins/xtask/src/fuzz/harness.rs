@@ -1,0 +1,254 @@
+//! The packages in `fuzz/`, each a workspace of its own, and their targets.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+use crate::process::{cargo, output};
+use crate::workspace;
+
+/// Builds of all of them share what they have in common with each other and with the workspace.
+pub(crate) const SHARED_TARGET: [&str; 2] = ["--target-dir", "target"];
+
+/// A package of fuzz targets.
+pub(crate) struct Harness {
+    pub(crate) folder: PathBuf,
+}
+
+/// A fuzz target of a package.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) folder: PathBuf,
+    pub(crate) name: String,
+}
+
+/// What libFuzzer and ClusterFuzz are told of a target.
+pub(crate) struct Options {
+    /// The longest input, in bytes.
+    pub(crate) max_len: u64,
+    /// The longest run, in seconds.
+    pub(crate) timeout: u64,
+}
+
+impl Harness {
+    /// All of them, by name.
+    pub(crate) fn all() -> Result<Vec<Self>, Failure> {
+        let mut folders = entries(Path::new("fuzz"))?;
+        folders.retain(|folder| folder.join("Cargo.toml").is_file());
+        Ok(folders.into_iter().map(|folder| Self { folder }).collect())
+    }
+
+    pub(crate) fn name(&self) -> String {
+        last(&self.folder)
+    }
+
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.folder.join("Cargo.toml")
+    }
+
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, Failure> {
+        let binaries = workspace::binaries(&self.folder.join("fuzz_targets").to_string_lossy())?;
+        let target = |name| Target {
+            folder: self.folder.clone(),
+            name,
+        };
+        Ok(binaries.into_iter().map(target).collect())
+    }
+
+    /// Where the sources of the crates lie that it fuzzes: those that it patches.
+    pub(crate) fn sources(&self) -> Result<Vec<PathBuf>, Failure> {
+        let manifest = workspace::read(&self.manifest())?;
+        let patched = manifest
+            .get("patch")
+            .and_then(|patch| patch.get("crates-io"))
+            .and_then(Value::as_table);
+        let paths = patched.into_iter().flat_map(Table::values);
+        let from_top =
+            paths.filter_map(|patch| patch.get("path")?.as_str()?.strip_prefix("../../"));
+        Ok(from_top.map(|path| Path::new(path).join("src")).collect())
+    }
+
+    /// Cargo drops from the workspace's lock file what the package does not use.
+    pub(crate) fn lock(&self) -> Result<(), Failure> {
+        let lock = self.folder.join("Cargo.lock");
+        fs::copy("Cargo.lock", &lock).map_err(failed(&lock))?;
+        let metadata = ["metadata", "--format-version", "1", "--manifest-path"];
+        output(cargo(metadata).arg(self.manifest()))?;
+        Ok(())
+    }
+}
+
+/// The targets of all packages, or only the one asked for.
+pub(crate) fn select(harnesses: &[Harness], wanted: Option<&str>) -> Result<Vec<Target>, Failure> {
+    let mut known = Vec::new();
+    for harness in harnesses {
+        known.extend(harness.targets()?);
+    }
+    let Some(wanted) = wanted else {
+        return Ok(known);
+    };
+    match known.iter().find(|target| target.name == wanted) {
+        Some(target) => Ok(vec![target.clone()]),
+        None => Err(Failure::Unknown {
+            kind: "fuzz target",
+            name: wanted.to_owned(),
+            known: known.into_iter().map(|target| target.name).collect(),
+        }),
+    }
+}
+
+impl Target {
+    pub(crate) fn corpus(&self) -> PathBuf {
+        self.folder.join("corpus").join(&self.name)
+    }
+
+    /// Inputs that once were findings; there may be none.
+    pub(crate) fn regressions(&self) -> Option<PathBuf> {
+        let folder = self.folder.join("regressions").join(&self.name);
+        folder.is_dir().then_some(folder)
+    }
+
+    /// Targets whose names begin alike share one; some have none.
+    pub(crate) fn dictionary(&self) -> Option<PathBuf> {
+        let (family, _) = self.name.split_once('_')?;
+        let file = self.folder.join("dictionaries").join(family);
+        Some(file.with_extension("dict")).filter(|file| file.is_file())
+    }
+
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let path = self.folder.join("options").join(&self.name);
+        let path = path.with_extension("options");
+        Options::read(&workspace::read(&path)?).map_err(|problem| Failure::Manifest {
+            path,
+            problem: problem.to_owned(),
+        })
+    }
+
+    /// libFuzzer would cut a longer input, and so lose what it is for.
+    pub(crate) fn keeps_to_its_options(&self) -> Result<(), Failure> {
+        let longest = self.options()?.max_len;
+        for folder in [Some(self.corpus()), self.regressions()]
+            .into_iter()
+            .flatten()
+        {
+            for input in entries(&folder)? {
+                let length = fs::metadata(&input).map_err(failed(&input))?.len();
+                if length > longest {
+                    return Err(Failure::Manifest {
+                        path: input,
+                        problem: format!("{length} bytes, of which libFuzzer reads {longest}"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    fn read(table: &Table) -> Result<Self, &'static str> {
+        let number = |name: &str| {
+            let number = table.get("libfuzzer").and_then(|section| section.get(name));
+            let number = number
+                .and_then(Value::as_integer)
+                .filter(|number| *number > 0);
+            number.and_then(|number| u64::try_from(number).ok())
+        };
+        Ok(Self {
+            max_len: number("max_len").ok_or("says no max_len")?,
+            timeout: number("timeout").ok_or("says no timeout")?,
+        })
+    }
+
+    pub(crate) fn flags(&self) -> [String; 3] {
+        [
+            format!("-max_len={}", self.max_len),
+            // Long inputs from the start: a short run would not grow to them.
+            "-len_control=0".to_owned(),
+            format!("-timeout={}", self.timeout),
+        ]
+    }
+}
+
+/// What a folder has, by name.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<Result<Vec<_>, io::Error>>()
+    });
+    let mut paths = entries.map_err(failed(folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
+pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    move |source| Failure::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn last(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Options, &'static str> {
+        Options::read(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_target_is_run_within_its_own_options() {
+        let options = read("# Why.\n[libfuzzer]\nmax_len = 131072\ntimeout = 1\n").unwrap();
+        assert_eq!(
+            options.flags(),
+            ["-max_len=131072", "-len_control=0", "-timeout=1"]
+        );
+    }
+
+    #[test]
+    fn a_target_without_options_is_not_run() {
+        let refused = |text| read(text).err();
+        assert_eq!(refused(""), Some("says no max_len"));
+        assert_eq!(refused("max_len = 1\ntimeout = 1"), Some("says no max_len"));
+        let zero = "[libfuzzer]\nmax_len = 0\ntimeout = 1";
+        assert_eq!(refused(zero), Some("says no max_len"));
+        assert_eq!(refused("[libfuzzer]\nmax_len = 1"), Some("says no timeout"));
+    }
+
+    #[test]
+    fn an_input_longer_than_libfuzzer_reads_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target {
+            folder: folder.path().to_owned(),
+            name: "a_b".to_owned(),
+        };
+        for subfolder in ["corpus/a_b", "regressions/a_b", "options", "dictionaries"] {
+            fs::create_dir_all(folder.path().join(subfolder)).unwrap();
+        }
+        let write = |path, text| fs::write(folder.path().join(path), text).unwrap();
+        write(
+            "options/a_b.options",
+            "[libfuzzer]\nmax_len = 3\ntimeout = 1",
+        );
+        write("corpus/a_b/short", "abc");
+        assert!(target.keeps_to_its_options().is_ok());
+        write("regressions/a_b/long", "abcd");
+        let refused = target.keeps_to_its_options().err().unwrap().to_string();
+        assert!(
+            refused.contains("4 bytes, of which libFuzzer reads 3"),
+            "{refused}"
+        );
+
+        assert_eq!(target.dictionary(), None);
+        write("dictionaries/a.dict", "\"word\"");
+        let dictionary = folder.path().join("dictionaries/a.dict");
+        assert_eq!(target.dictionary(), Some(dictionary));
+    }
+}

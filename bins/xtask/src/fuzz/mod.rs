@@ -1,0 +1,88 @@
+//! `cargo xtask fuzz`: the fuzz targets under libFuzzer, without a sanitiser and so on stable; and what else their
+//! packages must show.
+
+mod coverage;
+mod harness;
+mod run;
+
+use crate::failure::Failure;
+use crate::process::{cargo, run as execute};
+use harness::Harness;
+
+#[derive(clap::Args)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// The only target to run
+    #[arg(long)]
+    target: Option<String>,
+
+    /// How long each target runs
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+
+    /// Writes what was run into fuzz/RUNS.md
+    #[arg(long)]
+    record: bool,
+
+    #[command(flatten)]
+    instead: Instead,
+}
+
+/// What is done and no target run.
+#[derive(clap::Args)]
+#[group(multiple = false, conflicts_with_all = ["target", "seconds", "record"])]
+struct Instead {
+    /// Prints the targets
+    #[arg(long)]
+    list: bool,
+
+    /// Prints how many lines of each file the corpora reach
+    #[arg(long)]
+    coverage: bool,
+
+    /// Writes each package's Cargo.lock anew, with the workspace's versions
+    #[arg(long)]
+    lock: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let harnesses = Harness::all()?;
+    match options.instead {
+        Instead { list: true, .. } => list(&harnesses),
+        Instead { coverage: true, .. } => coverage::show(&harnesses),
+        Instead { lock: true, .. } => harnesses.iter().try_for_each(Harness::lock),
+        _ => {
+            let targets = harness::select(&harnesses, options.target.as_deref())?;
+            run::all(&targets, options.seconds, options.record)
+        }
+    }
+}
+
+fn list(harnesses: &[Harness]) -> Result<(), Failure> {
+    for target in harness::select(harnesses, None)? {
+        println!("{}", target.name);
+    }
+    Ok(())
+}
+
+/// The stage of `cargo xtask test`: each package is as its members of the workspace are, and its corpora pass.
+pub(crate) fn hold() -> Result<(), Failure> {
+    let harnesses = Harness::all()?;
+    for target in harness::select(&harnesses, None)? {
+        target.keeps_to_its_options()?;
+    }
+    for harness in &harnesses {
+        let manifest = harness.manifest();
+        execute(cargo(["fmt", "--check", "--manifest-path"]).arg(&manifest))?;
+        let clippy = ["clippy", "--locked", "--all-targets", "--manifest-path"];
+        execute(
+            cargo(clippy)
+                .arg(&manifest)
+                .args(harness::SHARED_TARGET)
+                .args(["--", "-D", "warnings"]),
+        )?;
+        let test = ["test", "--locked", "--manifest-path"];
+        execute(cargo(test).arg(&manifest).args(harness::SHARED_TARGET))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Runs of targets, and the page that says what the last of each was.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::harness::{Target, failed};
+use crate::failure::Failure;
+use crate::process::{cargo, line, output};
+use crate::tools::{self, need_cargo_tool, need_programs};
+
+/// One after the other, until a finding: that ends it with cargo-fuzz's own words on where the input is and how to run it
+/// again.
+pub(crate) fn all(targets: &[Target], seconds: u32, record: bool) -> Result<(), Failure> {
+    need_programs(tools::FUZZING)?;
+    need_cargo_tool(&tools::CARGO_FUZZ)?;
+    for target in targets {
+        let executions = fuzz(target, seconds)?;
+        println!("{}: {executions} executions", target.name);
+        if record {
+            write_down(target, seconds, executions)?;
+        }
+    }
+    println!("\n{} targets, {seconds} s each: no finding", targets.len());
+    Ok(())
+}
+
+fn fuzz(target: &Target, seconds: u32) -> Result<u64, Failure> {
+    // The first corpus gets the new inputs, so that the committed one stays as it is.
+    let found = Path::new("target/fuzz-corpus").join(&target.name);
+    fs::create_dir_all(&found).map_err(failed(&found))?;
+    let mut command = cargo(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]);
+    command
+        .arg(&target.folder)
+        // All packages share what they build; one unit would build the server for minutes.
+        .args(["--target-dir", "target/fuzz", "--codegen-units", "16"])
+        .arg(&target.name)
+        .args([found, target.corpus()])
+        .args(target.regressions())
+        .arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .args(target.options()?.flags())
+        .arg("-print_final_stats=1");
+    if let Some(dictionary) = target.dictionary() {
+        command.arg(format!("-dict={}", dictionary.display()));
+    }
+    let stats = shown(&mut command)?;
+    stats.ok_or_else(|| Failure::Manifest {
+        path: target.folder.clone(),
+        problem: format!("{} ended without its statistics", target.name),
+    })
+}
+
+/// Runs it, shows what it writes, and takes the number of executions from that.
+fn shown(command: &mut Command) -> Result<Option<u64>, Failure> {
+    let line = line(command);
+    println!("$ {line}");
+    let start = |source| Failure::Start {
+        line: line.clone(),
+        source,
+    };
+    let mut child = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    let mut executions = None;
+    let written = child.stderr.take().map(BufReader::new);
+    for text in written.into_iter().flat_map(BufRead::lines) {
+        let text = text.map_err(start)?;
+        eprintln!("{text}");
+        executions = executed(&text).or(executions);
+    }
+    let status = child.wait().map_err(start)?;
+    match status.success() {
+        true => Ok(executions),
+        false => Err(Failure::Command { line, status }),
+    }
+}
+
+fn executed(line: &str) -> Option<u64> {
+    let number = line.strip_prefix("stat::number_of_executed_units:")?;
+    number.trim().parse().ok()
+}
+
+const RUNS: &str = "fuzz/RUNS.md";
+
+fn write_down(target: &Target, seconds: u32, executions: u64) -> Result<(), Failure> {
+    let commit = output(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
+    let day = output(Command::new("date").args(["--utc", "+%F"]))?;
+    let row = format!(
+        "| {} | {} | {} | {seconds} | {executions} |",
+        target.name,
+        day.trim(),
+        commit.trim()
+    );
+    let path = Path::new(RUNS);
+    let page = fs::read_to_string(path).map_err(failed(path))?;
+    fs::write(path, with_row(&page, &target.name, &row)).map_err(failed(path))
+}
+
+/// The page with the row in place of the target's last one; rows stand by name, at the page's end.
+fn with_row(page: &str, target: &str, row: &str) -> String {
+    let is_row = |line: &str| line.starts_with("| ") && line.contains('_');
+    let last = format!("| {target} |");
+    let (rows, mut lines): (Vec<&str>, Vec<&str>) = page.lines().partition(|line| is_row(line));
+    let mut rows: Vec<&str> = rows
+        .into_iter()
+        .filter(|line| !line.starts_with(&last))
+        .chain([row])
+        .collect();
+    rows.sort_unstable();
+    lines.extend(rows);
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_executions_is_libfuzzers() {
+        let line = "stat::number_of_executed_units: 2097152";
+        assert_eq!(executed(line), Some(2_097_152));
+        assert_eq!(executed("stat::new_units_added:          12"), None);
+    }
+
+    #[test]
+    fn a_run_takes_the_place_of_the_last_one() {
+        let head =
+            "# Runs\n\n| target | day | commit | seconds | executions |\n|---|---|---|---|---|\n";
+        let one = with_row(head, "b_b", "| b_b | 2027-01-01 | abc | 60 | 1 |");
+        assert_eq!(one, format!("{head}| b_b | 2027-01-01 | abc | 60 | 1 |\n"));
+        let two = with_row(&one, "a_a", "| a_a | 2027-01-01 | abc | 60 | 2 |");
+        let again = with_row(&two, "b_b", "| b_b | 2027-01-02 | def | 600 | 3 |");
+        let rows = "| a_a | 2027-01-01 | abc | 60 | 2 |\n| b_b | 2027-01-02 | def | 600 | 3 |\n";
+        assert_eq!(again, format!("{head}{rows}"));
+    }
+}

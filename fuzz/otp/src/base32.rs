@@ -1,0 +1,77 @@
+//! Base32 secrets.
+
+use keyproof_otp::{Base32Profile, OtpError, Secret};
+
+use crate::position::assert_position;
+
+/// Base32 in its three profiles: positions within the text, strict within lenient, agreement of
+/// what two profiles take, and the canonical spelling back.
+pub fn base32(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    let [strict, lenient, taler] = [
+        Base32Profile::Strict,
+        Base32Profile::Lenient,
+        Base32Profile::Taler,
+    ]
+    .map(|profile| decode(profile, text));
+
+    if let Some(bytes) = &strict {
+        assert_eq!(lenient.as_ref(), Some(bytes));
+        let padded = text.len() - text.trim_end_matches('=').len();
+        assert_eq!(taler.is_some(), padded <= 2);
+        if let Ok(secret) = Secret::from_bytes(bytes) {
+            assert_eq!(secret.base32().to_string(), text.trim_end_matches('='));
+        }
+    }
+    if let Some(bytes) = &lenient {
+        assert!(taler.as_ref().is_none_or(|taler| taler == bytes));
+        if let Ok(secret) = Secret::from_bytes(bytes) {
+            let symbols = text.chars().filter(char::is_ascii_alphanumeric);
+            let canonical: String = symbols.map(|symbol| symbol.to_ascii_uppercase()).collect();
+            assert_eq!(secret.base32().to_string(), canonical);
+        }
+    }
+    if let Some(bytes) = &taler {
+        let symbols = text.trim_end_matches('=').len();
+        assert_eq!(
+            bytes.len(),
+            symbols * 5 / 8,
+            "left-over bits are dropped, nothing else"
+        );
+    }
+}
+
+/// Decodes into room enough, and checks that one byte less is refused.
+fn decode(profile: Base32Profile, text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; Base32Profile::max_decoded_len(text.len())];
+    match profile.decode_to(text, &mut bytes) {
+        Ok(len) => {
+            if let Some(too_short) = len.checked_sub(1) {
+                let mut out = vec![0; too_short];
+                assert_eq!(
+                    profile.decode_to(text, &mut out),
+                    Err(OtpError::SecretTooLong)
+                );
+            }
+            let inline =
+                Secret::from_base32(text, profile).map(|secret| secret.as_bytes() == &bytes[..len]);
+            assert_eq!(
+                inline,
+                if len <= Secret::MAX_LEN {
+                    Ok(true)
+                } else {
+                    Err(OtpError::SecretTooLong)
+                }
+            );
+            bytes.truncate(len);
+            Some(bytes)
+        }
+        Err(error) => {
+            assert_ne!(error, OtpError::SecretTooLong);
+            assert_position(error, text);
+            None
+        }
+    }
+}

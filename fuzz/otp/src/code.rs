@@ -1,0 +1,91 @@
+//! Codes, and their checks.
+
+use std::num::NonZeroU64;
+
+use keyproof_otp::{Algorithm, Code, Digits, Hotp, LookAhead, Refused, Totp, Window};
+
+use crate::position::assert_position;
+
+/// Codes: the first byte picks the digits. The rest as text is a code exactly if it is that many
+/// ASCII digits; the rest as numbers drives checks of codes that are known to be right.
+pub fn code(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let digits = Digits::new(first % 5 + Digits::MIN).expect("6 to 10");
+    if let Ok(text) = str::from_utf8(rest) {
+        let is_code = text.len() == usize::from(digits.get())
+            && text.bytes().all(|byte| byte.is_ascii_digit());
+        match Code::parse(text, digits) {
+            Ok(code) => {
+                assert!(is_code);
+                assert_eq!(code.to_string(), text);
+                assert!(!format!("{code:?}").contains(text));
+            }
+            Err(error) => {
+                assert!(!is_code);
+                assert_position(error, text);
+            }
+        }
+    }
+    checks(digits, rest);
+}
+
+fn checks(digits: Digits, data: &[u8]) {
+    let Some((numbers, key)) = data.split_at_checked(28) else {
+        return;
+    };
+    let number = |at: usize| {
+        numbers[at..at + 8]
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let [now, period, last] = [0, 8, 16].map(number);
+    let [before, after, ahead, algorithm] = [24, 25, 26, 27].map(|at: usize| numbers[at]);
+    let algorithm =
+        [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512][usize::from(algorithm % 3)];
+
+    let hotp = Hotp::from_key(key, algorithm, digits);
+    let look_ahead = LookAhead::new((ahead % 16).into()).expect("at most 15");
+    let code = hotp.code(now);
+    // The lowest counter that fits counts, and the first one does.
+    assert_eq!(hotp.verify(&code, now, look_ahead), now.checked_add(1));
+    let following = hotp.code(now.wrapping_add(1));
+    assert_eq!(
+        hotp.resynchronise(&code, &following, now, look_ahead),
+        now.checked_add(2)
+    );
+
+    let window = Window {
+        before: before % 4,
+        after: after % 4,
+    };
+    let totp = Totp::from(hotp)
+        .with_period(NonZeroU64::new(period).unwrap_or(NonZeroU64::MIN))
+        .with_window(window);
+    let current = totp.step_at(now);
+    let in_window = |step: u64| {
+        step.saturating_add(window.before.into()) >= current
+            && step <= current.saturating_add(window.after.into())
+    };
+    let code = totp.code(now);
+    assert!(
+        totp.verify(&code, now, None)
+            .is_ok_and(|accepted| accepted.step >= current)
+    );
+    match totp.verify(&code, now, Some(last)) {
+        Ok(accepted) => {
+            assert!(accepted.step > last && in_window(accepted.step));
+            assert_eq!(
+                current.checked_add_signed(accepted.drift),
+                Some(accepted.step)
+            );
+            let again = totp.verify(&code, now, Some(accepted.step));
+            assert_eq!(again, Err(Refused { replay: true }));
+        }
+        Err(refused) => {
+            assert!(last >= current, "an unspent current code is good");
+            assert!(refused.replay, "the current code is in the window");
+        }
+    }
+}

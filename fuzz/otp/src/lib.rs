@@ -1,0 +1,37 @@
+//! The fuzz targets of `keyproof-otp`: functions over any bytes, which panic where a rule does not hold.
+//!
+//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+
+pub mod amount;
+pub mod base32;
+pub mod code;
+pub mod migration;
+pub mod ocra;
+mod position;
+pub mod uri;
+
+/// The name that a target shares with its binary and its folders, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[
+    ("otp_amount", amount::amount),
+    ("otp_base32", base32::base32),
+    ("otp_code", code::code),
+    ("otp_migration", migration::migration),
+    ("otp_ocra", ocra::ocra),
+    ("otp_uri", uri::uri),
+];
+
+/// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build
+/// without libFuzzer.
+#[macro_export]
+macro_rules! fuzz_main {
+    ($run:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $run(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {}
+    };
+}

@@ -1,0 +1,49 @@
+//! Exports of an authenticator.
+
+use keyproof_otp::OtpError;
+use keyproof_otp::migration::{Migration, join};
+
+/// Exports, as a URI and as the message within: what is read is written, and read to the same;
+/// whatever has accounts can be put into codes anew.
+pub fn migration(data: &[u8]) {
+    let uri = str::from_utf8(data).ok().map(Migration::parse);
+    for code in uri.into_iter().chain([Migration::from_message(data)]) {
+        let code = match code {
+            Ok(code) => code,
+            Err(
+                OtpError::MigrationBase64 { at }
+                | OtpError::MigrationDuplicate { at }
+                | OtpError::MigrationEncoding { at }
+                | OtpError::MigrationSecret { at }
+                | OtpError::MigrationValue { at }
+                | OtpError::UriEscape { at },
+            ) => {
+                assert!(at <= data.len());
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let part = code.part();
+        assert!(part.index < part.size);
+        let written = code.to_string();
+        assert_eq!(Migration::parse(&written).as_ref(), Ok(&code), "{written}");
+        let accounts = code.accounts();
+        assert!(
+            accounts
+                .iter()
+                .all(|account| !account.secret().as_bytes().is_empty())
+        );
+        match Migration::batch(accounts, part.id) {
+            Ok(codes) if codes.is_empty() => assert!(accounts.is_empty()),
+            Ok(codes) => {
+                assert!(
+                    codes
+                        .iter()
+                        .all(|code| code.accounts().len() <= Migration::ACCOUNTS_A_CODE)
+                );
+                assert_eq!(join(codes).as_deref(), Ok(accounts));
+            }
+            Err(error) => assert_eq!(error, OtpError::MigrationTooLong),
+        }
+    }
+}

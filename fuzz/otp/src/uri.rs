@@ -1,0 +1,41 @@
+//! `otpauth` URIs.
+
+use keyproof_otp::otpauth::OtpauthUri;
+
+use crate::position::assert_position;
+
+/// `otpauth` URIs: positions within the text, and what is written parses to the same.
+pub fn uri(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    match OtpauthUri::parse(text) {
+        Ok(uri) => {
+            let written = uri.to_string();
+            assert_eq!(OtpauthUri::parse(&written).as_ref(), Ok(&uri), "{written}");
+            assert_eq!(
+                OtpauthUri::parse_strict(text).is_err(),
+                uri.issuer_mismatch()
+            );
+            let code = match (uri.totp(), uri.hotp()) {
+                (Some(totp), None) => totp.code(u64::MAX),
+                (None, Some((hotp, counter))) => hotp.code(counter),
+                _ => panic!("a URI is of one type"),
+            };
+            assert_eq!(code.digits(), uri.digits());
+            assert!(!uri.secret().as_bytes().is_empty());
+            let redacted = format!(
+                "secret: Secret([redacted; {}])",
+                uri.secret().as_bytes().len()
+            );
+            assert!(
+                format!("{uri:?}").contains(&redacted),
+                "Debug hides the secret"
+            );
+        }
+        Err(error) => {
+            assert_position(error, text);
+            assert_eq!(OtpauthUri::parse_strict(text), Err(error));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The targets of `keyproof-pskc`.
+
+use keyproof_pskc::{Container, PskcError, Unlock};
+
+/// RFC 6030 figure 6, and what it opens with.
+const GENUINE: &str = include_str!("../corpus/pskc_container/figure_6.xml");
+const KEY: [u8; 16] = [
+    0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12, 0x34, 0x56, 0x78, 0x90, 0x12,
+];
+const SECRET: &[u8] = b"12345678901234567890";
+
+/// Any document: what is refused is refused within the document, what is encrypted opens with
+/// nothing but a key, and parameters are within their bounds.
+pub fn container(data: &[u8]) {
+    let Ok(document) = str::from_utf8(data) else {
+        return;
+    };
+    let container = match Container::parse(document) {
+        Ok(container) => container,
+        Err(error) => return assert_position(&error, document),
+    };
+    let opened = container.open(Unlock::Nothing);
+    assert_eq!(opened.is_ok(), !container.is_encrypted(), "{opened:?}");
+    match container.open(Unlock::Key(&KEY)) {
+        Ok(keys) => assert_eq!(keys.len(), container.keys().len()),
+        Err(error) => assert_position(&error, document),
+    }
+    if let Some(derivation) = container.key_derivation() {
+        assert!((8..=1024).contains(&derivation.salt().len()));
+        assert!((1..=10_000_000).contains(&derivation.iterations()));
+        // More would only be slower.
+        if derivation.iterations() <= 1000 {
+            let _ = container.open(Unlock::Password("qwerty"));
+        }
+    }
+}
+
+/// Changes to a genuine container, four bytes each: a place, how many bytes are replaced, and by
+/// what. Whatever still opens has the secret that was in it, or none.
+pub fn changed(data: &[u8]) {
+    let mut document = GENUINE.as_bytes().to_vec();
+    for change in data.as_chunks::<4>().0 {
+        let [high, low, len, by] = *change;
+        let at = usize::from(u16::from_be_bytes([high, low])).checked_rem(document.len());
+        let at = at.unwrap_or_default();
+        let end = (at + usize::from(len % 32)).min(document.len());
+        document.splice(at..end, Some(by).filter(|by| *by != 0));
+    }
+    let Ok(document) = str::from_utf8(&document) else {
+        return;
+    };
+    let Ok(container) = Container::parse(document) else {
+        return;
+    };
+    for key in container.open(Unlock::Key(&KEY)).unwrap_or_default() {
+        if let Some(secret) = key.data.secret {
+            assert_eq!(secret.as_bytes(), SECRET, "{document}");
+        }
+    }
+    let genuine = Container::parse(GENUINE).expect("the genuine one is read");
+    assert!(genuine.open(Unlock::Key(&KEY)).is_ok());
+}
+
+/// An error's position, if it has one, is in the document or right behind it.
+fn assert_position(error: &PskcError, document: &str) {
+    let at = match error {
+        PskcError::Algorithm { at, .. }
+        | PskcError::Attribute { at, .. }
+        | PskcError::Base64 { at }
+        | PskcError::CipherValue { at }
+        | PskcError::DocumentType { at }
+        | PskcError::Duplicate { at }
+        | PskcError::Excessive { at, .. }
+        | PskcError::KeyDerivation { at, .. }
+        | PskcError::Mac { at }
+        | PskcError::MissingElement { at, .. }
+        | PskcError::Number { at }
+        | PskcError::Text { at }
+        | PskcError::UnexpectedElement { at }
+        | PskcError::Unsupported { at, .. } => *at,
+        _ => 0,
+    };
+    assert!(
+        at <= document.len() && document.is_char_boundary(at),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,33 @@
+//! The fuzz targets of keyproof's server: functions over any bytes, which panic where a rule does not hold.
+//!
+//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+
+pub mod emnify;
+pub mod f5;
+pub mod jwt;
+pub mod store;
+
+/// The name that a target shares with its binary and its folders, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[
+    ("emnify_activate", emnify::activate),
+    ("emnify_authenticate", emnify::authenticate),
+    ("f5_provision", f5::provision),
+    ("service_jwt", jwt::jwt),
+    ("store_key", store::key),
+];
+
+/// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build
+/// without libFuzzer.
+#[macro_export]
+macro_rules! fuzz_main {
+    ($run:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $run(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {}
+    };
+}

@@ -1,0 +1,187 @@
+//! Attestations of a TPM with changes.
+
+use keyproof_tpm::{
+    AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Buffer, CertifyPolicy,
+    CreationEvidence, CreationPolicy, DevIdKeyPolicy, HashAlgorithm, KeyProfile, NvCertifyPolicy,
+    QuoteEvidence, QuotePolicy, Structure, TimePolicy, TpmsAttest, TpmsNvPublic, TpmtPublic,
+    algorithms, check_certify, check_creation, check_nv_certify, check_quote, check_time,
+};
+
+use crate::structure::comes_back;
+use crate::vectors::vector;
+
+/// `sound` with bytes changed: each four bytes of `data` say in which part, where and how.
+fn edited(sound: &[Vec<u8>], data: &[u8]) -> Vec<Vec<u8>> {
+    let mut parts = sound.to_vec();
+    for edit in data.chunks_exact(4) {
+        let count = parts.len();
+        let part = &mut parts[usize::from(edit[0] & 0x3f) % count];
+        let at = usize::from(u16::from_be_bytes([edit[1], edit[2]]));
+        match edit[0] >> 6 {
+            0 if at < part.len() => {
+                part.remove(at);
+            }
+            1 if at <= part.len() => part.insert(at, edit[3]),
+            _ if at < part.len() => part[at] ^= edit[3],
+            _ => {}
+        }
+    }
+    parts
+}
+
+fn key(sized: &[u8]) -> TpmtPublic {
+    TpmtPublic::parse_sized(sized).expect("a public area")
+}
+
+fn attestation_policy() -> AttestationPolicy<'static> {
+    AttestationPolicy {
+        nonce: None,
+        qualified_signer: None,
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::RING,
+    }
+}
+
+/// A certification of a TPM with changes to attestation, signature and object. Only the unchanged one is
+/// accepted.
+pub fn certify(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/certify.tpms_attest.bin").to_vec(),
+        vector!("eccp256/certify.tpmt_signature.bin").to_vec(),
+        vector!("eccp256/dev.pub.tpm2b").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let Ok(object) = TpmtPublic::parse_sized(&parts[2]) else {
+        return;
+    };
+    let evidence = AttestationEvidence {
+        attest: &parts[0],
+        signature: &parts[1],
+    };
+    let policy = CertifyPolicy {
+        attestation: attestation_policy(),
+        object: &object,
+        parent: None,
+        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let report = check_certify(&ak, evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// A certified creation of a TPM with changes to attestation, signature, creation data and object. Only the
+/// unchanged one is accepted.
+pub fn creation(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/certifycreation.tpms_attest.bin").to_vec(),
+        vector!("eccp256/certifycreation.tpmt_signature.bin").to_vec(),
+        vector!("eccp256/dev.creation_data.tpm2b")[2..].to_vec(),
+        vector!("eccp256/dev.pub.tpm2b").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let Ok(object) = TpmtPublic::parse_sized(&parts[3]) else {
+        return;
+    };
+    let evidence = CreationEvidence {
+        attestation: AttestationEvidence {
+            attest: &parts[0],
+            signature: &parts[1],
+        },
+        creation_data: &parts[2],
+        ticket: None,
+    };
+    let policy = CreationPolicy {
+        attestation: attestation_policy(),
+        object: &object,
+        profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+        parent: None,
+        outside_info: None,
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let report = check_creation(&ak, &evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// An attested time of a TPM with changes to attestation and signature. Only the unchanged one is accepted.
+pub fn time(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/gettime.tpms_attest.bin").to_vec(),
+        vector!("eccp256/gettime.tpmt_signature.bin").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let evidence = AttestationEvidence {
+        attest: &parts[0],
+        signature: &parts[1],
+    };
+    let policy = TimePolicy {
+        attestation: attestation_policy(),
+        firmware_version: None,
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let report = check_time(&ak, evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// A certified NV index with any body, which nobody has signed: never accepted.
+pub fn nv_certify(data: &[u8]) {
+    let genuine = vector!("eccp256/certify.tpms_attest.bin");
+    // The frame of an attestation, up to its body, with the type of an NV index or of its digest.
+    let name_size = 2 + 34;
+    let data_size = 2 + 4;
+    let mut attest = genuine[..6 + name_size + data_size + 25].to_vec();
+    attest[4..6].copy_from_slice(match data.first() {
+        Some(0x1c) => &[0x80, 0x1c],
+        _ => &[0x80, 0x14],
+    });
+    attest.extend(data.iter().skip(1));
+    comes_back::<TpmsAttest>(&attest);
+    comes_back::<TpmsNvPublic>(data);
+    let index = TpmsNvPublic::parse(data).unwrap_or(TpmsNvPublic {
+        nv_index: 0x0180_0000,
+        name_alg: HashAlgorithm::Sha256,
+        attributes: 0x2000_0000,
+        auth_policy: Buffer::default(),
+        data_size: 8,
+    });
+    let evidence = AttestationEvidence {
+        attest: &attest,
+        signature: vector!("eccp256/certify.tpmt_signature.bin"),
+    };
+    let policy = NvCertifyPolicy {
+        attestation: attestation_policy(),
+        index: &index,
+        contents: Some(data),
+        offset: 0,
+    };
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    assert!(!check_nv_certify(&ak, evidence, &policy).accepted());
+}
+
+/// A quote of a TPM with changes to attestation, signature and values. Only the unchanged one is accepted.
+pub fn quote(data: &[u8]) {
+    let sound = [
+        vector!("eccp256/quote.tpms_attest.bin").to_vec(),
+        vector!("eccp256/quote.tpmt_signature.bin").to_vec(),
+        vector!("eccp256/quote.pcrs.values.bin").to_vec(),
+    ];
+    let parts = edited(&sound, data);
+    let ak = key(vector!("eccp256/ak.pub.tpm2b"));
+    let ek = key(vector!("eccp256/ek.pub.tpm2b"));
+    let selection = "sha256:0,1,2,3,4,5,6,7,16".parse().expect("a selection");
+    let evidence = QuoteEvidence {
+        attest: &parts[0],
+        signature: &parts[1],
+        pcr_values: Some(&parts[2]),
+    };
+    let policy = QuotePolicy {
+        nonce: vector!("eccp256/quote.nonce.bin"),
+        selection: Some(&selection),
+        ek: Some(&ek),
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::RING,
+    };
+    let report = check_quote(&ak, &evidence, &policy);
+    assert_eq!(report.accepted(), parts == sound, "{report}");
+}

@@ -1,0 +1,37 @@
+//! Endorsement certificates.
+
+use keyproof_tpm::{EkCertificate, EkCertificatePolicy, EkChain, algorithms, check_ek_certificate};
+
+use crate::structure::points_into;
+use crate::vectors::vector;
+
+/// Endorsement certificates, as they lie in NV memory: only those that the CA signed are accepted.
+pub fn ek_certificate(data: &[u8]) {
+    let genuine = [
+        &vector!("eccp256/ek.cert.der")[..],
+        vector!("rsa2048/ek.cert.der"),
+    ];
+    let parsed = EkCertificate::parse(data);
+    if let Ok(certificate) = &parsed {
+        let _ = certificate.tpm_attributes();
+        let _ = certificate.tpm_specification();
+    }
+    for chain in [EkChain::from_pem(data), EkChain::from_der(data)] {
+        match chain {
+            Ok(chain) => assert!((1..=8).contains(&chain.certificates().count())),
+            Err(error) => points_into(data, &error),
+        }
+    }
+    let policy = EkCertificatePolicy {
+        ek: None,
+        allowed: &[],
+        roots: &[vector!("eccp256/ca.root.der")],
+        intermediates: &[vector!("eccp256/ca.intermediate.der")],
+        crls: &[],
+        now: 1_800_000_000,
+        algorithms: algorithms::RING,
+    };
+    let report = check_ek_certificate(data, &policy);
+    let is_genuine = parsed.is_ok_and(|certificate| genuine.contains(&certificate.as_der()));
+    assert_eq!(report.accepted(), is_genuine, "{report}");
+}

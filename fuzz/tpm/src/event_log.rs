@@ -1,0 +1,62 @@
+//! Event logs.
+
+use keyproof_tpm::{
+    EventLog, EventLogCheck, EventLogPolicy, EventTrust, HashAlgorithm, Outcome, TpmlPcrSelection,
+    TpmsPcrSelection, check_event_log,
+};
+
+use crate::structure::points_into;
+
+/// Event logs: what a log leads to is accepted as that, and nothing else is; what is trusted in it is what
+/// was measured.
+pub fn event_log(data: &[u8]) {
+    let log = match EventLog::parse(data) {
+        Ok(log) => log,
+        Err(error) => {
+            points_into(data, &error);
+            let policy = EventLogPolicy::default();
+            assert!(!check_event_log(data, &policy).report.accepted());
+            return;
+        }
+    };
+    let hash = log.banks().next().unwrap_or(HashAlgorithm::Sha256);
+    let Ok(replay) = log.replay(hash, 0) else {
+        return;
+    };
+    let known = (0..32).filter(|index| replay.lacking(*index).is_none());
+    let selection: TpmlPcrSelection = TpmsPcrSelection::new(hash, known).into_iter().collect();
+    let mut values = Vec::new();
+    for index in selection.banks().iter().flat_map(|bank| bank.registers()) {
+        values.extend_from_slice(replay.value(index).expect("a register"));
+    }
+    let check = |values: &[u8]| {
+        let policy = EventLogPolicy {
+            registers: Some((&selection, values)),
+            secure_boot: false,
+        };
+        let replayed = check_event_log(data, &policy);
+        let outcome = replayed.report.outcome(EventLogCheck::Registers);
+        (outcome, replayed)
+    };
+    if values.is_empty() {
+        return;
+    }
+    let (outcome, replayed) = check(&values);
+    // The log may say, or PCR 0 begin with, another locality.
+    let says_locality = replayed.locality != 0;
+    assert!(
+        outcome == Outcome::Pass || says_locality,
+        "{}",
+        replayed.report
+    );
+    for (event, trust) in log.events.iter().zip(&replayed.trust) {
+        if *trust == EventTrust::Data {
+            let measured = hash.digest(&[event.data]).expect("a hash");
+            assert_eq!(event.digest(hash), Some(&*measured));
+        }
+    }
+    if let Some(last) = values.last_mut() {
+        *last ^= 1;
+    }
+    assert_eq!(check(&values).0, Outcome::Fail);
+}

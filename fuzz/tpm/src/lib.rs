@@ -1,0 +1,44 @@
+//! The fuzz targets of `keyproof-tpm`: functions over any bytes, which panic where a rule does not hold.
+//!
+//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+
+pub mod attestation;
+pub mod ek_certificate;
+pub mod event_log;
+pub mod structure;
+mod vectors;
+
+/// The name that a target shares with its binary and its folders, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[
+    ("tpm_attest", structure::attest),
+    ("tpm_certify", attestation::certify),
+    ("tpm_creation", attestation::creation),
+    ("tpm_creation_data", structure::creation_data),
+    ("tpm_credential_file", structure::credential_file),
+    ("tpm_ek_certificate", ek_certificate::ek_certificate),
+    ("tpm_encrypted_secret", structure::encrypted_secret),
+    ("tpm_event_log", event_log::event_log),
+    ("tpm_id_object", structure::id_object),
+    ("tpm_nv_certify", attestation::nv_certify),
+    ("tpm_pcr_selection", structure::pcr_selection),
+    ("tpm_public", structure::public),
+    ("tpm_quote", attestation::quote),
+    ("tpm_signature", structure::signature),
+    ("tpm_time", attestation::time),
+];
+
+/// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build
+/// without libFuzzer.
+#[macro_export]
+macro_rules! fuzz_main {
+    ($run:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $run(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {}
+    };
+}

@@ -1,0 +1,93 @@
+//! Structures alone: public areas, attestations, signatures, selections, credentials, creation data.
+
+use keyproof_tpm::{
+    AttestationKeyPolicy, Credential, EncryptedSecret, EndorsementTemplate, Name, Structure,
+    TpmError, TpmlPcrSelection, TpmsAttest, TpmsCreationData, TpmsIdObject, TpmtPublic,
+    TpmtSignature, TpmtTkCreation,
+};
+
+/// Public areas, and what is derived from them.
+pub fn public(data: &[u8]) {
+    comes_back::<TpmtPublic>(data);
+    let Ok(public) = TpmtPublic::parse_either(data) else {
+        return;
+    };
+    let _ = Name::of(&public);
+    let _ = AttestationKeyPolicy::default().check(&public).to_string();
+    if let Ok(spki) = public.to_spki()
+        && let Ok(ek) = TpmtPublic::endorsement_from_spki(&spki)
+    {
+        assert_eq!(ek.to_spki().as_ref(), Ok(&spki));
+        assert!(EndorsementTemplate::of(&ek).is_ok());
+    }
+}
+
+/// Attestations.
+pub fn attest(data: &[u8]) {
+    comes_back::<TpmsAttest>(data);
+}
+
+/// Signatures.
+pub fn signature(data: &[u8]) {
+    comes_back::<TpmtSignature>(data);
+}
+
+/// Selections of registers, as bytes and as text.
+pub fn pcr_selection(data: &[u8]) {
+    comes_back::<TpmlPcrSelection>(data);
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    match text.parse::<TpmlPcrSelection>() {
+        Ok(selection) => {
+            let shown = selection.to_string();
+            assert_eq!(shown.parse().as_ref(), Ok(&selection));
+            assert_eq!(
+                TpmlPcrSelection::parse(&selection.to_bytes()),
+                Ok(selection)
+            );
+        }
+        Err(error) => points_into(data, &error),
+    }
+}
+
+/// What `TPM2_MakeCredential` returns first.
+pub fn id_object(data: &[u8]) {
+    comes_back::<TpmsIdObject>(data);
+}
+
+/// What `TPM2_MakeCredential` returns second.
+pub fn encrypted_secret(data: &[u8]) {
+    comes_back::<EncryptedSecret>(data);
+}
+
+/// Creation data.
+pub fn creation_data(data: &[u8]) {
+    comes_back::<TpmsCreationData>(data);
+    comes_back::<TpmtTkCreation>(data);
+}
+
+/// Credential files of tpm2-tools.
+pub fn credential_file(data: &[u8]) {
+    comes_back::<Credential>(data);
+}
+
+/// Whatever is taken is written back byte for byte, bare or behind its size; an error points into
+/// the input.
+pub(crate) fn comes_back<S: Structure>(data: &[u8]) {
+    match S::parse(data) {
+        Ok(structure) => assert_eq!(structure.to_bytes(), data),
+        Err(error) => points_into(data, &error),
+    }
+    match S::parse_sized(data) {
+        Ok(structure) => assert_eq!(structure.to_sized_bytes(), data),
+        Err(error) => points_into(data, &error),
+    }
+}
+
+pub(crate) fn points_into(data: &[u8], error: &TpmError) {
+    assert!(
+        error.position().is_none_or(|at| at <= data.len()),
+        "{error:?}"
+    );
+}

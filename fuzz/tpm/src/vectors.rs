@@ -1,0 +1,9 @@
+//! What a software TPM made, as the crate's own tests have it.
+
+macro_rules! vector {
+    ($file:literal) => {
+        include_bytes!(concat!("../vectors/", $file))
+    };
+}
+
+pub(crate) use vector;

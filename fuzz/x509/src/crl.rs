@@ -1,0 +1,116 @@
+//! Revocation lists: whatever is read, and a list of a revoked leaf after some edits, signed anew. RustCrypto's x509-cert reads
+//! them as well: a leaf that it finds on the list is never accepted.
+
+use std::sync::LazyLock;
+
+use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
+use keyproof_x509::path::{PathCheck, Pool, Rules, find};
+use keyproof_x509::prover::{PrivateKey, RingSigner, Signer};
+use keyproof_x509::{Certificate, Error, Outcome, algorithms};
+use ring::rand::SystemRandom;
+use x509_cert::crl::CertificateList;
+use x509_cert::der::Decode;
+
+use crate::pairs::{ED25519_CA, ED25519_KEY, ED25519_LEAF, NOW, edited};
+
+/// Byte 0 says whether the rest is a list as it comes, or edits of a sound one.
+pub fn crl(data: &[u8]) {
+    match data {
+        [what, list @ ..] if what % 2 == 0 => read(list),
+        [_, edits @ ..] => signed_anew(edits),
+        [] => {}
+    }
+}
+
+fn read(data: &[u8]) {
+    let crl = match Crl::from_der(data) {
+        Ok(crl) => crl,
+        Err(Error::Malformed { at, .. }) => {
+            assert!(at <= data.len(), "{at} in {} bytes", data.len());
+            return;
+        }
+        Err(_) => return,
+    };
+    assert_eq!(crl.as_der(), data);
+    for revocation in crl.revocations() {
+        let found = crl.find(revocation.serial).expect("it is listed");
+        assert_eq!(found.serial, revocation.serial);
+    }
+    let mut longer = data.to_vec();
+    longer.push(0);
+    assert!(Crl::from_der(&longer).is_err());
+    longer.truncate(data.len() - 1);
+    assert!(Crl::from_der(&longer).is_err());
+    judge(&crl);
+}
+
+fn signer<R>(then: impl FnOnce(&Certificate<'_>, &dyn Signer) -> R) -> R {
+    let ca = Certificate::from_der(ED25519_CA).expect("a sound CA");
+    let random = SystemRandom::new();
+    let key = PrivateKey::from_pem_or_der(ED25519_KEY).expect("a sound key");
+    let signer = RingSigner::new(&key, &ca, &random).expect("the CA's key");
+    then(&ca, &signer)
+}
+
+/// A list that revokes the leaf and another certificate.
+static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
+    let revoked = [
+        Revoked {
+            serial: &[0x12, 0x34],
+            since: NOW - 100,
+            reason: None,
+        },
+        Revoked {
+            serial: leaf.serial().as_bytes(),
+            since: NOW - 100,
+            reason: Some(CrlReason::CertificateHold),
+        },
+    ];
+    signer(|ca, signer| {
+        let list = RevocationList {
+            ca,
+            number: 7,
+            this_update: NOW - 100,
+            next_update: NOW + 100,
+            revoked: &revoked,
+        };
+        list.sign(signer, algorithms::RING).expect("a sound list")
+    })
+});
+
+fn signed_anew(edits: &[u8]) {
+    let sound = Crl::from_der(&SOUND).expect("a sound list");
+    let tbs = edited(sound.tbs(), edits);
+    let signature = signer(|_, signer| signer.sign(&tbs)).expect("Ed25519 signs anything");
+    let algorithm = [0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70];
+    let rest = [&algorithm[..], &[0x03, 0x41, 0x00], &signature].concat();
+    let length = u16::try_from(tbs.len() + rest.len()).unwrap_or(u16::MAX);
+    let der = [&[0x30, 0x82][..], &length.to_be_bytes(), &tbs, &rest].concat();
+    let Ok(crl) = Crl::from_der(&der) else {
+        return;
+    };
+    // Asked means that the list was taken for the leaf's issuer's, and that it was accepted all the same.
+    if judge(&crl) != Some(Outcome::NotAsked)
+        && let Ok(list) = <CertificateList>::from_der(&der)
+    {
+        let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
+        let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+        let is_listed = revoked
+            .iter()
+            .any(|entry| entry.serial_number.as_bytes() == leaf.serial().as_bytes());
+        assert_eq!(is_listed, crl.find(leaf.serial()).is_some());
+        assert!(!is_listed || judge(&crl).is_none());
+    }
+}
+
+/// How the check of revocation ended for the sound leaf; `None` if it was refused.
+fn judge(crl: &Crl<'_>) -> Option<Outcome> {
+    let leaf = Certificate::from_der(ED25519_LEAF).expect("a sound leaf");
+    let crls = std::slice::from_ref(crl);
+    let rules = Rules::new(algorithms::RING, NOW).with_crls(crls);
+    let report = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
+    let outcome = report.checks().outcome(PathCheck::Revocation);
+    assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
+    report.accepted().then_some(outcome)
+}

@@ -1,0 +1,35 @@
+//! The fuzz targets of `keyproof-x509`: functions over any bytes, which panic where a rule does not hold.
+//!
+//! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
+
+pub mod certificate;
+pub mod crl;
+mod pairs;
+pub mod path;
+pub mod prove;
+pub mod upload;
+
+/// The name that a target shares with its binary and its folders, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets, by name.
+pub const TARGETS: &[Target] = &[
+    ("x509_certificate", certificate::certificate),
+    ("x509_crl", crl::crl),
+    ("x509_path", path::path),
+    ("x509_prove", prove::prove),
+    ("x509_upload", upload::upload),
+];
+
+/// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build
+/// without libFuzzer.
+#[macro_export]
+macro_rules! fuzz_main {
+    ($run:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $run(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {}
+    };
+}

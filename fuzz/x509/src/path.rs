@@ -1,0 +1,271 @@
+//! The path search of `keyproof-x509`: sets of certificates of which it is known what is wrong with each.
+//!
+//! Whatever is accepted, the walk has been told the truth by construction: who signed what, when it is valid, and who may
+//! issue. Extensions come as they are in the input, so that their readers are reached under good signatures.
+
+use std::sync::LazyLock;
+
+use keyproof_x509::path::{
+    MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Rules, find,
+};
+use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+/// 2027-01-15T08:00:00Z.
+const NOW: u64 = 1_800_000_000;
+
+/// The most certificates of a set, the leaf included.
+const MAX_CERTIFICATES: usize = 8;
+
+static KEYS: LazyLock<Vec<Ed25519KeyPair>> = LazyLock::new(|| {
+    let seeds = 1..=4_u8;
+    seeds
+        .map(|seed| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("32 octets"))
+        .collect()
+});
+
+/// What a certificate is made of.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    /// Name and key of the subject, and of whoever signs it: indices into four of each.
+    subject: u8,
+    key: u8,
+    issuer: u8,
+    signer: u8,
+    flags: u8,
+    path_len: u8,
+    /// An extension by its place in [`EXTENSIONS`], critical if the first bit is set, and its value.
+    extension: u8,
+    value: &'a [u8],
+}
+
+const IS_CA: u8 = 1;
+const HAS_CONSTRAINTS: u8 = 1 << 1;
+const HAS_USAGE: u8 = 1 << 2;
+const MAY_SIGN: u8 = 1 << 3;
+const IS_OVER: u8 = 1 << 4;
+const HAS_PATH_LEN: u8 = 1 << 5;
+const IS_FORGED: u8 = 1 << 6;
+const IS_ANCHOR: u8 = 1 << 7;
+
+/// The last arc of 2.5.29: nameConstraints, certificatePolicies, policyMappings, policyConstraints, inhibitAnyPolicy,
+/// extKeyUsage, subjectAltName, and one that nobody knows.
+const EXTENSIONS: [u8; 8] = [30, 32, 33, 36, 54, 37, 17, 99];
+
+impl<'a> Plan<'a> {
+    /// Six octets and a value with its length before it.
+    fn read(data: &mut &'a [u8]) -> Option<Self> {
+        let [
+            subject_key,
+            issuer_signer,
+            flags,
+            path_len,
+            extension,
+            length,
+            rest @ ..,
+        ] = *data
+        else {
+            return None;
+        };
+        let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+        *data = rest;
+        Some(Self {
+            subject: subject_key & 3,
+            key: subject_key >> 2 & 3,
+            issuer: issuer_signer & 3,
+            signer: issuer_signer >> 2 & 3,
+            flags: *flags,
+            path_len: path_len & 3,
+            extension: *extension,
+            value,
+        })
+    }
+
+    fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn certificate(&self) -> Vec<u8> {
+        let key = KEYS.get(usize::from(self.key)).expect("four keys");
+        let signer = KEYS.get(usize::from(self.signer)).expect("four keys");
+        let end: &[u8] = if self.is(IS_OVER) {
+            b"260101000000Z"
+        } else {
+            b"300101000000Z"
+        };
+        let validity = [tlv(0x17, b"200101000000Z"), tlv(0x17, end)].concat();
+        let point = [&[0_u8][..], key.public_key().as_ref()].concat();
+        let tbs = [
+            tlv(0xA0, &[0x02, 0x01, 0x02]),
+            tlv(0x02, &[0x01]),
+            ED25519.to_vec(),
+            name(self.issuer),
+            tlv(0x30, &validity),
+            name(self.subject),
+            tlv(0x30, &[ED25519, &tlv(0x03, &point)].concat()),
+            self.extensions(),
+        ];
+        let tbs = tlv(0x30, &tbs.concat());
+        let mut signature = [&[0][..], signer.sign(&tbs).as_ref()].concat();
+        if self.is(IS_FORGED)
+            && let Some(last) = signature.last_mut()
+        {
+            *last ^= 1;
+        }
+        tlv(0x30, &[&tbs, ED25519, &tlv(0x03, &signature)].concat())
+    }
+
+    fn extensions(&self) -> Vec<u8> {
+        let mut extensions = Vec::new();
+        if self.is(HAS_CONSTRAINTS) {
+            let ca: &[u8] = if self.is(IS_CA) {
+                &[0x01, 0x01, 0xFF]
+            } else {
+                &[]
+            };
+            let path_len = match self.is(HAS_PATH_LEN) && self.is(IS_CA) {
+                true => tlv(0x02, &[self.path_len]),
+                false => Vec::new(),
+            };
+            let constraints = tlv(0x30, &[ca, &path_len].concat());
+            extensions.push(extension(19, true, &constraints));
+        }
+        if self.is(HAS_USAGE) {
+            let bit = if self.is(MAY_SIGN) { 0x04 } else { 0x80 };
+            extensions.push(extension(15, true, &[0x03, 0x02, 0x00, bit]));
+        }
+        if !self.value.is_empty()
+            && let Some(id) = EXTENSIONS.get(usize::from(self.extension >> 1 & 7))
+        {
+            extensions.push(extension(*id, self.extension & 1 == 1, self.value));
+        }
+        match extensions.is_empty() {
+            true => Vec::new(),
+            false => tlv(0xA3, &tlv(0x30, &extensions.concat())),
+        }
+    }
+}
+
+const ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70];
+
+fn name(index: u8) -> Vec<u8> {
+    let attribute = [
+        &[0x06, 0x03, 0x55, 0x04, 0x03][..],
+        &tlv(0x0C, &[b'A' + index]),
+    ]
+    .concat();
+    tlv(0x30, &tlv(0x31, &tlv(0x30, &attribute)))
+}
+
+fn extension(id: u8, critical: bool, value: &[u8]) -> Vec<u8> {
+    let flag: &[u8] = if critical { &[0x01, 0x01, 0xFF] } else { &[] };
+    tlv(
+        0x30,
+        &[&[0x06, 0x03, 0x55, 0x1D, id], flag, &tlv(0x04, value)].concat(),
+    )
+}
+
+fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(contents.len()).unwrap_or(u16::MAX);
+    let [high, low] = length.to_be_bytes();
+    let header: &[u8] = match length {
+        0..=0x7F => &[tag, low],
+        0x80..=0xFF => &[tag, 0x81, low],
+        _ => &[tag, 0x82, high, low],
+    };
+    [header, contents].concat()
+}
+
+/// A set of certificates: the first is the leaf, the others stand above it.
+pub fn path(data: &[u8]) {
+    let Some((switches, mut rest)) = data.split_first() else {
+        return;
+    };
+    let mut plans = Vec::new();
+    while plans.len() < MAX_CERTIFICATES
+        && let Some(plan) = Plan::read(&mut rest)
+    {
+        plans.push(plan);
+    }
+    let Some((leaf_plan, above)) = plans.split_first() else {
+        return;
+    };
+    let (anchors, intermediates): (Vec<_>, Vec<_>) =
+        above.iter().copied().partition(|plan| plan.is(IS_ANCHOR));
+    let made = |plans: &[Plan<'_>]| plans.iter().map(Plan::certificate).collect::<Vec<_>>();
+    let (anchor_ders, intermediate_ders) = (made(&anchors), made(&intermediates));
+    let leaf_der = leaf_plan.certificate();
+    let leaf = Certificate::from_der(&leaf_der).expect("DER by construction");
+    let anchor_slices: Vec<&[u8]> = anchor_ders.iter().map(Vec::as_slice).collect();
+    let intermediate_slices: Vec<&[u8]> = intermediate_ders.iter().map(Vec::as_slice).collect();
+    let policies = [ObjectIdentifier::new_unwrap("1.2.1")];
+    let rules = Rules::new(algorithms::RING, NOW).with_switches(
+        switches & 1 != 0,
+        switches & 2 != 0,
+        switches & 4 != 0,
+    );
+    let rules = match switches & 8 != 0 {
+        true => rules.under(&policies),
+        false => rules,
+    };
+    let report = find(
+        &leaf,
+        &Pool::of(&intermediate_slices),
+        &Pool::of(&anchor_slices),
+        &rules,
+    );
+    assert!(!report.walk().is_empty(), "{report}");
+    assert!(report.walk().len() <= MAX_PATH_LEN + 1, "{report}");
+    assert!(report.signatures_checked() <= MAX_SIGNATURE_CHECKS);
+    if let Some(refusal) = report.refusal() {
+        assert!(refusal.at < report.walk().len(), "{report}");
+    }
+    let walked: Option<Vec<Plan<'_>>> = report
+        .walk()
+        .iter()
+        .map(|step| match step.place {
+            Place::Anchor(index) => anchors.get(index).copied(),
+            Place::Intermediate(index) => intermediates.get(index).copied(),
+            Place::Leaf => Some(*leaf_plan),
+        })
+        .collect();
+    let walked = walked.expect("a walk over what was given");
+    // Accepted or not: who is on the walk has signed the one before.
+    for pair in walked.windows(2) {
+        let [below, above] = pair else { continue };
+        let is_signed =
+            below.issuer == above.subject && below.signer == above.key && !below.is(IS_FORGED);
+        assert!(is_signed, "{report}");
+    }
+    if report.accepted() {
+        assert_may_issue(&walked, &report);
+    }
+}
+
+fn assert_may_issue(walked: &[Plan<'_>], report: &PathReport) {
+    assert!(walked.len() > 1, "{report}");
+    assert!(
+        walked.last().is_some_and(|plan| plan.is(IS_ANCHOR)),
+        "{report}"
+    );
+    let unknown = |plan: &Plan<'_>| {
+        plan.extension >> 1 & 7 == 7 && plan.extension & 1 == 1 && !plan.value.is_empty()
+    };
+    let mut counted = 0;
+    for (place, plan) in walked.iter().enumerate() {
+        assert!(!plan.is(IS_OVER) && !unknown(plan), "{report}");
+        if place == 0 {
+            continue;
+        }
+        let is_anchor = place + 1 == walked.len();
+        let is_ca = match plan.is(HAS_CONSTRAINTS) {
+            true => plan.is(IS_CA),
+            false => is_anchor,
+        };
+        assert!(is_ca, "{report}");
+        assert!(!plan.is(HAS_USAGE) || plan.is(MAY_SIGN), "{report}");
+        let is_limited = plan.is(HAS_CONSTRAINTS) && plan.is(HAS_PATH_LEN);
+        assert!(!is_limited || counted <= plan.path_len, "{report}");
+        counted += u8::from(plan.issuer != plan.subject);
+    }
+}
