@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::reading::by_whole_reads;
 use crate::{
-    CommitError, CommitObserver, EngineError, Entropy, Key, NotApplied, Prefix, Reading, Timestamp,
-    Version,
+    CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied, Prefix,
+    Reading, Timestamp, Version,
 };
 
 /// A future that an object-safe trait can return.
@@ -91,6 +91,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Applies all of `changes`, or nothing.
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>>;
+
+    /// All that is stored, as it is at one moment between the call and the answer. An engine that cannot keep a state says so.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {
+        Box::pin(async {
+            Err(EngineError::Other {
+                detail: "this engine keeps no state open".to_owned(),
+            })
+        })
+    }
 
     /// Whether reads and commits can be expected to succeed now. After a failure it may try a
     /// durable write of its own to find out.

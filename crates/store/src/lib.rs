@@ -25,6 +25,7 @@ pub mod postgres;
 mod reading;
 mod record;
 mod rotation;
+mod scan;
 mod seal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -43,6 +44,7 @@ pub use observer::CommitObserver;
 pub use reading::{ReadPlan, Reading, Snapshot};
 pub use record::{Raw, Record, Stored};
 pub use rotation::RotateError;
+pub use scan::{Counting, EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally};
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
 pub use store::Store;
 pub use time::Timestamp;

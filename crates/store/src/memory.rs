@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::future::ready;
+use std::ops::Bound;
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::observer::Observed;
+use crate::scan::Page;
 use crate::{
-    BoxFuture, Change, Changes, CommitError, CommitObserver, Engine, EngineError, Entry, Key,
-    NotApplied, Prefix, Reading, Row, Timestamp, Version,
+    BoxFuture, Change, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot,
+    Entry, Key, NotApplied, Prefix, Reading, Row, Timestamp, Version,
 };
 
 /// Records in a map, gone with the engine.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
-    /// `None` once closed.
-    records: Mutex<Option<Records>>,
+    /// `None` once closed. Shared with snapshots: a commit beside one makes a copy of its own.
+    records: Mutex<Option<Arc<Records>>>,
     observed: Observed,
 }
 
@@ -25,18 +27,18 @@ impl MemoryEngine {
     /// An empty store.
     pub fn new() -> Self {
         Self {
-            records: Mutex::new(Some(Records::new())),
+            records: Mutex::new(Some(Arc::default())),
             observed: Observed::default(),
         }
     }
 
     /// A panic while the lock was held cannot have left a batch half applied: `apply` checks first.
-    fn lock(&self) -> MutexGuard<'_, Option<Records>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Records>>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked<T>(&self, read: impl FnOnce(&Records) -> T) -> Result<T, EngineError> {
-        self.lock().as_ref().map(read).ok_or(EngineError::Closed)
+        self.lock().as_deref().map(read).ok_or(EngineError::Closed)
     }
 }
 
@@ -107,12 +109,21 @@ impl Engine for MemoryEngine {
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        let outcome = self.lock().as_mut().map(|records| apply(records, changes));
+        let outcome = self
+            .lock()
+            .as_mut()
+            .map(|records| apply(Arc::make_mut(records), changes));
         if let Some(outcome) = &outcome {
             self.observed.committed(slice::from_ref(outcome));
         }
         let closed = || Err(NotApplied::from(EngineError::Closed).into());
         Box::pin(ready(outcome.unwrap_or_else(closed)))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {
+        let records = self.lock().clone().ok_or(EngineError::Closed);
+        let snapshot = records.map(|records| Box::new(MemorySnapshot(records)) as _);
+        Box::pin(ready(snapshot))
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
@@ -126,6 +137,25 @@ impl Engine for MemoryEngine {
 
     fn observe(&self, observer: Arc<dyn CommitObserver>) {
         self.observed.by(observer);
+    }
+}
+
+struct MemorySnapshot(Arc<Records>);
+
+impl EngineSnapshot for MemorySnapshot {
+    fn page<'a>(
+        &'a mut self,
+        after: Option<&'a Key>,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Page::new(bytes);
+        for (key, row) in self.0.range::<Key, _>((after, Bound::Unbounded)) {
+            if !page.push(key.clone(), row.clone()) {
+                break;
+            }
+        }
+        Box::pin(ready(Ok(page.into_rows())))
     }
 }
 

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, CommitError, CommitObserver, Engine, Entropy, Key, MasterKeys, OpenError, Prefix, Raw,
-    ReadPlan, Reading, Record, Sealed, Snapshot, StoreError, Stored, Timestamp, UnsealError,
-    Version,
+    Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, MasterKeys,
+    OpenError, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, StoreError, Stored,
+    Timestamp, UnsealError, Version,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
@@ -192,6 +192,15 @@ impl Store {
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         self.keys.open(key, field, sealed)
+    }
+
+    /// All that is stored, as it is at one moment between the call and the answer.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer, or keeps no state open.
+    pub async fn snapshot(&self) -> Result<Box<dyn EngineSnapshot>, StoreError> {
+        Ok(self.engine.snapshot().await?)
     }
 
     /// Whether the store can be expected to answer.

@@ -34,6 +34,7 @@
 mod model;
 mod races;
 mod rules;
+mod snapshots;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub use rules::{
     scans_are_ordered_and_paged, stale_versions_conflict, the_first_conflict_in_key_order_is_named,
     the_limits_are_reached,
 };
+pub use snapshots::{a_snapshot_is_of_one_state, pages_of_a_snapshot_are_bounded};
 
 use crate::{
     BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,
@@ -78,6 +80,7 @@ macro_rules! __conformance_tests {
             a_reading_follows_what_it_finds
             a_reading_is_of_one_state
             a_reading_that_panics_harms_nobody_else
+            a_snapshot_is_of_one_state
             acknowledged_writes_outlive_the_engine
             agrees_with_the_model
             an_expired_record_has_one_successor
@@ -87,6 +90,7 @@ macro_rules! __conformance_tests {
             inserting_is_unique
             no_version_comes_back
             one_of_64_writers_wins
+            pages_of_a_snapshot_are_bounded
             resealing_keeps_the_version
             scans_are_ordered_and_paged
             stale_versions_conflict

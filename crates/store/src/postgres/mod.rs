@@ -31,6 +31,7 @@ mod node;
 mod pooler;
 mod read;
 mod schema;
+mod snapshot;
 mod statements;
 mod tls;
 mod url;
@@ -47,8 +48,8 @@ pub use self::url::{ParsePostgresUrlError, PostgresUrl};
 use self::connection::Connector;
 use self::node::Node;
 use crate::{
-    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration,
-    NotApplied, OpenError, Prefix, Row, Timestamp, Version,
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
+    Migration, NotApplied, OpenError, Prefix, Row, Timestamp, Version,
 };
 
 /// How a [`PostgresEngine`] deals with its server.
@@ -230,6 +231,10 @@ impl Engine for PostgresEngine {
                 .await
                 .unwrap_or(Err(CommitError::Unknown(EngineError::Closed)))
         })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {
+        Box::pin(async { Ok(Box::new(self.open_node()?.snapshot().await?) as _) })
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {

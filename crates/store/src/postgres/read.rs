@@ -139,7 +139,7 @@ impl Node {
 }
 
 /// A row whose columns are key, version, body and expiry.
-fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineError> {
+pub(super) fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineError> {
     let body: &[u8] = row.try_get(2).map_err(|error| corrupt(&error))?;
     let expires_at: Option<i64> = row.try_get(3).map_err(|error| corrupt(&error))?;
     Ok((
@@ -152,7 +152,7 @@ fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineError> {
     ))
 }
 
-fn key(row: &tokio_postgres::Row, column: usize) -> Result<Key, EngineError> {
+pub(super) fn key(row: &tokio_postgres::Row, column: usize) -> Result<Key, EngineError> {
     let bytes = row.try_get(column).map_err(|error| corrupt(&error))?;
     Key::from_bytes(bytes).map_err(|error| corrupt(&error))
 }
@@ -165,7 +165,7 @@ fn version(row: &tokio_postgres::Row, column: usize) -> Result<Version, EngineEr
         .map_err(|_| corrupt(&"a version is not 16 bytes long"))
 }
 
-fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
+pub(super) fn corrupt(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Corrupt {
         detail: error.to_string(),
     }

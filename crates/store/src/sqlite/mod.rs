@@ -15,6 +15,7 @@ mod files;
 mod identity;
 mod readers;
 mod schema;
+mod snapshot;
 mod transaction;
 mod writer;
 
@@ -28,10 +29,11 @@ use rusqlite::{Connection, OpenFlags};
 
 use self::identity::Identities;
 use self::readers::Readers;
+use self::snapshot::SqliteSnapshot;
 use self::writer::Writer;
 use crate::{
-    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, Key, Migration,
-    OpenError, Prefix, Reading, Row, Timestamp, Version,
+    BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
+    Migration, OpenError, Prefix, Reading, Row, Timestamp, Version,
 };
 
 /// How a [`SqliteEngine`] shares its file.
@@ -61,6 +63,7 @@ impl Default for SqliteOptions {
 #[derive(Debug)]
 pub struct SqliteEngine {
     path: PathBuf,
+    options: SqliteOptions,
     migration: Migration,
     writer: Writer,
     readers: Readers,
@@ -102,6 +105,7 @@ impl SqliteEngine {
         Ok(Self {
             migration,
             path: path.to_owned(),
+            options: options.clone(),
             writer,
             readers,
             identities,
@@ -152,6 +156,15 @@ impl Engine for SqliteEngine {
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(self.writer.commit(changes))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {
+        Box::pin(async {
+            self.writer.is_open()?;
+            let snapshot = SqliteSnapshot::begin(&self.path, &self.options).await?;
+            self.identities.check()?;
+            Ok(Box::new(snapshot) as _)
+        })
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {

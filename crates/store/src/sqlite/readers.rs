@@ -240,7 +240,7 @@ fn rows_of(
 }
 
 /// A row whose first columns are version, body and expiry.
-fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         version: Version::from_bytes(row.get(0)?),
         body: row.get(1)?,
@@ -250,7 +250,7 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Key> {
+pub(super) fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Key> {
     let bytes = row.get_ref(column)?.as_blob()?;
     Key::from_bytes(bytes).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, error.into())

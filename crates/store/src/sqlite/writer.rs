@@ -89,11 +89,16 @@ impl Writer {
         self.write(Work::Batch(changes)).await
     }
 
+    pub(super) fn is_open(&self) -> Result<(), EngineError> {
+        match self.queue.is_closed() {
+            true => Err(EngineError::Closed),
+            false => Ok(()),
+        }
+    }
+
     /// How much was to be written when it last failed, if that has not been made up for.
     pub(super) fn doubt(&self) -> Result<Option<u64>, EngineError> {
-        if self.queue.is_closed() {
-            return Err(EngineError::Closed);
-        }
+        self.is_open()?;
         let size = self.doubt.0.load(Ordering::Relaxed);
         Ok((size > 0).then_some(size))
     }

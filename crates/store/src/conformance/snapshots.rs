@@ -1,0 +1,109 @@
+//! What is read of a whole store, and how much of it at once.
+
+use super::{Database, NOW, commit, expiring, fill, key, row, run};
+use crate::{Change, Counting, Engine, EngineSnapshot, Key, PAGE_ROWS, Row, Timestamp};
+
+/// A snapshot has all that was stored when it was taken, what has expired included, and nothing of what is committed after.
+pub fn a_snapshot_is_of_one_state(database: &dyn Database) {
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        let engine = &*nodes[0];
+        assert_eq!(all(&mut *taken(engine).await, 1 << 20).await, []);
+        let mut rows: Vec<_> = (0..50)
+            .map(|number| (key(&format!("{number:02}")), row("before")))
+            .collect();
+        rows.push((key("expired"), expiring("gone", NOW)));
+        rows.push((key("never there"), expiring("null", Timestamp::EPOCH)));
+        fill(engine, &rows).await;
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+
+        let mut snapshot = taken(engine).await;
+        let first = snapshot.page(None, 1).await.expect("a page");
+        assert_eq!(first, rows[..1], "a page has at least one record");
+        let replaced = row("after");
+        let entries = [
+            (key("new"), Change::Insert(row("after"))),
+            (
+                rows[3].0.clone(),
+                Change::Replace {
+                    at: rows[3].1.version,
+                    row: replaced.clone(),
+                },
+            ),
+            (
+                rows[5].0.clone(),
+                Change::Remove {
+                    at: rows[5].1.version,
+                },
+            ),
+            (
+                rows[7].0.clone(),
+                Change::Reseal {
+                    at: rows[7].1.version,
+                    body: b"resealed".to_vec(),
+                },
+            ),
+        ];
+        let (ours, theirs) = entries.split_at(2);
+        assert_eq!(commit(engine, ours.to_vec(), NOW).await, Ok(()));
+        assert_eq!(commit(&*nodes[1], theirs.to_vec(), NOW).await, Ok(()));
+
+        for bytes in [1, 100, 1 << 20] {
+            assert_eq!(all(&mut *snapshot, bytes).await, rows, "as it was");
+        }
+        let after = all(&mut *taken(engine).await, 1 << 20).await;
+        assert_eq!(after.len(), rows.len(), "one went and one came");
+        assert!(after.contains(&(rows[3].0.clone(), replaced)));
+        assert!(!after.iter().any(|(key, _)| *key == rows[5].0));
+    });
+}
+
+/// A page is as long as was asked for, and one record more at most; and it has no more than so many records.
+pub fn pages_of_a_snapshot_are_bounded(database: &dyn Database) {
+    run(async {
+        let engine = database.open().await;
+        let large = "x".repeat(100_000);
+        let mut rows: Vec<_> = (0..40)
+            .map(|number| (key(&format!("large {number:02}")), row(&large)))
+            .collect();
+        rows.extend((0..PAGE_ROWS + 10).map(|number| (key(&format!("{number:05}")), row(""))));
+        fill(&*engine, &rows[..20]).await;
+        fill(&*engine, &rows[20..40]).await;
+        fill(&*engine, &rows[40..]).await;
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+
+        let mut snapshot = taken(&*engine).await;
+        let page = snapshot.page(None, usize::MAX).await.expect("a page");
+        assert_eq!(page, rows[..PAGE_ROWS]);
+        let before = rows[PAGE_ROWS + 9].0.clone();
+        let page = snapshot.page(Some(&before), 250_000).await.expect("a page");
+        assert_eq!(page, rows[PAGE_ROWS + 10..][..3]);
+        let last = rows[rows.len() - 1].0.clone();
+        assert_eq!(snapshot.page(Some(&last), 1).await, Ok(vec![]));
+
+        let (mut counted, mut expected) = (Counting::new(), Counting::new());
+        for (key, row) in all(&mut *snapshot, 1 << 20).await {
+            counted.add(&key, &row);
+        }
+        for (key, row) in &rows {
+            expected.add(key, row);
+        }
+        assert_eq!(counted.finish(), expected.finish());
+    });
+}
+
+async fn taken(engine: &dyn Engine) -> Box<dyn EngineSnapshot> {
+    engine.snapshot().await.expect("a snapshot")
+}
+
+async fn all(snapshot: &mut dyn EngineSnapshot, bytes: usize) -> Vec<(Key, Row)> {
+    let mut rows = Vec::<(Key, Row)>::new();
+    loop {
+        let after = rows.last().map(|(key, _)| key.clone());
+        let page = snapshot.page(after.as_ref(), bytes).await.expect("a page");
+        if page.is_empty() {
+            return rows;
+        }
+        rows.extend(page);
+    }
+}
