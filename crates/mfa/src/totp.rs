@@ -93,6 +93,21 @@ impl TotpKey {
     }
 }
 
+impl TotpKey {
+    /// See [`KeyRecord::spent_until`](crate::KeyRecord::spent_until).
+    pub(crate) fn spent_until(&self, now: UnixMillis) -> Option<Self> {
+        let spent = self.spent?;
+        // The last step that is in the window of any drift.
+        let ahead = u64::from(MAX_DRIFT.unsigned_abs()) + 1;
+        let last = (now.as_secs() / self.parameters.period).saturating_add(ahead);
+        let step = spent.step.max(last);
+        Some(Self {
+            spent: Some(Spent { step, ..spent }),
+            ..*self
+        })
+    }
+}
+
 /// One step either side of the learned drift, widened so that the true current step is always in:
 /// a phone whose clock is put right is not shut out.
 fn window(drift: i8) -> Window {
@@ -100,5 +115,56 @@ fn window(drift: i8) -> Window {
     Window {
         before: reach(1_i8.saturating_sub(drift)),
         after: reach(1_i8.saturating_add(drift)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_that_may_have_been_accepted_is_accepted_after_a_return_to_earlier_records() {
+        let secret = Secret::from_bytes(&[7; 20]).unwrap();
+        for drift in -MAX_DRIFT..=MAX_DRIFT {
+            let spent = Some(Spent { step: 10, drift });
+            let key = TotpKey {
+                parameters: TotpParameters::default(),
+                spent,
+            };
+            let totp = Totp::new(&secret, Algorithm::default(), Digits::default());
+            let now = UnixMillis::from_secs(100 * 30 + 7);
+            let after = key.spent_until(now).unwrap();
+            for step in 90..=110 {
+                let code = totp.code_of_step(step);
+                for later in 0..4 {
+                    let later = UnixMillis::from_secs(now.as_secs() + 30 * later);
+                    let could = (90..=100).any(|before| {
+                        let then = UnixMillis::from_secs(before * 30 + 7);
+                        // Whatever was learned meanwhile.
+                        (-MAX_DRIFT..=MAX_DRIFT).any(|drift| {
+                            let spent = Some(Spent { step: 10, drift });
+                            TotpKey { spent, ..key }
+                                .accept(&secret, &code, then)
+                                .is_ok()
+                        })
+                    });
+                    if could {
+                        assert!(after.accept(&secret, &code, later).is_err(), "{step}");
+                    }
+                }
+            }
+            let later = UnixMillis::from_secs(now.as_secs() + 4 * 30);
+            let code = totp.code_of_step(104);
+            assert!(after.accept(&secret, &code, later).is_ok());
+        }
+        let later = TotpKey {
+            parameters: TotpParameters::default(),
+            spent: Some(Spent {
+                step: 500,
+                drift: 0,
+            }),
+        };
+        let kept = later.spent_until(UnixMillis::from_secs(100 * 30));
+        assert_eq!(kept, Some(later), "a clock that goes back frees nothing");
     }
 }

@@ -10,6 +10,7 @@ mod possession;
 mod precondition;
 mod records;
 mod resources;
+mod restored;
 
 pub use caller::{Act, Caller, NotPermitted};
 pub use possession::{GenerateCodeError, IssuedCode, VerifyError, findings};
@@ -18,6 +19,7 @@ pub use records::Verification;
 pub use resources::{
     CertificateView, DeleteError, Deletion, GetError, PutError, Upload, UploadError,
 };
+pub(crate) use restored::without_code;
 
 use crate::{Audit, Clock, Judging, StorageError};
 use keyproof_auth::OperatorScope;

@@ -1,22 +1,24 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
 use crate::{
-    AddressLimit, Applicant, Clock, HashingSettings, Judging, ManualClock, Origin, Service,
-    Settings, TooBusy, Who,
+    AddressLimit, Applicant, Clock, Ended, HashingSettings, Judging, ManualClock, Origin,
+    Restoring, Service, Settings, TooBusy, Who,
 };
 use data_encoding::BASE64URL_NOPAD;
 use keyproof_auth::{Cost, LoginScope, Token};
 use keyproof_store::{
-    BoxFuture, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys, Prefix,
-    Record, Row, Store, SystemEntropy, Timestamp, Version, memory::MemoryEngine,
+    BoxFuture, Change, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys,
+    Prefix, Record, Row, Store, SystemEntropy, Timestamp, Version, memory::MemoryEngine,
 };
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
+    time::Duration,
 };
 use tokio::{
     join,
@@ -46,6 +48,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Store,
     pub(crate) faults: Arc<Faults>,
+    keys: MasterKeys,
 }
 
 /// What the engine is told to do wrong.
@@ -91,15 +94,27 @@ pub(crate) async fn bench() -> Bench {
 
 /// With these changes to what is so by default.
 pub(crate) async fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
+    let keys = MasterKeys::new(&MasterKey::generate(&SystemEntropy::new()));
+    bench_on(MemoryEngine::new(), keys, START, change).await
+}
+
+/// On what an engine has.
+async fn bench_on(
+    inner: MemoryEngine,
+    keys: MasterKeys,
+    now: Timestamp,
+    change: impl FnOnce(&mut Settings),
+) -> Bench {
     let entropy = Arc::new(SystemEntropy::new());
     let faults = Arc::new(Faults::default());
     let engine = Arc::new(TestEngine {
-        inner: MemoryEngine::new(),
+        inner,
         faults: Arc::clone(&faults),
     });
-    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-    let store = Store::open(engine, keys, entropy, START).await.unwrap();
-    let clock = Arc::new(ManualClock::new(START));
+    let store = Store::open(engine, keys.clone(), entropy, now)
+        .await
+        .unwrap();
+    let clock = Arc::new(ManualClock::new(now));
     let mut settings = Settings::from(cheap_hashing());
     change(&mut settings);
     let service = Service::start(store.clone(), clock.clone(), settings)
@@ -110,6 +125,7 @@ pub(crate) async fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
         clock,
         store,
         faults,
+        keys,
     }
 }
 
@@ -184,6 +200,29 @@ pub(crate) fn scope(text: &str) -> LoginScope {
 }
 
 impl Bench {
+    /// What is there now, restored later to another store; and what ended.
+    pub(crate) async fn restored(&self, later: Duration) -> (Self, BTreeMap<Ended, u64>) {
+        let entropy = SystemEntropy::new();
+        let now = self.clock.now().saturating_add(later);
+        let all = self
+            .store
+            .scan_raw(&Prefix::all(), None, usize::MAX, Timestamp::EPOCH)
+            .await
+            .unwrap();
+        let mut restoring = Restoring::new(now, &entropy);
+        let engine = MemoryEngine::new();
+        for raw in all {
+            let (key, row) = raw.into_parts();
+            if let Some((key, row)) = restoring.record(key, row).unwrap() {
+                let insert = [(key, Change::Insert(row))];
+                let changes = Changes::new(insert, Timestamp::EPOCH, &entropy).unwrap();
+                engine.commit(changes).await.unwrap();
+            }
+        }
+        let bench = bench_on(engine, self.keys.clone(), now, |_| {}).await;
+        (bench, restoring.ended().clone())
+    }
+
     /// A token of a new instance.
     pub(crate) async fn token(&self, instance: &str, wanted: &str, lifetime: Lifetime) -> String {
         let devices = &self.service.otp_devices;

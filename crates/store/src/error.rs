@@ -249,6 +249,14 @@ pub enum OpenError {
         /// The newest schema that this release runs on.
         newest: u32,
     },
+    /// The store is being filled from another or from a backup, or that was not finished.
+    #[error(
+        "the store is being filled from {from}, or that was not finished: do it again, which goes on from there"
+    )]
+    Unfinished {
+        /// What its records come from.
+        from: String,
+    },
     /// The store must be migrated before this release runs on it.
     #[error("the store has {}, but this release needs {oldest} at least", schema(*.found))]
     OlderSchema {

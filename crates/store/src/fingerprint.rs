@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fill::Filling;
 use crate::{CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Stored, Timestamp};
 
 /// Under which master keys the store's secrets are sealed.
@@ -27,7 +28,7 @@ impl Record for Fingerprint {
 }
 
 /// `$` keeps it apart from every collection of an embedder.
-fn fingerprint_key() -> Key {
+pub(crate) fn fingerprint_key() -> Key {
     Key::new("$store", ["master_key"])
 }
 
@@ -37,7 +38,7 @@ impl Store {
     pub(crate) async fn claim(&self, now: Timestamp) -> Result<bool, OpenError> {
         let key = fingerprint_key();
         let mut batch = self.batch(now);
-        match self.fingerprint().await.map_err(OpenError::Fingerprint)? {
+        match self.fingerprint_at_open().await? {
             None if self.engine.is_empty().await? => {
                 let new = Fingerprint {
                     sealing: self.keys.current(),
@@ -46,7 +47,7 @@ impl Store {
                 batch.insert(&key, &new, None);
             }
             // Another node may have written it, and records, since it was looked for.
-            None => match self.fingerprint().await.map_err(OpenError::Fingerprint)? {
+            None => match self.fingerprint_at_open().await? {
                 None => return Err(OpenError::MissingFingerprint),
                 Some(_) => return Ok(false),
             },
@@ -71,6 +72,22 @@ impl Store {
             Ok(()) => Ok(true),
             Err(CommitError::Conflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells a store that is being filled, which has another record there, from one that is damaged.
+    async fn fingerprint_at_open(&self) -> Result<Option<Stored<Fingerprint>>, OpenError> {
+        match self.fingerprint().await {
+            Err(StoreError::WrongType { found, .. }) if found == Filling::TYPE => {
+                let place = fingerprint_key();
+                let filling = self.get::<Filling>(&place, Timestamp::EPOCH).await;
+                let filling = filling.map_err(OpenError::Fingerprint)?;
+                let from = filling.map(|filling| filling.record.from);
+                Err(OpenError::Unfinished {
+                    from: from.unwrap_or_default(),
+                })
+            }
+            found => found.map_err(OpenError::Fingerprint),
         }
     }
 

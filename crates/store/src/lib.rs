@@ -7,6 +7,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "backup")]
+pub mod backup;
 mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -14,6 +16,7 @@ mod engine;
 mod entropy;
 mod error;
 pub mod file;
+mod fill;
 mod fingerprint;
 mod key;
 pub mod memory;
@@ -37,6 +40,7 @@ pub use batch::Batch;
 pub use engine::{BoxFuture, Change, Changes, Engine, Entry, Row};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{CommitError, EngineError, NotApplied, OpenError, StoreError, UnsealError};
+pub use fill::{Fill, FillError, Filled};
 pub use key::{Key, ParseKeyError, Prefix, Segment, Segments};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migration::Migration;

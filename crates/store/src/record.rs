@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Key, Row, StoreError, Timestamp, Version};
+use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 
 /// A type of record, kept as JSON.
 ///
@@ -126,7 +126,40 @@ impl Raw {
         })
     }
 
-    pub(crate) fn into_parts(self) -> (Key, Row) {
+    /// A record as an engine keeps it.
+    pub fn from_row(key: Key, row: Row) -> Self {
+        Self { key, row }
+    }
+
+    /// The row that an engine keeps of it.
+    pub fn row(&self) -> &Row {
+        &self.row
+    }
+
+    /// The same record in another state: `record` in place of what it was, under a version never used before.
+    ///
+    /// # Errors
+    ///
+    /// [`NotApplied::NotSerializable`] if it cannot be written as JSON.
+    pub fn rewritten<R: Record>(
+        self,
+        record: &R,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, NotApplied> {
+        let body = to_body(record).map_err(|_| NotApplied::NotSerializable {
+            entry: 0,
+            kind: R::TYPE,
+        })?;
+        let row = Row {
+            version: Version::draw(entropy),
+            body,
+            expires_at: self.row.expires_at,
+        };
+        Ok(Self { key: self.key, row })
+    }
+
+    /// Its key, and the row that an engine keeps of it.
+    pub fn into_parts(self) -> (Key, Row) {
         (self.key, self.row)
     }
 

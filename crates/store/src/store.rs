@@ -203,6 +203,16 @@ impl Store {
         Ok(self.engine.snapshot().await?)
     }
 
+    /// The version of the record by which the store knows its master keys: it names this store among others, until its keys
+    /// are rotated. `None` if the record is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the engine cannot answer, or the record cannot be read.
+    pub async fn identity(&self) -> Result<Option<Version>, StoreError> {
+        Ok(self.fingerprint().await?.map(|stored| stored.version))
+    }
+
     /// Whether the store can be expected to answer.
     ///
     /// # Errors

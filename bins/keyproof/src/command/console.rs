@@ -41,6 +41,44 @@ impl PasswordSource {
     }
 }
 
+/// Where the passphrase comes from under which a master key goes along with a backup.
+#[derive(Args, Debug)]
+pub(super) struct PassphraseSource {
+    /// Read the passphrase from the first line of standard input
+    #[arg(long)]
+    stdin: bool,
+}
+
+impl PassphraseSource {
+    /// The fewest characters of a new one.
+    const SHORTEST: usize = 8;
+
+    /// Reads a new one, or asks for it twice.
+    pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
+        let passphrase = self.read("Passphrase for the master key: ")?;
+        if passphrase.chars().count() < Self::SHORTEST {
+            let message = format!("a passphrase has at least {} characters", Self::SHORTEST);
+            return Err(Failure::Refused(message));
+        }
+        if !self.stdin && self.read("The same again: ")? != passphrase {
+            return Err(Failure::Refused("the passphrases differ".to_owned()));
+        }
+        Ok(passphrase)
+    }
+
+    /// Reads it, or asks for it.
+    pub(super) fn read(&self, prompt: &str) -> Result<Zeroizing<String>, Failure> {
+        if self.stdin {
+            return Ok(first_line(stdin().lock())?);
+        }
+        if !stdin().is_terminal() {
+            let message = "there is no terminal to ask for the passphrase: use --stdin";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        Ok(rpassword::prompt_password(prompt).map(Zeroizing::new)?)
+    }
+}
+
 /// Whether the person at the terminal means what cannot be undone.
 #[derive(Args, Debug)]
 pub(super) struct Consent {

@@ -35,6 +35,29 @@ pub(super) struct StoreFlags {
     master_key: Option<PathBuf>,
 }
 
+/// The flags of a command on stores that its arguments name.
+#[derive(Args, Debug)]
+pub(super) struct KeyFlags {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The file that holds the master key
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+}
+
+impl KeyFlags {
+    /// The configuration under these flags, on the store at `url`.
+    pub(super) fn load(&self, url: &str) -> Result<Config, ConfigError> {
+        let flags = StoreFlags {
+            config: self.config.clone(),
+            store: Some(url.to_owned()),
+            master_key: self.master_key.clone(),
+        };
+        flags.load()
+    }
+}
+
 /// The flags of `serve`.
 #[derive(Args, Debug)]
 pub(super) struct ServeFlags {

@@ -1,9 +1,11 @@
 //! The command line.
 
 mod audit;
+mod backup;
 mod completions;
 mod config;
 mod console;
+mod copy;
 mod demo;
 mod files;
 mod flags;
@@ -14,6 +16,7 @@ mod named;
 mod otp;
 mod output;
 mod report;
+mod restore;
 mod serve;
 mod store;
 mod token;
@@ -39,6 +42,8 @@ struct Cli {
 enum Command {
     /// Read the audit trail
     Audit(audit::Arguments),
+    /// Write the whole store to one encrypted file, while it serves
+    Backup(backup::Arguments),
     /// Print what a shell needs to complete these commands
     Completions(completions::Arguments),
     /// Check the configuration
@@ -54,8 +59,13 @@ enum Command {
     /// Compute and check one-time codes, offline
     #[command(subcommand)]
     Otp(otp::Command),
+    /// Make a backup a store again, without what was spent
+    Restore(restore::Arguments),
     /// Serve
     Serve(serve::Arguments),
+    /// Copy a whole store
+    #[command(subcommand)]
+    Store(copy::Command),
     /// Manage operators' and services' bearer tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -114,13 +124,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Instance(command) => instance::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Store(command) => copy::run(&command),
         Command::Token(command) => token::run(command),
         Command::User(command) => user::run(command),
         Command::Tpm(command) => tpm::run(command),

@@ -46,6 +46,37 @@ pub(super) fn with_store(
     })
 }
 
+/// Runs a command on the store that the flags name, beneath the use cases, and tells it the configuration.
+pub(super) fn with_records(
+    flags: &StoreFlags,
+    command: impl AsyncFnOnce(&Store, &Config) -> Outcome,
+) -> Outcome {
+    let config = flags.load()?;
+    must_be_shared(&config)?;
+    block_on(async {
+        let store = open_existing(&config).await?;
+        let outcome = command(&store, &config).await;
+        store.close().await;
+        outcome
+    })
+}
+
+/// Opens the configured store, if it is there.
+pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
+    let (clock, entropy) = (SystemClock, Arc::new(SystemEntropy::new()));
+    store::open_existing(&config.store, &config.master_key, entropy, clock.now())
+        .await
+        .map_err(|error| failure(config, &error))
+}
+
+/// Runs a command to its end.
+pub(super) fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(command)
+}
+
 /// Refuses a store that only the process has which made it: a command would work on one of its own, and on nothing.
 pub(super) fn must_be_shared(config: &Config) -> Outcome {
     match config.store {
@@ -80,7 +111,7 @@ pub(super) async fn migrate(config: &Config) -> Result<Option<Migration>, Failur
         .map_err(|error| failure(config, &error))
 }
 
-fn failure(config: &Config, error: &OpenStoreError) -> Failure {
+pub(super) fn failure(config: &Config, error: &OpenStoreError) -> Failure {
     match error {
         OpenStoreError::Absent { .. } => Failure::Usage(format!(
             "{error}: name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`"

@@ -145,9 +145,11 @@ pub(super) fn for_embedded(
         Found::Key(key) => Ok(key),
         Found::NoFile(path) => {
             check_new(store, &path)?;
-            create(&path, entropy).map_err(|source| MasterKeyError::File {
-                path: path.clone(),
-                source,
+            create(&path, &MasterKey::generate(entropy), entropy).map_err(|source| {
+                MasterKeyError::File {
+                    path: path.clone(),
+                    source,
+                }
             })?;
             match read_file(&path, Access::Nobody)? {
                 Some(key) => Ok(key),
@@ -208,6 +210,43 @@ pub(super) fn for_shared(source: &MasterKeySource) -> Result<MasterKey, MasterKe
             path,
             reason: "a store that nodes share gets none made".to_owned(),
         }),
+    }
+}
+
+/// The key that there is for the store at `store`, if any; none is made. A store that nodes share has no place of its own.
+pub(super) fn find(
+    source: &MasterKeySource,
+    store: Option<&Path>,
+) -> Result<Option<MasterKey>, MasterKeyError> {
+    if (source, store) == (&MasterKeySource::Beside, None) {
+        return Ok(None);
+    }
+    match given(source, store.unwrap_or(Path::new("")))? {
+        Found::Key(key) => Ok(Some(key)),
+        Found::NoFile(_) => Ok(None),
+    }
+}
+
+/// Keeps a key that came from elsewhere where the store's is looked for, unless one is there already.
+pub(super) fn keep(
+    source: &MasterKeySource,
+    store: Option<&Path>,
+    key: &MasterKey,
+    entropy: &dyn Entropy,
+) -> Result<PathBuf, MasterKeyError> {
+    let path = match (source, store) {
+        (MasterKeySource::File(path), _) => path.clone(),
+        (MasterKeySource::Beside, Some(store)) => beside(store),
+        _ => return Err(MasterKeyError::NotGiven),
+    };
+    let failed = |source| MasterKeyError::File {
+        path: path.clone(),
+        source,
+    };
+    create(&path, key, entropy).map_err(failed)?;
+    match read_file(&path, Access::Nobody)? {
+        Some(kept) if kept.id() == key.id() => Ok(path),
+        _ => Err(failed(io::ErrorKind::AlreadyExists.into())),
     }
 }
 
@@ -281,14 +320,14 @@ fn parse(bytes: &[u8]) -> Option<MasterKey> {
 }
 
 /// Makes a key file whole or not at all, and leaves one alone that another process made first.
-fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
+fn create(path: &Path, key: &MasterKey, entropy: &dyn Entropy) -> io::Result<()> {
     let mut suffix = [0; 8];
     entropy.fill(&mut suffix);
     let mut draft = OsString::from(path);
     draft.push(format!(".{}", HEXLOWER.encode(&suffix)));
     let draft = PathBuf::from(draft);
 
-    let written = write_new(&draft, &MasterKey::generate(entropy));
+    let written = write_new(&draft, key);
     // A link, unlike a rename, never takes the place of a file that is there.
     let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -11,7 +11,7 @@ mod master_key;
 pub use master_key::{MasterKeyError, MasterKeySource};
 
 use keyproof_store::{
-    Engine, EngineError, Entropy, MasterKeys, Migration, OpenError, Store, Timestamp,
+    Engine, EngineError, Entropy, MasterKey, MasterKeys, Migration, OpenError, Store, Timestamp,
     memory::MemoryEngine,
     postgres::{ParsePostgresUrlError, PostgresEngine, PostgresOptions, PostgresUrl},
     sqlite::{SqliteEngine, SqliteOptions},
@@ -32,6 +32,16 @@ pub enum StoreUrl {
     Postgres(Box<PostgresUrl>),
     /// `sqlite:PATH`, embedded.
     Sqlite(PathBuf),
+}
+
+impl StoreUrl {
+    /// Where an embedded store's file is.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Memory | Self::Postgres(_) => None,
+        }
+    }
 }
 
 impl FromStr for StoreUrl {
@@ -187,11 +197,33 @@ pub async fn open(
             master_key::for_embedded(source, path, &*entropy)?
         }
     };
+    let engine = engine(url).await?;
+    Store::open(engine, MasterKeys::new(&key), entropy, now)
+        .await
+        .map_err(|source| OpenStoreError::Open {
+            url: url.to_string(),
+            source,
+        })
+}
+
+/// Opens the engine of the store at `url`, to be filled: an embedded one that is not there is made, and no key.
+///
+/// # Errors
+/// [`OpenStoreError`] names what does not fit.
+pub async fn open_to_fill(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
+    if let StoreUrl::Sqlite(path) = url {
+        make_directory(path)?;
+        embedded::check_files(path)?;
+    }
+    engine(url).await
+}
+
+async fn engine(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
     let failed = |source| OpenStoreError::Open {
         url: url.to_string(),
         source,
     };
-    let engine: Arc<dyn Engine> = match url {
+    Ok(match url {
         StoreUrl::Memory => Arc::new(MemoryEngine::new()),
         StoreUrl::Postgres(url) => {
             let options = PostgresOptions::default();
@@ -200,10 +232,34 @@ pub async fn open(
         StoreUrl::Sqlite(path) => {
             Arc::new(SqliteEngine::open(path, &SqliteOptions::default()).map_err(failed)?)
         }
-    };
-    Store::open(engine, MasterKeys::new(&key), entropy, now)
-        .await
-        .map_err(failed)
+    })
+}
+
+/// The master key that there is for the store at `url`; none is made.
+///
+/// # Errors
+/// [`OpenStoreError::MasterKey`] if what is there is no key.
+pub fn find_key(
+    url: &StoreUrl,
+    source: &MasterKeySource,
+) -> Result<Option<MasterKey>, OpenStoreError> {
+    Ok(master_key::find(source, url.path())?)
+}
+
+/// Keeps a master key that came from elsewhere where that of the store at `url` is looked for, and says where that is.
+///
+/// # Errors
+/// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
+pub fn keep_key(
+    url: &StoreUrl,
+    source: &MasterKeySource,
+    key: &MasterKey,
+    entropy: &dyn Entropy,
+) -> Result<PathBuf, OpenStoreError> {
+    if let Some(path) = url.path() {
+        make_directory(path)?;
+    }
+    Ok(master_key::keep(source, url.path(), key, entropy)?)
 }
 
 /// Brings the store at `url` to this release's schema; `None` if it has none, as it is gone with the process.

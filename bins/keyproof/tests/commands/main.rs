@@ -11,3 +11,4 @@ mod cli;
 #[path = "../shared_database/node.rs"]
 mod node;
 mod store_commands;
+mod years;

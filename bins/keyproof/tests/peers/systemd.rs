@@ -11,7 +11,7 @@ const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contrib/systemd"
 const EXPOSURE: &str = "20";
 
 #[test]
-fn the_units_are_valid_and_the_service_has_little_of_the_machine() {
+fn the_units_are_valid_and_the_services_have_little_of_the_machine() {
     let folder = TempDir::new().unwrap();
     let mut units = Vec::new();
     for entry in fs::read_dir(UNITS).unwrap() {
@@ -28,10 +28,11 @@ fn the_units_are_valid_and_the_service_has_little_of_the_machine() {
     // Without a manual page: it reads the pages of all that a unit names.
     let verify = ["verify", "--man=no"];
     analyze(&verify, units.iter().map(|unit| unit.as_path()));
-    let service = folder.path().join("keyproof.service");
     let threshold = format!("--threshold={EXPOSURE}");
     let security = ["security", "--offline=true", &threshold];
-    analyze(&security, [service.as_path()]);
+    for service in ["keyproof.service", "keyproof-backup.service"] {
+        analyze(&security, [folder.path().join(service).as_path()]);
+    }
 }
 
 #[track_caller]

@@ -5,6 +5,7 @@ mod locks;
 mod overtaken;
 mod races;
 mod remembered;
+mod restored;
 mod rotation;
 mod sessions;
 mod token_times;

@@ -109,6 +109,27 @@ async fn a_new_code_ends_the_old_one_and_leaves_a_verified_certificate_verified(
     assert_eq!(proven.verification, Verification::Proven);
 }
 
+/// The proof may have been seen since the backup was made.
+#[tokio::test]
+async fn a_code_ends_with_a_restore_and_the_certificate_stays() {
+    let bench = bench().await;
+    let (with, without) = (Ca::new("A"), Ca::new("B"));
+    bench.put("with", &with, None).await;
+    let unchanged = bench.put("without", &without, None).await;
+    let issued = bench.code("with").await;
+    let (restored, ended) = bench.restored(Duration::ZERO).await;
+    assert_eq!(ended.get(&crate::Ended::VerificationCodes), Some(&1));
+    let leaf = with.leaf(&issued.digits);
+    assert_eq!(
+        restored.verify("with", &leaf).await.err(),
+        Some(Failure::Refused(VerifyError::NoCode))
+    );
+    assert_eq!(restored.shown("without").await, unchanged);
+    let again = restored.code("with").await;
+    let leaf = with.leaf(&again.digits);
+    assert!(restored.verify("with", &leaf).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_code_dies_when_its_time_is_over() {
     let lifetime = Duration::from_secs(60);

@@ -1,0 +1,241 @@
+//! `keyproof restore`: a backup made a store again.
+//!
+//! The backup is read twice: first to its end, so that one that was cut or altered changes nothing, and then into the store.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Seek, SeekFrom, stdin},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use keyproof_service::{Clock, RestoreError, Restoring, SystemClock};
+use keyproof_store::{
+    Fill, FillError, MasterKey, SystemEntropy, Timestamp,
+    backup::{BackupError, BackupHead, BackupReader},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Failure, Outcome,
+    console::PassphraseSource,
+    flags::StoreFlags,
+    moment::Rfc3339,
+    output,
+    store::{block_on, failure, must_be_shared},
+};
+use crate::{config::Config, store};
+
+const WHAT_ENDS: &str = "\
+A backup does not know what was spent after it was made. So whatever is good once or until it is ended ends: sessions, tokens, \
+challenges, verification codes, trusted devices and recovery codes; and codes of second factors are refused up to now. What was \
+revoked or removed since is as it was: API keys, certificates and users.";
+
+#[derive(Args, Debug)]
+#[command(after_help = WHAT_ENDS)]
+pub(super) struct Arguments {
+    /// The backup; - for standard input
+    file: PathBuf,
+    /// Keep what may have been spent: for a store that is known to have stopped before the backup was made
+    #[arg(long)]
+    unspent: bool,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let config = arguments.store.load()?;
+    must_be_shared(&config)?;
+    let mut file = open(&arguments.file)?;
+    let head = BackupHead::read(&mut BufReader::new(&file)).map_err(Failure::refused)?;
+    let found = store::find_key(&config.store, &config.master_key).map_err(Failure::refused)?;
+    let (key, is_new) = match found {
+        Some(key) => (key, false),
+        None => (arguments.key_of(&head, &config)?, true),
+    };
+    let now = SystemClock.now();
+
+    // To its end, before anything is written.
+    let entropy = SystemEntropy::new();
+    let mut backup = Backup::read(&mut file, &key)?;
+    let mut restoring = Restoring::new(now, &entropy);
+    while arguments.next(&mut backup, &mut restoring)?.is_some() {}
+
+    block_on(async {
+        if is_new {
+            let kept = store::keep_key(&config.store, &config.master_key, &key, &entropy);
+            let path = kept.map_err(|error| failure(&config, &error))?;
+            output::say(&format!("wrote the master key to {}", path.display()));
+        }
+        let engine = store::open_to_fill(&config.store).await;
+        let engine = engine.map_err(|error| failure(&config, &error))?;
+        let filled = async {
+            let from = format!("the backup {}", head.name());
+            let fill = Fill::begin(&*engine, &entropy, &from).await?;
+            let mut backup = Backup::read(&mut file, &key)?;
+            let mut restoring = Restoring::new(now, &entropy);
+            let next = async || arguments.next(&mut backup, &mut restoring);
+            let filled = fill.put(next, |_| ()).await?;
+            Ok::<_, Failure>((fill.finish(filled).await?.records, restoring))
+        };
+        let filled = filled.await;
+        engine.close().await;
+        let (records, restoring) = filled?;
+        arguments.tell(&config, &head, records, now, &restoring)
+    })
+}
+
+impl Arguments {
+    /// The next record as it is to be.
+    fn next(
+        &self,
+        backup: &mut Backup<'_>,
+        restoring: &mut Restoring<'_>,
+    ) -> Result<Option<(keyproof_store::Key, keyproof_store::Row)>, Failure> {
+        while let Some((key, row)) = backup.0.next()? {
+            if self.unspent {
+                return Ok(Some((key, row)));
+            }
+            if let Some(record) = restoring.record(key, row)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The master key that goes along with the backup.
+    fn key_of(&self, head: &BackupHead, config: &Config) -> Result<MasterKey, Failure> {
+        if !head.has_key() {
+            return Err(Failure::Usage(format!(
+                "the backup was made under master key {}, which does not go along with it: put that where the key of {} is \
+                 looked for, or name its file (--master-key)",
+                head.master_key(),
+                config.store
+            )));
+        }
+        let prompt = format!("Passphrase of master key {}: ", head.master_key());
+        let passphrase = self.passphrase.read(&prompt)?;
+        Ok(head.open_key(passphrase.as_bytes())?)
+    }
+
+    fn tell(
+        &self,
+        config: &Config,
+        head: &BackupHead,
+        records: u64,
+        now: Timestamp,
+        restoring: &Restoring<'_>,
+    ) -> Outcome {
+        let (store, made_at) = (config.store.to_string(), Rfc3339(head.made_at()));
+        let age = now.saturating_since(head.made_at()).as_secs();
+        if self.json {
+            let ended: Map<String, Value> = restoring
+                .ended()
+                .iter()
+                .map(|(ended, count)| (ended.name().to_owned(), json!(count)))
+                .collect();
+            output::print_json(&json!({
+                "store": store,
+                "records": records,
+                "made_at": made_at.to_string(),
+                "age_s": age,
+                "master_key": head.master_key(),
+                "unspent": self.unspent,
+                "ended": ended,
+                "as_they_were": ["api_keys", "certificates", "users"],
+            }))?;
+            return Ok(());
+        }
+        output::print(&format!(
+            "restored {records} records to {store}, as they were at {made_at}, {} ago",
+            words(age)
+        ))?;
+        if self.unspent {
+            output::print("nothing ended: what was spent since the backup was made is good again")?;
+            return Ok(());
+        }
+        for (ended, count) in restoring.ended() {
+            output::print(&format!("ended {count:>6}  {ended}"))?;
+        }
+        output::print(
+            "what was revoked, removed or suspended since then is as it was: look through API keys, certificates and users",
+        )?;
+        Ok(())
+    }
+}
+
+/// The backup as a file that can be read twice.
+fn open(path: &Path) -> Result<File, Failure> {
+    let unusable = |error| Failure::Usage(format!("{}: {error}", path.display()));
+    if path != Path::new("-") {
+        return File::open(path).map_err(unusable);
+    }
+    // Without a name, and gone with this process; it is encrypted as it comes.
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut stdin().lock(), &mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+/// A backup from its first record on.
+struct Backup<'f>(BackupReader<BufReader<&'f File>>);
+
+impl<'f> Backup<'f> {
+    fn read(file: &'f mut File, key: &MasterKey) -> Result<Self, Failure> {
+        file.seek(SeekFrom::Start(0))?;
+        let mut input = BufReader::new(&*file);
+        let head = BackupHead::read(&mut input)?;
+        Ok(Self(BackupReader::new(&head, input, key)?))
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        Self::refused(error)
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        Self::refused(error)
+    }
+}
+
+impl From<FillError> for Failure {
+    fn from(error: FillError) -> Self {
+        Self::refused(error)
+    }
+}
+
+/// A duration as people say it, cut to its two largest units.
+fn words(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_in_its_largest_units() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (61, "1 min 1 s"),
+            (3_600, "1 h 0 min"),
+            (90_061, "1 d 1 h"),
+        ] {
+            assert_eq!(words(seconds), expected);
+        }
+    }
+}

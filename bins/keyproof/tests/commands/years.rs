@@ -1,0 +1,326 @@
+//! `backup`, `restore` and `store copy`, as an operator uses them.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use crate::node::Node;
+use keyproof_peer_postgres::Postgres;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PASSWORD: &str = "correct horse";
+const PASSPHRASE: &str = "battery staple";
+
+/// A folder for stores and backups.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("sqlite:{}", self.path(name).display())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        command
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("KEYPROOF_AUTH__ARGON2_MEMORY_KIB", "8")
+            .env("KEYPROOF_AUTH__ARGON2_ITERATIONS", "1")
+            .env("KEYPROOF_AUTH__ARGON2_INSECURE_FOR_TESTS", "true")
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, words: &[&str], input: &[u8]) -> Output {
+        let mut child = self.command(words).spawn().unwrap();
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    }
+
+    #[track_caller]
+    fn prints(&self, words: &[&str], input: &str) -> String {
+        let output = self.run(words, input.as_bytes());
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn document(&self, words: &[&str], input: &str) -> Value {
+        serde_json::from_str(&self.prints(words, input)).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, words: &[&str], input: &[u8], code: i32, says: &str) {
+        let output = self.run(words, input);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {complaint}");
+        assert!(complaint.contains(says), "{words:?}: {complaint}");
+    }
+
+    /// A store with a user, an instance and a token, which is given.
+    fn fill(&self, url: &str) -> String {
+        self.prints(&["migrate", "--store", url], "");
+        let add = ["user", "add", "ada", "--organisation", "Acme", "--stdin"];
+        self.prints(&[&add[..], &["--store", url]].concat(), PASSWORD);
+        let add = ["instance", "add", "shop", "--stdin", "--store", url];
+        self.prints(&add, PASSWORD);
+        let create = ["token", "create", "--scope", "certificates", "--quiet"];
+        let token = self.prints(&[&create[..], &["--store", url]].concat(), "");
+        token.trim_end().to_owned()
+    }
+
+    fn users(&self, url: &str) -> Value {
+        self.document(&["user", "list", "--json", "--store", url], "")
+    }
+
+    fn serve(&self, url: &str) -> Node {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--store", url];
+        Node::start(&mut self.command(&serve))
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Whether a server takes this token.
+fn takes(node: &Node, token: &str) -> bool {
+    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+    let (status, ..) = node.ask(&format!(
+        "GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}"
+    ));
+    status == 200
+}
+
+#[test]
+fn a_backup_of_a_store_that_serves_is_restored_without_what_was_spent() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    let token = home.fill(&url);
+    let node = home.serve(&url);
+    assert!(takes(&node, &token));
+    let file = home.path("b.backup");
+    fs::write(&file, "an older one, that others read").unwrap();
+    let backup = ["backup", text(&file), "--json", "--store", &url];
+    let made = home.document(&backup, "");
+    assert_eq!(made["has_master_key"], false);
+    assert_eq!(mode(&file), 0o600);
+    let left = fs::read_dir(home.0.path()).unwrap();
+    let left = left.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with(".keyproof-backup")
+    });
+    assert_eq!(left.count(), 0, "a draft is left");
+
+    // Without its key it is worth nothing, and makes nothing.
+    let other = home.url("other.db");
+    let restore = ["restore", text(&file), "--json", "--store", &other];
+    home.fails(&restore, b"", 2, made["master_key"].as_str().unwrap());
+    assert!(!home.path("other.db").exists());
+    fs::copy(
+        home.path("k.db.master-key"),
+        home.path("other.db.master-key"),
+    )
+    .unwrap();
+    let restored = home.document(&restore, "");
+    assert_eq!(restored["made_at"], made["made_at"]);
+    assert_eq!(restored["ended"]["operator_tokens"], 1);
+    assert_eq!(restored["unspent"], false);
+    assert!(restored["records"].as_u64() < made["records"].as_u64());
+    assert_eq!(mode(&home.path("other.db")), 0o600);
+    assert_eq!(home.users(&other), home.users(&url));
+    assert!(!takes(&home.serve(&other), &token), "it has ended");
+
+    home.fails(&restore, b"", 1, "is not empty");
+    let third = home.url("third.db");
+    fs::copy(
+        home.path("k.db.master-key"),
+        home.path("third.db.master-key"),
+    )
+    .unwrap();
+    let restore = ["restore", text(&file), "--unspent", "--store", &third];
+    let said = home.prints(&restore, "");
+    assert!(said.contains("nothing ended"), "{said}");
+    assert!(takes(&home.serve(&third), &token));
+    assert!(takes(&node, &token));
+}
+
+#[test]
+fn a_backup_with_its_key_and_its_passphrase_is_all_that_is_needed() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let file = home.path("b.backup");
+    let backup = [
+        "backup",
+        text(&file),
+        "--with-master-key",
+        "--stdin",
+        "--store",
+        &url,
+    ];
+    home.fails(&backup, b"7 chars\n", 1, "at least 8");
+    home.prints(&backup, PASSPHRASE);
+    let other = home.url("state/other.db");
+    let restore = ["restore", text(&file), "--stdin", "--store", &other];
+    home.fails(&restore, b"not it at all\n", 1, "not the passphrase");
+    assert!(!home.path("state").exists());
+    home.prints(&restore, PASSPHRASE);
+    assert_eq!(mode(&home.path("state/other.db.master-key")), 0o600);
+    assert_eq!(home.users(&other), home.users(&url));
+}
+
+#[test]
+fn a_backup_that_was_cut_or_altered_changes_nothing() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let whole = home.run(&["backup", "-", "--store", &url], b"");
+    assert_eq!(whole.status.code(), Some(0));
+    let whole = whole.stdout;
+    let other = home.url("other.db");
+    fs::copy(
+        home.path("k.db.master-key"),
+        home.path("other.db.master-key"),
+    )
+    .unwrap();
+    let restore = ["restore", "-", "--store", &other];
+    home.fails(&restore, &whole[..whole.len() - 1], 1, "cut short");
+    let mut altered = whole.clone();
+    let last = altered.len() - 20;
+    altered[last] ^= 1;
+    home.fails(&restore, &altered, 1, "was altered between bytes");
+    home.fails(&restore, b"a text", 1, "not a backup");
+    home.fails(
+        &restore,
+        &[whole.as_slice(), b"x"].concat(),
+        1,
+        "something follows",
+    );
+    let key = home.path("another-key");
+    fs::write(&key, [7; 32]).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let with_another = [&restore[..], &["--master-key", text(&key)]].concat();
+    home.fails(&with_another, &whole, 1, "was made under master key");
+    assert!(!home.path("other.db").exists());
+    assert_eq!(home.run(&restore, &whole).status.code(), Some(0));
+    assert_eq!(home.users(&other), home.users(&url));
+}
+
+#[test]
+fn a_folder_of_backups_keeps_the_latest() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let folder = home.path("backups");
+    fs::create_dir(&folder).unwrap();
+    File::create(folder.join("note")).unwrap();
+    let backup = [
+        "backup",
+        text(&folder),
+        "--keep",
+        "2",
+        "--json",
+        "--store",
+        &url,
+    ];
+    let made: Vec<_> = (0..3)
+        .map(|_| home.document(&backup, "")["file"].clone())
+        .collect();
+    let mut left: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    left.sort();
+    let latest = made[1..]
+        .iter()
+        .map(|file| PathBuf::from(file.as_str().unwrap()));
+    let expected: Vec<_> = latest.chain([folder.join("note")]).collect();
+    assert_eq!(left, expected);
+    home.fails(
+        &["backup", text(&folder), "--store", &url],
+        b"",
+        2,
+        "not a file",
+    );
+    let absent = home.path("absent");
+    let backup = ["backup", text(&absent), "--keep", "2", "--store", &url];
+    home.fails(&backup, b"", 2, "absent");
+}
+
+#[test]
+fn a_store_is_copied_to_postgresql_and_back() {
+    let home = Home::new();
+    let server = Postgres::shared().unwrap();
+    let shared = server.database().unwrap();
+    let url = home.url("k.db");
+    let token = home.fill(&url);
+    let key = home.path("k.db.master-key");
+    let with_key = ["--master-key", text(&key)];
+    home.prints(
+        &[&["migrate", "--store", &shared][..], &with_key].concat(),
+        "",
+    );
+    let copy = |from: &str, to: &str| {
+        let copy = ["store", "copy", from, to, "--json"];
+        home.document(&[&copy[..], &with_key].concat(), "")
+    };
+    let node = home.serve(&url);
+    let there = copy(&url, &shared);
+    assert_eq!(there["written"], there["records"]);
+    let back = home.url("back.db");
+    let copied = copy(&shared, &back);
+    assert_eq!(copied["records"], there["records"]);
+    fs::copy(&key, home.path("back.db.master-key")).unwrap();
+    assert_eq!(home.users(&back), home.users(&url));
+    for url in [&url, &back] {
+        assert!(takes(&home.serve(url), &token), "{url}");
+    }
+    drop(node);
+    let again = ["store", "copy", &url, &back];
+    home.fails(&[&again[..], &with_key].concat(), b"", 1, "not empty");
+    let same = ["store", "copy", &url, &url];
+    home.fails(&[&same[..], &with_key].concat(), b"", 2, "the same store");
+}
+
+#[test]
+fn a_copy_takes_its_key_along_where_there_is_none() {
+    let home = Home::new();
+    let (url, copy) = (home.url("k.db"), home.url("copies/c.db"));
+    home.fill(&url);
+    let said = home.prints(&["store", "copy", &url, &copy], "");
+    assert!(said.contains("is not in the copy"), "{said}");
+    assert_eq!(mode(&home.path("copies/c.db.master-key")), 0o600);
+    assert_eq!(home.users(&copy), home.users(&url));
+    let other = home.url("other.db");
+    home.prints(&["migrate", "--store", &other], "");
+    fs::remove_file(home.path("other.db")).unwrap();
+    home.fails(
+        &["store", "copy", &url, &other],
+        b"",
+        2,
+        "a copy keeps its key",
+    );
+}

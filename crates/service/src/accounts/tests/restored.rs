@@ -1,0 +1,133 @@
+//! What a user has after a restore, and what was spent before it.
+
+use super::{ADDRESS, Phone, STEP, add, asks, challenge, enrol, laptop, log_in, session, tokens};
+use crate::{
+    Clock, Ended, Failure,
+    accounts::{AnswerError, NewApplicationToken, Role},
+    testing::{Bench, PASSWORD, bench, console, origin, secret},
+};
+use std::time::Duration;
+
+const ADA: &str = "ada@example.org";
+const BOB: &str = "bob@example.org";
+
+async fn answers(bench: &Bench, asked: &str, code: &str) -> Result<(), Failure<AnswerError>> {
+    let accounts = &bench.service.accounts;
+    accounts
+        .answer_challenge(asked, code, None, &origin())
+        .await
+        .map(drop)
+}
+
+/// Whether this code lets somebody in who has just shown the password.
+async fn takes(bench: &Bench, code: &str) -> bool {
+    let asked = challenge(log_in(bench, ADA, PASSWORD, None).await);
+    answers(bench, &asked, code).await.is_ok()
+}
+
+#[tokio::test]
+async fn nothing_that_may_have_been_spent_is_good_after_a_restore() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::Administrator).await;
+    let accounts = &bench.service.accounts;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let code = phone.shows(bench.clock.now());
+    let given = accounts
+        .answer_challenge(&asked, &code, Some(&laptop()), &origin())
+        .await
+        .unwrap();
+    bench.clock.advance(STEP);
+    let own = session(&bench, &given).await;
+    let code = phone.shows(bench.clock.now());
+    let recovery = asks(&bench)
+        .make_recovery_codes(&own, secret(PASSWORD), Some(&code), &origin())
+        .await
+        .unwrap();
+    let application = asks(&bench)
+        .add_application_token(&own, NewApplicationToken::default(), &origin())
+        .await
+        .unwrap();
+    let waiting = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+
+    let (restored, ended) = bench.restored(Duration::ZERO).await;
+    let accounts = &restored.service.accounts;
+    let access = accounts.session(Some(&given.access), ADDRESS).await;
+    assert!(access.is_err());
+    assert!(accounts.refresh(&given.refresh, &origin()).await.is_err());
+    let origin = origin();
+    let login = accounts.application_login(&application, ADDRESS, &origin);
+    assert!(login.await.is_err());
+    // Neither the fingerprint nor the challenge nor a recovery code.
+    challenge(log_in(&restored, ADA, PASSWORD, Some("laptop")).await);
+    let now = restored.clock.now();
+    assert!(
+        answers(&restored, &waiting, &phone.shows(now))
+            .await
+            .is_err()
+    );
+    assert!(!takes(&restored, &recovery[0]).await);
+    let of = |ended_of: Ended| ended.get(&ended_of).copied().unwrap_or_default();
+    for kind in [
+        Ended::AccessTokenKeys,
+        Ended::ApplicationTokens,
+        Ended::Challenges,
+        Ended::RecoveryCodes,
+        Ended::Sessions,
+        Ended::Steps,
+        Ended::TrustedDevices,
+    ] {
+        assert!(of(kind) > 0, "{kind:?} of {ended:?}");
+    }
+    assert_eq!(of(Ended::Steps), 1);
+
+    // On the store itself all of it is as it was.
+    let accounts = &bench.service.accounts;
+    assert!(accounts.session(Some(&given.access), ADDRESS).await.is_ok());
+    tokens(log_in(&bench, ADA, PASSWORD, Some("laptop")).await);
+}
+
+/// Codes that were taken after the backup was made, and before the restore, whatever the phone's clock is off by.
+#[tokio::test]
+async fn codes_of_before_a_restore_are_refused_and_later_ones_taken() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let (restored, _) = bench.restored(Duration::from_secs(100)).await;
+    let at = restored.clock.now();
+    let shown = |phone: &Phone, step: u32| phone.shows(at.saturating_add(STEP * step));
+    for step in 0..=3 {
+        assert!(!takes(&restored, &shown(&phone, step)).await, "{step}");
+        accounts_unlocked(&restored).await;
+    }
+    restored.clock.advance(STEP * 3);
+    assert!(!takes(&restored, &shown(&phone, 3)).await);
+    assert!(takes(&restored, &shown(&phone, 4)).await);
+}
+
+async fn accounts_unlocked(bench: &Bench) {
+    let accounts = &bench.service.accounts;
+    accounts.unlock_user(ADA, &console()).await.unwrap();
+}
+
+#[tokio::test]
+async fn users_stay_and_a_second_factor_that_was_pending_is_enrolled_anew() {
+    let bench = bench().await;
+    for name in [ADA, BOB] {
+        add(&bench, name, Role::User).await;
+    }
+    let ada = session(&bench, &tokens(log_in(&bench, ADA, PASSWORD, None).await)).await;
+    let (phone, key) = super::pending(&bench, &ada).await;
+    let (restored, ended) = bench.restored(Duration::ZERO).await;
+    assert_eq!(ended.get(&Ended::PendingKeys), Some(&1));
+    for name in [ADA, BOB] {
+        tokens(log_in(&restored, name, PASSWORD, None).await);
+    }
+    let ada = tokens(log_in(&restored, ADA, PASSWORD, None).await);
+    let ada = session(&restored, &ada).await;
+    let code = phone.shows(restored.clock.now());
+    let origin = origin();
+    let activated = asks(&restored).activate_key(&ada, key, &code, &origin);
+    assert!(activated.await.is_err());
+    super::activate(&restored, &ada).await;
+}

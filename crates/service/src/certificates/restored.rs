@@ -1,0 +1,20 @@
+//! What a restore from a backup leaves of a certificate's record.
+
+use super::records::Certificate;
+use crate::collections::{Ended, Outcome, RestoreError, Restoring};
+use keyproof_store::Raw;
+
+/// A certificate without a live code: a proof that was made with it may have been seen.
+pub(crate) fn without_code(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {
+    let mut certificate = raw.decode::<Certificate>()?.record;
+    if certificate.code.take().is_none() {
+        return Ok(Outcome {
+            left: Some(raw),
+            ended: None,
+        });
+    }
+    Ok(Outcome {
+        left: Some(raw.rewritten(&certificate, restoring.entropy)?),
+        ended: Some(Ended::VerificationCodes),
+    })
+}

@@ -1,0 +1,431 @@
+//! Every collection of the store, in one place, and what a restore from a backup makes of its records.
+//!
+//! A backup has what was not spent yet when it was made. What has been since must not come back: so a restore ends whatever
+//! is good once, or until it is ended. It cannot know what was revoked since, and leaves it as it finds it.
+
+use crate::{accounts, certificates};
+use keyproof_store::{Entropy, Key, NotApplied, Raw, Row, Segment, StoreError, Timestamp};
+use std::{collections::BTreeMap, fmt};
+
+/// What a restore makes of a record.
+enum Restored {
+    /// It is as it was.
+    Kept,
+    /// It is not brought back.
+    Ended(Ended),
+    /// It is brought back without what may have been spent.
+    Changed(Change),
+}
+
+/// The record without it, or nothing if nothing is left of it; and what ended, if anything did.
+type Change = fn(Raw, &Restoring<'_>) -> Result<Outcome, RestoreError>;
+
+/// What is left of a record, and what ended with the rest.
+pub(crate) struct Outcome {
+    pub(crate) left: Option<Raw>,
+    pub(crate) ended: Option<Ended>,
+}
+
+/// What a restore ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ended {
+    /// Keys that sign access tokens, and so every access token.
+    AccessTokenKeys,
+    /// Application tokens.
+    ApplicationTokens,
+    /// First steps of logins that waited for a code.
+    Challenges,
+    /// Login tokens of Taler instances.
+    LoginTokens,
+    /// Bearer tokens of operators and services.
+    OperatorTokens,
+    /// Second factors that no code has been seen of.
+    PendingKeys,
+    /// Users' sets of recovery codes.
+    RecoveryCodes,
+    /// Logins, by their refresh tokens.
+    Sessions,
+    /// Second factors whose codes are refused up to the restore's moment; they stay.
+    Steps,
+    /// Users' lists of trusted devices.
+    TrustedDevices,
+    /// Live verification codes of certificates.
+    VerificationCodes,
+}
+
+impl Ended {
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessTokenKeys => "access_token_keys",
+            Self::ApplicationTokens => "application_tokens",
+            Self::Challenges => "challenges",
+            Self::LoginTokens => "login_tokens",
+            Self::OperatorTokens => "operator_tokens",
+            Self::PendingKeys => "pending_keys",
+            Self::RecoveryCodes => "recovery_codes",
+            Self::Sessions => "sessions",
+            Self::Steps => "totp_steps",
+            Self::TrustedDevices => "trusted_devices",
+            Self::VerificationCodes => "verification_codes",
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AccessTokenKeys => "keys that sign access tokens, and so every access token",
+            Self::ApplicationTokens => "application tokens",
+            Self::Challenges => "logins that waited for a code",
+            Self::LoginTokens => "login tokens of Taler instances",
+            Self::OperatorTokens => "bearer tokens of operators and services",
+            Self::PendingKeys => "second factors that were not activated yet",
+            Self::RecoveryCodes => "users' sets of recovery codes",
+            Self::Sessions => "sessions, by their refresh tokens",
+            Self::Steps => "second factors whose codes are refused up to now",
+            Self::TrustedDevices => "users' lists of trusted devices",
+            Self::VerificationCodes => "verification codes of certificates",
+        })
+    }
+}
+
+macro_rules! collections {
+    ($($(#[$doc:meta])* $collection:ident = $name:literal,)*) => {
+        /// A collection of the store: the first segment of its records' keys.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        enum Collection {
+            $($(#[$doc])* $collection,)*
+        }
+
+        impl Collection {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$collection,)*];
+
+            #[cfg(test)]
+            const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$collection => $name,)*
+                }
+            }
+
+            fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$collection),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+collections! {
+    ApplicationToken = "application_token",
+    ApplicationTokenText = "application_token_text",
+    Audit = "audit",
+    DpsCertificate = "dps_certificate",
+    DpsService = "dps_service",
+    LoginToken = "login_token",
+    MfaAddresses = "mfa_addresses",
+    MfaChallenge = "mfa_challenge",
+    MfaDevices = "mfa_devices",
+    MfaKey = "mfa_key",
+    MfaLockout = "mfa_lockout",
+    MfaRecovery = "mfa_recovery",
+    MfaSessions = "mfa_sessions",
+    OperatorToken = "operator_token",
+    Organisation = "organisation",
+    OrganisationName = "organisation_name",
+    OtpAddresses = "otp_addresses",
+    OtpDevice = "otp_device",
+    OtpInstance = "otp_instance",
+    OtpLeftover = "otp_leftover",
+    OtpLockout = "otp_lockout",
+    RefreshFamily = "refresh_family",
+    RefreshToken = "refresh_token",
+    SigningKey = "signing_key",
+    SigningKeyInUse = "signing_key_in_use",
+    Store = "$store",
+    TpmAkCertificate = "tpm_ak_certificate",
+    TpmApiKey = "tpm_api_key",
+    TpmApiKeyDigest = "tpm_api_key_digest",
+    TpmCategory = "tpm_category",
+    TpmDevice = "tpm_device",
+    TpmEndorsementKey = "tpm_endorsement_key",
+    TpmIssuedCertificate = "tpm_issued_certificate",
+    TpmManager = "tpm_manager",
+    TpmReplacedCertificate = "tpm_replaced_certificate",
+    TpmRevocationList = "tpm_revocation_list",
+    TpmRevocationListPart = "tpm_revocation_list_part",
+    User = "user",
+    UserName = "user_name",
+}
+
+impl Collection {
+    fn of(key: &Key) -> Option<Self> {
+        match key.segments().next() {
+            Some(Segment::Plain(name)) => Self::named(std::str::from_utf8(&name).ok()?),
+            _ => None,
+        }
+    }
+
+    /// What a restore makes of its records: *the* list.
+    fn restored(self) -> Restored {
+        match self {
+            // Good until they are ended, which they may have been since.
+            Self::ApplicationToken => Restored::Changed(accounts::without_validity),
+            Self::ApplicationTokenText => Restored::Ended(Ended::ApplicationTokens),
+            Self::LoginToken => Restored::Ended(Ended::LoginTokens),
+            Self::OperatorToken => Restored::Ended(Ended::OperatorTokens),
+            Self::MfaDevices => Restored::Ended(Ended::TrustedDevices),
+            Self::MfaSessions | Self::RefreshFamily | Self::RefreshToken => {
+                Restored::Ended(Ended::Sessions)
+            }
+            // Whose signature is all that an access token needs.
+            Self::SigningKey | Self::SigningKeyInUse => Restored::Ended(Ended::AccessTokenKeys),
+            // Good once.
+            Self::DpsCertificate => Restored::Changed(certificates::without_code),
+            Self::MfaChallenge => Restored::Ended(Ended::Challenges),
+            Self::MfaKey => Restored::Changed(accounts::without_steps),
+            Self::MfaRecovery => Restored::Ended(Ended::RecoveryCodes),
+            // What is there, and who is locked out.
+            Self::Audit
+            | Self::DpsService
+            | Self::MfaAddresses
+            | Self::MfaLockout
+            | Self::Organisation
+            | Self::OrganisationName
+            | Self::OtpAddresses
+            | Self::OtpDevice
+            | Self::OtpInstance
+            | Self::OtpLeftover
+            | Self::OtpLockout
+            | Self::Store
+            | Self::TpmAkCertificate
+            | Self::TpmApiKey
+            | Self::TpmApiKeyDigest
+            | Self::TpmCategory
+            | Self::TpmDevice
+            | Self::TpmEndorsementKey
+            | Self::TpmIssuedCertificate
+            | Self::TpmManager
+            | Self::TpmReplacedCertificate
+            | Self::TpmRevocationList
+            | Self::TpmRevocationListPart
+            | Self::User
+            | Self::UserName => Restored::Kept,
+        }
+    }
+}
+
+/// Why a backup's records are not brought back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A later release has records that this one knows nothing of.
+    #[error(
+        "this release does not know what the record {key} is, and so not whether it may have been spent: restore with the \
+         release that made the backup, or a later one"
+    )]
+    Unknown {
+        /// The record.
+        key: Key,
+    },
+    /// A record cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be written.
+    #[error(transparent)]
+    Record(#[from] NotApplied),
+}
+
+/// A restore under way: each record of a backup as it is to be from now on.
+pub struct Restoring<'e> {
+    /// Its own moment.
+    pub(crate) at: Timestamp,
+    pub(crate) entropy: &'e dyn Entropy,
+    ended: BTreeMap<Ended, u64>,
+}
+
+impl<'e> Restoring<'e> {
+    /// A restore at this moment, up to which codes are refused.
+    pub fn new(at: Timestamp, entropy: &'e dyn Entropy) -> Self {
+        Self {
+            at,
+            entropy,
+            ended: BTreeMap::new(),
+        }
+    }
+
+    /// The record as it is to be; `None` if it is not brought back.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn record(&mut self, key: Key, row: Row) -> Result<Option<(Key, Row)>, RestoreError> {
+        let Some(collection) = Collection::of(&key) else {
+            return Err(RestoreError::Unknown { key });
+        };
+        // It is absent for everybody, whatever it was.
+        if row.is_expired(self.at) {
+            return Ok(None);
+        }
+        let raw = Raw::from_row(key, row);
+        let Outcome { left, ended } = match collection.restored() {
+            Restored::Kept => Outcome {
+                left: Some(raw),
+                ended: None,
+            },
+            Restored::Ended(ended) => Outcome {
+                left: None,
+                ended: Some(ended),
+            },
+            Restored::Changed(change) => change(raw, self)?,
+        };
+        if let Some(ended) = ended {
+            *self.ended.entry(ended).or_default() += 1;
+        }
+        Ok(left.map(Raw::into_parts))
+    }
+
+    /// How many records of each kind ended.
+    pub fn ended(&self) -> &BTreeMap<Ended, u64> {
+        &self.ended
+    }
+}
+
+impl fmt::Debug for Restoring<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restoring")
+            .field("at", &self.at)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::NewOperatorToken,
+        otp_devices::{Holding, Lifetime},
+        testing::{bench, console, origin},
+    };
+    use keyproof_auth::OperatorScopes;
+    use keyproof_store::{SystemEntropy, Version};
+    use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+    /// This crate's sources, but for its tests'.
+    fn sources() -> Vec<String> {
+        fn collect(folder: &Path, sources: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                match path.is_dir() {
+                    true if name != "tests" => collect(&path, sources),
+                    false if !["tests.rs", "testing.rs", "collections.rs"].contains(&name) => {
+                        let text = fs::read_to_string(&path).unwrap();
+                        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                        sources.push(code.to_owned());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut sources = Vec::new();
+        collect(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut sources,
+        );
+        sources
+    }
+
+    /// A collection that nobody has put into the list would stop every restore, and be found too late. Each has a type of
+    /// record, which is called as it is.
+    #[test]
+    fn every_collection_is_in_the_list() {
+        let mut found = BTreeSet::new();
+        for source in sources() {
+            for mark in [
+                "const TYPE: &'static str =",
+                "const NAME: &'static str =",
+                "record!(",
+            ] {
+                for rest in source.split(mark).skip(1) {
+                    let statement = rest.split(';').next().unwrap();
+                    if let Some(name) = statement.split('"').nth(1) {
+                        found.insert(name.to_owned());
+                    }
+                }
+            }
+        }
+        assert!(found.contains("user") && found.contains("tpm_manager"));
+        assert!(found.remove("audit_event") && found.insert("audit".to_owned()));
+        // The store's own.
+        found.insert("$store".to_owned());
+        let known: BTreeSet<_> = Collection::ALL
+            .iter()
+            .map(|it| it.name().to_owned())
+            .collect();
+        assert_eq!(found, known);
+    }
+
+    #[tokio::test]
+    async fn tokens_end_with_a_restore_and_instances_stay() {
+        let bench = bench().await;
+        let token = bench.token("shop", "all", Lifetime::Forever).await;
+        let new = NewOperatorToken {
+            subject: "ci".to_owned(),
+            scopes: OperatorScopes::new(["admin".parse().unwrap()]).unwrap(),
+            lifetime: None,
+        };
+        let issued = bench.service.access.create(new, &console()).await.unwrap();
+        let (restored, ended) = bench.restored(Duration::ZERO).await;
+        assert_eq!(ended.get(&Ended::LoginTokens), Some(&1));
+        assert_eq!(ended.get(&Ended::OperatorTokens), Some(&1));
+        let devices = &restored.service.otp_devices;
+        let origin = origin();
+        let held = devices.permit::<Holding>("shop", Some(&token), None, &origin);
+        assert!(held.await.is_err());
+        assert!(
+            restored
+                .service
+                .access
+                .authenticate(&issued.text)
+                .await
+                .is_err()
+        );
+        // The same password is good for another.
+        restored.token("shop", "all", Lifetime::Forever).await;
+    }
+
+    #[test]
+    fn a_record_of_a_later_release_stops_a_restore() {
+        let entropy = SystemEntropy::new();
+        let mut restoring = Restoring::new(Timestamp::from_secs(1), &entropy);
+        let key = Key::new("of_a_later_release", ["_"]);
+        let row = Row {
+            version: Version::draw(&entropy),
+            body: b"{}".to_vec(),
+            expires_at: None,
+        };
+        let unknown = Err(RestoreError::Unknown { key: key.clone() });
+        assert_eq!(restoring.record(key, row), unknown);
+    }
+
+    #[test]
+    fn the_data_model_tells_of_every_collection_and_what_a_restore_ends() {
+        let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../DATA_MODEL.md");
+        let document = fs::read_to_string(document).unwrap();
+        let (_, restore) = document.split_once("## What a restore ends").unwrap();
+        let restore = restore.split("\n## ").next().unwrap();
+        for collection in Collection::ALL {
+            let name = collection.name();
+            assert!(
+                document.contains(&format!("`{name}/")) || document.contains(&format!("`{name}`")),
+                "{name} is not in DATA_MODEL.md"
+            );
+            let is_ended = !matches!(collection.restored(), Restored::Kept);
+            let is_told = restore.contains(&format!("`{name}`"));
+            assert_eq!(is_told, is_ended, "{name} under *What a restore ends*");
+        }
+    }
+}

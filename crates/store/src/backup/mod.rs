@@ -1,0 +1,535 @@
+//! A whole store in one file: compressed, encrypted and authenticated under a key that is derived from the master key.
+//!
+//! ```text
+//! "keyproof-backup\n"  16 bytes
+//! format               1 byte: 1
+//! length of the head   4 bytes, the highest first; at most 4,096
+//! head                 JSON: when it was made, a salt, the id of the master key, and that key itself if it was asked for
+//! tag of the head      32 bytes: HMAC-SHA-256 over all before it
+//! frames               index (8 bytes), whether it is the last (1), length (4), then AES-256-GCM over at most 64 KiB,
+//!                      with those 13 bytes as associated data and the index as nonce
+//! ```
+//!
+//! The frames together are a raw deflate stream (RFC 1951) of records in key order: `01`, length of the key (2), the key,
+//! version (16), expiry in milliseconds since 1970 or 2^64-1 for none (8), length of the body (4), the body; at the end `00`,
+//! the number of records (8) and the SHA-256 of their [`Tally`]. Both keys come from the master key by HKDF-SHA-256 with the
+//! head's salt, which is drawn anew for each backup: so no two have a key in common, and a nonce is used once.
+//!
+//! What was cut, reordered, altered or made under another key is told apart: see [`BackupError`]. The master key goes along
+//! only where it is asked for, encrypted under a passphrase by Argon2id (RFC 9106).
+
+mod frames;
+mod passphrase;
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use data_encoding::BASE64;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+use self::frames::{Opening, Sealing};
+use self::passphrase::WrappedKey;
+use crate::{Changes, Counting, Entropy, Key, KeyId, MasterKey, Row, Tally, Timestamp, Version};
+
+const MAGIC: &[u8; 16] = b"keyproof-backup\n";
+/// The format that this release writes, and the newest that it reads.
+const FORMAT: u8 = 1;
+const MAX_HEAD_LEN: usize = 4_096;
+const TAG_LEN: usize = 32;
+const SALT_LEN: usize = 32;
+
+/// A record follows.
+const RECORD: u8 = 1;
+/// The end follows.
+const END: u8 = 0;
+/// In the place of an expiry: there is none.
+const NEVER: u64 = u64::MAX;
+
+/// What is wrong with a backup. Places are offsets in bytes from its start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// A frame was altered, or comes from another backup.
+    #[error("the backup was altered between bytes {start} and {end}")]
+    Altered {
+        /// Where the frame begins.
+        start: u64,
+        /// Where it ends.
+        end: u64,
+    },
+    /// It ends before its end.
+    #[error("the backup is cut short: it ends at byte {at}, where more of it should follow")]
+    CutShort {
+        /// Its length.
+        at: u64,
+    },
+    /// The head was altered.
+    #[error("the backup's head was altered")]
+    Head,
+    /// The file cannot be read or written.
+    #[error("{detail}")]
+    Io {
+        /// What the system says.
+        detail: String,
+    },
+    /// What asks for the passphrase's key asks for more than is ever spent on one.
+    #[error(
+        "the backup asks for a passphrase's key that costs {what} of {found}, and at most {most} is spent"
+    )]
+    Cost {
+        /// `memory in KiB`, `passes` or `lanes`.
+        what: &'static str,
+        /// How much of it.
+        found: u32,
+        /// The most.
+        most: u32,
+    },
+    /// It was authentic and makes no sense: a defect of whoever made it.
+    #[error("the backup's contents cannot be read: {what}, after {records} records")]
+    Malformed {
+        /// What cannot be read.
+        what: &'static str,
+        /// How many records could.
+        records: u64,
+    },
+    /// It was made under another master key.
+    #[error("the backup was made under master key {made}, but {given} was given")]
+    MasterKey {
+        /// The key that it names.
+        made: KeyId,
+        /// The key that was handed in.
+        given: KeyId,
+    },
+    /// A later release made it.
+    #[error("the backup has format {found}, but this release reads up to {FORMAT}")]
+    NewerFormat {
+        /// Its format.
+        found: u8,
+    },
+    /// The master key does not go along with it.
+    #[error("the master key {made} does not go along with the backup")]
+    NoKey {
+        /// The key that it was made under.
+        made: KeyId,
+    },
+    /// It is something else.
+    #[error("this is not a backup of keyproof's")]
+    NotABackup,
+    /// Frames stand in another order than they were written in.
+    #[error(
+        "the backup's parts are not in order: at byte {at} part {found} stands where part {expected} belongs"
+    )]
+    OutOfOrder {
+        /// Where the frame begins.
+        at: u64,
+        /// Which it is, from 0.
+        found: u64,
+        /// Which belongs there.
+        expected: u64,
+    },
+    /// The passphrase is another one, or the key that goes along was altered.
+    #[error("this is not the passphrase under which the master key goes along with the backup")]
+    Passphrase,
+    /// Something follows its end.
+    #[error("something follows the backup's end at byte {at}")]
+    Trailing {
+        /// Where it ends.
+        at: u64,
+    },
+}
+
+impl From<io::Error> for BackupError {
+    /// What [`frames`] and the decompressor pass through.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(own) => own,
+            // The frames are authentic, so the stream in them is wrong from the start.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Self::Malformed {
+                what: "the compressed stream",
+                records: 0,
+            },
+            Err(error) => Self::Io {
+                detail: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<BackupError> for io::Error {
+    fn from(error: BackupError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// What stands at the beginning of a backup.
+#[derive(Clone, Debug)]
+pub struct BackupHead {
+    head: Head,
+    /// As it was read, for its tag.
+    bytes: Vec<u8>,
+    tag: [u8; TAG_LEN],
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    /// In milliseconds since the Unix epoch.
+    made_at: Timestamp,
+    master_key: KeyId,
+    salt: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wrapped_key: Option<WrappedKey>,
+}
+
+impl BackupHead {
+    /// Reads it. Nothing of it is believed before [`BackupReader::new`] has seen the master key.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::NotABackup`], [`BackupError::NewerFormat`], [`BackupError::CutShort`], [`BackupError::Head`].
+    pub fn read(input: &mut impl Read) -> Result<Self, BackupError> {
+        let mut bytes = Vec::new();
+        let mut take = |count: usize| {
+            let start = bytes.len();
+            let read = input.by_ref().take(count as u64).read_to_end(&mut bytes)?;
+            match read == count {
+                true => Ok(bytes.get(start..).unwrap_or_default().to_vec()),
+                false => Err(BackupError::CutShort {
+                    at: bytes.len() as u64,
+                }),
+            }
+        };
+        match take(MAGIC.len()) {
+            Ok(magic) if magic == MAGIC => {}
+            Ok(_) | Err(BackupError::CutShort { .. }) => return Err(BackupError::NotABackup),
+            Err(error) => return Err(error),
+        }
+        match take(1)?.as_slice() {
+            [FORMAT] => {}
+            [found] => return Err(BackupError::NewerFormat { found: *found }),
+            _ => return Err(BackupError::Head),
+        }
+        let length = take(4)?.try_into().map_err(|_| BackupError::Head)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_HEAD_LEN {
+            return Err(BackupError::Head);
+        }
+        let head = take(length)?;
+        let head = serde_json::from_slice(&head).map_err(|_| BackupError::Head)?;
+        let tag = take(TAG_LEN)?.try_into().map_err(|_| BackupError::Head)?;
+        bytes.truncate(bytes.len() - TAG_LEN);
+        Ok(Self { head, bytes, tag })
+    }
+
+    /// When it was made, by the clock of whoever made it.
+    pub fn made_at(&self) -> Timestamp {
+        self.head.made_at
+    }
+
+    /// The master key that it was made under, which is the store's.
+    pub fn master_key(&self) -> KeyId {
+        self.head.master_key
+    }
+
+    /// Whether that key goes along, under a passphrase.
+    pub fn has_key(&self) -> bool {
+        self.head.wrapped_key.is_some()
+    }
+
+    /// A name of this backup, which no other one has.
+    pub fn name(&self) -> &str {
+        &self.head.salt
+    }
+
+    /// The master key that goes along.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::NoKey`] if none does, [`BackupError::Passphrase`] if it does not open, and [`BackupError::Cost`] before
+    /// anything is spent that is more than a key is worth.
+    pub fn open_key(&self, passphrase: &[u8]) -> Result<MasterKey, BackupError> {
+        let made = self.head.master_key;
+        let wrapped = self.head.wrapped_key.as_ref();
+        let key = wrapped
+            .ok_or(BackupError::NoKey { made })?
+            .open(made, passphrase)?;
+        match key.id() == made {
+            true => Ok(key),
+            false => Err(BackupError::Passphrase),
+        }
+    }
+}
+
+/// Writes a backup.
+pub struct BackupWriter<W: Write> {
+    deflate: DeflateEncoder<Sealing<W>>,
+    counting: Counting,
+}
+
+impl<W: Write> BackupWriter<W> {
+    /// Writes the head. With a passphrase, `master_key` itself goes along.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::Io`].
+    pub fn new(
+        mut output: W,
+        master_key: &MasterKey,
+        passphrase: Option<&[u8]>,
+        made_at: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, BackupError> {
+        let mut salt = [0; SALT_LEN];
+        entropy.fill(&mut salt);
+        let wrapped_key = passphrase
+            .map(|passphrase| WrappedKey::seal(master_key, passphrase, entropy))
+            .transpose()?;
+        let head = Head {
+            made_at,
+            master_key: master_key.id(),
+            salt: BASE64.encode(&salt),
+            wrapped_key,
+        };
+        let head = serde_json::to_vec(&head).map_err(|_| BackupError::Head)?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.push(FORMAT);
+        // Of some hundred bytes.
+        bytes.extend((head.len() as u32).to_be_bytes());
+        bytes.extend(&head);
+        let keys = Keys::derive(master_key, &salt)?;
+        bytes.extend(hmac::sign(&keys.head, &bytes).as_ref());
+        output.write_all(&bytes)?;
+        let frames = Sealing::new(output, keys.frames);
+        Ok(Self {
+            deflate: DeflateEncoder::new(frames, Compression::default()),
+            counting: Counting::new(),
+        })
+    }
+
+    /// Writes one more record, which must be after the last in key order.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::Io`].
+    pub fn record(&mut self, key: &Key, row: &Row) -> Result<(), BackupError> {
+        self.counting.add(key, row);
+        let key = key.as_bytes();
+        let mut before = Vec::with_capacity(key.len() + 31);
+        before.push(RECORD);
+        // A key has at most 1,024 bytes, a body at most a mebibyte.
+        before.extend((key.len() as u16).to_be_bytes());
+        before.extend(key);
+        before.extend(row.version.as_bytes());
+        let expires_at = row.expires_at.map_or(NEVER, Timestamp::as_millis);
+        before.extend(expires_at.to_be_bytes());
+        before.extend((row.body.len() as u32).to_be_bytes());
+        self.deflate.write_all(&before)?;
+        Ok(self.deflate.write_all(&row.body)?)
+    }
+
+    /// Writes the end. What it was written to is given back, to be synced.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::Io`].
+    pub fn finish(mut self) -> Result<(W, Tally), BackupError> {
+        let tally = self.counting.finish();
+        let mut end = vec![END];
+        end.extend(tally.records.to_be_bytes());
+        end.extend(tally.digest);
+        self.deflate.write_all(&end)?;
+        let output = self.deflate.finish()?.finish()?;
+        Ok((output, tally))
+    }
+}
+
+/// Reads a backup's records.
+///
+/// Each is authentic once it is given; that none is missing is known once [`BackupReader::next`] has given `None`.
+pub struct BackupReader<R: Read> {
+    inflate: DeflateDecoder<Opening<R>>,
+    counting: Counting,
+    last: Option<Key>,
+    tally: Option<Tally>,
+}
+
+impl<R: Read> BackupReader<R> {
+    /// Of the backup whose head was read from `input` before.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::MasterKey`] names the key that is needed; [`BackupError::Head`].
+    pub fn new(head: &BackupHead, input: R, master_key: &MasterKey) -> Result<Self, BackupError> {
+        let (made, given) = (head.head.master_key, master_key.id());
+        if made != given {
+            return Err(BackupError::MasterKey { made, given });
+        }
+        let salt = BASE64.decode(head.head.salt.as_bytes());
+        let salt = salt.map_err(|_| BackupError::Head)?;
+        let keys = Keys::derive(master_key, &salt)?;
+        hmac::verify(&keys.head, &head.bytes, &head.tag).map_err(|_| BackupError::Head)?;
+        let start = head.bytes.len() + TAG_LEN;
+        let frames = Opening::new(input, keys.frames, start as u64);
+        Ok(Self {
+            inflate: DeflateDecoder::new(frames),
+            counting: Counting::new(),
+            last: None,
+            tally: None,
+        })
+    }
+
+    /// The next record, in key order; `None` once all of them were given, and none is missing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the backup.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator that fails is asked again by most adapters"
+    )]
+    pub fn next(&mut self) -> Result<Option<(Key, Row)>, BackupError> {
+        if self.tally.is_some() {
+            return Ok(None);
+        }
+        match self.bytes::<1>("a mark")? {
+            [RECORD] => self.record().map(Some),
+            [END] => {
+                self.end()?;
+                Ok(None)
+            }
+            _ => Err(self.malformed("a mark")),
+        }
+    }
+
+    /// What was read, once all of it was.
+    pub fn tally(&self) -> Option<Tally> {
+        self.tally
+    }
+
+    fn record(&mut self) -> Result<(Key, Row), BackupError> {
+        let length = usize::from(u16::from_be_bytes(self.bytes("a key's length")?));
+        if length > Key::MAX_LEN {
+            return Err(self.malformed("a key's length"));
+        }
+        let key = self.take(length, "a key")?;
+        let key = Key::from_bytes(&key).map_err(|_| self.malformed("a key"))?;
+        if self.last.as_ref().is_some_and(|last| *last >= key) {
+            return Err(self.malformed("the order of keys"));
+        }
+        let version = Version::from_bytes(self.bytes("a version")?);
+        let expires_at = match u64::from_be_bytes(self.bytes("an expiry")?) {
+            NEVER => None,
+            millis => Some(Timestamp::from_millis(millis)),
+        };
+        let length = u32::from_be_bytes(self.bytes("a body's length")?) as usize;
+        if length > Changes::MAX_BODY_LEN {
+            return Err(self.malformed("a body's length"));
+        }
+        let row = Row {
+            version,
+            body: self.take(length, "a body")?,
+            expires_at,
+        };
+        self.counting.add(&key, &row);
+        self.last = Some(key.clone());
+        Ok((key, row))
+    }
+
+    /// The end is there once nothing follows it, neither in the stream nor in the file.
+    fn end(&mut self) -> Result<(), BackupError> {
+        let records = u64::from_be_bytes(self.bytes("the end")?);
+        let digest: [u8; 32] = self.bytes("the end")?;
+        let tally = self.counting.clone().finish();
+        if (records, digest) != (tally.records, tally.digest) {
+            return Err(self.malformed("the number of records"));
+        }
+        if self.inflate.read(&mut [0])? != 0 {
+            return Err(self.malformed("something after the end"));
+        }
+        self.inflate.get_mut().end()?;
+        self.tally = Some(tally);
+        Ok(())
+    }
+
+    fn bytes<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], BackupError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes, what)?;
+        Ok(bytes)
+    }
+
+    /// Within a length that was checked.
+    fn take(&mut self, length: usize, what: &'static str) -> Result<Vec<u8>, BackupError> {
+        let mut bytes = vec![0; length];
+        self.fill(&mut bytes, what)?;
+        Ok(bytes)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8], what: &'static str) -> Result<(), BackupError> {
+        match self.inflate.read_exact(bytes) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(self.malformed(what)),
+            Err(error) => Err(match error.into() {
+                BackupError::Malformed { what, .. } => self.malformed(what),
+                other => other,
+            }),
+        }
+    }
+
+    fn malformed(&self, what: &'static str) -> BackupError {
+        BackupError::Malformed {
+            what,
+            records: self.counting.records(),
+        }
+    }
+}
+
+impl<W: Write> std::fmt::Debug for BackupWriter<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackupWriter")
+            .field("counting", &self.counting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Read> std::fmt::Debug for BackupReader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BackupReader")
+            .field("counting", &self.counting)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The two keys of one backup.
+struct Keys {
+    head: hmac::Key,
+    frames: ring::aead::UnboundKey,
+}
+
+impl Keys {
+    fn derive(master_key: &MasterKey, salt: &[u8]) -> Result<Self, BackupError> {
+        /// HMAC-SHA-256 under a key of its hash's length.
+        struct HeadKey;
+        impl KeyType for HeadKey {
+            fn len(&self) -> usize {
+                TAG_LEN
+            }
+        }
+        let drawn = Salt::new(HKDF_SHA256, salt).extract(master_key.as_bytes());
+        let mut head = zeroize::Zeroizing::new([0; TAG_LEN]);
+        let expanded = drawn
+            .expand(&[b"keyproof backup 1: head"], HeadKey)
+            .and_then(|key| key.fill(&mut *head));
+        expanded.map_err(|_| BackupError::Head)?;
+        let frames = drawn
+            .expand(&[b"keyproof backup 1: frames"], &ring::aead::AES_256_GCM)
+            .map_err(|_| BackupError::Head)?;
+        Ok(Self {
+            head: hmac::Key::new(hmac::HMAC_SHA256, &*head),
+            frames: frames.into(),
+        })
+    }
+}

@@ -1,0 +1,151 @@
+//! The master key as it goes along with a backup: encrypted under a key that Argon2id (RFC 9106) makes of a passphrase.
+
+use argon2::{Algorithm, Argon2, Params};
+use data_encoding::BASE64;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::BackupError;
+use crate::{Entropy, KeyId, MasterKey};
+
+const SALT_LEN: usize = 16;
+
+/// What is spent on a passphrase: RFC 9106's second recommendation, 64 MiB and three passes, in one lane.
+const COST: Cost = Cost {
+    memory_kib: 64 * 1024,
+    passes: 3,
+    lanes: 1,
+};
+
+/// The most that is spent, whatever a backup asks for.
+const MOST: Cost = Cost {
+    memory_kib: 1024 * 1024,
+    passes: 16,
+    lanes: 16,
+};
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cost {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Cost {
+    fn params(self) -> Result<Params, BackupError> {
+        for (what, found, most) in [
+            ("memory in KiB", self.memory_kib, MOST.memory_kib),
+            ("passes", self.passes, MOST.passes),
+            ("lanes", self.lanes, MOST.lanes),
+        ] {
+            if found > most {
+                return Err(BackupError::Cost { what, found, most });
+            }
+        }
+        Params::new(
+            self.memory_kib,
+            self.passes,
+            self.lanes,
+            Some(MasterKey::LEN),
+        )
+        .map_err(|_| BackupError::Head)
+    }
+}
+
+/// In Base64, but for the costs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrappedKey {
+    argon2id: Cost,
+    salt: String,
+    nonce: String,
+    key: String,
+}
+
+impl WrappedKey {
+    pub(super) fn seal(
+        master_key: &MasterKey,
+        passphrase: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Self, BackupError> {
+        let (mut salt, mut nonce) = ([0; SALT_LEN], [0; NONCE_LEN]);
+        entropy.fill(&mut salt);
+        entropy.fill(&mut nonce);
+        let mut key = Zeroizing::new(Vec::with_capacity(MasterKey::LEN + AES_256_GCM.tag_len()));
+        key.extend_from_slice(master_key.as_bytes());
+        wrapping(COST, passphrase, &salt)?
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                associated(master_key.id()),
+                &mut *key,
+            )
+            .map_err(|_| BackupError::Head)?;
+        Ok(Self {
+            argon2id: COST,
+            salt: BASE64.encode(&salt),
+            nonce: BASE64.encode(&nonce),
+            key: BASE64.encode(&key),
+        })
+    }
+
+    pub(super) fn open(&self, id: KeyId, passphrase: &[u8]) -> Result<MasterKey, BackupError> {
+        let bytes = |text: &str| {
+            BASE64
+                .decode(text.as_bytes())
+                .map_err(|_| BackupError::Head)
+        };
+        let nonce: [u8; NONCE_LEN] = bytes(&self.nonce)?
+            .try_into()
+            .map_err(|_| BackupError::Head)?;
+        let mut key = Zeroizing::new(bytes(&self.key)?);
+        let wrapping = wrapping(self.argon2id, passphrase, &bytes(&self.salt)?)?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let opened = wrapping.open_in_place(nonce, associated(id), &mut key);
+        let opened = opened.map_err(|_| BackupError::Passphrase)?;
+        MasterKey::from_bytes(opened).ok_or(BackupError::Head)
+    }
+}
+
+/// That the key which is opened is the one that the head names.
+fn associated(id: KeyId) -> Aad<String> {
+    Aad::from(format!("keyproof backup 1: master key {id}"))
+}
+
+fn wrapping(cost: Cost, passphrase: &[u8], salt: &[u8]) -> Result<LessSafeKey, BackupError> {
+    let argon2 = Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, cost.params()?);
+    let mut key = Zeroizing::new([0; MasterKey::LEN]);
+    argon2
+        .hash_password_into(passphrase, salt, &mut *key)
+        .map_err(|_| BackupError::Head)?;
+    let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| BackupError::Head)?;
+    Ok(LessSafeKey::new(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemEntropy;
+
+    #[test]
+    fn costs_are_bounded_before_they_are_paid() {
+        let entropy = SystemEntropy::new();
+        let master_key = MasterKey::generate(&entropy);
+        let wrapped = WrappedKey::seal(&master_key, b"a passphrase", &entropy).unwrap();
+        let asking = |cost: fn(&mut Cost)| {
+            let mut wrapped = wrapped.clone();
+            cost(&mut wrapped.argon2id);
+            wrapped.open(master_key.id(), b"a passphrase").map(drop)
+        };
+        let refused = |what, found, most| Err(BackupError::Cost { what, found, most });
+        assert_eq!(
+            asking(|cost| cost.memory_kib = u32::MAX),
+            refused("memory in KiB", u32::MAX, 1 << 20)
+        );
+        assert_eq!(asking(|cost| cost.passes = 17), refused("passes", 17, 16));
+        assert_eq!(asking(|cost| cost.lanes = 17), refused("lanes", 17, 16));
+        assert_eq!(asking(|cost| cost.memory_kib = 0), Err(BackupError::Head));
+        assert_eq!(asking(|_| ()), Ok(()));
+    }
+}

@@ -1,0 +1,323 @@
+//! Filling an empty store with the records of another, to the byte, or with those of a backup.
+//!
+//! What is there is made what comes in, record by record and in key order. So nothing needs to be kept of how far it was:
+//! whoever begins again reads what is there, and writes what differs. While it goes on, a record of another type stands in the
+//! place of the store's fingerprint, which comes last: until then nobody takes the store for one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::fingerprint_key;
+use crate::record::to_body;
+use crate::scan::PAGE_BYTES;
+use crate::{
+    Change, Changes, CommitError, Counting, Engine, EngineError, Entropy, Key, NotApplied, Raw,
+    Record, Records, Row, StoreError, Tally, Timestamp, Version,
+};
+
+/// That a store is being filled, and from what.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Filling {
+    pub(crate) from: String,
+}
+
+impl Record for Filling {
+    const TYPE: &'static str = "filling";
+    const VERSION: u32 = 1;
+}
+
+/// Why a store was not filled. What was written so far stays, and another try goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FillError {
+    /// A batch was not applied, or nobody knows. A conflict means that somebody else writes to the store.
+    #[error("the store that is filled: {0}")]
+    Commit(#[from] CommitError),
+    /// What is in the store at the end is not what was written to it.
+    #[error(
+        "the store that was filled has {} records of {} bytes, but was given {} of {}: somebody else writes to it",
+        .found.records, .found.bytes, .expected.records, .expected.bytes
+    )]
+    Differs {
+        /// What came in.
+        expected: Tally,
+        /// What is there.
+        found: Tally,
+    },
+    /// An engine could not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// There is something in the store already.
+    #[error("the store that is to be filled is not empty")]
+    NotEmpty,
+    /// The store was being filled from elsewhere.
+    #[error("the store that is to be filled was being filled from {from}, which was not finished")]
+    Other {
+        /// From what.
+        from: String,
+    },
+    /// Records came in another order than that of their keys.
+    #[error("the records that a store is filled with are not in order at {key}")]
+    Order {
+        /// The first that is not.
+        key: Key,
+    },
+    /// What came in has no fingerprint of a master key.
+    #[error("the records that a store is filled with do not say under which master key they are")]
+    NoFingerprint,
+    /// What stands in the place of the store's fingerprint cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A store that is being filled.
+pub struct Fill<'e> {
+    engine: &'e dyn Engine,
+    entropy: &'e dyn Entropy,
+    at: Version,
+}
+
+/// What was put into a store, for [`Fill::finish`].
+#[derive(Debug)]
+pub struct Filled {
+    tally: Tally,
+    fingerprint: Row,
+    /// How many records had to be written: fewer than came in, if some were there.
+    pub written: u64,
+}
+
+impl<'e> Fill<'e> {
+    /// Begins, or goes on with what was begun `from` the same.
+    ///
+    /// # Errors
+    ///
+    /// [`FillError::NotEmpty`], [`FillError::Other`], or what the engine says.
+    pub async fn begin(
+        engine: &'e dyn Engine,
+        entropy: &'e dyn Entropy,
+        from: &str,
+    ) -> Result<Self, FillError> {
+        let place = fingerprint_key();
+        let there = engine
+            .get_many(std::slice::from_ref(&place), Timestamp::EPOCH)
+            .await?
+            .pop()
+            .flatten();
+        let at = match there {
+            Some(row) => {
+                let version = row.version;
+                let raw = Raw::new(place, row);
+                if raw.record_type()? != Filling::TYPE {
+                    return Err(FillError::NotEmpty);
+                }
+                let begun = raw.decode::<Filling>()?.record;
+                if begun.from != from {
+                    return Err(FillError::Other { from: begun.from });
+                }
+                version
+            }
+            None => {
+                if !engine.is_empty().await? {
+                    return Err(FillError::NotEmpty);
+                }
+                let filling = Filling {
+                    from: from.to_owned(),
+                };
+                let row = Row {
+                    version: Version::draw(entropy),
+                    body: body_of(&filling)?,
+                    expires_at: None,
+                };
+                let version = row.version;
+                commit(engine, entropy, vec![(place, Change::Insert(row))]).await?;
+                version
+            }
+        };
+        Ok(Self {
+            engine,
+            entropy,
+            at,
+        })
+    }
+
+    /// Makes the store's records those that `next` gives, until it gives none; `told` hears how many came so far. They come in
+    /// key order, the fingerprint of their master key among them.
+    ///
+    /// # Errors
+    ///
+    /// What `next` says, and [`FillError`].
+    pub async fn put<E: From<FillError>>(
+        &self,
+        mut next: impl AsyncFnMut() -> Result<Option<(Key, Row)>, E>,
+        mut told: impl FnMut(u64),
+    ) -> Result<Filled, E> {
+        let mut there = self.records().await?;
+        let mut old = next_but_fingerprint(&mut there).await?;
+        let mut counting = Counting::new();
+        let mut writing = Writing::new(self);
+        let (mut fingerprint, mut last) = (None, None::<Key>);
+        while let Some((key, row)) = next().await? {
+            if last.as_ref().is_some_and(|last| *last >= key) {
+                return Err(FillError::Order { key }.into());
+            }
+            last = Some(key.clone());
+            if key == fingerprint_key() {
+                fingerprint = Some(row);
+                continue;
+            }
+            counting.add(&key, &row);
+            while let Some((gone, row)) = old.take_if(|(there, _)| *there < key) {
+                writing
+                    .push(gone, Change::Remove { at: row.version })
+                    .await?;
+                old = next_but_fingerprint(&mut there).await?;
+            }
+            match old.take_if(|(there, _)| *there == key) {
+                None => writing.push(key, Change::Insert(row)).await?,
+                Some((_, before)) => {
+                    if let Some(change) = change(&before, row) {
+                        writing.push(key, change).await?;
+                    }
+                    old = next_but_fingerprint(&mut there).await?;
+                }
+            }
+            told(counting.records());
+        }
+        while let Some((gone, row)) = old {
+            writing
+                .push(gone, Change::Remove { at: row.version })
+                .await?;
+            old = next_but_fingerprint(&mut there).await?;
+        }
+        let written = writing.finish().await?;
+        Ok(Filled {
+            tally: counting.finish(),
+            fingerprint: fingerprint.ok_or(FillError::NoFingerprint)?,
+            written,
+        })
+    }
+
+    /// Reads all that is there, compares it with what was put there, and lets the store be one.
+    ///
+    /// # Errors
+    ///
+    /// [`FillError::Differs`], or what the engine says.
+    pub async fn finish(self, filled: Filled) -> Result<Tally, FillError> {
+        let mut there = self.records().await?;
+        let mut counting = Counting::new();
+        while let Some((key, row)) = next_but_fingerprint(&mut there).await? {
+            counting.add(&key, &row);
+        }
+        let (expected, found) = (filled.tally, counting.finish());
+        if found != expected {
+            return Err(FillError::Differs { expected, found });
+        }
+        let (at, row) = (self.at, filled.fingerprint);
+        let finished = vec![(fingerprint_key(), Change::Replace { at, row })];
+        commit(self.engine, self.entropy, finished).await?;
+        Ok(found)
+    }
+
+    async fn records(&self) -> Result<Records, FillError> {
+        Ok(Records::of(self.engine.snapshot().await?))
+    }
+}
+
+impl std::fmt::Debug for Fill<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fill")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What makes one row of another, if they differ.
+fn change(before: &Row, row: Row) -> Option<Change> {
+    if *before == row {
+        return None;
+    }
+    let at = before.version;
+    Some(if before.is_expired(Timestamp::EPOCH) {
+        Change::Insert(row)
+    } else if at == row.version {
+        // The same state under another master key.
+        Change::Reseal { at, body: row.body }
+    } else {
+        Change::Replace { at, row }
+    })
+}
+
+async fn next_but_fingerprint(records: &mut Records) -> Result<Option<(Key, Row)>, FillError> {
+    loop {
+        match records.next().await? {
+            Some((key, _)) if key == fingerprint_key() => {}
+            next => return Ok(next),
+        }
+    }
+}
+
+/// Changes that are collected to batches.
+struct Writing<'f> {
+    fill: &'f Fill<'f>,
+    entries: Vec<(Key, Change)>,
+    bytes: usize,
+    written: u64,
+}
+
+impl<'f> Writing<'f> {
+    fn new(fill: &'f Fill<'_>) -> Self {
+        Self {
+            fill,
+            entries: Vec::new(),
+            bytes: 0,
+            written: 0,
+        }
+    }
+
+    async fn push(&mut self, key: Key, change: Change) -> Result<(), FillError> {
+        self.bytes += match &change {
+            Change::Insert(row) | Change::Replace { row, .. } => row.body.len(),
+            Change::Reseal { body, .. } => body.len(),
+            Change::Remove { .. } | Change::Require { .. } => 0,
+        };
+        self.entries.push((key, change));
+        if self.bytes >= PAGE_BYTES || self.entries.len() + 1 >= Changes::MAX_ENTRIES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), FillError> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        self.bytes = 0;
+        self.written += entries.len() as u64;
+        // Whoever else fills it, or opens it as a store, has changed this.
+        let at = self.fill.at;
+        entries.push((fingerprint_key(), Change::Require { at }));
+        commit(self.fill.engine, self.fill.entropy, entries).await
+    }
+
+    async fn finish(mut self) -> Result<u64, FillError> {
+        self.flush().await?;
+        Ok(self.written)
+    }
+}
+
+/// At the epoch, when nothing that counts has expired: a clock may go back.
+async fn commit(
+    engine: &dyn Engine,
+    entropy: &dyn Entropy,
+    entries: Vec<(Key, Change)>,
+) -> Result<(), FillError> {
+    let changes = Changes::new(entries, Timestamp::EPOCH, entropy).map_err(CommitError::from)?;
+    Ok(engine.commit(changes).await?)
+}
+
+fn body_of<R: Record>(record: &R) -> Result<Vec<u8>, FillError> {
+    to_body(record).map_err(|_| {
+        let (entry, kind) = (0, R::TYPE);
+        CommitError::from(NotApplied::NotSerializable { entry, kind }).into()
+    })
+}

@@ -1,0 +1,206 @@
+//! Filling a store from another: to the byte, again where it ended, and into nothing else.
+#![expect(clippy::expect_used, reason = "tests may")]
+
+mod fixture;
+
+use std::sync::Arc;
+
+use fixture::{NOW, account, keys, new_store, open, plant};
+use keyproof_store::memory::MemoryEngine;
+use keyproof_store::{
+    Change, Changes, CommitError, Engine, EngineError, Fill, FillError, Key, OpenError, Records,
+    Row, Store, SystemEntropy, Timestamp, Version,
+};
+
+const FROM: &str = "the store of a test";
+
+/// A store with sealed and expiring records.
+async fn source(records: usize) -> (Arc<MemoryEngine>, Store) {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = open(&engine, keys(1)).await.expect("an empty store");
+    for chunk in (0..records).collect::<Vec<_>>().chunks(500) {
+        let mut batch = store.batch(NOW);
+        for number in chunk {
+            let key = Key::new("account", [format!("{number:05}")]);
+            let mut record = account("ada");
+            record.secret = Some(store.seal(&key, "secret", b"hunter2"));
+            let expires_at = (number % 7 == 0).then_some(Timestamp::from_secs(5));
+            batch.insert(&key, &record, expires_at);
+        }
+        store.commit(batch).await.expect("nothing is there");
+    }
+    (engine, store)
+}
+
+/// Puts all records of one engine into another, but for what comes after `stop` of them.
+async fn put(from: &dyn Engine, to: &dyn Engine, stop: usize) -> Result<u64, FillError> {
+    let entropy = SystemEntropy::new();
+    let fill = Fill::begin(to, &entropy, FROM).await?;
+    let mut records = Records::of(from.snapshot().await?);
+    let mut given = 0;
+    let next = async || {
+        given += 1;
+        if given > stop {
+            return Err(FillError::Engine(EngineError::Closed));
+        }
+        Ok(records.next().await?)
+    };
+    let filled = fill.put(next, |_| ()).await?;
+    let written = filled.written;
+    fill.finish(filled).await?;
+    Ok(written)
+}
+
+async fn dump(engine: &dyn Engine) -> Vec<(Key, Row)> {
+    let mut records = Records::of(engine.snapshot().await.expect("a snapshot"));
+    let mut all = Vec::new();
+    while let Some(record) = records.next().await.expect("a record") {
+        all.push(record);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_copy_is_the_same_to_the_byte_and_opens_under_the_same_key() {
+    let (from, store) = source(2_500).await;
+    let to = Arc::new(MemoryEngine::new());
+    assert_eq!(put(&*from, &*to, usize::MAX).await, Ok(2_500));
+    assert_eq!(dump(&*from).await, dump(&*to).await);
+    let copy = open(&to, keys(1)).await.expect("the same key");
+    assert_eq!(copy.identity().await, store.identity().await);
+    assert_ne!(copy.identity().await, new_store().await.identity().await);
+    assert!(matches!(
+        open(&to, keys(2)).await,
+        Err(OpenError::MasterKey { .. })
+    ));
+}
+
+#[tokio::test]
+async fn what_was_begun_is_no_store_and_goes_on_where_it_was() {
+    let (from, store) = source(5_000).await;
+    let to = Arc::new(MemoryEngine::new());
+    let ended = put(&*from, &*to, 3_500).await;
+    assert_eq!(ended, Err(FillError::Engine(EngineError::Closed)));
+    let unfinished = open(&to, keys(1)).await;
+    let Err(OpenError::Unfinished { from: named }) = unfinished else {
+        panic!("{unfinished:?}");
+    };
+    assert_eq!(named, FROM);
+
+    // Meanwhile the source has gone on.
+    let key = |number: usize| Key::new("account", [format!("{number:05}")]);
+    let found = store
+        .get_many(&[key(1), key(2)], NOW)
+        .await
+        .expect("a read");
+    let [Some(changed), Some(removed)] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let mut batch = store.batch(NOW);
+    batch.replace(&key(1), changed.version(), &account("grace"), None);
+    batch.remove(&key(2), removed.version());
+    batch.insert(&Key::new("account", ["00001a"]), &account("new"), None);
+    store.commit(batch).await.expect("nobody else writes");
+
+    let written = put(&*from, &*to, usize::MAX).await.expect("it goes on");
+    assert!((1_500..2_600).contains(&written), "{written} of 5000");
+    assert_eq!(dump(&*from).await, dump(&*to).await);
+    assert!(open(&to, keys(1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_store_that_has_something_is_not_filled() {
+    let (from, _) = source(10).await;
+    let (full, _) = source(1).await;
+    let before = dump(&*full).await;
+    assert_eq!(
+        put(&*from, &*full, usize::MAX).await,
+        Err(FillError::NotEmpty)
+    );
+    assert_eq!(dump(&*full).await, before);
+    // Nor is one that only has what is gone.
+    let gone = MemoryEngine::new();
+    let row = Row {
+        version: Version::draw(&SystemEntropy::new()),
+        body: b"null".to_vec(),
+        expires_at: Some(Timestamp::EPOCH),
+    };
+    let insert = [(Key::new("a", ["b"]), Change::Insert(row))];
+    let changes = Changes::new(insert, NOW, &SystemEntropy::new()).expect("one entry");
+    gone.commit(changes).await.expect("it is empty");
+    assert_eq!(
+        put(&*from, &gone, usize::MAX).await,
+        Err(FillError::NotEmpty)
+    );
+
+    let begun = MemoryEngine::new();
+    let entropy = SystemEntropy::new();
+    Fill::begin(&begun, &entropy, "another")
+        .await
+        .expect("it is empty");
+    let other = Err(FillError::Other {
+        from: "another".to_owned(),
+    });
+    assert_eq!(put(&*from, &begun, usize::MAX).await, other);
+}
+
+#[tokio::test]
+async fn somebody_else_who_writes_is_noticed_before_it_is_a_store() {
+    let (from, _) = source(10).await;
+    let to = MemoryEngine::new();
+    let entropy = SystemEntropy::new();
+    let fill = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");
+    let mut records = Records::of(from.snapshot().await.expect("a snapshot"));
+    let next = async || Ok::<_, FillError>(records.next().await?);
+    let filled = fill.put(next, |_| ()).await.expect("they fit");
+    plant(&to, &Key::new("stranger", [""]), "").await;
+    assert!(matches!(
+        fill.finish(filled).await,
+        Err(FillError::Differs { .. })
+    ));
+
+    // Two who fill one store: the one who is late is told, once the other is done.
+    let to = MemoryEngine::new();
+    let late = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");
+    put(&*from, &to, usize::MAX)
+        .await
+        .expect("nobody else writes");
+    let mut records = Records::of(from.snapshot().await.expect("a snapshot"));
+    let next = async || Ok::<_, FillError>(records.next().await?);
+    let filled = late
+        .put(next, |_| ())
+        .await
+        .expect("nothing is to be written");
+    assert!(matches!(
+        late.finish(filled).await,
+        Err(FillError::Commit(CommitError::Conflict { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn records_out_of_order_and_without_a_fingerprint_are_refused() {
+    let entropy = SystemEntropy::new();
+    let row = || Row {
+        version: Version::draw(&entropy),
+        body: Vec::new(),
+        expires_at: None,
+    };
+    let [a, b] = ["a", "b"].map(|name| Key::new("case", [name]));
+    for (given, expected) in [
+        (
+            vec![b.clone(), a.clone()],
+            FillError::Order { key: a.clone() },
+        ),
+        (
+            vec![a.clone(), a.clone()],
+            FillError::Order { key: a.clone() },
+        ),
+        (vec![a, b], FillError::NoFingerprint),
+    ] {
+        let to = MemoryEngine::new();
+        let fill = Fill::begin(&to, &entropy, FROM).await.expect("it is empty");
+        let mut given = given.into_iter();
+        let next = async || Ok::<_, FillError>(given.next().map(|key| (key, row())));
+        assert_eq!(fill.put(next, |_| ()).await.err(), Some(expected));
+    }
+}
