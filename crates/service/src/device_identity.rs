@@ -14,6 +14,7 @@ mod der_text;
 mod endorsement;
 mod grant;
 mod identity;
+mod label_selector;
 mod managers;
 mod objects;
 mod preauth;
@@ -35,9 +36,11 @@ pub use der_text::DerTextError;
 pub use endorsement::{EndorsementError, TrustListError};
 pub use grant::ApiKeyRefusal;
 pub use identity::IdentityConflict;
+pub use label_selector::{LabelSelector, LabelSelectorError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
 pub use objects::{
-    Actions, FindError, Kind, Metadata, MetadataError, Object, Reference, SystemMetadata,
+    Actions, DeleteError, FindError, Kind, Metadata, MetadataError, Object, Reference,
+    SystemMetadata,
 };
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};

@@ -137,14 +137,17 @@ actions! {
     DeviceIdentity {
         TpmManagerCreate = "tpm_manager.create" by Operator;
         TpmManagerReplace = "tpm_manager.replace" by Operator;
+        TpmManagerDelete = "tpm_manager.delete" by Operator;
         TpmManagerGet = "tpm_manager.get" by Operator;
         TpmManagerList = "tpm_manager.list" by Operator;
         TpmCategoryCreate = "tpm_category.create" by Operator;
         TpmCategoryReplace = "tpm_category.replace" by Operator;
+        TpmCategoryDelete = "tpm_category.delete" by Operator;
         TpmCategoryGet = "tpm_category.get" by Operator;
         TpmCategoryList = "tpm_category.list" by Operator;
         TpmApiKeyCreate = "tpm_api_key.create" by Operator;
         TpmApiKeyReplace = "tpm_api_key.replace" by Operator;
+        TpmApiKeyDelete = "tpm_api_key.delete" by Operator;
         TpmApiKeyGet = "tpm_api_key.get" by Operator;
         TpmApiKeyList = "tpm_api_key.list" by Operator;
         TpmPreauth = "tpm.preauth" by Anonymous | Operator;

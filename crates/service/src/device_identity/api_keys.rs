@@ -1,15 +1,18 @@
 //! API keys: what manufacturing stations provision with. Their text is shown once; their digests are kept.
 
 use super::{
-    Actions, Administrator, Category, DeviceIdentity, Kind, Metadata, MetadataError, Object,
-    objects::{deed, object_key},
+    Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
+    Object,
+    authority::ATTESTATION_KEY_LIFE,
+    objects::{PAGE, deed, object_key},
+    revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
-    Action, Failure,
+    Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{Key, Record, Timestamp};
+use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -48,6 +51,7 @@ impl Kind for ApiKey {
 
     const ACTIONS: Actions = Actions {
         create: Action::TpmApiKeyCreate,
+        delete: Action::TpmApiKeyDelete,
         get: Action::TpmApiKeyGet,
         list: Action::TpmApiKeyList,
         replace: Action::TpmApiKeyReplace,
@@ -86,6 +90,15 @@ impl ApiKey {
         self.withdrawal(made_at).is_none()
     }
 
+    /// The same once the key is deleted: nobody can enable it any more.
+    pub(super) fn withdrawal_for_good(&self, made_at: Timestamp) -> Option<Withdrawal> {
+        let withdrawal = self.withdrawal(made_at)?;
+        Some(match withdrawal {
+            Withdrawal::OnHold { since } => Withdrawal::Revoked { since },
+            Withdrawal::Revoked { .. } => withdrawal,
+        })
+    }
+
     /// The earliest moment since which it does not uphold certificates; `None` if it upholds all.
     pub(super) fn withdraws_from(&self) -> Option<Timestamp> {
         if self.is_disabled {
@@ -93,6 +106,30 @@ impl ApiKey {
         }
         self.revoked_at
     }
+}
+
+impl Object<ApiKey> {
+    /// Whether a certificate was made with this key, and not with one of its name that was deleted. Those of earlier
+    /// releases, which deleted none, say the name alone.
+    pub(super) fn has_made(&self, name: &str, uid: Option<&str>, made_at: Timestamp) -> bool {
+        let is_this = match uid {
+            Some(uid) => uid == self.system.uid,
+            None => self.system.created_at <= made_at,
+        };
+        name == self.metadata.name && is_this
+    }
+}
+
+/// At `tpm_deleted_api_key/<namespace>/<category>/<uid>`: a key that did not uphold all of its certificates when it was
+/// deleted, for the category's revocation list.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct DeletedApiKey {
+    pub(super) key: Object<ApiKey>,
+}
+
+impl Record for DeletedApiKey {
+    const TYPE: &'static str = "tpm_deleted_api_key";
+    const VERSION: u32 = 1;
 }
 
 /// At `tpm_api_key_digest/_/<digest>`: whose digest it is.
@@ -110,7 +147,7 @@ impl Record for KeyLocation {
 }
 
 pub(super) fn location_key(digest: &TokenDigest) -> Key {
-    Key::new("tpm_api_key_digest", ["_", &digest.to_string()])
+    Key::new(KeyLocation::TYPE, ["_", &digest.to_string()])
 }
 
 /// Reads the text of a key; `None` if it is not one.
@@ -222,10 +259,9 @@ impl DeviceIdentity {
                 metadata: metadata.clone(),
             };
             let mut batch = self.store.batch(now);
-            batch.require(
-                &Category::record_key(&category.record.metadata),
-                category.version,
-            );
+            // Written over, so that it is not deleted meanwhile.
+            let above = Category::record_key(&category.record.metadata);
+            batch.replace(&above, category.version, &category.record, None);
             batch.insert(&ApiKey::record_key(&metadata), &object, None);
             batch.insert(&location_key(&token.digest()), &location, None);
             let detail = Some(format!("for tpm_category {}", new.category));
@@ -301,5 +337,64 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
+    }
+
+    /// Deletes a key. Of its certificates those that it upholds stay good, and those that are on hold are revoked for
+    /// good: nobody can enable it any more.
+    ///
+    /// # Errors
+    /// [`DeleteError`].
+    pub async fn delete_api_key<B: Clone>(
+        &self,
+        administrator: &Administrator<ApiKey>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        settle("device_identity.delete_api_key", &self.store, || async {
+            let now = self.clock.now();
+            let (key, mut batch) = self.deletion(administrator, name, &body, now).await?;
+            if let Some((place, location)) = self.location(&key.metadata).await? {
+                batch.remove(&place, location.version);
+            }
+            if key.spec.withdraws_from().is_some() {
+                let (namespace, category) = (&key.metadata.namespace, &key.spec.category);
+                self.outdate_revocation_list(&mut batch, namespace, category, now)
+                    .await?;
+                let place = [namespace, category, &key.system.uid];
+                let place = Key::new(DeletedApiKey::TYPE, place);
+                let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
+                batch.insert(&place, &DeletedApiKey { key }, Some(gone));
+            }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Where the digest of a key's text is: the key does not say it.
+    async fn location(
+        &self,
+        key: &Metadata,
+    ) -> Result<Option<(Key, Stored<KeyLocation>)>, StorageError> {
+        let all = Prefix::new(KeyLocation::TYPE, ["_"]);
+        let mut after = None;
+        loop {
+            let now = self.clock.now();
+            let page = self
+                .store
+                .scan::<KeyLocation>(&all, after.as_ref(), PAGE, now);
+            let page = page.await?;
+            after = match page.last() {
+                Some((last, _)) if page.len() == PAGE => Some(last.clone()),
+                _ => None,
+            };
+            let is_of = |at: &KeyLocation| at.namespace == key.namespace && at.name == key.name;
+            let mut page = page.into_iter();
+            if let Some(found) = page.find(|(_, stored)| is_of(&stored.record)) {
+                return Ok(Some(found));
+            }
+            if after.is_none() {
+                return Ok(None);
+            }
+        }
     }
 }

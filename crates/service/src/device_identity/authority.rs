@@ -27,7 +27,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const ROOT_LIFE: Duration = YEAR.saturating_mul(30);
 const SUB_CA_LIFE: Duration = YEAR.saturating_mul(20);
 const CLIENT_LIFE: Duration = YEAR.saturating_mul(10);
-const ATTESTATION_KEY_LIFE: Duration = YEAR.saturating_mul(5);
+pub(super) const ATTESTATION_KEY_LIFE: Duration = YEAR.saturating_mul(5);
 
 /// Up to 9999-12-31T23:59:59Z, the last second that a certificate can name (RFC 5280, section 4.1.2.5).
 const ALL_TIME: Validity = Validity {
@@ -125,22 +125,19 @@ impl Authority {
         owner: &Metadata,
         now: Timestamp,
     ) -> Result<(Self, ClientCertificate), AuthorityError> {
-        let root = &manager.spec.root;
         let name = draw_name("AK Sub CA", store.entropy());
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?;
-        let (mut params, validity) = params(store.entropy(), now, SUB_CA_LIFE, Some(root))?;
-        as_ca(&mut params, BasicConstraints::Constrained(0));
-        params.distinguished_name = subject(owner, &name);
-        let issuer = IssuerParts::of(
-            root,
-            store,
-            &Manager::record_key(&manager.metadata),
-            &manager.metadata,
-        )?;
-        let certificate = params.signed_by(&pair, &issuer.issuer())?.pem();
+        let (certificate, validity) = certify_sub_ca(&name, &pair, manager, store, owner, now)?;
         let own = Self::sealed(store, record, name, certificate, validity, &pair);
         let client = own.client(&pair, store.entropy(), owner, now)?;
         Ok((own, client))
+    }
+
+    /// The same in another record.
+    pub(super) fn moved(self, store: &Store, from: &Key, to: &Key) -> Result<Self, StorageError> {
+        let pkcs8 = store.unseal(from, KEY_FIELD, &self.key)?;
+        let key = store.seal(to, KEY_FIELD, &pkcs8);
+        Ok(Self { key, ..self })
     }
 
     fn sealed(
@@ -219,9 +216,10 @@ impl Authority {
         })
     }
 
-    /// A category's revocation list, in DER.
+    /// A category's revocation list, in DER. The category is stored in that record.
     pub(super) fn revocation_list(
         category: &Object<Category>,
+        record: &Key,
         store: &Store,
         number: u64,
         now: Timestamp,
@@ -245,8 +243,7 @@ impl Authority {
             }
         };
         let authority = &category.spec.authority;
-        let record = Category::record_key(&category.metadata);
-        let issuer = IssuerParts::of(authority, store, &record, &category.metadata)?;
+        let issuer = IssuerParts::of(authority, store, record, &category.metadata)?;
         let list = CertificateRevocationListParams {
             this_update: at(now),
             next_update: at(now.saturating_add(LIFE)),
@@ -257,6 +254,24 @@ impl Authority {
         };
         Ok(list.signed_by(&issuer.issuer())?.der().to_vec())
     }
+}
+
+/// The certificate of a category's CA, in PEM, and when it is valid.
+fn certify_sub_ca(
+    name: &str,
+    pair: &KeyPair,
+    manager: &Object<Manager>,
+    store: &Store,
+    owner: &Metadata,
+    now: Timestamp,
+) -> Result<(String, Validity), AuthorityError> {
+    let root = &manager.spec.root;
+    let (mut params, validity) = params(store.entropy(), now, SUB_CA_LIFE, Some(root))?;
+    as_ca(&mut params, BasicConstraints::Constrained(0));
+    params.distinguished_name = subject(owner, name);
+    let record = Manager::record_key(&manager.metadata);
+    let issuer = IssuerParts::of(root, store, &record, &manager.metadata)?;
+    Ok((params.signed_by(pair, &issuer.issuer())?.pem(), validity))
 }
 
 /// An unsealed CA.

@@ -24,6 +24,8 @@ pub struct Station {
 pub enum Act {
     /// Make one.
     Create,
+    /// Delete one.
+    Delete,
     /// Read one.
     Get,
     /// Read all.
@@ -74,6 +76,7 @@ impl DeviceIdentity {
     ) -> Result<Administrator<K>, NotPermitted> {
         let action = match act {
             Act::Create => K::ACTIONS.create,
+            Act::Delete => K::ACTIONS.delete,
             Act::Get => K::ACTIONS.get,
             Act::List => K::ACTIONS.list,
             Act::Replace => K::ACTIONS.replace,

@@ -1,17 +1,18 @@
 //! Categories: each with a CA below its manager's root, and the endorsement certificates that it allows.
 
 use super::{
-    Actions, Administrator, AuthorityError, DeviceIdentity, Kind, Manager, Metadata, MetadataError,
-    Object, TrustListError,
-    authority::Authority,
+    Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Manager, Metadata,
+    MetadataError, Object, TrustListError,
+    authority::{ATTESTATION_KEY_LIFE, Authority},
     endorsement::check_allow_list,
     objects::{deed, object_key},
+    revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::Key;
+use keyproof_store::{Key, Record, Stored, Timestamp};
 use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -35,6 +36,7 @@ impl Kind for Category {
 
     const ACTIONS: Actions = Actions {
         create: Action::TpmCategoryCreate,
+        delete: Action::TpmCategoryDelete,
         get: Action::TpmCategoryGet,
         list: Action::TpmCategoryList,
         replace: Action::TpmCategoryReplace,
@@ -58,6 +60,24 @@ impl Category {
 
     pub(super) fn record_key(metadata: &Metadata) -> Key {
         object_key::<Self>(&metadata.namespace, &metadata.name)
+    }
+}
+
+/// At `tpm_deleted_category/<namespace>/<name>`: a category that was deleted while certificates of its CA were valid, for
+/// its revocation list. Until that is over its name is not given again: the list's address has it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct DeletedCategory {
+    pub(super) category: Object<Category>,
+}
+
+impl Record for DeletedCategory {
+    const TYPE: &'static str = "tpm_deleted_category";
+    const VERSION: u32 = 1;
+}
+
+impl DeletedCategory {
+    pub(super) fn key(namespace: &str, name: &str) -> Key {
+        Key::new(Self::TYPE, [namespace, name])
     }
 }
 
@@ -140,6 +160,11 @@ pub enum CreateCategoryError {
     /// Its CA could not be made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// One of this name was deleted, and certificates of its CA have not ended.
+    #[error(
+        "a tpm_category of this name was deleted, and its revocation list is served for its certificates: take another name"
+    )]
+    Deleted,
     /// There is one of this name.
     #[error("there is a tpm_category of this name")]
     Exists,
@@ -186,6 +211,9 @@ impl DeviceIdentity {
             if there.await?.is_some() {
                 return Err(refused(CreateCategoryError::Exists));
             }
+            if self.deleted_category(&metadata, now).await?.is_some() {
+                return Err(refused(CreateCategoryError::Deleted));
+            }
             let manager = self.load::<Manager>(&metadata.namespace, &new.manager);
             let manager = manager.await?;
             let manager = manager.ok_or_else(|| refused(CreateCategoryError::UnknownManager))?;
@@ -207,11 +235,12 @@ impl DeviceIdentity {
                 metadata: metadata.clone(),
             };
             let mut batch = self.store.batch(now);
-            batch.require(
-                &Manager::record_key(&manager.record.metadata),
-                manager.version,
-            );
+            // Written over, so that it is not deleted meanwhile.
+            let above = Manager::record_key(&manager.record.metadata);
+            batch.replace(&above, manager.version, &manager.record, None);
             batch.insert(&key, &object, None);
+            self.leave_revocation_list(&mut batch, &metadata, now)
+                .await?;
             let detail = Some(format!("below tpm_manager {}", new.manager));
             let (create, origin) = (Category::ACTIONS.create, administrator.origin());
             let deed = deed::<Category>(create, &metadata, detail, origin);
@@ -261,6 +290,46 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
+    }
+
+    /// Deletes a category that no API key refers to. While certificates of its CA may be valid its revocation list is
+    /// served, and its name is not given again; else the key of its CA goes with it.
+    ///
+    /// # Errors
+    /// [`DeleteError`].
+    pub async fn delete_category<B: Clone>(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        settle("device_identity.delete_category", &self.store, || async {
+            let now = self.clock.now();
+            let (mut category, mut batch) = self.deletion(administrator, name, &body, now).await?;
+            let metadata = category.metadata.clone();
+            let place = Category::record_key(&metadata);
+            if self.has_certificates(&metadata).await? {
+                let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
+                let authority = category.spec.authority;
+                category.spec.authority = authority.moved(&self.store, &place, &next)?;
+                let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
+                batch.insert(&next, &DeletedCategory { category }, Some(gone));
+            }
+            self.leave_revocation_list(&mut batch, &metadata, now)
+                .await?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// The category of this name that was deleted, if its certificates may be valid.
+    async fn deleted_category(
+        &self,
+        metadata: &Metadata,
+        now: Timestamp,
+    ) -> Result<Option<Stored<DeletedCategory>>, StorageError> {
+        let place = DeletedCategory::key(&metadata.namespace, &metadata.name);
+        Ok(self.store.get(&place, now).await?)
     }
 
     async fn check_allow_list(

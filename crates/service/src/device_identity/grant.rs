@@ -70,7 +70,7 @@ impl DeviceIdentity {
             return unknown;
         };
         let [key, category, manager] = at.places();
-        // Nothing removes them.
+        // They are removed together with it.
         let (Some(key), Some(category), Some(manager)) = (
             found.get(&key)?,
             found.get(&category)?,

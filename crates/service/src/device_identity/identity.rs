@@ -4,7 +4,8 @@
 //! endorsement key that it is provisioned with, and the endorsement key to it.
 
 use super::{
-    ApiKey, DeviceIdentity, authority::AkCertificate, grant::Grant, revocation_list::LIFE,
+    ApiKey, DeviceIdentity, Object, authority::AkCertificate, grant::Grant,
+    revocation_list::LISTED_BEYOND_END,
 };
 use crate::{StorageError, keys::moment};
 use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
@@ -50,6 +51,9 @@ pub(super) struct Certified {
     pub(super) not_after: Timestamp,
     /// The API key that it was made with, in the same namespace.
     pub(super) api_key: String,
+    /// Which of the keys of that name, one after the other.
+    #[serde(default)]
+    pub(super) api_key_uid: Option<String>,
 }
 
 impl Record for Certified {
@@ -58,7 +62,11 @@ impl Record for Certified {
 }
 
 impl Certified {
-    pub(super) fn new(certificate: AkCertificate, made_at: Timestamp, api_key: &str) -> Self {
+    pub(super) fn new(
+        certificate: AkCertificate,
+        made_at: Timestamp,
+        api_key: &Object<ApiKey>,
+    ) -> Self {
         let AkCertificate {
             der,
             serial,
@@ -69,8 +77,15 @@ impl Certified {
             serial,
             made_at,
             not_after,
-            api_key: api_key.to_owned(),
+            api_key: api_key.metadata.name.clone(),
+            api_key_uid: Some(api_key.system.uid.clone()),
         }
+    }
+
+    /// Whether this API key has made it, and upholds it.
+    fn is_upheld_by(&self, key: &Object<ApiKey>) -> bool {
+        key.has_made(&self.api_key, self.api_key_uid.as_deref(), self.made_at)
+            && key.spec.upholds(self.made_at)
     }
 
     /// Its line in the index.
@@ -80,6 +95,7 @@ impl Certified {
             made_at: self.made_at,
             not_after: self.not_after,
             api_key: self.api_key.clone(),
+            api_key_uid: self.api_key_uid.clone(),
         }
     }
 
@@ -98,6 +114,8 @@ pub(super) struct Issued {
     pub(super) made_at: Timestamp,
     pub(super) not_after: Timestamp,
     pub(super) api_key: String,
+    #[serde(default)]
+    pub(super) api_key_uid: Option<String>,
 }
 
 impl Record for Issued {
@@ -121,7 +139,7 @@ impl Issued {
 
     /// Its entry stays until a list was made after its end (RFC 5280, section 3.3).
     pub(super) fn expires_at(&self) -> Timestamp {
-        self.not_after.saturating_add(LIFE.saturating_mul(2))
+        self.not_after.saturating_add(LISTED_BEYOND_END)
     }
 }
 
@@ -297,11 +315,11 @@ impl DeviceIdentity {
     ) -> Result<bool, StorageError> {
         let shown = &grant.key.record;
         if certified.api_key == shown.metadata.name {
-            return Ok(shown.spec.upholds(certified.made_at));
+            return Ok(certified.is_upheld_by(shown));
         }
         let namespace = &shown.metadata.namespace;
         let made_with = self.load::<ApiKey>(namespace, &certified.api_key).await?;
-        let Some(key) = made_with.filter(|key| key.record.spec.upholds(certified.made_at)) else {
+        let Some(key) = made_with.filter(|key| certified.is_upheld_by(&key.record)) else {
             return Ok(false);
         };
         batch.require(&ApiKey::record_key(&key.record.metadata), key.version);

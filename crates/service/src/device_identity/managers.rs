@@ -1,8 +1,8 @@
 //! Managers: each with a root CA of its own, and the manufacturers' roots that it trusts.
 
 use super::{
-    Actions, Administrator, AuthorityError, DeviceIdentity, Kind, Metadata, MetadataError, Object,
-    TrustListError,
+    Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata,
+    MetadataError, Object, TrustListError,
     authority::Authority,
     endorsement::check_roots,
     objects::{deed, object_key},
@@ -27,6 +27,7 @@ impl Kind for Manager {
 
     const ACTIONS: Actions = Actions {
         create: Action::TpmManagerCreate,
+        delete: Action::TpmManagerDelete,
         get: Action::TpmManagerGet,
         list: Action::TpmManagerList,
         replace: Action::TpmManagerReplace,
@@ -163,6 +164,24 @@ impl DeviceIdentity {
             let (replace, origin) = (Manager::ACTIONS.replace, administrator.origin());
             let deed = deed::<Manager>(replace, &object.metadata, detail, origin);
             self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Deletes a manager that no category refers to, and with it the key of its root CA.
+    ///
+    /// # Errors
+    /// [`DeleteError`].
+    pub async fn delete_manager<B: Clone>(
+        &self,
+        administrator: &Administrator<Manager>,
+        name: &str,
+        body: Result<(), B>,
+    ) -> Result<(), Failure<DeleteError<B>>> {
+        settle("device_identity.delete_manager", &self.store, || async {
+            let now = self.clock.now();
+            let (_, batch) = self.deletion(administrator, name, &body, now).await?;
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await

@@ -1,9 +1,9 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
 
-use super::{Administrator, ApiKey, Category, DeviceIdentity, Manager};
+use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
 use crate::{Action, Failure, Origin, StorageError, audit::Deed};
 use keyproof_auth::is_dns_label;
-use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
 pub struct Actions {
     /// One is made: `tpm_manager.create`.
     pub create: Action,
+    /// One is deleted.
+    pub delete: Action,
     /// One is read.
     pub get: Action,
     /// Those of a namespace are read.
@@ -133,6 +135,25 @@ pub enum FindError {
     Unknown,
 }
 
+/// Why an object was not deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError<B> {
+    /// The body was refused.
+    #[error("the body was refused")]
+    Body(B),
+    /// Others are below it.
+    #[error("it is referred to by {count} objects, {} {:?} among them", .one.kind, .one.name)]
+    Referred {
+        /// One of those below it.
+        one: Reference,
+        /// How many there are.
+        count: usize,
+    },
+    /// There is none of this name.
+    #[error("there is no such object")]
+    Unknown,
+}
+
 impl Metadata {
     pub(super) fn check(&self) -> Result<(), MetadataError> {
         if !is_dns_label(&self.name) {
@@ -172,15 +193,47 @@ impl DeviceIdentity {
         Ok(stored.ok_or(Failure::Refused(FindError::Unknown))?.record)
     }
 
-    /// The objects of a namespace, by name.
+    /// The objects of a namespace whose labels are those that the selector asks for, by name.
     ///
     /// # Errors
     /// [`StorageError`].
     pub async fn list<K: Kind>(
         &self,
         administrator: &Administrator<K>,
+        selector: &LabelSelector,
     ) -> Result<Vec<Object<K>>, StorageError> {
-        self.all(administrator.namespace()).await
+        let mut objects: Vec<Object<K>> = self.all(administrator.namespace()).await?;
+        objects.retain(|object| selector.matches(&object.metadata.labels));
+        Ok(objects)
+    }
+
+    /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An
+    /// object that is made below it meanwhile writes over it, so that one of the two loses the race.
+    pub(super) async fn deletion<K: Kind, B: Clone>(
+        &self,
+        administrator: &Administrator<K>,
+        name: &str,
+        body: &Result<(), B>,
+        now: Timestamp,
+    ) -> Result<(Object<K>, Batch), Failure<DeleteError<B>>> {
+        let stored = self.load::<K>(administrator.namespace(), name).await?;
+        let stored = stored.ok_or(Failure::Refused(DeleteError::Unknown))?;
+        if let Err(why) = body {
+            return Err(Failure::Refused(DeleteError::Body(why.clone())));
+        }
+        let object = stored.record;
+        let below = self.referring(&object).await?;
+        let count = below.len();
+        if let Some(one) = below.into_iter().next() {
+            return Err(Failure::Refused(DeleteError::Referred { one, count }));
+        }
+        let metadata = &object.metadata;
+        let mut batch = self.store.batch(now);
+        let place = object_key::<K>(&metadata.namespace, &metadata.name);
+        batch.remove(&place, stored.version);
+        let deed = deed::<K>(K::ACTIONS.delete, metadata, None, administrator.origin());
+        self.audit.done(&mut batch, now, deed);
+        Ok((object, batch))
     }
 
     pub(super) async fn all<K: Kind>(

@@ -273,8 +273,7 @@ impl Evidence {
             revocation_list_url,
             now,
         )?;
-        let by = &grant.key.record.metadata.name;
-        Ok(Certified::new(certificate, now, by))
+        Ok(Certified::new(certificate, now, &grant.key.record))
     }
 
     /// Encrypts a certificate to the TPM, under a key and a nonce that were never used before.

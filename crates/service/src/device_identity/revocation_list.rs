@@ -7,10 +7,11 @@
 
 use super::{
     ApiKey, AuthorityError, Category, DeviceIdentity, Metadata,
-    api_keys::Withdrawal,
+    api_keys::{DeletedApiKey, Withdrawal},
     authority::Authority,
+    categories::DeletedCategory,
     identity::{Certified, Issued},
-    objects::{Object, PAGE},
+    objects::{Object, PAGE, object_key},
 };
 use crate::{
     Failure, StorageError,
@@ -18,12 +19,15 @@ use crate::{
     storage::{Attempt, settle},
 };
 use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 use std::{convert::Infallible, time::Duration};
 
 /// From a list's thisUpdate to its nextUpdate.
 pub(super) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a certificate's entry stays beyond its end, so that a list made after that has it (RFC 5280, section 3.3).
+pub(super) const LISTED_BEYOND_END: Duration = LIFE.saturating_mul(2);
 
 /// How old the list grows that is served.
 const HALF_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -53,6 +57,13 @@ pub(super) struct Entry {
     /// The octets of the serial number.
     pub(super) serial: Vec<u8>,
     pub(super) withdrawal: Withdrawal,
+}
+
+/// The category whose CA signs a list, and where it is stored.
+struct ListIssuer {
+    place: Key,
+    version: Version,
+    category: Object<Category>,
 }
 
 /// At `tpm_revocation_list/<namespace>/<category>`: the latest list of a category, and whether it still says all.
@@ -124,8 +135,9 @@ impl DeviceIdentity {
         {
             return Ok(self.parts(namespace, category, &known.record).await?);
         }
-        let issuer = self.load::<Category>(namespace, category).await?;
-        let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
+        if self.issuer(namespace, category).await?.is_none() {
+            return Err(Failure::Refused(RevocationListError::Unknown));
+        }
         // Whoever has waited for a turn finds the list made.
         let _turn = self.list_making.lock().await;
         settle("device_identity.revocation_list", &self.store, || async {
@@ -137,6 +149,8 @@ impl DeviceIdentity {
                 let list = self.parts(namespace, category, &latest).await?;
                 return Ok(Attempt::Done(list));
             }
+            let issuer = self.issuer(namespace, category).await?;
+            let issuer = issuer.ok_or(Failure::Refused(RevocationListError::Unknown))?;
             if !latest.is_indexed {
                 self.index_earlier(namespace, category).await?;
             }
@@ -145,9 +159,10 @@ impl DeviceIdentity {
                 StorageError::Damaged("a revocation list has the last number".to_owned())
             })?;
             let made = {
-                let (store, issuer) = (self.store.clone(), issuer.record.clone());
+                let (store, place) = (self.store.clone(), issuer.place.clone());
+                let category = issuer.category;
                 self.judge(move || {
-                    Authority::revocation_list(&issuer, &store, number, now, &entries)
+                    Authority::revocation_list(&category, &place, &store, number, now, &entries)
                 })
             };
             let made = made
@@ -155,6 +170,7 @@ impl DeviceIdentity {
                 .map_err(|error| Failure::Refused(error.into()))?;
 
             let mut batch = self.store.batch(now);
+            batch.require(&issuer.place, issuer.version);
             let mut parts = 0;
             for part in made.chunks(PART) {
                 let key = Part::key(namespace, category, number, parts);
@@ -202,6 +218,73 @@ impl DeviceIdentity {
         Ok(())
     }
 
+    /// The category that signs the list of this name, deleted or not.
+    async fn issuer(
+        &self,
+        namespace: &str,
+        category: &str,
+    ) -> Result<Option<ListIssuer>, StorageError> {
+        let live = object_key::<Category>(namespace, category);
+        let deleted = DeletedCategory::key(namespace, category);
+        let now = self.clock.now();
+        let places = [live.clone(), deleted.clone()];
+        let mut found = self.store.get_many(&places, now).await?.into_iter();
+        if let Some(raw) = found.next().flatten() {
+            let Stored {
+                record, version, ..
+            } = raw.decode::<Object<Category>>()?;
+            return Ok(Some(ListIssuer {
+                place: live,
+                version,
+                category: record,
+            }));
+        }
+        let Some(raw) = found.next().flatten() else {
+            return Ok(None);
+        };
+        let Stored {
+            record, version, ..
+        } = raw.decode::<DeletedCategory>()?;
+        Ok(Some(ListIssuer {
+            place: deleted,
+            version,
+            category: record.category,
+        }))
+    }
+
+    /// Adds to a batch that the list of this name is no longer one of the category there, if there is a list: the category
+    /// is deleted, or made anew. The numbers go on.
+    pub(super) async fn leave_revocation_list(
+        &self,
+        batch: &mut Batch,
+        category: &Metadata,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let place = Latest::key(&category.namespace, &category.name);
+        if let Some(known) = self.store.get::<Latest>(&place, now).await? {
+            let outdated = Latest {
+                is_outdated: true,
+                ..known.record
+            };
+            batch.replace(&place, known.version, &outdated, None);
+        }
+        Ok(())
+    }
+
+    /// Whether certificates of a category may be valid: some are in the index, which drops them after their end.
+    pub(super) async fn has_certificates(&self, category: &Metadata) -> Result<bool, StorageError> {
+        let (namespace, name) = (&*category.namespace, &*category.name);
+        let now = self.clock.now();
+        let place = Latest::key(namespace, name);
+        let latest = self.store.get::<Latest>(&place, now).await?;
+        if !latest.is_some_and(|latest| latest.record.is_indexed) {
+            self.index_earlier(namespace, name).await?;
+        }
+        let prefix = Prefix::new(Issued::TYPE, [namespace, name]);
+        let first = self.store.scan::<Issued>(&prefix, None, 1, now).await?;
+        Ok(!first.is_empty())
+    }
+
     /// A list as it was stored.
     async fn parts(
         &self,
@@ -234,33 +317,65 @@ impl DeviceIdentity {
         let mut entries = Vec::new();
         let keys: Vec<Object<ApiKey>> = self.all(namespace).await?;
         for key in keys.iter().filter(|key| key.spec.category == category) {
-            let Some(from) = key.spec.withdraws_from() else {
-                continue;
-            };
-            let name = &*key.metadata.name;
-            let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
-            // Less than that of any certificate that was made then.
-            let mut after = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
-            loop {
-                let now = self.clock.now();
-                let page = self.store.scan::<Issued>(&prefix, Some(&after), PAGE, now);
-                let page = page.await?;
-                for (_, Stored { record, .. }) in &page {
-                    if let Some(withdrawal) = key.spec.withdrawal(record.made_at) {
-                        let serial = octets(&record.serial)?;
-                        entries.push(Entry { serial, withdrawal });
-                    }
-                }
-                if entries.len() > MOST {
-                    return Err(Failure::Refused(RevocationListError::TooMany));
-                }
-                match page.last() {
-                    Some((last, _)) if page.len() == PAGE => after = last.clone(),
-                    _ => break,
-                }
+            self.withdrawn(category, key, ApiKey::withdrawal, &mut entries)
+                .await?;
+        }
+        let deleted = Prefix::new(DeletedApiKey::TYPE, [namespace, category]);
+        let mut after: Option<Key> = None;
+        loop {
+            let now = self.clock.now();
+            let page = self
+                .store
+                .scan::<DeletedApiKey>(&deleted, after.as_ref(), PAGE, now);
+            let page = page.await?;
+            for (_, Stored { record, .. }) in &page {
+                let withdrawal = ApiKey::withdrawal_for_good;
+                self.withdrawn(category, &record.key, withdrawal, &mut entries)
+                    .await?;
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(entries),
             }
         }
-        Ok(entries)
+    }
+
+    /// Adds the certificates that a key does not uphold.
+    async fn withdrawn(
+        &self,
+        category: &str,
+        key: &Object<ApiKey>,
+        withdrawal: fn(&ApiKey, Timestamp) -> Option<Withdrawal>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Failure<RevocationListError>> {
+        let Some(from) = key.spec.withdraws_from() else {
+            return Ok(());
+        };
+        let (namespace, name) = (&*key.metadata.namespace, &*key.metadata.name);
+        let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
+        // Less than that of any certificate that was made then.
+        let mut after = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
+        loop {
+            let now = self.clock.now();
+            let page = self.store.scan::<Issued>(&prefix, Some(&after), PAGE, now);
+            let page = page.await?;
+            for (_, Stored { record, .. }) in &page {
+                let (uid, made_at) = (record.api_key_uid.as_deref(), record.made_at);
+                if key.has_made(&record.api_key, uid, made_at)
+                    && let Some(withdrawal) = withdrawal(&key.spec, made_at)
+                {
+                    let serial = octets(&record.serial)?;
+                    entries.push(Entry { serial, withdrawal });
+                }
+            }
+            if entries.len() > MOST {
+                return Err(Failure::Refused(RevocationListError::TooMany));
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = last.clone(),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Takes into the index the certificates that were made before there was one.

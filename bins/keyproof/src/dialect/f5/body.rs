@@ -69,6 +69,16 @@ struct Reference {
     namespace: Option<String>,
 }
 
+/// `DeleteRequest` of F5's other objects.
+#[derive(Default, Deserialize)]
+struct DeletionBody {
+    /// Whether what others refer to is to stay: it stays either way.
+    #[serde(rename = "fail_if_referred")]
+    _fail_if_referred: Option<bool>,
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct PreauthBody {
     api_key: Option<String>,
@@ -204,6 +214,28 @@ pub(super) async fn api_key_change(
     })
 }
 
+/// A deletion needs no body; one that is there must be about the object of the path.
+pub(super) async fn deletion(exchange: &mut Exchange, at: &Place) -> Result<(), Refusal> {
+    let body = exchange.body(at.body).await?;
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let JsonObject::<DeletionBody>(body) =
+        serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
+    if differs(body.namespace.as_deref(), &at.namespace) {
+        return Err(Refusal::invalid("namespace is not the path's"));
+    }
+    if differs(body.name.as_deref(), &at.name) {
+        return Err(Refusal::invalid("name is not the path's"));
+    }
+    Ok(())
+}
+
+/// Whether a body says something else than the path.
+fn differs(said: Option<&str>, path: &str) -> bool {
+    said.is_some_and(|said| !said.is_empty() && said != path)
+}
+
 async fn create<S: DeserializeOwned + Default>(
     exchange: &mut Exchange,
     at: &Place,
@@ -236,14 +268,10 @@ async fn replace<S: DeserializeOwned + Default>(
 impl MetadataBody {
     /// What the metadata repeats of the path must be what the path says.
     fn must_match(&self, namespace: &str, name: Option<&str>) -> Result<(), Refusal> {
-        let differs = |said: &Option<String>, path: &str| {
-            said.as_deref()
-                .is_some_and(|said| !said.is_empty() && said != path)
-        };
-        if differs(&self.namespace, namespace) {
+        if differs(self.namespace.as_deref(), namespace) {
             return Err(Refusal::invalid("metadata.namespace is not the path's"));
         }
-        if name.is_some_and(|name| differs(&self.name, name)) {
+        if name.is_some_and(|name| differs(self.name.as_deref(), name)) {
             return Err(Refusal::invalid("metadata.name is not the path's"));
         }
         Ok(())

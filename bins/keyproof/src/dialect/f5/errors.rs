@@ -7,7 +7,7 @@ use keyproof_service::{
     Failure, StorageError,
     access::AccessError,
     device_identity::{
-        AuthorityError, CreateApiKeyError, CreateCategoryError, CreateManagerError,
+        AuthorityError, CreateApiKeyError, CreateCategoryError, CreateManagerError, DeleteError,
         EndorsementError, FindError, PreauthError, ProvisionError, ReplaceApiKeyError,
         ReplaceCategoryError, ReplaceManagerError, RevocationListError,
     },
@@ -27,6 +27,7 @@ pub(super) enum Code {
     AlreadyExists = 6,
     PermissionDenied = 7,
     ResourceExhausted = 8,
+    FailedPrecondition = 9,
     Aborted = 10,
     Unimplemented = 12,
     Internal = 13,
@@ -40,7 +41,8 @@ impl Code {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Aborted | Self::AlreadyExists => StatusCode::CONFLICT,
+            // That gRPC's gateways make 400 of the last; the contract has 409 for what conflicts, and no 400.
+            Self::Aborted | Self::AlreadyExists | Self::FailedPrecondition => StatusCode::CONFLICT,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
@@ -266,7 +268,7 @@ impl From<CreateCategoryError> for Refusal {
     fn from(error: CreateCategoryError) -> Self {
         match error {
             CreateCategoryError::Authority(error) => error.into(),
-            CreateCategoryError::Exists => Self::exists(&error),
+            CreateCategoryError::Deleted | CreateCategoryError::Exists => Self::exists(&error),
             CreateCategoryError::AllowList(_)
             | CreateCategoryError::AttestationKey
             | CreateCategoryError::Metadata(_) => Self::invalid(error.to_string()),
@@ -311,6 +313,16 @@ impl From<ReplaceApiKeyError<Self>> for Refusal {
             ReplaceApiKeyError::Revoked => Self::exists(&error),
             ReplaceApiKeyError::Body(refusal) => refusal,
             ReplaceApiKeyError::Unknown => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<DeleteError<Self>> for Refusal {
+    fn from(error: DeleteError<Self>) -> Self {
+        match error {
+            DeleteError::Body(refusal) => refusal,
+            DeleteError::Referred { .. } => Self::new(Code::FailedPrecondition, error.to_string()),
+            DeleteError::Unknown => Self::not_found(error.to_string()),
         }
     }
 }

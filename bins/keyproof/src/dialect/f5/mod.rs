@@ -25,7 +25,8 @@ use keyproof_service::{
     Service,
     access::Operator,
     device_identity::{
-        Act, Administrator, ApiKey, Category, DeviceIdentity, Kind, Manager, Station, StationAct,
+        Act, Administrator, ApiKey, Category, DeviceIdentity, Kind, LabelSelector, Manager,
+        Station, StationAct,
     },
 };
 use routes::{Operation, ROUTES};
@@ -203,8 +204,14 @@ impl<K: Kind + wire::Spec> Call<K> {
     }
 
     async fn list(self) -> Answered {
-        let objects = self.devices().list(&self.administrator).await?;
-        let full = self.exchange.query().all("report_fields").next().is_some();
+        let query = self.exchange.query();
+        let filter: Vec<&str> = query.all("label_filter").collect();
+        let selector = LabelSelector::parse(&filter.join(","))
+            .map_err(|error| Refusal::invalid(format!("label_filter: {error}")))?;
+        // Whatever it names: clients send it without a value, or with the documentation's placeholder. What
+        // report_status_fields names there is none of.
+        let full = query.first("report_fields").is_some();
+        let objects = self.devices().list(&self.administrator, &selector).await?;
         Ok(wire::list(&objects, full))
     }
 
@@ -229,6 +236,15 @@ impl<K: Kind + wire::Spec> Call<K> {
 }
 
 impl Call<Manager> {
+    async fn delete(mut self) -> Answered {
+        let body = body::deletion(&mut self.exchange, &self.at).await;
+        let deleted = self
+            .devices()
+            .delete_manager(&self.administrator, &self.at.name, body);
+        deleted.await?;
+        Ok(wire::deleted())
+    }
+
     async fn create(mut self) -> Answered {
         let (metadata, roots) = body::new_manager(&mut self.exchange, &self.at).await?;
         let manager = self
@@ -248,6 +264,15 @@ impl Call<Manager> {
 }
 
 impl Call<Category> {
+    async fn delete(mut self) -> Answered {
+        let body = body::deletion(&mut self.exchange, &self.at).await;
+        let deleted = self
+            .devices()
+            .delete_category(&self.administrator, &self.at.name, body);
+        deleted.await?;
+        Ok(wire::deleted())
+    }
+
     async fn create(mut self) -> Answered {
         let new = body::new_category(&mut self.exchange, &self.at).await?;
         let issued = self.devices().create_category(&self.administrator, new);
@@ -265,6 +290,15 @@ impl Call<Category> {
 }
 
 impl Call<ApiKey> {
+    async fn delete(mut self) -> Answered {
+        let body = body::deletion(&mut self.exchange, &self.at).await;
+        let deleted = self
+            .devices()
+            .delete_api_key(&self.administrator, &self.at.name, body);
+        deleted.await?;
+        Ok(wire::deleted())
+    }
+
     async fn create(mut self) -> Answered {
         let new = body::new_api_key(&mut self.exchange, &self.at).await?;
         let issued = self.devices().create_api_key(&self.administrator, new);

@@ -29,6 +29,9 @@ const PREAUTH: usize = 64 * 1024;
 /// What the body of a provision needs: three keys, a certificate and a request besides.
 const PROVISION: usize = 256 * 1024;
 
+/// What a deletion needs: a name and a namespace, if it repeats them.
+const DELETION: usize = 4 * 1024;
+
 /// What an object needs: a manager's or a category's has certificates by the hundred.
 const OBJECT: usize = 2 * 1024 * 1024;
 
@@ -51,15 +54,18 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         line(Method::POST, objects!("tpm_managers"), OBJECT, Operation::Managers(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_managers/{name}"), 0, Operation::Managers(Act::Get, |call| Box::pin(call.get()))),
         line(Method::PUT, objects!("tpm_managers/{name}"), OBJECT, Operation::Managers(Act::Replace, |call| Box::pin(call.replace()))),
+        line(Method::DELETE, objects!("tpm_managers/{name}"), DELETION, Operation::Managers(Act::Delete, |call| Box::pin(call.delete()))),
         line(Method::GET, objects!("tpm_categorys"), 0, Operation::Categories(Act::List, |call| Box::pin(call.list()))),
         line(Method::POST, objects!("tpm_categorys"), OBJECT, Operation::Categories(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_categorys/{name}"), 0, Operation::Categories(Act::Get, |call| Box::pin(call.get()))),
         line(Method::PUT, objects!("tpm_categorys/{name}"), OBJECT, Operation::Categories(Act::Replace, |call| Box::pin(call.replace()))),
+        line(Method::DELETE, objects!("tpm_categorys/{name}"), DELETION, Operation::Categories(Act::Delete, |call| Box::pin(call.delete()))),
         line(Method::GET, REVOCATION_LIST, 0, Operation::RevocationList),
         line(Method::GET, objects!("tpm_api_keys"), 0, Operation::ApiKeys(Act::List, |call| Box::pin(call.list()))),
         line(Method::POST, objects!("tpm_api_keys"), OBJECT, Operation::ApiKeys(Act::Create, |call| Box::pin(call.create()))),
         line(Method::GET, objects!("tpm_api_keys/{name}"), 0, Operation::ApiKeys(Act::Get, |call| Box::pin(call.get()))),
         line(Method::PUT, objects!("tpm_api_keys/{name}"), OBJECT, Operation::ApiKeys(Act::Replace, |call| Box::pin(call.replace()))),
+        line(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, Operation::ApiKeys(Act::Delete, |call| Box::pin(call.delete()))),
     ],
 };
 
@@ -168,7 +174,10 @@ mod tests {
         for (path, allow) in [
             ("/api/tpm/tpm/preauth", "POST"),
             ("/api/tpm/namespaces/a/tpm_api_keys", "GET, HEAD, POST"),
-            ("/api/tpm/namespaces/a/tpm_api_keys/b", "GET, HEAD, PUT"),
+            (
+                "/api/tpm/namespaces/a/tpm_api_keys/b",
+                "DELETE, GET, HEAD, PUT",
+            ),
             ("/api/tpm/namespaces/a/tpm_categorys/b/crl", "GET, HEAD"),
         ] {
             let path = RequestPath::parse(path);

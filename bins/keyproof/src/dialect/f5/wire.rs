@@ -220,6 +220,10 @@ pub(super) fn replaced() -> Response {
     ok(&json!({}))
 }
 
+pub(super) fn deleted() -> Response {
+    ok(&json!({}))
+}
+
 pub(super) fn object<K: Kind + Spec>(
     object: &Object<K>,
     format: ResponseFormat,
@@ -244,7 +248,7 @@ pub(super) fn object<K: Kind + Spec>(
         "system_metadata": system_metadata(system),
         "status": [],
         "referring_objects": referring,
-        // Nothing is ever deleted.
+        // Nothing that is referred to is ever deleted.
         "deleted_referred_objects": [],
         "disabled_referred_objects": disabled,
     }))

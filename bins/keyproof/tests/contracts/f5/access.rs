@@ -17,6 +17,7 @@ async fn every_call_needs_a_token_and_every_bad_one_is_refused() {
         ("GET", MANAGERS),
         ("POST", MANAGERS),
         ("PUT", "/api/tpm/namespaces/default/tpm_managers/a"),
+        ("DELETE", "/api/tpm/namespaces/default/tpm_managers/a"),
         ("GET", "/api/tpm/namespaces/default/tpm_api_keys/a"),
     ];
     for (method, path) in calls {
@@ -105,6 +106,7 @@ async fn stations_may_be_let_in_by_their_key_alone() {
     for (method, path) in [
         ("GET", API_KEYS),
         ("DELETE", API_KEYS),
+        ("DELETE", "/api/tpm/namespaces/default/tpm_api_keys/station"),
         ("GET", "/api/tpm/nothing"),
         ("GET", "/api/tpm/%zz"),
     ] {
@@ -145,9 +147,9 @@ async fn paths_take_the_published_prefix_and_unknown_ones_are_not_found() {
     site.get(&format!("{prefix}/api/tpm/nothing"))
         .await
         .refuses(404, 5);
-    let put = site.admin("DELETE", &format!("{MANAGERS}/a")).send().await;
-    put.refuses(405, 12);
-    assert_eq!(put.header("allow"), "GET, HEAD, PUT");
+    let patch = site.admin("PATCH", &format!("{MANAGERS}/a")).send().await;
+    patch.refuses(405, 12);
+    assert_eq!(patch.header("allow"), "DELETE, GET, HEAD, PUT");
     site.get(PREAUTH).await.refuses(405, 12);
     // What cannot be decoded is of this dialect all the same.
     for path in [
@@ -196,6 +198,12 @@ async fn every_operation_is_served_behind_the_published_prefix_too() {
     assert!(opened.is_some());
     let alone = site.call("POST", &prefixed(PROVISION)).json(&request);
     alone.send().await.refuses(401, 16);
+    for path in [API_KEYS, CATEGORIES, MANAGERS] {
+        let object = format!("{path}/a");
+        let deleted = site.admin("DELETE", &prefixed(&object)).send().await;
+        assert_eq!(deleted.is(200).json, json!({}));
+        site.get(&object).await.refuses(404, 5);
+    }
 }
 
 #[tokio::test]
@@ -223,6 +231,7 @@ async fn a_stations_token_makes_and_changes_nothing_but_provisions() {
         send("POST", path, &body).await.refuses(403, 7);
         let object = format!("{path}/{name}");
         send("PUT", &object, &json!({})).await.refuses(403, 7);
+        send("DELETE", &object, &json!({})).await.refuses(403, 7);
         send("GET", &object, &json!({})).await.refuses(403, 7);
     }
 }

@@ -2,11 +2,13 @@
 
 mod access;
 mod certificate;
+mod deletion;
 mod device;
 mod dialect;
 mod failures;
 mod faults;
 mod kinds;
+mod lists;
 mod objects;
 mod preauth;
 mod provision;

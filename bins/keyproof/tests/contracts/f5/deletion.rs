@@ -1,0 +1,266 @@
+//! What is deleted, what is not, and what stays of it.
+
+use std::time::Duration;
+
+use keyproof_store::Timestamp;
+use keyproof_x509::{
+    Certificate, Upload, algorithms,
+    crl::{Crl, CrlReason},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    f5::device::{Device, Manufacturer},
+    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
+    f5::faults::FaultyEngine,
+    f5::provision::furnished,
+    f5::site::{Answer, Site},
+};
+
+const LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/category/crl";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const YEAR: Duration = DAY.saturating_mul(365);
+
+async fn delete(site: &Site, path: &str, name: &str) -> Answer {
+    site.admin("DELETE", &format!("{path}/{name}")).send().await
+}
+
+/// The serial number of a certificate that is made now.
+async fn provision(site: &Site, api_key: &str, device: &Device) -> Vec<u8> {
+    let answer = site.post(PROVISION, &device.request(api_key)).await;
+    let der = device.opens(&answer.is(200).json, &device.ak_public());
+    let der = der.unwrap();
+    let certificate = Certificate::from_der(&der).unwrap();
+    certificate.serial().as_bytes().to_vec()
+}
+
+async fn preauth(site: &Site, api_key: &str) -> Value {
+    let body =
+        json!({ "api_key": api_key, "device": Device::new(&Manufacturer::new(), "SN0001").info() });
+    site.post(PREAUTH, &body).await.is(200).json["status"].clone()
+}
+
+/// The category's list: each entry's serial number and reason.
+async fn list(site: &Site) -> Vec<(Vec<u8>, Option<CrlReason>)> {
+    let answer = site.call("GET", LIST).send().await;
+    let crl = Crl::from_der(&answer.is(200).body).unwrap();
+    let entries = crl.revocations().iter();
+    entries
+        .map(|entry| (entry.serial.as_bytes().to_vec(), entry.reason))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_referred_to_is_not_deleted_and_the_rest_is() {
+    let site = Site::start().await;
+    let key = site.furnished(&Manufacturer::new()).await;
+    delete(&site, MANAGERS, "manager")
+        .await
+        .refuses(409, 9)
+        .saying("referred to by 1 objects, tpm_category \"category\" among them");
+    delete(&site, CATEGORIES, "category")
+        .await
+        .refuses(409, 9)
+        .saying("tpm_api_key \"station\"");
+    assert_eq!(preauth(&site, &key).await, "PREAUTH_RSP_SUCCESS");
+    for (path, name) in [
+        (API_KEYS, "station"),
+        (CATEGORIES, "category"),
+        (MANAGERS, "manager"),
+    ] {
+        assert_eq!(delete(&site, path, name).await.is(200).json, json!({}));
+        delete(&site, path, name).await.refuses(404, 5);
+        site.get(&format!("{path}/{name}")).await.refuses(404, 5);
+        assert_eq!(site.get(path).await.json["items"], json!([]));
+        assert_eq!(preauth(&site, &key).await, "PREAUTH_RSP_INVALID_API_KEY");
+    }
+    site.call("GET", LIST).send().await.refuses(404, 5);
+    for collection in [
+        "tpm_api_key",
+        "tpm_api_key_digest",
+        "tpm_category",
+        "tpm_deleted_api_key",
+        "tpm_deleted_category",
+        "tpm_manager",
+    ] {
+        assert_eq!(site.records(collection).await, 0, "{collection}");
+    }
+    for kind in ["tpm_manager", "tpm_category", "tpm_api_key"] {
+        let told = site.trail(&format!("{kind}.delete")).await;
+        assert_eq!(told, [("Done".to_owned(), String::new())]);
+    }
+    // All of it may be made anew, and the old key's text means nothing to it.
+    let new = site.furnished(&Manufacturer::new()).await;
+    assert_eq!(preauth(&site, &key).await, "PREAUTH_RSP_INVALID_API_KEY");
+    assert_eq!(preauth(&site, &new).await, "PREAUTH_RSP_SUCCESS");
+}
+
+#[tokio::test]
+async fn a_deletions_body_is_about_the_object_of_the_path() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    let send = async |name: &str, body: &str| {
+        let object = format!("{API_KEYS}/{name}");
+        site.admin("DELETE", &object)
+            .body(body.to_owned())
+            .send()
+            .await
+    };
+    for (body, says) in [
+        ("{", "line 1"),
+        ("[]", "line 1"),
+        (r#"{"name":7}"#, "line 1"),
+        (r#"{"fail_if_referred":"yes"}"#, "line 1"),
+        (r#"{"name":"other"}"#, "name is not the path's"),
+        (r#"{"namespace":"other"}"#, "namespace is not the path's"),
+    ] {
+        send("station", body).await.refuses(400, 3).saying(says);
+        // Existence comes first.
+        send("none", body).await.refuses(404, 5);
+    }
+    // Nobody may leave a reference to nothing.
+    let force = r#"{"fail_if_referred":false,"name":"category","namespace":"default"}"#;
+    let object = format!("{CATEGORIES}/category");
+    let forced = site.admin("DELETE", &object).body(force).send().await;
+    forced.refuses(409, 9);
+    let whole = r#"{"fail_if_referred":true,"name":"station","namespace":"default"}"#;
+    send("station", whole).await.is(200);
+}
+
+#[tokio::test]
+async fn an_object_made_below_one_that_is_deleted_meanwhile_does_not_dangle() {
+    for (path, name, below, refers) in [
+        (MANAGERS, "manager", CATEGORIES, "tpm_manager_ref"),
+        (CATEGORIES, "category", API_KEYS, "category_ref"),
+    ] {
+        let engine = FaultyEngine::new();
+        let site = Site::on(engine.clone(), &[]).await;
+        site.create(MANAGERS, "manager", json!({})).await.is(200);
+        if path == CATEGORIES {
+            site.category("category").await.is(200);
+        }
+        let spec = json!({ refers: [{ "name": name }] });
+        // It is being made when the other is deleted.
+        let deleting = async {
+            delete(&site, path, name).await.is(200);
+        };
+        let made = engine.overtake(site.create(below, "child", spec.clone()), deleting);
+        made.await.refuses(404, 5);
+        assert_eq!(site.get(below).await.json["items"], json!([]));
+        // The other is being deleted when it is made.
+        let parent = json!({ "tpm_manager_ref": [{ "name": "manager" }] });
+        site.create(path, name, parent).await.is(200);
+        let making = async {
+            site.create(below, "child", spec).await.is(200);
+        };
+        let deleted = engine.overtake(delete(&site, path, name), making).await;
+        deleted.refuses(409, 9);
+        site.get(&format!("{path}/{name}")).await.is(200);
+    }
+}
+
+/// A key that is deleted upholds what it upheld, and nobody can give back what it withdrew.
+#[tokio::test]
+async fn a_deleted_keys_certificates_stay_as_they_were_but_for_good() {
+    let (site, key, device) = furnished().await;
+    let second = site.api_key("second").await;
+    let kept = provision(&site, &second, &device).await;
+    let device = device.with_new_ak();
+    let held = provision(&site, &key, &device).await;
+    let disabled = json!({ "is_disabled": true });
+    site.replace(API_KEYS, "station", disabled).await.is(200);
+    let hold = Some(CrlReason::CertificateHold);
+    assert_eq!(list(&site).await, [(held.clone(), hold)]);
+    for name in ["station", "second"] {
+        delete(&site, API_KEYS, name).await.is(200);
+    }
+    let revoked = vec![(held, None)];
+    assert_eq!(list(&site).await, revoked);
+    assert!(!revoked.iter().any(|(serial, _)| *serial == kept));
+
+    // One of its name takes nothing over: not its certificates, and they not its good name.
+    let namesake = site.api_key("station").await;
+    assert_eq!(list(&site).await, revoked);
+    let again = provision(&site, &namesake, &device).await;
+    assert_ne!(
+        again, revoked[0].0,
+        "the one that is revoked is not given again"
+    );
+    site.replace(API_KEYS, "station", json!({ "is_disabled": true }))
+        .await
+        .is(200);
+    let mut both = list(&site).await;
+    both.sort_by_key(|(_, reason)| reason.is_some());
+    assert_eq!(both, [revoked[0].clone(), (again, hold)]);
+    // Until they have ended, and were on a list after that.
+    site.clock.advance(YEAR * 5 + DAY * 2);
+    assert_eq!(list(&site).await, []);
+    assert_eq!(site.records("tpm_deleted_api_key").await, 0);
+}
+
+#[tokio::test]
+async fn a_deleted_categorys_list_is_served_while_its_certificates_may_be_valid() {
+    let (site, key, device) = furnished().await;
+    let serial = provision(&site, &key, &device).await;
+    let category = site.get(&format!("{CATEGORIES}/category")).await;
+    let pem = category.json["spec"]["ak_sub_ca_certificate"].as_str();
+    let upload = Upload::decode(pem.unwrap().as_bytes()).unwrap();
+    let ca = upload.certificate().unwrap();
+    assert_eq!(list(&site).await, []);
+    let disabled = json!({ "is_disabled": true });
+    site.replace(API_KEYS, "station", disabled).await.is(200);
+    for (path, name) in [
+        (API_KEYS, "station"),
+        (CATEGORIES, "category"),
+        (MANAGERS, "manager"),
+    ] {
+        delete(&site, path, name).await.is(200);
+    }
+    for days in [0, 1, 1000] {
+        site.clock
+            .set(Timestamp::from_secs(START + days * 24 * 60 * 60));
+        assert_eq!(list(&site).await, [(serial.clone(), None)]);
+        let answer = site.call("GET", LIST).send().await;
+        let crl = Crl::from_der(&answer.body).unwrap();
+        crl.verify(algorithms::ALL, &ca.public_key()).unwrap();
+        let made = i64::try_from(START + days * 24 * 60 * 60).unwrap();
+        assert_eq!(crl.this_update(), made);
+    }
+    site.get(&format!("{CATEGORIES}/category"))
+        .await
+        .refuses(404, 5);
+
+    // The address of the list has its name.
+    site.create(MANAGERS, "manager", json!({})).await.is(200);
+    let refused = site.category("category").await;
+    refused.refuses(409, 6).saying("take another name");
+    site.category("another").await.is(200);
+    site.clock.set(Timestamp::from_secs(START));
+    site.clock
+        .advance(YEAR * 5 + DAY * 2 - Duration::from_millis(1));
+    site.call("GET", LIST).send().await.is(200);
+    site.category("category").await.refuses(409, 6);
+    site.clock.advance(Duration::from_millis(1));
+    site.category("category").await.is(200);
+    // It is the new one's, though one of before is in force.
+    assert_eq!(list(&site).await, []);
+    let answer = site.call("GET", LIST).send().await;
+    let crl = Crl::from_der(&answer.body).unwrap();
+    assert!(crl.verify(algorithms::ALL, &ca.public_key()).is_err());
+}
+
+/// Nor does a list of before count as the one of a category of its name.
+#[tokio::test]
+async fn the_list_of_a_category_made_anew_is_its_own() {
+    let site = Site::start().await;
+    site.furnished(&Manufacturer::new()).await;
+    let first = site.call("GET", LIST).send().await.is(200).body.to_vec();
+    delete(&site, API_KEYS, "station").await.is(200);
+    delete(&site, CATEGORIES, "category").await.is(200);
+    site.call("GET", LIST).send().await.refuses(404, 5);
+    site.category("category").await.is(200);
+    let second = site.call("GET", LIST).send().await.is(200).body.to_vec();
+    let [first, second] = [&first, &second].map(|der| Crl::from_der(der).unwrap());
+    assert_ne!(first.issuer().as_der(), second.issuer().as_der());
+    assert!(second.number() > first.number(), "numbers go on");
+}
