@@ -20,6 +20,7 @@ mod objects;
 mod preauth;
 mod provision;
 mod rate_limit;
+mod renewal;
 mod request;
 mod revocation_list;
 

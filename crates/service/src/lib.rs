@@ -44,6 +44,9 @@ use std::{fmt, io, sync::Arc, time::Duration};
 /// How often the upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often it is looked which CAs are to be renewed, years before they end.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// How often it is looked whether the minute is over in which refusals were left out of the audit trail.
 const LEFT_OUT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -197,10 +200,27 @@ impl Service {
         }
     }
 
-    /// Does the upkeep, once a minute, and tells the audit trail what was left out of it, for ever: spawn it beside the
-    /// server and abort it at the end.
+    /// Does the upkeep, once a minute, renews CAs before they end, and tells the audit trail what was left out of it, for
+    /// ever: spawn it beside the server and abort it at the end.
     pub async fn run_upkeep(&self) {
-        tokio::join!(self.clean_up(), self.tell_left_out());
+        tokio::join!(
+            self.clean_up(),
+            self.renew_authorities(),
+            self.tell_left_out()
+        );
+    }
+
+    async fn renew_authorities(&self) {
+        let mut ticks = tokio::time::interval(RENEWAL_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.device_identity.renew_authorities().await {
+                Ok(0) => {}
+                Ok(renewed) => tracing::info!(renewed, "CAs of TPM categories"),
+                Err(error) => tracing::warn!(%error, "the renewal of CAs"),
+            }
+        }
     }
 
     async fn clean_up(&self) {

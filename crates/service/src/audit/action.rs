@@ -143,6 +143,7 @@ actions! {
         TpmCategoryCreate = "tpm_category.create" by Operator;
         TpmCategoryReplace = "tpm_category.replace" by Operator;
         TpmCategoryDelete = "tpm_category.delete" by Operator;
+        TpmCategoryRenewCa = "tpm_category.renew_ca" by Keyproof;
         TpmCategoryGet = "tpm_category.get" by Operator;
         TpmCategoryList = "tpm_category.list" by Operator;
         TpmApiKeyCreate = "tpm_api_key.create" by Operator;

@@ -29,6 +29,10 @@ const SUB_CA_LIFE: Duration = YEAR.saturating_mul(20);
 const CLIENT_LIFE: Duration = YEAR.saturating_mul(10);
 pub(super) const ATTESTATION_KEY_LIFE: Duration = YEAR.saturating_mul(5);
 
+/// How long before its end a category's CA is renewed: a year before the certificates of attestation keys would have to be
+/// shorter for it.
+const RENEWED_BEFORE_END: Duration = ATTESTATION_KEY_LIFE.saturating_add(YEAR);
+
 /// Up to 9999-12-31T23:59:59Z, the last second that a certificate can name (RFC 5280, section 4.1.2.5).
 const ALL_TIME: Validity = Validity {
     not_before: Timestamp::EPOCH,
@@ -131,6 +135,32 @@ impl Authority {
         let own = Self::sealed(store, record, name, certificate, validity, &pair);
         let client = own.client(&pair, store.entropy(), owner, now)?;
         Ok((own, client))
+    }
+
+    /// Whether a category's CA is to be renewed below this one: its end is near, has not come, and would come later.
+    pub(super) fn is_to_be_renewed(&self, root: &Self, now: Timestamp) -> bool {
+        let ends = self.validity.not_after;
+        let is_near = ends > now && ends < now.saturating_add(RENEWED_BEFORE_END);
+        let until = now.saturating_add(SUB_CA_LIFE);
+        is_near && until.min(root.validity.not_after) > ends
+    }
+
+    /// The same category's CA with a new certificate, of the same name and key: what it has signed stays signed by it.
+    pub(super) fn renewed(
+        &self,
+        manager: &Object<Manager>,
+        store: &Store,
+        owner: &Metadata,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let own = IssuerParts::of(self, store, &Category::record_key(owner), owner)?;
+        let (certificate, validity) =
+            certify_sub_ca(&self.name, &own.pair, manager, store, owner, now)?;
+        Ok(Self {
+            certificate,
+            validity,
+            ..self.clone()
+        })
     }
 
     /// The same in another record.

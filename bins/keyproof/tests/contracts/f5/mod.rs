@@ -12,6 +12,7 @@ mod lists;
 mod objects;
 mod preauth;
 mod provision;
+mod renewal;
 mod revocation;
 #[path = "../site/mod.rs"]
 mod site;

@@ -1,0 +1,86 @@
+//! The renewal of categories' CAs: a new certificate before the old one ends, under the same name and key, so that what a CA
+//! has signed is signed by either certificate.
+
+use super::{
+    AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object,
+    objects::{PAGE, deed, object_key},
+};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    storage::{Attempt, settle},
+};
+use keyproof_store::{Key, Prefix, Stored};
+
+impl DeviceIdentity {
+    /// Renews the CAs of categories that end within six years; answers how many. Several servers may be at it at once. What
+    /// goes wrong with one category goes to the log, and is tried again the next time.
+    ///
+    /// # Errors
+    /// [`StorageError`], if the categories cannot be read.
+    pub async fn renew_authorities(&self) -> Result<usize, StorageError> {
+        let all = Prefix::collection(Category::NAME);
+        let (mut renewed, mut after): (usize, Option<Key>) = (0, None);
+        loop {
+            let now = self.clock.now();
+            let page = self
+                .store
+                .scan::<Object<Category>>(&all, after.as_ref(), PAGE, now)
+                .await?;
+            for (_, Stored { record, .. }) in &page {
+                match self.renew_authority(&record.metadata).await {
+                    Ok(true) => renewed += 1,
+                    Ok(false) => {}
+                    Err(error) => tracing::error!(
+                        namespace = record.metadata.namespace,
+                        category = record.metadata.name,
+                        %error,
+                        "the CA of a category is not renewed"
+                    ),
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(renewed),
+            }
+        }
+    }
+
+    /// Renews the CA of a category, if it is time.
+    async fn renew_authority(&self, of: &Metadata) -> Result<bool, Failure<AuthorityError>> {
+        let (namespace, name) = (&*of.namespace, &*of.name);
+        settle("device_identity.renew_authority", &self.store, || async {
+            let now = self.clock.now();
+            let Some(category) = self.load::<Category>(namespace, name).await? else {
+                return Ok(Attempt::Done(false));
+            };
+            let manager = self.load::<Manager>(namespace, &category.record.spec.manager);
+            let Some(manager) = manager.await? else {
+                return Ok(Attempt::Done(false));
+            };
+            let mut object = category.record;
+            let (old, root) = (&object.spec.authority, &manager.record.spec.root);
+            if !old.is_to_be_renewed(root, now) {
+                return Ok(Attempt::Done(false));
+            }
+            let new = {
+                let (store, old, owner) = (self.store.clone(), old.clone(), of.clone());
+                let manager = manager.record.clone();
+                self.judge(move || old.renewed(&manager, &store, &owner, now))
+            };
+            object.spec.authority = new.await?.map_err(Failure::Refused)?;
+            object.system.modified_at = now;
+            let mut batch = self.store.batch(now);
+            batch.require(
+                &object_key::<Manager>(namespace, &manager.record.metadata.name),
+                manager.version,
+            );
+            batch.replace(&Category::record_key(of), category.version, &object, None);
+            let detail = Some(format!("the CA {:?}", object.spec.authority.name));
+            let origin = Origin::keyproof();
+            let deed = deed::<Category>(Action::TpmCategoryRenewCa, of, detail, &origin);
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(true)))
+        })
+        .await
+    }
+}
