@@ -1,11 +1,12 @@
 //! Base32 secrets.
 
+use data_encoding::{BASE32, BASE32_NOPAD};
 use keyproof_otp::{Base32Profile, OtpError, Secret};
 
 use crate::position::assert_position;
 
 /// Base32 in its three profiles: positions within the text, strict within lenient, agreement of
-/// what two profiles take, and the canonical spelling back.
+/// what two profiles take, the canonical spelling back, and data-encoding's word on each.
 pub fn base32(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
@@ -17,6 +18,8 @@ pub fn base32(data: &[u8]) {
     ]
     .map(|profile| decode(profile, text));
 
+    assert_eq!(strict, BASE32.decode(data).ok());
+    assert_eq!(lenient, leniently(text));
     if let Some(bytes) = &strict {
         assert_eq!(lenient.as_ref(), Some(bytes));
         let padded = text.len() - text.trim_end_matches('=').len();
@@ -41,6 +44,16 @@ pub fn base32(data: &[u8]) {
             "left-over bits are dropped, nothing else"
         );
     }
+}
+
+/// As data-encoding has it: what is ignored is taken out and the case is made one, then it is strict with its padding or
+/// strict without.
+fn leniently(text: &str) -> Option<Vec<u8>> {
+    let counts = |symbol: &u8| !symbol.is_ascii_whitespace() && *symbol != b'-';
+    let symbols: Vec<u8> = text.bytes().filter(counts).collect();
+    let symbols = symbols.to_ascii_uppercase();
+    let padded = BASE32.decode(&symbols);
+    padded.or_else(|_| BASE32_NOPAD.decode(&symbols)).ok()
 }
 
 /// Decodes into room enough, and checks that one byte less is refused.

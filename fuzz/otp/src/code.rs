@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use keyproof_otp::{Algorithm, Code, Digits, Hotp, LookAhead, Refused, Totp, Window};
 
 use crate::position::assert_position;
+use crate::rfc_4226;
 
 /// Codes: the first byte picks the digits. The rest as text is a code exactly if it is that many
 /// ASCII digits; the rest as numbers drives checks of codes that are known to be right.
@@ -46,6 +47,10 @@ fn checks(digits: Digits, data: &[u8]) {
         [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512][usize::from(algorithm % 3)];
 
     let hotp = Hotp::from_key(key, algorithm, digits);
+    assert_eq!(
+        hotp.code(now).to_string(),
+        rfc_4226::code(key, now, algorithm, digits.get())
+    );
     let look_ahead = LookAhead::new((ahead % 16).into()).expect("at most 15");
     let code = hotp.code(now);
     // The lowest counter that fits counts, and the first one does.
@@ -69,6 +74,12 @@ fn checks(digits: Digits, data: &[u8]) {
             && step <= current.saturating_add(window.after.into())
     };
     let code = totp.code(now);
+    // RFC 6238 section 4.2: T = (Current Unix time - T0) / X.
+    assert_eq!(current, now / period.max(1));
+    assert_eq!(
+        code.to_string(),
+        rfc_4226::code(key, current, algorithm, digits.get())
+    );
     assert!(
         totp.verify(&code, now, None)
             .is_ok_and(|accepted| accepted.step >= current)

@@ -8,6 +8,7 @@ pub mod code;
 pub mod migration;
 pub mod ocra;
 mod position;
+mod rfc_4226;
 pub mod uri;
 
 /// The name that a target shares with its binary and its folders, and the function.

@@ -1,7 +1,10 @@
-//! The target of `keyproof-service`: tokens of external issuers.
+//! Tokens of external issuers, and the sets of keys that verify them.
 
-use keyproof_service::access::KeySet;
 use std::sync::LazyLock;
+
+use data_encoding::{BASE64URL_NOPAD, Encoding};
+use keyproof_service::access::KeySet;
+use serde_json::Value;
 
 static KEYS: LazyLock<Option<KeySet>> =
     LazyLock::new(|| KeySet::parse(include_bytes!("../vectors/jwks.json")).ok());
@@ -13,8 +16,8 @@ const TOKENS: [&str; 3] = [
     include_str!("../vectors/rsa.jwt"),
 ];
 
-/// By the first byte: the rest as a token; the rest as a set of keys; or the rest as changes to one of the good tokens,
-/// two bytes of place and one to combine with each. No token is accepted but the good ones to the letter.
+/// By the first byte: the rest as a token, or as changes to one of the good tokens, two bytes of place and one to combine
+/// with each. No token is accepted but the good ones to the letter.
 pub fn jwt(data: &[u8]) {
     let keys = KEYS.as_ref().expect("the committed set is one");
     let Some((&choice, rest)) = data.split_first() else {
@@ -22,13 +25,6 @@ pub fn jwt(data: &[u8]) {
     };
     match choice {
         0xff => judge(keys, &String::from_utf8_lossy(rest)),
-        0xfe => {
-            if let Ok(keys) = KeySet::parse(rest) {
-                for token in TOKENS {
-                    let _ = keys.verify(token, "i", "a");
-                }
-            }
-        }
         choice => {
             let token = TOKENS[usize::from(choice) % TOKENS.len()];
             let mut changed = token.as_bytes().to_vec();
@@ -52,3 +48,41 @@ fn judge(keys: &KeySet, token: &str) {
     assert!(keys.verify(token, "j", "a").is_err());
     assert!(keys.verify(token, "i", "b").is_err());
 }
+
+/// A set of keys as it comes. It has no more keys than are in it, none of them symmetric; and it takes a good token only if it
+/// has the key that signed it.
+pub fn jwks(data: &[u8]) {
+    let Ok(keys) = KeySet::parse(data) else {
+        return;
+    };
+    let set: Value = serde_json::from_slice(data).expect("what is taken is JSON");
+    let members = set["keys"].as_array().expect("what is taken has keys");
+    let is_public = |key: &&Value| matches!(key["kty"].as_str(), Some("EC" | "OKP" | "RSA"));
+    assert!(keys.len() <= members.iter().filter(is_public).count());
+    let genuine: Value =
+        serde_json::from_slice(include_bytes!("../vectors/jwks.json")).expect("it is JSON");
+    for (place, token) in TOKENS.iter().enumerate() {
+        if keys.verify(token, "i", "a").is_ok() {
+            let signer = point(&genuine["keys"][place]);
+            assert!(members.iter().any(|key| point(key) == signer), "{token}");
+        }
+    }
+}
+
+/// What tells a key from others: a coordinate, or the modulus.
+fn point(key: &Value) -> Option<Vec<u8>> {
+    let text = key["x"].as_str().or(key["n"].as_str())?;
+    let mut bytes = LOOSE.decode(text.as_bytes()).ok()?;
+    // A number may have zeros before it.
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.drain(..zeros);
+    Some(bytes)
+}
+
+/// Base64 as lax as a reader of keys may be.
+static LOOSE: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut loose = BASE64URL_NOPAD.specification();
+    loose.check_trailing_bits = false;
+    loose.ignore.push_str("= \r\n\t");
+    loose.encoding().expect("an encoding")
+});

@@ -2,21 +2,33 @@
 //!
 //! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
+pub mod config;
+pub mod dps;
 pub mod emnify;
 pub mod f5;
+pub mod http;
 pub mod jwt;
+pub mod signatures;
+mod site;
 pub mod store;
+pub mod taler;
 
 /// The name that a target shares with its binary and its folders, and the function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    ("config_file", config::file),
+    ("dps_body", dps::body),
     ("emnify_activate", emnify::activate),
     ("emnify_authenticate", emnify::authenticate),
     ("f5_provision", f5::provision),
+    ("http_connection", http::connection),
+    ("service_jwks", jwt::jwks),
     ("service_jwt", jwt::jwt),
     ("store_key", store::key),
+    ("taler_body", taler::body),
+    ("x509_tables", signatures::tables),
 ];
 
 /// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build

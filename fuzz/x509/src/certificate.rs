@@ -1,8 +1,12 @@
 //! Certificates.
 
-use keyproof_x509::{Certificate, Error, Facts};
+use keyproof_x509::{Certificate, Error, Facts, Name};
+use x509_cert::Certificate as X509Certificate;
+use x509_cert::der::oid::AssociatedOid;
+use x509_cert::der::{Decode, Encode};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
-/// Certificates: all facts of whatever is read, and strictness about what follows.
+/// Certificates: all facts of whatever is read, strictness about what follows, and agreement with x509-cert.
 pub fn certificate(data: &[u8]) {
     let certificate = match Certificate::from_der(data) {
         Ok(certificate) => certificate,
@@ -31,9 +35,56 @@ pub fn certificate(data: &[u8]) {
         certificate.issuer().compare(&certificate.subject()),
         certificate.subject().compare(&certificate.issuer()),
     );
+    as_x509_cert_reads(&certificate);
     let mut longer = data.to_vec();
     longer.push(0);
     assert!(Certificate::from_der(&longer).is_err());
     longer.truncate(data.len() - 1);
     assert!(Certificate::from_der(&longer).is_err());
+}
+
+/// What RustCrypto's x509-cert reads in a certificate, and we as well, we read to the same.
+fn as_x509_cert_reads(certificate: &Certificate<'_>) {
+    let Ok(theirs) = <X509Certificate>::from_der(certificate.as_der()) else {
+        return;
+    };
+    let theirs = theirs.tbs_certificate();
+    assert_eq!(
+        theirs.serial_number().as_bytes(),
+        certificate.serial().as_bytes()
+    );
+    for (name, ours) in [
+        (theirs.issuer(), certificate.issuer()),
+        (theirs.subject(), certificate.subject()),
+    ] {
+        let name = name.to_der().expect("it was read");
+        let name = Name::from_der(&name).expect("the same name");
+        assert!(ours.compare(&name).is_match(), "{ours} {name}");
+    }
+    let [begin, end] = [theirs.validity().not_before, theirs.validity().not_after]
+        .map(|time| time.to_unix_duration().as_secs());
+    let validity = certificate.validity();
+    assert!(validity.has_begun(begin) && !validity.has_ended(end));
+    assert!(begin == 0 || !validity.has_begun(begin - 1));
+    assert!(validity.has_ended(end + 1));
+    let key = theirs.subject_public_key_info();
+    assert_eq!(
+        key.subject_public_key.as_bytes(),
+        Some(certificate.public_key().key())
+    );
+    let extensions = theirs.extensions().map_or(&[][..], Vec::as_slice);
+    assert_eq!(extensions.len(), certificate.extensions().len());
+    let first = |id| extensions.iter().find(|extension| extension.extn_id == id);
+    let constraints = first(BasicConstraints::OID)
+        .and_then(|first| BasicConstraints::from_der(first.extn_value.as_bytes()).ok());
+    let usage =
+        first(KeyUsage::OID).and_then(|first| KeyUsage::from_der(first.extn_value.as_bytes()).ok());
+    if let (Some(theirs), Ok(Some(ours))) = (constraints, certificate.basic_constraints()) {
+        assert_eq!(theirs.ca, ours.ca);
+        assert_eq!(theirs.path_len_constraint.map(u32::from), ours.path_len);
+    }
+    if let (Some(theirs), Ok(Some(ours))) = (usage, certificate.key_usage()) {
+        assert_eq!(theirs.key_cert_sign(), ours.key_cert_sign());
+        assert_eq!(theirs.crl_sign(), ours.crl_sign());
+    }
 }

@@ -6,7 +6,9 @@ pub mod certificate;
 pub mod crl;
 mod pairs;
 pub mod path;
+pub mod private_key;
 pub mod prove;
+pub mod request;
 pub mod upload;
 
 /// The name that a target shares with its binary and its folders, and the function.
@@ -17,7 +19,9 @@ pub const TARGETS: &[Target] = &[
     ("x509_certificate", certificate::certificate),
     ("x509_crl", crl::crl),
     ("x509_path", path::path),
+    ("x509_private_key", private_key::private_key),
     ("x509_prove", prove::prove),
+    ("x509_request", request::request),
     ("x509_upload", upload::upload),
 ];
 

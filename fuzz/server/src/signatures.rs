@@ -1,0 +1,51 @@
+//! The algorithm table of aws-lc-rs beside that of ring. It is here, where aws-lc-rs is linked anyway: it would triple what
+//! `fuzz/x509` takes to build.
+
+use keyproof_x509::{Certificate, Error, SignatureVerificationAlgorithm, algorithms, verify};
+
+/// Self-signed certificates, one a scheme; ring has not the last two's.
+const GENUINE: [&[u8]; 6] = [
+    include_bytes!("../vectors/signatures/p256.der"),
+    include_bytes!("../vectors/signatures/p384.der"),
+    include_bytes!("../vectors/signatures/rsa.der"),
+    include_bytes!("../vectors/signatures/ed25519.der"),
+    include_bytes!("../vectors/signatures/pss.der"),
+    include_bytes!("../vectors/signatures/p521.der"),
+];
+
+/// Byte 0 picks a certificate, the rest are changes to it: four bytes each. What ring offers, aws-lc-rs judges alike; nothing
+/// verifies that does not say what was signed.
+pub fn tables(data: &[u8]) {
+    let Some((choice, edits)) = data.split_first() else {
+        return;
+    };
+    let genuine = GENUINE[usize::from(*choice) % GENUINE.len()];
+    let mut changed = genuine.to_vec();
+    for [operation, high, low, value] in edits.as_chunks::<4>().0 {
+        let place = usize::from(u16::from_be_bytes([*high, *low]));
+        match (operation % 3, changed.get_mut(place)) {
+            (0, Some(byte)) => *byte ^= value,
+            (1, Some(_)) => drop(changed.remove(place)),
+            (_, Some(_)) => changed.insert(place, *value),
+            (_, None) => {}
+        }
+    }
+    let original = Certificate::from_der(genuine).expect("a sound certificate");
+    let Ok(changed) = Certificate::from_der(&changed) else {
+        return;
+    };
+    // Under the certificate's own key, and under the one that made the signature.
+    for key in [changed.public_key(), original.public_key()] {
+        let judge = |table: &[&dyn SignatureVerificationAlgorithm]| {
+            let algorithm = changed.algorithm();
+            verify(table, &key, &algorithm, changed.tbs(), changed.signature())
+        };
+        let [ring, aws, all] =
+            [algorithms::RING, algorithms::AWS_LC_RS, algorithms::ALL].map(judge);
+        if !matches!(ring, Err(Error::AlgorithmUnsupported { .. })) {
+            assert_eq!(ring.is_ok(), aws.is_ok(), "{ring:?} {aws:?}");
+        }
+        assert_eq!(all.is_ok(), aws.is_ok(), "{all:?} {aws:?}");
+        assert!(aws.is_err() || changed.tbs() == original.tbs());
+    }
+}

@@ -1,0 +1,238 @@
+//! A whole server in this process, with its store in memory and its clock standing still, and one client of it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use keyproof::config::{Config, Sources};
+use keyproof::server::Server;
+use keyproof_auth::OperatorScopes;
+use keyproof_service::access::NewOperatorToken;
+use keyproof_service::otp_devices::{Lifetime, TokenRequest};
+use keyproof_service::{Applicant, Clock, ManualClock, Origin, Service, Who};
+use keyproof_store::memory::MemoryEngine;
+use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, Timestamp};
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use zeroize::Zeroizing;
+
+use crate::{dps, taler};
+
+/// The password of Taler's default instance.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// Each run leaves events in the store, which has no end: so many later there is a new one.
+const RUNS: u32 = 50_000;
+
+/// How long an answer may take before it is a finding.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    /// May do everything to Taler's default instance.
+    pub(crate) taler: String,
+    /// May do everything to certificates.
+    pub(crate) dps: String,
+    client: Option<TcpStream>,
+    left: u32,
+    _server: Server,
+    _runtime: Runtime,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The header fields, as they came.
+    pub(crate) head: String,
+    /// Null if it has no body.
+    pub(crate) json: Value,
+}
+
+static SITE: Mutex<Option<Site>> = Mutex::new(None);
+
+/// Runs with the server, which is started at first and started anew from time to time.
+pub(crate) fn with_site(run: impl FnOnce(&mut Site)) {
+    let mut place = SITE.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.as_ref().is_none_or(|site| site.left == 0) {
+        *place = None;
+        let mut site = Site::start();
+        dps::prepare(&mut site);
+        taler::prepare(&mut site);
+        *place = Some(site);
+    }
+    if let Some(site) = place.as_mut() {
+        site.left -= 1;
+        run(site);
+    }
+}
+
+impl Site {
+    fn start() -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (server, taler, dps) = runtime.block_on(started());
+        Self {
+            address: server.address(),
+            taler,
+            dps,
+            client: None,
+            left: RUNS,
+            _server: server,
+            _runtime: runtime,
+        }
+    }
+
+    /// Sends a request on the connection that is there. No answer is a fault of the server's, and each that has a body is
+    /// JSON.
+    pub(crate) fn send(&mut self, request: &str, fields: &str, body: &[u8]) -> Answer {
+        let length = body.len();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{fields}\r\n"
+        );
+        let request = [head.as_bytes(), body].concat();
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => connect(self.address),
+        };
+        client.write_all(&request).expect("it is read");
+        let answer = receive(&mut client);
+        if !answer.head.contains("connection: close") {
+            self.client = Some(client);
+        }
+        assert!((200..500).contains(&answer.status), "{answer:?}");
+        answer
+    }
+
+    /// With a bearer token.
+    pub(crate) fn call(&mut self, request: &str, token: &str, more: &str, body: &[u8]) -> Answer {
+        let fields = format!("Authorization: Bearer {token}\r\n{more}");
+        self.send(request, &fields, body)
+    }
+
+    /// With the password of the default instance.
+    pub(crate) fn log_in(&mut self, request: &str, more: &str, body: &[u8]) -> Answer {
+        let credentials = BASE64.encode(format!("default:{PASSWORD}").as_bytes());
+        let fields = format!("Authorization: Basic {credentials}\r\n{more}");
+        self.send(request, &fields, body)
+    }
+}
+
+/// A connection that does not wait for ever.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).expect("it listens");
+    client.set_nodelay(true).expect("an option");
+    client.set_read_timeout(Some(PATIENCE)).expect("an option");
+    client
+}
+
+fn receive(client: &mut TcpStream) -> Answer {
+    let mut received = Vec::new();
+    let mut buffer = [0; 8192];
+    let mut more = |received: &mut Vec<u8>| {
+        let len = client.read(&mut buffer).expect("an answer in time");
+        assert!(len > 0, "cut: {}", String::from_utf8_lossy(received));
+        received.extend_from_slice(&buffer[..len]);
+    };
+    let body = loop {
+        let end = received.windows(4).position(|end| end == b"\r\n\r\n");
+        match end {
+            Some(end) => break end + 4,
+            None => more(&mut received),
+        }
+    };
+    let head = str::from_utf8(&received[..body]).expect("a head is ASCII");
+    let head = head.to_ascii_lowercase();
+    let status = head.get(9..12).and_then(|status| status.parse().ok());
+    let status = status.expect("a status");
+    let length =
+        field(&head, "content-length").map_or(0, |length| length.parse().expect("a length"));
+    while received.len() < body + length {
+        more(&mut received);
+    }
+    assert_eq!(received.len(), body + length, "more than it announces");
+    let json = match &received[body..] {
+        [] => Value::Null,
+        json => serde_json::from_slice(json).expect("JSON"),
+    };
+    Answer { status, head, json }
+}
+
+/// A field of a head in lower case.
+pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':');
+    head.lines().find_map(value).map(str::trim)
+}
+
+async fn started() -> (Server, String, String) {
+    let config = Config::load(&Sources {
+        flags: vec![
+            ("http.listen", "127.0.0.1:0".into()),
+            ("store.url", "memory:".into()),
+            ("taler.currency", "EUR".into()),
+            ("dps.allow_unproven", false.into()),
+            ("auth.address_limit", 0.into()),
+            ("auth.argon2_memory_kib", 8.into()),
+            ("auth.argon2_iterations", 1.into()),
+            ("auth.argon2_insecure_for_tests", true.into()),
+        ],
+        ..Sources::default()
+    });
+    let config = Arc::new(config.unwrap_or_else(|error| panic!("{error}")));
+    let entropy = Arc::new(SystemEntropy::new());
+    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let engine = Arc::new(MemoryEngine::new());
+    let store = Store::open(engine, keys, entropy.clone(), clock.now())
+        .await
+        .expect("an empty store");
+    let service = Service::start(store.clone(), clock.clone(), config.hashing)
+        .await
+        .expect("use cases");
+    let origin = Origin {
+        who: Who::Console("fuzz".to_owned()),
+        request_id: None,
+        address: None,
+        applicant: Applicant::default(),
+    };
+    let password = || Zeroizing::new(PASSWORD.to_owned());
+    let devices = &service.otp_devices;
+    devices
+        .set_password("default", password(), &origin)
+        .await
+        .expect("an instance");
+    let login = devices
+        .log_in("default", "default", password(), &origin)
+        .await
+        .unwrap_or_else(|_| panic!("the right password"));
+    let request = TokenRequest {
+        scope: "all".parse().expect("a scope"),
+        lifetime: Lifetime::Forever,
+        description: None,
+    };
+    let taler = devices
+        .issue(&login, &request)
+        .await
+        .unwrap_or_else(|_| panic!("a token"));
+    let new = NewOperatorToken {
+        subject: "fuzz".to_owned(),
+        scopes: OperatorScopes::parse(["certificates"]).expect("a scope"),
+        lifetime: None,
+    };
+    let dps = service
+        .access
+        .create(new, &origin)
+        .await
+        .unwrap_or_else(|_| panic!("a token"));
+    let server = Server::start(config, store, clock, entropy)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    let taler = format!("secret-token:{}", *taler.text);
+    (server, taler, dps.text.to_string())
+}

@@ -1,0 +1,58 @@
+//! Certification requests (PKCS#10).
+
+use keyproof_x509::prover::CertificationRequest;
+use keyproof_x509::{Error, algorithms};
+use x509_cert::der::{Decode, Encode};
+use x509_cert::request::CertReq;
+
+use crate::pairs::edited;
+
+/// Requests whose signatures are right.
+const GENUINE: [&[u8]; 3] = [
+    include_bytes!("../vectors/p256.csr.der"),
+    include_bytes!("../vectors/rsa2048.csr.der"),
+    include_bytes!("../vectors/ed25519.csr.der"),
+];
+
+/// Byte 0 says whether the rest is a request as it comes, or edits of a genuine one, and of which. No edit of the signed part
+/// verifies; what x509-cert reads as well is read to the same.
+pub fn request(data: &[u8]) {
+    match data {
+        [0, request @ ..] => drop(read(request)),
+        [choice, edits @ ..] => {
+            let genuine = GENUINE[usize::from(*choice) % GENUINE.len()];
+            let changed = edited(genuine, edits);
+            if read(&changed) {
+                assert_eq!(signed(&changed), signed(genuine));
+            }
+            assert!(read(genuine));
+        }
+        [] => {}
+    }
+}
+
+/// The CertificationRequestInfo: the first structure within the outer one.
+fn signed(request: &[u8]) -> Option<Vec<u8>> {
+    CertReq::from_der(request).ok()?.info.to_der().ok()
+}
+
+/// Whether it is read and verifies.
+fn read(data: &[u8]) -> bool {
+    let request = match CertificationRequest::from_der(data) {
+        Ok(request) => request,
+        Err(Error::Malformed { at, .. }) => {
+            assert!(at <= data.len(), "{at} in {} bytes", data.len());
+            return false;
+        }
+        Err(_) => return false,
+    };
+    if let Ok(theirs) = CertReq::from_der(data) {
+        let key = theirs.info.public_key.subject_public_key;
+        assert_eq!(key.as_bytes(), Some(request.public_key().key()));
+        assert_eq!(theirs.info.subject.is_empty(), request.subject().is_empty());
+    }
+    let mut longer = data.to_vec();
+    longer.push(0);
+    assert!(CertificationRequest::from_der(&longer).is_err());
+    request.verify(algorithms::RING).is_ok()
+}
