@@ -35,6 +35,8 @@ pub enum Ended {
     ApplicationTokens,
     /// First steps of logins that waited for a code.
     Challenges,
+    /// Tickets and nonces that devices were given.
+    DeviceChallenges,
     /// Login tokens of Taler instances.
     LoginTokens,
     /// Bearer tokens of operators and services.
@@ -60,6 +62,7 @@ impl Ended {
             Self::AccessTokenKeys => "access_token_keys",
             Self::ApplicationTokens => "application_tokens",
             Self::Challenges => "challenges",
+            Self::DeviceChallenges => "device_challenges",
             Self::LoginTokens => "login_tokens",
             Self::OperatorTokens => "operator_tokens",
             Self::PendingKeys => "pending_keys",
@@ -78,6 +81,7 @@ impl fmt::Display for Ended {
             Self::AccessTokenKeys => "keys that sign access tokens, and so every access token",
             Self::ApplicationTokens => "application tokens",
             Self::Challenges => "logins that waited for a code",
+            Self::DeviceChallenges => "tickets and nonces that devices were given",
             Self::LoginTokens => "login tokens of Taler instances",
             Self::OperatorTokens => "bearer tokens of operators and services",
             Self::PendingKeys => "second factors that were not activated yet",
@@ -149,14 +153,20 @@ collections! {
     TpmAkCertificate = "tpm_ak_certificate",
     TpmApiKey = "tpm_api_key",
     TpmApiKeyDigest = "tpm_api_key_digest",
+    TpmAttestationKey = "tpm_attestation_key",
     TpmCategory = "tpm_category",
+    TpmChallengeKey = "tpm_challenge_key",
+    TpmDeletedApiKey = "tpm_deleted_api_key",
+    TpmDeletedCategory = "tpm_deleted_category",
     TpmDevice = "tpm_device",
     TpmEndorsementKey = "tpm_endorsement_key",
     TpmIssuedCertificate = "tpm_issued_certificate",
     TpmManager = "tpm_manager",
-    TpmReplacedCertificate = "tpm_replaced_certificate",
     TpmRevocationList = "tpm_revocation_list",
     TpmRevocationListPart = "tpm_revocation_list_part",
+    TpmRevokedCertificate = "tpm_revoked_certificate",
+    TpmSpentNonce = "tpm_spent_nonce",
+    TpmSpentTicket = "tpm_spent_ticket",
     User = "user",
     UserName = "user_name",
 }
@@ -188,6 +198,8 @@ impl Collection {
             Self::MfaChallenge => Restored::Ended(Ended::Challenges),
             Self::MfaKey => Restored::Changed(accounts::without_steps),
             Self::MfaRecovery => Restored::Ended(Ended::RecoveryCodes),
+            // Without which the tickets and nonces of before are void.
+            Self::TpmChallengeKey => Restored::Ended(Ended::DeviceChallenges),
             // What is there, and who is locked out.
             Self::Audit
             | Self::DpsService
@@ -204,14 +216,19 @@ impl Collection {
             | Self::TpmAkCertificate
             | Self::TpmApiKey
             | Self::TpmApiKeyDigest
+            | Self::TpmAttestationKey
             | Self::TpmCategory
+            | Self::TpmDeletedApiKey
+            | Self::TpmDeletedCategory
             | Self::TpmDevice
             | Self::TpmEndorsementKey
             | Self::TpmIssuedCertificate
             | Self::TpmManager
-            | Self::TpmReplacedCertificate
             | Self::TpmRevocationList
             | Self::TpmRevocationListPart
+            | Self::TpmRevokedCertificate
+            | Self::TpmSpentNonce
+            | Self::TpmSpentTicket
             | Self::User
             | Self::UserName => Restored::Kept,
         }

@@ -3,46 +3,61 @@
 //!
 //! A *manager* owns a root CA, each *category* below it a CA of its own and a list of trusted endorsement certificates,
 //! and each *API key* lets stations provision for one category. A *device* is a vendor and a serial number within a
-//! manager, bound to the first endorsement key that it was provisioned with. The private keys of CAs are sealed under
-//! their own records; a category's client key is shown once and not kept.
+//! manager. It is bound to an endorsement key once its TPM has opened the credential of an attestation key. The private
+//! keys of CAs are sealed under their own records; a category's client key is shown once and not kept.
 
+mod activation;
 mod api_keys;
+mod attestation;
+mod attestation_report;
 mod authority;
 mod caller;
 mod categories;
+mod certified;
 mod der_text;
+mod devices;
 mod endorsement;
 mod grant;
 mod identity;
+mod key_records;
 mod label_selector;
 mod managers;
+mod nonce;
 mod objects;
+mod pcr_policy;
 mod preauth;
 mod provision;
 mod rate_limit;
 mod renewal;
 mod request;
 mod revocation_list;
+mod ticket;
 
+pub use activation::{ActivateError, Activation};
 pub use api_keys::{
     ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
 };
+pub use attestation::{AttestError, AttestRequest};
+pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};
 pub use authority::AuthorityError;
 pub use caller::{Act, Administrator, NotPermitted, Station, StationAct};
 pub use categories::{
-    AttestationKeyTemplate, Category, CreateCategoryError, IssuedCategory, NewCategory,
-    ReplaceCategoryError,
+    AttestationKeyTemplate, Category, CategoryChange, CreateCategoryError, IssuedCategory,
+    NewCategory, ReplaceCategoryError,
 };
 pub use der_text::DerTextError;
+pub use devices::{BoundDevice, DeviceError, DeviceKey};
 pub use endorsement::{EndorsementError, TrustListError};
 pub use grant::ApiKeyRefusal;
-pub use identity::IdentityConflict;
+pub use identity::{DevicePlace, IdentityConflict, Verdict};
 pub use label_selector::{LabelSelector, LabelSelectorError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
+pub use nonce::{IssuedNonce, NonceError, NonceRequest};
 pub use objects::{
     Actions, DeleteError, FindError, Kind, Metadata, MetadataError, Object, Reference,
     SystemMetadata,
 };
+pub use pcr_policy::{ExpectedRegister, LearntRegister, PcrPolicy, PcrPolicyError};
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};

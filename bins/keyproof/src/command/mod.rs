@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod copy;
 mod demo;
+mod device;
 mod files;
 mod flags;
 mod instance;
@@ -51,6 +52,9 @@ enum Command {
     Config(config::Command),
     /// Walk through what keyproof does, against a server of its own
     Demo(demo::Arguments),
+    /// Manage devices that are bound to their TPMs
+    #[command(subcommand)]
+    Device(device::Command),
     /// Manage Taler instances
     #[command(subcommand)]
     Instance(instance::Command),
@@ -128,6 +132,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Config(command) => config::run(command),
         Command::Instance(command) => instance::run(command),
+        Command::Device(command) => device::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),

@@ -25,6 +25,8 @@ pub(super) enum ClientError {
 pub(super) struct Answer {
     pub(super) status: u16,
     /// The body as it came.
+    pub(super) body: Bytes,
+    /// The same as a text.
     pub(super) text: String,
     /// The body as JSON, or null.
     pub(super) json: Value,
@@ -133,6 +135,7 @@ impl Client {
             status,
             text: String::from_utf8_lossy(&body).into_owned(),
             json: serde_json::from_slice(&body).unwrap_or_default(),
+            body,
         })
     }
 }

@@ -3,32 +3,39 @@
 use data_encoding::BASE64;
 use http::StatusCode;
 use keyproof_auth::OperatorScopes;
-use keyproof_service::access::NewOperatorToken;
+use keyproof_service::{access::NewOperatorToken, device_identity::DevicePlace};
 use keyproof_tpm::{
-    AttestationKeyPolicy, QuoteCheck, QuoteEvidence, QuotePolicy, TpmlPcrSelection, TpmtPublic,
-    algorithms, check_quote,
+    ActivationKey, AttestationKeyPolicy, Name, QuoteCheck, QuoteEvidence, QuotePolicy, Structure,
+    TpmlPcrSelection, TpmtPublic, algorithms, check_quote,
 };
 use keyproof_x509::Certificate;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde_json::{Value, json};
+use x509_cert::{crl::CertificateList, der::Decode};
 
 use super::{
     StepError, Stopped, Walk,
     client::Client,
-    expect, same,
+    expect, member, same,
     software_tpm::{Quote, SoftwareTpm},
     stage::Stage,
     text,
 };
 
+const ACTIVATE: &str = "/api/tpm/tpm/activate";
+const ATTEST: &str = "/api/tpm/tpm/attest";
+const NONCE: &str = "/api/tpm/tpm/attest/nonce";
 const PREAUTH: &str = "/api/tpm/tpm/preauth";
 const PROVISION: &str = "/api/tpm/tpm/provision";
+
+const REVOCATION_LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/demo/crl";
 
 const SERIAL: &str = "SN0001";
 const VENDOR: &str = "ExampleCorp";
 
 /// The registers of the demo, all zero.
 const SELECTION: &str = "sha256:0,1,7";
+const UNTOUCHED: [u8; 3 * 32] = [0; 3 * 32];
 
 pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopped> {
     walk.part("F5 XC: a TPM's identity, from the factory to its attestations");
@@ -62,6 +69,15 @@ pub(super) async fn walk(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopp
         .await?;
     walk.step("quote", async { station.quotes(stage) }).await?;
     walk.step("forged_quote", async { station.forges(stage) })
+        .await?;
+    walk.step("attest_inactive", station.is_not_believed())
+        .await?;
+    walk.step("activation", station.shows_its_proof(&answer))
+        .await?;
+    walk.step("attest", station.attests()).await?;
+    walk.step("attest_tampered", station.is_tampered_with())
+        .await?;
+    walk.step("revocation", station.is_revoked(stage, &answer))
         .await
 }
 
@@ -152,6 +168,15 @@ impl Station {
     }
 
     fn certificate(&self, answer: &Value) -> Result<String, StepError> {
+        let certificate = self.opened(answer)?;
+        let certified = Certificate::from_der(&certificate)
+            .map(|certificate| certificate.public_key().as_der().to_vec());
+        same("the certified key", &Ok(self.tpm.ak_spki()), &certified)?;
+        Ok("with it the certificate opens: it is the attestation key's".to_owned())
+    }
+
+    /// The certificate in an answer, in DER.
+    fn opened(&self, answer: &Value) -> Result<Vec<u8>, StepError> {
         let key = self.tpm.activate(&bytes(answer, "credential_bundle"))?;
         let nonce: Option<[u8; NONCE_LEN]> = bytes(answer, "nonce").try_into().ok();
         let mut sealed = bytes(answer, "encrypted_ak_cert");
@@ -161,11 +186,123 @@ impl Station {
             let opened = LessSafeKey::new(key).open_in_place(nonce, Aad::empty(), &mut sealed);
             opened.ok().map(|opened| opened.to_vec())
         });
-        let certificate = opened.unwrap_or_default();
-        let certified = Certificate::from_der(&certificate)
-            .map(|certificate| certificate.public_key().as_der().to_vec());
-        same("the certified key", &Ok(self.tpm.ak_spki()), &certified)?;
-        Ok("with it the certificate opens: it is the attestation key's".to_owned())
+        Ok(opened.unwrap_or_default())
+    }
+
+    /// Nobody has shown yet that its TPM opened the credential.
+    async fn is_not_believed(&self) -> Result<String, StepError> {
+        let failed = self.asked_to_attest(&UNTOUCHED).await?;
+        same("failed checks", &vec!["activation".to_owned()], &failed)?;
+        Ok("a quote alone makes no key active: refused".to_owned())
+    }
+
+    async fn shows_its_proof(&self, answer: &Value) -> Result<String, StepError> {
+        let key = self.tpm.activate(&bytes(answer, "credential_bundle"))?;
+        let name = Name::of(&self.tpm.ak_public()?)?;
+        let proof = ActivationKey::from_bytes(&key)?.proof(&name)?;
+        let body = json!({
+            "ticket": text(answer, "activation_ticket"),
+            "proof": BASE64.encode(&proof),
+        });
+        let activated = self.client.post(ACTIVATE, &body).await?;
+        expect("POST activate", StatusCode::NO_CONTENT, activated.status)?;
+        let again = self.client.post(ACTIVATE, &body).await?;
+        expect("the same ticket again", StatusCode::CONFLICT, again.status)?;
+        Ok(
+            "the key's proof, with provision's ticket: device and TPM are bound, and the ticket is spent"
+                .to_owned(),
+        )
+    }
+
+    async fn attests(&self) -> Result<String, StepError> {
+        for _ in 0..2 {
+            let failed = self.asked_to_attest(&UNTOUCHED).await?;
+            same("failed checks", &Vec::new(), &failed)?;
+        }
+        Ok(format!(
+            "the server takes {SELECTION} for the device's own, and takes the same again"
+        ))
+    }
+
+    async fn is_tampered_with(&self) -> Result<String, StepError> {
+        let mut values = UNTOUCHED;
+        // PCR 7, the last of the selection: the Secure Boot policy.
+        if let Some(last) = values.last_mut() {
+            *last ^= 1;
+        }
+        let failed = self.asked_to_attest(&values).await?;
+        same("failed checks", &vec!["pcr-policy".to_owned()], &failed)?;
+        Ok("PCR 7 has changed: the attestation is refused".to_owned())
+    }
+
+    /// As `keyproof device forget` does it.
+    async fn is_revoked(&self, stage: &Stage, answer: &Value) -> Result<String, StepError> {
+        let device = DevicePlace {
+            namespace: "default".to_owned(),
+            manager: "demo".to_owned(),
+            vendor: VENDOR.to_owned(),
+            serial: SERIAL.to_owned(),
+        };
+        let service = stage.console().await?;
+        let devices = &service.device_identity;
+        let forgotten = devices.forget_device(&device, &Stage::origin()).await;
+        same("certificates revoked", &Ok(1), &forgotten)?;
+
+        let list = stage.client().get(REVOCATION_LIST).await?;
+        expect("GET crl", StatusCode::OK, list.status)?;
+        let list = CertificateList::from_der(&list.body).map_err(otherwise("a revocation list"))?;
+        let certificate = self.opened(answer)?;
+        let certificate = x509_cert::Certificate::from_der(&certificate);
+        let certificate = certificate.map_err(otherwise("a certificate"))?;
+        let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+        let serials: Vec<_> = revoked.iter().map(|one| &one.serial_number).collect();
+        let own = certificate.tbs_certificate().serial_number();
+        same("the serial numbers on the list", &vec![own], &serials)?;
+
+        let failed = self.asked_to_attest(&UNTOUCHED).await?;
+        same("failed checks", &vec!["activation".to_owned()], &failed)?;
+        Ok("the device is forgotten: its certificate is on the category's revocation list, and it attests no more".to_owned())
+    }
+
+    /// Has the device attest over a nonce of the server's, with these values in its registers. The names of the checks
+    /// that failed.
+    async fn asked_to_attest(&self, values: &[u8]) -> Result<Vec<String>, StepError> {
+        let ak = self.tpm.ak_public()?;
+        let asked = json!({
+            "namespace": "default",
+            "category": "demo",
+            "ak_name": BASE64.encode(Name::of(&ak)?.as_bytes()),
+            "pcr_selection": SELECTION,
+        });
+        let answer = self.client.post(NONCE, &asked).await?;
+        expect("POST attest/nonce", StatusCode::OK, answer.status)?;
+        let nonce = bytes(&answer.json, "nonce");
+        let quote = self.tpm.quote(&nonce, &SELECTION.parse()?, values)?;
+        let body = json!({
+            "namespace": "default",
+            "category": "demo",
+            "nonce": BASE64.encode(&nonce),
+            "ak_public": BASE64.encode(&ak.to_sized_bytes()),
+            "attest": BASE64.encode(&quote.attest),
+            "signature": BASE64.encode(&quote.signature),
+            "pcr_values": BASE64.encode(values),
+        });
+        let answer = self.client.post(ATTEST, &body).await?;
+        expect("POST attest", StatusCode::OK, answer.status)?;
+        let checks = member(&answer.json, "checks").as_array();
+        let failed: Vec<String> = checks
+            .into_iter()
+            .flatten()
+            .filter(|check| member(check, "outcome") == "fail")
+            .map(|check| text(check, "name"))
+            .collect();
+        let accepted = failed.is_empty();
+        same(
+            "accepted",
+            &json!(accepted),
+            member(&answer.json, "accepted"),
+        )?;
+        Ok(failed)
     }
 
     fn quotes(&self, stage: &Stage) -> Result<String, StepError> {
@@ -271,6 +408,15 @@ async fn token(stage: &Stage, scope: &str) -> Result<String, StepError> {
         found: error.to_string(),
     })?;
     Ok(format!("APIToken {}", *issued.text))
+}
+
+/// What came in the place of something.
+fn otherwise<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StepError {
+    move |error| StepError::Otherwise {
+        what,
+        expected: "one".to_owned(),
+        found: error.to_string(),
+    }
 }
 
 fn bytes(answer: &Value, name: &str) -> Vec<u8> {

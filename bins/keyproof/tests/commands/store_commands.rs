@@ -620,6 +620,22 @@ fn tokens_are_shown_once_listed_and_revoked() {
 }
 
 #[test]
+fn devices_are_named_in_full_and_those_that_nobody_activated_are_none() {
+    let home = Home::new();
+    assert_eq!(home.prints(&["device", "list"], ""), "");
+    let listed = home.document(&["device", "list", "--json"], "");
+    assert_eq!(listed, json!({ "devices": [] }));
+    for command in ["show", "relearn", "forget"] {
+        let known = &["device", command, "default/acme/Example%2FCorp/SN0001"];
+        home.fails(known, "", 1, "no such device");
+        for wrong in ["SN0001", "default/acme/ExampleCorp", "default/acme/a/b/c"] {
+            let wrong = &["device", command, wrong];
+            home.fails(wrong, "", 2, "NAMESPACE/MANAGER/VENDOR/SERIAL");
+        }
+    }
+}
+
+#[test]
 fn the_trail_is_one_document_or_one_line_an_event() {
     let home = Home::new();
     home.prints(&["instance", "add", "shop", "--stdin"], PASSWORD);

@@ -21,6 +21,7 @@ use keyproof_service::{
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
     device_identity::{
         Act, Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
+        PcrPolicy,
     },
     otp_devices::{Lifetime, TokenRequest},
 };
@@ -204,6 +205,7 @@ impl Judged {
             manager: "manager".to_owned(),
             allow_list: Vec::new(),
             attestation_key: AttestationKeyTemplate::default(),
+            pcr_policy: PcrPolicy::default(),
         };
         let category = devices
             .create_category(&self.administrator().await, category)

@@ -153,6 +153,11 @@ actions! {
         TpmApiKeyList = "tpm_api_key.list" by Operator;
         TpmPreauth = "tpm.preauth" by Anonymous | Operator;
         TpmProvision = "tpm.provision" by Anonymous | Operator;
+        TpmActivate = "tpm.activate" by Anonymous | Operator;
+        TpmAttestNonce = "tpm.attest_nonce" by Operator;
+        TpmAttest = "tpm.attest" by Anonymous | Operator;
+        TpmDeviceForget = "tpm_device.forget" by Console;
+        TpmDeviceRelearn = "tpm_device.relearn" by Console;
     }
     Accounts {
         UserAdd = "user.add" by Console;

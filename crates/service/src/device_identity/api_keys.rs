@@ -37,13 +37,17 @@ pub struct ApiKey {
     pub(super) disabled_at: Option<Timestamp>,
 }
 
-/// What became of a certificate through the API key that it was made with.
+/// What became of a certificate: through the API key that it was made with, or by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Withdrawal {
+    /// Its device was forgotten.
+    Forgotten { since: Timestamp },
     /// The key is disabled; enabling it gives the certificate back.
     OnHold { since: Timestamp },
     /// The key was revoked before the certificate was made.
     Revoked { since: Timestamp },
+    /// The credential of one that was made later was opened.
+    Superseded { since: Timestamp },
 }
 
 impl Kind for ApiKey {
@@ -95,7 +99,7 @@ impl ApiKey {
         let withdrawal = self.withdrawal(made_at)?;
         Some(match withdrawal {
             Withdrawal::OnHold { since } => Withdrawal::Revoked { since },
-            Withdrawal::Revoked { .. } => withdrawal,
+            other => other,
         })
     }
 
@@ -130,6 +134,12 @@ pub(super) struct DeletedApiKey {
 impl Record for DeletedApiKey {
     const TYPE: &'static str = "tpm_deleted_api_key";
     const VERSION: u32 = 1;
+}
+
+impl DeletedApiKey {
+    pub(super) fn key(namespace: &str, category: &str, uid: &str) -> Key {
+        Key::new(Self::TYPE, [namespace, category, uid])
+    }
 }
 
 /// At `tpm_api_key_digest/_/<digest>`: whose digest it is.
@@ -360,8 +370,7 @@ impl DeviceIdentity {
                 let (namespace, category) = (&key.metadata.namespace, &key.spec.category);
                 self.outdate_revocation_list(&mut batch, namespace, category, now)
                     .await?;
-                let place = [namespace, category, &key.system.uid];
-                let place = Key::new(DeletedApiKey::TYPE, place);
+                let place = DeletedApiKey::key(namespace, category, &key.system.uid);
                 let gone = now.saturating_add(ATTESTATION_KEY_LIFE + LISTED_BEYOND_END);
                 batch.insert(&place, &DeletedApiKey { key }, Some(gone));
             }

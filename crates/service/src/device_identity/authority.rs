@@ -264,6 +264,10 @@ impl Authority {
                 Withdrawal::OnHold { since } => (since, Some(RevocationReason::CertificateHold)),
                 // Operators say why in words of their own.
                 Withdrawal::Revoked { since } => (since, None),
+                Withdrawal::Forgotten { since } => {
+                    (since, Some(RevocationReason::CessationOfOperation))
+                }
+                Withdrawal::Superseded { since } => (since, Some(RevocationReason::Superseded)),
             };
             RevokedCertParams {
                 serial_number: SerialNumber::from_slice(&entry.serial),

@@ -13,7 +13,7 @@ pub struct Administrator<K> {
     kind: PhantomData<fn() -> K>,
 }
 
-/// Somebody who may preauth and provision, as far as an API key lets them.
+/// Somebody who may preauth and provision, as far as an API key lets them, and show what devices say.
 #[derive(Debug)]
 pub struct Station {
     origin: Origin,
@@ -37,6 +37,12 @@ pub enum Act {
 /// What may be asked for of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StationAct {
+    /// Show that its TPM opened a credential.
+    Activate,
+    /// Attest.
+    Attest,
+    /// Ask for the nonce of an attestation.
+    AttestNonce,
     /// Ask whether it may be provisioned.
     Preauth,
     /// Provision it.
@@ -51,10 +57,16 @@ pub struct NotPermitted {
     pub needed: OperatorScope,
 }
 
+/// What a station's call is about that names nothing.
+const STATION: &str = "station";
+
 impl StationAct {
     /// As the audit trail calls it.
-    const fn action(self) -> Action {
+    pub(super) const fn action(self) -> Action {
         match self {
+            Self::Activate => Action::TpmActivate,
+            Self::Attest => Action::TpmAttest,
+            Self::AttestNonce => Action::TpmAttestNonce,
             Self::Preauth => Action::TpmPreauth,
             Self::Provision => Action::TpmProvision,
         }
@@ -101,12 +113,32 @@ impl DeviceIdentity {
         act: StationAct,
         origin: &Origin,
     ) -> Result<Station, NotPermitted> {
-        let target = "station".to_owned();
+        let target = STATION.to_owned();
         let needed = OperatorScope::TpmStation;
         let origin = self.check(operator, needed, act.action(), target, origin);
         Ok(Station {
             origin: origin.await?,
         })
+    }
+
+    /// Writes down why a call about a device was refused; `target` is the device, if that is known.
+    pub(super) async fn note_station_refusal(
+        &self,
+        act: StationAct,
+        target: Option<String>,
+        why: String,
+        station: &Station,
+    ) {
+        let target = target.unwrap_or_else(|| STATION.to_owned());
+        let action = act.action();
+        tracing::info!(action = action.name(), target, why, "refused");
+        let deed = Deed {
+            action,
+            target,
+            detail: Some(why),
+            origin: station.origin(),
+        };
+        self.audit.refused(deed).await;
     }
 
     async fn check(

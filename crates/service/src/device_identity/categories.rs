@@ -2,7 +2,7 @@
 
 use super::{
     Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Manager, Metadata,
-    MetadataError, Object, TrustListError,
+    MetadataError, Object, PcrPolicy, PcrPolicyError, TrustListError,
     authority::{ATTESTATION_KEY_LIFE, Authority},
     endorsement::check_allow_list,
     objects::{deed, object_key},
@@ -26,6 +26,9 @@ pub struct Category {
     pub allow_list: Vec<String>,
     /// How the attestation keys of its devices are made.
     pub attestation_key: AttestationKeyTemplate,
+    /// What the registers of its devices are to be.
+    #[serde(default)]
+    pub pcr_policy: PcrPolicy,
     /// The certificate that its stations may authenticate with, in PEM.
     pub client_certificate: String,
     pub(super) authority: Authority,
@@ -137,6 +140,17 @@ pub struct NewCategory {
     pub allow_list: Vec<String>,
     /// How the attestation keys of its devices are made.
     pub attestation_key: AttestationKeyTemplate,
+    /// What the registers of its devices are to be.
+    pub pcr_policy: PcrPolicy,
+}
+
+/// What a category is to be from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CategoryChange {
+    /// The endorsement certificates that it allows, each in PEM or Base64 of its DER.
+    pub allow_list: Vec<String>,
+    /// What the registers of its devices are to be; as before if `None`.
+    pub pcr_policy: Option<PcrPolicy>,
 }
 
 /// A new category, with what is shown once.
@@ -171,6 +185,9 @@ pub enum CreateCategoryError {
     /// Its metadata is not in order.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// What it asks of registers is not in order.
+    #[error("spec.pcr_policy: {0}")]
+    PcrPolicy(#[from] PcrPolicyError),
     /// Its manager is not there.
     #[error("there is no such tpm_manager")]
     UnknownManager,
@@ -185,6 +202,9 @@ pub enum ReplaceCategoryError<B> {
     /// The body was refused.
     #[error("the body was refused")]
     Body(B),
+    /// What it asks of registers is not in order.
+    #[error("spec.pcr_policy: {0}")]
+    PcrPolicy(#[from] PcrPolicyError),
     /// There is none of this name.
     #[error("there is no such tpm_category")]
     Unknown,
@@ -204,6 +224,8 @@ impl DeviceIdentity {
         let checked = self.check_allow_list(&new.allow_list).await?;
         checked.map_err(|error| refused(error.into()))?;
         new.attestation_key.check().map_err(refused)?;
+        let checked = new.pcr_policy.check();
+        checked.map_err(|error| refused(error.into()))?;
         let key = Category::record_key(&metadata);
         settle("device_identity.create_category", &self.store, || async {
             let now = self.clock.now();
@@ -229,6 +251,7 @@ impl DeviceIdentity {
                     manager: new.manager.clone(),
                     allow_list: new.allow_list.clone(),
                     attestation_key: new.attestation_key,
+                    pcr_policy: new.pcr_policy.clone(),
                     client_certificate: client.certificate,
                     authority,
                 },
@@ -254,7 +277,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Replaces a category's allow-list, and nothing else. What refused the `body` is told only of a category that is
+    /// Replaces a category's allow-list, what it asks of registers if that is said, and nothing else. What refused the `body` is told only of a category that is
     /// there.
     ///
     /// # Errors
@@ -263,7 +286,7 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<Category>,
         name: &str,
-        body: Result<Vec<String>, B>,
+        body: Result<CategoryChange, B>,
     ) -> Result<(), Failure<ReplaceCategoryError<B>>> {
         let refused = |why: ReplaceCategoryError<B>| Failure::Refused(why);
         settle("device_identity.replace_category", &self.store, || async {
@@ -271,19 +294,33 @@ impl DeviceIdentity {
                 .load::<Category>(administrator.namespace(), name)
                 .await?;
             let stored = stored.ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
-            let allow_list = body.as_ref();
-            let allow_list =
-                allow_list.map_err(|why| refused(ReplaceCategoryError::Body(why.clone())))?;
+            let change = body.as_ref();
+            let change = change.map_err(|why| refused(ReplaceCategoryError::Body(why.clone())))?;
+            let CategoryChange {
+                allow_list,
+                pcr_policy,
+            } = change;
+            if let Some(policy) = pcr_policy {
+                let checked = policy.check();
+                checked.map_err(|error| refused(error.into()))?;
+            }
             let checked = self.check_allow_list(allow_list).await?;
             checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();
             let mut object = stored.record;
             object.spec.allow_list.clone_from(allow_list);
+            if let Some(policy) = pcr_policy {
+                object.spec.pcr_policy.clone_from(policy);
+            }
             object.system.modified_at = now;
             let mut batch = self.store.batch(now);
             let key = Category::record_key(&object.metadata);
             batch.replace(&key, stored.version, &object, None);
-            let detail = Some(format!("{} allowed certificates", allow_list.len()));
+            let mut detail = format!("{} allowed certificates", allow_list.len());
+            if pcr_policy.is_some() {
+                detail.push_str(", another pcr_policy");
+            }
+            let detail = Some(detail);
             let (replace, origin) = (Category::ACTIONS.replace, administrator.origin());
             let deed = deed::<Category>(replace, &object.metadata, detail, origin);
             self.audit.done(&mut batch, now, deed);

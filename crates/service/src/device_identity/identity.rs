@@ -1,26 +1,112 @@
-//! Which device an endorsement key is of, and which certificates its attestation keys have.
+//! Which device an endorsement key is of, and which attestation keys of it were shown to be in its TPM.
 //!
-//! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to the first
-//! endorsement key that it is provisioned with, and the endorsement key to it.
+//! A device is a vendor and a serial number within a manager; its name and version may change. It is bound to an
+//! endorsement key, and the endorsement key to it, once the credential of one of its attestation keys was opened. Until
+//! then nothing is known of it: whoever provisions binds nothing.
 
-use super::{
-    ApiKey, DeviceIdentity, Object, authority::AkCertificate, grant::Grant,
-    revocation_list::LISTED_BEYOND_END,
-};
-use crate::{StorageError, keys::moment};
-use keyproof_store::{Batch, Key, Record, Stored, Timestamp};
-use keyproof_tpm::{DeviceInfo, Name};
+use super::{LearntRegister, certified::Certified, ticket::Ticket};
+use crate::{StorageError, storage::put};
+use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Stored, Timestamp};
+use keyproof_tpm::TpmsClockInfo;
 use serde::{Deserialize, Serialize};
 
-/// At `tpm_device/<namespace>/<manager>/<vendor>/<serial>`.
+/// Which device it is: a vendor and a serial number within a manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicePlace {
+    /// Where the manager is.
+    pub namespace: String,
+    /// The manager's name.
+    pub manager: String,
+    /// The device's vendor.
+    pub vendor: String,
+    /// The device's serial number.
+    pub serial: String,
+}
+
+/// At `tpm_device/<namespace>/<manager>/<vendor>/<serial>`: a device that is bound to an endorsement key, or was.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
-    pub(super) vendor: String,
-    pub(super) serial: String,
+    #[serde(flatten)]
+    pub(super) place: DevicePlace,
     pub(super) name: String,
     pub(super) version: String,
-    /// The Name of its endorsement key, in hex.
-    pub(super) ek: String,
+    /// The Name of its endorsement key, in hex; none since it was forgotten.
+    pub(super) ek: Option<String>,
+    /// Drawn whenever it is forgotten, and empty before: what was issued to an earlier one is good no more.
+    pub(super) incarnation: String,
+    /// When it was bound.
+    pub(super) bound_at: Timestamp,
+    /// Its registers in its first accepted attestation, where those are learnt.
+    #[serde(default)]
+    pub(super) learnt: Option<Vec<LearntRegister>>,
+    /// What its last attestations came to, the latest last.
+    #[serde(default)]
+    pub(super) attestations: Vec<Verdict>,
+}
+
+/// How many attestations of a device are remembered.
+const REMEMBERED: usize = 16;
+
+impl Device {
+    pub(super) fn remember(&mut self, verdict: Verdict) {
+        let over = (self.attestations.len() + 1).saturating_sub(REMEMBERED);
+        self.attestations.drain(..over);
+        self.attestations.push(verdict);
+    }
+}
+
+/// What an attestation came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// When it was judged.
+    pub at: Timestamp,
+    /// The name of the category that it was judged for.
+    pub category: String,
+    /// The Name of the attestation key, in hex.
+    pub ak: String,
+    /// The registers that were to be quoted.
+    pub selection: String,
+    /// Whether it was accepted.
+    pub accepted: bool,
+    /// The checks that failed or warned, a line each.
+    pub told: Vec<String>,
+}
+
+/// Clock and counters of a TPM, as an attestation said them (`TPMS_CLOCK_INFO`).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    clock: u64,
+    reset_count: u32,
+    restart_count: u32,
+    safe: bool,
+}
+
+impl From<TpmsClockInfo> for Seen {
+    fn from(info: TpmsClockInfo) -> Self {
+        let TpmsClockInfo {
+            clock,
+            reset_count,
+            restart_count,
+            safe,
+        } = info;
+        Self {
+            clock,
+            reset_count,
+            restart_count,
+            safe,
+        }
+    }
+}
+
+impl Seen {
+    pub(super) const fn clock_info(&self) -> TpmsClockInfo {
+        TpmsClockInfo {
+            clock: self.clock,
+            reset_count: self.reset_count,
+            restart_count: self.restart_count,
+            safe: self.safe,
+        }
+    }
 }
 
 impl Record for Device {
@@ -28,7 +114,7 @@ impl Record for Device {
     const VERSION: u32 = 1;
 }
 
-/// At `tpm_endorsement_key/<namespace>/<manager>/<ek>`: whose it is.
+/// At `tpm_endorsement_key/<namespace>/<manager>/<ek>`: place it is.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) vendor: String,
@@ -40,126 +126,77 @@ impl Record for Owner {
     const VERSION: u32 = 1;
 }
 
-/// At `tpm_ak_certificate/<namespace>/<category>/<ek>/<ak>`: the latest certificate of an attestation key.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Certified {
-    /// DER.
-    pub(super) certificate: Vec<u8>,
-    pub(super) serial: String,
-    /// To the millisecond, as revocations are; the certificate itself names the second.
-    pub(super) made_at: Timestamp,
-    pub(super) not_after: Timestamp,
-    /// The API key that it was made with, in the same namespace.
-    pub(super) api_key: String,
-    /// Which of the keys of that name, one after the other.
-    #[serde(default)]
-    pub(super) api_key_uid: Option<String>,
+impl Owner {
+    pub(super) fn key(namespace: &str, manager: &str, ek: &str) -> Key {
+        Key::new(Self::TYPE, [namespace, manager, ek])
+    }
 }
 
-impl Record for Certified {
-    const TYPE: &'static str = "tpm_ak_certificate";
+/// At `tpm_attestation_key/<namespace>/<manager>/<ak>`: an attestation key that is active, for its credential was
+/// opened. It counts as long as its device is in the same incarnation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ActiveKey {
+    pub(super) vendor: String,
+    pub(super) serial: String,
+    pub(super) ek: String,
+    pub(super) incarnation: String,
+    pub(super) activated_at: Timestamp,
+    /// As its last accepted attestation said.
+    #[serde(default)]
+    pub(super) last_seen: Option<Seen>,
+}
+
+impl Record for ActiveKey {
+    const TYPE: &'static str = "tpm_attestation_key";
     const VERSION: u32 = 1;
 }
 
-impl Certified {
-    pub(super) fn new(
-        certificate: AkCertificate,
-        made_at: Timestamp,
-        api_key: &Object<ApiKey>,
-    ) -> Self {
-        let AkCertificate {
-            der,
-            serial,
-            not_after,
-        } = certificate;
-        Self {
-            certificate: der,
-            serial,
-            made_at,
-            not_after,
-            api_key: api_key.metadata.name.clone(),
-            api_key_uid: Some(api_key.system.uid.clone()),
-        }
+impl ActiveKey {
+    pub(super) fn key(namespace: &str, manager: &str, ak: &str) -> Key {
+        Key::new(Self::TYPE, [namespace, manager, ak])
     }
 
-    /// Whether this API key has made it, and upholds it.
-    fn is_upheld_by(&self, key: &Object<ApiKey>) -> bool {
-        key.has_made(&self.api_key, self.api_key_uid.as_deref(), self.made_at)
-            && key.spec.upholds(self.made_at)
-    }
-
-    /// Its line in the index.
-    pub(super) fn issued(&self) -> Issued {
-        Issued {
-            serial: self.serial.clone(),
-            made_at: self.made_at,
-            not_after: self.not_after,
-            api_key: self.api_key.clone(),
-            api_key_uid: self.api_key_uid.clone(),
-        }
-    }
-
-    /// Is more than a third of its life left?
-    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
-        let life = self.not_after.saturating_since(self.made_at);
-        self.not_after.saturating_since(now).saturating_mul(3) > life
+    /// Whether it is of this device, as that is now.
+    pub(super) fn counts_for(&self, device: &Device) -> bool {
+        self.vendor == device.place.vendor
+            && self.serial == device.place.serial
+            && self.incarnation == device.incarnation
+            && device.ek.as_ref() == Some(&self.ek)
     }
 }
 
-/// At `tpm_issued_certificate/<namespace>/<category>/<api key>/<time>/<serial>`: a certificate that was made with an API
-/// key at that time, for the category's revocation list.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Issued {
-    pub(super) serial: String,
-    pub(super) made_at: Timestamp,
-    pub(super) not_after: Timestamp,
-    pub(super) api_key: String,
-    #[serde(default)]
-    pub(super) api_key_uid: Option<String>,
-}
-
-impl Record for Issued {
-    const TYPE: &'static str = "tpm_issued_certificate";
-    const VERSION: u32 = 1;
-}
-
-impl Issued {
-    pub(super) fn key(&self, namespace: &str, category: &str) -> Key {
+impl DevicePlace {
+    pub(super) fn key(&self) -> Key {
         Key::new(
-            Self::TYPE,
-            [
-                namespace,
-                category,
-                &self.api_key,
-                &moment(self.made_at),
-                &self.serial,
-            ],
+            Device::TYPE,
+            [&self.namespace, &self.manager, &self.vendor, &self.serial],
         )
     }
 
-    /// Its entry stays until a list was made after its end (RFC 5280, section 3.3).
-    pub(super) fn expires_at(&self) -> Timestamp {
-        self.not_after.saturating_add(LISTED_BEYOND_END)
+    /// Where the certificates of its attestation keys are that a category has issued.
+    pub(super) fn certificates(&self, category: &str) -> Prefix {
+        let segments = [&*self.namespace, category, &self.vendor, &self.serial];
+        Prefix::new(Certified::TYPE, segments)
     }
-}
 
-/// At `tpm_replaced_certificate/<namespace>/<category>/<serial>`: one that another took the place of before its end. It
-/// goes on the category's revocation list once the other's proof has come.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Replaced {
-    pub(super) serial: String,
-    pub(super) replaced_at: Timestamp,
-    pub(super) not_after: Timestamp,
-}
-
-impl Record for Replaced {
-    const TYPE: &'static str = "tpm_replaced_certificate";
-    const VERSION: u32 = 1;
+    /// As the audit trail calls it.
+    pub(super) fn target(&self) -> String {
+        let Self {
+            namespace,
+            manager,
+            vendor,
+            serial,
+        } = self;
+        format!("{}/{namespace}/{manager}/{vendor}/{serial}", Device::TYPE)
+    }
 }
 
 /// Why a device is not the one that it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityConflict {
+    /// The attestation key is active below another endorsement key.
+    #[error("the attestation key belongs to another endorsement key")]
+    AttestationKey,
     /// The endorsement key is another device's.
     #[error("the endorsement key belongs to a device of another vendor or serial number")]
     EndorsementKey,
@@ -168,161 +205,101 @@ pub enum IdentityConflict {
     Device,
 }
 
-/// The records about a device and its keys, as they were at one moment.
+/// A device and an endorsement key that is said to be its, and what is known of either, at one moment.
 pub(super) struct Identity {
-    keys: [Key; 3],
+    pub(super) place: DevicePlace,
+    /// The Name of the endorsement key, in hex.
+    ek: String,
     device: Option<Stored<Device>>,
     owner: Option<Stored<Owner>>,
-    pub(super) certified: Option<Stored<Certified>>,
 }
 
 impl Identity {
-    /// Holds a claim against what is known.
-    pub(super) fn check(&self, claim: &DeviceInfo<'_>, ek: &Name) -> Result<(), IdentityConflict> {
+    /// The records that it is read from.
+    pub(super) fn keys(place: &DevicePlace, ek: &str) -> [Key; 2] {
+        let owner = Owner::key(&place.namespace, &place.manager, ek);
+        [place.key(), owner]
+    }
+
+    pub(super) fn read(
+        found: &Snapshot,
+        place: DevicePlace,
+        ek: &str,
+    ) -> Result<Self, StorageError> {
+        let [device, owner] = Self::keys(&place, ek);
+        Ok(Self {
+            device: found.get(&device)?,
+            owner: found.get(&owner)?,
+            place,
+            ek: ek.to_owned(),
+        })
+    }
+
+    /// Compares the claim with what is known.
+    pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         if let Some(Stored { record, .. }) = &self.owner
-            && (record.vendor != claim.vendor() || record.serial != claim.serial())
+            && (record.vendor != self.place.vendor || record.serial != self.place.serial)
         {
             return Err(IdentityConflict::EndorsementKey);
         }
-        if let Some(Stored { record, .. }) = &self.device
-            && record.ek != ek.to_string()
-        {
+        let bound_to = self.device().and_then(|device| device.ek.as_ref());
+        if bound_to.is_some_and(|ek| *ek != self.ek) {
             return Err(IdentityConflict::Device);
         }
         Ok(())
     }
 
-    /// Adds what is new about the device to a batch. Only for a claim that holds.
-    pub(super) fn write(&self, batch: &mut Batch, claim: &DeviceInfo<'_>, ek: &Name) {
-        let [device_key, owner_key, _] = &self.keys;
-        let device = Device {
-            vendor: claim.vendor().to_owned(),
-            serial: claim.serial().to_owned(),
-            name: claim.name().to_owned(),
-            version: claim.version().to_owned(),
-            ek: ek.to_string(),
-        };
-        match &self.device {
-            None => drop(batch.insert(device_key, &device, None)),
-            Some(known) if known.record != device => {
-                batch.replace(device_key, known.version, &device, None);
-            }
-            Some(known) => batch.require(device_key, known.version),
+    /// The device, if it was ever bound.
+    pub(super) fn device(&self) -> Option<&Device> {
+        self.device.as_ref().map(|stored| &stored.record)
+    }
+
+    /// That of the device now.
+    pub(super) fn incarnation(&self) -> &str {
+        self.device().map_or("", |device| &device.incarnation)
+    }
+
+    /// The device as it is once its key's credential was opened. Only for a claim without a conflict.
+    pub(super) fn bound(&self, ticket: &Ticket, now: Timestamp) -> Device {
+        let since = self.device().filter(|device| device.ek.is_some());
+        Device {
+            place: self.place.clone(),
+            name: ticket.name.clone(),
+            version: ticket.version.clone(),
+            ek: Some(self.ek.clone()),
+            incarnation: self.incarnation().to_owned(),
+            bound_at: since.map_or(now, |device| device.bound_at),
+            learnt: since.and_then(|device| device.learnt.clone()),
+            attestations: since.map_or_else(Vec::new, |device| device.attestations.clone()),
         }
+    }
+
+    /// Adds to a batch that the device is this from now on, and the endorsement key its.
+    pub(super) fn write(&self, batch: &mut Batch, device: Device) {
+        let [device_key, owner_key] = Self::keys(&self.place, &self.ek);
         let owner = Owner {
-            vendor: device.vendor,
-            serial: device.serial,
+            vendor: self.place.vendor.clone(),
+            serial: self.place.serial.clone(),
         };
-        match &self.owner {
-            None => drop(batch.insert(owner_key, &owner, None)),
-            Some(known) => batch.require(owner_key, known.version),
-        }
+        put(batch, &device_key, self.device.as_ref(), Some(device), None);
+        put(batch, &owner_key, self.owner.as_ref(), Some(owner), None);
     }
 
-    /// Adds a new certificate to a batch, and the one it replaces to the list of those.
-    pub(super) fn certify(
-        &self,
-        batch: &mut Batch,
-        new: &Certified,
-        grant: &Grant,
-        now: Timestamp,
-    ) {
-        let [_, _, key] = &self.keys;
-        let category = &grant.category.record.metadata;
-        let issued = new.issued();
-        batch.insert(
-            &issued.key(&category.namespace, &category.name),
-            &issued,
-            Some(issued.expires_at()),
-        );
-        let Some(old) = &self.certified else {
-            batch.insert(key, new, None);
-            return;
-        };
-        batch.replace(key, old.version, new, None);
-        if old.record.not_after <= now {
-            return;
+    /// Lets a batch go through only while what is known is known.
+    pub(super) fn require(&self, batch: &mut Batch) {
+        let [device_key, owner_key] = Self::keys(&self.place, &self.ek);
+        if let Some(known) = &self.device {
+            batch.require(&device_key, known.version);
         }
-        let replaced = Replaced {
-            serial: old.record.serial.clone(),
-            replaced_at: now,
-            not_after: old.record.not_after,
-        };
-        let listed = Key::new(
-            Replaced::TYPE,
-            [&category.namespace, &category.name, &replaced.serial],
-        );
-        batch.insert(&listed, &replaced, Some(replaced.not_after));
-    }
-
-    /// Lets a batch go through only while the certificate is as it was.
-    pub(super) fn require_certified(&self, batch: &mut Batch) {
-        let [_, _, key] = &self.keys;
-        if let Some(known) = &self.certified {
-            batch.require(key, known.version);
+        if let Some(known) = &self.owner {
+            batch.require(&owner_key, known.version);
         }
     }
 }
 
-impl DeviceIdentity {
-    pub(super) async fn identity(
-        &self,
-        grant: &Grant,
-        claim: &DeviceInfo<'_>,
-        ek: &Name,
-        ak: &Name,
-        now: Timestamp,
-    ) -> Result<Identity, StorageError> {
-        let manager = &grant.manager.record.metadata;
-        let category = &grant.category.record.metadata;
-        let (ek, ak) = (ek.to_string(), ak.to_string());
-        let keys = [
-            Key::new(
-                Device::TYPE,
-                [
-                    &*manager.namespace,
-                    &*manager.name,
-                    claim.vendor(),
-                    claim.serial(),
-                ],
-            ),
-            Key::new(Owner::TYPE, [&manager.namespace, &manager.name, &ek]),
-            Key::new(
-                Certified::TYPE,
-                [&category.namespace, &category.name, &ek, &ak],
-            ),
-        ];
-        let records = self.store.get_many(&keys, now).await?;
-        let [device, owner, certified] = records.as_slice() else {
-            let damage = "three keys, but not three answers".to_owned();
-            return Err(StorageError::Damaged(damage));
-        };
-        Ok(Identity {
-            device: device.as_ref().map(|raw| raw.decode()).transpose()?,
-            owner: owner.as_ref().map(|raw| raw.decode()).transpose()?,
-            certified: certified.as_ref().map(|raw| raw.decode()).transpose()?,
-            keys,
-        })
-    }
-
-    /// Is a certificate still good in the eyes of the key that it was made with? If so, the batch goes through only while
-    /// that key is as it was.
-    pub(super) async fn is_upheld(
-        &self,
-        certified: &Certified,
-        grant: &Grant,
-        batch: &mut Batch,
-    ) -> Result<bool, StorageError> {
-        let shown = &grant.key.record;
-        if certified.api_key == shown.metadata.name {
-            return Ok(certified.is_upheld_by(shown));
-        }
-        let namespace = &shown.metadata.namespace;
-        let made_with = self.load::<ApiKey>(namespace, &certified.api_key).await?;
-        let Some(key) = made_with.filter(|key| certified.is_upheld_by(&key.record)) else {
-            return Ok(false);
-        };
-        batch.require(&ApiKey::record_key(&key.record.metadata), key.version);
-        Ok(true)
-    }
+/// 128 random bits in hex.
+pub(super) fn draw(store: &Store) -> String {
+    let mut random = [0; 16];
+    store.entropy().fill(&mut random);
+    data_encoding::HEXLOWER.encode(&random)
 }

@@ -1,24 +1,31 @@
 //! Provision: a certificate for a device's attestation key, which only the TPM with its endorsement key can read.
 //!
 //! The certificate is encrypted under a fresh key, and that key in a credential (`TPM2_MakeCredential`) for the
-//! attestation key's Name. A TPM opens it only if it holds both keys, and the attestation key with exactly the attributes
+//! attestation key's Name. A TPM opens it only if it has both keys, and the attestation key with exactly the attributes
 //! that were assumed: so nothing else has to prove possession of it.
+//!
+//! Whoever asks is answered, as long as no other device is bound: the answer binds nothing and takes nobody's place. What
+//! the device shows with the answer's ticket does (`activation.rs`).
 
 use super::{
     ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, IdentityConflict,
     Metadata, ProvisionRequest, RequestError, Station,
-    authority::Authority,
+    authority::{AkCertificate, Authority},
+    certified::{Cause, Certified, Issued},
     endorsement,
     grant::{Grant, Shown},
-    identity::Certified,
+    identity::{DevicePlace, Identity},
     objects::deed,
+    ticket::{Provision, Ticket},
 };
 use crate::{
-    Action, Failure,
+    Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Entropy, Store, Stored, Timestamp};
-use keyproof_tpm::{Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate};
+use keyproof_store::{Batch, Key, ReadPlan, Store, Stored, Timestamp};
+use keyproof_tpm::{
+    DeviceInfo, Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate,
+};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -35,6 +42,8 @@ pub struct Provisioned {
     pub nonce: [u8; 12],
     /// The category's CA and the manager's root, in PEM.
     pub chain: String,
+    /// What the device shows, with its proof, that its TPM opened the credential; within an hour, and once.
+    pub activation_ticket: String,
 }
 
 /// Why no certificate is made.
@@ -120,6 +129,7 @@ impl DeviceIdentity {
         // However often the race for the device is run.
         self.take_turn(&grant, now)
             .map_err(|retry_after| grant.refused(ProvisionError::RateLimited { retry_after }))?;
+        let key = self.challenge_key().await?;
         let first = Mutex::new(Some(grant));
         settle("device_identity.provision", &self.store, || async {
             let now = self.clock.now();
@@ -136,51 +146,64 @@ impl DeviceIdentity {
             let evidence = Arc::new(evidence.await?.map_err(refused)?);
             let device = request.device.judge();
             let device = device.map_err(|error| refused(RequestError::Device(error).into()))?;
-            let Evidence {
-                ek_name, ak_name, ..
-            } = &*evidence;
-            let identity = self.identity(&grant, &device, ek_name, ak_name, now);
-            let identity = identity.await?;
+            let known = self.known(&grant, &device, &evidence, now).await?;
             let conflict = |error| refused(ProvisionError::Conflict(error));
-            identity.check(&device, ek_name).map_err(conflict)?;
+            known.identity.check().map_err(conflict)?;
 
             let mut batch = self.store.batch(now);
             grant.require(&mut batch);
-            identity.write(&mut batch, &device, ek_name);
-            let kept = match &identity.certified {
-                Some(Stored { record, .. })
-                    if record.is_fresh(now)
-                        && self.is_upheld(record, &grant, &mut batch).await? =>
+            known.identity.require(&mut batch);
+            let kept = match known.current() {
+                Some(certified)
+                    if certified.is_fresh(now)
+                        && self
+                            .is_upheld(&certified.issued, &grant, &mut batch)
+                            .await? =>
                 {
-                    Some(record.clone())
+                    Some(certified.clone())
                 }
                 _ => None,
             };
             let is_kept = kept.is_some();
+            let incarnation = known.identity.incarnation().to_owned();
+            let under = key.id.clone();
             let sealed = {
                 let (store, request) = (self.store.clone(), Arc::clone(&request));
                 let (grant, evidence) = (Arc::clone(&grant), Arc::clone(&evidence));
                 let list_url = self.revocation_list_url(&grant.category.record.metadata);
+                let replaced = known.current().cloned();
                 self.judge(move || {
                     let certified = match kept {
                         Some(certified) => certified,
-                        None => evidence.certify(&grant, &request.device, list_url, &store, now)?,
+                        None => {
+                            let made =
+                                evidence.certify(&grant, &request.device, list_url, &store, now)?;
+                            let key = &grant.key.record;
+                            let by = (&*key.metadata.name, &*key.system.uid);
+                            let keys = (
+                                &*evidence.ek_name.to_string(),
+                                &*evidence.ak_name.to_string(),
+                            );
+                            Certified::made(made, now, by, keys, &incarnation, replaced)
+                        }
                     };
-                    let provisioned = evidence.seal(&grant, &certified, store.entropy())?;
-                    Ok::<_, ProvisionError>((certified, provisioned))
+                    let device = request.device.judge().map_err(RequestError::Device)?;
+                    let answer = evidence.seal(&grant, &certified, &device, &under, &store, now)?;
+                    Ok::<_, ProvisionError>((certified, answer))
                 })
             };
             let (certified, provisioned) = sealed.await?.map_err(refused)?;
+            let serial = certified.issued.serial.clone();
             let how = if is_kept {
-                identity.require_certified(&mut batch);
+                known.require_certified(&mut batch);
                 "certificate kept"
             } else {
-                identity.certify(&mut batch, &certified, &grant, now);
+                self.write_certified(&mut batch, &known, certified, &grant, now)
+                    .await?;
                 "certificate made"
             };
             let detail = format!(
-                "{how}: serial {}, for vendor {:?}, serial {:?}",
-                certified.serial,
+                "{how}: serial {serial}, for vendor {:?}, serial {:?}",
                 device.vendor(),
                 device.serial()
             );
@@ -191,6 +214,55 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(provisioned)))
         })
         .await
+    }
+
+    /// What is known about a device and the certificate of its key.
+    async fn known(
+        &self,
+        grant: &Grant,
+        device: &DeviceInfo<'_>,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<Known, StorageError> {
+        let device = grant.device(device);
+        let (ek, ak) = (evidence.ek_name.to_string(), evidence.ak_name.to_string());
+        let category = &grant.category.record.metadata;
+        let place = Certified::key(&category.namespace, &category.name, &device, &ek, &ak);
+        let keys = Identity::keys(&device, &ek);
+        let plan = ReadPlan::new(keys.into_iter().chain([place.clone()]));
+        let found = self.store.read(plan, now).await?;
+        Ok(Known {
+            identity: Identity::read(&found, device, &ek)?,
+            certified: found.get(&place)?,
+            place,
+        })
+    }
+
+    /// Adds a new certificate to a batch.
+    async fn write_certified(
+        &self,
+        batch: &mut Batch,
+        known: &Known,
+        new: Certified,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let category = &grant.category.record.metadata;
+        let at = (&*category.namespace, &*category.name);
+        if let Some(Stored { record, .. }) = &known.certified
+            && known.current().is_none()
+        {
+            // It was left when the device was forgotten.
+            let left: Vec<Issued> = record.all().cloned().collect();
+            self.revoke(batch, at, &left, Cause::Forgotten, now).await?;
+        }
+        let until = Some(new.issued.expires_at());
+        batch.insert(&new.issued.key(at.0, at.1), &new.issued, until);
+        match &known.certified {
+            None => batch.insert(&known.place, &new, until),
+            Some(old) => batch.replace(&known.place, old.version, &new, until),
+        };
+        Ok(())
     }
 
     /// What the key grants.
@@ -219,7 +291,41 @@ impl ProvisionError {
     }
 }
 
+/// What is known about a device, an endorsement key and an attestation key, at one moment.
+struct Known {
+    identity: Identity,
+    certified: Option<Stored<Certified>>,
+    /// Where the certificate is.
+    place: Key,
+}
+
+impl Known {
+    /// The certificate, if it was made for the device as it is now.
+    fn current(&self) -> Option<&Certified> {
+        let certified = self.certified.as_ref().map(|stored| &stored.record);
+        certified.filter(|certified| certified.incarnation == self.identity.incarnation())
+    }
+
+    /// Lets a batch go through only while the certificate is as it was.
+    fn require_certified(&self, batch: &mut Batch) {
+        if let Some(known) = &self.certified {
+            batch.require(&self.place, known.version);
+        }
+    }
+}
+
 impl Grant {
+    /// The device that a claim is about.
+    fn device(&self, claim: &DeviceInfo<'_>) -> DevicePlace {
+        let manager = &self.manager.record.metadata;
+        DevicePlace {
+            namespace: manager.namespace.clone(),
+            manager: manager.name.clone(),
+            vendor: claim.vendor().to_owned(),
+            serial: claim.serial().to_owned(),
+        }
+    }
+
     fn refused(&self, why: ProvisionError) -> Failure<Refused> {
         Failure::Refused(Refused {
             whose: Some(self.key.record.metadata.clone()),
@@ -262,7 +368,7 @@ impl Evidence {
         revocation_list_url: Option<String>,
         store: &Store,
         now: Timestamp,
-    ) -> Result<Certified, ProvisionError> {
+    ) -> Result<AkCertificate, ProvisionError> {
         let device = device.judge().map_err(RequestError::Device)?;
         let certificate = Authority::certify_attestation_key(
             &grant.category.record,
@@ -273,16 +379,21 @@ impl Evidence {
             revocation_list_url,
             now,
         )?;
-        Ok(Certified::new(certificate, now, &grant.key.record))
+        Ok(certificate)
     }
 
-    /// Encrypts a certificate to the TPM, under a key and a nonce that were never used before.
+    /// Encrypts a certificate to the TPM, under a key and a nonce that were never used before, and writes the ticket of
+    /// who opens it.
     fn seal(
         &self,
         grant: &Grant,
         certified: &Certified,
-        entropy: &dyn Entropy,
+        device: &DeviceInfo<'_>,
+        under: &str,
+        store: &Store,
+        now: Timestamp,
     ) -> Result<Provisioned, ProvisionError> {
+        let entropy = store.entropy();
         let sealed = seal_certificate(
             &self.ek,
             &self.ak_name,
@@ -294,12 +405,32 @@ impl Evidence {
             TpmError::Provider => EndorsementError::Key("it is not a valid key".to_owned()).into(),
             _ => ProvisionError::Sealing,
         })?;
+        let proof = sealed.key.proof(&self.ak_name);
+        let proof = proof.map_err(|_| ProvisionError::Sealing)?;
+        let ticket = Ticket::new(
+            Provision {
+                device: grant.device(device),
+                name: device.name(),
+                version: device.version(),
+                under,
+                incarnation: &certified.incarnation,
+                category: &grant.category.record.metadata.name,
+                ek: &certified.ek,
+                ak: &certified.ak,
+                certificate: &certified.issued.serial,
+                proof: &proof,
+            },
+            store,
+            now,
+        );
+        let ticket = ticket.seal(store).map_err(|_| ProvisionError::Sealing)?;
         let (category, manager) = (&grant.category.record.spec, &grant.manager.record.spec);
         Ok(Provisioned {
             encrypted_certificate: sealed.encrypted_certificate,
             credential: sealed.credential.to_bytes(),
             nonce: sealed.nonce,
             chain: [category.sub_ca_certificate(), manager.root_ca_certificate()].concat(),
+            activation_ticket: ticket,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The revocation list of a category: the certificates that the API keys they were made with uphold no longer, signed by
-//! the category's CA.
+//! The revocation list of a category: the certificates that the API keys they were made with uphold no longer, and those
+//! that are revoked one by one, signed by the category's CA.
 //!
 //! It is made when somebody asks for it and none is in force, and served from the store until then. Whatever withdraws
 //! certificates, or gives them back, writes over the record of the list in its own batch, and so does the making: of a
@@ -10,7 +10,7 @@ use super::{
     api_keys::{DeletedApiKey, Withdrawal},
     authority::Authority,
     categories::DeletedCategory,
-    identity::{Certified, Issued},
+    certified::{Cause, Certified, Issued, Revoked},
     objects::{Object, PAGE, object_key},
 };
 use crate::{
@@ -21,7 +21,14 @@ use crate::{
 use data_encoding::{BASE64, HEXLOWER};
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
 use serde::{Deserialize, Serialize};
-use std::{convert::Infallible, time::Duration};
+use std::{
+    collections::{
+        BTreeMap,
+        btree_map::Entry::{Occupied, Vacant},
+    },
+    convert::Infallible,
+    time::Duration,
+};
 
 /// From a list's thisUpdate to its nextUpdate.
 pub(super) const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -314,7 +321,7 @@ impl DeviceIdentity {
         namespace: &str,
         category: &str,
     ) -> Result<Vec<Entry>, Failure<RevocationListError>> {
-        let mut entries = Vec::new();
+        let mut entries = BTreeMap::new();
         let keys: Vec<Object<ApiKey>> = self.all(namespace).await?;
         for key in keys.iter().filter(|key| key.spec.category == category) {
             self.withdrawn(category, key, ApiKey::withdrawal, &mut entries)
@@ -335,9 +342,11 @@ impl DeviceIdentity {
             }
             match page.last() {
                 Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(entries),
+                _ => break,
             }
         }
+        self.revoked(namespace, category, &mut entries).await?;
+        Ok(entries.into_values().collect())
     }
 
     /// Adds the certificates that a key does not uphold.
@@ -346,7 +355,7 @@ impl DeviceIdentity {
         category: &str,
         key: &Object<ApiKey>,
         withdrawal: fn(&ApiKey, Timestamp) -> Option<Withdrawal>,
-        entries: &mut Vec<Entry>,
+        entries: &mut BTreeMap<Vec<u8>, Entry>,
     ) -> Result<(), Failure<RevocationListError>> {
         let Some(from) = key.spec.withdraws_from() else {
             return Ok(());
@@ -365,7 +374,7 @@ impl DeviceIdentity {
                     && let Some(withdrawal) = withdrawal(&key.spec, made_at)
                 {
                     let serial = octets(&record.serial)?;
-                    entries.push(Entry { serial, withdrawal });
+                    entries.insert(serial.clone(), Entry { serial, withdrawal });
                 }
             }
             if entries.len() > MOST {
@@ -373,6 +382,51 @@ impl DeviceIdentity {
             }
             match page.last() {
                 Some((last, _)) if page.len() == PAGE => after = last.clone(),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Adds those that are revoked one by one. What is revoked for good is not on hold.
+    async fn revoked(
+        &self,
+        namespace: &str,
+        category: &str,
+        entries: &mut BTreeMap<Vec<u8>, Entry>,
+    ) -> Result<(), Failure<RevocationListError>> {
+        let prefix = Prefix::new(Revoked::TYPE, [namespace, category]);
+        let mut after = None;
+        loop {
+            let now = self.clock.now();
+            let page = self
+                .store
+                .scan::<Revoked>(&prefix, after.as_ref(), PAGE, now);
+            let page = page.await?;
+            for (_, Stored { record, .. }) in &page {
+                let serial = octets(&record.serial)?;
+                let since = record.since;
+                let withdrawal = match record.why {
+                    Cause::Forgotten => Withdrawal::Forgotten { since },
+                    Cause::Superseded => Withdrawal::Superseded { since },
+                };
+                let entry = Entry {
+                    serial: serial.clone(),
+                    withdrawal,
+                };
+                match entries.entry(serial) {
+                    Vacant(vacant) => drop(vacant.insert(entry)),
+                    Occupied(mut known) => {
+                        if let Withdrawal::OnHold { .. } = known.get().withdrawal {
+                            known.insert(entry);
+                        }
+                    }
+                }
+            }
+            if entries.len() > MOST {
+                return Err(Failure::Refused(RevocationListError::TooMany));
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
                 _ => return Ok(()),
             }
         }
@@ -394,7 +448,7 @@ impl DeviceIdentity {
                         .await?;
                     let issued: Vec<(Key, Issued)> = page
                         .iter()
-                        .map(|(_, certified)| certified.record.issued())
+                        .map(|(_, certified)| certified.record.issued.clone())
                         .map(|issued| (issued.key(namespace, category), issued))
                         .collect();
                     let places: Vec<Key> = issued.iter().map(|(place, _)| place.clone()).collect();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use keyproof_service::device_identity::{
-    ApiKeyChange, AttestationKeyTemplate, DeviceClaim, Metadata, NewApiKey, NewCategory,
-    ProvisionRequest,
+    Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
+    ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
 };
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
@@ -40,6 +40,27 @@ struct CategorySpec {
     tpm_manager_ref: Option<Vec<JsonObject<Reference>>>,
     tpm_allow_list: Option<Vec<String>>,
     ak_template: Option<JsonObject<TemplateBody>>,
+    pcr_policy: Option<JsonObject<PcrPolicyBody>>,
+}
+
+/// Exactly one of them.
+#[derive(Default, Deserialize)]
+struct PcrPolicyBody {
+    any: Option<JsonObject<Nothing>>,
+    expected: Option<Vec<JsonObject<ExpectedBody>>>,
+    learn: Option<JsonObject<Nothing>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Nothing {}
+
+#[derive(Default, Deserialize)]
+struct ExpectedBody {
+    /// `sha256`, `sha384` or `sha512`.
+    bank: Option<String>,
+    index: Option<u8>,
+    /// Digests in hexadecimal.
+    values: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,6 +126,42 @@ struct ProvisionBody {
     ak_public: Option<String>,
 }
 
+#[derive(Default, Deserialize)]
+struct ActivationBody {
+    ticket: Option<String>,
+    proof: Option<String>,
+}
+
+impl From<ActivationBody> for Activation {
+    fn from(body: ActivationBody) -> Self {
+        Self {
+            ticket: body.ticket.unwrap_or_default(),
+            proof: body.proof.unwrap_or_default(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct NonceBody {
+    namespace: Option<String>,
+    category: Option<String>,
+    ak_name: Option<String>,
+    pcr_selection: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AttestBody {
+    namespace: Option<String>,
+    category: Option<String>,
+    nonce: Option<String>,
+    ak_public: Option<String>,
+    attest: Option<String>,
+    signature: Option<String>,
+    pcr_values: Option<String>,
+    event_log: Option<String>,
+    activation: Option<JsonObject<ActivationBody>>,
+}
+
 /// A preauth request.
 pub(super) struct Preauth {
     pub(super) api_key: Zeroizing<String>,
@@ -117,6 +174,43 @@ pub(super) async fn preauth(exchange: &mut Exchange, needed: usize) -> Result<Pr
         api_key: Zeroizing::new(api_key.unwrap_or_default()),
         device: device.unwrap_or_default().0.into(),
     })
+}
+
+pub(super) async fn nonce(exchange: &mut Exchange, needed: usize) -> Result<NonceRequest, Refusal> {
+    let body: NonceBody = read(exchange, needed).await?;
+    Ok(NonceRequest {
+        namespace: body.namespace.unwrap_or_default(),
+        category: body.category.unwrap_or_default(),
+        ak_name: body.ak_name.unwrap_or_default(),
+        pcr_selection: body.pcr_selection.unwrap_or_default(),
+    })
+}
+
+pub(super) async fn attest(
+    exchange: &mut Exchange,
+    needed: usize,
+) -> Result<AttestRequest, Refusal> {
+    let body: AttestBody = read(exchange, needed).await?;
+    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+    Ok(AttestRequest {
+        namespace: body.namespace.unwrap_or_default(),
+        category: body.category.unwrap_or_default(),
+        nonce: body.nonce.unwrap_or_default(),
+        ak_public: body.ak_public.unwrap_or_default(),
+        attest: body.attest.unwrap_or_default(),
+        signature: body.signature.unwrap_or_default(),
+        pcr_values: said(body.pcr_values),
+        event_log: said(body.event_log),
+        activation: body.activation.map(|JsonObject(body)| body.into()),
+    })
+}
+
+pub(super) async fn activation(
+    exchange: &mut Exchange,
+    needed: usize,
+) -> Result<Activation, Refusal> {
+    let body: ActivationBody = read(exchange, needed).await?;
+    Ok(body.into())
 }
 
 pub(super) async fn provision(
@@ -173,6 +267,7 @@ pub(super) async fn new_category(
         manager: one(spec.tpm_manager_ref, "spec.tpm_manager_ref", &at.namespace)?,
         allow_list: spec.tpm_allow_list.unwrap_or_default(),
         attestation_key: spec.ak_template.unwrap_or_default().0.read()?,
+        pcr_policy: pcr_policy(spec.pcr_policy)?.unwrap_or_default(),
         metadata,
     })
 }
@@ -191,12 +286,15 @@ pub(super) async fn ek_roots(exchange: &mut Exchange, at: &Place) -> Result<Vec<
     Ok(spec.ek_root_certificates.unwrap_or_default())
 }
 
-pub(super) async fn allow_list(
+pub(super) async fn category_change(
     exchange: &mut Exchange,
     at: &Place,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<CategoryChange, Refusal> {
     let spec: CategorySpec = replace(exchange, at).await?;
-    Ok(spec.tpm_allow_list.unwrap_or_default())
+    Ok(CategoryChange {
+        allow_list: spec.tpm_allow_list.unwrap_or_default(),
+        pcr_policy: pcr_policy(spec.pcr_policy)?,
+    })
 }
 
 pub(super) async fn api_key_change(
@@ -299,6 +397,35 @@ impl TemplateBody {
             scheme_hash: scheme_hash.transpose()?,
         })
     }
+}
+
+/// `{"any": {}}`, `{"expected": [{"bank", "index", "values": []}]}` or `{"learn": {}}`.
+fn pcr_policy(body: Option<JsonObject<PcrPolicyBody>>) -> Result<Option<PcrPolicy>, Refusal> {
+    let Some(JsonObject(body)) = body else {
+        return Ok(None);
+    };
+    let policy = match (body.any, body.expected, body.learn) {
+        (Some(_), None, None) => PcrPolicy::Any,
+        (None, Some(expected), None) => {
+            let read = |JsonObject(register): JsonObject<ExpectedBody>| {
+                let values = register.values.unwrap_or_default();
+                Some(ExpectedRegister {
+                    bank: register.bank?,
+                    index: register.index?,
+                    values: values.iter().map(|value| value.to_lowercase()).collect(),
+                })
+            };
+            let expected: Option<Vec<_>> = expected.into_iter().map(read).collect();
+            let unnamed = "spec.pcr_policy.expected: each has a bank and an index";
+            PcrPolicy::Expected(expected.ok_or_else(|| Refusal::invalid(unnamed))?)
+        }
+        (None, None, Some(_)) => PcrPolicy::Learn,
+        _ => {
+            let one = "spec.pcr_policy has exactly one of any, expected and learn";
+            return Err(Refusal::invalid(one));
+        }
+    };
+    Ok(Some(policy))
 }
 
 /// A reference to exactly one object of the same namespace.

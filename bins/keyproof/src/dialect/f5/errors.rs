@@ -7,9 +7,10 @@ use keyproof_service::{
     Failure, StorageError,
     access::AccessError,
     device_identity::{
-        AuthorityError, CreateApiKeyError, CreateCategoryError, CreateManagerError, DeleteError,
-        EndorsementError, FindError, PreauthError, ProvisionError, ReplaceApiKeyError,
-        ReplaceCategoryError, ReplaceManagerError, RevocationListError,
+        ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
+        CreateManagerError, DeleteError, EndorsementError, FindError, NonceError, PreauthError,
+        ProvisionError, ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError,
+        RevocationListError,
     },
 };
 use serde_json::json;
@@ -271,7 +272,8 @@ impl From<CreateCategoryError> for Refusal {
             CreateCategoryError::Deleted | CreateCategoryError::Exists => Self::exists(&error),
             CreateCategoryError::AllowList(_)
             | CreateCategoryError::AttestationKey
-            | CreateCategoryError::Metadata(_) => Self::invalid(error.to_string()),
+            | CreateCategoryError::Metadata(_)
+            | CreateCategoryError::PcrPolicy(_) => Self::invalid(error.to_string()),
             CreateCategoryError::UnknownManager => Self::not_found(error.to_string()),
         }
     }
@@ -300,7 +302,9 @@ impl From<ReplaceManagerError<Self>> for Refusal {
 impl From<ReplaceCategoryError<Self>> for Refusal {
     fn from(error: ReplaceCategoryError<Self>) -> Self {
         match error {
-            ReplaceCategoryError::AllowList(_) => Self::invalid(error.to_string()),
+            ReplaceCategoryError::AllowList(_) | ReplaceCategoryError::PcrPolicy(_) => {
+                Self::invalid(error.to_string())
+            }
             ReplaceCategoryError::Body(refusal) => refusal,
             ReplaceCategoryError::Unknown => Self::not_found(error.to_string()),
         }
@@ -361,6 +365,43 @@ impl From<ProvisionError> for Refusal {
                 Self::rate_limited(error.to_string(), retry_after)
             }
             ProvisionError::Sealing => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ActivateError> for Refusal {
+    fn from(error: ActivateError) -> Self {
+        match error {
+            ActivateError::Conflict(_) | ActivateError::Spent => Self::exists(&error),
+            ActivateError::Disabled
+            | ActivateError::Expired
+            | ActivateError::Forgotten
+            | ActivateError::Revoked
+            | ActivateError::Unproven => Self::denied(&error),
+            ActivateError::ProofText(_) | ActivateError::Ticket => Self::invalid(error.to_string()),
+        }
+    }
+}
+
+impl From<NonceError> for Refusal {
+    fn from(error: NonceError) -> Self {
+        match error {
+            NonceError::Name | NonceError::NameText(_) | NonceError::Selection => {
+                Self::invalid(error.to_string())
+            }
+            NonceError::UnknownCategory => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<AttestError> for Refusal {
+    fn from(error: AttestError) -> Self {
+        match error {
+            AttestError::AttestationKey
+            | AttestError::Field { .. }
+            | AttestError::LogAlone
+            | AttestError::LogTooLong => Self::invalid(error.to_string()),
+            AttestError::UnknownCategory => Self::not_found(error.to_string()),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! F5 Distributed Cloud's TPM API: managers, categories, API keys, preauth and provision.
+//! F5 Distributed Cloud's TPM API: managers, categories, API keys, preauth and provision; and, beyond it, what devices show
+//! later.
 //!
 //! Refusals come in this order: authentication, path, method, permission, existence, body. The table of their codes is
 //! `errors.rs`.
@@ -151,7 +152,7 @@ impl F5 {
             Some(operator) => {
                 let devices = &self.service.device_identity;
                 let permitted = devices.permit_station(&operator, act, &origin).await;
-                let why = "it does not allow preauth and provision";
+                let why = "it does not allow what stations do";
                 permitted.map_err(|_| Refusal::forbidden(why))
             }
             None if self.station_auth == StationAuth::ApiKeyOnly => {
@@ -280,10 +281,10 @@ impl Call<Category> {
     }
 
     async fn replace(mut self) -> Answered {
-        let allow_list = body::allow_list(&mut self.exchange, &self.at).await;
-        let replaced =
-            self.devices()
-                .replace_category(&self.administrator, &self.at.name, allow_list);
+        let change = body::category_change(&mut self.exchange, &self.at).await;
+        let replaced = self
+            .devices()
+            .replace_category(&self.administrator, &self.at.name, change);
         replaced.await?;
         Ok(wire::replaced())
     }
@@ -325,6 +326,27 @@ struct StationCall {
 }
 
 impl StationCall {
+    async fn activate(mut self) -> Answered {
+        let activation = body::activation(&mut self.exchange, self.body).await?;
+        let devices = &self.service.device_identity;
+        devices.activate(&self.station, &activation).await?;
+        Ok(wire::activated())
+    }
+
+    async fn attest(mut self) -> Answered {
+        let request = body::attest(&mut self.exchange, self.body).await?;
+        let devices = &self.service.device_identity;
+        let report = devices.attest(&self.station, request).await?;
+        Ok(wire::attested(&report))
+    }
+
+    async fn attestation_nonce(mut self) -> Answered {
+        let request = body::nonce(&mut self.exchange, self.body).await?;
+        let devices = &self.service.device_identity;
+        let nonce = devices.attestation_nonce(&self.station, &request).await?;
+        Ok(wire::nonce(&nonce))
+    }
+
     async fn preauth(mut self) -> Answered {
         let request = body::preauth(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;

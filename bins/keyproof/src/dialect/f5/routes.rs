@@ -32,6 +32,16 @@ const PROVISION: usize = 256 * 1024;
 /// What a deletion needs: a name and a namespace, if it repeats them.
 const DELETION: usize = 4 * 1024;
 
+/// What the body of an activation needs: a ticket, in which there is what a device says of itself, and a proof.
+const ACTIVATE: usize = 128 * 1024;
+
+/// What the body of an attestation needs: in Base64 an event log of 512 KiB, a key, a quote, 48 registers and an
+/// activation.
+const ATTEST: usize = 1024 * 1024;
+
+/// What the body for a nonce needs: three names and a selection.
+const NONCE: usize = 8 * 1024;
+
 /// What an object needs: a manager's or a category's has certificates by the hundred.
 const OBJECT: usize = 2 * 1024 * 1024;
 
@@ -48,6 +58,9 @@ pub(super) const REVOCATION_LIST: &str = objects!("tpm_categorys/{name}/crl");
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Sensitive,
     routes: &[
+        line(Method::POST, "/api/tpm/tpm/activate", ACTIVATE, Operation::Station(StationAct::Activate, |call| Box::pin(call.activate()))),
+        line(Method::POST, "/api/tpm/tpm/attest", ATTEST, Operation::Station(StationAct::Attest, |call| Box::pin(call.attest()))),
+        line(Method::POST, "/api/tpm/tpm/attest/nonce", NONCE, Operation::Station(StationAct::AttestNonce, |call| Box::pin(call.attestation_nonce()))),
         line(Method::POST, "/api/tpm/tpm/preauth", PREAUTH, Operation::Station(StationAct::Preauth, |call| Box::pin(call.preauth()))),
         line(Method::POST, "/api/tpm/tpm/provision", PROVISION, Operation::Station(StationAct::Provision, |call| Box::pin(call.provision()))),
         line(Method::GET, objects!("tpm_managers"), 0, Operation::Managers(Act::List, |call| Box::pin(call.list()))),
@@ -150,7 +163,7 @@ mod tests {
         }
         for unknown in [
             "/api/tpm",
-            "/api/tpm/tpm/attest",
+            "/api/tpm/tpm/attest/",
             "/api/tpm/namespaces/a/tpm_categories",
             "/api/tpm/namespaces/a/tpm_managers/",
             "/api/tpm/namespaces/a/tpm_managers/b/c",

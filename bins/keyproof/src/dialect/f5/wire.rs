@@ -5,8 +5,9 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use http_body_util::Full;
 use keyproof_service::device_identity::{
-    ApiKey, AttestationKeyTemplate, Category, IssuedApiKey, IssuedCategory, Kind, Manager,
-    Metadata, Object, PreauthVerdict, Provisioned, Reference, SystemMetadata,
+    ApiKey, AttestationKeyTemplate, Category, DeviceReport, IssuedApiKey, IssuedCategory,
+    IssuedNonce, Kind, Manager, Metadata, Object, PcrPolicy, PreauthVerdict, Provisioned,
+    Reference, SystemMetadata,
 };
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
@@ -55,6 +56,7 @@ impl Spec for Category {
             "ak_sub_ca_name": self.sub_ca_name(),
             "ak_sub_ca_certificate": self.sub_ca_certificate(),
             "ak_template": template(self.attestation_key),
+            "pcr_policy": pcr_policy(&self.pcr_policy),
             "client_cert": self.client_certificate,
             // Shown once, at creation.
             "client_key": "",
@@ -66,11 +68,15 @@ impl Spec for Category {
             "tpm_manager_ref": [above(self, namespace)],
             "tpm_allow_list": self.allow_list,
             "ak_template": template(self.attestation_key),
+            "pcr_policy": pcr_policy(&self.pcr_policy),
         })
     }
 
     fn replace_spec(&self) -> Value {
-        json!({ "tpm_allow_list": self.allow_list })
+        json!({
+            "tpm_allow_list": self.allow_list,
+            "pcr_policy": pcr_policy(&self.pcr_policy),
+        })
     }
 }
 
@@ -84,6 +90,26 @@ fn template(template: AttestationKeyTemplate) -> Value {
         "attributes": template.attributes.map(|bits| format!("{bits:#010x}")),
         "scheme_hash": scheme_hash.map(HashAlgorithm::name),
     })
+}
+
+fn pcr_policy(policy: &PcrPolicy) -> Value {
+    match policy {
+        PcrPolicy::Any => json!({ "any": {} }),
+        PcrPolicy::Expected(registers) => {
+            let registers: Vec<Value> = registers
+                .iter()
+                .map(|register| {
+                    json!({
+                        "bank": register.bank,
+                        "index": register.index,
+                        "values": register.values,
+                    })
+                })
+                .collect();
+            json!({ "expected": registers })
+        }
+        PcrPolicy::Learn => json!({ "learn": {} }),
+    }
 }
 
 impl Spec for ApiKey {
@@ -185,7 +211,44 @@ pub(super) fn provisioned(provisioned: &Provisioned) -> Response {
         "credential_bundle": BASE64.encode(&provisioned.credential),
         "nonce": BASE64.encode(&provisioned.nonce),
         "ak_cert_chain": provisioned.chain,
+        "activation_ticket": provisioned.activation_ticket,
     }))
+}
+
+pub(super) fn nonce(issued: &IssuedNonce) -> Response {
+    ok(&json!({
+        "nonce": BASE64.encode(&issued.nonce),
+        "expires_at": moment(issued.expires_at),
+    }))
+}
+
+/// A report, whatever it comes to.
+pub(super) fn attested(report: &DeviceReport) -> Response {
+    let checks: Vec<Value> = report
+        .rows()
+        .map(|row| json!({ "name": row.name, "outcome": row.outcome.name(), "detail": row.detail }))
+        .collect();
+    let device = report.device.as_ref().map(|device| {
+        json!({
+            "namespace": device.namespace,
+            "manager": device.manager,
+            "vendor": device.vendor,
+            "serial": device.serial,
+        })
+    });
+    ok(&json!({
+        "accepted": report.accepted(),
+        "checks": checks,
+        "ak_name": report.ak_name.to_string(),
+        "device": device,
+    }))
+}
+
+/// 204, without a body.
+pub(super) fn activated() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 pub(super) fn created<K: Kind + Spec>(object: &Object<K>) -> Response {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     f5::device::{Device, Manufacturer},
-    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION},
+    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
     f5::site::Site,
 };
 
@@ -14,6 +14,9 @@ async fn every_call_needs_a_token_and_every_bad_one_is_refused() {
     let calls = [
         ("POST", PREAUTH),
         ("POST", PROVISION),
+        ("POST", ACTIVATE),
+        ("POST", NONCE),
+        ("POST", ATTEST),
         ("GET", MANAGERS),
         ("POST", MANAGERS),
         ("PUT", "/api/tpm/namespaces/default/tpm_managers/a"),
@@ -143,7 +146,7 @@ async fn paths_take_the_published_prefix_and_unknown_ones_are_not_found() {
         .is(200);
     let there = site.get(&format!("{MANAGERS}/a")).await;
     assert_eq!(there.is(200).json["metadata"]["namespace"], "default");
-    site.get("/api/tpm/tpm/attest").await.refuses(404, 5);
+    site.get("/api/tpm/tpm/nothing").await.refuses(404, 5);
     site.get(&format!("{prefix}/api/tpm/nothing"))
         .await
         .refuses(404, 5);

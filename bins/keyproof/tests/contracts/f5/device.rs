@@ -6,8 +6,8 @@ use std::fs;
 use data_encoding::BASE64;
 use gcm::open;
 use keyproof_tpm::{
-    AttestationTemplate, AwsLcRs, Buffer, Credential, EccCurve, Name, PublicKey, Structure,
-    TpmtPublic, activate,
+    ActivationKey, AttestationTemplate, AwsLcRs, Buffer, Credential, EccCurve, HashAlgorithm, Name,
+    PublicKey, Structure, TpmtPublic, TpmtSignature, activate,
 };
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
@@ -15,6 +15,10 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
     date_time_ymd,
+};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use serde_json::{Value, json};
 
@@ -78,10 +82,6 @@ impl Manufacturer {
 pub(crate) struct Key(Vec<u8>);
 
 impl Key {
-    fn generate() -> Self {
-        Self(KeyPair::generate().unwrap().subject_public_key_info())
-    }
-
     /// One of the endorsement keys in software of the TPM crate's tests, such as `rsa3072`.
     pub(crate) fn of_kind(kind: &str) -> Self {
         let public = TpmtPublic::parse_sized(&software(kind, "ek.pub.tpm2b")).unwrap();
@@ -139,16 +139,33 @@ impl PublicKeyData for Key {
     }
 }
 
+/// A device.
 pub(crate) struct Device {
     ek: Key,
     ek_pkcs8: Vec<u8>,
     pub(crate) ek_certificate: Vec<u8>,
     ak: Key,
+    /// Nothing if only its public key is known.
+    ak_pkcs8: Vec<u8>,
     own: KeyPair,
     pub(crate) serial: String,
 }
 
 pub(crate) const VENDOR: &str = "ExampleCorp";
+
+impl Clone for Device {
+    fn clone(&self) -> Self {
+        Self {
+            ek: self.ek.clone(),
+            ek_pkcs8: self.ek_pkcs8.clone(),
+            ek_certificate: self.ek_certificate.clone(),
+            ak: self.ak.clone(),
+            ak_pkcs8: self.ak_pkcs8.clone(),
+            own: KeyPair::try_from(self.own.serialize_der()).unwrap(),
+            serial: self.serial.clone(),
+        }
+    }
+}
 
 impl Device {
     /// With a new endorsement key on P-256.
@@ -165,11 +182,13 @@ impl Device {
     }
 
     fn with_ek(manufacturer: &Manufacturer, serial: &str, ek: Key, ek_pkcs8: Vec<u8>) -> Self {
+        let ak = KeyPair::generate().unwrap();
         Self {
             ek_certificate: manufacturer.endorse(&ek),
             ek,
             ek_pkcs8,
-            ak: Key::generate(),
+            ak: Key(ak.subject_public_key_info()),
+            ak_pkcs8: ak.serialize_der(),
             own: KeyPair::generate().unwrap(),
             serial: serial.to_owned(),
         }
@@ -177,11 +196,22 @@ impl Device {
 
     /// The same with another attestation key.
     pub(crate) fn with_new_ak(self) -> Self {
-        self.with_ak(Key::generate())
+        let ak = KeyPair::generate().unwrap();
+        Self {
+            ak: Key(ak.subject_public_key_info()),
+            ak_pkcs8: ak.serialize_der(),
+            ..self
+        }
     }
 
+    /// The same with this one, which it cannot sign with.
     pub(crate) fn with_ak(self, ak: Key) -> Self {
-        Self { ak, ..self }
+        let ak_pkcs8 = Vec::new();
+        Self {
+            ak,
+            ak_pkcs8,
+            ..self
+        }
     }
 
     /// The same whose manufacturer certifies its endorsement key once more.
@@ -197,6 +227,16 @@ impl Device {
     pub(crate) fn endorsed_namelessly(self, manufacturer: &Manufacturer) -> Self {
         let ek_certificate = manufacturer.endorse_as(&self.ek, Vec::new());
         Self {
+            ek_certificate,
+            ..self
+        }
+    }
+
+    /// The same that shows the endorsement key and certificate of another, which are public.
+    pub(crate) fn with_stolen_endorsement(self, victim: &Self) -> Self {
+        let (ek, ek_certificate) = (victim.ek.clone(), victim.ek_certificate.clone());
+        Self {
+            ek,
             ek_certificate,
             ..self
         }
@@ -249,6 +289,21 @@ impl Device {
         TpmtPublic::attestation_from_spki(&self.ak.0, template).unwrap()
     }
 
+    /// A TPMT_SIGNATURE by its attestation key.
+    pub(crate) fn signs(&self, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &self.ak_pkcs8, &random).unwrap();
+        let signed = pair.sign(&random, message).unwrap();
+        let (r, s) = signed.as_ref().split_at(32);
+        let signature = TpmtSignature::Ecdsa {
+            hash: HashAlgorithm::Sha256,
+            r: Buffer::new(r).unwrap(),
+            s: Buffer::new(s).unwrap(),
+        };
+        signature.to_bytes()
+    }
+
     pub(crate) fn ak_spki(&self) -> Vec<u8> {
         self.ak.0.clone()
     }
@@ -258,6 +313,14 @@ impl Device {
         let key = self.activates(answer, ak)?;
         let nonce = field(answer, "nonce").try_into().unwrap();
         Some(open(&key, nonce, field(answer, "encrypted_ak_cert")))
+    }
+
+    /// What it shows for an answer that its TPM opened.
+    pub(crate) fn activation(&self, answer: &Value) -> Value {
+        let ak = self.ak_public();
+        let key = ActivationKey::from_bytes(&self.activates(answer, &ak).unwrap()).unwrap();
+        let proof = key.proof(&Name::of(&ak).unwrap()).unwrap();
+        json!({ "ticket": answer["activation_ticket"], "proof": BASE64.encode(&proof) })
     }
 
     /// The key that its TPM takes from an answer's credential, for an attestation key like this.

@@ -6,13 +6,16 @@ use keyproof_store::{Engine, Prefix, Timestamp, memory::MemoryEngine};
 use serde_json::{Value, json};
 
 use crate::{
-    f5::device::Manufacturer,
+    f5::device::{Device, Manufacturer},
     f5::site::{Answer, Call, Flag, Site},
 };
 
 /// When the clock starts, in seconds.
 pub(crate) const START: u64 = 1_700_000_000;
 
+pub(crate) const ACTIVATE: &str = "/api/tpm/tpm/activate";
+pub(crate) const ATTEST: &str = "/api/tpm/tpm/attest";
+pub(crate) const NONCE: &str = "/api/tpm/tpm/attest/nonce";
 pub(crate) const PREAUTH: &str = "/api/tpm/tpm/preauth";
 pub(crate) const PROVISION: &str = "/api/tpm/tpm/provision";
 pub(crate) const MANAGERS: &str = "/api/tpm/namespaces/default/tpm_managers";
@@ -89,6 +92,21 @@ impl Site {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.admin("POST", path).json(body).send().await
+    }
+
+    /// Provisions a device, whose answer is returned.
+    pub(crate) async fn provisioned(&self, api_key: &str, device: &Device) -> Value {
+        let answer = self.post(PROVISION, &device.request(api_key)).await;
+        answer.is(200).json.clone()
+    }
+
+    /// The same, and what its TPM finds is shown.
+    pub(crate) async fn activated(&self, api_key: &str, device: &Device) -> Value {
+        let answer = self.provisioned(api_key, device).await;
+        self.post(ACTIVATE, &device.activation(&answer))
+            .await
+            .is(204);
+        answer
     }
 
     /// A request with the token that may do everything.

@@ -1,14 +1,18 @@
 //! F5's TPM contract, as a client sees it over a socket, with the clock in the test's hand and a TPM in software.
 
 mod access;
+mod activation;
+mod attestation;
 mod certificate;
 mod deletion;
 mod device;
 mod dialect;
 mod failures;
 mod faults;
+mod forgetting;
 mod kinds;
 mod lists;
+mod machine;
 mod objects;
 mod preauth;
 mod provision;

@@ -113,6 +113,7 @@ async fn each_member_of_the_contract_is_there() {
                 "ak_template",
                 "client_cert",
                 "client_key",
+                "pcr_policy",
                 "tpm_allow_list",
                 "tpm_manager_ref",
             ],

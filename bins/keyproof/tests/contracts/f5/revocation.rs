@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     f5::device::{Device, Manufacturer},
-    f5::dialect::{API_KEYS, CATEGORIES, PROVISION, START},
+    f5::dialect::{ACTIVATE, API_KEYS, CATEGORIES, PROVISION, START},
     f5::faults::FaultyEngine,
     f5::provision::furnished,
     f5::site::{Answer, Site},
@@ -311,13 +311,43 @@ async fn a_list_and_a_revocation_at_once_do_not_miss_each_other() {
 
 /// A station's token, an API key and a public endorsement certificate revoke nothing.
 #[tokio::test]
-async fn a_certificate_that_was_replaced_without_a_proof_is_not_revoked_and_falls_with_its_key() {
+async fn a_certificate_is_revoked_once_the_credential_of_the_next_was_opened() {
+    let (site, key, device) = furnished().await;
+    let second_key = site.api_key("second").await;
+    let serial_of = |answer: &Value| {
+        let der = device.opens(answer, &device.ak_public()).unwrap();
+        let certificate = Certificate::from_der(&der).unwrap();
+        certificate.serial().as_bytes().to_vec()
+    };
+    let first = serial_of(&site.activated(&key, &device).await);
+    site.clock.advance(YEAR * 4);
+    let answer = site.provisioned(&second_key, &device).await;
+    let second = serial_of(&answer);
+    assert_ne!(first, second);
+    assert_eq!(entries(&list(&site).await), []);
+    let activation = device.activation(&answer);
+    site.post(ACTIVATE, &activation).await.is(204);
+    let since = site.now().as_secs();
+    let superseded = |since| (first.clone(), since, Some(CrlReason::Superseded));
+    assert_eq!(entries(&list(&site).await), [superseded(since)]);
+
+    // What is revoked for good is not on hold as well.
+    site.clock.advance(Duration::from_secs(1));
+    let disabled = json!({ "is_disabled": true });
+    change(&site, "station", disabled.clone()).await.is(200);
+    assert_eq!(entries(&list(&site).await), [superseded(since)]);
+    change(&site, "second", disabled).await.is(200);
+    let both = sorted([superseded(since), on_hold(&second, since + 1)]);
+    assert_eq!(entries(&list(&site).await), both);
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_replaced_without_a_proof_falls_with_its_key() {
     let (site, key, device) = furnished().await;
     let first = provision(&site, &key, &device).await;
     site.clock.advance(YEAR * 4);
     let second = provision(&site, &key, &device).await;
     assert_ne!(first, second);
-    assert_eq!(site.records("tpm_replaced_certificate").await, 1);
     assert_eq!(entries(&list(&site).await), []);
     let disabled = json!({ "is_disabled": true });
     change(&site, "station", disabled).await.is(200);

@@ -73,6 +73,15 @@ impl Plant {
         self.call("POST", "/api/tpm/tpm/provision", &device.request(api_key))
     }
 
+    /// What a device shows for a provision at one of the nodes.
+    async fn activation(&self, node: usize, device: &Device, api_key: &str) -> Call {
+        let provision = self.provision(device, api_key);
+        let answer = self.cluster.send(node, &provision).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let shown = device.activation(&answer.json);
+        self.call("POST", "/api/tpm/tpm/activate", &shown)
+    }
+
     fn call(&self, method: &'static str, path: &str, body: &Value) -> Call {
         Call::new(method, path)
             .header("authorization", format!("APIToken {}", self.token))
@@ -136,20 +145,25 @@ async fn of_those_that_race_for_one_identity_one_gets_it() {
         let serial = |name: &str| format!("SN{name}{round}");
         // Three TPMs that say to be one device.
         let same = || Device::new(&plant.manufacturer, &serial("A"));
-        let devices = [same(), same(), same()];
-        let calls = devices
-            .iter()
-            .map(|device| plant.provision(device, &api_key));
+        let mut calls = Vec::new();
+        for (node, device) in [same(), same(), same()].iter().enumerate() {
+            calls.push(plant.activation(node, device, &api_key).await);
+        }
         let answers = plant.cluster.race(calls).await;
-        assert_eq!(count(&answers, 200, 409), Some(1), "{answers:?}");
+        assert_eq!(count(&answers, 204, 409), Some(1), "{answers:?}");
         // One TPM that says to be three devices.
         let mut device = Device::new(&plant.manufacturer, &serial("B"));
         let mut calls = Vec::new();
-        for name in ["B", "C", "D"] {
+        for (node, name) in ["B", "C", "D"].into_iter().enumerate() {
             device = device.with_serial(&serial(name));
-            calls.push(plant.provision(&device, &api_key));
+            calls.push(plant.activation(node, &device, &api_key).await);
         }
         let answers = plant.cluster.race(calls).await;
-        assert_eq!(count(&answers, 200, 409), Some(1), "{answers:?}");
+        assert_eq!(count(&answers, 204, 409), Some(1), "{answers:?}");
+        // And one ticket that comes to each of them.
+        let device = Device::new(&plant.manufacturer, &serial("E"));
+        let call = plant.activation(round, &device, &api_key).await;
+        let answers = plant.cluster.race(vec![call; NODES]).await;
+        assert_eq!(count(&answers, 204, 409), Some(1), "{answers:?}");
     }
 }

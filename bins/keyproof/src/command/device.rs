@@ -1,0 +1,376 @@
+//! `keyproof device`: devices that are bound to their TPMs.
+
+use std::{fmt, str::FromStr};
+
+use clap::{Args, Subcommand};
+use keyproof_auth::is_dns_label;
+use keyproof_service::device_identity::{BoundDevice, DeviceKey, DevicePlace, Verdict};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Outcome,
+    console::{self, Consent},
+    flags::{StoreArguments, StoreFlags},
+    moment::Rfc3339,
+    output::{self, printable},
+    store::{with_service, with_store},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Undo what binds a device to its TPM, and revoke its certificates
+    Forget(ForgetArguments),
+    /// List the devices that are bound to a TPM, with what their last attestation came to
+    List(StoreArguments),
+    /// Take the registers of a device's next accepted attestation for what they are to be
+    Relearn(DeviceArguments),
+    /// Show a device, its attestation keys, what was learnt of it, and its last attestations
+    Show(DeviceArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DeviceArguments {
+    /// The device; a slash or a percent sign in vendor or serial number is written as %2F or %25
+    #[arg(value_name = "NAMESPACE/MANAGER/VENDOR/SERIAL")]
+    device: Place,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ForgetArguments {
+    #[command(flatten)]
+    of: DeviceArguments,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// A device as it is written: four texts between slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place(DevicePlace);
+
+/// What would part the text elsewhere.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "a device is NAMESPACE/MANAGER/VENDOR/SERIAL";
+        let mut parts = text.split('/').map(|part| {
+            let decoded = percent_decode_str(part).decode_utf8().ok()?;
+            (!decoded.is_empty()).then(|| decoded.into_owned())
+        });
+        let mut next = || parts.next().flatten().ok_or(WRONG);
+        let place = DevicePlace {
+            namespace: next()?,
+            manager: next()?,
+            vendor: next()?,
+            serial: next()?,
+        };
+        let are_labels = is_dns_label(&place.namespace) && is_dns_label(&place.manager);
+        match parts.next() {
+            None if are_labels => Ok(Self(place)),
+            _ => Err(WRONG),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(DevicePlace {
+            namespace,
+            manager,
+            vendor,
+            serial,
+        }) = self;
+        let [vendor, serial] = [vendor, serial].map(|text| utf8_percent_encode(text, ESCAPED));
+        write!(f, "{namespace}/{manager}/{vendor}/{serial}")
+    }
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Forget(arguments) => forget(&arguments),
+        Command::List(arguments) => list(&arguments),
+        Command::Relearn(arguments) => relearn(&arguments),
+        Command::Show(arguments) => show(&arguments),
+    }
+}
+
+fn forget(arguments: &ForgetArguments) -> Outcome {
+    let DeviceArguments {
+        device,
+        store,
+        json,
+    } = &arguments.of;
+    with_store(store, async |service, store| {
+        let shown = printable(&device.to_string());
+        let question = format!("forget the device {shown}, and revoke its certificates");
+        arguments
+            .consent
+            .given(&format!("{question} (store {store})"))?;
+        let devices = &service.device_identity;
+        let revoked = devices.forget_device(&device.0, &console::origin()).await;
+        let revoked = revoked.map_err(Failure::refused)?;
+        if *json {
+            let forgotten = device.to_string();
+            output::print_json(&json!({ "forgotten": forgotten, "revoked": revoked }))?;
+        } else {
+            output::print(&format!(
+                "forgot the device {shown}; {revoked} certificates revoked (store {store})"
+            ))?;
+        }
+        Ok(())
+    })
+}
+
+fn relearn(arguments: &DeviceArguments) -> Outcome {
+    with_store(&arguments.store, async |service, store| {
+        let device = &arguments.device;
+        let devices = &service.device_identity;
+        let relearned = devices.relearn_device(&device.0, &console::origin()).await;
+        relearned.map_err(Failure::refused)?;
+        if arguments.json {
+            output::print_json(&json!({ "relearned": device.to_string() }))?;
+        } else {
+            let device = printable(&device.to_string());
+            output::print(&format!(
+                "the next accepted attestation of {device} teaches its registers (store {store})"
+            ))?;
+        }
+        Ok(())
+    })
+}
+
+fn list(arguments: &StoreArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let mut documents = Vec::new();
+        let mut after = None;
+        loop {
+            let page = service.device_identity.devices(after.as_ref()).await;
+            let page = page.map_err(Failure::refused)?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            after = Some(last.place.clone());
+            for device in &page {
+                if arguments.json {
+                    documents.push(summary(device));
+                    continue;
+                }
+                let place = printable(&Place(device.place.clone()).to_string());
+                let bound = Rfc3339(device.bound_at);
+                let last = device.attestations.last().map_or_else(String::new, line);
+                output::print(&format!("{place}\t{bound}\t{last}"))?;
+            }
+        }
+        if arguments.json {
+            output::print_json(&json!({ "devices": documents }))?;
+        }
+        Ok(())
+    })
+}
+
+fn show(arguments: &DeviceArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let shown = service.device_identity.device(&arguments.device.0).await;
+        let (device, keys) = shown.map_err(Failure::refused)?;
+        if arguments.json {
+            output::print_json(&document(&device, &keys))?;
+        } else {
+            for line in lines(&device, &keys) {
+                output::print(&printable(&line))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What people are shown of a device.
+fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
+    let mut lines = vec![
+        format!("device   {}", Place(device.place.clone())),
+        format!("name     {}", device.name),
+        format!("version  {}", device.version),
+        format!("ek       {}", device.ek_name),
+        format!("bound    {}", Rfc3339(device.bound_at)),
+    ];
+    for key in keys {
+        let since = key.active_since.map_or_else(
+            || "not active".to_owned(),
+            |since| format!("active since {}", Rfc3339(since)),
+        );
+        lines.push(format!(
+            "key      {} {since}; certificate {} of {}, until {}",
+            key.ak_name,
+            key.certificate,
+            key.category,
+            Rfc3339(key.not_after)
+        ));
+    }
+    for register in device.learnt.iter().flatten() {
+        let (bank, index, value) = (&register.bank, register.index, &register.value);
+        lines.push(format!("learnt   {bank}:{index} {value}"));
+    }
+    for verdict in &device.attestations {
+        lines.push(format!("attest   {}", line(verdict)));
+        lines.extend(verdict.told.iter().map(|told| format!("         {told}")));
+    }
+    lines
+}
+
+/// A verdict in one line.
+fn line(verdict: &Verdict) -> String {
+    let outcome = if verdict.accepted {
+        "accepted"
+    } else {
+        "refused"
+    };
+    format!("{} {outcome} {}", Rfc3339(verdict.at), verdict.selection)
+}
+
+/// A device in JSON, as the list has it.
+fn summary(device: &BoundDevice) -> Value {
+    json!({
+        "device": Place(device.place.clone()).to_string(),
+        "namespace": device.place.namespace,
+        "manager": device.place.manager,
+        "vendor": device.place.vendor,
+        "serial": device.place.serial,
+        "name": device.name,
+        "version": device.version,
+        "ek_name": device.ek_name,
+        "bound_at": Rfc3339(device.bound_at).to_string(),
+        "last_attestation": device.attestations.last().map(verdict),
+    })
+}
+
+/// All about it.
+fn document(device: &BoundDevice, keys: &[DeviceKey]) -> Value {
+    let mut document = summary(device);
+    let keys: Vec<Value> = keys
+        .iter()
+        .map(|key| {
+            json!({
+                "ak_name": key.ak_name,
+                "category": key.category,
+                "active_since": key.active_since.map(|since| Rfc3339(since).to_string()),
+                "certificate": key.certificate,
+                "not_after": Rfc3339(key.not_after).to_string(),
+            })
+        })
+        .collect();
+    let learnt = device.learnt.as_ref().map(|learnt| {
+        let registers = learnt.iter().map(|register| {
+            json!({ "bank": register.bank, "index": register.index, "value": register.value })
+        });
+        registers.collect::<Vec<Value>>()
+    });
+    let attestations: Vec<Value> = device.attestations.iter().map(verdict).collect();
+    if let Some(members) = document.as_object_mut() {
+        members.insert("keys".to_owned(), keys.into());
+        members.insert("learnt".to_owned(), learnt.into());
+        members.insert("attestations".to_owned(), attestations.into());
+    }
+    document
+}
+
+fn verdict(verdict: &Verdict) -> Value {
+    json!({
+        "at": Rfc3339(verdict.at).to_string(),
+        "category": verdict.category,
+        "ak_name": verdict.ak,
+        "pcr_selection": verdict.selection,
+        "accepted": verdict.accepted,
+        "told": verdict.told,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyproof_service::device_identity::LearntRegister;
+    use keyproof_store::Timestamp;
+
+    #[test]
+    fn a_device_is_told_with_its_keys_registers_and_verdicts() {
+        let device = BoundDevice {
+            place: "default/acme/v%2F/s".parse::<Place>().unwrap().0,
+            name: "device-0001".to_owned(),
+            version: "1".to_owned(),
+            ek_name: "000b".to_owned(),
+            bound_at: Timestamp::EPOCH,
+            learnt: Some(vec![LearntRegister {
+                bank: "sha256".to_owned(),
+                index: 7,
+                value: "00".to_owned(),
+            }]),
+            attestations: vec![Verdict {
+                at: Timestamp::EPOCH,
+                category: "edge".to_owned(),
+                ak: "000b".to_owned(),
+                selection: "sha256:7".to_owned(),
+                accepted: false,
+                told: vec!["fail pcr-policy: other".to_owned()],
+            }],
+        };
+        let keys = [DeviceKey {
+            category: "edge".to_owned(),
+            ak_name: "000b".to_owned(),
+            active_since: None,
+            certificate: "40:01".to_owned(),
+            not_after: Timestamp::EPOCH,
+        }];
+        let epoch = "1970-01-01T00:00:00Z";
+        assert_eq!(
+            lines(&device, &keys),
+            [
+                "device   default/acme/v%2F/s",
+                "name     device-0001",
+                "version  1",
+                "ek       000b",
+                &format!("bound    {epoch}"),
+                &format!("key      000b not active; certificate 40:01 of edge, until {epoch}"),
+                "learnt   sha256:7 00",
+                &format!("attest   {epoch} refused sha256:7"),
+                "         fail pcr-policy: other",
+            ]
+        );
+        let document = document(&device, &keys);
+        assert_eq!(document["device"], "default/acme/v%2F/s");
+        assert_eq!(document["vendor"], "v/");
+        assert_eq!(document["keys"][0]["active_since"], Value::Null);
+        assert_eq!(document["learnt"][0]["bank"], "sha256");
+        assert_eq!(
+            document["attestations"],
+            json!([document["last_attestation"]])
+        );
+        assert_eq!(document["attestations"][0]["accepted"], false);
+    }
+
+    #[test]
+    fn a_device_is_four_texts_between_slashes() {
+        let text = "default/acme/Example%2FCorp/50%25 SN";
+        let place: Place = text.parse().unwrap();
+        assert_eq!(place.0.vendor, "Example/Corp");
+        assert_eq!(place.0.serial, "50% SN");
+        assert_eq!(place.to_string(), text);
+        for wrong in [
+            "",
+            "default/acme/v",
+            "default/acme/v/s/t",
+            "default/acme//s",
+            "default/acme/v/",
+            "Default/acme/v/s",
+            "default/a.b/v/s",
+            "default/acme/%ff/s",
+        ] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+}

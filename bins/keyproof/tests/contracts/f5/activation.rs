@@ -1,0 +1,407 @@
+//! Activation: what a device's proof does, and that nothing else does it. The thief has a station's token, an API key and
+//! the device's endorsement certificate, which is public.
+
+use std::{sync::Arc, time::Duration};
+
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use keyproof::server::Server;
+use keyproof_store::{Prefix, SystemEntropy};
+use keyproof_x509::crl::Crl;
+use serde_json::{Value, json};
+
+use crate::{
+    f5::device::{Device, Manufacturer},
+    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, PROVISION},
+    f5::faults::{Commits, FaultyEngine},
+    f5::machine::{Machine, SELECTION},
+    f5::provision::{furnished, furnished_on, join_all},
+    f5::site::Site,
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const YEAR: Duration = HOUR.saturating_mul(24 * 365);
+
+const BOUND: [&str; 4] = [
+    "tpm_device",
+    "tpm_endorsement_key",
+    "tpm_attestation_key",
+    "tpm_spent_ticket",
+];
+
+/// How many records say that something is bound, active or spent.
+async fn bound(site: &Site) -> usize {
+    let mut count = 0;
+    for collection in BOUND {
+        count += site.records(collection).await;
+    }
+    count
+}
+
+/// The numbers of what is on the category's list.
+async fn revoked(site: &Site) -> usize {
+    let list = site.call("GET", &format!("{CATEGORIES}/category/crl"));
+    let list = list.send().await.is(200).body.to_vec();
+    Crl::from_der(&list).unwrap().revocations().iter().count()
+}
+
+/// One character of a member's text, changed.
+fn changed(activation: &Value, member: &str, at: usize) -> Value {
+    let mut bytes = activation[member].as_str().unwrap().as_bytes().to_vec();
+    bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+    let mut changed = activation.clone();
+    changed[member] = json!(String::from_utf8(bytes).unwrap());
+    changed
+}
+
+#[tokio::test]
+async fn a_proof_makes_a_key_active_and_binds_its_device() {
+    let (site, key, device) = furnished().await;
+    let answer = site.provisioned(&key, &device).await;
+    assert_eq!(bound(&site).await, 0, "a provision binds nothing");
+    let activated = site.post(ACTIVATE, &device.activation(&answer)).await;
+    assert!(activated.is(204).body.is_empty());
+    for collection in BOUND {
+        assert_eq!(site.records(collection).await, 1, "{collection}");
+    }
+    let trail = site.trail("tpm.activate").await;
+    let [(outcome, detail)] = trail.as_slice() else {
+        panic!("{trail:?}");
+    };
+    assert_eq!(outcome, "Done");
+    assert!(detail.contains(", certificate "), "{detail}");
+
+    // Another key of the same TPM is active only by a proof of its own.
+    let device = device.with_new_ak();
+    let answer = site.provisioned(&key, &device).await;
+    assert_eq!(site.records("tpm_attestation_key").await, 1);
+    site.post(ACTIVATE, &device.activation(&answer))
+        .await
+        .is(204);
+    assert_eq!(site.records("tpm_attestation_key").await, 2);
+    assert_eq!(site.records("tpm_device").await, 1);
+}
+
+#[tokio::test]
+async fn a_ticket_is_good_once_for_an_hour_and_on_every_server() {
+    let (site, key, device) = furnished().await;
+    let first = device.activation(&site.provisioned(&key, &device).await);
+    let second = device.activation(&site.provisioned(&key, &device).await);
+    let third = device.activation(&site.provisioned(&key, &device).await);
+    site.post(ACTIVATE, &second).await.is(204);
+    let entropy = Arc::new(SystemEntropy::new());
+    let (config, clock) = (Arc::clone(&site.config), site.clock.clone());
+    let twin = Server::start(config, site.store.clone(), clock, entropy);
+    let twin = twin.await.unwrap();
+    for address in [site.server.address(), twin.address()] {
+        let mut again = site.admin("POST", ACTIVATE).json(&second);
+        again.address = address;
+        again.send().await.refuses(409, 6).saying("used before");
+    }
+    // Each is good, in whichever order they come.
+    site.post(ACTIVATE, &first).await.is(204);
+    site.clock.advance(HOUR - Duration::from_millis(1));
+    site.post(ACTIVATE, &first)
+        .await
+        .refuses(409, 6)
+        .saying("used before");
+    site.clock.advance(Duration::from_millis(1));
+    for expired in [&second, &third] {
+        let refused = site.post(ACTIVATE, expired).await;
+        refused.refuses(403, 7).saying("expired");
+    }
+    // What is noted of them goes with them.
+    site.clock.advance(HOUR);
+    assert_eq!(site.records("tpm_spent_ticket").await, 0);
+}
+
+#[tokio::test]
+async fn a_ticket_is_taken_as_it_was_issued_and_its_proof_in_no_other_form() {
+    let (site, key, device) = furnished().await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let ticket = activation["ticket"].as_str().unwrap();
+    let proof = activation["proof"].as_str().unwrap();
+    let bytes = BASE64.decode(proof.as_bytes()).unwrap();
+    for (member, value, status, code, says) in [
+        ("ticket", json!(null), 400, 3, "ticket"),
+        ("ticket", json!(""), 400, 3, "ticket"),
+        ("ticket", json!("AAAA"), 400, 3, "ticket"),
+        ("ticket", json!("a".repeat(70_000)), 400, 3, "ticket"),
+        (
+            "ticket",
+            json!(&ticket[..ticket.len() - 4]),
+            400,
+            3,
+            "ticket",
+        ),
+        ("ticket", json!(format!("{ticket}AAAA")), 400, 3, "ticket"),
+        ("ticket", json!(7), 400, 3, "line 1"),
+        ("proof", json!(null), 400, 3, "proof: it is missing"),
+        ("proof", json!(""), 400, 3, "proof: it is missing"),
+        ("proof", json!("*"), 400, 3, "proof"),
+        ("proof", json!("AAAA"), 403, 7, "proof"),
+        ("proof", json!(BASE64.encode(&bytes[..31])), 403, 7, "proof"),
+        (
+            "proof",
+            json!(BASE64.encode(&[&bytes[..], &[0]].concat())),
+            403,
+            7,
+            "proof",
+        ),
+    ] {
+        let mut wrong = activation.clone();
+        wrong[member] = value;
+        let refused = site.post(ACTIVATE, &wrong).await;
+        refused.refuses(status, code).saying(says);
+    }
+    // Every part of the ticket is under the seal.
+    for at in (0..ticket.len()).step_by(37) {
+        let wrong = changed(&activation, "ticket", at);
+        let refused = site.post(ACTIVATE, &wrong).await;
+        refused.refuses(400, 3).saying("ticket");
+    }
+    for at in 0..40 {
+        let refused = site
+            .post(ACTIVATE, &changed(&activation, "proof", at))
+            .await;
+        refused.refuses(403, 7).saying("proof");
+    }
+    assert_eq!(bound(&site).await, 0);
+    let sealed = BASE64URL_NOPAD.decode(ticket.as_bytes()).unwrap();
+    let sealed = String::from_utf8_lossy(&sealed).into_owned();
+    assert!(!sealed.contains("SN0001"), "{sealed}");
+    site.post(ACTIVATE, &activation).await.is(204);
+}
+
+#[tokio::test]
+async fn what_a_thief_is_answered_binds_blocks_and_revokes_nothing() {
+    let (site, key, device) = furnished().await;
+    let stolen = device.ek_certificate.clone();
+    let manufacturer = Manufacturer::new();
+    // For his own TPM, keys and names, and for the device's own identity, before and after the device came.
+    let thief = Device::new(&manufacturer, "SN0666").with_stolen_endorsement(&device);
+    assert_eq!(thief.ek_certificate, stolen);
+    let steal = async || {
+        for serial in ["SN0666", "SN0001"] {
+            let thief = Device::new(&manufacturer, serial).with_stolen_endorsement(&device);
+            let answer = site.post(PROVISION, &thief.request(&key)).await;
+            if answer.status == 200 {
+                assert!(thief.opens(&answer.json, &thief.ak_public()).is_none());
+                let guess = json!({
+                    "ticket": answer.json["activation_ticket"],
+                    "proof": BASE64.encode(&[0; 32]),
+                });
+                site.post(ACTIVATE, &guess).await.refuses(403, 7);
+            } else {
+                answer.refuses(409, 6);
+            }
+        }
+    };
+    for _ in 0..3 {
+        steal().await;
+    }
+    assert_eq!(bound(&site).await, 0);
+    site.activated(&key, &device).await;
+    let known = bound(&site).await;
+    for _ in 0..3 {
+        steal().await;
+    }
+    // At a time when a new certificate is made for whoever asks.
+    site.clock.advance(YEAR * 4);
+    for _ in 0..3 {
+        site.post(PROVISION, &device.request(&key)).await.is(200);
+    }
+    assert_eq!(bound(&site).await, known - 1, "but for the spent ticket");
+    assert_eq!(revoked(&site).await, 0);
+    site.activated(&key, &device).await;
+    assert_eq!(revoked(&site).await, 1);
+}
+
+#[tokio::test]
+async fn a_proof_is_that_of_its_own_ticket_alone() {
+    let (site, key, device) = furnished().await;
+    let first = device.activation(&site.provisioned(&key, &device).await);
+    let again = device.activation(&site.provisioned(&key, &device).await);
+    let device = device.with_new_ak();
+    let other_key = device.activation(&site.provisioned(&key, &device).await);
+    for (ticket, proof) in [
+        (&first, &again),
+        (&again, &first),
+        (&first, &other_key),
+        (&other_key, &first),
+    ] {
+        let crossed = json!({ "ticket": ticket["ticket"], "proof": proof["proof"] });
+        let refused = site.post(ACTIVATE, &crossed).await;
+        refused.refuses(403, 7).saying("proof");
+    }
+    assert_eq!(bound(&site).await, 0);
+    // A wrong proof does not spend the ticket, nor tell whether it was spent.
+    site.post(ACTIVATE, &first).await.is(204);
+    let crossed = json!({ "ticket": first["ticket"], "proof": again["proof"] });
+    let refused = site.post(ACTIVATE, &crossed).await;
+    refused.refuses(403, 7).saying("proof");
+    site.post(ACTIVATE, &again).await.is(204);
+    site.post(ACTIVATE, &other_key).await.is(204);
+}
+
+#[tokio::test]
+async fn a_ticket_of_another_store_is_none() {
+    let (site, key, device) = furnished().await;
+    let (other, other_key, _) = furnished().await;
+    let roots = site.get(&format!("{MANAGERS}/manager")).await.json["spec"].clone();
+    other.replace(MANAGERS, "manager", roots).await.is(200);
+    let activation = device.activation(&other.provisioned(&other_key, &device).await);
+    site.provisioned(&key, &device).await;
+    let refused = site.post(ACTIVATE, &activation).await;
+    refused.refuses(400, 3).saying("not one of this server's");
+}
+
+/// As after a restore from a backup, which leaves the key out.
+#[tokio::test]
+async fn tickets_and_nonces_are_void_under_another_challenge_key() {
+    let (site, key, device) = furnished().await;
+    let machine = Machine::new(device.clone());
+    site.activated(&key, &device).await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let nonce = machine.nonce(&site, SELECTION).await;
+    let all = Prefix::collection("tpm_challenge_key");
+    let rows = site.store.scan_raw(&all, None, 2, site.now()).await;
+    let [challenge_key] = &*rows.unwrap() else {
+        panic!("not one");
+    };
+    let mut batch = site.store.batch(site.now());
+    batch.remove(challenge_key.key(), challenge_key.version());
+    site.store.commit(batch).await.unwrap();
+    for _ in 0..2 {
+        let refused = site.post(ACTIVATE, &activation).await;
+        refused.refuses(403, 7).saying("expired");
+        let refused = site.post(ATTEST, &machine.attests(&nonce, SELECTION)).await;
+        assert_eq!(refused.fails(), ["nonce"]);
+        site.activated(&key, &device).await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_tpms_for_one_identity_one_is_activated_however_they_race() {
+    for _ in 0..4 {
+        let site = Site::start().await;
+        let manufacturer = Manufacturer::new();
+        let key = site.furnished(&manufacturer).await;
+        let race = async |one: &Device, other: &Device| {
+            let activations = [
+                one.activation(&site.provisioned(&key, one).await),
+                other.activation(&site.provisioned(&key, other).await),
+            ];
+            let calls = activations.iter().map(|shown| site.post(ACTIVATE, shown));
+            let mut statuses: Vec<u16> = Vec::new();
+            for answer in join_all(calls).await {
+                if answer.status != 204 {
+                    answer.refuses(409, 6).saying("another");
+                }
+                statuses.push(answer.status.as_u16());
+            }
+            statuses.sort_unstable();
+            assert_eq!(statuses, [204, 409]);
+        };
+        let one = Device::new(&manufacturer, "SN0001");
+        let other = Device::new(&manufacturer, "SN0001");
+        race(&one, &other).await;
+        // And one TPM under two names.
+        let tpm = Device::new(&manufacturer, "SN0002");
+        let renamed = tpm.clone().with_serial("SN0003");
+        race(&tpm, &renamed).await;
+        for collection in BOUND {
+            assert_eq!(site.records(collection).await, 2, "{collection}");
+        }
+        // And one ticket twice.
+        let device = Device::new(&manufacturer, "SN0004");
+        let activation = device.activation(&site.provisioned(&key, &device).await);
+        let calls = (0..8).map(|_| site.post(ACTIVATE, &activation));
+        let answers = join_all(calls).await;
+        let done = answers.iter().filter(|answer| answer.status == 204);
+        assert_eq!(done.count(), 1);
+        for answer in answers.iter().filter(|answer| answer.status != 204) {
+            answer.refuses(409, 6).saying("used before");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_meanwhile_is_not_activated() {
+    let (site, key, device) = furnished().await;
+    let second = site.api_key("second").await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let change = async |spec: Value| {
+        let changed = site.replace(API_KEYS, "station", spec).await;
+        changed.is(200);
+    };
+    change(json!({ "is_disabled": true })).await;
+    let refused = site.post(ACTIVATE, &activation).await;
+    refused.refuses(403, 7).saying("revoked or on hold");
+    // Another key has a certificate made in its place, which counts at once.
+    let by_second = device.activation(&site.provisioned(&second, &device).await);
+    change(json!({})).await;
+    site.post(ACTIVATE, &by_second).await.is(204);
+    let refused = site.post(ACTIVATE, &activation).await;
+    refused.refuses(403, 7).saying("revoked or on hold");
+    assert_eq!(revoked(&site).await, 1);
+}
+
+#[tokio::test]
+async fn an_activation_is_judged_again_when_a_record_behind_it_changed_meanwhile() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let disable = async {
+        let disabled = json!({ "is_disabled": true });
+        site.replace(API_KEYS, "station", disabled).await.is(200);
+    };
+    let slow = site.post(ACTIVATE, &activation);
+    let answer = engine.overtake(slow, disable).await;
+    answer.refuses(403, 7).saying("revoked or on hold");
+    assert_eq!(bound(&site).await, 0);
+}
+
+#[tokio::test]
+async fn an_activation_that_is_not_stored_is_not_acknowledged() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    engine.commits(Commits::NotApplied);
+    site.post(ACTIVATE, &activation).await.refuses(503, 14);
+    engine.commits(Commits::Lost);
+    let lost = site.post(ACTIVATE, &activation).await;
+    lost.refuses(500, 13).saying("not known whether");
+    engine.commits(Commits::Made);
+    let again = site.post(ACTIVATE, &activation).await;
+    again.refuses(409, 6).saying("used before");
+    assert_eq!(site.records("tpm_attestation_key").await, 1);
+}
+
+#[tokio::test]
+async fn whoever_may_provision_may_show_a_proof_and_nobody_else() {
+    let (site, key, device) = furnished().await;
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let with = |token: String| {
+        let call = site.call("POST", ACTIVATE).json(&activation);
+        call.authorization(&format!("APIToken {token}"))
+    };
+    let nobody = site.call("POST", ACTIVATE).json(&activation);
+    nobody.send().await.refuses(401, 16);
+    with("nonsense".to_owned()).send().await.refuses(401, 16);
+    let other = site.operator_token(&["certificates"], None).await;
+    with(other).send().await.refuses(403, 7);
+    let trail = site.trail("tpm.activate").await;
+    assert_eq!(trail.last().unwrap().0, "Refused");
+    let station = site.operator_token(&["tpm-station"], None).await;
+    with(station).send().await.is(204);
+
+    let flags = [("f5.station_auth", "api_key_only".into())];
+    let site = Site::start_with(&flags).await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let anybody = site.call("POST", ACTIVATE).json(&activation);
+    anybody.send().await.is(204);
+    site.call("GET", ACTIVATE).send().await.refuses(405, 12);
+}

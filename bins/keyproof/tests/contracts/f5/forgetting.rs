@@ -1,0 +1,210 @@
+//! What operators at the machine see of devices, and how a binding is undone.
+
+use keyproof_service::{
+    Failure,
+    device_identity::{DeviceError, DevicePlace},
+};
+use keyproof_x509::crl::{Crl, CrlReason};
+use serde_json::{Value, json};
+
+use crate::{
+    f5::device::{Device, Manufacturer},
+    f5::dialect::{ACTIVATE, CATEGORIES, PROVISION},
+    f5::faults::FaultyEngine,
+    f5::machine::Machine,
+    f5::provision::{furnished, furnished_on},
+    f5::site::{Site, console_origin},
+};
+
+fn place(serial: &str) -> DevicePlace {
+    DevicePlace {
+        namespace: "default".to_owned(),
+        manager: "manager".to_owned(),
+        vendor: "ExampleCorp".to_owned(),
+        serial: serial.to_owned(),
+    }
+}
+
+impl Site {
+    /// What is known of a device.
+    pub(crate) async fn device(&self, serial: &str) -> Value {
+        let devices = &self.console.device_identity;
+        let (device, keys) = devices.device(&place(serial)).await.unwrap();
+        let told = |verdict: &keyproof_service::device_identity::Verdict| json!({ "accepted": verdict.accepted, "told": verdict.told });
+        let attestations: Vec<Value> = device.attestations.iter().map(told).collect();
+        let learnt = device.learnt.map(|learnt| {
+            let values = learnt.into_iter().map(|register| json!(register.value));
+            values.collect::<Vec<Value>>()
+        });
+        json!({
+            "attestations": attestations,
+            "learnt": learnt,
+            "active": keys.iter().filter(|key| key.active_since.is_some()).count(),
+            "keys": keys.len(),
+        })
+    }
+
+    pub(crate) async fn relearn(&self, serial: &str) {
+        let devices = &self.console.device_identity;
+        let (place, origin) = (place(serial), console_origin());
+        devices.relearn_device(&place, &origin).await.unwrap();
+    }
+
+    async fn forget(&self, serial: &str) -> Result<usize, Failure<DeviceError>> {
+        let devices = &self.console.device_identity;
+        devices
+            .forget_device(&place(serial), &console_origin())
+            .await
+    }
+
+    /// Why each certificate is on the category's list.
+    async fn revoked(&self) -> Vec<Option<CrlReason>> {
+        let list = self.call("GET", &format!("{CATEGORIES}/category/crl"));
+        let list = list.send().await.is(200).body.to_vec();
+        let crl = Crl::from_der(&list).unwrap();
+        crl.revocations().iter().map(|entry| entry.reason).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets_are_void() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    site.activated(&key, &device).await;
+    let second = device.clone().with_new_ak();
+    let old = second.activation(&site.provisioned(&key, &second).await);
+    let mut machine = Machine::new(device.clone());
+    machine.attested(&site).await.accepts();
+    assert_eq!(site.revoked().await, []);
+    let renamed = device.clone().with_serial("SN0002");
+    site.post(PROVISION, &renamed.request(&key))
+        .await
+        .refuses(409, 6);
+
+    // Its own certificates, the one whose credential nobody opened included.
+    assert_eq!(site.forget("SN0001").await, Ok(2));
+    let ceased = Some(CrlReason::CessationOfOperation);
+    assert_eq!(site.revoked().await, [ceased, ceased]);
+    assert_eq!(site.records("tpm_attestation_key").await, 0);
+    assert_eq!(site.records("tpm_endorsement_key").await, 0);
+    let unknown = Err(Failure::Refused(DeviceError::Unknown));
+    assert_eq!(site.forget("SN0001").await, unknown);
+    let refused = machine.attested(&site).await;
+    assert_eq!(refused.fails(), ["activation"]);
+    // A ticket of before, never used, and its proof.
+    let refused = site.post(ACTIVATE, &old).await;
+    refused.refuses(403, 7).saying("forgotten");
+
+    // The endorsement key may be another device's, and the device may have another.
+    site.activated(&key, &renamed).await;
+    let other_tpm = Device::new(&manufacturer, "SN0001");
+    let answer = site.activated(&key, &other_tpm).await;
+    assert!(other_tpm.opens(&answer, &other_tpm.ak_public()).is_some());
+    assert_eq!(site.revoked().await.len(), 2);
+    let trail = site
+        .console
+        .audit
+        .events(keyproof_store::Timestamp::EPOCH, None);
+    let trail = trail.await.unwrap();
+    let told = trail
+        .iter()
+        .find(|(_, event)| event.action == "tpm_device.forget");
+    let (_, told) = told.unwrap();
+    assert_eq!(told.target, "tpm_device/default/manager/ExampleCorp/SN0001");
+    assert_eq!(told.detail.as_deref(), Some("2 certificates revoked"));
+}
+
+#[tokio::test]
+async fn a_device_that_comes_back_has_new_certificates_and_learns_anew() {
+    let (site, key, device) = furnished().await;
+    let first = site.activated(&key, &device).await;
+    let mut machine = Machine::new(device.clone());
+    machine.attested(&site).await.accepts();
+    site.forget("SN0001").await.unwrap();
+    machine.extends(0, 8, b"new firmware");
+    let second = site.activated(&key, &device).await;
+    let opened = |answer: &Value| device.opens(answer, &device.ak_public()).unwrap();
+    assert_ne!(opened(&first), opened(&second));
+    machine.attested(&site).await.accepts();
+    assert_eq!(site.device("SN0001").await["keys"], 1);
+    assert_eq!(site.revoked().await.len(), 1);
+    // And so on: each incarnation has tickets of its own.
+    let third = device.activation(&site.provisioned(&key, &device).await);
+    site.forget("SN0001").await.unwrap();
+    site.post(ACTIVATE, &third).await.refuses(403, 7);
+    assert_eq!(site.revoked().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_device_that_is_forgotten_while_it_is_activated_is_not() {
+    let engine = FaultyEngine::new();
+    let (site, key, device) = furnished_on(engine.clone()).await;
+    site.activated(&key, &device).await;
+    let device = device.with_new_ak();
+    let activation = device.activation(&site.provisioned(&key, &device).await);
+    let forget = async {
+        site.forget("SN0001").await.unwrap();
+    };
+    let slow = site.post(ACTIVATE, &activation);
+    let answer = engine.overtake(slow, forget).await;
+    answer.refuses(403, 7).saying("forgotten");
+    // And a certificate that is made meanwhile is of the new incarnation, or revoked.
+    site.activated(&key, &device).await;
+    let request = device.clone().with_new_ak().request(&key);
+    let forget = async {
+        site.forget("SN0001").await.unwrap();
+    };
+    let slow = site.post(PROVISION, &request);
+    engine.overtake(slow, forget).await.is(200);
+    assert_eq!(site.revoked().await.len(), 3, "all of before");
+    assert_eq!(site.records("tpm_ak_certificate").await, 1);
+}
+
+#[tokio::test]
+async fn devices_are_listed_once_they_are_active() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let devices = &site.console.device_identity;
+    assert_eq!(devices.devices(None).await.unwrap(), []);
+    for serial in ["SN0001", "SN0002", "SN0003"] {
+        let device = Device::new(&manufacturer, serial);
+        site.provisioned(&key, &device).await;
+        if serial != "SN0002" {
+            site.activated(&key, &device).await;
+        }
+    }
+    let listed = devices.devices(None).await.unwrap();
+    let serials: Vec<&str> = listed.iter().map(|device| &*device.place.serial).collect();
+    assert_eq!(serials, ["SN0001", "SN0003"]);
+    let after = devices.devices(Some(&place("SN0001"))).await.unwrap();
+    assert_eq!(after.len(), 1);
+    site.forget("SN0001").await.unwrap();
+    assert_eq!(devices.devices(None).await.unwrap().len(), 1);
+    let shown = devices.device(&place("SN0001")).await;
+    assert_eq!(shown, Err(Failure::Refused(DeviceError::Unknown)));
+    assert_eq!(site.device("SN0003").await["active"], 1);
+}
+
+#[tokio::test]
+async fn the_last_sixteen_attestations_are_remembered() {
+    let (site, key, device) = furnished().await;
+    site.activated(&key, &device).await;
+    let mut machine = Machine::new(device);
+    for _ in 0..17 {
+        machine.attested(&site).await.accepts();
+    }
+    machine.extends(7, 8, b"tampered with");
+    machine.attested(&site).await.fails();
+    let known = site.device("SN0001").await;
+    let attestations = known["attestations"].as_array().unwrap();
+    assert_eq!(attestations.len(), 16);
+    assert_eq!(attestations[14]["accepted"], true);
+    assert_eq!(attestations[15]["accepted"], false);
+    assert_eq!(
+        attestations[15]["told"],
+        json!(["fail pcr-policy: other than learnt: sha256:7"])
+    );
+}

@@ -1,0 +1,265 @@
+//! Activation: a device shows that its TPM opened the credential of an attestation key, and from then on it is bound to
+//! its endorsement key, and the attestation key counts.
+
+use super::{
+    DeviceIdentity, IdentityConflict, Station, StationAct,
+    certified::{Cause, Issued},
+    der_text::{DerTextError, decode},
+    identity::ActiveKey,
+    key_records::{KeyPlace, KeyRecords, KeyState},
+    nonce::ChallengeKeyRecord,
+    ticket::{Spent, Ticket},
+};
+use crate::{
+    Failure, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use keyproof_store::{Batch, Key, Timestamp};
+use keyproof_tpm::Name;
+use std::fmt;
+
+/// What a device shows, as it came.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Activation {
+    /// Provision's ticket.
+    pub ticket: String,
+    /// HMAC-SHA-256 of the attestation key's Name under the key in the credential, in Base64.
+    pub proof: String,
+}
+
+/// Whoever has both may use them.
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Activation(..)")
+    }
+}
+
+/// Why a key does not become active.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActivateError {
+    /// The device is not the one that it says.
+    #[error("{0}")]
+    Conflict(IdentityConflict),
+    /// The category or its manager is disabled or gone.
+    #[error("the tpm_category or its tpm_manager is disabled, or is not there")]
+    Disabled,
+    /// The ticket is too old.
+    #[error("ticket: it has expired")]
+    Expired,
+    /// The device was forgotten since the ticket was issued.
+    #[error("ticket: the device was forgotten since")]
+    Forgotten,
+    /// The proof cannot be read.
+    #[error("proof: {0}")]
+    ProofText(DerTextError),
+    /// The certificate is revoked or on hold, or has ended.
+    #[error("the certificate is revoked or on hold, or has ended")]
+    Revoked,
+    /// The ticket was used before.
+    #[error("ticket: it was used before")]
+    Spent,
+    /// The text is not a ticket of this server's.
+    #[error("ticket: it is not one of this server's")]
+    Ticket,
+    /// The proof is that of another key or Name.
+    #[error("proof: it is not that of this ticket")]
+    Unproven,
+}
+
+/// A ticket with its proof: its device's TPM opened the credential.
+pub(super) struct Proven(Ticket);
+
+impl Activation {
+    /// Judges as much as no record is needed for. A refusal says for which device the ticket is, as the audit trail calls
+    /// it, if it is one.
+    pub(super) fn judge(
+        &self,
+        devices: &DeviceIdentity,
+        now: Timestamp,
+    ) -> Result<Proven, (Option<String>, ActivateError)> {
+        let proof = decode(&self.proof, &[]);
+        let proof = proof.map_err(|error| (None, ActivateError::ProofText(error)))?;
+        let ticket = Ticket::open(&self.ticket, &devices.store);
+        let ticket = ticket.ok_or((None, ActivateError::Ticket))?;
+        let why = if ticket.expires_at <= now {
+            ActivateError::Expired
+        } else if !ticket.is_proven_by(&proof) {
+            ActivateError::Unproven
+        } else {
+            return Ok(Proven(ticket));
+        };
+        Err((Some(ticket.device.target()), why))
+    }
+}
+
+impl Proven {
+    /// Whether it is about this key.
+    pub(super) fn is_for(&self, namespace: &str, manager: &str, category: &str, ak: &Name) -> bool {
+        let Self(ticket) = self;
+        ticket.device.namespace == namespace
+            && ticket.device.manager == manager
+            && ticket.category == category
+            && ticket.ak == ak.to_string()
+    }
+
+    /// What else is to be read for it.
+    pub(super) fn keys(&self) -> [Key; 2] {
+        let (spent, ..) = self.0.spent();
+        [spent, ChallengeKeyRecord::place()]
+    }
+
+    pub(super) fn place(&self) -> KeyPlace {
+        let Ticket {
+            device,
+            category,
+            ek,
+            ak,
+            ..
+        } = &self.0;
+        KeyPlace {
+            device: device.clone(),
+            category: category.clone(),
+            ek: ek.clone(),
+            ak: ak.clone(),
+        }
+    }
+
+    /// The key once it is active, and which of its certificates that revokes.
+    pub(super) fn activate(
+        &self,
+        known: &KeyRecords,
+        now: Timestamp,
+    ) -> Result<(KeyState, Vec<Issued>), Failure<ActivateError>> {
+        let Self(ticket) = self;
+        let refused = |why| Err(Failure::Refused(why));
+        // A restore has ended it.
+        let key = known
+            .found()
+            .get::<ChallengeKeyRecord>(&ChallengeKeyRecord::place())?;
+        if key.is_none_or(|key| key.record.id != ticket.under) {
+            return refused(ActivateError::Expired);
+        }
+        let (place, ..) = ticket.spent();
+        if known.found().get::<Spent>(&place)?.is_some() {
+            return refused(ActivateError::Spent);
+        }
+        if known.is_disabled() {
+            return refused(ActivateError::Disabled);
+        }
+        if known.identity.incarnation() != ticket.incarnation {
+            return refused(ActivateError::Forgotten);
+        }
+        known
+            .check()
+            .map_err(|error| Failure::Refused(ActivateError::Conflict(error)))?;
+        let Some(certified) = known.certified() else {
+            return refused(ActivateError::Revoked);
+        };
+        let issued = certified.find(&ticket.certificate);
+        let Some(issued) = issued.filter(|issued| issued.not_after > now) else {
+            return refused(ActivateError::Revoked);
+        };
+        if !known.is_upheld(issued)? {
+            return refused(ActivateError::Revoked);
+        }
+        let mut proven = certified.clone();
+        let revoked = proven.prove(issued);
+        let device = known.identity.bound(ticket, now);
+        let active = known.state().map(|state| state.active);
+        let state = KeyState {
+            active: active.unwrap_or_else(|| ActiveKey {
+                vendor: ticket.device.vendor.clone(),
+                serial: ticket.device.serial.clone(),
+                ek: ticket.ek.clone(),
+                incarnation: device.incarnation.clone(),
+                activated_at: now,
+                last_seen: None,
+            }),
+            device,
+            certified: Some(proven),
+        };
+        Ok((state, revoked))
+    }
+}
+
+impl DeviceIdentity {
+    /// Makes an attestation key active, and binds its device to its endorsement key, for the proof that the credential
+    /// was opened. A certificate that the proven one takes the place of is revoked.
+    ///
+    /// # Errors
+    /// [`ActivateError`].
+    pub async fn activate(
+        &self,
+        station: &Station,
+        activation: &Activation,
+    ) -> Result<(), Failure<ActivateError>> {
+        let (target, failure) = match activation.judge(self, self.clock.now()) {
+            Ok(proven) => {
+                let failure = match self.settle_activation(station, &proven).await {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => failure,
+                };
+                (Some(proven.0.device.target()), failure)
+            }
+            Err((target, why)) => (target, Failure::Refused(why)),
+        };
+        if let Failure::Refused(why) = &failure {
+            self.note_station_refusal(StationAct::Activate, target, why.to_string(), station)
+                .await;
+        }
+        Err(failure)
+    }
+
+    async fn settle_activation(
+        &self,
+        station: &Station,
+        proven: &Proven,
+    ) -> Result<(), Failure<ActivateError>> {
+        settle("device_identity.activate", &self.store, || async {
+            let now = self.clock.now();
+            let known = self.key_records(proven.place(), proven.keys(), now).await?;
+            let known = known.ok_or(Failure::Refused(ActivateError::Disabled))?;
+            let mut batch = self.store.batch(now);
+            let (next, revoked) = proven.activate(&known, now)?;
+            self.write_activation(&mut batch, station, proven, &revoked, now)
+                .await?;
+            known.write(&mut batch, next)?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Adds to a batch what an activation changes beside the key: it spends the ticket, and is told.
+    pub(super) async fn write_activation(
+        &self,
+        batch: &mut Batch,
+        station: &Station,
+        proven: &Proven,
+        revoked: &[Issued],
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let Proven(ticket) = proven;
+        let (place, spent, until) = ticket.spent();
+        batch.insert(&place, &spent, Some(until));
+        let at = (&*ticket.device.namespace, &*ticket.category);
+        self.revoke(batch, at, revoked, Cause::Superseded, now)
+            .await?;
+        let mut detail = format!(
+            "attestation key {}, certificate {}",
+            ticket.ak, ticket.certificate
+        );
+        for issued in revoked {
+            detail.push_str("; revoked ");
+            detail.push_str(&issued.serial);
+        }
+        let deed = Deed {
+            action: StationAct::Activate.action(),
+            target: ticket.device.target(),
+            detail: Some(detail),
+            origin: station.origin(),
+        };
+        self.audit.done(batch, now, deed);
+        Ok(())
+    }
+}

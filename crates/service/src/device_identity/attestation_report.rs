@@ -1,0 +1,255 @@
+//! What an attestation comes to: the checks of key, certificate, nonce and registers, those of the quote, and those of the
+//! event log.
+
+use super::{ActivateError, DevicePlace};
+use keyproof_store::Timestamp;
+use keyproof_tpm::{
+    AttestationReport, Check, EventLogCheck, EventLogFinding, Finding, Name, Outcome, QuoteCheck,
+    Report, Row, Severity,
+};
+use std::fmt;
+
+keyproof_x509::checks! {
+    /// The checks of an attestation that rest on what is known of the device, in the order of reports.
+    #[non_exhaustive]
+    pub DeviceCheck {
+        column = 21;
+        /// `activation`: the device's TPM has opened the credential of this key. An activation that came without need, and
+        /// is no good, is a warning.
+        Activation = "activation", "its TPM opened the credential of this key";
+        /// `ak-certificate`: the category has issued a certificate for the key, whose credential was opened; it has not
+        /// ended, its API key upholds it, and category and manager are in use.
+        Certificate = "ak-certificate", "it is in force";
+        /// `nonce`: it was given for this key in this category, has not expired, and was not used before.
+        Nonce = "nonce", "given for this key, and not used before";
+        /// `pcr-policy`: the quoted registers have the values that the category gives, or that were learnt of the device.
+        PcrPolicy = "pcr-policy", "the registers are as they are to be";
+    }
+}
+
+/// Something that these checks found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceFinding {
+    /// The key is active from now on.
+    Activated,
+    /// The key has been active since.
+    Active(Timestamp),
+    /// The key is active, and the activation that came is no good.
+    ActivationUnneeded(ActivateError),
+    /// The certificate has ended.
+    CertificateEnded,
+    /// The category has issued no certificate for this key, or its credential was not opened.
+    CertificateMissing,
+    /// The certificate is on hold, or revoked with its API key.
+    CertificateRevoked,
+    /// The category or its manager is disabled.
+    Disabled,
+    /// The key is not active, and no activation came.
+    Inactive,
+    /// The key is not active, and the activation that came is no good.
+    NotActivated(ActivateError),
+    /// The nonce is too old.
+    NonceExpired,
+    /// The nonce was not given for this key in this category.
+    NonceForeign,
+    /// The nonce was used before.
+    NonceSpent,
+    /// Registers are quoted of which nothing was learnt.
+    RegistersBeside(Vec<String>),
+    /// Registers have other values.
+    RegistersDiffer {
+        /// Which.
+        registers: Vec<String>,
+        /// Whether what they are to be was learnt.
+        learnt: bool,
+    },
+    /// Registers are not quoted.
+    RegistersMissing(Vec<String>),
+    /// These values are what the device is compared with from now on.
+    RegistersLearnt(usize),
+    /// The values of the registers were not sent.
+    ValuesMissing,
+}
+
+impl Finding for DeviceFinding {
+    type Check = DeviceCheck;
+
+    fn check(&self) -> DeviceCheck {
+        use DeviceCheck as C;
+
+        match self {
+            Self::Activated
+            | Self::Active(_)
+            | Self::ActivationUnneeded(_)
+            | Self::Inactive
+            | Self::NotActivated(_) => C::Activation,
+            Self::CertificateEnded
+            | Self::CertificateMissing
+            | Self::CertificateRevoked
+            | Self::Disabled => C::Certificate,
+            Self::NonceExpired | Self::NonceForeign | Self::NonceSpent => C::Nonce,
+            Self::RegistersBeside(_)
+            | Self::RegistersDiffer { .. }
+            | Self::RegistersLearnt(_)
+            | Self::RegistersMissing(_)
+            | Self::ValuesMissing => C::PcrPolicy,
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Activated | Self::Active(_) | Self::RegistersLearnt(_) => Severity::Remark,
+            Self::ActivationUnneeded(_) | Self::RegistersBeside(_) => Severity::Warning,
+            Self::CertificateEnded
+            | Self::CertificateMissing
+            | Self::CertificateRevoked
+            | Self::Disabled
+            | Self::Inactive
+            | Self::NonceExpired
+            | Self::NonceForeign
+            | Self::NonceSpent
+            | Self::NotActivated(_)
+            | Self::RegistersDiffer { .. }
+            | Self::RegistersMissing(_)
+            | Self::ValuesMissing => Severity::Refusal,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Activated | Self::Active(_) | Self::RegistersLearnt(_) => "nothing: all is well",
+            Self::ActivationUnneeded(_) => "leave the activation out once the key is active",
+            Self::CertificateEnded | Self::CertificateMissing | Self::NotActivated(_) => {
+                "provision the key in this category, and show that its credential was opened"
+            }
+            Self::CertificateRevoked => "enable the API key, or provision the key with another one",
+            Self::Disabled => "enable the category and its manager",
+            Self::Inactive => "send provision's ticket and the proof as activation",
+            Self::NonceExpired | Self::NonceForeign | Self::NonceSpent => {
+                "ask for a nonce for this key, and attest with it once"
+            }
+            Self::RegistersBeside(_) | Self::RegistersMissing(_) => {
+                "quote the registers that are compared, no less and no more"
+            }
+            Self::RegistersDiffer { .. } => {
+                "find out what has changed on the device; if it is to be so, relearn the device or change the category's pcr_policy"
+            }
+            Self::ValuesMissing => "send the registers' values as pcr_values",
+        }
+    }
+}
+
+impl fmt::Display for DeviceFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Activated => f.write_str("its TPM opened the credential: active from now on"),
+            Self::Active(_) => f.write_str("its TPM opened the credential before"),
+            Self::ActivationUnneeded(why) => {
+                write!(
+                    f,
+                    "active already; the activation that came is no good: {why}"
+                )
+            }
+            Self::CertificateEnded => f.write_str("the key's certificate has ended"),
+            Self::CertificateMissing => {
+                f.write_str("the category has none for this key whose credential was opened")
+            }
+            Self::CertificateRevoked => f.write_str("the key's certificate is revoked or on hold"),
+            Self::Disabled => f.write_str("the category or its manager is disabled"),
+            Self::Inactive => f.write_str("nobody has shown that its TPM opened the credential"),
+            Self::NotActivated(why) => why.fmt(f),
+            Self::NonceExpired => f.write_str("it has expired"),
+            Self::NonceForeign => f.write_str("it was not given for this key in this category"),
+            Self::NonceSpent => f.write_str("it was used before"),
+            Self::RegistersBeside(registers) => {
+                write!(f, "as learnt; not compared: {}", registers.join(", "))
+            }
+            Self::RegistersDiffer { registers, learnt } => {
+                let than = if *learnt { "learnt" } else { "expected" };
+                write!(f, "other than {than}: {}", registers.join(", "))
+            }
+            Self::RegistersLearnt(count) => write!(f, "{count} registers learnt"),
+            Self::RegistersMissing(registers) => {
+                write!(f, "not quoted: {}", registers.join(", "))
+            }
+            Self::ValuesMissing => f.write_str("the registers' values were not sent"),
+        }
+    }
+}
+
+/// What an attestation comes to.
+#[derive(Clone, Debug)]
+pub struct DeviceReport {
+    /// The Name of the attestation key.
+    pub ak_name: Name,
+    /// Whose the key is, if it is active.
+    pub device: Option<DevicePlace>,
+    pub(super) known: Report<DeviceFinding>,
+    pub(super) quote: AttestationReport<QuoteCheck>,
+    /// If one was sent.
+    pub(super) event_log: Option<Report<EventLogFinding>>,
+}
+
+impl DeviceReport {
+    /// Whether every check passed, with or without a warning, or was not asked for.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        let log = self.event_log.as_ref();
+        self.known.accepted() && self.quote.accepted() && log.is_none_or(Report::accepted)
+    }
+
+    /// One row for each check: those of [`DeviceCheck`], then those of a quote ([`QuoteCheck`]), then, if a log was sent,
+    /// those of an event log ([`EventLogCheck`]), whose names begin with `log-` here but for `event-log`.
+    pub fn rows(&self) -> impl Iterator<Item = Row> {
+        let log = self.event_log.iter().flat_map(|log| {
+            let rows = log.rows().zip(EventLogCheck::ALL);
+            rows.map(|(row, check)| Row {
+                name: log_name(*check),
+                ..row
+            })
+        });
+        self.known.rows().chain(self.quote.rows()).chain(log)
+    }
+
+    /// The names of the checks that refuse, and why, for the audit trail and the log.
+    pub(super) fn refusals(&self) -> String {
+        let rows = self.rows().filter(|row| row.outcome.refuses());
+        // What was not judged follows from what failed.
+        let failed = rows.filter(|row| row.outcome == Outcome::Fail);
+        let told: Vec<String> = failed
+            .map(|row| format!("{}: {}", row.name, row.detail))
+            .collect();
+        told.join("; ")
+    }
+}
+
+/// The name of an event log's check beside those of a quote.
+fn log_name(check: EventLogCheck) -> &'static str {
+    match check {
+        EventLogCheck::Digests => "log-digests",
+        EventLogCheck::StartupLocality => "log-startup-locality",
+        EventLogCheck::Registers => "log-registers",
+        EventLogCheck::Separators => "log-separators",
+        EventLogCheck::EventData => "log-event-data",
+        EventLogCheck::SecureBoot => "log-secure-boot",
+        EventLogCheck::WeakHashes => "log-weak-hashes",
+        other => other.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_checks_of_a_report_have_one_name() {
+        let known = DeviceCheck::ALL.iter().map(|check| check.name());
+        let quote = QuoteCheck::ALL.iter().map(|check| check.name());
+        let log = EventLogCheck::ALL.iter().map(|check| log_name(*check));
+        let all: Vec<&str> = known.chain(quote).chain(log).collect();
+        let names: BTreeSet<&str> = all.iter().copied().collect();
+        assert_eq!(names.len(), all.len(), "{all:?}");
+    }
+}

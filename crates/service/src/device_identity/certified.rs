@@ -1,0 +1,308 @@
+//! The certificates of attestation keys: the latest of each, those that it is to take the place of, and those that are
+//! revoked one by one.
+
+use super::{
+    ApiKey, DeviceIdentity, Object, authority::AkCertificate, grant::Grant, identity::DevicePlace,
+    revocation_list::LISTED_BEYOND_END,
+};
+use crate::{StorageError, keys::moment};
+use keyproof_store::{Batch, Key, Record, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// At `tpm_ak_certificate/<namespace>/<category>/<vendor>/<serial>/<ek>/<ak>`: the latest certificate of a device's
+/// attestation key, and which of its certificates count.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Certified {
+    /// DER.
+    pub(super) certificate: Vec<u8>,
+    #[serde(flatten)]
+    pub(super) issued: Issued,
+    /// The Names of endorsement key and attestation key, in hex.
+    #[serde(default)]
+    pub(super) ek: String,
+    #[serde(default)]
+    pub(super) ak: String,
+    /// That of the device when it was made.
+    #[serde(default)]
+    pub(super) incarnation: String,
+    /// Those made since the proven one and before the latest, the oldest first: nobody has shown to have them.
+    #[serde(default)]
+    unproven: Vec<Issued>,
+    /// The one whose credential was opened last.
+    #[serde(default)]
+    pub(super) proven: Option<Issued>,
+}
+
+impl Record for Certified {
+    const TYPE: &'static str = "tpm_ak_certificate";
+    const VERSION: u32 = 1;
+}
+
+/// At `tpm_issued_certificate/<namespace>/<category>/<api key>/<time>/<serial>`: a certificate that was made with an API
+/// key at that time, for the category's revocation list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Issued {
+    pub(super) serial: String,
+    /// To the millisecond, as revocations are; the certificate itself names the second.
+    pub(super) made_at: Timestamp,
+    pub(super) not_after: Timestamp,
+    /// The API key that it was made with, in the same namespace.
+    pub(super) api_key: String,
+    /// Which of the keys of that name, one after the other.
+    #[serde(default)]
+    pub(super) api_key_uid: Option<String>,
+}
+
+impl Record for Issued {
+    const TYPE: &'static str = "tpm_issued_certificate";
+    const VERSION: u32 = 1;
+}
+
+impl Issued {
+    pub(super) fn key(&self, namespace: &str, category: &str) -> Key {
+        Key::new(
+            Self::TYPE,
+            [
+                namespace,
+                category,
+                &self.api_key,
+                &moment(self.made_at),
+                &self.serial,
+            ],
+        )
+    }
+
+    /// Its entry stays until a list was made after its end (RFC 5280, section 3.3).
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.not_after.saturating_add(LISTED_BEYOND_END)
+    }
+
+    /// Whether it was made with this API key.
+    pub(super) fn is_of(&self, key: &Object<ApiKey>) -> bool {
+        key.has_made(&self.api_key, self.api_key_uid.as_deref(), self.made_at)
+    }
+
+    /// Whether this API key has made it, and upholds it.
+    fn is_upheld_by(&self, key: &Object<ApiKey>) -> bool {
+        self.is_of(key) && key.spec.upholds(self.made_at)
+    }
+}
+
+/// At `tpm_revoked_certificate/<namespace>/<category>/<serial>`: a certificate that is revoked whatever becomes of its
+/// API key.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Revoked {
+    pub(super) serial: String,
+    pub(super) since: Timestamp,
+    pub(super) why: Cause,
+}
+
+impl Record for Revoked {
+    const TYPE: &'static str = "tpm_revoked_certificate";
+    const VERSION: u32 = 1;
+}
+
+/// Why a certificate is revoked by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Cause {
+    /// Its device was forgotten.
+    Forgotten,
+    /// The credential of one that was made later was opened.
+    Superseded,
+}
+
+impl Certified {
+    pub(super) fn key(
+        namespace: &str,
+        category: &str,
+        device: &DevicePlace,
+        ek: &str,
+        ak: &str,
+    ) -> Key {
+        let DevicePlace { vendor, serial, .. } = device;
+        Key::new(Self::TYPE, [namespace, category, vendor, serial, ek, ak])
+    }
+
+    /// A new certificate, in the place of the latest one if there is one. The others are those of the same incarnation.
+    pub(super) fn made(
+        certificate: AkCertificate,
+        made_at: Timestamp,
+        (api_key, uid): (&str, &str),
+        (ek, ak): (&str, &str),
+        incarnation: &str,
+        replaced: Option<Self>,
+    ) -> Self {
+        let AkCertificate {
+            der,
+            serial,
+            not_after,
+        } = certificate;
+        let (mut unproven, proven) = match replaced {
+            None => (Vec::new(), None),
+            Some(mut old) => {
+                if old.proven.as_ref() != Some(&old.issued) {
+                    old.unproven.push(old.issued);
+                }
+                (old.unproven, old.proven)
+            }
+        };
+        // One that has ended needs no revocation.
+        unproven.retain(|old| old.not_after > made_at);
+        Self {
+            certificate: der,
+            issued: Issued {
+                serial,
+                made_at,
+                not_after,
+                api_key: api_key.to_owned(),
+                api_key_uid: Some(uid.to_owned()),
+            },
+            ek: ek.to_owned(),
+            ak: ak.to_owned(),
+            incarnation: incarnation.to_owned(),
+            unproven,
+            proven,
+        }
+    }
+
+    /// Is more than a third of its life left?
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        let Issued {
+            made_at, not_after, ..
+        } = &self.issued;
+        let life = not_after.saturating_since(*made_at);
+        not_after.saturating_since(now).saturating_mul(3) > life
+    }
+
+    /// One of them, unless a later one was proven.
+    pub(super) fn find(&self, serial: &str) -> Option<&Issued> {
+        self.all().find(|issued| issued.serial == serial)
+    }
+
+    /// All that count or may come to.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Issued> {
+        let earlier = self.proven.iter().chain(&self.unproven);
+        let latest = (self.proven.as_ref() != Some(&self.issued)).then_some(&self.issued);
+        earlier.chain(latest)
+    }
+
+    /// Takes note that the credential of one of them was opened. What was made before is to be revoked.
+    pub(super) fn prove(&mut self, proven: &Issued) -> Vec<Issued> {
+        let all: Vec<Issued> = self.all().cloned().collect();
+        let at = all.iter().position(|issued| issued == proven);
+        let (before, rest) = all.split_at(at.unwrap_or(0));
+        let latest = &self.issued;
+        let later = rest.iter().skip(1).filter(|issued| *issued != latest);
+        self.unproven = later.cloned().collect();
+        self.proven = Some(proven.clone());
+        before.to_vec()
+    }
+}
+
+impl DeviceIdentity {
+    /// Adds to a batch that these certificates of a category are revoked, as far as they have not ended.
+    pub(super) async fn revoke(
+        &self,
+        batch: &mut Batch,
+        (namespace, category): (&str, &str),
+        revoked: &[Issued],
+        why: Cause,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let valid = || revoked.iter().filter(|issued| issued.not_after > now);
+        for issued in valid() {
+            let serial = &issued.serial;
+            let key = Key::new(Revoked::TYPE, [namespace, category, serial]);
+            let record = Revoked {
+                serial: serial.clone(),
+                since: now,
+                why,
+            };
+            batch.insert(&key, &record, Some(issued.expires_at()));
+        }
+        if valid().next().is_some() {
+            self.outdate_revocation_list(batch, namespace, category, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Is a certificate still good in the eyes of the key that it was made with? If so, the batch goes through only while
+    /// that key is as it was.
+    pub(super) async fn is_upheld(
+        &self,
+        certified: &Issued,
+        grant: &Grant,
+        batch: &mut Batch,
+    ) -> Result<bool, StorageError> {
+        let shown = &grant.key.record;
+        if certified.api_key == shown.metadata.name {
+            return Ok(certified.is_upheld_by(shown));
+        }
+        let namespace = &shown.metadata.namespace;
+        let made_with = self.load::<ApiKey>(namespace, &certified.api_key).await?;
+        let Some(key) = made_with.filter(|key| certified.is_upheld_by(&key.record)) else {
+            return Ok(false);
+        };
+        batch.require(&ApiKey::record_key(&key.record.metadata), key.version);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(serial: &str) -> AkCertificate {
+        AkCertificate {
+            der: Vec::new(),
+            serial: serial.to_owned(),
+            not_after: Timestamp::from_millis(100),
+        }
+    }
+
+    fn made(serial: &str, at: u64, replaced: Option<Certified>) -> Certified {
+        let at = Timestamp::from_millis(at);
+        Certified::made(
+            certificate(serial),
+            at,
+            ("key", "uid"),
+            ("ek", "ak"),
+            "",
+            replaced,
+        )
+    }
+
+    fn prove(certified: &mut Certified, serial: &str) -> Vec<String> {
+        let proven = certified.find(serial).unwrap().clone();
+        let revoked = certified.prove(&proven);
+        revoked.into_iter().map(|issued| issued.serial).collect()
+    }
+
+    #[test]
+    fn a_proof_revokes_what_was_made_before_and_nothing_else() {
+        let mut certified = made("a", 0, None);
+        assert_eq!(prove(&mut certified, "a"), [""; 0]);
+        assert_eq!(prove(&mut certified, "a"), [""; 0], "once more");
+        certified = made(
+            "d",
+            3,
+            Some(made("c", 2, Some(made("b", 1, Some(certified))))),
+        );
+        let mut by_the_last = certified.clone();
+        assert_eq!(prove(&mut by_the_last, "d"), ["a", "b", "c"]);
+        assert_eq!(by_the_last.all().count(), 1);
+        assert_eq!(prove(&mut certified, "a"), [""; 0], "nothing is new");
+        assert_eq!(prove(&mut certified, "c"), ["a", "b"]);
+        assert!(certified.find("a").is_none() && certified.find("d").is_some());
+        assert_eq!(certified.proven.as_ref().unwrap().serial, "c");
+        assert_eq!(prove(&mut certified, "d"), ["c"]);
+    }
+
+    #[test]
+    fn what_has_ended_is_not_remembered() {
+        let certified = made("b", 100, Some(made("a", 0, None)));
+        assert!(certified.find("a").is_none());
+    }
+}

@@ -1,0 +1,312 @@
+//! Devices, as operators at the machine see them and undo what binds them.
+
+use super::{
+    Category, DeviceIdentity, DevicePlace, LearntRegister, Object, Verdict,
+    categories::DeletedCategory,
+    certified::{Cause, Certified, Issued},
+    identity::{ActiveKey, Device, Owner, draw},
+    objects::PAGE,
+};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+
+/// A device that is bound to an endorsement key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundDevice {
+    /// Which it is.
+    pub place: DevicePlace,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The Name of its endorsement key, in hex.
+    pub ek_name: String,
+    /// Since when it is bound.
+    pub bound_at: Timestamp,
+    /// The registers that it is compared with, if they were learnt.
+    pub learnt: Option<Vec<LearntRegister>>,
+    /// What its last attestations came to, at most 16, the latest last.
+    pub attestations: Vec<Verdict>,
+}
+
+/// An attestation key of a device, with its certificate by one category.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceKey {
+    /// The category's name.
+    pub category: String,
+    /// The Name of the key, in hex.
+    pub ak_name: String,
+    /// Since when it is active; nothing if nobody has shown that its credential was opened.
+    pub active_since: Option<Timestamp>,
+    /// The serial number of its latest certificate.
+    pub certificate: String,
+    /// When that ends.
+    pub not_after: Timestamp,
+}
+
+/// Why nothing is done about a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// No such device is bound.
+    #[error("there is no such device: none was activated, or it was forgotten")]
+    Unknown,
+}
+
+/// How many certificates are revoked at once.
+const AT_ONCE: usize = 100;
+
+impl Device {
+    fn told(self) -> Option<BoundDevice> {
+        Some(BoundDevice {
+            ek_name: self.ek?,
+            place: self.place,
+            name: self.name,
+            version: self.version,
+            bound_at: self.bound_at,
+            learnt: self.learnt,
+            attestations: self.attestations,
+        })
+    }
+}
+
+impl DeviceIdentity {
+    /// The bound devices of all namespaces, a page of them: those behind `after`, which is the last of the page before.
+    /// Nothing once there are no more.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn devices(
+        &self,
+        after: Option<&DevicePlace>,
+    ) -> Result<Vec<BoundDevice>, StorageError> {
+        let all = Prefix::collection(Device::TYPE);
+        let mut after = after.map(DevicePlace::key);
+        loop {
+            let now = self.clock.now();
+            let page = self.store.scan::<Device>(&all, after.as_ref(), PAGE, now);
+            let page = page.await?;
+            after = page.last().map(|(last, _)| last.clone());
+            let is_last = page.len() < PAGE;
+            let bound = page
+                .into_iter()
+                .filter_map(|(_, stored)| stored.record.told());
+            let bound: Vec<BoundDevice> = bound.collect();
+            if is_last || !bound.is_empty() {
+                return Ok(bound);
+            }
+        }
+    }
+
+    /// A bound device, and its attestation keys.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub async fn device(
+        &self,
+        place: &DevicePlace,
+    ) -> Result<(BoundDevice, Vec<DeviceKey>), Failure<DeviceError>> {
+        let device = self.bound(place).await?.record;
+        let mut keys = Vec::new();
+        for category in self.categories_of(place).await? {
+            let mut after = None;
+            loop {
+                let page = self.certificates(place, &category, after.as_ref()).await?;
+                for (_, Stored { record, .. }) in &page {
+                    let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
+                    let active = self.store.get::<ActiveKey>(&at, self.clock.now()).await?;
+                    let active = active.filter(|active| active.record.counts_for(&device));
+                    keys.push(DeviceKey {
+                        category: category.clone(),
+                        ak_name: record.ak.clone(),
+                        active_since: active.map(|active| active.record.activated_at),
+                        certificate: record.issued.serial.clone(),
+                        not_after: record.issued.not_after,
+                    });
+                }
+                after = page.last().map(|(last, _)| last.clone());
+                if page.len() < AT_ONCE {
+                    break;
+                }
+            }
+        }
+        let bound = device
+            .told()
+            .ok_or(Failure::Refused(DeviceError::Unknown))?;
+        Ok((bound, keys))
+    }
+
+    /// Undoes what binds a device and its endorsement key, for good: its attestation keys are active no more, its
+    /// certificates are revoked, and no ticket that was issued before is taken. Answers how many certificates there were.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub async fn forget_device(
+        &self,
+        place: &DevicePlace,
+        origin: &Origin,
+    ) -> Result<usize, Failure<DeviceError>> {
+        self.bound(place).await?;
+        let before = self.revoke_certificates(place, None).await?;
+        let incarnation = settle("device_identity.forget", &self.store, || async {
+            let known = self.bound(place).await?;
+            let now = self.clock.now();
+            let mut device = known.record;
+            let owner = device
+                .ek
+                .take()
+                .map(|ek| Owner::key(&place.namespace, &place.manager, &ek));
+            device.incarnation = draw(&self.store);
+            device.learnt = None;
+            device.attestations.clear();
+            let incarnation = device.incarnation.clone();
+            let mut batch = self.store.batch(now);
+            batch.replace(&place.key(), known.version, &device, None);
+            if let Some(owner) = owner
+                && let Some(known) = self.store.get::<Owner>(&owner, now).await?
+            {
+                batch.remove(&owner, known.version);
+            }
+            let deed = Deed {
+                action: Action::TpmDeviceForget,
+                target: place.target(),
+                detail: Some(format!("{before} certificates revoked")),
+                origin,
+            };
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(incarnation)))
+        });
+        let incarnation = incarnation.await?;
+        // What was made between the two.
+        let meanwhile = self.revoke_certificates(place, Some(&incarnation)).await?;
+        Ok(before.saturating_add(meanwhile))
+    }
+
+    /// Forgets which values a device's registers have: its next accepted attestation teaches them.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub async fn relearn_device(
+        &self,
+        place: &DevicePlace,
+        origin: &Origin,
+    ) -> Result<(), Failure<DeviceError>> {
+        settle("device_identity.relearn", &self.store, || async {
+            let known = self.bound(place).await?;
+            let now = self.clock.now();
+            let mut device = known.record;
+            device.learnt = None;
+            let mut batch = self.store.batch(now);
+            batch.replace(&place.key(), known.version, &device, None);
+            let deed = Deed {
+                action: Action::TpmDeviceRelearn,
+                target: place.target(),
+                detail: None,
+                origin,
+            };
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    async fn bound(&self, place: &DevicePlace) -> Result<Stored<Device>, Failure<DeviceError>> {
+        let key = place.key();
+        let known = self.store.get::<Device>(&key, self.clock.now());
+        let known = known.await?.filter(|known| known.record.ek.is_some());
+        known.ok_or(Failure::Refused(DeviceError::Unknown))
+    }
+
+    /// The names of the categories that may have certified a device's keys, deleted ones included.
+    async fn categories_of(&self, place: &DevicePlace) -> Result<Vec<String>, StorageError> {
+        let mut all: Vec<Object<Category>> = self.all(&place.namespace).await?;
+        let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
+        let mut after = None;
+        loop {
+            let now = self.clock.now();
+            let page = self
+                .store
+                .scan::<DeletedCategory>(&deleted, after.as_ref(), PAGE, now);
+            let page = page.await?;
+            after = page.last().map(|(last, _)| last.clone());
+            let is_last = page.len() < PAGE;
+            all.extend(page.into_iter().map(|(_, stored)| stored.record.category));
+            if is_last {
+                break;
+            }
+        }
+        let below = all
+            .into_iter()
+            .filter(|category| category.spec.manager == place.manager);
+        Ok(below.map(|category| category.metadata.name).collect())
+    }
+
+    async fn certificates(
+        &self,
+        place: &DevicePlace,
+        category: &str,
+        after: Option<&Key>,
+    ) -> Result<Vec<(Key, Stored<Certified>)>, StorageError> {
+        let (prefix, now) = (place.certificates(category), self.clock.now());
+        let page = self.store.scan::<Certified>(&prefix, after, AT_ONCE, now);
+        Ok(page.await?)
+    }
+
+    /// Revokes the certificates of a device's keys but those of one incarnation, and ends these keys. Answers how many
+    /// certificates there were.
+    async fn revoke_certificates(
+        &self,
+        place: &DevicePlace,
+        except: Option<&str>,
+    ) -> Result<usize, Failure<DeviceError>> {
+        let mut count = 0_usize;
+        for category in self.categories_of(place).await? {
+            let mut after = None;
+            loop {
+                let round = settle("device_identity.revoke", &self.store, || async {
+                    let now = self.clock.now();
+                    let page = self.certificates(place, &category, after.as_ref()).await?;
+                    let mut batch = self.store.batch(now);
+                    let mut revoked: Vec<Issued> = Vec::new();
+                    for (
+                        key,
+                        Stored {
+                            record, version, ..
+                        },
+                    ) in &page
+                    {
+                        if except == Some(&*record.incarnation) {
+                            continue;
+                        }
+                        revoked.extend(record.all().cloned());
+                        batch.remove(key, *version);
+                        let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
+                        if let Some(active) = self.store.get::<ActiveKey>(&at, now).await?
+                            && active.record.vendor == place.vendor
+                            && active.record.serial == place.serial
+                            && except != Some(&*active.record.incarnation)
+                        {
+                            batch.remove(&at, active.version);
+                        }
+                    }
+                    let at = (&*place.namespace, &*category);
+                    self.revoke(&mut batch, at, &revoked, Cause::Forgotten, now)
+                        .await?;
+                    let last = page.last().map(|(last, _)| last.clone());
+                    let last = last.filter(|_| page.len() == AT_ONCE);
+                    Ok(Attempt::Commit(batch, Ok((revoked.len(), last))))
+                });
+                let (revoked, last) = round.await?;
+                count = count.saturating_add(revoked);
+                match last {
+                    Some(last) => after = Some(last),
+                    None => break,
+                }
+            }
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,203 @@
+//! All that is known about an attestation key of a device, read in one go: whose it is, whether it is active, its
+//! certificates, and what these rest on.
+
+use super::{
+    ApiKey, Category, DeviceIdentity, IdentityConflict, Manager, Object,
+    api_keys::DeletedApiKey,
+    certified::{Certified, Issued},
+    identity::{ActiveKey, Device, DevicePlace, Identity},
+    objects::object_key,
+};
+use crate::{StorageError, storage::put};
+use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Stored, Timestamp};
+use std::collections::BTreeSet;
+
+/// Which attestation key.
+#[derive(Clone)]
+pub(super) struct KeyPlace {
+    pub(super) device: DevicePlace,
+    pub(super) category: String,
+    /// The Names of endorsement key and attestation key, in hex.
+    pub(super) ek: String,
+    pub(super) ak: String,
+}
+
+/// What is known about it.
+pub(super) struct KeyRecords {
+    place: KeyPlace,
+    pub(super) identity: Identity,
+    category: Stored<Object<Category>>,
+    manager: Stored<Object<Manager>>,
+    active: Option<Stored<ActiveKey>>,
+    certified: Option<Stored<Certified>>,
+    found: Snapshot,
+}
+
+/// An active key, its device, and its certificates by the category, if it has issued any.
+#[derive(Clone)]
+pub(super) struct KeyState {
+    pub(super) device: Device,
+    pub(super) active: ActiveKey,
+    pub(super) certified: Option<Certified>,
+}
+
+impl KeyPlace {
+    fn active(&self) -> Key {
+        ActiveKey::key(&self.device.namespace, &self.device.manager, &self.ak)
+    }
+
+    fn certified(&self) -> Key {
+        let DevicePlace { namespace, .. } = &self.device;
+        Certified::key(namespace, &self.category, &self.device, &self.ek, &self.ak)
+    }
+}
+
+impl DeviceIdentity {
+    /// Reads what is known about a key, and `more`; `None` if its category or manager is not there.
+    pub(super) async fn key_records(
+        &self,
+        place: KeyPlace,
+        more: impl IntoIterator<Item = Key>,
+        now: Timestamp,
+    ) -> Result<Option<KeyRecords>, StorageError> {
+        let (namespace, category_name) = (place.device.namespace.clone(), place.category.clone());
+        let category = object_key::<Category>(&namespace, &place.category);
+        let manager = object_key::<Manager>(&namespace, &place.device.manager);
+        let (active, certified) = (place.active(), place.certified());
+        let known = Identity::keys(&place.device, &place.ek);
+        let keys = [&category, &manager, &active, &certified];
+        let keys = keys.into_iter().cloned().chain(known).chain(more);
+        let plan = ReadPlan::new(keys).then({
+            let certified = certified.clone();
+            move |found| {
+                let Some(known) = found.get::<Certified>(&certified)? else {
+                    return Ok(Vec::new());
+                };
+                let all = known.record.all();
+                Ok(all
+                    .flat_map(|issued| made_with(&namespace, &category_name, issued))
+                    .collect())
+            }
+        });
+        let found = self.store.read(plan, now).await?;
+        let (Some(category), Some(manager)) = (found.get(&category)?, found.get(&manager)?) else {
+            return Ok(None);
+        };
+        Ok(Some(KeyRecords {
+            identity: Identity::read(&found, place.device.clone(), &place.ek)?,
+            category,
+            manager,
+            active: found.get(&active)?,
+            certified: found.get(&certified)?,
+            place,
+            found,
+        }))
+    }
+}
+
+impl KeyRecords {
+    /// Whether category or manager is put out of use.
+    pub(super) fn is_disabled(&self) -> bool {
+        self.category.record.metadata.disable || self.manager.record.metadata.disable
+    }
+
+    /// Compares what the key is said to be with what is known.
+    pub(super) fn check(&self) -> Result<(), IdentityConflict> {
+        self.identity.check()?;
+        match &self.active {
+            Some(Stored { record, .. }) if record.ek != self.place.ek => {
+                Err(IdentityConflict::AttestationKey)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The certificates of the key that were made for the device as it is now.
+    pub(super) fn certified(&self) -> Option<&Certified> {
+        let certified = self.certified.as_ref().map(|stored| &stored.record);
+        certified.filter(|certified| certified.incarnation == self.identity.incarnation())
+    }
+
+    /// The key, if it is active.
+    pub(super) fn state(&self) -> Option<KeyState> {
+        let device = self.identity.device()?;
+        let active = self.active.as_ref().map(|stored| &stored.record);
+        Some(KeyState {
+            active: active.filter(|active| active.counts_for(device))?.clone(),
+            device: device.clone(),
+            certified: self.certified().cloned(),
+        })
+    }
+
+    /// Whether the API key that a certificate was made with upholds it, or did when it was deleted.
+    pub(super) fn is_upheld(&self, issued: &Issued) -> Result<bool, StorageError> {
+        let mut places = made_with(&self.place.device.namespace, &self.place.category, issued);
+        if let Some(place) = places.next()
+            && let Some(key) = self.found.get::<Object<ApiKey>>(&place)?
+            && issued.is_of(&key.record)
+        {
+            return Ok(key.record.spec.upholds(issued.made_at));
+        }
+        let Some(place) = places.next() else {
+            return Ok(false);
+        };
+        let deleted = self.found.get::<DeletedApiKey>(&place)?;
+        Ok(deleted.is_none_or(|deleted| {
+            let key = deleted.record.key.spec;
+            key.withdrawal_for_good(issued.made_at).is_none()
+        }))
+    }
+
+    /// What was read beside it.
+    pub(super) const fn found(&self) -> &Snapshot {
+        &self.found
+    }
+
+    /// Adds to a batch what is to be known from now on. It goes through only while all that was read is as it was.
+    pub(super) fn write(&self, batch: &mut Batch, next: KeyState) -> Result<(), StorageError> {
+        let category = &self.category;
+        batch.require(
+            &Category::record_key(&category.record.metadata),
+            category.version,
+        );
+        let manager = &self.manager;
+        batch.require(
+            &Manager::record_key(&manager.record.metadata),
+            manager.version,
+        );
+        let certificates = self.certified.iter().flat_map(|known| known.record.all());
+        let made_with: BTreeSet<&str> = certificates.map(|issued| &*issued.api_key).collect();
+        for name in made_with {
+            let place = object_key::<ApiKey>(&self.place.device.namespace, name);
+            if let Some(key) = self.found.get::<Object<ApiKey>>(&place)? {
+                batch.require(&place, key.version);
+            }
+        }
+        let KeyState {
+            device,
+            active,
+            certified,
+        } = next;
+        self.identity.write(batch, device);
+        let (place, known) = (self.place.active(), self.active.as_ref());
+        put(batch, &place, known, Some(active), None);
+        if let Some(certified) = certified {
+            let (place, known) = (self.place.certified(), self.certified.as_ref());
+            let until = Some(certified.issued.expires_at());
+            put(batch, &place, known, Some(certified), until);
+        }
+        Ok(())
+    }
+}
+
+/// Where the API key is that a certificate was made with: as it is, and as it was when it was deleted.
+fn made_with(
+    namespace: &str,
+    category: &str,
+    issued: &Issued,
+) -> impl Iterator<Item = Key> + use<> {
+    let live = object_key::<ApiKey>(namespace, &issued.api_key);
+    let uid = issued.api_key_uid.as_deref();
+    let deleted = uid.map(|uid| DeletedApiKey::key(namespace, category, uid));
+    [live].into_iter().chain(deleted)
+}

@@ -1,0 +1,427 @@
+//! Nonces of attestations. A nonce says itself until when it is good and which registers are to be quoted, and is
+//! authenticated together with the namespace, the category and the key that it was given for. Nothing is stored of it
+//! before an attestation with it is judged: however many somebody asks for, nobody else's is lost, and there is nothing
+//! to fill up. What is stored then makes it good once.
+//!
+//! It is 32 bytes, as much as any TPM takes as `qualifyingData`:
+//!
+//! | bytes | |
+//! |---|---|
+//! | 6 | until when it is good, in milliseconds since 1970, big-endian |
+//! | 1 | the first bank in the upper four bits, the second in the lower: 0 none, 1 SHA-256, 2 SHA-384, 3 SHA-512 |
+//! | 3, 3 | the registers of each, PCR n as bit n, little-endian, as in `TPMS_PCR_SELECT` |
+//! | 5 | random |
+//! | 14 | the beginning of an HMAC-SHA-256 of what it was given for and the bytes before |
+
+use super::{
+    Category, DeviceIdentity, Station,
+    der_text::{DerTextError, decode},
+    identity::draw,
+    objects::object_key,
+};
+use crate::{
+    Failure, StorageError,
+    storage::{Attempt, settle},
+};
+use data_encoding::HEXLOWER;
+use keyproof_store::{Key, Record, Sealed, Stored, Timestamp};
+use keyproof_tpm::{HashAlgorithm, Name, TpmlPcrSelection, TpmsPcrSelection};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use std::{convert::Infallible, time::Duration};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// How long a nonce is good.
+pub(super) const LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// How far apart the clocks of two servers may be, for a nonce to be good once on all of them.
+const APART: Duration = Duration::from_secs(60 * 60);
+
+const SIZE: usize = 32;
+const TAG: usize = 14;
+const SIGNED: usize = SIZE - TAG;
+const RANDOM: usize = 5;
+
+/// The banks that a nonce can name, by its number of them.
+const BANKS: [(u8, HashAlgorithm); 3] = [
+    (1, HashAlgorithm::Sha256),
+    (2, HashAlgorithm::Sha384),
+    (3, HashAlgorithm::Sha512),
+];
+
+/// As many registers as the PC Client profile has.
+const REGISTERS: u8 = 24;
+
+/// What a nonce is asked for, as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NonceRequest {
+    /// Where the category is.
+    pub namespace: String,
+    /// The name of the category that has issued the key's certificate.
+    pub category: String,
+    /// The Name of the attestation key, as the TPM has it, in Base64.
+    pub ak_name: String,
+    /// The registers that are to be quoted, as in `sha256:0,1,2,7`.
+    pub pcr_selection: String,
+}
+
+/// What a device is to attest with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedNonce {
+    /// For `qualifyingData`: 32 bytes.
+    pub nonce: [u8; SIZE],
+    /// Until when it is good: five minutes.
+    pub expires_at: Timestamp,
+}
+
+/// Why there is no nonce.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NonceError {
+    /// The Name cannot be read.
+    #[error("ak_name: {0}")]
+    NameText(DerTextError),
+    /// It is not a Name of 34 or 50 bytes.
+    #[error("ak_name: a Name over SHA-256 has 34 bytes, one over SHA-384 has 50")]
+    Name,
+    /// The registers are none that can be asked for.
+    #[error(
+        "pcr_selection: one or two banks of SHA-256, SHA-384 or SHA-512 and PCRs of 0 to 23, as in sha256:0,1,2,7"
+    )]
+    Selection,
+    /// The category is not there.
+    #[error("there is no such tpm_category")]
+    UnknownCategory,
+}
+
+/// What a nonce is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Nonce {
+    bytes: [u8; SIZE],
+    /// Until when it is good.
+    pub(super) expires_at: Timestamp,
+    /// The registers that were asked for.
+    pub(super) selection: TpmlPcrSelection,
+}
+
+/// What a nonce is given for.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) category: &'a str,
+    pub(super) ak: &'a Name,
+}
+
+impl Purpose<'_> {
+    /// Authenticates what a nonce says.
+    fn tag(&self, key: &ChallengeKey, said: &[u8]) -> [u8; TAG] {
+        let mut context = hmac::Context::with_key(&key.key);
+        let parts = [
+            self.namespace.as_bytes(),
+            self.category.as_bytes(),
+            self.ak.as_bytes(),
+            said,
+        ];
+        for part in parts {
+            // Each says where it ends, so that none can be shifted against another.
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut tag = [0; TAG];
+        let whole = context.sign();
+        tag.iter_mut()
+            .zip(whole.as_ref())
+            .for_each(|(to, from)| *to = *from);
+        tag
+    }
+}
+
+impl Nonce {
+    /// A new one. `None` for registers that a nonce cannot name.
+    fn new(
+        purpose: Purpose<'_>,
+        selection: TpmlPcrSelection,
+        key: &ChallengeKey,
+        random: [u8; RANDOM],
+        now: Timestamp,
+    ) -> Option<Self> {
+        let expires_at = now.saturating_add(LIFE);
+        let mut said = Vec::with_capacity(SIGNED);
+        let [_, _, until @ ..] = expires_at.as_millis().to_be_bytes();
+        said.extend(until);
+        said.extend(write_selection(&selection)?);
+        said.extend(random);
+        said.extend(purpose.tag(key, &said));
+        Some(Self {
+            bytes: said.try_into().ok()?,
+            expires_at,
+            selection,
+        })
+    }
+
+    /// Reads what came for a nonce; `None` if it was not given for this.
+    pub(super) fn read(bytes: &[u8], purpose: Purpose<'_>, key: &ChallengeKey) -> Option<Self> {
+        let bytes: [u8; SIZE] = bytes.try_into().ok()?;
+        let (said, tag) = bytes.split_at_checked(SIGNED)?;
+        if !bool::from(purpose.tag(key, said).ct_eq(tag)) {
+            return None;
+        }
+        let (until, said) = said.split_first_chunk::<6>()?;
+        let (selection, _) = said.split_first_chunk::<7>()?;
+        let [a, b, c, d, e, f] = *until;
+        let until = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        Some(Self {
+            bytes,
+            expires_at: Timestamp::from_millis(until),
+            selection: read_selection(selection)?,
+        })
+    }
+
+    /// Where it is noted that it was used, and until when.
+    pub(super) fn spent(&self) -> (Key, SpentNonce, Timestamp) {
+        let key = Key::new(SpentNonce::TYPE, ["_", &HEXLOWER.encode(&self.bytes)]);
+        (key, SpentNonce {}, self.expires_at.saturating_add(APART))
+    }
+}
+
+/// At `tpm_spent_nonce/_/<nonce>`: a nonce that was used. Only an active key leaves one.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SpentNonce {}
+
+impl Record for SpentNonce {
+    const TYPE: &'static str = "tpm_spent_nonce";
+    const VERSION: u32 = 1;
+}
+
+/// The seven bytes of a selection: some registers of one or two banks.
+fn write_selection(selection: &TpmlPcrSelection) -> Option<[u8; 7]> {
+    let mut written = [0; 7];
+    let (which, masks) = written.split_first_mut()?;
+    let banks = selection.banks();
+    if !(1..=2).contains(&banks.len()) {
+        return None;
+    }
+    for (at, (bank, mask)) in banks.iter().zip(masks.chunks_exact_mut(3)).enumerate() {
+        let (number, _) = BANKS.iter().find(|(_, hash)| *hash == bank.hash())?;
+        *which |= if at == 0 { number << 4 } else { *number };
+        bank.registers().next()?;
+        for register in bank.registers() {
+            *mask.get_mut(usize::from(register / 8))? |= 1 << (register % 8);
+        }
+    }
+    Some(written)
+}
+
+fn read_selection(written: &[u8; 7]) -> Option<TpmlPcrSelection> {
+    let (which, masks) = written.split_first()?;
+    let numbers = [which >> 4, which & 0xf];
+    let mut banks = Vec::new();
+    for (number, mask) in numbers.iter().zip(masks.chunks_exact(3)) {
+        if *number == 0 {
+            continue;
+        }
+        let (_, hash) = BANKS.iter().find(|(known, _)| known == number)?;
+        let is_set = |register: &u8| {
+            let octet = mask.get(usize::from(register / 8));
+            octet.is_some_and(|octet| octet >> (register % 8) & 1 == 1)
+        };
+        let registers = (0..REGISTERS).filter(is_set);
+        banks.push(TpmsPcrSelection::new(*hash, registers).ok()?);
+    }
+    Some(banks.into_iter().collect())
+}
+
+/// What nonces are authenticated with.
+pub(super) struct ChallengeKey {
+    /// What tells it from others: tickets that were issued under another are void.
+    pub(super) id: String,
+    key: hmac::Key,
+}
+
+/// At `tpm_challenge_key/_`: the same, as it is stored. A restore from a backup leaves it out, so that whatever devices were
+/// asked before is void: the backup does not know what was used since.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ChallengeKeyRecord {
+    pub(super) id: String,
+    /// 32 bytes.
+    key: Sealed,
+}
+
+impl Record for ChallengeKeyRecord {
+    const TYPE: &'static str = "tpm_challenge_key";
+    const VERSION: u32 = 1;
+}
+
+impl ChallengeKeyRecord {
+    const KEY: &'static str = "key";
+
+    pub(super) fn place() -> Key {
+        Key::new(Self::TYPE, ["_"])
+    }
+}
+
+impl DeviceIdentity {
+    /// A nonce for one attestation.
+    ///
+    /// # Errors
+    /// [`NonceError`].
+    pub async fn attestation_nonce(
+        &self,
+        _: &Station,
+        request: &NonceRequest,
+    ) -> Result<IssuedNonce, Failure<NonceError>> {
+        let refused = |why| Failure::Refused(why);
+        let NonceRequest {
+            namespace,
+            category,
+            ..
+        } = request;
+        let place = object_key::<Category>(namespace, category);
+        let known = self.store.get_many(&[place], self.clock.now()).await?;
+        if !matches!(known.as_slice(), [Some(_)]) {
+            return Err(refused(NonceError::UnknownCategory));
+        }
+        let name = decode(&request.ak_name, &[]);
+        let name = name.map_err(|error| refused(NonceError::NameText(error)))?;
+        let ak = match name.len() {
+            34 | 50 => Name::parse(&name).map_err(|_| refused(NonceError::Name))?,
+            _ => return Err(refused(NonceError::Name)),
+        };
+        let selection = request.pcr_selection.parse();
+        let selection = selection.map_err(|_| refused(NonceError::Selection))?;
+        let key = self.challenge_key().await?;
+        let mut random = [0; RANDOM];
+        self.store.entropy().fill(&mut random);
+        let purpose = Purpose {
+            namespace,
+            category,
+            ak: &ak,
+        };
+        let nonce = Nonce::new(purpose, selection, &key, random, self.clock.now());
+        let nonce = nonce.ok_or(refused(NonceError::Selection))?;
+        Ok(IssuedNonce {
+            nonce: nonce.bytes,
+            expires_at: nonce.expires_at,
+        })
+    }
+
+    /// The key of this store, which is made when it is first needed.
+    pub(super) async fn challenge_key(&self) -> Result<ChallengeKey, StorageError> {
+        let place = ChallengeKeyRecord::place();
+        let record = settle("device_identity.challenge_key", &self.store, || async {
+            let now = self.clock.now();
+            if let Some(Stored { record, .. }) = self.store.get(&place, now).await? {
+                return Ok(Attempt::Done(record));
+            }
+            let mut key = Zeroizing::new([0; 32]);
+            self.store.entropy().fill(key.as_mut_slice());
+            let key = self
+                .store
+                .seal(&place, ChallengeKeyRecord::KEY, key.as_slice());
+            let id = draw(&self.store);
+            let made = ChallengeKeyRecord { id, key };
+            let mut batch = self.store.batch(now);
+            batch.insert(&place, &made, None);
+            Ok(Attempt::Commit(batch, Ok(made)))
+        });
+        let record: ChallengeKeyRecord = record
+            .await
+            .map_err(Failure::<Infallible>::without_refusal)?;
+        let key = self
+            .store
+            .unseal(&place, ChallengeKeyRecord::KEY, &record.key)?;
+        Ok(ChallengeKey {
+            id: record.id,
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> ChallengeKey {
+        ChallengeKey {
+            id: String::new(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]),
+        }
+    }
+
+    fn name(byte: u8) -> Name {
+        Name::parse(&[&[0, 0x0b][..], &[byte; 32]].concat()).unwrap()
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn nonce(selection: &str, ak: &Name) -> Option<Nonce> {
+        let purpose = Purpose {
+            namespace: "n",
+            category: "c",
+            ak,
+        };
+        let selection = selection.parse().ok()?;
+        Nonce::new(purpose, selection, &key(1), [7; RANDOM], NOW)
+    }
+
+    #[test]
+    fn it_says_what_it_was_given_for() {
+        let ak = name(1);
+        for selection in [
+            "sha256:0",
+            "sha256:0,1,2,7,23",
+            "sha384:8,16",
+            "sha512:23",
+            "sha256:0,1+sha384:0",
+            "sha384:0+sha256:0,1",
+        ] {
+            let given = nonce(selection, &ak).unwrap();
+            let purpose = Purpose {
+                namespace: "n",
+                category: "c",
+                ak: &ak,
+            };
+            let read = Nonce::read(&given.bytes, purpose, &key(1)).unwrap();
+            assert_eq!(read, given, "{selection}");
+            assert_eq!(read.selection.to_string(), selection);
+            assert_eq!(read.expires_at, NOW.saturating_add(LIFE));
+        }
+        for selection in ["sha256:24", "sha1:0", "sha256:0+sha384:0+sha512:0", ""] {
+            assert!(nonce(selection, &ak).is_none(), "{selection}");
+        }
+        let empty = TpmsPcrSelection::new(HashAlgorithm::Sha256, []).unwrap();
+        assert_eq!(write_selection(&[empty].into_iter().collect()), None);
+    }
+
+    #[test]
+    fn it_is_good_for_nothing_else() {
+        let (ak, other) = (name(1), name(2));
+        let given = nonce("sha256:0", &ak).unwrap();
+        let read = |namespace, category, ak, by: u8| {
+            let purpose = Purpose {
+                namespace,
+                category,
+                ak,
+            };
+            Nonce::read(&given.bytes, purpose, &key(by)).is_some()
+        };
+        assert!(read("n", "c", &ak, 1));
+        assert!(!read("n", "c", &other, 1));
+        assert!(!read("nc", "", &ak, 1));
+        assert!(!read("", "nc", &ak, 1));
+        assert!(!read("n", "d", &ak, 1));
+        assert!(!read("n", "c", &ak, 2));
+        let purpose = Purpose {
+            namespace: "n",
+            category: "c",
+            ak: &ak,
+        };
+        for bit in 0..SIZE * 8 {
+            let mut changed = given.bytes;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(Nonce::read(&changed, purpose, &key(1)).is_none(), "{bit}");
+        }
+        assert!(Nonce::read(&given.bytes[..31], purpose, &key(1)).is_none());
+        assert!(Nonce::read(&[], purpose, &key(1)).is_none());
+    }
+}
