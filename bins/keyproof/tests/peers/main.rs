@@ -9,6 +9,7 @@
 
 mod azure;
 mod emnify;
+mod keylime;
 #[path = "../python/mod.rs"]
 mod python;
 mod swtpm;

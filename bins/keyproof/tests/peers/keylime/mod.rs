@@ -1,0 +1,30 @@
+//! Keylime's functions over the attestations that verifiers should refuse: who takes what.
+
+use std::path::Path;
+
+use crate::python;
+
+#[test]
+fn keylime_is_asked_about_the_hostile_attestations() {
+    let vectors =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/tpm/tests/vectors/hostile");
+    let mut client = python::client("peers/keylime");
+    let output = client.arg(&vectors).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    print!("{told}");
+    assert!(
+        output.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // What the page says of it is so.
+    let page = std::fs::read_to_string(vectors.join("README.md")).unwrap();
+    let counts: Vec<&str> = told
+        .lines()
+        .filter(|line| !line.starts_with("  "))
+        .collect();
+    assert_eq!(counts.len(), 4, "{told}");
+    for line in counts {
+        assert!(page.contains(line), "{line}");
+    }
+}
