@@ -1,17 +1,24 @@
-//! The check of a quote, from the bytes of everything that it takes, beside one bare verification of the same signature; and
-//! making a credential beside one bare encryption of its seed. Both sides parse their keys.
+//! The check of a quote, from the bytes of everything that it takes, beside one bare verification of the same signature; the
+//! whole check of an endorsement certificate beside the bare verifications of its chain; and making a credential beside one
+//! bare encryption of its seed. Both sides parse their keys.
 
 use std::hint::black_box;
 
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use keyproof_benches::{Aim, Contender, CountingAllocator, allocations, medians, report};
 use keyproof_tpm::{
-    AttestationKeyPolicy, AwsLcRs, Name, QuoteEvidence, QuotePolicy, Structure, TpmError,
-    TpmlPcrSelection, TpmtPublic, TpmtSignature, algorithms, check_quote, make_credential,
+    AttestationKeyPolicy, AwsLcRs, EkCertificatePolicy, Name, QuoteEvidence, QuotePolicy,
+    Structure, TpmError, TpmlPcrSelection, TpmtPublic, TpmtSignature, algorithms,
+    check_ek_certificate, check_quote, make_credential,
 };
-use keyproof_x509::SubjectPublicKeyInfo;
+use keyproof_x509::{Certificate, SubjectPublicKeyInfo};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P384_SHA384,
+};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 
 #[global_allocator]
@@ -19,6 +26,8 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const ROUNDS: usize = 101;
 const TIMES: u64 = 200;
+/// 2027-01-15: the vectors' certificates are valid.
+const NOW: u64 = 1_800_000_000;
 
 macro_rules! vector {
     ($kind:literal, $file:literal) => {
@@ -54,6 +63,16 @@ macro_rules! quote {
     };
 }
 
+macro_rules! chain {
+    ($kind:literal) => {
+        [
+            vector!($kind, "ek.cert.der").to_vec(),
+            vector!($kind, "ca.intermediate.der").to_vec(),
+            vector!($kind, "ca.root.der").to_vec(),
+        ]
+    };
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     compare_quote(
         "ECDSA P-256",
@@ -66,6 +85,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &RSA_PKCS1_2048_8192_SHA256,
         &quote!("rsa2048"),
         Aim::AtMost(1.5),
+    )?;
+    compare_chain(
+        "RSA-2048 below RSA-3072",
+        &RSA_PKCS1_2048_8192_SHA256,
+        &chain!("rsa2048"),
+    )?;
+    compare_chain(
+        "P-256 below RSA-3072",
+        &RSA_PKCS1_2048_8192_SHA256,
+        &chain!("eccp256"),
+    )?;
+    compare_chain(
+        "P-256 below P-384",
+        &ECDSA_P384_SHA384_ASN1,
+        &on_p384(&chain!("eccp256"))?,
     )?;
     compare_credential()
 }
@@ -133,6 +167,114 @@ fn compare_quote(
     });
     println!("allocations a check: {allocated}\n");
     Ok(())
+}
+
+/// An endorsement certificate as a TPM stores it, an intermediate, a root.
+type Chain = [Vec<u8>; 3];
+
+/// The whole check of an endorsement certificate, from the DER of it, its intermediate and its root, beside the bare
+/// verifications of its two signatures.
+fn compare_chain(
+    name: &str,
+    algorithm: &'static dyn VerificationAlgorithm,
+    [leaf, intermediate, root]: &Chain,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let certificates = [leaf, intermediate, root].map(|der| Certificate::from_der(der));
+    let [leaf_read, intermediate_read, root_read] = certificates;
+    let (leaf_read, intermediate_read, root_read) = (leaf_read?, intermediate_read?, root_read?);
+    let signed = [
+        (&leaf_read, &intermediate_read),
+        (&intermediate_read, &root_read),
+    ];
+    let bare = || {
+        signed.iter().all(|(signed, signer)| {
+            let key = signer.public_key().key();
+            let key = UnparsedPublicKey::new(algorithm, black_box(key));
+            key.verify(signed.tbs(), signed.signature()).is_ok()
+        })
+    };
+    let whole = || {
+        let policy = EkCertificatePolicy {
+            ek: None,
+            allowed: &[],
+            roots: &[black_box(root)],
+            intermediates: &[black_box(intermediate)],
+            crls: &[],
+            now: NOW,
+            algorithms: algorithms::ALL,
+        };
+        check_ek_certificate(black_box(leaf), &policy).accepted()
+    };
+    assert!(bare(), "sound signatures");
+    assert!(whole(), "a sound chain");
+
+    println!("endorsement certificate, {name}:");
+    let [bare, ours] = medians(
+        [
+            Contender::new("two bare verifications", |times| {
+                for _ in 0..times {
+                    black_box(bare());
+                }
+            }),
+            Contender::new("keyproof-tpm check_ek_certificate + accepted", |times| {
+                for _ in 0..times {
+                    black_box(whole());
+                }
+            }),
+        ],
+        ROUNDS,
+        TIMES,
+    );
+    report(
+        "chain check / bare verifications",
+        ours / bare,
+        Aim::AtMost(1.5),
+    );
+    let allocated = allocations(|| {
+        black_box(whole());
+    });
+    println!("allocations a check: {allocated}\n");
+    Ok(())
+}
+
+/// The same endorsement certificate, but for who has issued it: CAs on P-384, as Intel and Infineon have them.
+fn on_p384([leaf, ..]: &Chain) -> Result<Chain, Box<dyn std::error::Error>> {
+    let leaf = Certificate::from_der(leaf)?;
+    let ca = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.use_authority_key_identifier_extension = true;
+        params
+    };
+    let key = || KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384);
+    let (root_key, sub_key) = (key()?, key()?);
+    let (root_params, sub_params) = (ca("Root"), ca("Sub"));
+    let root = root_params.self_signed(&root_key)?;
+    let sub = sub_params.signed_by(&sub_key, &Issuer::from_params(&root_params, &root_key))?;
+
+    let mut params = CertificateParams::default();
+    params.use_authority_key_identifier_extension = true;
+    params.is_ca = IsCa::ExplicitNoCa;
+    // What the issuer and its CertificateParams write themselves.
+    let anew = ["2.5.29.14", "2.5.29.19", "2.5.29.35"];
+    let kept = leaf.extensions().iter().filter(|extension| {
+        let id = extension.id.to_string();
+        !anew.contains(&&*id)
+    });
+    params.custom_extensions = kept
+        .map(|extension| {
+            let id = extension.id.to_string();
+            let arcs: Result<Vec<u64>, _> = id.split('.').map(str::parse).collect();
+            let mut custom = CustomExtension::from_oid_content(&arcs?, extension.value.to_vec());
+            custom.set_criticality(extension.critical);
+            Ok(custom)
+        })
+        .collect::<Result<_, std::num::ParseIntError>>()?;
+    let issuer = Issuer::from_params(&sub_params, &sub_key);
+    let leaf = params.signed_by(&KeyPair::generate()?, &issuer)?;
+    Ok([leaf, sub, root].map(|certificate| certificate.der().to_vec()))
 }
 
 fn compare_credential() -> Result<(), Box<dyn std::error::Error>> {
