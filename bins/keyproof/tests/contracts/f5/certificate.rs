@@ -6,6 +6,20 @@ use data_encoding::BASE64;
 use keyproof_tpm::EkCertificate;
 use keyproof_x509::{BasicConstraints, Certificate, Upload, Version, algorithms, verify};
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use x509_cert::{
+    der::{
+        Decode,
+        asn1::{Ia5String, ObjectIdentifier},
+        oid::AssociatedOid,
+    },
+    ext::pkix::{
+        self, AuthorityKeyIdentifier, CrlDistributionPoints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+        SubjectAltName, SubjectKeyIdentifier,
+        crl::dp::DistributionPoint,
+        name::{DistributionPointName, GeneralName},
+    },
+};
 
 use crate::{
     f5::device::{Device, Manufacturer, tlv},
@@ -157,6 +171,89 @@ async fn an_attestation_keys_certificate_says_where_the_revocation_list_is_if_th
     let point = tlv(0x30, &tlv(0xa0, &tlv(0xa0, &name)));
     assert_eq!(value(&certificate, LIST_POINTS), tlv(0x30, &point));
     site.call("GET", path).send().await.is(200);
+}
+
+/// The extension of this type, and whether it is critical.
+fn extension<'a, T>(certificate: &'a x509_cert::Certificate) -> (bool, T)
+where
+    T: Decode<'a> + AssociatedOid,
+    <T as Decode<'a>>::Error: std::fmt::Debug,
+{
+    let found = certificate.tbs_certificate().get_extension::<T>();
+    found.unwrap().unwrap()
+}
+
+/// As RustCrypto's x509-cert reads it, of which nothing is ours.
+#[tokio::test]
+async fn another_library_finds_the_profile_in_an_attestation_keys_certificate() {
+    let site = Site::start_with(&[("f5.public_url", "http://tpm.example.com".into())]).await;
+    let manufacturer = Manufacturer::new();
+    let api_key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    let der = provision(&site, &api_key, &device).await;
+    let read = x509_cert::Certificate::from_der(&der).unwrap();
+    let (sub_ca, _) = authorities(&site).await;
+    let sub_ca = x509_cert::Certificate::from_der(&sub_ca).unwrap();
+    let tbs = read.tbs_certificate();
+    assert!(tbs.subject().is_empty());
+    assert_eq!(tbs.issuer(), sub_ca.tbs_certificate().subject());
+    assert_eq!(tbs.extensions().unwrap().len(), 7);
+
+    let (is_critical, KeyUsage(usage)) = extension(&read);
+    assert!(is_critical);
+    assert_eq!(usage, KeyUsages::DigitalSignature);
+    let (is_critical, ExtendedKeyUsage(usage)) = extension(&read);
+    assert!(!is_critical);
+    assert_eq!(usage, [ObjectIdentifier::new_unwrap("2.23.133.8.3")]);
+    let (is_critical, constraints) = extension(&read);
+    let end_entity = pkix::BasicConstraints {
+        ca: false,
+        path_len_constraint: None,
+    };
+    assert_eq!((is_critical, constraints), (true, end_entity));
+
+    // RFC 7093, section 2, method 4: of the SubjectPublicKeyInfo, the leftmost 160 bits.
+    let (is_critical, SubjectKeyIdentifier(own)) = extension(&read);
+    assert!(!is_critical);
+    assert_eq!(own.as_bytes(), &Sha256::digest(device.ak_spki())[..20]);
+    let (_, SubjectKeyIdentifier(above)) = extension(&sub_ca);
+    let (is_critical, authority): (_, AuthorityKeyIdentifier) = extension(&read);
+    assert!(!is_critical);
+    assert_eq!(authority.key_identifier, Some(above));
+
+    let (is_critical, SubjectAltName(names)) = extension(&read);
+    assert!(is_critical);
+    let attributes = |name: &GeneralName| {
+        let GeneralName::DirectoryName(name) = name else {
+            panic!("{name:?}");
+        };
+        assert_eq!(name.iter_rdn().count(), 1);
+        let attributes = name.iter().map(|attribute| {
+            let text = str::from_utf8(attribute.value.value()).unwrap();
+            format!("{}={text}", attribute.oid)
+        });
+        let mut attributes: Vec<String> = attributes.collect();
+        attributes.sort();
+        attributes
+    };
+    let names: Vec<_> = names.iter().map(attributes).collect();
+    let tpm = [
+        "2.23.133.2.1=id:49465800",
+        "2.23.133.2.2=SLB9670",
+        "2.23.133.2.3=id:0755",
+    ];
+    assert_eq!(names, [&tpm[..], &["2.5.4.5=SN0001"]]);
+
+    let (is_critical, CrlDistributionPoints(points)) = extension(&read);
+    assert!(!is_critical);
+    let url = "http://tpm.example.com/api/tpm/namespaces/default/tpm_categorys/category/crl";
+    let url = GeneralName::UniformResourceIdentifier(Ia5String::new(url).unwrap());
+    let point = DistributionPoint {
+        distribution_point: Some(DistributionPointName::FullName(vec![url])),
+        reasons: None,
+        crl_issuer: None,
+    };
+    assert_eq!(points, [point]);
 }
 
 /// As Google Compute Engine's newer ones are.
