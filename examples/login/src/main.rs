@@ -4,7 +4,7 @@
 //! Each command is one transaction: read a user's records, decide, write what the decision says,
 //! and tell the verdict only after the commit. Two requests at once cannot both use one code.
 //!
-//! `cargo run --example login --features serde,std`
+//! `cargo run --package keyproof-example-login`
 
 use std::fs::File;
 use std::io::{self, Read};
