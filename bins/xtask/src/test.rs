@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use crate::failure::Failure;
 use crate::fuzz;
 use crate::layers;
+use crate::packages;
 use crate::process::{cargo, run as execute};
 use crate::tools::{self, need_cargo_tool, need_programs};
 use crate::workspace;
@@ -39,6 +40,8 @@ enum Stage {
     Features,
     /// The documentation builds without a warning
     Docs,
+    /// The published crates can be published, and their packages do what their READMEs show
+    Packages,
     /// The protocol crates link without std
     NoStd,
     /// Unit, doc, vector, property, conformance, dialect and peer tests pass
@@ -123,6 +126,7 @@ impl Stage {
                     .args(WHOLE_WORKSPACE)
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
+            Self::Packages => packages::hold(),
             Self::NoStd => protocol_crates_link_without_std(),
             Self::Fuzz => fuzz::hold(),
             Self::Tests => {

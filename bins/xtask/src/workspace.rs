@@ -41,6 +41,36 @@ pub(crate) fn members() -> Result<Vec<Member>, Failure> {
         .collect()
 }
 
+/// The members that are meant to be published.
+pub(crate) fn published() -> Result<Vec<Member>, Failure> {
+    let mut members = members()?;
+    members.retain(Member::is_published);
+    Ok(members)
+}
+
+/// The one version of all members.
+pub(crate) fn version() -> Result<String, Failure> {
+    inherited("version")
+}
+
+/// A field that members inherit.
+fn inherited(field: &str) -> Result<String, Failure> {
+    let path = Path::new("Cargo.toml");
+    let manifest = read(path)?;
+    let value = manifest
+        .get("workspace")
+        .and_then(|workspace| workspace.get("package")?.get(field)?.as_str());
+    value.map(str::to_owned).ok_or_else(|| Failure::Manifest {
+        path: path.to_owned(),
+        problem: format!("names no `{field}` for its members"),
+    })
+}
+
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+}
+
 impl Member {
     pub(crate) fn name(&self) -> Result<&str, Failure> {
         self.package("name")

@@ -50,6 +50,8 @@ pub use record::{Raw, Record, Stored};
 pub use rotation::RotateError;
 pub use scan::{Counting, EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally};
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
+/// The release of serde_json whose values [`Record::upgrade`] takes.
+pub use serde_json;
 pub use store::Store;
 pub use time::Timestamp;
 pub use version::{ParseVersionError, Version};

@@ -18,6 +18,25 @@ pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// The data of version `from`, which is less than [`Record::VERSION`], brought up to it; `None`
     /// if that cannot be done.
+    ///
+    /// ```
+    /// use keyproof_store::{Record, serde_json::Value};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Device { uses: u64, name: String }
+    ///
+    /// impl Record for Device {
+    ///     const TYPE: &'static str = "device";
+    ///     const VERSION: u32 = 2; // 1 had no name
+    ///
+    ///     fn upgrade(from: u32, mut data: Value) -> Option<Value> {
+    ///         if from == 1 {
+    ///             data.as_object_mut()?.insert("name".to_owned(), "unnamed".into());
+    ///         }
+    ///         Some(data)
+    ///     }
+    /// }
+    /// ```
     fn upgrade(from: u32, data: serde_json::Value) -> Option<serde_json::Value> {
         let _ = (from, data);
         None

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,27 @@ impl From<u64> for Timestamp {
     }
 }
 
+/// Since the Unix epoch, cut to milliseconds; at most [`Timestamp::MAX`].
+impl From<Duration> for Timestamp {
+    fn from(since_epoch: Duration) -> Self {
+        Self::from_millis(millis(since_epoch))
+    }
+}
+
+/// Since the Unix epoch.
+impl From<Timestamp> for Duration {
+    fn from(timestamp: Timestamp) -> Self {
+        Self::from_millis(timestamp.0)
+    }
+}
+
+/// Cut to milliseconds; at most [`Timestamp::MAX`]. A clock set before 1970 reads as 1970.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        time.duration_since(UNIX_EPOCH).unwrap_or_default().into()
+    }
+}
+
 impl From<Timestamp> for u64 {
     fn from(timestamp: Timestamp) -> Self {
         timestamp.0
@@ -99,6 +120,20 @@ mod tests {
         );
         let read: Timestamp = serde_json::from_str("18446744073709551615").unwrap();
         assert_eq!(read, Timestamp::MAX);
+    }
+
+    #[test]
+    fn the_systems_time_and_durations_become_one() {
+        let since_epoch = Duration::new(1, 999_999_999);
+        let expected = Timestamp::from_millis(1_999);
+        assert_eq!(Timestamp::from(since_epoch), expected);
+        assert_eq!(Timestamp::from(UNIX_EPOCH + since_epoch), expected);
+        assert_eq!(Duration::from(expected), Duration::from_millis(1_999));
+        assert_eq!(
+            Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)),
+            Timestamp::EPOCH
+        );
+        assert_eq!(Timestamp::from(Duration::MAX), Timestamp::MAX);
     }
 
     #[test]

@@ -32,7 +32,7 @@ mod wire;
 
 pub use keyproof_x509::{
     Check, Finding, ObjectIdentifier, Outcome, Report, Row, Severity,
-    SignatureVerificationAlgorithm, algorithms,
+    SignatureVerificationAlgorithm, algorithms, pem_bundle,
 };
 
 pub use algorithm::{EccCurve, HashAlgorithm};

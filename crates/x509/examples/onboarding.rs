@@ -9,17 +9,17 @@ use std::{env, fs};
 
 use keyproof_x509::algorithms::RING;
 use keyproof_x509::prover::{PrivateKey, RingSigner, VerificationLeaf};
+use keyproof_x509::ring::rand::{SecureRandom, SystemRandom};
 use keyproof_x509::{
-    Certificate, Facts, Policy, ProofFinding, Redemption, Report, Upload, Validity,
+    Facts, OwnedCertificate, Policy, ProofFinding, Redemption, Report, Upload, Validity,
     VerificationCode,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// What the service stores of a CA between two requests.
 struct Onboarding {
-    certificate: Vec<u8>,
+    ca: OwnedCertificate,
     code: Option<VerificationCode>,
 }
 
@@ -31,7 +31,7 @@ impl Onboarding {
         println!("uploaded: {}", Facts::of(&ca).subject);
         let code = VerificationCode::issue(&random()?, &ca, Some(now + 3_600));
         Ok(Self {
-            certificate: upload.into_der(),
+            ca: OwnedCertificate::from(ca),
             code: Some(code),
         })
     }
@@ -39,7 +39,7 @@ impl Onboarding {
     /// The second request: an accepted proof spends the code, a refused one leaves it for another try.
     fn verify(&mut self, leaf: &[u8], now: u64) -> Outcome<Report<ProofFinding>> {
         let code = self.code.take().ok_or("the code has been used")?;
-        let ca = Certificate::from_der(&self.certificate)?;
+        let ca = self.ca.certificate();
         Ok(match code.redeem(&ca, leaf, now, &Policy::new(RING)) {
             Redemption::Spent { report } => report,
             Redemption::Kept { report, code } => {

@@ -61,7 +61,7 @@ impl<'a> Certificate<'a> {
         Self::read(der, may_pad_serial)
     }
 
-    fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, Error> {
+    pub(crate) fn read(der: &'a [u8], may_pad_serial: bool) -> Result<Self, Error> {
         if der.len() > MAX_UPLOAD_LEN {
             return Err(Error::TooLong {
                 found: der.len(),
@@ -397,6 +397,11 @@ impl<'a> Serial<'a> {
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.octets
+    }
+
+    /// Whether it has octets to spare, which only [`Certificate::from_der_as_issued`] takes.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.is_padded
     }
 
     /// What is odd about it, if anything. RFC 5280 section 4.1.2.2 wants a positive number of at most 20 octets, and readers

@@ -144,6 +144,18 @@ pub enum Error {
     /// The signer could not sign.
     #[error("the signer failed")]
     SigningFailed,
+    /// A thumbprint is not hexadecimal digits, two for each octet of the digest.
+    #[error(
+        "a {kind} thumbprint is {digits} hexadecimal digits, with or without a colon after every second (wrong at character {at})"
+    )]
+    ThumbprintMalformed {
+        /// The digest, such as `SHA-256`.
+        kind: &'static str,
+        /// How many digits it has.
+        digits: usize,
+        /// The first offending character, counted from 0, or the length if there are too few.
+        at: usize,
+    },
     /// A time before 1970 or after 9999.
     #[error("{seconds} seconds since 1970 is not a time that a certificate is given here")]
     TimeOutOfRange {

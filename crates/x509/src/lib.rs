@@ -21,6 +21,7 @@ mod extension;
 mod facts;
 mod name;
 mod oid;
+mod owned;
 pub mod path;
 pub mod pem_bundle;
 mod policy;
@@ -38,6 +39,9 @@ mod upload;
 mod value;
 
 pub use der::asn1::ObjectIdentifier;
+/// The release of ring that the signer `prover::RingSigner` takes a random source of.
+#[cfg(feature = "ring")]
+pub use ring;
 pub use rustls_pki_types::SignatureVerificationAlgorithm;
 
 pub use crate::algorithm::{AlgorithmIdentifier, Hash, Scheme, verify};
@@ -48,6 +52,7 @@ pub use crate::extension::{BasicConstraints, Extension, KeyUsage};
 pub use crate::facts::Facts;
 pub use crate::name::{Attribute, Name, NameMatch, Rdn};
 pub use crate::oid::Oid;
+pub use crate::owned::OwnedCertificate;
 pub use crate::policy::Policy;
 pub use crate::proof_check::ProofCheck;
 pub use crate::proof_finding::{ProofFinding, ReadExtension, Role};

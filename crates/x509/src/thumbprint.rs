@@ -1,9 +1,12 @@
 //! Thumbprints: digests over a certificate's received DER.
 
 use core::fmt;
+use core::str::FromStr;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+
+use crate::Error;
 
 /// SHA-1 over the received DER, as Azure and Windows show it: a label, not a proof.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -14,7 +17,7 @@ pub struct Sha1Thumbprint([u8; 20]);
 pub struct Sha256Thumbprint([u8; 32]);
 
 macro_rules! thumbprint {
-    ($name:ident, $hash:ty, $len:literal) => {
+    ($name:ident, $hash:ty, $len:literal, $kind:literal) => {
         impl $name {
             /// Digests a certificate's DER.
             #[must_use]
@@ -35,6 +38,27 @@ macro_rules! thumbprint {
             }
         }
 
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Hexadecimal digits in either case, all together as Azure and `Display` write them, or with a colon between each
+            /// two octets as `openssl x509 -fingerprint` does.
+            ///
+            /// # Errors
+            /// [`Error::ThumbprintMalformed`].
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let mut octets = [0; $len];
+                match read(text, &mut octets) {
+                    Ok(()) => Ok(Self(octets)),
+                    Err(at) => Err(Error::ThumbprintMalformed {
+                        kind: $kind,
+                        digits: 2 * $len,
+                        at,
+                    }),
+                }
+            }
+        }
+
         impl fmt::Display for $name {
             /// Upper-case hexadecimal without separators.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,5 +74,75 @@ macro_rules! thumbprint {
     };
 }
 
-thumbprint!(Sha1Thumbprint, Sha1, 20);
-thumbprint!(Sha256Thumbprint, Sha256, 32);
+thumbprint!(Sha1Thumbprint, Sha1, 20, "SHA-1");
+thumbprint!(Sha256Thumbprint, Sha256, 32, "SHA-256");
+
+/// Fills the octets, or says at which character the text is wrong.
+fn read(text: &str, octets: &mut [u8]) -> Result<(), usize> {
+    let mut characters = text.chars().enumerate().peekable();
+    let has_colons = text.as_bytes().get(2) == Some(&b':');
+    let length = text.chars().count();
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if has_colons && index > 0 {
+            match characters.next() {
+                Some((_, ':')) => {}
+                other => return Err(other.map_or(length, |(at, _)| at)),
+            }
+        }
+        for _ in 0..2 {
+            let (at, character) = characters.next().ok_or(length)?;
+            let digit = character.to_digit(16).ok_or(at)?;
+            // Two digits fill an octet.
+            *octet = (*octet << 4) | u8::try_from(digit).map_err(|_| at)?;
+        }
+    }
+    characters.peek().map_or(Ok(()), |(at, _)| Err(*at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
+
+    const DIGITS: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
+
+    #[test]
+    fn each_way_of_writing_one_is_read() {
+        let expected = Sha256Thumbprint::of(b"");
+        assert_eq!(expected.to_string(), DIGITS);
+        let colons = DIGITS
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| core::str::from_utf8(pair).unwrap())
+            .collect::<alloc::vec::Vec<_>>()
+            .join(":");
+        for text in [
+            DIGITS,
+            &DIGITS.to_lowercase(),
+            &colons,
+            &colons.to_lowercase(),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        let sha1 = Sha1Thumbprint::of(b"");
+        assert_eq!(sha1.to_string().parse(), Ok(sha1));
+    }
+
+    #[test]
+    fn a_wrong_one_is_refused_with_its_place() {
+        let wrong_at = |text: &str| match text.parse::<Sha256Thumbprint>() {
+            Err(Error::ThumbprintMalformed { digits: 64, at, .. }) => Some(at),
+            _ => None,
+        };
+        assert_eq!(wrong_at(""), Some(0));
+        assert_eq!(wrong_at(&DIGITS[..63]), Some(63));
+        assert_eq!(wrong_at(&format!("{DIGITS}0")), Some(64));
+        assert_eq!(wrong_at(&format!("{DIGITS}\n")), Some(64));
+        assert_eq!(wrong_at(&DIGITS.replacen("B0", "G0", 1)), Some(2));
+        assert_eq!(wrong_at(&DIGITS.replacen("B0", "é0", 1)), Some(2));
+        assert_eq!(wrong_at(&DIGITS.replacen("B0", ":B", 1)), Some(5));
+        assert_eq!(wrong_at(&DIGITS.replacen("C4", ":4", 1)), Some(4));
+        assert_eq!(wrong_at("+3"), Some(0));
+    }
+}

@@ -1,0 +1,203 @@
+//! The published crates as a stranger gets them: packaged, unpacked, and built by what their READMEs say alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+use crate::process::{cargo, run};
+use crate::readme::Readme;
+use crate::workspace::{self, Member};
+
+/// What each package contains beside its sources.
+const FILES: &[&str] = &["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+
+/// What each packaged manifest says beside what cargo asks for.
+const FIELDS: &[&str] = &[
+    "categories",
+    "keywords",
+    "license",
+    "readme",
+    "repository",
+    "rust-version",
+];
+
+/// Rehearses the publishing of all crates, then does each README's task in an empty project of its own, over the packages.
+pub(crate) fn hold() -> Result<(), Failure> {
+    let published = workspace::published()?;
+    rehearse(&published)?;
+    let home = workspace::target_folder().join("stranger");
+    let packages: Vec<Package> = published
+        .iter()
+        .map(|member| Package::unpack(member, &home.join("packages")))
+        .collect::<Result<_, _>>()?;
+    for package in &packages {
+        package.is_complete()?;
+    }
+    let patch = patch(&packages)?;
+    for package in &packages {
+        package.do_the_task_of_its_readme(&home, &patch)?;
+    }
+    Ok(())
+}
+
+/// All that publishing does but the upload, and the build, which a stranger's is better than: each package is resolved
+/// against those before it. Then the same packages once more, to be kept. What is not committed yet is packaged too, as
+/// every other stage tests it.
+fn rehearse(published: &[Member]) -> Result<(), Failure> {
+    for command in [&["publish", "--dry-run"][..], &["package"]] {
+        let mut command = cargo(command.iter().copied());
+        command.args(["--locked", "--no-verify", "--allow-dirty", "--quiet"]);
+        for member in published {
+            command.args(["--package", member.name()?]);
+        }
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+/// A package, unpacked.
+struct Package {
+    name: String,
+    folder: PathBuf,
+}
+
+impl Package {
+    fn unpack(member: &Member, into: &Path) -> Result<Self, Failure> {
+        let name = member.name()?.to_owned();
+        let version = workspace::version()?;
+        let folder = into.join(format!("{name}-{version}"));
+        empty(&folder)?;
+        let archive = workspace::target_folder()
+            .join("package")
+            .join(format!("{name}-{version}.crate"));
+        run(Command::new("tar")
+            .args(["--extract", "--gzip", "--file"])
+            .arg(archive)
+            .arg("--directory")
+            .arg(into))?;
+        Ok(Self { name, folder })
+    }
+
+    fn is_complete(&self) -> Result<(), Failure> {
+        let problem = |path: PathBuf, problem| Err(Failure::Manifest { path, problem });
+        for file in FILES {
+            if !self.folder.join(file).is_file() {
+                return problem(self.folder.clone(), format!("lacks {file}"));
+            }
+        }
+        let path = self.folder.join("Cargo.toml");
+        let manifest = workspace::read(&path)?;
+        let package = manifest.get("package");
+        for field in FIELDS {
+            if package.and_then(|package| package.get(field)).is_none() {
+                return problem(path, format!("lacks `package.{field}`"));
+            }
+        }
+        let documented = package
+            .and_then(|package| package.get("metadata")?.get("docs")?.get("rs"))
+            .and_then(|docs| docs.get("all-features")?.as_bool());
+        if documented != Some(true) {
+            return problem(path, "does not show all features on docs.rs".to_owned());
+        }
+        Ok(())
+    }
+
+    fn do_the_task_of_its_readme(&self, home: &Path, patch: &str) -> Result<(), Failure> {
+        let readme = Readme::read(&self.folder.join("README.md"))?;
+        let project = home.join("projects").join(&self.name);
+        empty(&project)?;
+        let sources = project.join("src");
+        create(&sources)?;
+        write(
+            &project.join("Cargo.toml"),
+            &format!("{HEAD}\n{}\n{patch}", readme.dependencies),
+        )?;
+        write(&sources.join("main.rs"), &readme.program())?;
+        // Beside the program, for what its task reads.
+        let data = self.folder.join("tests");
+        if readme.program().contains("include_bytes!(\"tests/") {
+            run(Command::new("cp")
+                .arg("--recursive")
+                .arg(data)
+                .arg(&sources))?;
+        }
+        // As everywhere in a run: what a newer release of a dependency brings is found when the lock file is renewed.
+        copy(Path::new("Cargo.lock"), &project.join("Cargo.lock"))?;
+        run(cargo(["run", "--quiet"])
+            .current_dir(&project)
+            .env("CARGO_TARGET_DIR", fs_target(home)?))
+    }
+}
+
+const HEAD: &str = "[package]\nname = \"stranger\"\nedition = \"2024\"\n\n[workspace]\n";
+
+/// One for all projects, so that what they share is built once.
+fn fs_target(home: &Path) -> Result<PathBuf, Failure> {
+    let target = home.join("target");
+    create(&target)?;
+    target.canonicalize().map_err(|source| Failure::File {
+        path: target,
+        source,
+    })
+}
+
+/// What stands in for the registry: each crate by its unpacked package.
+fn patch(packages: &[Package]) -> Result<String, Failure> {
+    let mut table = Table::new();
+    for package in packages {
+        let folder = package
+            .folder
+            .canonicalize()
+            .map_err(|source| Failure::File {
+                path: package.folder.clone(),
+                source,
+            })?;
+        let mut place = Table::new();
+        place.insert(
+            "path".to_owned(),
+            Value::String(folder.to_string_lossy().into_owned()),
+        );
+        table.insert(package.name.clone(), Value::Table(place));
+    }
+    let mut patch = Table::new();
+    patch.insert("crates-io".to_owned(), Value::Table(table));
+    let mut document = Table::new();
+    document.insert("patch".to_owned(), Value::Table(patch));
+    Ok(document.to_string())
+}
+
+fn empty(folder: &Path) -> Result<(), Failure> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|source| Failure::File {
+            path: folder.to_owned(),
+            source,
+        })?;
+    }
+    create(folder)
+}
+
+fn create(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|source| Failure::File {
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|source| Failure::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::copy(from, to)
+        .map(drop)
+        .map_err(|source| Failure::File {
+            path: from.to_owned(),
+            source,
+        })
+}

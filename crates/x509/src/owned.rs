@@ -1,0 +1,152 @@
+//! A certificate that is kept together with its bytes.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+
+use crate::{Certificate, Error};
+
+/// A certificate with the DER that it was read from, to be kept where a [`Certificate`] would outlive what it borrows from.
+///
+/// Two are equal if their DER is. [`certificate`](Self::certificate) reads the DER anew at each call, which costs a few
+/// microseconds: call it once where several fields are wanted.
+///
+/// ```
+/// use keyproof_x509::{Curve, KeyKind, OwnedCertificate, Upload};
+///
+/// struct Tenant {
+///     ca: OwnedCertificate,
+/// }
+///
+/// let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"))?;
+/// let tenant = Tenant { ca: upload.certificate()?.into() };
+/// drop(upload);
+/// assert_eq!(tenant.ca.certificate().public_key().kind()?, KeyKind::Ec(Curve::P256));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct OwnedCertificate {
+    der: Box<[u8]>,
+    may_pad_serial: bool,
+}
+
+impl OwnedCertificate {
+    /// Reads a certificate from DER, as [`Certificate::from_der`] does, and keeps the DER.
+    ///
+    /// # Errors
+    /// Those of [`Certificate::from_der`].
+    pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Self, Error> {
+        let der = der.into();
+        Certificate::from_der(&der)?;
+        Ok(Self {
+            der,
+            may_pad_serial: false,
+        })
+    }
+
+    /// The certificate.
+    #[must_use]
+    pub fn certificate(&self) -> Certificate<'_> {
+        #[expect(
+            clippy::expect_used,
+            reason = "these bytes were read in this way when the value was made, and have not changed"
+        )]
+        Certificate::read(&self.der, self.may_pad_serial).expect("DER that was read before")
+    }
+
+    /// The received DER, whole.
+    #[must_use]
+    pub fn as_der(&self) -> &[u8] {
+        &self.der
+    }
+}
+
+impl From<Certificate<'_>> for OwnedCertificate {
+    fn from(certificate: Certificate<'_>) -> Self {
+        Self::from(&certificate)
+    }
+}
+
+impl From<&Certificate<'_>> for OwnedCertificate {
+    /// Copies the DER. A serial number with octets to spare stays tolerated where it was
+    /// ([`Certificate::from_der_as_issued`]).
+    fn from(certificate: &Certificate<'_>) -> Self {
+        Self {
+            der: certificate.as_der().into(),
+            may_pad_serial: certificate.serial().is_padded(),
+        }
+    }
+}
+
+impl PartialEq for OwnedCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for OwnedCertificate {}
+
+impl Hash for OwnedCertificate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.der.hash(state);
+    }
+}
+
+impl AsRef<[u8]> for OwnedCertificate {
+    fn as_ref(&self) -> &[u8] {
+        &self.der
+    }
+}
+
+impl fmt::Debug for OwnedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedCertificate")
+            .field(&self.certificate().sha256_thumbprint())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Upload;
+    use alloc::vec::Vec;
+
+    fn der() -> Vec<u8> {
+        let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"));
+        upload.map(Upload::into_der).unwrap_or_default()
+    }
+
+    #[test]
+    fn it_says_what_the_borrowed_one_says() {
+        let der = der();
+        let borrowed = Certificate::from_der(&der).unwrap();
+        let owned = OwnedCertificate::from(&borrowed);
+        assert_eq!(owned, OwnedCertificate::from_der(der.clone()).unwrap());
+        assert_eq!(owned.certificate().serial(), borrowed.serial());
+        assert_eq!(owned.as_der(), borrowed.as_der());
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        assert!(OwnedCertificate::from_der(&b"\x30\x00"[..]).is_err());
+    }
+
+    #[test]
+    fn a_padded_serial_number_is_read_again_if_it_was_before() {
+        // A zero octet more in the serial number: its length and those of the two sequences around it grow.
+        let mut der = der();
+        // Certificate 30 82 LL LL, TBSCertificate 30 82 LL LL, [0] A0 03 02 01 02, serialNumber 02 LL.
+        assert_eq!(der[8..14], [0xA0, 3, 2, 1, 2, 2]);
+        for at in [2, 6] {
+            let length = u16::from_be_bytes([der[at], der[at + 1]]) + 1;
+            der[at..at + 2].copy_from_slice(&length.to_be_bytes());
+        }
+        der[14] += 1;
+        der.insert(15, 0);
+        assert!(OwnedCertificate::from_der(der.clone()).is_err());
+        let borrowed = Certificate::from_der_as_issued(&der).unwrap();
+        let owned = OwnedCertificate::from(borrowed.clone());
+        assert_eq!(owned.certificate().serial(), borrowed.serial());
+    }
+}
