@@ -3,10 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use keyproof_http::{Application, Listener, Readiness, RequestObserver, Site, Stack, Tls};
-use keyproof_service::{
-    Clock, DeviceIdentitySettings, Service, Settings,
-    access::{Issuers, KeyFileError},
-};
+use keyproof_service::{Clock, Service, Settings};
 use keyproof_store::{CommitObserver, Entropy, Store};
 use keyproof_x509::Certificate;
 use rustls::sign::CertifiedKey;
@@ -20,13 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    dialect::{
-        DialectName,
-        dps::Dps,
-        emnify::Emnify,
-        f5::{F5, PublicUrl},
-        taler::Taler,
-    },
+    dialect::{DialectError, DialectName},
     memory,
     metrics::{Exposition, Metrics},
     readiness,
@@ -50,9 +41,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
-    /// The keys of one of `dps.issuers` cannot be used.
-    #[error("dps.issuers: {0}")]
-    Issuer(#[from] KeyFileError),
+    /// What a dialect's settings name cannot be used.
+    #[error(transparent)]
+    Dialect(#[from] DialectError),
     /// The metrics cannot be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -106,20 +97,10 @@ impl Server {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
-        let settings = Settings {
-            accounts: config.accounts,
-            certificates: config.certificates,
-            device_identity: DeviceIdentitySettings {
-                rate_limit_per_minute: config.settings.f5.rate_limit_per_minute,
-                revocation_list_url: config
-                    .settings
-                    .f5
-                    .public_url
-                    .as_ref()
-                    .map(PublicUrl::revocation_list),
-            },
-            ..Settings::from(config.hashing)
-        };
+        let mut settings = Settings::from(config.hashing);
+        for name in DialectName::ALL {
+            name.rule(&config.settings, &mut settings);
+        }
         let metrics = Arc::new(Metrics::new()?);
         store.observe(Arc::clone(&metrics) as Arc<dyn CommitObserver>);
         let service = Service::start(store, clock, settings).await?;
@@ -163,7 +144,7 @@ impl Server {
 
     /// Starts a server with these dialects; listeners that share an address share a socket.
     ///
-    /// A path that no dialect claims is refused in the shape of the dialect called `taler`, if there is one.
+    /// A path that no dialect claims is refused in the shape of the first in the list of dialects, if it is one of these.
     ///
     /// # Errors
     ///
@@ -349,39 +330,20 @@ async fn bind(
 
 /// The dialects that are on.
 fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartError> {
-    let mut mounted = Vec::<Mounted>::new();
-    for (name, listen) in &config.dialects {
-        let service = Arc::clone(service);
-        match name {
-            DialectName::Dps => {
-                let issuers = Issuers::load(config.issuers.clone())?;
-                let dps = Dps::new(service, issuers, config.settings.dps.subject);
-                mounted.push((Arc::new(dps), *listen));
-            }
-            DialectName::Emnify => {
-                mounted.push((Arc::new(Emnify::new(service)), *listen));
-            }
-            DialectName::F5 => {
-                let f5 = F5::new(service, config.settings.f5.station_auth);
-                mounted.push((Arc::new(f5), *listen));
-            }
-            DialectName::Taler => {
-                let currency = config.settings.taler.currency.clone();
-                mounted.push((Arc::new(Taler::new(service, currency)), *listen));
-            }
-        }
-    }
-    Ok(mounted)
+    let mounted = config.dialects.iter().map(|(name, listen)| {
+        let dialect = name.mount(&config.settings, Arc::clone(service))?;
+        Ok((dialect, *listen))
+    });
+    mounted.collect()
 }
 
 /// One site an address: the main listener's first, with every dialect that has none of its own.
 fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
+    let first = DialectName::ALL.first().map(|name| name.as_str());
     let mut all = dialects.iter().map(|(dialect, _)| dialect);
     let site = Site {
         applications: Vec::new(),
-        unclaimed: all
-            .find(|dialect| dialect.name() == DialectName::Taler.as_str())
-            .cloned(),
+        unclaimed: all.find(|dialect| Some(dialect.name()) == first).cloned(),
     };
     let mut sites = vec![(main, site.clone())];
     for (dialect, listen) in dialects {

@@ -1,10 +1,9 @@
 //! `keyproof config`
 
 use clap::{Args, Subcommand};
-use keyproof_service::access::Issuers;
 
 use super::{Failure, Outcome, flags::ServeFlags, output, store};
-use crate::{server::StartError, server_certificate::check_certificate};
+use crate::{dialect::DialectName, server_certificate::check_certificate};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,7 +26,10 @@ pub(super) fn run(command: Command) -> Outcome {
     if let Some(source) = &config.tls {
         check_certificate(source).map_err(|error| Failure::Usage(error.to_string()))?;
     }
-    Issuers::load(config.issuers.clone()).map_err(StartError::from)?;
+    for name in DialectName::ALL {
+        let checked = name.check_files(&config.settings);
+        checked.map_err(|error| Failure::Usage(error.to_string()))?;
+    }
     store::check(&config)?;
     if arguments.json {
         output::print_json(&config.settings)?;

@@ -165,7 +165,7 @@ impl ServeFlags {
         if let Some(list) = &self.dialects {
             for name in DialectName::ALL {
                 // What this version does not have is off anyway, unless it was asked for.
-                layer.set(name.enabled_key(), Some(list.contains(&name)));
+                layer.set(name.enabled_key(), Some(list.contains(name)));
             }
         }
         Ok(sources(self.store.config.clone(), layer))

@@ -106,7 +106,7 @@ impl From<StartError> for Failure {
             StartError::Bind { .. } | StartError::Metrics(_) | StartError::Service(_) => {
                 Self::Refused(error.to_string())
             }
-            StartError::Issuer(_) | StartError::Tls(_) => Self::Usage(error.to_string()),
+            StartError::Dialect(_) | StartError::Tls(_) => Self::Usage(error.to_string()),
         }
     }
 }

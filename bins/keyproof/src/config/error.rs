@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use crate::store::OpenStoreError;
+use crate::{dialect::DialectError, store::OpenStoreError};
 use keyproof_auth::AuthError;
 
 /// A configuration that cannot be used. None of these quotes a secret.
@@ -19,27 +19,9 @@ pub enum ConfigError {
         /// The most that may be.
         most: usize,
     },
-    /// Two names of one key, and two values.
-    #[error("{name} and {older} are the same, and are not set alike: give {name} alone")]
-    Contradiction {
-        /// The key.
-        name: &'static str,
-        /// Its older name.
-        older: &'static str,
-    },
-    /// `taler.currency` is no currency.
-    #[error("taler.currency: not 1 to 11 letters A to Z")]
-    Currency,
-    /// `dps.issuers[].scopes` maps to something that is no scope.
-    #[error("dps.issuers: the scopes of {value:?} of {issuer}: {error}")]
-    DpsScope {
-        /// Whose tokens.
-        issuer: String,
-        /// The claim's value.
-        value: String,
-        /// What is wrong with its scopes.
-        error: AuthError,
-    },
+    /// A dialect's own settings cannot be used.
+    #[error(transparent)]
+    Dialect(#[from] DialectError),
     /// A variable is unknown or does not fit.
     #[error("{variable}: {message}")]
     Environment {

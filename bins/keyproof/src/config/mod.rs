@@ -17,17 +17,13 @@ use std::{
 
 pub(crate) use address::parse_address;
 pub use error::ConfigError;
-use keyproof_auth::{Cost, OperatorScopes};
+use keyproof_auth::Cost;
 use keyproof_http::{Limits, TrustedProxies};
-use keyproof_otp::pos::Amount;
-use keyproof_service::{
-    AccountSettings, AddressLimit, CertificateSettings, HashingSettings, access::IssuerSettings,
-};
+use keyproof_service::{AddressLimit, HashingSettings};
 use serde::Deserialize;
 pub use settings::{
-    AuthSettings, DialectSettings, DialectsSettings, DpsIssuer, DpsSettings, EmnifySettings,
-    F5Settings, HttpSettings, LogSettings, MetricsSettings, OneOrMore, Settings, StoreSettings,
-    TalerSettings, TlsSettings,
+    AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
+    Settings, StoreSettings, TlsSettings,
 };
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -91,12 +87,6 @@ pub struct Config {
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
-    /// The rules for users' accounts.
-    pub accounts: AccountSettings,
-    /// The rules for CA certificates.
-    pub certificates: CertificateSettings,
-    /// Whose tokens are taken for CA certificates beside keyproof's own.
-    pub issuers: Vec<IssuerSettings>,
     /// Where the store's master key is.
     pub master_key: MasterKeySource,
 }
@@ -156,16 +146,12 @@ impl Config {
         {
             return Err(ConfigError::PlainHttp(exposed));
         }
-        // The one place that knows what a currency is.
-        if format!("{}:0", settings.taler.currency)
-            .parse::<Amount>()
-            .is_err()
-        {
-            return Err(ConfigError::Currency);
+        for name in DialectName::ALL {
+            name.check(&mut settings)?;
         }
         let store = store(&mut settings.store, sources)?;
         let master_key = master_key(&mut settings.store, sources)?;
-        let address_limit = address_limit(&mut settings)?;
+        let address_limit = address_limit(&mut settings.auth);
         let hashing = hashing(&settings.auth, address_limit)?;
         Ok(Self {
             limits: limits(&settings.http),
@@ -174,9 +160,6 @@ impl Config {
             store,
             dialects,
             hashing,
-            accounts: accounts(&settings.emnify),
-            certificates: certificates(&settings.dps),
-            issuers: issuers(&settings.dps)?,
             master_key,
             settings,
         })
@@ -205,23 +188,12 @@ fn limits(http: &HttpSettings) -> Limits {
 fn dialects(settings: &mut DialectsSettings) -> Vec<(DialectName, Option<SocketAddr>)> {
     let mut on = Vec::new();
     for name in DialectName::ALL {
-        let dialect = settings.of(name);
+        let dialect = settings.of(*name);
         if *dialect.enabled.get_or_insert(true) {
-            on.push((name, dialect.listen));
+            on.push((*name, dialect.listen));
         }
     }
     on
-}
-
-impl DialectsSettings {
-    fn of(&mut self, name: DialectName) -> &mut DialectSettings {
-        match name {
-            DialectName::Dps => &mut self.dps,
-            DialectName::Emnify => &mut self.emnify,
-            DialectName::F5 => &mut self.f5,
-            DialectName::Taler => &mut self.taler,
-        }
-    }
 }
 
 fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {
@@ -251,92 +223,18 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     Ok(location)
 }
 
-fn accounts(settings: &EmnifySettings) -> AccountSettings {
-    let mut accounts = AccountSettings::default();
-    accounts.policy.lockout_failures = settings.lockout_failures;
-    accounts.policy.lockout = Duration::from_secs(settings.lockout_s.get().into());
-    accounts.rotate_refresh_tokens = settings.rotate_refresh_tokens;
-    accounts
-}
-
-fn certificates(settings: &DpsSettings) -> CertificateSettings {
-    let seconds = |seconds: NonZeroU32| Duration::from_secs(seconds.get().into());
-    CertificateSettings {
-        allow_unproven: settings.allow_unproven,
-        max_certificates: settings.max_certificates,
-        code_lifetime: settings.code_lifetime_s.map(seconds),
-    }
-}
-
-fn issuers(settings: &DpsSettings) -> Result<Vec<IssuerSettings>, ConfigError> {
-    let issuers = settings.issuers.iter().map(|issuer| {
-        let scopes = issuer.scopes.iter().map(|(value, scopes)| {
-            let texts = match scopes {
-                OneOrMore::One(text) => std::slice::from_ref(text),
-                OneOrMore::More(texts) => texts,
-            };
-            let scopes = OperatorScopes::parse(texts.iter().map(String::as_str));
-            let scopes = scopes.map_err(|error| ConfigError::DpsScope {
-                issuer: issuer.issuer.clone(),
-                value: value.clone(),
-                error,
-            })?;
-            Ok((value.clone(), scopes))
-        });
-        Ok(IssuerSettings {
-            issuer: issuer.issuer.clone(),
-            audience: issuer.audience.clone(),
-            jwks_file: issuer.jwks_file.clone(),
-            scope_claim: issuer.scope_claim.clone(),
-            scopes: scopes.collect::<Result<_, ConfigError>>()?,
-        })
-    });
-    issuers.collect()
-}
-
-/// Under either of its names.
-fn address_limit(settings: &mut Settings) -> Result<AddressLimit, ConfigError> {
-    let (auth, emnify) = (&mut settings.auth, &mut settings.emnify);
+fn address_limit(auth: &mut AuthSettings) -> AddressLimit {
     let default = AddressLimit::default();
-    let requests = one_of(
-        ("auth.address_limit", auth.address_limit),
-        (
-            "emnify.authenticate_limit",
-            emnify.authenticate_limit.take(),
-        ),
-    )?;
-    let window = one_of(
-        ("auth.address_window_s", auth.address_window_s),
-        (
-            "emnify.authenticate_window_s",
-            emnify.authenticate_window_s.take(),
-        ),
-    )?;
-    let window = window.map_or(default.window, |seconds| {
-        Duration::from_secs(seconds.get().into())
-    });
+    let seconds = |seconds: NonZeroU32| Duration::from_secs(seconds.get().into());
     let limit = AddressLimit {
-        requests: requests.unwrap_or(default.requests),
-        window,
+        requests: auth.address_limit.unwrap_or(default.requests),
+        window: auth.address_window_s.map_or(default.window, seconds),
     };
     // From here on they are only shown.
     auth.address_limit = Some(limit.requests);
-    let seconds = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
+    let seconds = u32::try_from(limit.window.as_secs()).unwrap_or(u32::MAX);
     auth.address_window_s = NonZeroU32::new(seconds);
-    Ok(limit)
-}
-
-/// What a key is set to that has an older name.
-fn one_of<T: PartialEq>(
-    (name, value): (&'static str, Option<T>),
-    (older, under_older): (&'static str, Option<T>),
-) -> Result<Option<T>, ConfigError> {
-    match (value, under_older) {
-        (Some(value), Some(other)) if value != other => {
-            Err(ConfigError::Contradiction { name, older })
-        }
-        (value, other) => Ok(value.or(other)),
-    }
+    limit
 }
 
 /// Costs under the floor only where tests say so.
@@ -386,7 +284,7 @@ fn master_key(
             variable: layers::MASTER_KEY_VARIABLE.to_owned(),
             message: "not UTF-8".to_owned(),
         })?;
-        Ok(Zeroizing::new(text.to_owned()))
+        Ok::<_, ConfigError>(Zeroizing::new(text.to_owned()))
     });
     if base64.is_some() {
         settings.master_key = None;

@@ -9,13 +9,33 @@ pub mod f5;
 pub mod route_table;
 pub mod taler;
 
-use std::{fmt, str::FromStr};
+use std::{error::Error, fmt, str::FromStr, sync::Arc};
 
-use keyproof_http::{Client, Exchange, Presence};
+use keyproof_http::{Application, Client, Exchange, Presence};
 use keyproof_service::{
-    Origin, Who,
+    Origin, Service, Settings as Rules, Who,
     access::{self, Applicant},
 };
+
+use crate::config::{AuthSettings, Settings};
+
+/// The one list of dialects: each one's module, whose name is its own and that of its settings, and its type. A shared
+/// listener asks them in this order whether they claim a path; the first one refuses what none of them claims.
+macro_rules! dialects {
+    ($then:ident) => {
+        $then! {
+            /// GNU Taler OTP devices.
+            taler: Taler,
+            /// Azure DPS certificates.
+            dps: Dps,
+            /// F5 XC TPM provisioning.
+            f5: F5,
+            /// emnify second factors.
+            emnify: Emnify,
+        }
+    };
+}
+pub(crate) use dialects;
 
 /// Where a request comes from, as use cases and the audit trail want to know it.
 fn origin(exchange: &Exchange) -> Origin {
@@ -40,45 +60,124 @@ impl access::Client for Waiting {
     }
 }
 
-/// The dialects that the configuration knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialectName {
-    /// Azure DPS certificates.
-    Dps,
-    /// emnify second factors.
-    Emnify,
-    /// F5 XC TPM provisioning.
-    F5,
-    /// GNU Taler OTP devices.
-    Taler,
-}
+/// What a dialect registers: all that server, configuration and commands know of it.
+pub trait Dialect: Application + Sized {
+    /// Its own table in the configuration, which has its name.
+    type Settings;
 
-impl DialectName {
-    /// All of them, in the order in which a shared listener asks them whether they claim a path.
-    pub const ALL: [Self; 4] = [Self::Taler, Self::Dps, Self::F5, Self::Emnify];
+    /// What can be wrong with its settings, each with its key.
+    type Error: Error + Send + Sync + 'static;
 
-    /// The key that switches it.
-    #[must_use]
-    pub fn enabled_key(self) -> &'static str {
-        match self {
-            Self::Dps => "dialects.dps.enabled",
-            Self::Emnify => "dialects.emnify.enabled",
-            Self::F5 => "dialects.f5.enabled",
-            Self::Taler => "dialects.taler.enabled",
-        }
+    /// Checks its settings. What has its place in the shared ones by now moves there.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    fn check(settings: &mut Self::Settings, auth: &mut AuthSettings) -> Result<(), Self::Error>;
+
+    /// Checks the files that its settings name.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be used.
+    fn check_files(_: &Self::Settings) -> Result<(), Self::Error> {
+        Ok(())
     }
 
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dps => "dps",
-            Self::Emnify => "emnify",
-            Self::F5 => "f5",
-            Self::Taler => "taler",
-        }
+    /// Adds what its settings say of the use cases.
+    fn rule(settings: &Self::Settings, rules: &mut Rules);
+
+    /// The dialect over these use cases.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a file that its settings name.
+    fn mount(settings: &Self::Settings, service: Arc<Service>) -> Result<Self, Self::Error>;
+}
+
+/// What is wrong with a dialect's settings, with its key.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DialectError(Box<dyn Error + Send + Sync>);
+
+impl DialectError {
+    fn of(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
     }
 }
+
+macro_rules! register {
+    ($($(#[$doc:meta])* $module:ident: $dialect:ident,)+) => {
+        /// The dialects that there are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DialectName {
+            $($(#[$doc])* $dialect,)+
+        }
+
+        impl DialectName {
+            /// All of them, in the list's order.
+            pub const ALL: &'static [Self] = &[$(Self::$dialect,)+];
+
+            /// The key that switches it.
+            #[must_use]
+            pub const fn enabled_key(self) -> &'static str {
+                match self {
+                    $(Self::$dialect => concat!("dialects.", stringify!($module), ".enabled"),)+
+                }
+            }
+
+            /// Its name in the configuration.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$dialect => stringify!($module),)+
+                }
+            }
+
+            /// [`Dialect::check`].
+            pub(crate) fn check(self, settings: &mut Settings) -> Result<(), DialectError> {
+                let auth = &mut settings.auth;
+                match self {
+                    $(Self::$dialect => {
+                        $module::$dialect::check(&mut settings.$module, auth).map_err(DialectError::of)
+                    })+
+                }
+            }
+
+            /// [`Dialect::check_files`].
+            pub(crate) fn check_files(self, settings: &Settings) -> Result<(), DialectError> {
+                match self {
+                    $(Self::$dialect => {
+                        $module::$dialect::check_files(&settings.$module).map_err(DialectError::of)
+                    })+
+                }
+            }
+
+            /// [`Dialect::rule`].
+            pub(crate) fn rule(self, settings: &Settings, rules: &mut Rules) {
+                match self {
+                    $(Self::$dialect => $module::$dialect::rule(&settings.$module, rules),)+
+                }
+            }
+
+            /// [`Dialect::mount`].
+            pub(crate) fn mount(
+                self,
+                settings: &Settings,
+                service: Arc<Service>,
+            ) -> Result<Arc<dyn Application>, DialectError> {
+                Ok(match self {
+                    $(Self::$dialect => {
+                        let mounted = $module::$dialect::mount(&settings.$module, service);
+                        Arc::new(mounted.map_err(DialectError::of)?)
+                    })+
+                })
+            }
+        }
+    };
+}
+
+dialects!(register);
 
 impl fmt::Display for DialectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,15 +186,47 @@ impl fmt::Display for DialectName {
 }
 
 /// No dialect has that name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a dialect: they are taler, dps, f5 and emnify")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownDialect;
+
+impl Error for UnknownDialect {}
+
+impl fmt::Display for UnknownDialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a dialect: they are ")?;
+        for (number, name) in DialectName::ALL.iter().enumerate() {
+            let separator = match DialectName::ALL.len() - number {
+                _ if number == 0 => "",
+                1 => " and ",
+                _ => ", ",
+            };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
 
 impl FromStr for DialectName {
     type Err = UnknownDialect;
 
     fn from_str(text: &str) -> Result<Self, UnknownDialect> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|name| name.as_str() == text).ok_or(UnknownDialect)
+        let mut all = Self::ALL.iter();
+        let found = all.find(|name| name.as_str() == text);
+        found.copied().ok_or(UnknownDialect)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_none_has_is_told_all_of_them() {
+        assert_eq!("dps".parse(), Ok(DialectName::Dps));
+        let unknown = "azure".parse::<DialectName>().unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "not a dialect: they are taler, dps, f5 and emnify"
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 mod errors;
 mod routes;
+pub mod settings;
 mod version;
 mod wire;
 
@@ -38,16 +39,6 @@ pub struct Dps {
 type Answered = Result<Response, Refusal>;
 
 impl Dps {
-    /// The dialect over these use cases, for keyproof's own tokens and those of these issuers.
-    #[must_use]
-    pub fn new(service: Arc<Service>, issuers: Issuers, subject: SubjectForm) -> Self {
-        Self {
-            service,
-            issuers,
-            subject,
-        }
-    }
-
     async fn answer(&self, exchange: Exchange) -> Answered {
         let operator = self.operator(&exchange).await?;
         let style = Style {

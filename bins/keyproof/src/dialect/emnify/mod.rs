@@ -10,6 +10,7 @@ mod json;
 mod path;
 mod query;
 mod routes;
+pub mod settings;
 mod wire;
 
 use std::sync::Arc;
@@ -37,12 +38,6 @@ pub struct Emnify {
 type Answered = Result<Response, Refusal>;
 
 impl Emnify {
-    /// The dialect over these use cases.
-    #[must_use]
-    pub fn new(service: Arc<Service>) -> Self {
-        Self { service }
-    }
-
     async fn answer(&self, exchange: Exchange) -> Answered {
         let accounts = &self.service.accounts;
         let segments = exchange.path().segments();

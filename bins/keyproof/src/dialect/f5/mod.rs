@@ -9,6 +9,7 @@ mod body;
 mod errors;
 mod public_url;
 mod routes;
+pub mod settings;
 mod wire;
 
 pub use body::provision_request;
@@ -31,7 +32,7 @@ use keyproof_service::{
     },
 };
 use routes::{Operation, ROUTES};
-use serde::{Deserialize, Serialize};
+use settings::StationAuth;
 use wire::{Related, ResponseFormat};
 
 use super::{DialectName, origin, route_table::Resource};
@@ -42,29 +43,9 @@ pub struct F5 {
     station_auth: StationAuth,
 }
 
-/// What stations show beside the API key in their requests' bodies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StationAuth {
-    /// Nothing.
-    ApiKeyOnly,
-    /// An operator's token.
-    #[default]
-    Authorization,
-}
-
 type Answered = Result<Response, Refusal>;
 
 impl F5 {
-    /// The dialect over these use cases.
-    #[must_use]
-    pub fn new(service: Arc<Service>, station_auth: StationAuth) -> Self {
-        Self {
-            service,
-            station_auth,
-        }
-    }
-
     async fn answer(&self, exchange: Exchange) -> Answered {
         let operator = self.operator(&exchange).await?;
         let segments = routes::segments(exchange.path());

@@ -8,6 +8,7 @@ mod authorization;
 mod body;
 mod errors;
 mod routes;
+pub mod settings;
 mod wire;
 
 use std::sync::Arc;
@@ -37,16 +38,6 @@ pub struct Taler {
 type Answered = Result<Response, Refusal>;
 
 impl Taler {
-    /// The dialect over these use cases, for a merchant of this currency.
-    #[must_use]
-    pub fn new(service: Arc<Service>, currency: String) -> Self {
-        Self {
-            inflating: service.judging.beside(),
-            service,
-            currency,
-        }
-    }
-
     async fn answer(self: Arc<Self>, mut exchange: Exchange) -> Answered {
         let (instance, segments) = routes::split(exchange.path())?;
         let resource = ROUTES.resource(&segments).ok_or(Code::EndpointUnknown)?;

@@ -1,0 +1,159 @@
+//! `dps.*`
+
+use std::{
+    collections::BTreeMap, num::NonZeroU32, path::PathBuf, slice, sync::Arc, time::Duration,
+};
+
+use keyproof_auth::{AuthError, OperatorScopes};
+use keyproof_service::{
+    CertificateSettings, Service, Settings as Rules,
+    access::{IssuerSettings, Issuers, KeyFileError},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Dps, SubjectForm};
+use crate::{config::AuthSettings, dialect::Dialect};
+
+/// `dps.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Takes `isVerified: true` without a proof.
+    pub allow_unproven: bool,
+    /// The most that a provisioning service has.
+    pub max_certificates: NonZeroU32,
+    /// How long a verification code lives, in seconds; until it is used if absent.
+    pub code_lifetime_s: Option<NonZeroU32>,
+    /// How a certificate's subject is shown.
+    pub subject: SubjectForm,
+    /// Whose tokens are taken beside keyproof's own.
+    pub issuers: Vec<Issuer>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let CertificateSettings {
+            allow_unproven,
+            max_certificates,
+            code_lifetime: _,
+        } = CertificateSettings::default();
+        Self {
+            allow_unproven,
+            max_certificates,
+            code_lifetime_s: None,
+            subject: SubjectForm::default(),
+            issuers: Vec::new(),
+        }
+    }
+}
+
+/// `dps.issuers[]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// Their `aud`.
+    pub audience: String,
+    /// A JWK set: its keys.
+    pub jwks_file: PathBuf,
+    /// The claim that says what a token allows; `scp` if absent.
+    #[serde(default = "scp")]
+    pub scope_claim: String,
+    /// The scopes that each value of that claim stands for.
+    #[serde(default)]
+    pub scopes: BTreeMap<String, OneOrMore>,
+}
+
+fn scp() -> String {
+    "scp".to_owned()
+}
+
+/// A scope, or an array of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// An array.
+    More(Vec<String>),
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The keys of one of `dps.issuers` cannot be used.
+    #[error("dps.issuers: {0}")]
+    Keys(#[from] KeyFileError),
+    /// `dps.issuers[].scopes` maps to something that is no scope.
+    #[error("dps.issuers: the scopes of {value:?} of {issuer}: {error}")]
+    Scope {
+        /// Whose tokens.
+        issuer: String,
+        /// The claim's value.
+        value: String,
+        /// What is wrong with its scopes.
+        error: AuthError,
+    },
+}
+
+impl Dialect for Dps {
+    type Settings = Settings;
+    type Error = SettingsError;
+
+    fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), SettingsError> {
+        settings.issuers().map(drop)
+    }
+
+    fn check_files(settings: &Settings) -> Result<(), SettingsError> {
+        Ok(Issuers::load(settings.issuers()?).map(drop)?)
+    }
+
+    fn rule(settings: &Settings, rules: &mut Rules) {
+        let seconds = |seconds: NonZeroU32| Duration::from_secs(seconds.get().into());
+        rules.certificates = CertificateSettings {
+            allow_unproven: settings.allow_unproven,
+            max_certificates: settings.max_certificates,
+            code_lifetime: settings.code_lifetime_s.map(seconds),
+        };
+    }
+
+    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
+        Ok(Self {
+            service,
+            issuers: Issuers::load(settings.issuers()?)?,
+            subject: settings.subject,
+        })
+    }
+}
+
+impl Settings {
+    fn issuers(&self) -> Result<Vec<IssuerSettings>, SettingsError> {
+        self.issuers.iter().map(Issuer::read).collect()
+    }
+}
+
+impl Issuer {
+    fn read(&self) -> Result<IssuerSettings, SettingsError> {
+        let scopes = self.scopes.iter().map(|(value, scopes)| {
+            let texts = match scopes {
+                OneOrMore::One(text) => slice::from_ref(text),
+                OneOrMore::More(texts) => texts,
+            };
+            let scopes = OperatorScopes::parse(texts.iter().map(String::as_str));
+            let scopes = scopes.map_err(|error| SettingsError::Scope {
+                issuer: self.issuer.clone(),
+                value: value.clone(),
+                error,
+            })?;
+            Ok((value.clone(), scopes))
+        });
+        Ok(IssuerSettings {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            jwks_file: self.jwks_file.clone(),
+            scope_claim: self.scope_claim.clone(),
+            scopes: scopes.collect::<Result<_, SettingsError>>()?,
+        })
+    }
+}

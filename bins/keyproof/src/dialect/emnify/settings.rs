@@ -1,0 +1,101 @@
+//! `emnify.*`
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use keyproof_service::{Service, Settings as Rules};
+use serde::{Deserialize, Serialize};
+
+use super::Emnify;
+use crate::{config::AuthSettings, dialect::Dialect};
+
+/// `emnify.*`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The older name of `auth.address_limit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticate_limit: Option<u32>,
+    /// The older name of `auth.address_window_s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticate_window_s: Option<NonZeroU32>,
+    /// How many consecutive failures lock a name.
+    pub lockout_failures: NonZeroU32,
+    /// How long a lock lasts, in seconds.
+    pub lockout_s: NonZeroU32,
+    /// Whether a refresh token is good once, and gives its successor.
+    pub rotate_refresh_tokens: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const FIVE_MINUTES: NonZeroU32 = NonZeroU32::MIN.saturating_add(299);
+        Self {
+            authenticate_limit: None,
+            authenticate_window_s: None,
+            lockout_failures: NonZeroU32::MIN.saturating_add(2),
+            lockout_s: FIVE_MINUTES,
+            rotate_refresh_tokens: false,
+        }
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// Two names of one key, and two values.
+    #[error("{name} and {older} are the same, and are not set alike: give {name} alone")]
+    Contradiction {
+        /// The key.
+        name: &'static str,
+        /// Its older name.
+        older: &'static str,
+    },
+}
+
+impl Dialect for Emnify {
+    type Settings = Settings;
+    type Error = SettingsError;
+
+    fn check(settings: &mut Settings, auth: &mut AuthSettings) -> Result<(), SettingsError> {
+        adopt(
+            ("auth.address_limit", &mut auth.address_limit),
+            (
+                "emnify.authenticate_limit",
+                settings.authenticate_limit.take(),
+            ),
+        )?;
+        adopt(
+            ("auth.address_window_s", &mut auth.address_window_s),
+            (
+                "emnify.authenticate_window_s",
+                settings.authenticate_window_s.take(),
+            ),
+        )
+    }
+
+    fn rule(settings: &Settings, rules: &mut Rules) {
+        let accounts = &mut rules.accounts;
+        accounts.policy.lockout_failures = settings.lockout_failures;
+        accounts.policy.lockout = Duration::from_secs(settings.lockout_s.get().into());
+        accounts.rotate_refresh_tokens = settings.rotate_refresh_tokens;
+    }
+
+    fn mount(_: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
+        Ok(Self { service })
+    }
+}
+
+/// Takes what a key is set to under its older name.
+fn adopt<T: PartialEq>(
+    (name, value): (&'static str, &mut Option<T>),
+    (older, under_older): (&'static str, Option<T>),
+) -> Result<(), SettingsError> {
+    match (&*value, &under_older) {
+        (Some(value), Some(other)) if value != other => {
+            return Err(SettingsError::Contradiction { name, older });
+        }
+        (None, _) => *value = under_older,
+        (Some(_), _) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! `f5.*`
+
+use std::{convert::Infallible, sync::Arc};
+
+use keyproof_service::{DeviceIdentitySettings, Service, Settings as Rules};
+use serde::{Deserialize, Serialize};
+
+use super::{F5, PublicUrl};
+use crate::{config::AuthSettings, dialect::Dialect};
+
+/// `f5.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `authorization` or `api_key_only`: what stations show beside their API key.
+    pub station_auth: StationAuth,
+    /// Calls a minute with one API key, on each server; 0 is without a limit.
+    pub rate_limit_per_minute: u32,
+    /// The address under which others reach the API: certificates of attestation keys then say where the revocation list is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<PublicUrl>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            station_auth: StationAuth::default(),
+            rate_limit_per_minute: DeviceIdentitySettings::default().rate_limit_per_minute,
+            public_url: None,
+        }
+    }
+}
+
+/// What stations show beside the API key in their requests' bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StationAuth {
+    /// Nothing.
+    ApiKeyOnly,
+    /// An operator's token.
+    #[default]
+    Authorization,
+}
+
+impl Dialect for F5 {
+    type Settings = Settings;
+    type Error = Infallible;
+
+    fn check(_: &mut Settings, _: &mut AuthSettings) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn rule(settings: &Settings, rules: &mut Rules) {
+        let public_url = settings.public_url.as_ref();
+        rules.device_identity = DeviceIdentitySettings {
+            rate_limit_per_minute: settings.rate_limit_per_minute,
+            revocation_list_url: public_url.map(PublicUrl::revocation_list),
+        };
+    }
+
+    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, Infallible> {
+        Ok(Self {
+            service,
+            station_auth: settings.station_auth,
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! `taler.*`
+
+use std::sync::Arc;
+
+use keyproof_otp::pos::Amount;
+use keyproof_service::{Service, Settings as Rules};
+use serde::{Deserialize, Serialize};
+
+use super::Taler;
+use crate::{config::AuthSettings, dialect::Dialect};
+
+/// `taler.*`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// 1 to 11 letters A to Z.
+    pub currency: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            currency: "KUDOS".to_owned(),
+        }
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// `taler.currency` is no currency.
+    #[error("taler.currency: not 1 to 11 letters A to Z")]
+    Currency,
+}
+
+impl Dialect for Taler {
+    type Settings = Settings;
+    type Error = SettingsError;
+
+    fn check(settings: &mut Settings, _: &mut AuthSettings) -> Result<(), SettingsError> {
+        // The one place that knows what a currency is.
+        let amount = format!("{}:0", settings.currency).parse::<Amount>();
+        amount.map_err(|_| SettingsError::Currency).map(drop)
+    }
+
+    fn rule(_: &Settings, _: &mut Rules) {}
+
+    fn mount(settings: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {
+        Ok(Self {
+            inflating: service.judging.beside(),
+            service,
+            currency: settings.currency.clone(),
+        })
+    }
+}
