@@ -5,6 +5,7 @@ mod failure;
 mod fuzz;
 mod layers;
 mod packages;
+mod postgres;
 mod process;
 mod readme;
 mod test;

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::fuzz;
 use crate::layers;
 use crate::packages;
+use crate::postgres;
 use crate::process::{cargo, run as execute};
 use crate::tools::{self, need_cargo_tool, need_programs};
 use crate::workspace;
@@ -48,6 +49,8 @@ enum Stage {
     Tests,
     /// The fuzz packages are formatted, linted and locked, and their corpora pass
     Fuzz,
+    /// The store's tests pass on PostgreSQL 16, 17 and 18, too
+    Postgres,
     /// Certificates of real makers are judged as they should be, where that folder is
     Field,
 }
@@ -104,6 +107,8 @@ impl Stage {
     fn run(self) -> Result<Ran, Failure> {
         match self {
             Self::Field => return run_over_field_data(),
+            Self::Postgres if !postgres::test_on_all()? => return Ok(Ran::NotRun),
+            Self::Postgres => Ok(()),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_cargo_tool(&tools::CARGO_DENY)

