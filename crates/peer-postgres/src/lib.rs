@@ -172,7 +172,11 @@ impl Postgres {
 
     /// A program of PostgreSQL's own, such as `psql` or `pgbench`, of the server's version.
     pub fn program(&self, name: &str) -> Command {
-        Command::new(self.programs.join(name))
+        let mut command = Command::new(self.programs.join(name));
+        if let Some(libraries) = programs::libraries(&self.programs) {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        command
     }
 
     /// Where it listens, on 127.0.0.1; the same after every restart.

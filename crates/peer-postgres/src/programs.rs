@@ -1,6 +1,9 @@
 //! Where PostgreSQL's programs are: Debian keeps each version's in a folder of their own, off the path.
 
-use std::{env, fs, io, path::PathBuf};
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
 
 const VERSIONS: &str = "/usr/lib/postgresql";
 
@@ -48,4 +51,12 @@ pub(crate) fn folder() -> io::Result<PathBuf> {
         )
     };
     found.ok_or_else(missing)
+}
+
+/// The folder of a named version's own libraries. A standby's receiver would otherwise load the system's libpq, which
+/// may be older than the settings that this version's programs write for it.
+pub(crate) fn libraries(programs: &Path) -> Option<PathBuf> {
+    env::var_os(PROGRAMS)?;
+    let libraries = programs.parent()?.join("lib");
+    libraries.is_dir().then_some(libraries)
 }
