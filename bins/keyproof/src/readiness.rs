@@ -33,6 +33,9 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
 /// What is to be done, where that is known. Paths and addresses are for the log.
 const fn in_public(error: &NotReady) -> &'static str {
     match error {
+        NotReady::MasterKey(_) => {
+            "the store's master key has been changed, and this server does not have the new one: give it the key file, and restart it"
+        }
         NotReady::Moved(_) => {
             "the store was renamed, deleted or replaced while it was open: put its files back where they were, \
              or restart on those that are to be served"
@@ -41,6 +44,7 @@ const fn in_public(error: &NotReady) -> &'static str {
             "the database is reached through a pooler that gives each transaction another session: let it give each \
              connection a session of its own (of PgBouncer, pool_mode = session)"
         }
+        NotReady::Relocated(_) => "the store was moved to another one: serve that",
         NotReady::Storage(_) => NO_ANSWER,
     }
 }

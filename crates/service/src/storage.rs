@@ -47,9 +47,15 @@ pub enum NotReady {
     /// A file of an embedded store is not where it was.
     #[error("the store does not answer: {0}")]
     Moved(EngineError),
+    /// Another master key seals since this server was started, which it does not have.
+    #[error("{0}")]
+    MasterKey(StoreError),
     /// A pooler gives each transaction another session of the database.
     #[error("the store does not answer: {0}")]
     Pooled(EngineError),
+    /// The records were moved to another store.
+    #[error("the store does not answer: {0}")]
+    Relocated(EngineError),
     /// Anything else.
     #[error(transparent)]
     Storage(StorageError),
@@ -60,6 +66,8 @@ impl From<StoreError> for NotReady {
         match error {
             StoreError::Engine(error @ EngineError::Moved { .. }) => Self::Moved(error),
             StoreError::Engine(error @ EngineError::Pooled) => Self::Pooled(error),
+            StoreError::Engine(error @ EngineError::Relocated) => Self::Relocated(error),
+            error @ StoreError::MasterKey { .. } => Self::MasterKey(error),
             other => Self::Storage(other.into()),
         }
     }
@@ -69,6 +77,7 @@ impl From<StoreError> for StorageError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Engine(error) => Self::Unavailable(error.to_string()),
+            error @ StoreError::MasterKey { .. } => Self::Unavailable(error.to_string()),
             other => Self::Damaged(other.to_string()),
         }
     }
@@ -76,7 +85,11 @@ impl From<StoreError> for StorageError {
 
 impl From<UnsealError> for StorageError {
     fn from(error: UnsealError) -> Self {
-        Self::Damaged(error.to_string())
+        match error {
+            // The key has been changed, and this server has not been given the other one.
+            UnsealError::UnknownMasterKey { .. } => Self::Unavailable(error.to_string()),
+            other => Self::Damaged(other.to_string()),
+        }
     }
 }
 

@@ -133,8 +133,22 @@ impl Batch {
         }
     }
 
-    fn push(&mut self, key: &Key, change: Change) {
+    /// The keys and bodies of what it writes.
+    pub(crate) fn bodies(&mut self) -> impl Iterator<Item = (&Key, &mut Vec<u8>)> {
+        self.changes
+            .iter_mut()
+            .filter_map(|(key, change)| match change {
+                Change::Insert(row) | Change::Replace { row, .. } => Some((&*key, &mut row.body)),
+                Change::Reseal { body, .. } => Some((&*key, body)),
+                Change::Remove { .. } | Change::Require { .. } => None,
+            })
+    }
+
+    /// Gives the entry's index.
+    pub(crate) fn push(&mut self, key: &Key, change: Change) -> usize {
+        let index = self.changes.len();
         self.changes.push((key.clone(), change));
+        index
     }
 }
 

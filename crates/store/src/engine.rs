@@ -113,6 +113,23 @@ pub trait Engine: Send + Sync + 'static {
     /// count of its transactions tells nothing.
     fn observe(&self, _observer: Arc<dyn CommitObserver>) {}
 
+    /// Takes the records away from everybody, for good: from then on every read and every commit of every process fails with
+    /// [`EngineError::Relocated`], whenever it has opened the store. [`Engine::snapshot`] is of the records still.
+    ///
+    /// Nothing that was acknowledged is missing in such a snapshot, and nothing is acknowledged after it.
+    fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async {
+            Err(EngineError::Other {
+                detail: "this engine cannot be fenced".to_owned(),
+            })
+        })
+    }
+
+    /// Gives back the room of what was removed or replaced, and overwrites what was there, as far as that is the engine's to do.
+    fn compact(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether nothing is stored, expired records included.
     fn is_empty(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(async {

@@ -7,6 +7,14 @@ pub enum StoreError {
     /// The engine could not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Another master key seals, which is not at hand here.
+    #[error("the store is sealed under master key {sealing} now, and {} is at hand", list(.given))]
+    MasterKey {
+        /// The key that the store names.
+        sealing: KeyId,
+        /// The keys at hand.
+        given: Vec<KeyId>,
+    },
     /// The record's data is not what its type and version say.
     ///
     /// Neither the data nor the parser's words are quoted, for both may contain what nobody may log.
@@ -126,6 +134,18 @@ pub enum NotApplied {
     /// The engine could not apply it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Another master key seals, which is not at hand here.
+    #[error("the store is sealed under master key {sealing} now, which is not at hand")]
+    MasterKey {
+        /// The key that the store names.
+        sealing: KeyId,
+    },
+    /// A body with a sealed value is not JSON.
+    #[error("record {key}: its body is not a record's")]
+    NotARecord {
+        /// Where the record is.
+        key: Key,
+    },
     /// A record could not be written as JSON.
     #[error("entry {entry}: the {kind} cannot be written as JSON")]
     NotSerializable {
@@ -134,6 +154,9 @@ pub enum NotApplied {
         /// The record's type.
         kind: &'static str,
     },
+    /// A value that was to be sealed again could not be opened.
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
     /// More entries than [`Changes::MAX_ENTRIES`](crate::Changes::MAX_ENTRIES).
     #[error("{count} entries, more than {limit}")]
     TooManyEntries {
@@ -194,6 +217,11 @@ pub enum EngineError {
         /// Which file, and what was found in its place.
         detail: String,
     },
+    /// The records were moved to another store, for good.
+    #[error(
+        "the store was moved to another one by `keyproof store copy --move`, and nothing is served from it any more"
+    )]
+    Relocated,
     /// Anything else; most likely a defect of the engine.
     #[error("the store failed: {detail}")]
     Other {

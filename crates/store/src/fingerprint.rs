@@ -9,12 +9,16 @@ use crate::{CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Store
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     /// The key that new secrets are sealed under.
-    sealing: KeyId,
+    pub(crate) sealing: KeyId,
     /// Earlier keys, under which some secrets still are.
-    opening: Vec<KeyId>,
+    pub(crate) opening: Vec<KeyId>,
+    /// The key that is to seal next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<KeyId>,
 }
 
 impl Fingerprint {
+    /// Those without which something does not open.
     fn ids(&self) -> Vec<KeyId> {
         std::iter::once(self.sealing)
             .chain(self.opening.iter().copied())
@@ -33,16 +37,17 @@ pub(crate) fn fingerprint_key() -> Key {
 }
 
 impl Store {
-    /// Makes the store's fingerprint name our current key, if it names no others than ours; false
-    /// if somebody else changed it meanwhile.
+    /// Makes an empty store's fingerprint name our first key, and holds any other's against ours; false if somebody else
+    /// changed it meanwhile.
     pub(crate) async fn claim(&self, now: Timestamp) -> Result<bool, OpenError> {
         let key = fingerprint_key();
         let mut batch = self.batch(now);
         match self.fingerprint_at_open().await? {
             None if self.engine.is_empty().await? => {
                 let new = Fingerprint {
-                    sealing: self.keys.current(),
+                    sealing: self.keyring.keys().first(),
                     opening: Vec::new(),
+                    next: None,
                 };
                 batch.insert(&key, &new, None);
             }
@@ -51,21 +56,12 @@ impl Store {
                 None => return Err(OpenError::MissingFingerprint),
                 Some(_) => return Ok(false),
             },
-            Some(Stored {
-                record, version, ..
-            }) => {
-                let (sealed, given) = (record.ids(), self.keys.ids());
-                if !sealed.iter().all(|id| given.contains(id)) {
-                    return Err(OpenError::MasterKey { sealed, given });
-                }
-                if sealed.contains(&self.keys.current()) {
-                    return Ok(true);
-                }
-                let next = Fingerprint {
-                    sealing: self.keys.current(),
-                    opening: sealed,
+            Some(Stored { record, .. }) => {
+                let (sealed, given) = (record.ids(), self.keyring.keys().ids());
+                return match sealed.iter().all(|id| given.contains(id)) {
+                    true => Ok(true),
+                    false => Err(OpenError::MasterKey { sealed, given }),
                 };
-                batch.replace(&key, version, &next, None);
             }
         }
         match self.commit(batch).await {
@@ -89,26 +85,6 @@ impl Store {
             }
             found => found.map_err(OpenError::Fingerprint),
         }
-    }
-
-    /// Strikes all keys but the current one from `fingerprint`. It commits even if there is none to be struck: the others
-    /// are thrown away now, and whoever sealed the last secret again may have failed to learn whether that lasts.
-    pub(crate) async fn disclaim_older(
-        &self,
-        fingerprint: Stored<Fingerprint>,
-    ) -> Result<(), CommitError> {
-        let struck = Fingerprint {
-            sealing: self.keys.current(),
-            opening: Vec::new(),
-        };
-        let (key, at) = (fingerprint_key(), fingerprint.version);
-        let mut batch = self.batch(Timestamp::EPOCH);
-        if fingerprint.record.ids() == struck.ids() {
-            batch.require(&key, at);
-        } else {
-            batch.replace(&key, at, &struck, None);
-        }
-        self.commit(batch).await
     }
 
     /// It never expires, so any time will do.

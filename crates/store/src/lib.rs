@@ -19,6 +19,7 @@ pub mod file;
 mod fill;
 mod fingerprint;
 mod key;
+mod keyring;
 pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migration;
@@ -47,7 +48,7 @@ pub use migration::Migration;
 pub use observer::CommitObserver;
 pub use reading::{ReadPlan, Reading, Snapshot};
 pub use record::{Raw, Record, Stored};
-pub use rotation::RotateError;
+pub use rotation::{RotateError, Rotation};
 pub use scan::{Counting, EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally};
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
 /// The release of serde_json whose values [`Record::upgrade`] takes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::ready;
 use std::ops::Bound;
 use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::observer::Observed;
@@ -18,6 +19,7 @@ use crate::{
 pub struct MemoryEngine {
     /// `None` once closed. Shared with snapshots: a commit beside one makes a copy of its own.
     records: Mutex<Option<Arc<Records>>>,
+    is_fenced: AtomicBool,
     observed: Observed,
 }
 
@@ -28,6 +30,7 @@ impl MemoryEngine {
     pub fn new() -> Self {
         Self {
             records: Mutex::new(Some(Arc::default())),
+            is_fenced: AtomicBool::new(false),
             observed: Observed::default(),
         }
     }
@@ -38,7 +41,18 @@ impl MemoryEngine {
     }
 
     fn locked<T>(&self, read: impl FnOnce(&Records) -> T) -> Result<T, EngineError> {
-        self.lock().as_deref().map(read).ok_or(EngineError::Closed)
+        let records = self.lock();
+        let records = records.as_deref().ok_or(EngineError::Closed)?;
+        self.check_fence()?;
+        Ok(read(records))
+    }
+
+    /// Asked under the lock, under which it is set.
+    fn check_fence(&self) -> Result<(), EngineError> {
+        match self.is_fenced.load(Ordering::SeqCst) {
+            true => Err(EngineError::Relocated),
+            false => Ok(()),
+        }
     }
 }
 
@@ -109,15 +123,27 @@ impl Engine for MemoryEngine {
     }
 
     fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        let outcome = self
-            .lock()
-            .as_mut()
-            .map(|records| apply(Arc::make_mut(records), changes));
-        if let Some(outcome) = &outcome {
-            self.observed.committed(slice::from_ref(outcome));
-        }
-        let closed = || Err(NotApplied::from(EngineError::Closed).into());
-        Box::pin(ready(outcome.unwrap_or_else(closed)))
+        let refused = |error| Err(NotApplied::from(error).into());
+        let outcome = match self.lock().as_mut() {
+            None => refused(EngineError::Closed),
+            Some(records) => match self.check_fence() {
+                Ok(()) => {
+                    let outcome = apply(Arc::make_mut(records), changes);
+                    self.observed.committed(slice::from_ref(&outcome));
+                    outcome
+                }
+                Err(error) => refused(error),
+            },
+        };
+        Box::pin(ready(outcome))
+    }
+
+    fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        let records = self.lock();
+        let fenced = records
+            .as_ref()
+            .map(|_| self.is_fenced.store(true, Ordering::SeqCst));
+        Box::pin(ready(fenced.ok_or(EngineError::Closed)))
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn EngineSnapshot>, EngineError>> {

@@ -111,69 +111,46 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The master keys that a process works with: one to seal with, and older ones to open with.
+/// The master keys that a process has at hand. Which of them seals, the store says; the first does in an empty one.
 ///
 /// AES-GCM with random nonces bounds one key to 2^32 seals (NIST SP 800-38D section 8.3): rotate
 /// long before.
 #[derive(Clone)]
 pub struct MasterKeys {
-    current: Prepared,
-    older: Vec<Prepared>,
+    first: Prepared,
+    others: Vec<Prepared>,
 }
 
 impl MasterKeys {
-    /// Seals with, and opens what was sealed with, `current`.
-    pub fn new(current: &MasterKey) -> Self {
+    /// This key.
+    pub fn new(first: &MasterKey) -> Self {
         Self {
-            current: Prepared::new(current),
-            older: Vec::new(),
+            first: Prepared::new(first),
+            others: Vec::new(),
         }
     }
 
-    /// Opens what was sealed with `older` too.
+    /// And another one, unless it is there.
     #[must_use]
-    pub fn with_older(mut self, older: &MasterKey) -> Self {
-        self.older.push(Prepared::new(older));
+    pub fn and(mut self, other: &MasterKey) -> Self {
+        if !self.ids().contains(&other.id()) {
+            self.others.push(Prepared::new(other));
+        }
         self
     }
 
-    /// The name of the key that seals.
-    pub fn current(&self) -> KeyId {
-        self.current.id
-    }
-
-    /// The names of all keys, the current one first.
+    /// The names of all keys, in their order.
     pub fn ids(&self) -> Vec<KeyId> {
         self.all().map(|key| key.id).collect()
     }
 
-    pub(crate) fn seal(
-        &self,
-        entropy: &dyn Entropy,
-        key: &Key,
-        field: &str,
-        plaintext: &[u8],
-    ) -> Sealed {
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce);
-        let mut data = Vec::with_capacity(plaintext.len().saturating_add(AES_256_GCM.tag_len()));
-        data.extend_from_slice(plaintext);
-        let sealed = self.current.key.seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(associated_data(key, field)),
-            &mut data,
-        );
-        #[expect(
-            clippy::expect_used,
-            reason = "ring refuses only plaintexts of 2^36 bytes and more"
-        )]
-        sealed.expect("the plaintext is shorter than 64 GiB");
-        Sealed {
-            field: field.to_owned(),
-            master: self.current.id,
-            nonce,
-            data,
-        }
+    pub(crate) fn first(&self) -> KeyId {
+        self.first.id
+    }
+
+    /// The key of this name, or the first if it is not at hand.
+    pub(crate) fn get_or_first(&self, id: KeyId) -> &Prepared {
+        self.all().find(|key| key.id == id).unwrap_or(&self.first)
     }
 
     pub(crate) fn open(
@@ -207,7 +184,7 @@ impl MasterKeys {
     }
 
     fn all(&self) -> impl Iterator<Item = &Prepared> {
-        std::iter::once(&self.current).chain(&self.older)
+        std::iter::once(&self.first).chain(&self.others)
     }
 }
 
@@ -218,7 +195,7 @@ impl fmt::Debug for MasterKeys {
 }
 
 #[derive(Clone)]
-struct Prepared {
+pub(crate) struct Prepared {
     id: KeyId,
     key: LessSafeKey,
 }
@@ -234,6 +211,35 @@ impl Prepared {
         Self {
             id: key.id(),
             key: LessSafeKey::new(unbound),
+        }
+    }
+
+    pub(crate) fn seal(
+        &self,
+        entropy: &dyn Entropy,
+        key: &Key,
+        field: &str,
+        plaintext: &[u8],
+    ) -> Sealed {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce);
+        let mut data = Vec::with_capacity(plaintext.len().saturating_add(AES_256_GCM.tag_len()));
+        data.extend_from_slice(plaintext);
+        let sealed = self.key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated_data(key, field)),
+            &mut data,
+        );
+        #[expect(
+            clippy::expect_used,
+            reason = "ring refuses only plaintexts of 2^36 bytes and more"
+        )]
+        sealed.expect("the plaintext is shorter than 64 GiB");
+        Sealed {
+            field: field.to_owned(),
+            master: self.id,
+            nonce,
+            data,
         }
     }
 }
@@ -252,7 +258,7 @@ fn associated_data(key: &Key, field: &str) -> Vec<u8> {
 /// A secret as it is in a record.
 ///
 /// Its JSON is an object with the one member `$sealed`, by which
-/// [`Store::rotate`](crate::Store::rotate) finds it without knowing the record's type. So no record
+/// [`Store::reseal_all`](crate::Store::reseal_all) finds it without knowing the record's type. So no record
 /// may contain a map whose keys somebody else chooses, unless under keys that cannot start with `$`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed {

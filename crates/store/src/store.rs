@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::keyring::Keyring;
 use crate::{
-    Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, MasterKeys,
+    Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, KeyId, MasterKeys,
     OpenError, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, StoreError, Stored,
     Timestamp, UnsealError, Version,
 };
@@ -15,15 +16,13 @@ use crate::{
 pub struct Store {
     pub(crate) engine: Arc<dyn Engine>,
     entropy: Arc<dyn Entropy>,
-    pub(crate) keys: Arc<MasterKeys>,
+    pub(crate) keyring: Arc<Keyring>,
 }
 
 impl Store {
     /// Opens the store that `engine` keeps.
     ///
-    /// An empty one takes the fingerprints of `keys` down; any other must name only keys that are
-    /// among them. If its current key is only the store's from now on (it was handed in beside the
-    /// store's own, as an older one), the store notes it before anything is sealed under it.
+    /// An empty one notes the first of `keys` as the one that seals; any other must name only keys that are among them.
     ///
     /// # Errors
     ///
@@ -37,10 +36,11 @@ impl Store {
         let store = Self {
             engine,
             entropy,
-            keys: Arc::new(keys),
+            keyring: Arc::new(Keyring::new(keys)),
         };
         // Another node may do the same at the same time: whoever loses looks again.
         while !store.claim(now).await? {}
+        store.learn().await.map_err(OpenError::Fingerprint)?;
         Ok(store)
     }
 
@@ -164,6 +164,9 @@ impl Store {
     ///
     /// Dropping the future does not take the batch back.
     ///
+    /// What is sealed in it is committed under the key that the store names, whatever it was sealed under before. If another
+    /// key was named meanwhile, that is a conflict of an entry behind the batch's own.
+    ///
     /// # Errors
     ///
     /// [`CommitError`] tells apart a conflict, a batch that was not applied, and one of which that
@@ -172,12 +175,12 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        self.engine.commit(batch.into_changes()?).await
+        self.commit_guarded(batch).await
     }
 
     /// Seals a secret for one field of the record at `key`; elsewhere it does not open.
     pub fn seal(&self, key: &Key, field: &str, plaintext: &[u8]) -> Sealed {
-        self.keys.seal(&*self.entropy, key, field, plaintext)
+        self.keyring.seal(&*self.entropy, key, field, plaintext)
     }
 
     /// Opens what [`Store::seal`] sealed for the same key and field.
@@ -191,7 +194,7 @@ impl Store {
         field: &str,
         sealed: &Sealed,
     ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        self.keys.open(key, field, sealed)
+        self.keyring.open(key, field, sealed)
     }
 
     /// All that is stored, as it is at one moment between the call and the answer.
@@ -217,9 +220,34 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Why it cannot.
+    /// Why it cannot; [`StoreError::MasterKey`] if another key seals since, which is not at hand here.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        Ok(self.engine.ready().await?)
+        self.engine.ready().await?;
+        self.learn().await?;
+        self.keyring.missing().map_or(Ok(()), Err)
+    }
+
+    /// The master key that seals, as it was last found.
+    pub fn sealing_key(&self) -> KeyId {
+        self.keyring.named().sealing
+    }
+
+    /// Takes the records away from everybody who has the store open, for good: see [`Engine::fence`](crate::Engine::fence).
+    ///
+    /// # Errors
+    ///
+    /// If the engine fails.
+    pub async fn fence(&self) -> Result<(), StoreError> {
+        Ok(self.engine.fence().await?)
+    }
+
+    /// Gives back the room of what was removed or replaced, and overwrites it, as far as the engine can.
+    ///
+    /// # Errors
+    ///
+    /// If the engine fails.
+    pub async fn compact(&self) -> Result<(), StoreError> {
+        Ok(self.engine.compact().await?)
     }
 
     /// From now on tells `observer`, in place of any before, how the commits of all clones end.
@@ -236,7 +264,7 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
-            .field("keys", &self.keys)
+            .field("keys", self.keyring.keys())
             .finish_non_exhaustive()
     }
 }

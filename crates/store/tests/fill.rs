@@ -108,6 +108,24 @@ async fn what_was_begun_is_no_store_and_goes_on_where_it_was() {
     assert!(open(&to, keys(1)).await.is_ok());
 }
 
+/// The move of a store that was interrupted after its end was begun.
+#[tokio::test]
+async fn what_is_left_of_a_fenced_store_can_be_moved_still() {
+    let (from, store) = source(3_000).await;
+    let to = Arc::new(MemoryEngine::new());
+    let ended = put(&*from, &*to, 1_000).await;
+    assert_eq!(ended, Err(FillError::Engine(EngineError::Closed)));
+    store.fence().await.expect("it is open");
+    let moved = store.get_many(&[Key::new("account", ["00001"])], NOW).await;
+    assert_eq!(moved, Err(EngineError::Relocated.into()));
+    assert!(matches!(put(&*from, &*to, usize::MAX).await, Ok(1..)));
+    assert_eq!(dump(&*from).await, dump(&*to).await);
+    assert!(open(&to, keys(1)).await.is_ok());
+    let again = open(&from, keys(1)).await;
+    let relocated = OpenError::Fingerprint(EngineError::Relocated.into());
+    assert_eq!(again.err(), Some(relocated));
+}
+
 #[tokio::test]
 async fn a_store_that_has_something_is_not_filled() {
     let (from, _) = source(10).await;

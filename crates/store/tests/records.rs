@@ -291,7 +291,7 @@ async fn absence_that_was_required_leaves_nothing_to_be_found() {
         assert_eq!(store.get::<Account>(&key, now).await, Ok(None));
     }
     assert_eq!(everything().await, before);
-    assert_eq!(store.rotate().await, Ok(0));
+    assert_eq!(store.reseal_all(|_| ()).await, Ok(0));
     let found = store.expired(Timestamp::EPOCH, 10).await;
     assert_eq!(
         found.expect("a scan").len(),

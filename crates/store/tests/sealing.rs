@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fixture::{Account, NOW, account, keys, new_store, open, plant};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
-    BoxFuture, Changes, CommitError, Engine, EngineError, Entropy, Key, MasterKey, MasterKeys,
-    OpenError, Prefix, RotateError, Row, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
-    Version,
+    BoxFuture, Changes, CommitError, Engine, EngineError, Entropy, Key, KeyId, MasterKey,
+    MasterKeys, NotApplied, OpenError, Prefix, RotateError, Rotation, Row, Sealed, Store,
+    SystemEntropy, Timestamp, UnsealError, Version,
 };
 use serde_json::json;
 
@@ -280,10 +280,14 @@ async fn rotation_needs_no_types_and_keeps_versions() {
     )
     .await;
 
-    // The new key beside the old one: both open, and the store says so from now on.
-    let both = open(&engine, keys(2).with_older(&master_key(1)))
+    let both = open(&engine, keys(1).and(&master_key(2)))
         .await
         .expect("it has the store's key");
+    let new = master_key(2).id();
+    assert_eq!(both.prepare_rotation(new).await, Ok(()));
+    open(&engine, keys(1)).await.expect("it seals still");
+    assert_eq!(both.switch_key().await, Ok(()));
+    // From now on both are needed.
     for one in [1, 2] {
         let error = open(&engine, keys(one)).await.expect_err("one key of two");
         let sealed = vec![master_key(2).id(), master_key(1).id()];
@@ -295,8 +299,16 @@ async fn rotation_needs_no_types_and_keeps_versions() {
             }
         );
     }
-    assert_eq!(both.rotate().await, Ok(2));
-    assert_eq!(both.rotate().await, Ok(0));
+    let unfinished = Err(RotateError::Unfinished {
+        left: 2,
+        first: a.clone(),
+    });
+    assert_eq!(both.finish_rotation(|_| ()).await, unfinished);
+    let mut read = 0;
+    assert_eq!(both.reseal_all(|so_far| read = so_far).await, Ok(2));
+    assert_eq!(read, 4, "with the record of the keys");
+    assert_eq!(both.reseal_all(|_| ()).await, Ok(0));
+    assert_eq!(both.finish_rotation(|_| ()).await, Ok(()));
 
     let new = open(&engine, keys(2))
         .await
@@ -357,12 +369,12 @@ async fn rotation_is_said_to_be_done_only_once_that_lasts() {
     let store = Store::open(engine.clone(), keys(1), Arc::new(SystemEntropy::new()), NOW)
         .await
         .expect("an empty store opens");
-    assert_eq!(store.rotate().await, Ok(0));
+    assert_eq!(store.finish_rotation(|_| ()).await, Ok(()));
     engine.is_in_doubt.store(true, Ordering::SeqCst);
-    let rotated = store.rotate().await;
+    let finished = store.finish_rotation(|_| ()).await;
     assert!(
-        matches!(rotated, Err(RotateError::Commit(CommitError::Unknown(_)))),
-        "{rotated:?}"
+        matches!(finished, Err(RotateError::Commit(CommitError::Unknown(_)))),
+        "{finished:?}"
     );
 }
 
@@ -382,12 +394,13 @@ async fn rotation_stops_at_a_secret_that_does_not_open() {
         None,
     );
     old.commit(batch).await.expect("it is new");
-    let both = open(&engine, keys(2).with_older(&master_key(1)))
+    let both = open(&engine, keys(1).and(&master_key(2)))
         .await
         .expect("it has the store's key");
+    switched(&both).await;
     let master = master_key(1).id();
     assert_eq!(
-        both.rotate().await,
+        both.reseal_all(|_| ()).await,
         Err(RotateError::Unseal(UnsealError::Inauthentic {
             key: b,
             master
@@ -397,6 +410,151 @@ async fn rotation_stops_at_a_secret_that_does_not_open() {
         open(&engine, keys(2)).await.is_err(),
         "the old key is still needed"
     );
+}
+
+#[tokio::test]
+async fn the_steps_of_a_rotation_are_taken_in_their_order() {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = open(&engine, keys(1).and(&master_key(2)).and(&master_key(3)))
+        .await
+        .expect("an empty store opens");
+    let [one, two, three, four] = [1, 2, 3, 4].map(|byte| master_key(byte).id());
+    assert_eq!(store.switch_key().await, Err(RotateError::NotPrepared));
+    assert_eq!(
+        store.prepare_rotation(four).await,
+        Err(RotateError::UnknownKey { id: four })
+    );
+    assert_eq!(
+        store.prepare_rotation(one).await,
+        Err(RotateError::NotPrepared)
+    );
+    for _ in 0..2 {
+        assert_eq!(store.prepare_rotation(two).await, Ok(()));
+    }
+    let under_way = |from, to| Err(RotateError::UnderWay { from, to });
+    assert_eq!(store.prepare_rotation(three).await, under_way(one, two));
+    assert_eq!(store.finish_rotation(|_| ()).await, under_way(one, two));
+    for _ in 0..2 {
+        assert_eq!(store.switch_key().await, Ok(()));
+        let opening = vec![one];
+        let switched = Rotation {
+            sealing: two,
+            opening,
+            next: None,
+        };
+        assert_eq!(store.rotation().await, Ok(switched));
+    }
+    assert_eq!(store.sealing_key(), two);
+    assert_eq!(store.prepare_rotation(three).await, under_way(one, two));
+    assert_eq!(store.finish_rotation(|_| ()).await, Ok(()));
+    assert_eq!(store.prepare_rotation(three).await, Ok(()));
+}
+
+/// Prepares and switches to the second key.
+async fn switched(store: &Store) {
+    let prepared = store.prepare_rotation(master_key(2).id()).await;
+    prepared.expect("the key is at hand");
+    store.switch_key().await.expect("it is prepared");
+}
+
+async fn put(store: &Store, key: &Key, secret: Sealed) -> Result<(), CommitError> {
+    let mut batch = store.batch(NOW);
+    let record = Account {
+        secret: Some(secret),
+        ..account("a")
+    };
+    batch.insert(key, &record, None);
+    store.commit(batch).await
+}
+
+async fn sealed_under(store: &Store, key: &Key) -> KeyId {
+    let found = store.get::<Account>(key, NOW).await.expect("a read");
+    let secret = found.expect("it is there").record.secret;
+    let secret = secret.expect("a secret");
+    store.unseal(key, "secret", &secret).expect("it opens");
+    secret.master_key()
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_of_the_switch_writes_nothing_under_the_old_key() {
+    let engine = Arc::new(MemoryEngine::new());
+    let [one, two] = [1, 2].map(|byte| master_key(byte).id());
+    let [console, node] = [(); 2].map(|()| keys(1).and(&master_key(2)));
+    let console = open(&engine, console).await.expect("an empty store");
+    let node = open(&engine, node).await.expect("the same keys");
+    let (before, after) = (Key::new("account", ["a"]), Key::new("account", ["b"]));
+    put(&node, &before, node.seal(&before, "secret", b"1"))
+        .await
+        .expect("nothing is there");
+    assert_eq!(sealed_under(&node, &before).await, one);
+    let read = node.get::<Account>(&before, NOW).await.expect("a read");
+    let read = read.expect("it is there");
+    switched(&console).await;
+
+    // A new secret, and one that was read before and is written again with something else.
+    let secret = node.seal(&after, "secret", b"2");
+    assert_eq!(secret.master_key(), one, "it does not know yet");
+    let refused = put(&node, &after, secret.clone()).await;
+    assert_eq!(refused, Err(CommitError::Conflict { entry: 1 }));
+    let mut batch = node.batch(NOW);
+    let changed = Account {
+        name: "changed".to_owned(),
+        ..read.record
+    };
+    batch.replace(&before, read.version, &changed, None);
+    assert_eq!(node.commit(batch).await, Ok(()), "it has learnt");
+    assert_eq!(sealed_under(&node, &before).await, two);
+    assert_eq!(put(&node, &after, secret).await, Ok(()));
+    assert_eq!(sealed_under(&node, &after).await, two);
+    assert_eq!(console.finish_rotation(|_| ()).await, Ok(()));
+    open(&engine, keys(2)).await.expect("one key is enough");
+}
+
+#[tokio::test]
+async fn a_node_without_the_new_key_writes_no_secret_and_says_which_it_needs() {
+    let engine = Arc::new(MemoryEngine::new());
+    let two = master_key(2).id();
+    let console = open(&engine, keys(1).and(&master_key(2))).await;
+    let console = console.expect("an empty store");
+    let node = open(&engine, keys(1)).await.expect("the key that seals");
+    assert_eq!(node.ready().await, Ok(()));
+    switched(&console).await;
+    let key = Key::new("account", ["a"]);
+    let refused = put(&node, &key, node.seal(&key, "secret", b"1")).await;
+    assert_eq!(refused, Err(CommitError::Conflict { entry: 1 }));
+    let missing = NotApplied::MasterKey { sealing: two };
+    for _ in 0..2 {
+        let refused = put(&node, &key, node.seal(&key, "secret", b"1")).await;
+        assert_eq!(refused, Err(CommitError::NotApplied(missing.clone())));
+    }
+    let ready = node.ready().await.expect_err("it lacks the key");
+    assert!(ready.to_string().contains(&two.to_string()), "{ready}");
+    // What has no secret is written still.
+    let mut batch = node.batch(NOW);
+    batch.insert(&key, &account("a"), None);
+    assert_eq!(node.commit(batch).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_value_that_was_sealed_again_is_the_same_state() {
+    let engine = Arc::new(MemoryEngine::new());
+    let store = open(&engine, keys(1).and(&master_key(2))).await;
+    let store = store.expect("an empty store");
+    let key = Key::new("account", ["a"]);
+    put(&store, &key, store.seal(&key, "secret", b"1"))
+        .await
+        .expect("nothing is there");
+    let read = store.get::<Account>(&key, NOW).await.expect("a read");
+    let read = read.expect("it is there");
+    switched(&store).await;
+    assert_eq!(store.reseal_all(|_| ()).await, Ok(1));
+    let again = store.get::<Account>(&key, NOW).await.expect("a read");
+    assert_eq!(again.expect("it is there").version, read.version);
+    // Whoever read it before writes it, and the old value does not come back.
+    let mut batch = store.batch(NOW);
+    batch.replace(&key, read.version, &read.record, None);
+    assert_eq!(store.commit(batch).await, Ok(()));
+    assert_eq!(sealed_under(&store, &key).await, master_key(2).id());
 }
 
 #[tokio::test]

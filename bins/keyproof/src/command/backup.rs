@@ -88,9 +88,18 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         false => None,
     };
     with_records(&arguments.store, async |store, config| {
-        let key = store::find_key(&config.store, &config.master_key)
-            .map_err(Failure::refused)?
+        let keys = store::find_keys(&config.store, &config.master_key);
+        let mut keys = keys.map_err(Failure::refused)?.into_iter();
+        let key = keys
+            .find(|key| key.id() == store.sealing_key())
             .ok_or_else(|| Failure::Refused("the master key is gone".to_owned()))?;
+        let rotation = store.rotation().await?;
+        if arguments.with_master_key && !rotation.opening.is_empty() {
+            return Err(Failure::Refused(
+                "some of the store is under an older master key still, and one key goes along: keyproof keys rotate finish"
+                    .to_owned(),
+            ));
+        }
         let making = Making {
             store,
             key: &key,

@@ -1,21 +1,25 @@
 //! `keyproof store copy`: a whole store in another engine, to the byte.
 
 use clap::{Args, Subcommand};
-use keyproof_store::{Engine, Fill, Records, Store, SystemEntropy};
+use keyproof_service::Action;
+use keyproof_store::{
+    EngineError, EngineSnapshot, Fill, Key, MasterKey, Records, Store, SystemEntropy, Version,
+};
 use serde_json::json;
 
 use super::{
     Failure, Outcome,
     flags::KeyFlags,
     output,
-    store::{block_on, failure, must_be_shared, open_existing},
+    store::{block_on, failure, must_be_shared, open_existing, tell},
 };
 use crate::{config::Config, store};
 
 const WHAT_IS_COPIED: &str = "\
 Every record is copied with its version, so that entity tags and what guards against a second use stay as they are, and the \
 master key stays the same. What was begun goes on where it was. A store that is in use goes on meanwhile: the copy is of one \
-moment, and what is written after it is not in it.";
+moment, and what is written after it is not in it. With --move, servers on FROM answer 503 once most is copied, the rest is \
+copied then, and FROM is never served again.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -30,6 +34,9 @@ pub(super) struct Arguments {
     from: String,
     /// The empty one, or one that a copy of the same store was begun to
     to: String,
+    /// End the service of FROM, for good, so that nothing is written to it any more
+    #[arg(long = "move")]
+    is_move: bool,
     #[command(flatten)]
     flags: KeyFlags,
     /// Print JSON
@@ -47,65 +54,173 @@ pub(super) fn run(command: &Command) -> Outcome {
         return Err(Failure::Usage("both are the same store".to_owned()));
     }
     block_on(async {
-        let source = open_existing(&from).await?;
-        let copied = copy(&source, &from, &to).await;
-        source.close().await;
-        let (records, written) = copied?;
-        let (from, to) = (from.store.to_string(), to.store.to_string());
-        if arguments.json {
-            output::print_json(
-                &json!({ "from": from, "to": to, "records": records, "written": written }),
-            )?;
-        } else {
-            output::print(&format!(
-                "copied {records} records from {from} to {to} and compared them; {written} of them had to be written\n\
-                 what is written to {from} from now on is not in the copy"
-            ))?;
+        let moved = store::moved(&from.store).await;
+        let moved = moved.map_err(|error| failure(&from, &error))?;
+        let copied = match moved {
+            Some(_) if !arguments.is_move => {
+                return Err(Failure::Refused(format!(
+                    "{}: {}",
+                    from.store,
+                    EngineError::Relocated
+                )));
+            }
+            Some(rest) => copy_rest(rest, &from, &to).await?,
+            None => {
+                let source = open_existing(&from).await?;
+                let copied = copy(&source, &from, &to, arguments.is_move).await;
+                source.close().await;
+                copied?
+            }
+        };
+        if arguments.is_move {
+            let moved = open_existing(&to).await?;
+            let told = tell(
+                &moved,
+                Action::StoreMove,
+                Some(format!("from {}", from.store)),
+            )
+            .await;
+            moved.close().await;
+            told?;
         }
-        Ok(())
+        arguments.tell(&from, &to, copied)
     })
 }
 
-/// How many records there are in the end, and how many had to be written.
-async fn copy(source: &Store, from: &Config, to: &Config) -> Result<(u64, u64), Failure> {
-    let entropy = SystemEntropy::new();
-    let identity = source.identity().await.map_err(Failure::refused)?;
-    let identity =
-        identity.ok_or_else(|| Failure::Refused(format!("{} has no fingerprint", from.store)))?;
-    let key = find_key(from)?
-        .ok_or_else(|| Failure::Refused(format!("the master key of {} is gone", from.store)))?;
-    let other = find_key(to)?;
-    if let Some(other) = other.as_ref().filter(|other| other.id() != key.id()) {
-        return Err(Failure::Usage(format!(
-            "{} is under master key {}, and {} would be under {}: a copy keeps its key",
-            from.store,
-            key.id(),
-            to.store,
-            other.id()
-        )));
+impl Arguments {
+    fn tell(&self, from: &Config, to: &Config, copied: Copied) -> Outcome {
+        let (from, to) = (from.store.to_string(), to.store.to_string());
+        let Copied { records, written } = copied;
+        if self.json {
+            output::print_json(&json!({
+                "from": from,
+                "to": to,
+                "records": records,
+                "written": written,
+                "moved": self.is_move,
+            }))?;
+            return Ok(());
+        }
+        output::print(&format!(
+            "copied {records} records from {from} to {to} and compared them; {written} times one had to be written"
+        ))?;
+        output::print(&match self.is_move {
+            true => format!("{from} is served no more: serve {to}"),
+            false => format!("what is written to {from} from now on is not in the copy"),
+        })?;
+        Ok(())
     }
-    if other.is_none() {
-        let kept = store::keep_key(&to.store, &to.master_key, &key, &entropy);
+}
+
+/// What came of a copy.
+struct Copied {
+    records: u64,
+    /// How often one had to be written.
+    written: u64,
+}
+
+/// Copies what is there; with `is_move` a second time, once nothing is written any more.
+async fn copy(
+    source: &Store,
+    from: &Config,
+    to: &Config,
+    is_move: bool,
+) -> Result<Copied, Failure> {
+    let entropy = SystemEntropy::new();
+    let keys = find_keys(from)?;
+    let others = find_keys(to)?;
+    let sealing = source.sealing_key();
+    if others.is_empty() {
+        let kept = store::keep_keys(&to.store, &to.master_key, &keys, &entropy);
         let path = kept.map_err(|error| failure(to, &error))?;
         output::say(&format!("wrote the master key to {}", path.display()));
+    } else if !others.iter().any(|other| other.id() == sealing) {
+        let others: Vec<_> = others.iter().map(|key| key.id().to_string()).collect();
+        return Err(Failure::Usage(format!(
+            "{} is under master key {sealing}, and {} would be under {}: a copy keeps its key",
+            from.store,
+            to.store,
+            others.join(", ")
+        )));
     }
+    let snapshot = source.snapshot().await.map_err(Failure::refused)?;
+    into(to, snapshot, async || match is_move {
+        false => Ok(None),
+        true => {
+            source.fence().await.map_err(Failure::refused)?;
+            source.snapshot().await.map(Some).map_err(Failure::refused)
+        }
+    })
+    .await
+}
+
+/// Ends a move that was interrupted when nothing was written any more.
+async fn copy_rest(
+    rest: Box<dyn EngineSnapshot>,
+    from: &Config,
+    to: &Config,
+) -> Result<Copied, Failure> {
+    if find_keys(to)?.is_empty() {
+        let entropy = SystemEntropy::new();
+        let kept = store::keep_keys(&to.store, &to.master_key, &find_keys(from)?, &entropy);
+        kept.map_err(|error| failure(to, &error))?;
+    }
+    into(to, rest, async || Ok(None)).await
+}
+
+/// Fills a store from a snapshot, and from another one if there is more to come.
+async fn into(
+    to: &Config,
+    mut snapshot: Box<dyn EngineSnapshot>,
+    more: impl AsyncFnOnce() -> Result<Option<Box<dyn EngineSnapshot>>, Failure>,
+) -> Result<Copied, Failure> {
     let engine = store::open_to_fill(&to.store).await;
     let engine = engine.map_err(|error| failure(to, &error))?;
     let copied = async {
-        let name = format!("the store of {identity}");
+        let entropy = SystemEntropy::new();
+        let name = format!("the store of {}", identity(&mut *snapshot).await?);
         let fill = Fill::begin(&*engine, &entropy, &name).await?;
-        let snapshot = source.snapshot().await.map_err(Failure::refused)?;
-        let mut records = Records::of(snapshot);
-        let next = async || records.next().await.map_err(Failure::refused);
-        let filled = fill.put(next, |_| ()).await?;
-        let written = filled.written;
-        Ok((fill.finish(filled).await?.records, written))
+        let mut filled = put(&fill, snapshot).await?;
+        let mut written = filled.written;
+        if let Some(rest) = more().await? {
+            filled = put(&fill, rest).await?;
+            written += filled.written;
+        }
+        let records = fill.finish(filled).await?.records;
+        Ok(Copied { records, written })
     };
     let copied = copied.await;
-    Engine::close(&*engine).await;
+    engine.close().await;
     copied
 }
 
-fn find_key(config: &Config) -> Result<Option<keyproof_store::MasterKey>, Failure> {
-    store::find_key(&config.store, &config.master_key).map_err(|error| failure(config, &error))
+async fn put(
+    fill: &Fill<'_>,
+    snapshot: Box<dyn EngineSnapshot>,
+) -> Result<keyproof_store::Filled, Failure> {
+    let mut records = Records::of(snapshot);
+    let next = async || records.next().await.map_err(Failure::refused);
+    fill.put(next, |_| ()).await
+}
+
+/// What names a store: the version of the record by which it knows its master keys.
+async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure> {
+    let place = Key::new("$store", ["master_key"]);
+    let mut last = None;
+    loop {
+        let page = snapshot.page(last.as_ref(), 1).await;
+        let mut page = page.map_err(Failure::refused)?.into_iter();
+        match page.next() {
+            Some((key, row)) if key == place => return Ok(row.version),
+            Some((key, _)) if key < place => last = Some(key),
+            _ => {
+                let message = "the store that is copied does not say under which master key it is";
+                return Err(Failure::Refused(message.to_owned()));
+            }
+        }
+    }
+}
+
+fn find_keys(config: &Config) -> Result<Vec<MasterKey>, Failure> {
+    store::find_keys(&config.store, &config.master_key).map_err(|error| failure(config, &error))
 }

@@ -11,6 +11,7 @@ mod device;
 mod files;
 mod flags;
 mod instance;
+mod keys;
 mod migrate;
 mod moment;
 mod named;
@@ -58,6 +59,9 @@ enum Command {
     /// Manage Taler instances
     #[command(subcommand)]
     Instance(instance::Command),
+    /// Change the master key
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Bring the store to this release's schema
     Migrate(flags::StoreArguments),
     /// Compute and check one-time codes, offline
@@ -134,6 +138,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Instance(command) => instance::run(command),
         Command::Device(command) => device::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Keys(command) => keys::run(&command),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),
         Command::Restore(arguments) => restore::run(&arguments),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use keyproof_service::{Clock, RestoreError, Restoring, SystemClock};
+use keyproof_service::{Action, Clock, RestoreError, Restoring, SystemClock};
 use keyproof_store::{
     Fill, FillError, MasterKey, SystemEntropy, Timestamp,
     backup::{BackupError, BackupHead, BackupReader},
@@ -22,7 +22,7 @@ use super::{
     flags::StoreFlags,
     moment::Rfc3339,
     output,
-    store::{block_on, failure, must_be_shared},
+    store::{block_on, failure, must_be_shared, open_existing, tell},
 };
 use crate::{config::Config, store};
 
@@ -53,10 +53,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
     let head = BackupHead::read(&mut BufReader::new(&file)).map_err(Failure::refused)?;
-    let found = store::find_key(&config.store, &config.master_key).map_err(Failure::refused)?;
-    let (key, is_new) = match found {
-        Some(key) => (key, false),
-        None => (arguments.key_of(&head, &config)?, true),
+    let found = store::find_keys(&config.store, &config.master_key).map_err(Failure::refused)?;
+    let is_new = found.is_empty();
+    let key = match found.iter().find(|key| key.id() == head.master_key()) {
+        Some(key) => key.clone(),
+        // Of none of them: its reader says which it is.
+        None if !is_new => found.into_iter().next().ok_or(Failure::Negative)?,
+        None => arguments.key_of(&head, &config)?,
     };
     let now = SystemClock.now();
 
@@ -68,7 +71,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
     block_on(async {
         if is_new {
-            let kept = store::keep_key(&config.store, &config.master_key, &key, &entropy);
+            let keys = std::slice::from_ref(&key);
+            let kept = store::keep_keys(&config.store, &config.master_key, keys, &entropy);
             let path = kept.map_err(|error| failure(&config, &error))?;
             output::say(&format!("wrote the master key to {}", path.display()));
         }
@@ -86,6 +90,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         let filled = filled.await;
         engine.close().await;
         let (records, restoring) = filled?;
+        let store = open_existing(&config).await?;
+        let detail = arguments.detail(&head);
+        let told = tell(&store, Action::StoreRestore, Some(detail)).await;
+        store.close().await;
+        told?;
         arguments.tell(&config, &head, records, now, &restoring)
     })
 }
@@ -106,6 +115,15 @@ impl Arguments {
             }
         }
         Ok(None)
+    }
+
+    /// For the audit trail.
+    fn detail(&self, head: &BackupHead) -> String {
+        let ended = match self.unspent {
+            true => "nothing ended",
+            false => "what may have been spent since has ended",
+        };
+        format!("from a backup of {}: {ended}", Rfc3339(head.made_at()))
     }
 
     /// The master key that goes along with the backup.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use keyproof_service::{Clock, Service, SystemClock};
+use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
 use keyproof_store::{EngineError, Entropy, Migration, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
-use super::{Failure, Outcome, flags::StoreFlags};
+use super::{Failure, Outcome, console::origin, flags::StoreFlags};
 use crate::{
     config::Config,
     store::{self, OpenStoreError, StoreUrl},
@@ -67,6 +67,17 @@ pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
     store::open_existing(&config.store, &config.master_key, entropy, clock.now())
         .await
         .map_err(|error| failure(config, &error))
+}
+
+/// Tells the audit trail what a command has done to a store as a whole.
+pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) -> Outcome {
+    let audit = Audit::new(store.clone(), Arc::new(SystemClock));
+    let told = audit.of_store(action, detail, &origin()).await;
+    told.map_err(|error| {
+        Failure::Refused(format!(
+            "it is done, and could not be told to the audit trail: {error}"
+        ))
+    })
 }
 
 /// Runs a command to its end.

@@ -74,7 +74,9 @@ pub enum MasterKeyError {
         source: io::Error,
     },
     /// The text is not a key.
-    #[error("the master key in {place} is not 32 bytes, raw or in Base64")]
+    #[error(
+        "the master key in {place} is not 32 bytes, raw, or in Base64 with a line for each key"
+    )]
     Malformed {
         /// Where it stands.
         place: String,
@@ -90,6 +92,12 @@ pub enum MasterKeyError {
         /// Why none is made.
         reason: String,
     },
+    /// The keys are not in a file.
+    #[error(
+        "the master key comes from the environment or from systemd: put it in a file (--master-key FILE), or add a line with a \
+         new key where it comes from (head -c 32 /dev/urandom | base64), and prepare again"
+    )]
+    NoFile,
     /// There is none for a store that nodes share.
     #[error(
         "a store that nodes share needs a master key, the same for all: make one (head -c 32 /dev/urandom | base64 > FILE; \
@@ -112,22 +120,22 @@ pub enum MasterKeyError {
 pub(super) fn for_memory(
     source: &MasterKeySource,
     entropy: &dyn Entropy,
-) -> Result<MasterKey, MasterKeyError> {
+) -> Result<Vec<MasterKey>, MasterKeyError> {
     match check_for_memory(source)? {
-        Some(key) => Ok(key),
-        None => Ok(MasterKey::generate(entropy)),
+        Some(keys) => Ok(keys),
+        None => Ok(vec![MasterKey::generate(entropy)]),
     }
 }
 
 /// The key that was given for a store that dies with the process, if any was.
 pub(super) fn check_for_memory(
     source: &MasterKeySource,
-) -> Result<Option<MasterKey>, MasterKeyError> {
+) -> Result<Option<Vec<MasterKey>>, MasterKeyError> {
     if *source == MasterKeySource::Beside {
         return Ok(None);
     }
     match given(source, Path::new(""))? {
-        Found::Key(key) => Ok(Some(key)),
+        Found::Keys(keys) => Ok(Some(keys)),
         Found::NoFile(path) => Err(MasterKeyError::Missing {
             path,
             reason: "only an embedded store gets one made".to_owned(),
@@ -140,19 +148,19 @@ pub(super) fn for_embedded(
     source: &MasterKeySource,
     store: &Path,
     entropy: &dyn Entropy,
-) -> Result<MasterKey, MasterKeyError> {
+) -> Result<Vec<MasterKey>, MasterKeyError> {
     match given(source, store)? {
-        Found::Key(key) => Ok(key),
+        Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => {
             check_new(store, &path)?;
-            create(&path, &MasterKey::generate(entropy), entropy).map_err(|source| {
+            create(&path, &[MasterKey::generate(entropy)], entropy).map_err(|source| {
                 MasterKeyError::File {
                     path: path.clone(),
                     source,
                 }
             })?;
             match read_file(&path, Access::Nobody)? {
-                Some(key) => Ok(key),
+                Some(keys) => Ok(keys),
                 None => Err(MasterKeyError::Missing {
                     path,
                     reason: "it was taken away as soon as it was made".to_owned(),
@@ -168,7 +176,7 @@ pub(super) fn check_for_embedded(
     store: &Path,
 ) -> Result<(), MasterKeyError> {
     match given(source, store)? {
-        Found::Key(_) => Ok(()),
+        Found::Keys(_) => Ok(()),
         Found::NoFile(path) => {
             check_new(store, &path)?;
             // Of all folders only the store's own is made with it.
@@ -200,12 +208,12 @@ fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
 }
 
 /// The key for a store that nodes share, which each of them is given: none is ever made.
-pub(super) fn for_shared(source: &MasterKeySource) -> Result<MasterKey, MasterKeyError> {
+pub(super) fn for_shared(source: &MasterKeySource) -> Result<Vec<MasterKey>, MasterKeyError> {
     if *source == MasterKeySource::Beside {
         return Err(MasterKeyError::NotGiven);
     }
     match given(source, &PathBuf::new())? {
-        Found::Key(key) => Ok(key),
+        Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => Err(MasterKeyError::Missing {
             path,
             reason: "a store that nodes share gets none made".to_owned(),
@@ -213,45 +221,69 @@ pub(super) fn for_shared(source: &MasterKeySource) -> Result<MasterKey, MasterKe
     }
 }
 
-/// The key that there is for the store at `store`, if any; none is made. A store that nodes share has no place of its own.
+/// The keys that there are for the store at `store`, if any; none is made. A store that nodes share has no place of its own.
 pub(super) fn find(
     source: &MasterKeySource,
     store: Option<&Path>,
-) -> Result<Option<MasterKey>, MasterKeyError> {
+) -> Result<Vec<MasterKey>, MasterKeyError> {
     if (source, store) == (&MasterKeySource::Beside, None) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     match given(source, store.unwrap_or(Path::new("")))? {
-        Found::Key(key) => Ok(Some(key)),
-        Found::NoFile(_) => Ok(None),
+        Found::Keys(keys) => Ok(keys),
+        Found::NoFile(_) => Ok(Vec::new()),
     }
 }
 
-/// Keeps a key that came from elsewhere where the store's is looked for, unless one is there already.
+/// The file that keys are kept in, unless somebody else keeps them.
+pub(super) fn file(source: &MasterKeySource, store: Option<&Path>) -> Option<PathBuf> {
+    match (source, store) {
+        (MasterKeySource::File(path), _) => Some(path.clone()),
+        (MasterKeySource::Beside, Some(store)) => Some(beside(store)),
+        _ => None,
+    }
+}
+
+/// Keeps keys that came from elsewhere where the store's are looked for, unless there are some already.
 pub(super) fn keep(
     source: &MasterKeySource,
     store: Option<&Path>,
-    key: &MasterKey,
+    keys: &[MasterKey],
     entropy: &dyn Entropy,
 ) -> Result<PathBuf, MasterKeyError> {
-    let path = match (source, store) {
-        (MasterKeySource::File(path), _) => path.clone(),
-        (MasterKeySource::Beside, Some(store)) => beside(store),
-        _ => return Err(MasterKeyError::NotGiven),
-    };
+    let path = file(source, store).ok_or(MasterKeyError::NotGiven)?;
     let failed = |source| MasterKeyError::File {
         path: path.clone(),
         source,
     };
-    create(&path, key, entropy).map_err(failed)?;
+    create(&path, keys, entropy).map_err(failed)?;
+    let ids = |keys: &[MasterKey]| keys.iter().map(MasterKey::id).collect::<Vec<_>>();
     match read_file(&path, Access::Nobody)? {
-        Some(kept) if kept.id() == key.id() => Ok(path),
+        Some(kept) if ids(&kept) == ids(keys) => Ok(path),
         _ => Err(failed(io::ErrorKind::AlreadyExists.into())),
     }
 }
 
+/// Adds a key to the file that the store's are kept in, which is written beside and renamed.
+pub(super) fn add(
+    source: &MasterKeySource,
+    store: Option<&Path>,
+    key: &MasterKey,
+    entropy: &dyn Entropy,
+) -> Result<(), MasterKeyError> {
+    let path = file(source, store).ok_or(MasterKeyError::NoFile)?;
+    let mut keys = read_file(&path, Access::Nobody)?.unwrap_or_default();
+    keys.push(key.clone());
+    let failed = |source| MasterKeyError::File {
+        path: path.clone(),
+        source,
+    };
+    replace(&path, &keys, entropy).map_err(failed)
+}
+
 enum Found {
-    Key(MasterKey),
+    /// One or more, the first first.
+    Keys(Vec<MasterKey>),
     /// No key, and the place where one would be made.
     NoFile(PathBuf),
 }
@@ -260,7 +292,7 @@ fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError
     let (path, access) = match source {
         MasterKeySource::Base64(text) => {
             return parse(text.trim().as_bytes())
-                .map(Found::Key)
+                .map(Found::Keys)
                 .ok_or_else(|| MasterKeyError::Malformed {
                     place: "the environment".to_owned(),
                 });
@@ -271,7 +303,7 @@ fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError
         MasterKeySource::File(path) => (path.clone(), Access::Nobody),
     };
     Ok(match read_file(&path, access)? {
-        Some(key) => Found::Key(key),
+        Some(keys) => Found::Keys(keys),
         None => Found::NoFile(path),
     })
 }
@@ -282,8 +314,11 @@ fn beside(store: &Path) -> PathBuf {
     path.into()
 }
 
+/// The most bytes of a key file: a dozen keys and their line ends, as Windows writes them.
+const LONGEST_FILE: usize = 12 * 46;
+
 /// Reads a key file; `None` if there is none.
-fn read_file(path: &Path, others: Access) -> Result<Option<MasterKey>, MasterKeyError> {
+fn read_file(path: &Path, others: Access) -> Result<Option<Vec<MasterKey>>, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
@@ -303,31 +338,31 @@ fn read_file(path: &Path, others: Access) -> Result<Option<MasterKey>, MasterKey
             mode,
         });
     }
-    // A key is 32 bytes, or 44 and a line end: what is longer is not one.
-    match file.read(128) {
+    match file.read(LONGEST_FILE) {
         Ok(text) => parse(&text).map(Some).ok_or_else(malformed),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(malformed()),
         Err(error) => Err(failed(error)),
     }
 }
 
-/// 32 bytes as they are, or in Base64 with or without a line end.
-fn parse(bytes: &[u8]) -> Option<MasterKey> {
-    MasterKey::from_bytes(bytes).or_else(|| {
-        let decoded = Zeroizing::new(BASE64.decode(bytes.trim_ascii()).ok()?);
-        MasterKey::from_bytes(&decoded)
-    })
+/// 32 bytes as they are, or one or more in Base64, each on a line of its own.
+fn parse(bytes: &[u8]) -> Option<Vec<MasterKey>> {
+    if let Some(key) = MasterKey::from_bytes(bytes) {
+        return Some(vec![key]);
+    }
+    let lines = bytes.trim_ascii().split(|byte| *byte == b'\n');
+    lines
+        .map(|line| {
+            let decoded = Zeroizing::new(BASE64.decode(line.trim_ascii()).ok()?);
+            MasterKey::from_bytes(&decoded)
+        })
+        .collect()
 }
 
 /// Makes a key file whole or not at all, and leaves one alone that another process made first.
-fn create(path: &Path, key: &MasterKey, entropy: &dyn Entropy) -> io::Result<()> {
-    let mut suffix = [0; 8];
-    entropy.fill(&mut suffix);
-    let mut draft = OsString::from(path);
-    draft.push(format!(".{}", HEXLOWER.encode(&suffix)));
-    let draft = PathBuf::from(draft);
-
-    let written = write_new(&draft, key);
+fn create(path: &Path, keys: &[MasterKey], entropy: &dyn Entropy) -> io::Result<()> {
+    let draft = draft_of(path, entropy);
+    let written = write_new(&draft, keys);
     // A link, unlike a rename, never takes the place of a file that is there.
     let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -335,6 +370,29 @@ fn create(path: &Path, key: &MasterKey, entropy: &dyn Entropy) -> io::Result<()>
     });
     let removed = fs::remove_file(&draft);
     linked.and(removed)?;
+    sync_folder(path)
+}
+
+/// Puts a key file in the place of the one that is there, whole or not at all.
+fn replace(path: &Path, keys: &[MasterKey], entropy: &dyn Entropy) -> io::Result<()> {
+    let draft = draft_of(path, entropy);
+    if let Err(error) = write_new(&draft, keys).and_then(|()| fs::rename(&draft, path)) {
+        // What was written of it is a secret.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
+    sync_folder(path)
+}
+
+fn draft_of(path: &Path, entropy: &dyn Entropy) -> PathBuf {
+    let mut suffix = [0; 8];
+    entropy.fill(&mut suffix);
+    let mut draft = OsString::from(path);
+    draft.push(format!(".{}", HEXLOWER.encode(&suffix)));
+    PathBuf::from(draft)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
     match path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -344,15 +402,17 @@ fn create(path: &Path, key: &MasterKey, entropy: &dyn Entropy) -> io::Result<()>
     }
 }
 
-fn write_new(path: &Path, key: &MasterKey) -> io::Result<()> {
+fn write_new(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
-    let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
+    for key in keys {
+        let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")?;
+    }
     file.sync_all()
 }
 
@@ -361,6 +421,43 @@ mod tests {
     use super::*;
     use keyproof_store::SystemEntropy;
     use std::os::unix::fs::PermissionsExt;
+
+    fn ids(keys: &[MasterKey]) -> Vec<keyproof_store::KeyId> {
+        keys.iter().map(MasterKey::id).collect()
+    }
+
+    #[test]
+    fn a_key_is_added_on_a_line_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let source = MasterKeySource::File(path.clone());
+        let [first, second, third] = [(); 3].map(|()| MasterKey::generate(&entropy()));
+        // As an operator may have made it.
+        fs::write(&path, first.as_bytes()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for key in [&second, &third] {
+            add(&source, None, key, &entropy()).unwrap();
+        }
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let found = find(&source, None).unwrap();
+        assert_eq!(ids(&found), [&first, &second, &third].map(|key| key.id()));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        for wrong in [text.replace('\n', " "), text + "x\n", "\n".to_owned()] {
+            fs::write(&path, wrong).unwrap();
+            assert!(matches!(
+                find(&source, None),
+                Err(MasterKeyError::Malformed { .. })
+            ));
+        }
+        let outright = MasterKeySource::Base64(Zeroizing::new(String::new()));
+        let nowhere = add(&outright, None, &first, &entropy());
+        assert!(matches!(nowhere, Err(MasterKeyError::NoFile)));
+    }
 
     fn entropy() -> SystemEntropy {
         SystemEntropy::new()
@@ -388,7 +485,7 @@ mod tests {
             "a draft is left"
         );
         let again = for_embedded(&MasterKeySource::Beside, &store, &entropy()).unwrap();
-        assert_eq!(again.id(), key.id());
+        assert_eq!(ids(&again), ids(&key));
     }
 
     #[test]
@@ -401,7 +498,7 @@ mod tests {
                 .collect();
             starts
                 .into_iter()
-                .map(|start| start.join().unwrap().unwrap().id())
+                .map(|start| ids(&start.join().unwrap().unwrap()))
                 .collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
@@ -494,10 +591,10 @@ mod tests {
     fn a_key_is_32_bytes_in_one_of_two_spellings() {
         let key = MasterKey::from_bytes(&[7; 32]).unwrap();
         let text = BASE64.encode(&[7; 32]);
-        assert_eq!(parse(&[7; 32]).map(|key| key.id()), Some(key.id()));
+        assert_eq!(parse(&[7; 32]).map(|keys| ids(&keys)), Some(vec![key.id()]));
         assert_eq!(
-            parse(format!("{text}\n").as_bytes()).map(|key| key.id()),
-            Some(key.id())
+            parse(format!("{text}\n").as_bytes()).map(|keys| ids(&keys)),
+            Some(vec![key.id()])
         );
         for wrong in [
             &b""[..],

@@ -11,7 +11,8 @@ mod master_key;
 pub use master_key::{MasterKeyError, MasterKeySource};
 
 use keyproof_store::{
-    Engine, EngineError, Entropy, MasterKey, MasterKeys, Migration, OpenError, Store, Timestamp,
+    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, MasterKeys, Migration, OpenError,
+    Store, Timestamp,
     memory::MemoryEngine,
     postgres::{ParsePostgresUrlError, PostgresEngine, PostgresOptions, PostgresUrl},
     sqlite::{SqliteEngine, SqliteOptions},
@@ -21,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 /// Where a store is.
@@ -29,12 +31,41 @@ pub enum StoreUrl {
     /// `memory:`, gone with the process.
     Memory,
     /// `postgres://…` or `postgresql://…`.
-    Postgres(Box<PostgresUrl>),
+    Postgres(Box<Shared>),
     /// `sqlite:PATH`, embedded.
     Sqlite(PathBuf),
 }
 
+/// A database that nodes share, and how a node deals with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    url: PostgresUrl,
+    options: PostgresOptions,
+}
+
 impl StoreUrl {
+    /// The same store, by so many connections at most to a database that nodes share, with these times to wait for it.
+    #[must_use]
+    pub fn waiting(
+        mut self,
+        connections: Option<usize>,
+        connect: Option<Duration>,
+        statement: Option<Duration>,
+    ) -> Self {
+        if let Self::Postgres(shared) = &mut self {
+            let options = &mut shared.options;
+            options.connections = connections.unwrap_or(options.connections);
+            options.connect_timeout = connect.unwrap_or(options.connect_timeout);
+            if let Some(statement) = statement {
+                // In the proportions that the others have by default.
+                options.statement_timeout = statement;
+                options.lock_timeout = options.lock_timeout.min(statement);
+                options.commit_timeout = statement.saturating_mul(12) / 5;
+            }
+        }
+        self
+    }
+
     /// Where an embedded store's file is.
     fn path(&self) -> Option<&Path> {
         match self {
@@ -52,7 +83,10 @@ impl FromStr for StoreUrl {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Box::new(text.parse()?))),
+            Some(("postgres" | "postgresql", _)) => {
+                let (url, options) = (text.parse()?, PostgresOptions::default());
+                Ok(Self::Postgres(Box::new(Shared { url, options })))
+            }
             _ => Err(OpenStoreError::UnknownUrl),
         }
     }
@@ -63,7 +97,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory:"),
-            Self::Postgres(url) => url.fmt(f),
+            Self::Postgres(shared) => shared.url.fmt(f),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
         }
     }
@@ -135,9 +169,10 @@ pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), OpenStoreEr
         StoreUrl::Memory => {
             master_key::check_for_memory(source)?;
         }
-        StoreUrl::Postgres(postgres) => {
+        StoreUrl::Postgres(shared) => {
             master_key::for_shared(source)?;
-            postgres
+            shared
+                .url
                 .check_files()
                 .map_err(|error| OpenStoreError::Open {
                     url: url.to_string(),
@@ -188,7 +223,7 @@ pub async fn open(
     entropy: Arc<dyn Entropy>,
     now: Timestamp,
 ) -> Result<Store, OpenStoreError> {
-    let key = match url {
+    let keys = match url {
         StoreUrl::Memory => master_key::for_memory(source, &*entropy)?,
         StoreUrl::Postgres(_) => master_key::for_shared(source)?,
         StoreUrl::Sqlite(path) => {
@@ -198,7 +233,10 @@ pub async fn open(
         }
     };
     let engine = engine(url).await?;
-    Store::open(engine, MasterKeys::new(&key), entropy, now)
+    let keys = all_of(&keys).ok_or_else(|| MasterKeyError::Malformed {
+        place: "its file".to_owned(),
+    })?;
+    Store::open(engine, keys, entropy, now)
         .await
         .map_err(|source| OpenStoreError::Open {
             url: url.to_string(),
@@ -225,9 +263,9 @@ async fn engine(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
     };
     Ok(match url {
         StoreUrl::Memory => Arc::new(MemoryEngine::new()),
-        StoreUrl::Postgres(url) => {
-            let options = PostgresOptions::default();
-            Arc::new(PostgresEngine::open(url, &options).await.map_err(failed)?)
+        StoreUrl::Postgres(shared) => {
+            let engine = PostgresEngine::open(&shared.url, &shared.options).await;
+            Arc::new(engine.map_err(failed)?)
         }
         StoreUrl::Sqlite(path) => {
             Arc::new(SqliteEngine::open(path, &SqliteOptions::default()).map_err(failed)?)
@@ -235,31 +273,89 @@ async fn engine(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
     })
 }
 
-/// The master key that there is for the store at `url`; none is made.
+/// The keys as a store takes them, the first first.
+fn all_of(keys: &[MasterKey]) -> Option<MasterKeys> {
+    let (first, others) = keys.split_first()?;
+    let keys = MasterKeys::new(first);
+    Some(others.iter().fold(keys, MasterKeys::and))
+}
+
+/// All that was in the store at `url` when its records were moved to another; `None` if they were not.
+///
+/// # Errors
+/// [`OpenStoreError::Open`] if that cannot be told.
+pub async fn moved(url: &StoreUrl) -> Result<Option<Box<dyn EngineSnapshot>>, OpenStoreError> {
+    let moved = match url {
+        StoreUrl::Sqlite(path) if embedded::exists(path).unwrap_or_default() => {
+            embedded::check_files(path)?;
+            match SqliteEngine::open(path, &SqliteOptions::default()) {
+                Err(OpenError::Engine(EngineError::Relocated)) => {
+                    SqliteEngine::moved(path, &SqliteOptions::default())
+                        .await
+                        .map(Some)
+                }
+                _ => Ok(None),
+            }
+        }
+        StoreUrl::Postgres(_) => {
+            let engine = engine(url).await?;
+            let key = Key::new("$store", ["master_key"]);
+            match engine.get_many(&[key], Timestamp::EPOCH).await {
+                Err(EngineError::Relocated) => engine.snapshot().await.map(Some),
+                _ => Ok(None),
+            }
+        }
+        StoreUrl::Memory | StoreUrl::Sqlite(_) => Ok(None),
+    };
+    moved.map_err(|error| OpenStoreError::Open {
+        url: url.to_string(),
+        source: error.into(),
+    })
+}
+
+/// The master keys that there are for the store at `url`; none is made.
 ///
 /// # Errors
 /// [`OpenStoreError::MasterKey`] if what is there is no key.
-pub fn find_key(
+pub fn find_keys(
     url: &StoreUrl,
     source: &MasterKeySource,
-) -> Result<Option<MasterKey>, OpenStoreError> {
+) -> Result<Vec<MasterKey>, OpenStoreError> {
     Ok(master_key::find(source, url.path())?)
 }
 
-/// Keeps a master key that came from elsewhere where that of the store at `url` is looked for, and says where that is.
+/// The file that the master keys of the store at `url` are in, if they are in one.
+pub fn key_file(url: &StoreUrl, source: &MasterKeySource) -> Option<PathBuf> {
+    master_key::file(source, url.path())
+}
+
+/// Adds a master key to that file.
 ///
 /// # Errors
-/// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
-pub fn keep_key(
+/// [`OpenStoreError::MasterKey`] if there is no such file, or it cannot be written.
+pub fn add_key(
     url: &StoreUrl,
     source: &MasterKeySource,
     key: &MasterKey,
+    entropy: &dyn Entropy,
+) -> Result<(), OpenStoreError> {
+    Ok(master_key::add(source, url.path(), key, entropy)?)
+}
+
+/// Keeps master keys that came from elsewhere where those of the store at `url` are looked for, and says where that is.
+///
+/// # Errors
+/// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
+pub fn keep_keys(
+    url: &StoreUrl,
+    source: &MasterKeySource,
+    keys: &[MasterKey],
     entropy: &dyn Entropy,
 ) -> Result<PathBuf, OpenStoreError> {
     if let Some(path) = url.path() {
         make_directory(path)?;
     }
-    Ok(master_key::keep(source, url.path(), key, entropy)?)
+    Ok(master_key::keep(source, url.path(), keys, entropy)?)
 }
 
 /// Brings the store at `url` to this release's schema; `None` if it has none, as it is gone with the process.
@@ -275,7 +371,7 @@ pub async fn migrate(
 ) -> Result<Option<Migration>, OpenStoreError> {
     let migrated = match url {
         StoreUrl::Memory => return Ok(None),
-        StoreUrl::Postgres(url) => PostgresEngine::migrate(url, &PostgresOptions::default()).await,
+        StoreUrl::Postgres(shared) => PostgresEngine::migrate(&shared.url, &shared.options).await,
         StoreUrl::Sqlite(path) => {
             make_directory(path)?;
             embedded::check_files(path)?;
@@ -344,6 +440,29 @@ mod tests {
         ] {
             assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_shared_database_is_waited_for_as_the_configuration_has_it() {
+        let url = |text: &str| text.parse::<StoreUrl>().unwrap();
+        let shared = |url: StoreUrl| match url {
+            StoreUrl::Postgres(shared) => shared.options,
+            other => panic!("{other:?}"),
+        };
+        let default = PostgresOptions::default();
+        let untouched = url("postgres://u@h/d").waiting(None, None, None);
+        assert_eq!(shared(untouched), default);
+        let (connect, statement) = (Duration::from_millis(500), Duration::from_secs(2));
+        let set = url("postgres://u@h/d").waiting(Some(3), Some(connect), Some(statement));
+        let set = shared(set);
+        assert_eq!((set.connections, set.connect_timeout), (3, connect));
+        assert_eq!(
+            (set.statement_timeout, set.lock_timeout),
+            (statement, statement)
+        );
+        assert_eq!(set.commit_timeout, Duration::from_millis(4_800));
+        let embedded = url("sqlite:k.db");
+        assert_eq!(embedded.clone().waiting(Some(3), None, None), embedded);
     }
 
     fn given(key: &MasterKey) -> MasterKeySource {

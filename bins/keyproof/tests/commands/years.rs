@@ -1,4 +1,4 @@
-//! `backup`, `restore` and `store copy`, as an operator uses them.
+//! `backup`, `restore`, `store copy` and `keys rotate`, as an operator uses them.
 
 use std::{
     fs::{self, File},
@@ -323,4 +323,206 @@ fn a_copy_takes_its_key_along_where_there_is_none() {
         2,
         "a copy keeps its key",
     );
+}
+
+/// Ends the service of one store and goes on with another.
+fn moves(home: &Home, from: &str, to: &str, flags: &[&str]) {
+    let add = ["instance", "add", "second", "--stdin", "--store", from];
+    let token = home.prints(
+        &[
+            &[
+                "token",
+                "create",
+                "--scope",
+                "certificates",
+                "--quiet",
+                "--store",
+                from,
+            ],
+            flags,
+        ]
+        .concat(),
+        "",
+    );
+    let token = token.trim_end();
+    let serve = |url: &str| {
+        let words = [&["serve", "--listen", "127.0.0.1:0", "--store", url], flags].concat();
+        home.command(&words)
+    };
+    let node = Node::start(&mut serve(from));
+    assert!(takes(&node, token));
+    let copy = [&["store", "copy", from, to], flags].concat();
+    let moved = home.document(&[&copy[..], &["--move", "--json"]].concat(), "");
+    assert_eq!(moved["moved"], true);
+    // The server that was there answers nobody any more.
+    let list = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates";
+    let request = format!("GET {list}?api-version=2022-12-12\nAuthorization: Bearer {token}");
+    assert_eq!(node.ask(&request).0, 503);
+    let (status, _, why) = node.ask("GET /readyz");
+    assert_eq!(status, 503);
+    assert!(why.contains("moved"), "{why}");
+    let again = serve(from).output().unwrap();
+    assert_eq!(again.status.code().map(|code| code > 0), Some(true));
+    let why = String::from_utf8(again.stderr).unwrap();
+    assert!(why.contains("was moved to another one"), "{why}");
+    home.fails(
+        &[&add[..], flags].concat(),
+        PASSWORD.as_bytes(),
+        2,
+        "was moved to another one",
+    );
+    assert!(takes(&Node::start(&mut serve(to)), token));
+    home.fails(&copy, b"", 1, "was moved to another one");
+    home.fails(&[&copy[..], &["--move"]].concat(), b"", 1, "not empty");
+}
+
+#[test]
+fn a_store_that_is_moved_is_served_no_more() {
+    let home = Home::new();
+    let (from, to) = (home.url("k.db"), home.url("moved.db"));
+    home.fill(&from);
+    moves(&home, &from, &to, &[]);
+}
+
+#[test]
+fn a_database_that_is_moved_is_served_no_more() {
+    let home = Home::new();
+    let server = Postgres::shared().unwrap();
+    let shared = server.database().unwrap();
+    let key = home.path("key");
+    make_key(&key);
+    let flags = ["--master-key", text(&key)];
+    home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
+    let first = ["instance", "list", "--store", &shared];
+    home.prints(&[&first[..], &flags].concat(), "");
+    moves(&home, &shared, &home.url("moved.db"), &flags);
+}
+
+fn make_key(path: &Path) {
+    fs::write(path, [9; 32]).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+const DEVICES: &str = "/instances/shop/private/otp-devices";
+
+/// A shop's owner at one of the nodes.
+struct Shop(String);
+
+impl Shop {
+    fn log_in(node: &Node) -> Self {
+        let login = "POST /instances/shop/private/token\nAuthorization: Basic c2hvcDpjb3JyZWN0IGhvcnNl\nContent-Type: application/json\n\n{\"scope\":\"all\",\"duration\":{\"d_us\":\"forever\"}}";
+        let (status, _, answer) = node.ask(login);
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        Self(answer["access_token"].as_str().unwrap().to_owned())
+    }
+
+    fn add(&self, node: &Node, id: &str) -> u16 {
+        let token = &self.0;
+        let device = format!(
+            r#"{{"otp_device_id":"{id}","otp_device_description":"d","otp_key":"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ","otp_algorithm":1,"otp_ctr":0}}"#
+        );
+        let request = format!(
+            "POST {DEVICES}\nAuthorization: Bearer {token}\nContent-Type: application/json\n\n{device}"
+        );
+        node.ask(&request).0
+    }
+
+    /// What the device shows at a moment, if the node can tell.
+    fn code(&self, node: &Node, id: &str) -> (u16, Option<String>) {
+        let token = &self.0;
+        let (status, _, answer) = node.ask(&format!(
+            "GET {DEVICES}/{id}?faketime=1700000000\nAuthorization: Bearer {token}"
+        ));
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        (status, answer["otp_code"].as_str().map(str::to_owned))
+    }
+}
+
+/// Goes through a rotation with two nodes that have both keys, and one that was never given the new one.
+fn rotates(home: &Home, url: &str, key: &Path, flags: &[&str]) {
+    let serve = || {
+        let words = [&["serve", "--listen", "127.0.0.1:0", "--store", url], flags].concat();
+        Node::start(&mut home.command(&words))
+    };
+    let rotate =
+        |step: &'static str| [&["keys", "rotate", step, "--json", "--store", url], flags].concat();
+    let stale = serve();
+    let shop = Shop::log_in(&stale);
+    assert_eq!(shop.add(&stale, "first"), 204);
+    let shown = shop.code(&stale, "first");
+    assert_eq!(shown.0, 200);
+    assert!(shown.1.is_some());
+    home.fails(&rotate("switch"), b"", 1, "no other master key is prepared");
+
+    let old = home.document(&rotate("prepare"), "");
+    assert_eq!(home.document(&rotate("prepare"), ""), old, "once");
+    assert_eq!(fs::read_to_string(key).unwrap().lines().count(), 2);
+    assert_eq!(mode(key), 0o600);
+    let nodes = [serve(), serve()];
+    assert_eq!(shop.add(&nodes[0], "prepared"), 204);
+    home.fails(&rotate("finish"), b"", 1, "is not finished");
+
+    let switched = home.document(&rotate("switch"), "");
+    assert_eq!(switched["sealing"], old["next"]);
+    assert!(switched["resealed"].as_u64() >= Some(2), "{switched}");
+    for (node, id) in nodes.iter().zip(["second", "third"]) {
+        assert_eq!(shop.code(node, "first"), shown);
+        assert_eq!(shop.add(node, id), 204);
+    }
+    // It writes no secret, can read none, and says why.
+    assert_eq!(shop.add(&stale, "fourth"), 500);
+    assert_eq!(shop.code(&stale, "first").0, 500);
+    let (status, _, why) = stale.ask("GET /readyz");
+    assert_eq!(status, 503);
+    assert!(why.contains("master key"), "{why}");
+    stale.wait_until_logged(old["next"].as_str().unwrap());
+    assert_eq!(nodes[0].ask("GET /readyz").0, 200);
+
+    assert_eq!(home.document(&rotate("switch"), "")["resealed"], 0, "again");
+    let finished = home.document(&rotate("finish"), "");
+    assert_eq!(finished["forgotten"][0], old["sealing"]);
+    let keys = fs::read_to_string(key).unwrap();
+    fs::write(key, keys.lines().last().unwrap()).unwrap();
+    for node in [&nodes[0], &nodes[1], &serve()] {
+        assert_eq!(shop.code(node, "first"), shown);
+        assert_eq!(shop.code(node, "third"), shown);
+        assert_eq!(shop.add(node, "first"), 204, "the same once more");
+    }
+}
+
+#[test]
+fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let key = home.path("k.db.master-key");
+    let before = fs::read_to_string(&key).unwrap();
+    rotates(&home, &url, &key, &[]);
+    // Nothing of the old key's is left in the file, nor in its log.
+    let words = ["keys", "rotate", "finish", "--store", &url];
+    let said = home.prints(&words, "");
+    assert!(
+        said.contains("nothing is sealed but under master key"),
+        "{said}"
+    );
+    fs::write(home.path("old"), before).unwrap();
+    fs::set_permissions(home.path("old"), fs::Permissions::from_mode(0o600)).unwrap();
+    let old = home.path("old");
+    let with_old = ["user", "list", "--store", &url, "--master-key", text(&old)];
+    home.fails(&with_old, b"", 2, "is sealed under master key");
+}
+
+#[test]
+fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
+    let home = Home::new();
+    let server = Postgres::shared().unwrap();
+    let shared = server.database().unwrap();
+    let key = home.path("key");
+    make_key(&key);
+    let flags = ["--master-key", text(&key)];
+    home.prints(&[&["migrate", "--store", &shared][..], &flags].concat(), "");
+    let add = ["instance", "add", "shop", "--stdin", "--store", &shared];
+    home.prints(&[&add[..], &flags].concat(), PASSWORD);
+    rotates(&home, &shared, &key, &flags);
 }

@@ -52,7 +52,10 @@ pub use rules::{
     scans_are_ordered_and_paged, stale_versions_conflict, the_first_conflict_in_key_order_is_named,
     the_limits_are_reached,
 };
-pub use snapshots::{a_snapshot_is_of_one_state, pages_of_a_snapshot_are_bounded};
+pub use snapshots::{
+    a_fenced_store_serves_nobody, a_snapshot_is_of_one_state, compacting_changes_nothing,
+    pages_of_a_snapshot_are_bounded,
+};
 
 use crate::{
     BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,
@@ -76,6 +79,7 @@ macro_rules! __conformance_tests {
         $crate::__conformance_tests!(@each $database;
             a_batch_is_all_or_nothing
             a_closed_engine_says_so
+            a_fenced_store_serves_nobody
             a_new_database_is_empty_and_ready
             a_reading_follows_what_it_finds
             a_reading_is_of_one_state
@@ -84,6 +88,7 @@ macro_rules! __conformance_tests {
             acknowledged_writes_outlive_the_engine
             agrees_with_the_model
             an_expired_record_has_one_successor
+            compacting_changes_nothing
             crossed_requirements_exclude_each_other
             expired_records_are_absent
             expired_records_are_listed

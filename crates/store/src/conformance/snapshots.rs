@@ -1,7 +1,10 @@
 //! What is read of a whole store, and how much of it at once.
 
 use super::{Database, NOW, commit, expiring, fill, key, row, run};
-use crate::{Change, Counting, Engine, EngineSnapshot, Key, PAGE_ROWS, Row, Timestamp};
+use crate::{
+    Change, CommitError, Counting, Engine, EngineError, EngineSnapshot, Key, NotApplied, PAGE_ROWS,
+    Row, Timestamp,
+};
 
 /// A snapshot has all that was stored when it was taken, what has expired included, and nothing of what is committed after.
 pub fn a_snapshot_is_of_one_state(database: &dyn Database) {
@@ -90,6 +93,66 @@ pub fn pages_of_a_snapshot_are_bounded(database: &dyn Database) {
         }
         assert_eq!(counted.finish(), expected.finish());
     });
+}
+
+/// Once the records were moved, no node reads or writes any, and a snapshot has all that were acknowledged.
+pub fn a_fenced_store_serves_nobody(database: &dyn Database) {
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        let rows: Vec<_> = (0..20)
+            .map(|number| (key(&format!("{number:02}")), row("kept")))
+            .collect();
+        fill(&*nodes[0], &rows[..10]).await;
+        fill(&*nodes[1], &rows[10..]).await;
+        for fencing in [1, 1, 0] {
+            assert_eq!(nodes[fencing].fence().await, Ok(()));
+            for engine in &nodes {
+                let read = engine.get_many(&[rows[0].0.clone()], NOW).await;
+                assert_eq!(read, Err(EngineError::Relocated));
+                let all = crate::Prefix::all();
+                let scanned = engine.scan(&all, None, 10, NOW).await;
+                assert_eq!(scanned, Err(EngineError::Relocated));
+                let expired = engine.expired(NOW, 10).await;
+                assert_eq!(expired, Err(EngineError::Relocated));
+                let moved = NotApplied::from(EngineError::Relocated);
+                let moved = Err(CommitError::NotApplied(moved));
+                let one = vec![(key("new"), Change::Insert(row("lost")))];
+                let other = (key("newer"), Change::Insert(row("lost")));
+                for entries in [one.clone(), [one, vec![other]].concat()] {
+                    assert_eq!(commit(&**engine, entries, NOW).await, moved);
+                }
+                assert_eq!(all_of(&**engine).await, rows);
+            }
+        }
+    });
+}
+
+/// Records and their order are as they were.
+pub fn compacting_changes_nothing(database: &dyn Database) {
+    run(async {
+        let nodes = [database.open().await, database.open().await];
+        let rows: Vec<_> = (0..100)
+            .map(|number| (key(&format!("{number:03}")), row(&"x".repeat(10_000))))
+            .collect();
+        fill(&*nodes[0], &rows).await;
+        let removed = rows[..50]
+            .iter()
+            .map(|(key, row)| (key.clone(), Change::Remove { at: row.version }));
+        assert_eq!(commit(&*nodes[1], removed, NOW).await, Ok(()));
+        assert_eq!(nodes[0].compact().await, Ok(()));
+        for engine in &nodes {
+            assert_eq!(all_of(&**engine).await, rows[50..]);
+            let (name, row) = (key("after"), row("after"));
+            let entry = [(name.clone(), Change::Insert(row.clone()))];
+            assert_eq!(commit(&**engine, entry, NOW).await, Ok(()));
+            let entry = [(name, Change::Remove { at: row.version })];
+            assert_eq!(commit(&**engine, entry, NOW).await, Ok(()));
+        }
+    });
+}
+
+async fn all_of(engine: &dyn Engine) -> Vec<(Key, Row)> {
+    all(&mut *taken(engine).await, 1 << 20).await
 }
 
 async fn taken(engine: &dyn Engine) -> Box<dyn EngineSnapshot> {

@@ -63,7 +63,7 @@ pub(super) fn is_duplicate(error: &Error) -> bool {
     )
 }
 
-/// Whether something is not there that a migration makes.
+/// Whether something is not there that a migration makes. Once the schema was looked at, it is the records, which were moved.
 pub(super) fn is_undefined(error: &Error) -> bool {
     is_any(error, &[SqlState::UNDEFINED_TABLE])
 }
@@ -103,6 +103,7 @@ pub(super) fn engine_error(error: &Error) -> EngineError {
         | &SqlState::QUERY_CANCELED
         | &SqlState::T_R_DEADLOCK_DETECTED
         | &SqlState::T_R_SERIALIZATION_FAILURE => EngineError::Busy { detail },
+        &SqlState::UNDEFINED_TABLE => EngineError::Relocated,
         &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => EngineError::Corrupt { detail },
         // Of them all only these are about the server, and not about what it was asked.
         code if is_fatal(error)

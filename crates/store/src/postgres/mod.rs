@@ -237,6 +237,11 @@ impl Engine for PostgresEngine {
         Box::pin(async { Ok(Box::new(self.open_node()?.snapshot().await?) as _) })
     }
 
+    /// Its table gets another name, so that no statement of anybody finds it.
+    fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async { self.open_node()?.fence().await })
+    }
+
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async { self.open_node()?.ready().await })
     }

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Statement};
 
 use super::commit::{Binary, Parameter};
-use super::connection::{Connector, took_too_long};
+use super::connection::{Connector, Session, durable, not_durable, took_too_long, value};
 use super::error::engine_error;
 use super::node::Node;
 use super::read::{corrupt, stored};
@@ -18,7 +18,9 @@ use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row};
 /// such as to write to a slow disk.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
      SET LOCAL idle_in_transaction_session_timeout = '1h';
-     SELECT NOT EXISTS (SELECT 1 FROM keyproof_records)";
+     SELECT to_regclass('keyproof_records_moved') IS NOT NULL";
+/// The table is called otherwise once the records were moved.
+const MOVED: &str = "keyproof_records_moved";
 /// How long the next records are, before they are sent: a page that is asked for by number alone could be a gigabyte.
 const SIZES: &str = "SELECT key, octet_length(key) + octet_length(body) FROM keyproof_records
      WHERE key > $1 ORDER BY key LIMIT $2";
@@ -27,44 +29,109 @@ const ROWS: &str = "SELECT key, version, body, expires_at FROM keyproof_records
 
 pub(super) struct PostgresSnapshot {
     /// There until this is dropped.
-    connection: Option<Object<Connector>>,
+    held: Option<Held>,
     sizes: Statement,
     rows: Statement,
     patience: std::time::Duration,
 }
 
-impl Node {
-    pub(super) async fn snapshot(&self) -> Result<PostgresSnapshot, EngineError> {
-        let mut connection = self.acquire().await?;
-        // A transaction is open on it, so nobody else gets it.
-        connection.is_busy = true;
-        let client = &connection.session.client;
-        let begun = async {
-            client.batch_execute(BEGIN).await?;
-            let sizes = client
-                .prepare_typed(SIZES, &[Type::BYTEA, Type::INT8])
-                .await?;
-            let rows = client.prepare_typed(ROWS, &[Type::BYTEA, Type::BYTEA]);
-            Ok::<_, Error>((sizes, rows.await?))
-        };
-        let patience = self.options.answer_timeout();
-        let begun = timeout(patience, begun).await;
-        let statements = begun
-            .map_err(|_| took_too_long("reading"))
-            .and_then(|begun| begun.map_err(|error| engine_error(&error)));
-        match statements {
-            Ok((sizes, rows)) => Ok(PostgresSnapshot {
-                connection: Some(connection),
-                sizes,
-                rows,
-                patience,
-            }),
-            Err(error) => {
-                drop(Object::take(connection));
-                Err(error)
-            }
+/// What the transaction is open on.
+enum Held {
+    Pooled(Box<Object<Connector>>),
+    /// The pool has none that could be prepared, once the records were moved.
+    Own(Session),
+}
+
+impl Held {
+    fn session(&self) -> &Session {
+        match self {
+            Self::Pooled(connection) => &connection.session,
+            Self::Own(session) => session,
         }
     }
+}
+
+impl Drop for PostgresSnapshot {
+    fn drop(&mut self) {
+        // The transaction ends with its connection, and at once: in the pool it would wait for somebody to want it.
+        if let Some(Held::Pooled(connection)) = self.held.take() {
+            drop(Object::take(*connection));
+        }
+    }
+}
+
+impl Node {
+    pub(super) async fn snapshot(&self) -> Result<PostgresSnapshot, EngineError> {
+        let held = match self.acquire().await {
+            Ok(mut connection) => {
+                // A transaction is open on it, so nobody else gets it.
+                connection.is_busy = true;
+                Held::Pooled(Box::new(connection))
+            }
+            Err(EngineError::Relocated) => Held::Own(self.pool.manager().reach().await?),
+            Err(error) => return Err(error),
+        };
+        let patience = self.options.answer_timeout();
+        let begun = timeout(patience, begin(held.session())).await;
+        let begun = begun
+            .map_err(|_| took_too_long("reading"))
+            .and_then(|begun| begun.map_err(|error| engine_error(&error)));
+        let (sizes, rows) = match begun {
+            Ok(statements) => statements,
+            Err(error) => {
+                if let Held::Pooled(connection) = held {
+                    drop(Object::take(*connection));
+                }
+                return Err(error);
+            }
+        };
+        Ok(PostgresSnapshot {
+            held: Some(held),
+            sizes,
+            rows,
+            patience,
+        })
+    }
+
+    /// Takes the records away from every session of everybody, in one transaction.
+    pub(super) async fn fence(&self) -> Result<(), EngineError> {
+        let mut connection = match self.acquire().await {
+            // It was done already.
+            Err(EngineError::Relocated) => return Ok(()),
+            connection => connection?,
+        };
+        connection.is_busy = true;
+        connection.session.take_warning();
+        let fence = format!(
+            "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '30s';
+             SELECT {};
+             ALTER TABLE keyproof_records RENAME TO {MOVED};
+             COMMIT",
+            durable(true)
+        );
+        let fenced = connection.session.client.batch_execute(&fence).await;
+        let is_doubtful = connection.session.take_warning();
+        drop(Object::take(connection));
+        match fenced.map_err(|error| engine_error(&error)) {
+            Ok(()) if is_doubtful => Err(not_durable()),
+            Err(EngineError::Relocated) => Ok(()),
+            fenced => fenced,
+        }
+    }
+}
+
+async fn begin(session: &Session) -> Result<(Statement, Statement), Error> {
+    let client = &session.client;
+    let answers = client.simple_query(BEGIN).await?;
+    let of = |sql: &str| match value(&answers) {
+        Some("t") => sql.replace("keyproof_records", MOVED),
+        _ => sql.to_owned(),
+    };
+    let (sizes, rows) = (of(SIZES), of(ROWS));
+    let sizes = client.prepare_typed(&sizes, &[Type::BYTEA, Type::INT8]);
+    let sizes = sizes.await?;
+    let rows = client.prepare_typed(&rows, &[Type::BYTEA, Type::BYTEA]);
+    Ok((sizes, rows.await?))
 }
 
 impl PostgresSnapshot {
@@ -73,8 +140,8 @@ impl PostgresSnapshot {
         statement: &Statement,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<tokio_postgres::Row>, EngineError> {
-        let connection = self.connection.as_ref().ok_or(EngineError::Closed)?;
-        let query = connection.session.client.query(statement, parameters);
+        let held = self.held.as_ref().ok_or(EngineError::Closed)?;
+        let query = held.session().client.query(statement, parameters);
         timeout(self.patience, query)
             .await
             .map_err(|_| took_too_long("reading"))?
@@ -114,14 +181,5 @@ impl EngineSnapshot for PostgresSnapshot {
                 .await?;
             rows.iter().map(stored).collect()
         })
-    }
-}
-
-impl Drop for PostgresSnapshot {
-    fn drop(&mut self) {
-        // The transaction ends with its connection, and at once: in the pool it would wait for somebody to want it.
-        if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection));
-        }
     }
 }

@@ -11,6 +11,7 @@
 //! The file, its log and the log's index must stay where they are: where one was renamed, deleted or replaced, nothing is
 //! acknowledged ([`EngineError::Moved`]), for a restart would not find it.
 
+mod compact;
 mod files;
 mod identity;
 mod readers;
@@ -113,6 +114,20 @@ impl SqliteEngine {
         })
     }
 
+    /// All that was in the file at `path` when its records were moved to another store.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]; [`EngineError::Other`] if nothing was moved.
+    pub async fn moved(
+        path: impl AsRef<Path>,
+        options: &SqliteOptions,
+    ) -> Result<Box<dyn EngineSnapshot>, EngineError> {
+        SqliteSnapshot::of_moved(path.as_ref(), options)
+            .await
+            .map(|snapshot| Box::new(snapshot) as _)
+    }
+
     /// What opening it did to the file's schema.
     pub fn migration(&self) -> Migration {
         self.migration
@@ -164,6 +179,24 @@ impl Engine for SqliteEngine {
             let snapshot = SqliteSnapshot::begin(&self.path, &self.options).await?;
             self.identities.check()?;
             Ok(Box::new(snapshot) as _)
+        })
+    }
+
+    /// Its table gets another name, so that no statement of anybody finds it.
+    fn fence(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async {
+            self.writer.is_open()?;
+            compact::on_a_connection(&self.path, &self.options, schema::move_away).await?;
+            self.identities.check()
+        })
+    }
+
+    /// The file is written anew, and the log emptied. Nobody else writes meanwhile.
+    fn compact(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async {
+            self.writer.is_open()?;
+            compact::on_a_connection(&self.path, &self.options, compact::compact).await?;
+            self.identities.check()
         })
     }
 
@@ -228,6 +261,10 @@ fn engine_error(error: rusqlite::Error) -> EngineError {
     use rusqlite::{Error, ErrorCode};
 
     let detail = error.to_string();
+    // The only table that a statement names; what is not there any more was moved.
+    if detail.contains("no such table: records") {
+        return EngineError::Relocated;
+    }
     match error {
         Error::FromSqlConversionFailure(..)
         | Error::IntegralValueOutOfRange(..)

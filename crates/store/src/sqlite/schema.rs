@@ -44,6 +44,12 @@ const SCHEMA: u32 = 2;
 /// The newest that it runs on.
 const NEWEST: u32 = SCHEMA + 1;
 
+/// What the table is called once its records were moved to another store. Whoever has the file open then finds none, and
+/// whoever opens it is told.
+pub(super) const MOVED: &str = "moved_records";
+/// The schema that a moved file names, newer than any: releases that know of no moving refuse it, too.
+const MOVED_SCHEMA: u32 = i32::MAX as u32;
+
 /// `kprf`, in the file's header, for the `file` command and for us.
 const APPLICATION_ID: i64 = 0x6B70_7266;
 
@@ -213,12 +219,33 @@ fn inspect(transaction: &Transaction<'_>) -> Result<u32, OpenError> {
         });
     }
     match u32::try_from(schema) {
+        Ok(MOVED_SCHEMA) => Err(EngineError::Relocated.into()),
         Ok(schema @ 1..=NEWEST) => Ok(schema),
         other => Err(OpenError::NewerSchema {
             found: other.unwrap_or(u32::MAX),
             newest: NEWEST,
         }),
     }
+}
+
+/// Whether the records were moved to another store.
+pub(super) fn is_moved(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)",
+        [MOVED],
+        |row| row.get(0),
+    )
+}
+
+/// Takes the records away from whoever has the file open, in one transaction.
+pub(super) fn move_away(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    if !is_moved(&transaction)? {
+        transaction.execute_batch(&format!("ALTER TABLE records RENAME TO {MOVED}"))?;
+        transaction.pragma_update(None, "user_version", MOVED_SCHEMA)?;
+    }
+    transaction.commit()
 }
 
 /// Tells another program's file from an engine that fails.

@@ -7,11 +7,14 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::readers::{key, stored};
-use super::{Access, SqliteOptions, connect, engine_error};
+use super::{Access, SqliteOptions, connect, engine_error, schema};
 use crate::scan::Page;
 use crate::{BoxFuture, EngineError, EngineSnapshot, Key, Row};
 
-const PAGE: &str = "SELECT version, body, expires_at, key FROM records WHERE key > ?1 ORDER BY key";
+/// The table is called otherwise once the records were moved.
+fn page_of(table: &str) -> String {
+    format!("SELECT version, body, expires_at, key FROM {table} WHERE key > ?1 ORDER BY key")
+}
 
 type Rows = Result<Vec<(Key, Row)>, EngineError>;
 
@@ -30,6 +33,26 @@ pub(super) struct SqliteSnapshot {
 impl SqliteSnapshot {
     /// Answers once the state is fixed: what is committed from then on is not in it.
     pub(super) async fn begin(path: &Path, options: &SqliteOptions) -> Result<Self, EngineError> {
+        Self::of(path, options, fix).await
+    }
+
+    /// Of a file whose records were moved.
+    pub(super) async fn of_moved(
+        path: &Path,
+        options: &SqliteOptions,
+    ) -> Result<Self, EngineError> {
+        Self::of(path, options, |path, options| match fix(path, options)? {
+            (connection, sql) if schema::is_moved(&connection)? => Ok((connection, sql)),
+            _ => Err(rusqlite::Error::InvalidQuery),
+        })
+        .await
+    }
+
+    async fn of(
+        path: &Path,
+        options: &SqliteOptions,
+        fix: fn(&Path, &SqliteOptions) -> rusqlite::Result<(Connection, String)>,
+    ) -> Result<Self, EngineError> {
         let (queue, wanted) = mpsc::channel(1);
         let (begun, is_begun) = oneshot::channel();
         let (path, options) = (path.to_owned(), options.clone());
@@ -37,10 +60,10 @@ impl SqliteSnapshot {
             .name("keyproof-scan".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || match fix(&path, &options) {
-                Ok(connection) => {
+                Ok((connection, sql)) => {
                     // Whoever has given up wants no page either.
                     let _ = begun.send(Ok(()));
-                    serve(&connection, wanted);
+                    serve(&connection, &sql, wanted);
                 }
                 Err(error) => drop(begun.send(Err(engine_error(error)))),
             })
@@ -72,22 +95,30 @@ impl EngineSnapshot for SqliteSnapshot {
 }
 
 /// A connection whose reads are all of the state that there is now: a transaction has one from its first read on.
-fn fix(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
+fn fix(path: &Path, options: &SqliteOptions) -> rusqlite::Result<(Connection, String)> {
     let connection = connect(path, options, Access::Read)?;
     connection.execute_batch("BEGIN")?;
-    connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
-    Ok(connection)
+    let sql = page_of(match schema::is_moved(&connection)? {
+        true => schema::MOVED,
+        false => "records",
+    });
+    Ok((connection, sql))
 }
 
-fn serve(connection: &Connection, mut queue: mpsc::Receiver<Wanted>) {
+fn serve(connection: &Connection, sql: &str, mut queue: mpsc::Receiver<Wanted>) {
     while let Some(wanted) = queue.blocking_recv() {
-        let page = page(connection, &wanted.after, wanted.bytes);
+        let page = page(connection, sql, &wanted.after, wanted.bytes);
         let _ = wanted.reply.send(page.map_err(engine_error));
     }
 }
 
-fn page(connection: &Connection, after: &[u8], bytes: usize) -> rusqlite::Result<Vec<(Key, Row)>> {
-    let mut statement = connection.prepare_cached(PAGE)?;
+fn page(
+    connection: &Connection,
+    sql: &str,
+    after: &[u8],
+    bytes: usize,
+) -> rusqlite::Result<Vec<(Key, Row)>> {
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![after])?;
     let mut page = Page::new(bytes);
     while let Some(row) = rows.next()? {

@@ -12,6 +12,7 @@ mod answers;
 mod contention;
 mod database;
 mod faults;
+mod hosts;
 mod migrations;
 mod names;
 mod pooler;

@@ -1,0 +1,246 @@
+//! `keyproof keys rotate`: another master key, while all nodes serve.
+
+use std::{
+    io::{IsTerminal, Write, stderr},
+    time::{Duration, Instant},
+};
+
+use clap::Subcommand;
+use keyproof_service::Action;
+use keyproof_store::{KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
+use serde_json::json;
+
+use super::{
+    Failure, Outcome,
+    flags::StoreArguments,
+    output,
+    store::{block_on, failure, must_be_shared, open_existing, tell},
+};
+use crate::{config::Config, store};
+
+const STEPS: &str = "\
+prepare adds a new key to the key file: give that file to every node and restart them, one by one. switch lets the new key seal, \
+and seals again what is under the old one, while all nodes serve; run again, it goes on. finish looks through the whole store, and \
+refuses while anything is under the old key; then take the old key's line out of every node's file.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Change the master key
+    #[command(subcommand, after_help = STEPS)]
+    Rotate(Step),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Step {
+    /// Make a new key and add it to the key file
+    Prepare(StoreArguments),
+    /// Let the new key seal, and seal everything again
+    Switch(StoreArguments),
+    /// Make sure that nothing is under the old key, and forget it
+    Finish(StoreArguments),
+}
+
+pub(super) fn run(command: &Command) -> Outcome {
+    let Command::Rotate(step) = command;
+    match step {
+        Step::Prepare(arguments) => prepare(arguments),
+        Step::Switch(arguments) => {
+            on_store(arguments, async |store, json| switch(store, json).await)
+        }
+        Step::Finish(arguments) => {
+            on_store(arguments, async |store, json| finish(store, json).await)
+        }
+    }
+}
+
+fn on_store(
+    arguments: &StoreArguments,
+    step: impl AsyncFnOnce(&Store, bool) -> Outcome,
+) -> Outcome {
+    let config = arguments.store.load()?;
+    must_be_shared(&config)?;
+    block_on(async {
+        let store = open_existing(&config).await?;
+        let outcome = step(&store, arguments.json).await;
+        store.close().await;
+        outcome
+    })
+}
+
+fn prepare(arguments: &StoreArguments) -> Outcome {
+    let config = arguments.store.load()?;
+    must_be_shared(&config)?;
+    block_on(async {
+        let before = open_existing(&config).await?;
+        let rotation = before.rotation().await;
+        before.close().await;
+        let rotation = rotation?;
+        let id = next_key(&config, &rotation)?;
+        // Opened anew, with the key that has come.
+        let store = open_existing(&config).await?;
+        let prepared = async {
+            store.prepare_rotation(id).await?;
+            if rotation.next.is_none() {
+                tell(&store, Action::MasterKeyPrepare, Some(format!("to {id}"))).await?;
+            }
+            Ok::<_, Failure>(())
+        };
+        let prepared = prepared.await;
+        store.close().await;
+        prepared?;
+        let file = store::key_file(&config.store, &config.master_key);
+        if arguments.json {
+            output::print_json(
+                &json!({ "sealing": rotation.sealing, "next": id, "key_file": file }),
+            )?;
+        } else {
+            let file = file.map_or_else(String::new, |file| format!(" in {}", file.display()));
+            output::print(&format!(
+                "master key {id} is prepared{file}, and {} seals still\n\
+                 give that file to every node and restart them one by one; then: keyproof keys rotate switch",
+                rotation.sealing
+            ))?;
+        }
+        Ok(())
+    })
+}
+
+/// The key that is to seal next: the one that was prepared, else one of the file that the store does not name, else a new one.
+fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
+    let given = store::find_keys(&config.store, &config.master_key);
+    let given = given.map_err(|error| failure(config, &error))?;
+    let mut given = given.iter().map(MasterKey::id);
+    if let Some(next) = rotation.next {
+        return match given.any(|id| id == next) {
+            true => Ok(next),
+            false => Err(Failure::Usage(format!(
+                "master key {next} was prepared, and is not at hand: add it to the key file"
+            ))),
+        };
+    }
+    let is_named = |id: &KeyId| *id == rotation.sealing || rotation.opening.contains(id);
+    if let Some(id) = given.find(|id| !is_named(id)) {
+        return Ok(id);
+    }
+    if let Some(from) = rotation.opening.first() {
+        let to = rotation.sealing;
+        return Err(RotateError::UnderWay { from: *from, to }.into());
+    }
+    let entropy = SystemEntropy::new();
+    let key = MasterKey::generate(&entropy);
+    store::add_key(&config.store, &config.master_key, &key, &entropy)
+        .map_err(|error| failure(config, &error))?;
+    Ok(key.id())
+}
+
+async fn switch(store: &Store, json: bool) -> Outcome {
+    let before = store.rotation().await?;
+    store.switch_key().await?;
+    let rotation = store.rotation().await?;
+    if before.sealing != rotation.sealing {
+        let detail = format!("from {} to {}", before.sealing, rotation.sealing);
+        tell(store, Action::MasterKeySwitch, Some(detail)).await?;
+    }
+    let mut bar = Bar::of(store).await?;
+    let resealed = store.reseal_all(|read| bar.show(read)).await?;
+    bar.end();
+    let sealing = rotation.sealing;
+    if json {
+        output::print_json(
+            &json!({ "sealing": sealing, "opening": rotation.opening, "resealed": resealed }),
+        )?;
+    } else {
+        output::print(&format!(
+            "master key {sealing} seals; {resealed} records were sealed again\nthen: keyproof keys rotate finish"
+        ))?;
+    }
+    Ok(())
+}
+
+async fn finish(store: &Store, json: bool) -> Outcome {
+    let before = store.rotation().await?;
+    let mut bar = Bar::of(store).await?;
+    store.finish_rotation(|read| bar.show(read)).await?;
+    bar.end();
+    if !before.opening.is_empty() {
+        let detail = format!("all is sealed under {}", before.sealing);
+        tell(store, Action::MasterKeyFinish, Some(detail)).await?;
+    }
+    store.compact().await.map_err(Failure::refused)?;
+    let sealing = before.sealing;
+    if json {
+        output::print_json(&json!({ "sealing": sealing, "forgotten": before.opening }))?;
+    } else {
+        output::print(&format!("nothing is sealed but under master key {sealing}"))?;
+        for id in before.opening {
+            output::print(&format!(
+                "take master key {id} out of every node's key file; archived logs and backups may need it still"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+impl From<RotateError> for Failure {
+    fn from(error: RotateError) -> Self {
+        match error {
+            RotateError::NotPrepared => {
+                Self::Refused(format!("{error}: keyproof keys rotate prepare"))
+            }
+            RotateError::Unfinished { .. } => {
+                Self::Refused(format!("{error}: keyproof keys rotate switch"))
+            }
+            RotateError::UnknownKey { .. } => Self::Usage(error.to_string()),
+            other => Self::refused(other),
+        }
+    }
+}
+
+/// How far it is, on a terminal.
+struct Bar {
+    total: u64,
+    shown: Option<Instant>,
+    is_shown: bool,
+}
+
+impl Bar {
+    const WIDTH: u64 = 30;
+
+    async fn of(store: &Store) -> Result<Self, Failure> {
+        let is_shown = stderr().is_terminal();
+        let mut total = 0;
+        if is_shown {
+            let snapshot = store.snapshot().await.map_err(Failure::refused)?;
+            let mut records = keyproof_store::Records::of(snapshot);
+            while records.next().await.map_err(Failure::refused)?.is_some() {
+                total += 1;
+            }
+        }
+        Ok(Self {
+            total,
+            shown: None,
+            is_shown,
+        })
+    }
+
+    fn show(&mut self, read: u64) {
+        const OFTEN: Duration = Duration::from_millis(100);
+        if !self.is_shown || self.shown.is_some_and(|at| at.elapsed() < OFTEN) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let total = self.total.max(read).max(1);
+        let done = Self::WIDTH * read / total;
+        let bar: String = (0..Self::WIDTH)
+            .map(|at| if at < done { '#' } else { '.' })
+            .collect();
+        // Whoever sees no bar misses nothing.
+        let _ = write!(stderr(), "\r[{bar}] {read} of {total} records");
+    }
+
+    fn end(&self) {
+        if self.shown.is_some() {
+            let _ = writeln!(stderr());
+        }
+    }
+}
