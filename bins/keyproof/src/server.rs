@@ -1,9 +1,9 @@
 //! The server: listeners, dialects and their end.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use keyproof_http::{Application, Listener, Readiness, RequestObserver, Site, Stack, Tls};
-use keyproof_service::{Clock, Service, Settings};
+use keyproof_service::{AuditSettings, Clock, Service, Settings};
 use keyproof_store::{CommitObserver, Entropy, Store};
 use keyproof_x509::Certificate;
 use rustls::sign::CertifiedKey;
@@ -98,6 +98,11 @@ impl Server {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
         let mut settings = Settings::from(config.hashing);
+        let audit = config.settings.audit;
+        settings.audit = AuditSettings::days(
+            audit.keep_days.map(NonZeroU32::get),
+            audit.keep_refusals_days.get(),
+        );
         for name in DialectName::ALL {
             name.rule(&config.settings, &mut settings);
         }

@@ -69,8 +69,10 @@ use crate::{
 use access_token::Claims;
 use keyproof_mfa::Policy;
 use keyproof_store::{Store, Timestamp};
+use ring::hmac;
 use signing_key::SigningKeys;
 use std::{fmt, sync::Arc, time::Duration};
+use zeroize::Zeroizing;
 
 /// What operators choose about accounts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +105,8 @@ pub struct Accounts {
     policy: Policy,
     rotate_refresh_tokens: bool,
     signing: SigningKeys,
+    /// Makes of names that nobody has what the audit trail is told in their place.
+    stand_ins: hmac::Key,
     /// Access tokens that a key of `signing` has verified, and what they say.
     verified: Remembered<Arc<Claims>>,
 }
@@ -117,8 +121,11 @@ impl Accounts {
         judging: Judging,
         settings: AccountSettings,
     ) -> Self {
+        let mut drawn = Zeroizing::new([0; 32]);
+        store.entropy().fill(&mut *drawn);
         Self {
             signing: SigningKeys::new(store.clone()),
+            stand_ins: hmac::Key::new(hmac::HMAC_SHA256, &*drawn),
             verified: Remembered::new(REMEMBERED),
             store,
             clock,

@@ -9,10 +9,14 @@
 
 mod action;
 mod allowance;
+mod export;
 mod follower;
+mod retention;
 
 pub use action::{Action, Asker, Domain};
+pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
+pub use retention::AuditSettings;
 
 use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
 use allowance::{Allowance, LeftOut};
@@ -23,7 +27,6 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 /// Who asks for a change.
@@ -302,9 +305,6 @@ impl Deed<'_> {
     }
 }
 
-/// How long a refusal stays in the trail, and the use of what was granted before; changes stay for good.
-const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-
 /// The time in which events of one action, target and asker are told as one.
 #[derive(Clone, Copy)]
 enum Window {
@@ -331,16 +331,23 @@ const PAGE: usize = 500;
 pub struct Audit {
     store: Store,
     clock: Arc<dyn Clock>,
+    settings: AuditSettings,
     allowance: Mutex<Allowance>,
     left_out: Count,
 }
 
 impl Audit {
-    /// The trail of this store.
+    /// The trail of this store, which keeps what was done for ever.
     pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self::keeping(store, clock, AuditSettings::default())
+    }
+
+    /// The trail of this store, and how long its events stay.
+    pub fn keeping(store: Store, clock: Arc<dyn Clock>, settings: AuditSettings) -> Self {
         Self {
             store,
             clock,
+            settings,
             allowance: Mutex::default(),
             left_out: Count::default(),
         }
@@ -349,6 +356,34 @@ impl Audit {
     /// How many refusals this process has left out so far, told or not.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out.get()
+    }
+
+    /// Tells what was done to the store as a whole.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn of_store(
+        &self,
+        action: Action,
+        detail: Option<String>,
+        origin: &Origin,
+    ) -> Result<(), StorageError> {
+        let at = self.clock.now();
+        let mut batch = self.store.batch(at);
+        let deed = Deed {
+            action,
+            target: "store".to_owned(),
+            detail,
+            origin,
+        };
+        self.done(&mut batch, at, deed);
+        match self.store.commit(batch).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Unknown(error)) => {
+                Err(StorageError::OutcomeUnknown(error.to_string()))
+            }
+            Err(error) => Err(StorageError::NotApplied(error.to_string())),
+        }
     }
 
     /// Adds the event of a change to the change's batch.
@@ -385,7 +420,11 @@ impl Audit {
     ) -> Result<(), StorageError> {
         let event = deed.event(at, Outcome::Done);
         if alone {
-            batch.insert(&self.key(at), &event, Some(at.saturating_add(KEPT)));
+            batch.insert(
+                &self.key(at),
+                &event,
+                Some(at.saturating_add(self.settings.keep_refusals)),
+            );
             return Ok(());
         }
         self.repeated(batch, event, Window::Hour).await
@@ -399,7 +438,7 @@ impl Audit {
         window: Window,
     ) -> Result<(), StorageError> {
         let key = repeated_key(window.end(event.at), &event);
-        let kept = Some(event.at.saturating_add(KEPT));
+        let kept = Some(event.at.saturating_add(self.settings.keep_refusals));
         match self.store.get::<Event>(&key, event.at).await? {
             None => {
                 batch.insert(&key, &event, kept);
@@ -422,7 +461,11 @@ impl Audit {
         }
         let event = deed.event(at, Outcome::Refused);
         let mut batch = self.store.batch(at);
-        batch.insert(&self.key(at), &event, Some(at.saturating_add(KEPT)));
+        batch.insert(
+            &self.key(at),
+            &event,
+            Some(at.saturating_add(self.settings.keep_refusals)),
+        );
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, action = event.action, "a refusal could not be written to the audit trail");
         }
@@ -459,7 +502,11 @@ impl Audit {
                 left_out: left_out.total(),
                 ..deed.event(at, Outcome::Refused)
             };
-            batch.insert(&self.key(at), &event, Some(at.saturating_add(KEPT)));
+            batch.insert(
+                &self.key(at),
+                &event,
+                Some(at.saturating_add(self.settings.keep_refusals)),
+            );
         }
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, "what was left out of the audit trail could not be written to it");

@@ -127,6 +127,7 @@ collections! {
     ApplicationToken = "application_token",
     ApplicationTokenText = "application_token_text",
     Audit = "audit",
+    AuditSweep = "audit_sweep",
     DpsCertificate = "dps_certificate",
     DpsService = "dps_service",
     LoginToken = "login_token",
@@ -202,6 +203,7 @@ impl Collection {
             Self::TpmChallengeKey => Restored::Ended(Ended::DeviceChallenges),
             // What is there, and who is locked out.
             Self::Audit
+            | Self::AuditSweep
             | Self::DpsService
             | Self::MfaAddresses
             | Self::MfaLockout

@@ -26,7 +26,7 @@ pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Action, Audit, Origin, Who};
+pub use audit::{Action, Audit, AuditSettings, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
@@ -80,6 +80,8 @@ pub struct Settings {
     pub hashing: HashingSettings,
     /// How much is decoded and judged at once.
     pub judging: JudgingSettings,
+    /// How long the audit trail's events stay.
+    pub audit: AuditSettings,
     /// The rules for users' accounts.
     pub accounts: AccountSettings,
     /// The rules for CA certificates.
@@ -93,6 +95,7 @@ impl From<HashingSettings> for Settings {
         Self {
             hashing,
             judging: JudgingSettings::default(),
+            audit: AuditSettings::default(),
             accounts: AccountSettings::default(),
             certificates: CertificateSettings::default(),
             device_identity: DeviceIdentitySettings::default(),
@@ -124,11 +127,12 @@ impl Service {
         let Settings {
             hashing,
             judging,
+            audit,
             accounts,
             certificates,
             device_identity,
         } = settings.into();
-        let audit = Arc::new(Audit::new(store.clone(), clock.clone()));
+        let audit = Arc::new(Audit::keeping(store.clone(), clock.clone(), audit));
         let hashing = Arc::new(HashingPool::start(hashing)?);
         let judging = Judging::new(judging);
         let (of_accounts, of_certificates, of_device_identity) =
@@ -238,7 +242,8 @@ impl Service {
         let expired = self.upkeep.remove_expired().await;
         let goes_on = expired.as_ref().is_ok_and(|round| round.goes_on);
         let leftovers = self.otp_devices.clear_leftovers().await;
-        for outcome in [expired.map(|round| round.removed), leftovers] {
+        let forgotten = self.audit.forget_old().await;
+        for outcome in [expired.map(|round| round.removed), leftovers, forgotten] {
             match outcome {
                 Ok(0) => {}
                 Ok(removed) => tracing::debug!(removed, "upkeep"),

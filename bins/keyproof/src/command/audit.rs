@@ -2,10 +2,10 @@
 
 use std::{io, mem, net::IpAddr, time::Duration};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use keyproof_service::{
     Clock, Service, SystemClock,
-    audit::{Event, Follower, Outcome as EventOutcome, Repeats},
+    audit::{Event, EventKey, Follower, Outcome as EventOutcome, Repeats},
 };
 use keyproof_store::Timestamp;
 use serde_json::Value;
@@ -26,9 +26,33 @@ later ones of that time: `at` is when the first of them was decided, `last_at` w
 /// How often a follower looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print events as JSON lines, for another system to keep
+    Export(ExportArguments),
+}
+
+/// What a reader of the export has to know.
+const ONCE_OR_MORE: &str = "\
+Each line has an id, and a cursor: give the last one that was kept to --after, and what comes next follows. The cursor stays \
+behind events that are younger than a minute, so those come again, under the same id: keep each id once. Events of several come \
+once their minute or hour is over.";
+
 #[derive(Args, Debug)]
-#[command(after_help = TIMES)]
+#[command(after_help = ONCE_OR_MORE)]
+struct ExportArguments {
+    /// Where the last export ended; from the beginning unless given
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<EventKey>,
+    #[command(flatten)]
+    store: StoreFlags,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = TIMES, args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Go on as events happen; with --json one document a line
     #[arg(long)]
     follow: bool,
@@ -43,6 +67,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    if let Some(Command::Export(arguments)) = &arguments.command {
+        return export(arguments);
+    }
     let since = arguments
         .since
         .map_or(Timestamp::EPOCH, |since| since.moment(SystemClock.now()));
@@ -51,6 +78,36 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             (true, json) => follow(&service, since, json).await,
             (false, true) => print_document(&service, since).await,
             (false, false) => print_each(&service, since, |event| Ok(line(event))).await,
+        }
+    })
+}
+
+/// JSON lines, from where the reader was.
+fn export(arguments: &ExportArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let mut last = arguments.after.clone();
+        let mut cursor = arguments.after.clone();
+        loop {
+            let page = service.audit.export(last.as_ref(), cursor.as_ref());
+            let page = page.await.map_err(Failure::refused)?;
+            let Some(end) = page.last() else {
+                return Ok(());
+            };
+            (last, cursor) = (Some(end.id.clone()), end.cursor.clone());
+            for exported in &page {
+                let mut line = document(&exported.event)?;
+                if let Some(members) = line.as_object_mut() {
+                    let mut tell = |name: &str, key: Option<&EventKey>| {
+                        let text = key.map(ToString::to_string);
+                        members.insert(name.to_owned(), text.into());
+                    };
+                    tell("id", Some(&exported.id));
+                    tell("cursor", exported.cursor.as_ref());
+                }
+                if !output::print_on(&line.to_string())? {
+                    return Ok(());
+                }
+            }
         }
     })
 }

@@ -22,8 +22,8 @@ use keyproof_http::{Limits, TrustedProxies};
 use keyproof_service::{AddressLimit, HashingSettings};
 use serde::Deserialize;
 pub use settings::{
-    AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
-    Settings, StoreSettings, TlsSettings,
+    AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
+    MetricsSettings, Settings, ShortTime, StoreSettings, TlsSettings,
 };
 use toml::{Table, Value};
 use zeroize::Zeroizing;
@@ -220,7 +220,12 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     let location: StoreUrl = url.parse().map_err(ConfigError::StoreUrl)?;
     // From here on it is only shown.
     settings.url = Some(location.to_string());
-    Ok(location)
+    let connections = settings.max_connections.map(NonZeroU32::get);
+    Ok(location.waiting(
+        connections.and_then(|most| usize::try_from(most).ok()),
+        settings.connect_timeout.map(|time| time.0),
+        settings.statement_timeout.map(|time| time.0),
+    ))
 }
 
 fn address_limit(auth: &mut AuthSettings) -> AddressLimit {

@@ -4,6 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -36,6 +37,8 @@ macro_rules! settings {
             $($(#[$doc])* pub $module: <$module::$dialect as Dialect>::Settings,)+
             /// Passwords.
             pub auth: AuthSettings,
+            /// The audit trail.
+            pub audit: AuditTrailSettings,
         }
 
         /// `dialects.*`
@@ -143,6 +146,39 @@ pub struct StoreSettings {
     pub master_key: Option<PathBuf>,
     /// Whether `serve` brings the store to this release's schema before it starts.
     pub migrate: bool,
+    /// To a PostgreSQL database, at most: 1 to 1024.
+    pub max_connections: Option<NonZeroU32>,
+    /// How long connecting to a PostgreSQL database may take, as `5s` or `500ms`.
+    pub connect_timeout: Option<ShortTime>,
+    /// How long a PostgreSQL server may work on one statement.
+    pub statement_timeout: Option<ShortTime>,
+}
+
+/// From a millisecond to an hour, as people write it: `5s`, `500ms`, `1m 30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ShortTime(pub Duration);
+
+impl TryFrom<String> for ShortTime {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        const LONGEST: Duration = Duration::from_secs(60 * 60);
+        let time = text.parse::<jiff::SignedDuration>().ok();
+        let time = time.and_then(|time| Duration::try_from(time).ok());
+        time.filter(|time| (Duration::from_millis(1)..=LONGEST).contains(time))
+            .map(Self)
+            .ok_or("a time from 1ms to 1h, such as 5s or 500ms")
+    }
+}
+
+impl From<ShortTime> for String {
+    fn from(time: ShortTime) -> Self {
+        match time.0.subsec_millis() {
+            0 => format!("{}s", time.0.as_secs()),
+            _ => format!("{}ms", time.0.as_millis()),
+        }
+    }
 }
 
 /// `dialects.NAME.*`
@@ -154,6 +190,26 @@ pub struct DialectSettings {
     /// A listener of its own.
     #[serde(deserialize_with = "address::optional_address")]
     pub listen: Option<SocketAddr>,
+}
+
+/// `audit.*`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditTrailSettings {
+    /// How many days what was done stays; for ever if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<NonZeroU32>,
+    /// How many days what was refused stays, and uses of what was granted before.
+    pub keep_refusals_days: NonZeroU32,
+}
+
+impl Default for AuditTrailSettings {
+    fn default() -> Self {
+        Self {
+            keep_days: None,
+            keep_refusals_days: NonZeroU32::MIN.saturating_add(89),
+        }
+    }
 }
 
 /// `auth.*`
@@ -183,6 +239,29 @@ impl Default for AuthSettings {
             argon2_iterations: 2,
             argon2_concurrency: None,
             argon2_insecure_for_tests: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them_and_shown_so_that_they_are_read_again() {
+        for (text, shown) in [
+            ("5s", "5s"),
+            ("500ms", "500ms"),
+            ("1m 30s", "90s"),
+            ("1.5s", "1500ms"),
+            ("1h", "3600s"),
+        ] {
+            let time = ShortTime::try_from(text.to_owned()).unwrap();
+            assert_eq!(String::from(time), shown);
+            assert_eq!(ShortTime::try_from(shown.to_owned()), Ok(time));
+        }
+        for wrong in ["", "5", "0s", "-5s", "2h", "1 day", "soon"] {
+            assert!(ShortTime::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
 }

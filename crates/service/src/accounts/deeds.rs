@@ -4,9 +4,6 @@ use super::records::{Owner, User};
 use crate::{Action, Origin, Who, audit::Deed};
 use keyproof_mfa::Failure;
 
-/// A name is told up to so many characters: anybody may send any.
-const NAME_TOLD: usize = 128;
-
 /// Of an attempt that was not judged.
 pub(super) const UNJUDGED: &str = "Too many failed authentication requests";
 
@@ -67,23 +64,33 @@ pub(super) fn refused<'a>(action: Action, user: &User, why: &str, origin: &'a Or
     deed(action, user, Some(why.to_owned()), origin)
 }
 
-/// A failed login; the name is empty where nobody knows whose it was.
-pub(super) fn failed<'a>(name: &str, reason: &str, origin: &'a Origin) -> Deed<'a> {
-    let name: String = name
-        .chars()
-        .take(NAME_TOLD)
-        .flat_map(char::escape_debug)
-        .collect();
-    let by = match name.as_str() {
-        "" => String::new(),
-        name => format!(" from '{name}'"),
+/// Whose login has failed.
+#[derive(Clone, Copy)]
+pub(super) enum Failed<'a> {
+    /// A user's of this name.
+    User(&'a str),
+    /// Somebody's who typed a name that nobody has: what is told in its place.
+    Unknown(&'a str),
+    /// Nobody knows whose.
+    Nobodys,
+}
+
+/// A failed login.
+pub(super) fn failed<'a>(whose: Failed<'_>, reason: &str, origin: &'a Origin) -> Deed<'a> {
+    let (target, by) = match whose {
+        Failed::User(name) => {
+            let name = name.escape_debug();
+            (format!("user_name/{name}"), format!(" from '{name}'"))
+        }
+        Failed::Unknown(stand_in) => (format!("user_name/unknown/{stand_in}"), String::new()),
+        Failed::Nobodys => ("user_name/".to_owned(), String::new()),
     };
     let from = origin
         .address
         .map_or_else(String::new, |address| format!(" from IP {address}"));
     Deed {
         action: Action::UserAuthenticate,
-        target: format!("user_name/{name}"),
+        target,
         detail: Some(format!(
             "type 6: Failed authentication request{by}, Reason: {reason}{from}"
         )),

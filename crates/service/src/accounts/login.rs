@@ -3,7 +3,7 @@
 use super::{
     Accounts,
     access_token::Login,
-    deeds::{UNJUDGED, USED_CODE, by, deed, failed, target, wrong_code, wrong_password},
+    deeds::{Failed, UNJUDGED, USED_CODE, by, deed, failed, target, wrong_code, wrong_password},
     password::ShownPassword,
     records::{User, challenge_key},
     signing_key::Signer,
@@ -15,12 +15,14 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
+use data_encoding::HEXLOWER;
 use keyproof_auth::{TOKEN_BYTES, Token};
 use keyproof_mfa::{
     Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
     NewDevice, PasswordRefusal, Proof,
 };
 use keyproof_store::{Batch, Timestamp};
+use ring::hmac;
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
@@ -159,7 +161,9 @@ impl Accounts {
             };
             let records = snapshot.records();
             if let Err(lock) = records.admit(client, snapshot.at()) {
-                self.audit.refused(failed(&name, UNJUDGED, origin)).await;
+                let unknown = self.unknown_name(&name);
+                let whose = whose(&snapshot, &name, &unknown);
+                self.audit.refused(failed(whose, UNJUDGED, origin)).await;
                 return Err(Failure::Refused(locked(lock.until)));
             }
             let hash = snapshot.active_user().map(|user| &*user.password);
@@ -198,7 +202,8 @@ impl Accounts {
                             failure.locked_until.map_or(LoginError::Refused, locked),
                         ),
                     };
-                    let deed = failed(&name, why, origin);
+                    let unknown = self.unknown_name(&name);
+                    let deed = failed(whose(&snapshot, &name, &unknown), why, origin);
                     self.audit.counted(&mut batch, snapshot.now, deed).await?;
                     Err(error)
                 }
@@ -277,7 +282,7 @@ impl Accounts {
                             failure.locked_until.map_or(AnswerError::Refused, locked),
                         ),
                     };
-                    let deed = failed(&user.name, why, origin);
+                    let deed = failed(Failed::User(&user.name), why, origin);
                     if snapshot.is_unchanged(&decision.next) {
                         // Nothing was counted, so there is nothing to commit it with.
                         self.audit.refused(deed).await;
@@ -294,13 +299,23 @@ impl Accounts {
         Ok(self.tokens(&signer, &user, &login, &refresh)?)
     }
 
+    /// What the audit trail is told in the place of a name that nobody has, which may be somebody's password: the same for
+    /// the same text until this process ends, and nothing that the text can be guessed by.
+    fn unknown_name(&self, name: &str) -> String {
+        let tag = hmac::sign(&self.stand_ins, name.as_bytes());
+        let short = tag.as_ref().get(..8).unwrap_or_default();
+        HEXLOWER.encode(short)
+    }
+
     /// Tells the audit trail of a token of which nobody knows whose it was.
     pub(super) async fn refused_token(
         &self,
         reason: &str,
         origin: &Origin,
     ) -> Failure<AnswerError> {
-        self.audit.refused(failed("", reason, origin)).await;
+        self.audit
+            .refused(failed(Failed::Nobodys, reason, origin))
+            .await;
         Failure::Refused(AnswerError::Refused)
     }
 
@@ -386,4 +401,12 @@ impl Accounts {
 enum Granted {
     Challenge(Token),
     Tokens(Login, Token),
+}
+
+/// Whose login fails that gives this name.
+fn whose<'a>(snapshot: &'a Snapshot, name: &'a str, unknown: &'a str) -> Failed<'a> {
+    match snapshot.user.record() {
+        Some(_) => Failed::User(name),
+        None => Failed::Unknown(unknown),
+    }
 }

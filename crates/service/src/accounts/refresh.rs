@@ -13,7 +13,7 @@
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, SessionId,
     access_token::Login,
-    deeds::{by, deed, failed, target},
+    deeds::{Failed, by, deed, failed, target},
     reading::Slot,
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
@@ -137,7 +137,8 @@ impl Accounts {
             };
             let Some(user) = shown.holder() else {
                 let name = shown.user.record().map(|user| &*user.name);
-                let deed = failed(name.unwrap_or_default(), BAD_TOKEN, origin);
+                let whose = name.map_or(Failed::Nobodys, Failed::User);
+                let deed = failed(whose, BAD_TOKEN, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(AnswerError::Refused));
             };
@@ -159,7 +160,7 @@ impl Accounts {
                 Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
                     let reason = "Refresh token used twice: all of its login end";
-                    let deed = failed(&user.name, reason, origin);
+                    let deed = failed(Failed::User(&user.name), reason, origin);
                     self.audit.counted(&mut batch, shown.now, deed).await?;
                     shown.family.remove(&mut batch);
                     return Ok(Attempt::Commit(batch, Err(AnswerError::Refused)));

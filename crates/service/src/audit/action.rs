@@ -110,8 +110,13 @@ macro_rules! actions {
 actions! {
     All {
         AuditLeaveOut = "audit.leave_out" by Keyproof;
+        MasterKeyFinish = "master_key.finish" by Console;
+        MasterKeyPrepare = "master_key.prepare" by Console;
+        MasterKeySwitch = "master_key.switch" by Console;
         OperatorTokenCreate = "operator_token.create" by Console;
         OperatorTokenRevoke = "operator_token.revoke" by Console;
+        StoreMove = "store.move" by Console;
+        StoreRestore = "store.restore" by Console;
     }
     OtpDevices {
         InstanceAdd = "instance.add" by Console | Keyproof;

@@ -3,7 +3,10 @@ use super::{
     *,
 };
 use crate::testing::{Bench, START, bench, console, origin, secret};
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+
+/// How long refusals stay unless the operator says otherwise.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 async fn note(bench: &Bench, at: Timestamp, action: Action) {
     let mut batch = bench.store.batch(at);

@@ -61,6 +61,10 @@ async fn failed_logins_of_users_are_type_6() {
         ADA,
         "Invalid MFA code. Too many failed authentication requests",
     );
+    // What was typed for a name that nobody has may be a password.
+    let nobody =
+        "type 6: Failed authentication request, Reason: Invalid password from IP 127.0.0.1";
+    let nobody = nobody.to_owned();
     // Those of a name that were judged are one event a minute; those that were not are each one.
     let mut expected = [
         (&locks, [&requests[0], &requests[2]], 3),
@@ -69,16 +73,8 @@ async fn failed_logins_of_users_are_type_6() {
             [&requests[3]; 2],
             1,
         ),
-        (
-            &by(&"n".repeat(128), "Invalid password"),
-            [&requests[4]; 2],
-            1,
-        ),
-        (
-            &by(r"eve\n\u{1b}[2J", "Invalid password"),
-            [&requests[5]; 2],
-            1,
-        ),
+        (&nobody, [&requests[4]; 2], 1),
+        (&nobody, [&requests[5]; 2], 1),
     ];
     let mut found = Vec::new();
     for event in &events {

@@ -1,0 +1,203 @@
+//! The trail as it is handed on: every event at least once, each with its id, from where the reader was.
+
+use super::{Audit, Event, EventKey, PAGE};
+use crate::StorageError;
+use data_encoding::HEXLOWER;
+use keyproof_store::{Key, Prefix, Segment, Timestamp};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// No cursor passes events that are younger: others that are as old may appear still, for servers' clocks differ and commits
+/// take time.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// An event that is handed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// What names it, and where it stands.
+    pub id: EventKey,
+    /// What it tells.
+    pub event: Event,
+    /// From where to go on; `None` is from the beginning. What comes after may have come before, and have the same id.
+    pub cursor: Option<EventKey>,
+}
+
+impl Audit {
+    /// The events after `last`, at most a page of them; none at the end, for now. `cursor` is that of the event that was `last`,
+    /// or where the reader goes on. One that stands for several comes once its minute or hour is over.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn export(
+        &self,
+        last: Option<&EventKey>,
+        cursor: Option<&EventKey>,
+    ) -> Result<Vec<Exported>, StorageError> {
+        let now = self.clock.now();
+        let EventKey(settled) = EventKey::start(now.saturating_sub(SETTLED));
+        let EventKey(end) = EventKey::start(now.saturating_add(Duration::from_millis(1)));
+        let all = Prefix::new("audit", ["_"]);
+        let after = last.map(|EventKey(key)| key);
+        let page = self.store.scan::<Event>(&all, after, PAGE, now).await?;
+        let mut cursor = cursor.cloned();
+        let exported = page
+            .into_iter()
+            .take_while(|(key, _)| *key < end)
+            .map(|(key, stored)| {
+                if key < settled {
+                    cursor = Some(EventKey(key.clone()));
+                }
+                Exported {
+                    id: EventKey(key),
+                    event: stored.record,
+                    cursor: cursor.clone(),
+                }
+            });
+        Ok(exported.collect())
+    }
+}
+
+impl EventKey {
+    /// The moment that it sorts by: when it was decided, or the end of the minute or hour that it is of.
+    pub fn moment(&self) -> Option<Timestamp> {
+        let Some(Segment::Plain(moment)) = self.0.segments().nth(2) else {
+            return None;
+        };
+        let moment = u64::from_str_radix(std::str::from_utf8(&moment).ok()?, 16).ok()?;
+        Some(Timestamp::from_millis(moment))
+    }
+}
+
+/// The moment in 16 hexadecimal digits, a hyphen, and the rest in more of them.
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut segments = self.0.segments().skip(2);
+        if let Some(Segment::Plain(moment)) = segments.next() {
+            f.write_str(&String::from_utf8_lossy(&moment))?;
+        }
+        if let Some(Segment::Plain(id)) = segments.next() {
+            write!(f, "-{}", HEXLOWER.encode(&id))?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that no event has for an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is what `audit export` has printed as one")]
+pub struct ParseEventKeyError;
+
+impl FromStr for EventKey {
+    type Err = ParseEventKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEventKeyError> {
+        let (moment, id) = text.split_once('-').ok_or(ParseEventKeyError)?;
+        let id = HEXLOWER
+            .decode(id.as_bytes())
+            .map_err(|_| ParseEventKeyError)?;
+        let is_moment = moment.len() == 16
+            && moment
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        match is_moment && (16..=32).contains(&id.len()) {
+            true => Ok(Self(Key::new("audit", [b"_", moment.as_bytes(), &id]))),
+            false => Err(ParseEventKeyError),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Clock, Who,
+        audit::{Action, Deed},
+        testing::{Bench, bench, origin},
+    };
+
+    async fn tell(bench: &Bench, at: Timestamp, target: &str) {
+        let origin = origin().by(Who::Keyproof);
+        let mut batch = bench.store.batch(at);
+        let deed = Deed {
+            action: Action::AuditLeaveOut,
+            target: target.to_owned(),
+            detail: None,
+            origin: &origin,
+        };
+        bench.service.audit.done(&mut batch, at, deed);
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    async fn export(bench: &Bench, after: Option<&EventKey>) -> Vec<Exported> {
+        bench.service.audit.export(after, after).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cursor_passes_nothing_before_which_something_may_appear_still() {
+        let bench = bench().await;
+        tell(&bench, bench.clock.now(), "old").await;
+        bench.clock.advance(Duration::from_secs(50));
+        tell(&bench, bench.clock.now(), "young").await;
+        bench.clock.advance(Duration::from_secs(11));
+        let first = export(&bench, None).await;
+        let (old, young) = (&first[first.len() - 2], &first[first.len() - 1]);
+        assert_eq!((&*old.event.target, &*young.event.target), ("old", "young"));
+        assert_eq!(old.cursor.as_ref(), Some(&old.id));
+        assert_eq!(young.cursor.as_ref(), Some(&old.id), "it stays behind");
+
+        // One that was decided before, and is seen after.
+        let late = young.event.at.saturating_sub(Duration::from_secs(1));
+        tell(&bench, late, "late").await;
+        let again = export(&bench, young.cursor.as_ref()).await;
+        let told: Vec<_> = again.iter().map(|one| &*one.event.target).collect();
+        assert_eq!(told, ["late", "young"]);
+        assert_eq!(again[1].id, young.id, "by its id it is the same");
+        bench.clock.advance(Duration::from_secs(60));
+        let settled = export(&bench, young.cursor.as_ref()).await;
+        let last = settled[1].cursor.clone();
+        assert_eq!(last.as_ref(), Some(&settled[1].id));
+        assert_eq!(export(&bench, last.as_ref()).await, []);
+    }
+
+    #[tokio::test]
+    async fn an_event_of_several_comes_once_its_time_is_over() {
+        let bench = bench().await;
+        let before = export(&bench, None).await.len();
+        let guess = || crate::testing::secret("wrong");
+        for _ in 0..2 {
+            let devices = &bench.service.otp_devices;
+            assert!(
+                devices
+                    .log_in("default", "default", guess(), &origin())
+                    .await
+                    .is_err()
+            );
+        }
+        let during = export(&bench, None).await.len();
+        bench.clock.advance(Duration::from_secs(60));
+        let after = export(&bench, None).await;
+        assert_eq!((during, after.len()), (before, before + 1));
+        assert_eq!(after[before].event.count(), 2);
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_is_written() {
+        let text = "0000018bcfe56800-000102030405060708090a0b0c0d0eff";
+        let key: EventKey = text.parse().unwrap();
+        assert_eq!(key.to_string(), text);
+        assert_eq!(key.moment(), Some(Timestamp::from_millis(0x18b_cfe5_6800)));
+        for wrong in [
+            "",
+            "-",
+            "0000018bcfe56800",
+            "x000018bcfe56800-00",
+            "0000018bcfe56800-00",
+            &text[1..],
+        ] {
+            assert_eq!(
+                wrong.parse::<EventKey>(),
+                Err(ParseEventKeyError),
+                "{wrong}"
+            );
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! How long events stay, and addresses in them.
+//!
+//! What was refused has its end from the beginning, and goes with all that has expired. What was done has none: how long it
+//! stays is the operator's to say, and may be said anew. So upkeep goes through the trail, in order of time, and notes how
+//! far it was in a record: it does not begin again with each start.
+
+use super::{Audit, Event, EventKey, Outcome};
+use crate::StorageError;
+use keyproof_store::{CommitError, Key, Prefix, Record, Stored, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the client's address stays in an event that stays longer.
+const ADDRESSES_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Events that are looked at together.
+const BATCH: usize = 100;
+/// Batches of one call.
+const BATCHES: usize = 25;
+
+/// How long events stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// What was done; `None` is for ever.
+    pub keep: Option<Duration>,
+    /// What was refused, and uses of what was granted before.
+    pub keep_refusals: Duration,
+}
+
+impl AuditSettings {
+    /// So many days.
+    pub fn days(keep: Option<u32>, keep_refusals: u32) -> Self {
+        Self {
+            keep: keep.map(|days| DAY.saturating_mul(days)),
+            keep_refusals: DAY.saturating_mul(keep_refusals),
+        }
+    }
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self::days(None, 90)
+    }
+}
+
+/// At `audit_sweep/_`: the ids of the events up to which the trail was gone through.
+#[derive(Default, Serialize, Deserialize)]
+struct Sweep {
+    /// For addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    addresses: Option<String>,
+    /// For what was done longer ago than it is to stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changes: Option<String>,
+}
+
+impl Record for Sweep {
+    const TYPE: &'static str = "audit_sweep";
+    const VERSION: u32 = 1;
+}
+
+fn sweep_key() -> Key {
+    Key::new("audit_sweep", ["_"])
+}
+
+/// What is done to events that are old enough.
+#[derive(Clone, Copy)]
+enum Task {
+    Addresses,
+    Changes,
+}
+
+impl Audit {
+    /// Removes what was done longer ago than it is to stay, and addresses from what is older than 90 days: at most 2500 events
+    /// a call. Gives how many were changed or removed. Several servers may be at it at once.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the rest stays for the next call.
+    pub async fn forget_old(&self) -> Result<usize, StorageError> {
+        let now = self.clock.now();
+        let mut count = 0;
+        for (task, kept) in [
+            (Task::Changes, self.settings.keep),
+            (Task::Addresses, Some(ADDRESSES_KEPT)),
+        ] {
+            let Some(kept) = kept else { continue };
+            let until = now.saturating_sub(kept);
+            for _ in 0..BATCHES {
+                match self.sweep(task, until).await? {
+                    Some(changed) => count += changed,
+                    None => break,
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// The next events of before `until`; `None` once there are no more, or another server is at it.
+    async fn sweep(&self, task: Task, until: Timestamp) -> Result<Option<usize>, StorageError> {
+        let now = self.clock.now();
+        let place = sweep_key();
+        let (mut sweep, read) = match self.store.get::<Sweep>(&place, now).await? {
+            Some(stored) => (stored.record, Some(stored.version)),
+            None => (Sweep::default(), None),
+        };
+        let from = match task {
+            Task::Addresses => &mut sweep.addresses,
+            Task::Changes => &mut sweep.changes,
+        };
+        let after = from.as_ref().and_then(|id| id.parse().ok());
+        let after = after.map(|EventKey(key)| key);
+        let all = Prefix::new("audit", ["_"]);
+        let page = self.store.scan::<Event>(&all, after.as_ref(), BATCH, now);
+        let EventKey(end) = EventKey::start(until);
+        let old = page.await?.into_iter().take_while(|(key, _)| *key < end);
+        let mut batch = self.store.batch(now);
+        let mut count = 0;
+        let mut last = None;
+        for (key, stored) in old {
+            let Stored {
+                record: mut event,
+                version,
+                expires_at,
+            } = stored;
+            match task {
+                Task::Changes if event.outcome == Outcome::Done && expires_at.is_none() => {
+                    batch.remove(&key, version);
+                    count += 1;
+                }
+                Task::Addresses if event.forget_addresses() => {
+                    batch.replace(&key, version, &event, expires_at);
+                    count += 1;
+                }
+                _ => {}
+            }
+            last = Some(EventKey(key).to_string());
+        }
+        if last.is_none() {
+            return Ok(None);
+        }
+        *from = last;
+        match read {
+            Some(version) => batch.replace(&place, version, &sweep, None),
+            None => batch.insert(&place, &sweep, None),
+        };
+        match self.store.commit(batch).await {
+            Ok(()) => Ok(Some(count)),
+            Err(CommitError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(StorageError::NotApplied(error.to_string())),
+        }
+    }
+}
+
+impl Event {
+    /// Whether there were any.
+    fn forget_addresses(&mut self) -> bool {
+        let mut had = self.address.take().is_some();
+        if let Some(repeats) = &mut self.repeats {
+            had |= !repeats.addresses.is_empty();
+            repeats.addresses.clear();
+        }
+        had
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Clock, Origin,
+        audit::{Action, Deed},
+        testing::{Bench, bench_with, origin},
+    };
+
+    async fn tell(bench: &Bench, origin: &Origin, count: u32) {
+        let now = bench.clock.now();
+        let mut batch = bench.store.batch(now);
+        for number in 0..count {
+            let deed = Deed {
+                action: Action::AuditLeaveOut,
+                target: number.to_string(),
+                detail: None,
+                origin,
+            };
+            bench.service.audit.done(&mut batch, now, deed);
+        }
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    async fn events(bench: &Bench) -> Vec<Event> {
+        let all = Prefix::new("audit", ["_"]);
+        let found = bench
+            .store
+            .scan::<Event>(&all, None, 10_000, bench.clock.now());
+        found
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|(_, event)| event.record)
+            .collect()
+    }
+
+    fn by_keyproof() -> Origin {
+        origin().by(crate::Who::Keyproof)
+    }
+
+    async fn forget(bench: &Bench) -> usize {
+        bench.service.audit.forget_old().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_done_stays_as_long_as_it_is_to_and_no_longer() {
+        let bench = bench_with(|settings| settings.audit = AuditSettings::days(Some(10), 90)).await;
+        let before = events(&bench).await.len();
+        tell(&bench, &by_keyproof(), 250).await;
+        bench.clock.advance(DAY);
+        tell(&bench, &by_keyproof(), 1).await;
+        bench.clock.advance(DAY * 9);
+        assert_eq!(forget(&bench).await, 0);
+        assert_eq!(events(&bench).await.len(), before + 251);
+        bench.clock.advance(Duration::from_millis(1));
+        assert_eq!(forget(&bench).await, before + 250);
+        assert_eq!(events(&bench).await.len(), 1);
+        bench.clock.advance(DAY);
+        assert_eq!(forget(&bench).await, 1);
+        assert_eq!(forget(&bench).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_done_stays_for_ever_without_its_address_unless_said_otherwise() {
+        let bench = bench_with(|_| {}).await;
+        tell(&bench, &by_keyproof(), 3).await;
+        bench.clock.advance(DAY * 90);
+        assert_eq!(forget(&bench).await, 0);
+        tell(&bench, &by_keyproof(), 1).await;
+        bench.clock.advance(Duration::from_millis(1));
+        let before = events(&bench).await;
+        assert_eq!(forget(&bench).await, 3);
+        let mut after = events(&bench).await;
+        assert_eq!(after.len(), before.len());
+        assert_eq!(
+            after.iter().filter(|event| event.address.is_some()).count(),
+            1
+        );
+        // But for that they are what they were.
+        for (event, before) in after.iter_mut().zip(&before) {
+            event.address = before.address;
+        }
+        assert_eq!(after, before);
+        bench.clock.advance(DAY * 1000);
+        assert_eq!(forget(&bench).await, 1);
+        assert_eq!(events(&bench).await.len(), before.len());
+    }
+
+    #[tokio::test]
+    async fn refusals_end_as_the_operator_has_it() {
+        let bench = bench_with(|settings| settings.audit = AuditSettings::days(None, 2)).await;
+        let before = events(&bench).await.len();
+        let origin = by_keyproof();
+        let deed = Deed {
+            action: Action::AuditLeaveOut,
+            target: "x".to_owned(),
+            detail: None,
+            origin: &origin,
+        };
+        bench.service.audit.refused(deed).await;
+        assert_eq!(events(&bench).await.len(), before + 1);
+        bench.clock.advance(DAY * 2);
+        assert_eq!(events(&bench).await.len(), before);
+    }
+}
