@@ -11,6 +11,7 @@ use crate::{
     f5::device::{Device, Manufacturer},
     f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, MANAGERS, NONCE, PREAUTH, PROVISION},
     f5::faults::{Commits, FaultyEngine},
+    f5::machine::{Machine, SELECTION},
     f5::site::Site,
 };
 
@@ -83,6 +84,8 @@ async fn a_provision_whose_outcome_is_lost_is_500_and_sent_again_makes_no_second
         let key = site.furnished(&manufacturer).await;
         let device = Device::new(&manufacturer, "SN0001");
         let request = device.request(&key);
+        // The key of challenges is made when it is first needed, and stays.
+        Machine::new(device.clone()).nonce(&site, SELECTION).await;
         engine.commits(fate);
         let lost = site.post(PROVISION, &request).await;
         lost.refuses(500, 13).saying("not known whether");
