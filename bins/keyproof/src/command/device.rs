@@ -326,7 +326,7 @@ mod tests {
             certificate: "40:01".to_owned(),
             not_after: Timestamp::EPOCH,
         }];
-        let epoch = "1970-01-01T00:00:00Z";
+        let epoch = "1970-01-01T00:00:00.000Z";
         assert_eq!(
             lines(&device, &keys),
             [
