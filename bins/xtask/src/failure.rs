@@ -30,6 +30,12 @@ pub(crate) enum Failure {
         install: String,
     },
 
+    #[error("no longer true: {}; if that is meant, run `{command}`", list(files))]
+    Outdated {
+        files: Vec<PathBuf>,
+        command: &'static str,
+    },
+
     #[error("the stage `{stage}` failed; run it alone with `cargo xtask test {stage}`\n{cause}")]
     Stage { stage: String, cause: Box<Self> },
 
@@ -45,4 +51,12 @@ pub(crate) enum Failure {
         name: String,
         known: Vec<String>,
     },
+}
+
+fn list(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    names.join(", ")
 }

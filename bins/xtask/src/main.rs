@@ -1,14 +1,18 @@
 //! keyproof's developer commands: `cargo xtask test`, `fuzz` and `bench`.
 
 mod bench;
+mod chart;
 mod failure;
 mod fuzz;
 mod layers;
+mod mutants;
 mod packages;
 mod postgres;
 mod process;
+mod public_api;
 mod readme;
 mod test;
+mod toolchains;
 mod tools;
 mod workspace;
 
@@ -26,6 +30,10 @@ enum Xtask {
     Test(test::Options),
     /// Runs the fuzz targets on the stable toolchain
     Fuzz(fuzz::Options),
+    /// Compares what each published crate offers with its public-api.txt
+    PublicApi(public_api::Options),
+    /// Breaks a crate in every way that cargo-mutants knows, and names what its tests do not notice
+    Mutants(mutants::Options),
     /// Builds and runs the benchmarks
     Bench(bench::Options),
 }
@@ -46,6 +54,8 @@ impl Xtask {
         match self {
             Self::Test(options) => test::run(&options),
             Self::Fuzz(options) => fuzz::run(&options),
+            Self::PublicApi(options) => public_api::run(&options),
+            Self::Mutants(options) => mutants::run(&options),
             Self::Bench(options) => bench::run(&options),
         }
     }

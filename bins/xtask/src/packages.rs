@@ -128,33 +128,21 @@ impl Package {
         copy(Path::new("Cargo.lock"), &project.join("Cargo.lock"))?;
         run(cargo(["run", "--quiet"])
             .current_dir(&project)
-            .env("CARGO_TARGET_DIR", fs_target(home)?))
+            // One for all projects, so that what they share is built once.
+            .env(
+                "CARGO_TARGET_DIR",
+                workspace::absolute(&home.join("target"))?,
+            ))
     }
 }
 
 const HEAD: &str = "[package]\nname = \"stranger\"\nedition = \"2024\"\n\n[workspace]\n";
 
-/// One for all projects, so that what they share is built once.
-fn fs_target(home: &Path) -> Result<PathBuf, Failure> {
-    let target = home.join("target");
-    create(&target)?;
-    target.canonicalize().map_err(|source| Failure::File {
-        path: target,
-        source,
-    })
-}
-
 /// What stands in for the registry: each crate by its unpacked package.
 fn patch(packages: &[Package]) -> Result<String, Failure> {
     let mut table = Table::new();
     for package in packages {
-        let folder = package
-            .folder
-            .canonicalize()
-            .map_err(|source| Failure::File {
-                path: package.folder.clone(),
-                source,
-            })?;
+        let folder = workspace::absolute(&package.folder)?;
         let mut place = Table::new();
         place.insert(
             "path".to_owned(),

@@ -1,6 +1,7 @@
 //! Starting programs: each is shown before it runs, and its failure is ours.
 
 use std::env;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
@@ -20,6 +21,48 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::Command { line, status }),
         Err(source) => Err(Failure::Start { line, source }),
+    }
+}
+
+/// Shows the command, runs it to its end, and says with which code it ended; `None` if a signal ended it.
+pub(crate) fn status(command: &mut Command) -> Result<Option<i32>, Failure> {
+    let line = line(command);
+    println!("$ {line}");
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) => Ok(status.code()),
+        Err(source) => Err(Failure::Start { line, source }),
+    }
+}
+
+/// Shows the command and what it writes to its standard output while it runs, and returns the latter; it fails as
+/// [`run`] does.
+pub(crate) fn echoed(command: &mut Command) -> Result<String, Failure> {
+    let line = line(command);
+    println!("$ {line}");
+    let start = |source| Failure::Start {
+        line: line.clone(),
+        source,
+    };
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(start)?;
+    let mut printed = String::new();
+    for written in child
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+    {
+        let written = written.map_err(start)?;
+        println!("{written}");
+        printed += &written;
+        printed.push('\n');
+    }
+    match child.wait().map_err(start)? {
+        status if status.success() => Ok(printed),
+        status => Err(Failure::Command { line, status }),
     }
 }
 
@@ -85,5 +128,8 @@ mod tests {
         let absent = &mut Command::new("keyproof-no-such-program");
         assert!(matches!(run(absent), Err(Failure::Start { .. })));
         assert_eq!(output(Command::new("echo").arg("one")).unwrap(), "one\n");
+        assert_eq!(echoed(Command::new("echo").arg("one")).unwrap(), "one\n");
+        assert!(echoed(&mut Command::new("false")).is_err());
+        assert_eq!(status(&mut Command::new("false")).unwrap(), Some(1));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -12,6 +13,8 @@ use crate::layers;
 use crate::packages;
 use crate::postgres;
 use crate::process::{cargo, run as execute};
+use crate::public_api;
+use crate::toolchains;
 use crate::tools::{self, need_cargo_tool, need_programs};
 use crate::workspace;
 
@@ -37,7 +40,7 @@ enum Stage {
     Layers,
     /// Clippy finds nothing in the whole workspace
     Clippy,
-    /// The same in each published crate alone, with no features and with all
+    /// The same in each crate alone, with every set of its features
     Features,
     /// The documentation builds without a warning
     Docs,
@@ -45,12 +48,20 @@ enum Stage {
     Packages,
     /// The protocol crates link without std
     NoStd,
+    /// The protocol crates build for WebAssembly and for a microcontroller
+    Targets,
+    /// Each published crate's public items are those of its public-api.txt
+    PublicApi,
+    /// Each published crate's tests pass with all features on exactly its rust-version
+    RustVersion,
     /// Unit, doc, vector, property, conformance, dialect and peer tests pass
     Tests,
     /// The fuzz packages are formatted, linted and locked, and their corpora pass
     Fuzz,
     /// The store's tests pass on PostgreSQL 16, 17 and 18, too
     Postgres,
+    /// Each example, a whole small program, runs to its end
+    Examples,
     /// Certificates of real makers are judged as they should be, where that folder is
     Field,
 }
@@ -111,7 +122,9 @@ impl Stage {
             Self::Postgres => Ok(()),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
-                need_cargo_tool(&tools::CARGO_DENY)
+                need_cargo_tool(&tools::CARGO_DENY)?;
+                need_cargo_tool(&tools::CARGO_HACK)?;
+                need_cargo_tool(&tools::CARGO_PUBLIC_API)
             }
             Self::Format => execute(&mut cargo(["fmt", "--all", "--check"])),
             Self::Lints => lints_are_inherited(),
@@ -125,7 +138,7 @@ impl Stage {
                 "-D",
                 "warnings",
             ])),
-            Self::Features => published_crates_stand_alone(),
+            Self::Features => toolchains::lint_each_set_of_features(),
             Self::Docs => execute(
                 cargo(["doc", "--locked", "--no-deps"])
                     .args(WHOLE_WORKSPACE)
@@ -134,6 +147,10 @@ impl Stage {
             Self::Packages => packages::hold(),
             Self::NoStd => protocol_crates_link_without_std(),
             Self::Fuzz => fuzz::hold(),
+            Self::Targets => toolchains::build_for_bare_targets(),
+            Self::PublicApi => public_api::hold(),
+            Self::RustVersion => toolchains::test_on_each_rust_version(),
+            Self::Examples => examples_run(),
             Self::Tests => {
                 execute(cargo(["test", "--locked", "--no-fail-fast"]).args(WHOLE_WORKSPACE))
             }
@@ -157,15 +174,20 @@ fn lints_are_inherited() -> Result<(), Failure> {
     Ok(())
 }
 
-fn published_crates_stand_alone() -> Result<(), Failure> {
+/// From the build that the tests have made: `cargo run` would choose features anew.
+fn examples_run() -> Result<(), Failure> {
+    let build = ["build", "--locked", "--examples", "--bins"];
+    execute(cargo(build).args(WHOLE_WORKSPACE))?;
+    let built = workspace::target_folder().join("debug");
     for member in workspace::members()? {
-        if member.is_published() {
-            for features in ["--no-default-features", "--all-features"] {
-                execute(
-                    cargo(["clippy", "--locked", "--package", member.name()?, features])
-                        .args(["--", "-D", "warnings"]),
-                )?;
+        let folder = member.folder().join("examples");
+        if folder.is_dir() {
+            for example in workspace::binaries(&folder.to_string_lossy())? {
+                execute(&mut Command::new(built.join("examples").join(example)))?;
             }
+        }
+        if member.folder().starts_with("examples") {
+            execute(&mut Command::new(built.join(member.name()?)))?;
         }
     }
     Ok(())
@@ -221,10 +243,10 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
             Ran::Passed => "",
             Ran::NotRun => "  NOT RUN",
         };
-        println!("{:<10}{:>10}{note}", stage.name(), seconds(*time));
+        println!("{:<12}{:>10}{note}", stage.name(), seconds(*time));
     }
     let total = times.iter().map(|(_, _, time)| *time).sum();
-    println!("{:<10}{:>10}", "all", seconds(total));
+    println!("{:<12}{:>10}", "all", seconds(total));
 }
 
 fn seconds(time: Duration) -> String {

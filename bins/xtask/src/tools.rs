@@ -6,6 +6,7 @@ use std::{env, fs};
 
 use crate::failure::Failure;
 use crate::process::{cargo, line, output, run};
+use crate::workspace;
 
 /// A program, and the Debian package that holds it.
 pub(crate) struct Program {
@@ -78,6 +79,21 @@ pub(crate) struct CargoTool {
 pub(crate) const CARGO_DENY: CargoTool = CargoTool {
     subcommand: "deny",
     version: "0.20.2",
+};
+
+pub(crate) const CARGO_HACK: CargoTool = CargoTool {
+    subcommand: "hack",
+    version: "0.6.46",
+};
+
+pub(crate) const CARGO_MUTANTS: CargoTool = CargoTool {
+    subcommand: "mutants",
+    version: "27.1.0",
+};
+
+pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool {
+    subcommand: "public-api",
+    version: "0.52.0",
 };
 
 pub(crate) const CARGO_FUZZ: CargoTool = CargoTool {
@@ -166,6 +182,65 @@ pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
     ]))
 }
 
+/// A toolchain of rustup's beside the one that runs us.
+pub(crate) struct Toolchain {
+    /// Such as `1.88.0` or `nightly-2026-05-20`.
+    name: String,
+}
+
+impl Toolchain {
+    /// A nightly, by its date.
+    pub(crate) fn of_date(date: &str) -> Self {
+        Self {
+            name: format!("nightly-{date}"),
+        }
+    }
+
+    /// Exactly the release that a `rust-version` names: without a third number, the first of those.
+    pub(crate) fn of_rust_version(version: &str) -> Self {
+        let name = match version.matches('.').count() {
+            1 => format!("{version}.0"),
+            _ => version.to_owned(),
+        };
+        Self { name }
+    }
+
+    /// Installs it where it is absent.
+    pub(crate) fn need(&self) -> Result<(), Failure> {
+        let there = output(Command::new("rustup").args(["toolchain", "list"]))?;
+        if there.lines().any(|listed| self.is_listed_as(listed)) {
+            return Ok(());
+        }
+        run(Command::new("rustup")
+            .args(["toolchain", "install", &self.name])
+            .args(["--profile", "minimal"]))
+    }
+
+    /// Lines of rustup's list begin as `1.88.0-x86_64-unknown-linux-gnu`.
+    fn is_listed_as(&self, line: &str) -> bool {
+        line.strip_prefix(&self.name)
+            .is_some_and(|rest| rest.starts_with('-'))
+    }
+
+    /// Its cargo, which builds into a folder of its own: what another toolchain built is of no use to it.
+    pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new("rustup");
+        command.args(["run", &self.name, "cargo"]).args(arguments);
+        // Those of the toolchain that runs us would be taken first.
+        for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
+            command.env_remove(variable);
+        }
+        let target = workspace::target_folder().join(&self.name);
+        command.env("CARGO_TARGET_DIR", target);
+        command
+    }
+}
+
+/// Adds targets to the toolchain that runs us.
+pub(crate) fn need_targets(targets: &[&str]) -> Result<(), Failure> {
+    run(Command::new("rustup").args(["target", "add"]).args(targets))
+}
+
 impl Program {
     const fn on_path(name: &'static str, package: &'static str) -> Self {
         let home = Home::Path;
@@ -230,6 +305,17 @@ mod tests {
         assert!(is_in_a_version(folder.path(), "initdb"));
         assert!(!is_in_a_version(folder.path(), "pgbench"));
         assert!(!is_in_a_version(&programs, "initdb"));
+    }
+
+    #[test]
+    fn a_toolchain_is_found_by_its_whole_name() {
+        let release = Toolchain::of_rust_version("1.88");
+        assert!(release.is_listed_as("1.88.0-x86_64-unknown-linux-gnu (active)"));
+        assert!(!release.is_listed_as("1.88-x86_64-unknown-linux-gnu"));
+        assert!(!release.is_listed_as("1.88.01-x86_64-unknown-linux-gnu"));
+        let nightly = Toolchain::of_date("2026-05-20");
+        assert!(nightly.is_listed_as("nightly-2026-05-20-x86_64-unknown-linux-gnu"));
+        assert!(!nightly.is_listed_as("nightly-x86_64-unknown-linux-gnu"));
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub(crate) fn version() -> Result<String, Failure> {
     inherited("version")
 }
 
+/// The oldest release of Rust that a member builds with, such as `1.88`: its own, or the workspace's.
+pub(crate) fn rust_version(member: &Member) -> Result<String, Failure> {
+    match member.package("rust-version").and_then(Value::as_str) {
+        Some(own) => Ok(own.to_owned()),
+        None => inherited("rust-version"),
+    }
+}
+
 /// A field that members inherit.
 fn inherited(field: &str) -> Result<String, Failure> {
     let path = Path::new("Cargo.toml");
@@ -63,6 +71,14 @@ fn inherited(field: &str) -> Result<String, Failure> {
     value.map(str::to_owned).ok_or_else(|| Failure::Manifest {
         path: path.to_owned(),
         problem: format!("names no `{field}` for its members"),
+    })
+}
+
+/// A path that stays the same wherever a program is started.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|source| Failure::File {
+        path: path.to_owned(),
+        source,
     })
 }
 
@@ -79,6 +95,11 @@ impl Member {
                 path: self.path.clone(),
                 problem: "has no package name".to_owned(),
             })
+    }
+
+    /// Where it is, from the top of the workspace.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     pub(crate) fn is_published(&self) -> bool {

@@ -55,7 +55,7 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Checks that it is valid at `now_ms`, for an owner that is in `current`.
+    /// Checks that it is valid at `now_ms`, in milliseconds since the Unix epoch, for an owner that is in `current`.
     ///
     /// # Errors
     /// [`AuthError::Superseded`] before [`AuthError::Expired`]: what belongs to a past life has no expiry to talk about.

@@ -39,7 +39,7 @@ impl Amount {
         core::str::from_utf8(letters).unwrap_or_default()
     }
 
-    /// The whole part.
+    /// The whole part, in units of the currency.
     pub const fn value(&self) -> u64 {
         self.value
     }

@@ -130,6 +130,8 @@ impl LookAhead {
     /// The widest look-ahead, 1,000: about a tenth of a millisecond of work.
     pub const MAX: u16 = 1000;
 
+    /// So many counters beyond the next one.
+    ///
     /// # Errors
     ///
     /// [`LookAhead`](OtpError::LookAhead) above [`LookAhead::MAX`].

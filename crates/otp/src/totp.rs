@@ -63,12 +63,12 @@ impl Totp {
         Self { window, ..self }
     }
 
-    /// The step that a time belongs to; 0 before `t0`.
+    /// The step that a time in seconds since the Unix epoch belongs to; 0 before `t0` (RFC 6238 section 4.2).
     pub fn step_at(&self, now: u64) -> u64 {
         now.saturating_sub(self.t0) / self.period
     }
 
-    /// The code at a time.
+    /// The code at a time in seconds since the Unix epoch.
     pub fn code(&self, now: u64) -> Code {
         self.code_of_step(self.step_at(now))
     }

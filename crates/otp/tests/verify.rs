@@ -406,3 +406,14 @@ proptest! {
         prop_assert_eq!(Code::parse(&text, digits), Ok(code));
     }
 }
+
+#[test]
+fn a_token_says_what_it_was_made_with() {
+    for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+        let hotp = Hotp::from_key(b"12345678901234567890", algorithm, Digits::EIGHT);
+        assert_eq!(
+            (hotp.algorithm(), hotp.digits()),
+            (algorithm, Digits::EIGHT)
+        );
+    }
+}

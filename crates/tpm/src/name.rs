@@ -111,7 +111,7 @@ impl Hierarchy {
         }
     }
 
-    /// The hierarchy with this handle, if it is one of these.
+    /// The hierarchy with this permanent handle (TPM 2.0 Part 2, TPM_RH), if it is one of these.
     pub fn from_handle(handle: u32) -> Option<Self> {
         [Self::Endorsement, Self::Null, Self::Owner, Self::Platform]
             .into_iter()

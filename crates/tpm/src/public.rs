@@ -239,7 +239,7 @@ impl Wire for TpmtPublic {
 }
 
 impl RsaPublic {
-    /// The exponent that the key is used with.
+    /// The exponent that the key is used with: 65,537 where the structure says 0 (TPM 2.0 Part 2, TPMS_RSA_PARMS).
     pub fn effective_exponent(&self) -> u32 {
         if self.exponent == 0 {
             65_537

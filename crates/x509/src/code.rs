@@ -95,7 +95,7 @@ impl VerificationCode {
         self.expires_at
     }
 
-    /// [`prove`] that spends the code if the proof is accepted.
+    /// [`prove`] at `now`, in seconds since the Unix epoch, that spends the code if the proof is accepted.
     pub fn redeem(
         self,
         ca: &Certificate<'_>,

@@ -143,7 +143,7 @@ pub enum BackupError {
 }
 
 impl From<io::Error> for BackupError {
-    /// What [`frames`] and the decompressor pass through.
+    /// What `frames` and the decompressor pass through.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(own) => own,

@@ -74,7 +74,7 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// A table of algorithms and a time; for any purpose and under any policy or none.
+    /// A table of algorithms and a time in seconds since the Unix epoch; for any purpose and under any policy or none.
     #[must_use]
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
         Self {

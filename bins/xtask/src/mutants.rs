@@ -1,0 +1,192 @@
+//! `cargo xtask mutants CRATE`: what the tests of a crate do not notice when it is broken, beside the list of what they
+//! need not.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+use crate::process::{cargo, status};
+use crate::tools::{self, need_cargo_tool};
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The crate, such as `otp`
+    name: String,
+
+    /// Only these mutants, by a regular expression of cargo-mutants
+    #[arg(long)]
+    matching: Option<String>,
+}
+
+/// Breaks the crate in every way that cargo-mutants knows, one at a time, and runs its tests. Whatever they do not notice
+/// stands in `mutants.toml` of the crate, with the reason why that is no fault, or it fails.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    need_cargo_tool(&tools::CARGO_MUTANTS)?;
+    let package = format!("keyproof-{}", options.name);
+    let published = workspace::published()?;
+    let names = || published.iter().filter_map(|member| member.name().ok());
+    let Some(member) = published
+        .iter()
+        .find(|member| member.name().is_ok_and(|name| name == package))
+    else {
+        return Err(Failure::Unknown {
+            kind: "crate",
+            name: package,
+            known: names().map(str::to_owned).collect(),
+        });
+    };
+    let output = workspace::target_folder()
+        .join("mutants")
+        .join(&options.name);
+    fs::create_dir_all(&output).map_err(|source| Failure::File {
+        path: output.clone(),
+        source,
+    })?;
+    let mut mutants = cargo(["mutants", "--package", &package, "--all-features"]);
+    mutants.args([
+        "--jobs",
+        "1",
+        "--no-shuffle",
+        "--colors",
+        "never",
+        "--output",
+    ]);
+    mutants.arg(&output);
+    if let Some(matching) = &options.matching {
+        mutants.args(["--re", matching]);
+    }
+    let code = status(&mut mutants)?;
+    // Of cargo-mutants: 2 if some were missed, 3 if some ran too long.
+    if !matches!(code, Some(0 | 2 | 3)) {
+        return Err(Failure::Manifest {
+            path: output,
+            problem: "cargo-mutants came to no end".to_owned(),
+        });
+    }
+    let survivors = survivors(&output.join("mutants.out"), member.folder())?;
+    let path = member.path.with_file_name("mutants.toml");
+    compare(&path, &survivors, options.matching.is_none())
+}
+
+/// What was missed or ran too long, without its place in the file, which any edit above would move.
+fn survivors(results: &Path, folder: &Path) -> Result<BTreeSet<String>, Failure> {
+    let mut survivors = BTreeSet::new();
+    for list in ["missed.txt", "timeout.txt"] {
+        let path = results.join(list);
+        let text = fs::read_to_string(&path).map_err(|source| Failure::File { path, source })?;
+        survivors.extend(text.lines().filter_map(|line| without_place(line, folder)));
+    }
+    Ok(survivors)
+}
+
+/// `crates/otp/src/code.rs:12:9: replace …` as `src/code.rs: replace …`.
+fn without_place(line: &str, folder: &Path) -> Option<String> {
+    let (file, rest) = line.split_once(':')?;
+    let (_, rest) = rest.split_once(':')?;
+    let (_, mutation) = rest.split_once(": ")?;
+    let file = Path::new(file)
+        .strip_prefix(folder)
+        .unwrap_or(Path::new(file));
+    Some(format!("{}: {mutation}", file.display()))
+}
+
+fn compare(path: &Path, survivors: &BTreeSet<String>, is_whole: bool) -> Result<(), Failure> {
+    let accepted = accepted(path)?;
+    let surprises: Vec<&String> = survivors.difference(&accepted).collect();
+    let gone: Vec<&String> = accepted.difference(survivors).collect();
+    for survivor in &surprises {
+        println!("SURVIVES {survivor}");
+    }
+    if is_whole {
+        for mutant in &gone {
+            println!("NOTICED NOW, or no longer there: {mutant}");
+        }
+    }
+    println!(
+        "{} survive, {} of them as written down",
+        survivors.len(),
+        survivors.len() - surprises.len()
+    );
+    if surprises.is_empty() && (gone.is_empty() || !is_whole) {
+        return Ok(());
+    }
+    Err(Failure::Manifest {
+        path: path.to_owned(),
+        problem: "is no longer the list of what survives; write a test, or an entry with the reason why none is needed".to_owned(),
+    })
+}
+
+/// The mutants that the file lists; each has a reason.
+fn accepted(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    if !path.exists() {
+        return Ok(BTreeSet::new());
+    }
+    let file = workspace::read(path)?;
+    let entries = file.get("survivor").and_then(Value::as_array);
+    entries
+        .into_iter()
+        .flatten()
+        .map(|entry| {
+            entry
+                .as_table()
+                .and_then(entry_of)
+                .ok_or_else(|| Failure::Manifest {
+                    path: PathBuf::from(path),
+                    problem: "has an entry without `mutants` or without `why`".to_owned(),
+                })
+        })
+        .try_fold(BTreeSet::new(), |mut all, mutants| {
+            all.extend(mutants?);
+            Ok(all)
+        })
+}
+
+fn entry_of(entry: &Table) -> Option<Vec<String>> {
+    entry.get("why")?.as_str().filter(|why| !why.is_empty())?;
+    let mutants = entry.get("mutants")?.as_array()?;
+    mutants
+        .iter()
+        .map(|mutant| mutant.as_str().map(str::to_owned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MUTANT: &str = "src/code.rs: replace < with <= in Code::parse";
+
+    fn set(mutants: &[&str]) -> BTreeSet<String> {
+        mutants.iter().map(|mutant| (*mutant).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_mutant_is_known_by_what_it_does_and_not_by_its_line() {
+        let line = "crates/otp/src/code.rs:12:9: replace < with <= in Code::parse";
+        let folder = Path::new("crates/otp");
+        assert_eq!(without_place(line, folder).as_deref(), Some(MUTANT));
+        assert_eq!(without_place("no mutant", folder), None);
+    }
+
+    #[test]
+    fn what_survives_is_written_down_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mutants.toml");
+        assert!(compare(&path, &set(&[]), true).is_ok());
+        assert!(compare(&path, &set(&[MUTANT]), true).is_err());
+        fs::write(
+            &path,
+            format!("[[survivor]]\nwhy = 'equal'\nmutants = ['{MUTANT}']\n"),
+        )
+        .unwrap();
+        assert!(compare(&path, &set(&[MUTANT]), true).is_ok());
+        assert!(compare(&path, &set(&[]), true).is_err());
+        assert!(compare(&path, &set(&[]), false).is_ok());
+        fs::write(&path, format!("[[survivor]]\nmutants = ['{MUTANT}']\n")).unwrap();
+        assert!(compare(&path, &set(&[MUTANT]), true).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! What each published crate offers, written down in a file: a change of it is seen in review, or it is not meant.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::process::output;
+use crate::tools::{self, Toolchain, need_cargo_tool};
+use crate::workspace::{self, Member};
+
+/// rustdoc's JSON, which this is made from, changes from one nightly to the next, and with it cargo-public-api.
+const NIGHTLY: &str = "2026-05-20";
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Writes the files anew in place of comparing
+    #[arg(long)]
+    update: bool,
+}
+
+/// Compares each crate's public items with its `public-api.txt`, or writes that file.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    need_cargo_tool(&tools::CARGO_PUBLIC_API)?;
+    let nightly = Toolchain::of_date(NIGHTLY);
+    nightly.need()?;
+    let mut changed = Vec::new();
+    for member in workspace::published()? {
+        let snapshot = Snapshot::of(&member, &nightly)?;
+        if options.update {
+            snapshot.write()?;
+        } else if !snapshot.is_current()? {
+            changed.push(snapshot.path);
+        }
+    }
+    match changed.as_slice() {
+        [] => Ok(()),
+        files => Err(Failure::Outdated {
+            files: files.to_vec(),
+            command: "cargo xtask public-api --update",
+        }),
+    }
+}
+
+/// As the stage of the tests.
+pub(crate) fn hold() -> Result<(), Failure> {
+    run(&Options { update: false })
+}
+
+struct Snapshot {
+    path: PathBuf,
+    text: String,
+}
+
+impl Snapshot {
+    fn of(member: &Member, nightly: &Toolchain) -> Result<Self, Failure> {
+        let list = ["public-api", "--all-features", "--color", "never"];
+        let text = output(
+            nightly
+                .cargo(list)
+                // Without what the compiler derives and implements for every type.
+                .args(["--simplified", "--simplified", "--simplified"])
+                .args(["--package", member.name()?])
+                // Lints are the stable toolchain's.
+                .env("RUSTFLAGS", "--cap-lints allow"),
+        )?;
+        Ok(Self {
+            path: member.path.with_file_name("public-api.txt"),
+            text,
+        })
+    }
+
+    fn is_current(&self) -> Result<bool, Failure> {
+        let written = fs::read_to_string(&self.path).map_err(|source| Failure::File {
+            path: self.path.clone(),
+            source,
+        })?;
+        for (sign, from, to) in [('-', &written, &self.text), ('+', &self.text, &written)] {
+            for line in from
+                .lines()
+                .filter(|line| to.lines().all(|other| other != *line))
+            {
+                println!("{sign} {line}");
+            }
+        }
+        Ok(written == self.text)
+    }
+
+    fn write(&self) -> Result<(), Failure> {
+        println!(
+            "{}: {} items",
+            self.path.display(),
+            self.text.lines().count()
+        );
+        fs::write(&self.path, &self.text).map_err(|source| Failure::File {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
