@@ -1,0 +1,37 @@
+//! A quote: whether a restricted key in a TPM has signed this nonce and these registers.
+
+use std::error::Error;
+
+use keyproof_tpm::{
+    AttestationKeyPolicy, QuoteEvidence, QuotePolicy, Structure, TpmtPublic, algorithms::RING,
+    check_quote,
+};
+
+macro_rules! vector {
+    ($name:literal) => {
+        include_bytes!(concat!(
+            "../../../../crates/tpm/tests/vectors/rsa2048/",
+            $name
+        ))
+    };
+}
+
+pub fn task() -> Result<(), Box<dyn Error>> {
+    let ak = TpmtPublic::parse_sized(vector!("ak.pub.tpm2b"))?;
+    let evidence = QuoteEvidence {
+        attest: vector!("quote.tpms_attest.bin"),
+        signature: vector!("quote.tpmt_signature.bin"),
+        pcr_values: Some(vector!("quote.pcrs.values.bin")),
+    };
+    let policy = QuotePolicy {
+        nonce: vector!("quote.nonce.bin"),
+        selection: Some(&"sha256:0,1,2,3,4,5,6,7,16".parse()?),
+        ek: None,
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: RING,
+    };
+    let report = check_quote(&ak, &evidence, &policy);
+    assert!(report.accepted(), "{report}");
+    Ok(())
+}

@@ -1,0 +1,5 @@
+mod task;
+
+fn main() {
+    timing::run(task::task);
+}
