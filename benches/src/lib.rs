@@ -91,10 +91,16 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 /// Measures in a new folder, which is removed afterwards. The first argument names the folder it is made in, by default
 /// one below `target/`: it decides which disk is measured.
 pub fn in_folder(name: &str, measure: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = match std::env::args_os().nth(1) {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-    };
+    in_folder_below(std::env::args_os().nth(1).map(PathBuf::from), name, measure)
+}
+
+/// The same below a folder that the caller has read from its arguments.
+pub fn in_folder_below(
+    parent: Option<PathBuf>,
+    name: &str,
+    measure: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let parent = parent.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
     let folder = parent
         .canonicalize()?
         .join(format!("bench-{name}-{}", std::process::id()));

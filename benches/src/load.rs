@@ -20,7 +20,7 @@ pub struct Connection {
 /// What a turn of requests came to.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Requests a second.
+    /// Requests a second that were answered with success.
     pub rate: f64,
     /// The median time of a request.
     pub p50: Duration,
@@ -28,6 +28,8 @@ pub struct Turn {
     pub p99: Duration,
     /// How many requests there were.
     pub requests: usize,
+    /// How many of them were refused for want of time or room, as servers may: 503.
+    pub refused: usize,
 }
 
 /// A request as it is sent.
@@ -97,7 +99,7 @@ fn head(answer: &[u8]) -> Result<Option<(u16, usize, usize)>> {
     Ok(Some((status, end + 4, length)))
 }
 
-/// Sends all requests over so many connections, each of which must be answered with success.
+/// Sends all requests over so many connections. Each must be answered with success or refused with 503.
 pub async fn send(address: &str, connections: usize, requests: &[String]) -> Result<Turn> {
     let mut shares = Vec::new();
     for share in requests.chunks(requests.len().div_ceil(connections)) {
@@ -111,8 +113,11 @@ pub async fn send(address: &str, connections: usize, requests: &[String]) -> Res
     let outcomes = tasks.join_all().await;
     let elapsed = start.elapsed();
     let mut times = Vec::with_capacity(requests.len());
+    let mut refused = 0;
     for outcome in outcomes {
-        times.extend(outcome?);
+        let share = outcome?;
+        times.extend(share.times);
+        refused += share.refused;
     }
     times.sort_unstable();
     let at = |share: f64| {
@@ -120,27 +125,36 @@ pub async fn send(address: &str, connections: usize, requests: &[String]) -> Res
         times.get(index).copied().unwrap_or_default()
     };
     Ok(Turn {
-        rate: requests.len() as f64 / elapsed.as_secs_f64(),
+        rate: times.len() as f64 / elapsed.as_secs_f64(),
         p50: at(0.5),
         p99: at(0.99),
         requests: requests.len(),
+        refused,
     })
 }
 
-/// The time of each request.
-async fn one_after_the_other(
-    mut connection: Connection,
-    requests: Vec<String>,
-) -> Result<Vec<Duration>> {
-    let mut times = Vec::with_capacity(requests.len());
+/// What became of one connection's requests.
+struct Share {
+    /// Of each that was answered with success.
+    times: Vec<Duration>,
+    refused: usize,
+}
+
+async fn one_after_the_other(mut connection: Connection, requests: Vec<String>) -> Result<Share> {
+    let mut share = Share {
+        times: Vec::with_capacity(requests.len()),
+        refused: 0,
+    };
     for request in requests {
         let sent = Instant::now();
-        let (status, body) = connection.ask(&request).await?;
-        if !(200..300).contains(&status) {
-            let body = String::from_utf8_lossy(body);
-            return Err(format!("answered {status}: {body}").into());
+        match connection.ask(&request).await? {
+            (200..300, _) => share.times.push(sent.elapsed()),
+            (503, _) => share.refused += 1,
+            (status, body) => {
+                let body = String::from_utf8_lossy(body);
+                return Err(format!("answered {status}: {body}").into());
+            }
         }
-        times.push(sent.elapsed());
     }
-    Ok(times)
+    Ok(share)
 }

@@ -37,11 +37,17 @@ impl Program {
         let this = env::current_exe()?;
         let target = this.parent().and_then(Path::parent);
         let target = target.ok_or("no target folder")?;
-        Ok(Self {
-            path: target.join("release").join("keyproof"),
+        Ok(Self::at(&target.join("release").join("keyproof")))
+    }
+
+    /// One that is there already.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
             arguments: Vec::new(),
             variables: Vec::new(),
-        })
+        }
     }
 
     /// The same on an embedded store at this path.

@@ -1,7 +1,8 @@
 //! What the server costs over HTTP: each dialect's main read and main write, beside a bare hyper server that answers
 //! with as many bytes.
 //!
-//! `cargo run --release -p keyproof-benches --bin http [FOLDER]`; builds the release binary first. The folder, by
+//! `cargo xtask bench http`, or for a short look `cargo xtask bench http -- --only taler --connections 32 --rounds 1`
+//! (`--help` lists the options). It builds the release binary first, unless it is told which to measure. The folder, by
 //! default one below `target/`, decides which disk is measured.
 //!
 //! Both servers are processes of their own, so that the processor time of each is its own; the client is a third, and
@@ -11,19 +12,21 @@
 
 use std::{
     env,
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
+use clap::Parser;
 use data_encoding::BASE64;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use keyproof_benches::{
-    Aim, Result, in_folder,
+    Aim, Result, in_folder_below,
     load::{self, Connection, Turn, request},
     median,
     program::{Process, Program},
@@ -38,19 +41,63 @@ use serde_json::{Value, json};
 /// Connections, requests of a turn of reads, and requests of a turn of writes.
 const TURNS: [(usize, usize, usize); 3] =
     [(1, 4_000, 300), (32, 24_000, 2_048), (256, 24_000, 4_096)];
-const ROUNDS: usize = 3;
 /// The kept connections whose memory is measured.
 const KEPT: usize = 2_000;
-/// Writes of a dialect: one turn a round of each size.
-const WRITES: usize = (ROUNDS + 1) * (300 + 2_048 + 4_096);
+const KEPT_NAME: &str = "kept connections";
 /// A user answers one challenge a step: the one of now, the one before it and the one after.
-const USERS: usize = WRITES.div_ceil(3);
+const STEPS: usize = 3;
 
 const BARE: &str = "bare";
 const DPS: &str =
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices";
 const VERSION: &str = "api-version=2022-12-12";
 const NAMESPACE: &str = "/api/tpm/namespaces/default";
+const LOGIN: &str = "emnify: the second step of a login";
+
+#[derive(Parser)]
+struct Options {
+    /// Where the store is made; by default below `target/`
+    folder: Option<PathBuf>,
+    /// Only work whose name has this in it, as "taler", "new" or "kept"
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Only so many connections: 1, 32 or 256
+    #[arg(long)]
+    connections: Option<usize>,
+    /// Turns of each, after one that warms up
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// A keyproof to measure, in place of the one that is built first
+    #[arg(long)]
+    program: Option<PathBuf>,
+}
+
+impl Options {
+    fn want(&self, name: &str) -> bool {
+        name.to_lowercase().contains(&self.only.to_lowercase())
+    }
+
+    fn turns(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let only = self.connections;
+        let turns = TURNS.into_iter();
+        turns.filter(move |(connections, ..)| only.is_none_or(|only| only == *connections))
+    }
+
+    /// How many writes of a dialect there are.
+    fn writes(&self) -> usize {
+        let turn: usize = self.turns().map(|(_, _, writes)| writes).sum();
+        (self.rounds + 1) * turn
+    }
+
+    /// How many users log in, so that none does twice in one turn.
+    fn users(&self) -> usize {
+        let largest = self.turns().map(|(_, _, writes)| writes).max();
+        match self.want(LOGIN) {
+            true => self.writes().div_ceil(STEPS) + largest.unwrap_or_default(),
+            false => 0,
+        }
+    }
+}
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -59,12 +106,17 @@ fn main() -> Result<()> {
     if env::args().nth(1).as_deref() == Some(BARE) {
         return runtime.block_on(bare());
     }
-    let program = Program::build()?;
-    in_folder("http", |folder| {
+    let options = Options::parse();
+    let program = match &options.program {
+        Some(path) => Program::at(path),
+        None => Program::build()?,
+    };
+    let parent = options.folder.clone();
+    in_folder_below(parent, "http", |folder| {
         println!("folder: {}", folder.display());
         println!("cores: {}", std::thread::available_parallelism()?);
         runtime.block_on(async {
-            let site = Site::start(&program, &folder.join("keyproof.db")).await?;
+            let mut site = Site::start(options, &program, &folder.join("keyproof.db")).await?;
             site.reads().await?;
             site.writes().await?;
             site.kept_connections().await
@@ -72,22 +124,28 @@ fn main() -> Result<()> {
     })
 }
 
-/// One of a dialect's operations, as often as it is asked for.
-struct Work {
-    name: &'static str,
-    requests: Vec<String>,
+/// What is written, a request each.
+enum Writes {
+    /// By requests that were made beforehand.
+    Made(Vec<String>),
+    /// By logins, whose codes are good for a minute only.
+    Logins,
 }
 
 struct Site {
+    options: Options,
     server: Process,
     bare: Process,
-    reads: Vec<Work>,
-    writes: Vec<Work>,
+    reads: Vec<(&'static str, String)>,
+    writes: Vec<(&'static str, Writes)>,
     users: Users,
+    clock: Arc<ManualClock>,
+    /// How many logins there were.
+    logins: usize,
 }
 
 impl Site {
-    async fn start(program: &Program, store: &std::path::Path) -> Result<Self> {
+    async fn start(options: Options, program: &Program, store: &std::path::Path) -> Result<Self> {
         let key = MasterKey::generate(&SystemEntropy::new());
         let program = program
             .on(store)
@@ -104,18 +162,22 @@ impl Site {
         // The keys were activated two steps ago, so that the codes of three steps are left.
         let now = SystemClock.now().saturating_sub(2 * users::STEP);
         let clock = Arc::new(ManualClock::new(now));
-        let users = Users::enrol(users::open(store, &key, now).await?, clock, USERS).await?;
+        let opened = users::open(store, &key, now).await?;
+        let users = Users::enrol(opened, Arc::clone(&clock), options.users()).await?;
         let bare = Process::start(
             Command::new(env::current_exe()?)
                 .arg(BARE)
                 .stderr(Stdio::piped()),
         )?;
         let mut site = Self {
+            options,
             server: program.serve()?,
             bare,
             reads: Vec::new(),
             writes: Vec::new(),
             users,
+            clock,
+            logins: 0,
         };
         site.taler(&program).await?;
         site.dps(&program).await?;
@@ -154,11 +216,8 @@ impl Site {
         };
         self.ask(&add("till")).await?;
         self.read("Taler: a device", "/private/otp-devices/till", &bearer);
-        self.writes.push(Work {
-            name: "Taler: a new device",
-            requests: (0..WRITES)
-                .map(|number| add(&format!("till-{number}")))
-                .collect(),
+        self.write("Taler: a new device", |number| {
+            add(&format!("till-{number}"))
         });
         Ok(())
     }
@@ -177,10 +236,7 @@ impl Site {
         self.ask(&put(0)).await?;
         let path = format!("{DPS}/service-0/certificates/ca-0?{VERSION}");
         self.read("DPS: a certificate", &path, &bearer);
-        self.writes.push(Work {
-            name: "DPS: a new certificate",
-            requests: (1..=WRITES).map(put).collect(),
-        });
+        self.write("DPS: a new certificate", |number| put(number + 1));
         Ok(())
     }
 
@@ -203,11 +259,8 @@ impl Site {
             &format!("{NAMESPACE}/tpm_managers/maker"),
             &bearer,
         );
-        self.writes.push(Work {
-            name: "F5: a new manager",
-            requests: (0..WRITES)
-                .map(|number| post(&format!("maker-{number}")))
-                .collect(),
+        self.write("F5: a new manager", |number| {
+            post(&format!("maker-{number}"))
         });
         Ok(())
     }
@@ -226,42 +279,38 @@ impl Site {
             &bearer,
         );
         self.read("emnify: key statuses", "/api/v1/user/mfa/status", &bearer);
-        let mut requests = Vec::new();
-        while requests.len() < WRITES {
-            self.users.next_step();
-            for body in self
-                .users
-                .challenge(0, USERS.min(WRITES - requests.len()))
-                .await?
-            {
-                requests.push(request("POST", "/api/v1/authenticate", "", &body));
-            }
+        if self.options.want(LOGIN) {
+            self.writes.push((LOGIN, Writes::Logins));
         }
-        self.writes.push(Work {
-            name: "emnify: the second step of a login",
-            requests,
-        });
         Ok(())
     }
 
     fn read(&mut self, name: &'static str, path: &str, authorization: &str) {
-        let requests = vec![request("GET", path, authorization, "")];
-        self.reads.push(Work { name, requests });
+        if self.options.want(name) {
+            self.reads
+                .push((name, request("GET", path, authorization, "")));
+        }
+    }
+
+    fn write(&mut self, name: &'static str, request: impl Fn(usize) -> String) {
+        if self.options.want(name) {
+            let requests = (0..self.options.writes()).map(request).collect();
+            self.writes.push((name, Writes::Made(requests)));
+        }
     }
 
     async fn reads(&self) -> Result<()> {
-        for work in &self.reads {
-            let request = work.requests.first().ok_or("no request")?;
+        for (name, request) in &self.reads {
             let mut connection = Connection::open(self.server.address()).await?;
             let (_, body) = connection.ask(request).await?;
             let size = body.len();
             let bare = load::request("GET", &format!("/{size}"), "", "");
-            println!("\n{}: {size} bytes", work.name);
+            println!("\n{name}: {size} bytes");
             heading();
-            for (connections, requests, _) in TURNS {
+            for (connections, requests, _) in self.options.turns() {
                 let mut ours = Vec::new();
                 let mut theirs = Vec::new();
-                for round in 0..=ROUNDS {
+                for round in 0..=self.options.rounds {
                     let turns = [
                         cost(&self.server, connections, &vec![request.clone(); requests]).await?,
                         cost(&self.bare, connections, &vec![bare.clone(); requests]).await?,
@@ -297,16 +346,31 @@ impl Site {
         Ok(())
     }
 
-    async fn writes(&self) -> Result<()> {
-        for work in &self.writes {
-            println!("\n{}", work.name);
+    async fn writes(&mut self) -> Result<()> {
+        for (name, writes) in std::mem::take(&mut self.writes) {
+            println!("\n{name}");
             heading();
-            let mut left = work.requests.as_slice();
-            for (connections, _, requests) in TURNS {
+            let mut made = match &writes {
+                Writes::Made(requests) => requests.as_slice(),
+                Writes::Logins => &[],
+            };
+            let turns: Vec<_> = self.options.turns().collect();
+            for (connections, _, requests) in turns {
                 let mut costs = Vec::new();
-                for round in 0..=ROUNDS {
-                    let (turn, rest) = left.split_at_checked(requests).ok_or("too few writes")?;
-                    left = rest;
+                for round in 0..=self.options.rounds {
+                    let logins;
+                    let turn = match writes {
+                        Writes::Made(_) => {
+                            let (turn, rest) =
+                                made.split_at_checked(requests).ok_or("too few writes")?;
+                            made = rest;
+                            turn
+                        }
+                        Writes::Logins => {
+                            logins = self.challenged(requests).await?;
+                            &logins
+                        }
+                    };
                     let cost = cost(&self.server, connections, turn).await?;
                     if round > 0 {
                         costs.push(cost);
@@ -318,8 +382,36 @@ impl Site {
         Ok(())
     }
 
+    /// So many answers to challenges, of a user each. Every user answers one with the code of the step before the present
+    /// one, then one with that of the present one, then one with that of the next: a code is good but once, and no earlier
+    /// one after it.
+    async fn challenged(&mut self, count: usize) -> Result<Vec<String>> {
+        let users = self.options.users();
+        if self.logins % users + count > users {
+            self.logins = self.logins.next_multiple_of(users);
+        }
+        let (pass, first) = (self.logins / users, self.logins % users);
+        self.logins += count;
+        let mut now = SystemClock.now();
+        let left = users::STEP.as_secs() - now.as_secs() % users::STEP.as_secs();
+        if pass == 0 && left < 10 {
+            // The code of the step before would be too old when it is sent.
+            tokio::time::sleep(Duration::from_secs(left)).await;
+            now = SystemClock.now();
+        }
+        let step = now.saturating_sub(users::STEP);
+        let ahead = users::STEP * u32::try_from(pass)?;
+        self.clock.set(step.saturating_add(ahead));
+        let bodies = self.users.challenge(first, count).await?;
+        let post = |body: String| request("POST", "/api/v1/authenticate", "", &body);
+        Ok(bodies.into_iter().map(post).collect())
+    }
+
     /// What a connection holds that was answered once and is kept.
     async fn kept_connections(&self) -> Result<()> {
+        if !self.options.want(KEPT_NAME) {
+            return Ok(());
+        }
         let request = request("GET", "/config", "", "");
         let before = self.server.resident_mib()?;
         let mut kept = Vec::new();
@@ -343,12 +435,13 @@ struct Cost {
     p50: f64,
     p99: f64,
     processor: f64,
+    refused: f64,
 }
 
 fn heading() {
     println!(
         "  {:<12} {:>11} {:>10} {:>9} {:>9} {:>12}",
-        "", "connections", "requests/s", "p50 us", "p99 us", "CPU us each"
+        "", "connections", "answers/s", "p50 us", "p99 us", "CPU us each"
     );
 }
 
@@ -359,9 +452,14 @@ impl Cost {
             p50,
             p99,
             processor,
+            refused,
         } = self;
         println!(
-            "  {name:<12} {connections:>11} {rate:>10.0} {p50:>9.0} {p99:>9.0} {processor:>12.1}"
+            "  {name:<12} {connections:>11} {rate:>10.0} {p50:>9.0} {p99:>9.0} {processor:>12.1}{}",
+            match *refused {
+                0.0 => String::new(),
+                refused => format!("  ({refused:.0} refused with 503)"),
+            }
         );
     }
 }
@@ -376,6 +474,7 @@ async fn cost(server: &Process, connections: usize, requests: &[String]) -> Resu
         p50: microseconds(turn.p50),
         p99: microseconds(turn.p99),
         processor: microseconds(used) / turn.requests as f64,
+        refused: turn.refused as f64,
     })
 }
 
@@ -386,6 +485,7 @@ fn middle(costs: &[Cost]) -> Cost {
         p50: of(|cost| cost.p50),
         p99: of(|cost| cost.p99),
         processor: of(|cost| cost.processor),
+        refused: of(|cost| cost.refused),
     }
 }
 

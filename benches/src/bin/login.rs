@@ -152,8 +152,11 @@ async fn echo() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// So many requests a second.
+/// So many requests a second, of which none may be refused.
 async fn exchange(address: SocketAddr, connections: usize, requests: &[String]) -> Result<f64> {
     let turn = load::send(&address.to_string(), connections, requests).await?;
+    if turn.refused > 0 {
+        return Err(format!("{} of {} refused", turn.refused, turn.requests).into());
+    }
     Ok(turn.rate)
 }

@@ -18,6 +18,10 @@ pub(crate) struct Options {
     /// Also writes what was measured into `benches/ratios.json`, and the chart that README shows
     #[arg(long, conflicts_with = "name")]
     record: bool,
+
+    /// What it is told, after `--`
+    #[arg(last = true, requires = "name")]
+    arguments: Vec<String>,
 }
 
 const RECORD: &str = "benches/ratios.json";
@@ -37,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     ]))?;
     let mut ratios = Vec::new();
     for bench in benches {
-        let printed = echoed(&mut cargo([
+        let mut run = cargo([
             "run",
             "--locked",
             "--release",
@@ -46,7 +50,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             "keyproof-benches",
             "--bin",
             &bench,
-        ]))?;
+            "--",
+        ]);
+        let printed = echoed(run.args(&options.arguments))?;
         ratios.extend(Ratio::all_of(&bench, &printed));
     }
     let record = record(&ratios)?;
