@@ -194,7 +194,8 @@ impl Reading {
         }
     }
 
-    fn restart(&mut self) {
+    /// Begins again, as if nothing had been read.
+    pub(crate) fn restart(&mut self) {
         self.read.clear();
         self.snapshot.records.clear();
         self.rounds = 0;

@@ -101,6 +101,33 @@ impl Raw {
     ///
     /// Any [`StoreError`] but [`StoreError::Engine`].
     pub fn decode<R: Record>(&self) -> Result<Stored<R>, StoreError> {
+        let record = match self.written_now::<R>() {
+            Some(record) => record,
+            None => self.decode_any()?,
+        };
+        Ok(Stored {
+            record,
+            version: self.row.version,
+            expires_at: self.row.expires_at,
+        })
+    }
+
+    /// The record, if it stands there exactly as this release writes an `R`: read in one pass.
+    fn written_now<R: Record>(&self) -> Option<R> {
+        let data = self
+            .row
+            .body
+            .strip_prefix(br#"{"type":""#)?
+            .strip_prefix(R::TYPE.as_bytes())?
+            .strip_prefix(br#"","v":"#)?
+            .strip_prefix(R::VERSION.to_string().as_bytes())?
+            .strip_prefix(br#","data":"#)?
+            .strip_suffix(b"}")?;
+        serde_json::from_slice(data).ok()
+    }
+
+    /// The record, whatever it is, or what is wrong with it.
+    fn decode_any<R: Record>(&self) -> Result<R, StoreError> {
         let Body {
             kind,
             version,
@@ -119,15 +146,15 @@ impl Raw {
             version,
             column: error.column(),
         };
-        let record = if version == R::VERSION {
-            serde_json::from_str(data.get()).map_err(malformed)?
+        if version == R::VERSION {
+            serde_json::from_str(data.get()).map_err(malformed)
         } else if version > R::VERSION {
-            return Err(StoreError::NewerVersion {
+            Err(StoreError::NewerVersion {
                 key: self.key.clone(),
                 kind,
                 found: version,
                 known: R::VERSION,
-            });
+            })
         } else {
             let old = serde_json::from_str(data.get()).map_err(malformed)?;
             let new = R::upgrade(version, old).ok_or_else(|| StoreError::NoUpgrade {
@@ -136,13 +163,8 @@ impl Raw {
                 found: version,
                 known: R::VERSION,
             })?;
-            serde_json::from_value(new).map_err(malformed)?
-        };
-        Ok(Stored {
-            record,
-            version: self.row.version,
-            expires_at: self.row.expires_at,
-        })
+            serde_json::from_value(new).map_err(malformed)
+        }
     }
 
     /// A record as an engine keeps it.

@@ -51,7 +51,8 @@ pub(super) fn log(path: &Path) -> io::Result<PathBuf> {
     beside(path, "-wal")
 }
 
-fn index(path: &Path) -> io::Result<PathBuf> {
+/// Where it keeps the index of that log.
+pub(super) fn index(path: &Path) -> io::Result<PathBuf> {
     beside(path, "-shm")
 }
 

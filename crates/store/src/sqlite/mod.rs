@@ -11,9 +11,11 @@
 //! The file, its log and the log's index must stay where they are: where one was renamed, deleted or replaced, nothing is
 //! acknowledged ([`EngineError::Moved`]), for a restart would not find it.
 
+mod cache;
 mod compact;
 mod files;
 mod identity;
+mod log_index;
 mod readers;
 mod schema;
 mod snapshot;
@@ -28,7 +30,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use self::cache::Cache;
 use self::identity::Identities;
+use self::log_index::LogIndex;
 use self::readers::Readers;
 use self::snapshot::SqliteSnapshot;
 use self::writer::Writer;
@@ -68,6 +72,7 @@ pub struct SqliteEngine {
     migration: Migration,
     writer: Writer,
     readers: Readers,
+    cache: Arc<Cache>,
     identities: Arc<Identities>,
     /// Last, for fields drop in order and the threads end once their queues are gone.
     threads: Threads,
@@ -97,11 +102,13 @@ impl SqliteEngine {
         // All three are there, and stay for as long as this connection.
         let identities = Arc::new(Identities::of(path).map_err(failed)?);
         files::sync_log(path).map_err(failed)?;
+        let index = identity::index(path).and_then(|index| LogIndex::open(&index));
+        let cache = Arc::new(Cache::new(index.map_err(failed)?));
         // The writer's connection is there before the readers' and goes after them, so that a
         // read-only one always finds the shared memory that WAL mode needs.
         let mut threads = Threads::default();
-        let writer = Writer::start(path, options, connection, &identities, &mut threads)?;
-        let readers = Readers::start(path, options, &mut threads)?;
+        let writer = Writer::start(path, options, connection, &identities, &cache, &mut threads)?;
+        let readers = Readers::start(path, options, &cache, &mut threads)?;
         identities.check()?;
         Ok(Self {
             migration,
@@ -109,9 +116,15 @@ impl SqliteEngine {
             options: options.clone(),
             writer,
             readers,
+            cache,
             identities,
             threads,
         })
+    }
+
+    /// What is kept of earlier reads, unless the engine is closed.
+    fn cache(&self) -> Option<&Cache> {
+        (!self.readers.is_closed()).then_some(&self.cache)
     }
 
     /// All that was in the file at `path` when its records were moved to another store.
@@ -140,7 +153,12 @@ impl Engine for SqliteEngine {
         keys: &'a [Key],
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
-        Box::pin(self.readers.get_many(keys.to_vec(), now))
+        Box::pin(async move {
+            match self.cache().and_then(|cache| cache.get_many(keys, now)) {
+                Some(rows) => Ok(rows),
+                None => self.readers.get_many(keys.to_vec(), now).await,
+            }
+        })
     }
 
     fn read(
@@ -148,7 +166,16 @@ impl Engine for SqliteEngine {
         reading: Reading,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Reading, EngineError>> {
-        Box::pin(self.readers.read(reading, now))
+        Box::pin(async move {
+            let mut reading = reading;
+            match self.cache().and_then(|cache| cache.read(&mut reading, now)) {
+                Some(()) => Ok(reading),
+                None => {
+                    reading.restart();
+                    self.readers.read(reading, now).await
+                }
+            }
+        })
     }
 
     fn scan<'a>(
@@ -235,19 +262,22 @@ enum Access {
     ReadWrite,
 }
 
-/// Pages that a connection keeps: of a reader those that lead to every record of a few hundred thousand. It takes them up as it
-/// reads, and loses them with each commit of others.
-const CACHE_KIB: i32 = 2_048;
+/// Pages that a reader keeps, in KiB: those that lead to every record of a few hundred thousand. It takes them up as it reads,
+/// and loses them with each commit of others.
+const READER_CACHE_KIB: i32 = 2_048;
+/// Pages that the writer keeps, in KiB, through all its commits: with less, a large group is written to the log before its
+/// commit, in part twice.
+const WRITER_CACHE_KIB: i32 = 8_192;
 
 fn connect(path: &Path, options: &SqliteOptions, access: Access) -> rusqlite::Result<Connection> {
     // Each connection stays in one thread. No URIs: a path is a path.
-    let mode = match access {
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Access::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    let (mode, cache) = match access {
+        Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB),
+        Access::ReadWrite => (OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB),
     };
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(options.busy_timeout)?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "cache_size", -cache)?;
     // A file that is cut while it is mapped, or a disk that fails, would be a signal and not an error; and SQLite unmaps all
     // of it whenever another connection has committed.
     connection.pragma_update(None, "mmap_size", 0)?;

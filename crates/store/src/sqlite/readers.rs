@@ -5,16 +5,19 @@ use std::io::ErrorKind;
 use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 
+use super::cache::Cache;
+use super::log_index::State;
 use super::{Access, SqliteOptions, Threads, connect, engine_error, files, millis};
 use crate::{EngineError, Key, Prefix, Reading, Row, Timestamp, Version};
 
-const GET: &str = "SELECT version, body, expires_at FROM records
-    WHERE key = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
+/// What has expired, too: that it is there is worth keeping.
+const GET: &str = "SELECT version, body, expires_at FROM records WHERE key = ?1";
 const SCAN: &str = "SELECT version, body, expires_at, key FROM records
     WHERE key >= ?1 AND key < ?2 AND (expires_at IS NULL OR expires_at > ?3)
     ORDER BY key LIMIT ?4";
@@ -28,7 +31,15 @@ const QUEUE: usize = 256;
 /// reads take as long.
 const GROUP: usize = 16;
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+type Job = Box<dyn FnOnce(&Reader<'_>) + Send>;
+
+/// A thread's connection while it reads a group.
+struct Reader<'c> {
+    connection: &'c Connection,
+    cache: &'c Cache,
+    /// The state that the file was in before the group's snapshot was taken, if that could be told.
+    began: Option<State>,
+}
 
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -39,6 +50,7 @@ impl Readers {
     pub(super) fn start(
         path: &Path,
         options: &SqliteOptions,
+        cache: &Arc<Cache>,
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE);
@@ -48,10 +60,10 @@ impl Readers {
             connection
                 .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
                 .map_err(engine_error)?;
-            let jobs = jobs.clone();
+            let (jobs, cache) = (jobs.clone(), cache.clone());
             threads.spawn("keyproof-read", move || {
                 while let Ok(first) = jobs.recv_blocking() {
-                    read_together(&connection, first, &jobs);
+                    read_together(&connection, &cache, first, &jobs);
                 }
             })?;
         }
@@ -63,9 +75,9 @@ impl Readers {
         keys: Vec<Key>,
         now: Timestamp,
     ) -> Result<Vec<Option<Row>>, EngineError> {
-        self.run(move |connection| {
-            let _snapshot = Snapshot::for_keys(connection, &keys)?;
-            rows_of(connection, &keys, now)
+        self.run(move |reader| {
+            let _snapshot = Snapshot::for_keys(reader.connection, &keys)?;
+            reader.rows_of(&keys, now)
         })
         .await
     }
@@ -76,13 +88,13 @@ impl Readers {
         mut reading: Reading,
         now: Timestamp,
     ) -> Result<Reading, EngineError> {
-        self.run(move |connection| {
+        self.run(move |reader| {
             let _snapshot = match reading.is_last_round() {
-                true => Snapshot::for_keys(connection, reading.wanted())?,
-                false => Snapshot::begin(connection)?,
+                true => Snapshot::for_keys(reader.connection, reading.wanted())?,
+                false => Snapshot::begin(reader.connection)?,
             };
             while !reading.wanted().is_empty() {
-                let rows = rows_of(connection, reading.wanted(), now)?;
+                let rows = reader.rows_of(reading.wanted(), now)?;
                 reading.found(rows);
             }
             Ok(reading)
@@ -103,8 +115,9 @@ impl Readers {
             .unwrap_or_default();
         let start = after.max(prefix.start().to_vec());
         let end = prefix.end();
-        self.run(move |connection| {
-            connection
+        self.run(move |reader| {
+            reader
+                .connection
                 .prepare_cached(SCAN)?
                 .query_map(params![start, end, millis(now), rows(limit)], |row| {
                     Ok((key(row, 3)?, stored(row)?))
@@ -119,8 +132,9 @@ impl Readers {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Key, Version)>, EngineError> {
-        self.run(move |connection| {
-            connection
+        self.run(move |reader| {
+            reader
+                .connection
                 .prepare_cached(EXPIRED)?
                 .query_map(params![millis(before), rows(limit)], |row| {
                     Ok((key(row, 0)?, Version::from_bytes(row.get(1)?)))
@@ -146,6 +160,11 @@ impl Readers {
         })
     }
 
+    /// Whether nothing more is read.
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// What is queued is read still.
     pub(super) fn close(&self) {
         self.queue.close();
@@ -153,15 +172,15 @@ impl Readers {
 
     async fn run<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let job: Job = Box::new(move |reader| {
             if reply.is_closed() {
                 return;
             }
             // What a plan follows by is others' code: its panic is theirs, and not the end of a thread that all read with.
-            let outcome = catch_unwind(AssertUnwindSafe(|| read(connection)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| read(reader)));
             // Nobody listens if the caller has given up.
             let _ = reply.send(outcome.map(|found| found.map_err(engine_error)));
         });
@@ -177,17 +196,44 @@ impl Readers {
 
 /// Reads what waits from one snapshot. All of it was asked for before that begins, so nobody is shown a state from before
 /// a commit that they know of.
-fn read_together(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
+fn read_together(connection: &Connection, cache: &Cache, first: Job, jobs: &Receiver<Job>) {
     let others: Vec<Job> = iter::from_fn(|| jobs.try_recv().ok())
         .take(GROUP - 1)
         .collect();
+    let reader = Reader {
+        connection,
+        cache,
+        began: cache.state(),
+    };
     let _snapshot = match others.is_empty() {
         true => None,
         // Where there is none to be had, each read asks for its own, and is told why.
         false => Snapshot::begin(connection).ok().flatten(),
     };
     for job in iter::once(first).chain(others) {
-        job(connection);
+        job(&reader);
+    }
+}
+
+impl Reader<'_> {
+    fn rows_of(&self, keys: &[Key], now: Timestamp) -> rusqlite::Result<Vec<Option<Row>>> {
+        let mut statement = self.connection.prepare_cached(GET)?;
+        let rows = keys.iter().map(|key| {
+            let row = statement.query_row(params![key.as_bytes()], stored);
+            row.optional()
+        });
+        let mut rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        // The snapshot was taken between two moments of one state, so it is of that state.
+        if let Some(state) = self.began
+            && self.cache.state() == Some(state)
+        {
+            let rows = rows.iter().map(Option::as_ref);
+            self.cache.found(state, iter::zip(keys, rows));
+        }
+        for row in &mut rows {
+            row.take_if(|row| row.is_expired(now));
+        }
+        Ok(rows)
     }
 }
 
@@ -223,22 +269,6 @@ impl Drop for Snapshot<'_> {
     }
 }
 
-fn rows_of(
-    connection: &Connection,
-    keys: &[Key],
-    now: Timestamp,
-) -> rusqlite::Result<Vec<Option<Row>>> {
-    let mut statement = connection.prepare_cached(GET)?;
-    let now = millis(now);
-    keys.iter()
-        .map(|key| {
-            statement
-                .query_row(params![key.as_bytes(), now], stored)
-                .optional()
-        })
-        .collect()
-}
-
 /// A row whose first columns are version, body and expiry.
 pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
@@ -264,6 +294,7 @@ fn rows(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqlite::log_index::LogIndex;
     use crate::sqlite::schema;
     use std::sync::mpsc;
 
@@ -281,13 +312,14 @@ mod tests {
         writer.pragma_update(None, "journal_mode", "WAL").unwrap();
         writer.execute_batch("CREATE TABLE things (thing)").unwrap();
         let reader = Connection::open(file.path()).unwrap();
+        let cache = Cache::new(LogIndex::none());
         let (queue, jobs) = async_channel::bounded::<Job>(QUEUE);
         let (tell, told) = mpsc::channel();
-        let writer = std::sync::Arc::new(std::sync::Mutex::new(writer));
+        let writer = Arc::new(std::sync::Mutex::new(writer));
         for number in 0..GROUP + 1 {
             let (tell, writer) = (tell.clone(), writer.clone());
-            let job: Job = Box::new(move |connection| {
-                tell.send((number, count(connection))).unwrap();
+            let job: Job = Box::new(move |reader| {
+                tell.send((number, count(reader.connection))).unwrap();
                 let writer = writer.lock().unwrap();
                 writer.execute("INSERT INTO things VALUES (1)", ()).unwrap();
             });
@@ -300,7 +332,7 @@ mod tests {
             .execute("INSERT INTO things VALUES (1)", ())
             .unwrap();
         while let Ok(first) = jobs.try_recv() {
-            read_together(&reader, first, &jobs);
+            read_together(&reader, &cache, first, &jobs);
             assert!(reader.is_autocommit());
         }
         drop((queue, tell));

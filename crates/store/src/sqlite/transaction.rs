@@ -91,10 +91,14 @@ impl<'c> Transactions<'c> {
         })
     }
 
-    /// One transaction for the whole group. On failure none of it is there, and no transaction is
-    /// open unless the connection is past help.
-    pub(super) fn run<'w>(&mut self, group: impl Iterator<Item = &'w Work>) -> Outcome {
-        let conflicts = self.apply(group).map_err(|error| {
+    /// One transaction for the whole group; `begun` is told when nobody else can write any more. On failure none of it is
+    /// there, and no transaction is open unless the connection is past help.
+    pub(super) fn run<'w>(
+        &mut self,
+        group: impl Iterator<Item = &'w Work>,
+        begun: impl FnOnce(),
+    ) -> Outcome {
+        let conflicts = self.apply(group, begun).map_err(|error| {
             self.abandon();
             Failure::NotApplied(engine_error(error))
         })?;
@@ -117,8 +121,10 @@ impl<'c> Transactions<'c> {
     fn apply<'w>(
         &mut self,
         group: impl Iterator<Item = &'w Work>,
+        begun: impl FnOnce(),
     ) -> rusqlite::Result<Vec<Option<usize>>> {
         self.begin.execute(())?;
+        begun();
         let conflicts = group
             .map(|work| match work {
                 Work::Batch(changes) => self.apply_batch(changes),
@@ -271,7 +277,7 @@ mod tests {
             inserts(&["a"], b""),
             inserts(&["d", "b"], b""),
         ];
-        let Ok(conflicts) = transactions.run(group.iter()) else {
+        let Ok(conflicts) = transactions.run(group.iter(), || ()) else {
             panic!("nothing is wrong")
         };
         assert_eq!(conflicts, [None, Some(1), Some(0), None]);
@@ -282,7 +288,11 @@ mod tests {
     fn a_full_disk_fails_the_whole_group_and_none_before_or_after() {
         let (_folder, connection) = database();
         let mut transactions = Transactions::prepare(&connection).unwrap();
-        assert!(transactions.run([inserts(&["before"], b"")].iter()).is_ok());
+        assert!(
+            transactions
+                .run([inserts(&["before"], b"")].iter(), || ())
+                .is_ok()
+        );
         connection.pragma_update(None, "max_page_count", 8).unwrap();
         let large = vec![0; 100_000];
         let group = [
@@ -290,13 +300,17 @@ mod tests {
             inserts(&["b", "c"], &large),
             inserts(&["d"], b""),
         ];
-        let outcome = transactions.run(group.iter());
+        let outcome = transactions.run(group.iter(), || ());
         assert!(matches!(
             outcome,
             Err(Failure::NotApplied(EngineError::Full { .. }))
         ));
         assert_eq!(names(&connection), ["case/before"]);
-        assert!(transactions.run([inserts(&["after"], b"")].iter()).is_ok());
+        assert!(
+            transactions
+                .run([inserts(&["after"], b"")].iter(), || ())
+                .is_ok()
+        );
         assert_eq!(names(&connection), ["case/after", "case/before"]);
     }
 
@@ -313,11 +327,15 @@ mod tests {
             inserts(&["c"], b""),
         ];
         assert!(matches!(
-            transactions.run(group.iter()),
+            transactions.run(group.iter(), || ()),
             Err(Failure::NotApplied(_))
         ));
         assert_eq!(names(&connection), [""; 0]);
-        assert!(transactions.run([inserts(&["c"], b"")].iter()).is_ok());
+        assert!(
+            transactions
+                .run([inserts(&["c"], b"")].iter(), || ())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -328,13 +346,17 @@ mod tests {
             .commit_hook(Some(move || std::mem::take(&mut fail)))
             .unwrap();
         let mut transactions = Transactions::prepare(&connection).unwrap();
-        let outcome = transactions.run([inserts(&["a"], b""), inserts(&["a"], b"")].iter());
+        let outcome = transactions.run([inserts(&["a"], b""), inserts(&["a"], b"")].iter(), || ());
         assert!(
             matches!(outcome, Err(Failure::Unknown(_))),
             "not even the conflict is certain"
         );
         assert_eq!(names(&connection), [""; 0]);
-        assert!(transactions.run([inserts(&["a"], b"")].iter()).is_ok());
+        assert!(
+            transactions
+                .run([inserts(&["a"], b"")].iter(), || ())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -351,7 +373,11 @@ mod tests {
         connection.pragma_update(None, "user_version", 2).unwrap();
         let before = pages.load(Ordering::Relaxed);
         let mut transactions = Transactions::prepare(&connection).unwrap();
-        assert!(transactions.run([Work::Probe { size: 1 }].iter()).is_ok());
+        assert!(
+            transactions
+                .run([Work::Probe { size: 1 }].iter(), || ())
+                .is_ok()
+        );
         assert!(pages.load(Ordering::Relaxed) > before, "it went to the log");
         let schema: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))

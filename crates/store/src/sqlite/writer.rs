@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::cache::Cache;
 use super::identity::Identities;
 use super::transaction::{Failure, Outcome, Transactions, Work};
 use super::{Access, SqliteOptions, Threads, connect, engine_error};
@@ -63,6 +64,7 @@ impl Writer {
         options: &SqliteOptions,
         connection: Connection,
         identities: &Arc<Identities>,
+        cache: &Arc<Cache>,
         threads: &mut Threads,
     ) -> Result<Self, EngineError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -73,6 +75,7 @@ impl Writer {
             options: options.clone(),
             jobs,
             identities: identities.clone(),
+            cache: cache.clone(),
             doubt: doubt.clone(),
             observed: observed.clone(),
             wal_pages: Arc::default(),
@@ -143,6 +146,7 @@ struct Thread {
     options: SqliteOptions,
     jobs: mpsc::Receiver<Message>,
     identities: Arc<Identities>,
+    cache: Arc<Cache>,
     doubt: Arc<Doubt>,
     observed: Arc<Observed>,
     wal_pages: Arc<AtomicI32>,
@@ -183,7 +187,19 @@ impl Thread {
     /// One transaction for the whole group. Nothing is acknowledged that the next start would not find.
     fn commit(&self, transactions: &mut Transactions<'_>, group: &[(Work, Reply)]) -> Outcome {
         self.identities.check().map_err(Failure::NotApplied)?;
-        let conflicts = transactions.run(group.iter().map(|(work, _)| work))?;
+        let mut begun = None;
+        let outcome = transactions.run(group.iter().map(|(work, _)| work), || {
+            begun = Some(self.cache.begun());
+        });
+        let applied = outcome.as_ref().ok().map(|conflicts| {
+            let works = group.iter().zip(conflicts);
+            works.filter_map(|((work, _), conflict)| match (work, conflict) {
+                (Work::Batch(changes), None) => Some(changes),
+                _ => None,
+            })
+        });
+        self.cache.committed(begun, applied);
+        let conflicts = outcome?;
         self.identities.check().map_err(Failure::Unknown)?;
         Ok(conflicts)
     }
