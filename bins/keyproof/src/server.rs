@@ -2,7 +2,9 @@
 
 use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
-use keyproof_http::{Application, Listener, Readiness, RequestObserver, Site, Stack, Tls};
+use keyproof_http::{
+    Application, Listener, Readiness, RequestObserver, Site, Stack, Tls, in_blocks,
+};
 use keyproof_service::{AuditSettings, Clock, Service, Settings};
 use keyproof_store::{CommitObserver, Entropy, Store};
 use keyproof_x509::Certificate;
@@ -182,7 +184,7 @@ impl Server {
         let stack = Arc::new(Stack {
             limits: config.limits,
             proxies: config.proxies.clone(),
-            draw: Arc::new(move |bytes| entropy.fill(bytes)),
+            draw: in_blocks(move |bytes| entropy.fill(bytes)),
             ready,
             observer: Arc::clone(&metrics) as Arc<dyn RequestObserver>,
             draining: drained,

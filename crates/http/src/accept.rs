@@ -92,8 +92,9 @@ async fn open(
     }
     let socket = Socket::new(socket);
     let client = socket.peer();
+    // A future of its own for each kind of connection: one of both would be as large as the larger, for as long as it is kept.
     let Some(tls) = tls else {
-        return connection::serve(socket, peer, client, stack, site, slot).await;
+        return Box::pin(connection::serve(socket, peer, client, stack, site, slot)).await;
     };
     let handshake = timeout(stack.limits.header_timeout, tls.accept(socket));
     let shaken = tokio::select! {
@@ -101,7 +102,9 @@ async fn open(
         () = stack.drained() => return debug!(%peer, "a TLS handshake is not waited for"),
     };
     match shaken {
-        Ok(Ok(session)) => connection::serve(session, peer, client, stack, site, slot).await,
+        Ok(Ok(session)) => {
+            Box::pin(connection::serve(session, peer, client, stack, site, slot)).await;
+        }
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),
     }

@@ -1,14 +1,21 @@
 //! From a request to its answer.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    future::{Future, ready},
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header, request};
 use hyper::body::Incoming;
-use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
-    Application, Client, Exchange, Query, RequestBody, RequestId, RequestPath, Response,
+    Application, BoxFuture, Client, Exchange, Query, RequestBody, RequestId, RequestPath, Response,
     StackRefusal, access_log::AccessRecord, deadline::HandlerDeadline, health::Probe,
     limits::MAX_TARGET_BYTES, response::Route, site::Site, socket::Peer, stack::Stack, wire::Turn,
 };
@@ -103,8 +110,8 @@ impl Origin {
         response
     }
 
-    /// Runs a handler in a task of its own: a panic stays there, and a change is carried through to its end even when
-    /// the client hangs up or the deadline passes.
+    /// Runs a handler. A read is part of its connection's task and ends with it. A change has a task of its own, and is carried
+    /// through to its end even when the client hangs up or the deadline passes. A panic ends neither.
     async fn run(
         &self,
         application: Arc<dyn Application>,
@@ -113,19 +120,27 @@ impl Origin {
     ) -> Result<Response, StackRefusal> {
         let only_reads = exchange.method().is_safe();
         let waiting = exchange.waiting();
-        let slot = Arc::clone(&self.slot);
-        let handler = async move {
-            let _slot = slot;
-            application.handle(exchange).await
+        let handler: BoxFuture<_> = match only_reads {
+            true => match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
+                Ok(handler) => Box::pin(Caught(handler)),
+                Err(_) => Box::pin(ready(Err(true))),
+            },
+            false => {
+                let slot = Arc::clone(&self.slot);
+                let handler = async move {
+                    let _slot = slot;
+                    application.handle(exchange).await
+                };
+                let task = tokio::spawn(handler.in_current_span());
+                Box::pin(async move { task.await.map_err(|failure| failure.is_panic()) })
+            }
         };
-        let mut handler = Handler {
-            task: tokio::spawn(handler.in_current_span()),
-            abort_on_drop: only_reads,
-        };
+        // The answer first: what is there at once needs no timer.
         tokio::select! {
-            done = &mut handler.task => done.map_err(|failure| {
+            biased;
+            done = handler => done.map_err(|panicked| {
                 // Where it happened was logged by the panic hook.
-                error!(panicked = failure.is_panic(), "the handler failed");
+                error!(panicked, "the handler failed");
                 StackRefusal::Internal
             }),
             () = deadline.passed() => {
@@ -137,17 +152,17 @@ impl Origin {
     }
 }
 
-/// A running handler.
-struct Handler {
-    task: JoinHandle<Response>,
-    abort_on_drop: bool,
-}
+/// A handler, of which a panic is what it comes to. It is not polled again after one.
+struct Caught(BoxFuture<Response>);
 
-impl Drop for Handler {
-    fn drop(&mut self) {
-        if self.abort_on_drop {
-            self.task.abort();
-        }
+impl Future for Caught {
+    /// An error says whether it panicked.
+    type Output = Result<Response, bool>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let handler = &mut self.0;
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(Err(true)), |polled| polled.map(Ok))
     }
 }
 

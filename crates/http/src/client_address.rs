@@ -23,6 +23,9 @@ impl TrustedProxies {
     /// A hop that is no address ends the walk: what stands before it was written by nobody known.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
+        if !self.trusts(client) {
+            return client;
+        }
         let lines: Vec<&str> = headers
             .get_all(X_FORWARDED_FOR)
             .iter()

@@ -189,7 +189,8 @@ async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, linger: bool, stack
     let closing = async {
         io.shutdown().await?;
         if linger {
-            let mut discarded = [0; 4096];
+            // Not within the future, where it would take as much for as long as the connection is kept.
+            let mut discarded = vec![0; 4096];
             while io.read(&mut discarded).await? > 0 {}
         }
         Ok::<_, std::io::Error>(())

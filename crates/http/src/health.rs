@@ -18,9 +18,9 @@ pub(crate) enum Probe {
 
 impl Probe {
     pub(crate) fn at(path: &RequestPath) -> Option<Self> {
-        match path.segments().as_deref() {
-            Ok(["healthz"]) => Some(Self::Health),
-            Ok(["readyz"]) => Some(Self::Readiness),
+        match path.only()? {
+            "healthz" => Some(Self::Health),
+            "readyz" => Some(Self::Readiness),
             _ => None,
         }
     }

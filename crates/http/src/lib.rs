@@ -38,8 +38,9 @@
 //! be sending, it is read from for two seconds more, for otherwise the kernel would reset it and the client might never
 //! see the answer.
 //!
-//! Handlers run in tasks of their own. One that changes state ends only by itself, whether its client hangs up or its
-//! deadline passes; the drain waits for it, and until then it holds its connection's slot.
+//! A handler that only reads is part of its connection's task, and ends with it. One that changes state has a task of its own
+//! and ends only by itself, whether its client hangs up or its deadline passes; the drain waits for it, and until then it
+//! keeps its connection's slot.
 
 mod accept;
 mod access_log;
@@ -80,5 +81,5 @@ pub use request_id::RequestId;
 pub use response::{Response, json, plain_refusal};
 pub use site::Site;
 pub use socket::{Client, Presence};
-pub use stack::{Draw, NO_ANSWER, Readiness, Stack};
+pub use stack::{Draw, NO_ANSWER, Readiness, Stack, in_blocks};
 pub use tls::Tls;

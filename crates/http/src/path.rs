@@ -58,6 +58,14 @@ impl RequestPath {
         self.segments.first()?.as_deref().ok()
     }
 
+    /// The decoded segment of a path that has no other.
+    pub(crate) fn only(&self) -> Option<&str> {
+        match self.segments.as_slice() {
+            [Ok(segment)] => Some(segment),
+            _ => None,
+        }
+    }
+
     /// Whether the path begins with these decoded segments; for [`Application::claims`].
     ///
     /// A segment that cannot be decoded equals nothing, but those behind the prefix do not matter here.

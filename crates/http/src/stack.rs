@@ -1,6 +1,6 @@
 //! What all connections share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::watch, time::sleep};
 
@@ -9,8 +9,31 @@ use crate::{BoxFuture, Limits, RequestObserver, TrustedProxies, limits::DRAINING
 /// Asks whether the store answers, and what may be said to anybody if it does not; for `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> BoxFuture<Result<(), &'static str>> + Send + Sync>;
 
+/// How many bytes are drawn at once: the ids of 32 requests.
+const BLOCK: usize = 512;
+
 /// Fills bytes with randomness that nobody can foretell.
 pub type Draw = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Draws in blocks, of which each byte is given away once: to ask the system for a few at a time costs as much as for many.
+#[must_use]
+pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
+    let left = Mutex::new(Vec::new());
+    Arc::new(move |bytes| {
+        // No code of others runs under this lock but `draw`, which leaves the block whole if it panics.
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() < bytes.len() {
+            let mut block = vec![0; bytes.len().max(BLOCK)];
+            draw(&mut block);
+            *left = block;
+        }
+        let from = left.len().saturating_sub(bytes.len());
+        bytes
+            .iter_mut()
+            .zip(left.drain(from..))
+            .for_each(|(byte, drawn)| *byte = drawn);
+    })
+}
 
 /// What is said of a store of which no more may be said.
 pub const NO_ANSWER: &str = "the store does not answer";
@@ -47,5 +70,37 @@ impl Stack {
     pub(crate) async fn stopped_waiting(&self) {
         self.drained().await;
         sleep(DRAINING_GRACE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    #[test]
+    fn no_byte_of_a_block_is_given_away_twice() {
+        let blocks = Arc::new(AtomicU8::new(0));
+        let drawn = Arc::clone(&blocks);
+        let draw = in_blocks(move |bytes| {
+            let block = drawn.fetch_add(1, Ordering::Relaxed);
+            for (place, byte) in (0_u8..=255).cycle().zip(bytes) {
+                *byte = block.wrapping_add(place);
+            }
+        });
+        // Each half of a block counts up from its block's number, so that the ids within a half differ.
+        let mut ids = [[0; 16]; BLOCK / 16];
+        ids.iter_mut().for_each(|id| draw(id));
+        assert_eq!(blocks.load(Ordering::Relaxed), 1);
+        let (first, second) = ids.split_at(BLOCK / 32);
+        for half in [first, second] {
+            let unique: std::collections::BTreeSet<_> = half.iter().collect();
+            assert_eq!(unique.len(), half.len());
+        }
+        draw(&mut [0; 16]);
+        assert_eq!(blocks.load(Ordering::Relaxed), 2);
+        // More than a block has at once.
+        draw(&mut [0; BLOCK + 1]);
+        assert_eq!(blocks.load(Ordering::Relaxed), 3);
     }
 }
