@@ -36,9 +36,11 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Outcome {
     telemetry::watch_panics();
     let config = Arc::new(arguments.flags.load_for_logs(telemetry::write_as)?);
-    telemetry::init(config.settings.log.format, config.settings.log.level);
+    telemetry::init(config.settings.log.format, config.settings.log.level)?;
     raise_descriptor_limit();
-    runtime()?.block_on(serve(config))
+    let outcome = runtime()?.block_on(serve(config));
+    telemetry::flush();
+    outcome
 }
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -87,7 +89,10 @@ async fn serve(config: Arc<Config>) -> Outcome {
     supervisor.stopping();
     tokio::select! {
         () = end(server, &opened) => {}
-        () = signals.stop() => process::exit(1),
+        () = signals.stop() => {
+            telemetry::flush();
+            process::exit(1)
+        }
     }
     Ok(())
 }

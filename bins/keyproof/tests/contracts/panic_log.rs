@@ -15,12 +15,13 @@ const INNER: &str = "KEYPROOF_TEST_INNER";
 #[tokio::test]
 async fn a_panic_is_logged_by_place_and_request() {
     if env::var_os(INNER).is_some() {
-        telemetry::init(LogFormat::Json, LogLevel::Info);
+        telemetry::init(LogFormat::Json, LogLevel::Info).unwrap();
         let stack = Stack::start(&[]).await;
         let answer = stack
             .send("GET /trial/panic HTTP/1.1\r\nHost: x\r\n\r\n")
             .await;
-        return answer.refuses(500);
+        answer.refuses(500);
+        return telemetry::flush();
     }
     let output = Command::new(env::current_exe().unwrap())
         .args([

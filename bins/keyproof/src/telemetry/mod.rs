@@ -1,17 +1,28 @@
 //! Logs: structured, on standard error.
 
+mod queue;
+
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{self, IsTerminal, Write, stderr},
     panic,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use jiff::Timestamp;
+use queue::{Queue, Urgency};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tracing::{Level, dispatcher, error, level_filters::LevelFilter};
+use tracing::{Level, Metadata, dispatcher, error, level_filters::LevelFilter};
 use tracing_subscriber::{
-    filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+    filter::Targets,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
 };
 
 /// `log.format`.
@@ -92,14 +103,82 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
+/// The lines that are still to be written, once there is a log.
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// How long a process that ends waits for whoever reads its log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Puts each event into the queue.
+#[derive(Clone)]
+struct Log(Arc<Queue>);
+
+/// One event's line.
+struct Line<'q> {
+    queue: &'q Queue,
+    urgency: Urgency,
+}
+
+impl<'q> MakeWriter<'q> for Log {
+    type Writer = Line<'q>;
+
+    fn make_writer(&'q self) -> Line<'q> {
+        Line {
+            queue: &self.0,
+            urgency: Urgency::None,
+        }
+    }
+
+    fn make_writer_for(&'q self, event: &Metadata<'_>) -> Line<'q> {
+        let urgency = match *event.level() <= Level::WARN {
+            true => Urgency::Urgent,
+            false => Urgency::None,
+        };
+        Line {
+            urgency,
+            ..self.make_writer()
+        }
+    }
+}
+
+impl Write for Line<'_> {
+    /// An event is written in one piece.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.add(line, self.urgency);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until what was logged is written, or nobody reads it.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(LAST_LINES);
+    }
+}
+
 /// Starts logging, once in a process; a second call changes nothing.
-pub fn init(format: LogFormat, level: LogLevel) {
+///
+/// # Errors
+///
+/// If the system gives no thread to write with.
+pub fn init(format: LogFormat, level: LogLevel) -> io::Result<()> {
+    let queue = match QUEUE.get() {
+        Some(queue) => queue,
+        None => {
+            let queue = Queue::start(stderr())?;
+            QUEUE.get_or_init(|| queue)
+        }
+    };
     let level = LevelFilter::from(level);
     // Libraries may log what they are given: their details stay out.
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("keyproof", level);
-    let layer = fmt::layer().with_writer(stderr);
+    let layer = fmt::layer().with_writer(Log(Arc::clone(queue)));
     let started = match format {
         LogFormat::Text => {
             let layer = layer.with_ansi(stderr().is_terminal());
@@ -113,6 +192,7 @@ pub fn init(format: LogFormat, level: LogLevel) {
     if started.is_ok() {
         watch_panics();
     }
+    Ok(())
 }
 
 /// Has panics logged, or told beside the log until there is one.
@@ -125,6 +205,8 @@ fn log_panic(info: &panic::PanicHookInfo<'_>) {
     let location = info.location().map(ToString::to_string);
     if dispatcher::has_been_set() {
         error!(location, "panicked");
+        // It may be the process that ends.
+        flush();
     } else {
         complain(&format!("panicked at {}", location.unwrap_or_default()));
     }
@@ -146,6 +228,8 @@ pub(crate) fn tell(level: Level, message: &str) {
     } else {
         message.to_owned()
     };
+    // What was logged before comes first.
+    flush();
     // There is no one left to tell.
     let _ = writeln!(stderr(), "{line}");
 }

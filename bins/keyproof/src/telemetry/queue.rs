@@ -1,0 +1,220 @@
+//! The log's way to standard error. Lines are gathered in memory, and a thread of their own writes what there is: whoever
+//! reads the log slowly, or not at all, holds up no request, and a line costs no system call of its own.
+//!
+//! A line after a quiet time is written at once; those that follow within [`PAUSE`] of it are written together. What nobody
+//! takes is lost beyond [`LIMIT`], and it is told how many lines there were.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+
+/// Bytes that wait at most.
+const LIMIT: usize = 1 << 20;
+/// Beyond which only what needs an operator waits, up to as much again.
+const RESERVE: usize = 64 << 10;
+/// How long lines are gathered.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Lines that wait to be written.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// There is something to write, or it is urgent.
+    arrived: Condvar,
+    /// All that waited is written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// How many lines found no room since it was last told.
+    lost: u64,
+    /// Whether the thread waits for a first line.
+    is_idle: bool,
+    /// Whether the thread is to write at once.
+    is_urgent: bool,
+    /// Whether what waited before is being written.
+    is_writing: bool,
+}
+
+/// Whether a line is for an operator to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    None,
+    Urgent,
+}
+
+impl Queue {
+    /// A queue, and the thread that writes what is in it for as long as the process lives.
+    pub(super) fn start(sink: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let queue = Arc::new(Self::default());
+        let writer = Arc::clone(&queue);
+        thread::Builder::new()
+            .name("keyproof-log".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || writer.write_on(sink))?;
+        Ok(queue)
+    }
+
+    /// Adds a line, with its end. It never waits for the thread.
+    pub(super) fn add(&self, line: &[u8], urgency: Urgency) {
+        let mut waiting = self.waiting();
+        let room = match urgency {
+            Urgency::None => LIMIT,
+            Urgency::Urgent => LIMIT + RESERVE,
+        };
+        if waiting.lines.len() + line.len() > room {
+            waiting.lost += 1;
+            return;
+        }
+        waiting.lines.extend_from_slice(line);
+        waiting.is_urgent |= urgency == Urgency::Urgent;
+        if waiting.is_idle || urgency == Urgency::Urgent {
+            waiting.is_idle = false;
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits until all that was added before is written, but no longer than that.
+    pub(super) fn flush(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut waiting = self.waiting();
+        while !waiting.lines.is_empty() || waiting.is_writing {
+            waiting.is_urgent = true;
+            self.arrived.notify_one();
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.written.wait_timeout(waiting, left);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn write_on(&self, mut sink: impl Write) {
+        let mut lines = Vec::new();
+        loop {
+            let lost = self.take(&mut lines);
+            // There is nowhere to say that it cannot be written.
+            let _ = sink.write_all(&lines);
+            lines.clear();
+            // A burst's memory is not kept.
+            lines.shrink_to(RESERVE);
+            let mut waiting = self.waiting();
+            waiting.is_writing = false;
+            self.written.notify_all();
+            if lost > 0 {
+                drop(waiting);
+                warn!(lost, "the log was not read: lines are missing");
+                continue;
+            }
+            if !waiting.is_urgent {
+                let paused = self
+                    .arrived
+                    .wait_timeout_while(waiting, PAUSE, |waiting| !waiting.is_urgent);
+                drop(paused);
+            }
+        }
+    }
+
+    /// Waits for lines and takes all there are, and the number of those that are lost.
+    fn take(&self, lines: &mut Vec<u8>) -> u64 {
+        let mut waiting = self.waiting();
+        while waiting.lines.is_empty() {
+            waiting.is_idle = true;
+            let woken = self.arrived.wait(waiting);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.is_idle = false;
+        waiting.is_urgent = false;
+        waiting.is_writing = true;
+        std::mem::swap(&mut waiting.lines, lines);
+        std::mem::take(&mut waiting.lost)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // No code that can panic runs under this lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    /// What is written, once it is let through.
+    struct Gate(SyncSender<Vec<u8>>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A queue whose thread waits at each write until it is taken.
+    fn queue() -> (Arc<Queue>, Receiver<Vec<u8>>) {
+        let (gate, written) = sync_channel(0);
+        (Queue::start(Gate(gate)).unwrap(), written)
+    }
+
+    #[test]
+    fn lines_are_written_in_their_order_and_whole() {
+        let (queue, written) = queue();
+        let mut expected = Vec::new();
+        for number in 0..1_000 {
+            let line = format!("line {number}\n");
+            queue.add(line.as_bytes(), Urgency::None);
+            expected.extend_from_slice(line.as_bytes());
+        }
+        let mut found = Vec::new();
+        while found.len() < expected.len() {
+            found.extend(written.recv().unwrap());
+        }
+        assert_eq!(found, expected);
+        queue.flush(Duration::from_secs(60));
+        assert!(queue.waiting().lines.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_is_not_read_and_the_loss_is_counted() {
+        let (queue, written) = queue();
+        queue.add(b"first\n", Urgency::None);
+        // The thread has that one in its hands until it is taken.
+        while !queue.waiting().is_writing {
+            thread::yield_now();
+        }
+        let line = [b'x'; 1_024];
+        for _ in 0..2 * LIMIT / line.len() {
+            queue.add(&line, Urgency::None);
+        }
+        assert!(queue.waiting().lines.len() <= LIMIT);
+        let lost = queue.waiting().lost;
+        assert!(lost > 0);
+        queue.add(b"urgent\n", Urgency::Urgent);
+        assert_eq!(
+            queue.waiting().lost,
+            lost,
+            "there is room for what is urgent"
+        );
+        queue.flush(Duration::from_millis(1));
+        let mut found = Vec::new();
+        while !found.ends_with(b"urgent\n") {
+            found.extend(written.recv().unwrap());
+        }
+        assert!(found.starts_with(b"first\n"));
+        let kept = (found.len() - b"first\nurgent\n".len()) / line.len();
+        assert_eq!(kept as u64 + lost, (2 * LIMIT / line.len()) as u64);
+    }
+}
