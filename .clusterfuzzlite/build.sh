@@ -1,0 +1,3 @@
+#!/bin/bash -eu
+# As OSS-Fuzz builds it.
+exec "$SRC/keyproof/fuzz/oss-fuzz/build.sh"
