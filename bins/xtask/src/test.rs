@@ -16,7 +16,7 @@ use crate::process::{cargo, run as execute};
 use crate::public_api;
 use crate::toolchains;
 use crate::tools::{self, need_cargo_tool, need_programs};
-use crate::workspace;
+use crate::workspace::{self, Member};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -176,17 +176,23 @@ fn lints_are_inherited() -> Result<(), Failure> {
 
 /// From the build that the tests have made: `cargo run` would choose features anew.
 fn examples_run() -> Result<(), Failure> {
-    let build = ["build", "--locked", "--examples", "--bins"];
-    execute(cargo(build).args(WHOLE_WORKSPACE))?;
+    let members = workspace::members()?;
+    let is_example = |member: &Member| member.folder().starts_with("examples");
+    let mut build = cargo(["build", "--locked", "--examples"]);
+    build.args(WHOLE_WORKSPACE);
+    for member in members.iter().filter(|member| is_example(member)) {
+        build.args(["--bin", member.name()?]);
+    }
+    execute(&mut build)?;
     let built = workspace::target_folder().join("debug");
-    for member in workspace::members()? {
+    for member in &members {
         let folder = member.folder().join("examples");
         if folder.is_dir() {
             for example in workspace::binaries(&folder.to_string_lossy())? {
                 execute(&mut Command::new(built.join("examples").join(example)))?;
             }
         }
-        if member.folder().starts_with("examples") {
+        if is_example(member) {
             execute(&mut Command::new(built.join(member.name()?)))?;
         }
     }
