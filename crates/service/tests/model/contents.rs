@@ -8,7 +8,7 @@ use keyproof_store::{
 };
 
 use crate::operation::{Seeded, finish};
-use crate::script::{collection, is_never_read};
+use crate::script::{collection, is_fixed, is_never_read};
 use crate::setting::OLD_KEY_CHANGES;
 use serde_json::Value;
 
@@ -53,6 +53,10 @@ impl Contents {
 
     pub(crate) fn apply(&self, changes: &Changes, port: Port) -> Result<Self, CommitError> {
         let engine = self.engine();
+        // What is written once is not held here, and is in the state that every operation requires.
+        let changes = &rewritten(changes, |entry| {
+            (!is_fixed(&entry.key)).then_some(entry.change)
+        });
         let changes = match port {
             Port::Kept | Port::AcknowledgesTheLost => changes.clone(),
             Port::IgnoresVersions => self.at_any_version(changes),
@@ -124,7 +128,10 @@ impl Contents {
 }
 
 fn rewritten(changes: &Changes, rewrite: impl Fn(Entry) -> Option<Change>) -> Changes {
-    let entries = changes.entries().iter().cloned();
+    let mut entries = changes.entries().to_vec();
+    // An entry is named by its place among those that were added.
+    entries.sort_by_key(|entry| entry.index);
+    let entries = entries.into_iter();
     let entries = entries.filter_map(|entry| Some((entry.key.clone(), rewrite(entry)?)));
     Changes::new(entries, changes.now(), &Seeded::new("rewritten")).unwrap()
 }
