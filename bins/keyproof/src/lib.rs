@@ -5,6 +5,7 @@ pub mod command;
 pub mod config;
 pub mod demo;
 pub mod dialect;
+mod http_client;
 mod memory;
 mod metrics;
 mod qr;

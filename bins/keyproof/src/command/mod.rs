@@ -80,7 +80,7 @@ enum Command {
     /// Manage users' accounts
     #[command(subcommand)]
     User(user::Command),
-    /// Check quotes and endorsement certificates, make credentials, offline
+    /// Check quotes and endorsement certificates, make credentials, offline; provision a device with a TPM
     #[command(subcommand)]
     Tpm(tpm::Command),
     /// Make and check proofs of possession of a CA's key, offline

@@ -1,6 +1,7 @@
 //! Standard output and standard error, either of which may be closed.
 
 use std::{
+    env,
     fs::{self, File},
     io::{self, ErrorKind, Write, stderr, stdout},
     os::{
@@ -64,6 +65,17 @@ pub(super) fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// A verdict as a terminal shows it, in green or red; as it is, for anything else and for whoever wants no colours
+/// (https://no-color.org).
+pub(super) fn coloured(verdict: &str, good: bool, is_terminal: bool) -> String {
+    let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match (is_terminal && !unwanted, good) {
+        (false, _) => verdict.to_owned(),
+        (true, true) => format!("\u{1b}[32m{verdict}\u{1b}[0m"),
+        (true, false) => format!("\u{1b}[31m{verdict}\u{1b}[0m"),
+    }
 }
 
 /// Prints a JSON document on standard output.

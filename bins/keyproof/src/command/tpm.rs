@@ -1,9 +1,10 @@
-//! `keyproof tpm`: what TPMs write and sign, offline.
+//! `keyproof tpm`: what TPMs write and sign, offline; and a device's side of provisioning and attestation.
 
 mod attestations;
 mod event_log;
 mod files;
 mod show;
+mod station;
 
 use std::path::PathBuf;
 
@@ -50,6 +51,9 @@ pub(super) enum Command {
     ReplayLog(event_log::Arguments),
     /// Show what is in a file of a TPM's: a public area, attestation, signature, credential or EK certificate
     Show(ShowArguments),
+    /// Provision a device and have it attest, on a machine with a TPM and tpm2-tools
+    #[command(subcommand)]
+    Station(station::Command),
 }
 
 #[derive(Args, Debug)]
@@ -171,6 +175,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::OpenProvision(arguments) => open_provision(&arguments),
         Command::ReplayLog(arguments) => event_log::run(&arguments),
         Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),
+        Command::Station(command) => station::run(command),
     }
 }
 
@@ -246,34 +251,44 @@ fn credential(arguments: &MakeCredentialArguments) -> Outcome {
     Ok(())
 }
 
-/// As much of a provision answer as is needed here.
+/// As much of a provision answer as the certificate is in.
 #[derive(Deserialize)]
-struct Response {
+struct SealedAnswer {
+    /// In Base64.
     encrypted_ak_cert: String,
+    /// In Base64.
     nonce: String,
+    /// In PEM.
     #[serde(default)]
     ak_cert_chain: String,
 }
 
+impl SealedAnswer {
+    /// The certificate, in DER.
+    fn open(&self, key: &ActivationKey) -> Result<Vec<u8>, Failure> {
+        let refused = |what: &str| Failure::Refused(what.to_owned());
+        let decode = |text: &str| BASE64.decode(text.as_bytes());
+        let sealed = decode(&self.encrypted_ak_cert)
+            .map_err(|_| refused("encrypted_ak_cert is not Base64"))?;
+        let nonce: [u8; 12] = decode(&self.nonce)
+            .ok()
+            .and_then(|nonce| nonce.try_into().ok())
+            .ok_or_else(|| refused("nonce is not 12 bytes in Base64"))?;
+        Ok(key.open(&nonce, &sealed)?)
+    }
+}
+
 fn open_provision(arguments: &OpenProvisionArguments) -> Outcome {
-    let refused = |what: &str| Failure::Refused(what.to_owned());
     let key = Zeroizing::new(read(&arguments.key)?);
-    let response: Response = serde_json::from_slice(&read(&arguments.response)?)
+    let answer: SealedAnswer = serde_json::from_slice(&read(&arguments.response)?)
         .map_err(|error| Failure::Refused(format!("not a provision answer: {error}")))?;
-    let decode = |text: &str| BASE64.decode(text.as_bytes());
-    let sealed = decode(&response.encrypted_ak_cert)
-        .map_err(|_| refused("encrypted_ak_cert is not Base64"))?;
-    let nonce: [u8; 12] = decode(&response.nonce)
-        .ok()
-        .and_then(|nonce| nonce.try_into().ok())
-        .ok_or_else(|| refused("nonce is not 12 bytes in Base64"))?;
-    let key = ActivationKey::from_bytes(&key).map_err(|_| refused("a key has 32 bytes"))?;
-    let certificate = key.open(&nonce, &sealed)?;
-    let pem = pem(&certificate)?;
+    let key = ActivationKey::from_bytes(&key)
+        .map_err(|_| Failure::Refused("a key has 32 bytes".to_owned()))?;
+    let pem = pem(&answer.open(&key)?)?;
     if arguments.json {
         let document = json!({
             "certificate": pem,
-            "chain": response.ak_cert_chain,
+            "chain": answer.ak_cert_chain,
         });
         output::print_json(&document)?;
     } else {

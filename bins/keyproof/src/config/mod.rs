@@ -63,6 +63,20 @@ impl Sources {
         }
     }
 
+    /// The platform's folder for state: systemd's for a service, the user's otherwise (XDG base directories).
+    pub(crate) fn state_folder(&self) -> Option<PathBuf> {
+        let absolute = |name| {
+            let path = self.variable(name).map(PathBuf::from);
+            path.filter(|path| path.is_absolute())
+        };
+        // systemd separates several by colons.
+        let first = |list: &Path| list.to_str()?.split(':').next().map(PathBuf::from);
+        absolute("STATE_DIRECTORY")
+            .and_then(|list| first(&list))
+            .or_else(|| absolute("XDG_STATE_HOME"))
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+    }
+
     fn variable(&self, name: &str) -> Option<&OsString> {
         let mut variables = self.environment.iter();
         variables
@@ -212,7 +226,7 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     let url = match &settings.url {
         Some(url) => url.clone(),
         None => {
-            let folder = state_folder(sources).ok_or(ConfigError::NoStateFolder)?;
+            let folder = sources.state_folder().ok_or(ConfigError::NoStateFolder)?;
             let path = folder.join("keyproof").join("keyproof.db");
             format!("sqlite:{}", path.display())
         }
@@ -299,18 +313,4 @@ fn master_key(
         base64.transpose()?,
         sources.variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
     ))
-}
-
-/// The platform's folder for state: systemd's for a service, the user's otherwise (XDG base directories).
-fn state_folder(sources: &Sources) -> Option<PathBuf> {
-    let absolute = |name| {
-        let path = sources.variable(name).map(PathBuf::from);
-        path.filter(|path| path.is_absolute())
-    };
-    // systemd separates several by colons.
-    let first = |list: &Path| list.to_str()?.split(':').next().map(PathBuf::from);
-    absolute("STATE_DIRECTORY")
-        .and_then(|list| first(&list))
-        .or_else(|| absolute("XDG_STATE_HOME"))
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
 }

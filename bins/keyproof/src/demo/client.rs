@@ -4,22 +4,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
-    #[error("cannot connect: {0}")]
-    Connect(#[from] std::io::Error),
-    #[error("HTTP: {0}")]
-    Http(#[from] hyper::Error),
-    #[error("the request cannot be written: {0}")]
-    Request(#[from] http::Error),
-}
+use crate::http_client::{ClientError, exchange};
 
 /// What came back.
 pub(super) struct Answer {
@@ -125,17 +114,12 @@ impl Client {
             None => Bytes::new(),
         };
         let socket = TcpStream::connect(self.address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-        let driver = tokio::spawn(connection);
-        let answer = sender.send_request(request.body(Full::new(body))?).await?;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await?.to_bytes();
-        driver.abort();
+        let answer = exchange(socket, request.body(Full::new(body))?).await?;
         Ok(Answer {
-            status,
-            text: String::from_utf8_lossy(&body).into_owned(),
-            json: serde_json::from_slice(&body).unwrap_or_default(),
-            body,
+            status: answer.status.as_u16(),
+            text: String::from_utf8_lossy(&answer.body).into_owned(),
+            json: serde_json::from_slice(&answer.body).unwrap_or_default(),
+            body: answer.body,
         })
     }
 }

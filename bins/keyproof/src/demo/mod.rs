@@ -18,6 +18,8 @@ use serde::Serialize;
 use serde_json::Value;
 use stage::{Stage, StageError};
 
+use crate::http_client::ClientError;
+
 /// What the demo found out.
 #[derive(Serialize)]
 pub struct Findings {
@@ -44,7 +46,7 @@ enum StepError {
     Leaf(#[from] keyproof_x509::Error),
     /// The request was not answered as HTTP has it.
     #[error(transparent)]
-    Client(#[from] client::ClientError),
+    Client(#[from] ClientError),
     /// A key or an amount of the demo's own is wrong.
     #[error(transparent)]
     Otp(#[from] OtpError),

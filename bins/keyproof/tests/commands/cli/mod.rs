@@ -5,6 +5,7 @@ mod demo;
 mod otp;
 mod serve;
 mod tpm;
+mod tpm_station;
 mod user;
 mod x509;
 

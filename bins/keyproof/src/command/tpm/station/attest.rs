@@ -1,0 +1,242 @@
+//! `keyproof tpm station attest`
+
+use std::{
+    env,
+    io::{ErrorKind, IsTerminal, stdout},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use data_encoding::BASE64;
+use keyproof_store::file;
+use keyproof_tpm::{Name, Structure, TpmlPcrSelection};
+use serde_json::Value;
+
+use super::{
+    Station, StationArguments,
+    endorsement::Kind,
+    files::{Kept, State},
+    server::Attestation,
+    tpm::Tpm,
+    with_tpm,
+};
+use crate::command::{Failure, Outcome, output};
+
+/// What the firmware measured before and while it started the kernel, as Linux hands it on.
+const KERNELS_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+
+/// The longest event log that servers read, in bytes.
+const LONGEST_LOG: usize = 512 * 1024;
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct Arguments {
+    #[command(flatten)]
+    station: StationArguments,
+    /// The registers to quote
+    #[arg(long, default_value = "sha256:0,1,2,3,4,5,6,7")]
+    selection: TpmlPcrSelection,
+    /// The event log; the kernel's if absent, where it can be read and the TPM is this machine's
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let station = arguments.station.read()?;
+    let log = event_log(arguments.event_log.as_deref())?;
+    let Some(kept) = station.folder.read()? else {
+        return Err(Failure::Usage(format!(
+            "{}: no attestation key is there: run `keyproof tpm station provision` first",
+            station.folder.path().display()
+        )));
+    };
+    station.must_be_of(&kept)?;
+    with_tpm(arguments.station.limit(), async |tpm| {
+        station.attest(tpm, kept, &arguments.selection, log).await
+    })
+}
+
+impl Station {
+    /// Refuses the keys of another device, or of another place.
+    fn must_be_of(&self, kept: &Kept) -> Outcome {
+        let Kept { record, .. } = kept;
+        let same = record.device.vendor == self.device.vendor
+            && record.device.serial == self.device.serial
+            && record.namespace == self.namespace
+            && record.category == self.category;
+        match same {
+            true => Ok(()),
+            false => Err(Failure::Usage(format!(
+                "{}: what is there is of another device, namespace or category",
+                self.folder.path().display()
+            ))),
+        }
+    }
+
+    async fn attest(
+        &self,
+        tpm: &mut Tpm,
+        kept: Kept,
+        selection: &TpmlPcrSelection,
+        event_log: Option<Vec<u8>>,
+    ) -> Outcome {
+        let Kept {
+            mut record,
+            ek_certificate,
+            public,
+            private,
+        } = kept;
+        let unknown = || Failure::Refused("the folder's endorsement key is unknown".to_owned());
+        let kind = Kind::named(&record.endorsement_key).ok_or_else(unknown)?;
+        let ek = tpm.endorsement_key(kind).await?;
+        let loaded = tpm.load_attestation_key(&ek, public, private).await?;
+        let ak = loaded.ok_or_else(|| {
+            Failure::Refused(
+                "the TPM does not know the attestation key: run `keyproof tpm station provision` again"
+                    .to_owned(),
+            )
+        })?;
+        if record.state.has_ended() {
+            record = self.enrol(tpm, &ek_certificate, &ek, &ak).await?;
+        }
+        let activation = match &record.state {
+            State::Active => None,
+            State::Pending { activation, .. } => Some(activation.clone()),
+        };
+        let was_active = activation.is_none();
+        let place = (&*self.namespace, &*self.category);
+        let nonce = self
+            .server
+            .nonce(place, &Name::of(&ak.public)?, selection)
+            .await?;
+        let quote = tpm.quote(&ak, &nonce, selection).await?;
+        let attestation = Attestation {
+            namespace: &self.namespace,
+            category: &self.category,
+            nonce: BASE64.encode(&nonce),
+            ak_public: BASE64.encode(&ak.public.to_sized_bytes()),
+            attest: BASE64.encode(&quote.attest),
+            signature: BASE64.encode(&quote.signature),
+            pcr_values: BASE64.encode(&quote.values),
+            event_log: event_log.map(|log| BASE64.encode(&log)),
+            activation,
+        };
+        let report = self.server.attest(&attestation).await?;
+        let accepted = report.get("accepted") == Some(&Value::Bool(true));
+        if accepted && !was_active {
+            record.state = State::Active;
+            self.folder.write_record(&record)?;
+        }
+        self.print(&report, accepted)?;
+        match accepted {
+            true => Ok(()),
+            false => Err(Failure::Negative),
+        }
+    }
+
+    /// Prints a report as the server made it: a line each check, or JSON.
+    fn print(&self, report: &Value, accepted: bool) -> Outcome {
+        if self.json {
+            output::print_json(report)?;
+            return Ok(());
+        }
+        let text = |check: &Value, member: &str| {
+            let text = check.get(member).and_then(Value::as_str);
+            output::printable(text.unwrap_or_default())
+        };
+        let checks = report.get("checks").and_then(Value::as_array);
+        let checks = checks.map(Vec::as_slice).unwrap_or_default();
+        let width = checks.iter().map(|check| text(check, "name").len()).max();
+        for check in checks {
+            output::print(&format!(
+                "{:<7}  {:<width$}  {}",
+                text(check, "outcome"),
+                text(check, "name"),
+                text(check, "detail"),
+                width = width.unwrap_or_default()
+            ))?;
+        }
+        let failed = checks.iter().find(|check| text(check, "outcome") == "fail");
+        let verdict = match (accepted, failed) {
+            (true, _) => "accepted".to_owned(),
+            (false, Some(check)) => format!(
+                "refused: {}: {}",
+                text(check, "name"),
+                text(check, "detail")
+            ),
+            (false, None) => "refused".to_owned(),
+        };
+        output::print(&output::coloured(
+            &verdict,
+            accepted,
+            stdout().is_terminal(),
+        ))?;
+        Ok(())
+    }
+}
+
+/// The log that is named, or the kernel's.
+fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let path = match named {
+        Some(path) => path,
+        None if is_this_machines(env::var("TPM2TOOLS_TCTI").ok().as_deref()) => {
+            Path::new(KERNELS_LOG)
+        }
+        None => return Ok(None),
+    };
+    match file::read(path, LONGEST_LOG) {
+        Ok(log) => Ok(Some(log.to_vec())),
+        Err(error)
+            if named.is_none()
+                && matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::PermissionDenied
+                ) =>
+        {
+            output::say(&format!(
+                "without an event log: {}: {error}",
+                path.display()
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::Usage(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Whether tpm2-tools speak with the TPM that the kernel's log is of, by what their variable says.
+fn is_this_machines(tcti: Option<&str>) -> bool {
+    let first_of = |device: &str| ["/dev/tpm0", "/dev/tpmrm0"].contains(&device);
+    match tcti.unwrap_or_default().split_once(':') {
+        Some(("device", device)) => first_of(device),
+        Some(("tabrmd", _)) => true,
+        Some(_) => false,
+        None => matches!(tcti, None | Some("" | "device" | "tabrmd")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_log_is_of_the_kernels_tpm() {
+        for own in [
+            None,
+            Some(""),
+            Some("device"),
+            Some("device:/dev/tpm0"),
+            Some("device:/dev/tpmrm0"),
+            Some("tabrmd"),
+            Some("tabrmd:bus_type=session"),
+        ] {
+            assert!(is_this_machines(own), "{own:?}");
+        }
+        for other in [
+            "swtpm",
+            "swtpm:host=127.0.0.1",
+            "device:/dev/tpmrm1",
+            "mssim",
+        ] {
+            assert!(!is_this_machines(Some(other)), "{other}");
+        }
+    }
+}

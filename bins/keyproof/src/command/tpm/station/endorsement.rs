@@ -1,0 +1,114 @@
+//! Which endorsement keys a TPM may have, and where their certificates are.
+
+use keyproof_tpm::{
+    EkCertificate, EkCertificateCheck, EkCertificatePolicy, EndorsementTemplate, Outcome, TpmError,
+    TpmtPublic, algorithms, check_ek_certificate,
+};
+
+/// A kind of endorsement key: a default template, and how tpm2-tools make the key and one below it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// The template's name in TCG EK Credential Profile for TPM Family 2.0, Annex B.
+    pub(super) template: &'static str,
+    /// The NV index of its certificate (there, section 2.2.1.4).
+    pub(super) certificate_at: u32,
+    /// The algorithm of the key, and of the attestation key below it, as tpm2-tools call it.
+    pub(super) algorithm: &'static str,
+    /// The name algorithm, with which the attestation key signs, too.
+    pub(super) hash: &'static str,
+    pub(super) tools: ToolsFor,
+}
+
+/// How tpm2-tools are used for a kind of key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToolsFor {
+    /// `tpm2_createek` knows the template.
+    CreateEk {
+        /// Whether the key is used by its policy; else by its empty authorization value.
+        by_policy: bool,
+    },
+    /// It is told to `tpm2_createprimary`: the authorization policy PolicyB with SHA-256.
+    CreatePrimary,
+}
+
+/// In the order in which they are looked for. Last come those that a server cannot tell from the others by the bare
+/// key: their attestations name another parent.
+pub(super) const KINDS: [Kind; 7] = {
+    use ToolsFor::{CreateEk, CreatePrimary};
+    let low = CreateEk { by_policy: true };
+    let high = CreateEk { by_policy: false };
+    [
+        kind("L-1", 0x01c0_0002, "rsa", "sha256", low),
+        kind("L-2", 0x01c0_000a, "ecc", "sha256", low),
+        kind("H-3", 0x01c0_0016, "ecc384", "sha384", high),
+        kind("H-6", 0x01c0_001c, "rsa3072", "sha384", high),
+        kind("H-7", 0x01c0_001e, "rsa4096", "sha384", high),
+        kind("H-1", 0x01c0_0012, "rsa2048", "sha256", CreatePrimary),
+        kind("H-2", 0x01c0_0014, "ecc256", "sha256", CreatePrimary),
+    ]
+};
+
+/// Where the certificates of the CAs between are, if the device carries them: Intel's on-die CA has them there.
+pub(super) const CHAIN: std::ops::RangeInclusive<u32> = 0x01c0_0100..=0x01c0_01ff;
+
+const fn kind(
+    template: &'static str,
+    certificate_at: u32,
+    algorithm: &'static str,
+    hash: &'static str,
+    tools: ToolsFor,
+) -> Kind {
+    Kind {
+        template,
+        certificate_at,
+        algorithm,
+        hash,
+        tools,
+    }
+}
+
+impl Kind {
+    /// The kind that a record names.
+    pub(super) fn named(template: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.template == template)
+    }
+
+    /// The kind of the key that a certificate is of, by the default template for its type.
+    pub(super) fn of(certificate: &EkCertificate<'_>) -> Result<&'static Self, TpmError> {
+        let spki = certificate.certificate().public_key().as_der();
+        let template = EndorsementTemplate::of(&TpmtPublic::endorsement_from_spki(spki)?)?;
+        Self::named(template.name()).ok_or(TpmError::TemplateMismatch { property: "name" })
+    }
+
+    pub(super) fn is_rsa(&self) -> bool {
+        self.algorithm.starts_with("rsa")
+    }
+}
+
+/// Whether a certificate is of this endorsement key.
+pub(super) fn is_of(certificate: &EkCertificate<'_>, ek: &TpmtPublic) -> bool {
+    // Trust in the certificate is the server's affair.
+    let policy = EkCertificatePolicy {
+        ek: Some(ek),
+        allowed: &[],
+        roots: &[],
+        intermediates: &[],
+        crls: &[],
+        now: 0,
+        algorithms: algorithms::ALL,
+    };
+    let report = check_ek_certificate(certificate.as_der(), &policy);
+    report.outcome(EkCertificateCheck::PublicKey) == Outcome::Pass
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_one_of_the_crates_templates() {
+        for kind in &KINDS {
+            assert_eq!(Kind::named(kind.template), Some(kind));
+        }
+    }
+}

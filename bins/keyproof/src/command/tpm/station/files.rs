@@ -1,0 +1,187 @@
+//! What a station leaves behind of a device, and finds again: the attestation key, its certificate, and whether it is active.
+
+use std::{
+    fs::{DirBuilder, File},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use keyproof_service::{Clock, SystemClock};
+use keyproof_store::file;
+use keyproof_tpm::{Structure, TpmtPublic};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::{Device, server::Activation};
+use crate::{command::Failure, config::Sources};
+
+/// Longer than anything that is written here.
+const LONGEST_FILE: usize = 256 * 1024;
+
+/// The TPM2B_PUBLIC of the attestation key, as `tpm2_load -u` reads it.
+const PUBLIC: &str = "ak.pub";
+/// Its TPM2B_PRIVATE, which only its TPM can use: `tpm2_load -r`.
+const PRIVATE: &str = "ak.priv";
+/// Its certificate, in PEM.
+const CERTIFICATE: &str = "ak.pem";
+/// The certificates of the CAs above it, in PEM.
+const CHAIN: &str = "chain.pem";
+/// The endorsement certificate, in DER.
+const EK_CERTIFICATE: &str = "ek.der";
+/// What else is to be known of the device.
+const RECORD: &str = "station.json";
+
+/// How long an activation ticket is good, in seconds, as servers make them.
+const TICKET_LIFE: u64 = 60 * 60;
+
+/// The folder, which is its owner's alone.
+pub(super) struct Folder(PathBuf);
+
+/// What the folder holds.
+pub(super) struct Kept {
+    pub(super) record: Record,
+    pub(super) ek_certificate: Vec<u8>,
+    pub(super) public: TpmtPublic,
+    pub(super) private: Vec<u8>,
+}
+
+/// What is new.
+pub(super) struct Enrolled<'a> {
+    pub(super) record: &'a Record,
+    pub(super) ek_certificate: &'a [u8],
+    pub(super) public: &'a TpmtPublic,
+    pub(super) private: &'a [u8],
+    pub(super) certificate: &'a str,
+    pub(super) chain: &'a str,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Record {
+    pub(super) namespace: String,
+    pub(super) category: String,
+    pub(super) device: Device,
+    /// The template of the endorsement key that is above the attestation key.
+    pub(super) endorsement_key: String,
+    pub(super) state: State,
+}
+
+/// Whether the server knows that the TPM has opened the credential.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    Active,
+    Pending {
+        #[serde(flatten)]
+        activation: Activation,
+        /// In seconds since 1970.
+        since: u64,
+    },
+}
+
+impl State {
+    pub(super) fn pending(activation: Activation) -> Self {
+        Self::Pending {
+            activation,
+            since: SystemClock.now().as_secs(),
+        }
+    }
+
+    /// Whether the server has to be asked for a ticket anew.
+    pub(super) fn has_ended(&self) -> bool {
+        match self {
+            Self::Active => false,
+            Self::Pending { since, .. } => {
+                SystemClock.now().as_secs().abs_diff(*since) >= TICKET_LIFE
+            }
+        }
+    }
+}
+
+impl Folder {
+    /// The folder that is named, or the one in the platform's place for state; it is made if it is not there.
+    pub(super) fn open(named: Option<&Path>) -> Result<Self, Failure> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => {
+                let state = Sources::of_this_process().state_folder();
+                let missing = "neither XDG_STATE_HOME nor HOME is set: name a folder (--state)";
+                state
+                    .ok_or_else(|| Failure::Usage(missing.to_owned()))?
+                    .join("keyproof")
+                    .join("station")
+            }
+        };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| unusable(&path, &error))?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What an earlier provision has left, if there was one.
+    pub(super) fn read(&self) -> Result<Option<Kept>, Failure> {
+        let path = self.0.join(RECORD);
+        let text = match file::read(&path, LONGEST_FILE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| unusable(&path, &error))?,
+        };
+        let record = serde_json::from_slice(&text).map_err(|error| unusable(&path, &error))?;
+        let path = self.0.join(PUBLIC);
+        let public = TpmtPublic::parse_sized(&self.bytes(PUBLIC)?);
+        Ok(Some(Kept {
+            record,
+            ek_certificate: self.bytes(EK_CERTIFICATE)?,
+            public: public.map_err(|error| unusable(&path, &error))?,
+            private: self.bytes(PRIVATE)?,
+        }))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, Failure> {
+        let path = self.0.join(name);
+        let read = file::read(&path, LONGEST_FILE).map_err(|error| unusable(&path, &error))?;
+        Ok(read.to_vec())
+    }
+
+    /// Writes everything, the record last.
+    pub(super) fn write(&self, enrolled: &Enrolled<'_>) -> Result<(), Failure> {
+        let Enrolled {
+            record,
+            ek_certificate,
+            public,
+            private,
+            certificate,
+            chain,
+        } = enrolled;
+        self.put(EK_CERTIFICATE, ek_certificate)?;
+        self.put(PUBLIC, &public.to_sized_bytes())?;
+        self.put(PRIVATE, private)?;
+        self.put(CERTIFICATE, certificate.as_bytes())?;
+        self.put(CHAIN, chain.as_bytes())?;
+        self.write_record(record)
+    }
+
+    pub(super) fn write_record(&self, record: &Record) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(record).map_err(Failure::refused)?;
+        self.put(RECORD, &text)
+    }
+
+    /// Writes a file, which is there whole or not at all, and is its owner's alone.
+    fn put(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
+        let path = self.0.join(name);
+        let written = || -> io::Result<()> {
+            let mut file = NamedTempFile::new_in(&self.0)?;
+            file.write_all(contents)?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        written().map_err(|error| unusable(&path, &error))
+    }
+}
+
+fn unusable(path: &Path, problem: &dyn std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{}: {problem}", path.display()))
+}

@@ -1,0 +1,268 @@
+//! `keyproof tpm station`: a device's side of provisioning and attestation, on a machine with a TPM and tpm2-tools.
+
+mod attest;
+mod endorsement;
+mod files;
+mod provision;
+mod server;
+mod tools;
+mod tpm;
+
+use std::{
+    io::{self, IsTerminal, stderr},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use keyproof_tpm::DeviceInfo;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+};
+use zeroize::Zeroizing;
+
+use self::{
+    files::Folder,
+    server::{Server, ServerError},
+    tools::ToolError,
+    tpm::{Tpm, TpmUseError},
+};
+use super::files::trusted;
+use crate::{
+    command::{
+        Failure, Outcome,
+        files::{read, read_text},
+        output,
+    },
+    http_client::{HttpClient, ServerUrl},
+    server_certificate::TlsSource,
+};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::command) enum Command {
+    /// Have the TPM quote its registers, and the server judge them
+    Attest(attest::Arguments),
+    /// Make an attestation key, have it certified, and show that the TPM has opened the certificate
+    Provision(provision::Arguments),
+}
+
+/// What both take.
+#[derive(Args, Debug)]
+struct StationArguments {
+    /// Where the server is, such as https://tpm.example.com
+    #[arg(long)]
+    url: ServerUrl,
+    /// The station's token
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "client_cert",
+        required_unless_present = "client_cert"
+    )]
+    token_file: Option<PathBuf>,
+    /// The station's client certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// The client certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    /// The API key
+    #[arg(long, value_name = "FILE")]
+    api_key_file: PathBuf,
+    /// The namespace of the API key's category
+    #[arg(long)]
+    namespace: String,
+    /// The API key's category
+    #[arg(long)]
+    category: String,
+    /// The CAs of the server's certificate, in PEM; those that the system trusts if absent
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The device: {"name": …, "vendor": …, "serial": …, "version": …}
+    #[arg(long, value_name = "FILE")]
+    device: PathBuf,
+    /// The folder of the attestation key and its certificate; keyproof/station in the user's folder for state if absent
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Speak plain HTTP with another machine: whoever is between reads the API key
+    #[arg(long)]
+    insecure_http: bool,
+    /// How long each of tpm2-tools and each request may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a device says of itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Device {
+    name: String,
+    vendor: String,
+    serial: String,
+    version: String,
+}
+
+/// How attestation keys sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scheme {
+    Ecdsa,
+    Rsapss,
+    Rsassa,
+}
+
+impl Scheme {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ecdsa => "ecdsa",
+            Self::Rsapss => "rsapss",
+            Self::Rsassa => "rsassa",
+        }
+    }
+}
+
+/// A station at work: everything that was named, read.
+struct Station {
+    namespace: String,
+    category: String,
+    device: Device,
+    api_key: Zeroizing<String>,
+    server: Server,
+    folder: Folder,
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> Outcome {
+    let outcome = match command {
+        Command::Attest(arguments) => attest::run(&arguments),
+        Command::Provision(arguments) => provision::run(&arguments),
+    };
+    match outcome {
+        Err(Failure::Refused(reason)) => {
+            output::complain(&output::coloured(&reason, false, stderr().is_terminal()));
+            Err(Failure::Negative)
+        }
+        other => other,
+    }
+}
+
+impl StationArguments {
+    fn read(&self) -> Result<Station, Failure> {
+        if self.url.is_exposed() && !self.insecure_http {
+            let message = "--url: plain HTTP with another machine; https:// or --insecure-http";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        let device: Device = serde_json::from_slice(&read(&self.device)?).map_err(|error| {
+            Failure::Refused(format!(
+                "{}: not a device's name, vendor, serial and version: {error}",
+                self.device.display()
+            ))
+        })?;
+        // The server's answer has no place for which of them is wrong.
+        DeviceInfo::new(
+            Some(&device.name),
+            Some(&device.serial),
+            Some(&device.vendor),
+            Some(&device.version),
+        )?;
+        let roots = self.ca_file.as_deref().map(trusted).transpose()?;
+        let own = match (&self.client_cert, &self.client_key) {
+            (Some(certificate), Some(key)) => {
+                let (certificate, key) = (certificate.clone(), key.clone());
+                let files = TlsSource::Files { certificate, key };
+                let loaded = files.load(Ipv4Addr::LOCALHOST.into());
+                Some(loaded.map_err(|error| Failure::Usage(error.to_string()))?)
+            }
+            _ => None,
+        };
+        let client = HttpClient::new(self.url.clone(), roots.as_deref(), own, self.limit());
+        let client = client.map_err(|error| Failure::Usage(error.to_string()))?;
+        let token = self.token_file.as_deref().map(first_line).transpose()?;
+        Ok(Station {
+            namespace: self.namespace.clone(),
+            category: self.category.clone(),
+            device,
+            api_key: first_line(&self.api_key_file)?,
+            server: Server::new(client, token.as_ref().map(|token| token.as_str()))?,
+            folder: Folder::open(self.state.as_deref())?,
+            json: self.json,
+        })
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+impl Station {
+    /// Tells what was done, unless JSON is printed.
+    fn tell(&self, line: &str) -> Outcome {
+        if !self.json {
+            output::print(&output::printable(line))?;
+        }
+        Ok(())
+    }
+}
+
+/// Works with the TPM, and leaves nothing in it, however the work ends.
+fn with_tpm(limit: Duration, work: impl AsyncFnOnce(&mut Tpm) -> Outcome) -> Outcome {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // Before anything is in the TPM.
+        let interruption = interruption()?;
+        let mut tpm = Tpm::new(limit)?;
+        let outcome = tokio::select! {
+            outcome = work(&mut tpm) => outcome,
+            interrupted = interruption => interrupted,
+        };
+        tpm.close().await;
+        outcome
+    })
+}
+
+/// Ends when somebody asks the program to, from now on.
+fn interruption() -> io::Result<impl Future<Output = Outcome>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Err(Failure::Refused("interrupted".to_owned()))
+    })
+}
+
+/// The first line of a file, without its line end.
+fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let mut text = read_text(path)?;
+    let end = text.find(['\r', '\n']).unwrap_or(text.len());
+    text.truncate(end);
+    if text.is_empty() {
+        return Err(Failure::Usage(format!("{}: it is empty", path.display())));
+    }
+    Ok(text)
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        Self::refused(error)
+    }
+}
+
+impl From<TpmUseError> for Failure {
+    fn from(error: TpmUseError) -> Self {
+        match error {
+            TpmUseError::OtherPlace(_) | TpmUseError::Tool(ToolError::Missing { .. }) => {
+                Self::Usage(error.to_string())
+            }
+            _ => Self::refused(error),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! `keyproof tpm station provision`
+
+use std::{
+    io::{IsTerminal, stdout},
+    path::PathBuf,
+};
+
+use clap::Args;
+use data_encoding::BASE64;
+use keyproof_tpm::{EkCertificate, Name, Structure};
+use keyproof_x509::Certificate;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Device, Scheme, Station, StationArguments,
+    endorsement::{Kind, is_of},
+    files::{Enrolled, Record, State},
+    server::{Activation, Provision},
+    tpm::{AttestationKey, EndorsementCertificate, EndorsementKey, Tpm, TpmUseError},
+    with_tpm,
+};
+use crate::command::{
+    Failure, Outcome,
+    files::{pem, read},
+    output,
+    tpm::{
+        SealedAnswer,
+        files::{certificate, wrong},
+    },
+};
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct Arguments {
+    #[command(flatten)]
+    station: StationArguments,
+    #[command(flatten)]
+    keys: KeyArguments,
+}
+
+/// Which keys.
+#[derive(Args, Debug)]
+struct KeyArguments {
+    /// The NV index of the endorsement certificate, such as 0x01c0000a; the first that the TPM has if absent
+    #[arg(long, value_name = "INDEX", value_parser = nv_index)]
+    ek_index: Option<u32>,
+    /// The endorsement certificate, where the TPM has none: its maker's server may
+    #[arg(long, value_name = "FILE", conflicts_with = "ek_index")]
+    ek_cert: Option<PathBuf>,
+    /// How a new attestation key signs: rsassa or ecdsa if absent, by the endorsement key's type
+    #[arg(long, value_name = "SCHEME")]
+    ak_scheme: Option<Scheme>,
+}
+
+/// As much of a provision answer as the device needs.
+#[derive(Deserialize)]
+struct ProvisionAnswer {
+    #[serde(flatten)]
+    sealed: SealedAnswer,
+    /// In Base64.
+    credential_bundle: String,
+    activation_ticket: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let station = arguments.station.read()?;
+    with_tpm(arguments.station.limit(), async |tpm| {
+        station.provision(tpm, &arguments.keys).await
+    })
+}
+
+fn nv_index(text: &str) -> Result<u32, &'static str> {
+    let digits = text.strip_prefix("0x").or(text.strip_prefix("0X"));
+    let index = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    index.ok_or("hexadecimal, as in 0x01c00002")
+}
+
+impl KeyArguments {
+    async fn certificate(&self, tpm: &Tpm) -> Result<EndorsementCertificate, Failure> {
+        let Some(path) = &self.ek_cert else {
+            return Ok(tpm.endorsement_certificate(self.ek_index).await?);
+        };
+        let stored = certificate(&read(path)?).map_err(|problem| wrong(path, &problem))?;
+        let parsed = EkCertificate::parse(&stored).map_err(|error| wrong(path, &error))?;
+        Ok(EndorsementCertificate {
+            kind: Kind::of(&parsed).map_err(|error| wrong(path, &error))?,
+            der: parsed.as_der().to_vec(),
+        })
+    }
+
+    /// How a new key signs.
+    fn scheme(&self, kind: &Kind) -> Result<Scheme, Failure> {
+        match (kind.is_rsa(), self.ak_scheme) {
+            (true, None) => Ok(Scheme::Rsassa),
+            (false, None) => Ok(Scheme::Ecdsa),
+            (true, Some(Scheme::Ecdsa)) => Err(Failure::Usage(
+                "--ak-scheme: an RSA key signs by rsassa or rsapss".to_owned(),
+            )),
+            (false, Some(Scheme::Rsapss | Scheme::Rsassa)) => Err(Failure::Usage(
+                "--ak-scheme: an elliptic-curve key signs by ecdsa".to_owned(),
+            )),
+            (_, Some(scheme)) => Ok(scheme),
+        }
+    }
+}
+
+impl Station {
+    async fn provision(&self, tpm: &mut Tpm, arguments: &KeyArguments) -> Outcome {
+        let certificate = arguments.certificate(tpm).await?;
+        let scheme = arguments.scheme(certificate.kind)?;
+        self.server.preauth(&self.api_key, &self.device).await?;
+        self.tell("the server takes the API key and the device")?;
+        let ek = tpm.endorsement_key(certificate.kind).await?;
+        let parsed = EkCertificate::parse(&certificate.der)?;
+        if !is_of(&parsed, &ek.public) {
+            return Err(TpmUseError::OtherKey(certificate.kind.template).into());
+        }
+        let template = certificate.kind.template;
+        self.tell(&format!("endorsement key: template {template}"))?;
+        let ak = match arguments.ak_scheme {
+            // Whoever asks for a scheme asks for a new key.
+            Some(_) => None,
+            None => self.earlier_key(tpm, &ek).await?,
+        };
+        let ak = match ak {
+            Some(ak) => ak,
+            None => tpm.make_attestation_key(&ek, scheme.name()).await?,
+        };
+        let name = Name::of(&ak.public)?.to_string();
+        self.tell(&format!("attestation key: {name}"))?;
+
+        let mut record = self.enrol(tpm, &certificate.der, &ek, &ak).await?;
+        if let State::Pending { activation, .. } = &record.state {
+            self.server.activate(activation).await?;
+        }
+        record.state = State::Active;
+        self.folder.write_record(&record)?;
+        let folder = self.folder.path().display().to_string();
+        if self.json {
+            output::print_json(&json!({
+                "accepted": true,
+                "ak_name": name,
+                "device": self.device,
+                "state": folder,
+            }))?;
+            return Ok(());
+        }
+        let verdict =
+            format!("accepted: the attestation key is active; its certificate is in {folder}");
+        output::print(&output::coloured(&verdict, true, stdout().is_terminal()))?;
+        Ok(())
+    }
+
+    /// The attestation key of an earlier provision, if it was made below the same endorsement key and the TPM still
+    /// knows it: the server keeps its certificate.
+    async fn earlier_key(
+        &self,
+        tpm: &mut Tpm,
+        ek: &EndorsementKey,
+    ) -> Result<Option<AttestationKey>, Failure> {
+        match self.folder.read()? {
+            Some(kept) if kept.record.endorsement_key == ek.kind.template => Ok(tpm
+                .load_attestation_key(ek, kept.public, kept.private)
+                .await?),
+            _ => Ok(None),
+        }
+    }
+
+    /// Has an attestation key certified, opens the certificate in the TPM, and keeps all of it.
+    pub(super) async fn enrol(
+        &self,
+        tpm: &mut Tpm,
+        ek_certificate: &[u8],
+        ek: &EndorsementKey,
+        ak: &AttestationKey,
+    ) -> Result<Record, Failure> {
+        // A certificate that needs none of them is taken without.
+        let chain = tpm.endorsement_chain().await.or_else(|error| match error {
+            TpmUseError::Unreadable { .. } => {
+                self.tell(&format!("left out: {error}")).map(|()| None)
+            }
+            other => Err(other.into()),
+        })?;
+        let chain = chain.map(|chain| chain.certificates().map(pem).collect::<Result<String, _>>());
+        let ak_spki = ak.public.to_spki()?;
+        let request = Provision {
+            api_key: &self.api_key,
+            device: &self.device,
+            ek_cert: BASE64.encode(ek_certificate),
+            ek_chain: chain.transpose()?,
+            ek_pub_key: BASE64.encode(&ek.public.to_spki()?),
+            ak_pub_key: BASE64.encode(&ak_spki),
+            ak_public: BASE64.encode(&ak.public.to_sized_bytes()),
+            csr: BASE64.encode(&certification_request(&self.device)?),
+        };
+        let answer: ProvisionAnswer = self.server.provision(&request).await?;
+
+        let unreadable = |_| Failure::Refused("credential_bundle is not Base64".to_owned());
+        let credential = BASE64.decode(answer.credential_bundle.as_bytes());
+        let key = tpm.activate(ek, &credential.map_err(unreadable)?).await?;
+        let der = answer.sealed.open(&key)?;
+        must_be_of(&der, &ak_spki)?;
+        self.tell("the TPM has opened the attestation key's certificate")?;
+
+        let proof = key.proof(&Name::of(&ak.public)?)?;
+        let record = Record {
+            namespace: self.namespace.clone(),
+            category: self.category.clone(),
+            device: self.device.clone(),
+            endorsement_key: ek.kind.template.to_owned(),
+            state: State::pending(Activation {
+                ticket: answer.activation_ticket,
+                proof: BASE64.encode(&proof),
+            }),
+        };
+        self.folder.write(&Enrolled {
+            record: &record,
+            ek_certificate,
+            public: &ak.public,
+            private: &ak.private,
+            certificate: &pem(&der)?,
+            chain: &answer.sealed.ak_cert_chain,
+        })?;
+        Ok(record)
+    }
+}
+
+/// Refuses a certificate that is not the attestation key's.
+fn must_be_of(der: &[u8], ak_spki: &[u8]) -> Outcome {
+    let certificate = Certificate::from_der(der)?;
+    match certificate.public_key().as_der() == ak_spki {
+        true => Ok(()),
+        false => Err(Failure::Refused(
+            "the certificate that the server made is of another key".to_owned(),
+        )),
+    }
+}
+
+/// A request by a key that is made for it: an attestation key signs none, and what it asks for is in the other fields.
+fn certification_request(device: &Device) -> Result<Vec<u8>, Failure> {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, &*device.vendor);
+    subject.push(DnType::CommonName, &*device.name);
+    // id-at-serialNumber
+    subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), &*device.serial);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    let key = KeyPair::generate().map_err(Failure::refused)?;
+    let request = params.serialize_request(&key).map_err(Failure::refused)?;
+    Ok(request.der().to_vec())
+}

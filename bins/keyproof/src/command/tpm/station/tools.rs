@@ -1,0 +1,287 @@
+//! tpm2-tools as child processes: each with a time limit, and in a TPM of which nothing is left occupied.
+
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    io::{self, ErrorKind},
+    mem,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use keyproof_store::file;
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
+use zeroize::Zeroizing;
+
+use crate::command::output::printable;
+
+/// In memory, where there is such a folder: what the tools hand over through files is not to lie on a disk.
+const IN_MEMORY: &str = "/dev/shm";
+
+/// Longer than anything that a TPM writes.
+const LONGEST_FILE: usize = 64 * 1024;
+
+/// How long a tool may take that frees something in the TPM, for which it has nothing to compute.
+const TIDYING: Duration = Duration::from_secs(10);
+
+/// The context of the one session.
+const SESSION: &str = "session.ctx";
+
+/// Why a tool did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ToolError {
+    /// It says that it failed.
+    #[error("{tool}: {reason}")]
+    Failed { tool: &'static str, reason: String },
+    /// There is no folder for its files.
+    #[error("no folder for the files of tpm2-tools: {0}")]
+    Folder(io::Error),
+    /// It is not there.
+    #[error("{tool} is not installed: Debian has it in the package tpm2-tools")]
+    Missing { tool: &'static str },
+    /// It did not end in time.
+    #[error("{tool} has not ended within {} seconds", limit.as_secs())]
+    Overdue { tool: &'static str, limit: Duration },
+    /// It cannot be started.
+    #[error("{tool}: {source}")]
+    Start {
+        tool: &'static str,
+        source: io::Error,
+    },
+    /// It left no file, or one that cannot be read.
+    #[error("what tpm2-tools wrote ({file}): {source}")]
+    Unreadable { file: String, source: io::Error },
+}
+
+/// The tools, with a folder for their files. [`Tools::close`] ends the work with them.
+pub(super) struct Tools {
+    folder: TempDir,
+    limit: Duration,
+    /// Whether something may be loaded.
+    is_loaded: Cell<bool>,
+    /// The sessions that the TPM had before the one that is open.
+    others: Option<BTreeSet<u32>>,
+}
+
+impl Tools {
+    pub(super) fn new(limit: Duration) -> Result<Self, ToolError> {
+        let named = |folder: &Path| TempDir::with_prefix_in("keyproof-station-", folder);
+        let folder = named(Path::new(IN_MEMORY)).or_else(|_| named(&std::env::temp_dir()));
+        Ok(Self {
+            folder: folder.map_err(ToolError::Folder)?,
+            limit,
+            is_loaded: Cell::new(false),
+            others: None,
+        })
+    }
+
+    /// Runs a tool that loads objects, and unloads them: no resource manager may be there to do it.
+    pub(super) async fn run(
+        &self,
+        tool: &'static str,
+        arguments: &[&str],
+    ) -> Result<(), ToolError> {
+        self.is_loaded.set(true);
+        // What some of them print is secret.
+        let done = self.start(tool, arguments, Stdio::null(), self.limit).await;
+        let unloaded = self.unload().await;
+        done?;
+        unloaded
+    }
+
+    /// Runs a tool with the authorization of an endorsement key whose use a policy allows: TPM2_PolicySecret with the
+    /// endorsement hierarchy's, which is empty.
+    pub(super) async fn run_by_policy(
+        &mut self,
+        tool: &'static str,
+        arguments: &[&str],
+    ) -> Result<(), ToolError> {
+        self.others = Some(self.sessions().await?);
+        let done = self.run_in_session(tool, arguments).await;
+        self.end_session().await;
+        done
+    }
+
+    async fn run_in_session(
+        &self,
+        tool: &'static str,
+        arguments: &[&str],
+    ) -> Result<(), ToolError> {
+        let session = format!("session:{SESSION}");
+        self.run(
+            "tpm2_startauthsession",
+            &["--policy-session", "-S", SESSION],
+        )
+        .await?;
+        self.run("tpm2_policysecret", &["-S", SESSION, "-c", "e"])
+            .await?;
+        self.run(tool, &[arguments, &["-P", &session]].concat())
+            .await
+    }
+
+    /// Ends the open session. Its file names it, unless a tool was stopped while it used it.
+    async fn end_session(&mut self) {
+        let Some(others) = &self.others else {
+            return;
+        };
+        if self.free(SESSION).await.is_err() {
+            for session in self.sessions().await.unwrap_or_default() {
+                if !others.contains(&session) {
+                    // What cannot be ended is gone already.
+                    let _ = self.free(&format!("{session:#010x}")).await;
+                }
+            }
+        }
+        self.others = None;
+    }
+
+    async fn sessions(&self) -> Result<BTreeSet<u32>, ToolError> {
+        let mut sessions = self.handles("handles-loaded-session").await?;
+        sessions.append(&mut self.handles("handles-saved-session").await?);
+        Ok(sessions)
+    }
+
+    /// Unloads what a tool has loaded into the TPM's few slots.
+    async fn unload(&self) -> Result<(), ToolError> {
+        self.free("-t").await?;
+        self.is_loaded.set(false);
+        Ok(())
+    }
+
+    /// Frees what is named: a session, by its file or its handle, or `-t`, all that is loaded.
+    async fn free(&self, what: &str) -> Result<(), ToolError> {
+        let limit = self.limit.min(TIDYING);
+        self.start("tpm2_flushcontext", &[what], Stdio::null(), limit)
+            .await
+            .map(drop)
+    }
+
+    /// The handles of a kind, as `tpm2_getcap` calls it.
+    pub(super) async fn handles(&self, kind: &'static str) -> Result<BTreeSet<u32>, ToolError> {
+        let limit = self.limit;
+        let printed = self
+            .start("tpm2_getcap", &[kind], Stdio::piped(), limit)
+            .await?;
+        Ok(handles(&String::from_utf8_lossy(&printed)))
+    }
+
+    async fn start(
+        &self,
+        tool: &'static str,
+        arguments: &[&str],
+        stdout: Stdio,
+        limit: Duration,
+    ) -> Result<Vec<u8>, ToolError> {
+        let child = Command::new(tool)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let child = child.map_err(|source| match source.kind() {
+            ErrorKind::NotFound => ToolError::Missing { tool },
+            _ => ToolError::Start { tool, source },
+        })?;
+        let output = timeout(limit, child.wait_with_output())
+            .await
+            .map_err(|_| ToolError::Overdue { tool, limit })?
+            .map_err(|source| ToolError::Start { tool, source })?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(ToolError::Failed {
+            tool,
+            reason: reason(&said).unwrap_or_else(|| output.status.to_string()),
+        })
+    }
+
+    /// Writes a file for a tool to read.
+    pub(super) fn write(&self, file: &str, contents: &[u8]) -> Result<(), ToolError> {
+        std::fs::write(self.folder.path().join(file), contents).map_err(ToolError::Folder)
+    }
+
+    /// Reads a file that a tool wrote.
+    pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, ToolError> {
+        Ok(mem::take(&mut *self.read_secret(file)?))
+    }
+
+    /// Reads a file that a tool wrote, and removes it.
+    pub(super) fn take_secret(&self, file: &str) -> Result<Zeroizing<Vec<u8>>, ToolError> {
+        let secret = self.read_secret(file)?;
+        std::fs::remove_file(self.folder.path().join(file)).map_err(ToolError::Folder)?;
+        Ok(secret)
+    }
+
+    fn read_secret(&self, file: &str) -> Result<Zeroizing<Vec<u8>>, ToolError> {
+        let read = file::read(&self.folder.path().join(file), LONGEST_FILE);
+        read.map_err(|source| ToolError::Unreadable {
+            file: file.to_owned(),
+            source,
+        })
+    }
+
+    /// Ends what is still open, however the work ended, and removes the files.
+    pub(super) async fn close(mut self) {
+        self.end_session().await;
+        if self.is_loaded.get() {
+            let _ = self.unload().await;
+        }
+    }
+}
+
+/// The handles in a list as tpm2-tools print it: `- 0x1C00002`, a line each.
+fn handles(printed: &str) -> BTreeSet<u32> {
+    let items = printed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- 0x"));
+    items
+        .filter_map(|digits| u32::from_str_radix(digits, 16).ok())
+        .collect()
+}
+
+/// What a tool says of its failure: the first line of its own, for those of the libraries below it are many.
+fn reason(said: &str) -> Option<String> {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let own = lines()
+        .filter_map(|line| line.strip_prefix("ERROR: "))
+        .find(|line| !line.starts_with("Unable to run "));
+    own.or(lines().next_back()).map(printable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_are_read_as_they_are_printed() {
+        assert_eq!(
+            handles("- 0x1C00002\n- 0x1c0000a\n"),
+            BTreeSet::from([0x01c0_0002, 0x01c0_000a])
+        );
+        assert_eq!(
+            handles("# none\n- 0x\n- 0x123456789\n- 12\n"),
+            BTreeSet::new()
+        );
+    }
+
+    #[test]
+    fn a_tool_says_in_one_line_why_it_failed() {
+        let of_the_tpm = "WARNING:esys:src/a.c:1:Finish() Received TPM Error \n\
+             ERROR:esys:src/a.c:2:Esys_Create() Esys Finish ErrorCode (0x0000099d) \n\
+             ERROR: Esys_Create(0x99D) - tpm:session(1):a policy check failed\n\
+             ERROR: Unable to run tpm2_createak\n";
+        let expected = "Esys_Create(0x99D) - tpm:session(1):a policy check failed";
+        assert_eq!(reason(of_the_tpm).as_deref(), Some(expected));
+        assert_eq!(
+            reason("a\nlast \u{1b}[2J\n\n").as_deref(),
+            Some("last \\u{1b}[2J")
+        );
+        assert_eq!(reason("\n"), None);
+    }
+}

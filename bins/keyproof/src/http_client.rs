@@ -1,0 +1,325 @@
+//! An HTTP client, for commands and for the demo: a connection a request, over TLS or without.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use serde::Serialize;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
+
+/// The longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// Enough for every request but one with an event log: so it is written in one place, which is wiped.
+const USUAL_BODY: usize = 64 * 1024;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The answer is too long, or broke off.
+    #[error("the answer: {0}")]
+    Answer(Box<dyn std::error::Error + Send + Sync>),
+    /// The server cannot be reached, or its certificate is not accepted.
+    #[error("cannot connect: {0}")]
+    Connect(#[from] io::Error),
+    /// The server does not speak HTTP.
+    #[error("HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    /// There was no answer in time.
+    #[error("no answer within {} seconds", .0.as_secs())]
+    Overdue(Duration),
+    /// The request cannot be written.
+    #[error("the request cannot be written: {0}")]
+    Request(#[from] http::Error),
+    /// The body is no JSON.
+    #[error("the request cannot be written: {0}")]
+    Body(#[from] serde_json::Error),
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// The body as it came.
+    pub(crate) body: Bytes,
+}
+
+/// Where a server is: `https://host`, with a port and the beginning of its paths, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerUrl {
+    is_tls: bool,
+    /// As it stands in the `Host` of requests.
+    authority: String,
+    /// A name, or an address without brackets.
+    host: String,
+    port: u16,
+    /// Before each path: empty, or with a first slash and without a last one.
+    base: String,
+}
+
+/// It does not say where a server is.
+#[derive(Debug, thiserror::Error)]
+#[error("not http:// or https:// and a host, without user, query and fragment")]
+pub(crate) struct ServerUrlError;
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
+        let url: Uri = text.parse().map_err(|_| ServerUrlError)?;
+        let is_tls = match url.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(ServerUrlError),
+        };
+        let authority = url.authority().ok_or(ServerUrlError)?.as_str();
+        let host = url.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // A port that is none, as in `host:`, is not read as a number.
+        let has_odd_port = url.port().is_none() && authority.ends_with(':');
+        if host.is_empty() || has_odd_port || text.contains(['@', '?', '#']) {
+            return Err(ServerUrlError);
+        }
+        Ok(Self {
+            is_tls,
+            authority: authority.to_owned(),
+            host: host.to_owned(),
+            port: url.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            base: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl ServerUrl {
+    /// Whether what is sent there can be read on the way: plain HTTP, and not to this machine.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let is_loopback = match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) => address.is_loopback(),
+            Ok(IpAddr::V6(address)) => address == Ipv6Addr::LOCALHOST,
+            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
+        };
+        !self.is_tls && !is_loopback
+    }
+}
+
+/// A client of one server.
+pub(crate) struct HttpClient {
+    url: ServerUrl,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// How long a request may take, from the connection to the end of the answer.
+    limit: Duration,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsSetupError {
+    /// The host is none that a certificate could name.
+    #[error("the server's name: {0}")]
+    Name(#[from] InvalidDnsNameError),
+    /// Nobody is trusted to say who the server is.
+    #[error("the system trusts no CA: name one (--ca-file)")]
+    NoRoots,
+    /// One of the trusted certificates cannot be one.
+    #[error("the trusted certificates: {0}")]
+    Root(#[source] rustls::Error),
+    /// The TLS library refuses its configuration.
+    #[error("TLS: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+impl HttpClient {
+    /// A client of the server at `url`, whose certificate must lead to one of `roots` (DER), or, without them, to
+    /// one that the operating system trusts; `own` is what the client shows of itself.
+    pub(crate) fn new(
+        url: ServerUrl,
+        roots: Option<&[Vec<u8>]>,
+        own: Option<CertifiedKey>,
+        limit: Duration,
+    ) -> Result<Self, TlsSetupError> {
+        let tls = match url.is_tls {
+            false => None,
+            true => {
+                let name = ServerName::try_from(url.host.clone())?;
+                let config = tls_config(&trusted(roots)?, own)?;
+                Some((TlsConnector::from(Arc::new(config)), name))
+            }
+        };
+        Ok(Self { url, tls, limit })
+    }
+
+    /// Posts JSON to a path.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        authorization: Option<&HeaderValue>,
+        body: &impl Serialize,
+    ) -> Result<Answer, ClientError> {
+        let mut json = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
+        serde_json::to_writer(&mut *json, body)?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("{}{path}", self.url.base))
+            .header(header::HOST, &*self.url.authority)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::new(Bytes::from_owner(json)))?;
+        let answer = timeout(self.limit, self.send(request)).await;
+        answer.map_err(|_| ClientError::Overdue(self.limit))?
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
+        let socket = TcpStream::connect((&*self.url.host, self.url.port)).await?;
+        match &self.tls {
+            None => exchange(socket, request).await,
+            Some((tls, name)) => {
+                let socket = tls.connect(name.clone(), socket).await?;
+                exchange(socket, request).await
+            }
+        }
+    }
+}
+
+/// Whose word is taken for who the server is: the operating system's CAs, unless others are named. An operator adds
+/// a CA of their own there, once for all programs.
+fn trusted(roots: Option<&[Vec<u8>]>) -> Result<RootCertStore, TlsSetupError> {
+    let mut store = RootCertStore::empty();
+    match roots {
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if store.is_empty() {
+                return Err(TlsSetupError::NoRoots);
+            }
+        }
+        Some(roots) => {
+            for root in roots {
+                let root = CertificateDer::from(root.as_slice());
+                store.add(root).map_err(TlsSetupError::Root)?;
+            }
+        }
+    }
+    Ok(store)
+}
+
+fn tls_config(
+    roots: &RootCertStore,
+    own: Option<CertifiedKey>,
+) -> Result<ClientConfig, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots.clone());
+    Ok(match own {
+        None => config.with_no_client_auth(),
+        Some(own) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+    })
+}
+
+/// Sends a request on a connection of its own, and reads the answer.
+pub(crate) async fn exchange<S>(
+    socket: S,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    let driver = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), LONGEST_ANSWER);
+    let body = body.collect().await.map_err(ClientError::Answer)?;
+    driver.abort();
+    Ok(Answer {
+        status,
+        body: body.to_bytes(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_the_server_is_and_whether_others_can_read_along() {
+        for (text, host, port, base, exposed) in [
+            ("https://tpm.example.com", "tpm.example.com", 443, "", false),
+            (
+                "https://[2001:db8::1]:8443/",
+                "2001:db8::1",
+                8443,
+                "",
+                false,
+            ),
+            (
+                "http://127.0.0.1:8080/a/b/",
+                "127.0.0.1",
+                8080,
+                "/a/b",
+                false,
+            ),
+            ("http://[::1]", "::1", 80, "", false),
+            ("http://LocalHost:81", "LocalHost", 81, "", false),
+            (
+                "http://localhost.example.com",
+                "localhost.example.com",
+                80,
+                "",
+                true,
+            ),
+            (
+                "http://127.0.0.1.example.com",
+                "127.0.0.1.example.com",
+                80,
+                "",
+                true,
+            ),
+            ("http://10.0.0.1", "10.0.0.1", 80, "", true),
+            ("HTTP://tpm", "tpm", 80, "", true),
+        ] {
+            let url: ServerUrl = text.parse().unwrap();
+            assert_eq!(
+                (&*url.host, url.port, &*url.base),
+                (host, port, base),
+                "{text}"
+            );
+            assert_eq!(url.is_exposed(), exposed, "{text}");
+        }
+        for text in [
+            "",
+            "tpm.example.com",
+            "/api",
+            "ftp://tpm.example.com",
+            "https://",
+            "https://:443",
+            "https://ada@tpm.example.com",
+            "https://tpm.example.com/?a=b",
+            "https://tpm.example.com/#a",
+            "https://tpm.example.com:",
+            "https://tpm.example.com:65536",
+            "https://tpm example.com",
+        ] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+}
