@@ -4,6 +4,7 @@
 //! A missing `swtpm`, `swtpm_setup`, tpm2-tools or `openssl` fails these tests; nothing is skipped.
 
 mod server;
+mod station;
 mod tpm;
 
 use data_encoding::BASE64;
@@ -104,6 +105,20 @@ fn onboard(kind: &Kind) {
     assert_ne!(tpm.read("key.bin"), first, "a fresh key each time");
 }
 
+/// Has the manufacturer's CA certify the P-256 endorsement key, for which `swtpm_setup` makes no certificate.
+fn certify_p256(tpm: &Tpm, ek: &str) {
+    let ek = TpmtPublic::parse_sized(&tpm.read(ek)).unwrap();
+    let PublicKey::Ecc(point) = ek.key else {
+        panic!("not an EC key");
+    };
+    let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+    tpm.certify_ek(&format!(
+        "x={},y={},id=secp256r1",
+        hex(&point.x),
+        hex(&point.y)
+    ));
+}
+
 /// An endorsement key with its certificate, two attestation keys, and a request by a key of the device's own.
 fn make_keys(tpm: &Tpm, kind: &Kind) {
     let Kind { group, scheme, .. } = kind;
@@ -119,18 +134,7 @@ fn make_keys(tpm: &Tpm, kind: &Kind) {
     tpm.run("tpm2_readpublic -c ak.ctx -f der -o ak.spki");
     match kind.certificate_at {
         Some(at) => tpm.run(&format!("tpm2_nvread -C o -o ek.crt {at}")),
-        None => {
-            let ek = TpmtPublic::parse_sized(&tpm.read("ek.pub")).unwrap();
-            let PublicKey::Ecc(point) = ek.key else {
-                panic!("not an EC key");
-            };
-            let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
-            tpm.certify_ek(&format!(
-                "x={},y={},id=secp256r1",
-                hex(&point.x),
-                hex(&point.y)
-            ));
-        }
+        None => certify_p256(tpm, "ek.pub"),
     }
     tpm.shell(
         "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout device.key \

@@ -10,6 +10,9 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Where certificates say that their revocation list is.
+pub(crate) const PUBLIC_URL: &str = "http://tpm.example.com";
+
 pub(crate) struct Server {
     home: TempDir,
     child: Child,
@@ -25,6 +28,7 @@ impl Server {
         let home = TempDir::new().unwrap();
         let mut child = program(&home)
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .env("KEYPROOF_F5__PUBLIC_URL", PUBLIC_URL)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -40,45 +44,74 @@ impl Server {
                 break address.to_owned();
             }
         };
-        let mut create = program(&home);
-        let token = create
-            .args(["token", "create", "--scope", "tpm", "--quiet"])
-            .output()
-            .unwrap();
-        assert!(token.status.success());
-        Self {
-            token: String::from_utf8(token.stdout)
-                .unwrap()
-                .trim_end()
-                .to_owned(),
+        let mut server = Self {
+            token: String::new(),
             home,
             child,
             _stderr: stderr,
             address,
-        }
+        };
+        server.token = server.token("tpm");
+        server
+    }
+
+    /// A new token.
+    pub(crate) fn token(&self, scope: &str) -> String {
+        let line = format!("token create --scope {scope} --quiet");
+        let token = self.keyproof(self.home.path(), &line);
+        assert!(token.status.success());
+        String::from_utf8(token.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Posts JSON, and returns the answer's, which must be a success.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        serde_json::from_slice(&self.send("POST", path, &body.to_string())).unwrap()
+    }
+
+    /// Puts JSON, with success.
+    pub(crate) fn put(&self, path: &str, body: &Value) {
+        self.send("PUT", path, &body.to_string());
+    }
+
+    /// What is there.
+    pub(crate) fn get(&self, path: &str) -> Vec<u8> {
+        self.send("GET", path, "")
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
         let mut socket = TcpStream::connect(&self.address).unwrap();
-        let (body, token) = (body.to_string(), &self.token);
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: APIToken {token}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: APIToken {}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.token,
             body.len()
         );
         socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).unwrap();
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 200 "), "{path}: {text}");
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        answer.split_off(head.unwrap() + 4)
     }
 
     /// Runs a command with blank-separated arguments in a folder.
     pub(crate) fn keyproof(&self, folder: &Path, line: &str) -> Output {
+        self.command(folder, line).output().unwrap()
+    }
+
+    /// A command with blank-separated arguments in a folder.
+    pub(crate) fn command(&self, folder: &Path, line: &str) -> Command {
         let mut command = program(&self.home);
         command.args(line.split_whitespace()).current_dir(folder);
-        command.output().unwrap()
+        command
     }
 }
 

@@ -56,6 +56,7 @@ impl Tpm {
     }
 
     fn start(&mut self) -> bool {
+        self.power_off();
         let (server, control) = free_ports();
         // An absolute path: with a relative one the TPM fails at its first write.
         let state = self.path("state");
@@ -83,6 +84,51 @@ impl Tpm {
             sleep(Duration::from_millis(50));
         }
         false
+    }
+
+    /// Ends it without a word, and starts it again: what was loaded is gone, its registers and counters are of a reset.
+    pub(crate) fn reset(&mut self) {
+        self.run("tpm2_shutdown -c");
+        self.power_off();
+        assert!((0..5).any(|_| self.start()), "swtpm does not answer");
+    }
+
+    fn power_off(&mut self) {
+        if let Some(mut swtpm) = self.swtpm.take() {
+            let _ = swtpm.kill();
+            let _ = swtpm.wait();
+        }
+    }
+
+    /// What it keeps, as files.
+    pub(crate) fn remember(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = fs::read_dir(self.path("state")).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter(|path| path.is_file())
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
+    }
+
+    /// Starts it with what it kept then.
+    pub(crate) fn put_back(&mut self, kept: &[(PathBuf, Vec<u8>)]) {
+        self.power_off();
+        for (path, contents) in kept {
+            fs::write(path, contents).unwrap();
+        }
+        assert!((0..5).any(|_| self.start()), "swtpm does not answer");
+    }
+
+    /// Which TPM it is, as tpm2-tools read it from `TPM2TOOLS_TCTI`.
+    pub(crate) fn tcti(&self) -> &str {
+        &self.tcti
+    }
+
+    /// What a tool prints.
+    pub(crate) fn output(&self, line: &str) -> String {
+        let output = self.command(line).output().unwrap();
+        assert!(output.status.success(), "{line}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Has the manufacturer's CA certify an endorsement key that `swtpm_setup` has no certificate for.
@@ -153,10 +199,7 @@ impl Tpm {
 
 impl Drop for Tpm {
     fn drop(&mut self) {
-        if let Some(swtpm) = &mut self.swtpm {
-            let _ = swtpm.kill();
-            let _ = swtpm.wait();
-        }
+        self.power_off();
     }
 }
 

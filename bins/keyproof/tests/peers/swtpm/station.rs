@@ -1,0 +1,458 @@
+//! `keyproof tpm station` with a software TPM and tpm2-tools: a device from its provisioning to its revocation.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Output};
+
+use data_encoding::HEXLOWER;
+use keyproof_tpm::{PublicKey, Structure, TpmtPublic};
+use serde_json::{Value, json};
+
+use super::{
+    certify_p256, furnish,
+    server::{PUBLIC_URL, Server},
+    tpm::Tpm,
+};
+
+/// A device with its TPM, a server that trusts its maker, and the files that a station's flags name.
+struct Field {
+    tpm: Tpm,
+    server: Server,
+}
+
+impl Field {
+    fn new() -> Self {
+        let tpm = Tpm::manufacture("");
+        let server = Server::start();
+        let api_key = furnish(&server, &tpm);
+        tpm.write("api-key", api_key.as_bytes());
+        tpm.write("token", server.token("tpm-station").as_bytes());
+        let device = json!({
+            "name": "device-0001", "vendor": "ExampleCorp", "serial": "SN0001", "version": "1",
+        });
+        tpm.write("device.json", device.to_string().as_bytes());
+        Self { tpm, server }
+    }
+
+    /// Runs `keyproof tpm station`, which leaves nothing in the TPM.
+    fn station(&self, line: &str) -> Output {
+        let line = format!(
+            "tpm station {line} --url {} --token-file token --api-key-file api-key \
+             --namespace default --category factory --device device.json --state state-of-it",
+            self.server.url()
+        );
+        let mut command = self.server.command(&self.tpm.folder(), &line);
+        let output = command
+            .env("PATH", "/usr/bin:/bin")
+            .env("TPM2TOOLS_TCTI", self.tpm.tcti())
+            .output()
+            .unwrap();
+        for kind in ["transient", "loaded-session", "saved-session"] {
+            let left = self.tpm.output(&format!("tpm2_getcap handles-{kind}"));
+            assert_eq!(left, "", "{kind}");
+        }
+        output
+    }
+
+    #[track_caller]
+    fn provisions(&self, more: &str) -> Value {
+        let output = self.station(&format!("provision --json {more}"));
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What the report on an attestation says, and whether the exit code says the same.
+    #[track_caller]
+    fn attests(&self, more: &str) -> Value {
+        let output = self.station(&format!("attest --json {more}"));
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));
+        let accepted = report["accepted"].as_bool().unwrap();
+        let code = if accepted { 0 } else { 1 };
+        assert_eq!(output.status.code(), Some(code), "{report}");
+        report
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned()
+}
+
+/// The certificate is the attestation key's, as openssl sees it, and its owner's alone.
+fn the_files_are_in_order(field: &Field) {
+    let tpm = &field.tpm;
+    let folder = tpm.folder().join("state-of-it");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let files = fs::read_dir(&folder).unwrap();
+    let mut names: Vec<String> = files
+        .map(|file| {
+            let file = file.unwrap();
+            assert_eq!(mode(&file.path()), 0o600, "{file:?}");
+            file.file_name().into_string().unwrap()
+        })
+        .collect();
+    names.sort();
+    let expected = [
+        "ak.pem",
+        "ak.priv",
+        "ak.pub",
+        "chain.pem",
+        "ek.der",
+        "station.json",
+    ];
+    assert_eq!(names, expected);
+
+    tpm.shell(
+        "openssl verify -x509_strict -CAfile ak-root.pem -untrusted state-of-it/chain.pem state-of-it/ak.pem",
+    );
+    tpm.shell("openssl x509 -in state-of-it/ak.pem -noout -pubkey -out certified.pem");
+    tpm.shell("openssl pkey -pubin -in certified.pem -outform der -out certified.der");
+    let ak = TpmtPublic::parse_sized(&tpm.read("state-of-it/ak.pub")).unwrap();
+    assert_eq!(tpm.read("certified.der"), ak.to_spki().unwrap());
+}
+
+/// What `openssl x509 -text` prints of each extension, without the blanks around it.
+fn extensions(text: &str) -> Vec<(String, String)> {
+    let (_, after) = text.split_once("X509v3 extensions:\n").unwrap();
+    let (extensions, _) = after.split_once("\n    Signature Algorithm:").unwrap();
+    let mut found: Vec<(String, String)> = Vec::new();
+    for line in extensions.lines() {
+        match line.strip_prefix("            ") {
+            Some(name) if !name.starts_with(' ') => {
+                found.push((name.trim_end().to_owned(), String::new()));
+            }
+            _ => found.last_mut().unwrap().1.push_str(line.trim()),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn openssl_reads_the_profile(field: &Field) {
+    let text = field
+        .tpm
+        .output("openssl x509 -in state-of-it/ak.pem -noout -text");
+    assert!(text.contains("Subject: \n"), "{text}");
+    let found = extensions(&text);
+    let value = |name: &str| {
+        let found = found.iter().find(|(found, _)| found == name);
+        &*found.unwrap_or_else(|| panic!("{name}: {text}")).1
+    };
+    assert_eq!(found.len(), 7, "{text}");
+    assert_eq!(value("X509v3 Key Usage: critical"), "Digital Signature");
+    assert_eq!(value("X509v3 Extended Key Usage:"), "2.23.133.8.3");
+    assert_eq!(value("X509v3 Basic Constraints: critical"), "CA:FALSE");
+    let names = value("X509v3 Subject Alternative Name: critical");
+    for part in [
+        "2.23.133.2.1=id:00001014",
+        "2.23.133.2.2=swtpm",
+        "2.23.133.2.3=id:20191023",
+        "serialNumber=SN0001",
+    ] {
+        assert!(names.contains(part), "{names}");
+    }
+    assert_eq!(names.matches("DirName:").count(), 2, "{names}");
+    let hex = |text: &str| text.bytes().filter(|byte| *byte == b':').count();
+    assert_eq!(hex(value("X509v3 Subject Key Identifier:")), 19);
+    let issuer = field
+        .tpm
+        .output("openssl x509 -in state-of-it/chain.pem -noout -ext subjectKeyIdentifier");
+    let issuer = issuer.lines().last().unwrap().trim();
+    assert_eq!(value("X509v3 Authority Key Identifier:"), issuer);
+    let url = format!("{PUBLIC_URL}/api/tpm/namespaces/default/tpm_categorys/factory/crl");
+    let points = value("X509v3 CRL Distribution Points:");
+    assert_eq!(points, format!("Full Name:URI:{url}"));
+}
+
+#[test]
+fn a_device_is_provisioned_by_one_command() {
+    let field = Field::new();
+    let first = field.provisions("");
+    assert_eq!(first["accepted"], true);
+    the_files_are_in_order(&field);
+    openssl_reads_the_profile(&field);
+    // Again, after a start of the TPM: the same key, the same certificate.
+    let certificate = field.tpm.read("state-of-it/ak.pem");
+    let mut field = field;
+    field.tpm.reset();
+    let again = field.provisions("");
+    assert_eq!(again["ak_name"], first["ak_name"]);
+    assert_eq!(field.tpm.read("state-of-it/ak.pem"), certificate);
+    // Another, which signs otherwise.
+    let other = field.provisions("--ak-scheme rsapss");
+    assert_ne!(other["ak_name"], first["ak_name"]);
+    the_files_are_in_order(&field);
+}
+
+#[test]
+fn whoever_is_not_let_in_is_told_in_one_line() {
+    let field = Field::new();
+    let refused = |line: &str, says: &str| {
+        let output = field.station(line);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let error = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains(says), "{error}");
+    };
+    let key = field.tpm.read("api-key");
+    field.tpm.write("api-key", b"another");
+    refused("provision", "the server refuses the API key");
+    field.tpm.write("api-key", &key);
+    let token = field.tpm.read("token");
+    field.tpm.write("token", b"another");
+    refused("provision", "401 Unauthorized");
+    field.tpm.write("token", &token);
+    // The certificate of a key that this TPM does not have.
+    let other = Tpm::manufacture("");
+    other.run("tpm2_nvread -o ek.crt 0x1c00002");
+    field.tpm.write("other.crt", &other.read("ek.crt"));
+    refused(
+        "provision --ek-cert other.crt",
+        "not of the key that the TPM makes by the template L-1",
+    );
+    field.provisions("");
+}
+
+/// The kinds of endorsement keys that `swtpm_setup` has no certificate for, and P-384.
+#[test]
+fn each_kind_of_endorsement_key_is_known_by_its_place_or_its_certificate() {
+    let field = Field::new();
+    field.provisions("--ek-index 0x01c00016");
+    the_files_are_in_order(&field);
+
+    // P-256, whose certificate is a file.
+    let field = Field::new();
+    let tpm = &field.tpm;
+    tpm.run("tpm2_createek -G ecc -c ek.ctx -u ek.pub -f tss");
+    certify_p256(tpm, "ek.pub");
+    field.provisions("--ek-cert ek.crt");
+    the_files_are_in_order(&field);
+
+    // RSA of the high range, whose certificate is where the TCG puts it.
+    let field = Field::new();
+    let tpm = &field.tpm;
+    let policy = "ca3d0a99a2b93906f7a3342414efcfb3a385d44cd1fd459089d19b5071c0b7a0";
+    tpm.write("policy", &HEXLOWER.decode(policy.as_bytes()).unwrap());
+    tpm.run(
+        "tpm2_createprimary -C e -g sha256 -G rsa2048:null:aes128cfb -L policy -c ek.ctx \
+         -a fixedtpm|fixedparent|sensitivedataorigin|adminwithpolicy|restricted|decrypt|userwithauth",
+    );
+    tpm.run("tpm2_readpublic -c ek.ctx -f tss -o ek.pub");
+    let ek = TpmtPublic::parse_sized(&tpm.read("ek.pub")).unwrap();
+    let PublicKey::Rsa(key) = ek.key else {
+        panic!("not an RSA key");
+    };
+    tpm.certify_ek(&HEXLOWER.encode(&key.modulus));
+    let size = tpm.read("ek.crt").len();
+    tpm.run(&format!(
+        "tpm2_nvdefine -C o -s {size} -a ownerread|ownerwrite|authread|authwrite 0x01c00012"
+    ));
+    tpm.run("tpm2_nvwrite -C o -i ek.crt 0x01c00012");
+    field.provisions("--ek-index 0x01c00012");
+    the_files_are_in_order(&field);
+}
+
+/// The checks of a report that failed.
+fn failed(report: &Value) -> Vec<&str> {
+    let checks = report["checks"].as_array().unwrap().iter();
+    checks
+        .filter(|check| check["outcome"] == "fail")
+        .map(|check| check["name"].as_str().unwrap())
+        .collect()
+}
+
+/// From provision to accepted attestations, one refused after a register was extended, a reset, a TPM that was put back to
+/// what it was before, and the revocation.
+#[track_caller]
+fn a_device_lives(keys: &str, scheme: &str) {
+    let mut field = Field::new();
+    field.provisions(keys);
+    the_files_are_in_order(&field);
+    let shown = field.tpm.folder().join("state-of-it/ak.pub");
+    let shown = field.server.keyproof(
+        &field.tpm.folder(),
+        &format!("tpm show {}", shown.display()),
+    );
+    assert_eq!(shown.status.code(), Some(0));
+    let selection = "--selection sha256:0,7,16";
+    let accepted = |field: &Field| {
+        let report = field.attests(selection);
+        assert_eq!(report["accepted"], true, "{report}");
+    };
+    accepted(&field);
+    let signed = TpmtPublic::parse_sized(&field.tpm.read("state-of-it/ak.pub")).unwrap();
+    assert_eq!(signs_by(&signed), scheme);
+
+    let digest = "7b".repeat(32);
+    field.tpm.run(&format!("tpm2_pcrextend 16:sha256={digest}"));
+    let report = field.attests(selection);
+    assert_eq!(failed(&report), ["pcr-policy"], "{report}");
+    // For people: the reason on the last line.
+    let told = field.station(&format!("attest {selection}"));
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(
+        told.lines().last(),
+        Some("refused: pcr-policy: other than learnt: sha256:16")
+    );
+
+    // A reset clears the register.
+    let before = field.tpm.remember();
+    field.tpm.reset();
+    accepted(&field);
+    field.tpm.reset();
+    accepted(&field);
+    // Somebody puts the TPM's state back.
+    field.tpm.put_back(&before);
+    let report = field.attests(selection);
+    assert_eq!(failed(&report), ["reset-counters", "clock"], "{report}");
+
+    revoked_it_shows_in_the_list(&field);
+    let report = field.attests(selection);
+    assert!(failed(&report).contains(&"ak-certificate"), "{report}");
+}
+
+fn signs_by(ak: &TpmtPublic) -> String {
+    let scheme = match &ak.key {
+        PublicKey::Ecc(key) => format!("{:?}", key.scheme.unwrap()),
+        PublicKey::Rsa(key) => format!("{:?}", key.scheme.unwrap()),
+    };
+    scheme.to_lowercase()
+}
+
+/// The API key is revoked, and with it what was made since: the certificate is on the list as openssl reads it.
+fn revoked_it_shows_in_the_list(field: &Field) {
+    let Field { tpm, server } = field;
+    let list = "/api/tpm/namespaces/default/tpm_categorys/factory/crl";
+    let serial = tpm.output("openssl x509 -in state-of-it/ak.pem -noout -serial");
+    let serial = serial.trim().strip_prefix("serial=").unwrap();
+    let lists = || {
+        tpm.write("list.der", &server.get(list));
+        let text = tpm.output("openssl crl -inform DER -in list.der -noout -text");
+        text.contains(&format!("Serial Number: {serial}\n"))
+    };
+    let verify = "openssl verify -crl_check -CAfile ak-root.pem -untrusted state-of-it/chain.pem \
+         -CRLfile list.pem state-of-it/ak.pem";
+    let to_pem = || tpm.shell("openssl crl -inform DER -in list.der -out list.pem");
+    assert!(!lists());
+    to_pem();
+    tpm.shell(verify);
+
+    let change = json!({
+        "metadata": { "name": "factory", "namespace": "default" },
+        "spec": { "revoke_reason": "stolen", "revoked_timestamp": "1970-01-01T00:00:00Z" },
+    });
+    server.put("/api/tpm/namespaces/default/tpm_api_keys/factory", &change);
+    assert!(lists());
+    to_pem();
+    assert!(!tpm.try_run(verify));
+}
+
+#[test]
+fn rsa_2048_from_provision_to_revocation() {
+    a_device_lives("", "rsassa(sha256)");
+}
+
+#[test]
+fn rsa_2048_with_pss_from_provision_to_revocation() {
+    a_device_lives("--ak-scheme rsapss", "rsapss(sha256)");
+}
+
+#[test]
+fn p384_from_provision_to_revocation() {
+    a_device_lives("--ek-index 0x01c00016", "ecdsa(sha384)");
+}
+
+/// The event log of a boot goes with the quote, and is refused if it does not lead to the registers.
+#[test]
+fn an_event_log_that_is_not_of_this_boot_is_refused() {
+    let field = Field::new();
+    field.provisions("");
+    // The header of a crypto-agile log with SHA-256 alone, and no event behind it.
+    let mut log = vec![0, 0, 0, 0, 3, 0, 0, 0];
+    log.extend([0; 20]);
+    let mut header = b"Spec ID Event03\0".to_vec();
+    header.extend([0, 0, 0, 0, 0, 2, 0, 2]);
+    header.extend([1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
+    log.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
+    log.extend(header);
+    field.tpm.write("log", &log);
+    let report = field.attests("--selection sha256:16 --event-log log");
+    let names: Vec<&str> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"log-registers"), "{report}");
+}
+
+/// The TPM's maker gives the device its CA's certificate, in as many indices as it takes, and the operator knows the root alone.
+#[test]
+fn the_chain_that_the_tpm_carries_is_sent() {
+    let field = Field::new();
+    let Field { tpm, server } = &field;
+    let root = String::from_utf8(tpm.read("ca/swtpm-localca-rootca-cert.pem")).unwrap();
+    let change = json!({
+        "metadata": { "name": "factory", "namespace": "default" },
+        "spec": { "ek_root_certificates": [root] },
+    });
+    server.put("/api/tpm/namespaces/default/tpm_managers/factory", &change);
+    let refused = field.station("provision");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        said(&refused).contains("403 Forbidden"),
+        "{}",
+        said(&refused)
+    );
+
+    tpm.shell("openssl x509 -in ca/issuercert.pem -outform der -out issuer.der");
+    let issuer = tpm.read("issuer.der");
+    let (first, second) = issuer.split_at(500);
+    for (index, part) in [("0x01c00100", first), ("0x01c00101", second)] {
+        tpm.write("part", part);
+        let attributes = "ownerread|ownerwrite|authread|authwrite";
+        let size = part.len();
+        tpm.run(&format!(
+            "tpm2_nvdefine -C o -s {size} -a {attributes} {index}"
+        ));
+        tpm.run(&format!("tpm2_nvwrite -C o -i part {index}"));
+    }
+    field.provisions("");
+    the_files_are_in_order(&field);
+}
+
+/// What provision could not show any more, the next attestation shows: with the ticket that it left, or, an hour later,
+/// with a new one.
+#[test]
+fn an_attestation_activates_a_key_that_is_not_active() {
+    let field = Field::new();
+    let Field { tpm, server } = &field;
+    field.provisions("");
+    let forgotten = server.keyproof(
+        &tpm.folder(),
+        "device forget default/factory/ExampleCorp/SN0001",
+    );
+    assert_eq!(forgotten.status.code(), Some(0), "{}", said(&forgotten));
+    let selection = "--selection sha256:0,7";
+    let report = field.attests(selection);
+    assert!(failed(&report).contains(&"activation"), "{report}");
+
+    let file = "state-of-it/station.json";
+    let active = tpm.read(file);
+    let pending = |since: u64| {
+        let mut record: Value = serde_json::from_slice(&active).unwrap();
+        record["state"] = json!({ "pending": { "ticket": "old", "proof": "old", "since": since } });
+        tpm.write(file, record.to_string().as_bytes());
+    };
+    pending(u64::from(u32::MAX));
+    let report = field.attests(selection);
+    assert_eq!(report["accepted"], true, "{report}");
+    assert_eq!(tpm.read(file), active);
+
+    // A ticket that is no good does no harm to a key that is active.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    pending(now.as_secs());
+    let report = field.attests(selection);
+    assert_eq!(report["accepted"], true, "{report}");
+    assert_eq!(tpm.read(file), active);
+}
