@@ -171,10 +171,11 @@ fn a_tpms_certified_creation_passes_every_check() {
             hierarchy: Hierarchy::Owner,
             digest: buffer(&[7; 32]),
         };
+        let ticket_bytes = ticket.to_bytes();
         let evidence = CreationEvidence {
             attestation: made.evidence(),
             creation_data: &creation_data[2..],
-            ticket: Some(&ticket.to_bytes()),
+            ticket: Some(&ticket_bytes),
         };
         let policy = CreationPolicy {
             attestation: policy(Some(&made.nonce), Some(&keys.ak_qualified)),

@@ -301,8 +301,9 @@ fn an_allowed_certificate_may_depart_from_the_profile_and_no_further() {
     let judge = |change: Change, is_allowed: bool| {
         let certificate = maker.ca.endorse(&maker.key, change);
         let allowed = [certificate.as_slice()];
+        let ek = ek_of(&maker.key);
         let policy = EkCertificatePolicy {
-            ek: Some(&ek_of(&maker.key)),
+            ek: Some(&ek),
             allowed: if is_allowed { &allowed } else { &[] },
             roots: &[],
             intermediates: &[],
