@@ -15,6 +15,8 @@ pub mod conformance;
 mod engine;
 mod entropy;
 mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod file;
 mod fill;
 mod fingerprint;

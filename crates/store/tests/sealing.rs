@@ -4,69 +4,15 @@
 mod fixture;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use fixture::{Account, NOW, account, keys, new_store, open, plant};
+use keyproof_store::faults::{Commits, FaultyEngine};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
-    BoxFuture, Changes, CommitError, Engine, EngineError, Entropy, Key, KeyId, MasterKey,
-    MasterKeys, NotApplied, OpenError, Prefix, RotateError, Rotation, Row, Sealed, Store,
-    SystemEntropy, Timestamp, UnsealError, Version,
+    CommitError, Entropy, Key, KeyId, MasterKey, MasterKeys, NotApplied, OpenError, Prefix,
+    RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
 };
 use serde_json::json;
-
-/// An engine that applies commits, and may not know whether they last.
-#[derive(Debug)]
-struct Doubtful {
-    inner: MemoryEngine,
-    is_in_doubt: AtomicBool,
-}
-
-impl Engine for Doubtful {
-    fn get_many<'a>(
-        &'a self,
-        keys: &'a [Key],
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
-        self.inner.get_many(keys, now)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a Prefix,
-        after: Option<&'a Key>,
-        limit: usize,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
-        self.inner.scan(prefix, after, limit, now)
-    }
-
-    fn expired(
-        &self,
-        before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        self.inner.expired(before, limit)
-    }
-
-    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        Box::pin(async move {
-            self.inner.commit(changes).await?;
-            match self.is_in_doubt.load(Ordering::SeqCst) {
-                true => Err(CommitError::Unknown(EngineError::Closed)),
-                false => Ok(()),
-            }
-        })
-    }
-
-    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        self.inner.ready()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
-}
 
 fn master_key(byte: u8) -> MasterKey {
     MasterKey::from_bytes(&[byte; 32]).expect("32 bytes")
@@ -362,15 +308,12 @@ async fn rotation_needs_no_types_and_keeps_versions() {
 /// What an earlier run did may not last yet, and the older key is thrown away after this one.
 #[tokio::test]
 async fn rotation_is_said_to_be_done_only_once_that_lasts() {
-    let engine = Arc::new(Doubtful {
-        inner: MemoryEngine::new(),
-        is_in_doubt: AtomicBool::new(false),
-    });
+    let engine = FaultyEngine::new();
     let store = Store::open(engine.clone(), keys(1), Arc::new(SystemEntropy::new()), NOW)
         .await
         .expect("an empty store opens");
     assert_eq!(store.finish_rotation(|_| ()).await, Ok(()));
-    engine.is_in_doubt.store(true, Ordering::SeqCst);
+    engine.commits(Commits::Lost);
     let finished = store.finish_rotation(|_| ()).await;
     assert!(
         matches!(finished, Err(RotateError::Commit(CommitError::Unknown(_)))),

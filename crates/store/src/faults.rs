@@ -1,0 +1,235 @@
+//! An engine that fails on purpose, for the tests of what is built upon a store.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use tokio::sync::Semaphore;
+
+use crate::memory::MemoryEngine;
+use crate::{
+    BoxFuture, Changes, CommitError, Engine, EngineError, Key, Prefix, Reading, Row, Timestamp,
+    Version,
+};
+
+/// What becomes of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commits {
+    /// The next one waits, and others overtake it: see [`FaultyEngine::overtake`].
+    HoldNext,
+    /// They are made, and the answer is lost.
+    Lost,
+    /// They are not made, and the answer is lost.
+    LostUnmade,
+    /// They are made.
+    Made,
+    /// They are not made.
+    NotApplied,
+}
+
+/// The memory engine, which fails as it is told to. It gives way before each step, so that tasks on one thread interleave
+/// as servers would.
+#[derive(Debug)]
+pub struct FaultyEngine {
+    inner: MemoryEngine,
+    commits: Mutex<Commits>,
+    reads_fail: AtomicBool,
+    steps: AtomicUsize,
+    is_stalled: AtomicBool,
+    /// Reads wait for a permit while they are stalled.
+    going_on: Semaphore,
+    /// Gets a permit once the commit that is held has come; that one waits for `released`.
+    held: Semaphore,
+    released: Semaphore,
+}
+
+impl FaultyEngine {
+    /// An empty one, with which nothing is wrong yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Self::over(MemoryEngine::new())
+    }
+
+    /// The same, of one that may have records already.
+    #[must_use]
+    pub fn over(inner: MemoryEngine) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            commits: Mutex::new(Commits::Made),
+            reads_fail: AtomicBool::new(false),
+            steps: AtomicUsize::new(0),
+            is_stalled: AtomicBool::new(false),
+            going_on: Semaphore::new(0),
+            held: Semaphore::new(0),
+            released: Semaphore::new(0),
+        })
+    }
+
+    /// Says what becomes of commits from now on.
+    pub fn commits(&self, fate: Commits) {
+        *self.commits.lock().unwrap_or_else(PoisonError::into_inner) = fate;
+    }
+
+    /// Says whether reads fail from now on.
+    pub fn fail_reads(&self, fail: bool) {
+        self.reads_fail.store(fail, Ordering::SeqCst);
+    }
+
+    /// Has reads wait until [`go_on`](Self::go_on).
+    pub fn stall(&self) {
+        self.is_stalled.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets reads go on, and those that wait.
+    pub fn go_on(&self) {
+        self.is_stalled.store(false, Ordering::SeqCst);
+        self.going_on.add_permits(1_000);
+    }
+
+    /// How many reads and commits there were since this was asked last.
+    pub fn steps(&self) -> usize {
+        self.steps.swap(0, Ordering::SeqCst)
+    }
+
+    /// Runs `overtaking` while the commit of `slow` is under way, and ends with `slow`, which may never come to a commit.
+    pub async fn overtake<T>(
+        &self,
+        slow: impl Future<Output = T>,
+        overtaking: impl Future<Output = ()>,
+    ) -> T {
+        self.commits(Commits::HoldNext);
+        let overtaking = async {
+            take(&self.held).await;
+            overtaking.await;
+            self.released.add_permits(1);
+        };
+        let mut slow = pin!(slow);
+        let mut overtaking = pin!(overtaking);
+        let mut is_overtaken = false;
+        poll_fn(|context| {
+            if let Poll::Ready(outcome) = slow.as_mut().poll(context) {
+                return Poll::Ready(outcome);
+            }
+            if !is_overtaken {
+                is_overtaken = overtaking.as_mut().poll(context).is_ready();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn before_reading(&self) -> Result<(), EngineError> {
+        self.step().await;
+        if self.is_stalled.load(Ordering::SeqCst) {
+            take(&self.going_on).await;
+        }
+        match self.reads_fail.load(Ordering::SeqCst) {
+            true => Err(failure()),
+            false => Ok(()),
+        }
+    }
+
+    async fn step(&self) {
+        self.steps.fetch_add(1, Ordering::SeqCst);
+        let mut has_given_way = false;
+        poll_fn(|context| {
+            if has_given_way {
+                return Poll::Ready(());
+            }
+            has_given_way = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Waits for a permit, which is gone then. The semaphores here are never closed.
+async fn take(semaphore: &Semaphore) {
+    if let Ok(permit) = semaphore.acquire().await {
+        permit.forget();
+    }
+}
+
+fn failure() -> EngineError {
+    EngineError::Io {
+        detail: "on purpose".to_owned(),
+    }
+}
+
+impl Engine for FaultyEngine {
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [Key],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.get_many(keys, now).await
+        })
+    }
+
+    fn read(
+        &self,
+        reading: Reading,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Reading, EngineError>> {
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.read(reading, now).await
+        })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a Key>,
+        limit: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
+        Box::pin(async move {
+            self.before_reading().await?;
+            self.inner.scan(prefix, after, limit, now).await
+        })
+    }
+
+    fn expired(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
+        self.inner.expired(before, limit)
+    }
+
+    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move {
+            self.step().await;
+            let fate = *self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+            match fate {
+                Commits::HoldNext => {
+                    self.commits(Commits::Made);
+                    self.held.add_permits(1);
+                    take(&self.released).await;
+                    self.inner.commit(changes).await
+                }
+                Commits::Lost => {
+                    self.inner.commit(changes).await?;
+                    Err(CommitError::Unknown(failure()))
+                }
+                Commits::LostUnmade => Err(CommitError::Unknown(failure())),
+                Commits::Made => self.inner.commit(changes).await,
+                Commits::NotApplied => Err(CommitError::NotApplied(failure().into())),
+            }
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.inner.ready()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
