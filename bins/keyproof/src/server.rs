@@ -285,7 +285,7 @@ impl Server {
         info!("draining");
         self.draining.send_replace(true);
         let all = self.config.limits.max_connections;
-        // Accept loops, connections and handlers each hold a slot for as long as they live.
+        // Accept loops, connections and handlers each have a slot for as long as they live.
         let drained = match timeout(
             self.config.limits.drain_timeout,
             self.slots.acquire_many(all),

@@ -47,7 +47,7 @@ pub enum TlsError {
     /// The key and the certificate do not belong together, or the key is of a kind that TLS does not use.
     #[error("the TLS key does not fit the certificate: {0}")]
     KeyMismatch(rustls::Error),
-    /// The file holds no certificate.
+    /// There is no certificate in the file.
     #[error("{}: no certificate in it", .0.display())]
     NoCertificate(PathBuf),
     /// The file is not PEM.

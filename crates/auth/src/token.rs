@@ -168,7 +168,7 @@ mod tests {
         let text = Token::from_random([0xff; 32]).text();
         assert_eq!(text.len(), 43);
         assert!(Token::parse(&text).is_ok());
-        // 43 characters hold two bits more than 32 bytes: those must be zero.
+        // 43 characters have two bits more than 32 bytes: those must be zero.
         let mut other = text[..42].to_string();
         other.push('9');
         for wrong in [

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// Why an input was not taken. No variant holds any part of a code, a fingerprint or a secret.
+/// Why an input was not taken. No variant contains any part of a code, a fingerprint or a secret.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MfaError {

@@ -27,7 +27,7 @@ impl Generation {
     }
 }
 
-/// What shows that a user holds their key, and how it is set up.
+/// What shows that a user possesses their key, and how it is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyKind {

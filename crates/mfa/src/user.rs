@@ -2,7 +2,7 @@ use crate::digest::Digest;
 
 /// Which user, as a digest of the names the caller knows them by.
 ///
-/// Records hold it to show whose they are; it cannot be turned back into the names.
+/// Records have it to show whose they are; it cannot be turned back into the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]

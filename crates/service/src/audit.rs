@@ -36,14 +36,14 @@ pub enum Who {
     Anonymous,
     /// Somebody at the machine's own command line, by the name of their account there.
     Console(String),
-    /// The holder of an external issuer's token.
+    /// The bearer of an external issuer's token.
     External {
         /// The issuer.
         issuer: String,
         /// Whose token it says that it is.
         subject: String,
     },
-    /// The holder of a Taler instance's password, or of one of its tokens.
+    /// Whoever knows a Taler instance's password, or shows one of its tokens.
     Instance {
         /// The instance's name.
         name: String,
@@ -52,7 +52,7 @@ pub enum Who {
     },
     /// keyproof itself, tidying up.
     Keyproof,
-    /// The holder of an operator's token.
+    /// The bearer of an operator's token.
     Operator {
         /// The token's id.
         token: String,
@@ -324,7 +324,7 @@ impl Window {
     }
 }
 
-/// The page size of reads, and so the most that one read holds in memory.
+/// The page size of reads, and so the most that one read has in memory.
 const PAGE: usize = 500;
 
 /// The trail in a store.

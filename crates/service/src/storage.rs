@@ -7,7 +7,7 @@ use keyproof_store::{
 };
 use std::convert::Infallible;
 
-/// Why a use case has no verdict: the store gave none, or there was too much to do to ask it.
+/// Why a use case was not decided: the store did not answer, or there was too much to do to ask it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
     /// Too much was waiting to be judged. Nothing was changed.
@@ -28,7 +28,7 @@ pub enum StorageError {
     /// It could not be learnt whether the change was made.
     #[error("the outcome of a change is unknown: {0}")]
     OutcomeUnknown(String),
-    /// What the client sent is more than a record holds. Nothing was changed.
+    /// What the client sent is more than fits into a record. Nothing was changed.
     #[error("a record of {found} bytes, more than {limit}")]
     TooLarge {
         /// The size of the record that it would have made, in bytes.
@@ -99,7 +99,7 @@ pub enum Failure<E> {
     /// It was refused.
     #[error(transparent)]
     Refused(E),
-    /// No verdict.
+    /// It was not decided.
     #[error(transparent)]
     Storage(StorageError),
 }

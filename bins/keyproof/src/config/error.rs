@@ -30,7 +30,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         message: String,
     },
-    /// The file is not TOML, or holds an unknown key or a value that does not fit.
+    /// The file is not TOML, or has an unknown key or a value that does not fit.
     #[error("{}:{line}: {message}", path.display())]
     File {
         /// The file.
@@ -58,7 +58,7 @@ pub enum ConfigError {
     /// The keys under `tls` do not go together.
     #[error("tls: give certificate and key, or self_signed alone")]
     Tls,
-    /// Each listener holds one connection's place while it waits for the next.
+    /// Each listener takes one connection's place while it waits for the next.
     #[error("http.max_connections: fewer than there are listeners")]
     TooFewConnections,
     /// The file cannot be read.

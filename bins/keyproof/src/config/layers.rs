@@ -58,7 +58,7 @@ pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
         .map_err(|error| ConfigError::File {
             path: path.to_owned(),
             line: line(&text, &error),
-            // Not the whole error: it quotes the line, which may hold a secret in the wrong place.
+            // Not the whole error: it quotes the line, which may contain a secret in the wrong place.
             message: error.message().to_owned(),
         })
 }

@@ -85,7 +85,7 @@ impl Sources {
     }
 }
 
-/// A configuration that was checked: what the server works with. It may hold the master key, so it is not `Debug`.
+/// A configuration that was checked: what the server works with. It may contain the master key, so it is not `Debug`.
 pub struct Config {
     /// The keys as they are in force.
     pub settings: Settings,
@@ -179,7 +179,7 @@ impl Config {
         })
     }
 
-    /// The effective configuration as TOML. It holds no secret: there is no key for one.
+    /// The effective configuration as TOML. It contains no secret: there is no key for one.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(&self.settings).unwrap_or_default()
@@ -286,7 +286,7 @@ fn hashing(
     })
 }
 
-/// A flag names a file; the environment may hold the key itself, and then wins over a file's `store.master_key`.
+/// A flag names a file; the environment may have the key itself, and then wins over a file's `store.master_key`.
 fn master_key(
     settings: &mut StoreSettings,
     sources: &Sources,

@@ -1,4 +1,4 @@
-//! The configuration's keys, their types and their defaults: what a file may hold.
+//! The configuration's keys, their types and their defaults: what a file may contain.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -142,7 +142,7 @@ pub struct LogSettings {
 pub struct StoreSettings {
     /// `memory:`, `sqlite:PATH` or `postgres://…`; once checked, without a password.
     pub url: Option<String>,
-    /// The file that holds the master key.
+    /// The file with the master key.
     pub master_key: Option<PathBuf>,
     /// Whether `serve` brings the store to this release's schema before it starts.
     pub migrate: bool,

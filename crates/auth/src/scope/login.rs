@@ -113,7 +113,7 @@ impl LoginScope {
         }
     }
 
-    /// Whether the holder of `self` may be given a token of `requested`: only if `self` is refreshable, and only
+    /// Whether the bearer of `self` may be given a token of `requested`: only if `self` is refreshable, and only
     /// within what it allows already.
     pub const fn may_issue(self, requested: Self) -> bool {
         self.allows(Permission::TokenRefresh) && requested.grant.is_subset_of(self.grant)

@@ -23,7 +23,7 @@ pub enum OperatorScope {
 }
 
 /// Up to three names: subscription, resource group, service. Azure compares them without regard to case, so
-/// they are held in lower case.
+/// they are kept in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificatePath(Vec<String>);
 

@@ -44,7 +44,7 @@ pub struct HashingSettings {
     pub queue: usize,
 }
 
-/// Why no verdict on a password can be given.
+/// Why a password was not judged, or not hashed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
     /// As many hashes wait as may; try again in a second.

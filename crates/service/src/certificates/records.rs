@@ -46,7 +46,7 @@ pub(super) struct Certificate {
     pub(super) name: String,
     #[serde(with = "base64")]
     pub(super) der: Vec<u8>,
-    /// The PEM file that it was uploaded as, if that held nothing else; absent in records of before.
+    /// The PEM file that it was uploaded as, if that had nothing else in it; absent in records of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pem: Option<String>,
     /// Read when it was uploaded, so that showing it reads no certificate; absent in records of before.

@@ -1,4 +1,4 @@
-//! Who may work with the devices of an instance: the holder of one of its login tokens.
+//! Who may work with the devices of an instance: the bearer of one of its login tokens.
 
 use super::{
     OtpDevices,
@@ -10,7 +10,7 @@ use keyproof_auth::{AuthError, Generation, LoginScope, Permission, Token, Validi
 use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
 use std::{fmt, marker::PhantomData};
 
-/// The holder of a token that is in force, with a scope that allows `R`: [`Reading`], [`Writing`], [`Refreshing`] or
+/// The bearer of a token that is in force, with a scope that allows `R`: [`Reading`], [`Writing`], [`Refreshing`] or
 /// [`Holding`]. Each use case takes one, and [`OtpDevices::permit`] alone makes it.
 pub struct Caller<R> {
     instance: String,
@@ -32,7 +32,7 @@ pub trait Right {
     const NEEDED: Option<Permission>;
 }
 
-/// Whoever holds a token, whatever it allows.
+/// Whoever has a token, whatever it allows.
 #[derive(Clone, Copy, Debug)]
 pub enum Holding {}
 
@@ -88,7 +88,7 @@ pub enum NotPermitted {
 }
 
 impl OtpDevices {
-    /// The holder of this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
+    /// The bearer of this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
     /// the one that is asked for, if it is one, and is read along. Asked anew for every request.
     ///
     /// # Errors

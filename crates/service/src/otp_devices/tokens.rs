@@ -24,7 +24,7 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest description that is kept, in bytes.
 const MAX_DESCRIPTION: usize = 4096;
 
-/// Whoever may be given a token: they know the password, or hold a refreshable token.
+/// Whoever may be given a token: they know the password, or have a refreshable token.
 #[derive(Debug)]
 pub struct Issuer(IssuerKind);
 

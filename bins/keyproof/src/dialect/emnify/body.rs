@@ -16,7 +16,7 @@ use super::json::Members;
 /// What is enrolled, in the words of refusals.
 const KEY: &str = "MFA key";
 
-/// Why a body was not taken. No variant holds any part of a secret.
+/// Why a body was not taken. No variant contains any part of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// A date that is none.

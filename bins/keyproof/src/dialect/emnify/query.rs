@@ -120,7 +120,7 @@ pub(super) fn add_paging_headers(
     }
     let headers = response.headers_mut();
     for (name, value) in fields {
-        // A filter that no header can hold is not repeated in one.
+        // A filter that fits into no header is not repeated in one.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -261,7 +261,7 @@ pub(super) fn device(view: &DeviceView) -> Response {
     )
 }
 
-/// Lets web pages of any origin call: they hold no cookie here that they could abuse.
+/// Lets web pages of any origin call: they have no cookie here that they could abuse.
 pub(super) fn preflight(allow: &str) -> Response {
     let mut response = no_content();
     let headers = response.headers_mut();

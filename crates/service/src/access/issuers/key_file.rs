@@ -46,7 +46,7 @@ pub enum KeyFileError {
     },
 }
 
-/// A file, and the keys that it held when it was last read.
+/// A file, and the keys that were in it when it was last read.
 pub(super) struct KeyFile {
     path: PathBuf,
     last: Mutex<Last>,

@@ -186,7 +186,7 @@ fn settings(file: &Path, scope_claim: &str) -> IssuerSettings {
     }
 }
 
-/// Issuers whose file holds these keys.
+/// Issuers with these keys in their file.
 fn issuers(set: &Value, scope_claim: &str) -> (TempDir, Issuers) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
