@@ -6,8 +6,8 @@ use std::{convert::Infallible, num::NonZeroUsize, path::Path, sync::Arc, time::D
 use keyproof_auth::Cost;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
 use keyproof_service::{
-    AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
-    accounts::{Act, FirstStep, NewUser, PasswordLogin, Role},
+    Action, AddressLimit, Applicant, Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role},
 };
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp,
@@ -105,13 +105,13 @@ async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(S
         .session(Some(&tokens.access), [127, 0, 0, 1].into())
         .await?;
     let person = async |act| accounts.person(session.clone(), act, &origin()).await;
-    let adding = person(Act::AddKey).await?;
+    let adding = person(Action::MfaKeyAdd).await?;
     let enrolled = accounts.enrol_key(&adding, sent(password())).await?;
     let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
     let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
     let code = phone.code(now.as_secs()).to_string();
     let person = accounts
-        .person(session, Act::ActivateKey, &origin())
+        .person(session, Action::MfaKeyActivate, &origin())
         .await?;
     let code = sent(Zeroizing::new(code));
     accounts

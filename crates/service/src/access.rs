@@ -15,6 +15,6 @@ pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileEr
 pub(crate) use remembered::{Remembered, digest_of};
 
 pub use operators::{
-    Access, AccessError, BearerError, CreateTokenError, IssuedOperatorToken, NewOperatorToken,
-    Operator, OperatorToken, RevokeTokenError,
+    Access, AccessError, Along, BearerError, CreateTokenError, IssuedOperatorToken,
+    NewOperatorToken, Operator, OperatorToken, RevokeTokenError,
 };

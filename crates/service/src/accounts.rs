@@ -16,6 +16,7 @@ mod application_login;
 mod application_tokens;
 mod deciding;
 mod deeds;
+mod detail;
 mod devices;
 mod directory;
 mod keys;
@@ -34,6 +35,7 @@ mod signing_key;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod unproven;
 mod user_query;
 mod user_tokens;
 
@@ -46,12 +48,13 @@ pub use application_tokens::{
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
 pub use deciding::Undecided;
+pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{DirectoryError, UserPage, UserView};
 pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
 pub use own_password::{ChangePasswordError, PasswordChange};
-pub use person::{Act, Editor, Manager, NotPermitted, Person};
+pub use person::{Editor, Manager, NotPermitted, Person};
 pub use records::{Role, UnknownRole, UserStatus};
 pub use recovery_codes::{RecoveryCodesError, RecoveryCodesRequest};
 pub use refresh::Refreshed;
@@ -59,6 +62,7 @@ pub(crate) use restored::{without_steps, without_validity};
 pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
 pub use signing_key::PublicKey;
+pub use unproven::Unproven;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 pub use user_tokens::{Revocation, RevokeApplicationTokenError};
 
@@ -75,12 +79,24 @@ use std::{fmt, sync::Arc, time::Duration};
 use zeroize::Zeroizing;
 
 /// What operators choose about accounts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct AccountSettings {
     /// The numbers of the second factor's rules: when a name is locked, and for how long.
     pub policy: Policy,
     /// Whether a refresh token is good once, and gives its successor.
     pub rotate_refresh_tokens: bool,
+    /// How the audit trail is told details: by default, as their type has them.
+    pub wording: Wording,
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            rotate_refresh_tokens: false,
+            wording: detail::unworded,
+        }
+    }
 }
 
 /// How long an access token is valid.
@@ -104,6 +120,7 @@ pub struct Accounts {
     judging: Judging,
     policy: Policy,
     rotate_refresh_tokens: bool,
+    wording: Wording,
     signing: SigningKeys,
     /// Makes of names that nobody has what the audit trail is told in their place.
     stand_ins: hmac::Key,
@@ -134,6 +151,7 @@ impl Accounts {
             judging,
             policy: settings.policy,
             rotate_refresh_tokens: settings.rotate_refresh_tokens,
+            wording: settings.wording,
         }
     }
 

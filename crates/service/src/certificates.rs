@@ -12,7 +12,7 @@ mod records;
 mod resources;
 mod restored;
 
-pub use caller::{Act, Caller, NotPermitted};
+pub use caller::{Caller, NotPermitted};
 pub use possession::{GenerateCodeError, IssuedCode, VerifyError, findings};
 pub use precondition::Precondition;
 pub use records::Verification;

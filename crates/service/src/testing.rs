@@ -1,37 +1,30 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
 use crate::{
-    AddressLimit, Applicant, Clock, Ended, HashingSettings, Judging, ManualClock, Origin,
+    Action, AddressLimit, Applicant, Clock, Ended, HashingSettings, Judging, ManualClock, Origin,
     Restoring, Service, Settings, TooBusy, Who,
 };
 use data_encoding::BASE64URL_NOPAD;
 use keyproof_auth::{Cost, LoginScope, Token};
 use keyproof_store::{
-    BoxFuture, Change, Changes, CommitError, Engine, EngineError, Key, MasterKey, MasterKeys,
-    Prefix, Record, Row, Store, SystemEntropy, Timestamp, Version, memory::MemoryEngine,
+    Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Record, Store, SystemEntropy,
+    Timestamp, faults::FaultyEngine, memory::MemoryEngine,
 };
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     time::Duration,
 };
-use tokio::{
-    join,
-    sync::oneshot,
-    task::{JoinHandle, yield_now},
-};
+use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use crate::{
     Failure, StorageError,
     otp_devices::{
         AddDeviceError, Caller, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary,
-        DeviceView, Lifetime, Moment, RemoveDeviceError, Right, ShowDeviceError, TokenRequest,
+        DeviceView, Issuer, Lifetime, Moment, NotPermitted, RemoveDeviceError, Right,
+        ShowDeviceError, TokenRequest,
     },
 };
 use keyproof_otp::pos::Amount;
@@ -47,45 +40,8 @@ pub(crate) struct Bench {
     pub(crate) service: Arc<Service>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Store,
-    pub(crate) faults: Arc<Faults>,
+    pub(crate) faults: Arc<FaultyEngine>,
     keys: MasterKeys,
-}
-
-/// What the engine is told to do wrong.
-#[derive(Default)]
-pub(crate) struct Faults {
-    /// Reads fail.
-    pub(crate) reads: AtomicBool,
-    /// Commits are not applied.
-    pub(crate) commits: AtomicBool,
-    /// Commits are applied, and say that it is not known.
-    pub(crate) outcomes: AtomicBool,
-    /// The next commit waits until it is let go; others overtake it.
-    pub(crate) hold_next: AtomicBool,
-    /// One commit is waiting.
-    pub(crate) holding: AtomicBool,
-    /// How many reads and commits there were.
-    pub(crate) steps: AtomicUsize,
-}
-
-impl Faults {
-    /// Runs `overtaking` while the commit of `slow` is under way.
-    pub(crate) async fn overtake<T>(
-        &self,
-        slow: impl Future<Output = T>,
-        overtaking: impl Future<Output = ()>,
-    ) -> T {
-        self.hold_next.store(true, Ordering::SeqCst);
-        let overtaking = async {
-            while !self.holding.load(Ordering::SeqCst) {
-                yield_now().await;
-            }
-            overtaking.await;
-            self.holding.store(false, Ordering::SeqCst);
-        };
-        let (outcome, ()) = join!(slow, overtaking);
-        outcome
-    }
 }
 
 pub(crate) async fn bench() -> Bench {
@@ -106,12 +62,8 @@ async fn bench_on(
     change: impl FnOnce(&mut Settings),
 ) -> Bench {
     let entropy = Arc::new(SystemEntropy::new());
-    let faults = Arc::new(Faults::default());
-    let engine = Arc::new(TestEngine {
-        inner,
-        faults: Arc::clone(&faults),
-    });
-    let store = Store::open(engine, keys.clone(), entropy, now)
+    let faults = FaultyEngine::over(inner);
+    let store = Store::open(faults.clone(), keys.clone(), entropy, now)
         .await
         .unwrap();
     let clock = Arc::new(ManualClock::new(now));
@@ -226,16 +178,7 @@ impl Bench {
     /// A token of a new instance.
     pub(crate) async fn token(&self, instance: &str, wanted: &str, lifetime: Lifetime) -> String {
         let devices = &self.service.otp_devices;
-        if !devices.has_instance(instance).await.unwrap() {
-            devices
-                .add_instance(instance, secret(PASSWORD), &console())
-                .await
-                .unwrap();
-        }
-        let issuer = devices
-            .log_in(instance, instance, secret(PASSWORD), &origin())
-            .await
-            .unwrap();
+        let issuer = self.logged_in(instance).await;
         let request = TokenRequest {
             scope: scope(wanted),
             lifetime,
@@ -274,13 +217,42 @@ impl Bench {
         texts.into()
     }
 
-    /// The holder of a token that allows everything, of a new instance.
+    /// The bearer of a token that allows everything, of a new instance.
     pub(crate) async fn session(&self, instance: &str) -> Holder {
         Holder {
             token: self.token(instance, "all", Lifetime::Forever).await,
             service: Arc::clone(&self.service),
             instance: instance.to_owned(),
         }
+    }
+
+    /// Whoever has logged in to an instance, which is made if there is none.
+    pub(crate) async fn logged_in(&self, instance: &str) -> Issuer {
+        let devices = &self.service.otp_devices;
+        if !devices.has_instance(instance).await.unwrap() {
+            let root = console();
+            let added = devices.add_instance(instance, secret(PASSWORD), &root);
+            added.await.unwrap();
+        }
+        let origin = origin();
+        let logged_in = devices.log_in(instance, instance, secret(PASSWORD), &origin);
+        logged_in.await.unwrap()
+    }
+
+    /// Whoever has this token of an instance, for what it allows.
+    pub(crate) async fn permitted<R: Right>(
+        &self,
+        instance: &str,
+        token: &str,
+    ) -> Result<Caller<R>, Failure<NotPermitted>> {
+        let devices = &self.service.otp_devices;
+        devices.permit(instance, Some(token), None, &origin()).await
+    }
+
+    /// How often the audit trail tells of an action.
+    pub(crate) async fn times(&self, action: Action) -> usize {
+        let actions = self.actions().await;
+        actions.iter().filter(|told| *told == action.name()).count()
     }
 
     /// The actions in the audit trail, in order.
@@ -295,93 +267,7 @@ impl Bench {
     }
 }
 
-/// The memory engine, which gives way before every step: tasks on one thread then interleave as servers would.
-struct TestEngine {
-    inner: MemoryEngine,
-    faults: Arc<Faults>,
-}
-
-impl TestEngine {
-    fn failure() -> EngineError {
-        EngineError::Io {
-            detail: "on purpose".to_owned(),
-        }
-    }
-
-    async fn before_reading(&self) -> Result<(), EngineError> {
-        self.faults.steps.fetch_add(1, Ordering::SeqCst);
-        yield_now().await;
-        match self.faults.reads.load(Ordering::SeqCst) {
-            true => Err(Self::failure()),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Engine for TestEngine {
-    fn get_many<'a>(
-        &'a self,
-        keys: &'a [Key],
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, EngineError>> {
-        Box::pin(async move {
-            self.before_reading().await?;
-            self.inner.get_many(keys, now).await
-        })
-    }
-
-    fn scan<'a>(
-        &'a self,
-        prefix: &'a Prefix,
-        after: Option<&'a Key>,
-        limit: usize,
-        now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Row)>, EngineError>> {
-        Box::pin(async move {
-            self.before_reading().await?;
-            self.inner.scan(prefix, after, limit, now).await
-        })
-    }
-
-    fn expired(
-        &self,
-        before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Key, Version)>, EngineError>> {
-        self.inner.expired(before, limit)
-    }
-
-    fn commit(&self, changes: Changes) -> BoxFuture<'_, Result<(), CommitError>> {
-        Box::pin(async move {
-            self.faults.steps.fetch_add(1, Ordering::SeqCst);
-            yield_now().await;
-            if self.faults.hold_next.swap(false, Ordering::SeqCst) {
-                self.faults.holding.store(true, Ordering::SeqCst);
-                while self.faults.holding.load(Ordering::SeqCst) {
-                    yield_now().await;
-                }
-            }
-            if self.faults.commits.load(Ordering::SeqCst) {
-                return Err(CommitError::NotApplied(Self::failure().into()));
-            }
-            self.inner.commit(changes).await?;
-            if self.faults.outcomes.load(Ordering::SeqCst) {
-                return Err(CommitError::Unknown(Self::failure()));
-            }
-            Ok(())
-        })
-    }
-
-    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        self.inner.ready()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
-}
-
-/// The holder of a token, who shows it anew for each thing.
+/// The bearer of a token, who shows it anew for each thing.
 pub(crate) struct Holder {
     service: Arc<Service>,
     instance: String,

@@ -24,6 +24,21 @@ pub struct Route<O> {
     pub operation: O,
 }
 
+/// A line of a table.
+pub const fn line<O>(
+    method: Method,
+    template: &'static str,
+    body: usize,
+    operation: O,
+) -> Route<O> {
+    Route {
+        method,
+        template,
+        body,
+        operation,
+    }
+}
+
 /// How fixed segments compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {

@@ -33,7 +33,7 @@ const MAX_SUBJECT: usize = 128;
 pub struct IssuerSettings {
     /// The `iss` of its tokens, to the letter.
     pub issuer: String,
-    /// What their `aud` has to be, or to hold.
+    /// What their `aud` has to be, or to contain.
     pub audience: String,
     /// Its keys: a JWK set (RFC 7517, section 5), read again when the file changes.
     pub jwks_file: PathBuf,
@@ -114,7 +114,7 @@ impl Issuers {
         })
     }
 
-    /// The holder of this token.
+    /// The bearer of this token.
     ///
     /// # Errors
     /// [`ExternalTokenError`].
@@ -183,6 +183,7 @@ impl Issuer {
             },
             subject,
             scopes: self.scopes(claims),
+            along: Arc::default(),
         })
     }
 

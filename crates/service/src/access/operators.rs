@@ -7,7 +7,9 @@ use crate::{
     storage::{Attempt, settle},
 };
 use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{Key, Prefix, Record, Store, Stored, Timestamp};
+use keyproof_store::{
+    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc, time::Duration};
 use zeroize::{Zeroize, Zeroizing};
@@ -15,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// What such a token's text starts with, so that scanners for leaked secrets find it.
 const TEXT_PREFIX: &str = "keyproof_";
 
-/// Tokens read at once; also the most that a look for one by its id holds in memory.
+/// Tokens read at once; also the most that a look for one by its id has in memory.
 const PAGE: usize = 200;
 
 /// Operators' tokens.
@@ -59,7 +61,7 @@ pub struct OperatorToken {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The holder of a valid token.
+/// The bearer of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// As the audit trail names them.
@@ -68,9 +70,26 @@ pub struct Operator {
     pub subject: String,
     /// What it allows; it may be nothing.
     pub(super) scopes: Vec<OperatorScope>,
+    /// What was read along with the token.
+    pub(super) along: Arc<Snapshot>,
 }
 
+/// What is read along with an operator's token, and of the same moment: for what is shown to them.
+#[derive(Clone, Debug, Default)]
+pub struct Along(pub(crate) Vec<Key>);
+
 impl Operator {
+    /// The record at this place, if it was read along: then whether there is one.
+    pub(crate) fn along<R: Record>(
+        &self,
+        place: &Key,
+    ) -> Result<Option<Option<Stored<R>>>, StoreError> {
+        match self.along.get(place) {
+            Err(StoreError::NotRead { .. }) => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
     /// Whether they may do what needs this scope.
     pub fn may(&self, needed: &OperatorScope) -> bool {
         self.scopes.iter().any(|scope| scope.covers(needed))
@@ -83,7 +102,7 @@ pub enum AccessError {
     /// The text is not an operator's token.
     #[error("not an operator's token")]
     Malformed,
-    /// No verdict.
+    /// It was not decided.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// Unknown, expired or revoked.
@@ -105,7 +124,7 @@ pub enum BearerError {
 /// Why no token was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateTokenError {
-    /// The name of the holder is empty, too long, or holds control characters.
+    /// The name of the bearer is empty, too long, or has control characters.
     #[error("a subject has 1 to 128 characters, none of them control characters")]
     Subject,
 }
@@ -195,22 +214,26 @@ impl Access {
         .await
     }
 
-    /// The holder of this token. Asked anew for every request: a token may be revoked from elsewhere.
+    /// The bearer of this token. Asked anew for every request: a token may be revoked from elsewhere.
     ///
     /// # Errors
     /// [`AccessError`].
     pub async fn authenticate(&self, text: &str) -> Result<Operator, AccessError> {
+        self.authenticate_along(text, Along::default()).await
+    }
+
+    async fn authenticate_along(&self, text: &str, along: Along) -> Result<Operator, AccessError> {
         let token = text
             .strip_prefix(TEXT_PREFIX)
             .and_then(|text| Token::parse(text).ok())
             .ok_or(AccessError::Malformed)?;
-        let digest = token.digest();
-        let stored = self
-            .store
-            .get::<OperatorTokenRecord>(&key(&digest), self.clock.now())
-            .await
-            .map_err(StorageError::from)?
-            .ok_or(AccessError::Unknown)?;
+        let place = key(&token.digest());
+        let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
+        let read = self.store.read(plan, self.clock.now()).await;
+        let read = read.map_err(StorageError::from)?;
+        let stored = read.get::<OperatorTokenRecord>(&place);
+        let stored = stored.map_err(StorageError::from)?;
+        let stored = stored.ok_or(AccessError::Unknown)?;
         let OperatorToken {
             id,
             subject,
@@ -224,10 +247,11 @@ impl Access {
             },
             subject,
             scopes: scopes.iter().cloned().collect(),
+            along: Arc::new(read),
         })
     }
 
-    /// The same, where tokens of these issuers are taken as well.
+    /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
     ///
     /// # Errors
     /// [`BearerError`].
@@ -235,9 +259,10 @@ impl Access {
         &self,
         text: &str,
         issuers: &Issuers,
+        along: Along,
     ) -> Result<Operator, BearerError> {
         if text.starts_with(TEXT_PREFIX) {
-            Ok(self.authenticate(text).await?)
+            Ok(self.authenticate_along(text, along).await?)
         } else {
             Ok(issuers.authenticate(text, self.clock.now()).await?)
         }

@@ -3,7 +3,6 @@
 use super::{
     Accounts,
     deeds::deed,
-    own_password,
     password::canonical,
     reading::Slot,
     records::{
@@ -309,7 +308,7 @@ impl Accounts {
         let incarnation = self.draw_incarnation();
         let changed = self.change(
             name,
-            own_password::SET,
+            Action::UserSetPassword,
             TOKENS_END,
             origin,
             |batch, snapshot, user, records| {

@@ -1,8 +1,8 @@
 //! The login of a program, which shows an application token in place of a user's password and code.
 
 use super::{
-    Accounts, ApplicationTokenState,
-    application_tokens::{deed, has_ended, holds},
+    Accounts, ApplicationTokenState, Detail,
+    application_tokens::{deed, has_ended, is_valid},
     reading::Slot,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, UserStatus, application_token_key,
@@ -16,17 +16,14 @@ use crate::{
 };
 use keyproof_auth::Token;
 use keyproof_store::{Key, ReadPlan, StoreError, Stored, Timestamp, Version};
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 use zeroize::Zeroizing;
-
-/// What the audit trail calls it.
-const AUTHENTICATE: Action = Action::ApplicationAuthenticate;
 
 /// Why a token gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplicationLoginError {
     /// It is unknown, not valid, or its creator is gone or suspended.
-    #[error("the application token does not hold")]
+    #[error("the application token is not valid")]
     Refused,
 }
 
@@ -46,7 +43,8 @@ impl Accounts {
             let Holder { user, id, token } = match self.holder(text, address, now).await? {
                 Ok(holder) => holder,
                 Err(refusal) => {
-                    self.audit.refused(refusal.deed(address, origin)).await;
+                    let deed = self.told_refusal(refusal, address, origin);
+                    self.audit.refused(deed).await;
                     return Err(Failure::Refused(ApplicationLoginError::Refused));
                 }
             };
@@ -61,11 +59,31 @@ impl Accounts {
             let mut batch = self.store.batch(now);
             batch.require(&user_key(owner), user.version);
             batch.require(&application_token_key(owner.organisation, id), token);
-            let deed = deed(AUTHENTICATE, owner.organisation, id, &origin);
+            let deed = deed(
+                Action::ApplicationAuthenticate,
+                owner.organisation,
+                id,
+                &origin,
+            );
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(access)))
         })
         .await
+    }
+
+    fn told_refusal<'a>(
+        &self,
+        Refusal { id, why }: Refusal,
+        address: IpAddr,
+        origin: &'a Origin,
+    ) -> Deed<'a> {
+        let target = id.map(|id| format!("application_token/{id}"));
+        Deed {
+            action: Action::ApplicationAuthenticate,
+            target: target.unwrap_or_else(|| "application_token".to_owned()),
+            detail: self.worded(&Detail::ApplicationRefused { why, address }),
+            origin,
+        }
     }
 
     /// Whom a token acts for.
@@ -75,7 +93,10 @@ impl Accounts {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<Result<Holder, Refusal>, StorageError> {
-        let unknown = Refusal::new(None, "TokenStatus Unknown");
+        let unknown = Refusal {
+            id: None,
+            why: ApplicationTokenState::Unknown,
+        };
         let Ok(token) = Token::parse(text) else {
             return Ok(Err(unknown));
         };
@@ -90,22 +111,23 @@ impl Accounts {
         let Some(token) = token.stored else {
             return Ok(Err(unknown));
         };
-        if let Err(state) = holds(&token.record, address, now) {
-            return Ok(Err(Refusal::new(Some(id), state)));
+        let refused = |why| Err(Refusal { id: Some(id), why });
+        if let Err(why) = is_valid(&token.record, address, now) {
+            return Ok(refused(why));
         }
         let user: Slot<User> = reading.slot(user_key(creator(organisation, &token.record)))?;
         let user = user.stored;
         let user = user.filter(|stored| stored.record.status == UserStatus::Active);
         Ok(match user {
             Some(user) if has_ended(&token.record, Some(&user.record)) => {
-                Err(Refusal::new(Some(id), ApplicationTokenState::Revoked))
+                refused(ApplicationTokenState::Revoked)
             }
             Some(user) => Ok(Holder {
                 user,
                 id,
                 token: token.version,
             }),
-            None => Err(Refusal::new(Some(id), "its creator is gone or suspended")),
+            None => refused(ApplicationTokenState::CreatorGone),
         })
     }
 }
@@ -144,31 +166,9 @@ struct Holder {
     token: Version,
 }
 
-/// Why a text gives nothing, for the audit trail.
+/// Why a text gives nothing, and whose it is, where that is known.
+#[derive(Clone, Copy)]
 struct Refusal {
     id: Option<u32>,
-    reason: String,
-}
-
-impl Refusal {
-    fn new(id: Option<u32>, reason: impl fmt::Display) -> Self {
-        Self {
-            id,
-            reason: reason.to_string(),
-        }
-    }
-
-    fn deed(self, address: IpAddr, origin: &Origin) -> Deed<'_> {
-        Deed {
-            action: AUTHENTICATE,
-            target: self.id.map_or("application_token".to_owned(), |id| {
-                format!("application_token/{id}")
-            }),
-            detail: Some(format!(
-                "type 7: Failed authentication request, Reason: {} from IP {address}",
-                self.reason
-            )),
-            origin,
-        }
-    }
+    why: ApplicationTokenState,
 }

@@ -2,7 +2,7 @@
 //! certain addresses and for a time, until it is revoked.
 
 use super::{
-    Accounts, Act, Editor, Person, Session, Undecided, Whose,
+    Accounts, Editor, Person, Session, Undecided, Whose,
     reading::Slot,
     records::{
         ApplicationToken, ApplicationTokenText, Owner, User, application_token_key,
@@ -24,11 +24,6 @@ use zeroize::Zeroizing;
 
 /// Tokens read at once.
 const PAGE: usize = 200;
-
-/// What the audit trail calls what is done here.
-const ADD: Action = Act::AddApplicationToken.action();
-const CHANGE: Action = Act::ChangeApplicationToken.action();
-pub(super) const REVOKE: Action = Action::ApplicationTokenRevoke;
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
@@ -75,17 +70,18 @@ pub struct ApplicationTokenSummary {
 }
 
 /// Why a token is not valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplicationTokenState {
-    /// For other addresses only.
-    #[error("IP not allowed")]
+    /// Whoever made it is gone or suspended.
+    CreatorGone,
+    /// It is valid for other addresses only.
     Elsewhere,
     /// Its time is over.
-    #[error("TokenStatus Expired")]
     Expired,
     /// It is revoked.
-    #[error("TokenStatus Revoked")]
     Revoked,
+    /// There is none like it.
+    Unknown,
 }
 
 /// Why no token was made. `B` is why there was nothing to make it of.
@@ -126,7 +122,7 @@ pub enum ChangeApplicationTokenError<B> {
 }
 
 /// Whether a token is valid, for this address at this time.
-pub(super) fn holds(
+pub(super) fn is_valid(
     token: &ApplicationToken,
     address: IpAddr,
     now: Timestamp,
@@ -158,7 +154,9 @@ impl Accounts {
         let person = editor.person();
         let organisation = person.session().owner.organisation;
         settle("accounts.add_application_token", &self.store, || async {
-            let (own, creator, reading) = self.deciding_over(person, ADD, None).await?;
+            let (own, creator, reading) = self
+                .deciding_over(person, Action::ApplicationTokenAdd, None)
+                .await?;
             let new = new
                 .as_ref()
                 .map_err(|why| Failure::Refused(AddApplicationTokenError::Body(why.clone())))?;
@@ -183,7 +181,12 @@ impl Accounts {
             batch.insert(&application_token_key(organisation, id), &record, None);
             let text = ApplicationTokenText { organisation, id };
             batch.insert(&application_token_text_key(&token), &text, None);
-            let deed = deed(ADD, organisation, id, person.origin());
+            let deed = deed(
+                Action::ApplicationTokenAdd,
+                organisation,
+                id,
+                person.origin(),
+            );
             self.audit.done(&mut batch, now, deed);
             // A conflict is a number that is taken: another is drawn. Or the session has ended.
             Ok(Attempt::Commit(batch, Ok(token.text())))
@@ -264,7 +267,8 @@ impl Accounts {
         let organisation = session.owner.organisation;
         let place = application_token_key(organisation, id);
         settle("accounts.change_application_token", &self.store, || async {
-            let deciding = self.deciding_over(person, CHANGE, [place.clone()]);
+            let deciding =
+                self.deciding_over(person, Action::ApplicationTokenChange, [place.clone()]);
             let (own, user, reading) = deciding.await?;
             let slot: Slot<ApplicationToken> = reading.slot(place.clone())?;
             let token = slot.record();
@@ -277,7 +281,7 @@ impl Accounts {
                 let why = format!("not their own, and the role is {}", session.role());
                 let refused = Deed {
                     detail: Some(why),
-                    ..deed(CHANGE, organisation, id, origin)
+                    ..deed(Action::ApplicationTokenChange, organisation, id, origin)
                 };
                 self.audit.refused(refused).await;
                 return Err(Failure::Refused(ChangeApplicationTokenError::Forbidden));
@@ -299,7 +303,11 @@ impl Accounts {
                 is_revoked: token.is_revoked || revokes,
                 ..token.clone()
             };
-            let action = if revokes { REVOKE } else { CHANGE };
+            let action = if revokes {
+                Action::ApplicationTokenRevoke
+            } else {
+                Action::ApplicationTokenChange
+            };
             let mut batch = self.store.batch(reading.now);
             own.require(&mut batch);
             slot.replace(&mut batch, &next, None);

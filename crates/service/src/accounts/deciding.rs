@@ -3,15 +3,15 @@
 //! it was read here: whatever ends the session, or makes it need a factor, changes that.
 
 use super::{
-    Accounts, Manager, Person,
-    deeds::refused,
+    Accounts, Manager, Person, Reason,
     reading::{Reading, Slot},
     records::{SecondFactor, User, second_factor_key, user_key},
     snapshot::{Snapshot, records_of},
 };
 use crate::{Action, Failure};
-use keyproof_mfa::UserRecords;
+use keyproof_mfa::{FactorNeeded, UserRecords};
 use keyproof_store::{Batch, Key};
+use std::sync::Arc;
 
 /// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,9 +98,14 @@ impl Accounts {
     ) -> Result<Option<Managed>, Failure<E>> {
         let (person, owner) = (manager.person(), manager.owner());
         let own = person.session().owner;
-        let places = [user_key(own), second_factor_key(own)];
-        let theirs = Snapshot::places_of_second_factor(owner);
-        let reading = self.read(places.into_iter().chain(theirs)).await?;
+        let reading = match person.session().along(owner) {
+            Some(along) if deciding.is_none() => Arc::clone(along),
+            _ => {
+                let places = [user_key(own), second_factor_key(own)];
+                let theirs = Snapshot::places_of_second_factor(owner);
+                Arc::new(self.read(places.into_iter().chain(theirs)).await?)
+            }
+        };
         let asking: Slot<User> = reading.slot(user_key(own))?;
         let user = still_theirs(person, asking.record())?;
         if let Some(action) = deciding {
@@ -125,10 +130,11 @@ impl Accounts {
         user: &User,
         records: &UserRecords,
     ) -> Result<(), Failure<E>> {
-        let Err(needed) = records.may_decide(person.session().standing(user)) else {
+        let standing = person.session().standing(user);
+        let Err(FactorNeeded) = records.may_decide(standing) else {
             return Ok(());
         };
-        let deed = refused(action, user, &needed.to_string(), person.origin());
+        let deed = self.refused(action, user, Reason::FactorNeeded, person.origin());
         self.audit.refused(deed).await;
         Err(Failure::Refused(Undecided::FactorNeeded.into()))
     }

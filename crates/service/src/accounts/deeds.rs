@@ -1,29 +1,22 @@
-//! What the audit trail is told of users: of whom, by whom, and in which words.
+//! What the audit trail is told of users: who did what to whom, and what is refused to them.
 
-use super::records::{Owner, User};
-use crate::{Action, Origin, Who, audit::Deed};
-use keyproof_mfa::Failure;
+use super::{
+    Accounts, Detail, Reason,
+    records::{Owner, User},
+    snapshot::{Change, Snapshot},
+};
+use crate::{Action, Failure, Origin, Who, audit::Deed, storage::Attempt};
+use keyproof_mfa::UserRecords;
 
-/// Of an attempt that was not judged.
-pub(super) const UNJUDGED: &str = "Too many failed authentication requests";
-
-/// Of a code that is spent.
-pub(super) const USED_CODE: &str = "MFA code used before";
-
-/// Of a wrong password.
-pub(super) const fn wrong_password(failure: &Failure) -> &'static str {
-    match failure.locked_until {
-        Some(_) => "Invalid password. Too many failed authentication requests",
-        None => "Invalid password",
-    }
-}
-
-/// Of a wrong code.
-pub(super) const fn wrong_code(failure: &Failure) -> &'static str {
-    match failure.locked_until {
-        Some(_) => "Invalid MFA code. Too many failed authentication requests",
-        None => "Invalid MFA code",
-    }
+/// Whose login has failed.
+#[derive(Clone, Copy)]
+pub(super) enum Failed<'a> {
+    /// A user's of this name.
+    User(&'a str),
+    /// Somebody's who typed a name that nobody has: what is told in its place.
+    Unknown(&'a str),
+    /// Nobody knows whose.
+    Nobodys,
 }
 
 /// A user.
@@ -44,7 +37,7 @@ pub(super) fn by(user: &User, origin: &Origin) -> Origin {
     })
 }
 
-/// Something done to a user, or refused.
+/// Something done to a user.
 pub(super) fn deed<'a>(
     action: Action,
     user: &User,
@@ -59,41 +52,65 @@ pub(super) fn deed<'a>(
     }
 }
 
-/// Something refused to a user who has logged in.
-pub(super) fn refused<'a>(action: Action, user: &User, why: &str, origin: &'a Origin) -> Deed<'a> {
-    deed(action, user, Some(why.to_owned()), origin)
-}
+impl Accounts {
+    /// A detail, as the contract words it.
+    pub(super) fn worded(&self, detail: &Detail<'_>) -> Option<String> {
+        Some((self.wording)(detail))
+    }
 
-/// Whose login has failed.
-#[derive(Clone, Copy)]
-pub(super) enum Failed<'a> {
-    /// A user's of this name.
-    User(&'a str),
-    /// Somebody's who typed a name that nobody has: what is told in its place.
-    Unknown(&'a str),
-    /// Nobody knows whose.
-    Nobodys,
-}
+    /// Something refused to a user who has logged in.
+    pub(super) fn refused<'a>(
+        &self,
+        action: Action,
+        user: &User,
+        why: Reason,
+        origin: &'a Origin,
+    ) -> Deed<'a> {
+        deed(action, user, self.worded(&Detail::Refused(why)), origin)
+    }
 
-/// A failed login.
-pub(super) fn failed<'a>(whose: Failed<'_>, reason: &str, origin: &'a Origin) -> Deed<'a> {
-    let (target, by) = match whose {
-        Failed::User(name) => {
-            let name = name.escape_debug();
-            (format!("user_name/{name}"), format!(" from '{name}'"))
+    /// A failed login.
+    pub(super) fn failed<'a>(
+        &self,
+        whose: Failed<'_>,
+        why: Reason,
+        origin: &'a Origin,
+    ) -> Deed<'a> {
+        let name = match whose {
+            Failed::User(name) => name.escape_debug().to_string(),
+            Failed::Unknown(_) | Failed::Nobodys => String::new(),
+        };
+        let detail = Detail::LoginRefused {
+            name: &name,
+            why,
+            address: origin.address,
+        };
+        Deed {
+            action: Action::UserAuthenticate,
+            target: match whose {
+                Failed::Unknown(stand_in) => format!("user_name/unknown/{stand_in}"),
+                Failed::User(_) | Failed::Nobodys => format!("user_name/{name}"),
+            },
+            detail: self.worded(&detail),
+            origin,
         }
-        Failed::Unknown(stand_in) => (format!("user_name/unknown/{stand_in}"), String::new()),
-        Failed::Nobodys => ("user_name/".to_owned(), String::new()),
-    };
-    let from = origin
-        .address
-        .map_or_else(String::new, |address| format!(" from IP {address}"));
-    Deed {
-        action: Action::UserAuthenticate,
-        target,
-        detail: Some(format!(
-            "type 6: Failed authentication request{by}, Reason: {reason}{from}"
-        )),
-        origin,
+    }
+
+    /// Refuses, and commits what the refusal counts, if it counts anything.
+    pub(super) async fn refuse<T, E>(
+        &self,
+        snapshot: &Snapshot,
+        next: &UserRecords,
+        deed: Deed<'_>,
+        error: E,
+    ) -> Result<Attempt<T, E>, Failure<E>> {
+        if snapshot.is_unchanged(next) {
+            self.audit.refused(deed).await;
+            return Err(Failure::Refused(error));
+        }
+        let mut batch = self.store.batch(snapshot.now);
+        self.audit.counted(&mut batch, snapshot.now, deed).await?;
+        snapshot.save(&mut batch, next, Change::default());
+        Ok(Attempt::Commit(batch, Err(error)))
     }
 }

@@ -1,7 +1,7 @@
 //! The devices that a user trusts: listed, and trusted no more.
 
 use super::{
-    Accounts, Act, Manager, Undecided,
+    Accounts, Manager, Undecided,
     deciding::Managed,
     deeds::{deed, target},
     snapshot::Change,
@@ -14,9 +14,6 @@ use crate::{
 };
 use keyproof_mfa::{DeviceId, NoDevice};
 use keyproof_store::Timestamp;
-
-/// What the audit trail calls what is done here.
-const REMOVE: Action = Act::RemoveDevice.action();
 
 /// A trusted device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +77,7 @@ impl Accounts {
     ) -> Result<(), Failure<RemoveDeviceError>> {
         let origin = manager.person().origin();
         settle("accounts.remove_device", &self.store, || async {
-            let managed = self.managing(manager, REMOVE).await?;
+            let managed = self.managing(manager, Action::TrustedDeviceRemove).await?;
             let managed = managed.ok_or(Failure::Refused(RemoveDeviceError::UserUnknown))?;
             let Managed { snapshot, user, .. } = &managed;
             let records = snapshot.records();
@@ -92,7 +89,7 @@ impl Accounts {
             managed.require_manager(&mut batch);
             let deed = Deed {
                 target: format!("{}/trusted_device/{id}", target(user)),
-                ..deed(REMOVE, user, None, origin)
+                ..deed(Action::TrustedDeviceRemove, user, None, origin)
             };
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, &decision.next, Change::default());

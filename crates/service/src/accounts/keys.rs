@@ -1,21 +1,21 @@
 //! A user's key: enrolled, activated and removed.
 
 use super::{
-    Accounts, Act, Manager, Person, Undecided,
+    Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
     deciding::Managed,
-    deeds::{UNJUDGED, deed, refused, target, wrong_code, wrong_password},
+    deeds::{deed, target},
     password::ShownPassword,
     records::{SecondFactor, User, second_factor_key},
     snapshot::Change,
-    timestamp, wait,
+    timestamp,
 };
 use crate::{
-    Action, Failure, HashingError, Origin, StorageError,
+    Action, Failure, Origin, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
 use keyproof_mfa::{
-    ActivateRefusal, EnrolRefusal, KeyKind, KeyStatus, NoKey, Proof,
+    ActivateRefusal, EnrolRefusal, KeyKind, KeyStatus, NoKey, PasswordRefusal, Proof,
     otp::{
         Secret,
         otpauth::{Kind, OtpauthUri},
@@ -24,11 +24,6 @@ use keyproof_mfa::{
 use keyproof_store::Timestamp;
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
-
-/// What the audit trail calls what is done here.
-const ACTIVATE: Action = Act::ActivateKey.action();
-const ADD: Action = Act::AddKey.action();
-const REMOVE: Action = Act::RemoveKey.action();
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
 const SECRET_BYTES: usize = 20;
@@ -84,21 +79,12 @@ pub enum EnrolKeyError<B> {
     /// The body that was sent is none.
     #[error("the body was refused")]
     Body(B),
-    /// The password could not be judged.
-    #[error(transparent)]
-    Hashing(#[from] HashingError),
-    /// Too many failures: this was the last, or it was not judged.
-    #[error("too many failures")]
-    Locked {
-        /// How long until the next is judged.
-        wait: Duration,
-    },
     /// The session decides nothing.
     #[error(transparent)]
     Undecided(#[from] Undecided),
-    /// The password is wrong.
-    #[error("wrong password")]
-    WrongPassword,
+    /// The password proves nothing.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
 }
 
 /// Why a key was not activated. `B` is why there was no code to activate it by.
@@ -155,27 +141,19 @@ impl Accounts {
         let (session, origin) = (person.session(), person.origin());
         let password = password.map(ShownPassword::new);
         settle("accounts.enrol_key", &self.store, || async {
-            let (snapshot, user) = self.deciding(person, ADD).await?;
-            let locked = |until| EnrolKeyError::Locked {
-                wait: wait(until, snapshot.now),
-            };
+            let (snapshot, user) = self.deciding(person, Action::MfaKeyAdd).await?;
             if snapshot.active_key().is_some() {
                 return Err(Failure::Refused(EnrolKeyError::AlreadyActive));
             }
             let password = password
                 .as_ref()
                 .map_err(|refused| Failure::Refused(EnrolKeyError::Body(refused.clone())))?;
-            let records = snapshot.records();
-            if let Err(lock) = records.admit_session(session.counter(), snapshot.at()) {
-                let deed = refused(ADD, &user, UNJUDGED, origin);
-                self.audit.refused(deed).await;
-                return Err(Failure::Refused(locked(lock.until)));
-            }
-            let judged = password.verdict(self, Some(&user.password), origin);
+            let (action, theirs) = (Action::MfaKeyAdd, (&snapshot, &user));
+            let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
-            let decision = records.enrol(
+            let decision = snapshot.records().enrol(
                 KeyKind::default(),
                 judged,
                 self.random(),
@@ -183,9 +161,11 @@ impl Accounts {
                 snapshot.at(),
                 &self.policy,
             );
-            let mut batch = self.store.batch(snapshot.now);
-            let mut change = Change::default();
-            let verdict = match (decision.verdict, decision.next.key) {
+            let unproven = |refusal| {
+                let (why, error) = snapshot.unproven(refusal);
+                (why, error.into())
+            };
+            let (why, error) = match (decision.verdict, decision.next.key) {
                 (Ok(_), Some(key)) => {
                     let secret = Zeroizing::new(self.random::<SECRET_BYTES>());
                     let record = SecondFactor {
@@ -199,32 +179,27 @@ impl Accounts {
                         key,
                     };
                     let enrolled = enrolled(&user, &record, secret.as_slice())?;
-                    let deed = key_deed(ADD, &user, record.id, None, origin);
+                    let mut batch = self.store.batch(snapshot.now);
+                    let deed = key_deed(action, &user, record.id, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
-                    change.second_factor = Some(record);
-                    Ok(enrolled)
+                    let change = Change {
+                        second_factor: Some(record),
+                        ..Change::default()
+                    };
+                    snapshot.save(&mut batch, &decision.next, change);
+                    return Ok(Attempt::Commit(batch, Ok(enrolled)));
                 }
                 (Ok(_), None) => return Err(damaged("an enrolment without a key").into()),
-                (Err(refusal), _) => {
-                    let (why, error) = match refusal {
-                        EnrolRefusal::AlreadyActive => {
-                            ("a key is active", EnrolKeyError::AlreadyActive)
-                        }
-                        EnrolRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        EnrolRefusal::WrongPassword(failure) => (
-                            wrong_password(&failure),
-                            failure
-                                .locked_until
-                                .map_or(EnrolKeyError::WrongPassword, locked),
-                        ),
-                    };
-                    let deed = refused(ADD, &user, why, origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    Err(error)
+                (Err(EnrolRefusal::AlreadyActive), _) => {
+                    (Reason::KeyActive, EnrolKeyError::AlreadyActive)
+                }
+                (Err(EnrolRefusal::Locked(lock)), _) => unproven(PasswordRefusal::Locked(lock)),
+                (Err(EnrolRefusal::WrongPassword(failure)), _) => {
+                    unproven(PasswordRefusal::WrongPassword(failure))
                 }
             };
-            snapshot.save(&mut batch, &decision.next, change);
-            Ok(Attempt::Commit(batch, verdict))
+            let deed = self.refused(action, &user, why, origin);
+            self.refuse(&snapshot, &decision.next, deed, error).await
         })
         .await
     }
@@ -243,7 +218,7 @@ impl Accounts {
     ) -> Result<(), Failure<ActivateKeyError<B>>> {
         let (session, origin) = (person.session(), person.origin());
         settle("accounts.activate_key", &self.store, || async {
-            let (snapshot, user) = self.deciding(person, ACTIVATE).await?;
+            let (snapshot, user) = self.deciding(person, Action::MfaKeyActivate).await?;
             let second_factor = snapshot.second_factor.record();
             let second_factor = second_factor
                 .filter(|found| found.id == id)
@@ -263,45 +238,34 @@ impl Accounts {
                 snapshot
                     .records()
                     .activate(&proof, session.counter(), snapshot.at(), &self.policy);
-            let mut batch = self.store.batch(snapshot.now);
-            let change = Change {
-                activator: session.token(),
-                ..Change::default()
-            };
-            let verdict = match decision.verdict {
+            let action = Action::MfaKeyActivate;
+            let locked = |wait| ActivateKeyError::Locked { wait };
+            let (why, error) = match decision.verdict {
                 Ok(_) => {
-                    let deed = key_deed(ACTIVATE, &user, id, None, origin);
+                    let mut batch = self.store.batch(snapshot.now);
+                    let deed = key_deed(action, &user, id, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
-                    Ok(())
-                }
-                Err(refusal) => {
-                    let locked = |until| ActivateKeyError::Locked {
-                        wait: wait(until, snapshot.now),
+                    let change = Change {
+                        activator: session.token(),
+                        ..Change::default()
                     };
-                    let (why, error) = match refusal {
-                        ActivateRefusal::AlreadyActive => {
-                            ("the key is active", ActivateKeyError::AlreadyActive)
-                        }
-                        ActivateRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        ActivateRefusal::NoKey => ("there is no key", ActivateKeyError::Unknown),
-                        ActivateRefusal::WrongCode(failure) => (
-                            wrong_code(&failure),
-                            failure
-                                .locked_until
-                                .map_or(ActivateKeyError::WrongCode, locked),
-                        ),
-                    };
-                    let deed = refused(ACTIVATE, &user, why, origin);
-                    if snapshot.is_unchanged(&decision.next) {
-                        self.audit.refused(deed).await;
-                        return Err(Failure::Refused(error));
-                    }
-                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    Err(error)
+                    snapshot.save(&mut batch, &decision.next, change);
+                    return Ok(Attempt::Commit(batch, Ok(())));
                 }
+                Err(ActivateRefusal::AlreadyActive) => {
+                    (Reason::KeyActive, ActivateKeyError::AlreadyActive)
+                }
+                Err(ActivateRefusal::Locked(lock)) => {
+                    (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                }
+                Err(ActivateRefusal::NoKey) => (Reason::KeyUnknown, ActivateKeyError::Unknown),
+                Err(ActivateRefusal::WrongCode(failure)) => (
+                    Reason::wrong_code(&failure),
+                    snapshot.locked_or(&failure, ActivateKeyError::WrongCode, locked),
+                ),
             };
-            snapshot.save(&mut batch, &decision.next, change);
-            Ok(Attempt::Commit(batch, verdict))
+            let deed = self.refused(action, &user, why, origin);
+            self.refuse(&snapshot, &decision.next, deed, error).await
         })
         .await
     }
@@ -317,7 +281,7 @@ impl Accounts {
     ) -> Result<(), Failure<RemoveKeyError>> {
         let origin = manager.person().origin();
         settle("accounts.remove_key", &self.store, || async {
-            let managed = self.managing(manager, REMOVE).await?;
+            let managed = self.managing(manager, Action::MfaKeyRemove).await?;
             let managed = managed.ok_or(Failure::Refused(RemoveKeyError::UserUnknown))?;
             let Managed { snapshot, user, .. } = &managed;
             let key = snapshot.second_factor.record();
@@ -328,14 +292,15 @@ impl Accounts {
             let removed = decision
                 .verdict
                 .map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
-            let detail = format!(
-                "type 14: MFA key with Id '{id}' of Type 'Time-Based One-Time Password' deleted for user '{}' \
-                 (with {} trusted devices, {} recovery codes)",
-                user.name, removed.devices, removed.recovery_codes
-            );
+            let detail = self.worded(&Detail::KeyRemoved {
+                key: id,
+                user: &user.name,
+                devices: removed.devices,
+                recovery_codes: removed.recovery_codes,
+            });
             let mut batch = self.store.batch(snapshot.now);
             managed.require_manager(&mut batch);
-            let deed = key_deed(REMOVE, user, id, Some(detail), origin);
+            let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             snapshot.save(&mut batch, &decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))

@@ -1,14 +1,13 @@
 //! Logging in: a password, then perhaps a code.
 
 use super::{
-    Accounts,
+    Accounts, Detail, Reason,
     access_token::Login,
-    deeds::{Failed, UNJUDGED, USED_CODE, by, deed, failed, target, wrong_code, wrong_password},
+    deeds::{Failed, by, deed, target},
     password::ShownPassword,
     records::{User, challenge_key},
     signing_key::Signer,
     snapshot::{Change, Snapshot},
-    wait,
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
@@ -25,9 +24,6 @@ use keyproof_store::{Batch, Timestamp};
 use ring::hmac;
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
-
-/// What the audit trail is told of a challenge that is unknown or over.
-const BAD_CHALLENGE: &str = "Invalid or expired MFA token";
 
 /// The first step of a login.
 pub struct PasswordLogin {
@@ -50,20 +46,6 @@ pub struct TrustRequest {
     pub name: Option<String>,
     /// Which operating system it runs.
     pub operating_system: Option<String>,
-}
-
-/// What is known of the device, quoted: it is the client's word.
-impl fmt::Display for TrustRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.operating_system, &self.browser) {
-            (Some(system), Some(browser)) => {
-                write!(f, " (operating system {system:?}, browser {browser:?})")
-            }
-            (Some(system), None) => write!(f, " (operating system {system:?})"),
-            (None, Some(browser)) => write!(f, " (browser {browser:?})"),
-            (None, None) => Ok(()),
-        }
-    }
 }
 
 /// What a login gives.
@@ -156,15 +138,14 @@ impl Accounts {
         };
         let granted = settle("accounts.login", &self.store, || async {
             let snapshot = self.snapshot(&name).await?;
-            let locked = |until| LoginError::Locked {
-                wait: wait(until, snapshot.now),
-            };
+            let locked = |wait| LoginError::Locked { wait };
             let records = snapshot.records();
             if let Err(lock) = records.admit(client, snapshot.at()) {
                 let unknown = self.unknown_name(&name);
                 let whose = whose(&snapshot, &name, &unknown);
-                self.audit.refused(failed(whose, UNJUDGED, origin)).await;
-                return Err(Failure::Refused(locked(lock.until)));
+                let deed = self.failed(whose, Reason::NotJudged, origin);
+                self.audit.refused(deed).await;
+                return Err(Failure::Refused(locked(snapshot.wait(lock.until))));
             }
             let hash = snapshot.active_user().map(|user| &*user.password);
             let Some(judged) = password.verdict(self, hash, origin).await? else {
@@ -196,16 +177,17 @@ impl Accounts {
                 (Ok(_), None) => Err(LoginError::Refused),
                 (Err(refusal), _) => {
                     let (why, error) = match refusal {
-                        PasswordRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
+                        PasswordRefusal::Locked(lock) => {
+                            (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                        }
                         PasswordRefusal::WrongPassword(failure) => (
-                            wrong_password(&failure),
-                            failure.locked_until.map_or(LoginError::Refused, locked),
+                            Reason::wrong_password(&failure),
+                            snapshot.locked_or(&failure, LoginError::Refused, locked),
                         ),
                     };
                     let unknown = self.unknown_name(&name);
-                    let deed = failed(whose(&snapshot, &name, &unknown), why, origin);
-                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    Err(error)
+                    let deed = self.failed(whose(&snapshot, &name, &unknown), why, origin);
+                    return self.refuse(&snapshot, &decision.next, deed, error).await;
                 }
             };
             snapshot.save(&mut batch, &decision.next, change);
@@ -234,19 +216,19 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<Tokens, Failure<AnswerError>> {
         let Ok(token) = Token::parse(token) else {
-            return Err(self.refused_token(BAD_CHALLENGE, origin).await);
+            return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
         let signer = self.signing.signer(self.clock.now()).await?;
         let answered = settle("accounts.answer_challenge", &self.store, || async {
             let Some(snapshot) = self.challenged(&token).await? else {
-                return Err(self.refused_token(BAD_CHALLENGE, origin).await);
+                return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
             let (Some(user), Some(second_factor)) =
                 (snapshot.active_user(), snapshot.second_factor.record())
             else {
-                return Err(self.refused_token(BAD_CHALLENGE, origin).await);
+                return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
             let secret = self.secret(user.owner(), second_factor)?;
             let proof = Proof::Typed {
@@ -260,40 +242,35 @@ impl Accounts {
                 snapshot.at(),
                 &self.policy,
             );
-            let mut batch = self.store.batch(snapshot.now);
-            let verdict = match decision.verdict {
+            match decision.verdict {
                 Ok(authenticated) => {
+                    let mut batch = self.store.batch(snapshot.now);
                     self.told_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
                     let login = self.begin_session(shown, snapshot.now);
                     let refresh = self.add_refresh_token(&mut batch, &snapshot, &login);
-                    Ok((user.clone(), login, refresh))
+                    snapshot.save(&mut batch, &decision.next, Change::default());
+                    Ok(Attempt::Commit(batch, Ok((user.clone(), login, refresh))))
                 }
                 Err(refusal) => {
-                    let locked = |until| AnswerError::Locked {
-                        wait: wait(until, snapshot.now),
-                    };
+                    let locked = |wait| AnswerError::Locked { wait };
                     let (why, error) = match refusal {
-                        LoginRefusal::ChallengeOver(_) => (BAD_CHALLENGE, AnswerError::Refused),
-                        LoginRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        LoginRefusal::Replayed => (USED_CODE, AnswerError::Refused),
+                        LoginRefusal::ChallengeOver(_) => {
+                            (Reason::ChallengeUnknown, AnswerError::Refused)
+                        }
+                        LoginRefusal::Locked(lock) => {
+                            (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                        }
+                        LoginRefusal::Replayed => (Reason::CodeUsed, AnswerError::Refused),
                         LoginRefusal::WrongCode(failure) => (
-                            wrong_code(&failure),
-                            failure.locked_until.map_or(AnswerError::Refused, locked),
+                            Reason::wrong_code(&failure),
+                            snapshot.locked_or(&failure, AnswerError::Refused, locked),
                         ),
                     };
-                    let deed = failed(Failed::User(&user.name), why, origin);
-                    if snapshot.is_unchanged(&decision.next) {
-                        // Nothing was counted, so there is nothing to commit it with.
-                        self.audit.refused(deed).await;
-                        return Err(Failure::Refused(error));
-                    }
-                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    Err(error)
+                    let deed = self.failed(Failed::User(&user.name), why, origin);
+                    self.refuse(&snapshot, &decision.next, deed, error).await
                 }
-            };
-            snapshot.save(&mut batch, &decision.next, Change::default());
-            Ok(Attempt::Commit(batch, verdict))
+            }
         });
         let (user, login, refresh) = answered.await?;
         Ok(self.tokens(&signer, &user, &login, &refresh)?)
@@ -308,14 +285,9 @@ impl Accounts {
     }
 
     /// Tells the audit trail of a token of which nobody knows whose it was.
-    pub(super) async fn refused_token(
-        &self,
-        reason: &str,
-        origin: &Origin,
-    ) -> Failure<AnswerError> {
-        self.audit
-            .refused(failed(Failed::Nobodys, reason, origin))
-            .await;
+    pub(super) async fn refused_token(&self, why: Reason, origin: &Origin) -> Failure<AnswerError> {
+        let deed = self.failed(Failed::Nobodys, why, origin);
+        self.audit.refused(deed).await;
         Failure::Refused(AnswerError::Refused)
     }
 
@@ -386,10 +358,11 @@ impl Accounts {
             let deed = Deed {
                 action: Action::TrustedDeviceAdd,
                 target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
-                detail: Some(format!(
-                    "type 14: New trusted device registered for user {}{trusts}",
-                    user.name
-                )),
+                detail: self.worded(&Detail::DeviceTrusted {
+                    user: &user.name,
+                    operating_system: trusts.operating_system.as_deref(),
+                    browser: trusts.browser.as_deref(),
+                }),
                 origin: &origin,
             };
             self.audit.done(batch, snapshot.now, deed);

@@ -5,46 +5,6 @@
 use super::{Accounts, Session, Whose, deeds, records::Owner};
 use crate::{Action, Origin, audit::Deed};
 
-/// What may be asked for that not everybody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Activate a key.
-    ActivateKey,
-    /// Make an application token.
-    AddApplicationToken,
-    /// Enrol a key.
-    AddKey,
-    /// Change or revoke an application token.
-    ChangeApplicationToken,
-    /// See which devices are trusted.
-    ListDevices,
-    /// Make recovery codes.
-    MakeRecoveryCodes,
-    /// Trust a device no more.
-    RemoveDevice,
-    /// Remove a key.
-    RemoveKey,
-    /// Set the user's own password.
-    SetPassword,
-}
-
-impl Act {
-    /// As the audit trail calls it.
-    pub(super) const fn action(self) -> Action {
-        match self {
-            Self::ActivateKey => Action::MfaKeyActivate,
-            Self::AddApplicationToken => Action::ApplicationTokenAdd,
-            Self::AddKey => Action::MfaKeyAdd,
-            Self::ChangeApplicationToken => Action::ApplicationTokenChange,
-            Self::ListDevices => Action::TrustedDeviceList,
-            Self::MakeRecoveryCodes => Action::RecoveryCodesMake,
-            Self::RemoveDevice => Action::TrustedDeviceRemove,
-            Self::RemoveKey => Action::MfaKeyRemove,
-            Self::SetPassword => Action::UserSetPassword,
-        }
-    }
-}
-
 /// The session may not do it, as the audit trail was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not permitted")]
@@ -78,7 +38,7 @@ impl Accounts {
     pub async fn person(
         &self,
         session: Session,
-        act: Act,
+        act: Action,
         origin: &Origin,
     ) -> Result<Person, NotPermitted> {
         let owner = session.owner;
@@ -93,7 +53,7 @@ impl Accounts {
     pub async fn manager(
         &self,
         session: Session,
-        act: Act,
+        act: Action,
         whose: Whose,
         origin: &Origin,
     ) -> Result<Manager, NotPermitted> {
@@ -113,7 +73,7 @@ impl Accounts {
     pub async fn editor(
         &self,
         session: Session,
-        act: Act,
+        act: Action,
         origin: &Origin,
     ) -> Result<Editor, NotPermitted> {
         let owner = session.owner;
@@ -126,7 +86,7 @@ impl Accounts {
         &self,
         is_permitted: bool,
         session: Session,
-        act: Act,
+        act: Action,
         owner: Owner,
         origin: &Origin,
     ) -> Result<Person, NotPermitted> {
@@ -140,7 +100,7 @@ impl Accounts {
         };
         self.audit
             .refused(Deed {
-                action: act.action(),
+                action: act,
                 target: deeds::owner(owner),
                 detail: Some(why),
                 origin: &origin,

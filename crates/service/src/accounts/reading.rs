@@ -5,6 +5,7 @@ use crate::{StorageError, storage::put};
 use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 /// What was read at one moment.
+#[derive(Debug)]
 pub(super) struct Reading {
     /// The moment.
     pub(super) now: Timestamp,

@@ -1,22 +1,15 @@
 //! Recovery codes, for when a phone is lost.
 
 use super::{
-    Accounts, Act, Person, Undecided,
-    deeds::{UNJUDGED, USED_CODE, deed, refused, wrong_code, wrong_password},
-    password::ShownPassword,
+    Accounts, Person, Reason, Undecided, Unproven, deeds::deed, password::ShownPassword,
     snapshot::Change,
-    wait,
 };
 use crate::{
-    Action, Failure, HashingError,
+    Action, Failure,
     storage::{Attempt, settle},
 };
-use keyproof_mfa::{Proof, RecoveryRefusal};
-use std::time::Duration;
+use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
 use zeroize::Zeroizing;
-
-/// What the audit trail calls what is done here.
-const MAKE: Action = Act::MakeRecoveryCodes.action();
 
 /// What recovery codes cost.
 pub struct RecoveryCodesRequest {
@@ -35,27 +28,18 @@ pub enum RecoveryCodesError<B> {
     /// A code is needed beside the password.
     #[error("a code is needed")]
     CodeNeeded,
-    /// The password could not be judged.
-    #[error(transparent)]
-    Hashing(#[from] HashingError),
-    /// Too many failures: this was the last, or it was not judged.
-    #[error("too many failures")]
-    Locked {
-        /// How long until the next is judged.
-        wait: Duration,
-    },
     /// No key is active that they could stand in for.
     #[error("no key is active")]
     NoActiveKey,
     /// The session decides nothing.
     #[error(transparent)]
     Undecided(#[from] Undecided),
+    /// The password proves nothing.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     /// The code is wrong, or used.
     #[error("wrong code")]
     WrongCode,
-    /// The password is wrong.
-    #[error("wrong password")]
-    WrongPassword,
 }
 
 impl Accounts {
@@ -74,23 +58,16 @@ impl Accounts {
         let request = request
             .map(|RecoveryCodesRequest { password, code }| (ShownPassword::new(password), code));
         settle("accounts.make_recovery_codes", &self.store, || async {
-            let (snapshot, user) = self.deciding(person, MAKE).await?;
-            let locked = |until| RecoveryCodesError::Locked {
-                wait: wait(until, snapshot.now),
-            };
+            let (snapshot, user) = self.deciding(person, Action::RecoveryCodesMake).await?;
             let second_factor = snapshot
                 .active_key()
                 .ok_or(Failure::Refused(RecoveryCodesError::NoActiveKey))?;
             let (password, code) = request
                 .as_ref()
                 .map_err(|refused| Failure::Refused(RecoveryCodesError::Body(refused.clone())))?;
-            let records = snapshot.records();
-            if let Err(lock) = records.admit_session(session.counter(), snapshot.at()) {
-                let deed = refused(MAKE, &user, UNJUDGED, origin);
-                self.audit.refused(deed).await;
-                return Err(Failure::Refused(locked(lock.until)));
-            }
-            let judged = password.verdict(self, Some(&user.password), origin);
+            let locked = |wait| Unproven::Locked { wait }.into();
+            let (action, theirs) = (Action::RecoveryCodesMake, (&snapshot, &user));
+            let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
                 return Ok(Attempt::Again);
             };
@@ -100,7 +77,7 @@ impl Accounts {
                 text,
                 secret: &secret,
             });
-            let decision = records.make_recovery_codes(
+            let decision = snapshot.records().make_recovery_codes(
                 judged,
                 proof.as_ref(),
                 session.asking(&user),
@@ -108,53 +85,40 @@ impl Accounts {
                 snapshot.at(),
                 &self.policy,
             );
-            let mut batch = self.store.batch(snapshot.now);
-            let verdict = match decision.verdict {
+            let (why, error) = match decision.verdict {
                 Ok(codes) => {
-                    let deed = deed(MAKE, &user, None, origin);
+                    let mut batch = self.store.batch(snapshot.now);
+                    let deed = deed(action, &user, None, origin);
                     self.audit.done(&mut batch, snapshot.now, deed);
-                    Ok(codes
-                        .iter()
-                        .map(|code| Zeroizing::new(code.to_string()))
-                        .collect())
+                    snapshot.save(&mut batch, &decision.next, Change::default());
+                    let codes = codes.iter().map(|code| Zeroizing::new(code.to_string()));
+                    return Ok(Attempt::Commit(batch, Ok(codes.collect())));
                 }
-                Err(refusal) => {
-                    let (why, error) = match refusal {
-                        RecoveryRefusal::CodeNeeded => {
-                            ("no MFA code", RecoveryCodesError::CodeNeeded)
-                        }
-                        RecoveryRefusal::FactorNeeded(_) => {
-                            ("no factor was shown", Undecided::FactorNeeded.into())
-                        }
-                        RecoveryRefusal::Locked(lock) => (UNJUDGED, locked(lock.until)),
-                        RecoveryRefusal::NoActiveKey => {
-                            ("no key is active", RecoveryCodesError::NoActiveKey)
-                        }
-                        RecoveryRefusal::Replayed => (USED_CODE, RecoveryCodesError::WrongCode),
-                        RecoveryRefusal::WrongCode(failure) => (
-                            wrong_code(&failure),
-                            failure
-                                .locked_until
-                                .map_or(RecoveryCodesError::WrongCode, locked),
-                        ),
-                        RecoveryRefusal::WrongPassword(failure) => (
-                            wrong_password(&failure),
-                            failure
-                                .locked_until
-                                .map_or(RecoveryCodesError::WrongPassword, locked),
-                        ),
-                    };
-                    let deed = refused(MAKE, &user, why, origin);
-                    if snapshot.is_unchanged(&decision.next) {
-                        self.audit.refused(deed).await;
-                        return Err(Failure::Refused(error));
-                    }
-                    self.audit.counted(&mut batch, snapshot.now, deed).await?;
-                    Err(error)
+                Err(RecoveryRefusal::CodeNeeded) => {
+                    (Reason::CodeMissing, RecoveryCodesError::CodeNeeded)
+                }
+                Err(RecoveryRefusal::FactorNeeded(_)) => {
+                    (Reason::FactorNeeded, Undecided::FactorNeeded.into())
+                }
+                Err(RecoveryRefusal::Locked(lock)) => {
+                    (Reason::NotJudged, locked(snapshot.wait(lock.until)))
+                }
+                Err(RecoveryRefusal::NoActiveKey) => {
+                    (Reason::NoActiveKey, RecoveryCodesError::NoActiveKey)
+                }
+                Err(RecoveryRefusal::Replayed) => (Reason::CodeUsed, RecoveryCodesError::WrongCode),
+                Err(RecoveryRefusal::WrongCode(failure)) => (
+                    Reason::wrong_code(&failure),
+                    snapshot.locked_or(&failure, RecoveryCodesError::WrongCode, locked),
+                ),
+                Err(RecoveryRefusal::WrongPassword(failure)) => {
+                    let refusal = PasswordRefusal::WrongPassword(failure);
+                    let (why, error) = snapshot.unproven(refusal);
+                    (why, error.into())
                 }
             };
-            snapshot.save(&mut batch, &decision.next, Change::default());
-            Ok(Attempt::Commit(batch, verdict))
+            let deed = self.refused(action, &user, why, origin);
+            self.refuse(&snapshot, &decision.next, deed, error).await
         })
         .await
     }

@@ -11,9 +11,9 @@
 //! takes both to know it.
 
 use super::{
-    Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, SessionId,
+    Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
-    deeds::{Failed, by, deed, failed, target},
+    deeds::{Failed, by, deed, target},
     reading::Slot,
     records::{
         RefreshFamily, RefreshToken, Spent, User, UserStatus, refresh_family_key,
@@ -43,9 +43,6 @@ const TRIED_AGAIN: Duration = Duration::from_secs(60);
 /// After so many tries the use of a token is told apart from others of its hour: many at once with one token would each
 /// wait for all before it.
 const TRIES_TOGETHER: u32 = 3;
-
-/// What the audit trail is told of a token that is unknown or over.
-const BAD_TOKEN: &str = "Invalid refresh token";
 
 /// What a refresh token gives.
 pub struct Refreshed {
@@ -127,18 +124,22 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<Refreshed, Failure<AnswerError>> {
         let Ok(token) = Token::parse(text) else {
-            return Err(self.refused_token(BAD_TOKEN, origin).await);
+            return Err(self
+                .refused_token(Reason::RefreshTokenUnknown, origin)
+                .await);
         };
         let tries = AtomicU32::new(0);
         settle("accounts.refresh", &self.store, || async {
             let alone = tries.fetch_add(1, Ordering::Relaxed) >= TRIES_TOGETHER;
             let Some(shown) = self.shown(&token).await? else {
-                return Err(self.refused_token(BAD_TOKEN, origin).await);
+                return Err(self
+                    .refused_token(Reason::RefreshTokenUnknown, origin)
+                    .await);
             };
             let Some(user) = shown.holder() else {
                 let name = shown.user.record().map(|user| &*user.name);
                 let whose = name.map_or(Failed::Nobodys, Failed::User);
-                let deed = failed(whose, BAD_TOKEN, origin);
+                let deed = self.failed(whose, Reason::RefreshTokenUnknown, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(AnswerError::Refused));
             };
@@ -159,8 +160,8 @@ impl Accounts {
                 }
                 Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
-                    let reason = "Refresh token used twice: all of its login end";
-                    let deed = failed(Failed::User(&user.name), reason, origin);
+                    let deed =
+                        self.failed(Failed::User(&user.name), Reason::RefreshTokenCopied, origin);
                     self.audit.counted(&mut batch, shown.now, deed).await?;
                     shown.family.remove(&mut batch);
                     return Ok(Attempt::Commit(batch, Err(AnswerError::Refused)));

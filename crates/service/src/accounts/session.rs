@@ -1,22 +1,23 @@
-//! The holder of an access token, asked anew for every request.
+//! The bearer of an access token, asked anew for every request.
 
 use super::{
     Accounts, SessionId,
     access_token::Login,
-    application_tokens::{holds, is_of},
-    reading::Slot,
+    application_tokens::{is_of, is_valid},
+    reading::{Reading, Slot},
     records::{
         Activation, ApplicationToken, Owner, Role, User, UserStatus, application_token_key,
         user_key,
     },
     session_id::TokenId,
     signing_key,
+    snapshot::Snapshot,
 };
 use crate::{Failure, Origin, Who};
 use keyproof_mfa::Standing;
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-/// The holder of a valid access token.
+/// The bearer of a valid access token.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(super) owner: Owner,
@@ -28,6 +29,8 @@ pub struct Session {
     token: Option<TokenId>,
     /// The user's when the token was issued; tokens of earlier releases are from before all of them.
     key_changes: Option<u64>,
+    /// A user's second factor that was read along, of the same moment.
+    along: Option<(Owner, Arc<Reading>)>,
 }
 
 /// Whose keys or devices.
@@ -51,6 +54,16 @@ pub enum SessionError {
     /// None was given.
     #[error("a token is needed")]
     Missing,
+}
+
+impl Owner {
+    /// Whom they name.
+    const fn of(self, whose: Whose) -> Self {
+        match whose {
+            Whose::Mine => self,
+            Whose::Of(user) => Self { user, ..self },
+        }
+    }
 }
 
 impl Session {
@@ -138,13 +151,13 @@ impl Session {
     }
 
     pub(super) const fn owner_of(&self, whose: Whose) -> Owner {
-        match whose {
-            Whose::Mine => self.owner,
-            Whose::Of(user) => Owner {
-                user,
-                organisation: self.owner.organisation,
-            },
-        }
+        self.owner.of(whose)
+    }
+
+    /// This user's second factor, if it was read along.
+    pub(super) fn along(&self, owner: Owner) -> Option<&Arc<Reading>> {
+        let (of, reading) = self.along.as_ref()?;
+        (*of == owner).then_some(reading)
     }
 
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
@@ -156,7 +169,7 @@ impl Session {
 }
 
 impl Accounts {
-    /// The holder of this access token, from this address.
+    /// The bearer of this access token, from this address.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -165,6 +178,19 @@ impl Accounts {
         token: Option<&str>,
         address: IpAddr,
     ) -> Result<Session, Failure<SessionError>> {
+        self.session_along(token, address, None).await
+    }
+
+    /// The same, with the second factor that is to be shown, which is read along and of the same moment.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn session_along(
+        &self,
+        token: Option<&str>,
+        address: IpAddr,
+        along: Option<Whose>,
+    ) -> Result<Session, Failure<SessionError>> {
         const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
         let token = token.ok_or(Failure::Refused(SessionError::Missing))?;
         let claims = self.claims(token).await?;
@@ -172,8 +198,12 @@ impl Accounts {
         let application = claims.app;
         let signed_with = signing_key::place(&claims.signed_with);
         let token = application.map(|id| application_token_key(owner.organisation, id));
+        let along = along.map(|whose| owner.of(whose));
+        let along_it = along.map(Snapshot::places_of_second_factor);
         let places = [signed_with.clone(), user_key(owner)];
-        let reading = self.read(places.into_iter().chain(token.clone())).await?;
+        let places = places.into_iter().chain(token.clone());
+        let reading = self.read(places.chain(along_it.into_iter().flatten()));
+        let reading = reading.await?;
         // The key is still in force, whenever it was that it verified the token.
         if !reading.is_there(&signed_with)? {
             return Err(INVALID);
@@ -184,7 +214,7 @@ impl Accounts {
             let token: Slot<ApplicationToken> = reading.slot(token)?;
             token
                 .into_record()
-                .filter(|token| holds(token, address, reading.now).is_ok())
+                .filter(|token| is_valid(token, address, reading.now).is_ok())
                 .filter(|token| token.creator_incarnation == user.incarnation)
                 .ok_or(INVALID)?;
         }
@@ -197,6 +227,7 @@ impl Accounts {
             login: claims.login(owner),
             token: claims.jti,
             key_changes: claims.key_changes,
+            along: along.map(|owner| (owner, Arc::new(reading))),
         };
         match session.is_of(&user) {
             true => Ok(session),

@@ -10,7 +10,7 @@ use super::{
         user_key, user_name_key,
     },
     session_id::TokenId,
-    timestamp,
+    timestamp, wait,
 };
 use crate::StorageError;
 use keyproof_auth::Token;
@@ -18,6 +18,7 @@ use keyproof_mfa::{
     self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
 };
 use keyproof_store::{Batch, Key, ReadPlan, Record, Timestamp};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// What was read.
@@ -200,6 +201,22 @@ impl Snapshot {
     /// The moment of the reading, as `keyproof-mfa` counts.
     pub(super) const fn at(&self) -> UnixMillis {
         millis(self.now)
+    }
+
+    /// How long it is until then.
+    pub(super) fn wait(&self, until: UnixMillis) -> Duration {
+        wait(until, self.now)
+    }
+
+    /// What a failure is refused with: as `locked` says if it locks.
+    pub(super) fn locked_or<E>(
+        &self,
+        failure: &mfa::Failure,
+        error: E,
+        locked: impl FnOnce(Duration) -> E,
+    ) -> E {
+        let until = failure.locked_until;
+        until.map_or(error, |until| locked(self.wait(until)))
     }
 
     /// Whether these are the records that were read: then there is nothing to commit for a refusal.

@@ -2,7 +2,7 @@
 
 use super::{
     Accounts, ApplicationTokenSummary, ChangeUserError,
-    application_tokens::{REVOKE, deed, is_of, summary},
+    application_tokens::{deed, is_of, summary},
     reading::{Reading, Slot},
     records::{
         ApplicationToken, Owner, User, UserName, application_token_key, application_tokens_of,
@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    Failure, Origin, StorageError,
+    Action, Failure, Origin, StorageError,
     storage::{Attempt, settle},
 };
 use keyproof_store::{Key, ReadPlan};
@@ -89,7 +89,12 @@ impl Accounts {
                 ..token.clone()
             };
             slot.replace(&mut batch, &next, None);
-            let deed = deed(REVOKE, user.organisation, id, origin);
+            let deed = deed(
+                Action::ApplicationTokenRevoke,
+                user.organisation,
+                id,
+                origin,
+            );
             self.audit.done(&mut batch, reading.now, deed);
             Ok(Attempt::Commit(batch, Ok(Revocation::Now)))
         })

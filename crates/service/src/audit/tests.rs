@@ -3,7 +3,8 @@ use super::{
     *,
 };
 use crate::testing::{Bench, START, bench, console, origin, secret};
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use keyproof_store::faults::Commits;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long refusals stay unless the operator says otherwise.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -154,9 +155,9 @@ async fn what_was_left_out_is_told_though_nothing_follows() {
     assert_eq!(told(&bench, Action::AuditLeaveOut).await, []);
     bench.clock.advance(Duration::from_secs(60));
     // Until then the trail does not take it.
-    bench.faults.commits.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::NotApplied);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    bench.faults.commits.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     tokio::time::sleep(Duration::from_secs(30)).await;
     upkeep.abort();
     let left_out = told(&bench, Action::AuditLeaveOut).await;
@@ -389,7 +390,7 @@ fn events_of_before_are_read() {
 async fn a_change_that_is_not_made_leaves_no_event() {
     let bench = bench().await;
     let before = bench.actions().await.len();
-    bench.faults.commits.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::NotApplied);
     let devices = &bench.service.otp_devices;
     assert!(
         devices
@@ -397,7 +398,7 @@ async fn a_change_that_is_not_made_leaves_no_event() {
             .await
             .is_err()
     );
-    bench.faults.commits.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     assert_eq!(bench.actions().await.len(), before);
 }
 

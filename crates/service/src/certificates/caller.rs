@@ -1,46 +1,25 @@
 //! Who may work with the certificates of a provisioning service.
 
-use super::{Certificates, ProvisioningService, fold};
-use crate::{Action, Origin, access::Operator, audit::Deed};
+use super::{
+    Certificates, ProvisioningService, fold,
+    records::{Certificate, certificate_key},
+};
+use crate::{
+    Action, Failure, Origin,
+    access::{Along, Operator},
+    audit::Deed,
+};
 use keyproof_auth::OperatorScope;
-
-/// What may be asked for of certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Delete one.
-    Delete,
-    /// Have a code for one.
-    GenerateCode,
-    /// Read one.
-    Get,
-    /// Read all.
-    List,
-    /// Create or update one.
-    Put,
-    /// Prove one.
-    Verify,
-}
-
-impl Act {
-    /// As the audit trail calls it.
-    const fn action(self) -> Action {
-        match self {
-            Self::Delete => Action::CertificateDelete,
-            Self::GenerateCode => Action::CertificateGenerateCode,
-            Self::Get => Action::CertificateGet,
-            Self::List => Action::CertificateList,
-            Self::Put => Action::CertificatePut,
-            Self::Verify => Action::CertificateVerify,
-        }
-    }
-}
+use keyproof_store::Stored;
+use std::fmt;
 
 /// Somebody who may work with the certificates of one provisioning service: one scope is for all that can be asked for.
 /// Each use case takes one, and [`Certificates::permit`] alone makes it.
-#[derive(Debug)]
 pub struct Caller {
     service: ProvisioningService,
     origin: Origin,
+    /// The certificate that was asked for, if it was read along with the token: then whether there is one.
+    pub(super) certificate: Option<Option<Stored<Certificate>>>,
 }
 
 /// The operator may not do it, as the audit trail was told.
@@ -52,6 +31,12 @@ pub struct NotPermitted {
 }
 
 impl Certificates {
+    /// What is to be read along with a token by which a certificate is asked for.
+    #[must_use]
+    pub fn along(service: &ProvisioningService, name: &str) -> Along {
+        Along(vec![certificate_key(service, name)])
+    }
+
     /// Checks that the operator may do this to a certificate of this service. For all of them the name is empty.
     ///
     /// # Errors
@@ -59,22 +44,25 @@ impl Certificates {
     pub async fn permit(
         &self,
         operator: &Operator,
-        act: Act,
+        act: Action,
         service: ProvisioningService,
         name: &str,
         origin: &Origin,
-    ) -> Result<Caller, NotPermitted> {
-        let origin = origin.by(operator.who.clone());
-        let caller = Caller { service, origin };
+    ) -> Result<Caller, Failure<NotPermitted>> {
+        let mut caller = Caller {
+            service,
+            origin: origin.by(operator.who.clone()),
+            certificate: None,
+        };
         let needed = caller.service.scope();
         if operator.may(&needed) {
+            let place = certificate_key(&caller.service, name);
+            caller.certificate = operator.along(&place)?;
             return Ok(caller);
         }
         let why = Some(format!("it needs the scope {needed}"));
-        self.audit
-            .refused(caller.deed(act.action(), name, why))
-            .await;
-        Err(NotPermitted { needed })
+        self.audit.refused(caller.deed(act, name, why)).await;
+        Err(Failure::Refused(NotPermitted { needed }))
     }
 }
 
@@ -89,6 +77,7 @@ impl Caller {
         Self {
             service,
             origin: origin.by(who),
+            certificate: None,
         }
     }
 
@@ -108,5 +97,13 @@ impl Caller {
             detail,
             origin: &self.origin,
         }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("service", &self.service)
+            .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Batch, Stored, Timestamp, Version};
+use keyproof_store::{Batch, ReadPlan, Stored, Timestamp, Version};
 use keyproof_x509::{self as x509, Error as X509Error};
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub struct CertificateView {
     pub verification: Verification,
     /// Its DER.
     pub der: Vec<u8>,
-    /// The PEM file that it was uploaded as, if that held this one certificate and nothing else.
+    /// The PEM file that it was uploaded as, if that had this one certificate in it and nothing else.
     pub pem: Option<String>,
     /// When it was first uploaded.
     pub created_at: Timestamp,
@@ -62,7 +62,7 @@ pub struct Upload {
     pub verified: Option<bool>,
 }
 
-/// Why an upload holds no certificate that can be worked with.
+/// Why no certificate of an upload can be worked with.
 pub type UploadError = X509Error;
 
 /// Why a certificate is not shown.
@@ -88,7 +88,7 @@ pub enum PutError<B> {
         /// How many those are.
         limit: u32,
     },
-    /// The name is empty or too long, or holds a control character, or one of its provisioning service's names does.
+    /// The name is empty or too long, or has a control character, or one of its provisioning service's names does.
     #[error(
         "a certificate's name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters; nor have the \
          subscription's, the resource group's and the service's"
@@ -166,7 +166,10 @@ impl Certificates {
         name: &str,
         precondition: &Precondition,
     ) -> Result<CertificateView, Failure<GetError>> {
-        let stored = self.load(caller, name).await?;
+        let stored = match &caller.certificate {
+            Some(read) => read.clone(),
+            None => self.load(caller, name).await?,
+        };
         let stored = stored.ok_or(Failure::Refused(GetError::Unknown))?;
         if !precondition.holds_if_said(stored.version) {
             return Err(Failure::Refused(GetError::Precondition));
@@ -357,19 +360,13 @@ impl Certificates {
     }
 
     async fn load_with_holder(&self, caller: &Caller, name: &str) -> Result<Loaded, StorageError> {
-        let keys = [
-            holder_key(caller.service()),
-            certificate_key(caller.service(), name),
-        ];
-        let records = self.store.get_many(&keys, self.clock.now()).await?;
-        let [holder, certificate] = records.as_slice() else {
-            return Err(StorageError::Damaged(
-                "two keys, but not two answers".to_owned(),
-            ));
-        };
+        let holder = holder_key(caller.service());
+        let certificate = certificate_key(caller.service(), name);
+        let plan = ReadPlan::new([holder.clone(), certificate.clone()]);
+        let read = self.store.read(plan, self.clock.now()).await?;
         Ok(Loaded {
-            holder: holder.as_ref().map(|raw| raw.decode()).transpose()?,
-            certificate: certificate.as_ref().map(|raw| raw.decode()).transpose()?,
+            holder: read.get(&holder)?,
+            certificate: read.get(&certificate)?,
         })
     }
 }
@@ -405,7 +402,7 @@ struct Decoded {
     description: Description,
 }
 
-/// Takes the layers off an upload that holds a certificate.
+/// Takes the layers off an upload of a certificate.
 fn decode(upload: &[u8]) -> Result<Decoded, UploadError> {
     let upload = x509::Upload::decode(upload)?;
     let description = describe(&upload.certificate()?);

@@ -314,15 +314,7 @@ mod tests {
             assert_eq!(refused.err(), Some(Failure::Refused(LoginError::Refused)));
         }
         devices.ensure_default().await.unwrap();
-        assert_eq!(
-            bench
-                .actions()
-                .await
-                .iter()
-                .filter(|a| *a == "instance.add")
-                .count(),
-            1
-        );
+        assert_eq!(bench.times(Action::InstanceAdd).await, 1);
     }
 
     #[tokio::test]
@@ -365,9 +357,7 @@ mod tests {
             .set_password("shop", secret("another horse"), &console())
             .await
             .unwrap();
-        let session = devices
-            .permit::<Holding>("shop", Some(&token), None, &origin())
-            .await;
+        let session = bench.permitted::<Holding>("shop", &token).await;
         assert_eq!(
             session.err(),
             Some(Failure::Refused(NotPermitted::TokenUnknown))

@@ -118,8 +118,7 @@ mod tests {
         testing::{Bench, PASSWORD, bench, console, origin, scope, secret},
     };
     use keyproof_otp::pos::PosAlgorithm;
-    use keyproof_store::Prefix;
-    use std::sync::atomic::Ordering;
+    use keyproof_store::{Prefix, faults::Commits};
 
     fn device(id: &str) -> DeviceDetails {
         DeviceDetails {
@@ -171,9 +170,7 @@ mod tests {
         let refresher = Issuer::from(refresher);
         devices.add_device(&caller, &device("till")).await.unwrap();
         devices.remove_instance("shop", &console()).await.unwrap();
-        let gone = devices
-            .permit::<Holding>("shop", Some(&token), None, &origin())
-            .await;
+        let gone = bench.permitted::<Holding>("shop", &token).await;
         assert_eq!(
             gone.err(),
             Some(Failure::Refused(NotPermitted::InstanceUnknown))
@@ -183,9 +180,7 @@ mod tests {
             .add_instance("shop", secret(PASSWORD), &console())
             .await
             .unwrap();
-        let unknown = devices
-            .permit::<Holding>("shop", Some(&token), None, &origin())
-            .await;
+        let unknown = bench.permitted::<Holding>("shop", &token).await;
         assert_eq!(
             unknown.err(),
             Some(Failure::Refused(NotPermitted::TokenUnknown))
@@ -218,14 +213,7 @@ mod tests {
     async fn no_token_is_issued_on_a_password_that_is_no_more() {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
-        devices
-            .add_instance("shop", secret(PASSWORD), &console())
-            .await
-            .unwrap();
-        let issuer = devices
-            .log_in("shop", "shop", secret(PASSWORD), &origin())
-            .await
-            .unwrap();
+        let issuer = bench.logged_in("shop").await;
         let everything = everything();
         let slow = devices.issue(&issuer, &everything);
         let change = async {
@@ -246,12 +234,8 @@ mod tests {
         let token = bench
             .token("shop", "all:refreshable", Lifetime::Forever)
             .await;
-        let session = devices
-            .permit::<Holding>("shop", Some(&token), None, &origin())
-            .await
-            .unwrap();
-        let issuer = devices.permit("shop", Some(&token), None, &origin()).await;
-        let issuer = Issuer::from(issuer.unwrap());
+        let session = bench.permitted::<Holding>("shop", &token).await.unwrap();
+        let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
         let everything = everything();
         let slow = devices.issue(&issuer, &everything);
         let revocation = async { devices.revoke(&session).await.unwrap() };
@@ -269,9 +253,9 @@ mod tests {
             session.add(&device(&number.to_string())).await.unwrap();
         }
         // The removal itself goes through; the clearing fails at first, as after a crash.
-        bench.faults.outcomes.store(true, Ordering::SeqCst);
+        bench.faults.commits(Commits::Lost);
         assert!(devices.remove_instance("shop", &console()).await.is_err());
-        bench.faults.outcomes.store(false, Ordering::SeqCst);
+        bench.faults.commits(Commits::Made);
         assert_eq!(records(&bench, "otp_device").await, BATCH * 2 + 5);
         assert_eq!(records(&bench, "otp_leftover").await, 1);
 

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyproof_service::accounts::{
-    Act, ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
+    ActivateKeyError, AnswerError, EnrolKeyError, EnrolledKey, FirstStep, LoginError, Manager,
     NewApplicationToken, PasswordChange, PasswordLogin, Person, RecoveryCodesError,
-    RecoveryCodesRequest, Session, TrustRequest, Whose,
+    RecoveryCodesRequest, Session, TrustRequest, Unproven, Whose,
 };
-use keyproof_service::{Accounts, Applicant, Failure, Origin, StorageError, Who};
+use keyproof_service::{Accounts, Action, Applicant, Failure, Origin, StorageError, Who};
 use zeroize::Zeroizing;
 
 pub(crate) const NAME: &str = "ada@example.org";
@@ -133,7 +133,7 @@ impl Command {
         let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::Activate { key, code } => {
-                let person = person(accounts, session, Act::ActivateKey).await;
+                let person = person(accounts, session, Action::MfaKeyActivate).await;
                 let code = sent(Zeroizing::new(code.to_string()));
                 let activated = accounts.activate_key(&person, *key, code);
                 verdict(activated.await, done, |refusal| match refusal {
@@ -162,7 +162,7 @@ impl Command {
             }
             Self::Attack(attack) => attack.perform(accounts, old).await,
             Self::Enrol => {
-                let person = person(accounts, session, Act::AddKey).await;
+                let person = person(accounts, session, Action::MfaKeyAdd).await;
                 let enrolled = accounts.enrol_key(&person, sent(password())).await;
                 let shown = |enrolled: EnrolledKey| Verdict::Enrolled {
                     key: enrolled.key.id,
@@ -170,9 +170,7 @@ impl Command {
                 };
                 verdict(enrolled, shown, |refusal| match refusal {
                     EnrolKeyError::Body(never) => match never {},
-                    EnrolKeyError::Hashing(error) => panic!("{error}"),
-                    EnrolKeyError::Locked { .. } => Verdict::Locked,
-                    EnrolKeyError::WrongPassword => Verdict::Wrong,
+                    EnrolKeyError::Unproven(why) => unproven(why),
                     EnrolKeyError::AlreadyActive | EnrolKeyError::Undecided(_) => Verdict::Refused,
                 })
             }
@@ -197,15 +195,12 @@ impl Command {
                 })
             }
             Self::MakeRecoveryCodes => {
-                let person = person(accounts, session, Act::MakeRecoveryCodes).await;
+                let person = person(accounts, session, Action::RecoveryCodesMake).await;
                 let made = accounts.make_recovery_codes(&person, sent(by_password(password())));
                 verdict(made.await, first_code, |refusal| match refusal {
                     RecoveryCodesError::Body(never) => match never {},
-                    RecoveryCodesError::Hashing(error) => panic!("{error}"),
-                    RecoveryCodesError::Locked { .. } => Verdict::Locked,
-                    RecoveryCodesError::WrongCode | RecoveryCodesError::WrongPassword => {
-                        Verdict::Wrong
-                    }
+                    RecoveryCodesError::Unproven(why) => unproven(why),
+                    RecoveryCodesError::WrongCode => Verdict::Wrong,
                     RecoveryCodesError::CodeNeeded
                     | RecoveryCodesError::NoActiveKey
                     | RecoveryCodesError::Undecided(_) => Verdict::Refused,
@@ -217,12 +212,12 @@ impl Command {
                 refused,
             ),
             Self::RemoveKey { key } => {
-                let manager = manager(accounts, session, Act::RemoveKey).await;
+                let manager = manager(accounts, session, Action::MfaKeyRemove).await;
                 let removed = accounts.remove_key(&manager, *key);
                 verdict(removed.await, done, refused)
             }
             Self::RevokeDevice { device } => {
-                let manager = manager(accounts, session, Act::RemoveDevice).await;
+                let manager = manager(accounts, session, Action::TrustedDeviceRemove).await;
                 let removed = accounts.remove_device(&manager, *device);
                 verdict(removed.await, done, refused)
             }
@@ -237,7 +232,7 @@ impl Attack {
         let password = || Zeroizing::new(PASSWORD.to_owned());
         match self {
             Self::AddApplicationToken => {
-                let act = Act::AddApplicationToken;
+                let act = Action::ApplicationTokenAdd;
                 let editor = accounts.editor(old.clone(), act, &origin()).await;
                 let new = sent(NewApplicationToken::default());
                 let added = accounts.add_application_token(&editor.unwrap(), new).await;
@@ -245,7 +240,7 @@ impl Attack {
             }
             // What it is changed to makes no difference: it ends all sessions.
             Self::ChangePassword => {
-                let person = person(accounts, old, Act::SetPassword).await;
+                let person = person(accounts, old, Action::UserSetPassword).await;
                 let change = PasswordChange {
                     old: password(),
                     new: password(),
@@ -254,16 +249,16 @@ impl Attack {
                 verdict(changed.await, done, refused)
             }
             Self::MakeRecoveryCodes => {
-                let person = person(accounts, old, Act::MakeRecoveryCodes).await;
+                let person = person(accounts, old, Action::RecoveryCodesMake).await;
                 let made = accounts.make_recovery_codes(&person, sent(by_password(password())));
                 verdict(made.await, first_code, refused)
             }
             Self::RemoveKey(key) => {
-                let manager = manager(accounts, old, Act::RemoveKey).await;
+                let manager = manager(accounts, old, Action::MfaKeyRemove).await;
                 verdict(accounts.remove_key(&manager, key).await, done, refused)
             }
             Self::RevokeDevice(device) => {
-                let manager = manager(accounts, old, Act::RemoveDevice).await;
+                let manager = manager(accounts, old, Action::TrustedDeviceRemove).await;
                 let removed = accounts.remove_device(&manager, device).await;
                 verdict(removed, done, refused)
             }
@@ -272,13 +267,13 @@ impl Attack {
 }
 
 /// Whose session it is: hers, and so she may ask.
-pub(crate) async fn person(accounts: &Accounts, session: &Session, act: Act) -> Person {
+pub(crate) async fn person(accounts: &Accounts, session: &Session, act: Action) -> Person {
     let person = accounts.person(session.clone(), act, &origin()).await;
     person.unwrap()
 }
 
 /// The same, for her own second factor.
-pub(crate) async fn manager(accounts: &Accounts, session: &Session, act: Act) -> Manager {
+pub(crate) async fn manager(accounts: &Accounts, session: &Session, act: Action) -> Manager {
     let origin = origin();
     let manager = accounts.manager(session.clone(), act, Whose::Mine, &origin);
     manager.await.unwrap()
@@ -305,6 +300,14 @@ fn verdict<T, E>(
         Ok(value) => yes(value),
         Err(Failure::Refused(refusal)) => no(refusal),
         Err(Failure::Storage(error)) => Verdict::None(error),
+    }
+}
+
+fn unproven(why: Unproven) -> Verdict {
+    match why {
+        Unproven::Hashing(error) => panic!("{error}"),
+        Unproven::Locked { .. } => Verdict::Locked,
+        Unproven::WrongPassword => Verdict::Wrong,
     }
 }
 

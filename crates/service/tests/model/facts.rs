@@ -417,11 +417,6 @@ impl ChallengeFacts {
 /// Whether a password or a code was judged and found wrong.
 pub(crate) fn is_failure(event: &Event) -> bool {
     let detail = event.detail.as_deref().unwrap_or_default();
-    let failures = [
-        "Invalid MFA code",
-        "Invalid password",
-        "wrong code",
-        "wrong password",
-    ];
+    let failures = ["CodeWrong", "PasswordWrong"];
     event.outcome == Outcome::Refused && failures.iter().any(|failure| detail.contains(failure))
 }

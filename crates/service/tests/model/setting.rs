@@ -7,7 +7,8 @@ use std::time::Duration;
 use keyproof_auth::Cost;
 use keyproof_mfa::Policy;
 use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_service::accounts::{Act, FirstStep, NewUser, PasswordLogin, Role, Session, Tokens};
+use keyproof_service::Action;
+use keyproof_service::accounts::{FirstStep, NewUser, PasswordLogin, Role, Session, Tokens};
 use keyproof_service::{
     AccountSettings, Accounts, AddressLimit, Audit, HashingPool, HashingSettings, Judging,
     ManualClock,
@@ -106,7 +107,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .await
         .unwrap();
     let first = log_in(accounts).await;
-    let enrolling = person(accounts, &first, Act::AddKey).await;
+    let enrolling = person(accounts, &first, Action::MfaKeyAdd).await;
     let enrolled = accounts.enrol_key(&enrolling, sent(password())).await;
     let enrolled = enrolled.unwrap();
     let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict).unwrap();
@@ -116,7 +117,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         totp.code_of_step(step).to_string()
     };
     let (key, activating) = (enrolled.key.id, code(0));
-    let person = person(accounts, &first, Act::ActivateKey).await;
+    let person = person(accounts, &first, Action::MfaKeyActivate).await;
     let activated = accounts.activate_key(&person, key, sent(Zeroizing::new(activating)));
     activated.await.unwrap();
     let FirstStep::Challenged(asked) = step_one(accounts).await else {
@@ -127,7 +128,7 @@ async fn begin(accounts: &Accounts, now: Timestamp) -> (Session, Session) {
         .await
         .unwrap();
     let old = session(accounts, &answered).await;
-    let manager = manager(accounts, &first, Act::RemoveKey).await;
+    let manager = manager(accounts, &first, Action::MfaKeyRemove).await;
     accounts.remove_key(&manager, key).await.unwrap();
     (log_in(accounts).await, old)
 }

@@ -78,7 +78,7 @@ impl Sights {
             let mut details = point.run.noted.iter().map(|event| event.detail.as_deref());
             details.any(|detail| detail.unwrap_or_default().contains(text))
         };
-        if noted("MFA code used before") {
+        if noted("CodeUsed") {
             self.add(Sight::Replay);
             if facts.is_unheard() {
                 self.add(Sight::ReplayOfUnheard);
@@ -87,7 +87,7 @@ impl Sights {
         if matches!(point.operation.command, Command::Attack(_)) && facts.has_been_activated() {
             self.add(Sight::AttackRefused);
         }
-        if noted("Invalid or expired MFA token") {
+        if noted("ChallengeUnknown") {
             self.add(Sight::StaleChallenge);
         }
         if matches!(point.run.stop, Stop::Says(Verdict::Locked)) {

@@ -407,7 +407,7 @@ enum Came {
 fn tells_uncounted(verdict: &Verdict, noted: &[Event]) -> bool {
     let is_guess = |event: &Event| {
         let detail = event.detail.as_deref().unwrap_or_default();
-        detail.contains("Invalid MFA code") || detail.contains("Invalid password")
+        detail.contains("CodeWrong") || detail.contains("PasswordWrong")
     };
     match verdict {
         Verdict::Wrong => true,

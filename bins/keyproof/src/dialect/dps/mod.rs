@@ -14,8 +14,8 @@ use std::sync::Arc;
 use errors::{Code, Refusal};
 use http::{HeaderName, HeaderValue, header};
 use keyproof_service::{
-    Service,
-    access::{Issuers, Operator},
+    Action, Certificates, Service,
+    access::{Along, Issuers, Operator},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
 use routes::ROUTES;
@@ -40,25 +40,38 @@ type Answered = Result<Response, Refusal>;
 
 impl Dps {
     async fn answer(&self, exchange: Exchange) -> Answered {
-        let operator = self.operator(&exchange).await?;
-        let style = Style {
-            version: ApiVersion::of(exchange.query())?,
-            subject: self.subject,
+        let segments = exchange.path().segments();
+        let resource = segments.as_ref().map(|all| ROUTES.resource(all));
+        let named = resource.as_ref().ok().and_then(Option::as_ref);
+        let variable = |name| {
+            let value = named.and_then(|resource| resource.variable(name));
+            value.unwrap_or_default().to_owned()
         };
-        let segments = exchange.path().segments()?;
-        let resource = ROUTES.resource(&segments).ok_or(Code::PathUnknown)?;
-        exchange.matched(resource.template());
-        let route = resource
-            .route(exchange.method())
-            .ok_or_else(|| Refusal::method(resource.allow()))?;
-        let variable = |name| resource.variable(name).unwrap_or_default().to_owned();
         let service = ProvisioningService {
             subscription: variable("subscription"),
             resource_group: variable("group"),
             name: variable("service"),
         };
         // The list of all has none.
-        let (act, name) = (route.operation.act, variable("name"));
+        let name = variable("name");
+        // What is only shown is read along with the token; the token is judged before the path.
+        let along = match named.and_then(|resource| resource.route(exchange.method())) {
+            Some(route) if route.operation.act == Action::CertificateGet => {
+                Certificates::along(&service, &name)
+            }
+            _ => Along::default(),
+        };
+        let operator = self.operator(&exchange, along).await?;
+        let style = Style {
+            version: ApiVersion::of(exchange.query())?,
+            subject: self.subject,
+        };
+        let resource = resource.map_err(|error| *error)?.ok_or(Code::PathUnknown)?;
+        exchange.matched(resource.template());
+        let route = resource
+            .route(exchange.method())
+            .ok_or_else(|| Refusal::method(resource.allow()))?;
+        let act = route.operation.act;
         let (certificates, origin) = (&self.service.certificates, origin(&exchange));
         let permitted = certificates.permit(&operator, act, service, &name, &origin);
         let call = Call {
@@ -73,10 +86,10 @@ impl Dps {
         (route.operation.answer)(call).await
     }
 
-    async fn operator(&self, exchange: &Exchange) -> Result<Operator, Refusal> {
+    async fn operator(&self, exchange: &Exchange, along: Along) -> Result<Operator, Refusal> {
         let token = wire::bearer(exchange)?;
         let access = &self.service.access;
-        Ok(access.authenticate_by(token, &self.issuers).await?)
+        Ok(access.authenticate_by(token, &self.issuers, along).await?)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
-use keyproof_service::certificates::Act;
+use keyproof_service::Action;
 use keyproof_x509::MAX_UPLOAD_LEN;
 
 use super::{Answered, Call};
@@ -13,7 +13,7 @@ use crate::dialect::route_table::{Case, Route, RouteTable};
 #[derive(Debug)]
 pub(super) struct Operation {
     /// What it needs permission for.
-    pub(super) act: Act,
+    pub(super) act: Action,
     pub(super) answer: fn(Call) -> BoxFuture<Answered>,
 }
 
@@ -34,19 +34,19 @@ macro_rules! service {
 pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
     case: Case::Insensitive,
     routes: &[
-        line(Method::GET, service!("/certificates"), Act::List, 0, |call| Box::pin(call.list())),
-        line(Method::GET, service!("/certificates/{name}"), Act::Get, 0, |call| Box::pin(call.get())),
-        line(Method::PUT, service!("/certificates/{name}"), Act::Put, UPLOAD, |call| Box::pin(call.put())),
-        line(Method::DELETE, service!("/certificates/{name}"), Act::Delete, 0, |call| Box::pin(call.delete())),
-        line(Method::POST, service!("/certificates/{name}/generateVerificationCode"), Act::GenerateCode, 0, |call| Box::pin(call.generate_code())),
-        line(Method::POST, service!("/certificates/{name}/verify"), Act::Verify, UPLOAD, |call| Box::pin(call.verify())),
+        line(Method::GET, service!("/certificates"), Action::CertificateList, 0, |call| Box::pin(call.list())),
+        line(Method::GET, service!("/certificates/{name}"), Action::CertificateGet, 0, |call| Box::pin(call.get())),
+        line(Method::PUT, service!("/certificates/{name}"), Action::CertificatePut, UPLOAD, |call| Box::pin(call.put())),
+        line(Method::DELETE, service!("/certificates/{name}"), Action::CertificateDelete, 0, |call| Box::pin(call.delete())),
+        line(Method::POST, service!("/certificates/{name}/generateVerificationCode"), Action::CertificateGenerateCode, 0, |call| Box::pin(call.generate_code())),
+        line(Method::POST, service!("/certificates/{name}/verify"), Action::CertificateVerify, UPLOAD, |call| Box::pin(call.verify())),
     ],
 };
 
 const fn line(
     method: Method,
     template: &'static str,
-    act: Act,
+    act: Action,
     body: usize,
     answer: fn(Call) -> BoxFuture<Answered>,
 ) -> Route<Operation> {

@@ -10,7 +10,7 @@ use keyproof_service::{
         ActivateKeyError, AddApplicationTokenError, AnswerError, ApplicationLoginError,
         ChangeApplicationTokenError, ChangePasswordError, DirectoryError, EnrolKeyError,
         LoginError, NotPermitted, RecoveryCodesError, RemoveDeviceError, RemoveKeyError,
-        SessionError, Undecided, UserQueryError,
+        SessionError, Undecided, Unproven, UserQueryError,
     },
 };
 use serde::Serialize;
@@ -201,14 +201,19 @@ impl Refusal {
         SessionError::Invalid.into()
     }
 
-    fn wrong_password(code: Code, message: &str, user: &str) -> Self {
-        Self {
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            inner: Some((
-                Code::InputValidationFailed,
-                format!("Wrong Password for User '{user}'"),
-            )),
-            ..Self::new(code, message)
+    /// What a password that proves nothing is told as; the code and the message are those of a wrong one.
+    fn unproven(why: Unproven, code: Code, message: &str, user: &str) -> Self {
+        match why {
+            Unproven::Hashing(error) => error.into(),
+            Unproven::Locked { wait } => Self::locked(wait),
+            Unproven::WrongPassword => Self {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                inner: Some((
+                    Code::InputValidationFailed,
+                    format!("Wrong Password for User '{user}'"),
+                )),
+                ..Self::new(code, message)
+            },
         }
     }
 
@@ -232,14 +237,11 @@ impl Refusal {
         match error {
             EnrolKeyError::AlreadyActive => Self::new(Code::Duplicated, "MFA already activated"),
             EnrolKeyError::Body(refusal) => refusal,
-            EnrolKeyError::Hashing(error) => error.into(),
-            EnrolKeyError::Locked { wait } => Self::locked(wait),
             EnrolKeyError::Undecided(why) => why.into(),
-            EnrolKeyError::WrongPassword => Self::wrong_password(
-                Code::InputValidationFailed,
-                "MFA key validation error",
-                user,
-            ),
+            EnrolKeyError::Unproven(why) => {
+                let code = Code::InputValidationFailed;
+                Self::unproven(why, code, "MFA key validation error", user)
+            }
         }
     }
 
@@ -285,32 +287,27 @@ impl Refusal {
         match error {
             RecoveryCodesError::Body(refusal) => refusal,
             RecoveryCodesError::CodeNeeded => BodyError::Required("Recovery codes", "code").into(),
-            RecoveryCodesError::Hashing(error) => error.into(),
-            RecoveryCodesError::Locked { wait } => Self::locked(wait),
             RecoveryCodesError::NoActiveKey => {
                 Self::new(Code::NotAllowed, "There is no active MFA key")
             }
             RecoveryCodesError::Undecided(why) => why.into(),
+            RecoveryCodesError::Unproven(why) => {
+                let code = Code::InputValidationFailed;
+                Self::unproven(why, code, "Recovery codes validation error", user)
+            }
             RecoveryCodesError::WrongCode => {
                 Self::invalid("Recovery codes validation error: Code did not match!")
             }
-            RecoveryCodesError::WrongPassword => Self::wrong_password(
-                Code::InputValidationFailed,
-                "Recovery codes validation error",
-                user,
-            ),
         }
     }
 
     pub(super) fn password(error: ChangePasswordError<Self>, user: &str) -> Self {
         match error {
             ChangePasswordError::Body(refusal) => refusal,
-            ChangePasswordError::Hashing(error) => error.into(),
-            ChangePasswordError::Locked { wait } => Self::locked(wait),
             ChangePasswordError::Password(error) => Self::new_password(&error),
             ChangePasswordError::Undecided(why) => why.into(),
-            ChangePasswordError::WrongPassword => {
-                Self::wrong_password(Code::Failed, "Invalid old password", user)
+            ChangePasswordError::Unproven(why) => {
+                Self::unproven(why, Code::Failed, "Invalid old password", user)
             }
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod body;
 mod errors;
+mod events;
 mod json;
 mod path;
 mod query;
@@ -20,7 +21,7 @@ use errors::Refusal;
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
     Accounts, Failure, Service,
-    accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError},
+    accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError, Whose},
 };
 use path::{Named, Variables};
 use routes::{Operation, ROUTES};
@@ -43,14 +44,23 @@ impl Emnify {
         let segments = exchange.path().segments();
         let resource = segments.as_deref().map(|all| ROUTES.resource_or_empty(all));
         let is_public = matches!(&resource, Ok(Some(resource)) if routes::is_public(resource));
+        let named = resource.as_ref().ok().and_then(Option::as_ref);
+        let variables = named.map(Variables::of);
+        let along = match (
+            named.and_then(|named| named.route(exchange.method())),
+            &variables,
+        ) {
+            (Some(route), Some(Ok(variables))) => route.operation.along(variables),
+            _ => None,
+        };
         // A token that is not valid is told of before the path is.
         let session = match is_public {
             true => None,
-            false => Some(session(accounts, &exchange).await?),
+            false => Some(session(accounts, &exchange, along).await?),
         };
         let resource = resource.map_err(|error| Refusal::bad_request(error.to_string()))?;
         let resource = resource.ok_or_else(Refusal::not_found)?;
-        let variables = Variables::of(&resource)?;
+        let variables = variables.unwrap_or_else(|| Variables::of(&resource))?;
         exchange.matched(resource.template());
         let route = resource
             .route(exchange.method())
@@ -83,17 +93,19 @@ impl Emnify {
     }
 }
 
-/// The holder of the token that came.
+/// The bearer of the token that came, with what is to be read along.
 async fn session(
     accounts: &Accounts,
     exchange: &Exchange,
+    along: Option<Whose>,
 ) -> Result<Session, Failure<SessionError>> {
     let authorization = exchange.header(&header::AUTHORIZATION).unwrap_or_default();
     let token = authorization
         .split_once(' ')
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim_matches(' '));
-    accounts.session(token, exchange.client()).await
+    let client = exchange.client();
+    accounts.session_along(token, client, along).await
 }
 
 /// A request that may do what it asks for, as far as its head tells, and by whom.

@@ -2,24 +2,35 @@
 
 use http::Method;
 use keyproof_http::{BoxFuture, RequestPath};
-use keyproof_service::accounts::{Act, Editor, Manager, Person, Session};
+use keyproof_service::{
+    Action,
+    accounts::{Editor, Manager, Person, Session, Whose},
+};
 
-use super::{Answered, Call, errors::Refusal, wire};
-use crate::dialect::route_table::{Case, Resource, Route, RouteTable};
+use super::{Answered, Call, errors::Refusal, path::Variables, wire};
+use crate::dialect::route_table::{Case, Resource, RouteTable, line};
 
 /// What is done for a request, and by what right.
 #[derive(Debug)]
 pub(super) enum Operation {
     /// By a person whose role may change what is the organisation's.
-    ByEditor(Act, Answer<Editor>),
+    ByEditor(Action, Answer<Editor>),
     /// By a person who may manage the second factor that the path names.
-    ByManager(Act, Answer<Manager>),
+    ByManager(Action, Answer<Manager>),
     /// By a person who has logged in.
-    ByPerson(Act, Answer<Person>),
+    ByPerson(Action, Answer<Person>),
     /// By whoever has a token.
     BySession(Answer<Session>),
     /// By everybody, whatever their `Authorization` says.
     Public(Answer<()>),
+}
+
+impl Operation {
+    /// Whose second factor is read along with the session, where it is only shown.
+    pub(super) fn along(&self, variables: &Variables) -> Option<Whose> {
+        let shows = matches!(self, ByManager(Action::TrustedDeviceList, _));
+        shows.then(|| variables.whom.whose())
+    }
 }
 
 type Answer<W> = fn(Call<W>) -> BoxFuture<Answered>;
@@ -46,42 +57,28 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         line(Method::POST, api!("/authenticate"), BODY, Public(|call| Box::pin(call.authenticate()))),
         line(Method::GET, "/keyproof/v1/jwks.json", 0, Public(|call| Box::pin(call.jwks()))),
 
-        line(Method::POST, api!("/user/mfa"), BODY, ByPerson(Act::AddKey, |call| Box::pin(call.enrol_key()))),
+        line(Method::POST, api!("/user/mfa"), BODY, ByPerson(Action::MfaKeyAdd, |call| Box::pin(call.enrol_key()))),
         line(Method::GET, api!("/user/mfa/status"), 0, BySession(|_| Box::pin(async { Ok(wire::key_statuses()) }))),
         line(Method::GET, api!("/user/mfa/type"), 0, BySession(|_| Box::pin(async { Ok(wire::key_types()) }))),
-        line(Method::GET, api!("/user/mfa/trusted_device"), 0, ByManager(Act::ListDevices, |call| Box::pin(call.devices()))),
-        line(Method::DELETE, api!("/user/mfa/trusted_device/{id}"), 0, ByManager(Act::RemoveDevice, |call| Box::pin(call.remove_device()))),
-        line(Method::PATCH, api!("/user/mfa/{id}"), BODY, ByPerson(Act::ActivateKey, |call| Box::pin(call.activate_key()))),
-        line(Method::POST, api!("/user/my/mfa/recovery_codes"), BODY, ByPerson(Act::MakeRecoveryCodes, |call| Box::pin(call.make_recovery_codes()))),
-        line(Method::GET, api!("/user/{user}/mfa/trusted_device"), 0, ByManager(Act::ListDevices, |call| Box::pin(call.devices()))),
-        line(Method::DELETE, api!("/user/{user}/mfa/trusted_device/{id}"), 0, ByManager(Act::RemoveDevice, |call| Box::pin(call.remove_device()))),
-        line(Method::DELETE, api!("/user/{user}/mfa/{id}"), 0, ByManager(Act::RemoveKey, |call| Box::pin(call.remove_key()))),
+        line(Method::GET, api!("/user/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
+        line(Method::DELETE, api!("/user/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
+        line(Method::PATCH, api!("/user/mfa/{id}"), BODY, ByPerson(Action::MfaKeyActivate, |call| Box::pin(call.activate_key()))),
+        line(Method::POST, api!("/user/my/mfa/recovery_codes"), BODY, ByPerson(Action::RecoveryCodesMake, |call| Box::pin(call.make_recovery_codes()))),
+        line(Method::GET, api!("/user/{user}/mfa/trusted_device"), 0, ByManager(Action::TrustedDeviceList, |call| Box::pin(call.devices()))),
+        line(Method::DELETE, api!("/user/{user}/mfa/trusted_device/{id}"), 0, ByManager(Action::TrustedDeviceRemove, |call| Box::pin(call.remove_device()))),
+        line(Method::DELETE, api!("/user/{user}/mfa/{id}"), 0, ByManager(Action::MfaKeyRemove, |call| Box::pin(call.remove_key()))),
 
-        line(Method::PATCH, api!("/user/password"), BODY, ByPerson(Act::SetPassword, |call| Box::pin(call.change_password()))),
+        line(Method::PATCH, api!("/user/password"), BODY, ByPerson(Action::UserSetPassword, |call| Box::pin(call.change_password()))),
         line(Method::GET, api!("/user/role"), 0, BySession(|_| Box::pin(async { Ok(wire::roles()) }))),
         line(Method::GET, api!("/user/status"), 0, BySession(|_| Box::pin(async { Ok(wire::user_statuses()) }))),
         line(Method::GET, USERS, 0, BySession(|call| Box::pin(call.users()))),
         line(Method::GET, USER, 0, BySession(|call| Box::pin(call.user()))),
 
         line(Method::GET, api!("/application_token"), 0, BySession(|call| Box::pin(call.application_tokens()))),
-        line(Method::POST, api!("/application_token"), BODY, ByEditor(Act::AddApplicationToken, |call| Box::pin(call.add_application_token()))),
-        line(Method::PATCH, api!("/application_token/{id}"), BODY, ByPerson(Act::ChangeApplicationToken, |call| Box::pin(call.change_application_token()))),
+        line(Method::POST, api!("/application_token"), BODY, ByEditor(Action::ApplicationTokenAdd, |call| Box::pin(call.add_application_token()))),
+        line(Method::PATCH, api!("/application_token/{id}"), BODY, ByPerson(Action::ApplicationTokenChange, |call| Box::pin(call.change_application_token()))),
     ],
 };
-
-const fn line(
-    method: Method,
-    template: &'static str,
-    body: usize,
-    operation: Operation,
-) -> Route<Operation> {
-    Route {
-        method,
-        template,
-        body,
-        operation,
-    }
-}
 
 /// Whether no token is asked for at this resource, whatever the method.
 pub(super) fn is_public(resource: &Resource<'_, Operation>) -> bool {

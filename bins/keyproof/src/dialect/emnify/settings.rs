@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use keyproof_service::{Service, Settings as Rules};
 use serde::{Deserialize, Serialize};
 
-use super::Emnify;
+use super::{Emnify, events};
 use crate::{config::AuthSettings, dialect::Dialect};
 
 /// `emnify.*`
@@ -78,6 +78,7 @@ impl Dialect for Emnify {
         accounts.policy.lockout_failures = settings.lockout_failures;
         accounts.policy.lockout = Duration::from_secs(settings.lockout_s.get().into());
         accounts.rotate_refresh_tokens = settings.rotate_refresh_tokens;
+        accounts.wording = events::word;
     }
 
     fn mount(_: &Settings, service: Arc<Service>) -> Result<Self, SettingsError> {

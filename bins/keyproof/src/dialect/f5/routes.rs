@@ -5,7 +5,7 @@ use keyproof_http::{BoxFuture, RequestPath};
 use keyproof_service::device_identity::{Act, ApiKey, Category, Manager, StationAct};
 
 use super::{Answered, Call, StationCall, errors::Refusal};
-use crate::dialect::route_table::{Case, Route, RouteTable};
+use crate::dialect::route_table::{Case, RouteTable, line};
 
 /// What is done for a request, and by whom.
 #[derive(Debug)]
@@ -81,20 +81,6 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         line(Method::DELETE, objects!("tpm_api_keys/{name}"), DELETION, Operation::ApiKeys(Act::Delete, |call| Box::pin(call.delete()))),
     ],
 };
-
-const fn line(
-    method: Method,
-    template: &'static str,
-    body: usize,
-    operation: Operation,
-) -> Route<Operation> {
-    Route {
-        method,
-        template,
-        body,
-        operation,
-    }
-}
 
 /// Whether a path is this dialect's.
 pub(super) fn claims(path: &RequestPath) -> bool {

@@ -9,7 +9,7 @@ use super::{
     Answered, Call,
     errors::{Code, Refusal},
 };
-use crate::dialect::route_table::{Case, Route, RouteTable};
+use crate::dialect::route_table::{Case, RouteTable, line};
 
 /// What is done for a request, by what right.
 #[derive(Debug)]
@@ -52,20 +52,6 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         line(Method::OPTIONS, "/private/otp-devices/{id}", 0, Operation::Preflight),
     ],
 };
-
-const fn line(
-    method: Method,
-    template: &'static str,
-    body: usize,
-    operation: Operation,
-) -> Route<Operation> {
-    Route {
-        method,
-        template,
-        body,
-        operation,
-    }
-}
 
 /// Whether a path is this dialect's.
 pub(super) fn claims(path: &RequestPath) -> bool {

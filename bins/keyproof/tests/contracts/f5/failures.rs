@@ -1,6 +1,6 @@
 //! What goes wrong below the contract, in the contract's shape.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use keyproof_store::{Key, Record, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::{
 async fn a_store_that_does_not_answer_is_503() {
     let engine = FaultyEngine::new();
     let site = Site::on(engine.clone(), &[]).await;
-    engine.unreachable.store(true, Ordering::SeqCst);
+    engine.fail_reads(true);
     let answer = site.get(MANAGERS).await;
     assert_eq!(answer.refuses(503, 14).header("retry-after"), "1");
     site.admin("POST", PREAUTH)
@@ -27,7 +27,7 @@ async fn a_store_that_does_not_answer_is_503() {
         .send()
         .await
         .refuses(503, 14);
-    engine.unreachable.store(false, Ordering::SeqCst);
+    engine.fail_reads(false);
     site.get(MANAGERS).await.is(200);
 }
 

@@ -8,7 +8,6 @@ mod deletion;
 mod device;
 mod dialect;
 mod failures;
-mod faults;
 mod forgetting;
 mod kinds;
 mod lists;
@@ -20,3 +19,5 @@ mod renewal;
 mod revocation;
 #[path = "../site/mod.rs"]
 mod site;
+
+use keyproof_store::faults;

@@ -1,9 +1,9 @@
 //! Use cases as a session asks for them: permission first.
 
 use crate::{
-    Accounts, Failure, Origin,
+    Accounts, Action, Failure, Origin,
     accounts::{
-        Act, ActivateKeyError, AddApplicationTokenError, ApplicationTokenChange,
+        ActivateKeyError, AddApplicationTokenError, ApplicationTokenChange,
         ChangeApplicationTokenError, ChangePasswordError, DeviceView, EnrolKeyError, EnrolledKey,
         Manager, NewApplicationToken, PasswordChange, Person, RecoveryCodesError,
         RecoveryCodesRequest, RemoveDeviceError, RemoveKeyError, Session, Whose,
@@ -33,11 +33,17 @@ impl Deref for Asks<'_> {
 type Sent<T, E> = Result<T, Failure<E>>;
 
 impl Asks<'_> {
-    async fn person(self, session: &Session, act: Act, origin: &Origin) -> Person {
+    async fn person(self, session: &Session, act: Action, origin: &Origin) -> Person {
         self.0.person(session.clone(), act, origin).await.unwrap()
     }
 
-    async fn manager(self, session: &Session, act: Act, whose: Whose, origin: &Origin) -> Manager {
+    async fn manager(
+        self,
+        session: &Session,
+        act: Action,
+        whose: Whose,
+        origin: &Origin,
+    ) -> Manager {
         let manager = self.0.manager(session.clone(), act, whose, origin).await;
         manager.unwrap()
     }
@@ -48,7 +54,7 @@ impl Asks<'_> {
         password: Zeroizing<String>,
         origin: &Origin,
     ) -> Sent<EnrolledKey, EnrolKeyError<Infallible>> {
-        let person = self.person(session, Act::AddKey, origin).await;
+        let person = self.person(session, Action::MfaKeyAdd, origin).await;
         self.0.enrol_key(&person, Ok(password)).await
     }
 
@@ -59,7 +65,7 @@ impl Asks<'_> {
         code: &str,
         origin: &Origin,
     ) -> Sent<(), ActivateKeyError<Infallible>> {
-        let person = self.person(session, Act::ActivateKey, origin).await;
+        let person = self.person(session, Action::MfaKeyActivate, origin).await;
         self.0.activate_key(&person, id, Ok(secret(code))).await
     }
 
@@ -70,7 +76,9 @@ impl Asks<'_> {
         id: u32,
         origin: &Origin,
     ) -> Sent<(), RemoveKeyError> {
-        let manager = self.manager(session, Act::RemoveKey, whose, origin).await;
+        let manager = self
+            .manager(session, Action::MfaKeyRemove, whose, origin)
+            .await;
         self.0.remove_key(&manager, id).await
     }
 
@@ -80,7 +88,9 @@ impl Asks<'_> {
         whose: Whose,
         origin: &Origin,
     ) -> Sent<Vec<DeviceView>, RemoveDeviceError> {
-        let manager = self.manager(session, Act::ListDevices, whose, origin).await;
+        let manager = self
+            .manager(session, Action::TrustedDeviceList, whose, origin)
+            .await;
         self.0.devices(&manager).await
     }
 
@@ -92,7 +102,7 @@ impl Asks<'_> {
         origin: &Origin,
     ) -> Sent<(), RemoveDeviceError> {
         let manager = self
-            .manager(session, Act::RemoveDevice, whose, origin)
+            .manager(session, Action::TrustedDeviceRemove, whose, origin)
             .await;
         self.0.remove_device(&manager, id).await
     }
@@ -104,7 +114,9 @@ impl Asks<'_> {
         code: Option<&str>,
         origin: &Origin,
     ) -> Sent<Vec<Zeroizing<String>>, RecoveryCodesError<Infallible>> {
-        let person = self.person(session, Act::MakeRecoveryCodes, origin).await;
+        let person = self
+            .person(session, Action::RecoveryCodesMake, origin)
+            .await;
         let code = code.map(secret);
         let request = RecoveryCodesRequest { password, code };
         self.0.make_recovery_codes(&person, Ok(request)).await
@@ -117,7 +129,7 @@ impl Asks<'_> {
         new: Zeroizing<String>,
         origin: &Origin,
     ) -> Sent<(), ChangePasswordError<Infallible>> {
-        let person = self.person(session, Act::SetPassword, origin).await;
+        let person = self.person(session, Action::UserSetPassword, origin).await;
         let change = PasswordChange { old, new };
         self.0.change_password(&person, Ok(change)).await
     }
@@ -128,7 +140,7 @@ impl Asks<'_> {
         new: NewApplicationToken,
         origin: &Origin,
     ) -> Sent<Zeroizing<String>, AddApplicationTokenError<Infallible>> {
-        let act = Act::AddApplicationToken;
+        let act = Action::ApplicationTokenAdd;
         let editor = self.0.editor(session.clone(), act, origin).await;
         self.0
             .add_application_token(&editor.unwrap(), Ok(new))
@@ -142,7 +154,7 @@ impl Asks<'_> {
         change: &ApplicationTokenChange,
         origin: &Origin,
     ) -> Sent<(), ChangeApplicationTokenError<Infallible>> {
-        let act = Act::ChangeApplicationToken;
+        let act = Action::ApplicationTokenChange;
         let person = self.person(session, act, origin).await;
         let changed = self
             .0

@@ -5,7 +5,9 @@ use crate::{
     Clock,
     Failure::Refused,
     Origin,
-    accounts::{AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking},
+    accounts::{
+        AnswerError, ChangePasswordError, EnrolKeyError, LoginError, Role, Unlocking, Unproven,
+    },
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
 use keyproof_store::Prefix;
@@ -86,7 +88,12 @@ async fn a_strangers_guesses_shut_out_neither_address_device_nor_session() {
         let wrong = accounts
             .change_password(&own, secret("wrong"), secret("another horse"), &abroad)
             .await;
-        assert_eq!(wrong, Err(Refused(ChangePasswordError::WrongPassword)));
+        assert_eq!(
+            wrong,
+            Err(Refused(ChangePasswordError::Unproven(
+                Unproven::WrongPassword
+            )))
+        );
         bench.clock.advance(LOCK * 10);
     }
 }
@@ -109,9 +116,14 @@ async fn a_session_locks_for_itself_alone() {
     };
     for _ in 0..2 {
         let refused = enrol(&one, "wrong horse").await;
-        assert_eq!(refused, Some(Refused(EnrolKeyError::WrongPassword)));
+        assert_eq!(
+            refused,
+            Some(Refused(EnrolKeyError::Unproven(Unproven::WrongPassword)))
+        );
     }
-    let locked = Some(Refused(EnrolKeyError::Locked { wait: LOCK }));
+    let locked = Some(Refused(EnrolKeyError::Unproven(Unproven::Locked {
+        wait: LOCK,
+    })));
     assert_eq!(enrol(&one, "wrong horse").await, locked);
     assert_eq!(enrol(&one, PASSWORD).await, locked);
     assert_eq!(enrol(&other, PASSWORD).await, None);

@@ -7,7 +7,8 @@ use crate::{
     accounts::{
         AddApplicationTokenError, AnswerError, ApplicationTokenChange, ChangeApplicationTokenError,
         ChangePasswordError, EnrolKeyError, FirstStep, LoginError, NewApplicationToken,
-        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Whose,
+        RecoveryCodesError, RemoveDeviceError, RemoveKeyError, Role, Session, Undecided, Unproven,
+        Whose,
         records::{devices_key, recovery_key, second_factor_key, user_key},
     },
     testing::{Bench, PASSWORD, bench, console, origin, secret},
@@ -147,7 +148,9 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed,
-        Err(Refused(ChangePasswordError::Locked { wait: LOCK })),
+        Err(Refused(ChangePasswordError::Unproven(Unproven::Locked {
+            wait: LOCK
+        }))),
         "at a new password"
     );
 
@@ -162,7 +165,9 @@ async fn a_right_guess_among_wrong_ones_is_not_told_past_the_lock() {
         .await;
     assert_eq!(
         guessed.err(),
-        Some(Refused(RecoveryCodesError::Locked { wait: LOCK })),
+        Some(Refused(RecoveryCodesError::Unproven(Unproven::Locked {
+            wait: LOCK
+        }))),
         "at recovery codes"
     );
 }

@@ -89,7 +89,12 @@ async fn of_two_hundred_wrong_codes_three_are_judged() {
         .filter_map(|(_, event)| event.repeats.as_ref());
     let judged: Vec<_> = judged
         .flat_map(|repeats| &repeats.details)
-        .map(|told| (told.detail.contains("code from IP"), told.count))
+        .map(|told| {
+            (
+                told.detail.contains("CodeWrong { locks: false }"),
+                told.count,
+            )
+        })
         .collect();
     assert_eq!(judged, [(true, 2), (false, 1)]);
     // Even the right code is not judged now.

@@ -8,7 +8,8 @@ use crate::{
     audit::Outcome,
     testing::{Bench, PASSWORD, bench_with, cheap_hashing, console, origin, secret},
 };
-use std::{collections::BTreeSet, sync::Arc, sync::atomic::Ordering, time::Duration};
+use keyproof_store::faults::Commits;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const ADA: &str = "ada@example.org";
 
@@ -27,7 +28,7 @@ async fn first(bench: &Bench) -> String {
     given.refresh.to_string()
 }
 
-/// The successor, beside an access token that holds.
+/// The successor, beside an access token that is valid.
 async fn refresh(bench: &Bench, token: &str) -> Result<String, Failure<AnswerError>> {
     let accounts = &bench.service.accounts;
     let refreshed = accounts.refresh(token, &origin()).await?;
@@ -56,7 +57,7 @@ async fn told(bench: &Bench) -> (usize, usize) {
     };
     (
         count(Outcome::Done, "refresh_token.rotate"),
-        count(Outcome::Refused, "Reason: Refresh token used twice"),
+        count(Outcome::Refused, "RefreshTokenCopied"),
     )
 }
 
@@ -80,7 +81,7 @@ async fn each_token_gives_its_successor_until_the_login_is_30_days_old() {
 async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_minute() {
     let (bench, first) = ada().await;
     // The change was made, but whoever asked is not told.
-    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::Lost);
     let lost = refresh(&bench, &first).await.err();
     assert!(matches!(
         lost,
@@ -92,7 +93,7 @@ async fn a_client_whose_answer_was_lost_is_answered_the_same_for_a_minute() {
         lost,
         Some(Failure::Storage(StorageError::OutcomeUnknown(_)))
     ));
-    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     let second = refresh(&bench, &first).await.unwrap();
     bench.clock.advance(MINUTE - Duration::from_millis(1));
     assert_eq!(refresh(&bench, &first).await, Ok(second.clone()));

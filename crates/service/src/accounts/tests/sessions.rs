@@ -4,10 +4,10 @@ use super::{
     ADDRESS, Phone, activate, add, asks, challenge, enrol, laptop, log_in, pending, session, tokens,
 };
 use crate::{
-    Clock,
+    Action, Clock,
     Failure::Refused,
     accounts::{
-        Act, AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
+        AnswerError, ApplicationTokenChange, NewApplicationToken, RemoveDeviceError,
         RemoveKeyError, Role, Session, SessionError, SessionId, Tokens, Undecided, Whose,
         access_token::{Claims, Login},
         records::{RefreshToken, User, refresh_token_key, user_key},
@@ -168,9 +168,11 @@ async fn refusals(bench: &Bench, session: &Session, key: u32) -> Vec<String> {
     }
     // Whatever is wrong with the body, this comes first.
     let direct = &bench.service.accounts;
-    let person = direct.person(session.clone(), Act::AddKey, origin).await;
+    let person = direct
+        .person(session.clone(), Action::MfaKeyAdd, origin)
+        .await;
     let (person, body) = (&person.unwrap(), "the body");
-    let editor = direct.editor(session.clone(), Act::AddApplicationToken, origin);
+    let editor = direct.editor(session.clone(), Action::ApplicationTokenAdd, origin);
     tell!(
         direct.enrol_key(person, Err(body)),
         direct.activate_key(person, key, Err(body)),

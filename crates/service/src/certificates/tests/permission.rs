@@ -2,21 +2,27 @@
 
 use super::*;
 use crate::{
-    access::{NewOperatorToken, Operator},
+    Action,
+    access::{Issuers, NewOperatorToken, Operator},
     audit::Outcome,
     testing::console,
 };
 use keyproof_auth::OperatorScopes;
+use zeroize::Zeroizing;
 
-async fn operator(bench: &Bench, scope: &str) -> Operator {
+async fn token(bench: &Bench, scope: &str) -> Zeroizing<String> {
     let new = NewOperatorToken {
         subject: "ops".to_owned(),
         scopes: OperatorScopes::parse([scope]).unwrap(),
         lifetime: None,
     };
     let access = &bench.service.access;
-    let issued = access.create(new, &console()).await.unwrap();
-    access.authenticate(&issued.text).await.unwrap()
+    access.create(new, &console()).await.unwrap().text
+}
+
+async fn operator(bench: &Bench, scope: &str) -> Operator {
+    let token = token(bench, scope).await;
+    bench.service.access.authenticate(&token).await.unwrap()
 }
 
 #[tokio::test]
@@ -24,17 +30,28 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
     let bench = bench().await;
     let operator = operator(&bench, "certificates:sub/group/dps").await;
     let (certificates, origin) = (bench.certificates(), origin());
-    let permitted = certificates.permit(&operator, Act::Put, service("DPS"), "c", &origin);
+    let permitted = certificates.permit(
+        &operator,
+        Action::CertificatePut,
+        service("DPS"),
+        "c",
+        &origin,
+    );
     let caller = permitted.await.unwrap();
     let upload = Ca::new("A").upload(None);
     let put = certificates.put(&caller, "c", &Precondition::Any, upload);
     put.await.unwrap();
 
-    for act in [Act::Delete, Act::Get, Act::List] {
+    for act in [
+        Action::CertificateDelete,
+        Action::CertificateGet,
+        Action::CertificateList,
+    ] {
         bench.clock.advance(Duration::from_millis(1));
         let permitted = certificates.permit(&operator, act, service("dps2"), "C", &origin);
         let refused = permitted.await.map(|_| ()).unwrap_err();
-        assert_eq!(refused.needed, service("dps2").scope());
+        let needed = service("dps2").scope();
+        assert_eq!(refused, Failure::Refused(NotPermitted { needed }));
     }
     let told = bench.told().await;
     let told: Vec<_> = told
@@ -56,4 +73,31 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
             ("certificate.list", elsewhere, Outcome::Refused, &who),
         ]
     );
+}
+
+#[tokio::test]
+async fn what_is_shown_is_read_along_with_the_token() {
+    let bench = bench().await;
+    bench.put("c", &Ca::new("A"), None).await;
+    let token = token(&bench, "certificates").await;
+    let (certificates, access) = (bench.certificates(), &bench.service.access);
+    let (origin, issuers) = (origin(), Issuers::load(Vec::new()).unwrap());
+    bench.faults.steps();
+    let along = Certificates::along(&service("dps"), "C");
+    let operator = access.authenticate_by(&token, &issuers, along);
+    let operator = operator.await.unwrap();
+    let get = async |name: &str| {
+        let act = Action::CertificateGet;
+        let caller = certificates.permit(&operator, act, service("dps"), name, &origin);
+        let caller = caller.await.unwrap();
+        certificates
+            .get(&caller, name, &Precondition::Missing)
+            .await
+    };
+    assert_eq!(get("C").await.unwrap().name, "c");
+    assert_eq!(bench.faults.steps(), 1);
+    // What was not read along is not taken for absent.
+    bench.put("d", &Ca::new("B"), None).await;
+    assert_eq!(get("d").await.unwrap().name, "d");
+    assert_eq!(get("e").await, Err(Failure::Refused(GetError::Unknown)));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::audit::Outcome;
-use keyproof_store::Prefix;
-use std::{sync::atomic::Ordering, time::Duration};
+use keyproof_store::{Prefix, faults::Commits};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_code_and_its_leaf_prove_possession_once() {
@@ -200,13 +200,13 @@ async fn no_proof_is_accepted_that_is_not_stored() {
     let ca = Ca::new("A");
     bench.put("c", &ca, None).await;
     let digits = bench.code("c").await.digits;
-    bench.faults.commits.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::NotApplied);
     let verdict = bench.verify("c", &ca.leaf(&digits)).await;
     assert!(matches!(
         verdict,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     assert_eq!(bench.shown("c").await.verification, Verification::None);
     assert!(bench.verify("c", &ca.leaf(&digits)).await.is_ok());
 }

@@ -1,5 +1,6 @@
 use super::*;
-use std::{sync::atomic::Ordering, time::Duration};
+use keyproof_store::faults::Commits;
+use std::time::Duration;
 
 const LATER: Duration = Duration::from_secs(60);
 
@@ -259,7 +260,7 @@ async fn a_body_is_judged_after_existence_and_precondition() {
 async fn a_change_reads_the_store_once() {
     let bench = bench().await;
     let ca = Ca::new("A");
-    let steps = || bench.faults.steps.swap(0, Ordering::SeqCst);
+    let steps = || bench.faults.steps();
     bench.put("c", &ca, None).await;
     steps();
     bench.put("c", &ca, None).await;
@@ -470,7 +471,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
     let bench = bench().await;
     let ca = Ca::new("A");
     let put = bench.put("c", &ca, None).await;
-    bench.faults.commits.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::NotApplied);
     let (dps, any) = (caller("dps"), Precondition::Any);
     let certificates = bench.certificates();
     let changed = certificates
@@ -485,9 +486,9 @@ async fn nothing_is_said_to_be_done_that_is_not() {
         deleted,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     assert_eq!(bench.shown("c").await, put);
-    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::Lost);
     // The second time it is absent, as far as this server knows.
     for _ in 0..2 {
         let deleted = certificates.delete(&dps, "c", &any).await;
@@ -496,7 +497,7 @@ async fn nothing_is_said_to_be_done_that_is_not() {
             Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
-    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     for _ in 0..2 {
         let deleted = certificates.delete(&dps, "c", &any).await;
         assert_eq!(deleted, Ok(Deletion::Absent));

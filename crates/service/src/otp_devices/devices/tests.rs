@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::testing::{bench, secret};
-use keyproof_store::{Prefix, Timestamp};
-use std::sync::{Arc, atomic::Ordering};
+use keyproof_store::{Prefix, Timestamp, faults::Commits};
+use std::sync::Arc;
 
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
@@ -48,12 +48,7 @@ async fn the_same_again_is_no_error_and_anything_else_a_conflict() {
             "{number}"
         );
     }
-    let added = bench
-        .actions()
-        .await
-        .iter()
-        .filter(|a| *a == "otp_device.add")
-        .count();
+    let added = bench.times(Action::OtpDeviceAdd).await;
     assert_eq!(added, 1);
 }
 
@@ -63,7 +58,7 @@ async fn the_same_again_is_acknowledged_only_once_it_lasts() {
     let bench = bench().await;
     let session = bench.session("shop").await;
     let details = device("till");
-    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::Lost);
     for _ in 0..2 {
         let added = session.add(&details).await;
         assert!(matches!(
@@ -71,7 +66,7 @@ async fn the_same_again_is_acknowledged_only_once_it_lasts() {
             Err(Failure::Storage(StorageError::OutcomeUnknown(_)))
         ));
     }
-    bench.faults.outcomes.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     let added = session.add(&details).await;
     assert_eq!(added, Ok(()));
 }
@@ -198,12 +193,7 @@ async fn of_equal_adds_at_once_one_is_written_and_of_unequal_ones_one_wins() {
         "unequal",
     );
     assert_eq!(unequal.await, 1);
-    let added = bench
-        .actions()
-        .await
-        .iter()
-        .filter(|a| *a == "otp_device.add")
-        .count();
+    let added = bench.times(Action::OtpDeviceAdd).await;
     assert_eq!(added, 2);
 }
 
@@ -229,12 +219,7 @@ async fn no_change_is_lost_among_many() {
         "{:?}",
         view.counter
     );
-    let changed = bench
-        .actions()
-        .await
-        .iter()
-        .filter(|a| *a == "otp_device.change")
-        .count();
+    let changed = bench.times(Action::OtpDeviceChange).await;
     assert_eq!(changed, 8);
 }
 
@@ -296,17 +281,17 @@ async fn lists_are_by_id_and_of_one_instance() {
 async fn nothing_is_done_that_the_store_did_not_take() {
     let bench = bench().await;
     let session = bench.session("shop").await;
-    bench.faults.commits.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::NotApplied);
     let refused = session.add(&device("till")).await;
     assert!(matches!(
         refused,
         Err(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits.store(false, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
     assert_eq!(session.list().await.unwrap(), []);
 
     let caller = session.caller(None).await;
-    bench.faults.reads.store(true, Ordering::SeqCst);
+    bench.faults.fail_reads(true);
     let refused = bench.service.otp_devices.devices(&caller).await;
     assert!(matches!(refused, Err(StorageError::Unavailable(_))));
 }

@@ -6,7 +6,7 @@ use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
 };
-use std::sync::atomic::Ordering;
+use keyproof_store::faults::Commits;
 
 fn request(wanted: &str) -> TokenRequest {
     TokenRequest {
@@ -17,17 +17,12 @@ fn request(wanted: &str) -> TokenRequest {
 }
 
 #[tokio::test]
-async fn a_token_holds_to_its_last_millisecond() {
+async fn a_token_is_valid_to_its_last_millisecond() {
     let bench = bench().await;
-    let devices = &bench.service.otp_devices;
     let token = bench
         .token("shop", "all", Lifetime::For(Duration::from_millis(1_500)))
         .await;
-    let session = async || {
-        devices
-            .permit::<Holding>("shop", Some(&token), None, &origin())
-            .await
-    };
+    let session = async || bench.permitted::<Holding>("shop", &token).await;
     bench
         .clock
         .set(START.saturating_add(Duration::from_millis(1_499)));
@@ -102,12 +97,7 @@ async fn a_login_needs_the_name_and_the_password() {
             .await
             .is_ok()
     );
-    let refused = bench
-        .actions()
-        .await
-        .iter()
-        .filter(|a| *a == "login_token.issue")
-        .count();
+    let refused = bench.times(Action::LoginTokenIssue).await;
     assert_eq!(
         refused, 3,
         "each refusal by an instance that exists is in the trail"
@@ -121,8 +111,7 @@ async fn scopes_only_narrow() {
     let token = bench
         .token("shop", "readonly:refreshable", Lifetime::Default)
         .await;
-    let issuer = devices.permit("shop", Some(&token), None, &origin()).await;
-    let issuer = Issuer::from(issuer.unwrap());
+    let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
     assert!(devices.issue(&issuer, &request("readonly")).await.is_ok());
     for more in ["all", "write", "order-simple"] {
         let refused = devices.issue(&issuer, &request(more)).await;
@@ -133,16 +122,12 @@ async fn scopes_only_narrow() {
         );
     }
     let plain = bench.token("shop", "all", Lifetime::Default).await;
-    let refused = devices
-        .permit::<Refreshing>("shop", Some(&plain), None, &origin())
-        .await;
+    let refused = bench.permitted::<Refreshing>("shop", &plain).await;
     assert_eq!(
         refused.err(),
         Some(Failure::Refused(NotPermitted::Forbidden))
     );
-    let refused = devices
-        .permit::<Writing>("shop", Some(&token), None, &origin())
-        .await;
+    let refused = bench.permitted::<Writing>("shop", &token).await;
     assert_eq!(
         refused.err(),
         Some(Failure::Refused(NotPermitted::Forbidden))
@@ -156,20 +141,14 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
     let token = bench
         .token("shop", "all:refreshable", Lifetime::Forever)
         .await;
-    let session = devices
-        .permit::<Holding>("shop", Some(&token), None, &origin())
-        .await
-        .unwrap();
-    let issuer = devices.permit("shop", Some(&token), None, &origin()).await;
-    let issuer = Issuer::from(issuer.unwrap());
+    let session = bench.permitted::<Holding>("shop", &token).await.unwrap();
+    let issuer = Issuer::from(bench.permitted("shop", &token).await.unwrap());
     devices.revoke(&session).await.unwrap();
     assert_eq!(
         devices.revoke(&session).await,
         Err(Failure::Refused(RevokeError::Ended))
     );
-    let refused = devices
-        .permit::<Holding>("shop", Some(&token), None, &origin())
-        .await;
+    let refused = bench.permitted::<Holding>("shop", &token).await;
     assert_eq!(
         refused.err(),
         Some(Failure::Refused(NotPermitted::TokenUnknown))
@@ -182,14 +161,7 @@ async fn a_revoked_token_is_gone_and_issues_nothing() {
 async fn a_password_that_changed_after_login_issues_nothing() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
-    devices
-        .add_instance("shop", secret(PASSWORD), &console())
-        .await
-        .unwrap();
-    let issuer = devices
-        .log_in("shop", "shop", secret(PASSWORD), &origin())
-        .await
-        .unwrap();
+    let issuer = bench.logged_in("shop").await;
     devices
         .set_password("shop", secret(PASSWORD), &console())
         .await
@@ -238,34 +210,22 @@ async fn a_login_brings_an_old_hash_up_to_the_cost_in_force() {
         .unwrap()
         .unwrap();
     assert!(stored.record.password.unwrap().contains("$m=8,t=1,p=1$"));
-    assert!(
-        devices
-            .permit::<Holding>("shop", Some(&token), None, &origin())
-            .await
-            .is_ok()
-    );
+    assert!(bench.permitted::<Holding>("shop", &token).await.is_ok());
 }
 
 #[tokio::test]
 async fn no_token_without_its_commit() {
     let bench = bench().await;
     let devices = &bench.service.otp_devices;
-    devices
-        .add_instance("shop", secret(PASSWORD), &console())
-        .await
-        .unwrap();
-    let issuer = devices
-        .log_in("shop", "shop", secret(PASSWORD), &origin())
-        .await
-        .unwrap();
-    bench.faults.commits.store(true, Ordering::SeqCst);
+    let issuer = bench.logged_in("shop").await;
+    bench.faults.commits(Commits::NotApplied);
     let refused = devices.issue(&issuer, &request("all")).await;
     assert!(matches!(
         refused.err(),
         Some(Failure::Storage(StorageError::NotApplied(_)))
     ));
-    bench.faults.commits.store(false, Ordering::SeqCst);
-    bench.faults.outcomes.store(true, Ordering::SeqCst);
+    bench.faults.commits(Commits::Made);
+    bench.faults.commits(Commits::Lost);
     let unknown = devices.issue(&issuer, &request("all")).await;
     assert!(matches!(
         unknown.err(),

@@ -1,0 +1,78 @@
+//! How often the store is asked.
+
+use super::{ADDRESS, STEP, add, asks, challenge, enrol, laptop, log_in, tokens};
+use crate::{
+    Action, Clock,
+    accounts::{Role, Whose},
+    testing::{Bench, PASSWORD, bench, origin},
+};
+
+const ADA: &str = "ada@example.org";
+const BOB: &str = "bob@example.org";
+
+/// How often it was asked since the last time.
+fn hops(bench: &Bench) -> usize {
+    bench.faults.steps()
+}
+
+#[tokio::test]
+async fn a_second_step_reads_once_and_commits_once() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let (phone, ..) = enrol(&bench, ADA).await;
+    let asked = challenge(log_in(&bench, ADA, PASSWORD, None).await);
+    let code = phone.shows(bench.clock.now());
+    hops(&bench);
+    let accounts = &bench.service.accounts;
+    let (device, origin) = (laptop(), origin());
+    let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
+    answered.await.unwrap();
+    assert_eq!(hops(&bench), 2);
+}
+
+#[tokio::test]
+async fn devices_are_read_with_the_session_that_asks_for_them() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::Administrator).await;
+    add(&bench, BOB, Role::User).await;
+    let (phone, bob, _) = enrol(&bench, BOB).await;
+    let asked = challenge(log_in(&bench, BOB, PASSWORD, None).await);
+    let accounts = &bench.service.accounts;
+    let (code, device) = (phone.shows(bench.clock.now()), laptop());
+    let origin = origin();
+    let answered = accounts.answer_challenge(&asked, &code, Some(&device), &origin);
+    answered.await.unwrap();
+    bench.clock.advance(STEP);
+    let access = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let along = async |whose| {
+        let session = accounts.session_along(Some(&access), ADDRESS, Some(whose));
+        session.await.unwrap()
+    };
+    // The key that the token is verified with is read before it is known.
+    along(Whose::Mine).await;
+    hops(&bench);
+    let session = along(Whose::Of(bob.owner.user)).await;
+    let list = async |session, whose| {
+        let act = Action::TrustedDeviceList;
+        let manager = accounts.manager(session, act, whose, &origin).await;
+        accounts.devices(&manager.unwrap()).await.unwrap()
+    };
+    let devices = list(session.clone(), Whose::Of(bob.owner.user)).await;
+    assert_eq!((devices.len(), hops(&bench)), (1, 1));
+    // What was not read along is read.
+    let none = list(session.clone(), Whose::Mine).await;
+    assert_eq!((none.len(), hops(&bench)), (0, 1));
+    // What is decided is decided on what is there now.
+    let act = Action::TrustedDeviceRemove;
+    let theirs = Whose::Of(bob.owner.user);
+    let manager = accounts
+        .manager(session.clone(), act, theirs, &origin)
+        .await;
+    accounts
+        .remove_device(&manager.unwrap(), devices[0].id)
+        .await
+        .unwrap();
+    assert_eq!(hops(&bench), 2);
+    let devices = asks(&bench).devices(&session, theirs, &origin).await;
+    assert_eq!(devices.unwrap().len(), 1, "as they were with the session");
+}
