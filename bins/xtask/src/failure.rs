@@ -51,6 +51,9 @@ pub(crate) enum Failure {
         name: String,
         known: Vec<String>,
     },
+
+    #[error("{}: {problem}", path.display())]
+    WireWord { path: PathBuf, problem: String },
 }
 
 fn list(files: &[PathBuf]) -> String {

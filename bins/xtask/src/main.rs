@@ -14,6 +14,7 @@ mod readme;
 mod test;
 mod toolchains;
 mod tools;
+mod wire_words;
 mod workspace;
 
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use crate::process::{cargo, run as execute};
 use crate::public_api;
 use crate::toolchains;
 use crate::tools::{self, need_cargo_tool, need_programs};
+use crate::wire_words;
 use crate::workspace::{self, Member};
 
 #[derive(clap::Args)]
@@ -131,7 +132,7 @@ impl Stage {
             Self::Deny => execute(&mut cargo([
                 "deny", "--locked", "check", "bans", "licenses", "sources",
             ])),
-            Self::Layers => layers::hold(),
+            Self::Layers => layers::hold().and_then(|()| wire_words::hold()),
             Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
                 "--all-targets",
                 "--",

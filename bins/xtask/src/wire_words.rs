@@ -1,0 +1,194 @@
+//! The contracts' own words, which stand in their dialects alone: use cases say what they found as a type.
+
+use std::{fs, mem, path::Path};
+
+use crate::failure::Failure;
+
+/// The sources of the use cases.
+const USE_CASES: &str = "crates/service/src";
+
+/// Names of members, and first words of texts, that a contract has and that mean nothing elsewhere.
+const WORDS: &[&str] = &[
+    // GNU Taler
+    "otp_algorithm",
+    "otp_ctr",
+    "otp_device_description",
+    "otp_device_id",
+    "otp_key",
+    "faketime",
+    // Azure DPS
+    "hasPrivateKey",
+    "httpStatusCode",
+    "isVerified",
+    "verificationCode",
+    // F5 XC
+    "ak_cert_chain",
+    "ak_pub_key",
+    "ak_public",
+    "ak_template",
+    "api_key",
+    "category_ref",
+    "credential_bundle",
+    "csr",
+    "ek_cert",
+    "ek_chain",
+    "ek_pub_key",
+    "ek_root_certificates",
+    "encrypted_ak_cert",
+    "metadata",
+    "spec",
+    "tpm_allow_list",
+    "tpm_manager_ref",
+    // emnify
+    "auth_token",
+    "error_token",
+    "expiry_date",
+    "mfa_token",
+    "new_password",
+    "old_password",
+    "per_page",
+    "type 6",
+    "type 7",
+    "type 14",
+];
+
+/// Those that F5's domain still says: its errors name members of requests. A file is to leave this list with its last
+/// word, and none is to join it.
+const LEFT: &[&str] = &[
+    "device_identity/attestation.rs",
+    "device_identity/categories.rs",
+    "device_identity/endorsement.rs",
+    "device_identity/managers.rs",
+    "device_identity/objects.rs",
+    "device_identity/provision.rs",
+    "device_identity/request.rs",
+];
+
+/// Checks that no use case says a contract's word.
+pub(crate) fn hold() -> Result<(), Failure> {
+    let mut left = Vec::new();
+    let sources = Path::new(USE_CASES);
+    let told = |file: &str, problem| {
+        let path = sources.join(file);
+        Err(Failure::WireWord { path, problem })
+    };
+    for (file, line, word) in said_below(sources, sources)? {
+        if !LEFT.contains(&&*file) {
+            let problem = format!("line {line} says {word:?}, which is for the dialect to say");
+            return told(&file, problem);
+        }
+        left.push(file);
+    }
+    if let Some(file) = LEFT
+        .iter()
+        .copied()
+        .find(|file| !left.iter().any(|said| said == *file))
+    {
+        let problem = format!(
+            "it says no such word any more: take it from `LEFT` of {}",
+            file!()
+        );
+        return told(file, problem);
+    }
+    println!("use cases: none of {} words of contracts", WORDS.len());
+    Ok(())
+}
+
+/// Where words are said below a folder, but in tests: the file, the line and the word.
+fn said_below(
+    folder: &Path,
+    sources: &Path,
+) -> Result<Vec<(String, usize, &'static str)>, Failure> {
+    let mut said = Vec::new();
+    let read = |path: &Path, source| Failure::File {
+        path: path.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(folder).map_err(|error| read(folder, error))? {
+        let path = entry.map_err(|error| read(folder, error))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name == "tests" || name == "tests.rs" || name == "testing.rs" {
+            continue;
+        }
+        if path.is_dir() {
+            said.extend(said_below(&path, sources)?);
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).map_err(|error| read(&path, error))?;
+            let file = path.strip_prefix(sources).unwrap_or(&path);
+            let file = file.to_string_lossy().into_owned();
+            let words = words_of(&text).into_iter();
+            said.extend(words.map(|(line, word)| (file.clone(), line, word)));
+        }
+    }
+    said.sort();
+    Ok(said)
+}
+
+/// The words that a source says in its texts, each with the line of its text, up to its tests.
+fn words_of(source: &str) -> Vec<(usize, &'static str)> {
+    let mut modules = source.match_indices("#[cfg(test)]\nmod ");
+    let is_body = |at: usize| {
+        let module = source.get(at..).and_then(|rest| rest.lines().nth(1));
+        module.is_some_and(|line| line.ends_with('{'))
+    };
+    let tests = modules.find_map(|(at, _)| is_body(at).then_some(at));
+    let code: Vec<_> = source
+        .get(..tests.unwrap_or(source.len()))
+        .unwrap_or(source)
+        .lines()
+        .map(|line| {
+            if line.trim_start().starts_with("//") {
+                ""
+            } else {
+                line
+            }
+        })
+        .collect();
+    let code = code.join("\n").replace("\\\"", "").replace("'\"'", "");
+    let (mut words, mut line) = (Vec::new(), 1);
+    for (number, part) in code.split('"').enumerate() {
+        if number % 2 == 1 {
+            words.extend(word_in(part).map(|word| (line, word)));
+        }
+        line += part.matches('\n').count();
+    }
+    words
+}
+
+/// A word in a text, whole.
+fn word_in(text: &str) -> Option<&'static str> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut words = WORDS.iter().copied();
+    words.find(|word| {
+        let mut around = text.split(word);
+        let mut before = around.next().unwrap_or_default();
+        around.any(|after| {
+            let before = mem::replace(&mut before, after);
+            !before.ends_with(is_part) && !after.starts_with(is_part)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_found_in_texts_alone_and_whole() {
+        let source = r#"
+//! "isVerified"
+    is_verified: bool, // a member called isVerified
+    let key = "tpm_api_key";
+    #[error("ek_cert: {0}")]
+#[cfg(test)]
+mod elsewhere;
+    let quote = '"'; let text = "\"";
+    let detail = "MFA key \
+        of type 14";
+#[cfg(test)]
+mod tests {
+    let text = "isVerified";
+"#;
+        assert_eq!(words_of(source), [(5, "ek_cert"), (9, "type 14")]);
+    }
+}
