@@ -129,17 +129,19 @@ impl Llvm {
     }
 }
 
-/// The replay's, from cargo's messages.
+/// The replay's, from cargo's messages; the targets' binaries are built beside it.
 fn executable(messages: &str) -> Result<String, Failure> {
-    let messages = messages
+    let mut messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
-    let path = |message: Value| Some(message.get("executable")?.as_str()?.to_owned());
-    // The libraries come before it, and have none.
+    let path = |message: Value| {
+        let is_replay = message.pointer("/target/name")?.as_str()? == "replay";
+        let path = message.get("executable")?.as_str()?;
+        is_replay.then(|| path.to_owned())
+    };
     messages
-        .filter_map(path)
-        .next_back()
-        .ok_or_else(|| unread("cargo names no executable"))
+        .find_map(path)
+        .ok_or_else(|| unread("cargo names no executable of the replay"))
 }
 
 /// The files of the crates that the package patches, by path.
@@ -163,12 +165,33 @@ fn ours(report: &str, harness: &Harness) -> Result<Vec<Lines>, Failure> {
     };
     let mut found: Vec<Lines> = files.iter().filter_map(lines).collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(found)
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(unread("llvm-cov lists none of the crate's files")),
+    }
 }
 
 fn unread(problem: &str) -> Failure {
     Failure::Manifest {
         path: TARGET.into(),
         problem: problem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_replay_is_told_from_the_targets_binaries() {
+        let messages = [
+            r#"{"reason":"compiler-artifact","target":{"name":"otp_uri"},"executable":"/a"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"replay"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"replay"},"executable":"/b"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"otp_code"},"executable":"/c"}"#,
+            "no JSON",
+        ];
+        assert_eq!(executable(&messages.join("\n")).unwrap(), "/b");
+        assert!(executable(messages[0]).is_err());
     }
 }

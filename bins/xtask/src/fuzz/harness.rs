@@ -40,6 +40,24 @@ impl Harness {
         Ok(folders.into_iter().map(|folder| Self { folder }).collect())
     }
 
+    /// All of them, or only the one asked for.
+    pub(crate) fn select(wanted: Option<&str>) -> Result<Vec<Self>, Failure> {
+        let mut all = Self::all()?;
+        let Some(wanted) = wanted else {
+            return Ok(all);
+        };
+        let known: Vec<String> = all.iter().map(Self::name).collect();
+        all.retain(|harness| harness.name() == wanted);
+        match all.is_empty() {
+            false => Ok(all),
+            true => Err(Failure::Unknown {
+                kind: "fuzz package",
+                name: wanted.to_owned(),
+                known,
+            }),
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         last(&self.folder)
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: the fuzz targets under libFuzzer, without a sanitiser and so on stable; and what else their
 //! packages must show.
 
+mod alone;
 mod coverage;
 mod harness;
 mod run;
@@ -12,6 +13,10 @@ use harness::Harness;
 #[derive(clap::Args)]
 #[group(skip)]
 pub(crate) struct Options {
+    /// The only package: otp, x509 and so on
+    #[arg(long)]
+    package: Option<String>,
+
     /// The only target to run
     #[arg(long)]
     target: Option<String>,
@@ -40,16 +45,21 @@ struct Instead {
     #[arg(long)]
     coverage: bool,
 
+    /// Copies each package into an empty folder, with the packaged crates, and builds and runs it there
+    #[arg(long)]
+    alone: bool,
+
     /// Writes each package's Cargo.lock anew, with the workspace's versions
     #[arg(long)]
     lock: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let harnesses = Harness::all()?;
+    let harnesses = Harness::select(options.package.as_deref())?;
     match options.instead {
         Instead { list: true, .. } => list(&harnesses),
         Instead { coverage: true, .. } => coverage::show(&harnesses),
+        Instead { alone: true, .. } => alone::try_out(&harnesses),
         Instead { lock: true, .. } => harnesses.iter().try_for_each(Harness::lock),
         _ => {
             let targets = harness::select(&harnesses, options.target.as_deref())?;
