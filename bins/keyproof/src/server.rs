@@ -329,7 +329,7 @@ async fn bind(
     let bound = socket.local_addr().map_err(refused)?;
     let listener = Listener {
         socket,
-        tls: tls.map(Tls::acceptor),
+        tls: tls.map(|tls| Arc::new(tls.listener(&site))),
         site: Arc::new(site),
     };
     Ok((listener, bound))

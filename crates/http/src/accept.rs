@@ -7,10 +7,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use crate::{connection, observer::OpenConnection, site::Site, socket::Socket, stack::Stack};
+use crate::{
+    ClientCertificate, ListenerTls, connection, observer::OpenConnection, site::Site,
+    socket::Socket, stack::Stack,
+};
 
 /// How long to wait when the system refuses a connection for want of resources.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -20,7 +22,7 @@ pub struct Listener {
     /// The bound socket.
     pub socket: TcpListener,
     /// TLS, if it is spoken here.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<ListenerTls>>,
     /// Who answers.
     pub site: Arc<Site>,
 }
@@ -79,7 +81,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 async fn open(
     socket: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ListenerTls>>,
     stack: Arc<Stack>,
     site: Arc<Site>,
     slot: OwnedSemaphorePermit,
@@ -94,16 +96,33 @@ async fn open(
     let client = socket.peer();
     // A future of its own for each kind of connection: one of both would be as large as the larger, for as long as it is kept.
     let Some(tls) = tls else {
-        return Box::pin(connection::serve(socket, peer, client, stack, site, slot)).await;
+        return Box::pin(connection::serve(
+            socket, peer, client, None, stack, site, slot,
+        ))
+        .await;
     };
-    let handshake = timeout(stack.limits.header_timeout, tls.accept(socket));
+    let handshake = async {
+        let acceptor = tls.acceptor().await.map_err(io::Error::other)?;
+        acceptor.accept(socket).await
+    };
+    let handshake = timeout(stack.limits.header_timeout, handshake);
     let shaken = tokio::select! {
         shaken = handshake => shaken,
         () = stack.drained() => return debug!(%peer, "a TLS handshake is not waited for"),
     };
     match shaken {
         Ok(Ok(session)) => {
-            Box::pin(connection::serve(session, peer, client, stack, site, slot)).await;
+            let certificate = ClientCertificate::of(session.get_ref().1);
+            Box::pin(connection::serve(
+                session,
+                peer,
+                client,
+                certificate,
+                stack,
+                site,
+                slot,
+            ))
+            .await;
         }
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),

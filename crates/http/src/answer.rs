@@ -15,9 +15,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
-    Application, BoxFuture, Client, Exchange, Query, RequestBody, RequestId, RequestPath, Response,
-    StackRefusal, access_log::AccessRecord, deadline::HandlerDeadline, health::Probe,
-    limits::MAX_TARGET_BYTES, response::Route, site::Site, socket::Peer, stack::Stack, wire::Turn,
+    Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
+    RequestPath, Response, StackRefusal, access_log::AccessRecord, deadline::HandlerDeadline,
+    health::Probe, limits::MAX_TARGET_BYTES, response::Route, site::Site, socket::Peer,
+    stack::Stack, wire::Turn,
 };
 
 /// The connection that a request came by.
@@ -27,6 +28,7 @@ pub(crate) struct Origin {
     pub(crate) site: Arc<Site>,
     pub(crate) peer: IpAddr,
     pub(crate) client: Peer,
+    pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) turn: Arc<Turn>,
     /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
     pub(crate) slot: Arc<OwnedSemaphorePermit>,
@@ -83,6 +85,7 @@ impl Origin {
                     headers: head.headers,
                     client,
                     waiting: Client::new(self.client.clone()),
+                    client_certificate: self.client_certificate,
                     request_id,
                     route,
                     body,

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::HeaderName;
 
-use crate::{Exchange, RequestId, RequestPath, Response, StackRefusal};
+use crate::{ClientAuthorities, Exchange, RequestId, RequestPath, Response, StackRefusal};
 
 /// A future that owns what it needs, as a handler that outlives its client must.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -24,6 +24,11 @@ pub trait Application: Send + Sync + 'static {
 
     /// Puts a refusal of the stack in this application's shape.
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response;
+
+    /// Whose client certificates its listener asks for in TLS handshakes, if it does.
+    fn client_authorities(self: Arc<Self>) -> Option<Arc<dyn ClientAuthorities>> {
+        None
+    }
 
     /// The header that carries the request id; the stack sets it on every answer.
     fn request_id_header(&self) -> HeaderName {

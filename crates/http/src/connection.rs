@@ -21,7 +21,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    RequestId, RequestLabels, Response, StackRefusal,
+    ClientCertificate, RequestId, RequestLabels, Response, StackRefusal,
     answer::Origin,
     limits::{LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
     site::Site,
@@ -35,6 +35,7 @@ pub(crate) async fn serve<T>(
     io: T,
     peer: SocketAddr,
     client: Peer,
+    client_certificate: Option<ClientCertificate>,
     stack: Arc<Stack>,
     site: Arc<Site>,
     slot: Arc<OwnedSemaphorePermit>,
@@ -47,6 +48,7 @@ pub(crate) async fn serve<T>(
         site: Arc::clone(&site),
         peer: peer.ip(),
         client,
+        client_certificate,
         turn: Arc::clone(&turn),
         slot,
     };

@@ -5,7 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
 
-use crate::{Client, Query, RequestBody, RequestId, RequestPath, StackRefusal, response::Route};
+use crate::{
+    Client, ClientCertificate, Query, RequestBody, RequestId, RequestPath, StackRefusal,
+    response::Route,
+};
 
 /// A request whose head was read and accepted; its body is read when the handler asks for it.
 pub struct Exchange {
@@ -15,6 +18,7 @@ pub struct Exchange {
     pub(crate) headers: HeaderMap,
     pub(crate) client: IpAddr,
     pub(crate) waiting: Client,
+    pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) request_id: RequestId,
     pub(crate) route: Arc<Route>,
     pub(crate) body: RequestBody,
@@ -61,6 +65,12 @@ impl Exchange {
     #[must_use]
     pub fn waiting(&self) -> Client {
         self.waiting.clone()
+    }
+
+    /// The certificate that the client has shown on this connection, if it was asked for one. The stack judges none.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<ClientCertificate> {
+        self.client_certificate
     }
 
     /// This request's id, for the audit trail. The stack puts it on the answer by itself.

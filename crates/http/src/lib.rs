@@ -82,4 +82,4 @@ pub use response::{Response, json, plain_refusal};
 pub use site::Site;
 pub use socket::{Client, Presence};
 pub use stack::{Draw, NO_ANSWER, Readiness, Stack, in_blocks};
-pub use tls::Tls;
+pub use tls::{AuthorityNames, ClientAuthorities, ClientCertificate, ListenerTls, Tls};

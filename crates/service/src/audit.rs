@@ -59,6 +59,13 @@ pub enum Who {
         /// Whose the token is.
         subject: String,
     },
+    /// A manufacturing station, by the client certificate of its TPM category.
+    Station {
+        /// The category's namespace.
+        namespace: String,
+        /// The category's name.
+        category: String,
+    },
     /// A user who is logged in, or an application that acts for one.
     User {
         /// The user's name.
@@ -81,6 +88,10 @@ impl fmt::Display for Who {
             } => write!(f, "instance:{name}/token:{token}"),
             Self::Keyproof => f.write_str("keyproof"),
             Self::Operator { token, .. } => write!(f, "operator:{token}"),
+            Self::Station {
+                namespace,
+                category,
+            } => write!(f, "station:{namespace}/{category}"),
             Self::User {
                 name,
                 application_token: None,

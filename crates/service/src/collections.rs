@@ -157,6 +157,8 @@ collections! {
     TpmAttestationKey = "tpm_attestation_key",
     TpmCategory = "tpm_category",
     TpmChallengeKey = "tpm_challenge_key",
+    TpmClientCertificate = "tpm_client_certificate",
+    TpmClientCertificates = "tpm_client_certificates",
     TpmDeletedApiKey = "tpm_deleted_api_key",
     TpmDeletedCategory = "tpm_deleted_category",
     TpmDevice = "tpm_device",
@@ -220,6 +222,8 @@ impl Collection {
             | Self::TpmApiKeyDigest
             | Self::TpmAttestationKey
             | Self::TpmCategory
+            | Self::TpmClientCertificate
+            | Self::TpmClientCertificates
             | Self::TpmDeletedApiKey
             | Self::TpmDeletedCategory
             | Self::TpmDevice

@@ -14,6 +14,7 @@ mod authority;
 mod caller;
 mod categories;
 mod certified;
+mod client_certificates;
 mod der_text;
 mod devices;
 mod endorsement;
@@ -45,6 +46,7 @@ pub use categories::{
     AttestationKeyTemplate, Category, CategoryChange, CreateCategoryError, IssuedCategory,
     NewCategory, ReplaceCategoryError,
 };
+pub use client_certificates::CertificateNotAccepted;
 pub use der_text::DerTextError;
 pub use devices::{BoundDevice, DeviceError, DeviceKey};
 pub use endorsement::{EndorsementError, TrustListError};
@@ -64,6 +66,7 @@ pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
 pub use revocation_list::RevocationListError;
 
 use crate::{Audit, Clock, Judging, StorageError};
+use client_certificates::KnownAuthorities;
 use keyproof_store::Store;
 use rate_limit::RateLimit;
 use std::{fmt, sync::Arc};
@@ -98,6 +101,7 @@ pub struct DeviceIdentity {
     rate_limit: RateLimit,
     /// One revocation list at a time is made here.
     list_making: Mutex<()>,
+    authorities: KnownAuthorities,
     revocation_list_url: Option<String>,
 }
 
@@ -117,6 +121,7 @@ impl DeviceIdentity {
             judging,
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
             list_making: Mutex::new(()),
+            authorities: KnownAuthorities::default(),
             revocation_list_url: settings.revocation_list_url,
         }
     }

@@ -11,6 +11,9 @@ pub enum ConfigError {
     /// `auth.argon2_*` is out of range.
     #[error("auth.argon2_*: {0} (auth.argon2_insecure_for_tests lifts the floor)")]
     Argon2(AuthError),
+    /// Client certificates are shown in TLS handshakes alone.
+    #[error("f5.client_certificates: give a TLS certificate (tls.certificate, tls.key)")]
+    ClientCertificates,
     /// `auth.argon2_concurrency` is out of range.
     #[error("auth.argon2_concurrency: {found} is not in 1 to {most}")]
     Concurrency {

@@ -160,6 +160,10 @@ impl Config {
         {
             return Err(ConfigError::PlainHttp(exposed));
         }
+        let serves_f5 = dialects.iter().any(|(name, _)| *name == DialectName::F5);
+        if settings.f5.client_certificates && serves_f5 && tls.is_none() {
+            return Err(ConfigError::ClientCertificates);
+        }
         for name in DialectName::ALL {
             name.check(&mut settings)?;
         }

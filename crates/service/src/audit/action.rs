@@ -34,19 +34,22 @@ pub enum Asker {
     Keyproof,
     /// [`Who::Operator`].
     Operator,
+    /// [`Who::Station`].
+    Station,
     /// [`Who::User`].
     User,
 }
 
 impl Asker {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Anonymous,
         Self::Console,
         Self::External,
         Self::Instance,
         Self::Keyproof,
         Self::Operator,
+        Self::Station,
         Self::User,
     ];
 
@@ -59,6 +62,7 @@ impl Asker {
             Who::Instance { .. } => Self::Instance,
             Who::Keyproof => Self::Keyproof,
             Who::Operator { .. } => Self::Operator,
+            Who::Station { .. } => Self::Station,
             Who::User { .. } => Self::User,
         }
     }
@@ -72,6 +76,7 @@ impl Asker {
             Self::Instance => "instance",
             Self::Keyproof => "keyproof",
             Self::Operator => "operator",
+            Self::Station => "station",
             Self::User => "user",
         }
     }
@@ -156,11 +161,11 @@ actions! {
         TpmApiKeyDelete = "tpm_api_key.delete" by Operator;
         TpmApiKeyGet = "tpm_api_key.get" by Operator;
         TpmApiKeyList = "tpm_api_key.list" by Operator;
-        TpmPreauth = "tpm.preauth" by Anonymous | Operator;
-        TpmProvision = "tpm.provision" by Anonymous | Operator;
-        TpmActivate = "tpm.activate" by Anonymous | Operator;
-        TpmAttestNonce = "tpm.attest_nonce" by Operator;
-        TpmAttest = "tpm.attest" by Anonymous | Operator;
+        TpmPreauth = "tpm.preauth" by Anonymous | Operator | Station;
+        TpmProvision = "tpm.provision" by Anonymous | Operator | Station;
+        TpmActivate = "tpm.activate" by Anonymous | Operator | Station;
+        TpmAttestNonce = "tpm.attest_nonce" by Operator | Station;
+        TpmAttest = "tpm.attest" by Anonymous | Operator | Station;
         TpmDeviceForget = "tpm_device.forget" by Console;
         TpmDeviceRelearn = "tpm_device.relearn" by Console;
     }
@@ -263,6 +268,10 @@ mod tests {
             Who::Operator {
                 token: name(),
                 subject: name(),
+            },
+            Who::Station {
+                namespace: name(),
+                category: name(),
             },
             Who::User {
                 name: name(),

@@ -134,7 +134,11 @@ fn one(who: &Who) -> String {
         Who::Instance { name, .. } => format!("instance:{name}"),
         Who::Operator { subject, .. } => format!("operator_subject:{subject}"),
         Who::User { name, .. } => format!("user:{name}"),
-        Who::Anonymous | Who::Console(_) | Who::External { .. } | Who::Keyproof => who.to_string(),
+        Who::Anonymous
+        | Who::Console(_)
+        | Who::External { .. }
+        | Who::Keyproof
+        | Who::Station { .. } => who.to_string(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Who may work with managers, categories and API keys, and who may provision.
 
-use super::{DeviceIdentity, Kind, Metadata, MetadataError};
-use crate::{Action, Origin, access::Operator, audit::Deed};
+use super::{CertificateNotAccepted, DeviceIdentity, Kind, Metadata, MetadataError};
+use crate::{Action, Failure, Origin, Who, access::Operator, audit::Deed};
 use keyproof_auth::OperatorScope;
+use keyproof_x509::Sha256Thumbprint;
 use std::marker::PhantomData;
 
 /// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
@@ -17,6 +18,8 @@ pub struct Administrator<K> {
 #[derive(Debug)]
 pub struct Station {
     origin: Origin,
+    /// Of the client certificate that it has shown, whosever that is.
+    certificate: Option<Sha256Thumbprint>,
 }
 
 /// What may be asked for of objects.
@@ -103,7 +106,8 @@ impl DeviceIdentity {
         })
     }
 
-    /// Whether stations may make such a call in the operator's name.
+    /// Whether stations may make such a call in the operator's name. With the client certificate that was shown in the TLS
+    /// handshake, if one was, for API keys that are taken only with one.
     ///
     /// # Errors
     /// [`NotPermitted`].
@@ -111,6 +115,7 @@ impl DeviceIdentity {
         &self,
         operator: &Operator,
         act: StationAct,
+        certificate: Option<Sha256Thumbprint>,
         origin: &Origin,
     ) -> Result<Station, NotPermitted> {
         let target = STATION.to_owned();
@@ -118,6 +123,29 @@ impl DeviceIdentity {
         let origin = self.check(operator, needed, act.action(), target, origin);
         Ok(Station {
             origin: origin.await?,
+            certificate,
+        })
+    }
+
+    /// The station that has this client certificate, whichever category's it is: whether it is that of an API key's category
+    /// is judged with the key.
+    ///
+    /// # Errors
+    /// [`CertificateNotAccepted`].
+    pub async fn station_with_certificate(
+        &self,
+        certificate: Sha256Thumbprint,
+        origin: &Origin,
+    ) -> Result<Station, Failure<CertificateNotAccepted>> {
+        let category = self.client(&certificate, self.clock.now()).await?;
+        let category = category.ok_or(Failure::Refused(CertificateNotAccepted))?;
+        let who = Who::Station {
+            namespace: category.namespace,
+            category: category.name,
+        };
+        Ok(Station {
+            origin: origin.by(who),
+            certificate: Some(certificate),
         })
     }
 
@@ -186,8 +214,15 @@ impl<K> Administrator<K> {
 
 impl Station {
     /// Anybody: where the API key is all that stations show.
-    pub const fn with_api_key_only(origin: Origin) -> Self {
-        Self { origin }
+    pub const fn with_api_key_only(origin: Origin, certificate: Option<Sha256Thumbprint>) -> Self {
+        Self {
+            origin,
+            certificate,
+        }
+    }
+
+    pub(super) const fn certificate(&self) -> Option<&Sha256Thumbprint> {
+        self.certificate.as_ref()
     }
 
     pub(super) const fn origin(&self) -> &Origin {

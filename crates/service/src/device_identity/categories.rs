@@ -264,6 +264,7 @@ impl DeviceIdentity {
             batch.insert(&key, &object, None);
             self.leave_revocation_list(&mut batch, &metadata, now)
                 .await?;
+            self.enter_client(&mut batch, &object).await?;
             let detail = Some(format!("below tpm_manager {}", new.manager));
             let (create, origin) = (Category::ACTIONS.create, administrator.origin());
             let deed = deed::<Category>(create, &metadata, detail, origin);
@@ -345,6 +346,7 @@ impl DeviceIdentity {
             let (mut category, mut batch) = self.deletion(administrator, name, &body, now).await?;
             let metadata = category.metadata.clone();
             let place = Category::record_key(&metadata);
+            self.strike_client(&mut batch, &category, now).await?;
             if self.has_certificates(&metadata).await? {
                 let next = DeletedCategory::key(&metadata.namespace, &metadata.name);
                 let authority = category.spec.authority;

@@ -21,7 +21,7 @@ pub enum ApiKeyRefusal {
     /// It is absent, empty or too long.
     #[error("an API key has 1 to {LONGEST_KEY} characters")]
     Length,
-    /// It is taken only with a client certificate, which this version does not ask for.
+    /// It is taken only with the client certificate of its category, which was not shown, or has ended.
     #[error("the API key is taken only with a client certificate of its category")]
     NeedsClientCertificate,
     /// It is revoked.
@@ -49,7 +49,12 @@ pub(super) enum Shown {
 
 impl DeviceIdentity {
     /// Looks a key up, with all that it rests on, in one go, and judges it.
-    pub(super) async fn show_key(&self, text: &str, now: Timestamp) -> Result<Shown, StorageError> {
+    pub(super) async fn show_key(
+        &self,
+        text: &str,
+        station: &Station,
+        now: Timestamp,
+    ) -> Result<Shown, StorageError> {
         if !(1..=LONGEST_KEY).contains(&text.chars().count()) {
             return Ok(Shown::Refused(ApiKeyRefusal::Length, None));
         }
@@ -84,7 +89,7 @@ impl DeviceIdentity {
             category,
             manager,
         };
-        Ok(match grant.refusal(now) {
+        Ok(match grant.refusal(station, now) {
             None => Shown::Granted(Box::new(grant)),
             Some(refusal) => Shown::Refused(refusal, Some(grant.key.record.metadata)),
         })
@@ -133,7 +138,7 @@ impl KeyLocation {
 }
 
 impl Grant {
-    fn refusal(&self, now: Timestamp) -> Option<ApiKeyRefusal> {
+    fn refusal(&self, station: &Station, now: Timestamp) -> Option<ApiKeyRefusal> {
         let key = &self.key.record.spec;
         let disabled = key.is_disabled
             || self.key.record.metadata.disable
@@ -143,11 +148,18 @@ impl Grant {
             Some(ApiKeyRefusal::Disabled)
         } else if key.is_revoked(now) {
             Some(ApiKeyRefusal::Revoked)
-        } else if key.need_mtls {
+        } else if key.need_mtls && !self.is_of_station(station, now) {
             Some(ApiKeyRefusal::NeedsClientCertificate)
         } else {
             None
         }
+    }
+
+    /// Whether the station has shown the client certificate of the key's category.
+    fn is_of_station(&self, station: &Station, now: Timestamp) -> bool {
+        let category = &self.category.record.spec;
+        let shown = station.certificate();
+        shown.is_some_and(|shown| category.has_client(shown, now))
     }
 
     /// Lets a batch go through only while the grant is as it was.

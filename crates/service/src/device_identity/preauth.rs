@@ -39,7 +39,7 @@ impl DeviceIdentity {
         device: &DeviceClaim,
     ) -> Result<PreauthVerdict, Failure<PreauthError>> {
         let now = self.clock.now();
-        let (whose, verdict) = match self.show_key(api_key, now).await? {
+        let (whose, verdict) = match self.show_key(api_key, station, now).await? {
             Shown::Refused(refusal, whose) => (whose, PreauthVerdict::InvalidApiKey(refusal)),
             Shown::Granted(grant) => {
                 if let Err(retry_after) = self.take_turn(&grant, now) {

@@ -125,7 +125,7 @@ impl DeviceIdentity {
         request: Arc<ProvisionRequest>,
     ) -> Result<Provisioned, Failure<Refused>> {
         let now = self.clock.now();
-        let grant = self.granted(&request.api_key, now).await?;
+        let grant = self.granted(&request.api_key, station, now).await?;
         // However often the race for the device is run.
         self.take_turn(&grant, now)
             .map_err(|retry_after| grant.refused(ProvisionError::RateLimited { retry_after }))?;
@@ -136,7 +136,7 @@ impl DeviceIdentity {
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             let grant = match first {
                 Some(grant) => grant,
-                None => self.granted(&request.api_key, now).await?,
+                None => self.granted(&request.api_key, station, now).await?,
             };
             let refused = |why| grant.refused(why);
             let evidence = {
@@ -266,8 +266,13 @@ impl DeviceIdentity {
     }
 
     /// What the key grants.
-    async fn granted(&self, api_key: &str, now: Timestamp) -> Result<Arc<Grant>, Failure<Refused>> {
-        match self.show_key(api_key, now).await? {
+    async fn granted(
+        &self,
+        api_key: &str,
+        station: &Station,
+        now: Timestamp,
+    ) -> Result<Arc<Grant>, Failure<Refused>> {
+        match self.show_key(api_key, station, now).await? {
             Shown::Granted(grant) => Ok(grant.into()),
             Shown::Refused(refusal, whose) => Err(Failure::Refused(Refused {
                 whose,

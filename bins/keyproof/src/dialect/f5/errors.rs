@@ -89,7 +89,7 @@ impl Refusal {
     pub(super) fn unauthenticated() -> Self {
         Self::new(
             Code::Unauthenticated,
-            "a token is needed: Authorization: APIToken …",
+            "a token is needed: Authorization: APIToken …; or, of stations, a client certificate of a category, where they are asked for",
         )
     }
 

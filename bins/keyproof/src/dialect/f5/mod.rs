@@ -6,6 +6,7 @@
 
 mod authorization;
 mod body;
+mod client_authorities;
 mod errors;
 mod public_url;
 mod routes;
@@ -18,19 +19,22 @@ pub use public_url::{PublicUrl, PublicUrlError};
 use std::sync::Arc;
 
 use authorization::token;
+use client_authorities::CategoriesAuthorities;
 use errors::Refusal;
 use http::{HeaderValue, Method, header};
 use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+    Application, BoxFuture, ClientAuthorities, Exchange, RequestId, RequestPath, Response,
+    StackRefusal,
 };
 use keyproof_service::{
-    Service,
+    Failure, Service,
     access::Operator,
     device_identity::{
-        Act, Administrator, ApiKey, Category, DeviceIdentity, Kind, LabelSelector, Manager,
-        Station, StationAct,
+        Act, Administrator, ApiKey, Category, CertificateNotAccepted, DeviceIdentity, Kind,
+        LabelSelector, Manager, Station, StationAct,
     },
 };
+use keyproof_x509::Sha256Thumbprint;
 use routes::{Operation, ROUTES};
 use settings::StationAuth;
 use wire::{Related, ResponseFormat};
@@ -41,6 +45,16 @@ use super::{DialectName, origin, route_table::Resource};
 pub struct F5 {
     service: Arc<Service>,
     station_auth: StationAuth,
+    /// Whether its listener asks for client certificates.
+    client_certificates: bool,
+}
+
+/// What a request shows of who sends it.
+enum Shown {
+    Nothing,
+    Operator(Operator),
+    /// The client certificate of a category.
+    Station(Station),
 }
 
 type Answered = Result<Response, Refusal>;
@@ -48,12 +62,20 @@ type Answered = Result<Response, Refusal>;
 impl F5 {
     async fn answer(&self, exchange: Exchange) -> Answered {
         let operator = self.operator(&exchange).await?;
+        let certificate = certificate(&exchange);
         let segments = routes::segments(exchange.path());
         let resource = match &segments {
             Ok(segments) => ROUTES.resource(segments),
             Err(_) => None,
         };
-        if operator.is_none() && !self.is_open(resource.as_ref()) {
+        let shown = match (operator, certificate) {
+            (Some(operator), _) => Shown::Operator(operator),
+            (None, Some(certificate)) if is_for_stations(resource.as_ref()) => {
+                self.shown_by(certificate, &exchange).await?
+            }
+            (None, _) => Shown::Nothing,
+        };
+        if matches!(shown, Shown::Nothing) && !self.is_open(resource.as_ref()) {
             return Err(Refusal::unauthenticated());
         }
         // What cannot be decoded is told apart from what is not there.
@@ -75,13 +97,13 @@ impl F5 {
         };
         match route.operation {
             Operation::ApiKeys(act, answer) => {
-                answer(self.permit(operator, act, at, exchange).await?).await
+                answer(self.permit(shown, act, at, exchange).await?).await
             }
             Operation::Categories(act, answer) => {
-                answer(self.permit(operator, act, at, exchange).await?).await
+                answer(self.permit(shown, act, at, exchange).await?).await
             }
             Operation::Managers(act, answer) => {
-                answer(self.permit(operator, act, at, exchange).await?).await
+                answer(self.permit(shown, act, at, exchange).await?).await
             }
             Operation::RevocationList => {
                 let devices = &self.service.device_identity;
@@ -89,7 +111,7 @@ impl F5 {
                 Ok(wire::revocation_list(list))
             }
             Operation::Station(act, answer) => {
-                let station = self.station(operator, act, &exchange).await?;
+                let station = self.station(shown, act, &exchange).await?;
                 let call = StationCall {
                     service: Arc::clone(&self.service),
                     station,
@@ -114,43 +136,58 @@ impl F5 {
         let Some(resource) = resource else {
             return false;
         };
-        let operation = |method| resource.route(method).map(|route| &route.operation);
-        match (operation(&Method::GET), operation(&Method::POST)) {
-            (Some(Operation::RevocationList), _) => true,
-            (_, Some(Operation::Station(..))) => self.station_auth == StationAuth::ApiKeyOnly,
-            _ => false,
+        let read = resource.route(&Method::GET).map(|route| &route.operation);
+        matches!(read, Some(Operation::RevocationList))
+            || (self.station_auth == StationAuth::ApiKeyOnly && is_for_stations(Some(resource)))
+    }
+
+    /// Whose client certificate it is.
+    async fn shown_by(
+        &self,
+        certificate: Sha256Thumbprint,
+        exchange: &Exchange,
+    ) -> Result<Shown, Refusal> {
+        let devices = &self.service.device_identity;
+        let origin = origin(exchange);
+        match devices.station_with_certificate(certificate, &origin).await {
+            Ok(station) => Ok(Shown::Station(station)),
+            Err(Failure::Refused(CertificateNotAccepted)) => Ok(Shown::Nothing),
+            Err(Failure::Storage(error)) => Err(error.into()),
         }
     }
 
     async fn station(
         &self,
-        operator: Option<Operator>,
+        shown: Shown,
         act: StationAct,
         exchange: &Exchange,
     ) -> Result<Station, Refusal> {
-        let origin = origin(exchange);
-        match operator {
-            Some(operator) => {
+        let (origin, certificate) = (origin(exchange), certificate(exchange));
+        match shown {
+            Shown::Operator(operator) => {
                 let devices = &self.service.device_identity;
-                let permitted = devices.permit_station(&operator, act, &origin).await;
+                let permitted = devices.permit_station(&operator, act, certificate, &origin);
                 let why = "it does not allow what stations do";
-                permitted.map_err(|_| Refusal::forbidden(why))
+                permitted.await.map_err(|_| Refusal::forbidden(why))
             }
-            None if self.station_auth == StationAuth::ApiKeyOnly => {
-                Ok(Station::with_api_key_only(origin))
+            Shown::Station(station) => Ok(station),
+            Shown::Nothing if self.station_auth == StationAuth::ApiKeyOnly => {
+                Ok(Station::with_api_key_only(origin, certificate))
             }
-            None => Err(Refusal::unauthenticated()),
+            Shown::Nothing => Err(Refusal::unauthenticated()),
         }
     }
 
     async fn permit<K: Kind>(
         &self,
-        operator: Option<Operator>,
+        shown: Shown,
         act: Act,
         at: Place,
         exchange: Exchange,
     ) -> Result<Call<K>, Refusal> {
-        let operator = operator.ok_or_else(Refusal::unauthenticated)?;
+        let Shown::Operator(operator) = shown else {
+            return Err(Refusal::unauthenticated());
+        };
         let (devices, origin) = (&self.service.device_identity, origin(&exchange));
         let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
         let why = "it does not reach this namespace";
@@ -161,6 +198,18 @@ impl F5 {
             exchange,
         })
     }
+}
+
+/// Whether stations call here.
+fn is_for_stations(resource: Option<&Resource<'_, Operation>>) -> bool {
+    let route = resource.and_then(|resource| resource.route(&Method::POST));
+    matches!(route, Some(route) if matches!(route.operation, Operation::Station(..)))
+}
+
+/// The client certificate of the request's connection.
+fn certificate(exchange: &Exchange) -> Option<Sha256Thumbprint> {
+    let shown = exchange.client_certificate()?;
+    Some(Sha256Thumbprint::from(*shown.sha256()))
 }
 
 /// What a path names.
@@ -357,6 +406,12 @@ impl Application for F5 {
             let answered = self.answer(exchange).await;
             stamp(answered.unwrap_or_else(Refusal::into_response))
         })
+    }
+
+    fn client_authorities(self: Arc<Self>) -> Option<Arc<dyn ClientAuthorities>> {
+        let service = Arc::clone(&self.service);
+        let asks = self.client_certificates;
+        asks.then(|| Arc::new(CategoriesAuthorities::new(service)) as Arc<dyn ClientAuthorities>)
     }
 
     fn refuse(&self, refusal: StackRefusal, _: RequestId) -> Response {

@@ -14,6 +14,8 @@ use crate::{config::AuthSettings, dialect::Dialect};
 pub struct Settings {
     /// `authorization` or `api_key_only`: what stations show beside their API key.
     pub station_auth: StationAuth,
+    /// Whether the listener asks for the client certificates of categories in TLS handshakes.
+    pub client_certificates: bool,
     /// Calls a minute with one API key, on each server; 0 is without a limit.
     pub rate_limit_per_minute: u32,
     /// The address under which others reach the API: certificates of attestation keys then say where the revocation list is.
@@ -25,6 +27,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             station_auth: StationAuth::default(),
+            client_certificates: false,
             rate_limit_per_minute: DeviceIdentitySettings::default().rate_limit_per_minute,
             public_url: None,
         }
@@ -62,6 +65,7 @@ impl Dialect for F5 {
         Ok(Self {
             service,
             station_auth: settings.station_auth,
+            client_certificates: settings.client_certificates,
         })
     }
 }

@@ -12,6 +12,7 @@ mod forgetting;
 mod kinds;
 mod lists;
 mod machine;
+mod mtls;
 mod objects;
 mod preauth;
 mod provision;

@@ -1,0 +1,286 @@
+//! The client certificates of stations: each category has one, which its CA made with it.
+//!
+//! Whoever shows one in a TLS handshake has its private key, and that is all that the handshake tells. The certificate is
+//! looked up by its SHA-256, and counts if the category's record has it, it is valid, and neither the category nor its
+//! manager is disabled.
+
+use super::{
+    Category, DeviceIdentity, Manager, Metadata, Object, objects::PAGE, objects::object_key,
+};
+use crate::{
+    Failure, StorageError,
+    storage::{Attempt, settle},
+};
+use data_encoding::BASE64;
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
+use keyproof_x509::{Sha256Thumbprint, Upload};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The names of CAs that are offered to clients, in bytes: a handshake's message has room for 64 KiB. Beyond that none is,
+/// which means any.
+const OFFERED: usize = 32 * 1024;
+
+/// At `tpm_client_certificate/_/<SHA-256>`: whose client certificate it is.
+#[derive(Clone, Serialize, Deserialize)]
+struct Holder {
+    namespace: String,
+    category: String,
+    manager: String,
+    /// The name of the CA that made it: DER in Base64.
+    issuer: String,
+}
+
+impl Record for Holder {
+    const TYPE: &'static str = "tpm_client_certificate";
+    const VERSION: u32 = 1;
+}
+
+impl Holder {
+    fn key(thumbprint: &Sha256Thumbprint) -> Key {
+        Key::new(Self::TYPE, ["_", &thumbprint.to_string()])
+    }
+
+    /// Of a category, with its certificate's thumbprint; `None` if its certificate cannot be read.
+    fn of(category: &Object<Category>) -> Option<(Sha256Thumbprint, Self)> {
+        let upload = Upload::decode(category.spec.client_certificate.as_bytes()).ok()?;
+        let certificate = upload.certificate().ok()?;
+        let holder = Self {
+            namespace: category.metadata.namespace.clone(),
+            category: category.metadata.name.clone(),
+            manager: category.spec.manager.clone(),
+            issuer: BASE64.encode(certificate.issuer().as_der()),
+        };
+        Some((certificate.sha256_thumbprint(), holder))
+    }
+}
+
+/// At `tpm_client_certificates/_`: written over whenever one is added or removed.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Roster {
+    /// The categories that were made before there was this index are in it.
+    is_indexed: bool,
+}
+
+impl Record for Roster {
+    const TYPE: &'static str = "tpm_client_certificates";
+    const VERSION: u32 = 1;
+}
+
+impl Roster {
+    fn key() -> Key {
+        Key::new(Self::TYPE, ["_"])
+    }
+}
+
+/// The names of CAs, each in DER.
+type Names = Arc<[Vec<u8>]>;
+
+/// The names that were found last.
+#[derive(Default)]
+pub(super) struct KnownAuthorities(Mutex<Option<(Version, Names)>>);
+
+/// No category has this certificate, it is not valid, or what has it is disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client certificate is no category's, not valid, or of one that is disabled")]
+pub struct CertificateNotAccepted;
+
+impl Category {
+    /// Whether this is its client certificate, which is valid now.
+    pub(super) fn has_client(&self, shown: &Sha256Thumbprint, now: Timestamp) -> bool {
+        let Ok(upload) = Upload::decode(self.client_certificate.as_bytes()) else {
+            return false;
+        };
+        upload.certificate().is_ok_and(|certificate| {
+            let (validity, now) = (certificate.validity(), now.as_secs());
+            certificate.sha256_thumbprint() == *shown
+                && validity.has_begun(now)
+                && !validity.has_ended(now)
+        })
+    }
+}
+
+impl DeviceIdentity {
+    /// The names of the CAs whose client certificates stations may have, each in DER, for a TLS handshake; none if there are
+    /// too many to name. The same `Arc` as long as no category is made or deleted on any server.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn client_authorities(&self) -> Result<Arc<[Vec<u8>]>, StorageError> {
+        let roster = match self.roster().await? {
+            Some(roster) if roster.record.is_indexed => roster,
+            _ => {
+                self.index_client_certificates().await?;
+                let roster = self.roster().await?;
+                roster.ok_or_else(|| StorageError::Damaged("no client certificates".to_owned()))?
+            }
+        };
+        {
+            let known = self.authorities.0.lock();
+            if let Some((version, names)) = &*known.unwrap_or_else(PoisonError::into_inner)
+                && *version == roster.version
+            {
+                return Ok(Arc::clone(names));
+            }
+        }
+        let mut names = BTreeSet::new();
+        let all = Prefix::new(Holder::TYPE, ["_"]);
+        let mut after: Option<Key> = None;
+        loop {
+            let now = self.clock.now();
+            let page = self.store.scan::<Holder>(&all, after.as_ref(), PAGE, now);
+            let page = page.await?;
+            for (_, Stored { record, .. }) in &page {
+                let name = BASE64.decode(record.issuer.as_bytes());
+                names.extend(name);
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        if names.iter().map(Vec::len).sum::<usize>() > OFFERED {
+            names.clear();
+        }
+        let names: Arc<[Vec<u8>]> = names.into_iter().collect();
+        // Of what came in meanwhile the next call hears by another version.
+        let known = self.authorities.0.lock();
+        *known.unwrap_or_else(PoisonError::into_inner) = Some((roster.version, Arc::clone(&names)));
+        Ok(names)
+    }
+
+    /// Whose client certificate it is, if it counts.
+    pub(super) async fn client(
+        &self,
+        shown: &Sha256Thumbprint,
+        now: Timestamp,
+    ) -> Result<Option<Metadata>, StorageError> {
+        let place = Holder::key(shown);
+        let above = |holder: &Holder| {
+            [
+                object_key::<Category>(&holder.namespace, &holder.category),
+                object_key::<Manager>(&holder.namespace, &holder.manager),
+            ]
+        };
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let holder = found.get::<Holder>(&place)?;
+                Ok(holder.map_or_else(Vec::new, |holder| above(&holder.record).into()))
+            }
+        });
+        let found = self.store.read(plan, now).await?;
+        let Some(Stored { record: holder, .. }) = found.get::<Holder>(&place)? else {
+            return Ok(None);
+        };
+        let [category, manager] = above(&holder);
+        let (Some(category), Some(manager)) = (
+            found.get::<Object<Category>>(&category)?,
+            found.get::<Object<Manager>>(&manager)?,
+        ) else {
+            return Ok(None);
+        };
+        let category = category.record;
+        let is_disabled = category.metadata.disable || manager.record.metadata.disable;
+        let counts = !is_disabled && category.spec.has_client(shown, now);
+        Ok(counts.then_some(category.metadata))
+    }
+
+    /// Adds a new category's client certificate to a batch.
+    pub(super) async fn enter_client(
+        &self,
+        batch: &mut Batch,
+        category: &Object<Category>,
+    ) -> Result<(), StorageError> {
+        let holder = Holder::of(category);
+        let (thumbprint, holder) =
+            holder.ok_or_else(|| StorageError::Damaged("a new client certificate".to_owned()))?;
+        batch.insert(&Holder::key(&thumbprint), &holder, None);
+        self.change_roster(batch).await
+    }
+
+    /// Takes a category's client certificate out of the index.
+    pub(super) async fn strike_client(
+        &self,
+        batch: &mut Batch,
+        category: &Object<Category>,
+        now: Timestamp,
+    ) -> Result<(), StorageError> {
+        let Some((thumbprint, _)) = Holder::of(category) else {
+            return Ok(());
+        };
+        let place = Holder::key(&thumbprint);
+        if let Some(known) = self.store.get::<Holder>(&place, now).await? {
+            batch.remove(&place, known.version);
+            self.change_roster(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn roster(&self) -> Result<Option<Stored<Roster>>, StorageError> {
+        let now = self.clock.now();
+        Ok(self.store.get::<Roster>(&Roster::key(), now).await?)
+    }
+
+    async fn change_roster(&self, batch: &mut Batch) -> Result<(), StorageError> {
+        match self.roster().await? {
+            None => batch.insert(&Roster::key(), &Roster::default(), None),
+            Some(known) => batch.replace(&Roster::key(), known.version, &known.record, None),
+        };
+        Ok(())
+    }
+
+    /// Takes into the index the categories that were made before there was one.
+    async fn index_client_certificates(&self) -> Result<(), StorageError> {
+        let all = Prefix::collection(<Category as super::Kind>::NAME);
+        let mut after: Option<Key> = None;
+        loop {
+            let indexed = settle("device_identity.index_clients", &self.store, || async {
+                let now = self.clock.now();
+                let page = self
+                    .store
+                    .scan::<Object<Category>>(&all, after.as_ref(), PAGE, now)
+                    .await?;
+                let last = page.last().map(|(last, _)| last.clone());
+                let next = last.filter(|_| page.len() == PAGE);
+                let mut batch = self.store.batch(now);
+                for (
+                    place,
+                    Stored {
+                        record, version, ..
+                    },
+                ) in &page
+                {
+                    let Some((thumbprint, holder)) = Holder::of(record) else {
+                        continue;
+                    };
+                    let holder_place = Holder::key(&thumbprint);
+                    let known = self.store.get::<Holder>(&holder_place, now).await?;
+                    if known.is_none() {
+                        batch.require(place, *version);
+                        batch.insert(&holder_place, &holder, None);
+                    }
+                }
+                if next.is_none() {
+                    let indexed = Roster { is_indexed: true };
+                    match self.roster().await? {
+                        None => batch.insert(&Roster::key(), &indexed, None),
+                        Some(known) => batch.replace(&Roster::key(), known.version, &indexed, None),
+                    };
+                }
+                Ok(Attempt::Commit(batch, Ok(next)))
+            });
+            let next = indexed
+                .await
+                .map_err(Failure::<Infallible>::without_refusal)?;
+            match next {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+}
