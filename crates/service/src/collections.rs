@@ -170,6 +170,8 @@ collections! {
     TpmRevokedCertificate = "tpm_revoked_certificate",
     TpmSpentNonce = "tpm_spent_nonce",
     TpmSpentTicket = "tpm_spent_ticket",
+    TpmTrustBundle = "tpm_trust_bundle",
+    TpmTrustEntry = "tpm_trust_entry",
     User = "user",
     UserName = "user_name",
 }
@@ -235,6 +237,8 @@ impl Collection {
             | Self::TpmRevokedCertificate
             | Self::TpmSpentNonce
             | Self::TpmSpentTicket
+            | Self::TpmTrustBundle
+            | Self::TpmTrustEntry
             | Self::User
             | Self::UserName => Restored::Kept,
         }

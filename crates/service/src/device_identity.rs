@@ -33,6 +33,7 @@ mod renewal;
 mod request;
 mod revocation_list;
 mod ticket;
+mod trust;
 
 pub use activation::{ActivateError, Activation};
 pub use api_keys::{
@@ -53,7 +54,7 @@ pub use endorsement::{EndorsementError, TrustListError};
 pub use grant::ApiKeyRefusal;
 pub use identity::{DevicePlace, IdentityConflict, Verdict};
 pub use label_selector::{LabelSelector, LabelSelectorError};
-pub use managers::{CreateManagerError, Manager, ReplaceManagerError};
+pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
 pub use nonce::{IssuedNonce, NonceError, NonceRequest};
 pub use objects::{
     Actions, DeleteError, FindError, Kind, Metadata, MetadataError, Object, Reference,
@@ -64,6 +65,10 @@ pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
 pub use revocation_list::RevocationListError;
+pub use trust::{
+    AddTrustError, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry, TrustFileError, TrustItem,
+    TrustKind,
+};
 
 use crate::{Audit, Clock, Judging, StorageError};
 use client_certificates::KnownAuthorities;
@@ -71,6 +76,7 @@ use keyproof_store::Store;
 use rate_limit::RateLimit;
 use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
+use trust::KnownBundle;
 
 /// The rules that operators choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +108,7 @@ pub struct DeviceIdentity {
     /// One revocation list at a time is made here.
     list_making: Mutex<()>,
     authorities: KnownAuthorities,
+    trust: KnownBundle,
     revocation_list_url: Option<String>,
 }
 
@@ -122,6 +129,7 @@ impl DeviceIdentity {
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
             list_making: Mutex::new(()),
             authorities: KnownAuthorities::default(),
+            trust: KnownBundle::default(),
             revocation_list_url: settings.revocation_list_url,
         }
     }

@@ -25,6 +25,7 @@ mod oid;
 mod owned;
 pub mod path;
 pub mod pem_bundle;
+pub mod pkcs7;
 mod policy;
 mod proof_check;
 mod proof_finding;

@@ -1,10 +1,11 @@
-//! `keyproof tpm`: what TPMs write and sign, offline; and a device's side of provisioning and attestation.
+//! `keyproof tpm`: what TPMs write and sign, offline; a device's side of provisioning and attestation, and the CAs of their makers that are in the store.
 
 mod attestations;
 mod event_log;
 mod files;
 mod show;
 mod station;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,9 @@ pub(super) enum Command {
     /// Provision a device and have it attest, on a machine with a TPM and tpm2-tools
     #[command(subcommand)]
     Station(station::Command),
+    /// Manage the CAs of TPM makers that are in the store
+    #[command(subcommand)]
+    Trust(trust::Command),
 }
 
 #[derive(Args, Debug)]
@@ -176,6 +180,7 @@ pub(super) fn run(command: Command) -> Outcome {
         Command::ReplayLog(arguments) => event_log::run(&arguments),
         Command::Show(arguments) => show::run(&read(&arguments.file)?, arguments.json),
         Command::Station(command) => station::run(command),
+        Command::Trust(command) => trust::run(command),
     }
 }
 

@@ -11,4 +11,5 @@ mod cli;
 #[path = "../shared_database/node.rs"]
 mod node;
 mod store_commands;
+mod trust;
 mod years;

@@ -18,11 +18,11 @@ use tempfile::TempDir;
 const PASSWORD: &str = "correct horse";
 
 /// A folder with a store in it.
-struct Home(TempDir);
+pub(crate) struct Home(pub(crate) TempDir);
 
 impl Home {
     /// With a store that `migrate` has made.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = Self(TempDir::new().unwrap());
         let said = home.prints(&["migrate"], "");
         assert!(said.contains("and had none"), "{said}");
@@ -53,7 +53,7 @@ impl Home {
         command
     }
 
-    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = self.command(arguments);
         command
             .stdin(Stdio::piped())
@@ -67,7 +67,7 @@ impl Home {
 
     /// What a command that must succeed prints.
     #[track_caller]
-    fn prints(&self, arguments: &[&str], input: &str) -> String {
+    pub(crate) fn prints(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run_with(arguments, input);
         assert_eq!(
             output.status.code(),
@@ -84,13 +84,13 @@ impl Home {
     }
 
     #[track_caller]
-    fn document(&self, arguments: &[&str], input: &str) -> Value {
+    pub(crate) fn document(&self, arguments: &[&str], input: &str) -> Value {
         serde_json::from_str(&self.prints(arguments, input)).unwrap()
     }
 
     /// A command that must fail, with nothing on standard output.
     #[track_caller]
-    fn fails(&self, arguments: &[&str], input: &str, code: i32, says: &str) {
+    pub(crate) fn fails(&self, arguments: &[&str], input: &str, code: i32, says: &str) {
         let output = self.run_with(arguments, input);
         let complaint = text(&output.stderr);
         assert_eq!(

@@ -21,7 +21,7 @@ use keyproof_service::{
     accounts::{FirstStep, NewUser, PasswordLogin, Role},
     device_identity::{
         Act, Administrator, AttestationKeyTemplate, Kind, Metadata, NewApiKey, NewCategory,
-        PcrPolicy,
+        PcrPolicy, TrustedMakers,
     },
     otp_devices::{Lifetime, TokenRequest},
 };
@@ -197,7 +197,11 @@ impl Judged {
             ..Metadata::default()
         };
         let manager = devices
-            .create_manager(&self.administrator().await, named("manager"), Vec::new())
+            .create_manager(
+                &self.administrator().await,
+                named("manager"),
+                TrustedMakers::default(),
+            )
             .await;
         manager.unwrap();
         let category = NewCategory {

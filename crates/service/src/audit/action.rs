@@ -161,6 +161,8 @@ actions! {
         TpmApiKeyDelete = "tpm_api_key.delete" by Operator;
         TpmApiKeyGet = "tpm_api_key.get" by Operator;
         TpmApiKeyList = "tpm_api_key.list" by Operator;
+        TpmTrustAdd = "tpm_trust.add" by Console;
+        TpmTrustRemove = "tpm_trust.remove" by Console;
         TpmPreauth = "tpm.preauth" by Anonymous | Operator | Station;
         TpmProvision = "tpm.provision" by Anonymous | Operator | Station;
         TpmActivate = "tpm.activate" by Anonymous | Operator | Station;

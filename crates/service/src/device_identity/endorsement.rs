@@ -1,8 +1,8 @@
 //! Which endorsement certificates are trusted: those on a category's allow-list, byte for byte, and those that chain to
-//! a root of the category's manager. The latter must keep the profile of endorsement certificates; the former may depart
+//! a root of the category's manager, or of the trust bundle if the manager says so. The latter must keep the profile of endorsement certificates; the former may depart
 //! from it, but must be of the key, valid, and no CA's.
 
-use super::{Category, DecodedRequest, DerTextError, Manager, der_text};
+use super::{Category, DecodedRequest, DerTextError, Manager, der_text, trust::TrustBundle};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, EkChain, Outcome, TpmAttributes,
@@ -98,6 +98,7 @@ pub(super) fn judge(
     request: &DecodedRequest<'_>,
     category: &Category,
     manager: &Manager,
+    bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<Option<TpmAttributes>, EndorsementError> {
     let certificate = &request.ek_certificate;
@@ -108,7 +109,12 @@ pub(super) fn judge(
         .iter()
         .flat_map(|text| listed_roots(text))
         .collect();
-    let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    let related = bundle.related(certificate, &carried);
+    let mut roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    if manager.ek_trust_bundle {
+        roots.extend(&related.roots);
+    }
+    let intermediates = [carried, related.intermediates].concat();
     let allowed: Vec<Vec<u8>> = category
         .allow_list
         .iter()
@@ -123,8 +129,8 @@ pub(super) fn judge(
         ek: Some(&request.ek),
         allowed: &allowed,
         roots: &roots,
-        intermediates: &carried,
-        crls: &[],
+        intermediates: &intermediates,
+        crls: &related.lists,
         now: now.as_secs(),
         algorithms: algorithms::ALL,
     };

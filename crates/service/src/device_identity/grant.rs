@@ -4,9 +4,10 @@ use super::{
     ApiKey, Category, DeviceIdentity, Kind, Manager, Metadata, Object, Station,
     api_keys::{KeyLocation, digest_of, location_key},
     objects::object_key,
+    trust,
 };
 use crate::{Action, StorageError, audit::Deed};
-use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp};
+use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp, Version};
 use std::time::Duration;
 
 /// The longest text that is looked at as a key, in characters.
@@ -37,6 +38,8 @@ pub(super) struct Grant {
     pub(super) key: Stored<Object<ApiKey>>,
     pub(super) category: Stored<Object<Category>>,
     pub(super) manager: Stored<Object<Manager>>,
+    /// The version that the trust bundle had then, if there is one.
+    pub(super) trust: Option<Version>,
 }
 
 /// What is known about a key that was shown.
@@ -63,7 +66,7 @@ impl DeviceIdentity {
             return unknown;
         };
         let location = location_key(&digest);
-        let plan = ReadPlan::new([location.clone()]).then({
+        let plan = ReadPlan::new([location.clone(), trust::place()]).then({
             let location = location.clone();
             move |found| {
                 let located = found.get::<KeyLocation>(&location)?;
@@ -88,6 +91,7 @@ impl DeviceIdentity {
             key,
             category,
             manager,
+            trust: trust::version(&found)?,
         };
         Ok(match grant.refusal(station, now) {
             None => Shown::Granted(Box::new(grant)),

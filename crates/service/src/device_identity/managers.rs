@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 pub struct Manager {
     /// The CAs of TPM manufacturers, in PEM as they were given.
     pub ek_roots: Vec<String>,
+    /// Whether the roots of the trust bundle are trusted too.
+    #[serde(default)]
+    pub ek_trust_bundle: bool,
     pub(super) root: Authority,
 }
 
@@ -52,6 +55,15 @@ impl Manager {
     pub(super) fn record_key(metadata: &Metadata) -> Key {
         object_key::<Self>(&metadata.namespace, &metadata.name)
     }
+}
+
+/// Which TPM manufacturers a manager trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedMakers {
+    /// The CAs of manufacturers, in PEM.
+    pub ek_roots: Vec<String>,
+    /// Whether the roots of the trust bundle are trusted too.
+    pub ek_trust_bundle: bool,
 }
 
 /// Why a manager was not made.
@@ -94,10 +106,10 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<Manager>,
         metadata: Metadata,
-        ek_roots: Vec<String>,
+        trusted: TrustedMakers,
     ) -> Result<Object<Manager>, Failure<CreateManagerError>> {
         let metadata = administrator.place(metadata).map_err(refused)?;
-        let checked = self.check_roots(&ek_roots).await?;
+        let checked = self.check_roots(&trusted.ek_roots).await?;
         checked.map_err(|error| refused(error.into()))?;
         let key = Manager::record_key(&metadata);
         settle("device_identity.create_manager", &self.store, || async {
@@ -113,7 +125,8 @@ impl DeviceIdentity {
             let object = Object {
                 system: self.system_metadata(now, administrator.origin()),
                 spec: Manager {
-                    ek_roots: ek_roots.clone(),
+                    ek_roots: trusted.ek_roots.clone(),
+                    ek_trust_bundle: trusted.ek_trust_bundle,
                     root: root.await?.map_err(|error| refused(error.into()))?,
                 },
                 metadata: metadata.clone(),
@@ -128,7 +141,7 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Replaces a manager's list of manufacturers' roots, and nothing else. What refused the `body` is told only of a
+    /// Replaces which manufacturers a manager trusts, and nothing else. What refused the `body` is told only of a
     /// manager that is there.
     ///
     /// # Errors
@@ -137,7 +150,7 @@ impl DeviceIdentity {
         &self,
         administrator: &Administrator<Manager>,
         name: &str,
-        body: Result<Vec<String>, B>,
+        body: Result<TrustedMakers, B>,
     ) -> Result<(), Failure<ReplaceManagerError<B>>> {
         let refused = |why: ReplaceManagerError<B>| Failure::Refused(why);
         settle("device_identity.replace_manager", &self.store, || async {
@@ -145,21 +158,25 @@ impl DeviceIdentity {
                 .load::<Manager>(administrator.namespace(), name)
                 .await?;
             let stored = stored.ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
-            let ek_roots = body.as_ref();
-            let ek_roots =
-                ek_roots.map_err(|why| refused(ReplaceManagerError::Body(why.clone())))?;
-            let checked = self.check_roots(ek_roots).await?;
+            let trusted = body.as_ref();
+            let trusted = trusted.map_err(|why| refused(ReplaceManagerError::Body(why.clone())))?;
+            let checked = self.check_roots(&trusted.ek_roots).await?;
             checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();
             let mut object = stored.record;
-            object.spec.ek_roots.clone_from(ek_roots);
+            object.spec.ek_roots.clone_from(&trusted.ek_roots);
+            object.spec.ek_trust_bundle = trusted.ek_trust_bundle;
             object.system.modified_at = now;
             let mut batch = self.store.batch(now);
             let key = Manager::record_key(&object.metadata);
             batch.replace(&key, stored.version, &object, None);
+            let bundle = match trusted.ek_trust_bundle {
+                true => "with",
+                false => "without",
+            };
             let detail = Some(format!(
-                "{} entries of manufacturers' roots",
-                ek_roots.len()
+                "{} entries of manufacturers' roots, {bundle} the trust bundle's",
+                trusted.ek_roots.len()
             ));
             let (replace, origin) = (Manager::ACTIONS.replace, administrator.origin());
             let deed = deed::<Manager>(replace, &object.metadata, detail, origin);

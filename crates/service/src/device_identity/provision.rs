@@ -17,6 +17,7 @@ use super::{
     identity::{DevicePlace, Identity},
     objects::deed,
     ticket::{Provision, Ticket},
+    trust::TrustBundle,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -139,9 +140,11 @@ impl DeviceIdentity {
                 None => self.granted(&request.api_key, station, now).await?,
             };
             let refused = |why| grant.refused(why);
+            let bundle = self.trust_bundle_of(grant.trust).await?;
             let evidence = {
                 let (request, grant) = (Arc::clone(&request), Arc::clone(&grant));
-                self.judge(move || Evidence::of(&request, &grant, now))
+                let bundle = Arc::clone(&bundle);
+                self.judge(move || Evidence::of(&request, &grant, &bundle, now))
             };
             let evidence = Arc::new(evidence.await?.map_err(refused)?);
             let device = request.device.judge();
@@ -152,6 +155,7 @@ impl DeviceIdentity {
 
             let mut batch = self.store.batch(now);
             grant.require(&mut batch);
+            bundle.require(&mut batch);
             known.identity.require(&mut batch);
             let kept = match known.current() {
                 Some(certified)
@@ -344,12 +348,13 @@ impl Evidence {
     fn of(
         request: &ProvisionRequest,
         grant: &Grant,
+        bundle: &TrustBundle,
         now: Timestamp,
     ) -> Result<Self, ProvisionError> {
         let request = request.decode()?;
         let category = &grant.category.record.spec;
         let manager = &grant.manager.record.spec;
-        let tpm = endorsement::judge(&request, category, manager, now)?;
+        let tpm = endorsement::judge(&request, category, manager, bundle, now)?;
         let unnamed = |error: TpmError| RequestError::AttestationKey {
             field: "ak_public",
             problem: error.to_string(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keyproof_service::device_identity::{
     Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
     ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
+    TrustedMakers,
 };
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
@@ -33,6 +34,7 @@ struct MetadataBody {
 #[derive(Default, Deserialize)]
 struct ManagerSpec {
     ek_root_certificates: Option<Vec<String>>,
+    ek_trust_bundle: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -253,9 +255,18 @@ impl From<DeviceBody> for DeviceClaim {
 pub(super) async fn new_manager(
     exchange: &mut Exchange,
     at: &Place,
-) -> Result<(Metadata, Vec<String>), Refusal> {
+) -> Result<(Metadata, TrustedMakers), Refusal> {
     let (metadata, spec): (_, ManagerSpec) = create(exchange, at).await?;
-    Ok((metadata, spec.ek_root_certificates.unwrap_or_default()))
+    Ok((metadata, spec.into()))
+}
+
+impl From<ManagerSpec> for TrustedMakers {
+    fn from(spec: ManagerSpec) -> Self {
+        Self {
+            ek_roots: spec.ek_root_certificates.unwrap_or_default(),
+            ek_trust_bundle: spec.ek_trust_bundle.unwrap_or_default(),
+        }
+    }
 }
 
 pub(super) async fn new_category(
@@ -281,9 +292,12 @@ pub(super) async fn new_api_key(exchange: &mut Exchange, at: &Place) -> Result<N
     })
 }
 
-pub(super) async fn ek_roots(exchange: &mut Exchange, at: &Place) -> Result<Vec<String>, Refusal> {
+pub(super) async fn trusted_makers(
+    exchange: &mut Exchange,
+    at: &Place,
+) -> Result<TrustedMakers, Refusal> {
     let spec: ManagerSpec = replace(exchange, at).await?;
-    Ok(spec.ek_root_certificates.unwrap_or_default())
+    Ok(spec.into())
 }
 
 pub(super) async fn category_change(

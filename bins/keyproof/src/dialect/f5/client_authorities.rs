@@ -1,10 +1,17 @@
 //! Whose client certificates the listener asks for: those of the categories' CAs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use keyproof_http::{AuthorityNames, BoxFuture, ClientAuthorities};
 use keyproof_service::Service;
+use tokio::time::timeout;
 use tracing::warn;
+
+/// How long a handshake waits for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The CAs of all categories there are.
 pub(super) struct CategoriesAuthorities {
@@ -23,11 +30,12 @@ impl CategoriesAuthorities {
 impl ClientAuthorities for CategoriesAuthorities {
     fn names(self: Arc<Self>) -> BoxFuture<AuthorityNames> {
         Box::pin(async move {
-            let found = self.service.device_identity.client_authorities().await;
+            let found = timeout(PATIENCE, self.service.device_identity.client_authorities()).await;
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
             match found {
-                Ok(names) => latest.clone_from(&names),
-                Err(error) => warn!(%error, "the CAs of client certificates are not known"),
+                Ok(Ok(names)) => latest.clone_from(&names),
+                Ok(Err(error)) => warn!(%error, "the CAs of client certificates are not known"),
+                Err(_) => warn!("the store is slow to tell the CAs of client certificates"),
             }
             Arc::clone(&latest)
         })

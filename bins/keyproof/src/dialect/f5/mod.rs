@@ -277,18 +277,18 @@ impl Call<Manager> {
     }
 
     async fn create(mut self) -> Answered {
-        let (metadata, roots) = body::new_manager(&mut self.exchange, &self.at).await?;
+        let (metadata, trusted) = body::new_manager(&mut self.exchange, &self.at).await?;
         let manager = self
             .devices()
-            .create_manager(&self.administrator, metadata, roots);
+            .create_manager(&self.administrator, metadata, trusted);
         Ok(wire::created(&manager.await?))
     }
 
     async fn replace(mut self) -> Answered {
-        let roots = body::ek_roots(&mut self.exchange, &self.at).await;
+        let trusted = body::trusted_makers(&mut self.exchange, &self.at).await;
         let replaced = self
             .devices()
-            .replace_manager(&self.administrator, &self.at.name, roots);
+            .replace_manager(&self.administrator, &self.at.name, trusted);
         replaced.await?;
         Ok(wire::replaced())
     }

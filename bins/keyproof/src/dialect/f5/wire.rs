@@ -36,6 +36,7 @@ impl Spec for Manager {
             "ak_root_ca_name": self.root_ca_name(),
             "ak_root_ca_certificate": self.root_ca_certificate(),
             "ek_root_certificates": self.ek_roots,
+            "ek_trust_bundle": self.ek_trust_bundle,
         })
     }
 
@@ -44,7 +45,10 @@ impl Spec for Manager {
     }
 
     fn replace_spec(&self) -> Value {
-        json!({ "ek_root_certificates": self.ek_roots })
+        json!({
+            "ek_root_certificates": self.ek_roots,
+            "ek_trust_bundle": self.ek_trust_bundle,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A device in software: an endorsement key with its manufacturer's certificate, an attestation key, and a key that signs
 //! its request.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use data_encoding::BASE64;
 use gcm::open;
@@ -11,10 +11,10 @@ use keyproof_tpm::{
 };
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData,
+    RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use ring::{
     rand::SystemRandom,
@@ -37,7 +37,7 @@ impl Manufacturer {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2140, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root = params.self_signed(&key).unwrap().pem();
         Self { params, key, root }
     }
@@ -51,6 +51,27 @@ impl Manufacturer {
         let issuer = Issuer::from_params(&self.params, &self.key);
         let root = params.signed_by(&key, &issuer).unwrap().pem();
         Self { params, key, root }
+    }
+
+    /// A revocation list for a day, in PEM, with the serial number of every endorsement certificate or with none.
+    pub(crate) fn revocation_list(&self, at: u64, has_all: bool) -> String {
+        let time = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(7),
+            revocation_time: time(at),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: time(at),
+            next_update: time(at + 24 * 60 * 60),
+            crl_number: SerialNumber::from(at),
+            issuing_distribution_point: None,
+            revoked_certs: has_all.then_some(revoked).into_iter().collect(),
+            key_identifier_method: self.params.key_identifier_method.clone(),
+        };
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        list.signed_by(&issuer).unwrap().pem().unwrap()
     }
 
     fn endorse(&self, ek: &Key) -> Vec<u8> {

@@ -20,5 +20,6 @@ mod renewal;
 mod revocation;
 #[path = "../site/mod.rs"]
 mod site;
+mod trust;
 
 use keyproof_store::faults;

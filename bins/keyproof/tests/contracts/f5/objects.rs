@@ -102,6 +102,7 @@ async fn each_member_of_the_contract_is_there() {
                 "ak_root_ca_certificate",
                 "ak_root_ca_name",
                 "ek_root_certificates",
+                "ek_trust_bundle",
             ][..],
         ),
         (

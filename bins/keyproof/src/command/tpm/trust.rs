@@ -1,0 +1,228 @@
+//! `keyproof tpm trust`: the CAs of TPM makers that are in the store, for all managers.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use data_encoding::HEXUPPER_PERMISSIVE;
+use keyproof_service::device_identity::{TrustEntry, TrustItem, TrustKind};
+use keyproof_x509::Sha256Thumbprint;
+use serde_json::{Value, json};
+
+use super::files::wrong;
+use crate::command::{
+    Failure, Outcome, console,
+    files::read,
+    flags::{StoreArguments, StoreFlags},
+    moment::Rfc3339,
+    output::{self, printable},
+    report,
+    store::{with_service, with_store},
+};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::command) enum Command {
+    /// Add CA certificates and revocation lists of TPM makers
+    Add(AddArguments),
+    /// Check whether the maker of a TPM is covered, and what is missing
+    Check(CheckArguments),
+    /// List the CA certificates and revocation lists by maker
+    List(StoreArguments),
+    /// Remove a certificate or revocation list
+    Remove(RemoveArguments),
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct AddArguments {
+    /// CA certificates and revocation lists in PEM or PKCS #7 (.p7b), or one of them in DER
+    file: PathBuf,
+    /// All certificates of the file are roots, not only those that are self-signed
+    #[arg(long)]
+    roots: bool,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct CheckArguments {
+    /// The endorsement certificate, in DER or PEM or as it stands in a TPM's memory
+    ek: PathBuf,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::command) struct RemoveArguments {
+    /// The SHA-256 over its DER in hexadecimal, with or without colons, as `list` shows it
+    fingerprint: Fingerprint,
+    #[command(flatten)]
+    store: StoreFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fingerprint(Sha256Thumbprint);
+
+impl std::str::FromStr for Fingerprint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.replace(':', "");
+        let octets = HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok();
+        let octets: Option<[u8; 32]> = octets.and_then(|octets| octets.try_into().ok());
+        let octets = octets.ok_or("not a SHA-256 in hexadecimal: 64 digits")?;
+        Ok(Self(octets.into()))
+    }
+}
+
+pub(in crate::command) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Add(arguments) => add(&arguments),
+        Command::Check(arguments) => check(&arguments),
+        Command::List(arguments) => list(&arguments),
+        Command::Remove(arguments) => remove(&arguments),
+    }
+}
+
+fn add(arguments: &AddArguments) -> Outcome {
+    let items = TrustItem::read(&read(&arguments.file)?, arguments.roots)
+        .map_err(|error| wrong(&arguments.file, &error))?;
+    with_store(&arguments.store, async |service, store| {
+        let devices = &service.device_identity;
+        let added = devices.add_trust(&items, &console::origin()).await;
+        let added = added.map_err(|error| wrong(&arguments.file, &error))?;
+        if arguments.json {
+            let new = added.added.iter().map(|(kind, fingerprint)| {
+                json!({ "kind": kind, "fingerprint": fingerprint.to_string() })
+            });
+            let replaced = added.replaced.iter().map(ToString::to_string);
+            output::print_json(&json!({
+                "added": new.collect::<Vec<_>>(),
+                "replaced": replaced.collect::<Vec<_>>(),
+                "known": added.known,
+            }))?;
+            return Ok(());
+        }
+        for (kind, fingerprint) in &added.added {
+            output::print(&format!("added\t{fingerprint}\t{}", kind.words()))?;
+        }
+        for fingerprint in &added.replaced {
+            output::print(&format!("replaced\t{fingerprint}\trevocation list"))?;
+        }
+        let (new, known) = (added.added.len(), added.known);
+        output::print(&format!(
+            "added {new}, {known} were there already (store {store})"
+        ))?;
+        Ok(())
+    })
+}
+
+fn check(arguments: &CheckArguments) -> Outcome {
+    let stored = read(&arguments.ek)?;
+    let stored = super::certificate(&stored).map_err(|problem| wrong(&arguments.ek, &problem))?;
+    with_service(&arguments.store, async |service| {
+        let checked = service.device_identity.check_trust(stored).await;
+        let checked = checked.map_err(Failure::refused)?;
+        let facts = json!({ "maker": checked.maker, "missing": checked.missing });
+        if !arguments.json {
+            let maker = checked.maker.as_deref().unwrap_or("unknown");
+            output::print(&format!("maker: {}", printable(maker)))?;
+            if let Some(missing) = &checked.missing {
+                let missing = printable(missing);
+                output::print(&format!("missing: the certificate of {missing}"))?;
+            }
+        }
+        report::finish(&checked.report, arguments.json, &facts)
+    })
+}
+
+fn list(arguments: &StoreArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let entries = service.device_identity.trust_entries().await;
+        let entries = entries.map_err(Failure::refused)?;
+        let makers =
+            entries.chunk_by(|one, next| one.maker.to_lowercase() == next.maker.to_lowercase());
+        if arguments.json {
+            let makers = makers.filter_map(|of| {
+                let maker = &of.first()?.maker;
+                let entries: Vec<Value> = of.iter().map(document).collect();
+                Some(json!({ "maker": maker, "entries": entries }))
+            });
+            output::print_json(&json!({ "makers": makers.collect::<Vec<_>>() }))?;
+            return Ok(());
+        }
+        for of in makers {
+            for (at, entry) in of.iter().enumerate() {
+                if at == 0 {
+                    output::print(&printable(&entry.maker))?;
+                }
+                output::print(&line(entry))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn document(entry: &TrustEntry) -> Value {
+    let until = entry.until.map(day);
+    let (from_name, until_name) = match entry.kind {
+        TrustKind::RevocationList => ("this_update", "next_update"),
+        TrustKind::Root | TrustKind::Intermediate => ("not_before", "not_after"),
+    };
+    let mut document = json!({
+        "kind": entry.kind,
+        "fingerprint": entry.fingerprint.to_string(),
+        "name": entry.name,
+        "added_at": Rfc3339(entry.added_at).to_string(),
+    });
+    if let Some(members) = document.as_object_mut() {
+        members.insert(from_name.to_owned(), day(entry.from).into());
+        members.insert(until_name.to_owned(), until.into());
+        if let Some(revoked) = entry.revoked {
+            members.insert("revoked".to_owned(), revoked.into());
+        }
+    }
+    document
+}
+
+fn line(entry: &TrustEntry) -> String {
+    let until = entry.until.map_or("no end".to_owned(), day);
+    let revoked = entry
+        .revoked
+        .map_or_else(String::new, |revoked| format!("\t{revoked} revoked"));
+    format!(
+        "  {}\t{}\t{} to {until}\t{}{revoked}",
+        entry.fingerprint,
+        entry.kind.words(),
+        day(entry.from),
+        printable(&entry.name),
+    )
+}
+
+/// RFC 3339. Certificates may end in the year 9999.
+fn day(seconds: i64) -> String {
+    let moment = jiff::Timestamp::from_second(seconds);
+    moment.map_or_else(|_| seconds.to_string(), |moment| moment.to_string())
+}
+
+fn remove(arguments: &RemoveArguments) -> Outcome {
+    with_store(&arguments.store, async |service, store| {
+        let Fingerprint(fingerprint) = &arguments.fingerprint;
+        let devices = &service.device_identity;
+        let removed = devices.remove_trust(fingerprint, &console::origin()).await;
+        removed.map_err(Failure::refused)?;
+        if arguments.json {
+            output::print_json(&json!({ "removed": fingerprint.to_string() }))?;
+        } else {
+            output::print(&format!("removed {fingerprint} (store {store})"))?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,211 @@
+//! The trust bundle: for whom it counts, and that running servers notice what is added and removed.
+
+use std::sync::Arc;
+
+use keyproof_service::device_identity::{AddTrustError, TrustItem, TrustKind};
+use keyproof_x509::Sha256Thumbprint;
+use serde_json::json;
+
+use crate::{
+    f5::device::{Device, Manufacturer},
+    f5::dialect::{MANAGERS, PROVISION, START},
+    f5::faults::FaultyEngine,
+    f5::site::{Answer, Site, console_origin},
+};
+
+fn items(pem: &str) -> Vec<TrustItem> {
+    TrustItem::read(pem.as_bytes(), false).unwrap()
+}
+
+fn fingerprint(pem: &str) -> Sha256Thumbprint {
+    items(pem)[0].fingerprint()
+}
+
+async fn add(site: &Site, pem: &str) {
+    let devices = &site.console.device_identity;
+    let added = devices.add_trust(&items(pem), &console_origin()).await;
+    assert_eq!(added.unwrap().added.len(), items(pem).len());
+}
+
+async fn remove(site: &Site, pem: &str) {
+    let devices = &site.console.device_identity;
+    let fingerprint = fingerprint(pem);
+    let removed = devices.remove_trust(&fingerprint, &console_origin()).await;
+    removed.unwrap();
+}
+
+/// A site whose manager trusts these roots, and an API key.
+async fn site(roots: &[&str], trusts_bundle: Option<bool>) -> (Site, String) {
+    let site = Site::start().await;
+    let key = furnish(&site, roots, trusts_bundle).await;
+    (site, key)
+}
+
+async fn furnish(site: &Site, roots: &[&str], trusts_bundle: Option<bool>) -> String {
+    let spec = json!({ "ek_root_certificates": roots, "ek_trust_bundle": trusts_bundle });
+    site.create(MANAGERS, "manager", spec).await.is(200);
+    site.category("category").await.is(200);
+    site.api_key("station").await
+}
+
+async fn provision(site: &Site, key: &str, device: &Device) -> Answer {
+    site.post(PROVISION, &device.request(key)).await
+}
+
+#[tokio::test]
+async fn the_roots_of_the_bundle_count_for_managers_that_say_so() {
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker, "SN0001");
+    let (site, key) = site(&[], None).await;
+    add(&site, &maker.root).await;
+    let manager = format!("{MANAGERS}/manager");
+    let trusts = async || site.get(&manager).await.json["spec"]["ek_trust_bundle"].clone();
+    assert_eq!(trusts().await, false);
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("not trusted");
+    let say = async |spec| site.replace(MANAGERS, "manager", spec).await;
+    say(json!({ "ek_trust_bundle": true })).await.is(200);
+    assert_eq!(trusts().await, true);
+    provision(&site, &key, &device).await.is(200);
+    // A client that knows nothing of it takes it back.
+    say(json!({})).await.is(200);
+    assert_eq!(trusts().await, false);
+    provision(&site, &key, &device).await.refuses(403, 7);
+    say(json!({ "ek_trust_bundle": "yes" }))
+        .await
+        .refuses(400, 3);
+    say(json!({ "ek_trust_bundle": true })).await.is(200);
+    provision(&site, &key, &device).await.is(200);
+    // Nothing has to be started anew.
+    remove(&site, &maker.root).await;
+    provision(&site, &key, &device).await.refuses(403, 7);
+}
+
+#[tokio::test]
+async fn the_intermediates_of_the_bundle_stand_between_for_every_manager() {
+    let maker = Manufacturer::new();
+    let intermediate = maker.below();
+    let device = Device::new(&intermediate, "SN0001");
+    let (site, key) = site(&[&maker.root], None).await;
+    let refused = provision(&site, &key, &device).await;
+    refused
+        .refuses(403, 7)
+        .saying("is not among the certificates given");
+    add(&site, &intermediate.root).await;
+    provision(&site, &key, &device).await.is(200);
+    remove(&site, &intermediate.root).await;
+    provision(&site, &key, &device).await.refuses(403, 7);
+
+    // It ends no chain, not even for whoever trusts the bundle.
+    let (site, key) = self::site(&[], Some(true)).await;
+    add(&site, &intermediate.root).await;
+    provision(&site, &key, &device).await.refuses(403, 7);
+    add(&site, &maker.root).await;
+    provision(&site, &key, &device).await.is(200);
+}
+
+#[tokio::test]
+async fn the_revocation_lists_of_the_bundle_are_asked_for_every_manager() {
+    let maker = Manufacturer::new();
+    let device = Device::new(&maker, "SN0001");
+    let (site, key) = site(&[&maker.root], None).await;
+    provision(&site, &key, &device).await.is(200);
+    add(&site, &maker.revocation_list(START - 60, false)).await;
+    provision(&site, &key, &device).await.is(200);
+    let revoking = maker.revocation_list(START, true);
+    add(&site, &revoking).await;
+    let refused = provision(&site, &key, &device).await;
+    refused.refuses(403, 7).saying("revoked");
+    // Past its time it only warns of what it does not say; what it says stays.
+    site.clock
+        .advance(std::time::Duration::from_secs(2 * 24 * 60 * 60));
+    provision(&site, &key, &device).await.refuses(403, 7);
+    let later = maker.revocation_list(START + 60, false);
+    add(&site, &later).await;
+    provision(&site, &key, &device).await.is(200);
+
+    // An older one takes nothing back, and a newer one has taken the place of the others.
+    let devices = &site.console.device_identity;
+    let older = devices
+        .add_trust(&items(&revoking), &console_origin())
+        .await;
+    let refused = AddTrustError::Older { block: Some(1) };
+    assert_eq!(older, Err(keyproof_service::Failure::Refused(refused)));
+    let entries = devices.trust_entries().await.unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].fingerprint, fingerprint(&later));
+    assert_eq!(entries[0].revoked, Some(0));
+}
+
+#[tokio::test]
+async fn a_revocation_list_that_its_issuer_has_not_signed_is_refused_where_that_is_seen() {
+    let (maker, stranger) = (Manufacturer::new(), Manufacturer::new());
+    let (site, _) = site(&[], None).await;
+    let devices = &site.console.device_identity;
+    // Both are called the same.
+    add(&site, &maker.root).await;
+    let forged = stranger.revocation_list(START, false);
+    let refused = devices.add_trust(&items(&forged), &console_origin()).await;
+    let not_signed = AddTrustError::NotSigned { block: Some(1) };
+    assert_eq!(refused, Err(keyproof_service::Failure::Refused(not_signed)));
+    assert_eq!(devices.trust_entries().await.unwrap().len(), 1);
+    // With its issuer's certificate beside it, it is that one's.
+    let both = format!("{}{forged}", stranger.root);
+    let added = devices.add_trust(&items(&both), &console_origin()).await;
+    let kinds: Vec<TrustKind> = added.unwrap().added.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [TrustKind::Root, TrustKind::RevocationList]);
+}
+
+#[tokio::test]
+async fn a_provision_is_judged_again_when_the_bundle_changed_meanwhile() {
+    let engine = FaultyEngine::new();
+    let site = Site::on(engine.clone(), &[]).await;
+    let key = furnish(&site, &[], Some(true)).await;
+    let maker = Manufacturer::new();
+    add(&site, &maker.root).await;
+    let device = Device::new(&maker, "SN0001");
+    let answer = engine.overtake(provision(&site, &key, &device), remove(&site, &maker.root));
+    answer.await.refuses(403, 7);
+    assert_eq!(site.records("tpm_device").await, 0);
+}
+
+#[tokio::test]
+async fn files_added_at_once_are_all_there() {
+    let (site, _) = site(&[], None).await;
+    let makers: Vec<_> = (0..8).map(|_| Manufacturer::new().root).collect();
+    let adding = makers.iter().map(|root| {
+        let (console, items) = (Arc::clone(&site.console), items(root));
+        tokio::spawn(async move {
+            let devices = &console.device_identity;
+            let added = devices.add_trust(&items, &console_origin()).await;
+            assert_eq!(added.unwrap().known, 0);
+        })
+    });
+    for adding in adding.collect::<Vec<_>>() {
+        adding.await.unwrap();
+    }
+    let devices = &site.console.device_identity;
+    assert_eq!(devices.trust_entries().await.unwrap().len(), 8);
+    let again = devices
+        .add_trust(&items(&makers[0]), &console_origin())
+        .await;
+    let again = again.unwrap();
+    assert_eq!((again.added.len(), again.known), (0, 1));
+    let events = site
+        .console
+        .audit
+        .events(keyproof_store::Timestamp::EPOCH, None)
+        .await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let added: Vec<_> = events
+        .filter(|event| event.action == "tpm_trust.add")
+        .collect();
+    assert_eq!(added.len(), 8);
+    let of_first = format!("tpm_trust/{}", fingerprint(&makers[0]));
+    assert!(added.iter().any(|event| event.target == of_first));
+    assert!(
+        added
+            .iter()
+            .all(|event| event.detail.as_deref() == Some("root"))
+    );
+}

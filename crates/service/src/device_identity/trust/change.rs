@@ -1,0 +1,323 @@
+//! What is added to the bundle and removed from it.
+
+use super::super::DeviceIdentity;
+use super::{
+    MOST_BYTES, MOST_ENTRIES, TrustItem, TrustKind,
+    bundle::{Entry, Head, Member, TrustBundle, place},
+};
+use crate::{
+    Action, Failure, Origin,
+    audit::Deed,
+    storage::{Attempt, settle},
+};
+use data_encoding::BASE64;
+use keyproof_store::{Key, Stored};
+use keyproof_x509::{Certificate, Sha256Thumbprint, algorithms, crl::Crl};
+use std::collections::BTreeMap;
+
+/// What came of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustAdded {
+    /// What is new, or is a root from now on, in the order of the file.
+    pub added: Vec<(TrustKind, Sha256Thumbprint)>,
+    /// The revocation lists that newer ones of their issuers have taken the place of.
+    pub replaced: Vec<Sha256Thumbprint>,
+    /// How many were there already.
+    pub known: usize,
+}
+
+/// Why nothing was added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddTrustError {
+    /// A revocation list is not its issuer's, whose certificate is there.
+    #[error("{}the certificates of its issuer that are there have not signed it", place_in_file(*.block))]
+    NotSigned {
+        /// Which block or element of the file it is, the first being 1.
+        block: Option<usize>,
+    },
+    /// A revocation list is older than the one of its issuer that is there.
+    #[error("{}a newer revocation list of its issuer is there", place_in_file(*.block))]
+    Older {
+        /// Which block or element of the file it is, the first being 1.
+        block: Option<usize>,
+    },
+    /// The bundle would become too large.
+    #[error("the bundle has at most {MOST_ENTRIES} entries of {MOST_BYTES} bytes together")]
+    TooLarge,
+}
+
+/// Why nothing was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveTrustError {
+    /// There is none of this fingerprint.
+    #[error("no entry of the trust bundle has this fingerprint")]
+    Unknown,
+}
+
+fn place_in_file(block: Option<usize>) -> String {
+    block
+        .map(|block| format!("block {block}: "))
+        .unwrap_or_default()
+}
+
+impl DeviceIdentity {
+    /// Adds what a file has to the bundle: all of it or nothing. A revocation list takes the place of older ones of its
+    /// issuer.
+    ///
+    /// # Errors
+    /// [`AddTrustError`].
+    pub async fn add_trust(
+        &self,
+        items: &[TrustItem],
+        origin: &Origin,
+    ) -> Result<TrustAdded, Failure<AddTrustError>> {
+        settle("device_identity.add_trust", &self.store, || async {
+            let bundle = self.trust_bundle().await?;
+            let plan = {
+                let (items, bundle) = (items.to_vec(), bundle.clone());
+                self.judge(move || Plan::of(&items, &bundle))
+            };
+            let plan = plan.await?.map_err(Failure::Refused)?;
+            if plan.is_empty() {
+                return Ok(Attempt::Done(plan.told()));
+            }
+            let now = self.clock.now();
+            let mut batch = self.store.batch(now);
+            let mut head = self.trust_head().await?;
+            if !bundle.is_of(head.as_ref().map(|head| head.version)) {
+                return Ok(Attempt::Again);
+            }
+            let mut next = head
+                .as_ref()
+                .map(|head| head.record.clone())
+                .unwrap_or_default();
+            let places: Vec<Key> = plan
+                .added
+                .keys()
+                .chain(plan.replaced.keys())
+                .map(Entry::key)
+                .collect();
+            let known = self.store.get_many(&places, now).await?;
+            let versions = known
+                .iter()
+                .map(|raw| raw.as_ref().map(|raw| raw.version()));
+            let mut versions = versions.collect::<Vec<_>>().into_iter();
+            for (fingerprint, item) in &plan.added {
+                let entry = Entry {
+                    kind: item.kind,
+                    der: BASE64.encode(&item.der),
+                    added_at: now,
+                };
+                let place = Entry::key(fingerprint);
+                match versions.next().flatten() {
+                    None => {
+                        batch.insert(&place, &entry, None);
+                        next.entries = next.entries.saturating_add(1);
+                        next.bytes = next.bytes.saturating_add(item.der.len());
+                    }
+                    Some(version) => {
+                        batch.replace(&place, version, &entry, None);
+                    }
+                }
+                let detail = Some(item.kind.words().to_owned());
+                self.audit.done(
+                    &mut batch,
+                    now,
+                    deed(Action::TpmTrustAdd, fingerprint, detail, origin),
+                );
+            }
+            for (fingerprint, len) in &plan.replaced {
+                // One that is gone meanwhile is what the head's version tells of.
+                if let Some(version) = versions.next().flatten() {
+                    batch.remove(&Entry::key(fingerprint), version);
+                }
+                next.entries = next.entries.saturating_sub(1);
+                next.bytes = next.bytes.saturating_sub(*len);
+                let detail = Some("a newer revocation list has taken its place".to_owned());
+                self.audit.done(
+                    &mut batch,
+                    now,
+                    deed(Action::TpmTrustRemove, fingerprint, detail, origin),
+                );
+            }
+            if next.entries > MOST_ENTRIES || next.bytes > MOST_BYTES {
+                return Err(Failure::Refused(AddTrustError::TooLarge));
+            }
+            match head.take() {
+                None => batch.insert(&place(), &next, None),
+                Some(Stored { version, .. }) => batch.replace(&place(), version, &next, None),
+            };
+            Ok(Attempt::Commit(batch, Ok(plan.told())))
+        })
+        .await
+    }
+
+    /// Removes an entry from the bundle.
+    ///
+    /// # Errors
+    /// [`RemoveTrustError`].
+    pub async fn remove_trust(
+        &self,
+        fingerprint: &Sha256Thumbprint,
+        origin: &Origin,
+    ) -> Result<(), Failure<RemoveTrustError>> {
+        let entry_place = Entry::key(fingerprint);
+        settle("device_identity.remove_trust", &self.store, || async {
+            let now = self.clock.now();
+            let (Some(head), Some(entry)) = (
+                self.trust_head().await?,
+                self.store.get::<Entry>(&entry_place, now).await?,
+            ) else {
+                return Err(Failure::Refused(RemoveTrustError::Unknown));
+            };
+            let len = BASE64.decode(entry.record.der.as_bytes());
+            let next = Head {
+                entries: head.record.entries.saturating_sub(1),
+                bytes: head
+                    .record
+                    .bytes
+                    .saturating_sub(len.map_or(0, |der| der.len())),
+            };
+            let mut batch = self.store.batch(now);
+            batch.remove(&entry_place, entry.version);
+            batch.replace(&place(), head.version, &next, None);
+            let detail = Some(entry.record.kind.words().to_owned());
+            self.audit.done(
+                &mut batch,
+                now,
+                deed(Action::TpmTrustRemove, fingerprint, detail, origin),
+            );
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+}
+
+impl TrustKind {
+    /// As people read it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Intermediate => "intermediate",
+            Self::RevocationList => "revocation list",
+        }
+    }
+}
+
+fn deed<'a>(
+    action: Action,
+    fingerprint: &Sha256Thumbprint,
+    detail: Option<String>,
+    origin: &'a Origin,
+) -> Deed<'a> {
+    Deed {
+        action,
+        target: format!("tpm_trust/{fingerprint}"),
+        detail,
+        origin,
+    }
+}
+
+/// What a file changes.
+#[derive(Default)]
+struct Plan {
+    added: BTreeMap<Sha256Thumbprint, TrustItem>,
+    /// Those of `added`, in the order of the file.
+    order: Vec<Sha256Thumbprint>,
+    /// Lists that go, and how long they are.
+    replaced: BTreeMap<Sha256Thumbprint, usize>,
+    known: usize,
+}
+
+impl Plan {
+    fn of(items: &[TrustItem], bundle: &TrustBundle) -> Result<Self, AddTrustError> {
+        let mut plan = Self::default();
+        let mut there: BTreeMap<Sha256Thumbprint, TrustKind> = BTreeMap::new();
+        for member in &bundle.members {
+            there.insert(Sha256Thumbprint::of(&member.der), member.kind);
+        }
+        for item in items {
+            let fingerprint = item.fingerprint();
+            let known = there.get(&fingerprint).copied();
+            // What is a root stays one.
+            if known.is_some_and(|kind| kind <= item.kind) {
+                plan.known = plan.known.saturating_add(1);
+                continue;
+            }
+            there.insert(fingerprint, item.kind);
+            if plan.added.insert(fingerprint, item.clone()).is_none() {
+                plan.order.push(fingerprint);
+            }
+        }
+        let authorities = bundle
+            .members
+            .iter()
+            .filter(|member| member.is_certificate());
+        let authorities = authorities.map(|member| member.der.as_slice());
+        let new = items
+            .iter()
+            .filter(|item| item.kind != TrustKind::RevocationList);
+        let authorities = authorities.chain(new.map(|item| item.der.as_slice()));
+        let authorities: Vec<Certificate<'_>> = authorities
+            .filter_map(|der| Certificate::from_der(der).ok())
+            .collect();
+        let lists: Vec<(Crl<'_>, &Member)> = bundle
+            .members
+            .iter()
+            .filter(|member| !member.is_certificate())
+            .filter_map(|member| Some((Crl::from_der(&member.der).ok()?, member)))
+            .collect();
+        let new_lists = plan
+            .order
+            .iter()
+            .filter_map(|fingerprint| plan.added.get(fingerprint));
+        let new_lists: Vec<&TrustItem> = new_lists
+            .filter(|item| item.kind == TrustKind::RevocationList)
+            .collect();
+        for item in new_lists {
+            let Ok(crl) = Crl::from_der(&item.der) else {
+                continue;
+            };
+            let block = item.block;
+            let mut issuers = authorities
+                .iter()
+                .filter(|authority| authority.subject().compare(&crl.issuer()).is_match())
+                .peekable();
+            let is_signed = |authority: &Certificate<'_>| {
+                crl.verify(algorithms::ALL, &authority.public_key()).is_ok()
+            };
+            if issuers.peek().is_some() && !issuers.any(is_signed) {
+                return Err(AddTrustError::NotSigned { block });
+            }
+            for (known, member) in &lists {
+                let is_same = known.issuer().compare(&crl.issuer()).is_match()
+                    && known.authority_key_identifier() == crl.authority_key_identifier();
+                if !is_same {
+                    continue;
+                }
+                if known.this_update() > crl.this_update() {
+                    return Err(AddTrustError::Older { block });
+                }
+                let fingerprint = Sha256Thumbprint::of(&member.der);
+                plan.replaced.insert(fingerprint, member.der.len());
+            }
+        }
+        Ok(plan)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.replaced.is_empty()
+    }
+
+    fn told(&self) -> TrustAdded {
+        let added = self.order.iter().filter_map(|fingerprint| {
+            let item = self.added.get(fingerprint)?;
+            Some((item.kind, *fingerprint))
+        });
+        TrustAdded {
+            added: added.collect(),
+            replaced: self.replaced.keys().copied().collect(),
+            known: self.known,
+        }
+    }
+}

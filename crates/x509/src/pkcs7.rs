@@ -1,0 +1,177 @@
+//! Certificates and revocation lists in PKCS #7, as files that end in `.p7b` have them: signed data without signers (RFC 5652
+//! section 5.1, where it is called *certs-only*; RFC 2315 section 9.1).
+
+use alloc::vec::Vec;
+
+use der::{Decode, ErrorKind, Reader, SliceReader, Tag, TagNumber, asn1::AnyRef};
+
+use crate::Error;
+use crate::oid::Oid;
+use crate::reader::{contents, explicit, nested, read_whole, received};
+
+/// The most certificates, and the most revocation lists, that are read.
+pub const MAX_ELEMENTS: usize = 10_000;
+
+/// 1.2.840.113549.1.7.2.
+const SIGNED_DATA: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x07, 0x02];
+
+/// What a file has. Nothing of it is looked at.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pkcs7<'a> {
+    /// Its certificates, each in DER, in the order received.
+    pub certificates: Vec<&'a [u8]>,
+    /// Its revocation lists, likewise.
+    pub crls: Vec<&'a [u8]>,
+}
+
+impl<'a> Pkcs7<'a> {
+    /// Reads signed data from DER; nothing may follow it. Who has signed it, if anybody, is not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with field and offset: for anything else than signed data, for BER, for attribute certificates and
+    /// other forms beside certificates, and for more than [`MAX_ELEMENTS`].
+    pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
+        read_whole(der, "ContentInfo", |reader, field| {
+            nested(reader, Tag::Sequence, |reader| {
+                *field = "contentType";
+                if Oid::read(reader)?.as_bytes() != SIGNED_DATA {
+                    return Err(reader.error(ErrorKind::Value {
+                        tag: Tag::ObjectIdentifier,
+                    }));
+                }
+                *field = "content";
+                let read = explicit(reader, 0, |reader| {
+                    nested(reader, Tag::Sequence, |reader| {
+                        *field = "version";
+                        contents(reader, Tag::Integer)?;
+                        *field = "digestAlgorithms";
+                        contents(reader, Tag::Set)?;
+                        *field = "encapContentInfo";
+                        contents(reader, Tag::Sequence)?;
+                        *field = "certificates";
+                        let certificates = elements(reader, 0)?;
+                        *field = "crls";
+                        let crls = elements(reader, 1)?;
+                        *field = "signerInfos";
+                        contents(reader, Tag::Set)?;
+                        Ok(Self { certificates, crls })
+                    })
+                })?;
+                *field = "content";
+                read.ok_or_else(|| {
+                    reader.error(ErrorKind::Incomplete {
+                        expected_len: der::Length::ONE,
+                        actual_len: der::Length::ZERO,
+                    })
+                })
+            })
+        })
+    }
+}
+
+/// An optional IMPLICIT SET OF, `[number]`, of SEQUENCEs.
+fn elements<'a>(reader: &mut SliceReader<'a>, number: u32) -> der::Result<Vec<&'a [u8]>> {
+    let tag = TagNumber(number).context_specific(true);
+    let mut elements = Vec::new();
+    if reader.is_finished() || Tag::peek(reader)? != tag {
+        return Ok(elements);
+    }
+    nested(reader, tag, |reader| {
+        while !reader.is_finished() {
+            if elements.len() == MAX_ELEMENTS {
+                return Err(reader.error(ErrorKind::Overlength));
+            }
+            let (element, any) = received(reader, AnyRef::decode)?;
+            der::Tagged::tag(&any).assert_eq(Tag::Sequence)?;
+            elements.push(element);
+        }
+        Ok(())
+    })?;
+    Ok(elements)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let mut der = vec![tag];
+        match u8::try_from(content.len()) {
+            Ok(short) if short < 0x80 => der.push(short),
+            Ok(len) => der.extend([0x81, len]),
+            Err(_) => der.extend(
+                [
+                    &[0x82],
+                    &u16::try_from(content.len()).unwrap().to_be_bytes()[..],
+                ]
+                .concat(),
+            ),
+        }
+        der.extend(content);
+        der
+    }
+
+    fn signed_data(certificates: &[u8], crls: &[u8]) -> Vec<u8> {
+        let data = tlv(0x30, &[&tlv(0x06, &[&SIGNED_DATA[..8], &[1]])]);
+        let signed = tlv(
+            0x30,
+            &[
+                &[2, 1, 1],
+                &tlv(0x31, &[]),
+                &data,
+                certificates,
+                crls,
+                &tlv(0x31, &[]),
+            ],
+        );
+        tlv(0x30, &[&tlv(0x06, &[SIGNED_DATA]), &tlv(0xA0, &[&signed])])
+    }
+
+    #[test]
+    fn certificates_and_lists_are_found_and_nothing_is_passed_over() {
+        let (one, two, list) = ([0x30, 1, 5], [0x30, 0], [0x30, 2, 5, 0]);
+        let both = tlv(0xA0, &[&one, &two]);
+        let lists = tlv(0xA1, &[&list]);
+        let der = signed_data(&both, &lists);
+        let read = Pkcs7::from_der(&der).unwrap();
+        assert_eq!(read.certificates, [&one[..], &two]);
+        assert_eq!(read.crls, [&list[..]]);
+        let none = signed_data(&[], &[]);
+        assert_eq!(Pkcs7::from_der(&none).unwrap(), Pkcs7::default());
+        let only_lists = signed_data(&[], &lists);
+        assert_eq!(Pkcs7::from_der(&only_lists).unwrap().certificates.len(), 0);
+
+        // An attribute certificate ([2]), a cut end, something behind, and something else.
+        let odd = tlv(0xA0, &[&one, &tlv(0xA2, &[&two])]);
+        assert!(Pkcs7::from_der(&signed_data(&odd, &[])).is_err());
+        for end in 0..der.len() {
+            assert!(Pkcs7::from_der(&der[..end]).is_err(), "{end}");
+        }
+        assert!(Pkcs7::from_der(&[&der[..], &[0]].concat()).is_err());
+        let mut other = der.clone();
+        let last_arc = 2 + 2 + SIGNED_DATA.len() - 1;
+        assert_eq!(other[last_arc], 2);
+        other[last_arc] = 1;
+        let refused = Pkcs7::from_der(&other);
+        assert!(matches!(
+            refused,
+            Err(Error::Malformed {
+                field: "contentType",
+                ..
+            })
+        ));
+        let many = tlv(0xA0, &[&two.repeat(MAX_ELEMENTS)]);
+        assert_eq!(
+            Pkcs7::from_der(&signed_data(&many, &[]))
+                .unwrap()
+                .certificates
+                .len(),
+            MAX_ELEMENTS
+        );
+        let more = tlv(0xA0, &[&two.repeat(MAX_ELEMENTS + 1)]);
+        assert!(Pkcs7::from_der(&signed_data(&more, &[])).is_err());
+    }
+}
