@@ -94,17 +94,29 @@ impl FromStr for ServerUrl {
         };
         let authority = url.authority().ok_or(ServerUrlError)?.as_str();
         let host = url.host().unwrap_or_default();
+        // `Uri` says of `host:` and of a number past 65535 that there is no port.
+        let port = match authority.strip_prefix(host) {
+            Some("") if is_tls => 443,
+            Some("") => 80,
+            Some(rest) => {
+                let digits = rest.strip_prefix(':').ok_or(ServerUrlError)?;
+                // A number in Rust may have a sign.
+                if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(ServerUrlError);
+                }
+                digits.parse().map_err(|_| ServerUrlError)?
+            }
+            None => return Err(ServerUrlError),
+        };
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        // A port that is none, as in `host:`, is not read as a number.
-        let has_odd_port = url.port().is_none() && authority.ends_with(':');
-        if host.is_empty() || has_odd_port || text.contains(['@', '?', '#']) {
+        if host.is_empty() || text.contains(['@', '?', '#']) {
             return Err(ServerUrlError);
         }
         Ok(Self {
             is_tls,
             authority: authority.to_owned(),
             host: host.to_owned(),
-            port: url.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            port,
             base: url.path().trim_end_matches('/').to_owned(),
         })
     }
@@ -317,6 +329,7 @@ mod tests {
             "https://tpm.example.com/#a",
             "https://tpm.example.com:",
             "https://tpm.example.com:65536",
+            "https://tpm.example.com:+443",
             "https://tpm example.com",
         ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
