@@ -9,6 +9,7 @@ use crate::{StorageError, storage::put};
 use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Stored, Timestamp};
 use keyproof_tpm::TpmsClockInfo;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Which device it is: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,10 +112,24 @@ impl Seen {
 
 impl Record for Device {
     const TYPE: &'static str = "tpm_device";
-    const VERSION: u32 = 1;
+    /// 1 was bound by a provision alone, which proves nothing.
+    const VERSION: u32 = 2;
+
+    /// Its place in the store says which namespace and manager it is of; the record says so once it is bound.
+    fn upgrade(from: u32, mut data: Value) -> Option<Value> {
+        if from == 1 {
+            let device = data.as_object_mut()?;
+            for unknown in ["namespace", "manager", "incarnation"] {
+                device.insert(unknown.to_owned(), "".into());
+            }
+            device.insert("ek".to_owned(), Value::Null);
+            device.insert("bound_at".to_owned(), 0.into());
+        }
+        Some(data)
+    }
 }
 
-/// At `tpm_endorsement_key/<namespace>/<manager>/<ek>`: place it is.
+/// At `tpm_endorsement_key/<namespace>/<manager>/<ek>`: which device it is bound to.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) vendor: String,
@@ -123,10 +138,25 @@ pub(super) struct Owner {
 
 impl Record for Owner {
     const TYPE: &'static str = "tpm_endorsement_key";
-    const VERSION: u32 = 1;
+    /// 1 was bound by a provision alone, which proves nothing.
+    const VERSION: u32 = 2;
+
+    fn upgrade(from: u32, mut data: Value) -> Option<Value> {
+        if from == 1 {
+            let owner = data.as_object_mut()?;
+            owner.insert("vendor".to_owned(), "".into());
+            owner.insert("serial".to_owned(), "".into());
+        }
+        Some(data)
+    }
 }
 
 impl Owner {
+    /// An earlier release bound it without a proof; no device has an empty vendor or serial number.
+    const fn is_nobody(&self) -> bool {
+        self.vendor.is_empty() && self.serial.is_empty()
+    }
+
     pub(super) fn key(namespace: &str, manager: &str, ek: &str) -> Key {
         Key::new(Self::TYPE, [namespace, manager, ek])
     }
@@ -238,6 +268,7 @@ impl Identity {
     /// Compares the claim with what is known.
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         if let Some(Stored { record, .. }) = &self.owner
+            && !record.is_nobody()
             && (record.vendor != self.place.vendor || record.serial != self.place.serial)
         {
             return Err(IdentityConflict::EndorsementKey);
@@ -302,4 +333,42 @@ pub(super) fn draw(store: &Store) -> String {
     let mut random = [0; 16];
     store.entropy().fill(&mut random);
     data_encoding::HEXLOWER.encode(&random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyproof_store::Version;
+    use serde_json::json;
+
+    fn upgraded<R: Record>(data: Value) -> R {
+        serde_json::from_value(R::upgrade(1, data).unwrap()).unwrap()
+    }
+
+    /// As the release before wrote them, at a provision that nobody had to prove.
+    #[test]
+    fn what_a_provision_alone_has_bound_is_bound_no_more() {
+        let of_before =
+            json!({"vendor": "acme", "serial": "1", "name": "n", "version": "2", "ek": "000b00"});
+        let device: Device = upgraded(of_before);
+        assert_eq!((&*device.place.vendor, device.ek), ("acme", None));
+        let owner: Owner = upgraded(json!({"vendor": "thief", "serial": "9"}));
+        let place = DevicePlace {
+            namespace: "ns".to_owned(),
+            manager: "m".to_owned(),
+            vendor: "acme".to_owned(),
+            serial: "1".to_owned(),
+        };
+        let identity = Identity {
+            place,
+            ek: "000b00".to_owned(),
+            device: None,
+            owner: Some(Stored {
+                record: owner,
+                version: Version::from_bytes([0; 16]),
+                expires_at: None,
+            }),
+        };
+        assert_eq!(identity.check(), Ok(()));
+    }
 }
