@@ -76,26 +76,30 @@ fn decodes(body: &[u8]) -> bool {
     // Nobody can sign for other devices than the seeds' requests were signed for.
     let (serial, vendor) = (decoded.device.serial(), decoded.device.vendor());
     assert_eq!((serial, vendor), ("SN0001", "ExampleCorp"));
-    assert!(EkCertificate::parse(&decoded.ek_certificate).is_ok());
+    assert!(EkCertificate::parse(decoded.ek_certificate).is_ok());
     assert!(EndorsementTemplate::of(&decoded.ek).is_ok());
     let template = AttestationTemplate::below(&decoded.ek).expect("its template has a Name");
     let ak = decoded.attestation_key(&template).expect("it was judged");
     assert!(AttestationKeyPolicy::default().check(&ak).accepted());
-    let bare = TpmtPublic::attestation_from_spki(&decoded.ak_spki, &template);
+    let bare = TpmtPublic::attestation_from_spki(decoded.ak_spki, &template);
     assert_eq!(bare.map(|bare| bare.to_spki()), Ok(ak.to_spki()));
 
     // White space makes no difference to Base64.
-    let mut wrapped = request.clone();
-    for field in [
-        &mut wrapped.csr,
-        &mut wrapped.ek_certificate,
-        &mut wrapped.ek_public_key,
-        &mut wrapped.ak_public_key,
-    ] {
-        if !field.contains('-') {
-            *field = field.chars().flat_map(|c| [c, '\n']).collect();
+    // A member that nobody looks at may be worse JSON than a value takes.
+    let Ok(mut wrapped) = serde_json::from_slice::<Value>(body) else {
+        return true;
+    };
+    for field in ["csr", "ek_cert", "ek_pub_key", "ak_pub_key"] {
+        let text = wrapped[field].as_str().expect("it was read");
+        if !text.contains('-') {
+            wrapped[field] = text
+                .chars()
+                .flat_map(|c| [c, '\n'])
+                .collect::<String>()
+                .into();
         }
     }
+    let wrapped = provision_request(wrapped.to_string().as_bytes()).expect("it was read");
     assert_eq!(wrapped.decode().as_ref(), Ok(&decoded));
     true
 }

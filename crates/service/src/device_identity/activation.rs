@@ -2,9 +2,8 @@
 //! its endorsement key, and the attestation key counts.
 
 use super::{
-    DeviceIdentity, IdentityConflict, Station, StationAct,
+    DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationAct,
     certified::{Cause, Issued},
-    der_text::{DerTextError, decode},
     identity::ActiveKey,
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::ChallengeKeyRecord,
@@ -19,13 +18,13 @@ use keyproof_store::{Batch, Key, Timestamp};
 use keyproof_tpm::Name;
 use std::fmt;
 
-/// What a device shows, as it came.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// What a device shows.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Activation {
     /// Provision's ticket.
     pub ticket: String,
-    /// HMAC-SHA-256 of the attestation key's Name under the key in the credential, in Base64.
-    pub proof: String,
+    /// HMAC-SHA-256 of the attestation key's Name under the key in the credential.
+    pub proof: Sent,
 }
 
 /// Whoever has both may use them.
@@ -52,7 +51,7 @@ pub enum ActivateError {
     Forgotten,
     /// The proof cannot be read.
     #[error("proof: {0}")]
-    ProofText(DerTextError),
+    ProofUnread(DerTextError),
     /// The certificate is revoked or on hold, or has ended.
     #[error("the certificate is revoked or on hold, or has ended")]
     Revoked,
@@ -78,13 +77,13 @@ impl Activation {
         devices: &DeviceIdentity,
         now: Timestamp,
     ) -> Result<Proven, (Option<String>, ActivateError)> {
-        let proof = decode(&self.proof, &[]);
-        let proof = proof.map_err(|error| (None, ActivateError::ProofText(error)))?;
+        let proof = self.proof.as_ref();
+        let proof = proof.map_err(|error| (None, ActivateError::ProofUnread(*error)))?;
         let ticket = Ticket::open(&self.ticket, &devices.store);
         let ticket = ticket.ok_or((None, ActivateError::Ticket))?;
         let why = if ticket.expires_at <= now {
             ActivateError::Expired
-        } else if !ticket.is_proven_by(&proof) {
+        } else if !ticket.is_proven_by(proof) {
             ActivateError::Unproven
         } else {
             return Ok(Proven(ticket));

@@ -4,12 +4,12 @@
 //! What was not so signed changes nothing, for anybody may send it.
 
 use super::{
-    ActivateError, Activation, Category, DeviceIdentity, DevicePlace, LearntRegister, PcrPolicy,
-    Station, StationAct,
+    ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
+    LearntRegister, PcrPolicy, SentEvidence, Station, StationAct,
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
-    der_text::{DerTextError, decode},
+    evidence::Evidence,
     identity::{ActiveKey, Seen, Verdict},
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::{ChallengeKey, Nonce, Purpose, SpentNonce},
@@ -21,143 +21,21 @@ use crate::{
     storage::{Attempt, settle},
 };
 use keyproof_store::{Key, Timestamp};
-use keyproof_tpm::{
-    AttestationKeyPolicy, AttestationReport, EventLogFinding, EventLogPolicy, Name, Outcome,
-    QuoteCheck, QuoteEvidence, QuotePolicy, Report, Structure, TpmlPcrSelection, TpmsAttest,
-    TpmtPublic, algorithms, check_event_log, check_quote,
-};
+use keyproof_tpm::{AttestationReport, Name, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
 use std::sync::Arc;
-
-/// The longest event log, in bytes.
-const LONGEST_LOG: usize = 512 * 1024;
 
 /// The most that is kept of a check, in characters.
 const LONGEST_LINE: usize = 200;
 
-/// What a device sends, as it came. Binary fields are in Base64.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AttestRequest {
-    /// Where the category is.
-    pub namespace: String,
-    /// The name of the category that has issued the key's certificate.
-    pub category: String,
-    /// The nonce that it was asked with.
-    pub nonce: String,
-    /// The attestation key's `TPM2B_PUBLIC` or `TPMT_PUBLIC`.
-    pub ak_public: String,
-    /// The quote's `TPMS_ATTEST`.
-    pub attest: String,
-    /// Its `TPMT_SIGNATURE`.
-    pub signature: String,
-    /// The values of the quoted registers, concatenated in the order of the selection.
-    pub pcr_values: Option<String>,
-    /// The event log that they come from, at most 512 KiB.
-    pub event_log: Option<String>,
-    /// What [`DeviceIdentity::activate`] takes: needed unless the key is active.
-    pub activation: Option<Activation>,
-}
-
 /// Why an attestation is not judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttestError {
-    /// The public area is none.
-    #[error("ak_public: it is not a TPM2B_PUBLIC or TPMT_PUBLIC with a Name")]
-    AttestationKey,
-    /// A field cannot be read.
-    #[error("{field}: {problem}")]
-    Field {
-        /// Which.
-        field: &'static str,
-        /// What is wrong.
-        problem: DerTextError,
-    },
-    /// A log without the values that it is compared with.
-    #[error("event_log: it is compared with pcr_values, which are missing")]
-    LogAlone,
-    /// The log is too long.
-    #[error("event_log: more than {LONGEST_LOG} bytes")]
-    LogTooLong,
+    /// The request is malformed.
+    #[error(transparent)]
+    Request(#[from] FieldError),
     /// The category is not there.
     #[error("there is no such tpm_category")]
     UnknownCategory,
-}
-
-/// A request that can be read.
-struct Evidence {
-    nonce: Vec<u8>,
-    ak: TpmtPublic,
-    ak_name: Name,
-    attest: Vec<u8>,
-    signature: Vec<u8>,
-    pcr_values: Option<Vec<u8>>,
-    event_log: Option<Vec<u8>>,
-}
-
-impl AttestRequest {
-    fn decode(&self) -> Result<Evidence, AttestError> {
-        let read = |field, text: &str| {
-            decode(text, &[]).map_err(|problem| AttestError::Field { field, problem })
-        };
-        let optional = |field, text: &Option<String>| {
-            let text = text.as_deref();
-            text.map(|text| read(field, text)).transpose()
-        };
-        let public = read("ak_public", &self.ak_public)?;
-        let ak = TpmtPublic::parse_sized(&public).or_else(|_| TpmtPublic::parse(&public));
-        let ak = ak.map_err(|_| AttestError::AttestationKey)?;
-        let evidence = Evidence {
-            nonce: read("nonce", &self.nonce)?,
-            ak_name: Name::of(&ak).map_err(|_| AttestError::AttestationKey)?,
-            ak,
-            attest: read("attest", &self.attest)?,
-            signature: read("signature", &self.signature)?,
-            pcr_values: optional("pcr_values", &self.pcr_values)?,
-            event_log: optional("event_log", &self.event_log)?,
-        };
-        match &evidence.event_log {
-            Some(log) if log.len() > LONGEST_LOG => Err(AttestError::LogTooLong),
-            Some(_) if evidence.pcr_values.is_none() => Err(AttestError::LogAlone),
-            _ => Ok(evidence),
-        }
-    }
-}
-
-impl Evidence {
-    /// What the quote says, as far as no record is needed for it.
-    fn judge(
-        &self,
-        selection: Option<&TpmlPcrSelection>,
-        last_seen: Option<&Seen>,
-    ) -> (
-        AttestationReport<QuoteCheck>,
-        Option<Report<EventLogFinding>>,
-    ) {
-        let evidence = QuoteEvidence {
-            attest: &self.attest,
-            signature: &self.signature,
-            pcr_values: self.pcr_values.as_deref(),
-        };
-        let policy = QuotePolicy {
-            nonce: &self.nonce,
-            selection,
-            // The credential was opened in the TPM with this endorsement key: the key may stand anywhere in it.
-            ek: None,
-            last_seen: last_seen.map(Seen::clock_info),
-            key_policy: AttestationKeyPolicy::default(),
-            algorithms: algorithms::ALL,
-        };
-        let quote = check_quote(&self.ak, &evidence, &policy);
-        let log = self.event_log.as_ref().map(|log| {
-            let values = self.pcr_values.as_deref().unwrap_or_default();
-            let empty = TpmlPcrSelection::default();
-            let policy = EventLogPolicy {
-                registers: Some((selection.unwrap_or(&empty), values)),
-                secure_boot: false,
-            };
-            check_event_log(log, &policy).report
-        });
-        (quote, log)
-    }
 }
 
 /// What is known of the key that a request is about.
@@ -183,22 +61,20 @@ impl DeviceIdentity {
     pub async fn attest(
         &self,
         station: &Station,
-        request: AttestRequest,
+        request: &AttestRequest,
+        evidence: SentEvidence,
     ) -> Result<DeviceReport, Failure<AttestError>> {
-        let request = Arc::new(request);
-        let evidence = {
-            let request = Arc::clone(&request);
-            self.judge(move || request.decode().map(Arc::new)).await?
-        };
+        let evidence = self.judge(move || evidence.decode().map(Arc::new)).await?;
         let nonce_key = self.challenge_key().await?;
         let judged = settle("device_identity.attest", &self.store, || async {
             let category = self.load::<Category>(&request.namespace, &request.category);
             let category = category.await?;
             let category = category.ok_or(Failure::Refused(AttestError::UnknownCategory))?;
-            let evidence = evidence.clone().map_err(Failure::Refused)?;
+            let evidence = evidence.clone();
+            let evidence = evidence.map_err(|error| Failure::Refused(error.into()))?;
             let attempt = self.try_attest(
                 station,
-                &request,
+                request,
                 evidence,
                 &nonce_key,
                 &category.record.spec,

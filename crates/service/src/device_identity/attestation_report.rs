@@ -133,9 +133,9 @@ impl Finding for DeviceFinding {
                 "quote the registers that are compared, no less and no more"
             }
             Self::RegistersDiffer { .. } => {
-                "find out what has changed on the device; if it is to be so, relearn the device or change the category's pcr_policy"
+                "find out what has changed on the device; if it is to be so, relearn the device or change what the category asks of registers"
             }
-            Self::ValuesMissing => "send the registers' values as pcr_values",
+            Self::ValuesMissing => "send the registers' values with the quote",
         }
     }
 }

@@ -166,10 +166,10 @@ pub struct IssuedCategory {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateCategoryError {
     /// An entry of the allow-list is not a certificate.
-    #[error("spec.tpm_allow_list, {0}")]
+    #[error("allow-list, {0}")]
     AllowList(#[from] TrustListError),
     /// Its template is not that of an attestation key.
-    #[error("spec.ak_template is not that of an attestation key")]
+    #[error("the template is not that of an attestation key")]
     AttestationKey,
     /// Its CA could not be made.
     #[error(transparent)]
@@ -186,7 +186,7 @@ pub enum CreateCategoryError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// What it asks of registers is not in order.
-    #[error("spec.pcr_policy: {0}")]
+    #[error("policy of registers: {0}")]
     PcrPolicy(#[from] PcrPolicyError),
     /// Its manager is not there.
     #[error("there is no such tpm_manager")]
@@ -197,13 +197,13 @@ pub enum CreateCategoryError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplaceCategoryError<B> {
     /// An entry of the allow-list is not a certificate.
-    #[error("spec.tpm_allow_list, {0}")]
+    #[error("allow-list, {0}")]
     AllowList(#[from] TrustListError),
     /// The body was refused.
     #[error("the body was refused")]
     Body(B),
     /// What it asks of registers is not in order.
-    #[error("spec.pcr_policy: {0}")]
+    #[error("policy of registers: {0}")]
     PcrPolicy(#[from] PcrPolicyError),
     /// There is none of this name.
     #[error("there is no such tpm_category")]
@@ -319,7 +319,7 @@ impl DeviceIdentity {
             batch.replace(&key, stored.version, &object, None);
             let mut detail = format!("{} allowed certificates", allow_list.len());
             if pcr_policy.is_some() {
-                detail.push_str(", another pcr_policy");
+                detail.push_str(", another policy of registers");
             }
             let detail = Some(detail);
             let (replace, origin) = (Category::ACTIONS.replace, administrator.origin());

@@ -1,10 +1,10 @@
-//! DER in JSON strings: Base64 (RFC 4648, section 4) with white space wherever it likes, or PEM.
+//! DER as text: Base64 (RFC 4648, section 4) with white space wherever it likes, or PEM.
 
 use data_encoding::BASE64;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 /// Why a text holds no DER.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DerTextError {
     /// It is not there, or empty.
     #[error("it is missing")]
@@ -18,7 +18,10 @@ pub enum DerTextError {
 }
 
 /// The DER in a text. PEM must be of one of these kinds; what follows its first section is not read.
-pub(super) fn decode(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
+///
+/// # Errors
+/// [`DerTextError`].
+pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
     if text.contains("-----BEGIN") {
         let section = <(SectionKind, Vec<u8>)>::from_pem_slice(text.as_bytes());
         return match section {
@@ -49,25 +52,25 @@ mod unit_tests {
     #[test]
     fn base64_may_be_wrapped_and_pem_must_be_of_the_kind() {
         let kinds = [SectionKind::Certificate];
-        assert_eq!(decode(" A\tQI\r\nD \n", &kinds), Ok(vec![1, 2, 3]));
-        assert_eq!(decode("AQ==", &kinds), Ok(vec![1]));
+        assert_eq!(decode_der(" A\tQI\r\nD \n", &kinds), Ok(vec![1, 2, 3]));
+        assert_eq!(decode_der("AQ==", &kinds), Ok(vec![1]));
         for missing in ["", " \n"] {
-            assert_eq!(decode(missing, &kinds), Err(DerTextError::Missing));
+            assert_eq!(decode_der(missing, &kinds), Err(DerTextError::Missing));
         }
         for wrong in ["AQ", "AQ=", "A-_=", "AR==", "AQ==AQ==", "é"] {
             assert_eq!(
-                decode(wrong, &kinds),
+                decode_der(wrong, &kinds),
                 Err(DerTextError::NotBase64),
                 "{wrong}"
             );
         }
         let pem = |kind| format!("-----BEGIN {kind}-----\nAQID\n-----END {kind}-----\n");
-        assert_eq!(decode(&pem("CERTIFICATE"), &kinds), Ok(vec![1, 2, 3]));
+        assert_eq!(decode_der(&pem("CERTIFICATE"), &kinds), Ok(vec![1, 2, 3]));
         for wrong in [
             pem("PUBLIC KEY"),
             "-----BEGIN CERTIFICATE-----\nAQID".to_owned(),
         ] {
-            assert_eq!(decode(&wrong, &kinds), Err(DerTextError::WrongPem));
+            assert_eq!(decode_der(&wrong, &kinds), Err(DerTextError::WrongPem));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! a root of the category's manager, or of the trust bundle if the manager says so. The latter must keep the profile of endorsement certificates; the former may depart
 //! from it, but must be of the key, valid, and no CA's.
 
-use super::{Category, DecodedRequest, DerTextError, Manager, der_text, trust::TrustBundle};
+use super::{Category, DecodedRequest, DerTextError, Manager, decode_der, trust::TrustBundle};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, EkChain, Outcome, TpmAttributes,
@@ -30,7 +30,7 @@ pub struct TrustListError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndorsementError {
     /// The key is not the certificate's, or not one at all.
-    #[error("ek_pub_key: {0}")]
+    #[error("endorsement key: {0}")]
     Key(String),
     /// Nobody vouches for it.
     #[error("the endorsement certificate is not trusted: {0}")]
@@ -78,7 +78,7 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
 }
 
 fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
-    der_text::decode(text, &[SectionKind::Certificate])
+    decode_der(text, &[SectionKind::Certificate])
 }
 
 /// The roots of an entry that was listed, by an earlier release too, which took blocks of unknown labels beside them.
@@ -101,7 +101,7 @@ pub(super) fn judge(
     bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<Option<TpmAttributes>, EndorsementError> {
-    let certificate = &request.ek_certificate;
+    let certificate = request.ek_certificate;
     let carried = request.ek_chain.iter().flat_map(EkChain::certificates);
     let carried: Vec<&[u8]> = carried.collect();
     let roots: Vec<Vec<u8>> = manager

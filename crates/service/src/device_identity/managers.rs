@@ -79,7 +79,7 @@ pub enum CreateManagerError {
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// A manufacturer's root is not a CA's certificate.
-    #[error("spec.ek_root_certificates, {0}")]
+    #[error("manufacturers' roots, {0}")]
     Roots(#[from] TrustListError),
 }
 
@@ -90,7 +90,7 @@ pub enum ReplaceManagerError<B> {
     #[error("the body was refused")]
     Body(B),
     /// A manufacturer's root is not a CA's certificate.
-    #[error("spec.ek_root_certificates, {0}")]
+    #[error("manufacturers' roots, {0}")]
     Roots(#[from] TrustListError),
     /// There is none of this name.
     #[error("there is no such tpm_manager")]

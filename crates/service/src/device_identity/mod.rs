@@ -18,6 +18,8 @@ mod client_certificates;
 mod der_text;
 mod devices;
 mod endorsement;
+mod evidence;
+mod field;
 mod grant;
 mod identity;
 mod key_records;
@@ -39,7 +41,7 @@ pub use activation::{ActivateError, Activation};
 pub use api_keys::{
     ApiKey, ApiKeyChange, CreateApiKeyError, IssuedApiKey, NewApiKey, ReplaceApiKeyError,
 };
-pub use attestation::{AttestError, AttestRequest};
+pub use attestation::AttestError;
 pub use attestation_report::{DeviceCheck, DeviceFinding, DeviceReport};
 pub use authority::AuthorityError;
 pub use caller::{Act, Administrator, NotPermitted, Station, StationAct};
@@ -48,9 +50,11 @@ pub use categories::{
     NewCategory, ReplaceCategoryError,
 };
 pub use client_certificates::CertificateNotAccepted;
-pub use der_text::DerTextError;
+pub use der_text::{DerTextError, decode_der};
 pub use devices::{BoundDevice, DeviceError, DeviceKey};
 pub use endorsement::{EndorsementError, TrustListError};
+pub use evidence::{AttestRequest, SentEvidence};
+pub use field::{Field, FieldError, FieldProblem, Sent};
 pub use grant::ApiKeyRefusal;
 pub use identity::{DevicePlace, IdentityConflict, Verdict};
 pub use label_selector::{LabelSelector, LabelSelectorError};
@@ -63,7 +67,7 @@ pub use objects::{
 pub use pcr_policy::{ExpectedRegister, LearntRegister, PcrPolicy, PcrPolicyError};
 pub use preauth::{PreauthError, PreauthVerdict};
 pub use provision::{ProvisionError, Provisioned};
-pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest, RequestError};
+pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest};
 pub use revocation_list::RevocationListError;
 pub use trust::{
     AddTrustError, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry, TrustFileError, TrustItem,

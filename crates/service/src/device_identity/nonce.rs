@@ -14,9 +14,7 @@
 //! | 14 | the beginning of an HMAC-SHA-256 of what it was given for and the bytes before |
 
 use super::{
-    Category, DeviceIdentity, Station,
-    der_text::{DerTextError, decode},
-    identity::draw,
+    Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, identity::draw,
     objects::object_key,
 };
 use crate::{
@@ -53,17 +51,17 @@ const BANKS: [(u8, HashAlgorithm); 3] = [
 /// As many registers as the PC Client profile has.
 const REGISTERS: u8 = 24;
 
-/// What a nonce is asked for, as it came.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a nonce is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NonceRequest {
     /// Where the category is.
     pub namespace: String,
     /// The name of the category that has issued the key's certificate.
     pub category: String,
-    /// The Name of the attestation key, as the TPM has it, in Base64.
-    pub ak_name: String,
-    /// The registers that are to be quoted, as in `sha256:0,1,2,7`.
-    pub pcr_selection: String,
+    /// The Name of the attestation key, as the TPM has it.
+    pub ak_name: Sent,
+    /// The registers that are to be quoted. `None` for what is no selection.
+    pub selection: Option<TpmlPcrSelection>,
 }
 
 /// What a device is to attest with.
@@ -78,17 +76,9 @@ pub struct IssuedNonce {
 /// Why there is no nonce.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NonceError {
-    /// The Name cannot be read.
-    #[error("ak_name: {0}")]
-    NameText(DerTextError),
-    /// It is not a Name of 34 or 50 bytes.
-    #[error("ak_name: a Name over SHA-256 has 34 bytes, one over SHA-384 has 50")]
-    Name,
-    /// The registers are none that can be asked for.
-    #[error(
-        "pcr_selection: one or two banks of SHA-256, SHA-384 or SHA-512 and PCRs of 0 to 23, as in sha256:0,1,2,7"
-    )]
-    Selection,
+    /// The request is malformed.
+    #[error(transparent)]
+    Request(#[from] FieldError),
     /// The category is not there.
     #[error("there is no such tpm_category")]
     UnknownCategory,
@@ -281,14 +271,16 @@ impl DeviceIdentity {
         if !matches!(known.as_slice(), [Some(_)]) {
             return Err(refused(NonceError::UnknownCategory));
         }
-        let name = decode(&request.ak_name, &[]);
-        let name = name.map_err(|error| refused(NonceError::NameText(error)))?;
+        let malformed = |error: FieldError| refused(error.into());
+        let name = Field::AttestationKeyName.read(&request.ak_name);
+        let name = name.map_err(malformed)?;
+        let no_name = || malformed(Field::AttestationKeyName.wrong(FieldProblem::NoName));
         let ak = match name.len() {
-            34 | 50 => Name::parse(&name).map_err(|_| refused(NonceError::Name))?,
-            _ => return Err(refused(NonceError::Name)),
+            34 | 50 => Name::parse(name).map_err(|_| no_name())?,
+            _ => return Err(no_name()),
         };
-        let selection = request.pcr_selection.parse();
-        let selection = selection.map_err(|_| refused(NonceError::Selection))?;
+        let no_selection = || malformed(Field::Registers.wrong(FieldProblem::NoSelection));
+        let selection = request.selection.clone().ok_or_else(no_selection)?;
         let key = self.challenge_key().await?;
         let mut random = [0; RANDOM];
         self.store.entropy().fill(&mut random);
@@ -298,7 +290,7 @@ impl DeviceIdentity {
             ak: &ak,
         };
         let nonce = Nonce::new(purpose, selection, &key, random, self.clock.now());
-        let nonce = nonce.ok_or(refused(NonceError::Selection))?;
+        let nonce = nonce.ok_or_else(no_selection)?;
         Ok(IssuedNonce {
             nonce: nonce.bytes,
             expires_at: nonce.expires_at,

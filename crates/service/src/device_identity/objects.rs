@@ -111,16 +111,16 @@ pub struct SystemMetadata {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// A key or value of the annotations is empty or too long.
-    #[error("metadata.annotations: keys have 1 to 64 characters, values 1 to 1024")]
+    #[error("annotations: keys have 1 to 64 characters, values 1 to 1024")]
     Annotation,
     /// The description is too long.
-    #[error("metadata.description has {found} bytes, more than 1200")]
+    #[error("description has {found} bytes, more than 1200")]
     Description {
         /// Its length.
         found: usize,
     },
     /// The name is not a DNS label.
-    #[error("metadata.name is not a DNS label (RFC 1035) in lower case")]
+    #[error("name is not a DNS label (RFC 1035) in lower case")]
     Name,
     /// The namespace is not a DNS label.
     #[error("the namespace is not a DNS label (RFC 1035) in lower case")]

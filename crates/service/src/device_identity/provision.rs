@@ -8,8 +8,8 @@
 //! the device shows with the answer's ticket does (`activation.rs`).
 
 use super::{
-    ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, IdentityConflict,
-    Metadata, ProvisionRequest, RequestError, Station,
+    ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, Field,
+    FieldError, IdentityConflict, Metadata, ProvisionRequest, Station,
     authority::{AkCertificate, Authority},
     certified::{Cause, Certified, Issued},
     endorsement,
@@ -51,7 +51,7 @@ pub struct Provisioned {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProvisionError {
     /// The API key is no good.
-    #[error("api_key: {0}")]
+    #[error(transparent)]
     ApiKey(ApiKeyRefusal),
     /// The certificate could not be made.
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub enum ProvisionError {
     },
     /// The request is malformed.
     #[error(transparent)]
-    Request(#[from] RequestError),
+    Request(#[from] FieldError),
     /// The cryptography failed: a defect.
     #[error("the certificate could not be sealed")]
     Sealing,
@@ -148,7 +148,8 @@ impl DeviceIdentity {
             };
             let evidence = Arc::new(evidence.await?.map_err(refused)?);
             let device = request.device.judge();
-            let device = device.map_err(|error| refused(RequestError::Device(error).into()))?;
+            let device =
+                device.map_err(|error| refused(Field::Device.malformed()(error).into()))?;
             let known = self.known(&grant, &device, &evidence, now).await?;
             let conflict = |error| refused(ProvisionError::Conflict(error));
             known.identity.check().map_err(conflict)?;
@@ -191,7 +192,7 @@ impl DeviceIdentity {
                             Certified::made(made, now, by, keys, &incarnation, replaced)
                         }
                     };
-                    let device = request.device.judge().map_err(RequestError::Device)?;
+                    let device = request.device.judge().map_err(Field::Device.malformed())?;
                     let answer = evidence.seal(&grant, &certified, &device, &under, &store, now)?;
                     Ok::<_, ProvisionError>((certified, answer))
                 })
@@ -355,14 +356,11 @@ impl Evidence {
         let category = &grant.category.record.spec;
         let manager = &grant.manager.record.spec;
         let tpm = endorsement::judge(&request, category, manager, bundle, now)?;
-        let unnamed = |error: TpmError| RequestError::AttestationKey {
-            field: "ak_public",
-            problem: error.to_string(),
-        };
+        let unnamed = Field::AttestationKeyPublic.malformed();
         let template = category.attestation_key.below(&request.ek);
-        let ak = request.attestation_key(&template.map_err(unnamed)?)?;
+        let ak = request.attestation_key(&template.map_err(&unnamed)?)?;
         Ok(Self {
-            ek_name: Name::of(&request.ek).map_err(RequestError::EndorsementKey)?,
+            ek_name: Name::of(&request.ek).map_err(Field::EndorsementKey.malformed())?,
             ak_name: Name::of(&ak).map_err(unnamed)?,
             tpm,
             ek: request.ek,
@@ -379,7 +377,7 @@ impl Evidence {
         store: &Store,
         now: Timestamp,
     ) -> Result<AkCertificate, ProvisionError> {
-        let device = device.judge().map_err(RequestError::Device)?;
+        let device = device.judge().map_err(Field::Device.malformed())?;
         let certificate = Authority::certify_attestation_key(
             &grant.category.record,
             store,

@@ -1,13 +1,12 @@
-//! What a station sends, and its reading: from fields of text to keys and certificates that are well formed, whoever's
-//! they are. Nothing here knows a record, so that any text may be tried on it.
+//! What a station sends to provision a device, and its judgement: keys and certificates that are well formed, whoever's
+//! they are. Nothing here knows a record, so that any request may be tried on it.
 
-use super::{DerTextError, der_text::decode};
+use super::{Field, FieldError, FieldProblem, Sent};
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
     EkCertificate, EkChain, Structure, TpmError, TpmtPublic, algorithms,
     check_certification_request,
 };
-use rustls_pki_types::pem::SectionKind;
 use zeroize::Zeroizing;
 
 /// What a station says of a device, before any of it is judged.
@@ -23,7 +22,7 @@ pub struct DeviceClaim {
     pub version: Option<String>,
 }
 
-/// What a station sends. The binary fields are DER in Base64 or PEM, still unread.
+/// What a station sends: each key and certificate in DER, or why it cannot be read.
 #[derive(Clone)]
 pub struct ProvisionRequest {
     /// The API key.
@@ -31,18 +30,18 @@ pub struct ProvisionRequest {
     /// The device.
     pub device: DeviceClaim,
     /// The endorsement key's certificate.
-    pub ek_certificate: String,
+    pub ek_certificate: Sent,
     /// The certificates that the device carries of those who issued the endorsement key's, in PEM: one to eight. None of
     /// them is trusted.
     pub ek_chain: Option<String>,
     /// The endorsement key's SubjectPublicKeyInfo.
-    pub ek_public_key: String,
+    pub ek_public_key: Sent,
     /// The attestation key's SubjectPublicKeyInfo.
-    pub ak_public_key: String,
+    pub ak_public_key: Sent,
     /// A certification request by any key of the device.
-    pub csr: String,
+    pub certification_request: Sent,
     /// The attestation key's TPM2B_PUBLIC, where the category's template is not what it was made with.
-    pub ak_public: Option<String>,
+    pub ak_public: Option<Sent>,
 }
 
 /// A request that is well formed: each field is read, each key is of a kind that is taken, and the certification request
@@ -55,51 +54,15 @@ pub struct DecodedRequest<'a> {
     /// The device.
     pub device: DeviceInfo<'a>,
     /// The endorsement key's certificate, in DER, or as it lies in a TPM's memory.
-    pub ek_certificate: Vec<u8>,
+    pub ek_certificate: &'a [u8],
     /// What the device carries of the certificate's chain.
     pub ek_chain: Option<EkChain>,
     /// The endorsement key, by the default template for its type.
     pub ek: TpmtPublic,
     /// The attestation key's SubjectPublicKeyInfo, in DER.
-    pub ak_spki: Vec<u8>,
+    pub ak_spki: &'a [u8],
     /// The attestation key's public area, if it was sent: it is of the same key.
     pub ak_public: Option<TpmtPublic>,
-}
-
-/// What is wrong with a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The attestation key is not one.
-    #[error("{field}: {problem}")]
-    AttestationKey {
-        /// The field that it stands in.
-        field: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The certification request is malformed, badly signed, or of another device.
-    #[error("csr: {0}")]
-    Csr(String),
-    /// A field that is not DER.
-    #[error("{field}: {problem}")]
-    Der {
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        problem: DerTextError,
-    },
-    /// A property of the device.
-    #[error("device: {0}")]
-    Device(TpmError),
-    /// The endorsement certificate is none.
-    #[error("ek_cert: {0}")]
-    EndorsementCertificate(TpmError),
-    /// The chain that the device carries cannot be read.
-    #[error("ek_chain: {0}")]
-    EndorsementChain(TpmError),
-    /// The endorsement key is malformed, or of no template.
-    #[error("ek_pub_key: {0}")]
-    EndorsementKey(TpmError),
 }
 
 impl DeviceClaim {
@@ -114,39 +77,38 @@ impl DeviceClaim {
 }
 
 impl ProvisionRequest {
-    /// Reads and judges the request, as far as that takes nothing but the request. The API key is not looked at.
+    /// Judges the request, as far as that takes nothing but the request. The API key is not looked at.
     ///
     /// # Errors
-    /// [`RequestError`] says what is wrong with which field: the first of device, endorsement certificate, its chain,
+    /// [`FieldError`] says what is wrong with which field: the first of device, endorsement certificate, its chain,
     /// endorsement key, attestation key and certification request.
-    pub fn decode(&self) -> Result<DecodedRequest<'_>, RequestError> {
-        let device = self.device.judge().map_err(RequestError::Device)?;
-        let ek_certificate = der("ek_cert", &self.ek_certificate, &[SectionKind::Certificate])?;
-        EkCertificate::parse(&ek_certificate).map_err(RequestError::EndorsementCertificate)?;
+    pub fn decode(&self) -> Result<DecodedRequest<'_>, FieldError> {
+        let device = self.device.judge().map_err(Field::Device.malformed())?;
+        let field = Field::EndorsementCertificate;
+        let ek_certificate = field.read(&self.ek_certificate)?;
+        EkCertificate::parse(ek_certificate).map_err(field.malformed())?;
         let ek_chain = self.ek_chain.as_deref().map(str::as_bytes);
         let ek_chain = ek_chain
             .map(EkChain::from_pem)
             .transpose()
-            .map_err(RequestError::EndorsementChain)?;
-        let ek_spki = der("ek_pub_key", &self.ek_public_key, &[SectionKind::PublicKey])?;
-        let ek =
-            TpmtPublic::endorsement_from_spki(&ek_spki).map_err(RequestError::EndorsementKey)?;
-        let ak_spki = der("ak_pub_key", &self.ak_public_key, &[SectionKind::PublicKey])?;
-        let ak = bare_attestation_key(&ak_spki, &ek)?;
+            .map_err(Field::EndorsementChain.malformed())?;
+        let field = Field::EndorsementKey;
+        let ek = TpmtPublic::endorsement_from_spki(field.read(&self.ek_public_key)?)
+            .map_err(field.malformed())?;
+        let field = Field::AttestationKey;
+        let ak_spki = field.read(&self.ak_public_key)?;
+        let ak = bare_attestation_key(ak_spki, &ek)?;
         if ak.is_same_key(&ek) {
-            return Err(RequestError::AttestationKey {
-                field: "ak_pub_key",
-                problem: "it is the endorsement key".to_owned(),
-            });
+            return Err(field.wrong(FieldProblem::EndorsementKey));
         }
+        let field = Field::AttestationKeyPublic;
         let ak_public = match &self.ak_public {
             None => None,
-            // A public area has no form in PEM.
-            Some(text) => Some(told(&der("ak_public", text, &[])?, &ak)?),
+            Some(sent) => Some(told(field.read(sent)?, &ak)?),
         };
-        let csr = der("csr", &self.csr, &[SectionKind::Csr])?;
-        check_certification_request(&csr, &device, algorithms::ALL)
-            .map_err(|error| RequestError::Csr(error.to_string()))?;
+        let field = Field::CertificationRequest;
+        let csr = field.read(&self.certification_request)?;
+        check_certification_request(csr, &device, algorithms::ALL).map_err(field.malformed())?;
         Ok(DecodedRequest {
             device,
             ek_certificate,
@@ -162,78 +124,59 @@ impl DecodedRequest<'_> {
     /// The attestation key: the public area that was sent, or else what the bare key is by a template.
     ///
     /// # Errors
-    /// [`RequestError::AttestationKey`] if by that template it is none.
+    /// [`FieldError`] if by that template it is none.
     pub fn attestation_key(
         &self,
         template: &AttestationTemplate,
-    ) -> Result<TpmtPublic, RequestError> {
+    ) -> Result<TpmtPublic, FieldError> {
         if let Some(told) = &self.ak_public {
             return Ok(told.clone());
         }
-        let assumed = TpmtPublic::attestation_from_spki(&self.ak_spki, template)
-            .map_err(attestation_key("ak_pub_key"))?;
-        check_attestation_key("ak_pub_key", &assumed)?;
+        let field = Field::AttestationKey;
+        let assumed =
+            TpmtPublic::attestation_from_spki(self.ak_spki, template).map_err(field.malformed())?;
+        check_attestation_key(field, &assumed)?;
         Ok(assumed)
     }
 }
 
-fn der(field: &'static str, text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, RequestError> {
-    decode(text, kinds).map_err(|problem| RequestError::Der { field, problem })
-}
-
-fn attestation_key(field: &'static str) -> impl Fn(TpmError) -> RequestError {
-    move |error| RequestError::AttestationKey {
-        field,
-        problem: error.to_string(),
-    }
-}
-
 /// A bare key, which is of a kind that attestation keys are.
-fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, RequestError> {
-    let field = "ak_pub_key";
+fn bare_attestation_key(spki: &[u8], ek: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
+    let field = Field::AttestationKey;
     let ak = AttestationTemplate::below(ek)
         .and_then(|template| TpmtPublic::attestation_from_spki(spki, &template))
-        .map_err(attestation_key(field))?;
+        .map_err(field.malformed())?;
     check_attestation_key(field, &ak)?;
     match ak.is_sound() {
         true => Ok(ak),
-        false => Err(RequestError::AttestationKey {
-            field,
-            problem: "no key has this point or modulus".to_owned(),
-        }),
+        false => Err(field.wrong(FieldProblem::NoSuchKey)),
     }
 }
 
 /// The public area that the station sent, which must be an attestation key's, and of the same key as the bare one.
-fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, RequestError> {
-    let field = "ak_public";
-    let wrong = attestation_key(field);
-    let public = TpmtPublic::parse_sized(sized).map_err(&wrong)?;
+fn told(sized: &[u8], bare: &TpmtPublic) -> Result<TpmtPublic, FieldError> {
+    let field = Field::AttestationKeyPublic;
+    let public = TpmtPublic::parse_sized(sized).map_err(field.malformed())?;
     if !public.is_same_key(bare) {
-        return Err(RequestError::AttestationKey {
-            field,
-            problem: "it is not the key in ak_pub_key".to_owned(),
-        });
+        return Err(field.wrong(FieldProblem::OtherKey));
     }
     check_attestation_key(field, &public)?;
     Ok(public)
 }
 
-fn check_attestation_key(field: &'static str, ak: &TpmtPublic) -> Result<(), RequestError> {
+fn check_attestation_key(field: Field, ak: &TpmtPublic) -> Result<(), FieldError> {
     let policy = AttestationKeyPolicy {
         // P-521 certificates are not made.
         curves: vec![EccCurve::NistP256, EccCurve::NistP384],
         ..AttestationKeyPolicy::default()
     };
     let report = policy.check(ak);
-    let failed = AttestationKeyCheck::ALL
-        .iter()
-        .find(|check| report.outcome(**check).refuses());
-    match failed {
+    let mut checks = AttestationKeyCheck::ALL.iter().copied();
+    match checks.find(|check| report.outcome(*check).refuses()) {
         None => Ok(()),
-        Some(check) => Err(RequestError::AttestationKey {
-            field,
-            problem: format!("{}: {}", check.name(), report.detail(*check)),
-        }),
+        Some(check) => Err(field.wrong(FieldProblem::Attestation {
+            check,
+            detail: report.detail(check),
+        })),
     }
 }

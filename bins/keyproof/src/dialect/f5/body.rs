@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use keyproof_service::device_identity::{
     Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
     ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
-    TrustedMakers,
+    Sent, SentEvidence, TrustedMakers, decode_der,
 };
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
+use rustls_pki_types::pem::SectionKind;
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
@@ -138,7 +139,7 @@ impl From<ActivationBody> for Activation {
     fn from(body: ActivationBody) -> Self {
         Self {
             ticket: body.ticket.unwrap_or_default(),
-            proof: body.proof.unwrap_or_default(),
+            proof: bytes(body.proof),
         }
     }
 }
@@ -183,28 +184,30 @@ pub(super) async fn nonce(exchange: &mut Exchange, needed: usize) -> Result<Nonc
     Ok(NonceRequest {
         namespace: body.namespace.unwrap_or_default(),
         category: body.category.unwrap_or_default(),
-        ak_name: body.ak_name.unwrap_or_default(),
-        pcr_selection: body.pcr_selection.unwrap_or_default(),
+        ak_name: bytes(body.ak_name),
+        selection: body.pcr_selection.and_then(|text| text.parse().ok()),
     })
 }
 
 pub(super) async fn attest(
     exchange: &mut Exchange,
     needed: usize,
-) -> Result<AttestRequest, Refusal> {
+) -> Result<(AttestRequest, SentEvidence), Refusal> {
     let body: AttestBody = read(exchange, needed).await?;
-    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(AttestRequest {
+    let request = AttestRequest {
         namespace: body.namespace.unwrap_or_default(),
         category: body.category.unwrap_or_default(),
-        nonce: body.nonce.unwrap_or_default(),
-        ak_public: body.ak_public.unwrap_or_default(),
-        attest: body.attest.unwrap_or_default(),
-        signature: body.signature.unwrap_or_default(),
-        pcr_values: said(body.pcr_values),
-        event_log: said(body.event_log),
         activation: body.activation.map(|JsonObject(body)| body.into()),
-    })
+    };
+    let evidence = SentEvidence {
+        nonce: bytes(body.nonce),
+        ak_public: bytes(body.ak_public),
+        attest: bytes(body.attest),
+        signature: bytes(body.signature),
+        pcr_values: optional(body.pcr_values),
+        event_log: optional(body.event_log),
+    };
+    Ok((request, evidence))
 }
 
 pub(super) async fn activation(
@@ -223,7 +226,7 @@ pub(super) async fn provision(
     provision_request(&body).map_err(|error| malformed(&error))
 }
 
-/// The fields of a provision request's body. None of them is judged here.
+/// The fields of a provision request's body, as bytes. None of them is judged here.
 ///
 /// # Errors
 /// For anything but the JSON of such a request. The error may repeat what stands there.
@@ -232,13 +235,29 @@ pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Er
     Ok(ProvisionRequest {
         api_key: Zeroizing::new(body.api_key.unwrap_or_default()),
         device: body.device.unwrap_or_default().0.into(),
-        ek_certificate: body.ek_cert.unwrap_or_default(),
+        ek_certificate: der(body.ek_cert, SectionKind::Certificate),
         ek_chain: body.ek_chain.filter(|text| !text.is_empty()),
-        ek_public_key: body.ek_pub_key.unwrap_or_default(),
-        ak_public_key: body.ak_pub_key.unwrap_or_default(),
-        csr: body.csr.unwrap_or_default(),
-        ak_public: body.ak_public.filter(|text| !text.is_empty()),
+        ek_public_key: der(body.ek_pub_key, SectionKind::PublicKey),
+        ak_public_key: der(body.ak_pub_key, SectionKind::PublicKey),
+        certification_request: der(body.csr, SectionKind::Csr),
+        ak_public: optional(body.ak_public),
     })
+}
+
+/// DER, in Base64 or PEM.
+fn der(text: Option<String>, kind: SectionKind) -> Sent {
+    decode_der(text.as_deref().unwrap_or_default(), &[kind])
+}
+
+/// What has no form in PEM, in Base64.
+fn bytes(text: Option<String>) -> Sent {
+    decode_der(text.as_deref().unwrap_or_default(), &[])
+}
+
+/// The same, where an empty text is none.
+fn optional(text: Option<String>) -> Option<Sent> {
+    let text = text.filter(|text| !text.is_empty());
+    text.map(|text| bytes(Some(text)))
 }
 
 impl From<DeviceBody> for DeviceClaim {

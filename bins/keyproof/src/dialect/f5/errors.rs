@@ -1,6 +1,6 @@
 //! The one table from what the use cases refuse to gRPC's codes and F5's error body, `{"code", "details", "message"}`.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_service::{
@@ -8,9 +8,10 @@ use keyproof_service::{
     access::AccessError,
     device_identity::{
         ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
-        CreateManagerError, DeleteError, EndorsementError, FindError, NonceError, PreauthError,
-        ProvisionError, ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError,
-        RevocationListError,
+        CreateManagerError, DeleteError, EndorsementError, Field, FieldError, FieldProblem,
+        FindError, MetadataError, NonceError, PcrPolicyError, PreauthError, ProvisionError,
+        ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError, RevocationListError,
+        TrustListError,
     },
 };
 use serde_json::json;
@@ -125,6 +126,19 @@ impl Refusal {
             retry_after: Some(Duration::from_secs(1)),
             ..Self::new(Code::Unavailable, message)
         }
+    }
+
+    /// What is wrong with a member of a station's request.
+    fn field(field: Field, problem: impl fmt::Display) -> Self {
+        Self::invalid(format!("{}: {problem}", member(field)))
+    }
+
+    fn allow_list(error: &TrustListError) -> Self {
+        Self::invalid(format!("spec.tpm_allow_list, {error}"))
+    }
+
+    fn roots(error: &TrustListError) -> Self {
+        Self::invalid(format!("spec.ek_root_certificates, {error}"))
     }
 
     fn exists(error: &impl ToString) -> Self {
@@ -253,14 +267,63 @@ impl From<FindError> for Refusal {
     }
 }
 
+impl From<MetadataError> for Refusal {
+    fn from(error: MetadataError) -> Self {
+        Self::invalid(match error {
+            MetadataError::Annotation | MetadataError::Description { .. } | MetadataError::Name => {
+                format!("metadata.{error}")
+            }
+            // It is the path's.
+            MetadataError::Namespace => error.to_string(),
+        })
+    }
+}
+
+impl From<PcrPolicyError> for Refusal {
+    fn from(error: PcrPolicyError) -> Self {
+        Self::invalid(format!("spec.pcr_policy: {error}"))
+    }
+}
+
+impl From<FieldError> for Refusal {
+    fn from(FieldError { field, problem }: FieldError) -> Self {
+        match problem {
+            FieldProblem::OtherKey => Self::field(field, "it is not the key in ak_pub_key"),
+            FieldProblem::WithoutValues => {
+                Self::field(field, "it is compared with pcr_values, which are missing")
+            }
+            problem => Self::field(field, problem),
+        }
+    }
+}
+
+/// The member of a request that a field stands in.
+const fn member(field: Field) -> &'static str {
+    match field {
+        Field::AttestationKey => "ak_pub_key",
+        Field::AttestationKeyName => "ak_name",
+        Field::AttestationKeyPublic => "ak_public",
+        Field::CertificationRequest => "csr",
+        Field::Device => "device",
+        Field::EndorsementCertificate => "ek_cert",
+        Field::EndorsementChain => "ek_chain",
+        Field::EndorsementKey => "ek_pub_key",
+        Field::EventLog => "event_log",
+        Field::Nonce => "nonce",
+        Field::Quote => "attest",
+        Field::Registers => "pcr_selection",
+        Field::RegisterValues => "pcr_values",
+        Field::Signature => "signature",
+    }
+}
+
 impl From<CreateManagerError> for Refusal {
     fn from(error: CreateManagerError) -> Self {
         match error {
             CreateManagerError::Authority(error) => error.into(),
             CreateManagerError::Exists => Self::exists(&error),
-            CreateManagerError::Metadata(_) | CreateManagerError::Roots(_) => {
-                Self::invalid(error.to_string())
-            }
+            CreateManagerError::Metadata(error) => error.into(),
+            CreateManagerError::Roots(error) => Self::roots(&error),
         }
     }
 }
@@ -270,10 +333,12 @@ impl From<CreateCategoryError> for Refusal {
         match error {
             CreateCategoryError::Authority(error) => error.into(),
             CreateCategoryError::Deleted | CreateCategoryError::Exists => Self::exists(&error),
-            CreateCategoryError::AllowList(_)
-            | CreateCategoryError::AttestationKey
-            | CreateCategoryError::Metadata(_)
-            | CreateCategoryError::PcrPolicy(_) => Self::invalid(error.to_string()),
+            CreateCategoryError::AllowList(error) => Self::allow_list(&error),
+            CreateCategoryError::AttestationKey => {
+                Self::invalid("spec.ak_template is not that of an attestation key")
+            }
+            CreateCategoryError::Metadata(error) => error.into(),
+            CreateCategoryError::PcrPolicy(error) => error.into(),
             CreateCategoryError::UnknownManager => Self::not_found(error.to_string()),
         }
     }
@@ -283,7 +348,7 @@ impl From<CreateApiKeyError> for Refusal {
     fn from(error: CreateApiKeyError) -> Self {
         match error {
             CreateApiKeyError::Exists => Self::exists(&error),
-            CreateApiKeyError::Metadata(_) => Self::invalid(error.to_string()),
+            CreateApiKeyError::Metadata(error) => error.into(),
             CreateApiKeyError::UnknownCategory => Self::not_found(error.to_string()),
         }
     }
@@ -292,7 +357,7 @@ impl From<CreateApiKeyError> for Refusal {
 impl From<ReplaceManagerError<Self>> for Refusal {
     fn from(error: ReplaceManagerError<Self>) -> Self {
         match error {
-            ReplaceManagerError::Roots(_) => Self::invalid(error.to_string()),
+            ReplaceManagerError::Roots(error) => Self::roots(&error),
             ReplaceManagerError::Body(refusal) => refusal,
             ReplaceManagerError::Unknown => Self::not_found(error.to_string()),
         }
@@ -302,10 +367,9 @@ impl From<ReplaceManagerError<Self>> for Refusal {
 impl From<ReplaceCategoryError<Self>> for Refusal {
     fn from(error: ReplaceCategoryError<Self>) -> Self {
         match error {
-            ReplaceCategoryError::AllowList(_) | ReplaceCategoryError::PcrPolicy(_) => {
-                Self::invalid(error.to_string())
-            }
+            ReplaceCategoryError::AllowList(error) => Self::allow_list(&error),
             ReplaceCategoryError::Body(refusal) => refusal,
+            ReplaceCategoryError::PcrPolicy(error) => error.into(),
             ReplaceCategoryError::Unknown => Self::not_found(error.to_string()),
         }
     }
@@ -354,13 +418,14 @@ impl From<PreauthError> for Refusal {
 impl From<ProvisionError> for Refusal {
     fn from(error: ProvisionError) -> Self {
         match error {
-            ProvisionError::ApiKey(_)
-            | ProvisionError::Endorsement(EndorsementError::Untrusted(_)) => Self::denied(&error),
+            ProvisionError::ApiKey(why) => Self::denied(&format_args!("api_key: {why}")),
             ProvisionError::Authority(error) => error.into(),
             ProvisionError::Conflict(_) => Self::exists(&error),
-            ProvisionError::Endorsement(EndorsementError::Key(_)) | ProvisionError::Request(_) => {
-                Self::invalid(error.to_string())
+            ProvisionError::Endorsement(EndorsementError::Key(why)) => {
+                Self::field(Field::EndorsementKey, why)
             }
+            ProvisionError::Endorsement(EndorsementError::Untrusted(_)) => Self::denied(&error),
+            ProvisionError::Request(error) => error.into(),
             ProvisionError::RateLimited { retry_after } => {
                 Self::rate_limited(error.to_string(), retry_after)
             }
@@ -378,7 +443,9 @@ impl From<ActivateError> for Refusal {
             | ActivateError::Forgotten
             | ActivateError::Revoked
             | ActivateError::Unproven => Self::denied(&error),
-            ActivateError::ProofText(_) | ActivateError::Ticket => Self::invalid(error.to_string()),
+            ActivateError::ProofUnread(_) | ActivateError::Ticket => {
+                Self::invalid(error.to_string())
+            }
         }
     }
 }
@@ -386,9 +453,7 @@ impl From<ActivateError> for Refusal {
 impl From<NonceError> for Refusal {
     fn from(error: NonceError) -> Self {
         match error {
-            NonceError::Name | NonceError::NameText(_) | NonceError::Selection => {
-                Self::invalid(error.to_string())
-            }
+            NonceError::Request(error) => error.into(),
             NonceError::UnknownCategory => Self::not_found(error.to_string()),
         }
     }
@@ -397,10 +462,7 @@ impl From<NonceError> for Refusal {
 impl From<AttestError> for Refusal {
     fn from(error: AttestError) -> Self {
         match error {
-            AttestError::AttestationKey
-            | AttestError::Field { .. }
-            | AttestError::LogAlone
-            | AttestError::LogTooLong => Self::invalid(error.to_string()),
+            AttestError::Request(error) => error.into(),
             AttestError::UnknownCategory => Self::not_found(error.to_string()),
         }
     }
@@ -409,7 +471,56 @@ impl From<AttestError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyproof_service::TooBusy;
+    use keyproof_service::{
+        TooBusy,
+        device_identity::{ApiKeyRefusal, DerTextError},
+    };
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_members_name() {
+        let field = |field, problem| Refusal::from(FieldError { field, problem });
+        let entry = || TrustListError {
+            entry: 1,
+            block: None,
+            problem: "it is no certificate".to_owned(),
+        };
+        for (refusal, says) in [
+            (
+                field(Field::AttestationKeyPublic, FieldProblem::OtherKey),
+                "ak_public: it is not the key in ak_pub_key",
+            ),
+            (
+                field(Field::EventLog, FieldProblem::WithoutValues),
+                "event_log: it is compared with pcr_values, which are missing",
+            ),
+            (
+                field(Field::Quote, FieldProblem::Unread(DerTextError::NotBase64)),
+                "attest: it is neither Base64 nor PEM",
+            ),
+            (
+                MetadataError::Name.into(),
+                "metadata.name is not a DNS label (RFC 1035) in lower case",
+            ),
+            (
+                MetadataError::Namespace.into(),
+                "the namespace is not a DNS label (RFC 1035) in lower case",
+            ),
+            (
+                CreateManagerError::Roots(entry()).into(),
+                "spec.ek_root_certificates, entry 1: it is no certificate",
+            ),
+            (
+                CreateCategoryError::AllowList(entry()).into(),
+                "spec.tpm_allow_list, entry 1: it is no certificate",
+            ),
+            (
+                ProvisionError::ApiKey(ApiKeyRefusal::Revoked).into(),
+                "api_key: the API key is revoked",
+            ),
+        ] {
+            assert_eq!(refusal.message, says);
+        }
+    }
 
     #[test]
     fn what_the_store_does_is_told_without_why() {

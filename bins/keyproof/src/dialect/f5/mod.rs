@@ -364,9 +364,9 @@ impl StationCall {
     }
 
     async fn attest(mut self) -> Answered {
-        let request = body::attest(&mut self.exchange, self.body).await?;
+        let (request, evidence) = body::attest(&mut self.exchange, self.body).await?;
         let devices = &self.service.device_identity;
-        let report = devices.attest(&self.station, request).await?;
+        let report = devices.attest(&self.station, &request, evidence).await?;
         Ok(wire::attested(&report))
     }
 

@@ -1,0 +1,115 @@
+//! What a device sends to attest, and what it says by itself: the quote and the event log.
+
+use super::{Activation, Field, FieldError, FieldProblem, Sent, identity::Seen};
+use keyproof_tpm::{
+    AttestationKeyPolicy, AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck,
+    QuoteEvidence, QuotePolicy, Report, Structure, TpmlPcrSelection, TpmtPublic, algorithms,
+    check_event_log, check_quote,
+};
+
+/// The longest event log, in bytes.
+const LONGEST_LOG: usize = 512 * 1024;
+
+/// Which key attests, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestRequest {
+    /// Where the category is.
+    pub namespace: String,
+    /// The name of the category that has issued the key's certificate.
+    pub category: String,
+    /// What [`DeviceIdentity::activate`](super::DeviceIdentity::activate) takes: needed unless the key is active.
+    pub activation: Option<Activation>,
+}
+
+/// What it attests with, as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentEvidence {
+    /// The nonce that it was asked with.
+    pub nonce: Sent,
+    /// The attestation key's `TPM2B_PUBLIC` or `TPMT_PUBLIC`.
+    pub ak_public: Sent,
+    /// The quote's `TPMS_ATTEST`.
+    pub attest: Sent,
+    /// Its `TPMT_SIGNATURE`.
+    pub signature: Sent,
+    /// The values of the quoted registers, concatenated in the order of the selection.
+    pub pcr_values: Option<Sent>,
+    /// The event log that they come from, at most 512 KiB.
+    pub event_log: Option<Sent>,
+}
+
+/// The same, each of it read.
+pub(super) struct Evidence {
+    pub(super) nonce: Vec<u8>,
+    pub(super) ak: TpmtPublic,
+    pub(super) ak_name: Name,
+    pub(super) attest: Vec<u8>,
+    signature: Vec<u8>,
+    pub(super) pcr_values: Option<Vec<u8>>,
+    event_log: Option<Vec<u8>>,
+}
+
+impl SentEvidence {
+    pub(super) fn decode(self) -> Result<Evidence, FieldError> {
+        let field = Field::AttestationKeyPublic;
+        let public = field.take(self.ak_public)?;
+        let ak = TpmtPublic::parse_sized(&public).or_else(|_| TpmtPublic::parse(&public));
+        let no_area = |_| field.wrong(FieldProblem::NoPublicArea);
+        let ak = ak.map_err(no_area)?;
+        let optional =
+            |field: Field, sent: Option<Sent>| sent.map(|sent| field.take(sent)).transpose();
+        let evidence = Evidence {
+            nonce: Field::Nonce.take(self.nonce)?,
+            ak_name: Name::of(&ak).map_err(no_area)?,
+            ak,
+            attest: Field::Quote.take(self.attest)?,
+            signature: Field::Signature.take(self.signature)?,
+            pcr_values: optional(Field::RegisterValues, self.pcr_values)?,
+            event_log: optional(Field::EventLog, self.event_log)?,
+        };
+        let problem = match &evidence.event_log {
+            Some(log) if log.len() > LONGEST_LOG => FieldProblem::Long { limit: LONGEST_LOG },
+            Some(_) if evidence.pcr_values.is_none() => FieldProblem::WithoutValues,
+            _ => return Ok(evidence),
+        };
+        Err(Field::EventLog.wrong(problem))
+    }
+}
+
+impl Evidence {
+    /// What the quote says, as far as no record is needed for it.
+    pub(super) fn judge(
+        &self,
+        selection: Option<&TpmlPcrSelection>,
+        last_seen: Option<&Seen>,
+    ) -> (
+        AttestationReport<QuoteCheck>,
+        Option<Report<EventLogFinding>>,
+    ) {
+        let evidence = QuoteEvidence {
+            attest: &self.attest,
+            signature: &self.signature,
+            pcr_values: self.pcr_values.as_deref(),
+        };
+        let policy = QuotePolicy {
+            nonce: &self.nonce,
+            selection,
+            // The credential was opened in the TPM with this endorsement key: the key may stand anywhere in it.
+            ek: None,
+            last_seen: last_seen.map(Seen::clock_info),
+            key_policy: AttestationKeyPolicy::default(),
+            algorithms: algorithms::ALL,
+        };
+        let quote = check_quote(&self.ak, &evidence, &policy);
+        let log = self.event_log.as_ref().map(|log| {
+            let values = self.pcr_values.as_deref().unwrap_or_default();
+            let empty = TpmlPcrSelection::default();
+            let policy = EventLogPolicy {
+                registers: Some((selection.unwrap_or(&empty), values)),
+                secure_boot: false,
+            };
+            check_event_log(log, &policy).report
+        });
+        (quote, log)
+    }
+}
