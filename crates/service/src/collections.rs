@@ -148,6 +148,7 @@ collections! {
     OtpLockout = "otp_lockout",
     RefreshFamily = "refresh_family",
     RefreshToken = "refresh_token",
+    RemovedUser = "removed_user",
     SigningKey = "signing_key",
     SigningKeyInUse = "signing_key_in_use",
     Store = "$store",
@@ -218,6 +219,7 @@ impl Collection {
             | Self::OtpInstance
             | Self::OtpLeftover
             | Self::OtpLockout
+            | Self::RemovedUser
             | Self::Store
             | Self::TpmAkCertificate
             | Self::TpmApiKey

@@ -44,6 +44,10 @@ struct ExportArguments {
     /// Where the last export ended; from the beginning unless given
     #[arg(long, value_name = "CURSOR")]
     after: Option<EventKey>,
+    /// Put names in the place of users, as `keyproof audit` does. What is kept of them elsewhere, `user remove --forget` does
+    /// not reach
+    #[arg(long)]
+    names: bool,
     #[command(flatten)]
     store: StoreFlags,
 }
@@ -89,7 +93,14 @@ fn export(arguments: &ExportArguments) -> Outcome {
         let mut cursor = arguments.after.clone();
         loop {
             let page = service.audit.export(last.as_ref(), cursor.as_ref());
-            let page = page.await.map_err(Failure::refused)?;
+            let mut page = page.await.map_err(Failure::refused)?;
+            if arguments.names {
+                name(
+                    &service,
+                    page.iter_mut().map(|exported| &mut exported.event),
+                )
+                .await?;
+            }
             let Some(end) = page.last() else {
                 return Ok(());
             };
@@ -132,11 +143,9 @@ async fn print_each(
 ) -> Outcome {
     let mut after = None;
     loop {
-        let page = service
-            .audit
-            .events(since, after.as_ref())
-            .await
-            .map_err(Failure::refused)?;
+        let page = service.audit.events(since, after.as_ref()).await;
+        let mut page = page.map_err(Failure::refused)?;
+        name(service, page.iter_mut().map(|(_, event)| event)).await?;
         let Some((last, _)) = page.last() else {
             return Ok(());
         };
@@ -152,10 +161,9 @@ async fn print_each(
 async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
     let mut follower = Follower::new(since);
     loop {
-        let events = follower
-            .poll(&service.audit)
-            .await
-            .map_err(Failure::refused)?;
+        let events = follower.poll(&service.audit).await;
+        let mut events = events.map_err(Failure::refused)?;
+        name(service, &mut events).await?;
         for event in &events {
             let text = if json {
                 document(event)?.to_string()
@@ -172,7 +180,13 @@ async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
     }
 }
 
-/// The event as it is stored, with its times in RFC 3339.
+/// Users are called by name, but for those who were forgotten.
+async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -> Outcome {
+    let named = service.accounts.name_subjects(events).await;
+    named.map_err(Failure::refused)
+}
+
+/// The event with its times in RFC 3339.
 fn document(event: &Event) -> io::Result<Value> {
     let mut document = serde_json::to_value(event)?;
     if let Some(members) = document.as_object_mut() {

@@ -25,7 +25,7 @@ pub(super) enum Command {
     /// List the users
     List(StoreArguments),
     /// Remove an account with its keys, devices and tokens, those of applications too
-    Remove(Doomed),
+    Remove(RemoveArguments),
     /// Set a user's password; their tokens and trusted devices end, application tokens for good
     SetPassword(PasswordArguments),
     /// Keep a user from logging in; their tokens and trusted devices end, application tokens for good
@@ -51,6 +51,15 @@ pub(super) struct AddArguments {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct RemoveArguments {
+    #[command(flatten)]
+    user: Doomed,
+    /// Forget the name, too, also of one who was removed before: the audit trail then shows a number in its place
+    #[arg(long)]
+    forget: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct PasswordArguments {
     #[command(flatten)]
     user: Named,
@@ -71,6 +80,11 @@ const ADDED: Change = Change {
 const REMOVED: Change = Change {
     member: "removed",
     done: "removed the user {} with their keys, devices and tokens",
+};
+
+const FORGOTTEN: Change = Change {
+    member: "forgotten",
+    done: "removed the user {} with their keys, devices and tokens, and forgot the name",
 };
 
 const PASSWORD_SET: Change = Change {
@@ -127,10 +141,20 @@ pub(super) fn run(command: Command) -> Outcome {
         }),
         Command::Add(arguments) => add(arguments),
         Command::List(arguments) => list(&arguments),
-        Command::Remove(user) => {
+        Command::Remove(RemoveArguments {
+            user,
+            forget: false,
+        }) => {
             let question = "Remove the user {} with their keys, devices and tokens";
             user.change(question, &REMOVED, async |service, name, origin| {
                 service.accounts.remove_user(name, origin).await
+            })
+        }
+        Command::Remove(RemoveArguments { user, forget: true }) => {
+            let question =
+                "Remove the user {} with their keys, devices and tokens, and forget the name";
+            user.change(question, &FORGOTTEN, async |service, name, origin| {
+                service.accounts.forget_user(name, origin).await
             })
         }
         Command::SetPassword(PasswordArguments { user, password }) => {

@@ -6,8 +6,8 @@ use super::{
     password::canonical,
     reading::Slot,
     records::{
-        Organisation, OrganisationName, Role, User, UserName, UserStatus, all_users,
-        organisation_key, organisation_name_key, user_key, user_name_key,
+        Organisation, OrganisationName, RemovedUser, Role, User, UserName, UserStatus, all_users,
+        organisation_key, organisation_name_key, removed_user_key, user_key, user_name_key,
     },
     snapshot::Snapshot,
 };
@@ -161,7 +161,8 @@ impl Accounts {
             let owner = user.owner();
             name.replace(&mut batch, &UserName { owner }, None);
             batch.insert(&user_key(owner), &user, None);
-            let detail = format!("{} in {}, role {}", user.name, new.organisation, user.role);
+            let subject = user.subject();
+            let detail = format!("{subject} in {}, role {}", new.organisation, user.role);
             let deed = deed(Action::UserAdd, &user, Some(detail), origin);
             self.audit.done(&mut batch, now, deed);
             // A conflict is a name or a number that is taken: the name is looked up again, another number drawn.
@@ -191,7 +192,8 @@ impl Accounts {
         Ok(users)
     }
 
-    /// Removes an account, and with it all tokens, keys and devices. What is counted against its name stays.
+    /// Removes an account, and with it all tokens, keys and devices. What is counted against its name stays, and the name
+    /// itself, for readers of the audit trail, until [`forget_user`](Self::forget_user).
     ///
     /// # Errors
     /// [`ChangeUserError`].
@@ -205,8 +207,12 @@ impl Accounts {
             Action::UserRemove,
             TOKENS_END,
             origin,
-            |batch, snapshot, _, _| {
+            |batch, snapshot, user, _| {
                 snapshot.erase(batch);
+                let subject = user.subject();
+                let name = user.name;
+                let removed = RemovedUser { name, subject };
+                batch.insert(&removed_user_key(subject), &removed, None);
             },
         )
         .await
@@ -349,7 +355,7 @@ impl Accounts {
             let user = snapshot.user.record().cloned();
             let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
             let mut batch = self.store.batch(snapshot.now);
-            let detail = format!("{}{also}", user.name);
+            let detail = format!("{}{also}", user.subject());
             let deed = deed(action, &user, Some(detail), origin);
             self.audit.done(&mut batch, snapshot.now, deed);
             let changed = change(&mut batch, &snapshot, user, snapshot.records());

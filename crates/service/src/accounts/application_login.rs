@@ -53,7 +53,7 @@ impl Accounts {
             let access = self.access_token(&signer, &user.record, &login, Some(id), now)?;
             let owner = user.record.owner();
             let origin = origin.by(Who::User {
-                name: user.record.name,
+                subject: user.record.subject(),
                 application_token: Some(id),
             });
             let mut batch = self.store.batch(now);

@@ -11,8 +11,8 @@ use keyproof_mfa::UserRecords;
 /// Whose login has failed.
 #[derive(Clone, Copy)]
 pub(super) enum Failed<'a> {
-    /// A user's of this name.
-    User(&'a str),
+    /// A user's.
+    User(&'a User),
     /// Somebody's who typed a name that nobody has: what is told in its place.
     Unknown(&'a str),
     /// Nobody knows whose.
@@ -32,7 +32,7 @@ pub(super) fn owner(Owner { organisation, user }: Owner) -> String {
 /// What a user does who has just shown who they are.
 pub(super) fn by(user: &User, origin: &Origin) -> Origin {
     origin.by(Who::User {
-        name: user.name.clone(),
+        subject: user.subject(),
         application_token: None,
     })
 }
@@ -77,7 +77,7 @@ impl Accounts {
         origin: &'a Origin,
     ) -> Deed<'a> {
         let name = match whose {
-            Failed::User(name) => name.escape_debug().to_string(),
+            Failed::User(user) => user.subject().to_string(),
             Failed::Unknown(_) | Failed::Nobodys => String::new(),
         };
         let detail = Detail::LoginRefused {

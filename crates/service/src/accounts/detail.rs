@@ -7,7 +7,7 @@ use std::net::IpAddr;
 /// How details are worded.
 pub type Wording = fn(&Detail<'_>) -> String;
 
-/// A detail. Names are escaped.
+/// A detail. It names no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail<'a> {
     /// The login of a program is refused.
@@ -19,7 +19,7 @@ pub enum Detail<'a> {
     },
     /// A device is trusted from now on.
     DeviceTrusted {
-        /// Whose it is, by name.
+        /// Whose it is: a [`Subject`](crate::audit::Subject).
         user: &'a str,
         /// Which operating system it runs, by the client's word.
         operating_system: Option<&'a str>,
@@ -30,7 +30,7 @@ pub enum Detail<'a> {
     KeyRemoved {
         /// Its number.
         key: u32,
-        /// Whose it was, by name.
+        /// Whose it was, likewise.
         user: &'a str,
         /// How many trusted devices went with it.
         devices: usize,
@@ -39,7 +39,7 @@ pub enum Detail<'a> {
     },
     /// A login is refused.
     LoginRefused {
-        /// By which name; empty where nobody has it, or nobody knows whose token it was.
+        /// Whose, likewise; empty where nobody has the name, or nobody knows whose token it was.
         name: &'a str,
         /// Why.
         why: Reason,

@@ -294,7 +294,7 @@ impl Accounts {
                 .map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
             let detail = self.worded(&Detail::KeyRemoved {
                 key: id,
-                user: &user.name,
+                user: &user.subject().to_string(),
                 devices: removed.devices,
                 recovery_codes: removed.recovery_codes,
             });

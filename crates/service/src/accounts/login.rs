@@ -142,7 +142,7 @@ impl Accounts {
             let records = snapshot.records();
             if let Err(lock) = records.admit(client, snapshot.at()) {
                 let unknown = self.unknown_name(&name);
-                let whose = whose(&snapshot, &name, &unknown);
+                let whose = whose(&snapshot, &unknown);
                 let deed = self.failed(whose, Reason::NotJudged, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(locked(snapshot.wait(lock.until))));
@@ -186,7 +186,7 @@ impl Accounts {
                         ),
                     };
                     let unknown = self.unknown_name(&name);
-                    let deed = self.failed(whose(&snapshot, &name, &unknown), why, origin);
+                    let deed = self.failed(whose(&snapshot, &unknown), why, origin);
                     return self.refuse(&snapshot, &decision.next, deed, error).await;
                 }
             };
@@ -267,7 +267,7 @@ impl Accounts {
                             snapshot.locked_or(&failure, AnswerError::Refused, locked),
                         ),
                     };
-                    let deed = self.failed(Failed::User(&user.name), why, origin);
+                    let deed = self.failed(Failed::User(user), why, origin);
                     self.refuse(&snapshot, &decision.next, deed, error).await
                 }
             }
@@ -359,7 +359,7 @@ impl Accounts {
                 action: Action::TrustedDeviceAdd,
                 target: format!("{}/trusted_device/{}", target(user), trusted.id.get()),
                 detail: self.worded(&Detail::DeviceTrusted {
-                    user: &user.name,
+                    user: &user.subject().to_string(),
                     operating_system: trusts.operating_system.as_deref(),
                     browser: trusts.browser.as_deref(),
                 }),
@@ -377,9 +377,9 @@ enum Granted {
 }
 
 /// Whose login fails that gives this name.
-fn whose<'a>(snapshot: &'a Snapshot, name: &'a str, unknown: &'a str) -> Failed<'a> {
+fn whose<'a>(snapshot: &'a Snapshot, unknown: &'a str) -> Failed<'a> {
     match snapshot.user.record() {
-        Some(_) => Failed::User(name),
+        Some(user) => Failed::User(user),
         None => Failed::Unknown(unknown),
     }
 }

@@ -19,6 +19,7 @@ mod deeds;
 mod detail;
 mod devices;
 mod directory;
+mod forgetting;
 mod keys;
 mod login;
 mod own_password;

@@ -1,7 +1,10 @@
 //! What is stored, and where.
 
 use super::session_id::{SessionId, TokenId};
-use crate::keys::{moment, token_key};
+use crate::{
+    audit::Subject,
+    keys::{moment, token_key},
+};
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use keyproof_auth::{Token, TokenDigest};
@@ -128,6 +131,15 @@ pub(super) struct Owner {
     pub(super) user: u32,
 }
 
+impl From<Subject> for Owner {
+    fn from(subject: Subject) -> Self {
+        Self {
+            organisation: subject.organisation,
+            user: subject.user,
+        }
+    }
+}
+
 impl Owner {
     pub(super) const NOBODY: Self = Self {
         organisation: 0,
@@ -199,6 +211,61 @@ impl User {
             organisation: self.organisation,
             user: self.id,
         }
+    }
+
+    /// How the audit trail has them.
+    pub(super) const fn subject(&self) -> Subject {
+        Subject {
+            organisation: self.organisation,
+            user: self.id,
+            since: self.created_at,
+        }
+    }
+}
+
+/// At `removed_user/<organisation>/<user>/<moment of the account's making>`: what an account was called that is gone. It is
+/// the one place where that stands.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct RemovedUser {
+    pub(super) name: String,
+    #[serde(with = "subject_text")]
+    pub(super) subject: Subject,
+}
+
+record!(RemovedUser, "removed_user");
+
+pub(super) fn removed_user_key(subject: Subject) -> Key {
+    let Subject {
+        organisation,
+        user,
+        since,
+    } = subject;
+    Key::new(
+        "removed_user",
+        [organisation.to_string(), user.to_string(), moment(since)],
+    )
+}
+
+pub(super) fn all_removed_users() -> Prefix {
+    Prefix::collection("removed_user")
+}
+
+mod subject_text {
+    use crate::audit::Subject;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        subject: &Subject,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(subject)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Subject, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 

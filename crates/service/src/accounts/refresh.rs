@@ -137,8 +137,8 @@ impl Accounts {
                     .await);
             };
             let Some(user) = shown.holder() else {
-                let name = shown.user.record().map(|user| &*user.name);
-                let whose = name.map_or(Failed::Nobodys, Failed::User);
+                let whose = shown.user.record();
+                let whose = whose.map_or(Failed::Nobodys, Failed::User);
                 let deed = self.failed(whose, Reason::RefreshTokenUnknown, origin);
                 self.audit.refused(deed).await;
                 return Err(Failure::Refused(AnswerError::Refused));
@@ -160,8 +160,7 @@ impl Accounts {
                 }
                 Use::Only => Some(self.spend(&mut batch, &shown, user, origin).text()),
                 Use::Copied => {
-                    let deed =
-                        self.failed(Failed::User(&user.name), Reason::RefreshTokenCopied, origin);
+                    let deed = self.failed(Failed::User(user), Reason::RefreshTokenCopied, origin);
                     self.audit.counted(&mut batch, shown.now, deed).await?;
                     shown.family.remove(&mut batch);
                     return Ok(Attempt::Commit(batch, Err(AnswerError::Refused)));

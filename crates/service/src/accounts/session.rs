@@ -13,7 +13,7 @@ use super::{
     signing_key,
     snapshot::Snapshot,
 };
-use crate::{Failure, Origin, Who};
+use crate::{Failure, Origin, Who, audit::Subject};
 use keyproof_mfa::Standing;
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,6 +22,7 @@ use std::{net::IpAddr, sync::Arc};
 pub struct Session {
     pub(super) owner: Owner,
     pub(super) name: String,
+    subject: Subject,
     pub(super) generation: u64,
     role: Role,
     application_token: Option<u32>,
@@ -162,7 +163,7 @@ impl Session {
 
     pub(super) fn origin(&self, origin: &Origin) -> Origin {
         origin.by(Who::User {
-            name: self.name.clone(),
+            subject: self.subject,
             application_token: self.application_token,
         })
     }
@@ -221,6 +222,7 @@ impl Accounts {
         let session = Session {
             owner,
             name: user.name.clone(),
+            subject: user.subject(),
             generation: claims.generation,
             role: user.role,
             application_token: application,

@@ -173,6 +173,7 @@ actions! {
     }
     Accounts {
         UserAdd = "user.add" by Console;
+        UserForget = "user.forget" by Console;
         UserRemove = "user.remove" by Console;
         UserSuspend = "user.suspend" by Console;
         UserActivate = "user.activate" by Console;
@@ -276,7 +277,11 @@ mod tests {
                 category: name(),
             },
             Who::User {
-                name: name(),
+                subject: crate::audit::Subject {
+                    organisation: 1,
+                    user: 2,
+                    since: keyproof_store::Timestamp::EPOCH,
+                },
                 application_token: None,
             },
         ];

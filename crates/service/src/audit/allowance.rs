@@ -133,7 +133,7 @@ fn one(who: &Who) -> String {
     match who {
         Who::Instance { name, .. } => format!("instance:{name}"),
         Who::Operator { subject, .. } => format!("operator_subject:{subject}"),
-        Who::User { name, .. } => format!("user:{name}"),
+        Who::User { subject, .. } => format!("user:{subject}"),
         Who::Anonymous
         | Who::Console(_)
         | Who::External { .. }

@@ -12,11 +12,13 @@ mod allowance;
 mod export;
 mod follower;
 mod retention;
+mod subject;
 
 pub use action::{Action, Asker, Domain};
 pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
 pub use retention::AuditSettings;
+pub use subject::{ParseSubjectError, Subject};
 
 use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
 use allowance::{Allowance, LeftOut};
@@ -68,8 +70,8 @@ pub enum Who {
     },
     /// A user who is logged in, or an application that acts for one.
     User {
-        /// The user's name.
-        name: String,
+        /// Whose account it is.
+        subject: Subject,
         /// The number of the application's token.
         application_token: Option<u32>,
     },
@@ -93,13 +95,13 @@ impl fmt::Display for Who {
                 category,
             } => write!(f, "station:{namespace}/{category}"),
             Self::User {
-                name,
+                subject,
                 application_token: None,
-            } => write!(f, "user:{name}"),
+            } => write!(f, "user:{subject}"),
             Self::User {
-                name,
+                subject,
                 application_token: Some(token),
-            } => write!(f, "user:{name}/application_token:{token}"),
+            } => write!(f, "user:{subject}/application_token:{token}"),
         }
     }
 }

@@ -178,12 +178,20 @@ async fn what_a_process_left_out_is_told_at_its_end() {
     assert_eq!(left_out[0].left_out, 7);
 }
 
+fn subject(user: u32) -> Subject {
+    Subject {
+        organisation: 1,
+        user,
+        since: Timestamp::EPOCH,
+    }
+}
+
 #[tokio::test]
 async fn whoever_has_many_tokens_has_one_allowance() {
     let text = |token: u32| format!("{token:016x}");
     let kinds: [(&str, &dyn Fn(u32) -> Who); 4] = [
-        ("user:bob", &|token| Who::User {
-            name: "bob".to_owned(),
+        ("user:1:2:0000000000", &|token| Who::User {
+            subject: subject(2),
             application_token: token.checked_sub(1),
         }),
         ("instance:shop", &|token| Who::Instance {
@@ -208,12 +216,16 @@ async fn whoever_has_many_tokens_has_one_allowance() {
         assert_eq!(refused.len(), OF_ONE as usize, "{told_as}");
         // So there is room for everybody else.
         let ada = Who::User {
-            name: "ada".to_owned(),
+            subject: subject(1),
             application_token: None,
         };
         refuse_to(&bench, ada, 1).await;
         let refused = refusals(&bench).await;
-        assert!(refused.iter().any(|event| event.who == "user:ada"));
+        assert!(
+            refused
+                .iter()
+                .any(|event| event.who == "user:1:1:0000000000")
+        );
         bench.service.audit.finish().await;
         let left_out = told(&bench, Action::AuditLeaveOut).await;
         let left_out: Vec<_> = left_out
@@ -229,25 +241,25 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
     let bench = bench().await;
     let audit = &bench.service.audit;
     let refuse = async |who: Who, times: u32| refuse_to(&bench, who, times).await;
-    let user = |name: &str| Who::User {
-        name: name.to_owned(),
+    let user = |number: u32| Who::User {
+        subject: subject(number),
         application_token: None,
     };
     refuse(Who::Anonymous, OF_STRANGERS * 3).await;
-    refuse(user("ada"), OF_ONE + 5).await;
-    refuse(user("bob"), 1).await;
+    refuse(user(1), OF_ONE + 5).await;
+    refuse(user(2), 1).await;
     let of = async |who: &str| {
         let refused = refusals(&bench).await;
         refused.iter().filter(|event| event.who == who).count()
     };
     assert_eq!(of("anonymous").await, OF_STRANGERS as usize);
-    assert_eq!(of("user:ada").await, OF_ONE as usize);
-    assert_eq!(of("user:bob").await, 1);
+    assert_eq!(of("user:1:1:0000000000").await, OF_ONE as usize);
+    assert_eq!(of("user:1:2:0000000000").await, 1);
     // However many they are.
     for number in 0..OF_THE_KNOWN {
-        refuse(user(&format!("user{number}")), 1).await;
+        refuse(user(10 + number), 1).await;
     }
-    refuse(user("bob"), 1).await;
+    refuse(user(2), 1).await;
     audit.finish().await;
     let left_out = told(&bench, Action::AuditLeaveOut).await;
     let left_out: BTreeMap<_, _> = left_out
@@ -257,8 +269,8 @@ async fn strangers_hide_no_insider_and_no_insider_another() {
     let expected = [
         ("anonymous", u64::from(OF_STRANGERS * 2)),
         ("others", u64::from(OF_ONE + 1)),
-        ("user:ada", 5),
-        ("user:bob", 1),
+        ("user:1:1:0000000000", 5),
+        ("user:1:2:0000000000", 1),
     ];
     assert_eq!(left_out, BTreeMap::from(expected));
 }

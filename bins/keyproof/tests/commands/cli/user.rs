@@ -165,6 +165,41 @@ fn users_are_added_listed_changed_and_removed() {
 }
 
 #[test]
+fn a_name_is_in_the_trail_until_it_is_forgotten() {
+    let machine = Machine::new();
+    machine.add(ADA);
+    machine.add("bob");
+    machine.prints(&["remove", ADA], "");
+    assert!(machine.trail().contains(ADA), "{}", machine.trail());
+    let exported = |more: &[&str]| {
+        let output = keyproof(&machine.0)
+            .args(["audit", "export"])
+            .args(more)
+            .output();
+        text(&output.unwrap().stdout).to_owned()
+    };
+    assert!(!exported(&[]).contains(ADA));
+    assert!(exported(&["--names"]).contains(ADA));
+
+    let forget = ["remove", ADA, "--forget"];
+    assert_eq!(machine.document(&forget, ""), json!({ "forgotten": ADA }));
+    let trail = machine.trail();
+    assert!(!trail.contains(ADA), "{trail}");
+    assert!(!exported(&["--names"]).contains(ADA));
+    for told in [
+        "done user.add ",
+        "done user.remove ",
+        "done user.forget ",
+        ": bob in Example Org, role User",
+    ] {
+        assert!(trail.contains(told), "{told}: {trail}");
+    }
+    let again = machine.user(&forget, "");
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("no such user"));
+}
+
+#[test]
 fn what_is_refused_ends_with_1_and_changes_nothing() {
     let machine = Machine::new();
     machine.add(ADA);

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use keyproof_service::audit::{Event, Outcome, Repeats};
+use keyproof_service::audit::{Event, EventKey, Outcome, Repeats};
 use keyproof_store::Timestamp;
 use serde_json::json;
 
@@ -15,12 +15,20 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 async fn told(site: &Site, kind: &str) -> Vec<Event> {
     let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let mut events = events.unwrap();
+    named(site, &mut events).await;
+    let events = events.into_iter().map(|(_, event)| event);
     let of_kind = |event: &Event| {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail.starts_with(&format!("type {kind}: "))
     };
     events.filter(of_kind).collect()
+}
+
+/// With names in the place of users, as readers of the trail see them.
+async fn named(site: &Site, events: &mut [(EventKey, Event)]) {
+    let events = events.iter_mut().map(|(_, event)| event);
+    site.console.accounts.name_subjects(events).await.unwrap();
 }
 
 fn details(events: &[Event]) -> Vec<&str> {
@@ -229,7 +237,9 @@ async fn failed_logins_of_applications_are_type_7() {
 
 async fn done(site: &Site, action: &str) -> Vec<Event> {
     let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    let mut events = events.unwrap();
+    named(site, &mut events).await;
+    let events = events.into_iter().map(|(_, event)| event);
     let is_done = |event: &Event| event.action == action && event.outcome == Outcome::Done;
     events.filter(is_done).collect()
 }

@@ -138,7 +138,10 @@ async fn permission_comes_before_existence_and_that_before_the_body() {
         if status == 403 {
             let id = answer.header("x-request-id").to_owned();
             let events = site.console.audit.events(Timestamp::EPOCH, None).await;
-            let events = events.unwrap().into_iter().map(|(_, event)| event);
+            let mut events = events.unwrap();
+            let unnamed = events.iter_mut().map(|(_, event)| event);
+            site.console.accounts.name_subjects(unnamed).await.unwrap();
+            let events = events.into_iter().map(|(_, event)| event);
             let told: Vec<_> = events
                 .filter(|event| event.request_id.as_ref() == Some(&id))
                 .map(|event| (event.outcome, event.who))

@@ -41,7 +41,9 @@ async fn each_use_gives_the_next_token_and_a_copy_ends_them_all() {
     for token in [&first, &fourth, &third, &second] {
         refresh(&site, token).await.is_empty(401);
     }
-    let trail = site.console.audit.events(site.now(), None).await.unwrap();
+    let mut trail = site.console.audit.events(site.now(), None).await.unwrap();
+    let unnamed = trail.iter_mut().map(|(_, event)| event);
+    site.console.accounts.name_subjects(unnamed).await.unwrap();
     let ended = trail.iter().filter(|(_, event)| {
         let detail = event.detail.as_deref().unwrap_or_default();
         detail.starts_with("type 6: Failed authentication request from 'ada@example.org'")

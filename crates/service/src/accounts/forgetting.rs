@@ -1,0 +1,166 @@
+//! The names of users who are gone: kept for readers of the audit trail, until they are to be forgotten.
+
+use super::{
+    Accounts, ChangeUserError,
+    application_tokens::is_of,
+    deeds,
+    records::{
+        ApplicationToken, RemovedUser, User, all_removed_users, application_tokens_of,
+        removed_user_key, user_key,
+    },
+};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    audit::{Deed, Event, Subject},
+    storage::{Attempt, settle},
+};
+use keyproof_store::{Key, Prefix, ReadPlan, Stored};
+use std::{collections::BTreeMap, convert::Infallible};
+
+/// Records that are looked at together.
+const PAGE: usize = 500;
+
+impl Accounts {
+    /// Removes an account of this name, if there is one, and forgets what every account was called that had the name: in the
+    /// audit trail's new events they are numbers from then on. Interrupted, it goes on when it is called again.
+    ///
+    /// # Errors
+    /// [`ChangeUserError`], if nobody has the name or is known to have had it.
+    pub async fn forget_user(
+        &self,
+        name: &str,
+        origin: &Origin,
+    ) -> Result<(), Failure<ChangeUserError>> {
+        let mut is_known = match self.remove_user(name, origin).await {
+            Ok(()) => true,
+            Err(Failure::Refused(ChangeUserError::Unknown)) => false,
+            Err(failure) => return Err(failure),
+        };
+        let mut after: Option<Key> = None;
+        loop {
+            let now = self.clock.now();
+            let all = all_removed_users();
+            let page = self
+                .store
+                .scan::<RemovedUser>(&all, after.as_ref(), PAGE, now)
+                .await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            let called = |(_, stored): &(Key, Stored<RemovedUser>)| stored.record.name == name;
+            for (_, removed) in page.into_iter().filter(called) {
+                let forgotten = self.forget_removed(&removed.record, origin).await;
+                forgotten.map_err(|failure| Failure::Storage(failure.without_refusal()))?;
+                is_known = true;
+            }
+        }
+        match is_known {
+            true => Ok(()),
+            false => Err(Failure::Refused(ChangeUserError::Unknown)),
+        }
+    }
+
+    /// The record of the name goes last: as long as it is there, the rest may be.
+    async fn forget_removed(
+        &self,
+        removed: &RemovedUser,
+        origin: &Origin,
+    ) -> Result<(), Failure<Infallible>> {
+        self.forget_creator(removed).await?;
+        let place = removed_user_key(removed.subject);
+        settle("accounts.forget_user", &self.store, || async {
+            let now = self.clock.now();
+            let Some(stored) = self.store.get::<RemovedUser>(&place, now).await? else {
+                return Ok(Attempt::Done(()));
+            };
+            let mut batch = self.store.batch(now);
+            batch.remove(&place, stored.version);
+            let deed = Deed {
+                action: Action::UserForget,
+                target: deeds::owner(removed.subject.into()),
+                detail: None,
+                origin,
+            };
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Takes the name out of the application tokens that the user had made, which have ended.
+    async fn forget_creator(&self, removed: &RemovedUser) -> Result<(), Failure<Infallible>> {
+        let all = application_tokens_of(removed.subject.organisation);
+        let mut after: Option<Key> = None;
+        loop {
+            let now = self.clock.now();
+            let page = self.page(&all, after.as_ref()).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            let theirs = |(_, stored): &(Key, Stored<ApplicationToken>)| {
+                is_of(&stored.record, removed.subject.user, &removed.name)
+            };
+            for (place, _) in page.into_iter().filter(theirs) {
+                settle("accounts.forget_creator", &self.store, || async {
+                    let found = self.store.get::<ApplicationToken>(&place, now).await?;
+                    let Some(stored) = found else {
+                        return Ok(Attempt::Done(()));
+                    };
+                    let mut batch = self.store.batch(now);
+                    let next = ApplicationToken {
+                        creator_name: String::new(),
+                        is_revoked: true,
+                        ..stored.record
+                    };
+                    batch.replace(&place, stored.version, &next, stored.expires_at);
+                    Ok(Attempt::Commit(batch, Ok(())))
+                })
+                .await?;
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        all: &Prefix,
+        after: Option<&Key>,
+    ) -> Result<Vec<(Key, Stored<ApplicationToken>)>, StorageError> {
+        let page = self.store.scan(all, after, PAGE, self.clock.now());
+        Ok(page.await?)
+    }
+
+    /// Puts names in the place of users in events of the audit trail; whoever was forgotten stays a number.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn name_subjects<'e>(
+        &self,
+        events: impl IntoIterator<Item = &'e mut Event>,
+    ) -> Result<(), StorageError> {
+        let events: Vec<_> = events.into_iter().collect();
+        let subjects = events.iter().flat_map(|event| event.subjects());
+        let mut names: BTreeMap<Subject, String> =
+            subjects.map(|subject| (subject, String::new())).collect();
+        let places = names
+            .keys()
+            .flat_map(|subject| [user_key((*subject).into()), removed_user_key(*subject)]);
+        let reading = self.read_plan(ReadPlan::new(places)).await?;
+        for (subject, name) in &mut names {
+            let user = reading.slot::<User>(user_key((*subject).into()))?;
+            let user = user.into_record();
+            // The number may have become another's.
+            let user = user.filter(|user| user.subject() == *subject);
+            let removed = reading.slot::<RemovedUser>(removed_user_key(*subject))?;
+            let removed = removed.into_record();
+            *name = user
+                .map(|user| user.name)
+                .or(removed.map(|removed| removed.name))
+                .unwrap_or_default();
+        }
+        names.retain(|_, name| !name.is_empty());
+        for event in events {
+            event.name(&names);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! Names in the audit trail, and their end.
+
+use super::*;
+use crate::{
+    accounts::{ChangeUserError, NewApplicationToken},
+    audit::{Event, EventKey},
+    testing::bench,
+};
+use keyproof_store::{Key, Prefix};
+
+/// Nothing else in the store has this text in it.
+const ADA: &str = "ada.lovelace";
+
+async fn trail(bench: &Bench) -> Vec<(EventKey, Event)> {
+    let events = bench.service.audit.events(Timestamp::EPOCH, None);
+    events.await.unwrap()
+}
+
+/// The trail as its readers see it, as text.
+async fn shown(bench: &Bench) -> String {
+    let mut events = trail(bench).await;
+    let unnamed = events.iter_mut().map(|(_, event)| event);
+    bench.service.accounts.name_subjects(unnamed).await.unwrap();
+    format!("{events:#?}")
+}
+
+/// The collections in which the name stands.
+async fn named(bench: &Bench) -> Vec<String> {
+    let all = Prefix::all();
+    let all = bench
+        .store
+        .scan_raw(&all, None, usize::MAX, Timestamp::EPOCH);
+    let found = all.await.unwrap().into_iter().filter(|raw| {
+        let body = String::from_utf8_lossy(raw.json());
+        body.contains(ADA) || raw.key().to_string().contains(ADA)
+    });
+    let collection = |text: String| text.split('/').next().unwrap_or_default().to_owned();
+    found.map(|raw| collection(raw.key().to_string())).collect()
+}
+
+/// Gives a user a history: logins, failed ones too, a key, a trusted device, and an application's token that is used.
+async fn live(bench: &Bench) {
+    let (phone, session, _) = enrol(bench, ADA).await;
+    let (accounts, origin) = (asks(bench), &origin());
+    let new = NewApplicationToken::default();
+    let text = accounts.add_application_token(&session, new, origin);
+    let text = text.await.unwrap();
+    let access = accounts.application_login(&text, ADDRESS, origin).await;
+    access.unwrap();
+    log_in(bench, ADA, "wrong horse", None).await.unwrap_err();
+    let token = challenge(log_in(bench, ADA, PASSWORD, None).await);
+    let code = phone.shows(bench.clock.now());
+    let laptop = laptop();
+    let answered = accounts.answer_challenge(&token, &code, Some(&laptop), origin);
+    answered.await.unwrap();
+    // Challenges have the name until they are over.
+    bench.clock.advance(Duration::from_secs(24 * 60 * 60));
+    bench.service.upkeep.remove_expired().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_is_shown_in_the_trail_until_it_is_forgotten() {
+    let bench = bench().await;
+    let accounts = &bench.service.accounts;
+    add(&bench, ADA, Role::User).await;
+    live(&bench).await;
+    assert_eq!(named(&bench).await, ["application_token", "user"]);
+    let by_name = shown(&bench).await;
+    for told in [
+        format!("who: \"user:{ADA}\""),
+        format!("who: \"user:{ADA}/application_token:"),
+        format!("target: \"user_name/{ADA}\""),
+        format!("{ADA} in Example Org, role User"),
+    ] {
+        assert!(by_name.contains(&told), "{told}: {by_name}");
+    }
+
+    accounts.remove_user(ADA, &console()).await.unwrap();
+    assert_eq!(named(&bench).await, ["application_token", "removed_user"]);
+    assert!(shown(&bench).await.contains(&format!("user_name/{ADA}")));
+
+    // The name is another's by now: what the first has done is not told of the second.
+    add(&bench, ADA, Role::Observer).await;
+    let of_the_first = trail(&bench).await.len();
+    accounts.remove_user(ADA, &console()).await.unwrap();
+    accounts.forget_user(ADA, &console()).await.unwrap();
+    assert_eq!(named(&bench).await, Vec::<String>::new());
+    let by_number = shown(&bench).await;
+    assert!(!by_number.contains(ADA), "{by_number}");
+    let events = trail(&bench).await;
+    let forgotten = events
+        .iter()
+        .filter(|(_, event)| event.action == "user.forget");
+    assert_eq!(forgotten.count(), 2, "both who had the name");
+    assert!(events.len() > of_the_first, "the events stay");
+    assert_eq!(
+        accounts.forget_user(ADA, &console()).await,
+        Err(Failure::Refused(ChangeUserError::Unknown))
+    );
+}
+
+#[tokio::test]
+async fn an_account_is_removed_and_forgotten_at_once() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    add(&bench, "bob", Role::User).await;
+    live(&bench).await;
+    let accounts = &bench.service.accounts;
+    accounts.forget_user(ADA, &console()).await.unwrap();
+    assert_eq!(named(&bench).await, Vec::<String>::new());
+    assert!(log_in(&bench, ADA, PASSWORD, None).await.is_err());
+    let trail = shown(&bench).await;
+    assert!(!trail.contains(ADA), "{trail}");
+    assert!(trail.contains("bob in Example Org"), "{trail}");
+}
+
+/// Earlier releases told the name itself.
+#[tokio::test]
+async fn events_of_earlier_releases_are_read_as_they_are() {
+    let bench = bench().await;
+    let now = bench.clock.now();
+    let event: Event = serde_json::from_value(serde_json::json!({
+        "at": now,
+        "action": "user.authenticate",
+        "target": "organisation/1/user/2",
+        "outcome": "done",
+        "who": "user:old.ada",
+        "detail": "by password",
+    }))
+    .unwrap();
+    let key = Key::new("audit", ["_", "0000018bcfe56800", "0123456789abcdef"]);
+    let mut batch = bench.store.batch(now);
+    batch.insert(&key, &event, None);
+    bench.store.commit(batch).await.unwrap();
+    let shown = shown(&bench).await;
+    assert!(shown.contains("user:old.ada"), "{shown}");
+}

@@ -1,0 +1,189 @@
+//! Users as the trail has them: by what was drawn when their account was made, never by name. So that a name can be
+//! forgotten while the events stay.
+
+use super::Event;
+use keyproof_store::Timestamp;
+use std::{collections::BTreeMap, collections::BTreeSet, fmt, str::FromStr};
+
+/// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which no user's name can be, for names have no colon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    /// The organisation's number.
+    pub organisation: u32,
+    /// The user's number in it, which may be drawn again for another once they are removed.
+    pub user: u32,
+    /// When the account was made.
+    pub since: Timestamp,
+}
+
+/// Hexadecimal digits of a moment: those of 1978 had nine.
+const MOMENT_DIGITS: std::ops::RangeInclusive<usize> = 10..=16;
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (organisation, user) = (self.organisation, self.user);
+        write!(f, "{organisation}:{user}:{:010x}", self.since.as_millis())
+    }
+}
+
+/// A text that is no subject's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a subject is ORGANISATION:USER:MOMENT")]
+pub struct ParseSubjectError;
+
+impl FromStr for Subject {
+    type Err = ParseSubjectError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSubjectError> {
+        let mut parts = text.split(':');
+        let mut part = || parts.next().ok_or(ParseSubjectError);
+        let (organisation, user, since) = (part()?, part()?, part()?);
+        if parts.next().is_some() || !MOMENT_DIGITS.contains(&since.len()) {
+            return Err(ParseSubjectError);
+        }
+        let number = |text: &str| text.parse().map_err(|_| ParseSubjectError);
+        let since = u64::from_str_radix(since, 16).map_err(|_| ParseSubjectError)?;
+        let subject = Self {
+            organisation: number(organisation)?,
+            user: number(user)?,
+            since: Timestamp::from_millis(since),
+        };
+        // There is one text of each.
+        match subject.to_string() == text {
+            true => Ok(subject),
+            false => Err(ParseSubjectError),
+        }
+    }
+}
+
+impl Event {
+    /// The users whom it tells of.
+    pub fn subjects(&self) -> BTreeSet<Subject> {
+        let repeats = self.repeats.iter();
+        let details = repeats.flat_map(|repeats| repeats.details.iter().map(|told| &*told.detail));
+        let texts = [
+            Some(&*self.who),
+            Some(&*self.target),
+            self.detail.as_deref(),
+        ];
+        let texts = texts.into_iter().flatten().chain(details);
+        texts
+            .flat_map(|text| pieces(text).filter_map(|piece| piece.parse().ok()))
+            .collect()
+    }
+
+    /// Puts names in the place of users whose name is known. The others stay as they are.
+    pub fn name(&mut self, names: &BTreeMap<Subject, String>) {
+        let named = |text: &mut String| *text = with_names(text, names);
+        named(&mut self.who);
+        named(&mut self.target);
+        self.detail.as_mut().map(named);
+        if let Some(repeats) = &mut self.repeats {
+            repeats
+                .details
+                .iter_mut()
+                .for_each(|told| named(&mut told.detail));
+        }
+    }
+}
+
+/// What may be a subject's text.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let pieces = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
+    pieces.map(|piece| piece.trim_matches(':'))
+}
+
+fn with_names(text: &str, names: &BTreeMap<Subject, String>) -> String {
+    let (mut named, mut rest) = (String::with_capacity(text.len()), text);
+    for piece in pieces(text) {
+        let Some(name) = piece.parse().ok().and_then(|subject| names.get(&subject)) else {
+            continue;
+        };
+        if let Some((before, after)) = rest.split_once(piece) {
+            named.push_str(before);
+            named.push_str(name);
+            rest = after;
+        }
+    }
+    named + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Outcome, RepeatedDetail, Repeats};
+
+    const ADA: Subject = Subject {
+        organisation: 4711,
+        user: 815,
+        since: Timestamp::from_millis(0x18b_cfe5_6800),
+    };
+
+    fn event() -> Event {
+        Event {
+            at: Timestamp::EPOCH,
+            action: "x".to_owned(),
+            target: format!("user_name/{ADA}"),
+            outcome: Outcome::Done,
+            who: format!("user:{ADA}/application_token:3"),
+            detail: Some(format!(
+                "'{ADA}' from 14711:815:18bcfe56800 and 2001:db8::1"
+            )),
+            request_id: None,
+            address: None,
+            left_out: 0,
+            repeats: Some(Repeats {
+                count: 1,
+                last_at: Timestamp::EPOCH,
+                last_request_id: None,
+                request_ids: Vec::new(),
+                addresses: Vec::new(),
+                details: vec![RepeatedDetail {
+                    detail: format!("of {ADA}"),
+                    count: 1,
+                }],
+            }),
+        }
+    }
+
+    #[test]
+    fn its_text_is_read_as_it_is_written_and_no_other_is() {
+        assert_eq!(ADA.to_string(), "4711:815:18bcfe56800");
+        assert_eq!(ADA.to_string().parse(), Ok(ADA));
+        let early = Subject {
+            since: Timestamp::EPOCH,
+            ..ADA
+        };
+        assert_eq!(early.to_string().parse(), Ok(early));
+        for wrong in [
+            "",
+            "ada",
+            "4711:815",
+            "4711:815:18BCFE56800",
+            "04711:815:18bcfe56800",
+            "4711:815:018bcfe56800",
+            "4711:815:18bcfe56800:1",
+            "4711:-1:18bcfe56800",
+        ] {
+            assert_eq!(wrong.parse::<Subject>(), Err(ParseSubjectError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_stands_wherever_its_user_does_and_nowhere_else() {
+        let mut named = event();
+        let other: Subject = "14711:815:18bcfe56800".parse().unwrap();
+        assert_eq!(named.subjects(), BTreeSet::from([ADA, other]));
+        named.name(&BTreeMap::from([(ADA, "ada".to_owned())]));
+        assert_eq!(named.who, "user:ada/application_token:3");
+        assert_eq!(named.target, "user_name/ada");
+        assert_eq!(
+            named.detail.as_deref(),
+            Some("'ada' from 14711:815:18bcfe56800 and 2001:db8::1")
+        );
+        assert_eq!(named.repeats.unwrap().details[0].detail, "of ada");
+        let mut unnamed = event();
+        unnamed.name(&BTreeMap::new());
+        assert_eq!(unnamed, event());
+    }
+}
