@@ -3,12 +3,18 @@
 //! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
 pub mod lifecycle;
+pub mod rules;
+pub mod stored;
 
 /// The name that a target shares with its binary and its folders, and the function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-pub const TARGETS: &[Target] = &[("mfa_lifecycle", lifecycle::lifecycle)];
+pub const TARGETS: &[Target] = &[
+    ("mfa_lifecycle", lifecycle::lifecycle),
+    ("mfa_rules", rules::rules),
+    ("mfa_stored", stored::stored),
+];
 
 /// The whole of a fuzz target's binary: libFuzzer's entry point, or outside fuzzing an empty `main`, so that tests build
 /// without libFuzzer.

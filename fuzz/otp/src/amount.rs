@@ -37,7 +37,27 @@ pub fn amount(data: &[u8]) {
                 )
             };
             assert_eq!(codes(&again), codes(&amount));
+            assert_eq!(format!("{amount:?}"), format!("Amount({shown})"));
+            let confirmed = codes(&amount).expect("there is a price");
+            let lines: Vec<String> = confirmed.codes().iter().map(ToString::to_string).collect();
+            assert_eq!(confirmed.to_string(), lines.join("\n"));
         }
         Err(error) => assert_position(error, text),
+    }
+    algorithm(data, text);
+}
+
+/// The algorithms of a till, by name and by number; without a price they confirm what needs none.
+fn algorithm(data: &[u8], text: &str) {
+    let by_name = text.parse::<PosAlgorithm>();
+    let by_number = data.first().map(|number| PosAlgorithm::try_from(*number));
+    for algorithm in by_name.into_iter().chain(by_number.and_then(Result::ok)) {
+        assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+        assert_eq!(PosAlgorithm::try_from(algorithm.number()), Ok(algorithm));
+        let confirmed = confirm(data, algorithm, None, u64::MAX);
+        assert_eq!(
+            confirmed.is_some(),
+            algorithm == PosAlgorithm::TotpWithoutPrice
+        );
     }
 }

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU64;
 
-use keyproof_otp::{Algorithm, Code, Digits, Hotp, LookAhead, Refused, Totp, Window};
+use keyproof_otp::{
+    Algorithm, Code, Digits, Hotp, LookAhead, Refused, Secret, Strength, Totp, Window,
+};
 
 use crate::position::assert_position;
 use crate::rfc_4226;
@@ -14,7 +16,13 @@ pub fn code(data: &[u8]) {
         return;
     };
     let digits = Digits::new(first % 5 + Digits::MIN).expect("6 to 10");
+    assert_eq!(u8::from(digits), digits.get());
+    assert_eq!(digits.to_string().parse(), Ok(digits));
+    assert_eq!(Digits::try_from(*first).is_ok(), (6..=10).contains(first));
     if let Ok(text) = str::from_utf8(rest) {
+        if let Ok(digits) = text.parse::<Digits>() {
+            assert!((Digits::MIN..=10).contains(&digits.get()));
+        }
         let is_code = text.len() == usize::from(digits.get())
             && text.bytes().all(|byte| byte.is_ascii_digit());
         match Code::parse(text, digits) {
@@ -51,7 +59,16 @@ fn checks(digits: Digits, data: &[u8]) {
         hotp.code(now).to_string(),
         rfc_4226::code(key, now, algorithm, digits.get())
     );
+    assert_eq!((hotp.algorithm(), hotp.digits()), (algorithm, digits));
+    assert!(
+        format!("{hotp:?}").ends_with(" .. }"),
+        "Debug hides the key"
+    );
     let look_ahead = LookAhead::new((ahead % 16).into()).expect("at most 15");
+    assert_eq!(u16::from(look_ahead), u16::from(ahead % 16));
+    let far = u16::from_be_bytes([ahead, after]);
+    assert_eq!(LookAhead::try_from(far).is_ok(), far <= LookAhead::MAX);
+    strength(key, algorithm, digits, now);
     let code = hotp.code(now);
     // The lowest counter that fits counts, and the first one does.
     assert_eq!(hotp.verify(&code, now, look_ahead), now.checked_add(1));
@@ -68,6 +85,13 @@ fn checks(digits: Digits, data: &[u8]) {
     let totp = Totp::from(hotp)
         .with_period(NonZeroU64::new(period).unwrap_or(NonZeroU64::MIN))
         .with_window(window);
+    assert!(
+        format!("{totp:?}").ends_with(" .. }"),
+        "Debug hides the key"
+    );
+    let t0 = last.min(now);
+    let later = totp.clone().with_t0(t0);
+    assert_eq!(later.step_at(now), (now - t0) / period.max(1));
     let current = totp.step_at(now);
     let in_window = |step: u64| {
         step.saturating_add(window.before.into()) >= current
@@ -99,4 +123,20 @@ fn checks(digits: Digits, data: &[u8]) {
             assert!(refused.replay, "the current code is in the window");
         }
     }
+}
+
+/// A key as a secret: no longer than one may be, as strong as RFC 4226 says, and with the codes of its bytes.
+fn strength(key: &[u8], algorithm: Algorithm, digits: Digits, now: u64) {
+    let Ok(secret) = Secret::try_from(key) else {
+        return assert!(key.len() > Secret::MAX_LEN);
+    };
+    assert_eq!(secret.strength() >= Strength::Required, key.len() >= 16);
+    assert_eq!(secret.strength() == Strength::Recommended, key.len() >= 20);
+    let again: Secret = secret.base32().to_string().parse().expect("Base32");
+    assert_eq!(again.as_bytes(), key);
+    let code = Totp::new(&secret, algorithm, digits).code(now);
+    assert_eq!(
+        code,
+        Totp::from(Hotp::from_key(key, algorithm, digits)).code(now)
+    );
 }

@@ -26,7 +26,12 @@ pub fn migration(data: &[u8]) {
         let part = code.part();
         assert!(part.index < part.size);
         let written = code.to_string();
-        assert_eq!(Migration::parse(&written).as_ref(), Ok(&code), "{written}");
+        assert_eq!(written.parse().as_ref(), Ok(&code), "{written}");
+        // A part of a batch alone, or twice, is not the batch.
+        if part.size > 1 {
+            assert!(join([code.clone()]).is_err());
+            let _ = join([code.clone(), code.clone()]);
+        }
         let accounts = code.accounts();
         assert!(
             accounts

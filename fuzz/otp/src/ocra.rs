@@ -1,7 +1,7 @@
 //! Challenges and responses.
 
-use keyproof_otp::Window;
 use keyproof_otp::ocra::{self, Input, Ocra, PinHash, Response, Suite};
+use keyproof_otp::{Algorithm, LookAhead, OtpError, Secret, Window};
 
 use crate::position::assert_position;
 
@@ -19,6 +19,7 @@ pub fn ocra(data: &[u8]) {
         Ok(suite) => suite,
         Err(error) => return assert_position(error, suite),
     };
+    assert_eq!(format!("{suite:?}"), format!("Suite({suite})"));
     assert!(
         data.starts_with(suite.to_string().as_bytes()),
         "{suite} in another spelling"
@@ -57,7 +58,13 @@ pub fn ocra(data: &[u8]) {
     if suite.time_step().is_some() {
         input = input.with_time(time);
     }
+    drawn(suite, rest);
     let ocra = Ocra::from_key(rest, suite);
+    assert_eq!(ocra.suite(), suite);
+    assert!(
+        format!("{ocra:?}").ends_with(" .. }"),
+        "Debug hides the key"
+    );
     let computed = match ocra.response(&input) {
         Ok(computed) => computed,
         // Of two questions, the position is in one of them.
@@ -87,4 +94,74 @@ pub fn ocra(data: &[u8]) {
         Some(input.with_counter(0))
     };
     assert!(unnamed.is_none_or(|input| Ocra::from_key(rest, suite).response(&input).is_err()));
+}
+
+/// A question that is drawn for the suite is one that it takes, and is of its whole length; a hash that is no PIN's is refused.
+fn drawn(suite: Suite, random: &[u8]) {
+    let mut random = random.iter().copied().cycle();
+    let fill = |bytes: &mut [u8]| {
+        bytes.fill_with(|| random.next().unwrap_or_default());
+        Ok::<(), ()>(())
+    };
+    let question = suite.draw_question(fill).expect("there is no end of them");
+    assert_eq!(question.to_string(), question.as_str());
+    assert_eq!(question.as_str().len(), usize::from(suite.question_len()));
+    assert_eq!(format!("{question:?}"), format!("Question({question})"));
+
+    let secret = Secret::from_bytes(&[1; 20]).expect("20 bytes");
+    let ocra = Ocra::new(&secret, suite).with_look_ahead(LookAhead::new(1).expect("one"));
+    for len in [0, 19, 20, 32, 64, 65] {
+        let Ok(hash) = PinHash::from_bytes(&vec![2; len]) else {
+            assert!(len > 64);
+            continue;
+        };
+        let shown = format!("{hash:?}");
+        assert_eq!(shown, format!("PinHash([redacted; {len}])"));
+        let session = vec![3; suite.session_len().unwrap_or_default().into()];
+        let mut input = Input::new(question.as_str());
+        if suite.has_counter() {
+            input = input.with_counter(u64::MAX - 1);
+        }
+        if suite.session_len().is_some() {
+            input = input.with_session(&session);
+        }
+        if suite.time_step().is_some() {
+            input = input.with_time(1);
+        }
+        if suite.pin_hash().is_some() {
+            input = input.with_pin_hash(&hash);
+        }
+        match (ocra.response(&input), suite.pin_hash()) {
+            (Ok(response), wanted) => {
+                let fits = match wanted {
+                    None => true,
+                    Some(Algorithm::Sha1) => len == 20,
+                    Some(Algorithm::Sha256) => len == 32,
+                    Some(Algorithm::Sha512) => len == 64,
+                };
+                assert!(fits, "{suite} with {len} bytes");
+                assert!(format!("{response:?}").starts_with("Response([redacted"));
+                let accepted = ocra.verify(&response, &input, None).expect("it is right");
+                let next = suite.has_counter().then_some(u64::MAX);
+                assert_eq!(accepted.next_counter, next);
+            }
+            (Err(refusal), wanted) => assert!(wanted.is_some(), "{refusal}"),
+        }
+        let session = vec![3; session.len() + 1];
+        assert!(ocra.response(&input.with_session(&session)).is_err());
+    }
+    // More pairs of a counter and a step than are tried.
+    let window = Window {
+        before: 255,
+        after: 255,
+    };
+    let most = LookAhead::new(LookAhead::MAX).expect("the most");
+    let wide = ocra.with_look_ahead(most).with_window(window);
+    let input = Input::new(question.as_str()).with_counter(0).with_time(0);
+    let response = match wide.response(&input) {
+        Ok(response) => response,
+        Err(_) => return,
+    };
+    let refused = ocra::Refused::from(OtpError::OcraTries { found: 1001 * 511 });
+    assert_eq!(wide.verify(&response, &input, None), Err(refused));
 }

@@ -1,5 +1,6 @@
 //! `otpauth` URIs.
 
+use keyproof_otp::Secret;
 use keyproof_otp::otpauth::OtpauthUri;
 
 use crate::position::assert_position;
@@ -28,6 +29,10 @@ pub fn uri(data: &[u8]) {
                 "secret: Secret([redacted; {}])",
                 uri.secret().as_bytes().len()
             );
+            assert_eq!(written.parse().as_ref(), Ok(&uri));
+            let issuer = uri.issuer_parameter().or(uri.label_issuer());
+            assert_eq!(uri.issuer(), issuer);
+            made_anew(&uri);
             assert!(
                 format!("{uri:?}").contains(&redacted),
                 "Debug hides the secret"
@@ -36,6 +41,25 @@ pub fn uri(data: &[u8]) {
         Err(error) => {
             assert_position(error, text);
             assert_eq!(OtpauthUri::parse_strict(text), Err(error));
+        }
+    }
+}
+
+/// A URI made of the parts of another: it reads back to the same, unless a part could be taken for another one.
+fn made_anew(uri: &OtpauthUri) {
+    let secret = Secret::from_bytes(uri.secret().as_bytes()).expect("it was one");
+    match OtpauthUri::new(uri.kind(), uri.issuer(), uri.account(), secret) {
+        Ok(made) => {
+            let made = made
+                .with_algorithm(uri.algorithm())
+                .with_digits(uri.digits());
+            assert_eq!(OtpauthUri::parse_strict(&made.to_string()), Ok(made));
+        }
+        Err(error) => {
+            let is_ambiguous =
+                |name: &str| name.is_empty() || name.starts_with(' ') || name.contains(':');
+            let names = [Some(uri.account()), uri.issuer()];
+            assert!(names.into_iter().flatten().any(is_ambiguous), "{error}");
         }
     }
 }

@@ -19,11 +19,27 @@ pub fn container(data: &[u8]) {
         Ok(container) => container,
         Err(error) => return assert_position(&error, document),
     };
+    assert_eq!(
+        document.parse::<Container>().is_ok(),
+        Container::parse(document).is_ok()
+    );
+    says(&container);
     let opened = container.open(Unlock::Nothing);
     assert_eq!(opened.is_ok(), !container.is_encrypted(), "{opened:?}");
-    match container.open(Unlock::Key(&KEY)) {
-        Ok(keys) => assert_eq!(keys.len(), container.keys().len()),
-        Err(error) => assert_position(&error, document),
+    for len in [16, 24, 32] {
+        let key: Vec<u8> = KEY.into_iter().cycle().take(len).collect();
+        match container.open(Unlock::Key(&key)) {
+            Ok(keys) => {
+                assert_eq!(keys.len(), container.keys().len());
+                // Compared as bytes, in constant time; and not shown.
+                assert_eq!(Ok(&keys), container.open(Unlock::Key(&key)).as_ref());
+                for secret in keys.iter().filter_map(|key| key.data.secret.as_ref()) {
+                    let len = secret.as_bytes().len();
+                    assert_eq!(format!("{secret:?}"), format!("Secret([redacted; {len}])"));
+                }
+            }
+            Err(error) => assert_position(&error, document),
+        }
     }
     if let Some(derivation) = container.key_derivation() {
         assert!((8..=1024).contains(&derivation.salt().len()));
@@ -32,6 +48,40 @@ pub fn container(data: &[u8]) {
         if derivation.iterations() <= 1000 {
             let _ = container.open(Unlock::Password("qwerty"));
         }
+    }
+}
+
+/// What a container says of itself and of its keys without being opened.
+fn says(container: &Container) {
+    assert!(!format!("{container:?}").is_empty());
+    let _ = (container.id(), container.is_signed());
+    let derivation = container.key_derivation();
+    assert!(derivation.is_none() || container.key_names().is_empty());
+    if let Some(derivation) = derivation {
+        assert!(derivation.key_len() > 0 && !derivation.prf().uri().is_empty());
+        let _ = derivation.names();
+    }
+    assert!(
+        container
+            .mac_algorithm()
+            .is_none_or(|algorithm| !algorithm.uri().is_empty())
+    );
+    for key in container.keys() {
+        let Some(policy) = &key.policy else {
+            continue;
+        };
+        for usage in &policy.usages {
+            assert_eq!(usage.to_string().parse(), Ok(*usage));
+            assert_eq!(policy.permits(*usage), !policy.has_unknown);
+        }
+    }
+    for unlock in [
+        Unlock::Key(&KEY),
+        Unlock::Nothing,
+        Unlock::Password("qwerty"),
+    ] {
+        let shown = format!("{unlock:?}");
+        assert!(shown == "Nothing" || shown.ends_with("([redacted])"));
     }
 }
 

@@ -7,6 +7,7 @@ use keyproof_tpm::{
     algorithms, check_certify, check_creation, check_nv_certify, check_quote, check_time,
 };
 
+use crate::report::sound as sound_report;
 use crate::structure::comes_back;
 use crate::vectors::vector;
 
@@ -67,6 +68,7 @@ pub fn certify(data: &[u8]) {
     };
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_certify(&ak, evidence, &policy);
+    sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
@@ -100,6 +102,7 @@ pub fn creation(data: &[u8]) {
     };
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_creation(&ak, &evidence, &policy);
+    sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
@@ -120,6 +123,7 @@ pub fn time(data: &[u8]) {
     };
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
     let report = check_time(&ak, evidence, &policy);
+    sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
 }
 
@@ -155,7 +159,9 @@ pub fn nv_certify(data: &[u8]) {
         offset: 0,
     };
     let ak = key(vector!("eccp256/ak.pub.tpm2b"));
-    assert!(!check_nv_certify(&ak, evidence, &policy).accepted());
+    let report = check_nv_certify(&ak, evidence, &policy);
+    sound_report(&report);
+    assert!(!report.accepted());
 }
 
 /// A quote of a TPM with changes to attestation, signature and values. Only the unchanged one is accepted.
@@ -183,5 +189,61 @@ pub fn quote(data: &[u8]) {
         algorithms: algorithms::RING,
     };
     let report = check_quote(&ak, &evidence, &policy);
+    sound_report(&report);
     assert_eq!(report.accepted(), parts == sound, "{report}");
+}
+
+/// What a quote by another type of key is made of.
+struct Quoted {
+    ak: &'static [u8],
+    nonce: &'static [u8],
+    attest: &'static [u8],
+    signature: &'static [u8],
+    values: &'static [u8],
+}
+
+macro_rules! quoted {
+    ($folder:literal) => {
+        Quoted {
+            ak: vector!($folder, "ak.pub.tpm2b"),
+            nonce: vector!($folder, "quote.nonce.bin"),
+            attest: vector!($folder, "quote.tpms_attest.bin"),
+            signature: vector!($folder, "quote.tpmt_signature.bin"),
+            values: vector!($folder, "quote.pcrs.values.bin"),
+        }
+    };
+}
+
+/// A quote by a key on P-384, by one of RSASSA or by one of RSAPSS, as byte 0 says, with changes to attestation, signature,
+/// values and key. Only the unchanged one is accepted.
+pub fn quote_of_key(data: &[u8]) {
+    let [which, edits @ ..] = data else {
+        return;
+    };
+    let all = [quoted!("eccp384"), quoted!("rsa2048"), quoted!("rsapss")];
+    let quoted = &all[usize::from(*which) % all.len()];
+    let sound = [quoted.attest, quoted.signature, quoted.values, quoted.ak].map(<[u8]>::to_vec);
+    let parts = edited(&sound, edits);
+    let Ok(ak) = TpmtPublic::parse_sized(&parts[3]) else {
+        return;
+    };
+    let evidence = QuoteEvidence {
+        attest: &parts[0],
+        signature: &parts[1],
+        pcr_values: Some(&parts[2]),
+    };
+    let policy = QuotePolicy {
+        nonce: quoted.nonce,
+        selection: None,
+        ek: None,
+        last_seen: None,
+        key_policy: AttestationKeyPolicy::default(),
+        algorithms: algorithms::RING,
+    };
+    let report = check_quote(&ak, &evidence, &policy);
+    sound_report(&report);
+    // The key's Name is nowhere in a quote: other attributes of the same key make no difference to what it signs.
+    let is_sound = parts[..3] == sound[..3] && ak.is_same_key(&key(quoted.ak));
+    assert!(!report.accepted() || is_sound, "{report}");
+    assert!(report.accepted() || parts != sound, "{report}");
 }

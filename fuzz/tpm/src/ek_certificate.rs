@@ -1,7 +1,11 @@
 //! Endorsement certificates.
 
-use keyproof_tpm::{EkCertificate, EkCertificatePolicy, EkChain, algorithms, check_ek_certificate};
+use keyproof_tpm::{
+    EkCertificate, EkCertificatePolicy, EkChain, Structure, TpmtPublic, algorithms,
+    check_ek_certificate,
+};
 
+use crate::report::sound;
 use crate::structure::points_into;
 use crate::vectors::vector;
 
@@ -32,6 +36,29 @@ pub fn ek_certificate(data: &[u8]) {
         algorithms: algorithms::RING,
     };
     let report = check_ek_certificate(data, &policy);
+    sound(&report);
     let is_genuine = parsed.is_ok_and(|certificate| genuine.contains(&certificate.as_der()));
     assert_eq!(report.accepted(), is_genuine, "{report}");
+    // Beside a key, without roots, or allowed as it is: the last is taken whatever is wrong with it, but for its key.
+    let ek = TpmtPublic::parse_sized(vector!("eccp256/ek.pub.tpm2b")).expect("a public area");
+    for (ek, allowed, roots) in [
+        (Some(&ek), &[][..], policy.roots),
+        (None, &[data][..], &[][..]),
+        (None, &[][..], &[][..]),
+    ] {
+        let report = check_ek_certificate(
+            data,
+            &EkCertificatePolicy {
+                ek,
+                allowed,
+                roots,
+                ..policy
+            },
+        );
+        sound(&report);
+        assert!(
+            !report.accepted() || is_genuine || !allowed.is_empty(),
+            "{report}"
+        );
+    }
 }

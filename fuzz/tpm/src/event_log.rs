@@ -5,6 +5,7 @@ use keyproof_tpm::{
     TpmsPcrSelection, check_event_log,
 };
 
+use crate::report::sound;
 use crate::structure::points_into;
 
 /// Event logs: what a log leads to is accepted as that, and nothing else is; what is trusted in it is what
@@ -15,7 +16,9 @@ pub fn event_log(data: &[u8]) {
         Err(error) => {
             points_into(data, &error);
             let policy = EventLogPolicy::default();
-            assert!(!check_event_log(data, &policy).report.accepted());
+            let report = check_event_log(data, &policy).report;
+            sound(&report);
+            assert!(!report.accepted());
             return;
         }
     };
@@ -32,9 +35,10 @@ pub fn event_log(data: &[u8]) {
     let check = |values: &[u8]| {
         let policy = EventLogPolicy {
             registers: Some((&selection, values)),
-            secure_boot: false,
+            secure_boot: true,
         };
         let replayed = check_event_log(data, &policy);
+        sound(&replayed.report);
         let outcome = replayed.report.outcome(EventLogCheck::Registers);
         (outcome, replayed)
     };
@@ -50,6 +54,11 @@ pub fn event_log(data: &[u8]) {
         replayed.report
     );
     for (event, trust) in log.events.iter().zip(&replayed.trust) {
+        assert_eq!(
+            event.event_type.name().is_some(),
+            !event.event_type.to_string().starts_with("0x")
+        );
+        assert!(!trust.name().is_empty());
         if *trust == EventTrust::Data {
             let measured = hash.digest(&[event.data]).expect("a hash");
             assert_eq!(event.digest(hash), Some(&*measured));
@@ -59,4 +68,8 @@ pub fn event_log(data: &[u8]) {
         *last ^= 1;
     }
     assert_eq!(check(&values).0, Outcome::Fail);
+    values.push(0);
+    assert_eq!(check(&values).0, Outcome::Fail);
+    let unasked = check_event_log(data, &EventLogPolicy::default());
+    sound(&unasked.report);
 }

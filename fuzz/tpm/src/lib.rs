@@ -3,8 +3,11 @@
 //! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
 pub mod attestation;
+pub mod device;
 pub mod ek_certificate;
 pub mod event_log;
+pub mod policy;
+mod report;
 pub mod structure;
 mod vectors;
 
@@ -18,15 +21,19 @@ pub const TARGETS: &[Target] = &[
     ("tpm_creation", attestation::creation),
     ("tpm_creation_data", structure::creation_data),
     ("tpm_credential_file", structure::credential_file),
+    ("tpm_device", device::device),
     ("tpm_ek_certificate", ek_certificate::ek_certificate),
     ("tpm_encrypted_secret", structure::encrypted_secret),
     ("tpm_event_log", event_log::event_log),
     ("tpm_id_object", structure::id_object),
     ("tpm_nv_certify", attestation::nv_certify),
     ("tpm_pcr_selection", structure::pcr_selection),
+    ("tpm_policy", policy::policy),
     ("tpm_public", structure::public),
     ("tpm_quote", attestation::quote),
+    ("tpm_quote_of_key", attestation::quote_of_key),
     ("tpm_signature", structure::signature),
+    ("tpm_template", device::template),
     ("tpm_time", attestation::time),
 ];
 

@@ -1,10 +1,12 @@
 //! Structures alone: public areas, attestations, signatures, selections, credentials, creation data.
 
 use keyproof_tpm::{
-    AttestationKeyPolicy, Credential, EncryptedSecret, EndorsementTemplate, Name, Structure,
-    TpmError, TpmlPcrSelection, TpmsAttest, TpmsCreationData, TpmsIdObject, TpmtPublic,
-    TpmtSignature, TpmtTkCreation,
+    AttestationKeyPolicy, Credential, DevIdKeyPolicy, EncryptedSecret, EndorsementTemplate, Name,
+    ObjectAttributes, Structure, TpmError, TpmlPcrSelection, TpmsAttest, TpmsCreationData,
+    TpmsIdObject, TpmtPublic, TpmtSignature, TpmtTkCreation,
 };
+
+use crate::report::sound;
 
 /// Public areas, and what is derived from them.
 pub fn public(data: &[u8]) {
@@ -13,7 +15,20 @@ pub fn public(data: &[u8]) {
         return;
     };
     let _ = Name::of(&public);
-    let _ = AttestationKeyPolicy::default().check(&public).to_string();
+    sound(&AttestationKeyPolicy::default().check(&public));
+    sound(&DevIdKeyPolicy::default().check(&public));
+    // What is shown of the attributes names each that is set, and none that is not.
+    let attributes = public.object_attributes;
+    let restricted = attributes.to_string().contains("restricted");
+    assert_eq!(
+        restricted,
+        attributes.contains(ObjectAttributes::RESTRICTED)
+    );
+    let without = attributes.without(ObjectAttributes::RESTRICTED);
+    assert!(!without.contains(ObjectAttributes::RESTRICTED));
+    let with = without | ObjectAttributes::RESTRICTED;
+    assert!(with.contains(ObjectAttributes::RESTRICTED) && with.contains(without));
+    assert!(format!("{public:?}").contains("ObjectAttributes"));
     if let Ok(spki) = public.to_spki()
         && let Ok(ek) = TpmtPublic::endorsement_from_spki(&spki)
     {

@@ -4,6 +4,9 @@ macro_rules! vector {
     ($file:literal) => {
         include_bytes!(concat!("../vectors/", $file))
     };
+    ($folder:literal, $file:literal) => {
+        include_bytes!(concat!("../vectors/", $folder, "/", $file))
+    };
 }
 
 pub(crate) use vector;

@@ -1,0 +1,5 @@
+//! Fuzzes [`keyproof_fuzz_mfa::stored::stored`].
+
+#![cfg_attr(fuzzing, no_main)]
+
+keyproof_fuzz_mfa::fuzz_main!(keyproof_fuzz_mfa::stored::stored);

@@ -1,0 +1,5 @@
+//! Fuzzes [`keyproof_fuzz_tpm::policy::policy`].
+
+#![cfg_attr(fuzzing, no_main)]
+
+keyproof_fuzz_tpm::fuzz_main!(keyproof_fuzz_tpm::policy::policy);

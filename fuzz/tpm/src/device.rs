@@ -1,0 +1,91 @@
+//! What a device sends of itself: its properties, its certification request, and the templates that its keys come from.
+
+use keyproof_tpm::{
+    AttestationTemplate, DeviceField, DeviceInfo, EkCertificate, EndorsementTemplate, Name,
+    Structure, TpmError, TpmtPublic, ak_certificate_extensions, algorithms,
+    check_certification_request,
+};
+
+use crate::vectors::vector;
+
+/// The first line has four properties, with tabs between them; what follows is a certification request (DER). A request of
+/// another key, or that names another device, is refused; and what goes into a certificate names the device.
+pub fn device(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n');
+    let (line, request) = data.split_at(end.unwrap_or(data.len()));
+    let Ok(line) = str::from_utf8(line) else {
+        return;
+    };
+    let mut properties = line.split('\t');
+    let [name, serial, vendor, version] = [(); 4].map(|()| properties.next());
+    let device = match DeviceInfo::new(name, serial, vendor, version) {
+        Ok(device) => device,
+        Err(error) => {
+            let TpmError::DeviceInfo {
+                field,
+                found,
+                minimum,
+                maximum,
+            } = error
+            else {
+                panic!("{error}");
+            };
+            assert!(found < minimum || found > maximum, "{error}");
+            assert_eq!(minimum == 6, field == DeviceField::Name);
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert_eq!(
+        [name, serial, vendor, version],
+        [
+            device.name(),
+            device.serial(),
+            device.vendor(),
+            device.version()
+        ]
+        .map(Some)
+    );
+    let request = request.get(1..).unwrap_or_default();
+    if check_certification_request(request, &device, algorithms::RING).is_ok() {
+        // Its subject has the device's name or serial, whatever the type of string.
+        let names = [device.name(), device.serial()];
+        let is_there = |name: &str| {
+            let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_be_bytes).collect();
+            let is_in = |bytes: &[u8]| request.windows(bytes.len()).any(|part| part == bytes);
+            is_in(name.as_bytes()) || is_in(&wide) || !name.is_ascii()
+        };
+        assert!(names.into_iter().any(is_there));
+    }
+    let genuine = EkCertificate::parse(vector!("eccp256/ek.cert.der")).expect("a certificate");
+    let attributes = genuine.tpm_attributes().expect("it has them");
+    for tpm in [None, Some(&attributes)] {
+        let extensions = ak_certificate_extensions(tpm, device.serial()).expect("short texts");
+        let [usage, purpose, names] = &extensions[..] else {
+            panic!("three extensions");
+        };
+        assert!(usage.critical && !purpose.critical && names.critical);
+        let serial = device.serial().as_bytes();
+        assert!(names.value.windows(serial.len()).any(|part| part == serial));
+    }
+}
+
+/// A SubjectPublicKeyInfo (DER) of an endorsement key, and of an attestation key below it: what a template makes of it follows
+/// that template, and gives the same bare key back.
+pub fn template(data: &[u8]) {
+    let Ok(ek) = TpmtPublic::endorsement_from_spki(data) else {
+        return;
+    };
+    assert_eq!(ek.to_spki().as_deref(), Ok(data));
+    let template = EndorsementTemplate::of(&ek).expect("it was made by one");
+    assert!(template.name().starts_with(['H', 'L']));
+    let below = AttestationTemplate::below(&ek).expect("it has a name algorithm");
+    assert!(below.attests());
+    let ak = TpmtPublic::attestation_from_spki(data, &below).expect("the same key");
+    assert!(ak.is_same_key(&ek));
+    assert_ne!(Name::of(&ak), Name::of(&ek));
+    let name = Name::of(&ak).expect("a Name");
+    assert_eq!(Name::parse(name.as_bytes()).as_ref(), Ok(&name));
+    assert_eq!(format!("Name({name})"), format!("{name:?}"));
+    assert_eq!(TpmtPublic::parse(&ak.to_bytes()), Ok(ak));
+}
