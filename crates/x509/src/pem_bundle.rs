@@ -7,14 +7,16 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use rustls_pki_types::pem::{self, PemObject, SectionKind};
+use rustls_pki_types::pem::{PemObject, SectionKind};
 
-/// One block of a bundle. Its DER is not looked at.
+use crate::pkcs7::Pkcs7;
+
+/// One block of a bundle, or one element of a block of PKCS #7. Its DER is not looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemBlock {
-    /// Which block of PEM it is, the first being 1.
+    /// Which block of PEM it is, or is in, the first being 1.
     pub block: usize,
-    /// What it contains, by its label.
+    /// What it contains.
     pub kind: PemKind,
     /// What it contains, decoded.
     pub der: Vec<u8>,
@@ -57,10 +59,12 @@ pub struct BrokenBlock {
     pub problem: String,
 }
 
-/// The certificates of a bundle; none if no line of it begins or ends a block. Text may stand between them.
+/// The certificates of a bundle; none if no line of it begins or ends a block. Text may stand between them. A block of
+/// PKCS #7, `PKCS7` or `CMS` (RFC 7468, sections 8 and 9), stands for the certificates in it.
 ///
 /// # Errors
-/// [`BrokenBlock`]: the first block that is something else, has no beginning or no end, or is no Base64.
+/// [`BrokenBlock`]: the first block that is something else, contains something else or nothing, has no beginning or no end, or
+/// is no Base64.
 pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::Certificate])
 }
@@ -74,9 +78,9 @@ pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> 
 }
 
 fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
-    let kind_of = |label: &[u8]| kinds.iter().copied().find(|kind| kind.label() == label);
+    let content_of = |label: &[u8]| Content::of(label, kinds);
     let mut blocks = Vec::new();
-    let mut open: Option<(PemKind, Vec<&[u8]>)> = None;
+    let mut open: Option<Open<'_>> = None;
     let mut block = 0;
     for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = line.trim_ascii();
@@ -89,20 +93,28 @@ fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
         }
         match (marker, open.take()) {
             (None, None) => {}
-            (None, Some((kind, mut lines))) => {
-                lines.push(line);
-                open = Some((kind, lines));
+            (None, Some(mut begun)) => {
+                begun.lines.push(line);
+                open = Some(begun);
             }
-            (Some(Marker::Begin(label)), _) => match kind_of(label) {
-                Some(kind) => open = Some((kind, vec![line])),
+            (Some(Marker::Begin(label)), _) => match content_of(label) {
+                Some(content) => {
+                    open = Some(Open {
+                        content,
+                        label,
+                        lines: Vec::new(),
+                    });
+                }
                 None => return Err(broken(block, &other(label, kinds))),
             },
-            (Some(Marker::End(label)), Some((kind, mut lines))) if label == kind.label() => {
-                lines.push(line);
-                let der = decode(&lines.join(&b'\n'), kind).map_err(|why| broken(block, &why))?;
-                blocks.push(PemBlock { block, kind, der });
+            (Some(Marker::End(label)), Some(begun)) if label == begun.label => {
+                let der = decode(&begun.lines).map_err(|why| broken(block, &why))?;
+                let read = begun.content.elements(der, kinds);
+                let read = read.map_err(|why| broken(block, &why))?;
+                let numbered = read.into_iter();
+                blocks.extend(numbered.map(|(kind, der)| PemBlock { block, kind, der }));
             }
-            (Some(Marker::End(label)), None) if kind_of(label).is_none() => {
+            (Some(Marker::End(label)), None) if content_of(label).is_none() => {
                 return Err(broken(block, &other(label, kinds)));
             }
             (Some(Marker::End(_)), None) => return Err(broken(block, "it has no beginning")),
@@ -120,6 +132,55 @@ fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
     match open {
         Some(_) => Err(broken(block, NO_END)),
         None => Ok(blocks),
+    }
+}
+
+/// A block whose end is still to come.
+struct Open<'a> {
+    content: Content,
+    label: &'a [u8],
+    /// Those between its first and its last.
+    lines: Vec<&'a [u8]>,
+}
+
+/// What a block contains, by its label.
+#[derive(Clone, Copy)]
+enum Content {
+    One(PemKind),
+    /// Any number of certificates and revocation lists.
+    Pkcs7,
+}
+
+impl Content {
+    fn of(label: &[u8], kinds: &[PemKind]) -> Option<Self> {
+        if matches!(label, b"PKCS7" | b"CMS") {
+            return Some(Self::Pkcs7);
+        }
+        let kind = kinds.iter().copied().find(|kind| kind.label() == label);
+        kind.map(Self::One)
+    }
+
+    /// What is in the DER of a block, which must be of these kinds.
+    fn elements(self, der: Vec<u8>, kinds: &[PemKind]) -> Result<Vec<(PemKind, Vec<u8>)>, String> {
+        let Self::One(kind) = self else {
+            let Pkcs7 { certificates, crls } =
+                Pkcs7::from_der(&der).map_err(|error| error.to_string())?;
+            if !crls.is_empty() && !kinds.contains(&PemKind::Crl) {
+                return Err(alloc::format!(
+                    "beside certificates it has a {}",
+                    PemKind::Crl
+                ));
+            }
+            if certificates.is_empty() && crls.is_empty() {
+                return Err("it has no certificate".to_owned());
+            }
+            let certificates = certificates
+                .into_iter()
+                .map(|der| (PemKind::Certificate, der));
+            let all = certificates.chain(crls.into_iter().map(|der| (PemKind::Crl, der)));
+            return Ok(all.map(|(kind, der)| (kind, der.to_vec())).collect());
+        };
+        Ok(vec![(kind, der)])
     }
 }
 
@@ -165,13 +226,16 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// The DER of one whole block.
-fn decode(block: &[u8], wanted: PemKind) -> Result<Vec<u8>, String> {
-    match (wanted, <(SectionKind, Vec<u8>)>::from_pem_slice(block)) {
-        (PemKind::Certificate, Ok((SectionKind::Certificate, der)))
-        | (PemKind::Crl, Ok((SectionKind::Crl, der))) => Ok(der),
-        (_, Ok(_) | Err(pem::Error::NoItemsFound)) => Err(alloc::format!("it is no {wanted}")),
-        (_, Err(error)) => Err(error.to_string()),
+/// The DER of a block between its first line and its last, whatever these call it.
+fn decode(lines: &[&[u8]]) -> Result<Vec<u8>, String> {
+    let [begin, end] = [
+        &b"-----BEGIN CERTIFICATE-----"[..],
+        b"-----END CERTIFICATE-----",
+    ];
+    let block = [&[begin][..], lines, &[end]].concat().join(&b'\n');
+    match <(SectionKind, Vec<u8>)>::from_pem_slice(&block) {
+        Ok((_, der)) => Ok(der),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -293,5 +357,53 @@ mod tests {
         let key = WHOLE.replace("CERTIFICATE", "PUBLIC KEY");
         let refused = certificates_and_crls(key.as_bytes()).unwrap_err();
         assert!(refused.problem.contains("certificate or a revocation list"));
+    }
+
+    #[test]
+    fn a_block_of_pkcs_7_stands_for_what_is_in_it() {
+        use crate::pkcs7::tests::{signed_data, tlv};
+
+        let (one, two, list) = ([0x30, 1, 5], [0x30, 0], [0x30, 2, 5, 0]);
+        let certificates_of = tlv(0xA0, &[&one, &two]);
+        let lists = tlv(0xA1, &[&list]);
+        let pem = |label: &str, der: &[u8]| {
+            let text = data_encoding::BASE64.encode(der);
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+        };
+        let element = |block, kind, der: &[u8]| PemBlock {
+            block,
+            kind,
+            der: der.to_vec(),
+        };
+        let (certificate, crl) = (PemKind::Certificate, PemKind::Crl);
+        for label in ["PKCS7", "CMS"] {
+            let text = format!("{}{WHOLE}", pem(label, &signed_data(&certificates_of, &[])));
+            let expected = vec![
+                element(1, certificate, &one),
+                element(1, certificate, &two),
+                element(2, certificate, &[1, 2, 3]),
+            ];
+            assert_eq!(certificates(text.as_bytes()), Ok(expected), "{label}");
+        }
+        let both = pem("PKCS7", &signed_data(&certificates_of, &lists));
+        let expected = vec![
+            element(1, certificate, &one),
+            element(1, certificate, &two),
+            element(1, crl, &list),
+        ];
+        assert_eq!(certificates_and_crls(both.as_bytes()), Ok(expected));
+        for (text, says) in [
+            (both, "it has a revocation list"),
+            (pem("PKCS7", &signed_data(&[], &[])), "no certificate"),
+            (pem("PKCS7", &one), "contentType"),
+            (pem("PKCS7", &[]), "ContentInfo"),
+        ] {
+            let refused = certificates(format!("{WHOLE}{text}").as_bytes()).unwrap_err();
+            assert_eq!(refused.block, 2);
+            assert!(refused.problem.contains(says), "{refused}");
+        }
+        let crossed = pem("PKCS7", &one).replace("END PKCS7", "END CMS");
+        let refused = certificates(crossed.as_bytes()).unwrap_err();
+        assert!(refused.problem.contains("ends as"), "{refused}");
     }
 }

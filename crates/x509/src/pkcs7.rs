@@ -91,12 +91,12 @@ fn elements<'a>(reader: &mut SliceReader<'a>, number: u32) -> der::Result<Vec<&'
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use alloc::vec;
 
     use super::*;
 
-    fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         let content = parts.concat();
         let mut der = vec![tag];
         match u8::try_from(content.len()) {
@@ -114,7 +114,7 @@ mod tests {
         der
     }
 
-    fn signed_data(certificates: &[u8], crls: &[u8]) -> Vec<u8> {
+    pub(crate) fn signed_data(certificates: &[u8], crls: &[u8]) -> Vec<u8> {
         let data = tlv(0x30, &[&tlv(0x06, &[&SIGNED_DATA[..8], &[1]])]);
         let signed = tlv(
             0x30,

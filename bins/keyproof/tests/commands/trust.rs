@@ -131,24 +131,18 @@ fn a_bundle_is_added_listed_checked_and_removed() {
     assert_eq!(known["known"], 1);
 
     // So it is in PKCS #7, as OpenSSL packs it.
-    let p7b = home.0.path().join("all.p7b");
-    let packed = Command::new("openssl")
-        .args([
-            "crl2pkcs7",
-            "-outform",
-            "DER",
-            "-in",
-            &all,
-            "-certfile",
-            &all,
-        ])
-        .arg("-out")
-        .arg(&p7b)
-        .output()
-        .expect("the peer `openssl` cannot be run: install the package openssl");
-    assert!(packed.status.success(), "{packed:?}");
-    let known = ["tpm", "trust", "add", p7b.to_str().unwrap(), "--json"];
-    assert_eq!(home.document(&known, "")["known"], 3);
+    for encoding in ["DER", "PEM"] {
+        let p7b = home.0.path().join("all.p7b");
+        let packed = Command::new("openssl")
+            .args(["crl2pkcs7", "-outform", encoding])
+            .args(["-in", &all, "-certfile", &all, "-out"])
+            .arg(&p7b)
+            .output()
+            .expect("the peer `openssl` cannot be run: install the package openssl");
+        assert!(packed.status.success(), "{packed:?}");
+        let known = ["tpm", "trust", "add", p7b.to_str().unwrap(), "--json"];
+        assert_eq!(home.document(&known, "")["known"], 3, "{encoding}");
+    }
 
     let listed = entries(&home);
     let of = |kind: &str| {

@@ -15,7 +15,7 @@ const LONGEST: usize = 512 * 1024;
 /// What a file has for the bundle, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustItem {
-    /// Which block of PEM it is, or element of PKCS #7, the first being 1; none if it is the file.
+    /// Which block of PEM it is or is in, or which element of PKCS #7 in DER, the first being 1; none if it is the file.
     pub block: Option<usize>,
     /// What it is.
     pub kind: TrustKind,
@@ -34,7 +34,7 @@ pub struct TrustFileError {
 }
 
 impl TrustItem {
-    /// Reads a file: blocks of PEM, PKCS #7 in DER (`.p7b`), or one certificate or revocation list in DER. Self-signed certificates are roots and
+    /// Reads a file: blocks of PEM (those of PKCS #7 too), PKCS #7 in DER (`.p7b`), or one certificate or revocation list in DER. Self-signed certificates are roots and
     /// others stand between, unless `are_roots` says that all of them are roots.
     ///
     /// # Errors
@@ -63,6 +63,12 @@ impl TrustItem {
         if let Ok(Pkcs7 { certificates, crls }) = Pkcs7::from_der(file) {
             let certificates = certificates.into_iter().map(|der| (true, der));
             let all = certificates.chain(crls.into_iter().map(|der| (false, der)));
+            if all.clone().next().is_none() {
+                return Err(TrustFileError {
+                    block: None,
+                    problem: "it has no certificate and no revocation list".to_owned(),
+                });
+            }
             let all = all.zip(1..).map(|((is_certificate, der), block)| {
                 element(Some(block), is_certificate, der.to_vec())
             });
