@@ -3,7 +3,7 @@
 //! A backup has what was not spent yet when it was made. What has been since must not come back: so a restore ends whatever
 //! is good once, or until it is ended. It cannot know what was revoked since, and leaves it as it finds it.
 
-use crate::{accounts, certificates};
+use crate::{accounts, certificates, device_identity};
 use keyproof_store::{Entropy, Key, NotApplied, Raw, Row, Segment, StoreError, Timestamp};
 use std::{collections::BTreeMap, fmt};
 
@@ -204,6 +204,8 @@ impl Collection {
             Self::MfaChallenge => Restored::Ended(Ended::Challenges),
             Self::MfaKey => Restored::Changed(accounts::without_steps),
             Self::MfaRecovery => Restored::Ended(Ended::RecoveryCodes),
+            // Whose number rises.
+            Self::TpmRevocationList => Restored::Changed(device_identity::without_list),
             // Without which the tickets and nonces of before are void.
             Self::TpmChallengeKey => Restored::Ended(Ended::DeviceChallenges),
             // What is there, and who is locked out.
@@ -234,7 +236,6 @@ impl Collection {
             | Self::TpmEndorsementKey
             | Self::TpmIssuedCertificate
             | Self::TpmManager
-            | Self::TpmRevocationList
             | Self::TpmRevocationListPart
             | Self::TpmRevokedCertificate
             | Self::TpmSpentNonce

@@ -166,7 +166,8 @@ fn list(arguments: &StoreArguments) -> Outcome {
                 let place = printable(&Place(device.place.clone()).to_string());
                 let bound = Rfc3339(device.bound_at);
                 let last = device.attestations.last().map_or_else(String::new, line);
-                output::print(&format!("{place}\t{bound}\t{last}"))?;
+                let left = if device.is_left { LEFT } else { "" };
+                output::print(&format!("{place}\t{bound}\t{last}{left}"))?;
             }
         }
         if arguments.json {
@@ -191,10 +192,14 @@ fn show(arguments: &DeviceArguments) -> Outcome {
     })
 }
 
+/// What is said of a device whose manager is gone.
+const LEFT: &str = " (its manager was deleted)";
+
 /// What people are shown of a device.
 fn lines(device: &BoundDevice, keys: &[DeviceKey]) -> Vec<String> {
+    let left = if device.is_left { LEFT } else { "" };
     let mut lines = vec![
-        format!("device   {}", Place(device.place.clone())),
+        format!("device   {}{left}", Place(device.place.clone())),
         format!("name     {}", device.name),
         format!("version  {}", device.version),
         format!("ek       {}", device.ek_name),
@@ -246,6 +251,7 @@ fn summary(device: &BoundDevice) -> Value {
         "version": device.version,
         "ek_name": device.ek_name,
         "bound_at": Rfc3339(device.bound_at).to_string(),
+        "manager_deleted": device.is_left,
         "last_attestation": device.attestations.last().map(verdict),
     })
 }
@@ -305,6 +311,7 @@ mod tests {
             version: "1".to_owned(),
             ek_name: "000b".to_owned(),
             bound_at: Timestamp::EPOCH,
+            is_left: true,
             learnt: Some(vec![LearntRegister {
                 bank: "sha256".to_owned(),
                 index: 7,
@@ -330,7 +337,7 @@ mod tests {
         assert_eq!(
             lines(&device, &keys),
             [
-                "device   default/acme/v%2F/s",
+                "device   default/acme/v%2F/s (its manager was deleted)",
                 "name     device-0001",
                 "version  1",
                 "ek       000b",
@@ -344,6 +351,7 @@ mod tests {
         let document = document(&device, &keys);
         assert_eq!(document["device"], "default/acme/v%2F/s");
         assert_eq!(document["vendor"], "v/");
+        assert_eq!(document["manager_deleted"], true);
         assert_eq!(document["keys"][0]["active_since"], Value::Null);
         assert_eq!(document["learnt"][0]["bank"], "sha256");
         assert_eq!(

@@ -172,6 +172,7 @@ impl Proven {
                 serial: ticket.device.serial.clone(),
                 ek: ticket.ek.clone(),
                 incarnation: device.incarnation.clone(),
+                manager_incarnation: device.manager_incarnation.clone(),
                 activated_at: now,
                 last_seen: None,
             }),

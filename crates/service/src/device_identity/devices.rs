@@ -1,11 +1,11 @@
 //! Devices, as operators at the machine see them and undo what binds them.
 
 use super::{
-    Category, DeviceIdentity, DevicePlace, LearntRegister, Object, Verdict,
+    Category, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object, Verdict,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
-    objects::PAGE,
+    objects::{PAGE, object_key},
 };
 use crate::{
     Action, Failure, Origin, StorageError,
@@ -13,6 +13,7 @@ use crate::{
     storage::{Attempt, settle},
 };
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A device that is bound to an endorsement key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct BoundDevice {
     pub ek_name: String,
     /// Since when it is bound.
     pub bound_at: Timestamp,
+    /// Whether its manager was deleted. To another of the same name it is unknown, and binds nothing there.
+    pub is_left: bool,
     /// The registers that it is compared with, if they were learnt.
     pub learnt: Option<Vec<LearntRegister>>,
     /// What its last attestations came to, at most 16, the latest last.
@@ -59,9 +62,18 @@ pub enum DeviceError {
 /// How many certificates are revoked at once.
 const AT_ONCE: usize = 100;
 
+impl DevicePlace {
+    fn manager_key(&self) -> Key {
+        object_key::<Manager>(&self.namespace, &self.manager)
+    }
+}
+
 impl Device {
-    fn told(self) -> Option<BoundDevice> {
+    fn told(self, manager: Option<&Object<Manager>>) -> Option<BoundDevice> {
+        let is_current =
+            |manager: &Object<Manager>| manager.spec.incarnation == self.manager_incarnation;
         Some(BoundDevice {
+            is_left: !manager.is_some_and(is_current),
             ek_name: self.ek?,
             place: self.place,
             name: self.name,
@@ -91,9 +103,13 @@ impl DeviceIdentity {
             let page = page.await?;
             after = page.last().map(|(last, _)| last.clone());
             let is_last = page.len() < PAGE;
-            let bound = page
-                .into_iter()
-                .filter_map(|(_, stored)| stored.record.told());
+            let managers = self.managers_of(page.iter().map(|(_, stored)| &stored.record.place));
+            let managers = managers.await?;
+            let bound = page.into_iter().filter_map(|(_, stored)| {
+                let device = stored.record;
+                let manager = managers.get(&device.place.manager_key());
+                device.told(manager)
+            });
             let bound: Vec<BoundDevice> = bound.collect();
             if is_last || !bound.is_empty() {
                 return Ok(bound);
@@ -133,8 +149,9 @@ impl DeviceIdentity {
                 }
             }
         }
+        let managers = self.managers_of([place]).await?;
         let bound = device
-            .told()
+            .told(managers.get(&place.manager_key()))
             .ok_or(Failure::Refused(DeviceError::Unknown))?;
         Ok((bound, keys))
     }
@@ -167,6 +184,7 @@ impl DeviceIdentity {
             batch.replace(&place.key(), known.version, &device, None);
             if let Some(owner) = owner
                 && let Some(known) = self.store.get::<Owner>(&owner, now).await?
+                && known.record.is_of(&device)
             {
                 batch.remove(&owner, known.version);
             }
@@ -211,6 +229,23 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
+    }
+
+    /// The managers there are of some devices.
+    async fn managers_of<'p>(
+        &self,
+        places: impl IntoIterator<Item = &'p DevicePlace>,
+    ) -> Result<BTreeMap<Key, Object<Manager>>, StorageError> {
+        let keys: BTreeSet<Key> = places.into_iter().map(DevicePlace::manager_key).collect();
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let found = self.store.get_many(&keys, self.clock.now()).await?;
+        let mut managers = BTreeMap::new();
+        for (key, raw) in keys.into_iter().zip(found) {
+            if let Some(raw) = raw {
+                managers.insert(key, raw.decode::<Object<Manager>>()?.record);
+            }
+        }
+        Ok(managers)
     }
 
     async fn bound(&self, place: &DevicePlace) -> Result<Stored<Device>, Failure<DeviceError>> {

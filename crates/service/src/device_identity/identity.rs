@@ -4,7 +4,7 @@
 //! endorsement key, and the endorsement key to it, once the credential of one of its attestation keys was opened. Until
 //! then nothing is known of it: whoever provisions binds nothing.
 
-use super::{LearntRegister, certified::Certified, ticket::Ticket};
+use super::{LearntRegister, Manager, certified::Certified, ticket::Ticket};
 use crate::{StorageError, storage::put};
 use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Stored, Timestamp};
 use keyproof_tpm::TpmsClockInfo;
@@ -33,8 +33,11 @@ pub(super) struct Device {
     pub(super) version: String,
     /// The Name of its endorsement key, in hex; none since it was forgotten.
     pub(super) ek: Option<String>,
-    /// Drawn whenever it is forgotten, and empty before: what was issued to an earlier one is good no more.
+    /// Drawn whenever it is forgotten, and its manager's before: what was issued to an earlier one is good no more.
     pub(super) incarnation: String,
+    /// That of the manager it was bound below. To another manager of the same name it is unknown.
+    #[serde(default)]
+    pub(super) manager_incarnation: String,
     /// When it was bound.
     pub(super) bound_at: Timestamp,
     /// Its registers in its first accepted attestation, where those are learnt.
@@ -134,6 +137,9 @@ impl Record for Device {
 pub(super) struct Owner {
     pub(super) vendor: String,
     pub(super) serial: String,
+    /// That of the manager it was bound below.
+    #[serde(default)]
+    pub(super) manager_incarnation: String,
 }
 
 impl Record for Owner {
@@ -157,6 +163,13 @@ impl Owner {
         self.vendor.is_empty() && self.serial.is_empty()
     }
 
+    /// Whether it is bound to this device, below the same manager.
+    pub(super) fn is_of(&self, device: &Device) -> bool {
+        self.vendor == device.place.vendor
+            && self.serial == device.place.serial
+            && self.manager_incarnation == device.manager_incarnation
+    }
+
     pub(super) fn key(namespace: &str, manager: &str, ek: &str) -> Key {
         Key::new(Self::TYPE, [namespace, manager, ek])
     }
@@ -170,6 +183,9 @@ pub(super) struct ActiveKey {
     pub(super) serial: String,
     pub(super) ek: String,
     pub(super) incarnation: String,
+    /// That of the manager it was activated below.
+    #[serde(default)]
+    pub(super) manager_incarnation: String,
     pub(super) activated_at: Timestamp,
     /// As its last accepted attestation said.
     #[serde(default)]
@@ -238,6 +254,8 @@ pub enum IdentityConflict {
 /// A device and an endorsement key that is said to be its, and what is known of either, at one moment.
 pub(super) struct Identity {
     pub(super) place: DevicePlace,
+    /// That of the manager there is now.
+    manager_incarnation: String,
     /// The Name of the endorsement key, in hex.
     ek: String,
     device: Option<Stored<Device>>,
@@ -255,9 +273,11 @@ impl Identity {
         found: &Snapshot,
         place: DevicePlace,
         ek: &str,
+        manager: &Manager,
     ) -> Result<Self, StorageError> {
         let [device, owner] = Self::keys(&place, ek);
         Ok(Self {
+            manager_incarnation: manager.incarnation.clone(),
             device: found.get(&device)?,
             owner: found.get(&owner)?,
             place,
@@ -269,6 +289,7 @@ impl Identity {
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         if let Some(Stored { record, .. }) = &self.owner
             && !record.is_nobody()
+            && record.manager_incarnation == self.manager_incarnation
             && (record.vendor != self.place.vendor || record.serial != self.place.serial)
         {
             return Err(IdentityConflict::EndorsementKey);
@@ -280,14 +301,21 @@ impl Identity {
         Ok(())
     }
 
-    /// The device, if it was ever bound.
+    /// The device, if it was ever bound below this manager.
     pub(super) fn device(&self) -> Option<&Device> {
-        self.device.as_ref().map(|stored| &stored.record)
+        let device = self.device.as_ref().map(|stored| &stored.record);
+        device.filter(|device| device.manager_incarnation == self.manager_incarnation)
     }
 
     /// That of the device now.
     pub(super) fn incarnation(&self) -> &str {
-        self.device().map_or("", |device| &device.incarnation)
+        self.device()
+            .map_or(&self.manager_incarnation, |device| &device.incarnation)
+    }
+
+    /// That of its manager.
+    pub(super) fn manager_incarnation(&self) -> &str {
+        &self.manager_incarnation
     }
 
     /// The device as it is once its key's credential was opened. Only for a claim without a conflict.
@@ -299,6 +327,7 @@ impl Identity {
             version: ticket.version.clone(),
             ek: Some(self.ek.clone()),
             incarnation: self.incarnation().to_owned(),
+            manager_incarnation: self.manager_incarnation.clone(),
             bound_at: since.map_or(now, |device| device.bound_at),
             learnt: since.and_then(|device| device.learnt.clone()),
             attestations: since.map_or_else(Vec::new, |device| device.attestations.clone()),
@@ -311,6 +340,7 @@ impl Identity {
         let owner = Owner {
             vendor: self.place.vendor.clone(),
             serial: self.place.serial.clone(),
+            manager_incarnation: self.manager_incarnation.clone(),
         };
         put(batch, &device_key, self.device.as_ref(), Some(device), None);
         put(batch, &owner_key, self.owner.as_ref(), Some(owner), None);
@@ -361,6 +391,7 @@ mod tests {
         };
         let identity = Identity {
             place,
+            manager_incarnation: String::new(),
             ek: "000b00".to_owned(),
             device: None,
             owner: Some(Stored {

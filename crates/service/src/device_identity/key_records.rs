@@ -80,11 +80,18 @@ impl DeviceIdentity {
             }
         });
         let found = self.store.read(plan, now).await?;
-        let (Some(category), Some(manager)) = (found.get(&category)?, found.get(&manager)?) else {
+        let category = found.get::<Object<Category>>(&category)?;
+        let manager = found.get::<Object<Manager>>(&manager)?;
+        let (Some(category), Some(manager)) = (category, manager) else {
             return Ok(None);
         };
         Ok(Some(KeyRecords {
-            identity: Identity::read(&found, place.device.clone(), &place.ek)?,
+            identity: Identity::read(
+                &found,
+                place.device.clone(),
+                &place.ek,
+                &manager.record.spec,
+            )?,
             category,
             manager,
             active: found.get(&active)?,
@@ -105,7 +112,10 @@ impl KeyRecords {
     pub(super) fn check(&self) -> Result<(), IdentityConflict> {
         self.identity.check()?;
         match &self.active {
-            Some(Stored { record, .. }) if record.ek != self.place.ek => {
+            Some(Stored { record, .. })
+                if record.ek != self.place.ek
+                    && record.manager_incarnation == self.identity.manager_incarnation() =>
+            {
                 Err(IdentityConflict::AttestationKey)
             }
             _ => Ok(()),

@@ -5,6 +5,7 @@ use super::{
     MetadataError, Object, TrustListError,
     authority::Authority,
     endorsement::check_roots,
+    identity::draw,
     objects::{deed, object_key},
 };
 use crate::{
@@ -22,6 +23,10 @@ pub struct Manager {
     /// Whether the roots of the trust bundle are trusted too.
     #[serde(default)]
     pub ek_trust_bundle: bool,
+    /// Drawn when it is made, and empty if an earlier release made it: what is bound below another manager of its name is
+    /// not bound below this one.
+    #[serde(default)]
+    pub(super) incarnation: String,
     pub(super) root: Authority,
 }
 
@@ -127,6 +132,7 @@ impl DeviceIdentity {
                 spec: Manager {
                     ek_roots: trusted.ek_roots.clone(),
                     ek_trust_bundle: trusted.ek_trust_bundle,
+                    incarnation: draw(&self.store),
                     root: root.await?.map_err(|error| refused(error.into()))?,
                 },
                 metadata: metadata.clone(),

@@ -33,6 +33,7 @@ mod provision;
 mod rate_limit;
 mod renewal;
 mod request;
+mod restored;
 mod revocation_list;
 mod ticket;
 mod trust;
@@ -73,6 +74,8 @@ pub use trust::{
     AddTrustError, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry, TrustFileError, TrustItem,
     TrustKind,
 };
+
+pub(crate) use restored::without_list;
 
 use crate::{Audit, Clock, Judging, StorageError};
 use client_certificates::KnownAuthorities;

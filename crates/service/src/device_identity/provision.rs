@@ -237,7 +237,7 @@ impl DeviceIdentity {
         let plan = ReadPlan::new(keys.into_iter().chain([place.clone()]));
         let found = self.store.read(plan, now).await?;
         Ok(Known {
-            identity: Identity::read(&found, device, &ek)?,
+            identity: Identity::read(&found, device, &ek, &grant.manager.record.spec)?,
             certified: found.get(&place)?,
             place,
         })

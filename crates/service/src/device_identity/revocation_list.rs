@@ -75,8 +75,9 @@ struct ListIssuer {
 
 /// At `tpm_revocation_list/<namespace>/<category>`: the latest list of a category, and whether it still says all.
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Latest {
-    /// The list's number; 0 if none was made yet.
+pub(super) struct Latest {
+    /// The list's number, which is above all before and at least the moment when it was made, in milliseconds since 1970; 0
+    /// if none was made yet.
     number: u64,
     made_at: Timestamp,
     /// In how many records it is.
@@ -95,6 +96,14 @@ impl Record for Latest {
 impl Latest {
     fn key(namespace: &str, category: &str) -> Key {
         Key::new(Self::TYPE, [namespace, category])
+    }
+
+    /// The same once it no longer says all.
+    pub(super) fn outdated(self) -> Self {
+        Self {
+            is_outdated: true,
+            ..self
+        }
     }
 
     /// Another server's clock may be ahead of this one's.
@@ -162,9 +171,11 @@ impl DeviceIdentity {
                 self.index_earlier(namespace, category).await?;
             }
             let entries = self.entries(namespace, category).await?;
-            let number = latest.number.checked_add(1).ok_or_else(|| {
+            let next = latest.number.checked_add(1).ok_or_else(|| {
                 StorageError::Damaged("a revocation list has the last number".to_owned())
             })?;
+            // A restored backup does not know which numbers were given since; the clock does.
+            let number = next.max(now.as_millis());
             let made = {
                 let (store, place) = (self.store.clone(), issuer.place.clone());
                 let category = issuer.category;
@@ -217,10 +228,7 @@ impl DeviceIdentity {
         let place = Latest::key(namespace, category);
         let known = self.store.get::<Latest>(&place, now).await?;
         let latest = known.as_ref().map(|known| known.record.clone());
-        let outdated = Latest {
-            is_outdated: true,
-            ..latest.unwrap_or_default()
-        };
+        let outdated = latest.unwrap_or_default().outdated();
         write(batch, &place, known.as_ref(), &outdated);
         Ok(())
     }
@@ -269,11 +277,7 @@ impl DeviceIdentity {
     ) -> Result<(), StorageError> {
         let place = Latest::key(&category.namespace, &category.name);
         if let Some(known) = self.store.get::<Latest>(&place, now).await? {
-            let outdated = Latest {
-                is_outdated: true,
-                ..known.record
-            };
-            batch.replace(&place, known.version, &outdated, None);
+            batch.replace(&place, known.version, &known.record.outdated(), None);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     f5::device::{Device, Manufacturer},
-    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE},
+    f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE, PROVISION},
     f5::faults::{Commits, FaultyEngine},
     f5::machine::{Machine, SELECTION},
     f5::provision::{furnished, furnished_on, join_all},
@@ -561,6 +561,51 @@ async fn what_is_withdrawn_fails() {
     assert_eq!(refused.fails(), ["ak-certificate"]);
     site.activated(&key, &machine.device).await;
     machine.attested(&site).await.accepts();
+}
+
+/// What an API key's end means for what was made with it: see `tpm_api_key` in the contract.
+#[tokio::test]
+async fn a_key_attests_as_far_as_the_api_key_that_it_was_made_with_upholds_it() {
+    let (site, key, mut machine) = active().await;
+    let change = async |spec: Value| {
+        site.replace(API_KEYS, "station", spec).await.is(200);
+    };
+    let made_at = "2023-11-14T22:13:20Z";
+    // Revoked from a later moment on: what was made before stays good, though the key makes nothing more.
+    site.clock.advance(Duration::from_secs(60));
+    change(json!({ "revoked_timestamp": "2023-11-14T22:13:21Z" })).await;
+    let refused = site.post(PROVISION, &machine.device.request(&key)).await;
+    refused.refuses(403, 7);
+    machine.attested(&site).await.accepts();
+    // Deleted as it is: nothing changes for what it upheld.
+    let deleted = site.admin("DELETE", &format!("{API_KEYS}/station"));
+    deleted.send().await.is(200);
+    machine.attested(&site).await.accepts();
+    // Another of its name has no say in it.
+    site.api_key("station").await;
+    change(json!({ "is_disabled": true, "revoked_timestamp": made_at })).await;
+    machine.attested(&site).await.accepts();
+
+    // Revoked from the moment on at which it was made; deleted while on hold.
+    for spec in [
+        json!({ "revoked_timestamp": made_at }),
+        json!({ "is_disabled": true }),
+    ] {
+        let (site, _, mut machine) = active().await;
+        machine.attested(&site).await.accepts();
+        site.clock.advance(Duration::from_secs(60));
+        site.replace(API_KEYS, "station", spec.clone())
+            .await
+            .is(200);
+        let refused = machine.attested(&site).await;
+        assert_eq!(refused.fails(), ["ak-certificate"], "{spec}");
+        let deleted = site.admin("DELETE", &format!("{API_KEYS}/station"));
+        deleted.send().await.is(200);
+        assert_eq!(machine.attested(&site).await.fails(), ["ak-certificate"]);
+        // Nobody gives it back.
+        site.api_key("station").await;
+        assert_eq!(machine.attested(&site).await.fails(), ["ak-certificate"]);
+    }
 }
 
 #[tokio::test]

@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 
 use crate::{
     f5::device::{Device, Manufacturer},
-    f5::dialect::{API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
+    f5::dialect::{ACTIVATE, API_KEYS, CATEGORIES, MANAGERS, PREAUTH, PROVISION, START},
     f5::faults::FaultyEngine,
+    f5::forgetting::place,
+    f5::machine::Machine,
     f5::provision::furnished,
-    f5::site::{Answer, Site},
+    f5::site::{Answer, Site, console_origin},
 };
 
 const LIST: &str = "/api/tpm/namespaces/default/tpm_categorys/category/crl";
@@ -263,4 +265,92 @@ async fn the_list_of_a_category_made_anew_is_its_own() {
     let [first, second] = [&first, &second].map(|der| Crl::from_der(der).unwrap());
     assert_ne!(first.issuer().as_der(), second.issuer().as_der());
     assert!(second.number() > first.number(), "numbers go on");
+}
+
+/// What was bound below a manager that was deleted stays to be seen and forgotten, and is nothing to another of its name.
+#[tokio::test]
+async fn a_manager_made_anew_knows_no_device_of_the_one_before() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let first = Device::new(&manufacturer, "SN0001");
+    let second = Device::new(&manufacturer, "SN0002");
+    for device in [&first, &second] {
+        site.activated(&key, device).await;
+    }
+    let mut machine = Machine::new(first.clone());
+    machine.attested(&site).await.accepts();
+    let ticket = second.activation(&site.provisioned(&key, &second).await);
+    for (path, name) in [
+        (API_KEYS, "station"),
+        (CATEGORIES, "category"),
+        (MANAGERS, "manager"),
+    ] {
+        delete(&site, path, name).await.is(200);
+    }
+    let devices = &site.console.device_identity;
+    let left = async || {
+        let all = devices.devices(None).await.unwrap().into_iter();
+        all.map(|device| (device.place.serial, device.is_left))
+            .collect::<Vec<_>>()
+    };
+    let both = [("SN0001".to_owned(), true), ("SN0002".to_owned(), true)];
+    assert_eq!(left().await, both);
+
+    let roots = json!({ "ek_root_certificates": [manufacturer.root] });
+    site.create(MANAGERS, "manager", roots).await.is(200);
+    site.category("another").await.is(200);
+    let spec = json!({ "category_ref": [{ "name": "another" }] });
+    let made = site.create(API_KEYS, "station", spec).await;
+    let key = made.is(200).json["api_key"].as_str().unwrap().to_owned();
+    assert_eq!(left().await, both);
+    // Neither the attestation key nor what was learnt of the device comes along.
+    let there = |body: &mut Value| body["category"] = json!("another");
+    let attest = async |machine: &mut Machine| {
+        machine.clock.clock += 1000;
+        let mut asks = machine.asks("sha256:0");
+        there(&mut asks);
+        let nonce = site.post(crate::f5::dialect::NONCE, &asks).await;
+        let nonce = nonce.is(200).json["nonce"].as_str().unwrap().to_owned();
+        let nonce = data_encoding::BASE64.decode(nonce.as_bytes()).unwrap();
+        let mut body = machine.attests(&nonce, "sha256:0");
+        there(&mut body);
+        site.post(crate::f5::dialect::ATTEST, &body).await
+    };
+    assert!(
+        attest(&mut machine)
+            .await
+            .fails()
+            .contains(&"activation".to_owned())
+    );
+    site.post(ACTIVATE, &ticket).await.refuses(403, 7);
+    // The first TPM is in another device now, and the second device has another TPM.
+    let moved = first.clone().with_serial("SN0003");
+    site.activated(&key, &moved).await;
+    let replaced = Device::new(&manufacturer, "SN0002");
+    site.activated(&key, &replaced).await;
+    // The first attestation key, once it is active again, with nothing learnt from before.
+    machine.device = moved.clone();
+    machine.extends(0, 8, b"new firmware");
+    attest(&mut machine).await.accepts();
+    let all = [("SN0001", true), ("SN0002", false), ("SN0003", false)];
+    assert_eq!(
+        left().await,
+        all.map(|(serial, left)| (serial.to_owned(), left))
+    );
+
+    // To forget the one that is left undoes nothing of the one that has its TPM now.
+    let forget = async |serial| {
+        let origin = console_origin();
+        devices.forget_device(&place(serial), &origin).await
+    };
+    assert_eq!(forget("SN0001").await, Ok(1));
+    let stolen = moved.clone().with_serial("SN0009");
+    site.post(PROVISION, &stolen.request(&key))
+        .await
+        .refuses(409, 6);
+    attest(&mut machine).await.accepts();
+    // The certificates of both managers' categories.
+    assert_eq!(forget("SN0002").await, Ok(2));
+    assert_eq!(list(&site).await.len(), 2);
 }

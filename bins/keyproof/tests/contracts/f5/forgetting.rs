@@ -16,7 +16,7 @@ use crate::{
     f5::site::{Site, console_origin},
 };
 
-fn place(serial: &str) -> DevicePlace {
+pub(crate) fn place(serial: &str) -> DevicePlace {
     DevicePlace {
         namespace: "default".to_owned(),
         manager: "manager".to_owned(),
