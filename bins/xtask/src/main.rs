@@ -4,6 +4,7 @@ mod bench;
 mod chart;
 mod failure;
 mod fuzz;
+mod instructions;
 mod layers;
 mod mutants;
 mod packages;
@@ -35,6 +36,8 @@ enum Xtask {
     PublicApi(public_api::Options),
     /// Breaks a crate in every way that cargo-mutants knows, and names what its tests do not notice
     Mutants(mutants::Options),
+    /// Counts the instructions of hot paths, and compares them with benches/instructions.toml
+    Instructions(instructions::Options),
     /// Builds and runs the benchmarks
     Bench(bench::Options),
 }
@@ -57,6 +60,7 @@ impl Xtask {
             Self::Fuzz(options) => fuzz::run(&options),
             Self::PublicApi(options) => public_api::run(&options),
             Self::Mutants(options) => mutants::run(&options),
+            Self::Instructions(options) => instructions::run(&options),
             Self::Bench(options) => bench::run(&options),
         }
     }

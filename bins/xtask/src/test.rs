@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use crate::failure::Failure;
 use crate::fuzz;
+use crate::instructions::{self, Gate};
 use crate::layers;
 use crate::packages;
 use crate::postgres;
@@ -61,6 +62,8 @@ enum Stage {
     Fuzz,
     /// The store's tests pass on PostgreSQL 16, 17 and 18, too
     Postgres,
+    /// Hot paths take as many instructions as benches/instructions.toml says, within 3 %
+    Instructions,
     /// Each example, a whole small program, runs to its end
     Examples,
     /// Certificates of real makers are judged as they should be, where that folder is
@@ -73,6 +76,8 @@ enum Ran {
     Passed,
     /// What it runs over is not on this machine.
     NotRun,
+    /// This machine's figures cannot be compared with those that are written down.
+    OnlyReported,
 }
 
 impl Ran {
@@ -80,6 +85,7 @@ impl Ran {
         match self {
             Self::Passed => "passed",
             Self::NotRun => "NOT RUN",
+            Self::OnlyReported => "ONLY REPORTED",
         }
     }
 }
@@ -125,6 +131,10 @@ impl Stage {
     fn run(self) -> Result<Ran, Failure> {
         match self {
             Self::Field => return run_over_field_data(),
+            Self::Instructions => match instructions::hold()? {
+                Gate::Held => Ok(()),
+                Gate::OnlyReported => return Ok(Ran::OnlyReported),
+            },
             Self::Postgres if !postgres::test_on_all()? => return Ok(Ran::NotRun),
             Self::Postgres => Ok(()),
             Self::Tools => {
@@ -254,9 +264,10 @@ fn summarise(times: &[(Stage, Ran, Duration)]) {
     for (stage, ran, time) in times {
         let note = match ran {
             Ran::Passed => "",
-            Ran::NotRun => "  NOT RUN",
+            Ran::NotRun | Ran::OnlyReported => ran.told(),
         };
-        println!("{:<12}{:>10}{note}", stage.name(), seconds(*time));
+        let line = format!("{:<12}{:>10}  {note}", stage.name(), seconds(*time));
+        println!("{}", line.trim_end());
     }
     let total = times.iter().map(|(_, _, time)| *time).sum();
     println!("{:<12}{:>10}", "all", seconds(total));

@@ -70,34 +70,43 @@ pub(crate) const PEERS: &[Program] = &[
 /// What builds libFuzzer.
 pub(crate) const FUZZING: &[Program] = &[Program::on_path("c++", "g++")];
 
-/// A cargo subcommand from the package of the same name, at one version.
+/// What instructions are counted under.
+pub(crate) const COUNTING: &[Program] = &[Program::on_path("valgrind", "valgrind")];
+
+/// A program from the package of the same name, at one version.
 pub(crate) struct CargoTool {
-    subcommand: &'static str,
+    package: &'static str,
     version: &'static str,
 }
 
 pub(crate) const CARGO_DENY: CargoTool = CargoTool {
-    subcommand: "deny",
+    package: "cargo-deny",
     version: "0.20.2",
 };
 
 pub(crate) const CARGO_HACK: CargoTool = CargoTool {
-    subcommand: "hack",
+    package: "cargo-hack",
     version: "0.6.46",
 };
 
 pub(crate) const CARGO_MUTANTS: CargoTool = CargoTool {
-    subcommand: "mutants",
+    package: "cargo-mutants",
     version: "27.1.0",
 };
 
 pub(crate) const CARGO_PUBLIC_API: CargoTool = CargoTool {
-    subcommand: "public-api",
+    package: "cargo-public-api",
     version: "0.52.0",
 };
 
+/// Beside the library of the same version, which the workspace's manifest names.
+pub(crate) const GUNGRAUN_RUNNER: CargoTool = CargoTool {
+    package: "gungraun-runner",
+    version: "0.20.0",
+};
+
 pub(crate) const CARGO_FUZZ: CargoTool = CargoTool {
-    subcommand: "fuzz",
+    package: "cargo-fuzz",
     version: "0.13.2",
 };
 
@@ -165,18 +174,21 @@ impl Drop for NoCluster {
     }
 }
 
-/// Installs the subcommand where it is absent or of another version.
+/// Installs the program where it is absent or of another version.
 pub(crate) fn need_cargo_tool(tool: &CargoTool) -> Result<(), Failure> {
-    let package = format!("cargo-{}", tool.subcommand);
-    let wanted = format!("{package} {}", tool.version);
-    if output(&mut cargo([tool.subcommand, "--version"])).is_ok_and(|found| found.trim() == wanted)
-    {
+    let CargoTool { package, version } = tool;
+    let mut version_of = match package.strip_prefix("cargo-") {
+        Some(subcommand) => cargo([subcommand]),
+        None => Command::new(package),
+    };
+    let found = output(version_of.arg("--version"));
+    if found.is_ok_and(|found| found.trim() == format!("{package} {version}")) {
         return Ok(());
     }
     // Unoptimised: the build it saves is longer than all the runs it slows.
     run(&mut cargo([
         "install",
-        &format!("{package}@{}", tool.version),
+        &format!("{package}@{version}"),
         "--locked",
         "--debug",
     ]))
@@ -230,9 +242,13 @@ impl Toolchain {
         for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
         }
-        let target = workspace::target_folder().join(&self.name);
-        command.env("CARGO_TARGET_DIR", target);
+        command.env("CARGO_TARGET_DIR", self.target_folder());
         command
+    }
+
+    /// Where it builds.
+    pub(crate) fn target_folder(&self) -> PathBuf {
+        workspace::target_folder().join(&self.name)
     }
 }
 

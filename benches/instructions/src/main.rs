@@ -1,0 +1,31 @@
+//! Prints what this processor has of what hashes, signatures and ciphers are chosen by when a program runs. Run under
+//! Valgrind it tells of the processor that Valgrind makes up, which is what instructions are counted on.
+
+fn main() {
+    let found: Vec<&str> = features()
+        .into_iter()
+        .filter_map(|(name, is_there)| is_there.then_some(name))
+        .collect();
+    println!("{} {}", std::env::consts::ARCH, found.join(" "));
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<(&'static str, bool)> {
+    macro_rules! ask {
+        ($($name:tt)*) => { vec![$(($name, std::is_x86_feature_detected!($name))),*] };
+    }
+    ask!("adx" "aes" "avx" "avx2" "avx512f" "avx512ifma" "bmi1" "bmi2" "pclmulqdq" "sha" "sse4.1" "ssse3" "vaes" "vpclmulqdq")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<(&'static str, bool)> {
+    macro_rules! ask {
+        ($($name:tt)*) => { vec![$(($name, std::arch::is_aarch64_feature_detected!($name))),*] };
+    }
+    ask!("aes" "neon" "pmull" "sha2" "sha3")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn features() -> Vec<(&'static str, bool)> {
+    Vec::new()
+}

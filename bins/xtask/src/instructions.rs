@@ -1,0 +1,411 @@
+//! `cargo xtask instructions`: what each hot path costs in instructions, counted under Valgrind, beside what it cost when
+//! that was last written down. A clock on a busy machine says little; a count says the same everywhere, as long as the
+//! toolchain and the processor's features are the same.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fmt, fs};
+
+use serde_json::Value;
+use toml::Table;
+
+use crate::failure::Failure;
+use crate::process::{output, run as execute};
+use crate::tools::{self, Toolchain, need_cargo_tool, need_programs};
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Counts with this toolchain, such as 1.95.0, in the place of the one that is written down; without `--update` only
+    /// to report
+    #[arg(long)]
+    toolchain: Option<String>,
+
+    /// Writes down what is new, and what has changed by more than the gate lets pass
+    #[arg(long, requires = "reason")]
+    update: bool,
+
+    /// Why it costs what it costs now
+    #[arg(long, value_name = "TEXT", requires = "update")]
+    reason: Option<String>,
+}
+
+const FILE: &str = "benches/instructions.toml";
+const PACKAGE: &str = "keyproof-instructions";
+const UPDATE: &str = "cargo xtask instructions --update --reason TEXT";
+/// Percent of what is written down: more is neither noise of the count nor of another build.
+const LIMIT: u64 = 3;
+
+/// Whether the counts were held to what is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Held,
+    /// They are of another toolchain or processor, and say nothing about a change.
+    OnlyReported,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    judge(options).map(drop)
+}
+
+/// As the stage of the tests.
+pub(crate) fn hold() -> Result<Gate, Failure> {
+    judge(&Options {
+        toolchain: None,
+        update: false,
+        reason: None,
+    })
+}
+
+fn judge(options: &Options) -> Result<Gate, Failure> {
+    let written = Record::read(Path::new(FILE))?;
+    let toolchain = options.toolchain.as_ref().unwrap_or(&written.toolchain);
+    let counted = Counted::with(toolchain)?;
+    if let (true, Some(reason)) = (options.update, &options.reason) {
+        let record = written.updated(&counted, reason);
+        fs::write(FILE, record.to_string()).map_err(|source| Failure::File {
+            path: PathBuf::from(FILE),
+            source,
+        })?;
+        println!("{FILE} is written");
+        return Ok(Gate::Held);
+    }
+    let changes = written.changes(&counted);
+    for change in &changes {
+        println!("{change}");
+    }
+    if !written.is_of(&counted) {
+        println!(
+            "counted with {} on `{}`, written down with {} on `{}`: only reported",
+            counted.toolchain, counted.processor, written.toolchain, written.processor
+        );
+        return Ok(Gate::OnlyReported);
+    }
+    if changes.iter().any(Change::is_past_the_limit) {
+        return Err(Failure::Outdated {
+            files: vec![PathBuf::from(FILE)],
+            command: UPDATE,
+        });
+    }
+    Ok(Gate::Held)
+}
+
+/// What was counted just now.
+struct Counted {
+    toolchain: String,
+    processor: String,
+    instructions: BTreeMap<String, u64>,
+}
+
+impl Counted {
+    fn with(toolchain: &str) -> Result<Self, Failure> {
+        need_programs(tools::COUNTING)?;
+        need_cargo_tool(&tools::GUNGRAUN_RUNNER)?;
+        let release = Toolchain::of_rust_version(toolchain);
+        release.need()?;
+        let cargo = |arguments: &[&str]| {
+            let mut command = release.cargo(arguments.iter().copied());
+            // As the manifests have it, whatever this machine's habits are: another flag is another program.
+            command.env("RUSTFLAGS", "");
+            command
+        };
+        let program = ["build", "--locked", "--release", "--package", PACKAGE];
+        execute(&mut cargo(&program))?;
+        let home = workspace::absolute(&workspace::target_folder())?.join("instructions");
+        let mut bench = cargo(&["bench", "--locked", "--package", PACKAGE]);
+        bench.args(["--", "--output-format=json", "--home"]);
+        bench.arg(home);
+        Ok(Self {
+            toolchain: toolchain.to_owned(),
+            processor: processor(&release)?,
+            instructions: instructions(&output(&mut bench)?)?,
+        })
+    }
+}
+
+/// The processor that programs see under Valgrind, by the features that they choose their code by.
+fn processor(release: &Toolchain) -> Result<String, Failure> {
+    let program = release.target_folder().join("release").join(PACKAGE);
+    let mut valgrind = Command::new("valgrind");
+    let told = output(valgrind.args(["--tool=none", "--quiet"]).arg(program))?;
+    Ok(told.trim().to_owned())
+}
+
+/// Gungraun's summaries, one a line: how many instructions each benchmark took.
+fn instructions(summaries: &str) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut all = BTreeMap::new();
+    for line in summaries.lines().filter(|line| line.starts_with('{')) {
+        let (name, count) = instructions_of(line).ok_or_else(|| Failure::Manifest {
+            path: PathBuf::from(PACKAGE),
+            problem: "gungraun's summary says no instructions: is it of another version?".into(),
+        })?;
+        all.insert(name, count);
+    }
+    Ok(all)
+}
+
+fn instructions_of(summary: &str) -> Option<(String, u64)> {
+    let summary: Value = serde_json::from_str(summary).ok()?;
+    let function = summary.get("function_name")?.as_str()?;
+    let case = summary.get("id")?.as_str()?;
+    let profile = summary.get("profiles")?.get(0)?;
+    let count = profile.pointer("/data/total/metrics/Ir/values/new")?;
+    Some((format!("{function}/{case}"), count.as_u64()?))
+}
+
+/// What is written down of a benchmark.
+#[derive(Clone, Debug, PartialEq)]
+struct Line {
+    count: u64,
+    reason: String,
+}
+
+/// The file.
+#[derive(Debug, PartialEq)]
+struct Record {
+    toolchain: String,
+    processor: String,
+    lines: BTreeMap<String, Line>,
+}
+
+impl Record {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let table = workspace::read(path)?;
+        Self::of(&table).ok_or_else(|| Failure::Manifest {
+            path: path.to_owned(),
+            problem: "has no `toolchain`, no `processor`, or a line without `count` or `reason`"
+                .to_owned(),
+        })
+    }
+
+    fn of(table: &Table) -> Option<Self> {
+        let text = |name: &str| Some(table.get(name)?.as_str()?.to_owned());
+        let lines = table.get("instructions")?.as_table()?;
+        let line = |line: &toml::Value| {
+            let reason = line.get("reason")?.as_str()?;
+            (!reason.trim().is_empty()).then_some(())?;
+            Some(Line {
+                count: u64::try_from(line.get("count")?.as_integer()?).ok()?,
+                reason: reason.to_owned(),
+            })
+        };
+        Some(Self {
+            toolchain: text("toolchain")?,
+            processor: text("processor")?,
+            lines: lines
+                .iter()
+                .map(|(name, value)| Some((name.clone(), line(value)?)))
+                .collect::<Option<_>>()?,
+        })
+    }
+
+    fn is_of(&self, counted: &Counted) -> bool {
+        self.toolchain == counted.toolchain && self.processor == counted.processor
+    }
+
+    /// Every benchmark that is written down or was counted, in the order of their names.
+    fn changes(&self, counted: &Counted) -> Vec<Change> {
+        let names = self.lines.keys().chain(counted.instructions.keys());
+        let mut names: Vec<&String> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+            .into_iter()
+            .map(|name| Change {
+                name: name.clone(),
+                before: self.lines.get(name).map(|line| line.count),
+                now: counted.instructions.get(name).copied(),
+            })
+            .collect()
+    }
+
+    /// What has changed by less keeps its count: else many small steps would pass where one large one does not.
+    fn updated(&self, counted: &Counted, reason: &str) -> Self {
+        let is_same = self.is_of(counted);
+        let lines = self.changes(counted).into_iter().filter_map(|change| {
+            let kept = self.lines.get(&change.name).cloned();
+            let count = change.now?;
+            let line = match kept {
+                Some(line) if is_same && !change.is_past_the_limit() => line,
+                _ => Line {
+                    count,
+                    reason: reason.to_owned(),
+                },
+            };
+            Some((change.name, line))
+        });
+        Self {
+            lines: lines.collect(),
+            toolchain: counted.toolchain.clone(),
+            processor: counted.processor.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &str| toml::Value::String(text.to_owned());
+        writeln!(
+            f,
+            "# How many instructions each hot path takes, and why it was last written down. More than {LIMIT} % more or less fails\n\
+             # the stage `instructions` of `cargo xtask test`; `{UPDATE}` writes it.\n\
+             # Another toolchain, or a processor that shows programs under Valgrind other features, is only reported.\n"
+        )?;
+        writeln!(f, "toolchain = {}", quoted(&self.toolchain))?;
+        writeln!(f, "processor = {}", quoted(&self.processor))?;
+        writeln!(f, "\n[instructions]")?;
+        for (name, Line { count, reason }) in &self.lines {
+            let (name, reason) = (quoted(name), quoted(reason));
+            writeln!(f, "{name} = {{ count = {count}, reason = {reason} }}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A benchmark then and now.
+struct Change {
+    name: String,
+    before: Option<u64>,
+    now: Option<u64>,
+}
+
+impl Change {
+    /// Less is told as well: a count that stays too high hides what comes back.
+    fn is_past_the_limit(&self) -> bool {
+        let both = self.before.zip(self.now);
+        both.is_none_or(|(before, now)| now.abs_diff(before) * 100 > before * LIMIT)
+    }
+
+    /// `None` if there is nothing to compare.
+    fn percent(&self) -> Option<f64> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "instructions are far fewer than 2^52"
+        )]
+        let (before, now) = (self.before? as f64, self.now? as f64);
+        Some((now / before - 1.0) * 100.0)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, before, now } = self;
+        match (before, now, self.percent()) {
+            (Some(before), Some(now), Some(percent)) => {
+                let mark = if self.is_past_the_limit() {
+                    "  CHANGED"
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "{name:<40} {before:>10} {now:>10} {percent:>+8.2} %{mark}"
+                )
+            }
+            (None, Some(now), _) => write!(f, "{name:<40} {:>10} {now:>10}  NEW", "-"),
+            _ => write!(f, "{name:<40} is no longer counted  GONE"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITTEN: &str = "\
+toolchain = '1.95.0'
+processor = 'x86_64 aes'
+[instructions]
+'otp_totp_verify/three_steps' = { count = 1000, reason = 'first' }
+'service_login/second_step' = { count = 2000, reason = 'first' }
+";
+
+    fn written() -> Record {
+        Record::of(&WRITTEN.parse().unwrap()).unwrap()
+    }
+
+    fn counted(otp: u64, login: u64) -> Counted {
+        Counted {
+            toolchain: "1.95.0".to_owned(),
+            processor: "x86_64 aes".to_owned(),
+            instructions: BTreeMap::from([
+                ("otp_totp_verify/three_steps".to_owned(), otp),
+                ("service_login/second_step".to_owned(), login),
+            ]),
+        }
+    }
+
+    fn fails(counted: &Counted) -> bool {
+        let changes = written().changes(counted);
+        changes.iter().any(Change::is_past_the_limit)
+    }
+
+    #[test]
+    fn three_percent_pass_and_no_more_either_way() {
+        assert!(!fails(&counted(1_030, 1_940)));
+        assert!(fails(&counted(1_031, 2_000)));
+        assert!(fails(&counted(1_000, 1_939)));
+    }
+
+    #[test]
+    fn what_is_new_or_gone_is_written_down() {
+        let mut one_more = counted(1_000, 2_000);
+        one_more.instructions.insert("mfa/one".to_owned(), 1);
+        assert!(fails(&one_more));
+        one_more.instructions.clear();
+        assert!(fails(&one_more));
+    }
+
+    #[test]
+    fn another_toolchain_or_processor_says_nothing() {
+        let mut other = counted(1_000, 2_000);
+        assert!(written().is_of(&other));
+        other.processor += " avx512f";
+        assert!(!written().is_of(&other));
+    }
+
+    #[test]
+    fn an_update_writes_what_has_changed_and_why() {
+        let updated = written().updated(&counted(1_010, 3_000), "a second signature");
+        let kept = Line {
+            count: 1_000,
+            reason: "first".to_owned(),
+        };
+        assert_eq!(updated.lines["otp_totp_verify/three_steps"], kept);
+        let new = Line {
+            count: 3_000,
+            reason: "a second signature".to_owned(),
+        };
+        assert_eq!(updated.lines["service_login/second_step"], new);
+        let read = Record::of(&updated.to_string().parse().unwrap());
+        assert_eq!(read.as_ref(), Some(&updated));
+    }
+
+    #[test]
+    fn with_another_toolchain_all_is_written_anew() {
+        let mut other = counted(1_010, 2_010);
+        other.toolchain = "1.96.0".to_owned();
+        let updated = written().updated(&other, "Rust 1.96");
+        let lines = updated.lines.values();
+        assert!(lines.into_iter().all(|line| line.reason == "Rust 1.96"));
+        assert_eq!(updated.toolchain, "1.96.0");
+    }
+
+    #[test]
+    fn a_line_has_its_reason() {
+        let without = WRITTEN.replacen("reason = 'first'", "reason = ' '", 1);
+        assert_eq!(Record::of(&without.parse().unwrap()), None);
+    }
+
+    #[test]
+    fn instructions_are_read_from_gungrauns_summary() {
+        let summary =
+            r#"{"function_name":"read","id":"of_a_device","profiles":[{"tool":"Callgrind",
+            "data":{"parts":[],"total":{"metrics":{"Ir":{"values":{"new":72,"old":70}}}}}}]}"#
+                .replace('\n', "");
+        let read = instructions(&format!("{summary}\n")).unwrap();
+        assert_eq!(read, BTreeMap::from([("read/of_a_device".to_owned(), 72)]));
+        assert!(instructions("{\"function_name\":\"read\"}").is_err());
+    }
+}
