@@ -1,14 +1,39 @@
 //! `keyproof config`
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::{Failure, Outcome, flags::ServeFlags, output, store};
-use crate::{dialect::DialectName, server_certificate::check_certificate};
+use crate::{
+    config::{Settings, reference},
+    dialect::DialectName,
+    server_certificate::check_certificate,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Validate, and print the effective configuration without secrets
-    Check(CheckArguments),
+    Check(Box<CheckArguments>),
+    /// Print every key with type, default and meaning
+    Reference(ReferenceArguments),
+}
+
+/// How the table of all keys is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum PageFormat {
+    /// The man page keyproof.toml(5)
+    Man,
+    /// The page docs/operate/configuration.md
+    Markdown,
+    /// For a terminal
+    Text,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ReferenceArguments {
+    /// How it is written
+    #[arg(long, value_enum, default_value = "text")]
+    format: PageFormat,
 }
 
 #[derive(Args, Debug)]
@@ -21,7 +46,20 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(command: Command) -> Outcome {
-    let Command::Check(arguments) = command;
+    match command {
+        Command::Check(arguments) => check(&arguments),
+        Command::Reference(arguments) => {
+            let page = match arguments.format {
+                PageFormat::Man => reference::roff,
+                PageFormat::Markdown => reference::markdown,
+                PageFormat::Text => reference::text,
+            };
+            Ok(output::print(&page(&Settings::keys()))?)
+        }
+    }
+}
+
+fn check(arguments: &CheckArguments) -> Outcome {
     let config = arguments.flags.load()?;
     if let Some(source) = &config.tls {
         check_certificate(source).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -31,10 +69,26 @@ pub(super) fn run(command: Command) -> Outcome {
         checked.map_err(|error| Failure::Usage(error.to_string()))?;
     }
     store::check(&config)?;
+    let warnings = config.warnings();
     if arguments.json {
-        output::print_json(&config.settings)?;
+        output::print_json(&Effective {
+            settings: &config.settings,
+            warnings,
+        })?;
     } else {
+        for warning in &warnings {
+            output::warn(warning);
+        }
         output::print(config.to_toml().trim_end())?;
     }
     Ok(())
+}
+
+/// What `config check --json` prints.
+#[derive(Serialize)]
+struct Effective<'a> {
+    #[serde(flatten)]
+    settings: &'a Settings,
+    /// What an operator should think over.
+    warnings: Vec<String>,
 }

@@ -12,6 +12,7 @@ mod files;
 mod flags;
 mod instance;
 mod keys;
+mod manual;
 mod migrate;
 mod moment;
 mod named;
@@ -62,6 +63,9 @@ enum Command {
     /// Change the master key
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Write the man pages, for packages
+    #[command(hide = true)]
+    Manual(manual::Arguments),
     /// Bring the store to this release's schema
     Migrate(flags::StoreArguments),
     /// Compute and check one-time codes, offline
@@ -139,6 +143,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Device(command) => device::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Keys(command) => keys::run(&command),
+        Command::Manual(arguments) => manual::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Otp(command) => otp::run(command),
         Command::Restore(arguments) => restore::run(&arguments),

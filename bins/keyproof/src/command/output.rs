@@ -88,6 +88,11 @@ pub(super) fn complain(message: &str) {
     telemetry::complain(message);
 }
 
+/// Says on standard error what is unwise.
+pub(super) fn warn(message: &str) {
+    telemetry::tell(Level::WARN, &format!("warning: {message}"));
+}
+
 /// Prints a line on standard error, if there is one.
 pub(super) fn say(text: &str) {
     telemetry::tell(Level::INFO, text);

@@ -4,9 +4,12 @@ use std::{ffi::OsString, path::Path};
 
 use keyproof_store::file as named_file;
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml::{
+    Deserializer, Spanned, Table, Value,
+    de::{DeTable, DeValue},
+};
 
-use super::{ConfigError, Settings};
+use super::{ConfigError, Key, Settings};
 use crate::telemetry::LogFormat;
 
 /// The longest file that is read, in bytes: many times a configuration that says everything.
@@ -53,14 +56,105 @@ pub(super) fn file(path: &Path) -> Result<Table, ConfigError> {
             path: path.to_owned(),
             source,
         })?;
-    toml::from_str::<Settings>(&text)
-        .and_then(|_| toml::from_str(&text))
-        .map_err(|error| ConfigError::File {
-            path: path.to_owned(),
-            line: line(&text, &error),
+    parse(&text).map_err(|wrong| ConfigError::File {
+        path: path.to_owned(),
+        line: line(&text, wrong.at),
+        message: wrong.message,
+    })
+}
+
+/// What is wrong with a file's text, and at which of its bytes.
+struct Wrong {
+    at: usize,
+    message: String,
+}
+
+impl From<toml::de::Error> for Wrong {
+    fn from(error: toml::de::Error) -> Self {
+        Self {
+            at: error.span().map_or(0, |span| span.start),
             // Not the whole error: it quotes the line, which may contain a secret in the wrong place.
             message: error.message().to_owned(),
-        })
+        }
+    }
+}
+
+/// A text as the layer that it is: times and sizes that people wrote are numbers under their keys' older names.
+fn parse(text: &str) -> Result<Table, Wrong> {
+    let keys = Settings::keys();
+    let quantities = quantities(&DeTable::parse(text)?, &keys)?;
+    let mut document = DeTable::parse(text)?;
+    for (key, older, number) in &quantities {
+        let Some((table, name)) = parent(document.get_mut(), key) else {
+            continue;
+        };
+        let Some(written) = table.remove(name) else {
+            continue;
+        };
+        let number = DeValue::parse(number)?.into_inner();
+        let older = older.rsplit('.').next().unwrap_or(older);
+        // Whatever is said against the number is said of the line where it was written.
+        table.insert(
+            Spanned::new(written.span(), older.into()),
+            Spanned::new(written.span(), number),
+        );
+    }
+    Settings::deserialize(Deserializer::from(document.clone()))?;
+    Ok(Table::deserialize(Deserializer::from(document))?)
+}
+
+/// The times and sizes of a file: their keys, the older names of these, and their numbers.
+fn quantities<'k>(
+    document: &Spanned<DeTable<'_>>,
+    keys: &'k [Key],
+) -> Result<Vec<(&'k str, &'k str, String)>, Wrong> {
+    let mut found = Vec::new();
+    for key in keys {
+        let Some(older) = &key.older else { continue };
+        let Some(written) = find(document.get_ref(), &key.name) else {
+            continue;
+        };
+        if let Some(number) = find(document.get_ref(), &older.name) {
+            return Err(Wrong {
+                at: written.span().start.max(number.span().start),
+                message: contradiction(&key.name, &older.name),
+            });
+        }
+        let text = written.get_ref().as_str();
+        let number = text.ok_or_else(|| older.quantity.wrong());
+        let number = number.and_then(|text| older.quantity.read(text));
+        let number = number.map_err(|wrong| Wrong {
+            at: written.span().start,
+            message: format!("{}: {wrong}", key.name),
+        })?;
+        found.push((&*key.name, &*older.name, number.to_string()));
+    }
+    Ok(found)
+}
+
+fn contradiction(one: &str, other: &str) -> String {
+    format!("{one} and {other} are the same: give one of them")
+}
+
+fn find<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t Spanned<DeValue<'i>>> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((name, rest)) => find(table.get(name)?.get_ref().as_table()?, rest),
+    }
+}
+
+/// The table that has a key, and the key's name in it.
+fn parent<'t, 'i, 'k>(
+    table: &'t mut DeTable<'i>,
+    key: &'k str,
+) -> Option<(&'t mut DeTable<'i>, &'k str)> {
+    match key.split_once('.') {
+        None => Some((table, key)),
+        Some((name, rest)) => match table.get_mut(name)?.get_mut() {
+            DeValue::Table(table) => parent(table, rest),
+            _ => None,
+        },
+    }
 }
 
 /// `log.format` of a file of which the rest need not be right.
@@ -70,9 +164,8 @@ pub(super) fn log_format(path: &Path) -> Option<LogFormat> {
     LogFormat::of(table.get("log")?.get("format")?.as_str()?)
 }
 
-fn line(text: &str, error: &toml::de::Error) -> usize {
-    let start = error.span().map_or(0, |span| span.start);
-    let before = text.bytes().take(start);
+fn line(text: &str, at: usize) -> usize {
+    let before = text.bytes().take(at);
     1 + before.filter(|byte| *byte == b'\n').count()
 }
 
@@ -81,7 +174,9 @@ fn line(text: &str, error: &toml::de::Error) -> usize {
 pub(super) fn environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Table, ConfigError> {
+    let keys = Settings::keys();
     let mut layer = Table::new();
+    let mut quantities: Vec<(&Key, String)> = Vec::new();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
             continue;
@@ -99,7 +194,29 @@ pub(super) fn environment(
             .unwrap_or_default()
             .to_ascii_lowercase()
             .replace("__", ".");
-        let typed = typed(&key, value).map_err(|error| refuse(error.message()))?;
+        let mut all = keys.iter();
+        let quantity = all.find_map(|line| {
+            let older = line.older.as_ref()?;
+            (line.name == key || older.name == key).then_some((line, older))
+        });
+        let Some((line, older)) = quantity else {
+            let typed = typed(&key, value).map_err(|error| refuse(error.message()))?;
+            overlay(&mut layer, typed);
+            continue;
+        };
+        if let Some((_, other)) = quantities.iter().find(|(seen, _)| *seen == line) {
+            return Err(refuse(&contradiction(name, other)));
+        }
+        quantities.push((line, name.to_owned()));
+        let number = if older.name == key {
+            value.to_owned()
+        } else {
+            let number = older.quantity.read(value);
+            number
+                .map_err(|wrong| refuse(&wrong.to_string()))?
+                .to_string()
+        };
+        let typed = typed(&older.name, &number).map_err(|error| refuse(error.message()))?;
         overlay(&mut layer, typed);
     }
     Ok(layer)

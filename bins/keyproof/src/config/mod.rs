@@ -3,7 +3,9 @@
 mod address;
 mod error;
 mod layers;
+pub mod reference;
 mod settings;
+mod unwise;
 
 use std::{
     ffi::OsString,
@@ -20,6 +22,8 @@ pub use error::ConfigError;
 use keyproof_auth::Cost;
 use keyproof_http::{Limits, TrustedProxies};
 use keyproof_service::{AddressLimit, HashingSettings};
+pub(crate) use reference::{Form, keys};
+pub use reference::{Key, Section};
 use serde::Deserialize;
 pub use settings::{
     AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
@@ -238,11 +242,10 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     let location: StoreUrl = url.parse().map_err(ConfigError::StoreUrl)?;
     // From here on it is only shown.
     settings.url = Some(location.to_string());
-    let connections = settings.max_connections.map(NonZeroU32::get);
     Ok(location.waiting(
-        connections.and_then(|most| usize::try_from(most).ok()),
-        settings.connect_timeout.map(|time| time.0),
-        settings.statement_timeout.map(|time| time.0),
+        usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
+        settings.connect_timeout.0,
+        settings.statement_timeout.0,
     ))
 }
 

@@ -10,7 +10,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::address;
+use super::{
+    address,
+    reference::{Key, Section, keys},
+};
 use crate::{
     dialect::{Dialect, DialectName, dialects, dps, emnify, f5, taler},
     telemetry::{LogFormat, LogLevel},
@@ -48,6 +51,31 @@ macro_rules! settings {
             $($(#[$doc])* pub $module: DialectSettings,)+
         }
 
+        impl Section for DialectsSettings {
+            fn keys(of: &str) -> Vec<Key> {
+                [$(DialectSettings::keys(&format!("{of}.{}", stringify!($module))),)+].concat()
+            }
+        }
+
+        impl Settings {
+            /// The table of all keys.
+            #[must_use]
+            pub fn keys() -> Vec<Key> {
+                [
+                    HttpSettings::keys("http"),
+                    TlsSettings::keys("tls"),
+                    MetricsSettings::keys("metrics"),
+                    LogSettings::keys("log"),
+                    StoreSettings::keys("store"),
+                    DialectsSettings::keys("dialects"),
+                    $(<$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
+                    AuthSettings::keys("auth"),
+                    AuditTrailSettings::keys("audit"),
+                ]
+                .concat()
+            }
+        }
+
         impl DialectsSettings {
             pub(super) fn of(&mut self, name: DialectName) -> &mut DialectSettings {
                 match name {
@@ -60,98 +88,89 @@ macro_rules! settings {
 
 dialects!(settings);
 
-/// `http.*`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpSettings {
-    /// The main listener's address.
-    #[serde(deserialize_with = "address::address")]
-    pub listen: SocketAddr,
-    /// Allows plain HTTP beyond loopback.
-    pub insecure: bool,
-    /// The longest request body, in bytes.
-    pub max_body_bytes: NonZeroU32,
-    /// For a whole head, in milliseconds.
-    pub header_timeout_ms: NonZeroU32,
-    /// For a whole body, in milliseconds.
-    pub body_timeout_ms: NonZeroU32,
-    /// For an answer, in milliseconds.
-    pub handler_timeout_ms: NonZeroU32,
-    /// Over all listeners.
-    pub max_connections: NonZeroU32,
-    /// For open requests at the end, in milliseconds.
-    pub drain_timeout_ms: NonZeroU32,
-    /// Networks whose `X-Forwarded-For` is believed.
-    #[serde(deserialize_with = "address::networks")]
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        const fn non_zero(value: u32) -> NonZeroU32 {
-            NonZeroU32::MIN.saturating_add(value - 1)
-        }
-        Self {
-            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
-            insecure: false,
-            max_body_bytes: non_zero(1024 * 1024),
-            header_timeout_ms: non_zero(10_000),
-            body_timeout_ms: non_zero(15_000),
-            handler_timeout_ms: non_zero(15_000),
-            max_connections: non_zero(8192),
-            drain_timeout_ms: non_zero(10_000),
-            trusted_proxies: Vec::new(),
-        }
+keys! {
+    /// `http.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct HttpSettings {
+        /// The main listener's address; port 0 picks one.
+        #[serde(deserialize_with = "address::address")]
+        listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+        /// Allows plain HTTP beyond loopback.
+        insecure: bool = false,
+        /// The longest request body.
+        max_body_bytes: NonZeroU32 = non_zero(1024 * 1024),
+        /// How long a request's head may take, and the wait for it on an open connection, and a TLS handshake.
+        header_timeout_ms: NonZeroU32 = non_zero(10_000),
+        /// How long a whole body may take, and how long an answer may wait for its reader.
+        body_timeout_ms: NonZeroU32 = non_zero(15_000),
+        /// How long an answer may take, the reading of the body not counted.
+        handler_timeout_ms: NonZeroU32 = non_zero(15_000),
+        /// Connections at once, over all listeners but that of the metrics.
+        max_connections: NonZeroU32 = non_zero(8192),
+        /// How long a server that was told to stop waits for open requests.
+        drain_timeout_ms: NonZeroU32 = non_zero(10_000),
+        /// Networks whose `X-Forwarded-For` is believed.
+        #[serde(deserialize_with = "address::networks")]
+        trusted_proxies: Vec<IpNet> = Vec::new(),
     }
 }
 
-/// `tls.*`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsSettings {
-    /// A PEM file: the chain, the server's own certificate first.
-    pub certificate: Option<PathBuf>,
-    /// A PEM file: its private key.
-    pub key: Option<PathBuf>,
-    /// A fresh certificate for each start, for trying out.
-    pub self_signed: bool,
+keys! {
+    /// `tls.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct TlsSettings {
+        /// A PEM file: the chain, the server's own certificate first. SIGHUP reads it again.
+        certificate: Option<PathBuf> = None,
+        /// A PEM file: its private key. SIGHUP reads it again.
+        key: Option<PathBuf> = None,
+        /// A fresh certificate for each start, for trying out.
+        self_signed: bool = false,
+    }
 }
 
-/// `metrics.*`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MetricsSettings {
-    /// The listener where Prometheus reads them; none if absent.
-    #[serde(deserialize_with = "address::optional_address")]
-    pub listen: Option<SocketAddr>,
+keys! {
+    /// `metrics.*`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct MetricsSettings {
+        /// The listener where Prometheus reads `/metrics`.
+        #[serde(deserialize_with = "address::optional_address")]
+        listen: Option<SocketAddr> = None,
+    }
 }
 
-/// `log.*`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogSettings {
-    /// `text` or `json`.
-    pub format: LogFormat,
-    /// `off`, `error`, `warn`, `info`, `debug` or `trace`.
-    pub level: LogLevel,
+keys! {
+    /// `log.*`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct LogSettings {
+        /// How lines on standard error are written.
+        format: LogFormat = LogFormat::default(),
+        /// How much is logged.
+        level: LogLevel = LogLevel::default(),
+    }
 }
 
-/// `store.*`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StoreSettings {
-    /// `memory:`, `sqlite:PATH` or `postgres://…`; once checked, without a password.
-    pub url: Option<String>,
-    /// The file with the master key.
-    pub master_key: Option<PathBuf>,
-    /// Whether `serve` brings the store to this release's schema before it starts.
-    pub migrate: bool,
-    /// To a PostgreSQL database, at most: 1 to 1024.
-    pub max_connections: Option<NonZeroU32>,
-    /// How long connecting to a PostgreSQL database may take, as `5s` or `500ms`.
-    pub connect_timeout: Option<ShortTime>,
-    /// How long a PostgreSQL server may work on one statement.
-    pub statement_timeout: Option<ShortTime>,
+keys! {
+    /// `store.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct StoreSettings {
+        /// Where state is kept: `memory:`, `sqlite:PATH` or `postgres://…`.
+        // Once checked, without a password.
+        url: Option<String> = None => "sqlite: and keyproof/keyproof.db in the platform's folder for state",
+        /// The file with the master key. Systemd's credential `keyproof-master-key` is taken in its place.
+        master_key: Option<PathBuf> = None => "beside an embedded store",
+        /// Whether `serve` brings the store to this release's schema before it starts.
+        migrate: bool = false,
+        /// Connections to a PostgreSQL database at once, at most.
+        max_connections: NonZeroU32 = non_zero(16),
+        /// How long connecting to a PostgreSQL database may take.
+        connect_timeout: ShortTime = ShortTime(Duration::from_secs(5)),
+        /// How long a PostgreSQL server may work on one statement, and keep a transaction in which nothing happens.
+        statement_timeout: ShortTime = ShortTime(Duration::from_secs(5)),
+    }
+}
+
+const fn non_zero(value: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(value - 1)
 }
 
 /// From a millisecond to an hour, as people write it: `5s`, `500ms`, `1m 30s`.
@@ -181,65 +200,46 @@ impl From<ShortTime> for String {
     }
 }
 
-/// `dialects.NAME.*`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DialectSettings {
-    /// On unless said otherwise, if this version has it.
-    pub enabled: Option<bool>,
-    /// A listener of its own.
-    #[serde(deserialize_with = "address::optional_address")]
-    pub listen: Option<SocketAddr>,
-}
-
-/// `audit.*`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuditTrailSettings {
-    /// How many days what was done stays; for ever if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep_days: Option<NonZeroU32>,
-    /// How many days what was refused stays, and uses of what was granted before.
-    pub keep_refusals_days: NonZeroU32,
-}
-
-impl Default for AuditTrailSettings {
-    fn default() -> Self {
-        Self {
-            keep_days: None,
-            keep_refusals_days: NonZeroU32::MIN.saturating_add(89),
-        }
+keys! {
+    /// `dialects.NAME.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct DialectSettings {
+        /// Whether this wire contract is served.
+        enabled: Option<bool> = None => "true",
+        /// A listener of its own, beside the main one.
+        #[serde(deserialize_with = "address::optional_address")]
+        listen: Option<SocketAddr> = None,
     }
 }
 
-/// `auth.*`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AuthSettings {
-    /// Requests that cost a hash, an address and window, on each server; 0 is without a limit.
-    pub address_limit: Option<u32>,
-    /// The length of that window, in seconds.
-    pub address_window_s: Option<NonZeroU32>,
-    /// Memory of one hash, in KiB.
-    pub argon2_memory_kib: u32,
-    /// Passes over it.
-    pub argon2_iterations: u32,
-    /// Hashes at once, 1 to 1024; the machine's cores if absent.
-    pub argon2_concurrency: Option<NonZeroUsize>,
-    /// Allows costs under the floor.
-    pub argon2_insecure_for_tests: bool,
+keys! {
+    /// `audit.*`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct AuditTrailSettings {
+        /// How many days what was done stays.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        keep_days: Option<NonZeroU32> = None => "for ever",
+        /// How many days what was refused stays, and uses of what was granted before.
+        keep_refusals_days: NonZeroU32 = non_zero(90),
+    }
 }
 
-impl Default for AuthSettings {
-    fn default() -> Self {
-        Self {
-            address_limit: None,
-            address_window_s: None,
-            argon2_memory_kib: 19_456,
-            argon2_iterations: 2,
-            argon2_concurrency: None,
-            argon2_insecure_for_tests: false,
-        }
+keys! {
+    /// `auth.*`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct AuthSettings {
+        /// Requests that cost a hash, an address and window, on each server; 0 is without a limit.
+        address_limit: Option<u32> = None => "100",
+        /// The length of that window.
+        address_window_s: Option<NonZeroU32> = None => "\"5m\"",
+        /// Memory of one hash.
+        argon2_memory_kib: u32 = 19_456,
+        /// Passes over it.
+        argon2_iterations: u32 = 2,
+        /// Hashes at once, 1 to 1024.
+        argon2_concurrency: Option<NonZeroUsize> = None => "the machine's cores",
+        /// Allows costs under the floor, which is the default.
+        argon2_insecure_for_tests: bool = false,
     }
 }
 

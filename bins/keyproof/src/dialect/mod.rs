@@ -17,7 +17,7 @@ use keyproof_service::{
     access::{self, Applicant},
 };
 
-use crate::config::{AuthSettings, Settings};
+use crate::config::{AuthSettings, Section, Settings};
 
 /// The one list of dialects: each one's module, whose name is its own and that of its settings, and its type. A shared
 /// listener asks them in this order whether they claim a path; the first one refuses what none of them claims.
@@ -63,7 +63,7 @@ impl access::Client for Waiting {
 /// What a dialect registers: all that server, configuration and commands know of it.
 pub trait Dialect: Application + Sized {
     /// Its own table in the configuration, which has its name.
-    type Settings;
+    type Settings: Section;
 
     /// What can be wrong with its settings, each with its key.
     type Error: Error + Send + Sync + 'static;

@@ -43,25 +43,25 @@ pub struct Shared {
     options: PostgresOptions,
 }
 
+impl Shared {
+    /// [`PostgresUrl::is_exposed`].
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.url.is_exposed()
+    }
+}
+
 impl StoreUrl {
     /// The same store, by so many connections at most to a database that nodes share, with these times to wait for it.
     #[must_use]
-    pub fn waiting(
-        mut self,
-        connections: Option<usize>,
-        connect: Option<Duration>,
-        statement: Option<Duration>,
-    ) -> Self {
+    pub fn waiting(mut self, connections: usize, connect: Duration, statement: Duration) -> Self {
         if let Self::Postgres(shared) = &mut self {
             let options = &mut shared.options;
-            options.connections = connections.unwrap_or(options.connections);
-            options.connect_timeout = connect.unwrap_or(options.connect_timeout);
-            if let Some(statement) = statement {
-                // In the proportions that the others have by default.
-                options.statement_timeout = statement;
-                options.lock_timeout = options.lock_timeout.min(statement);
-                options.commit_timeout = statement.saturating_mul(12) / 5;
-            }
+            options.connections = connections;
+            options.connect_timeout = connect;
+            // The others in the proportions that they have by default.
+            options.statement_timeout = statement;
+            options.lock_timeout = options.lock_timeout.min(statement);
+            options.commit_timeout = statement.saturating_mul(12) / 5;
         }
         self
     }
@@ -405,6 +405,7 @@ fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::StoreSettings;
     use data_encoding::BASE64;
     use keyproof_store::{MasterKey, SystemEntropy};
     use zeroize::Zeroizing;
@@ -450,10 +451,15 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let default = PostgresOptions::default();
-        let untouched = url("postgres://u@h/d").waiting(None, None, None);
-        assert_eq!(shared(untouched), default);
+        let said = StoreSettings::default();
+        let unsaid = url("postgres://u@h/d").waiting(
+            said.max_connections.get().try_into().unwrap(),
+            said.connect_timeout.0,
+            said.statement_timeout.0,
+        );
+        assert_eq!(shared(unsaid), default);
         let (connect, statement) = (Duration::from_millis(500), Duration::from_secs(2));
-        let set = url("postgres://u@h/d").waiting(Some(3), Some(connect), Some(statement));
+        let set = url("postgres://u@h/d").waiting(3, connect, statement);
         let set = shared(set);
         assert_eq!((set.connections, set.connect_timeout), (3, connect));
         assert_eq!(
@@ -462,7 +468,7 @@ mod tests {
         );
         assert_eq!(set.commit_timeout, Duration::from_millis(4_800));
         let embedded = url("sqlite:k.db");
-        assert_eq!(embedded.clone().waiting(Some(3), None, None), embedded);
+        assert_eq!(embedded.clone().waiting(3, connect, statement), embedded);
     }
 
     fn given(key: &MasterKey) -> MasterKeySource {

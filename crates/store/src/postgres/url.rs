@@ -1,6 +1,7 @@
 //! Which database, and how much of TLS: the URL, as libpq reads it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -181,6 +182,21 @@ impl PostgresUrl {
     pub fn check_files(&self) -> Result<(), EngineError> {
         self.tls.connector().map(drop)
     }
+
+    /// Whether a host beyond this machine is reached without a check that it is the one that was meant.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let is_checked = matches!(self.tls, Tls::Verified(_) | Tls::AnyName(_));
+        let is_beyond = |host: &Host| match host {
+            Host::Tcp(name) => {
+                let address = name.parse::<IpAddr>();
+                name != "localhost" && !address.is_ok_and(|address| address.is_loopback())
+            }
+            #[cfg(unix)]
+            Host::Unix(_) => false,
+        };
+        !is_checked && self.config.get_hosts().iter().any(is_beyond)
+    }
 }
 
 fn parse_roots(value: &str) -> Result<Roots, ParsePostgresUrlError> {
@@ -245,6 +261,21 @@ impl fmt::Debug for PostgresUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_beyond_this_machine_is_exposed_unless_it_is_checked() {
+        for (text, is_exposed) in [
+            ("postgres://u@db/k", true),
+            ("postgres://u@127.0.0.1,db/k?sslmode=require", true),
+            ("postgres://u@db/k?sslmode=verify-full", false),
+            ("postgres://u@db/k?sslmode=verify-ca", false),
+            ("postgres://u@localhost/k", false),
+            ("postgres://u@[::1]/k", false),
+            ("postgres://u@%2Frun%2Fpg/k", false),
+        ] {
+            assert_eq!(parse(text).unwrap().is_exposed(), is_exposed, "{text}");
+        }
+    }
 
     fn parse(text: &str) -> Result<PostgresUrl, ParsePostgresUrlError> {
         text.parse()

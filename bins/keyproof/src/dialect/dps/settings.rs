@@ -10,40 +10,34 @@ use keyproof_service::{
     access::{IssuerSettings, Issuers, KeyFileError},
 };
 use serde::{Deserialize, Serialize};
+use toml::Value;
 
 use super::{Dps, SubjectForm};
-use crate::{config::AuthSettings, dialect::Dialect};
+use crate::{
+    config::{AuthSettings, Form, Key, keys},
+    dialect::Dialect,
+};
 
-/// `dps.*`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Takes `isVerified: true` without a proof.
-    pub allow_unproven: bool,
-    /// The most that a provisioning service has.
-    pub max_certificates: NonZeroU32,
-    /// How long a verification code lives, in seconds; until it is used if absent.
-    pub code_lifetime_s: Option<NonZeroU32>,
-    /// How a certificate's subject is shown.
-    pub subject: SubjectForm,
-    /// Whose tokens are taken beside keyproof's own.
-    pub issuers: Vec<Issuer>,
+keys! {
+    /// `dps.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct Settings {
+        /// Takes `isVerified: true` without a proof.
+        allow_unproven: bool = CertificateSettings::default().allow_unproven,
+        /// The most certificates that a provisioning service has.
+        max_certificates: NonZeroU32 = CertificateSettings::default().max_certificates,
+        /// How long a verification code lives.
+        code_lifetime_s: Option<NonZeroU32> = None => "until it is used",
+        /// How a certificate's subject is shown.
+        subject: SubjectForm = SubjectForm::default(),
+        /// Whose tokens are taken beside keyproof's own.
+        issuers: Vec<Issuer> = Vec::new(),
+    }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        let CertificateSettings {
-            allow_unproven,
-            max_certificates,
-            code_lifetime: _,
-        } = CertificateSettings::default();
-        Self {
-            allow_unproven,
-            max_certificates,
-            code_lifetime_s: None,
-            subject: SubjectForm::default(),
-            issuers: Vec::new(),
-        }
+impl Form for SubjectForm {
+    fn form() -> String {
+        "distinguished_name, common_name".to_owned()
     }
 }
 
@@ -63,6 +57,40 @@ pub struct Issuer {
     /// The scopes that each value of that claim stands for.
     #[serde(default)]
     pub scopes: BTreeMap<String, OneOrMore>,
+}
+
+impl Form for Issuer {
+    fn form() -> String {
+        "tables".to_owned()
+    }
+
+    fn keys(of: &str) -> Vec<Key> {
+        const NEEDED: Option<&str> = Some("none: it must be there");
+        let claim = Some(Value::from(scp()));
+        [
+            ("issuer", "text", None, NEEDED, "The `iss` of its tokens."),
+            ("audience", "text", None, NEEDED, "Their `aud`."),
+            ("jwks_file", "path", None, NEEDED, "A JWK set: its keys."),
+            (
+                "scope_claim",
+                "text",
+                claim.as_ref(),
+                None,
+                "The claim that says what a token allows.",
+            ),
+            (
+                "scopes",
+                "table",
+                None,
+                None,
+                "The scopes that each value of that claim stands for: one, or a list of them.",
+            ),
+        ]
+        .map(|(field, form, default, shown, meaning)| {
+            Key::new((of, field), form.to_owned(), default, shown, meaning)
+        })
+        .into()
+    }
 }
 
 fn scp() -> String {

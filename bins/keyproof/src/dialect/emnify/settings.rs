@@ -6,36 +6,27 @@ use keyproof_service::{Service, Settings as Rules};
 use serde::{Deserialize, Serialize};
 
 use super::{Emnify, events};
-use crate::{config::AuthSettings, dialect::Dialect};
+use crate::{
+    config::{AuthSettings, keys},
+    dialect::Dialect,
+};
 
-/// `emnify.*`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// The older name of `auth.address_limit`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authenticate_limit: Option<u32>,
-    /// The older name of `auth.address_window_s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authenticate_window_s: Option<NonZeroU32>,
-    /// How many consecutive failures lock a name.
-    pub lockout_failures: NonZeroU32,
-    /// How long a lock lasts, in seconds.
-    pub lockout_s: NonZeroU32,
-    /// Whether a refresh token is good once, and gives its successor.
-    pub rotate_refresh_tokens: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        const FIVE_MINUTES: NonZeroU32 = NonZeroU32::MIN.saturating_add(299);
-        Self {
-            authenticate_limit: None,
-            authenticate_window_s: None,
-            lockout_failures: NonZeroU32::MIN.saturating_add(2),
-            lockout_s: FIVE_MINUTES,
-            rotate_refresh_tokens: false,
-        }
+keys! {
+    /// `emnify.*`
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct Settings {
+        /// An older name of `auth.address_limit`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        authenticate_limit: Option<u32> = None,
+        /// An older name of `auth.address_window`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        authenticate_window_s: Option<NonZeroU32> = None,
+        /// How many consecutive failures lock a name.
+        lockout_failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(2),
+        /// How long a lock lasts.
+        lockout_s: NonZeroU32 = NonZeroU32::MIN.saturating_add(299),
+        /// Whether a refresh token is good once, and gives its successor.
+        rotate_refresh_tokens: bool = false,
     }
 }
 

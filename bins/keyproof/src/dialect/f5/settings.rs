@@ -6,31 +6,37 @@ use keyproof_service::{DeviceIdentitySettings, Service, Settings as Rules};
 use serde::{Deserialize, Serialize};
 
 use super::{F5, PublicUrl};
-use crate::{config::AuthSettings, dialect::Dialect};
+use crate::{
+    config::{AuthSettings, Form, keys},
+    dialect::Dialect,
+};
 
-/// `f5.*`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// `authorization` or `api_key_only`: what stations show beside their API key.
-    pub station_auth: StationAuth,
-    /// Whether the listener asks for the client certificates of categories in TLS handshakes.
-    pub client_certificates: bool,
-    /// Calls a minute with one API key, on each server; 0 is without a limit.
-    pub rate_limit_per_minute: u32,
-    /// The address under which others reach the API: certificates of attestation keys then say where the revocation list is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub public_url: Option<PublicUrl>,
+keys! {
+    /// `f5.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct Settings {
+        /// What stations show beside their API key: an operator's token, or nothing.
+        station_auth: StationAuth = StationAuth::default(),
+        /// Whether the listener asks for the client certificates of categories in TLS handshakes.
+        client_certificates: bool = false,
+        /// Calls a minute with one API key, on each server; 0 is without a limit.
+        rate_limit_per_minute: u32 = DeviceIdentitySettings::default().rate_limit_per_minute,
+        /// The address under which others reach the API: certificates of attestation keys then say where the revocation
+        /// list is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        public_url: Option<PublicUrl> = None,
+    }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            station_auth: StationAuth::default(),
-            client_certificates: false,
-            rate_limit_per_minute: DeviceIdentitySettings::default().rate_limit_per_minute,
-            public_url: None,
-        }
+impl Form for StationAuth {
+    fn form() -> String {
+        "authorization, api_key_only".to_owned()
+    }
+}
+
+impl Form for PublicUrl {
+    fn form() -> String {
+        "URL".to_owned()
     }
 }
 

@@ -7,21 +7,17 @@ use keyproof_service::{Service, Settings as Rules};
 use serde::{Deserialize, Serialize};
 
 use super::Taler;
-use crate::{config::AuthSettings, dialect::Dialect};
+use crate::{
+    config::{AuthSettings, keys},
+    dialect::Dialect,
+};
 
-/// `taler.*`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// 1 to 11 letters A to Z.
-    pub currency: String,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            currency: "KUDOS".to_owned(),
-        }
+keys! {
+    /// `taler.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct Settings {
+        /// The currency of amounts: 1 to 11 letters A to Z.
+        currency: String = "KUDOS".to_owned(),
     }
 }
 

@@ -142,7 +142,32 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         ("auth.address_window_s = 0", "nonzero"),
         ("emnify.lockout_failures = 0", "nonzero"),
-        ("emnify.lockout = 5", "unknown field"),
+        (
+            "emnify.lockout = 5",
+            "keyproof.toml:1: emnify.lockout: a time with its unit",
+        ),
+        (
+            "[http]\nheader_timeout = \"10\"\n",
+            "keyproof.toml:2: http.header_timeout: a time with its unit, in whole milliseconds",
+        ),
+        (
+            "http.max_body = \"1.5 parsec\"",
+            "http.max_body: a size with its unit",
+        ),
+        ("[emnify]\n\nlockout = \"0s\"\n", "keyproof.toml:3: "),
+        (
+            "emnify.lockout = \"1500ms\"",
+            "emnify.lockout: a time with its unit, in whole seconds",
+        ),
+        ("http.header_timeout_ms = \"10s\"", "invalid type: string"),
+        (
+            "[http]\nheader_timeout = \"10s\"\n\nheader_timeout_ms = 10000\n",
+            "keyproof.toml:4: http.header_timeout and http.header_timeout_ms are the same",
+        ),
+        (
+            "http.max_body_bytes = 1\nhttp.max_body = \"1B\"\n",
+            "keyproof.toml:2: http.max_body and http.max_body_bytes are the same",
+        ),
         ("emnify.rotate_refresh_tokens = 1", "expected a boolean"),
     ] {
         let output = check(file, &[], &[]);
@@ -159,6 +184,16 @@ fn a_wrong_configuration_is_named_with_its_place() {
         2,
         "KEYPROOF_LOG__LEVEL: ",
     );
+    fails(
+        &check("", &[("KEYPROOF_HTTP__HEADER_TIMEOUT", "10")], &[]),
+        2,
+        "KEYPROOF_HTTP__HEADER_TIMEOUT: a time with its unit",
+    );
+    let both = [
+        ("KEYPROOF_HTTP__HEADER_TIMEOUT", "10s"),
+        ("KEYPROOF_HTTP__HEADER_TIMEOUT_MS", "10000"),
+    ];
+    fails(&check("", &both, &[]), 2, "are the same: give one of them");
     fails(
         &check("", &[], &["--dialects", "taler,radius"]),
         2,
@@ -260,4 +295,105 @@ fn no_secret_is_printed() {
     let misplaced = check("store.master_key_base64 = \"MTIz\"", &[], &[]);
     fails(&misplaced, 2, "unknown field `master_key_base64`");
     assert!(!text(&misplaced.stderr).contains("MTIz"));
+}
+
+#[test]
+fn times_and_sizes_are_taken_as_people_write_them_in_each_layer() {
+    let file = "[http]\nheader_timeout = \"1m 30s\"\nbody_timeout = \"20s\"\nmax_body = \"64KiB\"\n\
+                [auth]\nargon2_memory = \"32MiB\"\naddress_window = \"10m\"\n\
+                [emnify]\nlockout = \"1h\"\n[dps]\ncode_lifetime = \"7d\"\n";
+    let variables = [
+        ("KEYPROOF_HTTP__BODY_TIMEOUT", "25s"),
+        ("KEYPROOF_EMNIFY__LOCKOUT_S", "60"),
+    ];
+    let output = check(file, &variables, &["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let effective: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(effective["http"]["header_timeout_ms"], 90_000);
+    assert_eq!(effective["http"]["body_timeout_ms"], 25_000);
+    assert_eq!(effective["http"]["max_body_bytes"], 65_536);
+    assert_eq!(effective["auth"]["argon2_memory_kib"], 32_768);
+    assert_eq!(effective["auth"]["address_window_s"], 600);
+    assert_eq!(effective["emnify"]["lockout_s"], 60);
+    assert_eq!(effective["dps"]["code_lifetime_s"], 604_800);
+}
+
+#[test]
+fn the_reference_is_the_page_that_is_committed() {
+    let page = run(&["config", "reference", "--format", "markdown"]);
+    assert_eq!(page.status.code(), Some(0), "{}", text(&page.stderr));
+    let committed = include_str!("../../../../../docs/operate/configuration.md");
+    assert!(
+        text(&page.stdout) == committed,
+        "keyproof config reference --format markdown > docs/operate/configuration.md"
+    );
+    let plain = run(&["config", "reference"]);
+    assert!(text(&plain.stdout).contains(
+        "http.header_timeout = \"10s\"\n    time; or http.header_timeout_ms, a number of milliseconds; \
+         KEYPROOF_HTTP__HEADER_TIMEOUT\n"
+    ));
+    let manual = run(&["config", "reference", "--format", "man"]);
+    assert!(text(&manual.stdout).contains(".TH keyproof.toml 5"));
+    assert!(text(&manual.stdout).contains("\\fBdps.issuers[].jwks_file\\fR"));
+}
+
+#[test]
+fn what_is_unwise_is_a_warning_and_no_failure() {
+    let key = data_encoding::BASE64.encode(&[7; 32]);
+    let key = ("KEYPROOF_STORE__MASTER_KEY_BASE64", &*key);
+    for (file, variables, warnings) in [
+        ("", &[][..], &[][..]),
+        (
+            "http.listen = \"0.0.0.0:80\"\nhttp.insecure = true\ndialects.dps.listen = \"[::]:81\"",
+            &[],
+            &["plain HTTP on 0.0.0.0:80", "plain HTTP on [::]:81"],
+        ),
+        (
+            "http.trusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\", \"::/0\"]",
+            &[],
+            &[
+                "http.trusted_proxies: 0.0.0.0/0",
+                "http.trusted_proxies: ::/0",
+            ],
+        ),
+        ("store.url = \"memory:\"", &[], &["store.url: memory:"]),
+        (
+            "store.url = \"postgres://u:hunter2@192.0.2.1/d\"",
+            &[key],
+            &["sslmode=verify-full", "KEYPROOF_STORE__MASTER_KEY_BASE64"],
+        ),
+        ("tls.self_signed = true", &[], &["tls.self_signed: "]),
+        (
+            "tls.self_signed = true\nmetrics.listen = \"0.0.0.0:9\"",
+            &[],
+            &["tls.self_signed: ", "metrics.listen: "],
+        ),
+        (
+            "log.level = \"off\"\nauth.address_limit = 0\nf5.rate_limit_per_minute = 0",
+            &[],
+            &[
+                "log.level: ",
+                "auth.address_limit: ",
+                "f5.rate_limit_per_minute: ",
+            ],
+        ),
+    ] {
+        let output = check(file, variables, &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let lines: Vec<_> = text(&output.stderr).lines().collect();
+        assert_eq!(lines.len(), warnings.len(), "{file}: {lines:?}");
+        let json = check(file, variables, &["--json"]);
+        assert_eq!(text(&json.stderr), "");
+        let document: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let listed = document["warnings"].as_array().unwrap();
+        assert_eq!(listed.len(), warnings.len(), "{listed:?}");
+        for ((line, listed), warning) in lines.iter().zip(listed).zip(warnings) {
+            assert!(
+                line.starts_with("warning: ") && line.contains(warning),
+                "{line}"
+            );
+            assert!(listed.as_str().unwrap().contains(warning));
+            assert!(!line.contains("hunter2"));
+        }
+    }
 }

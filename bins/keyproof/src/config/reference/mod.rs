@@ -1,0 +1,158 @@
+//! The table of all keys. A section's struct is written with [`keys!`], which makes three things of each line: the
+//! field, its default, and the key's line here. `keyproof config reference`, docs/operate/configuration.md and the man
+//! page are made from it.
+
+#[cfg(test)]
+mod completeness;
+mod form;
+mod page;
+mod quantity;
+
+pub(crate) use form::Form;
+pub use page::{markdown, roff, text};
+pub use quantity::{Quantity, WrongQuantity};
+use toml::{Table, Value};
+
+/// One key of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name in full, such as `http.listen`; in each table of a list, `dps.issuers[].audience`.
+    pub name: String,
+    /// What its value is, in words.
+    pub form: String,
+    /// What is in force where nothing is said, in words or as a file has it.
+    pub default: String,
+    /// What it says, in sentences.
+    pub meaning: String,
+    /// Its older name, which takes a number and has the number's unit at its end.
+    pub older: Option<Older>,
+}
+
+/// The older name of a key that is a time or a size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Older {
+    /// The name in full, such as `http.header_timeout_ms`: settings have their field under it.
+    pub name: String,
+    /// What its number counts.
+    pub quantity: Quantity,
+}
+
+impl Key {
+    /// A line of the table: `field` of the section `of`, as its struct has it.
+    pub(crate) fn new(
+        (of, field): (&str, &str),
+        form: String,
+        default: Option<&Value>,
+        shown: Option<&str>,
+        meaning: &str,
+    ) -> Self {
+        let name = format!("{of}.{field}");
+        let meaning = meaning.trim().to_owned();
+        let own = |default: Option<&Value>| match (shown, default) {
+            (Some(shown), _) => shown.to_owned(),
+            (None, Some(default)) => default.to_string(),
+            (None, None) => "none".to_owned(),
+        };
+        match Quantity::of(field) {
+            None => Self {
+                default: own(default),
+                name,
+                form,
+                meaning,
+                older: None,
+            },
+            Some((stem, quantity)) => {
+                let number = default.and_then(Value::as_integer);
+                let number = number.and_then(|number| u64::try_from(number).ok());
+                let written = number.map(|number| Value::from(quantity.write(number)));
+                Self {
+                    default: own(written.as_ref()),
+                    form: quantity.form().to_owned(),
+                    meaning,
+                    older: Some(Older { name, quantity }),
+                    name: format!("{of}.{stem}"),
+                }
+            }
+        }
+    }
+
+    /// The key that settings have a field for: where there is an older name, that one.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        self.older.as_ref().map_or(&self.name, |older| &older.name)
+    }
+
+    /// The environment's variable for it; a list's tables have none of their own.
+    #[must_use]
+    pub fn variable(&self) -> Option<String> {
+        let is_listed = self.name.contains("[]");
+        let name = || self.name.to_ascii_uppercase().replace('.', "__");
+        (!is_listed).then(|| format!("KEYPROOF_{}", name()))
+    }
+}
+
+/// A table of the configuration: its struct's keys.
+pub trait Section {
+    /// A line for each key, the table's name being `of`.
+    fn keys(of: &str) -> Vec<Key>;
+}
+
+/// What a section has where nothing is said, by field.
+pub(crate) fn defaults<S: Default + serde::Serialize>() -> Table {
+    Table::try_from(S::default()).unwrap_or_default()
+}
+
+/// A section of the configuration: each line is a field, its default, and the key's line in the table, of which the
+/// comment is the meaning. Where the default is not a value that a file could have, `=> "words"` says what it is.
+macro_rules! keys {
+    (
+        $(#[doc = $about:literal])*
+        #[derive($($derive:ident),* $(,)?)]
+        pub struct $settings:ident {
+            $(
+                $(#[doc = $meaning:literal])+
+                $(#[serde($($serde:tt)*)])*
+                $key:ident: $type:ty = $default:expr $(=> $shown:literal)?
+            ),* $(,)?
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive($($derive),*)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $settings {
+            $(
+                $(#[doc = $meaning])+
+                $(#[serde($($serde)*)])*
+                pub $key: $type,
+            )*
+        }
+
+        impl Default for $settings {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+
+        impl $crate::config::reference::Section for $settings {
+            fn keys(of: &str) -> Vec<$crate::config::reference::Key> {
+                use $crate::config::reference::{self, Form, Key};
+                let defaults = reference::defaults::<Self>();
+                let mut keys = Vec::new();
+                $(
+                    let field = stringify!($key);
+                    let shown: &[&str] = &[$($shown)?];
+                    keys.push(Key::new(
+                        (of, field),
+                        <$type as Form>::form(),
+                        defaults.get(field),
+                        shown.first().copied(),
+                        concat!($($meaning),+),
+                    ));
+                    keys.extend(<$type as Form>::keys(&format!("{of}.{field}")));
+                )*
+                keys
+            }
+        }
+    };
+}
+pub(crate) use keys;
