@@ -9,10 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyproof_http::{NO_ANSWER, Readiness};
 use keyproof_service::{NotReady, Service};
 use tracing::{info, warn};
-
-use keyproof_http::{NO_ANSWER, Readiness};
 
 /// What a probe waits for at least before it counts for the log that it was given up: who hangs up earlier may just be
 /// gone, and shall not fill the log.

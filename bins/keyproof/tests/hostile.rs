@@ -7,9 +7,10 @@ mod stack;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use tokio::io::AsyncWriteExt;
+
 use judging::Judged;
 use stack::Stack;
-use tokio::io::AsyncWriteExt;
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 

@@ -36,6 +36,9 @@ pub(crate) enum Failure {
         command: &'static str,
     },
 
+    #[error("{}: {problem}", path.display())]
+    Source { path: PathBuf, problem: String },
+
     #[error("the stage `{stage}` failed; run it alone with `cargo xtask test {stage}`\n{cause}")]
     Stage { stage: String, cause: Box<Self> },
 
@@ -51,9 +54,6 @@ pub(crate) enum Failure {
         name: String,
         known: Vec<String>,
     },
-
-    #[error("{}: {problem}", path.display())]
-    WireWord { path: PathBuf, problem: String },
 }
 
 fn list(files: &[PathBuf]) -> String {

@@ -97,7 +97,7 @@ const IO: &[&str] = &[
 const HTTP: &[&str] = &["http", "hyper"];
 
 /// Checks every published crate and every one that the table knows; a published one that it does not know is a failure.
-pub(crate) fn hold() -> Result<(), Failure> {
+pub(crate) fn check() -> Result<(), Failure> {
     for member in workspace::members()? {
         let name = member.name()?;
         if !member.is_published() && LAYERS.iter().all(|layer| layer.package != name) {

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use crate::failure::Failure;
 use crate::fuzz;
+use crate::imports;
 use crate::instructions::{self, Gate};
 use crate::layers;
 use crate::packages;
@@ -148,7 +149,11 @@ impl Stage {
             Self::Deny => execute(&mut cargo([
                 "deny", "--locked", "check", "bans", "licenses", "sources",
             ])),
-            Self::Layers => layers::hold().and_then(|()| wire_words::hold()),
+            Self::Layers => {
+                layers::check()?;
+                wire_words::check()?;
+                imports::check()
+            }
             Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
                 "--all-targets",
                 "--",

@@ -1,8 +1,8 @@
 //! The contracts' own words, which stand in their dialects alone: use cases say what they found as a type.
 
-use std::{fs, mem, path::Path};
+use std::{ffi::OsStr, mem, path::Path};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, sources};
 
 /// The sources of the use cases.
 const USE_CASES: &str = "crates/service/src";
@@ -62,46 +62,19 @@ const WORDS: &[&str] = &[
 ];
 
 /// Checks that no use case says a contract's word.
-pub(crate) fn hold() -> Result<(), Failure> {
-    let sources = Path::new(USE_CASES);
-    if let Some((file, line, word)) = said_below(sources, sources)?.into_iter().next() {
-        return Err(Failure::WireWord {
-            path: sources.join(file),
-            problem: format!("line {line} says {word:?}, which is for the dialect to say"),
-        });
+pub(crate) fn check() -> Result<(), Failure> {
+    for (path, text) in sources::below(Path::new(USE_CASES))? {
+        let is_tests = |part: &OsStr| part == "tests" || part == "tests.rs" || part == "testing.rs";
+        if path.iter().any(is_tests) {
+            continue;
+        }
+        if let Some((line, word)) = words_of(&text).into_iter().next() {
+            let problem = format!("line {line} says {word:?}, which is for the dialect to say");
+            return Err(Failure::Source { path, problem });
+        }
     }
     println!("use cases: none of {} words of contracts", WORDS.len());
     Ok(())
-}
-
-/// Where words are said below a folder, but in tests: the file, the line and the word.
-fn said_below(
-    folder: &Path,
-    sources: &Path,
-) -> Result<Vec<(String, usize, &'static str)>, Failure> {
-    let mut said = Vec::new();
-    let read = |path: &Path, source| Failure::File {
-        path: path.to_owned(),
-        source,
-    };
-    for entry in fs::read_dir(folder).map_err(|error| read(folder, error))? {
-        let path = entry.map_err(|error| read(folder, error))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == "tests" || name == "tests.rs" || name == "testing.rs" {
-            continue;
-        }
-        if path.is_dir() {
-            said.extend(said_below(&path, sources)?);
-        } else if name.ends_with(".rs") {
-            let text = fs::read_to_string(&path).map_err(|error| read(&path, error))?;
-            let file = path.strip_prefix(sources).unwrap_or(&path);
-            let file = file.to_string_lossy().into_owned();
-            let words = words_of(&text).into_iter();
-            said.extend(words.map(|(line, word)| (file.clone(), line, word)));
-        }
-    }
-    said.sort();
-    Ok(said)
 }
 
 /// The words that a source says in its texts, each with the line of its text, up to its tests.

@@ -1,9 +1,11 @@
 //! What ends a credential before its owner does: the clock, or a new generation of what it hangs on.
 
-use crate::AuthError;
 use alloc::string::String;
 use core::{fmt, str::FromStr};
+
 use data_encoding::HEXLOWER;
+
+use crate::AuthError;
 
 /// Which life of an account, instance or key a credential belongs to: 128 random bits, drawn anew whenever
 /// every older credential has to end (a new password, a suspension, removal and creation under the same name).

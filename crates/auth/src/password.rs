@@ -1,18 +1,20 @@
 //! Passwords under Argon2id (RFC 9106), in memory that the caller owns and reuses.
 
-use crate::AuthError;
 use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+use core::fmt;
+use core::str::FromStr;
+
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
     password_hash::phc::{self, Output, ParamsString, Salt},
 };
-use core::fmt;
-use core::str::FromStr;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::AuthError;
 
 /// The length of a password's salt, in bytes (RFC 9106, section 3.1).
 pub const SALT_BYTES: usize = 16;

@@ -1,14 +1,16 @@
 //! Bearer tokens: high-entropy secrets that are shown once and stored as digests.
 
-use crate::AuthError;
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::str::FromStr;
+
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+use crate::AuthError;
 
 /// How many random bytes a token has.
 pub const TOKEN_BYTES: usize = 32;

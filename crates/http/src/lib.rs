@@ -68,7 +68,6 @@ mod wire;
 
 pub use accept::Listener;
 pub use application::{Application, BoxFuture, X_REQUEST_ID};
-use body::RequestBody;
 pub use client_address::TrustedProxies;
 pub use exchange::Exchange;
 pub use json_object::JsonObject;
@@ -83,3 +82,5 @@ pub use site::Site;
 pub use socket::{Client, Presence};
 pub use stack::{Draw, NO_ANSWER, Readiness, Stack, in_blocks};
 pub use tls::{AuthorityNames, ClientAuthorities, ClientCertificate, ListenerTls, Tls};
+
+use body::RequestBody;

@@ -24,9 +24,10 @@ use hkdf::Hkdf;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-pub use crate::amount::Amount;
 use crate::totp::DEFAULT_PERIOD;
 use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp};
+
+pub use crate::amount::Amount;
 
 /// How a point of sale confirms payments; the numbers and names are those of Taler's merchant API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

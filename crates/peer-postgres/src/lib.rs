@@ -28,8 +28,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use owner::Owner;
-pub use pooler::Pooler;
 use watch::Watch;
+
+pub use pooler::Pooler;
 
 /// How long a server may take to start; far more than one needs.
 const PATIENCE: Duration = Duration::from_secs(60);

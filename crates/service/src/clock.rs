@@ -1,10 +1,11 @@
 //! The one place where time comes in.
 
-use keyproof_store::Timestamp;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
+
+use keyproof_store::Timestamp;
 
 /// Where the time of day comes from.
 pub trait Clock: Send + Sync {

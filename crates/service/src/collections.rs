@@ -3,9 +3,11 @@
 //! A backup has what was not spent yet when it was made. What has been since must not come back: so a restore ends whatever
 //! is good once, or until it is ended. It cannot know what was revoked since, and leaves it as it finds it.
 
-use crate::{accounts, certificates, device_identity};
-use keyproof_store::{Entropy, Key, NotApplied, Raw, Row, Segment, StoreError, Timestamp};
 use std::{collections::BTreeMap, fmt};
+
+use keyproof_store::{Entropy, Key, NotApplied, Raw, Row, Segment, StoreError, Timestamp};
+
+use crate::{accounts, certificates, device_identity};
 
 /// What a restore makes of a record.
 enum Restored {

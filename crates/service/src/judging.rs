@@ -6,7 +6,6 @@
 //! nobody's crowd shuts the others out. Passwords are not hashed here: those take memory too, and have threads of their
 //! own.
 
-use crate::figures::{Count, QueueFigures};
 use std::{num::NonZeroUsize, panic::resume_unwind, sync::Arc, thread};
 
 use tokio::{
@@ -14,6 +13,8 @@ use tokio::{
     task::spawn_blocking,
 };
 use tracing::Span;
+
+use crate::figures::{Count, QueueFigures};
 
 /// How much is judged at once.
 #[derive(Clone, Copy, Debug)]

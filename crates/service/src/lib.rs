@@ -37,9 +37,11 @@ pub use otp_devices::OtpDevices;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 
-use judging::Queue;
-use keyproof_store::Store;
 use std::{fmt, io, sync::Arc, time::Duration};
+
+use keyproof_store::Store;
+
+use judging::Queue;
 
 /// How often the upkeep runs.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,11 +1,13 @@
 //! What can go wrong between a use case and the store, in the words that every use case shares.
 
-use crate::{HashingError, TooBusy};
+use std::convert::Infallible;
+
 use keyproof_store::{
     Batch, CommitError, EngineError, Key, NotApplied, Record, Store, StoreError, Stored, Timestamp,
     UnsealError,
 };
-use std::convert::Infallible;
+
+use crate::{HashingError, TooBusy};
 
 /// Why a use case was not decided: the store did not answer, or there was too much to do to ask it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

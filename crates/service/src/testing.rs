@@ -1,24 +1,27 @@
 //! What the tests of the use cases share: a store in memory, a clock that stands still, and races on purpose.
 
-use crate::{
-    Action, AddressLimit, Applicant, Clock, Ended, HashingSettings, Judging, ManualClock, Origin,
-    Restoring, Service, Settings, TooBusy, Who,
-};
-use data_encoding::BASE64URL_NOPAD;
-use keyproof_auth::{Cost, LoginScope, Token};
-use keyproof_store::{
-    Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Record, Store, SystemEntropy,
-    Timestamp, faults::FaultyEngine, memory::MemoryEngine,
-};
+use std::convert::Infallible;
 use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
     sync::{Arc, mpsc},
     time::Duration,
 };
+
+use data_encoding::BASE64URL_NOPAD;
+use keyproof_auth::{Cost, LoginScope, Token};
+use keyproof_otp::pos::Amount;
+use keyproof_store::{
+    Change, Changes, Engine, Key, MasterKey, MasterKeys, Prefix, Record, Store, SystemEntropy,
+    Timestamp, faults::FaultyEngine, memory::MemoryEngine,
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
+use crate::{
+    Action, AddressLimit, Applicant, Clock, Ended, HashingSettings, Judging, ManualClock, Origin,
+    Restoring, Service, Settings, TooBusy, Who,
+};
 use crate::{
     Failure, StorageError,
     otp_devices::{
@@ -27,8 +30,6 @@ use crate::{
         ShowDeviceError, TokenRequest,
     },
 };
-use keyproof_otp::pos::Amount;
-use std::convert::Infallible;
 
 /// When the tests' clock starts.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);

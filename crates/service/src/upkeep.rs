@@ -1,10 +1,5 @@
 //! What is done on the side, again and again, a bounded amount at a time.
 
-use crate::{
-    Clock, StorageError,
-    figures::{Count, UpkeepFigures},
-};
-use keyproof_store::{CommitError, Store};
 use std::{
     fmt,
     sync::{
@@ -12,7 +7,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+
+use keyproof_store::{CommitError, Store};
 use tokio::time::{Instant, sleep};
+
+use crate::{
+    Clock, StorageError,
+    figures::{Count, UpkeepFigures},
+};
 
 /// Records removed by one batch.
 const BATCH: usize = 200;

@@ -5,12 +5,13 @@ mod fixture;
 
 use std::sync::Arc;
 
-use fixture::{NOW, account, keys, new_store, open, plant};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     Change, Changes, CommitError, Engine, EngineError, Fill, FillError, Key, OpenError, Records,
     Row, Store, SystemEntropy, Timestamp, Version,
 };
+
+use fixture::{NOW, account, keys, new_store, open, plant};
 
 const FROM: &str = "the store of a test";
 

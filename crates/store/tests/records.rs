@@ -6,13 +6,14 @@ mod fixture;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fixture::{Account, NOW, account, keys, new_store, open, plant};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     Changes, CommitError, Key, NotApplied, Prefix, Record, StoreError, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use fixture::{Account, NOW, account, keys, new_store, open, plant};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Other {}

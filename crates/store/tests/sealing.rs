@@ -5,7 +5,6 @@ mod fixture;
 
 use std::sync::Arc;
 
-use fixture::{Account, NOW, account, keys, new_store, open, plant};
 use keyproof_store::faults::{Commits, FaultyEngine};
 use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
@@ -13,6 +12,8 @@ use keyproof_store::{
     RotateError, Rotation, Sealed, Store, SystemEntropy, Timestamp, UnsealError,
 };
 use serde_json::json;
+
+use fixture::{Account, NOW, account, keys, new_store, open, plant};
 
 fn master_key(byte: u8) -> MasterKey {
     MasterKey::from_bytes(&[byte; 32]).expect("32 bytes")

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+mod software_tpm;
+mod vectors;
+
 use keyproof_tpm::{
     AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, AttestationReport,
     AttestationTemplate, Attested, Buffer, CertifyCheck, CertifyPolicy, Check as _, CreationCheck,
@@ -14,8 +17,6 @@ use keyproof_tpm::{
     algorithms, check_certify, check_creation, check_nv_certify, check_time,
 };
 
-mod software_tpm;
-mod vectors;
 use software_tpm::{SoftwareKey, attest, quote};
 use vectors::read;
 

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+mod endorsement_ca;
+mod vectors;
+
 use keyproof_tpm::{
     Check as _, EkCertificate, EkCertificateCheck, EkCertificateFinding, EkCertificatePolicy,
     EkChain, Outcome, Report, Structure, TpmAttributes, TpmError, TpmSpecification, TpmtPublic,
@@ -15,8 +18,6 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, SerialNumber, date_time_ymd,
 };
 
-mod endorsement_ca;
-mod vectors;
 use endorsement_ca::{
     CERTIFICATE_POLICIES, Ca, KEY_USAGE, NOW, RsaKey, SUBJECT_ALT_NAME,
     SUBJECT_DIRECTORY_ATTRIBUTES, alt_names, directory_name, ek_of, extension, replace, tlv,

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+mod event_log_maker;
+
 use keyproof_tpm::{
     Check as _, EventLog, EventLogCheck, EventLogForm, EventLogPolicy, EventTrust, HashAlgorithm,
     Outcome, ReplayedLog, TpmError, TpmlPcrSelection, check_event_log,
@@ -9,7 +11,6 @@ use keyproof_tpm::{
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
 
-mod event_log_maker;
 use event_log_maker::{
     CRTM_VERSION, EFI_ACTION, GLOBAL, HCRTM, IMAGE_SECURITY, IPL, LogMaker, NO_ACTION, SEPARATOR,
     VARIABLE_CONFIG, sha1_event, spec_id, variable,

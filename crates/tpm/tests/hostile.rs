@@ -7,14 +7,6 @@
     reason = "a test reports by a panic"
 )]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use keyproof_tpm::{Structure, TpmtPublic};
-use tempfile::TempDir;
-
 mod event_log_maker;
 #[path = "hostile/maker.rs"]
 mod maker;
@@ -22,6 +14,14 @@ mod software_tpm;
 #[path = "hostile/vector.rs"]
 mod vector;
 mod vectors;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keyproof_tpm::{Structure, TpmtPublic};
+use tempfile::TempDir;
 
 use vector::Vector;
 

@@ -9,6 +9,9 @@
     reason = "a peer that cannot be asked fails the test"
 )]
 
+mod event_log_maker;
+mod vectors;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -27,8 +30,6 @@ use keyproof_tpm::{
 };
 use tempfile::TempDir;
 
-mod event_log_maker;
-mod vectors;
 use event_log_maker::LogMaker;
 
 /// A kind of key as tpm2-tools takes it, and what comes of it.

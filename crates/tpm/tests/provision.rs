@@ -1,6 +1,8 @@
 //! What a provisioning CA does: the envelope that only one TPM opens, the check of a certification
 //! request, and whether a key can be one.
 
+mod vectors;
+
 use keyproof_tpm::{
     ActivationKey, AttestationTemplate, AwsLcRs, Credential, DeviceInfo, EccCurve, HashAlgorithm,
     Name, ObjectAttributes, PublicKey, Structure, TpmError, TpmtPublic, activate, algorithms,
@@ -8,7 +10,6 @@ use keyproof_tpm::{
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 
-mod vectors;
 use vectors::read;
 
 const CERTIFICATE: &[u8] = b"the bytes of a certificate";

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+mod software_tpm;
+mod vectors;
+
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationReport, AttestationTemplate, Attested,
     Buffer, Check as _, EccCurve, EccScheme, HashAlgorithm, KdfAlgorithm, KdfScheme,
@@ -11,8 +14,6 @@ use keyproof_tpm::{
 };
 use proptest::prelude::*;
 
-mod software_tpm;
-mod vectors;
 use software_tpm::{SoftwareKey, ecdsa, quote};
 use vectors::read;
 

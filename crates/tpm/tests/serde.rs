@@ -1,9 +1,10 @@
 //! The JSON of reports and facts.
 
+mod vectors;
+
 use keyproof_tpm::{AttestationKeyPolicy, EkCertificate, Structure, TpmtPublic};
 use serde_json::json;
 
-mod vectors;
 use vectors::read;
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test reports by a panic")]
 
+mod vectors;
+
 use keyproof_tpm::{
     AttestType, Attested, EccCurve, EccScheme, HashAlgorithm, Hierarchy, Name, ObjectAttributes,
     PublicKey, QualifiedName, RsaScheme, Structure, SymmetricAlgorithm, SymmetricMode, TpmError,
@@ -9,7 +11,6 @@ use keyproof_tpm::{
 };
 use proptest::prelude::*;
 
-mod vectors;
 use vectors::read;
 
 /// The types of key that a software TPM made everything for.

@@ -1,11 +1,12 @@
 //! Public areas assumed from bare public keys, against the Names that a software TPM gave them.
 
+mod vectors;
+
 use keyproof_tpm::{
     AttestationTemplate, EccCurve, EccScheme, EndorsementTemplate, HashAlgorithm, Name,
     ObjectAttributes, PublicKey, RsaScheme, Structure, TpmError, TpmtPublic,
 };
 
-mod vectors;
 use vectors::read;
 
 /// The types of key that a software TPM made everything for.

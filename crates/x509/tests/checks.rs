@@ -5,11 +5,12 @@ mod forge;
 
 use std::time::Duration;
 
-use forge::*;
 use keyproof_x509::{
     Certificate, Check as _, Error, Finding as _, Outcome, Policy, ProofCheck, ProofFinding,
     ReadExtension, Redemption, Report, Role, SerialOddity, Upload, VerificationCode, prove,
 };
+
+use forge::*;
 
 /// Every check but the named ones passes; those end as said.
 #[track_caller]

@@ -9,7 +9,6 @@
 
 mod hierarchy;
 
-use hierarchy::*;
 use keyproof_x509::path::{
     MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Reason, Rules, find,
 };
@@ -18,6 +17,8 @@ use rcgen::{
     CertificateParams, CidrSubnet, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     KeyUsagePurpose, NameConstraints, SanType,
 };
+
+use hierarchy::*;
 
 const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
 

@@ -19,7 +19,6 @@ use std::process::{Command, Output};
 
 use data_encoding::BASE64_MIME;
 use fastrand::Rng;
-use hierarchy::*;
 use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
 use keyproof_x509::path::{PathCheck, Pool, Reason, Rules, find};
 use keyproof_x509::prover::{PrivateKey, RingSigner};
@@ -29,6 +28,8 @@ use rcgen::{
     KeyIdMethod, KeyUsagePurpose, RevocationReason, date_time_ymd,
 };
 use ring::rand::SystemRandom;
+
+use hierarchy::*;
 
 const SETS: u64 = 300;
 

@@ -18,12 +18,13 @@ use std::process::Command;
 
 use data_encoding::BASE64_MIME;
 use fastrand::Rng;
-use hierarchy::*;
 use keyproof_x509::path::{Place, Pool, Reason, Rules, find};
 use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
 use rcgen::{
     CertificateParams, CustomExtension, GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints,
 };
+
+use hierarchy::*;
 
 const SETS: u64 = 250;
 

@@ -7,11 +7,12 @@
 
 mod forge;
 
-use forge::{CODE, DEFAULT, Forged, NOW, code, common_name};
 use keyproof_x509::{
     Certificate, Facts, Outcome, Policy, ProofCheck, Upload, VerificationCode, algorithms, prove,
 };
 use proptest::prelude::*;
+
+use forge::{CODE, DEFAULT, Forged, NOW, code, common_name};
 
 const PAIRS: [(&[u8], &[u8]); 3] = [
     (

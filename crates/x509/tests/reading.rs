@@ -9,11 +9,12 @@
 mod forge;
 
 use data_encoding::BASE64;
-use forge::*;
 use keyproof_x509::{
     Certificate, Encoding, Error, KeyKind, Layer, MAX_UPLOAD_LEN, SubjectPublicKeyInfo, Upload,
     Version, algorithms, prover::CertificationRequest,
 };
+
+use forge::*;
 
 fn error(upload: &[u8]) -> Error {
     match Upload::decode(upload) {

@@ -9,7 +9,6 @@
 
 mod hierarchy;
 
-use hierarchy::*;
 use keyproof_x509::crl::{Crl, CrlReason, MAX_CRL_LEN};
 use keyproof_x509::path::{
     MAX_SIGNATURE_CHECKS, PathCheck, PathReport, Place, Pool, Reason, Rules, find,
@@ -19,6 +18,8 @@ use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope,
     RevocationReason, date_time_ymd,
 };
+
+use hierarchy::*;
 
 const RULES: Rules<'static> = Rules::new(algorithms::RING, NOW);
 

@@ -1,4 +1,5 @@
 //! Second-factor logins beside a model of them.
+
 use std::num::NonZeroU16;
 
 use keyproof_mfa::otp::{Secret, Totp};

@@ -1,4 +1,5 @@
 //! The rules that no sequence of commands breaks, of a user who is known at addresses, has sessions and trusts devices.
+
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;

@@ -2,8 +2,9 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use crate::{dialect::DialectError, store::OpenStoreError};
 use keyproof_auth::AuthError;
+
+use crate::{dialect::DialectError, store::OpenStoreError};
 
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]

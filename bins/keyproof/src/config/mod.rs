@@ -17,18 +17,10 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use address::parse_address;
-pub use error::ConfigError;
 use keyproof_auth::Cost;
 use keyproof_http::{Limits, TrustedProxies};
 use keyproof_service::{AddressLimit, HashingSettings};
-pub(crate) use reference::{Form, keys};
-pub use reference::{Key, Section};
 use serde::Deserialize;
-pub use settings::{
-    AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
-    MetricsSettings, Settings, ShortTime, StoreSettings, TlsSettings,
-};
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
@@ -37,6 +29,16 @@ use crate::{
     server_certificate::TlsSource,
     store::{MasterKeySource, StoreUrl},
     telemetry::LogFormat,
+};
+
+pub(crate) use reference::{Form, keys};
+pub use reference::{Key, Section};
+
+pub(crate) use address::parse_address;
+pub use error::ConfigError;
+pub use settings::{
+    AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
+    MetricsSettings, Settings, ShortTime, StoreSettings, TlsSettings,
 };
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.

@@ -1,5 +1,7 @@
 //! The walk for Azure DPS's certificates: a CA is uploaded, and its owner proves that they hold its key.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use keyproof_auth::OperatorScopes;
 use keyproof_service::access::NewOperatorToken;
@@ -9,7 +11,6 @@ use keyproof_x509::{
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use super::{
     StepError, Stopped, Walk,

@@ -16,9 +16,9 @@ use keyproof_tpm::TpmError;
 use qrcode::types::QrError;
 use serde::Serialize;
 use serde_json::Value;
-use stage::{Stage, StageError};
 
 use crate::http_client::ClientError;
+use stage::{Stage, StageError};
 
 /// What the demo found out.
 #[derive(Serialize)]

@@ -13,7 +13,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub(crate) use exposition::Exposition;
 use http::StatusCode;
 use keyproof_http::{RequestLabels, RequestObserver};
 use keyproof_service::Service;
@@ -22,6 +21,8 @@ use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
+
+pub(crate) use exposition::Exposition;
 
 /// From a read in memory to `http.handler_timeout_ms` and a slow body, in seconds.
 const DURATIONS: [f64; 15] = [

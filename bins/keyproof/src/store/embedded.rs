@@ -1,13 +1,14 @@
 //! The files of an embedded store, before it is opened.
 
-use super::{
-    OpenStoreError,
-    exposure::{Access, Exposure},
-};
 use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
+};
+
+use super::{
+    OpenStoreError,
+    exposure::{Access, Exposure},
 };
 
 /// What stands behind the store's name in the names of SQLite's files.

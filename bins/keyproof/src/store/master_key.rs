@@ -1,11 +1,5 @@
 //! Where the master key comes from, and who else may have a hand on it.
 
-use super::{
-    embedded,
-    exposure::{Access, Exposure},
-};
-use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Entropy, MasterKey, file::NamedFile};
 use std::{
     ffi::OsString,
     fmt,
@@ -13,7 +7,15 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
 };
+
+use data_encoding::{BASE64, HEXLOWER};
+use keyproof_store::{Entropy, MasterKey, file::NamedFile};
 use zeroize::Zeroizing;
+
+use super::{
+    embedded,
+    exposure::{Access, Exposure},
+};
 
 /// The name of the credential that systemd hands over (`LoadCredential=keyproof-master-key:…`).
 const CREDENTIAL: &str = "keyproof-master-key";

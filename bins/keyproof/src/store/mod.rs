@@ -10,19 +10,20 @@ mod master_key;
 
 pub use master_key::{MasterKeyError, MasterKeySource};
 
-use keyproof_store::{
-    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, MasterKeys, Migration, OpenError,
-    Store, Timestamp,
-    memory::MemoryEngine,
-    postgres::{ParsePostgresUrlError, PostgresEngine, PostgresOptions, PostgresUrl},
-    sqlite::{SqliteEngine, SqliteOptions},
-};
 use std::{
     fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
     time::Duration,
+};
+
+use keyproof_store::{
+    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, MasterKeys, Migration, OpenError,
+    Store, Timestamp,
+    memory::MemoryEngine,
+    postgres::{ParsePostgresUrlError, PostgresEngine, PostgresOptions, PostgresUrl},
+    sqlite::{SqliteEngine, SqliteOptions},
 };
 
 /// Where a store is.

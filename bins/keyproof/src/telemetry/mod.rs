@@ -13,7 +13,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use queue::{Queue, Urgency};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{Level, Metadata, dispatcher, error, level_filters::LevelFilter};
@@ -24,6 +23,8 @@ use tracing_subscriber::{
     registry,
     util::SubscriberInitExt,
 };
+
+use queue::{Queue, Urgency};
 
 /// `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]

@@ -7,13 +7,14 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::node::Node;
 use rustix::{
     fs::OFlags,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::node::Node;
 
 const PASSWORD: &str = "correct horse";
 

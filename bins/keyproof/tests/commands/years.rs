@@ -8,10 +8,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::node::Node;
 use keyproof_peer_postgres::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::node::Node;
 
 const PASSWORD: &str = "correct horse";
 const PASSPHRASE: &str = "battery staple";

@@ -5,9 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::stack::Stack;
 use keyproof::telemetry::{self, LogFormat, LogLevel};
 use serde_json::Value;
+
+use crate::stack::Stack;
 
 const INNER: &str = "KEYPROOF_TEST_INNER";
 

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::stack::{Stack, within};
 use keyproof::server::Drained;
 use tokio::net::TcpStream;
+
+use crate::stack::{Stack, within};
 
 #[tokio::test]
 async fn probes_answer_on_their_own() {

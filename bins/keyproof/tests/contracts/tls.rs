@@ -2,7 +2,6 @@
 
 use std::{fs, io, net::SocketAddr, sync::Arc};
 
-use crate::stack::{Stack, within};
 use keyproof::server::Drained;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName, version};
@@ -12,6 +11,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::stack::{Stack, within};
 
 /// A certificate for `localhost` in files.
 struct Files {

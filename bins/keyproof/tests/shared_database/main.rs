@@ -21,9 +21,10 @@ use std::{
 };
 
 use keyproof_peer_postgres::Postgres;
-use node::Node;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use node::Node;
 
 /// What an operator sets up: an empty database, and a master key made as the README says.
 struct Site {

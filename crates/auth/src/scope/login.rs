@@ -1,8 +1,9 @@
 //! Scopes of GNU Taler login tokens (merchant API, `POST private/token`): each name stands for a set of
 //! permissions, and every question about scopes is a question about those sets.
 
-use crate::AuthError;
 use core::{fmt, str::FromStr};
+
+use crate::AuthError;
 
 /// All of them, for whoever named none.
 const KNOWN: &str = "the scopes are all, order-full, order-mgmt, order-pos, order-simple, readonly and write, each also with \

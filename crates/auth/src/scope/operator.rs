@@ -1,9 +1,10 @@
 //! Scopes of operators' and services' tokens: `admin`, `certificates[:SUB[/GROUP[/SERVICE]]]`, `tpm[:NAMESPACE]`
 //! and `tpm-station`. Each is a place in a tree; it covers that place and everything below.
 
-use crate::AuthError;
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::{fmt, str::FromStr};
+
+use crate::AuthError;
 
 /// All of them, for whoever named none.
 const KNOWN: &str =

@@ -49,14 +49,15 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
 use self::input::Checked;
-pub use self::input::{Input, PinHash};
-pub use self::question::Question;
-pub use self::response::Response;
 use self::suite::SuiteText;
-pub use self::suite::{QuestionFormat, ResponseLength, Suite};
 use crate::hotp::Found;
 use crate::mac::KeyedMac;
 use crate::{LookAhead, OtpError, Secret, Window};
+
+pub use self::input::{Input, PinHash};
+pub use self::question::Question;
+pub use self::response::Response;
+pub use self::suite::{QuestionFormat, ResponseLength, Suite};
 
 /// OCRA with its key prepared.
 ///

@@ -4,13 +4,14 @@
 //! networks around it, which may ask more often: an IPv6 /64 once the limit, its /56 four times and its /48 sixteen
 //! times; an IPv4 address once and its /24 sixteen times.
 
-use keyproof_store::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+use keyproof_store::Timestamp;
 
 /// The most networks that are remembered, some ten megabytes. Then the least used goes: nobody shares a window with
 /// strangers, and nobody who has asked often is forgotten for one who has asked once.

@@ -1,18 +1,20 @@
 //! Tokens of operators and services, made and revoked at the command line.
 
+use std::{fmt, sync::Arc, time::Duration};
+
+use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{
+    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
     Action, Audit, Clock, Failure, Origin, StorageError, Who,
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_auth::{OperatorScope, OperatorScopes, TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{
-    Key, Prefix, ReadPlan, Record, Snapshot, Store, StoreError, Stored, Timestamp,
-};
-use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc, time::Duration};
-use zeroize::{Zeroize, Zeroizing};
 
 /// What such a token's text starts with, so that scanners for leaked secrets find it.
 const TEXT_PREFIX: &str = "keyproof_";

@@ -3,12 +3,13 @@
 //! Only what can never change is remembered: that these very bytes were signed, and what they say. Whatever else a
 //! token needs to be good is asked again at each use.
 
-use hashlink::LruCache;
-use ring::digest::{SHA256, digest};
 use std::{
     collections::hash_map::RandomState,
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use hashlink::LruCache;
+use ring::digest::{SHA256, digest};
 
 /// The SHA-256 of a token's whole text.
 pub(crate) type TokenText = [u8; 32];

@@ -1,6 +1,14 @@
 //! Access tokens: JSON Web Tokens (RFC 7519) that say whose they are, of which generation and session, and what that
 //! session has shown.
 
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
+use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
+use keyproof_store::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
 use super::{
     ACCESS_TOKEN_LIFETIME, Accounts, SessionError, SessionId, millis,
     records::{Owner, Role, User},
@@ -8,12 +16,6 @@ use super::{
     signing_key::Signer,
 };
 use crate::{Failure, StorageError, access::digest_of};
-use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
-use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
-use keyproof_store::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// The longest text that is looked at as a token, in bytes.
 const MAX_LEN: usize = 2048;

@@ -1,5 +1,10 @@
 //! Accounts made, changed and removed at the command line, while servers run.
 
+use keyproof_auth::{AuthError, check_new_password};
+use keyproof_mfa::UserRecords;
+use keyproof_store::{Batch, Timestamp};
+use zeroize::Zeroizing;
+
 use super::{
     Accounts,
     deeds::deed,
@@ -15,10 +20,6 @@ use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_auth::{AuthError, check_new_password};
-use keyproof_mfa::UserRecords;
-use keyproof_store::{Batch, Timestamp};
-use zeroize::Zeroizing;
 
 /// The longest name of a user or an organisation, in bytes.
 const MAX_NAME: usize = 254;

@@ -1,5 +1,11 @@
 //! The login of a program, which shows an application token in place of a user's password and code.
 
+use std::net::IpAddr;
+
+use keyproof_auth::Token;
+use keyproof_store::{Key, ReadPlan, StoreError, Stored, Timestamp, Version};
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, ApplicationTokenState, Detail,
     application_tokens::{deed, has_ended, is_valid},
@@ -14,10 +20,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_auth::Token;
-use keyproof_store::{Key, ReadPlan, StoreError, Stored, Timestamp, Version};
-use std::net::IpAddr;
-use zeroize::Zeroizing;
 
 /// Why a token gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,15 @@
 //! Application tokens: what a program shows in place of a user's password and code. It acts for its creator, from
 //! certain addresses and for a time, until it is revoked.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use keyproof_store::Timestamp;
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, Editor, Person, Session, Undecided, Whose,
     reading::Slot,
@@ -14,13 +23,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use ipnet::IpNet;
-use keyproof_store::Timestamp;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
-use zeroize::Zeroizing;
 
 /// Tokens read at once.
 const PAGE: usize = 200;

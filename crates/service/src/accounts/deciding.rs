@@ -2,6 +2,11 @@
 //! in, and of the user whose second factor they manage. What is done in a session's name requires the user's record as
 //! it was read here: whatever ends the session, or makes it need a factor, changes that.
 
+use std::sync::Arc;
+
+use keyproof_mfa::{FactorNeeded, UserRecords};
+use keyproof_store::{Batch, Key};
+
 use super::{
     Accounts, Manager, Person, Reason,
     reading::{Reading, Slot},
@@ -9,9 +14,6 @@ use super::{
     snapshot::{Snapshot, records_of},
 };
 use crate::{Action, Failure};
-use keyproof_mfa::{FactorNeeded, UserRecords};
-use keyproof_store::{Batch, Key};
-use std::sync::Arc;
 
 /// Why a session decides nothing over keys, devices, recovery codes, passwords and application tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

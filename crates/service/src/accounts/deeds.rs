@@ -1,12 +1,13 @@
 //! What the audit trail is told of users: who did what to whom, and what is refused to them.
 
+use keyproof_mfa::UserRecords;
+
 use super::{
     Accounts, Detail, Reason,
     records::{Owner, User},
     snapshot::{Change, Snapshot},
 };
 use crate::{Action, Failure, Origin, Who, audit::Deed, storage::Attempt};
-use keyproof_mfa::UserRecords;
 
 /// Whose login has failed.
 #[derive(Clone, Copy)]

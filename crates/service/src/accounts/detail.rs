@@ -1,8 +1,10 @@
 //! What the audit trail is told of accounts beside who asked for what of whom: as a type, which the contract words.
 
-use super::ApplicationTokenState;
-use keyproof_mfa::Failure;
 use std::net::IpAddr;
+
+use keyproof_mfa::Failure;
+
+use super::ApplicationTokenState;
 
 /// How details are worded.
 pub type Wording = fn(&Detail<'_>) -> String;

@@ -1,5 +1,8 @@
 //! The devices that a user trusts: listed, and trusted no more.
 
+use keyproof_mfa::{DeviceId, NoDevice};
+use keyproof_store::Timestamp;
+
 use super::{
     Accounts, Manager, Undecided,
     deciding::Managed,
@@ -12,8 +15,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_mfa::{DeviceId, NoDevice};
-use keyproof_store::Timestamp;
 
 /// A trusted device.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The users of an organisation, with their keys: one by one, and in pages.
 
+use keyproof_store::{Prefix, ReadPlan, Record, Timestamp};
+
 use super::{
     Accounts, KeySummary, Session, Whose,
     reading::{Reading, Slot},
@@ -10,7 +12,6 @@ use super::{
     user_query::{Listing, UserQuery},
 };
 use crate::{Failure, StorageError};
-use keyproof_store::{Prefix, ReadPlan, Record, Timestamp};
 
 /// Records read at once.
 const PAGE: usize = 500;

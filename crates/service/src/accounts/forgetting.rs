@@ -1,5 +1,9 @@
 //! The names of users who are gone: kept for readers of the audit trail, until they are to be forgotten.
 
+use std::{collections::BTreeMap, convert::Infallible};
+
+use keyproof_store::{Key, Prefix, ReadPlan, Stored};
+
 use super::{
     Accounts, ChangeUserError,
     application_tokens::is_of,
@@ -14,8 +18,6 @@ use crate::{
     audit::{Deed, Event, Subject},
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, Prefix, ReadPlan, Stored};
-use std::{collections::BTreeMap, convert::Infallible};
 
 /// Records that are looked at together.
 const PAGE: usize = 500;

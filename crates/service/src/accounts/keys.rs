@@ -1,5 +1,17 @@
 //! A user's key: enrolled, activated and removed.
 
+use std::{fmt, time::Duration};
+
+use keyproof_mfa::{
+    ActivateRefusal, EnrolRefusal, KeyKind, KeyStatus, NoKey, PasswordRefusal, Proof,
+    otp::{
+        Secret,
+        otpauth::{Kind, OtpauthUri},
+    },
+};
+use keyproof_store::Timestamp;
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
     deciding::Managed,
@@ -14,16 +26,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_mfa::{
-    ActivateRefusal, EnrolRefusal, KeyKind, KeyStatus, NoKey, PasswordRefusal, Proof,
-    otp::{
-        Secret,
-        otpauth::{Kind, OtpauthUri},
-    },
-};
-use keyproof_store::Timestamp;
-use std::{fmt, time::Duration};
-use zeroize::Zeroizing;
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
 const SECRET_BYTES: usize = 20;

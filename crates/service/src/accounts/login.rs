@@ -1,5 +1,17 @@
 //! Logging in: a password, then perhaps a code.
 
+use std::{fmt, time::Duration};
+
+use data_encoding::HEXLOWER;
+use keyproof_auth::{TOKEN_BYTES, Token};
+use keyproof_mfa::{
+    Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
+    NewDevice, PasswordRefusal, Proof,
+};
+use keyproof_store::{Batch, Timestamp};
+use ring::hmac;
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, Detail, Reason,
     access_token::Login,
@@ -14,16 +26,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use data_encoding::HEXLOWER;
-use keyproof_auth::{TOKEN_BYTES, Token};
-use keyproof_mfa::{
-    Authenticated, Client, Factor, Fingerprint, FirstFactor, LoginRefusal, MfaError, Network,
-    NewDevice, PasswordRefusal, Proof,
-};
-use keyproof_store::{Batch, Timestamp};
-use ring::hmac;
-use std::{fmt, time::Duration};
-use zeroize::Zeroizing;
 
 /// The first step of a login.
 pub struct PasswordLogin {

@@ -67,17 +67,19 @@ pub use unproven::Unproven;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 pub use user_tokens::{Revocation, RevokeApplicationTokenError};
 
+use std::{fmt, sync::Arc, time::Duration};
+
+use keyproof_mfa::Policy;
+use keyproof_store::{Store, Timestamp};
+use ring::hmac;
+use zeroize::Zeroizing;
+
 use crate::{
     Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,
     access::{Remembered, Turn, UseCase},
 };
 use access_token::Claims;
-use keyproof_mfa::Policy;
-use keyproof_store::{Store, Timestamp};
-use ring::hmac;
 use signing_key::SigningKeys;
-use std::{fmt, sync::Arc, time::Duration};
-use zeroize::Zeroizing;
 
 /// What operators choose about accounts.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,10 @@
 //! A user's own new password.
 
+use std::sync::OnceLock;
+
+use keyproof_auth::{AuthError, check_new_password};
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, Person, Undecided, Unproven, deeds::deed, password::ShownPassword, records::User,
 };
@@ -7,9 +12,6 @@ use crate::{
     Action, Failure,
     storage::{Attempt, settle},
 };
-use keyproof_auth::{AuthError, check_new_password};
-use std::sync::OnceLock;
-use zeroize::Zeroizing;
 
 /// What the audit trail is told beside.
 const TOKENS_STAY: &str = "all tokens end but application tokens, which stay";

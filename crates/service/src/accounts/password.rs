@@ -1,15 +1,17 @@
 //! A password that is shown: the form in which it is hashed, and the verdict on it.
 
+use std::sync::{Mutex, PoisonError};
+
+use data_encoding::HEXLOWER;
+use keyproof_mfa::Password;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use zeroize::{Zeroize, Zeroizing};
+
 use super::{
     Accounts,
     records::{User, user_key},
 };
 use crate::{HashingError, Origin, PasswordVerdict};
-use data_encoding::HEXLOWER;
-use keyproof_mfa::Password;
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use std::sync::{Mutex, PoisonError};
-use zeroize::{Zeroize, Zeroizing};
 
 /// 40 hex digits, which clients that never send a password as it was typed send in its place, in lower case; anything
 /// else becomes its SHA-1 in hex. It is no protection, only one spelling of two: Argon2id comes on top.

@@ -1,8 +1,9 @@
 //! Records that a use case reads in one go, from one state of the store, each with its place.
 
+use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
+
 use super::Accounts;
 use crate::{StorageError, storage::put};
-use keyproof_store::{Batch, Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
 
 /// What was read at one moment.
 #[derive(Debug)]

@@ -1,10 +1,7 @@
 //! What is stored, and where.
 
-use super::session_id::{SessionId, TokenId};
-use crate::{
-    audit::Subject,
-    keys::{moment, token_key},
-};
+use std::{fmt, str::FromStr};
+
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use keyproof_auth::{Token, TokenDigest};
@@ -14,7 +11,12 @@ use keyproof_mfa::{
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+
+use super::session_id::{SessionId, TokenId};
+use crate::{
+    audit::Subject,
+    keys::{moment, token_key},
+};
 
 macro_rules! record {
     ($record:ty, $name:literal) => {

@@ -1,5 +1,8 @@
 //! Recovery codes, for when a phone is lost.
 
+use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, Person, Reason, Undecided, Unproven, deeds::deed, password::ShownPassword,
     snapshot::Change,
@@ -8,8 +11,6 @@ use crate::{
     Action, Failure,
     storage::{Attempt, settle},
 };
-use keyproof_mfa::{PasswordRefusal, Proof, RecoveryRefusal};
-use zeroize::Zeroizing;
 
 /// What recovery codes cost.
 pub struct RecoveryCodesRequest {

@@ -10,6 +10,18 @@
 //! The server keeps no successor's text. It is made of the spent token and of what was drawn when it was spent; so it
 //! takes both to know it.
 
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use data_encoding::HEXLOWER;
+use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{Batch, Key, ReadPlan, Timestamp};
+use ring::hmac;
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, AnswerError, REFRESH_TOKEN_LIFETIME, Reason, SessionId,
     access_token::Login,
@@ -26,16 +38,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use data_encoding::HEXLOWER;
-use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{Batch, Key, ReadPlan, Timestamp};
-use ring::hmac;
-use std::{
-    fmt,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
-use zeroize::Zeroizing;
 
 /// How long a spent token is answered as it was the first time: longer than clients wait before they try again.
 const TRIED_AGAIN: Duration = Duration::from_secs(60);

@@ -1,9 +1,10 @@
 //! What a restore from a backup leaves of users' records.
 
-use super::records::{ApplicationToken, SecondFactor};
-use crate::collections::{Ended, Outcome, RestoreError, Restoring};
 use keyproof_mfa::UnixMillis;
 use keyproof_store::Raw;
+
+use super::records::{ApplicationToken, SecondFactor};
+use crate::collections::{Ended, Outcome, RestoreError, Restoring};
 
 /// A second factor that refuses every code that it may have taken before the restore. One that is pending is enrolled anew:
 /// nobody knows of which step its activation's code was.

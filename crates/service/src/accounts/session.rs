@@ -1,5 +1,9 @@
 //! The bearer of an access token, asked anew for every request.
 
+use std::{net::IpAddr, sync::Arc};
+
+use keyproof_mfa::Standing;
+
 use super::{
     Accounts, SessionId,
     access_token::Login,
@@ -14,8 +18,6 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{Failure, Origin, Who, audit::Subject};
-use keyproof_mfa::Standing;
-use std::{net::IpAddr, sync::Arc};
 
 /// The bearer of a valid access token.
 #[derive(Clone, Debug)]

@@ -1,10 +1,12 @@
 //! What tells the sessions of a user apart, and their access tokens.
 
-use super::records::Owner;
+use std::fmt;
+
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+
+use super::records::Owner;
 
 /// A session: 128 random bits, drawn at a login and kept over refreshes. No secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,11 +1,12 @@
 //! The keys that sign access tokens: sealed, one at a time in use, the ones before published for as long as a token
 //! of theirs may be valid.
 
-use super::ACCESS_TOKEN_LIFETIME;
-use crate::{
-    Failure, StorageError,
-    storage::{Attempt, settle},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use keyproof_store::{Key, Prefix, Record, Sealed, Store, Timestamp};
@@ -15,10 +16,11 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+
+use super::ACCESS_TOKEN_LIFETIME;
+use crate::{
+    Failure, StorageError,
+    storage::{Attempt, settle},
 };
 
 /// How long a key signs.

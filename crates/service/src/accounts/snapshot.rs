@@ -1,5 +1,14 @@
 //! All that is kept of one user, as it was read at one moment, and the batch that makes of it what was decided.
 
+use std::time::Duration;
+
+use keyproof_auth::Token;
+use keyproof_mfa::{
+    self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
+};
+use keyproof_store::{Batch, Key, ReadPlan, Record, Timestamp};
+use zeroize::Zeroizing;
+
 use super::{
     Accounts, millis,
     reading::{Reading, Slot},
@@ -13,13 +22,6 @@ use super::{
     timestamp, wait,
 };
 use crate::StorageError;
-use keyproof_auth::Token;
-use keyproof_mfa::{
-    self as mfa, Generation, KeyRecord, KeyStatus, UnixMillis, UserId, UserRecords, otp::Secret,
-};
-use keyproof_store::{Batch, Key, ReadPlan, Record, Timestamp};
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// What was read.
 pub(super) struct Snapshot {

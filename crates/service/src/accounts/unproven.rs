@@ -1,9 +1,11 @@
 //! A password that is shown in a session, and what it fails of.
 
+use std::time::Duration;
+
+use keyproof_mfa::{Password, PasswordRefusal};
+
 use super::{Accounts, Person, Reason, password::ShownPassword, records::User, snapshot::Snapshot};
 use crate::{Action, Failure, HashingError};
-use keyproof_mfa::{Password, PasswordRefusal};
-use std::time::Duration;
 
 /// Why a password that is shown in a session proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,14 @@
 //! Which users are listed, in which order, and how much that may cost: an organisation may have hundreds of thousands.
 
+use std::cmp::Ordering;
+
+use keyproof_store::Raw;
+
 use super::{
     directory::{UserPage, UserView, view},
     records::{User, UserStatus},
 };
 use crate::StorageError;
-use keyproof_store::Raw;
-use std::cmp::Ordering;
 
 /// The most filters of a query.
 const MAX_FILTERS: usize = 8;

@@ -1,5 +1,7 @@
 //! The application tokens of one user, as operators see and end them.
 
+use keyproof_store::{Key, ReadPlan};
+
 use super::{
     Accounts, ApplicationTokenSummary, ChangeUserError,
     application_tokens::{deed, is_of, summary},
@@ -13,7 +15,6 @@ use crate::{
     Action, Failure, Origin, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, ReadPlan};
 
 /// What became of an application token that an operator ends. Either way it has ended for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! Every action of the audit trail: its text, and who may be told to have asked for it. A new one is a line here and a
 //! row in `DATA_MODEL.md`, which a test holds against each other.
 
-use super::Who;
 use std::fmt;
+
+use super::Who;
 
 /// Whose an action is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,11 @@
 //! How many refusals one process writes to the trail: whoever hammers at a door must not fill the disk, and what
 //! strangers do must not hide what insiders do.
 
-use super::{Action, Who};
-use keyproof_store::Timestamp;
 use std::{collections::BTreeMap, fmt};
+
+use keyproof_store::Timestamp;
+
+use super::{Action, Who};
 
 /// Refusals of strangers that are written a minute.
 pub(super) const OF_STRANGERS: u32 = 120;

@@ -1,10 +1,12 @@
 //! The trail as it is handed on: every event at least once, each with its id, from where the reader was.
 
-use super::{Audit, Event, EventKey, PAGE};
-use crate::StorageError;
+use std::{fmt, str::FromStr, time::Duration};
+
 use data_encoding::HEXLOWER;
 use keyproof_store::{Key, Prefix, Segment, Timestamp};
-use std::{fmt, str::FromStr, time::Duration};
+
+use super::{Audit, Event, EventKey, PAGE};
+use crate::StorageError;
 
 /// No cursor passes events that are younger: others that are as old may appear still, for servers' clocks differ and commits
 /// take time.

@@ -1,9 +1,11 @@
 //! The trail as it grows.
 
+use std::{collections::BTreeMap, time::Duration};
+
+use keyproof_store::Timestamp;
+
 use super::{Audit, Event, EventKey, PAGE, Window};
 use crate::StorageError;
-use keyproof_store::Timestamp;
-use std::{collections::BTreeMap, time::Duration};
 
 /// How far back a follower looks: longer than a request takes to commit and servers' clocks differ.
 const LOOK_BACK: Duration = Duration::from_secs(30);

@@ -20,16 +20,18 @@ pub use follower::Follower;
 pub use retention::AuditSettings;
 pub use subject::{ParseSubjectError, Subject};
 
-use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
-use allowance::{Allowance, LeftOut};
-use keyproof_store::{Batch, CommitError, Key, Prefix, Record, Store, Timestamp};
-use ring::digest::{Context, SHA256};
-use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use keyproof_store::{Batch, CommitError, Key, Prefix, Record, Store, Timestamp};
+use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
+
+use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
+use allowance::{Allowance, LeftOut};
 
 /// Who asks for a change.
 #[derive(Clone, Debug, PartialEq, Eq)]

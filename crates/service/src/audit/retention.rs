@@ -4,11 +4,13 @@
 //! stays is the operator's to say, and may be said anew. So upkeep goes through the trail, in order of time, and notes how
 //! far it was in a record: it does not begin again with each start.
 
-use super::{Audit, Event, EventKey, Outcome};
-use crate::StorageError;
+use std::time::Duration;
+
 use keyproof_store::{CommitError, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+
+use super::{Audit, Event, EventKey, Outcome};
+use crate::StorageError;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -1,9 +1,11 @@
 //! Users as the trail has them: by what was drawn when their account was made, never by name. So that a name can be
 //! forgotten while the events stay.
 
-use super::Event;
-use keyproof_store::Timestamp;
 use std::{collections::BTreeMap, collections::BTreeSet, fmt, str::FromStr};
+
+use keyproof_store::Timestamp;
+
+use super::Event;
 
 /// A user's account. Its text is `ORGANISATION:USER:MOMENT`, which no user's name can be, for names have no colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,10 +1,12 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use keyproof_store::faults::Commits;
+
 use super::{
     allowance::{OF_ONE, OF_STRANGERS, OF_THE_KNOWN},
     *,
 };
 use crate::testing::{Bench, START, bench, console, origin, secret};
-use keyproof_store::faults::Commits;
-use std::{collections::BTreeMap, time::Duration};
 
 /// How long refusals stay unless the operator says otherwise.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);

@@ -1,5 +1,10 @@
 //! Who may work with the certificates of a provisioning service.
 
+use std::fmt;
+
+use keyproof_auth::OperatorScope;
+use keyproof_store::Stored;
+
 use super::{
     Certificates, ProvisioningService, fold,
     records::{Certificate, certificate_key},
@@ -9,9 +14,6 @@ use crate::{
     access::{Along, Operator},
     audit::Deed,
 };
-use keyproof_auth::OperatorScope;
-use keyproof_store::Stored;
-use std::fmt;
 
 /// Somebody who may work with the certificates of one provisioning service: one scope is for all that can be asked for.
 /// Each use case takes one, and [`Certificates::permit`] alone makes it.

@@ -21,11 +21,13 @@ pub use resources::{
 };
 pub(crate) use restored::without_code;
 
-use crate::{Audit, Clock, Judging, StorageError};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
 use keyproof_auth::OperatorScope;
 use keyproof_store::{Store, Stored};
+
+use crate::{Audit, Clock, Judging, StorageError};
 use records::{Certificate, certificate_key};
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 /// The rules that operators choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,13 @@
 //! The proof of possession: a code is generated, a leaf that names it is judged.
 
+use std::fmt;
+
+use keyproof_store::{Key, Timestamp};
+use keyproof_x509::{
+    Outcome, Policy, ProofFinding, Redemption, Report, VerificationCode, algorithms,
+};
+use zeroize::Zeroizing;
+
 use super::{
     Caller, CertificateView, Certificates, Precondition, Verification,
     records::{Certificate, Code, Description, certificate_key},
@@ -9,12 +17,6 @@ use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, Timestamp};
-use keyproof_x509::{
-    Outcome, Policy, ProofFinding, Redemption, Report, VerificationCode, algorithms,
-};
-use std::fmt;
-use zeroize::Zeroizing;
 
 /// Everything that the linked providers verify.
 const POLICY: Policy<'static> = Policy::new(algorithms::ALL);

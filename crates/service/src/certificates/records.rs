@@ -1,8 +1,9 @@
 //! What is stored, and where.
 
-use super::{ProvisioningService, fold};
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use super::{ProvisioningService, fold};
 
 /// A provisioning service's names, as they were first written.
 #[derive(Clone, Serialize, Deserialize)]

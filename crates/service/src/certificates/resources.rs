@@ -1,5 +1,10 @@
 //! Certificates as resources: listed, shown, uploaded and deleted.
 
+use std::fmt;
+
+use keyproof_store::{Batch, ReadPlan, Stored, Timestamp, Version};
+use keyproof_x509::{self as x509, Error as X509Error};
+
 use super::{
     Caller, Certificates, Precondition, Verification,
     records::{
@@ -10,9 +15,6 @@ use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Batch, ReadPlan, Stored, Timestamp, Version};
-use keyproof_x509::{self as x509, Error as X509Error};
-use std::fmt;
 
 /// Certificates read at once.
 const PAGE: usize = 200;

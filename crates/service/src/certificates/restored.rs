@@ -1,8 +1,9 @@
 //! What a restore from a backup leaves of a certificate's record.
 
+use keyproof_store::Raw;
+
 use super::records::Certificate;
 use crate::collections::{Ended, Outcome, RestoreError, Restoring};
-use keyproof_store::Raw;
 
 /// A certificate without a live code: a proof that was made with it may have been seen.
 pub(crate) fn without_code(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {

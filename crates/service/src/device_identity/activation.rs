@@ -1,6 +1,11 @@
 //! Activation: a device shows that its TPM opened the credential of an attestation key, and from then on it is bound to
 //! its endorsement key, and the attestation key counts.
 
+use std::fmt;
+
+use keyproof_store::{Batch, Key, Timestamp};
+use keyproof_tpm::Name;
+
 use super::{
     DerTextError, DeviceIdentity, IdentityConflict, Sent, Station, StationAct,
     certified::{Cause, Issued},
@@ -14,9 +19,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Batch, Key, Timestamp};
-use keyproof_tpm::Name;
-use std::fmt;
 
 /// What a device shows.
 #[derive(Clone, PartialEq, Eq)]

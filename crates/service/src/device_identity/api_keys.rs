@@ -1,5 +1,10 @@
 //! API keys: what manufacturing stations provision with. Their text is shown once; their digests are kept.
 
+use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
 use super::{
     Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
     Object,
@@ -11,10 +16,6 @@ use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
 
 /// What such a key's text starts with, so that scanners for leaked secrets find it.
 const TEXT_PREFIX: &str = "keyproof_tpm_";

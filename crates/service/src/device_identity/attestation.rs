@@ -3,6 +3,11 @@
 //! What its key has signed over a nonce of ours is kept, whatever it comes to: the nonce is spent and the verdict stored.
 //! What was not so signed changes nothing, for anybody may send it.
 
+use std::sync::Arc;
+
+use keyproof_store::{Key, Timestamp};
+use keyproof_tpm::{AttestationReport, Name, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
+
 use super::{
     ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
     LearntRegister, PcrPolicy, SentEvidence, Station, StationAct,
@@ -20,9 +25,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, Timestamp};
-use keyproof_tpm::{AttestationReport, Name, Outcome, QuoteCheck, Report, Structure, TpmsAttest};
-use std::sync::Arc;
 
 /// The most that is kept of a check, in characters.
 const LONGEST_LINE: usize = 200;

@@ -1,13 +1,15 @@
 //! What an attestation comes to: the checks of key, certificate, nonce and registers, those of the quote, and those of the
 //! event log.
 
-use super::{ActivateError, DevicePlace};
+use std::fmt;
+
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     AttestationReport, Check, EventLogCheck, EventLogFinding, Finding, Name, Outcome, QuoteCheck,
     Report, Row, Severity,
 };
-use std::fmt;
+
+use super::{ActivateError, DevicePlace};
 
 keyproof_x509::checks! {
     /// The checks of an attestation that rest on what is known of the device, in the order of reports.

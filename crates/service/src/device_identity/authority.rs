@@ -1,12 +1,8 @@
 //! The CAs: a root for each manager, one below it for each category, and the certificates of attestation keys and
 //! stations below that.
 
-use super::{
-    Category, Manager, Metadata, Object,
-    api_keys::Withdrawal,
-    revocation_list::{Entry, LIFE},
-};
-use crate::StorageError;
+use std::time::Duration;
+
 use keyproof_store::{Entropy, Key, Sealed, Store, Timestamp};
 use keyproof_tpm::{AkCertificateExtension, TpmAttributes, TpmtPublic, ak_certificate_extensions};
 use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo};
@@ -18,8 +14,14 @@ use rcgen::{
     date_time_ymd,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use zeroize::Zeroizing;
+
+use super::{
+    Category, Manager, Metadata, Object,
+    api_keys::Withdrawal,
+    revocation_list::{Entry, LIFE},
+};
+use crate::StorageError;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 

@@ -1,10 +1,12 @@
 //! Who may work with managers, categories and API keys, and who may provision.
 
-use super::{CertificateNotAccepted, DeviceIdentity, Kind, Metadata, MetadataError};
-use crate::{Action, Failure, Origin, Who, access::Operator, audit::Deed};
+use std::marker::PhantomData;
+
 use keyproof_auth::OperatorScope;
 use keyproof_x509::Sha256Thumbprint;
-use std::marker::PhantomData;
+
+use super::{CertificateNotAccepted, DeviceIdentity, Kind, Metadata, MetadataError};
+use crate::{Action, Failure, Origin, Who, access::Operator, audit::Deed};
 
 /// Somebody who may work with the objects of one kind in one namespace. [`DeviceIdentity::permit`] alone makes it.
 #[derive(Debug)]

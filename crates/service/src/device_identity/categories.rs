@@ -1,5 +1,10 @@
 //! Categories: each with a CA below its manager's root, and the endorsement certificates that it allows.
 
+use keyproof_store::{Key, Record, Stored, Timestamp};
+use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
 use super::{
     Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Manager, Metadata,
     MetadataError, Object, PcrPolicy, PcrPolicyError, TrustListError,
@@ -12,10 +17,6 @@ use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, Record, Stored, Timestamp};
-use keyproof_tpm::{AttestationTemplate, HashAlgorithm, ObjectAttributes, TpmError, TpmtPublic};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 /// A category's own part.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,13 +1,14 @@
 //! The certificates of attestation keys: the latest of each, those that it is to take the place of, and those that are
 //! revoked one by one.
 
+use keyproof_store::{Batch, Key, Record, Timestamp};
+use serde::{Deserialize, Serialize};
+
 use super::{
     ApiKey, DeviceIdentity, Object, authority::AkCertificate, grant::Grant, identity::DevicePlace,
     revocation_list::LISTED_BEYOND_END,
 };
 use crate::{StorageError, keys::moment};
-use keyproof_store::{Batch, Key, Record, Timestamp};
-use serde::{Deserialize, Serialize};
 
 /// At `tpm_ak_certificate/<namespace>/<category>/<vendor>/<serial>/<ek>/<ak>`: the latest certificate of a device's
 /// attestation key, and which of its certificates count.

@@ -4,21 +4,23 @@
 //! looked up by its SHA-256, and counts if the category's record has it, it is valid, and neither the category nor its
 //! manager is disabled.
 
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use data_encoding::BASE64;
+use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
+use keyproof_x509::{Sha256Thumbprint, Upload};
+use serde::{Deserialize, Serialize};
+
 use super::{
     Category, DeviceIdentity, Manager, Metadata, Object, objects::PAGE, objects::object_key,
 };
 use crate::{
     Failure, StorageError,
     storage::{Attempt, settle},
-};
-use data_encoding::BASE64;
-use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Version};
-use keyproof_x509::{Sha256Thumbprint, Upload};
-use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
 };
 
 /// The names of CAs that are offered to clients, in bytes: a handshake's message has room for 64 KiB. Beyond that none is,

@@ -1,5 +1,9 @@
 //! Devices, as operators at the machine see them and undo what binds them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+
 use super::{
     Category, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object, Verdict,
     categories::DeletedCategory,
@@ -12,8 +16,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A device that is bound to an endorsement key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //! a root of the category's manager, or of the trust bundle if the manager says so. The latter must keep the profile of endorsement certificates; the former may depart
 //! from it, but must be of the key, valid, and no CA's.
 
-use super::{Category, DecodedRequest, DerTextError, Manager, decode_der, trust::TrustBundle};
 use keyproof_store::Timestamp;
 use keyproof_tpm::{
     Check, EkCertificate, EkCertificateCheck, EkCertificatePolicy, EkChain, Outcome, TpmAttributes,
@@ -13,6 +12,8 @@ use keyproof_x509::{
     pem_bundle::{self, BrokenBlock},
 };
 use rustls_pki_types::pem::{PemObject, SectionKind};
+
+use super::{Category, DecodedRequest, DerTextError, Manager, decode_der, trust::TrustBundle};
 
 /// Why a certificate is not put on a list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

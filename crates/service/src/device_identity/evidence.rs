@@ -1,11 +1,12 @@
 //! What a device sends to attest, and what it says by itself: the quote and the event log.
 
-use super::{Activation, Field, FieldError, FieldProblem, Sent, identity::Seen};
 use keyproof_tpm::{
     AttestationKeyPolicy, AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck,
     QuoteEvidence, QuotePolicy, Report, Structure, TpmlPcrSelection, TpmtPublic, algorithms,
     check_event_log, check_quote,
 };
+
+use super::{Activation, Field, FieldError, FieldProblem, Sent, identity::Seen};
 
 /// The longest event log, in bytes.
 const LONGEST_LOG: usize = 512 * 1024;

@@ -1,8 +1,10 @@
 //! What is wrong with what a station sends: the field, as a type, and the problem.
 
-use super::DerTextError;
-use keyproof_tpm::{AttestationKeyCheck, Check, TpmError};
 use std::fmt;
+
+use keyproof_tpm::{AttestationKeyCheck, Check, TpmError};
+
+use super::DerTextError;
 
 /// Bytes that a station sent, or why they cannot be read.
 pub type Sent = Result<Vec<u8>, DerTextError>;

@@ -1,5 +1,9 @@
 //! What an API key grants: its category and manager, as long as all three are in use.
 
+use std::time::Duration;
+
+use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp, Version};
+
 use super::{
     ApiKey, Category, DeviceIdentity, Kind, Manager, Metadata, Object, Station,
     api_keys::{KeyLocation, digest_of, location_key},
@@ -7,8 +11,6 @@ use super::{
     trust,
 };
 use crate::{Action, StorageError, audit::Deed};
-use keyproof_store::{Batch, Key, ReadPlan, Stored, Timestamp, Version};
-use std::time::Duration;
 
 /// The longest text that is looked at as a key, in characters.
 const LONGEST_KEY: usize = 1024;

@@ -4,12 +4,13 @@
 //! endorsement key, and the endorsement key to it, once the credential of one of its attestation keys was opened. Until
 //! then nothing is known of it: whoever provisions binds nothing.
 
-use super::{LearntRegister, Manager, certified::Certified, ticket::Ticket};
-use crate::{StorageError, storage::put};
 use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Store, Stored, Timestamp};
 use keyproof_tpm::TpmsClockInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::{LearntRegister, Manager, certified::Certified, ticket::Ticket};
+use crate::{StorageError, storage::put};
 
 /// Which device it is: a vendor and a serial number within a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

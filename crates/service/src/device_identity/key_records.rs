@@ -1,6 +1,10 @@
 //! All that is known about an attestation key of a device, read in one go: whose it is, whether it is active, its
 //! certificates, and what these rest on.
 
+use std::collections::BTreeSet;
+
+use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Stored, Timestamp};
+
 use super::{
     ApiKey, Category, DeviceIdentity, IdentityConflict, Manager, Object,
     api_keys::DeletedApiKey,
@@ -9,8 +13,6 @@ use super::{
     objects::object_key,
 };
 use crate::{StorageError, storage::put};
-use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Stored, Timestamp};
-use std::collections::BTreeSet;
 
 /// Which attestation key.
 #[derive(Clone)]

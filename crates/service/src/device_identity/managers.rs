@@ -1,5 +1,8 @@
 //! Managers: each with a root CA of its own, and the manufacturers' roots that it trusts.
 
+use keyproof_store::Key;
+use serde::{Deserialize, Serialize};
+
 use super::{
     Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata,
     MetadataError, Object, TrustListError,
@@ -12,8 +15,6 @@ use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::Key;
-use serde::{Deserialize, Serialize};
 
 /// A manager's own part.
 #[derive(Clone, Debug, Serialize, Deserialize)]

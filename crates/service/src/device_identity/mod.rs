@@ -77,12 +77,14 @@ pub use trust::{
 
 pub(crate) use restored::without_list;
 
+use std::{fmt, sync::Arc};
+
+use keyproof_store::Store;
+use tokio::sync::Mutex;
+
 use crate::{Audit, Clock, Judging, StorageError};
 use client_certificates::KnownAuthorities;
-use keyproof_store::Store;
 use rate_limit::RateLimit;
-use std::{fmt, sync::Arc};
-use tokio::sync::Mutex;
 use trust::KnownBundle;
 
 /// The rules that operators choose.

@@ -13,6 +13,16 @@
 //! | 5 | random |
 //! | 14 | the beginning of an HMAC-SHA-256 of what it was given for and the bytes before |
 
+use std::{convert::Infallible, time::Duration};
+
+use data_encoding::HEXLOWER;
+use keyproof_store::{Key, Record, Sealed, Stored, Timestamp};
+use keyproof_tpm::{HashAlgorithm, Name, TpmlPcrSelection, TpmsPcrSelection};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
 use super::{
     Category, DeviceIdentity, Field, FieldError, FieldProblem, Sent, Station, identity::draw,
     objects::object_key,
@@ -21,14 +31,6 @@ use crate::{
     Failure, StorageError,
     storage::{Attempt, settle},
 };
-use data_encoding::HEXLOWER;
-use keyproof_store::{Key, Record, Sealed, Stored, Timestamp};
-use keyproof_tpm::{HashAlgorithm, Name, TpmlPcrSelection, TpmsPcrSelection};
-use ring::hmac;
-use serde::{Deserialize, Serialize};
-use std::{convert::Infallible, time::Duration};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 /// How long a nonce is good.
 pub(super) const LIFE: Duration = Duration::from_secs(5 * 60);

@@ -1,11 +1,13 @@
 //! What managers, categories and API keys have in common: a name in a namespace, metadata, and who made them when.
 
-use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
-use crate::{Action, Failure, Origin, StorageError, audit::Deed};
+use std::collections::BTreeMap;
+
 use keyproof_auth::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+
+use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
+use crate::{Action, Failure, Origin, StorageError, audit::Deed};
 
 /// Objects read at once.
 pub(super) const PAGE: usize = 200;

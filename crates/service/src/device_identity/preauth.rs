@@ -1,9 +1,11 @@
 //! Preauth: whether a key may provision a device. Nothing is changed by asking.
 
+use std::time::Duration;
+
+use keyproof_tpm::TpmError;
+
 use super::{ApiKeyRefusal, DeviceClaim, DeviceIdentity, Station, grant::Shown};
 use crate::{Action, Failure};
-use keyproof_tpm::TpmError;
-use std::time::Duration;
 
 /// What preauth finds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,16 @@
 //! Whoever asks is answered, as long as no other device is bound: the answer binds nothing and takes nobody's place. What
 //! the device shows with the answer's ticket does (`activation.rs`).
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use keyproof_store::{Batch, Key, ReadPlan, Store, Stored, Timestamp};
+use keyproof_tpm::{
+    DeviceInfo, Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate,
+};
+
 use super::{
     ApiKeyRefusal, AuthorityError, DeviceClaim, DeviceIdentity, EndorsementError, Field,
     FieldError, IdentityConflict, Metadata, ProvisionRequest, Station,
@@ -22,14 +32,6 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     storage::{Attempt, settle},
-};
-use keyproof_store::{Batch, Key, ReadPlan, Store, Stored, Timestamp};
-use keyproof_tpm::{
-    DeviceInfo, Name, Structure, TpmAttributes, TpmError, TpmtPublic, seal_certificate,
-};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 /// What the station is to carry to the device.

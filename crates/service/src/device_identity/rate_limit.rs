@@ -1,11 +1,12 @@
 //! How often each API key may be used on this server: a bucket a key, which fills again over a minute.
 
-use keyproof_store::Timestamp;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+use keyproof_store::Timestamp;
 
 const MINUTE_MS: u64 = 60_000;
 

@@ -1,6 +1,8 @@
 //! The renewal of categories' CAs: a new certificate before the old one ends, under the same name and key, so that what a CA
 //! has signed is signed by either certificate.
 
+use keyproof_store::{Key, Prefix, Stored};
+
 use super::{
     AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object,
     objects::{PAGE, deed, object_key},
@@ -9,7 +11,6 @@ use crate::{
     Action, Failure, Origin, StorageError,
     storage::{Attempt, settle},
 };
-use keyproof_store::{Key, Prefix, Stored};
 
 impl DeviceIdentity {
     /// Renews the CAs of categories that end within six years; answers how many. Several servers may be at it at once. What

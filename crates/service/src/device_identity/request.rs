@@ -1,13 +1,14 @@
 //! What a station sends to provision a device, and its judgement: keys and certificates that are well formed, whoever's
 //! they are. Nothing here knows a record, so that any request may be tried on it.
 
-use super::{Field, FieldError, FieldProblem, Sent};
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
     EkCertificate, EkChain, Structure, TpmError, TpmtPublic, algorithms,
     check_certification_request,
 };
 use zeroize::Zeroizing;
+
+use super::{Field, FieldError, FieldProblem, Sent};
 
 /// What a station says of a device, before any of it is judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

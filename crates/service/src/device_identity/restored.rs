@@ -1,8 +1,9 @@
 //! What a restore from a backup leaves of a revocation list's record.
 
+use keyproof_store::Raw;
+
 use super::revocation_list::Latest;
 use crate::collections::{Outcome, RestoreError, Restoring};
-use keyproof_store::Raw;
 
 /// The list is made anew, under a higher number: the backup does not know which lists were served since.
 pub(crate) fn without_list(raw: Raw, restoring: &Restoring<'_>) -> Result<Outcome, RestoreError> {

@@ -5,6 +5,19 @@
 //! certificates, or gives them back, writes over the record of the list in its own batch, and so does the making: of a
 //! change and a list that do not know of each other, one loses the race and looks again.
 
+use std::{
+    collections::{
+        BTreeMap,
+        btree_map::Entry::{Occupied, Vacant},
+    },
+    convert::Infallible,
+    time::Duration,
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
+use serde::{Deserialize, Serialize};
+
 use super::{
     ApiKey, AuthorityError, Category, DeviceIdentity, Metadata,
     api_keys::{DeletedApiKey, Withdrawal},
@@ -17,17 +30,6 @@ use crate::{
     Failure, StorageError,
     keys::moment,
     storage::{Attempt, settle},
-};
-use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp, Version};
-use serde::{Deserialize, Serialize};
-use std::{
-    collections::{
-        BTreeMap,
-        btree_map::Entry::{Occupied, Vacant},
-    },
-    convert::Infallible,
-    time::Duration,
 };
 
 /// From a list's thisUpdate to its nextUpdate.

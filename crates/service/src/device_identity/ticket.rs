@@ -1,13 +1,15 @@
 //! Activation tickets: what a provision tells the server that activates, sealed so that nobody else reads or changes it.
 //! Nothing is stored of a ticket before it is used, so that nobody can have many of them kept.
 
-use super::identity::{DevicePlace, draw};
+use std::time::Duration;
+
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use keyproof_store::{Key, Record, Sealed, Store, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 use subtle::ConstantTimeEq;
+
+use super::identity::{DevicePlace, draw};
 
 /// How long a ticket is good.
 pub(super) const LIFE: Duration = Duration::from_secs(60 * 60);

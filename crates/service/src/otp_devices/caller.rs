@@ -1,14 +1,16 @@
 //! Who may work with the devices of an instance: the bearer of one of its login tokens.
 
+use std::{fmt, marker::PhantomData};
+
+use keyproof_auth::{AuthError, Generation, LoginScope, Permission, Token, Validity};
+use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
+
 use super::{
     OtpDevices,
     records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
     tokens::token_id,
 };
 use crate::{Action, Failure, Origin, StorageError, Who, audit::Deed};
-use keyproof_auth::{AuthError, Generation, LoginScope, Permission, Token, Validity};
-use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
-use std::{fmt, marker::PhantomData};
 
 /// The bearer of a token that is in force, with a scope that allows `R`: [`Reading`], [`Writing`], [`Refreshing`] or
 /// [`Holding`]. Each use case takes one, and [`OtpDevices::permit`] alone makes it.

@@ -1,11 +1,12 @@
 //! What is counted of guesses at an instance's password: by its name, and by each address where somebody has logged in
 //! to it of late. The decision is `keyproof-mfa`'s, as for users: an instance is one without a second factor.
 
-use super::{OtpDevices, records::instance_key};
-use crate::{Origin, StorageError, storage::put};
 use keyproof_mfa::{Addresses, Client, Lockout, Network, UnixMillis, User, UserId, UserRecords};
 use keyproof_store::{Batch, Key, Raw, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use super::{OtpDevices, records::instance_key};
+use crate::{Origin, StorageError, storage::put};
 
 /// At `otp_lockout/<instance>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,9 @@
 //! Instances: made, given passwords and removed at the command line, while servers run.
 
+use keyproof_auth::{AuthError, check_new_password};
+use keyproof_store::{Batch, Stored, Timestamp};
+use zeroize::Zeroizing;
+
 use super::{
     OtpDevices,
     records::{Instance, Leftover, all_instances, instance_key, leftover_key},
@@ -9,9 +13,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_auth::{AuthError, check_new_password};
-use keyproof_store::{Batch, Stored, Timestamp};
-use zeroize::Zeroizing;
 
 /// The instance that is always there, and is served at the root as well.
 pub const DEFAULT_INSTANCE: &str = "default";

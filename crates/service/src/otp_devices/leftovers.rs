@@ -3,12 +3,13 @@
 //! They are dead already: nothing finds a device without its incarnation, no token passes without its generation, and
 //! neither is ever drawn again. So this may stop anywhere, run anywhere, and run twice.
 
+use keyproof_store::{CommitError, Key, Timestamp, Version};
+
 use super::{
     OtpDevices,
     records::{Device, Leftover, LoginToken, all_devices, all_leftovers, all_tokens},
 };
 use crate::StorageError;
-use keyproof_store::{CommitError, Key, Timestamp, Version};
 
 /// Records removed by one batch, and leftovers looked at in one go.
 const BATCH: usize = 100;

@@ -26,14 +26,16 @@ pub use instances::{
 pub use password::LoginError;
 pub use tokens::{IssueError, IssuedToken, Issuer, Lifetime, RevokeError, TokenRequest};
 
+use std::{fmt, sync::Arc};
+
+use keyproof_auth::Generation;
+use keyproof_mfa::Policy;
+use keyproof_store::Store;
+
 use crate::{
     Audit, Clock, HashingPool, Origin,
     access::{Turn, UseCase},
 };
-use keyproof_auth::Generation;
-use keyproof_mfa::Policy;
-use keyproof_store::Store;
-use std::{fmt, sync::Arc};
 
 /// The use cases of Taler's OTP devices.
 pub struct OtpDevices {

@@ -1,5 +1,11 @@
 //! The password of an instance, which gives whoever knows it a token.
 
+use std::time::Duration;
+
+use keyproof_mfa::{Password, PasswordRefusal};
+use keyproof_store::Stored;
+use zeroize::Zeroizing;
+
 use super::{
     OtpDevices,
     guesses::{Guesses, client},
@@ -11,10 +17,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_mfa::{Password, PasswordRefusal};
-use keyproof_store::Stored;
-use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// What the audit trail is told of a wrong password.
 const WRONG: &str = "wrong name or password";

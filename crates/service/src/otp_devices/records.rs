@@ -1,10 +1,11 @@
 //! What is stored, and where.
 
-use crate::keys::token_key;
 use keyproof_auth::{Generation, LoginScope, Token};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::keys::token_key;
 
 /// At `otp_instance/<name>`.
 #[derive(Clone, Serialize, Deserialize)]

@@ -6,11 +6,11 @@ use keyproof_store::memory::MemoryEngine;
 use keyproof_store::{
     Change, Changes, CommitError, Engine, Entry, Key, Prefix, Row, Timestamp, Version,
 };
+use serde_json::Value;
 
 use crate::operation::{Seeded, finish};
 use crate::script::{collection, is_fixed, is_never_read};
 use crate::setting::OLD_KEY_CHANGES;
-use serde_json::Value;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Contents(Vec<Held>);

@@ -7,12 +7,12 @@
 //! - Which node is which, if their clocks agree; which challenge is which, if none of those alike is being answered.
 //! - A commit under way that needs a version which is gone.
 
-use stateright::{Model, Property};
 use std::fmt;
 use std::sync::Arc;
 
 use keyproof_service::audit::Event;
 use keyproof_store::Timestamp;
+use stateright::{Model, Property};
 
 use crate::commands::{Command, Verdict};
 use crate::contents::{Contents, Port};

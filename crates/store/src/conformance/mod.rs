@@ -39,6 +39,11 @@ mod snapshots;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::{
+    BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,
+    StoreError, SystemEntropy, Timestamp, Version,
+};
+
 pub use model::agrees_with_the_model;
 pub use races::{
     a_reading_is_of_one_state, an_expired_record_has_one_successor,
@@ -55,11 +60,6 @@ pub use rules::{
 pub use snapshots::{
     a_fenced_store_serves_nobody, a_snapshot_is_of_one_state, compacting_changes_nothing,
     pages_of_a_snapshot_are_bounded,
-};
-
-use crate::{
-    BoxFuture, Change, Changes, CommitError, Engine, Key, Prefix, ReadPlan, Reading, Row, Snapshot,
-    StoreError, SystemEntropy, Timestamp, Version,
 };
 
 /// A database for one case, empty at first.

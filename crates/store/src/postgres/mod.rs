@@ -43,14 +43,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use self::url::{ParsePostgresUrlError, PostgresUrl};
-
 use self::connection::Connector;
 use self::node::Node;
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
     Migration, NotApplied, OpenError, Prefix, Row, Timestamp, Version,
 };
+
+pub use self::url::{ParsePostgresUrlError, PostgresUrl};
 
 /// How a [`PostgresEngine`] deals with its server.
 #[derive(Clone, Debug, PartialEq, Eq)]

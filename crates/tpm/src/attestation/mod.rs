@@ -22,10 +22,10 @@ use crate::public::{EccScheme, PublicKey, RsaScheme, TpmtPublic};
 use crate::signature::TpmtSignature;
 use crate::spki::ecdsa_sig_value;
 use crate::wire::{Reader, Structure};
+use finding::Found;
 
 pub use certify::{CertifyCheck, CertifyPolicy, check_certify};
 pub use creation::{CreationCheck, CreationEvidence, CreationPolicy, check_creation};
-use finding::Found;
 pub use finding::{AttestationFinding, AttestationReason, AttestationReport};
 pub use nv::{NvCertifyCheck, NvCertifyPolicy, check_nv_certify};
 pub use quote::{QuoteCheck, QuoteEvidence, QuotePolicy, check_quote};

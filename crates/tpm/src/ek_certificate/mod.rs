@@ -19,6 +19,7 @@ use keyproof_x509::{
 use crate::TpmError;
 use crate::public::TpmtPublic;
 use crate::spki::BareKey;
+
 pub use device_chain::EkChain;
 pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};

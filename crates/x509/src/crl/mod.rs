@@ -14,14 +14,8 @@ use alloc::vec::Vec;
 
 use der::{Decode, ErrorKind, Reader, SliceReader, Tag};
 use rustls_pki_types::SignatureVerificationAlgorithm;
-pub use x509_cert::ext::pkix::CrlReason;
 
-pub use self::entry::Revocation;
-pub(crate) use self::entry::reason_name;
 use self::extensions::CrlExtensions;
-pub use self::extensions::CrlNumber;
-#[cfg(feature = "prover")]
-pub use self::revocation_list::{RevocationList, Revoked};
 use crate::algorithm::{AlgorithmIdentifier, Scheme, verify};
 use crate::certificate::{Certificate, Serial, whole_octets};
 use crate::name::{CanonicalName, Name};
@@ -29,6 +23,14 @@ use crate::public_key::SubjectPublicKeyInfo;
 use crate::reader::{Field, explicit, nested, read_whole, received};
 use crate::time::read_time;
 use crate::{Error, extension::Extension};
+
+pub use x509_cert::ext::pkix::CrlReason;
+
+pub use self::entry::Revocation;
+pub(crate) use self::entry::reason_name;
+pub use self::extensions::CrlNumber;
+#[cfg(feature = "prover")]
+pub use self::revocation_list::{RevocationList, Revoked};
 
 /// Revocation lists of more bytes than this are refused unread. 100,000 entries are some four million bytes.
 pub const MAX_CRL_LEN: usize = 16 * 1024 * 1024;

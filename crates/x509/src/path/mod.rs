@@ -34,14 +34,15 @@ use alloc::vec::Vec;
 use der::asn1::ObjectIdentifier;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-pub use self::policies::PolicySets;
-pub use self::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
 use self::search::Search;
 use crate::Error;
 use crate::certificate::Certificate;
 use crate::crl::Crl;
 use crate::name::CanonicalName;
 use crate::oid::Oid;
+
+pub use self::policies::PolicySets;
+pub use self::report::{PathCheck, PathFinding, PathReport, Place, Reason, Step};
 
 /// How many signatures a search checks before it is given up, those of revocation lists included.
 pub const MAX_SIGNATURE_CHECKS: usize = 64;

@@ -2,7 +2,6 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::budget::Budget;

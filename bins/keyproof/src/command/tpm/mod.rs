@@ -11,7 +11,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
-use files::{certificate, pcr_values, public, revocation_lists, trusted, wrong};
 use keyproof_service::{Clock, SystemClock};
 use keyproof_store::{Entropy, SystemEntropy};
 use keyproof_tpm::{
@@ -29,6 +28,7 @@ use super::{
     files::{pem, read, write},
     output, report,
 };
+use files::{certificate, pcr_values, public, revocation_lists, trusted, wrong};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -11,6 +11,7 @@ mod quantity;
 pub(crate) use form::Form;
 pub use page::{markdown, roff, text};
 pub use quantity::{Quantity, WrongQuantity};
+
 use toml::{Table, Value};
 
 /// One key of the configuration.

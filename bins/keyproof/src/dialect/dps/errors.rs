@@ -54,6 +54,7 @@
 use std::fmt::Display;
 
 use http::{HeaderValue, StatusCode, header};
+use keyproof_http::{PathError, Response, StackRefusal};
 use keyproof_service::{
     Failure, StorageError,
     access::{AccessError, BearerError, ExternalTokenError},
@@ -67,7 +68,6 @@ use serde::Serialize;
 use tracing::error;
 
 use super::wire;
-use keyproof_http::{PathError, Response, StackRefusal};
 
 /// The longest message, in characters: names in a certificate may be long.
 const MAX_MESSAGE: usize = 1_000;

@@ -11,23 +11,23 @@ mod wire;
 
 use std::sync::Arc;
 
-use errors::{Code, Refusal};
 use http::{HeaderName, HeaderValue, header};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+};
 use keyproof_service::{
     Action, Certificates, Service,
     access::{Along, Issuers, Operator},
     certificates::{Caller, Deletion, Precondition, ProvisioningService},
 };
+
+use super::{DialectName, origin};
+use errors::{Code, Refusal};
 use routes::ROUTES;
 use version::ApiVersion;
 use wire::Style;
 
 pub use wire::SubjectForm;
-
-use super::{DialectName, origin};
-use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
-};
 
 /// The dialect.
 pub struct Dps {

@@ -1,7 +1,8 @@
 //! Versions of the API. They differ in one member of the answers; bodies of either form are read under all of them.
 
-use super::errors::Refusal;
 use keyproof_http::Query;
+
+use super::errors::Refusal;
 
 /// A version that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{SignedDuration, civil};
+use keyproof_http::{Exchange, JsonObject, Response};
 use keyproof_service::certificates::{CertificateView, IssuedCode, Precondition, Upload};
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use super::{
     errors::{Code, Refusal},
     version::ApiVersion,
 };
-use keyproof_http::{Exchange, JsonObject, Response};
 
 /// How a certificate's subject is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

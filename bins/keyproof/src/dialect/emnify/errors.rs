@@ -4,6 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
 use keyproof_auth::AuthError;
+use keyproof_http::{Response, StackRefusal};
 use keyproof_service::{
     Failure, HashingError, StorageError,
     accounts::{
@@ -21,7 +22,6 @@ use super::{
     path::{Id, Whom},
     wire,
 };
-use keyproof_http::{Response, StackRefusal};
 
 /// What refused a request, by its name in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,20 +16,20 @@ mod wire;
 
 use std::sync::Arc;
 
-use body::{BodyError, Credentials};
-use errors::Refusal;
 use http::{HeaderValue, StatusCode, header};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
+};
 use keyproof_service::{
     Accounts, Failure, Service,
     accounts::{Editor, FirstStep, Manager, PasswordLogin, Person, Session, SessionError, Whose},
 };
-use path::{Named, Variables};
-use routes::{Operation, ROUTES};
 
 use super::{DialectName, origin};
-use keyproof_http::{
-    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
-};
+use body::{BodyError, Credentials};
+use errors::Refusal;
+use path::{Named, Variables};
+use routes::{Operation, ROUTES};
 
 /// The dialect.
 pub struct Emnify {

@@ -2,10 +2,10 @@
 
 use form_urlencoded::Serializer;
 use http::{HeaderName, HeaderValue, header};
+use keyproof_http::{Query, Response};
 use keyproof_service::accounts::{Filter, Sort, SortKey, UserQuery, UserStatus};
 
 use super::{errors::Refusal, path::integral};
-use keyproof_http::{Query, Response};
 
 /// Users a page, unless it is said.
 const PER_PAGE: usize = 100;

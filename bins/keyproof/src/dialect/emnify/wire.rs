@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
+use keyproof_http::Response;
 use keyproof_service::accounts::{
     ApplicationTokenSummary, DeviceView, EnrolledKey, KeySummary, PublicKey, Role, UserPage,
     UserStatus, UserView,
@@ -10,8 +11,6 @@ use keyproof_service::accounts::{
 use keyproof_store::Timestamp;
 use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
-
-use keyproof_http::Response;
 
 /// The name of the one type of key there is.
 const TOTP: &str = "Time-Based One-Time Password";

@@ -1,10 +1,10 @@
 //! `Authorization: APIToken …`, the scheme in any case.
 
 use http::header;
+use keyproof_http::Exchange;
 use zeroize::Zeroizing;
 
 use super::errors::Refusal;
-use keyproof_http::Exchange;
 
 /// The token that a request shows; `None` if it shows nothing at all.
 pub(super) fn token(exchange: &Exchange) -> Result<Option<Zeroizing<String>>, Refusal> {

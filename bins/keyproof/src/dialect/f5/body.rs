@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keyproof_http::{Exchange, JsonObject};
 use keyproof_service::device_identity::{
     Activation, ApiKeyChange, AttestRequest, AttestationKeyTemplate, CategoryChange, DeviceClaim,
     ExpectedRegister, Metadata, NewApiKey, NewCategory, NonceRequest, PcrPolicy, ProvisionRequest,
@@ -14,7 +15,6 @@ use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{Place, errors::Refusal};
-use keyproof_http::{Exchange, JsonObject};
 
 #[derive(Deserialize)]
 struct Envelope<S> {

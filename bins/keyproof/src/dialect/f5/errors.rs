@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use http::{HeaderValue, StatusCode, header};
+use keyproof_http::{self as stack, Response, StackRefusal};
 use keyproof_service::{
     Failure, StorageError,
     access::AccessError,
@@ -16,8 +17,6 @@ use keyproof_service::{
 };
 use serde_json::json;
 use tracing::error;
-
-use keyproof_http::{self as stack, Response, StackRefusal};
 
 /// gRPC's codes, as far as they occur here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,9 +18,6 @@ pub use public_url::{PublicUrl, PublicUrlError};
 
 use std::sync::Arc;
 
-use authorization::token;
-use client_authorities::CategoriesAuthorities;
-use errors::Refusal;
 use http::{HeaderValue, Method, header};
 use keyproof_http::{
     Application, BoxFuture, ClientAuthorities, Exchange, RequestId, RequestPath, Response,
@@ -35,11 +32,14 @@ use keyproof_service::{
     },
 };
 use keyproof_x509::Sha256Thumbprint;
+
+use super::{DialectName, origin, route_table::Resource};
+use authorization::token;
+use client_authorities::CategoriesAuthorities;
+use errors::Refusal;
 use routes::{Operation, ROUTES};
 use settings::StationAuth;
 use wire::{Related, ResponseFormat};
-
-use super::{DialectName, origin, route_table::Resource};
 
 /// The dialect.
 pub struct F5 {

@@ -4,6 +4,7 @@ use ::http::{HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http_body_util::Full;
+use keyproof_http::{self as stack, Response};
 use keyproof_service::device_identity::{
     ApiKey, AttestationKeyTemplate, Category, DeviceReport, IssuedApiKey, IssuedCategory,
     IssuedNonce, Kind, Manager, Metadata, Object, PcrPolicy, PreauthVerdict, Provisioned,
@@ -12,8 +13,6 @@ use keyproof_service::device_identity::{
 use keyproof_store::Timestamp;
 use keyproof_tpm::HashAlgorithm;
 use serde_json::{Value, json};
-
-use keyproof_http::{self as stack, Response};
 
 /// The one tenant of a server of one's own.
 const TENANT: &str = "keyproof";

@@ -2,10 +2,10 @@
 
 use data_encoding::BASE64;
 use http::header;
+use keyproof_http::Exchange;
 use zeroize::Zeroizing;
 
 use super::errors::{Code, Refusal};
-use keyproof_http::Exchange;
 
 const TOKEN_SCHEME: &str = "secret-token:";
 

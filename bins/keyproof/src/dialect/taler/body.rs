@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, io::Read};
 use bytes::Bytes;
 use flate2::{bufread::GzDecoder, read::ZlibDecoder};
 use http::header;
+use keyproof_http::Exchange;
 use keyproof_service::Judging;
 use serde::{
     Deserialize, Deserializer,
@@ -13,7 +14,6 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::errors::{Code, Refusal};
-use keyproof_http::Exchange;
 
 /// The members of a JSON object, each still unread. Members that nobody asks for are ignored.
 pub(super) struct Members {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
+use keyproof_http::{Response, StackRefusal};
 use keyproof_service::{
     Failure, HashingError, StorageError, TooBusy,
     otp_devices::{
@@ -17,7 +18,6 @@ use super::{
     body::Fields,
     wire::{self, DEVICE_CHANGE, DEVICE_DETAILS},
 };
-use keyproof_http::{Response, StackRefusal};
 
 /// What refused a request, by its name in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

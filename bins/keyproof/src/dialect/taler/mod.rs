@@ -13,9 +13,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use authorization::Credentials;
-use body::Members;
-use errors::{Code, Refusal};
 use http::{HeaderName, HeaderValue, header};
 use keyproof_http::{
     Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal,
@@ -24,9 +21,12 @@ use keyproof_service::{
     Judging, Service,
     otp_devices::{Caller, Holding, Issuer, OtpDevices, Reading, Right, Writing},
 };
-use routes::{Operation, ROUTES};
 
 use super::{DialectName, origin};
+use authorization::Credentials;
+use body::Members;
+use errors::{Code, Refusal};
+use routes::{Operation, ROUTES};
 
 /// The dialect.
 pub struct Taler {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
+use keyproof_http::{JsonObject, Query, Response};
 use keyproof_otp::pos::PosAlgorithm;
 use keyproof_service::otp_devices::{
     DeviceChange, DeviceDetails, DeviceSummary, DeviceView, IssuedToken, Lifetime, Moment,
@@ -18,7 +19,6 @@ use super::{
     body::{Fields, Members},
     errors::Refusal,
 };
-use keyproof_http::{JsonObject, Query, Response};
 
 /// The protocol's version as libtool counts (current, revision, age).
 const PROTOCOL: &str = "20:0:10";

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use keyproof_service::accounts::Role;
 use serde_json::json;
 
 use crate::{
     emnify::dialect::{ADA, AUTHENTICATE, BOB, PASSWORD},
     emnify::site::{Answer, Site},
 };
-use keyproof_service::accounts::Role;
 
 #[tokio::test]
 async fn an_address_has_so_many_posts_a_window() {

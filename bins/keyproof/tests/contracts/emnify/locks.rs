@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use keyproof_service::accounts::Role;
 use serde_json::{Value, json};
 
 use crate::{
     emnify::dialect::{ADA, AUTHENTICATE, Enrolled, PASSWORD},
     emnify::site::{Answer, Site, console_origin},
 };
-use keyproof_service::accounts::Role;
 
 const HOME: &str = "192.0.2.1";
 const ABROAD: &str = "198.51.100.1";

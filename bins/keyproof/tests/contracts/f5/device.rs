@@ -4,7 +4,6 @@
 use std::{fs, time::Duration};
 
 use data_encoding::BASE64;
-use gcm::open;
 use keyproof_tpm::{
     ActivationKey, AttestationTemplate, AwsLcRs, Buffer, Credential, EccCurve, HashAlgorithm, Name,
     PublicKey, Structure, TpmtPublic, TpmtSignature, activate,
@@ -21,6 +20,8 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use serde_json::{Value, json};
+
+use gcm::open;
 
 /// A manufacturer of TPMs.
 pub(crate) struct Manufacturer {

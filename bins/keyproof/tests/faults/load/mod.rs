@@ -14,11 +14,6 @@ use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{dps::Certificates, emnify::Codes, taler::Devices};
-pub(crate) use self::{
-    dps::ProvisioningService,
-    emnify::{PASSWORD, User},
-    taler::Instance,
-};
 use crate::{
     check::{Event, violations},
     client::{Answer, Call, Fleet, Reply},
@@ -27,6 +22,12 @@ use crate::{
     installation::Installation,
     ledger::{Deed, Ledger, Left, Round, State},
     seed::Seed,
+};
+
+pub(crate) use self::{
+    dps::ProvisioningService,
+    emnify::{PASSWORD, User},
+    taler::Instance,
 };
 
 /// How many clients of each dialect.

@@ -1,6 +1,5 @@
 //! The real Azure client for Python as a peer: all six operations over TLS, with CAs and leaves that `openssl` makes.
 
-use crate::python;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -19,6 +18,8 @@ use keyproof_service::{
 use keyproof_store::{
     MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
 };
+
+use crate::python;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_azure_client_does_all_it_can_do_with_certificates() {

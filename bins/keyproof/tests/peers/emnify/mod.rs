@@ -1,7 +1,6 @@
 //! emnify's own SDK for Python as a peer: logins of people and applications, second factors and all around them, with
 //! users that the command makes and codes that `oathtool` makes.
 
-use crate::python;
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
@@ -19,6 +18,8 @@ use keyproof_service::{
     audit::{Event, Outcome},
 };
 use keyproof_store::{SystemEntropy, Timestamp};
+
+use crate::python;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_emnify_client_does_all_it_can_do_with_logins() {

@@ -7,17 +7,6 @@
 //! it that loses its last: never a newcomer who asks for little. Whoever has gone when their turn comes is not hashed
 //! for.
 
-use super::{
-    addresses::{AddressLimit, Addresses, Network},
-    applicant::{Applicant, Presence},
-    line::{InOrder, InTurns, Line},
-};
-use crate::{
-    Origin,
-    figures::{Count, HashingFigures},
-};
-use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, SALT_BYTES};
-use keyproof_store::{Entropy, Timestamp};
 #[cfg(test)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{
@@ -28,8 +17,21 @@ use std::{
     thread,
     time::Duration,
 };
+
+use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, SALT_BYTES};
+use keyproof_store::{Entropy, Timestamp};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
+
+use super::{
+    addresses::{AddressLimit, Addresses, Network},
+    applicant::{Applicant, Presence},
+    line::{InOrder, InTurns, Line},
+};
+use crate::{
+    Origin,
+    figures::{Count, HashingFigures},
+};
 
 /// How passwords are hashed, and how much of it goes on at once.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,3 @@
-use super::*;
-use crate::access::Client;
-use keyproof_store::SystemEntropy;
 use std::{
     net::IpAddr,
     sync::{
@@ -8,6 +5,11 @@ use std::{
         mpsc,
     },
 };
+
+use keyproof_store::SystemEntropy;
+
+use super::*;
+use crate::access::Client;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 

@@ -1,7 +1,5 @@
 //! A file of keys, read again when it changes.
 
-use super::KeySet;
-use keyproof_store::file;
 use std::{
     fs::Metadata,
     io,
@@ -9,6 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
+
+use keyproof_store::file;
+
+use super::KeySet;
 
 /// The longest file that is read, in bytes: hundreds of keys.
 const MAX_LENGTH: usize = 256 * 1024;

@@ -1,6 +1,7 @@
 //! An issuer's keys, and what they verify.
 
-use super::{Claims, ExternalTokenError};
+use std::fmt;
+
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
@@ -8,7 +9,8 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use std::fmt;
+
+use super::{Claims, ExternalTokenError};
 
 /// The public keys of a JWK set that verify tokens. Keys of other kinds, and symmetric ones, are passed over.
 pub struct KeySet(Vec<VerificationKey>);

@@ -10,16 +10,18 @@ mod key_set;
 pub use key_file::KeyFileError;
 pub use key_set::KeySet;
 
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use keyproof_auth::{OperatorScope, OperatorScopes};
+use keyproof_store::Timestamp;
+use serde_json::{Map, Value};
+
 use super::{
     Operator,
     remembered::{Remembered, digest_of},
 };
 use crate::Who;
 use key_file::{KeyFile, Keys};
-use keyproof_auth::{OperatorScope, OperatorScopes};
-use keyproof_store::Timestamp;
-use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// By how much an issuer's clock may be ahead: what it has just issued is good. Nothing is granted at a token's end,
 /// where a client fetches a new one.

@@ -1,7 +1,7 @@
 //! Tokens that are signed here, by another library than the one that judges them.
 
-use super::*;
-use crate::testing::START;
+use std::{fs, path::Path, sync::LazyLock};
+
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
@@ -13,8 +13,10 @@ use aws_lc_rs::{
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
-use std::{fs, path::Path, sync::LazyLock};
 use tempfile::TempDir;
+
+use super::*;
+use crate::testing::START;
 
 const ISSUER: &str = "https://login.example/tenant/";
 const AUDIENCE: &str = "https://management.example";

@@ -1,5 +1,9 @@
 //! Use cases as a session asks for them: permission first.
 
+use std::{convert::Infallible, ops::Deref};
+
+use zeroize::Zeroizing;
+
 use crate::{
     Accounts, Action, Failure, Origin,
     accounts::{
@@ -10,8 +14,6 @@ use crate::{
     },
     testing::{Bench, secret},
 };
-use std::{convert::Infallible, ops::Deref};
-use zeroize::Zeroizing;
 
 /// The accounts, with what takes permission in the name of sessions that have it.
 #[derive(Clone, Copy)]

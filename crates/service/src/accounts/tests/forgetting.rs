@@ -1,12 +1,13 @@
 //! Names in the audit trail, and their end.
 
+use keyproof_store::{Key, Prefix};
+
 use super::*;
 use crate::{
     accounts::{ChangeUserError, NewApplicationToken},
     audit::{Event, EventKey},
     testing::bench,
 };
-use keyproof_store::{Key, Prefix};
 
 /// Nothing else in the store has this text in it.
 const ADA: &str = "ada.lovelace";

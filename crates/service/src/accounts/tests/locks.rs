@@ -1,5 +1,9 @@
 //! Who pays for a guess, and who is shut out by it.
 
+use std::time::Duration;
+
+use keyproof_store::Prefix;
+
 use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in_from, session, tokens};
 use crate::{
     Clock,
@@ -10,8 +14,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
-use keyproof_store::Prefix;
-use std::time::Duration;
 
 const ADA: &str = "ada@example.org";
 

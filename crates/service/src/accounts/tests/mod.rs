@@ -15,14 +15,16 @@ mod tokens;
 
 pub(super) use asks::asks;
 
+use std::{net::IpAddr, time::Duration};
+
+use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_store::Timestamp;
+
 use super::{FirstStep, LoginError, NewUser, PasswordLogin, Role, Session, Tokens, TrustRequest};
 use crate::{
     Clock, Failure, Origin,
     testing::{Bench, PASSWORD, console, origin, secret},
 };
-use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_store::Timestamp;
-use std::{net::IpAddr, time::Duration};
 
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -1,5 +1,9 @@
 //! What overtakes a decision wins: it is decided again.
 
+use std::time::Duration;
+
+use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+
 use super::{LOCK, Phone, add, asks, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock,
@@ -13,8 +17,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
-use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use std::time::Duration;
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";

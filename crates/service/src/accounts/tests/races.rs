@@ -1,5 +1,7 @@
 //! Many at once: one code is good once, and three failures are all there are.
 
+use std::sync::Arc;
+
 use super::{LOCK, add, challenge, enrol, log_in};
 use crate::{
     Clock,
@@ -7,7 +9,6 @@ use crate::{
     accounts::{AnswerError, LoginError, Role},
     testing::{PASSWORD, bench, origin},
 };
-use std::sync::Arc;
 
 const ADA: &str = "ada@example.org";
 

@@ -1,5 +1,9 @@
 //! Access tokens that were verified before.
 
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
 use super::{ADDRESS, add, log_in, session, tokens};
 use crate::{
     Clock,
@@ -12,8 +16,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, console},
 };
-use serde_json::json;
-use std::{sync::Arc, time::Duration};
 
 const ADA: &str = "ada@example.org";
 

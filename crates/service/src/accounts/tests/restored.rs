@@ -1,12 +1,13 @@
 //! What a user has after a restore, and what was spent before it.
 
+use std::time::Duration;
+
 use super::{ADDRESS, Phone, STEP, add, asks, challenge, enrol, laptop, log_in, session, tokens};
 use crate::{
     Clock, Ended, Failure,
     accounts::{AnswerError, NewApplicationToken, Role},
     testing::{Bench, PASSWORD, bench, console, origin, secret},
 };
-use std::time::Duration;
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";

@@ -1,5 +1,9 @@
 //! Refresh tokens that are good once.
 
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use keyproof_store::faults::Commits;
+
 use super::{ADDRESS, add, log_in, tokens};
 use crate::{
     Failure::{self, Refused},
@@ -8,8 +12,6 @@ use crate::{
     audit::Outcome,
     testing::{Bench, PASSWORD, bench_with, cheap_hashing, console, origin, secret},
 };
-use keyproof_store::faults::Commits;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const ADA: &str = "ada@example.org";
 

@@ -1,5 +1,9 @@
 //! What a session is known by, and what it has shown.
 
+use keyproof_auth::Token;
+use keyproof_mfa::{Shown, ShownFactor};
+use serde_json::json;
+
 use super::{
     ADDRESS, Phone, activate, add, asks, challenge, enrol, laptop, log_in, pending, session, tokens,
 };
@@ -14,9 +18,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, bench_with, console, origin, secret},
 };
-use keyproof_auth::Token;
-use keyproof_mfa::{Shown, ShownFactor};
-use serde_json::json;
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";

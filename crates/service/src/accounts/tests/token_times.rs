@@ -1,5 +1,11 @@
 //! Tokens that say when they were made, and those of earlier releases, which do not.
 
+use std::{sync::Arc, time::Duration};
+
+use data_encoding::HEXLOWER;
+use keyproof_auth::Token;
+use keyproof_store::{Key, Prefix, Record, Timestamp};
+
 use super::{ADDRESS, add, asks, challenge, enrol, log_in, session, tokens};
 use crate::{
     Clock,
@@ -15,10 +21,6 @@ use crate::{
     },
     testing::{Bench, PASSWORD, bench, bench_with, cheap_hashing, origin},
 };
-use data_encoding::HEXLOWER;
-use keyproof_auth::Token;
-use keyproof_store::{Key, Prefix, Record, Timestamp};
-use std::{sync::Arc, time::Duration};
 
 const ADA: &str = "ada@example.org";
 

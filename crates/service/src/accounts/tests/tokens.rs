@@ -1,5 +1,11 @@
 //! What ends what.
 
+use std::{sync::Arc, time::Duration};
+
+use keyproof_auth::{Cost, Memory, PasswordHash};
+use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
+use keyproof_store::{Prefix, faults::Commits};
+
 use super::{
     ADDRESS, LOCK, STEP, activate, add, asks, challenge, enrol, laptop, log_in, session, tokens,
 };
@@ -16,10 +22,6 @@ use crate::{
     },
     testing::{PASSWORD, bench, cheap_hashing, console, origin, secret},
 };
-use keyproof_auth::{Cost, Memory, PasswordHash};
-use keyproof_mfa::otp::{Algorithm, Base32Profile, Digits, Secret, Totp};
-use keyproof_store::{Prefix, faults::Commits};
-use std::{sync::Arc, time::Duration};
 
 const ADA: &str = "ada@example.org";
 const BOB: &str = "bob@example.org";

@@ -5,18 +5,19 @@ mod permission;
 mod possession;
 mod resources;
 
-use super::*;
-use crate::{
-    Failure,
-    audit::Event,
-    testing::{Bench, START, bench, bench_with, origin},
-};
 use keyproof_store::{Timestamp, Version};
 use keyproof_x509::{
     Certificate as X509Certificate, Validity, VerificationCode, algorithms,
     prover::{AwsLcRsSigner, PrivateKey, VerificationLeaf},
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+
+use super::*;
+use crate::{
+    Failure,
+    audit::Event,
+    testing::{Bench, START, bench, bench_with, origin},
+};
 
 /// A body, or why it was refused.
 type Sent<T> = Result<T, &'static str>;

@@ -1,5 +1,8 @@
 //! Who may work with certificates at all.
 
+use keyproof_auth::OperatorScopes;
+use zeroize::Zeroizing;
+
 use super::*;
 use crate::{
     Action,
@@ -7,8 +10,6 @@ use crate::{
     audit::Outcome,
     testing::console,
 };
-use keyproof_auth::OperatorScopes;
-use zeroize::Zeroizing;
 
 async fn token(bench: &Bench, scope: &str) -> Zeroizing<String> {
     let new = NewOperatorToken {

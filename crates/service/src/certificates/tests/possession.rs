@@ -1,7 +1,9 @@
+use std::time::Duration;
+
+use keyproof_store::{Prefix, faults::Commits};
+
 use super::*;
 use crate::audit::Outcome;
-use keyproof_store::{Prefix, faults::Commits};
-use std::time::Duration;
 
 #[tokio::test]
 async fn a_code_and_its_leaf_prove_possession_once() {

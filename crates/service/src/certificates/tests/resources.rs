@@ -1,6 +1,8 @@
-use super::*;
-use keyproof_store::faults::Commits;
 use std::time::Duration;
+
+use keyproof_store::faults::Commits;
+
+use super::*;
 
 const LATER: Duration = Duration::from_secs(60);
 

@@ -1,7 +1,10 @@
 //! The bundle as it is read: from the store when it has changed, and from memory else.
 
-use super::super::{DeviceIdentity, objects::PAGE};
-use crate::StorageError;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use data_encoding::BASE64;
 use keyproof_store::{Batch, Key, Prefix, Record, Snapshot, Stored, Timestamp, Version};
 use keyproof_tpm::{
@@ -12,10 +15,9 @@ use keyproof_x509::{
     Certificate, Name, Report, Sha256Thumbprint, algorithms, crl::Crl, path::Reason,
 };
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+
+use super::super::{DeviceIdentity, objects::PAGE};
+use crate::StorageError;
 
 /// What an entry of the bundle is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

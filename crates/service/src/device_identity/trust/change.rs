@@ -1,5 +1,11 @@
 //! What is added to the bundle and removed from it.
 
+use std::collections::BTreeMap;
+
+use data_encoding::BASE64;
+use keyproof_store::{Key, Stored};
+use keyproof_x509::{Certificate, Sha256Thumbprint, algorithms, crl::Crl};
+
 use super::super::DeviceIdentity;
 use super::{
     MOST_BYTES, MOST_ENTRIES, TrustItem, TrustKind,
@@ -10,10 +16,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use data_encoding::BASE64;
-use keyproof_store::{Key, Stored};
-use keyproof_x509::{Certificate, Sha256Thumbprint, algorithms, crl::Crl};
-use std::collections::BTreeMap;
 
 /// What came of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! What a file has for the trust bundle: certificates and revocation lists, in PEM or PKCS #7, or one in DER.
 
-use super::TrustKind;
 use keyproof_x509::{
     Certificate, Error, Sha256Thumbprint, algorithms,
     crl::Crl,
@@ -8,6 +7,8 @@ use keyproof_x509::{
     pkcs7::Pkcs7,
     verify,
 };
+
+use super::TrustKind;
 
 /// The longest revocation list, in bytes of DER: in Base64 a record holds it.
 const LONGEST: usize = 512 * 1024;

@@ -1,6 +1,16 @@
 //! The devices of an instance. Their keys are sealed under the device's own record key, and leave the store only
 //! to make confirmation codes.
 
+use std::fmt;
+
+use keyproof_otp::{
+    Base32Profile, OtpError, Strength,
+    pos::{Amount, PosAlgorithm, confirm},
+};
+use keyproof_store::{Key, Stored};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
 use super::{
     OtpDevices,
     caller::{Caller, Reading, Writing},
@@ -11,14 +21,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_otp::{
-    Base32Profile, OtpError, Strength,
-    pos::{Amount, PosAlgorithm, confirm},
-};
-use keyproof_store::{Key, Stored};
-use std::fmt;
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 /// Devices read at once.
 const PAGE: usize = 500;

@@ -1,9 +1,11 @@
 //! Devices added, changed, listed and removed, alone and in races.
 
+use std::sync::Arc;
+
+use keyproof_store::{Prefix, Timestamp, faults::Commits};
+
 use super::*;
 use crate::testing::{bench, secret};
-use keyproof_store::{Prefix, Timestamp, faults::Commits};
-use std::sync::Arc;
 
 const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 

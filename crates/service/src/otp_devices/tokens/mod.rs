@@ -1,5 +1,11 @@
 //! Login tokens: issued to whoever knows the password or shows a refreshable one, and revoked by their holders.
 
+use std::{fmt, time::Duration};
+
+use keyproof_auth::{Generation, LoginScope, TOKEN_BYTES, Token, TokenDigest};
+use keyproof_store::{ReadPlan, Timestamp};
+use zeroize::{Zeroize, Zeroizing};
+
 use super::{
     OtpDevices,
     caller::{Caller, Holding, Refreshing},
@@ -10,10 +16,6 @@ use crate::{
     audit::Deed,
     storage::{Attempt, settle},
 };
-use keyproof_auth::{Generation, LoginScope, TOKEN_BYTES, Token, TokenDigest};
-use keyproof_store::{ReadPlan, Timestamp};
-use std::{fmt, time::Duration};
-use zeroize::{Zeroize, Zeroizing};
 
 /// How long a token is in force if its request does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);

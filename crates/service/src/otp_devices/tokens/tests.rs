@@ -1,12 +1,13 @@
 //! Passwords, and what the tokens they give are good for.
 
+use keyproof_store::faults::Commits;
+
 use super::*;
 use crate::testing::{Bench, PASSWORD, START, bench, console, origin, scope, secret};
 use crate::{
     StorageError,
     otp_devices::{DEFAULT_INSTANCE, LoginError, NotPermitted, Writing},
 };
-use keyproof_store::faults::Commits;
 
 fn request(wanted: &str) -> TokenRequest {
     TokenRequest {
