@@ -28,6 +28,11 @@ export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_odr_violation=0"
 
 for manifest in fuzz/*/Cargo.toml; do
   package=$(dirname "$manifest")
+  name=$(basename "$package")
+  # Where PACKAGES names some, only those.
+  if [[ " ${PACKAGES:-$name} " != *" $name "* ]]; then
+    continue
+  fi
   (cd "$package" && cargo fuzz build -O --sanitizer "$sanitizer" --fuzz-dir .)
   for source in "$package"/fuzz_targets/*.rs; do
     name=$(basename "$source" .rs)

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::process::output;
-use crate::tools::{self, Toolchain, need_cargo_tool};
+use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool};
 use crate::workspace::{self, Member};
-
-/// rustdoc's JSON, which this is made from, changes from one nightly to the next, and with it cargo-public-api.
-const NIGHTLY: &str = "2026-05-20";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

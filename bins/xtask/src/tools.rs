@@ -73,6 +73,16 @@ pub(crate) const FUZZING: &[Program] = &[Program::on_path("c++", "g++")];
 /// What instructions are counted under.
 pub(crate) const COUNTING: &[Program] = &[Program::on_path("valgrind", "valgrind")];
 
+/// What packs seeds and unpacks them again, and looks into binaries.
+pub(crate) const OSS_FUZZ: &[Program] = &[
+    Program::on_path("nm", "binutils"),
+    Program::on_path("unzip", "unzip"),
+    Program::on_path("zip", "zip"),
+];
+
+/// The nightly of what stable has not: rustdoc's JSON, which changes from one to the next, and sanitisers.
+pub(crate) const NIGHTLY: &str = "2026-05-20";
+
 /// A program from the package of the same name, at one version.
 pub(crate) struct CargoTool {
     package: &'static str,
@@ -236,13 +246,20 @@ impl Toolchain {
 
     /// Its cargo, which builds into a folder of its own: what another toolchain built is of no use to it.
     pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = self.command("cargo");
+        command.args(arguments);
+        command.env("CARGO_TARGET_DIR", self.target_folder());
+        command
+    }
+
+    /// A program for which it is the toolchain.
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("rustup");
-        command.args(["run", &self.name, "cargo"]).args(arguments);
+        command.args(["run", &self.name, program]);
         // Those of the toolchain that runs us would be taken first.
         for variable in ["CARGO", "RUSTC", "RUSTDOC", "LD_LIBRARY_PATH"] {
             command.env_remove(variable);
         }
-        command.env("CARGO_TARGET_DIR", self.target_folder());
         command
     }
 

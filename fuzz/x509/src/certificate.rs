@@ -1,6 +1,8 @@
 //! Certificates.
 
-use keyproof_x509::{Certificate, Error, Facts, Name};
+use std::collections::HashSet;
+
+use keyproof_x509::{Certificate, Error, Facts, Name, OwnedCertificate};
 use x509_cert::Certificate as X509Certificate;
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{Decode, Encode};
@@ -8,6 +10,10 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 /// Certificates: all facts of whatever is read, strictness about what follows, and agreement with x509-cert.
 pub fn certificate(data: &[u8]) {
+    let issued = Certificate::from_der_as_issued(data);
+    if let Ok(issued) = &issued {
+        as_issued(issued);
+    }
     let certificate = match Certificate::from_der(data) {
         Ok(certificate) => certificate,
         Err(Error::Malformed { at, .. }) => {
@@ -16,7 +22,11 @@ pub fn certificate(data: &[u8]) {
         }
         Err(_) => return,
     };
+    assert!(issued.is_ok(), "what is DER is issued so");
     assert_eq!(certificate.as_der(), data);
+    let owned = OwnedCertificate::from_der(data).expect("it was read");
+    assert_eq!(owned.certificate().tbs(), certificate.tbs());
+    assert!(HashSet::from([owned.clone()]).contains(&OwnedCertificate::from(&certificate)));
     let facts = Facts::of(&certificate);
     assert_eq!(facts.sha1_thumbprint.len(), 40);
     assert_eq!(facts.sha256_thumbprint.len(), 64);
@@ -41,6 +51,22 @@ pub fn certificate(data: &[u8]) {
     assert!(Certificate::from_der(&longer).is_err());
     longer.truncate(data.len() - 1);
     assert!(Certificate::from_der(&longer).is_err());
+}
+
+/// Also where the serial number has octets to spare: everything can be shown, and kept.
+fn as_issued(certificate: &Certificate<'_>) {
+    assert!((1..=3).contains(&certificate.version().number()));
+    let oddity = certificate.serial().oddity();
+    assert!(oddity.is_none_or(|oddity| !oddity.to_string().is_empty()));
+    let shown = format!("{certificate:?}");
+    assert!(!shown.contains(char::is_control), "{shown}");
+    let kept = OwnedCertificate::from(certificate.clone());
+    assert_eq!(kept.as_der(), certificate.as_der());
+    assert_eq!(kept.certificate().serial().oddity(), oddity);
+    if let Ok(Some(usage)) = certificate.key_usage() {
+        let signs = usage.names().any(|name| name == "keyCertSign");
+        assert_eq!(signs, usage.key_cert_sign());
+    }
 }
 
 /// What RustCrypto's x509-cert reads in a certificate, and we as well, we read to the same.

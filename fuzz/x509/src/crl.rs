@@ -12,6 +12,7 @@ use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode;
 
 use crate::pairs::{ED25519_CA, ED25519_KEY, ED25519_LEAF, NOW, edited};
+use crate::report::sound;
 
 /// Byte 0 says whether the rest is a list as it comes, or edits of a sound one.
 pub fn crl(data: &[u8]) {
@@ -32,6 +33,12 @@ fn read(data: &[u8]) {
         Err(_) => return,
     };
     assert_eq!(crl.as_der(), data);
+    assert!(!crl.issuer().is_empty());
+    let number = crl.number();
+    assert!(
+        number.is_none_or(|number| number.cmp(number).is_eq() && !number.to_string().is_empty())
+    );
+    assert!(!format!("{crl:?}").is_empty());
     for revocation in crl.revocations() {
         let found = crl.find(revocation.serial).expect("it is listed");
         assert_eq!(found.serial, revocation.serial);
@@ -110,6 +117,7 @@ fn judge(crl: &Crl<'_>) -> Option<Outcome> {
     let crls = std::slice::from_ref(crl);
     let rules = Rules::new(algorithms::RING, NOW).with_crls(crls);
     let report = find(&leaf, &Pool::of(&[]), &Pool::of(&[ED25519_CA]), &rules);
+    sound(report.checks());
     let outcome = report.checks().outcome(PathCheck::Revocation);
     assert_eq!(report.accepted(), !outcome.refuses(), "{report}");
     report.accepted().then_some(outcome)

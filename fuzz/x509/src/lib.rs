@@ -2,13 +2,19 @@
 //!
 //! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
+pub mod bundle;
 pub mod certificate;
 pub mod crl;
+pub mod leaf;
 mod pairs;
 pub mod path;
 pub mod private_key;
+pub mod proof;
 pub mod prove;
+mod report;
 pub mod request;
+pub mod signature;
+pub mod text;
 pub mod upload;
 
 /// The name that a target shares with its binary and its folders, and the function.
@@ -16,12 +22,17 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
+    ("x509_bundle", bundle::bundle),
     ("x509_certificate", certificate::certificate),
     ("x509_crl", crl::crl),
+    ("x509_leaf", leaf::leaf),
     ("x509_path", path::path),
     ("x509_private_key", private_key::private_key),
+    ("x509_proof", proof::proof),
     ("x509_prove", prove::prove),
     ("x509_request", request::request),
+    ("x509_signature", signature::signature),
+    ("x509_text", text::text),
     ("x509_upload", upload::upload),
 ];
 

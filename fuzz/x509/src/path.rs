@@ -6,10 +6,12 @@
 use std::sync::LazyLock;
 
 use keyproof_x509::path::{
-    MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Rules, find,
+    MAX_PATH_LEN, MAX_SIGNATURE_CHECKS, PathReport, Place, Pool, Purpose, Rules, find,
 };
 use keyproof_x509::{Certificate, ObjectIdentifier, algorithms};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+
+use crate::report::sound;
 
 /// 2027-01-15T08:00:00Z.
 const NOW: u64 = 1_800_000_000;
@@ -139,12 +141,27 @@ impl<'a> Plan<'a> {
         {
             extensions.push(extension(*id, self.extension & 1 == 1, self.value));
         }
+        // Beside another extension, such as policyMappings: any policy, 1.2.1, or that and 1.2.2.
+        let policies: &[&[u8]] = match self.extension >> 4 & 3 {
+            1 => &[ANY_POLICY],
+            2 => &[&[0x2A, 1]],
+            3 => &[&[0x2A, 1], &[0x2A, 2]],
+            _ => &[],
+        };
+        if !policies.is_empty() && self.extension >> 1 & 7 != 1 {
+            let information = policies.iter().map(|policy| tlv(0x30, &tlv(0x06, policy)));
+            let value = tlv(0x30, &information.collect::<Vec<_>>().concat());
+            extensions.push(extension(32, false, &value));
+        }
         match extensions.is_empty() {
             true => Vec::new(),
             false => tlv(0xA3, &tlv(0x30, &extensions.concat())),
         }
     }
 }
+
+/// 2.5.29.32.0.
+const ANY_POLICY: &[u8] = &[0x55, 0x1D, 0x20, 0x00];
 
 const ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70];
 
@@ -204,6 +221,18 @@ pub fn path(data: &[u8]) {
         switches & 2 != 0,
         switches & 4 != 0,
     );
+    // For servers; or with the extension that nobody knows processed by the caller.
+    let purpose = Purpose {
+        id: ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
+        is_required: switches & 16 != 0,
+    };
+    let unknown = [ObjectIdentifier::new_unwrap("2.5.29.99")];
+    let is_processed = switches >> 5 & 3 == 2;
+    let rules = match switches >> 5 & 3 {
+        1 => rules.for_purpose(purpose),
+        2 => rules.processing(&unknown),
+        _ => rules,
+    };
     let rules = match switches & 8 != 0 {
         true => rules.under(&policies),
         false => rules,
@@ -214,7 +243,20 @@ pub fn path(data: &[u8]) {
         &Pool::of(&anchor_slices),
         &rules,
     );
+    sound(report.checks());
     assert!(!report.walk().is_empty(), "{report}");
+    assert!(
+        report
+            .walk()
+            .iter()
+            .all(|step| !step.to_string().is_empty())
+    );
+    if let Some(refusal) = report.refusal() {
+        assert!(
+            report.to_string().contains(&refusal.to_string()),
+            "{report}"
+        );
+    }
     assert!(report.walk().len() <= MAX_PATH_LEN + 1, "{report}");
     assert!(report.signatures_checked() <= MAX_SIGNATURE_CHECKS);
     if let Some(refusal) = report.refusal() {
@@ -238,18 +280,19 @@ pub fn path(data: &[u8]) {
         assert!(is_signed, "{report}");
     }
     if report.accepted() {
-        assert_may_issue(&walked, &report);
+        assert_may_issue(&walked, is_processed, &report);
     }
 }
 
-fn assert_may_issue(walked: &[Plan<'_>], report: &PathReport) {
+fn assert_may_issue(walked: &[Plan<'_>], is_processed: bool, report: &PathReport) {
     assert!(walked.len() > 1, "{report}");
     assert!(
         walked.last().is_some_and(|plan| plan.is(IS_ANCHOR)),
         "{report}"
     );
     let unknown = |plan: &Plan<'_>| {
-        plan.extension >> 1 & 7 == 7 && plan.extension & 1 == 1 && !plan.value.is_empty()
+        let is_critical = plan.extension & 1 == 1 && !plan.value.is_empty();
+        plan.extension >> 1 & 7 == 7 && is_critical && !is_processed
     };
     let mut counted = 0;
     for (place, plan) in walked.iter().enumerate() {

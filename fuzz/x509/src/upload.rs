@@ -46,7 +46,7 @@ pub fn upload(data: &[u8]) {
 }
 
 /// Base64 (RFC 4648 section 4), padded, in one line.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |bits: u32| {
         ALPHABET

@@ -166,7 +166,7 @@ impl Target {
 }
 
 impl Options {
-    fn read(table: &Table) -> Result<Self, &'static str> {
+    pub(crate) fn read(table: &Table) -> Result<Self, &'static str> {
         let number = |name: &str| {
             let number = table.get("libfuzzer").and_then(|section| section.get(name));
             let number = number

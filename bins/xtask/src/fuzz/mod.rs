@@ -4,6 +4,7 @@
 mod alone;
 mod coverage;
 mod harness;
+mod oss_fuzz;
 mod run;
 
 use crate::failure::Failure;
@@ -49,6 +50,10 @@ struct Instead {
     #[arg(long)]
     alone: bool,
 
+    /// Runs OSS-Fuzz's script under the address sanitiser, on nightly, and each target over the seeds that it packed
+    #[arg(long)]
+    oss_fuzz: bool,
+
     /// Writes each package's Cargo.lock anew, with the workspace's versions
     #[arg(long)]
     lock: bool,
@@ -60,6 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Instead { list: true, .. } => list(&harnesses),
         Instead { coverage: true, .. } => coverage::show(&harnesses),
         Instead { alone: true, .. } => alone::try_out(&harnesses),
+        Instead { oss_fuzz: true, .. } => oss_fuzz::try_out(&harnesses),
         Instead { lock: true, .. } => harnesses.iter().try_for_each(Harness::lock),
         _ => {
             let targets = harness::select(&harnesses, options.target.as_deref())?;

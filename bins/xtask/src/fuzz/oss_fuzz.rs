@@ -1,0 +1,166 @@
+//! What OSS-Fuzz does with the packages: their script run with its variables, and what it leaves tried out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::harness::{self, Harness, Target, entries, failed};
+use crate::failure::Failure;
+use crate::process::{output, run};
+use crate::tools::{self, NIGHTLY, Toolchain, need_cargo_tool, need_programs};
+use crate::workspace;
+
+/// OSS-Fuzz's folder in the image, and the project's script in it.
+const FOLDER: &str = "target/oss-fuzz";
+const SCRIPT: &str = "fuzz/oss-fuzz/build.sh";
+
+/// Runs the script under the address sanitiser on nightly, as the image has it, then each target over its packed seeds.
+pub(crate) fn try_out(harnesses: &[Harness]) -> Result<(), Failure> {
+    need_programs(tools::FUZZING)?;
+    need_programs(tools::OSS_FUZZ)?;
+    need_cargo_tool(&tools::CARGO_FUZZ)?;
+    let nightly = Toolchain::of_date(NIGHTLY);
+    nightly.need()?;
+    let place = Place::prepared()?;
+    let names: Vec<String> = harnesses.iter().map(Harness::name).collect();
+    run(nightly
+        .command("bash")
+        .args(["-eu", SCRIPT])
+        .env("SRC", &place.src)
+        .env("OUT", &place.out)
+        .env("WORK", &place.work)
+        .env("SANITIZER", "address")
+        .env("FUZZING_ENGINE", "libfuzzer")
+        // The image's: a flag for the linker of C, which Rust's libfuzzer-sys has no use for.
+        .env("LIB_FUZZING_ENGINE", "-fsanitize=fuzzer")
+        .env("PACKAGES", names.join(" ")))?;
+    let targets = harness::select(harnesses, None)?;
+    let mut expected = BTreeSet::new();
+    for target in &targets {
+        expected.extend(check(target, &place)?);
+    }
+    let left: BTreeSet<PathBuf> = entries(&place.out)?.into_iter().collect();
+    if let Some(other) = left.difference(&expected).next() {
+        return Err(wrong(other, "belongs to no target".to_owned()));
+    }
+    println!(
+        "\n{} targets of {SCRIPT} run over their seeds",
+        targets.len()
+    );
+    Ok(())
+}
+
+/// The folders that the image has.
+struct Place {
+    src: PathBuf,
+    out: PathBuf,
+    work: PathBuf,
+    seeds: PathBuf,
+}
+
+impl Place {
+    /// Empty, but for what was built before and the tree, which is this one.
+    fn prepared() -> Result<Self, Failure> {
+        fs::create_dir_all(FOLDER).map_err(failed(Path::new(FOLDER)))?;
+        let top = fs::canonicalize(FOLDER).map_err(failed(Path::new(FOLDER)))?;
+        let [src, out, work, seeds] = ["src", "out", "work", "seeds"].map(|name| top.join(name));
+        for folder in [&src, &out, &seeds] {
+            if folder.exists() {
+                fs::remove_dir_all(folder).map_err(failed(folder))?;
+            }
+        }
+        for folder in [&src, &out, &work, &seeds] {
+            fs::create_dir_all(folder).map_err(failed(folder))?;
+        }
+        let tree = fs::canonicalize(".").map_err(failed(Path::new(".")))?;
+        let link = src.join("keyproof");
+        symlink(tree, &link).map_err(failed(&link))?;
+        Ok(Self {
+            src,
+            out,
+            work,
+            seeds,
+        })
+    }
+}
+
+/// The files that OSS-Fuzz takes of a target are there, say what they must, and it runs over its seeds. Hands them back.
+fn check(target: &Target, place: &Place) -> Result<Vec<PathBuf>, Failure> {
+    let file = |suffix: &str| place.out.join(format!("{}{suffix}", target.name));
+    let (binary, options, seeds) = (file(""), file(".options"), file("_seed_corpus.zip"));
+    let mut left = vec![binary.clone(), options.clone(), seeds.clone()];
+
+    let table = workspace::read(&options)?;
+    let told = harness::Options::read(&table);
+    let told = told.map_err(|problem| wrong(&options, problem.to_owned()))?;
+    let odr = table
+        .get("asan")
+        .and_then(|asan| asan.get("detect_odr_violation"));
+    if odr.and_then(toml::Value::as_integer) != Some(0) {
+        let problem = "leaves detect_odr_violation on, which bundled SQLite trips";
+        return Err(wrong(&options, problem.to_owned()));
+    }
+
+    let dictionary = file(".dict");
+    match target.dictionary() {
+        Some(own) => {
+            let [own, packed] =
+                [&own, &dictionary].map(|path| fs::read(path).map_err(failed(path)));
+            if own? != packed? {
+                return Err(wrong(&dictionary, "is not the target's".to_owned()));
+            }
+            left.push(dictionary.clone());
+        }
+        None if dictionary.exists() => {
+            return Err(wrong(
+                &dictionary,
+                "is of a target that has none".to_owned(),
+            ));
+        }
+        None => {}
+    }
+
+    let folder = place.seeds.join(&target.name);
+    run(Command::new("unzip")
+        .args(["-q", "-o"])
+        .arg(&seeds)
+        .arg("-d")
+        .arg(&folder))?;
+    let mut inputs = entries(&target.corpus())?.len();
+    if let Some(regressions) = target.regressions() {
+        inputs += entries(&regressions)?.len();
+    }
+    let packed = entries(&folder)?.len();
+    if packed != inputs {
+        let problem = format!("has {packed} of the target's {inputs} inputs");
+        return Err(wrong(&seeds, problem));
+    }
+
+    let mut command = Command::new(&binary);
+    command
+        .arg(&folder)
+        .arg("-runs=0")
+        .args(told.flags())
+        .env("ASAN_OPTIONS", "detect_odr_violation=0")
+        // Elsewhere than in the tree, as in their runners.
+        .current_dir(&place.work);
+    if target.dictionary().is_some() {
+        command.arg(format!("-dict={}", dictionary.display()));
+    }
+    run(&mut command)?;
+    // Built with the sanitiser, and not only called so.
+    let symbols = output(Command::new("nm").arg(&binary))?;
+    match symbols.contains("__asan_init") {
+        true => Ok(left),
+        false => Err(wrong(&binary, "has no address sanitiser in it".to_owned())),
+    }
+}
+
+fn wrong(path: &Path, problem: String) -> Failure {
+    Failure::Manifest {
+        path: path.to_owned(),
+        problem,
+    }
+}

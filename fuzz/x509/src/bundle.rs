@@ -1,0 +1,65 @@
+//! Lists of certificates and revocation lists: PEM bundles, and PKCS #7.
+
+use keyproof_x509::Error;
+use keyproof_x509::pem_bundle::{PemBlock, PemKind, certificates, certificates_and_crls};
+use keyproof_x509::pkcs7::{MAX_ELEMENTS, Pkcs7};
+
+/// A bundle: none of its blocks is left out without a word, and what was read is read again from a bundle of it. Signed data:
+/// every element is of the input, in its order.
+pub fn bundle(data: &[u8]) {
+    pem(data);
+    match Pkcs7::from_der(data) {
+        Ok(read) => {
+            assert!(read.certificates.len() <= MAX_ELEMENTS && read.crls.len() <= MAX_ELEMENTS);
+            let start = data.as_ptr().addr();
+            let mut end = start;
+            for element in read.certificates.iter().chain(&read.crls) {
+                assert!(element.as_ptr().addr() >= end, "in another order");
+                end = element.as_ptr().addr() + element.len();
+            }
+            assert!(end <= start + data.len());
+        }
+        Err(Error::Malformed { at, .. }) => assert!(at <= data.len()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn pem(text: &[u8]) {
+    let all = match certificates_and_crls(text) {
+        Ok(all) => all,
+        Err(broken) => {
+            assert!(broken.block > 0 && !broken.problem.is_empty(), "{broken}");
+            // What is broken among all is broken among certificates alone: there, or before.
+            let alone = certificates(text).expect_err("it is broken");
+            assert!(alone.block <= broken.block);
+            return;
+        }
+    };
+    // Of each block there is something: one of PKCS #7 has as many as there are in it.
+    let mut numbers: Vec<usize> = all.iter().map(|block| block.block).collect();
+    numbers.dedup();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+    let crls = all.iter().filter(|block| block.kind == PemKind::Crl);
+    match (certificates(text), crls.map(|block| block.block).min()) {
+        (Ok(alone), None) => assert_eq!(alone, all),
+        (Err(broken), Some(first)) => assert_eq!(broken.block, first),
+        (alone, first) => panic!("{alone:?} with a list at {first:?}"),
+    }
+    let written: String = all.iter().map(written).collect();
+    let again = certificates_and_crls(written.as_bytes()).expect("what was written is read");
+    let elements = |blocks: &[PemBlock]| -> Vec<(PemKind, Vec<u8>)> {
+        let element = |block: &PemBlock| (block.kind, block.der.clone());
+        blocks.iter().map(element).collect()
+    };
+    assert_eq!(elements(&again), elements(&all));
+}
+
+fn written(block: &PemBlock) -> String {
+    let label = match block.kind {
+        PemKind::Certificate => "CERTIFICATE",
+        PemKind::Crl => "X509 CRL",
+    };
+    assert!(!block.kind.to_string().is_empty());
+    let text = crate::upload::base64(&block.der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
