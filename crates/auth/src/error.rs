@@ -60,7 +60,7 @@ pub enum AuthError {
     /// What a token or key was bound to has moved on: a new password, a removal, a suspension.
     #[error("superseded")]
     Superseded,
-    /// A scope's name is none of the known ones, or its limit is malformed.
+    /// A scope's name is none of the known ones or cannot be one, or its limit is malformed.
     #[error("unknown scope {found:?}: {known}")]
     UnknownScope {
         /// The text as given, cut to its first 64 characters.

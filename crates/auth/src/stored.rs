@@ -7,7 +7,9 @@ use core::str::FromStr;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Generation, LoginScope, OperatorScope, OperatorScopes, PasswordHash, TokenDigest};
+use crate::{
+    Generation, LoginScope, OperatorScope, OperatorScopes, PasswordHash, Scopes, TokenDigest,
+};
 
 macro_rules! as_text {
     ($($name:ty: $expecting:literal)*) => {$(
@@ -30,6 +32,7 @@ as_text! {
     LoginScope: "the scope of a login token"
     OperatorScope: "the scope of an operator's token"
     OperatorScopes: "the scopes of an operator's token, with blanks between"
+    Scopes: "scopes, with blanks between"
     TokenDigest: "64 lower-case hexadecimal digits"
 }
 

@@ -4,7 +4,7 @@
 use core::fmt::Debug;
 
 use keyproof_auth::{
-    Cost, Generation, LoginScope, Memory, OperatorScopes, PasswordHash, Token, TokenDigest,
+    Cost, Generation, LoginScope, Memory, OperatorScopes, PasswordHash, Scopes, Token, TokenDigest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,11 @@ fn texts() {
     for wrong in ["", " ", "admin ", "admin  tpm", "nonsense"] {
         assert!(wrong.parse::<OperatorScopes>().is_err(), "{wrong:?}");
     }
+    let scopes = "profile orders:read".parse::<Scopes>().unwrap();
+    let json = serde_json::to_string(&scopes).unwrap();
+    assert_eq!(json, r#""orders:read profile""#);
+    assert_eq!(serde_json::from_str::<Scopes>(&json).ok(), Some(scopes));
+    assert!(serde_json::from_str::<Scopes>(r#""orders:read  profile""#).is_err());
 }
 
 #[test]

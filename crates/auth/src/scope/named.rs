@@ -1,0 +1,147 @@
+//! Scopes whose names are the embedder's own, written as OAuth 2.0 writes them (RFC 6749, section 3.3).
+
+use crate::AuthError;
+use alloc::{borrow::ToOwned, collections::BTreeSet, string::String};
+use core::{fmt, str::FromStr};
+
+/// How a scope is named, for whoever has named one otherwise.
+const KNOWN: &str = "a scope has 1 to 128 visible ASCII characters, without \" and \\, and there are 1 to 64 of them with one blank between";
+
+/// The scopes of one token: one to 64 names, sorted, each once.
+///
+/// A name has one to 128 visible ASCII characters other than `"` and `\`, and counts case by case. None of them means
+/// anything to this crate: no name is above another.
+///
+/// ```
+/// use keyproof_auth::Scopes;
+///
+/// let granted: Scopes = "orders:read profile".parse()?;
+/// assert!(granted.contains("orders:read"));
+/// assert!(!granted.contains("orders:write"));
+/// let narrower: Scopes = "profile".parse()?;
+/// assert!(narrower.is_subset_of(&granted)); // what a token may be exchanged for
+/// assert_eq!(granted.to_string(), "orders:read profile"); // what is stored
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scopes(BTreeSet<String>);
+
+impl Scopes {
+    /// The longest name, in bytes.
+    pub const MAX_LEN: usize = 128;
+    /// How many there are at most.
+    pub const MAX: usize = 64;
+
+    /// Makes a set of names.
+    ///
+    /// # Errors
+    /// [`AuthError::UnknownScope`] for the first name that is none, for no name at all, and for more than [`Self::MAX`].
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
+        let mut scopes = BTreeSet::new();
+        for name in names {
+            if !is_name(name) || scopes.len() == Self::MAX && !scopes.contains(name) {
+                return Err(AuthError::unknown_scope(name, KNOWN));
+            }
+            scopes.insert(name.to_owned());
+        }
+        if scopes.is_empty() {
+            return Err(AuthError::unknown_scope("", KNOWN));
+        }
+        Ok(Self(scopes))
+    }
+
+    /// Whether what needs this scope is allowed.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    /// Whether they allow nothing that `other` does not.
+    #[must_use]
+    pub fn is_subset_of(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    /// Each of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// `scope-token` of RFC 6749, of bounded length.
+fn is_name(text: &str) -> bool {
+    (1..=Scopes::MAX_LEN).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+}
+
+impl FromStr for Scopes {
+    type Err = AuthError;
+
+    /// Reads what `Display` writes: names with one blank between, in any order.
+    fn from_str(text: &str) -> Result<Self, AuthError> {
+        Self::new(text.split(' '))
+    }
+}
+
+impl fmt::Display for Scopes {
+    /// Sorted, with one blank between.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, name) in self.iter().enumerate() {
+            let separator = if i == 0 { "" } else { " " };
+            write!(f, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{format, string::ToString, vec::Vec};
+
+    fn scopes(text: &str) -> Result<Scopes, AuthError> {
+        text.parse()
+    }
+
+    #[test]
+    fn names_are_those_of_rfc_6749() {
+        for name in [
+            "a",
+            "!",
+            "~",
+            "#",
+            "[",
+            "]",
+            "orders:read",
+            "https://example.org/x",
+        ] {
+            assert!(scopes(name).is_ok(), "{name}");
+        }
+        for name in [
+            "", "\"", "\\", "\u{7f}", "ä", "a\tb", "a  b", " a", "a ", "a\n",
+        ] {
+            assert!(scopes(name).is_err(), "{name:?}");
+        }
+        assert!(scopes(&"x".repeat(Scopes::MAX_LEN)).is_ok());
+        assert!(scopes(&"x".repeat(Scopes::MAX_LEN + 1)).is_err());
+    }
+
+    #[test]
+    fn there_are_at_most_64_and_each_counts_once() {
+        let names = |count: usize| (0..count).map(|n| format!("s{n:02}")).collect::<Vec<_>>();
+        let most = names(Scopes::MAX).join(" ");
+        assert_eq!(scopes(&most).unwrap().iter().count(), Scopes::MAX);
+        assert!(scopes(&format!("{most} s00")).is_ok());
+        assert!(scopes(&names(Scopes::MAX + 1).join(" ")).is_err());
+        assert_eq!(scopes("b a b").unwrap().to_string(), "a b");
+    }
+
+    #[test]
+    fn a_name_allows_itself_alone() {
+        let (all, one) = (scopes("read write").unwrap(), scopes("read").unwrap());
+        assert!(all.contains("read") && !all.contains("Read") && !all.contains("rea"));
+        assert!(one.is_subset_of(&all) && !all.is_subset_of(&one) && one.is_subset_of(&one));
+    }
+}
