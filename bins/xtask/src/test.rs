@@ -23,7 +23,7 @@ use crate::workspace::{self, Member};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The stages to run; all of them, but `rust-version`, unless named
+    /// The stages to run; all of them unless named
     #[arg(value_enum)]
     stages: Vec<Stage>,
 }
@@ -94,8 +94,7 @@ impl Ran {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut stages = options.stages.clone();
     if stages.is_empty() {
-        let all = Stage::value_variants().iter().copied();
-        stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
+        stages.extend(Stage::value_variants());
     }
     let mut times = Vec::new();
     for stage in stages {
@@ -122,11 +121,6 @@ impl Stage {
     fn name(self) -> String {
         self.to_possible_value()
             .map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// It builds everything twice more, which CI's time is too short for.
-    fn runs_by_name_alone(self) -> bool {
-        self == Self::RustVersion
     }
 
     fn run(self) -> Result<Ran, Failure> {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::failure::Failure;
 use crate::process::{cargo, run};
-use crate::tools::{self, Toolchain, need_cargo_tool, need_targets};
+use crate::tools::{self, Toolchain, need_cargo_tool, need_programs, need_targets};
 use crate::workspace::{self, Member};
 
 /// Tests each published crate with all features on exactly the release of Rust that its manifest names.
 pub(crate) fn test_on_each_rust_version() -> Result<(), Failure> {
+    need_programs(tools::PEERS)?;
     let published = workspace::published()?;
     let mut by_version: BTreeMap<String, Vec<&Member>> = BTreeMap::new();
     for member in &published {
