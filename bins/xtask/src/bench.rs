@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: the benchmarks, each a program that prints its ratios; all of them as JSON, and as a chart.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::chart;
 use crate::failure::Failure;
@@ -15,8 +16,9 @@ pub(crate) struct Options {
     /// The only benchmark to run
     name: Option<String>,
 
-    /// Also writes what was measured into `benches/ratios.json`, and the chart that README shows
-    #[arg(long, conflicts_with = "name")]
+    /// Also writes what was measured into `benches/ratios.json`, beside what was measured before of other benchmarks, and
+    /// draws the chart that README shows
+    #[arg(long)]
     record: bool,
 
     /// What it is told, after `--`
@@ -39,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         "--package",
         "keyproof-benches",
     ]))?;
-    let mut ratios = Vec::new();
+    let mut measured = Measured::new();
     for bench in benches {
         let mut run = cargo([
             "run",
@@ -53,15 +55,45 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             "--",
         ]);
         let printed = echoed(run.args(&options.arguments))?;
-        ratios.extend(Ratio::all_of(&bench, &printed));
+        let record = record(&Ratio::all_of(&bench, &printed))?;
+        measured.insert(bench, record);
     }
-    let record = record(&ratios)?;
-    println!("{record}");
+    println!("{:#}", json!(measured));
     if options.record {
-        write(RECORD, &format!("{record}\n"))?;
-        write(CHART, &chart::draw(&ratios))?;
+        let known = workspace::binaries("benches/src/bin")?;
+        let all = written_to(Path::new(RECORD), measured, &known)?;
+        write(RECORD, &format!("{:#}\n", json!(all)))?;
+        write(CHART, &chart::draw(&ratios_of(&all)))?;
     }
     Ok(())
+}
+
+/// What was measured, by the name of the benchmark.
+type Measured = BTreeMap<String, Value>;
+
+/// What is in the file, with what was measured now in its place.
+fn written_to(path: &Path, measured: Measured, known: &[String]) -> Result<Measured, Failure> {
+    let mut all = Measured::new();
+    if path.exists() {
+        let failure = |problem| Failure::Manifest {
+            path: path.to_owned(),
+            problem,
+        };
+        let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
+        all = serde_json::from_str(&text).map_err(|error| failure(error.to_string()))?;
+    }
+    all.extend(measured);
+    all.retain(|bench, _| known.contains(bench));
+    Ok(all)
+}
+
+fn ratios_of(measured: &Measured) -> Vec<Ratio> {
+    let ratios = measured.iter().flat_map(|(bench, record)| {
+        let ratios = record.get("ratios").and_then(Value::as_array);
+        let ratios = ratios.into_iter().flatten();
+        ratios.filter_map(|ratio| Ratio::of(bench, ratio))
+    });
+    ratios.collect()
 }
 
 /// A ratio to a raw limit or to a peer, and where it should be.
@@ -89,6 +121,20 @@ impl Ratio {
             }
         }
         ratios
+    }
+
+    /// As it stands in the file.
+    fn of(bench: &str, ratio: &Value) -> Option<Self> {
+        let text = |name: &str| Some(ratio.get(name)?.as_str()?.to_owned());
+        let aim = ratio.get("aim")?;
+        Some(Self {
+            bench: bench.to_owned(),
+            under: text("under")?,
+            what: text("what")?,
+            ratio: ratio.get("ratio")?.as_f64()?,
+            is_lower_bound: aim.get("at")?.as_str()? == "least",
+            bound: aim.get("bound")?.as_f64()?,
+        })
     }
 
     /// `what: 0.42 (aim at least 0.50: MISSED)`
@@ -131,7 +177,7 @@ impl Ratio {
 }
 
 /// With what they were measured on, without which they say little.
-fn record(ratios: &[Ratio]) -> Result<String, Failure> {
+fn record(ratios: &[Ratio]) -> Result<Value, Failure> {
     let commit = output(std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
     let rustc = output(std::process::Command::new("rustc").arg("--version"))?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -139,7 +185,6 @@ fn record(ratios: &[Ratio]) -> Result<String, Failure> {
         .iter()
         .map(|ratio| {
             json!({
-                "bench": ratio.bench,
                 "under": ratio.under,
                 "what": ratio.what,
                 "ratio": ratio.ratio,
@@ -151,13 +196,12 @@ fn record(ratios: &[Ratio]) -> Result<String, Failure> {
             })
         })
         .collect();
-    let record = json!({
+    Ok(json!({
         "commit": commit.trim(),
         "rustc": rustc.trim(),
         "cores": cores,
         "ratios": ratios,
-    });
-    Ok(format!("{record:#}"))
+    }))
 }
 
 fn write(path: &str, text: &str) -> Result<(), Failure> {
@@ -200,9 +244,32 @@ Totp::code, of two compressions: 1.20 (aim at most 1.50: met)
 
     #[test]
     fn the_record_is_json_that_says_what_was_met() {
-        let record: serde_json::Value = serde_json::from_str(&record(&ratios()).unwrap()).unwrap();
+        let record = record(&ratios()).unwrap();
         assert_eq!(record["ratios"][0]["aim"]["met"], false);
         assert_eq!(record["ratios"][1]["aim"]["met"], true);
         assert_eq!(record["ratios"][1]["ratio"], 1.2);
+    }
+
+    #[test]
+    fn a_benchmark_measured_alone_leaves_the_others_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ratios.json");
+        let of = |bench: &str, ratios: &[Ratio]| {
+            Measured::from([(bench.to_owned(), record(ratios).unwrap())])
+        };
+        let written = |measured| {
+            let known = ["login".to_owned(), "otp".to_owned()];
+            written_to(&path, measured, &known).unwrap()
+        };
+        let first = written(of("login", &ratios()));
+        assert_eq!(ratios_of(&first), ratios());
+        fs::write(&path, json!(first).to_string()).unwrap();
+        let both = written(of("otp", &[]));
+        assert_eq!(both.len(), 2);
+        assert_eq!(ratios_of(&both), ratios());
+        let again = written(of("login", &[]));
+        assert_eq!(ratios_of(&again), []);
+        fs::write(&path, json!(of("no_longer_there", &ratios())).to_string()).unwrap();
+        assert_eq!(written(Measured::new()), Measured::new());
     }
 }
