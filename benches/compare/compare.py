@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures each task with keyproof and with its peer, and writes the table into README.md.
 
-Run it on a machine that does nothing else: benches/compare/compare.py
+Run it on a machine that does nothing else: benches/compare/compare.py [otp] [x509] [tpm]
+What is not named keeps its rows of before, which are in measured.json.
 """
 
 import json
@@ -10,16 +11,18 @@ import pathlib
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+RECORD = HERE / "measured.json"
 ROUNDS = 5
-TASKS = [
-    ("a login's second step, and the URI that enrols", "otp-keyproof", "otp-totp-rs"),
-    ("proof of possession of a CA's key", "x509-keyproof", "x509-parser-rcgen"),
-    ("a TPM's quote, RSA-2048", "tpm-keyproof", "tpm-tss-esapi"),
-]
+TASKS = {
+    "otp": ("a login's second step, and the URI that enrols", "otp-keyproof", "otp-totp-rs"),
+    "x509": ("proof of possession of a CA's key", "x509-keyproof", "x509-parser-rcgen"),
+    "tpm": ("a TPM's quote, RSA-2048", "tpm-keyproof", "tpm-tss-esapi"),
+}
 
 
 def run(*command, **options):
@@ -48,33 +51,33 @@ def build(package, target):
     return time.monotonic() - start, pathlib.Path(target) / "release" / f"compare-{package}"
 
 
-def measured():
+def measured(name):
+    """The rows of a task: ours, and the peer's."""
+    task, *packages = TASKS[name]
     run("cargo", "fetch", "--locked")
-    rows = []
-    for task, ours, theirs in TASKS:
-        built = {}
-        for package in (ours, theirs):
+    with tempfile.TemporaryDirectory() as kept:
+        seconds, programs = {}, {}
+        for package in packages:
             with tempfile.TemporaryDirectory() as target:
-                seconds, program = build(package, target)
-                kept = tempfile.NamedTemporaryFile(delete=False)
-                kept.close()
-                shutil.copy(program, kept.name)
-                built[package] = (seconds, kept.name)
-        nanoseconds = {package: [] for package in built}
+                seconds[package], program = build(package, target)
+                programs[package] = shutil.copy(program, kept)
+        nanoseconds = {package: [] for package in packages}
         for _ in range(ROUNDS):  # in turn, so that whatever the machine does hits both
-            for package, (_, program) in built.items():
+            for package, program in programs.items():
                 nanoseconds[package].append(int(run(program)))
-        for package, (seconds, program) in built.items():
-            pathlib.Path(program).unlink()
-            rows.append({
-                "task": task,
-                "with": package,
-                "lines": lines(package),
-                "crates": crates(package),
-                "build_seconds": round(seconds, 1),
-                "microseconds": round(statistics.median(nanoseconds[package]) / 1_000, 2),
-            })
-    return rows
+    where = f"{run('rustc', '--version').strip()}, {len(os.sched_getaffinity(0))} cores"
+    return [
+        {
+            "task": task,
+            "with": package,
+            "lines": lines(package),
+            "crates": crates(package),
+            "build_seconds": round(seconds[package], 1),
+            "microseconds": round(statistics.median(nanoseconds[package]) / 1_000, 2),
+            "on": where,
+        }
+        for package in packages
+    ]
 
 
 def table(rows):
@@ -86,13 +89,23 @@ def table(rows):
 
 
 def main():
-    rows = measured()
-    print(json.dumps(rows, indent=2))
+    names = sys.argv[1:] or list(TASKS)
+    unknown = [name for name in names if name not in TASKS]
+    if unknown:
+        sys.exit(f"no task is called {', '.join(unknown)}; there are: {', '.join(TASKS)}")
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    for name in names:
+        record[name] = measured(name)
+    record = {name: record[name] for name in TASKS if name in record}
+    text = json.dumps(record, indent=2)
+    print(text)
+    RECORD.write_text(text + "\n")
+    rows = [row for of_task in record.values() for row in of_task]
     readme = HERE / "README.md"
     before, rest = readme.read_text().split("<!-- measured -->\n", 1)
     _, after = rest.split("<!-- end -->\n", 1)
-    where = f"{run('rustc', '--version').strip()}, {len(os.sched_getaffinity(0))} cores\n"
-    readme.write_text(f"{before}<!-- measured -->\n{table(rows)}\n{where}<!-- end -->\n{after}")
+    where = "; ".join(sorted({row["on"] for row in rows}))
+    readme.write_text(f"{before}<!-- measured -->\n{table(rows)}\n{where}\n<!-- end -->\n{after}")
 
 
 if __name__ == "__main__":
