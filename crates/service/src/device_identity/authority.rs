@@ -444,3 +444,25 @@ impl PublicKeyData for AttestationKey {
         self.algorithm
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::{rand::SystemRandom, signature::EcdsaKeyPair};
+
+    /// CAs' keys of the releases that made them with ring are in stores, and a release before may run on the store.
+    #[test]
+    fn keys_of_cas_are_read_whichever_library_wrote_them() {
+        let (algorithm, random) = (
+            &ring::signature::ECDSA_P384_SHA384_ASN1_SIGNING,
+            SystemRandom::new(),
+        );
+        let earlier = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+        let read = KeyPair::try_from(earlier.as_ref()).unwrap();
+        assert!(read.is_compatible(&PKCS_ECDSA_P384_SHA384));
+        let now = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let read = EcdsaKeyPair::from_pkcs8(algorithm, &now.serialize_der(), &random).unwrap();
+        let public = ring::signature::KeyPair::public_key(&read);
+        assert_eq!(public.as_ref(), now.public_key_raw());
+    }
+}
