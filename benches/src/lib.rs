@@ -3,6 +3,7 @@
 //! on a slow machine; the aims are printed beside the figures.
 
 pub mod batches;
+pub mod limits;
 pub mod load;
 pub mod program;
 pub mod reads;

@@ -5,7 +5,8 @@
 //! (`--help` lists the options). It builds the release binary first, unless it is told which to measure. The folder, by
 //! default one below `target/`, decides which disk is measured.
 //!
-//! Both servers are processes of their own, so that the processor time of each is its own; the client is a third, and
+//! A third server is hyper with the use case of Taler's read and nothing between: what no stack and no dialect would leave.
+//! Each is a process of its own, so that the processor time of each is its own; the client is one more, and
 //! shares the machine's cores with them. All take turns at 1, 32 and 256 kept connections. Reads and writes go to one
 //! embedded store, with the configuration that `serve` has by default, but for limits on addresses and API keys, and
 //! for the cost of passwords, none of which is measured.
@@ -18,15 +19,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use clap::Parser;
 use data_encoding::BASE64;
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use keyproof_benches::{
-    Aim, Result, in_folder_below,
+    Aim, Result, in_folder_below, limits,
     load::{self, Connection, Turn, request},
     median,
     program::{Process, Program},
@@ -48,6 +44,8 @@ const KEPT_NAME: &str = "kept connections";
 const STEPS: usize = 3;
 
 const BARE: &str = "bare";
+const FLOOR: &str = "floor";
+const TALER_DEVICE: &str = "Taler: a device";
 const DPS: &str =
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices";
 const VERSION: &str = "api-version=2022-12-12";
@@ -103,8 +101,14 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    if env::args().nth(1).as_deref() == Some(BARE) {
-        return runtime.block_on(bare());
+    let mut arguments = env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some(BARE) => return runtime.block_on(limits::bare()),
+        Some(FLOOR) => {
+            let store = arguments.next().ok_or("no store")?;
+            return runtime.block_on(limits::one_use_case(store.as_ref()));
+        }
+        _ => {}
     }
     let options = Options::parse();
     let program = match &options.program {
@@ -136,6 +140,8 @@ struct Site {
     options: Options,
     server: Process,
     bare: Process,
+    /// Hyper with the use case of [`TALER_DEVICE`] and no stack.
+    floor: Process,
     reads: Vec<(&'static str, String)>,
     writes: Vec<(&'static str, Writes)>,
     users: Users,
@@ -164,15 +170,16 @@ impl Site {
         let clock = Arc::new(ManualClock::new(now));
         let opened = users::open(store, &key, now).await?;
         let users = Users::enrol(opened, Arc::clone(&clock), options.users()).await?;
-        let bare = Process::start(
-            Command::new(env::current_exe()?)
-                .arg(BARE)
-                .stderr(Stdio::piped()),
-        )?;
+        let limit = |name: &str| {
+            let mut command = Command::new(env::current_exe()?);
+            let command = command.arg(name).arg(store).stderr(Stdio::piped());
+            Process::start(command.env(limits::KEY, BASE64.encode(key.as_bytes())))
+        };
         let mut site = Self {
             options,
             server: program.serve()?,
-            bare,
+            bare: limit(BARE)?,
+            floor: limit(FLOOR)?,
             reads: Vec::new(),
             writes: Vec::new(),
             users,
@@ -215,7 +222,7 @@ impl Site {
             request("POST", "/private/otp-devices", &bearer, &body.to_string())
         };
         self.ask(&add("till")).await?;
-        self.read("Taler: a device", "/private/otp-devices/till", &bearer);
+        self.read(TALER_DEVICE, "/private/otp-devices/till", &bearer);
         self.write("Taler: a new device", |number| {
             add(&format!("till-{number}"))
         });
@@ -310,6 +317,7 @@ impl Site {
             for (connections, requests, _) in self.options.turns() {
                 let mut ours = Vec::new();
                 let mut theirs = Vec::new();
+                let mut floor = Vec::new();
                 for round in 0..=self.options.rounds {
                     let turns = [
                         cost(&self.server, connections, &vec![request.clone(); requests]).await?,
@@ -320,10 +328,17 @@ impl Site {
                         ours.push(turns[0]);
                         theirs.push(turns[1]);
                     }
+                    if *name == TALER_DEVICE {
+                        let requests = vec![request.clone(); requests];
+                        floor.push(cost(&self.floor, connections, &requests).await?);
+                    }
                 }
                 let (ours, theirs) = (middle(&ours), middle(&theirs));
                 ours.print("keyproof", connections);
                 theirs.print("bare hyper", connections);
+                if !floor.is_empty() {
+                    middle(&floor).print("and the use case", connections);
+                }
                 match connections {
                     1 => report(
                         "  p50, of the bare server's",
@@ -508,29 +523,4 @@ fn ca() -> Result<String> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     Ok(params.self_signed(&key)?.pem())
-}
-
-/// A hyper server with nothing behind it: `GET /N` gives N bytes.
-async fn bare() -> Result<()> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    eprintln!("listening on {}", listener.local_addr()?);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let serve = service_fn(async |request: Request<Incoming>| {
-            let size = request
-                .uri()
-                .path()
-                .trim_start_matches('/')
-                .parse()
-                .unwrap_or(0);
-            let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; size])));
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-            Ok::<_, std::convert::Infallible>(response)
-        });
-        let mut connection = hyper::server::conn::http1::Builder::new();
-        connection.timer(TokioTimer::new());
-        tokio::spawn(connection.serve_connection(TokioIo::new(stream), serve));
-    }
 }
