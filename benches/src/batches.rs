@@ -36,7 +36,7 @@ pub struct Batches {
 }
 
 /// As large as a second factor's record, or as the others that a login writes.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Ballast(String);
 
 impl Record for Ballast {

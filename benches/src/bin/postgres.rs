@@ -160,7 +160,7 @@ impl Caller {
 fn row(entropy: &dyn Entropy) -> Row {
     Row {
         version: Version::draw(entropy),
-        body: BODY.to_vec(),
+        body: BODY.to_vec().into(),
         expires_at: None,
     }
 }

@@ -337,7 +337,7 @@ impl Bare {
 /// Callers that each replace a record of their own, again and again.
 struct Callers(Vec<(Key, Version)>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Counter {
     count: u64,
     ballast: String,

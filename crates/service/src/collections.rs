@@ -436,7 +436,7 @@ mod tests {
         let key = Key::new("of_a_later_release", ["_"]);
         let row = Row {
             version: Version::draw(&entropy),
-            body: b"{}".to_vec(),
+            body: "{}".into(),
             expires_at: None,
         };
         let unknown = Err(RestoreError::Unknown { key: key.clone() });

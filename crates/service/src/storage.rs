@@ -318,7 +318,7 @@ mod tests {
         assert!(counted.unwrap().is_some(), "it is counted");
     }
 
-    #[derive(serde::Serialize, serde::Deserialize)]
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
     struct Marker {}
 
     impl Record for Marker {

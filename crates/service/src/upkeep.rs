@@ -138,7 +138,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use std::time::Duration;
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Clone, Serialize, Deserialize)]
     struct Leavings;
 
     impl Record for Leavings {

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use crate::record::to_body;
-use crate::{Change, Changes, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp, Version};
+use crate::{
+    Body, Change, Changes, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp, Version,
+};
 
 /// Changes to be made together, or not at all: see [`Store::batch`](crate::Store::batch).
 ///
@@ -76,7 +78,7 @@ impl Batch {
     pub fn require_absent(&mut self, key: &Key) {
         let row = Row {
             version: Version::draw(&*self.entropy),
-            body: b"null".to_vec(),
+            body: "null".into(),
             expires_at: Some(Timestamp::EPOCH),
         };
         self.push(key, Change::Insert(row));
@@ -126,6 +128,7 @@ impl Batch {
             });
             Vec::new()
         });
+        let body = body.into();
         Row {
             version: Version::draw(&*self.entropy),
             body,
@@ -134,7 +137,7 @@ impl Batch {
     }
 
     /// The keys and bodies of what it writes.
-    pub(crate) fn bodies(&mut self) -> impl Iterator<Item = (&Key, &mut Vec<u8>)> {
+    pub(crate) fn bodies(&mut self) -> impl Iterator<Item = (&Key, &mut Body)> {
         self.changes
             .iter_mut()
             .filter_map(|(key, change)| match change {

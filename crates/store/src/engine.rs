@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::reading::by_whole_reads;
 use crate::{
-    CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied, Prefix,
-    Reading, Timestamp, Version,
+    Body, CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied,
+    Prefix, Reading, Timestamp, Version,
 };
 
 /// A future that an object-safe trait can return.
@@ -146,7 +146,7 @@ pub struct Row {
     /// The record's state.
     pub version: Version,
     /// Its body, opaque to the engine.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// From when on it is absent, if ever.
     pub expires_at: Option<Timestamp>,
 }
@@ -180,7 +180,7 @@ pub enum Change {
         /// The state it must be in, and stays in.
         at: Version,
         /// The new body.
-        body: Vec<u8>,
+        body: Body,
     },
     /// At this version: stays as it is until the batch is committed.
     Require {

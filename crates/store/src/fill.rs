@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// That a store is being filled, and from what.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Filling {
     pub(crate) from: String,
 }
@@ -124,7 +124,7 @@ impl<'e> Fill<'e> {
                 };
                 let row = Row {
                     version: Version::draw(entropy),
-                    body: body_of(&filling)?,
+                    body: body_of(&filling)?.into(),
                     expires_at: None,
                 };
                 let version = row.version;

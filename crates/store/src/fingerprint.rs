@@ -6,7 +6,7 @@ use crate::fill::Filling;
 use crate::{CommitError, Key, KeyId, OpenError, Record, Store, StoreError, Stored, Timestamp};
 
 /// Under which master keys the store's secrets are sealed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     /// The key that new secrets are sealed under.
     pub(crate) sealing: KeyId,

@@ -14,6 +14,7 @@
 //! so that no key exceeds 1,024 bytes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 
@@ -44,7 +45,7 @@ const MAX_SEGMENT_LEN: usize = 128;
 /// assert_eq!(key.to_string(), "otp_device/shop/till-1");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<[u8]>);
+pub struct Key(Arc<[u8]>);
 
 impl Key {
     /// The longest encoded key, in bytes.
@@ -55,7 +56,7 @@ impl Key {
     /// The key of `segments` in `collection`. More than seven segments do not compile.
     pub fn new<S: AsRef<[u8]>, const N: usize>(collection: &str, segments: [S; N]) -> Self {
         const { assert!(N < Self::MAX_SEGMENTS, "a key has at most seven segments") };
-        Self(encode(collection, &segments).into_boxed_slice())
+        Self(encode(collection, &segments).into())
     }
 
     /// Takes back what [`Key::as_bytes`] gave.

@@ -128,7 +128,7 @@ impl Store {
                 return Err(NotApplied::MasterKey { sealing });
             }
             if let Some(resealed) = self.resealed(key, body, named.sealing)? {
-                *body = resealed;
+                *body = resealed.into();
             }
         }
         match named.version {

@@ -10,6 +10,7 @@
 #[cfg(feature = "backup")]
 pub mod backup;
 mod batch;
+mod body;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
@@ -40,6 +41,7 @@ mod time;
 mod version;
 
 pub use batch::Batch;
+pub use body::Body;
 pub use engine::{BoxFuture, Change, Changes, Engine, Entry, Row};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{CommitError, EngineError, NotApplied, OpenError, StoreError, UnsealError};

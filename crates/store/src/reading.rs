@@ -17,10 +17,10 @@ type Then = dyn Fn(&Snapshot) -> Result<Vec<Key>, StoreError> + Send + Sync;
 /// # use std::sync::Arc;
 /// # use keyproof_store::memory::MemoryEngine;
 /// # use keyproof_store::{Key, MasterKey, MasterKeys, ReadPlan, Record, Store, SystemEntropy, Timestamp};
-/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// # struct UserName { number: u64 }
 /// # impl Record for UserName { const TYPE: &'static str = "user_name"; const VERSION: u32 = 1; }
-/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
 /// # struct User { full_name: String }
 /// # impl Record for User { const TYPE: &'static str = "user"; const VERSION: u32 = 1; }
 /// # #[tokio::main(flavor = "current_thread")]
@@ -283,7 +283,7 @@ mod tests {
     fn row() -> Row {
         Row {
             version: Version::draw(&SystemEntropy::new()),
-            body: Vec::new(),
+            body: crate::Body::default(),
             expires_at: None,
         }
     }

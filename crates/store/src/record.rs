@@ -10,7 +10,7 @@ use crate::{Entropy, Key, NotApplied, Row, StoreError, Timestamp, Version};
 ///
 /// A release that changes the JSON raises [`Record::VERSION`] and teaches [`Record::upgrade`] every
 /// version that may still be in a store.
-pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Record: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name under which it is stored: fixed for ever, unlike the Rust type's.
     const TYPE: &'static str;
     /// The version of the JSON that this release writes.
@@ -22,7 +22,7 @@ pub trait Record: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// ```
     /// use keyproof_store::{Record, serde_json::Value};
     ///
-    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// #[derive(Clone, serde::Serialize, serde::Deserialize)]
     /// struct Device { uses: u64, name: String }
     ///
     /// impl Record for Device {
@@ -101,15 +101,24 @@ impl Raw {
     ///
     /// Any [`StoreError`] but [`StoreError::Engine`].
     pub fn decode<R: Record>(&self) -> Result<Stored<R>, StoreError> {
-        let record = match self.written_now::<R>() {
+        let record = match self.row.body.as_read::<R>() {
             Some(record) => record,
-            None => self.decode_any()?,
+            None => self.read()?,
         };
         Ok(Stored {
             record,
             version: self.row.version,
             expires_at: self.row.expires_at,
         })
+    }
+
+    fn read<R: Record>(&self) -> Result<R, StoreError> {
+        let record = match self.written_now::<R>() {
+            Some(record) => record,
+            None => self.decode_any()?,
+        };
+        self.row.body.keep(&record);
+        Ok(record)
     }
 
     /// The record, if it stands there exactly as this release writes an `R`: read in one pass.
@@ -128,7 +137,7 @@ impl Raw {
 
     /// The record, whatever it is, or what is wrong with it.
     fn decode_any<R: Record>(&self) -> Result<R, StoreError> {
-        let Body {
+        let Envelope {
             kind,
             version,
             data,
@@ -193,7 +202,7 @@ impl Raw {
         })?;
         let row = Row {
             version: Version::draw(entropy),
-            body,
+            body: body.into(),
             expires_at: self.row.expires_at,
         };
         Ok(Self { key: self.key, row })
@@ -204,7 +213,7 @@ impl Raw {
         (self.key, self.row)
     }
 
-    fn body(&self) -> Result<Body<'_>, StoreError> {
+    fn body(&self) -> Result<Envelope<'_>, StoreError> {
         serde_json::from_slice(&self.row.body).map_err(|_| StoreError::NotARecord {
             key: self.key.clone(),
         })
@@ -214,14 +223,14 @@ impl Raw {
 /// The body of `record`, unless its `Serialize` fails.
 pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
-    struct Body<'a, R> {
+    struct Envelope<'a, R> {
         #[serde(rename = "type")]
         kind: &'static str,
         #[serde(rename = "v")]
         version: u32,
         data: &'a R,
     }
-    serde_json::to_vec(&Body {
+    serde_json::to_vec(&Envelope {
         kind: R::TYPE,
         version: R::VERSION,
         data: record,
@@ -229,7 +238,7 @@ pub(crate) fn to_body<R: Record>(record: &R) -> Result<Vec<u8>, serde_json::Erro
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct Envelope<'a> {
     #[serde(rename = "type")]
     kind: String,
     #[serde(rename = "v")]

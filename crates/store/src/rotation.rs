@@ -257,7 +257,7 @@ impl Store {
             };
             let row = Row {
                 version: raw.version(),
-                body,
+                body: body.into(),
                 expires_at: raw.expires_at(),
             };
             let key = raw.key().clone();

@@ -16,7 +16,7 @@ fn master_key(byte: u8) -> MasterKey {
 fn row(body: Vec<u8>, expires_at: Option<Timestamp>) -> Row {
     Row {
         version: Version::draw(&SystemEntropy::new()),
-        body,
+        body: body.into(),
         expires_at,
     }
 }

@@ -141,7 +141,7 @@ async fn a_store_that_has_something_is_not_filled() {
     let gone = MemoryEngine::new();
     let row = Row {
         version: Version::draw(&SystemEntropy::new()),
-        body: b"null".to_vec(),
+        body: "null".into(),
         expires_at: Some(Timestamp::EPOCH),
     };
     let insert = [(Key::new("a", ["b"]), Change::Insert(row))];
@@ -201,7 +201,7 @@ async fn records_out_of_order_and_without_a_fingerprint_are_refused() {
     let entropy = SystemEntropy::new();
     let row = || Row {
         version: Version::draw(&entropy),
-        body: Vec::new(),
+        body: Vec::new().into(),
         expires_at: None,
     };
     let [a, b] = ["a", "b"].map(|name| Key::new("case", [name]));

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use fixture::{Account, NOW, account, keys, new_store, open, plant};
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Other {}
 
 impl Record for Other {
@@ -105,6 +105,7 @@ async fn a_conflict_names_the_entry_as_it_was_added() {
 
 #[tokio::test]
 async fn a_batch_out_of_bounds_is_not_applied() {
+    #[derive(Clone)]
     struct Unwritable;
     impl Serialize for Unwritable {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

@@ -168,7 +168,7 @@ async fn there_is_no_listener_unless_it_is_asked_for() {
     assert_eq!(stack.server.metrics_url(), None);
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 struct Thing {}
 
 impl Record for Thing {

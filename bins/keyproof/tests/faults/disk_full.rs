@@ -68,7 +68,7 @@ async fn a_group_that_does_not_fit_fails_whole_and_earlier_ones_stay() {
             let engine = Arc::clone(&engine);
             let row = Row {
                 version: Version::draw(&SystemEntropy::new()),
-                body: vec![7; sizes.usize(..4096)],
+                body: vec![7; sizes.usize(..4096)].into(),
                 expires_at: None,
             };
             let changes = [(key(number), Change::Insert(row))];

@@ -139,7 +139,7 @@ pub enum RevokeTokenError {
     Unknown,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct OperatorTokenRecord {
     id: String,
     subject: String,

@@ -48,7 +48,7 @@ impl Default for AuditSettings {
 }
 
 /// At `audit_sweep/_`: the ids of the events up to which the trail was gone through.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Sweep {
     /// For addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]

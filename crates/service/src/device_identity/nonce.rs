@@ -177,7 +177,7 @@ impl Nonce {
 }
 
 /// At `tpm_spent_nonce/_/<nonce>`: a nonce that was used. Only an active key leaves one.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct SpentNonce {}
 
 impl Record for SpentNonce {

@@ -13,7 +13,7 @@ use crate::{Action, Failure, Origin, StorageError, audit::Deed};
 pub(super) const PAGE: usize = 200;
 
 /// A kind of object.
-pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What it is called in the store, the audit trail and references: `tpm_manager`.
     const NAME: &'static str;
 

@@ -118,7 +118,7 @@ impl Latest {
 }
 
 /// At `tpm_revocation_list_part/<namespace>/<category>/<number>/<part>`: a part of a list.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Part {
     /// Base64 of that much of the DER.
     der: String,

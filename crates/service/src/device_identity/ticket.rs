@@ -120,7 +120,7 @@ impl Ticket {
 }
 
 /// At `tpm_spent_ticket/_/<id>`: a ticket that was used. Only who has opened a credential leaves one.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Spent {}
 
 impl Record for Spent {

@@ -90,7 +90,7 @@ impl Contents {
         let mut next = self.clone();
         for held in &mut next.0 {
             let row = rows.remove(&held.key);
-            held.row = row.map(|row| (row.body, row.expires_at));
+            held.row = row.map(|row| (row.body.into(), row.expires_at));
             held.version += u32::from(written.contains(&held.key));
         }
         next.0
@@ -141,7 +141,7 @@ fn without_activation(row: Row) -> Row {
     body["data"]["key_changes"] = OLD_KEY_CHANGES.into();
     body["data"]["activation"]["key_changes"] = OLD_KEY_CHANGES.into();
     Row {
-        body: serde_json::to_vec(&body).unwrap(),
+        body: serde_json::to_vec(&body).unwrap().into(),
         ..row
     }
 }
@@ -159,7 +159,7 @@ impl Held {
         Self {
             key,
             version: 1,
-            row: Some((row.body, row.expires_at)),
+            row: Some((row.body.into(), row.expires_at)),
         }
     }
 
@@ -167,7 +167,7 @@ impl Held {
         let (body, expires_at) = self.row?;
         let row = Row {
             version: Version::from_bytes(u128::from(self.version).to_be_bytes()),
-            body,
+            body: body.into(),
             expires_at,
         };
         Some((self.key, Change::Insert(row)))

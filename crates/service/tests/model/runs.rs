@@ -83,7 +83,7 @@ impl Runs {
     pub(crate) fn after_read(&self, id: Id, rows: Vec<Option<Row>>, at: Timestamp) -> Id {
         let hashable = rows.iter().map(|row| {
             let row = row.as_ref()?;
-            Some((row.version, row.body.clone(), row.expires_at))
+            Some((row.version, row.body.to_vec(), row.expires_at))
         });
         let hashable: Vec<_> = hashable.collect();
         let way = |time| Way::Rows(id, hashable.clone(), time);

@@ -431,7 +431,7 @@ impl<R: Read> BackupReader<R> {
         }
         let row = Row {
             version,
-            body: self.take(length, "a body")?,
+            body: self.take(length, "a body")?.into(),
             expires_at,
         };
         self.counting.add(&key, &row);

@@ -247,7 +247,7 @@ impl Scene {
     fn change(&self, at: usize, verb: Verb) -> Change {
         let row = |lifetime: Option<u64>| Row {
             version: Version::draw(&SystemEntropy::new()),
-            body: b"written".to_vec(),
+            body: "written".into(),
             expires_at: lifetime
                 .map(|millis| self.now.saturating_add(Duration::from_millis(millis))),
         };
@@ -266,7 +266,7 @@ impl Scene {
             Verb::Require(at) => Change::Require { at: version(at) },
             Verb::Reseal(at) => Change::Reseal {
                 at: version(at),
-                body: b"resealed".to_vec(),
+                body: "resealed".into(),
             },
         }
     }

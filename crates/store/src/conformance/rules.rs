@@ -279,7 +279,7 @@ pub fn a_batch_is_all_or_nothing(database: &dyn Database) {
             .collect();
         let want: Vec<_> = [(0, "new"), (2, "3"), (3, "resealed"), (5, "inserted")]
             .into_iter()
-            .map(|(at, body)| (keys[at].clone(), body.as_bytes().to_vec()))
+            .map(|(at, body)| (keys[at].clone(), body.into()))
             .collect();
         assert_eq!(bodies, want);
     });
@@ -530,7 +530,7 @@ pub fn the_limits_are_reached(database: &dyn Database) {
         assert_eq!(longest.as_bytes().len(), Key::MAX_LEN);
         let body: Vec<u8> = (0..=255).cycle().take(Changes::MAX_BODY_LEN).collect();
         let large = Row {
-            body,
+            body: body.into(),
             ..expiring("", Timestamp::MAX)
         };
         let empty = expiring("", Timestamp::MAX);

@@ -43,7 +43,7 @@ pub fn a_snapshot_is_of_one_state(database: &dyn Database) {
                 rows[7].0.clone(),
                 Change::Reseal {
                     at: rows[7].1.version,
-                    body: b"resealed".to_vec(),
+                    body: "resealed".into(),
                 },
             ),
         ];

@@ -146,7 +146,7 @@ pub(super) fn stored(row: &tokio_postgres::Row) -> Result<(Key, Row), EngineErro
         key(row, 0)?,
         Row {
             version: version(row, 1)?,
-            body: body.to_vec(),
+            body: body.into(),
             expires_at: expires_at.map(|millis| Timestamp::from_millis(millis.unsigned_abs())),
         },
     ))

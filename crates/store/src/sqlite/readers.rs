@@ -273,7 +273,7 @@ impl Drop for Snapshot<'_> {
 pub(super) fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     Ok(Row {
         version: Version::from_bytes(row.get(0)?),
-        body: row.get(1)?,
+        body: row.get::<_, Vec<u8>>(1)?.into(),
         expires_at: row
             .get::<_, Option<i64>>(2)?
             .map(|millis| Timestamp::from_millis(millis.unsigned_abs())),

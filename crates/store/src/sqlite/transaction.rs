@@ -170,7 +170,7 @@ impl<'c> Transactions<'c> {
             }) => {
                 let expires_at = expires_at.map(millis);
                 self.insert
-                    .execute(params![key, version.as_bytes(), body, expires_at, now])?
+                    .execute(params![key, version.as_bytes(), &**body, expires_at, now])?
             }
             Change::Remove { at } => self.remove.execute(params![key, at.as_bytes()])?,
             Change::Replace {
@@ -185,14 +185,14 @@ impl<'c> Transactions<'c> {
                 let expires_at = expires_at.map(millis);
                 let (at, version) = (at.as_bytes(), version.as_bytes());
                 self.replace
-                    .execute(params![key, at, version, body, expires_at, now])?
+                    .execute(params![key, at, version, &**body, expires_at, now])?
             }
             Change::Require { at } => {
                 return self.require.exists(params![key, at.as_bytes(), now]);
             }
             Change::Reseal { at, body } => {
                 self.reseal
-                    .execute(params![key, at.as_bytes(), body, now])?
+                    .execute(params![key, at.as_bytes(), &**body, now])?
             }
         };
         Ok(changed == 1)
@@ -247,7 +247,7 @@ mod tests {
                 key(name),
                 Change::Insert(Row {
                     version,
-                    body: body.to_vec(),
+                    body: body.into(),
                     expires_at: None,
                 }),
             )

@@ -93,7 +93,7 @@ pub(crate) async fn commit(
 
 pub(crate) async fn body(engine: &dyn Engine, name: &str) -> Option<String> {
     let found = engine.get_many(&[key(name)], NOW).await.unwrap().remove(0);
-    found.map(|row| String::from_utf8(row.body).unwrap())
+    found.map(|row| String::from_utf8(row.body.into()).unwrap())
 }
 
 /// Asks again and again; a test that hangs here has failed.

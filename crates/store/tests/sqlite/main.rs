@@ -59,7 +59,7 @@ async fn bodies(engine: &dyn Engine) -> Vec<(Key, String)> {
         .await
         .expect("a scan");
     rows.into_iter()
-        .map(|(key, row)| (key, String::from_utf8(row.body).expect("text")))
+        .map(|(key, row)| (key, String::from_utf8(row.body.into()).expect("text")))
         .collect()
 }
 
@@ -408,7 +408,7 @@ async fn acknowledged_writes_survive_a_kill() {
                 .await
                 .expect("a scan");
             rows.into_iter()
-                .map(|(_, row)| String::from_utf8(row.body).expect("text"))
+                .map(|(_, row)| String::from_utf8(row.body.into()).expect("text"))
                 .collect::<Vec<_>>()
         };
         let (left, right) = (side("left").await, side("right").await);

@@ -26,7 +26,12 @@ fn old_file(path: &Path, records: usize) -> Vec<(Key, Row)> {
     let mut rows: Vec<_> = (0..records).map(record).collect();
     for (key, row) in &rows {
         let expires_at = row.expires_at.map(|at| at.as_millis() as i64);
-        let columns = params![key.as_bytes(), row.version.as_bytes(), row.body, expires_at];
+        let columns = params![
+            key.as_bytes(),
+            row.version.as_bytes(),
+            &*row.body,
+            expires_at
+        ];
         transaction
             .execute("INSERT INTO records VALUES (?1, ?2, ?3, ?4)", columns)
             .expect("it is new");
@@ -43,7 +48,7 @@ fn record(number: usize) -> (Key, Row) {
     let key = Key::new("thing", [format!("{scattered:05}"), number.to_string()]);
     let row = Row {
         version: Version::draw(&SystemEntropy::new()),
-        body: vec![b'a' + (number % 26) as u8; number * 37 % 9_001],
+        body: vec![b'a' + (number % 26) as u8; number * 37 % 9_001].into(),
         expires_at: number
             .is_multiple_of(2)
             .then(|| Timestamp::from_secs(1 + scattered as u64 % 500)),

@@ -166,7 +166,7 @@ async fn a_handler_past_its_deadline_is_504() {
 
 #[tokio::test]
 async fn a_damaged_record_is_500_and_its_content_is_not_told() {
-    #[derive(Serialize, Deserialize)]
+    #[derive(Clone, Serialize, Deserialize)]
     struct Other {
         hidden: String,
     }

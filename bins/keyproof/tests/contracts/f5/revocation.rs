@@ -393,7 +393,7 @@ async fn certificates_of_before_there_was_an_index_are_listed() {
 }
 
 /// As the service writes it.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Issued {
     serial: String,
     made_at: Timestamp,

@@ -1,0 +1,197 @@
+//! Rows that were read or committed before, each used only while the file is in the very state that they are of.
+//!
+//! A read asks the log's index which state the file is in. As long as that is the state of what is kept here, a row here is
+//! the row there, and no thread and no disk need be asked. A commit of this engine moves both on, for the writer knows what
+//! it has changed; after one of anybody else nothing here counts any more.
+
+use std::collections::hash_map::RandomState;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashlink::LruCache;
+
+use super::log_index::{LogIndex, State};
+use crate::{Change, Changes, Key, Reading, Row, Timestamp};
+
+/// Bytes of keys and bodies that are kept, and what keeping them takes: the rows of some ten thousand users.
+const MAX_BYTES: usize = 32 << 20;
+/// The longest body that is kept, in bytes.
+const MAX_BODY: usize = 16 << 10;
+/// What an entry takes beside its key and body, in bytes, more or less.
+const OVERHEAD: usize = 192;
+/// What a body takes with the record that it was read as, in bodies, more or less.
+const READ: usize = 3;
+
+#[derive(Debug)]
+pub(super) struct Cache {
+    index: LogIndex,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// What all rows are of; none are kept without it.
+    state: Option<State>,
+    /// `None` for a key at which there is nothing, not even an expired record.
+    rows: LruCache<Key, Option<Row>, RandomState>,
+    bytes: usize,
+    /// Whether this engine's writer has a transaction open, and will say what becomes of it.
+    is_committing: bool,
+}
+
+impl Cache {
+    pub(super) fn new(index: LogIndex) -> Self {
+        Self {
+            index,
+            kept: Mutex::new(Kept {
+                state: None,
+                rows: LruCache::with_hasher(usize::MAX, RandomState::new()),
+                bytes: 0,
+                is_committing: false,
+            }),
+        }
+    }
+
+    /// The state that the next read would be of, if that can be told.
+    pub(super) fn state(&self) -> Option<State> {
+        self.index.state()
+    }
+
+    /// The rows of these keys, if all of them are kept.
+    pub(super) fn get_many(&self, keys: &[Key], now: Timestamp) -> Option<Vec<Option<Row>>> {
+        let state = self.state()?;
+        self.rows(keys, state, now)
+    }
+
+    /// All that is wanted, if all of it is kept. What is left may have gone some rounds.
+    pub(super) fn read(&self, reading: &mut Reading, now: Timestamp) -> Option<()> {
+        let state = self.state()?;
+        while !reading.wanted().is_empty() {
+            let rows = self.rows(reading.wanted(), state, now)?;
+            reading.found(rows);
+        }
+        Some(())
+    }
+
+    fn rows(&self, keys: &[Key], state: State, now: Timestamp) -> Option<Vec<Option<Row>>> {
+        let mut kept = self.kept();
+        if kept.state != Some(state) {
+            return None;
+        }
+        let rows = keys.iter().map(|key| {
+            let row = kept.rows.get(key)?;
+            Some(row.as_ref().filter(|row| !row.is_expired(now)).cloned())
+        });
+        rows.collect()
+    }
+
+    /// Keeps what was read while the file was in this state.
+    pub(super) fn found<'r>(
+        &self,
+        state: State,
+        rows: impl Iterator<Item = (&'r Key, Option<&'r Row>)>,
+    ) {
+        let mut kept = self.kept();
+        if kept.state != Some(state) {
+            // Whose state is the later? If the writer is at work it will say what has changed.
+            if kept.is_committing || self.state() != Some(state) {
+                return;
+            }
+            kept.restart(state);
+        }
+        for (key, row) in rows {
+            kept.put(key, row);
+        }
+    }
+
+    /// To be called in a transaction of the writer's, while nobody else can commit; and to be ended by
+    /// [`Cache::committed`], whatever happens.
+    pub(super) fn begun(&self) -> Begun {
+        self.kept().is_committing = true;
+        Begun(self.state())
+    }
+
+    /// What has become of the transaction: those changes that were applied, or nothing if that is not known.
+    pub(super) fn committed<'c>(
+        &self,
+        begun: Option<Begun>,
+        applied: Option<impl Iterator<Item = &'c Changes>>,
+    ) {
+        let after = self.state();
+        let mut kept = self.kept();
+        kept.is_committing = false;
+        let (Some(Begun(Some(before))), Some(applied), Some(after)) = (begun, applied, after)
+        else {
+            return kept.forget();
+        };
+        if after == before {
+            // Nothing was written.
+            return;
+        }
+        if !after.follows(before) {
+            return kept.forget();
+        }
+        if kept.state != Some(before) {
+            kept.forget();
+        }
+        kept.state = Some(after);
+        for entry in applied.flat_map(Changes::entries) {
+            match &entry.change {
+                Change::Insert(row) | Change::Replace { row, .. } => {
+                    kept.put(&entry.key, Some(row));
+                }
+                Change::Remove { .. } => kept.put(&entry.key, None),
+                Change::Require { .. } => {}
+                Change::Reseal { .. } => kept.remove(&entry.key),
+            }
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // No code that can panic runs under this lock.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state in which a transaction of the writer's began, if it could be told.
+#[derive(Debug)]
+pub(super) struct Begun(Option<State>);
+
+impl Kept {
+    fn restart(&mut self, state: State) {
+        self.forget();
+        self.state = Some(state);
+    }
+
+    fn forget(&mut self) {
+        self.state = None;
+        self.rows.clear();
+        self.bytes = 0;
+    }
+
+    fn put(&mut self, key: &Key, row: Option<&Row>) {
+        self.remove(key);
+        if row.is_some_and(|row| row.body.len() > MAX_BODY) {
+            return;
+        }
+        self.bytes += size(key, row);
+        self.rows.insert(key.clone(), row.cloned());
+        while self.bytes > MAX_BYTES
+            && let Some((key, row)) = self.rows.remove_lru()
+        {
+            self.bytes -= size(&key, row.as_ref());
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(row) = self.rows.remove(key) {
+            self.bytes -= size(key, row.as_ref());
+        }
+    }
+}
+
+fn size(key: &Key, row: Option<&Row>) -> usize {
+    OVERHEAD + key.as_bytes().len() + row.map_or(0, |row| READ * row.body.len())
+}
+
+#[cfg(test)]
+mod tests;

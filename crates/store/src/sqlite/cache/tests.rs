@@ -1,0 +1,427 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::sqlite::{SqliteEngine, SqliteOptions};
+use crate::{CommitError, Engine, ReadPlan, SystemEntropy, Version};
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn key(name: &str) -> Key {
+    Key::new("case", [name])
+}
+
+fn row(body: &str, expires_at: Option<Timestamp>) -> Row {
+    Row {
+        version: Version::draw(&SystemEntropy::new()),
+        body: body.into(),
+        expires_at,
+    }
+}
+
+async fn commit(engine: &SqliteEngine, name: &str, change: Change) {
+    let changes = [(key(name), change)];
+    let changes = Changes::new(changes, NOW, &SystemEntropy::new()).unwrap();
+    engine.commit(changes).await.unwrap();
+}
+
+async fn read(engine: &SqliteEngine, name: &str) -> Option<Row> {
+    let keys = [key(name)];
+    engine.get_many(&keys, NOW).await.unwrap().pop().unwrap()
+}
+
+/// What is kept, if it counts.
+fn kept(engine: &SqliteEngine, name: &str, now: Timestamp) -> Option<Option<Row>> {
+    engine.cache.get_many(&[key(name)], now)?.pop()
+}
+
+fn engines() -> (TempDir, [SqliteEngine; 2]) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    let open = || SqliteEngine::open(&path, &SqliteOptions::default()).unwrap();
+    let engines = [open(), open()];
+    (folder, engines)
+}
+
+#[tokio::test]
+async fn what_was_read_is_kept_until_anybody_else_commits() {
+    let (_folder, [ours, theirs]) = engines();
+    let first = row("1", None);
+    commit(&theirs, "a", Change::Insert(first.clone())).await;
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "a").await, Some(first.clone()));
+    assert_eq!(kept(&ours, "a", NOW), Some(Some(first.clone())));
+    let second = row("2", None);
+    let at = first.version;
+    let row = second.clone();
+    commit(&theirs, "a", Change::Replace { at, row }).await;
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "a").await, Some(second));
+    // One of theirs before one of ours: the writer knows of ours alone.
+    commit(&theirs, "b", Change::Insert(first.clone())).await;
+    commit(&ours, "c", Change::Insert(first.clone())).await;
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(kept(&ours, "b", NOW), None);
+    assert_eq!(read(&ours, "b").await, Some(first));
+}
+
+#[tokio::test]
+async fn commits_of_the_engine_itself_move_on_what_is_kept() {
+    let (_folder, [ours, _theirs]) = engines();
+    let (a, b) = (row("a", None), row("b", None));
+    commit(&ours, "a", Change::Insert(a.clone())).await;
+    assert_eq!(kept(&ours, "a", NOW), Some(Some(a.clone())));
+    assert_eq!(read(&ours, "b").await, None);
+    assert_eq!(kept(&ours, "b", NOW), Some(None), "absence is kept, too");
+    commit(&ours, "b", Change::Insert(b.clone())).await;
+    assert_eq!(kept(&ours, "a", NOW), Some(Some(a.clone())));
+    assert_eq!(kept(&ours, "b", NOW), Some(Some(b.clone())));
+    commit(&ours, "a", Change::Remove { at: a.version }).await;
+    assert_eq!(kept(&ours, "a", NOW), Some(None));
+    let resealed = "c".into();
+    let at = b.version;
+    commit(&ours, "b", Change::Reseal { at, body: resealed }).await;
+    assert_eq!(kept(&ours, "b", NOW), None);
+    assert_eq!(*read(&ours, "b").await.unwrap().body, *b"c");
+    // A conflict changes nothing, and what was to be written is not taken for what is there.
+    let refused = [(key("b"), Change::Insert(a))];
+    let refused = Changes::new(refused, NOW, &SystemEntropy::new()).unwrap();
+    assert!(ours.commit(refused).await.is_err());
+    assert_eq!(*kept(&ours, "b", NOW).unwrap().unwrap().body, *b"c");
+    ours.close().await;
+    assert!(ours.get_many(&[key("b")], NOW).await.is_err());
+}
+
+#[tokio::test]
+async fn a_kept_row_expires_by_the_readers_clock() {
+    let (_folder, [ours, theirs]) = engines();
+    let end = NOW.saturating_add(Duration::from_secs(1));
+    let row = row("a", Some(end));
+    commit(&theirs, "a", Change::Insert(row.clone())).await;
+    // Read when it has expired, it is kept all the same for whoever asks at an earlier time.
+    let keys = [key("a")];
+    assert_eq!(ours.get_many(&keys, end).await.unwrap(), [None]);
+    assert_eq!(kept(&ours, "a", NOW), Some(Some(row)));
+    assert_eq!(kept(&ours, "a", end), Some(None));
+}
+
+#[tokio::test]
+async fn what_was_read_of_an_earlier_state_is_not_kept() {
+    let (_folder, [ours, theirs]) = engines();
+    let (a, b) = (row("1", None), row("2", None));
+    commit(&theirs, "a", Change::Insert(a.clone())).await;
+    assert_eq!(read(&ours, "a").await, Some(a.clone()));
+    let earlier = ours.cache.state().unwrap();
+    let at = a.version;
+    let row = b.clone();
+    commit(&theirs, "a", Change::Replace { at, row }).await;
+    let later = ours.cache.state().unwrap();
+    assert!(later.follows(earlier) && !earlier.follows(later));
+    // A slow reader of that state, before and after a quick one of this.
+    let slow = || {
+        ours.cache
+            .found(earlier, [(&key("a"), Some(&a))].into_iter())
+    };
+    slow();
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "a").await, Some(b.clone()));
+    slow();
+    assert_eq!(kept(&ours, "a", NOW), Some(Some(b)));
+}
+
+#[tokio::test]
+async fn while_the_writer_is_at_work_nobody_else_says_which_state_counts() {
+    let (_folder, [ours, theirs]) = engines();
+    let a = row("1", None);
+    commit(&ours, "a", Change::Insert(a.clone())).await;
+    let begun = ours.cache.begun();
+    commit(&theirs, "b", Change::Insert(a.clone())).await;
+    let state = ours.cache.state().unwrap();
+    ours.cache.found(state, [(&key("b"), Some(&a))].into_iter());
+    assert_eq!(kept(&ours, "b", NOW), None);
+    // Whatever became of it.
+    ours.cache
+        .committed(Some(begun), None::<std::iter::Empty<_>>);
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "b").await, Some(a));
+    assert!(kept(&ours, "b", NOW).is_some());
+}
+
+#[tokio::test]
+async fn no_more_is_kept_than_there_is_room_for() {
+    let (_folder, [ours, _theirs]) = engines();
+    let state = ours.cache.state().unwrap();
+    let large = row(&"x".repeat(MAX_BODY + 1), None);
+    ours.cache
+        .found(state, [(&key("large"), Some(&large))].into_iter());
+    assert_eq!(kept(&ours, "large", NOW), None);
+    let body = row(&"x".repeat(MAX_BODY), None);
+    let names: Vec<_> = (0..2 * MAX_BYTES / MAX_BODY)
+        .map(|number| key(&number.to_string()))
+        .collect();
+    for name in &names {
+        ours.cache.found(state, [(name, Some(&body))].into_iter());
+        // The first is read again and again.
+        assert!(kept(&ours, "0", NOW).is_some());
+    }
+    assert!(ours.cache.kept().bytes <= MAX_BYTES);
+    let held = ours
+        .cache
+        .kept()
+        .rows
+        .iter()
+        .map(|(key, row)| size(key, row.as_ref()))
+        .sum::<usize>();
+    assert_eq!(held, ours.cache.kept().bytes);
+    assert_eq!(kept(&ours, "1", NOW), None);
+}
+
+/// Commits while this thread waits, in the midst of a read.
+fn commit_meanwhile(engine: &SqliteEngine, entries: impl IntoIterator<Item = (Key, Change)>) {
+    let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let commit = || {
+        let mut runtime = runtime;
+        let runtime = runtime.build().unwrap();
+        runtime.block_on(engine.commit(changes)).unwrap();
+    };
+    std::thread::scope(|scope| scope.spawn(commit).join().unwrap());
+}
+
+fn replace(name: &str, at: &Row, row: &Row) -> (Key, Change) {
+    let (at, row) = (at.version, row.clone());
+    (key(name), Change::Replace { at, row })
+}
+
+/// Reads `a`, has `committer` replace `a` and `b` by rows of the second generation, and reads `b`, all by one plan.
+async fn read_across_a_commit(
+    engine: &Arc<SqliteEngine>,
+    committer: &Arc<SqliteEngine>,
+    entries: Vec<(Key, Change)>,
+) -> [Vec<u8>; 2] {
+    let (committer, entries) = (Arc::clone(committer), Mutex::new(Some(entries)));
+    let plan = ReadPlan::new([key("a")]).then(move |_| {
+        if let Some(entries) = entries.lock().unwrap().take() {
+            commit_meanwhile(&committer, entries);
+        }
+        Ok(vec![key("b")])
+    });
+    let reading = engine.read(Reading::new(plan), NOW).await.unwrap();
+    let found = reading.into_snapshot().unwrap();
+    ["a", "b"].map(|name| {
+        let raw = found.raw(&key(name)).unwrap().unwrap();
+        raw.json().to_vec()
+    })
+}
+
+/// Neither rows in memory nor those of a file's state are put beside those of another, and what a snapshot saw is not kept
+/// for the state that came after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_reads_one_state_whoever_commits_between_its_rounds() {
+    for (is_ours, is_kept) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (_folder, engines) = engines();
+        let [ours, theirs] = engines.map(Arc::new);
+        let first = row("first", None);
+        commit(&ours, "a", Change::Insert(first.clone())).await;
+        commit(&ours, "b", Change::Insert(first.clone())).await;
+        if !is_kept {
+            ours.cache.kept().forget();
+        }
+        let second = row("second", None);
+        let entries = ["a", "b"].map(|name| replace(name, &first, &second));
+        let committer = if is_ours { &ours } else { &theirs };
+        let [a, b] = read_across_a_commit(&ours, committer, entries.to_vec()).await;
+        assert_eq!(a, b, "by us: {is_ours}, kept: {is_kept}");
+        for name in ["a", "b"] {
+            let now = read(&ours, name).await;
+            assert_eq!(
+                now.as_ref(),
+                Some(&second),
+                "by us: {is_ours}, kept: {is_kept}"
+            );
+            let again = read(&ours, name).await;
+            assert_eq!(
+                again.as_ref(),
+                Some(&second),
+                "by us: {is_ours}, kept: {is_kept}"
+            );
+        }
+    }
+}
+
+/// Two commits since the writer began: one is its own, and of the other it knows nothing.
+#[tokio::test]
+async fn what_others_commit_right_behind_the_writer_is_not_taken_for_its_own() {
+    let (_folder, [ours, theirs]) = engines();
+    let (first, second) = (row("1", None), row("2", None));
+    commit(&ours, "a", Change::Insert(first.clone())).await;
+    let begun = ours.cache.begun();
+    // In place of the writer's own commit, and then that of somebody else.
+    let own = Changes::new(
+        [(key("b"), Change::Insert(first.clone()))],
+        NOW,
+        &SystemEntropy::new(),
+    );
+    let own = own.unwrap();
+    theirs.commit(own.clone()).await.unwrap();
+    let (_, change) = replace("a", &first, &second);
+    commit(&theirs, "a", change).await;
+    ours.cache
+        .committed(Some(begun), Some(std::iter::once(&own)));
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "a").await, Some(second));
+}
+
+/// Of a group some batches conflict; what they were to write is not there, and is not kept.
+#[tokio::test]
+async fn of_a_group_only_what_was_applied_is_kept() {
+    let (folder, [ours, _theirs]) = engines();
+    let first = row("1", None);
+    commit(&ours, "a", Change::Insert(first.clone())).await;
+    let raw = Connection::open(folder.path().join("store.db")).unwrap();
+    // All that comes until this ends is one group, or at most two.
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let batches = [
+        vec![(key("b"), Change::Insert(first.clone()))],
+        vec![
+            (key("0"), Change::Insert(row("refused", None))),
+            (key("a"), Change::Insert(row("refused", None))),
+        ],
+        vec![(key("c"), Change::Insert(first.clone()))],
+    ];
+    let mut commits = batches.map(|entries| {
+        let changes = Changes::new(entries, NOW, &SystemEntropy::new()).unwrap();
+        ours.commit(changes)
+    });
+    for commit in &mut commits {
+        // Queued at the first poll.
+        assert!(futures_poll_once(commit).await.is_none());
+    }
+    raw.execute_batch("ROLLBACK").unwrap();
+    let [b, refused, c] = commits;
+    assert_eq!(b.await, Ok(()));
+    assert_eq!(refused.await, Err(CommitError::Conflict { entry: 1 }));
+    assert_eq!(c.await, Ok(()));
+    assert_eq!(kept(&ours, "c", NOW), Some(Some(first.clone())));
+    for (name, there) in [("0", None), ("a", Some(&first)), ("b", Some(&first))] {
+        assert_eq!(read(&ours, name).await.as_ref(), there, "{name}");
+    }
+}
+
+async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| match std::pin::Pin::new(&mut *future).poll(cx) {
+        std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}
+
+/// A commit that failed, or of which nobody knows, leaves nothing that counts.
+#[tokio::test]
+async fn after_a_commit_that_failed_everything_is_read_anew() {
+    let (_folder, [ours, theirs]) = engines();
+    let first = row("1", None);
+    commit(&ours, "a", Change::Insert(first.clone())).await;
+    let begun = ours.cache.begun();
+    // The writer's own, of which it was told that it had failed.
+    let (_, change) = replace("a", &first, &row("2", None));
+    commit(&theirs, "a", change).await;
+    ours.cache
+        .committed(Some(begun), None::<std::iter::Empty<_>>);
+    assert_eq!(ours.cache.kept().rows.len(), 0);
+    assert_eq!(*read(&ours, "a").await.unwrap().body, *b"2");
+}
+
+/// One that is too long to be kept takes the place of one that was not.
+#[tokio::test]
+async fn what_is_not_kept_leaves_nothing_older_in_its_place() {
+    let (_folder, [ours, _theirs]) = engines();
+    let short = row("short", None);
+    commit(&ours, "a", Change::Insert(short.clone())).await;
+    let long = row(&"x".repeat(MAX_BODY + 1), None);
+    let (_, change) = replace("a", &short, &long);
+    commit(&ours, "a", change).await;
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "a").await, Some(long));
+}
+
+/// The log is copied back, emptied, begun anew, and the file written anew, by programs that know nothing of this one.
+#[tokio::test]
+async fn whatever_becomes_of_the_log_the_next_commit_of_others_is_seen() {
+    let (folder, [ours, _theirs]) = engines();
+    let raw = Connection::open(folder.path().join("store.db")).unwrap();
+    raw.busy_timeout(Duration::from_secs(60)).unwrap();
+    commit(&ours, "a", Change::Insert(row("0", None))).await;
+    let housekeeping = [
+        "",
+        "PRAGMA wal_checkpoint(PASSIVE)",
+        "PRAGMA wal_checkpoint(FULL)",
+        "PRAGMA wal_checkpoint(RESTART)",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "VACUUM",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "REINDEX",
+        "ANALYZE",
+    ];
+    let mut bodies = (1..).map(|number: u32| number.to_string());
+    for sql in housekeeping
+        .into_iter()
+        .cycle()
+        .take(3 * housekeeping.len())
+    {
+        let kept_before = read(&ours, "a").await;
+        raw.execute_batch(sql).unwrap();
+        assert_eq!(read(&ours, "a").await, kept_before, "after {sql}");
+        let body = bodies.next().unwrap();
+        let changed = raw.execute("UPDATE records SET body = ?1", [body.as_bytes()]);
+        assert_eq!(changed, Ok(1));
+        assert_eq!(
+            *read(&ours, "a").await.unwrap().body,
+            *body.as_bytes(),
+            "after {sql}"
+        );
+        // And when the writer's own commit begins the log anew.
+        raw.execute_batch(sql).unwrap();
+        let before = read(&ours, "a").await.unwrap();
+        let after = row(&bodies.next().unwrap(), None);
+        let (_, change) = replace("a", &before, &after);
+        commit(&ours, "a", change).await;
+        assert_eq!(
+            kept(&ours, "a", NOW),
+            Some(Some(after.clone())),
+            "after {sql}"
+        );
+        assert_eq!(read(&ours, "a").await, Some(after), "after {sql}");
+    }
+}
+
+/// The index of a store that was closed is another file than that of the store when it is opened again.
+#[tokio::test]
+async fn a_store_that_is_opened_again_goes_by_the_index_of_now() {
+    let (folder, engines) = engines();
+    let path = folder.path().join("store.db");
+    let first = row("1", None);
+    commit(&engines[0], "a", Change::Insert(first.clone())).await;
+    // With the last connection the log and its index go.
+    drop(engines);
+    let ours = SqliteEngine::open(&path, &SqliteOptions::default()).unwrap();
+    assert_eq!(read(&ours, "a").await, Some(first.clone()));
+    let raw = Connection::open(&path).unwrap();
+    let changed = raw.execute("UPDATE records SET body = ?1", [b"2".as_slice()]);
+    assert_eq!(changed, Ok(1));
+    assert_eq!(*read(&ours, "a").await.unwrap().body, *b"2");
+}
+
+/// What is not shown any more by a program that took the records away is not shown out of memory.
+#[tokio::test]
+async fn a_fence_ends_what_is_kept() {
+    let (_folder, [ours, theirs]) = engines();
+    commit(&ours, "a", Change::Insert(row("1", None))).await;
+    assert!(kept(&ours, "a", NOW).is_some());
+    theirs.fence().await.unwrap();
+    let found = ours.get_many(&[key("a")], NOW).await;
+    assert_eq!(found, Err(crate::EngineError::Relocated));
+}
