@@ -96,7 +96,11 @@ def main():
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for name in names:
         record[name] = measured(name)
-    record = {name: record[name] for name in TASKS if name in record}
+        write({name: record[name] for name in TASKS if name in record})
+
+
+def write(record):
+    """After each task, so that what is measured is kept if the next one is cut short."""
     text = json.dumps(record, indent=2)
     print(text)
     RECORD.write_text(text + "\n")
