@@ -12,6 +12,7 @@ mod qr;
 mod readiness;
 pub mod server;
 pub mod server_certificate;
+pub mod sites;
 pub mod store;
 mod supervisor;
 pub mod telemetry;

@@ -1,6 +1,39 @@
-//! QR codes in a terminal.
+//! QR codes in a terminal and in a page.
 
-use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2, types::QrError};
+use std::fmt::Write;
+
+use qrcode::{Color, EcLevel, QrCode, render::unicode::Dense1x2, types::QrError};
+use zeroize::Zeroizing;
+
+/// How many modules of quiet zone ISO/IEC 18004 asks for around a code.
+const QUIET: usize = 4;
+
+/// A QR code as the path of an SVG picture, in modules.
+pub(crate) struct Drawing {
+    /// The picture's width and height, its quiet zone included.
+    pub(crate) size: usize,
+    /// Every dark module.
+    pub(crate) path: Zeroizing<String>,
+}
+
+/// Draws a text as a QR code, for a picture that is light where nothing is drawn.
+pub(crate) fn path(text: &str) -> Result<Drawing, QrError> {
+    // A page is seen by cameras through reflections: more of it may be lost than of a terminal.
+    let code = QrCode::with_error_correction_level(text, EcLevel::M)?;
+    let width = code.width();
+    let mut path = Zeroizing::new(String::new());
+    for (at, color) in code.to_colors().iter().enumerate() {
+        if *color == Color::Dark {
+            let (x, y) = (at % width + QUIET, at / width + QUIET);
+            // Writing to a string does not fail.
+            let _ = write!(path, "M{x} {y}h1v1h-1z");
+        }
+    }
+    Ok(Drawing {
+        size: width + 2 * QUIET,
+        path,
+    })
+}
 
 /// Draws a text as a QR code, two modules a character, in the quiet zone that ISO/IEC 18004 asks for.
 pub(crate) fn draw(text: &str) -> Result<String, QrError> {
@@ -15,8 +48,6 @@ pub(crate) fn draw(text: &str) -> Result<String, QrError> {
 
 #[cfg(test)]
 mod tests {
-    use qrcode::Color;
-
     use super::*;
 
     /// The modules of a drawing, as a camera sees it on a dark terminal.
@@ -40,7 +71,6 @@ mod tests {
 
     #[test]
     fn a_drawing_is_the_code_in_its_quiet_zone() {
-        const QUIET: usize = 4;
         let text = "otpauth://totp/Demo:ada@example.org?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
         let code = QrCode::with_error_correction_level(text, EcLevel::L).unwrap();
         let drawn = modules(&draw(text).unwrap());
@@ -57,6 +87,23 @@ mod tests {
                 assert_eq!(*module, expected, "({x}, {y})");
             }
         }
+    }
+
+    #[test]
+    fn a_path_has_each_dark_module_once() {
+        let code = QrCode::with_error_correction_level("otpauth://x", EcLevel::M).unwrap();
+        let Drawing { size, path: drawn } = path("otpauth://x").unwrap();
+        assert_eq!(size, code.width() + 8);
+        let mut drawn: Vec<_> = drawn.split('M').skip(1).collect();
+        for (at, color) in code.to_colors().into_iter().enumerate() {
+            let (x, y) = (at % code.width() + 4, at / code.width() + 4);
+            let module = format!("{x} {y}h1v1h-1z");
+            let place = drawn.iter().position(|drawn| *drawn == module);
+            assert_eq!(place.is_some(), color == Color::Dark, "{module}");
+            place.map(|place| drawn.remove(place));
+        }
+        assert!(drawn.is_empty());
+        assert!(path(&"x".repeat(3000)).is_err());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
     metrics::{Exposition, Metrics},
     readiness,
     server_certificate::TlsError,
+    sites::{Front, Place, SiteName},
 };
 
 /// A dialect, and the address of its own listener if it has one.
@@ -134,14 +135,17 @@ impl Server {
         entropy: Arc<dyn Entropy>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let dialects = mount(&config, &service)?;
+        let mut applications = mount(&config, &service)?;
+        let sites = config.sites.iter();
+        applications
+            .extend(sites.map(|(name, listen)| (name.mount(Arc::clone(&service)), *listen)));
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { tokio::join!(service.run_upkeep(), memory::give_back()) }
         });
         let ready = readiness::of(Arc::clone(&service));
         metrics.watch(&service);
-        let mut server = Self::listen(config, dialects, ready, entropy, metrics).await?;
+        let mut server = Self::listen(config, applications, ready, entropy, metrics).await?;
         server.upkeep = Some(Upkeep {
             service,
             task: upkeep.abort_handle(),
@@ -179,7 +183,8 @@ impl Server {
             .as_ref()
             .map(|source| listen_with(source.load(main.ip())?, &metrics))
             .transpose()?;
-        let sites = sites(main, dialects);
+        let mut sites = sites(main, dialects);
+        add_front(&config, &mut sites);
         let (draining, drained) = watch::channel(false);
         let stack = Arc::new(Stack {
             limits: config.limits,
@@ -371,6 +376,36 @@ fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
         }
     }
     sites
+}
+
+/// Says at `/` of each listener that serves a site, and of the main one if there is any, where the sites are.
+fn add_front(config: &Config, sites: &mut [(SocketAddr, Site)]) {
+    let main = config.settings.http.listen;
+    for (number, (address, site)) in sites.iter_mut().enumerate() {
+        let mut names = config.sites.iter();
+        let is_served = |name: &SiteName| {
+            let mut served = site.applications.iter();
+            served.any(|application| application.name() == name.as_str())
+        };
+        if !(number == 0 || names.any(|(name, _)| is_served(name))) {
+            continue;
+        }
+        let places = config.sites.iter().filter_map(|(name, listen)| {
+            let port = listen.unwrap_or(main).port();
+            let port = match is_served(name) {
+                true => None,
+                // Which port 0 becomes is not known yet.
+                false if port == 0 || port == address.port() => return None,
+                false => Some(port),
+            };
+            Some(Place { site: *name, port })
+        });
+        let places: Vec<_> = places.collect();
+        if !places.is_empty() {
+            let front = Front::new(places, site.unclaimed.clone());
+            site.applications.push(Arc::new(front));
+        }
+    }
 }
 
 /// TLS with this certificate, whose end the metrics tell.

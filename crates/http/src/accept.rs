@@ -10,8 +10,8 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    ClientCertificate, ListenerTls, connection, observer::OpenConnection, site::Site,
-    socket::Socket, stack::Stack,
+    ClientCertificate, ListenerTls, answer::Transport, connection, observer::OpenConnection,
+    site::Site, socket::Socket, stack::Stack,
 };
 
 /// How long to wait when the system refuses a connection for want of resources.
@@ -97,7 +97,13 @@ async fn open(
     // A future of its own for each kind of connection: one of both would be as large as the larger, for as long as it is kept.
     let Some(tls) = tls else {
         return Box::pin(connection::serve(
-            socket, peer, client, None, stack, site, slot,
+            socket,
+            peer,
+            client,
+            Transport::Plain,
+            stack,
+            site,
+            slot,
         ))
         .await;
     };
@@ -117,7 +123,7 @@ async fn open(
                 session,
                 peer,
                 client,
-                certificate,
+                Transport::Tls(certificate),
                 stack,
                 site,
                 slot,

@@ -21,6 +21,24 @@ use crate::{
     stack::Stack, wire::Turn,
 };
 
+/// What a connection's bytes are carried in.
+#[derive(Clone, Copy)]
+pub(crate) enum Transport {
+    /// Nothing.
+    Plain,
+    /// TLS, with the certificate that the client has shown, if it has.
+    Tls(Option<ClientCertificate>),
+}
+
+impl Transport {
+    fn client_certificate(self) -> Option<ClientCertificate> {
+        match self {
+            Self::Plain => None,
+            Self::Tls(certificate) => certificate,
+        }
+    }
+}
+
 /// The connection that a request came by.
 #[derive(Clone)]
 pub(crate) struct Origin {
@@ -28,7 +46,7 @@ pub(crate) struct Origin {
     pub(crate) site: Arc<Site>,
     pub(crate) peer: IpAddr,
     pub(crate) client: Peer,
-    pub(crate) client_certificate: Option<ClientCertificate>,
+    pub(crate) transport: Transport,
     pub(crate) turn: Arc<Turn>,
     /// The connection's slot. A handler holds it too: one that outlives its connection still counts.
     pub(crate) slot: Arc<OwnedSemaphorePermit>,
@@ -45,6 +63,8 @@ impl Origin {
     async fn answer_as(self, request_id: RequestId, request: Request<Incoming>) -> Response {
         let (head, incoming) = request.into_parts();
         let client = self.stack.proxies.client(self.peer, &head.headers);
+        let is_encrypted = matches!(self.transport, Transport::Tls(_))
+            || self.stack.proxies.says_https(self.peer, &head.headers);
         let path = RequestPath::parse(head.uri.path());
         let application = self.site.application(&path).cloned();
         let route = Arc::new(Route::default());
@@ -84,8 +104,9 @@ impl Origin {
                     path,
                     headers: head.headers,
                     client,
+                    is_encrypted,
                     waiting: Client::new(self.client.clone()),
-                    client_certificate: self.client_certificate,
+                    client_certificate: self.transport.client_certificate(),
                     request_id,
                     route,
                     body,

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks of `http.trusted_proxies`, whose `X-Forwarded-For` is believed.
+/// The networks of `http.trusted_proxies`, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -40,6 +42,14 @@ impl TrustedProxies {
         client
     }
 
+    /// Whether the peer is a trusted proxy that says that its client spoke TLS: by the last `X-Forwarded-Proto`, its own.
+    pub(crate) fn says_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
+        let last = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
+        self.trusts(peer.to_canonical())
+            && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -64,6 +74,7 @@ fn address(hop: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let proxies = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
@@ -81,6 +92,29 @@ mod tests {
         assert_eq!(client("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_its_client_spoke_tls() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let says = |peer: &str, lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
+            }
+            proxies.says_https(peer.parse().unwrap(), &headers)
+        };
+        assert!(says("10.0.0.1", &["https"]) && says("::ffff:10.0.0.1", &["http, HTTPS"]));
+        assert!(!says("192.0.2.1", &["https"]));
+        for wrong in [
+            &[][..],
+            &["http"],
+            &["https, http"],
+            &["https", "http"],
+            &["https2"],
+        ] {
+            assert!(!says("10.0.0.1", wrong), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    ClientCertificate, RequestId, RequestLabels, Response, StackRefusal,
-    answer::Origin,
+    RequestId, RequestLabels, Response, StackRefusal,
+    answer::{Origin, Transport},
     limits::{LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
     site::Site,
     socket::Peer,
@@ -35,7 +35,7 @@ pub(crate) async fn serve<T>(
     io: T,
     peer: SocketAddr,
     client: Peer,
-    client_certificate: Option<ClientCertificate>,
+    transport: Transport,
     stack: Arc<Stack>,
     site: Arc<Site>,
     slot: Arc<OwnedSemaphorePermit>,
@@ -48,7 +48,7 @@ pub(crate) async fn serve<T>(
         site: Arc::clone(&site),
         peer: peer.ip(),
         client,
-        client_certificate,
+        transport,
         turn: Arc::clone(&turn),
         slot,
     };

@@ -17,6 +17,7 @@ pub struct Exchange {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) client: IpAddr,
+    pub(crate) is_encrypted: bool,
     pub(crate) waiting: Client,
     pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) request_id: RequestId,
@@ -59,6 +60,12 @@ impl Exchange {
     #[must_use]
     pub fn client(&self) -> IpAddr {
         self.client
+    }
+
+    /// Whether it came over TLS: to this listener, or to a configured proxy that says so in `X-Forwarded-Proto`.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// The client at the other end, for work that is only done while it waits.

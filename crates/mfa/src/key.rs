@@ -113,6 +113,17 @@ impl KeyRecord {
         self.created_at
     }
 
+    /// By how many steps of its period the phone's clock was ahead of this one when its last code was accepted, negative if it
+    /// was behind: -2 to 2, for no more is learned. `None` while it is pending.
+    #[must_use]
+    pub const fn drift_steps(&self) -> Option<i8> {
+        let KeyState::Totp(key) = &self.state;
+        match key.spent {
+            Some(spent) => Some(spent.drift),
+            None => None,
+        }
+    }
+
     /// The key once every code that it may have accepted by `now` is spent, as after records of an earlier time were put back
     /// in the place of later ones: also codes of a phone whose clock is ahead by as much as is ever learned. `None` while it is
     /// pending, when nothing says of which step its first code was.

@@ -177,6 +177,7 @@ collections! {
     TpmTrustEntry = "tpm_trust_entry",
     User = "user",
     UserName = "user_name",
+    UserSession = "user_session",
 }
 
 impl Collection {
@@ -196,7 +197,7 @@ impl Collection {
             Self::LoginToken => Restored::Ended(Ended::LoginTokens),
             Self::OperatorToken => Restored::Ended(Ended::OperatorTokens),
             Self::MfaDevices => Restored::Ended(Ended::TrustedDevices),
-            Self::MfaSessions | Self::RefreshFamily | Self::RefreshToken => {
+            Self::MfaSessions | Self::RefreshFamily | Self::RefreshToken | Self::UserSession => {
                 Restored::Ended(Ended::Sessions)
             }
             // Whose signature is all that an access token needs.

@@ -17,6 +17,7 @@ mod figures;
 mod judging;
 mod keys;
 pub mod otp_devices;
+mod session_life;
 mod storage;
 #[cfg(test)]
 mod testing;
@@ -39,7 +40,9 @@ pub use upkeep::Upkeep;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use keyproof_store::Store;
+use keyproof_auth::{TOKEN_BYTES, Token};
+use keyproof_store::{Store, Timestamp};
+use zeroize::Zeroizing;
 
 use judging::Queue;
 
@@ -73,6 +76,7 @@ pub struct Service {
     hashing: Arc<HashingPool>,
     queues: [(&'static str, Queue); 3],
     store: Store,
+    clock: Arc<dyn Clock>,
 }
 
 /// What operators choose. Made from [`HashingSettings`], all else is as it is by default.
@@ -175,12 +179,13 @@ impl Service {
                 of_device_identity,
                 device_identity,
             ),
-            upkeep: Upkeep::new(store.clone(), clock),
+            upkeep: Upkeep::new(store.clone(), clock.clone()),
             hashing,
             queues,
             audit,
             judging: Arc::new(judging),
             store,
+            clock,
         };
         service.otp_devices.ensure_default().await?;
         Ok(Arc::new(service))
@@ -192,6 +197,20 @@ impl Service {
     /// [`NotReady`].
     pub async fn ready(&self) -> Result<(), NotReady> {
         Ok(self.store.ready().await?)
+    }
+
+    /// The present moment, as the use cases have it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// 256 random bits as a text (base64url), for what is to be known to nobody but its holder.
+    #[must_use]
+    pub fn draw_text(&self) -> Zeroizing<String> {
+        let mut random = Zeroizing::new([0; TOKEN_BYTES]);
+        self.store.entropy().fill(&mut *random);
+        Token::from_random(*random).text()
     }
 
     /// What a dashboard reads, as it is now.

@@ -11,6 +11,10 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    /// Leave the server open in the end, with a user to sign in as, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    stay: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -24,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             let _ = output::print(line);
         }
     };
-    let findings = runtime.block_on(demo::run(&mut tell));
+    let findings = runtime.block_on(demo::run(&mut tell, arguments.stay));
     if arguments.json {
         output::print_json(&findings)?;
     }

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use keyproof_auth::AuthError;
 
-use crate::{dialect::DialectError, store::OpenStoreError};
+use crate::{dialect::DialectError, sites::SiteName, store::OpenStoreError};
 
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,12 @@ pub enum ConfigError {
     /// Client certificates are shown in TLS handshakes alone.
     #[error("f5.client_certificates: give a TLS certificate (tls.certificate, tls.key)")]
     ClientCertificates,
+    /// Browsers would ask their users for a certificate that they do not have.
+    #[error(
+        "f5.client_certificates: the site {0} is on the same listener, where browsers would be asked for certificates: \
+         give F5 one of its own (dialects.f5.listen)"
+    )]
+    ClientCertificatesBeside(SiteName),
     /// `auth.argon2_concurrency` is out of range.
     #[error("auth.argon2_concurrency: {found} is not in 1 to {most}")]
     Concurrency {

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::{
     dialect::DialectName,
     server_certificate::TlsSource,
+    sites::SiteName,
     store::{MasterKeySource, StoreUrl},
     telemetry::LogFormat,
 };
@@ -38,7 +39,7 @@ pub(crate) use address::parse_address;
 pub use error::ConfigError;
 pub use settings::{
     AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
-    MetricsSettings, Settings, ShortTime, StoreSettings, TlsSettings,
+    MetricsSettings, Settings, ShortTime, SiteSettings, StoreSettings, TlsSettings,
 };
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
@@ -105,6 +106,8 @@ pub struct Config {
     pub store: StoreUrl,
     /// The dialects that are on, each with its own listener's address if it has one.
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
+    /// The sites that are on, each with its own listener's address if it has one.
+    pub sites: Vec<(SiteName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
     /// Where the store's master key is.
@@ -153,8 +156,10 @@ impl Config {
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
         let dialects = dialects(&mut settings.dialects);
+        let sites = sites(&mut settings);
         let tls = tls(&settings.tls)?;
         let own = dialects.iter().filter_map(|(_, listen)| *listen);
+        let own = own.chain(sites.iter().filter_map(|(_, listen)| *listen));
         let listeners = iter::once(settings.http.listen).chain(own);
         if listeners.clone().count() > settings.http.max_connections.get() as usize {
             return Err(ConfigError::TooFewConnections);
@@ -170,6 +175,16 @@ impl Config {
         if settings.f5.client_certificates && serves_f5 && tls.is_none() {
             return Err(ConfigError::ClientCertificates);
         }
+        if settings.f5.client_certificates {
+            let main = settings.http.listen;
+            let f5 = dialects.iter().find(|(name, _)| *name == DialectName::F5);
+            let asks = f5.map(|(_, listen)| listen.unwrap_or(main));
+            let mut beside = sites.iter();
+            let beside = beside.find(|(_, listen)| asks == Some(listen.unwrap_or(main)));
+            if let Some((site, _)) = beside {
+                return Err(ConfigError::ClientCertificatesBeside(*site));
+            }
+        }
         for name in DialectName::ALL {
             name.check(&mut settings)?;
         }
@@ -183,6 +198,7 @@ impl Config {
             tls,
             store,
             dialects,
+            sites,
             hashing,
             master_key,
             settings,
@@ -215,6 +231,18 @@ fn dialects(settings: &mut DialectsSettings) -> Vec<(DialectName, Option<SocketA
         let dialect = settings.of(*name);
         if *dialect.enabled.get_or_insert(true) {
             on.push((*name, dialect.listen));
+        }
+    }
+    on
+}
+
+/// The same of sites.
+fn sites(settings: &mut Settings) -> Vec<(SiteName, Option<SocketAddr>)> {
+    let mut on = Vec::new();
+    for name in SiteName::ALL {
+        let site = name.settings(settings);
+        if *site.enabled.get_or_insert(true) {
+            on.push((name, site.listen));
         }
     }
     on

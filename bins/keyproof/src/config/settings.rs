@@ -38,6 +38,8 @@ macro_rules! settings {
             /// Which wire contracts are served, and where.
             pub dialects: DialectsSettings,
             $($(#[$doc])* pub $module: <$module::$dialect as Dialect>::Settings,)+
+            /// The site for users.
+            pub account: SiteSettings,
             /// Passwords.
             pub auth: AuthSettings,
             /// The audit trail.
@@ -69,6 +71,7 @@ macro_rules! settings {
                     StoreSettings::keys("store"),
                     DialectsSettings::keys("dialects"),
                     $(<$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
+                    SiteSettings::keys("account"),
                     AuthSettings::keys("auth"),
                     AuditTrailSettings::keys("audit"),
                 ]
@@ -109,7 +112,7 @@ keys! {
         max_connections: NonZeroU32 = non_zero(8192),
         /// How long a server that was told to stop waits for open requests.
         drain_timeout_ms: NonZeroU32 = non_zero(10_000),
-        /// Networks whose `X-Forwarded-For` is believed.
+        /// Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
         #[serde(deserialize_with = "address::networks")]
         trusted_proxies: Vec<IpNet> = Vec::new(),
     }
@@ -205,6 +208,18 @@ keys! {
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct DialectSettings {
         /// Whether this wire contract is served.
+        enabled: Option<bool> = None => "true",
+        /// A listener of its own, beside the main one.
+        #[serde(deserialize_with = "address::optional_address")]
+        listen: Option<SocketAddr> = None,
+    }
+}
+
+keys! {
+    /// `account.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct SiteSettings {
+        /// Whether this site is served.
         enabled: Option<bool> = None => "true",
         /// A listener of its own, beside the main one.
         #[serde(deserialize_with = "address::optional_address")]

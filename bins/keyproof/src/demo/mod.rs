@@ -8,6 +8,7 @@ mod otp_devices;
 mod second_factors;
 mod software_tpm;
 mod stage;
+mod stay;
 mod tpm_devices;
 
 use http::StatusCode;
@@ -109,20 +110,20 @@ impl Walk<'_> {
     }
 }
 
-/// Walks through everything, telling each step as it is done.
-pub async fn run(tell: &mut dyn FnMut(&str)) -> Findings {
+/// Walks through everything, telling each step as it is done; and leaves the server open to be looked at, if it is to stay.
+pub async fn run(tell: &mut dyn FnMut(&str), stay: bool) -> Findings {
     let mut walk = Walk {
         steps: Vec::new(),
         tell,
     };
-    let outcome = walk_through(&mut walk).await;
+    let outcome = walk_through(&mut walk, stay).await;
     Findings {
         passed: outcome.is_ok(),
         steps: walk.steps,
     }
 }
 
-async fn walk_through(walk: &mut Walk<'_>) -> Result<(), Stopped> {
+async fn walk_through(walk: &mut Walk<'_>, stay: bool) -> Result<(), Stopped> {
     let mut stage = None;
     walk.part("keyproof serve, on a store in a temporary folder");
     walk.step("serve", async {
@@ -133,7 +134,10 @@ async fn walk_through(walk: &mut Walk<'_>) -> Result<(), Stopped> {
     })
     .await?;
     let mut stage = stage.ok_or(Stopped)?;
-    let outcome = walks(walk, &mut stage).await;
+    let mut outcome = walks(walk, &mut stage).await;
+    if stay && outcome.is_ok() {
+        outcome = stay::stay(walk, &stage).await;
+    }
     stage.clear().await;
     outcome
 }

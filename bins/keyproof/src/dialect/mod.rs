@@ -38,7 +38,7 @@ macro_rules! dialects {
 pub(crate) use dialects;
 
 /// Where a request comes from, as use cases and the audit trail want to know it.
-fn origin(exchange: &Exchange) -> Origin {
+pub(crate) fn origin(exchange: &Exchange) -> Origin {
     Origin {
         who: Who::Anonymous,
         request_id: Some(exchange.request_id().to_string()),

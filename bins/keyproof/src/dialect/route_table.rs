@@ -154,7 +154,7 @@ fn variable(word: &str) -> Option<&str> {
 #[cfg(test)]
 impl<O> RouteTable<O> {
     /// Checks that ARCHITECTURE.md has a row for each line, with `…` for this prefix.
-    pub(super) fn assert_each_line_is_in_architecture(&self, prefix: &str) {
+    pub(crate) fn assert_each_line_is_in_architecture(&self, prefix: &str) {
         let page = include_str!("../../../../ARCHITECTURE.md");
         for line in self.routes {
             let short = match line.template.strip_prefix(prefix) {
@@ -167,7 +167,7 @@ impl<O> RouteTable<O> {
     }
 
     /// Checks that no line is hidden by one above it.
-    pub(super) fn assert_each_line_is_reached(&self) {
+    pub(crate) fn assert_each_line_is_reached(&self) {
         for line in self.routes {
             let segments: Vec<_> = words(line.template)
                 .map(|word| variable(word).unwrap_or(word))

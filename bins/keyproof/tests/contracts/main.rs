@@ -18,6 +18,7 @@ mod metrics;
 mod panic_log;
 mod serving;
 mod site;
+mod sites;
 #[path = "../stack/mod.rs"]
 mod stack;
 mod taler;

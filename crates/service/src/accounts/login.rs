@@ -126,6 +126,22 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<FirstStep, Failure<LoginError>> {
         let signer = self.signing.signer(self.clock.now()).await?;
+        let (user, granted) = self.judge_password(login, Keeping::Tokens, origin).await?;
+        Ok(match granted {
+            Granted::Challenge(token) => FirstStep::Challenged(token.text()),
+            Granted::Login(login, refresh) => {
+                FirstStep::Authenticated(self.tokens(&signer, &user, &login, &refresh)?)
+            }
+        })
+    }
+
+    /// The same; what the login is kept by is added in the same batch.
+    pub(super) async fn judge_password(
+        &self,
+        login: PasswordLogin,
+        keeping: Keeping<'_>,
+        origin: &Origin,
+    ) -> Result<(User, Granted), Failure<LoginError>> {
         let PasswordLogin {
             name,
             password,
@@ -165,7 +181,7 @@ impl Accounts {
                 (Ok(first), Some(user)) => {
                     // A trusted device shows no factor.
                     let login = self.begin_session(None, snapshot.now);
-                    let refresh = self.add_refresh_token(&mut batch, &snapshot, &login);
+                    let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
                     let detail = match first {
                         FirstFactor::AuthenticatedByDevice(device) => {
                             format!("by password, from trusted device {}", device.get())
@@ -173,7 +189,7 @@ impl Accounts {
                         _ => "by password".to_owned(),
                     };
                     self.told_login(&mut batch, &snapshot, user, detail, origin);
-                    Ok((user.clone(), Granted::Tokens(login, refresh)))
+                    Ok((user.clone(), Granted::Login(login, kept)))
                 }
                 // Nobody's password is right.
                 (Ok(_), None) => Err(LoginError::Refused),
@@ -197,12 +213,7 @@ impl Accounts {
         });
         let (user, granted) = granted.await?;
         password.rehash(self, &user, origin).await;
-        Ok(match granted {
-            Granted::Challenge(token) => FirstStep::Challenged(token.text()),
-            Granted::Tokens(login, refresh) => {
-                FirstStep::Authenticated(self.tokens(&signer, &user, &login, &refresh)?)
-            }
-        })
+        Ok((user, granted))
     }
 
     /// Judges the code that answers a challenge; a recovery code will do. If it is right the device is trusted, if
@@ -217,13 +228,27 @@ impl Accounts {
         trusts: Option<&TrustRequest>,
         origin: &Origin,
     ) -> Result<Tokens, Failure<AnswerError>> {
+        let signer = self.signing.signer(self.clock.now()).await?;
+        let answered = self.judge_answer(token, code, trusts, Keeping::Tokens, origin);
+        let (user, login, refresh) = answered.await?;
+        Ok(self.tokens(&signer, &user, &login, &refresh)?)
+    }
+
+    /// The same; what the login is kept by is added in the same batch.
+    pub(super) async fn judge_answer(
+        &self,
+        token: &str,
+        code: &str,
+        trusts: Option<&TrustRequest>,
+        keeping: Keeping<'_>,
+        origin: &Origin,
+    ) -> Result<(User, Login, Token), Failure<AnswerError>> {
         let Ok(token) = Token::parse(token) else {
             return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
         };
         let trust = trusts.map(|trust| self.new_device(trust)).transpose();
         let trust = trust.map_err(|error| Failure::Refused(AnswerError::Device(error)))?;
-        let signer = self.signing.signer(self.clock.now()).await?;
-        let answered = settle("accounts.answer_challenge", &self.store, || async {
+        settle("accounts.answer_challenge", &self.store, || async {
             let Some(snapshot) = self.challenged(&token).await? else {
                 return Err(self.refused_token(Reason::ChallengeUnknown, origin).await);
             };
@@ -250,9 +275,9 @@ impl Accounts {
                     self.told_factor(&mut batch, &snapshot, user, &authenticated, trusts, origin);
                     let shown = Some(authenticated.factor.into());
                     let login = self.begin_session(shown, snapshot.now);
-                    let refresh = self.add_refresh_token(&mut batch, &snapshot, &login);
+                    let kept = self.keep(&mut batch, &snapshot, &login, keeping).await?;
                     snapshot.save(&mut batch, &decision.next, Change::default());
-                    Ok(Attempt::Commit(batch, Ok((user.clone(), login, refresh))))
+                    Ok(Attempt::Commit(batch, Ok((user.clone(), login, kept))))
                 }
                 Err(refusal) => {
                     let locked = |wait| AnswerError::Locked { wait };
@@ -273,9 +298,22 @@ impl Accounts {
                     self.refuse(&snapshot, &decision.next, deed, error).await
                 }
             }
-        });
-        let (user, login, refresh) = answered.await?;
-        Ok(self.tokens(&signer, &user, &login, &refresh)?)
+        })
+        .await
+    }
+
+    /// Adds what a login is kept by.
+    async fn keep(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        login: &Login,
+        keeping: Keeping<'_>,
+    ) -> Result<Token, StorageError> {
+        match keeping {
+            Keeping::Tokens => Ok(self.add_refresh_token(batch, snapshot, login)),
+            Keeping::Browser(before) => self.add_user_session(batch, snapshot, login, before).await,
+        }
     }
 
     /// What the audit trail is told in the place of a name that nobody has, which may be somebody's password: the same for
@@ -373,9 +411,20 @@ impl Accounts {
 }
 
 /// What the first step leads to.
-enum Granted {
+pub(super) enum Granted {
+    /// The token of the challenge.
     Challenge(Token),
-    Tokens(Login, Token),
+    /// The login, and the token that it is kept by.
+    Login(Login, Token),
+}
+
+/// What a login is kept by.
+#[derive(Clone, Copy)]
+pub(super) enum Keeping<'a> {
+    /// A browser's session, which takes the place of this one.
+    Browser(Option<&'a Token>),
+    /// A refresh token.
+    Tokens,
 }
 
 /// Whose login fails that gives this name.

@@ -14,6 +14,7 @@ mod access_token;
 mod administration;
 mod application_login;
 mod application_tokens;
+mod browser;
 mod deciding;
 mod deeds;
 mod detail;
@@ -22,6 +23,7 @@ mod directory;
 mod forgetting;
 mod keys;
 mod login;
+mod overview;
 mod own_password;
 mod password;
 mod person;
@@ -48,12 +50,14 @@ pub use application_tokens::{
     AddApplicationTokenError, ApplicationTokenChange, ApplicationTokenState,
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
+pub use browser::{Browser, BrowserStep};
 pub use deciding::Undecided;
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};
 pub use directory::{DirectoryError, UserPage, UserView};
 pub use keys::{ActivateKeyError, EnrolKeyError, EnrolledKey, KeySummary, RemoveKeyError};
 pub use login::{AnswerError, FirstStep, LoginError, PasswordLogin, Tokens, TrustRequest};
+pub use overview::Overview;
 pub use own_password::{ChangePasswordError, PasswordChange};
 pub use person::{Editor, Manager, NotPermitted, Person};
 pub use records::{Role, UnknownRole, UserStatus};

@@ -16,6 +16,7 @@ use super::session_id::{SessionId, TokenId};
 use crate::{
     audit::Subject,
     keys::{moment, token_key},
+    session_life::SessionLife,
 };
 
 macro_rules! record {
@@ -439,6 +440,29 @@ pub(super) fn refresh_family_key(owner: Owner, name: &str) -> Key {
             Key::new(COLLECTION, [&organisation, &user, name])
         }
     }
+}
+
+/// At `user_session/_/<time>/<digest>`: a login that a browser has a cookie for.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct UserSession {
+    pub(super) owner: Owner,
+    pub(super) generation: u64,
+    pub(super) key_changes: u64,
+    pub(super) sid: SessionId,
+    /// In the place of an access token's, by which an activation knows whose it is.
+    pub(super) token: TokenId,
+    /// The second factor that was shown at its login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shown: Option<Shown>,
+    /// When the user logged in.
+    pub(super) logged_in_at: Timestamp,
+    pub(super) life: SessionLife,
+}
+
+record!(UserSession, "user_session");
+
+pub(super) fn user_session_key(token: &Token) -> Key {
+    token_key("user_session", "_", token)
 }
 
 /// At `application_token/<organisation>/<number>`.

@@ -8,16 +8,20 @@ use super::{
     Accounts, SessionId,
     access_token::Login,
     application_tokens::{is_of, is_valid},
+    deeds,
     reading::{Reading, Slot},
     records::{
-        Activation, ApplicationToken, Owner, Role, User, UserStatus, application_token_key,
-        user_key,
+        Activation, ApplicationToken, Owner, Role, User, UserSession, UserStatus,
+        application_token_key, user_key,
     },
     session_id::TokenId,
     signing_key,
     snapshot::Snapshot,
 };
-use crate::{Failure, Origin, Who, audit::Subject};
+use crate::{
+    Failure, Origin, Who,
+    audit::{Search, Subject},
+};
 
 /// The bearer of a valid access token.
 #[derive(Clone, Debug)]
@@ -85,6 +89,20 @@ impl Session {
         self.login.sid
     }
 
+    /// What the audit trail has of its user: asked by them, or of them. Releases of before told users by name.
+    pub fn search(&self) -> Search {
+        let (subject, name) = (self.subject, &self.name);
+        Search {
+            by: vec![format!("user:{subject}"), format!("user:{name}")],
+            of: vec![
+                deeds::owner(self.owner),
+                format!("user_name/{subject}"),
+                format!("user_name/{}", name.escape_debug()),
+            ],
+            ..Search::default()
+        }
+    }
+
     /// Whose failures are counted in it.
     pub(super) fn counter(&self) -> keyproof_mfa::SessionId {
         keyproof_mfa::SessionId::new(&self.sid().to_string())
@@ -108,6 +126,25 @@ impl Session {
     /// Whether it may see and revoke this application token.
     pub(super) fn may_manage_token(&self, token: &ApplicationToken) -> bool {
         self.role.administers() || is_of(token, self.owner.user, &self.name)
+    }
+
+    /// That of a person who has logged in with a browser, where the user is as they are now.
+    pub(super) fn of_browser(kept: &UserSession, user: &User) -> Self {
+        Self {
+            owner: kept.owner,
+            name: user.name.clone(),
+            subject: user.subject(),
+            generation: kept.generation,
+            role: user.role,
+            application_token: None,
+            login: Login {
+                sid: kept.sid,
+                shown: kept.shown,
+            },
+            token: Some(kept.token),
+            key_changes: Some(kept.key_changes),
+            along: None,
+        }
     }
 
     /// Whether it is valid for this user, as they are now. An activation ends the tokens of persons, but for the one that it

@@ -181,6 +181,8 @@ actions! {
         UserUnlock = "user.unlock" by Console;
         UserSetPassword = "user.set_password" by Console | User;
         UserAuthenticate = "user.authenticate" by Anonymous | User;
+        UserSessionEnd = "user_session.end" by User;
+        UserSessionsEnd = "user_session.end_others" by User;
         RefreshTokenUse = "refresh_token.use" by User;
         RefreshTokenRotate = "refresh_token.rotate" by User;
         TrustedDeviceAdd = "trusted_device.add" by User;

@@ -12,12 +12,14 @@ mod allowance;
 mod export;
 mod follower;
 mod retention;
+mod search;
 mod subject;
 
 pub use action::{Action, Asker, Domain};
 pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
 pub use retention::AuditSettings;
+pub use search::{Found, Search};
 pub use subject::{ParseSubjectError, Subject};
 
 use std::{

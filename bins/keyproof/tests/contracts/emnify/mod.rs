@@ -1,7 +1,7 @@
 //! The contract of emnify's logins and second factors, line by line, as a client sees it over a socket, with the clock
 //! in the test's hand and the commands' own use cases beside the server on the same store.
 
-mod dialect;
+pub(crate) mod dialect;
 mod events;
 mod forgeries;
 mod generated_client;
@@ -15,6 +15,6 @@ mod refusals;
 mod rotation;
 mod sessions;
 #[path = "../site/mod.rs"]
-mod site;
+pub(crate) mod site;
 mod tokens;
 mod users;

@@ -121,6 +121,8 @@ impl Secured {
         let mut all = vec![
             ("tls.certificate", path("server.pem").into()),
             ("tls.key", path("server.key").into()),
+            // Which would be on the same listener.
+            ("account.enabled", false.into()),
         ];
         all.extend_from_slice(flags);
         let (config, entropy) = (config(&all).unwrap(), Arc::new(SystemEntropy::new()));
@@ -451,6 +453,29 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
         ("dialects.f5.enabled", false.into()),
     ]);
     assert!(elsewhere.is_ok());
+
+    // A browser would ask its user for a certificate.
+    let beside = |flags: &[(&'static str, toml::Value)]| {
+        let mut all = vec![
+            ("f5.client_certificates", true.into()),
+            ("tls.self_signed", true.into()),
+        ];
+        all.extend_from_slice(flags);
+        config(&all)
+    };
+    let refused = beside(&[]).err().unwrap();
+    assert!(matches!(refused, ConfigError::ClientCertificatesBeside(_)));
+    assert!(
+        refused.to_string().contains("dialects.f5.listen"),
+        "{refused}"
+    );
+    for apart in [
+        &[("account.enabled", false.into())][..],
+        &[("dialects.f5.listen", "127.0.0.1:1".into())],
+        &[("account.listen", "127.0.0.1:1".into())],
+    ] {
+        assert!(beside(apart).is_ok(), "{apart:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,58 @@
+//! The server after the walk, open to be looked at: with a user to sign in as, and a token for the APIs.
+
+use keyproof_auth::OperatorScopes;
+use keyproof_service::{
+    access::NewOperatorToken,
+    accounts::{NewUser, Role},
+};
+use tokio::signal::ctrl_c;
+use zeroize::Zeroizing;
+
+use super::{Stage, StepError, Stopped, Walk, same};
+
+/// Who may sign in.
+const NAME: &str = "demo";
+
+/// Tells what there is, and waits for Ctrl-C.
+pub(super) async fn stay(walk: &mut Walk<'_>, stage: &Stage) -> Result<(), Stopped> {
+    walk.part("The server stays, until Ctrl-C");
+    walk.step("stay", told(stage)).await?;
+    // Without signals there is nothing to wait for.
+    let _ = ctrl_c().await;
+    Ok(())
+}
+
+async fn told(stage: &Stage) -> Result<String, StepError> {
+    let service = stage.console().await?;
+    let (password, origin) = (Zeroizing::new(stage.draw()), Stage::origin());
+    let new = NewUser {
+        name: NAME.to_owned(),
+        organisation: "Demo".to_owned(),
+        role: Role::Administrator,
+    };
+    let added = service.accounts.add_user(&new, password.clone(), &origin);
+    same("adding the user", &Ok(()), &added.await)?;
+    let token = NewOperatorToken {
+        subject: NAME.to_owned(),
+        scopes: OperatorScopes::new([keyproof_auth::OperatorScope::Admin]).map_err(|error| {
+            StepError::Otherwise {
+                what: "a scope",
+                expected: "admin".to_owned(),
+                found: error.to_string(),
+            }
+        })?,
+        lifetime: None,
+    };
+    let token = service.access.create(token, &origin).await;
+    let token = token.map_err(|error| StepError::Otherwise {
+        what: "making a token",
+        expected: "a token".to_owned(),
+        found: error.to_string(),
+    })?;
+    let url = stage.url();
+    Ok(format!(
+        "\n\n  {url}/account  sign in as {NAME} with the password {}\n  {url}/         where everything is\n  \
+         a token of scope admin, for the APIs: {}",
+        *password, *token.text
+    ))
+}

@@ -1,0 +1,190 @@
+//! The phone, and the recovery codes for the day it is lost.
+
+use std::convert::Infallible;
+
+use data_encoding::BASE64;
+use http::StatusCode;
+use keyproof_service::{
+    Action, Failure,
+    accounts::{
+        ActivateKeyError, EnrolKeyError, RecoveryCodesError, RecoveryCodesRequest, RemoveKeyError,
+        Unproven,
+    },
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Answered, Frame, Signed, Visit, locked,
+    pages::{MadeCodes, Phone, Recovery, Scan, State},
+    refusal::Refusal,
+    render, unproven,
+};
+use crate::{qr, sites::page::see_other};
+
+const HERE: &str = "/account/phone";
+const RECOVERY: &str = "/account/recovery-codes";
+
+impl Visit<Signed> {
+    pub(super) async fn phone(self) -> Answered {
+        let frame = self.frame(HERE);
+        self.phone_page(&frame, StatusCode::OK).await
+    }
+
+    async fn phone_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+        let overview = self.accounts().overview(self.who.browser.session()).await?;
+        let page = Phone {
+            frame,
+            state: State::of(overview.user.key.as_ref()),
+            may_remove: overview.may_decide && self.who.browser.is_fresh(),
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn enrol(self) -> Answered {
+        let person = self.person(Action::MfaKeyAdd).await?;
+        let password = self.secret("password");
+        let enrolled = self
+            .accounts()
+            .enrol_key::<Infallible>(&person, Ok(password));
+        match enrolled.await {
+            Ok(enrolled) => {
+                // A user's name may be so long that its URI makes no QR code.
+                let drawing = qr::path(&enrolled.uri).map_err(|_| Refusal::Broken)?;
+                let frame = self.frame(HERE);
+                let page = Scan {
+                    frame: &frame,
+                    qr: &drawing,
+                    secret: &enrolled.secret,
+                    uri: &enrolled.uri,
+                    key: enrolled.key.id,
+                };
+                render(&page, StatusCode::OK)
+            }
+            Err(Failure::Refused(EnrolKeyError::AlreadyActive)) => Ok(see_other(HERE)),
+            Err(Failure::Refused(EnrolKeyError::Body(never))) => match never {},
+            Err(Failure::Refused(EnrolKeyError::Undecided(why))) => Err(why.into()),
+            Err(Failure::Refused(EnrolKeyError::Unproven(why))) => {
+                let told = unproven(why, self.t())?;
+                let field = if told.wait.is_some() { "" } else { "password" };
+                let frame = self.frame_with(HERE, field, told.text);
+                let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
+                Ok(locked(page.await?, told.wait))
+            }
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn activate(self) -> Answered {
+        let key = self.typed("key").parse().map_err(|_| Refusal::NotFound)?;
+        let person = self.person(Action::MfaKeyActivate).await?;
+        let activated = self
+            .accounts()
+            .activate_key::<Infallible>(&person, key, Ok(self.code()));
+        let (field, text, wait) = match activated.await {
+            Ok(()) => return Ok(see_other("/account/recovery-codes?activated")),
+            Err(Failure::Refused(ActivateKeyError::AlreadyActive | ActivateKeyError::Unknown)) => {
+                return Ok(see_other(HERE));
+            }
+            Err(Failure::Refused(ActivateKeyError::Body(never))) => match never {},
+            Err(Failure::Refused(ActivateKeyError::Undecided(why))) => return Err(why.into()),
+            Err(Failure::Refused(ActivateKeyError::Locked { wait })) => {
+                ("", self.t().locked(wait), Some(wait))
+            }
+            Err(Failure::Refused(ActivateKeyError::WrongCode)) => {
+                ("code", self.t().activate_wrong.to_owned(), None)
+            }
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        let frame = self.frame_with(HERE, field, text);
+        let page = self.phone_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
+        Ok(locked(page.await?, wait))
+    }
+
+    pub(super) async fn remove_phone(self) -> Answered {
+        let key = self.typed("key").parse().map_err(|_| Refusal::NotFound)?;
+        if !self.who.browser.is_fresh() {
+            return Err(Refusal::ConfirmFirst);
+        }
+        let manager = self.manager(Action::MfaKeyRemove).await?;
+        match self.accounts().remove_key(&manager, key).await {
+            Ok(()) => Ok(see_other("/account?removed")),
+            Err(Failure::Refused(RemoveKeyError::Undecided(why))) => Err(why.into()),
+            Err(Failure::Refused(RemoveKeyError::Unknown)) => Ok(see_other(HERE)),
+            Err(Failure::Refused(RemoveKeyError::UserUnknown)) => Err(Refusal::SignInFirst),
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn recovery_codes(self) -> Answered {
+        let notice = self.says("activated").then_some(self.t().activated);
+        let frame = Frame {
+            notice,
+            ..self.frame(RECOVERY)
+        };
+        self.recovery_page(&frame, StatusCode::OK).await
+    }
+
+    async fn recovery_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+        let overview = self.accounts().overview(self.who.browser.session()).await?;
+        let t = self.t();
+        let page = Recovery {
+            frame,
+            is_active: State::of(overview.user.key.as_ref()).is_active(),
+            codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
+            may_leave_code_out: overview.may_leave_code_out,
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn make_recovery_codes(self) -> Answered {
+        let person = self.person(Action::RecoveryCodesMake).await?;
+        let code = self.code();
+        let request = RecoveryCodesRequest {
+            password: self.secret("password"),
+            code: (!code.is_empty()).then_some(code),
+        };
+        let made = self
+            .accounts()
+            .make_recovery_codes::<Infallible>(&person, Ok(request));
+        let t = self.t();
+        let (field, text, wait) = match made.await {
+            Ok(codes) => return self.made_codes(&codes),
+            Err(Failure::Refused(RecoveryCodesError::Body(never))) => match never {},
+            Err(Failure::Refused(
+                RecoveryCodesError::CodeNeeded | RecoveryCodesError::WrongCode,
+            )) => ("code", t.code_wrong.to_owned(), None),
+            Err(Failure::Refused(RecoveryCodesError::NoActiveKey)) => {
+                return Ok(see_other(RECOVERY));
+            }
+            Err(Failure::Refused(RecoveryCodesError::Undecided(why))) => return Err(why.into()),
+            Err(Failure::Refused(RecoveryCodesError::Unproven(why))) => {
+                let is_wrong = matches!(why, Unproven::WrongPassword);
+                let told = unproven(why, t)?;
+                let field = if is_wrong { "password" } else { "" };
+                (field, told.text, told.wait)
+            }
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        let frame = self.frame_with(RECOVERY, field, text);
+        let page = self.recovery_page(&frame, StatusCode::UNPROCESSABLE_ENTITY);
+        Ok(locked(page.await?, wait))
+    }
+
+    fn made_codes(&self, codes: &[Zeroizing<String>]) -> Answered {
+        let t = self.t();
+        let mut text = Zeroizing::new(format!("{}\n{}\n\n", t.recovery_title, t.each_once));
+        for code in codes {
+            text.push_str(code);
+            text.push('\n');
+        }
+        let file = BASE64.encode(text.as_bytes());
+        let file = Zeroizing::new(format!("data:text/plain;charset=utf-8;base64,{file}"));
+        let frame = self.frame(RECOVERY);
+        let page = MadeCodes {
+            frame: &frame,
+            codes: codes.iter().map(|code| code.as_str()).collect(),
+            file: &file,
+        };
+        render(&page, StatusCode::OK)
+    }
+}

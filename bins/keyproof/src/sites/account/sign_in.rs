@@ -1,0 +1,213 @@
+//! Signing in: a password, then a code; and both once more before what makes an account less safe.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use keyproof_http::Response;
+use keyproof_service::{
+    Failure,
+    accounts::{AnswerError, BrowserStep, LoginError, PasswordLogin, TrustRequest},
+};
+
+use super::{
+    Answered, Signed, Visit, Visitor, locked,
+    pages::{CodePage, Confirm, Frame, SignIn, State},
+    refusal::Refusal,
+    render,
+};
+use crate::sites::{cookies::Cookie, page::see_other, user_agent};
+
+/// How long a browser is trusted, as `keyproof-mfa` has it.
+const TRUSTED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+impl Visit<Visitor> {
+    pub(super) async fn show_sign_in(self) -> Answered {
+        let t = self.t();
+        let notice = if self.says("changed") {
+            Some(t.password_changed)
+        } else if self.says("out") {
+            Some(t.signed_out)
+        } else if self.says("over") && self.cookie(Cookie::Account).is_some() {
+            Some(t.session_over)
+        } else {
+            None
+        };
+        let frame = Frame {
+            notice,
+            ..self.frame("/account/sign-in")
+        };
+        let mut response = render(&SignIn { frame: &frame }, StatusCode::OK)?;
+        if notice.is_some() {
+            self.forget(&mut response, Cookie::Account);
+        }
+        self.shown(response)
+    }
+
+    pub(super) async fn sign_in(self) -> Answered {
+        let login = PasswordLogin {
+            name: self.typed("name").to_owned(),
+            password: self.secret("password"),
+            fingerprint: self.cookie(Cookie::Device).map(|it| it.to_string()),
+        };
+        let before = self.cookie(Cookie::Account);
+        let step = self.accounts().log_in_browser(
+            login,
+            before.as_deref().map(String::as_str),
+            &self.origin,
+        );
+        match step.await {
+            Ok(step) => Ok(self.stepped(step, "/account")),
+            Err(failure) => {
+                let t = self.t();
+                let (field, text, wait) =
+                    told(failure, "name", t.name_or_password_wrong, |wait| {
+                        t.locked(wait)
+                    })?;
+                let frame = Frame {
+                    name: self.typed("name").to_owned(),
+                    ..self.frame_with("/account/sign-in", field, text)
+                };
+                let page = SignIn { frame: &frame };
+                let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
+                self.shown(locked(page, wait))
+            }
+        }
+    }
+
+    pub(super) async fn show_code(self) -> Answered {
+        if self.who.is_new {
+            return Err(Refusal::SignInFirst);
+        }
+        let frame = self.frame("/account/code");
+        render(&CodePage { frame: &frame }, StatusCode::OK)
+    }
+
+    pub(super) async fn answer(self) -> Answered {
+        let device = self.cookie(Cookie::Device);
+        let device = device.unwrap_or_else(|| self.service.draw_text());
+        let is_trusted = self
+            .form
+            .as_ref()
+            .is_some_and(|form| form.is_ticked("trust"));
+        let (browser, system) = user_agent::names(self.exchange.headers());
+        let trust = is_trusted.then(|| TrustRequest {
+            fingerprint: device.to_string(),
+            browser: browser.map(ToOwned::to_owned),
+            name: None,
+            operating_system: system.map(ToOwned::to_owned),
+        });
+        let before = self.cookie(Cookie::Account);
+        let code = self.code();
+        let answered = self.accounts().answer_in_browser(
+            &self.who.visit,
+            &code,
+            trust.as_ref(),
+            before.as_deref().map(String::as_str),
+            &self.origin,
+        );
+        match answered.await {
+            Ok(token) => {
+                let to = if before.is_some() {
+                    "/account/phone"
+                } else {
+                    "/account"
+                };
+                let mut response = see_other(to);
+                self.keep(&mut response, Cookie::Account, &token, None);
+                self.forget(&mut response, Cookie::Visit);
+                if trust.is_some() {
+                    self.keep(&mut response, Cookie::Device, &device, Some(TRUSTED));
+                }
+                Ok(response)
+            }
+            Err(Failure::Storage(error)) => Err(error.into()),
+            Err(Failure::Refused(why)) => {
+                let t = self.t();
+                let (field, text, wait) = match why {
+                    // A browser's cookie has the form of a fingerprint, and its names are ours.
+                    AnswerError::Device(_) => return Err(Refusal::Broken),
+                    AnswerError::Locked { wait } => ("", t.locked(wait), Some(wait)),
+                    AnswerError::Refused => ("code", t.code_late.to_owned(), None),
+                };
+                let frame = self.frame_with("/account/code", field, text);
+                let page = CodePage { frame: &frame };
+                let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
+                Ok(locked(page, wait))
+            }
+        }
+    }
+}
+
+impl Visit<Signed> {
+    pub(super) async fn show_confirm(self) -> Answered {
+        let frame = self.frame("/account/confirm");
+        self.confirming(&frame, StatusCode::OK).await
+    }
+
+    /// The whole login once more, as the same user: a trusted browser shows its code, too.
+    pub(super) async fn confirm(self) -> Answered {
+        self.accounts().admit(&self.origin)?;
+        let login = PasswordLogin {
+            name: self.who.browser.session().name().to_owned(),
+            password: self.secret("password"),
+            fingerprint: None,
+        };
+        let step = self
+            .accounts()
+            .log_in_browser(login, Some(&self.who.cookie), &self.origin);
+        match step.await {
+            Ok(step) => Ok(self.stepped(step, "/account/phone")),
+            Err(failure) => {
+                let t = self.t();
+                let (field, text, wait) =
+                    told(failure, "password", t.password_wrong, |wait| t.locked(wait))?;
+                let frame = self.frame_with("/account/confirm", field, text);
+                let page = self.confirming(&frame, StatusCode::UNPROCESSABLE_ENTITY);
+                Ok(locked(page.await?, wait))
+            }
+        }
+    }
+
+    async fn confirming(&self, frame: &Frame, status: StatusCode) -> Answered {
+        let overview = self.accounts().overview(self.who.browser.session()).await?;
+        let page = Confirm {
+            frame,
+            has_phone: State::of(overview.user.key.as_ref()).is_active(),
+        };
+        render(&page, status)
+    }
+}
+
+impl<W> Visit<W> {
+    /// On to the next step, with its token.
+    fn stepped(&self, step: BrowserStep, to: &str) -> Response {
+        match step {
+            BrowserStep::LoggedIn(token) => {
+                let mut response = see_other(to);
+                self.keep(&mut response, Cookie::Account, &token, None);
+                self.forget(&mut response, Cookie::Visit);
+                response
+            }
+            BrowserStep::Challenged(token) => {
+                let mut response = see_other("/account/code");
+                self.keep(&mut response, Cookie::Visit, &token, None);
+                response
+            }
+        }
+    }
+}
+
+/// At which field what is told of a password that gives nothing, and how long nothing is judged.
+fn told(
+    failure: Failure<LoginError>,
+    field: &'static str,
+    wrong: &str,
+    locked: impl Fn(Duration) -> String,
+) -> Result<(&'static str, String, Option<Duration>), Refusal> {
+    match failure {
+        Failure::Refused(LoginError::Hashing(error)) => Err(error.into()),
+        Failure::Refused(LoginError::Locked { wait }) => Ok(("", locked(wait), Some(wait))),
+        Failure::Refused(LoginError::Refused) => Ok((field, wrong.to_owned(), None)),
+        Failure::Storage(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,386 @@
+//! Every text of the site, in each language: *the* table.
+
+use std::time::Duration;
+
+use crate::sites::language::Language;
+
+macro_rules! texts {
+    ($($name:ident: $english:literal, $german:literal;)+) => {
+        /// The texts of one language.
+        #[derive(Debug)]
+        pub(super) struct Texts {
+            pub(super) language: Language,
+            $(pub(super) $name: &'static str,)+
+        }
+
+        static ENGLISH: Texts = Texts { language: Language::English, $($name: $english,)+ };
+        static GERMAN: Texts = Texts { language: Language::German, $($name: $german,)+ };
+
+        #[cfg(test)]
+        const PAIRS: &[(&str, &str, &str)] = &[$((stringify!($name), $english, $german),)+];
+    };
+}
+
+texts! {
+    site: "Your account", "Ihr Konto";
+    skip: "Skip to the content", "Zum Inhalt springen";
+    menu: "Account", "Konto";
+    language_choice: "Language", "Sprache";
+    error_prefix: "Error: ", "Fehler: ";
+
+    overview: "Overview", "Übersicht";
+    phone: "Phone", "Telefon";
+    recovery_codes: "Recovery codes", "Wiederherstellungscodes";
+    devices: "Trusted devices", "Vertraute Geräte";
+    password: "Password", "Passwort";
+    activity: "Activity", "Aktivität";
+    help: "Help", "Hilfe";
+    sign_in: "Sign in", "Anmelden";
+    sign_out: "Sign out", "Abmelden";
+    signed_in_as: "Signed in as", "Angemeldet als";
+
+    name: "User name", "Benutzername";
+    name_or_password_wrong: "The user name or the password is wrong. Check both and try again.",
+        "Benutzername oder Passwort ist falsch. Prüfen Sie beides und versuchen Sie es noch einmal.";
+    continue_: "Continue", "Weiter";
+    cancel: "Cancel", "Abbrechen";
+    trouble: "Trouble signing in?", "Probleme beim Anmelden?";
+
+    code_title: "Enter your code", "Code eingeben";
+    code_lead: "Open the authenticator app on your phone and type the six digits that it shows for this account.",
+        "Öffnen Sie die Authenticator-App auf Ihrem Telefon und geben Sie die sechs Ziffern ein, die sie für dieses Konto zeigt.";
+    code: "Code", "Code";
+    code_hint: "Six digits, or one of your recovery codes", "Sechs Ziffern, oder einer Ihrer Wiederherstellungscodes";
+    code_wrong: "This code is wrong, or it was used before. Wait until your phone shows the next one and type that.",
+        "Dieser Code ist falsch oder wurde schon benutzt. Warten Sie, bis Ihr Telefon den nächsten zeigt, und geben Sie den ein.";
+    code_late: "This code is wrong or was used before, or ten minutes are over since you typed your password. Type your phone's next code, or start again.",
+        "Dieser Code ist falsch oder wurde schon benutzt, oder seit Ihrem Passwort sind zehn Minuten vergangen. Geben Sie den nächsten Code Ihres Telefons ein, oder fangen Sie von vorn an.";
+    trust: "Trust this browser for 90 days", "Diesem Browser 90 Tage lang vertrauen";
+    trust_hint: "It then needs no code to sign in. Only on a device that is yours alone.",
+        "Dann braucht er zum Anmelden keinen Code. Nur auf einem Gerät, das Ihnen allein gehört.";
+    start_again: "Start again", "Von vorn anfangen";
+    phone_lost: "I do not have my phone", "Ich habe mein Telefon nicht";
+
+    confirm_title: "Confirm that it is you", "Bestätigen Sie, dass Sie es sind";
+    confirm_lead: "What comes next makes your account less safe in the wrong hands. Type your password again, then a code.",
+        "Was nun kommt, macht Ihr Konto in falschen Händen weniger sicher. Geben Sie noch einmal Ihr Passwort ein, dann einen Code.";
+    confirm_lead_plain: "You signed in a while ago. Type your password again.",
+        "Ihre Anmeldung ist eine Weile her. Geben Sie noch einmal Ihr Passwort ein.";
+
+    second_factor: "Second factor", "Zweiter Faktor";
+    no_phone: "No phone is set up. Your password alone signs you in.",
+        "Es ist kein Telefon eingerichtet. Ihr Passwort allein genügt zum Anmelden.";
+    phone_pending: "A phone is not confirmed yet. Type one of its codes to finish.",
+        "Ein Telefon ist noch nicht bestätigt. Geben Sie einen seiner Codes ein, um fertig zu werden.";
+    phone_active: "Codes from your phone are asked for when you sign in.",
+        "Beim Anmelden wird nach Codes von Ihrem Telefon gefragt.";
+    since: "Since", "Seit";
+    set_up_phone: "Set up a phone", "Telefon einrichten";
+    finish_phone: "Finish the set-up", "Einrichtung abschließen";
+    clock: "Your phone's clock", "Die Uhr Ihres Telefons";
+    clock_right: "It is right.", "Sie geht richtig.";
+    no_recovery_codes: "You have none. Make some, so that you can sign in if your phone is lost.",
+        "Sie haben keine. Erstellen Sie welche, damit Sie sich anmelden können, wenn Ihr Telefon verloren geht.";
+    make_recovery_codes: "Make recovery codes", "Wiederherstellungscodes erstellen";
+    sessions: "Sessions", "Sitzungen";
+    sessions_lead: "Ends every sign-in but this one, in other browsers and in programs. Application tokens stay.",
+        "Beendet jede Anmeldung außer dieser, in anderen Browsern und in Programmen. Anwendungstoken bleiben.";
+    end_sessions: "End other sessions", "Andere Sitzungen beenden";
+    sessions_ended: "All other sessions are ended.", "Alle anderen Sitzungen sind beendet.";
+    factor_needed: "You signed in without a code. To change anything here, confirm that it is you.",
+        "Sie haben sich ohne Code angemeldet. Um hier etwas zu ändern, bestätigen Sie, dass Sie es sind.";
+    confirm: "Confirm", "Bestätigen";
+
+    phone_lead: "An authenticator app on your phone makes a new code every 30 seconds. From then on your password alone signs nobody in.",
+        "Eine Authenticator-App auf Ihrem Telefon macht alle 30 Sekunden einen neuen Code. Von da an genügt Ihr Passwort allein niemandem zum Anmelden.";
+    phone_password: "Your password", "Ihr Passwort";
+    show_qr: "Show the QR code", "QR-Code zeigen";
+    scan_title: "Scan this with your phone", "Scannen Sie das mit Ihrem Telefon";
+    scan_lead: "Open your authenticator app, add an account, and point the camera at the code.",
+        "Öffnen Sie Ihre Authenticator-App, fügen Sie ein Konto hinzu und richten Sie die Kamera auf den Code.";
+    qr_label: "QR code with the key for your authenticator app", "QR-Code mit dem Schlüssel für Ihre Authenticator-App";
+    secret_lead: "If you cannot scan it, type this key:", "Wenn Sie nicht scannen können, geben Sie diesen Schlüssel ein:";
+    secret_open: "Open it in an app on this device", "In einer App auf diesem Gerät öffnen";
+    secret_once: "It is shown this once. Nobody can show it again, and nobody but you needs it.",
+        "Er wird nur dieses eine Mal gezeigt. Niemand kann ihn noch einmal zeigen, und niemand außer Ihnen braucht ihn.";
+    first_code: "The code that the app shows now", "Der Code, den die App jetzt zeigt";
+    first_code_hint: "Six digits", "Sechs Ziffern";
+    activate: "Turn it on", "Einschalten";
+    activate_wrong: "This code is wrong. Wait for the next one and type that. If none works, the phone's clock is off, or it has another key: start again.",
+        "Dieser Code ist falsch. Warten Sie auf den nächsten und geben Sie den ein. Wenn keiner passt, geht die Uhr des Telefons falsch, oder es hat einen anderen Schlüssel: Fangen Sie von vorn an.";
+    activate_lead: "Your phone has the key already. Type the code that it shows now.",
+        "Ihr Telefon hat den Schlüssel schon. Geben Sie den Code ein, den es jetzt zeigt.";
+    activated: "Your phone is set up. Other sessions have been ended. Now make recovery codes, for the day it is lost.",
+        "Ihr Telefon ist eingerichtet. Andere Sitzungen wurden beendet. Erstellen Sie nun Wiederherstellungscodes für den Tag, an dem es verloren geht.";
+    remove_phone: "Remove the phone", "Telefon entfernen";
+    remove_lead: "Then your password alone signs you in. Recovery codes and trusted devices end with it, and so do all other sessions.",
+        "Danach genügt Ihr Passwort allein zum Anmelden. Wiederherstellungscodes und vertraute Geräte enden damit, und alle anderen Sitzungen auch.";
+    remove_why: "Do this if the phone is lost, or before you set up another one.",
+        "Tun Sie das, wenn das Telefon verloren ist, oder bevor Sie ein anderes einrichten.";
+    phone_removed: "The phone is removed.", "Das Telefon ist entfernt.";
+
+    recovery_lead: "Each of ten codes signs you in once, in place of your phone. New ones end those of before.",
+        "Jeder von zehn Codes meldet Sie einmal an, anstelle Ihres Telefons. Neue beenden die bisherigen.";
+    recovery_needs_phone: "They stand in for a phone. Set one up first.",
+        "Sie ersetzen ein Telefon. Richten Sie zuerst eines ein.";
+    recovery_title: "Your recovery codes", "Ihre Wiederherstellungscodes";
+    recovery_keep: "Print them or save them where others cannot find them. They are not shown again.",
+        "Drucken Sie sie aus, oder speichern Sie sie dort, wo andere sie nicht finden. Sie werden nicht noch einmal gezeigt.";
+    each_once: "Each code is good once. Codes of before no longer work.",
+        "Jeder Code gilt einmal. Frühere Codes gelten nicht mehr.";
+    print: "Print", "Drucken";
+    download: "Download as a text file", "Als Textdatei herunterladen";
+    copy: "Copy", "Kopieren";
+    copied: "Copied", "Kopiert";
+    kept: "I have kept them", "Ich habe sie aufbewahrt";
+    password_wrong: "This password is wrong.", "Dieses Passwort ist falsch.";
+
+    devices_lead: "These browsers sign in with your password alone. Trust ends by itself after 90 days.",
+        "Diese Browser melden sich mit Ihrem Passwort allein an. Das Vertrauen endet nach 90 Tagen von selbst.";
+    no_devices: "No device is trusted. You can trust one when you sign in with a code.",
+        "Kein Gerät ist vertraut. Sie können einem vertrauen, wenn Sie sich mit einem Code anmelden.";
+    browser: "Browser", "Browser";
+    system: "System", "System";
+    unknown: "unknown", "unbekannt";
+    revoke: "Revoke", "Widerrufen";
+    device_revoked: "The device is no longer trusted.", "Dem Gerät wird nicht mehr vertraut.";
+    action: "Action", "Aktion";
+
+    password_lead: "A new password ends every session and every trusted device. You then sign in with it.",
+        "Ein neues Passwort beendet jede Sitzung und jedes vertraute Gerät. Danach melden Sie sich damit an.";
+    old_password: "Present password", "Bisheriges Passwort";
+    new_password: "New password", "Neues Passwort";
+    new_password_hint: "At least 8 characters", "Mindestens 8 Zeichen";
+    repeat_password: "New password again", "Neues Passwort noch einmal";
+    passwords_differ: "This is not the same as above. Type the new password twice.",
+        "Das ist nicht dasselbe wie oben. Geben Sie das neue Passwort zweimal ein.";
+    password_short: "The new password is too short: at least 8 characters.",
+        "Das neue Passwort ist zu kurz: mindestens 8 Zeichen.";
+    password_long: "The new password is too long: at most 1024 bytes.",
+        "Das neue Passwort ist zu lang: höchstens 1024 Bytes.";
+    change_password: "Change the password", "Passwort ändern";
+    password_changed: "Your password is changed. Sign in with the new one.",
+        "Ihr Passwort ist geändert. Melden Sie sich mit dem neuen an.";
+
+    activity_lead: "What happened in your account, the latest first. Times are UTC.",
+        "Was in Ihrem Konto geschehen ist, das Neueste zuerst. Zeiten sind UTC.";
+    when: "When", "Wann";
+    what: "What", "Was";
+    from: "From", "Von";
+    no_activity: "Nothing in the last 90 days.", "Nichts in den letzten 90 Tagen.";
+    older: "Show older", "Älteres zeigen";
+    refused: "refused", "abgelehnt";
+    last_sign_in: "Latest activity", "Letzte Aktivität";
+    all_activity: "Show all activity", "Alle Aktivität zeigen";
+
+    help_lost: "My phone is lost", "Mein Telefon ist verloren";
+    help_lost_text: "Sign in with your password, and type one of your recovery codes where a code is asked for. Then remove the phone under “Phone” and set up another one. Without recovery codes, ask whoever runs this server: they can remove the phone's key, and see no secret of yours.",
+        "Melden Sie sich mit Ihrem Passwort an, und geben Sie einen Ihrer Wiederherstellungscodes ein, wo nach einem Code gefragt wird. Entfernen Sie dann unter „Telefon“ das Telefon und richten Sie ein anderes ein. Ohne Wiederherstellungscodes fragen Sie, wer diesen Server betreibt: Dort kann man den Schlüssel des Telefons entfernen und sieht keines Ihrer Geheimnisse.";
+    help_clock: "My codes are refused", "Meine Codes werden abgelehnt";
+    help_clock_text: "Codes come from your phone's clock. Let it set its time by itself. A clock that is off by up to a minute and a half is learned and followed; one that is further off makes wrong codes. A code is good once: wait for the next one.",
+        "Codes kommen von der Uhr Ihres Telefons. Lassen Sie es die Zeit selbst stellen. Eine Uhr, die bis zu anderthalb Minuten falsch geht, wird gelernt und verfolgt; eine, die weiter abweicht, macht falsche Codes. Ein Code gilt einmal: Warten Sie auf den nächsten.";
+    help_locked: "I am locked out", "Ich bin gesperrt";
+    help_locked_text: "After several wrong tries, nothing is judged for a while, not even what is right. The page says how long. Wait that long, and try once more. After wrong codes the wait doubles each time.",
+        "Nach mehreren falschen Versuchen wird eine Weile nichts geprüft, auch Richtiges nicht. Die Seite sagt, wie lange. Warten Sie so lange, und versuchen Sie es noch einmal. Nach falschen Codes verdoppelt sich die Wartezeit jedes Mal.";
+    help_stolen: "Somebody else may know my password", "Jemand anders kennt vielleicht mein Passwort";
+    help_stolen_text: "Change it. That ends every session and every trusted device. Then look at the activity for sign-ins that were not yours.",
+        "Ändern Sie es. Das beendet jede Sitzung und jedes vertraute Gerät. Sehen Sie dann unter Aktivität nach Anmeldungen, die nicht von Ihnen waren.";
+
+    signed_out: "You are signed out.", "Sie sind abgemeldet.";
+    session_over: "Please sign in. A session ends after 15 minutes without use, and after 8 hours.",
+        "Bitte melden Sie sich an. Eine Sitzung endet nach 15 Minuten ohne Nutzung und nach 8 Stunden.";
+    insecure_title: "No safe connection", "Keine sichere Verbindung";
+    insecure_text: "Others could read your password on the way. Open this page with https:// in front; on the machine that keyproof runs on, http://localhost does, too.",
+        "Andere könnten Ihr Passwort unterwegs lesen. Öffnen Sie diese Seite mit https:// davor; auf dem Rechner, auf dem keyproof läuft, genügt http://localhost.";
+    forged_title: "This form is out of date", "Dieses Formular ist veraltet";
+    forged_text: "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was done. Go back, load the page again, and fill it in once more.",
+        "Es wurde ausgefüllt, bevor Sie sich an- oder abgemeldet haben, in einem anderen Fenster oder auf einer Seite, die nicht unsere ist. Nichts wurde getan. Gehen Sie zurück, laden Sie die Seite neu, und füllen Sie es noch einmal aus.";
+    not_found_title: "There is no such page", "Diese Seite gibt es nicht";
+    not_found_text: "The address may be mistyped, or what it named is gone.",
+        "Die Adresse ist vielleicht falsch geschrieben, oder was sie nannte, ist fort.";
+    method_title: "That is not done here", "Das geht hier nicht";
+    method_text: "This address is not asked in this way. Nothing was done.", "Diese Adresse wird nicht so gefragt. Nichts wurde getan.";
+    malformed_title: "This cannot be read", "Das ist nicht zu lesen";
+    malformed_text: "What was sent is not a form of this page. Nothing was done.",
+        "Was geschickt wurde, ist kein Formular dieser Seite. Nichts wurde getan.";
+    busy_title: "Too much to do", "Zu viel zu tun";
+    busy_text: "The server cannot answer just now. Try again in a moment.",
+        "Der Server kann gerade nicht antworten. Versuchen Sie es gleich noch einmal.";
+    unsure_title: "It is not known whether it was done", "Es ist nicht bekannt, ob es getan wurde";
+    unsure_text: "The server lost its answer on the way. Look whether the change is there before you do it again.",
+        "Dem Server ging unterwegs die Antwort verloren. Sehen Sie nach, ob die Änderung da ist, bevor Sie sie wiederholen.";
+    broken_title: "Something is wrong with this server", "Mit diesem Server stimmt etwas nicht";
+    broken_text: "Tell whoever runs it, with the number below.", "Sagen Sie es dem, der ihn betreibt, mit der Nummer unten.";
+    request: "Request", "Anfrage";
+    back: "Back to the overview", "Zurück zur Übersicht";
+}
+
+impl Texts {
+    pub(super) const fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &ENGLISH,
+            Language::German => &GERMAN,
+        }
+    }
+
+    /// How long something takes, as people say it: rounded up, so that nobody comes too early.
+    fn duration(&self, time: Duration) -> String {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let (number, words) = match seconds {
+            0..=90 => (seconds, ["second", "seconds", "Sekunde", "Sekunden"]),
+            91..=5_400 => (
+                seconds.div_ceil(60),
+                ["minute", "minutes", "Minute", "Minuten"],
+            ),
+            _ => (
+                seconds.div_ceil(3_600),
+                ["hour", "hours", "Stunde", "Stunden"],
+            ),
+        };
+        let [one, many, eine, viele] = words;
+        let word = match (self.language, number == 1) {
+            (Language::English, true) => one,
+            (Language::English, false) => many,
+            (Language::German, true) => eine,
+            (Language::German, false) => viele,
+        };
+        format!("{number} {word}")
+    }
+
+    pub(super) fn locked(&self, wait: Duration) -> String {
+        let wait = self.duration(wait);
+        match self.language {
+            Language::English => format!(
+                "There were too many wrong tries. Nothing is judged for now, not even what is right: try again in {wait}."
+            ),
+            Language::German => format!(
+                "Es gab zu viele falsche Versuche. Zurzeit wird nichts geprüft, auch Richtiges nicht: Versuchen Sie es in {wait} noch einmal."
+            ),
+        }
+    }
+
+    pub(super) fn limited(&self, wait: Duration) -> String {
+        let wait = self.duration(wait);
+        match self.language {
+            Language::English => {
+                format!("Too many requests came from your address: try again in {wait}.")
+            }
+            Language::German => format!(
+                "Von Ihrer Adresse kamen zu viele Anfragen: Versuchen Sie es in {wait} noch einmal."
+            ),
+        }
+    }
+
+    pub(super) fn clock_off(&self, ahead: i64) -> String {
+        let by = self.duration(Duration::from_secs(ahead.unsigned_abs()));
+        match (self.language, ahead > 0) {
+            (Language::English, true) => format!(
+                "It was about {by} fast when it last made a code. That is followed; still, let it set its time by itself."
+            ),
+            (Language::English, false) => format!(
+                "It was about {by} slow when it last made a code. That is followed; still, let it set its time by itself."
+            ),
+            (Language::German, true) => format!(
+                "Sie ging bei ihrem letzten Code etwa {by} vor. Das wird berücksichtigt; lassen Sie sie die Zeit trotzdem selbst stellen."
+            ),
+            (Language::German, false) => format!(
+                "Sie ging bei ihrem letzten Code etwa {by} nach. Das wird berücksichtigt; lassen Sie sie die Zeit trotzdem selbst stellen."
+            ),
+        }
+    }
+
+    pub(super) fn codes_left(&self, left: usize) -> String {
+        match (self.language, left) {
+            (Language::English, 1) => "1 of 10 is left.".to_owned(),
+            (Language::English, left) => format!("{left} of 10 are left."),
+            (Language::German, 1) => "1 von 10 ist noch da.".to_owned(),
+            (Language::German, left) => format!("{left} von 10 sind noch da."),
+        }
+    }
+
+    pub(super) fn times(&self, count: u64) -> String {
+        match self.language {
+            Language::English => format!("{count} times"),
+            Language::German => format!("{count}-mal"),
+        }
+    }
+
+    /// An action of the audit trail, as its user would say it; by its own text if none is known.
+    pub(super) fn action<'a>(&self, action: &'a str) -> &'a str {
+        let (english, german) = match action {
+            "user.authenticate" => ("Sign-in", "Anmeldung"),
+            "user.set_password" => ("Password changed", "Passwort geändert"),
+            "user.add" => ("Account made", "Konto angelegt"),
+            "user.suspend" => ("Account suspended", "Konto gesperrt"),
+            "user.activate" => ("Account activated", "Konto freigegeben"),
+            "user.unlock" => ("Locks lifted", "Sperren aufgehoben"),
+            "user_session.end" => ("Signed out", "Abgemeldet"),
+            "user_session.end_others" => ("Other sessions ended", "Andere Sitzungen beendet"),
+            "refresh_token.use" | "refresh_token.rotate" => (
+                "Session of a program renewed",
+                "Sitzung eines Programms erneuert",
+            ),
+            "trusted_device.add" => ("Device trusted", "Gerät vertraut"),
+            "trusted_device.remove" => ("Device no longer trusted", "Gerät nicht mehr vertraut"),
+            "trusted_device.list" => ("Trusted devices listed", "Vertraute Geräte aufgelistet"),
+            "mfa_key.add" => (
+                "Set-up of a phone begun",
+                "Einrichtung eines Telefons begonnen",
+            ),
+            "mfa_key.activate" => ("Phone set up", "Telefon eingerichtet"),
+            "mfa_key.remove" => ("Phone removed", "Telefon entfernt"),
+            "recovery_codes.make" => ("Recovery codes made", "Wiederherstellungscodes erstellt"),
+            "application.authenticate" => {
+                ("Sign-in of an application", "Anmeldung einer Anwendung")
+            }
+            "application_token.add" => ("Application token made", "Anwendungstoken erstellt"),
+            "application_token.change" => ("Application token changed", "Anwendungstoken geändert"),
+            "application_token.revoke" => {
+                ("Application token revoked", "Anwendungstoken widerrufen")
+            }
+            _ => (action, action),
+        };
+        match self.language {
+            Language::English => english,
+            Language::German => german,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_there_in_both_languages() {
+        for (name, english, german) in PAIRS {
+            assert!(
+                !english.trim().is_empty() && !german.trim().is_empty(),
+                "{name}"
+            );
+            // What may be the same in both is what both languages call so.
+            let is_same = ["code", "browser", "system"].contains(name);
+            assert_eq!(english == german, is_same, "{name}");
+            let sentence = |text: &str| text.ends_with(['.', '?']);
+            assert_eq!(sentence(english), sentence(german), "{name}");
+        }
+    }
+
+    #[test]
+    fn times_are_said_as_people_say_them_and_never_too_short() {
+        let (english, german) = (Texts::of(Language::English), Texts::of(Language::German));
+        for (millis, en, de) in [
+            (1_000, "1 second", "1 Sekunde"),
+            (1_001, "2 seconds", "2 Sekunden"),
+            (90_001, "2 minutes", "2 Minuten"),
+            (300_000, "5 minutes", "5 Minuten"),
+            (5_401_000, "2 hours", "2 Stunden"),
+        ] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(
+                (&*english.duration(time), &*german.duration(time)),
+                (en, de)
+            );
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Cookies (RFC 6265): what a browser sends, and what it is told to keep. Under TLS each is bound to this host by its
+//! prefix (`__Host-`), so that no neighbour can plant one.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// The longest value that is looked at, in bytes: several times a token.
+const MAX_VALUE: usize = 256;
+
+/// A cookie of the sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cookie {
+    /// A user's session.
+    Account,
+    /// What tells a trusted browser from others.
+    Device,
+    /// Which language pages are to be in.
+    Language,
+    /// A visitor who is signing in to `/account`: what their forms are bound to, and then their challenge.
+    Visit,
+}
+
+impl Cookie {
+    /// Its name where it is sent over TLS, and what is left of that where it is not.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Account => ("__Host-keyproof-account", "keyproof-account"),
+            Self::Device => ("__Host-keyproof-device", "keyproof-device"),
+            Self::Language => ("__Host-keyproof-language", "keyproof-language"),
+            Self::Visit => ("__Host-keyproof-visit", "keyproof-visit"),
+        }
+    }
+
+    const fn name(self, is_encrypted: bool) -> &'static str {
+        let (bound, bare) = self.names();
+        if is_encrypted { bound } else { bare }
+    }
+
+    /// The value that came, if it can be one of ours.
+    pub(super) fn value(self, headers: &HeaderMap, is_encrypted: bool) -> Option<&str> {
+        let name = self.name(is_encrypted);
+        let lines = headers.get_all(header::COOKIE).iter();
+        let pairs = lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'));
+        let mut values = pairs
+            .filter_map(|pair| pair.trim_matches(' ').split_once('='))
+            .filter(|(found, _)| *found == name)
+            .map(|(_, value)| value);
+        // Of two of one name nobody knows which is ours.
+        let value = values.next()?;
+        let is_ours = |value: &str| {
+            (1..=MAX_VALUE).contains(&value.len())
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        (values.next().is_none() && is_ours(value)).then_some(value)
+    }
+
+    /// What tells the browser to keep it; for `lasting`, or until it is closed.
+    pub(super) fn set(
+        self,
+        value: &str,
+        lasting: Option<Duration>,
+        is_encrypted: bool,
+    ) -> Option<HeaderValue> {
+        let name = self.name(is_encrypted);
+        let secure = if is_encrypted { "; Secure" } else { "" };
+        let lasting = lasting.map(|time| format!("; Max-Age={}", time.as_secs()));
+        let lasting = lasting.unwrap_or_default();
+        let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{lasting}");
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// What tells the browser to forget it.
+    pub(super) fn forget(self, is_encrypted: bool) -> Option<HeaderValue> {
+        self.set("", Some(Duration::ZERO), is_encrypted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::COOKIE, HeaderValue::from_static(line));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name_and_once() {
+        let value = |lines: &[&'static str], is_encrypted| {
+            let headers = headers(lines);
+            Cookie::Account
+                .value(&headers, is_encrypted)
+                .map(ToOwned::to_owned)
+        };
+        let ours = Some("abc-_9".to_owned());
+        assert_eq!(value(&["keyproof-account=abc-_9"], false), ours);
+        assert_eq!(value(&["a=b; keyproof-account=abc-_9;c=d"], false), ours);
+        assert_eq!(
+            value(&["a=b", "__Host-keyproof-account=abc-_9"], true),
+            ours
+        );
+        // What anybody on the way may have set is not looked at where TLS is spoken.
+        assert_eq!(value(&["keyproof-account=abc"], true), None);
+        assert_eq!(value(&["__Host-keyproof-account=abc"], false), None);
+        for wrong in [
+            "keyproof-account=",
+            "keyproof-account",
+            "keyproof-account=a b",
+            "keyproof-account=\"a\"",
+            "xkeyproof-account=a",
+            "keyproof-account=a; keyproof-account=b",
+        ] {
+            assert_eq!(value(&[wrong], false), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_for_this_host_and_this_site_alone() {
+        let text = |value: Option<HeaderValue>| value.unwrap().to_str().unwrap().to_owned();
+        assert_eq!(
+            text(Cookie::Visit.set("x", None, true)),
+            "__Host-keyproof-visit=x; Path=/; HttpOnly; SameSite=Strict; Secure"
+        );
+        assert_eq!(
+            text(Cookie::Visit.forget(false)),
+            "keyproof-visit=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! `GET /` from a browser: what this server is, and where its sites are. To everybody else there is nothing at `/`.
+
+use std::sync::Arc;
+
+use askama::Template;
+use http::{Method, StatusCode, header};
+use keyproof_http::{
+    Application, BoxFuture, Exchange, RequestId, RequestPath, Response, StackRefusal, plain_refusal,
+};
+
+use super::{
+    SiteName,
+    asset::{Asset, RELEASE},
+    language::Language,
+    page,
+};
+
+/// The application at `/` alone.
+pub struct Front {
+    sites: Vec<Place>,
+    /// Gives its shape to refusals.
+    unclaimed: Option<Arc<dyn Application>>,
+}
+
+/// Where a site is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The site.
+    pub site: SiteName,
+    /// Its own listener's port, if it is not here.
+    pub port: Option<u16>,
+}
+
+impl Place {
+    /// Its address, as this host is called.
+    fn link(self, host: &str) -> String {
+        let path = self.site.as_str();
+        match self.port {
+            None => format!("/{path}"),
+            Some(port) => {
+                let end = host
+                    .rfind(':')
+                    .filter(|at| !host.get(*at..).is_some_and(|port| port.contains(']')));
+                let name = host.get(..end.unwrap_or(host.len())).unwrap_or_default();
+                format!("//{name}:{port}/{path}")
+            }
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "front.html")]
+struct Page {
+    tag: &'static str,
+    is_german: bool,
+    release: &'static str,
+    account: Option<String>,
+}
+
+impl Front {
+    /// For a listener with these sites.
+    #[must_use]
+    pub fn new(sites: Vec<Place>, unclaimed: Option<Arc<dyn Application>>) -> Self {
+        Self { sites, unclaimed }
+    }
+
+    fn page(&self, exchange: &Exchange) -> Option<Response> {
+        let host = exchange.header(&header::HOST).unwrap_or_default();
+        let link = |site| {
+            let mut places = self.sites.iter();
+            let place = places.find(|place| place.site == site);
+            place.map(|place| place.link(host))
+        };
+        let language = Language::asked_for(exchange.headers());
+        let page = Page {
+            tag: language.tag(),
+            is_german: language == Language::German,
+            release: RELEASE.as_str(),
+            account: link(SiteName::Account),
+        };
+        Some(page::html(StatusCode::OK, page.render().ok()?))
+    }
+}
+
+/// Whether the request is for a page, as browsers ask for one.
+fn wants_html(exchange: &Exchange) -> bool {
+    let lines = exchange.headers().get_all(header::ACCEPT).iter();
+    let mut ranges = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    ranges.any(|range| {
+        let kind = range.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("text/html")
+    })
+}
+
+impl Application for Front {
+    fn name(&self) -> &'static str {
+        "front"
+    }
+
+    fn claims(&self, path: &RequestPath) -> bool {
+        let segments = path.lossy_segments();
+        segments == [""] || matches!(&*segments, ["front", file] if asset(file).is_some())
+    }
+
+    fn handle(self: Arc<Self>, exchange: Exchange) -> BoxFuture<Response> {
+        Box::pin(async move {
+            let reads = matches!(*exchange.method(), Method::GET | Method::HEAD);
+            let segments = exchange.path().lossy_segments();
+            if reads
+                && let ["front", file] = &*segments
+                && let Some(asset) = asset(file)
+            {
+                exchange.matched("/front/{file}");
+                return page::stamp(asset.answer(exchange.query().first("v")));
+            }
+            if reads
+                && segments == [""]
+                && wants_html(&exchange)
+                && let Some(page) = self.page(&exchange)
+            {
+                exchange.matched("/");
+                return page::stamp(page);
+            }
+            self.refuse(StackRefusal::NotFound, exchange.request_id())
+        })
+    }
+
+    fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response {
+        match &self.unclaimed {
+            Some(application) => application.refuse(refusal, request_id),
+            None => plain_refusal(refusal, request_id),
+        }
+    }
+}
+
+fn asset(file: &str) -> Option<Asset> {
+    match file {
+        "icon.svg" => Some(Asset::Icon),
+        "style.css" => Some(Asset::Style),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_on_a_listener_of_its_own_is_at_its_port() {
+        let (site, port) = (SiteName::Account, Some(8443));
+        let link = |host: &str| Place { site, port }.link(host);
+        assert_eq!(link("k.example"), "//k.example:8443/account");
+        assert_eq!(link("k.example:1"), "//k.example:8443/account");
+        assert_eq!(link("[::1]:1"), "//[::1]:8443/account");
+        assert_eq!(link("[::1]"), "//[::1]:8443/account");
+        assert_eq!(Place { site, port: None }.link("x"), "/account");
+    }
+}

@@ -1,0 +1,64 @@
+//! A page as it is sent: HTML, and what tells the browser to do nothing with it but to show it.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use keyproof_http::Response;
+
+/// Nothing but what comes from here, nothing inline, and in nobody's frame.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What every answer of a site has. The referrer is told to this origin alone: without one, browsers would send `Origin:
+/// null` with our own forms.
+const ALWAYS: [(HeaderName, &str); 8] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=()",
+    ),
+    (header::VARY, "Accept-Language, Cookie"),
+];
+
+/// A page, which nobody keeps.
+pub(super) fn html(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Full::from(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Sends the browser on, by GET.
+pub(super) fn see_other(location: &str) -> Response {
+    let mut response = html(StatusCode::SEE_OTHER, String::new());
+    let location = HeaderValue::try_from(location);
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// Adds what every answer has.
+pub(super) fn stamp(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in &ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

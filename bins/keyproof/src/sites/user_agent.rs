@@ -1,0 +1,60 @@
+//! What a browser calls itself, as far as its owner would know it again. Nothing rests on it.
+
+use http::{HeaderMap, header};
+
+/// Browsers by what tells them, the more particular first: most of them say that they are others, too.
+const BROWSERS: [(&str, &str); 6] = [
+    ("Edg/", "Microsoft Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("HeadlessChrome/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+];
+
+/// The same of operating systems.
+const SYSTEMS: [(&str, &str); 7] = [
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iPadOS"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+];
+
+/// The browser's name and the operating system's, if they are known.
+pub(super) fn names(headers: &HeaderMap) -> (Option<&'static str>, Option<&'static str>) {
+    let text = headers.get(header::USER_AGENT);
+    let text = text.and_then(|text| text.to_str().ok()).unwrap_or_default();
+    let known = |list: &[(&str, &'static str)]| {
+        let mut list = list.iter();
+        list.find(|(mark, _)| text.contains(mark))
+            .map(|(_, name)| *name)
+    };
+    (known(&BROWSERS), known(&SYSTEMS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_browser_is_what_it_is_most_of_all() {
+        let of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::USER_AGENT, HeaderValue::from_static(text));
+            names(&headers)
+        };
+        let edge =
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/142.0 Safari/537.36 Edg/142.0";
+        assert_eq!(of(edge), (Some("Microsoft Edge"), Some("Windows")));
+        let phone =
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1";
+        assert_eq!(of(phone), (Some("Safari"), Some("iOS")));
+        let fox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+        assert_eq!(of(fox), (Some("Firefox"), Some("Linux")));
+        assert_eq!(of("curl/8.0"), (None, None));
+    }
+}

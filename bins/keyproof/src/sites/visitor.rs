@@ -1,0 +1,75 @@
+//! How a visitor is connected, and so whether secrets may go to and fro.
+
+use std::net::IpAddr;
+
+use http::header;
+use keyproof_http::Exchange;
+
+/// What a visitor's requests come over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connected {
+    /// TLS: nobody reads along.
+    Encrypted,
+    /// This machine alone, without TLS.
+    Loopback,
+    /// Anything else: nobody signs in here.
+    Exposed,
+}
+
+impl Connected {
+    pub(super) fn of(exchange: &Exchange) -> Self {
+        if exchange.is_encrypted() {
+            return Self::Encrypted;
+        }
+        // A proxy on this machine is no visitor, and a name that anybody can have point here is not this machine's.
+        let host = exchange.header(&header::HOST).unwrap_or_default();
+        match exchange.client().is_loopback() && is_loopback(host) {
+            true => Self::Loopback,
+            false => Self::Exposed,
+        }
+    }
+
+    pub(super) const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Encrypted)
+    }
+}
+
+/// Whether a `Host` names this machine to itself.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_few_names() {
+        for ours in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:1",
+            "127.8.8.8",
+            "[::1]:8080",
+        ] {
+            assert!(is_loopback(ours), "{ours}");
+        }
+        for other in [
+            "",
+            "localhost.example",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            "example.org:80",
+            "::1",
+        ] {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! What a user does at `/account`.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+
+use super::browser::Browser;
+use crate::emnify::{
+    dialect::{ADA, BOB, PASSWORD},
+    site::{Site, console_origin},
+};
+
+#[tokio::test]
+async fn a_user_sets_up_a_phone_and_loses_it() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    // Nobody is signed in.
+    assert_eq!(
+        ada.get("/account").await.is(303).header("location"),
+        "/account/sign-in?over"
+    );
+    ada.sign_in(ADA).await.is(200);
+    ada.sees("No phone is set up.");
+    ada.sees(&format!("<bdi>{ADA}</bdi>"));
+    let before = ada.session().unwrap().to_owned();
+
+    // A wrong password, then the QR code and the secret, this once.
+    ada.get("/account/phone").await.is(200);
+    ada.post("/account/phone", &[("password", "wrong horse")])
+        .await
+        .is(422);
+    ada.sees("This password is wrong.");
+    ada.post("/account/phone", &[("password", PASSWORD)])
+        .await
+        .is(200);
+    ada.sees("<svg role=\"img\" aria-label=\"QR code");
+    ada.sees("otpauth://totp/");
+    ada.get("/account/phone").await.is(200);
+    ada.sees_not("otpauth://");
+    ada.sees("Your phone has the key already.");
+    let key = ada.hidden("key").unwrap();
+    let wrong = ada
+        .post(
+            "/account/phone/activate",
+            &[("key", &key), ("code", "000000")],
+        )
+        .await;
+    wrong.is(422);
+    ada.sees("This code is wrong.");
+    let phone = ada.set_up().await;
+    ada.sees("Your phone is set up.");
+
+    // Recovery codes need no code now, and are shown once.
+    ada.sees_not("name=\"code\"");
+    ada.post("/account/recovery-codes", &[("password", PASSWORD)])
+        .await
+        .is(200);
+    let codes: Vec<_> = ada.page.split("<li><code>").skip(1).collect();
+    let codes: Vec<_> = codes
+        .iter()
+        .map(|rest| rest.split('<').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(codes.len(), 10);
+    let (_, file) = ada.page.split_once("base64,").unwrap();
+    let file = BASE64.decode(
+        file.split('"')
+            .next()
+            .unwrap()
+            .replace("&#43;", "+")
+            .as_bytes(),
+    );
+    let file = String::from_utf8(file.unwrap()).unwrap();
+    assert!(codes.iter().all(|code| file.contains(&**code)));
+    ada.get("/account/recovery-codes").await.is(200);
+    ada.sees("10 of 10 are left.");
+    ada.sees_not(&codes[0]);
+    ada.sees("name=\"code\"");
+
+    // The next login asks for a code: a wrong one, one with a blank as apps show it, then the session is another.
+    ada.post("/account/sign-out", &[]).await.is(303);
+    assert_eq!(ada.session(), None);
+    ada.sign_in(ADA).await.is(200);
+    ada.sees("Enter your code");
+    assert_eq!(ada.session(), None);
+    let wrong = phone.never_shows(site.now());
+    ada.post("/account/code", &[("code", &wrong)]).await.is(422);
+    let code = phone.shows(site.now());
+    let spaced = format!("{} {}", &code[..3], &code[3..]);
+    ada.submit("/account/code", &[("code", &spaced)])
+        .await
+        .is(200);
+    ada.sees("Codes from your phone are asked for");
+    assert_ne!(ada.session().unwrap(), before);
+
+    // The phone is lost: a recovery code signs in, once.
+    let mut elsewhere = Browser::new(&site);
+    elsewhere.sign_in(ADA).await.is(200);
+    elsewhere
+        .submit("/account/code", &[("code", &codes[3])])
+        .await
+        .is(200);
+    elsewhere.sees("9 of 10 are left.");
+    let key = key_of(&mut elsewhere).await;
+    elsewhere
+        .submit("/account/phone/remove", &[("key", &key)])
+        .await
+        .is(200);
+    elsewhere.sees("The phone is removed.");
+    elsewhere.sees("No phone is set up.");
+}
+
+/// The number of the active key, whose removal is at hand.
+async fn key_of(browser: &mut Browser<'_>) -> String {
+    browser.get("/account/phone").await.is(200);
+    browser.hidden("key").unwrap()
+}
+
+#[tokio::test]
+async fn what_weakens_an_account_asks_for_password_and_code_again() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    ada.get("/account/phone").await.is(200);
+    let key = ada.hidden("key").unwrap();
+    let csrf = ada.csrf().unwrap();
+    site.clock.advance(Duration::from_secs(5 * 60));
+    ada.get("/account/phone").await.is(200);
+    ada.sees("href=\"/account/confirm\"");
+    let early = ada
+        .post_with("/account/phone/remove", &csrf, &[("key", &key)])
+        .await;
+    assert_eq!(early.is(303).header("location"), "/account/confirm");
+    ada.get("/account/confirm").await.is(200);
+    let before = ada.session().unwrap().to_owned();
+    ada.post("/account/confirm", &[("password", "wrong horse")])
+        .await
+        .is(422);
+    ada.submit("/account/confirm", &[("password", PASSWORD)])
+        .await
+        .is(200);
+    ada.sees("Enter your code");
+    // The session of before is there until the new one is.
+    assert_eq!(ada.session().unwrap(), before);
+    let code = phone.shows(ada.next_step());
+    ada.submit("/account/code", &[("code", &code)])
+        .await
+        .is(200);
+    let after = ada.session().unwrap().to_owned();
+    assert_ne!(after, before);
+    ada.sees("action=\"/account/phone/remove\"");
+    // The old session is over.
+    ada.cookies.insert("keyproof-account".to_owned(), before);
+    ada.get("/account").await.is(303);
+    ada.cookies.insert("keyproof-account".to_owned(), after);
+    ada.get("/account/phone").await.is(200);
+    ada.submit("/account/phone/remove", &[("key", &key)])
+        .await
+        .is(200);
+    ada.sees("The phone is removed.");
+}
+
+#[tokio::test]
+async fn a_trusted_browser_signs_in_without_a_code_and_decides_nothing() {
+    let site = Site::start().await;
+    let mut ada =
+        Browser::new(&site).sending("user-agent", "Mozilla/5.0 (X11; Linux) Firefox/140.0");
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    ada.get("/account").await.is(200);
+    ada.post("/account/sign-out", &[]).await.is(303);
+    ada.sign_in_with(&phone, true).await.is(200);
+    ada.get("/account/devices").await.is(200);
+    ada.sees("<bdi>Firefox</bdi>");
+    ada.sees("<bdi>Linux</bdi>");
+    ada.post("/account/sign-out", &[]).await.is(303);
+    ada.sign_in(ADA).await.is(200);
+    ada.sees("You signed in without a code.");
+    // Its own rules: it looks on, and is asked for a code before anything else.
+    ada.get("/account/devices").await.is(200);
+    let id = ada.page.split("/account/devices/").nth(1).unwrap();
+    let path = format!("/account/devices/{}/revoke", id.split('/').next().unwrap());
+    let refused = ada.post(&path, &[]).await;
+    assert_eq!(refused.is(303).header("location"), "/account/confirm");
+    let refused = ada.post("/account/sessions/end", &[]).await;
+    assert_eq!(refused.is(303).header("location"), "/account/confirm");
+    let fields = [
+        ("old", PASSWORD),
+        ("new", "another horse"),
+        ("repeat", "another horse"),
+    ];
+    let refused = ada.post("/account/password", &fields).await;
+    assert_eq!(refused.is(303).header("location"), "/account/confirm");
+    ada.get("/account/confirm").await.is(200);
+    ada.submit("/account/confirm", &[("password", PASSWORD)])
+        .await
+        .is(200);
+    let code = phone.shows(ada.next_step());
+    ada.submit("/account/code", &[("code", &code)])
+        .await
+        .is(200);
+    ada.get("/account/devices").await.is(200);
+    ada.submit(&path, &[]).await.is(200);
+    ada.sees("The device is no longer trusted.");
+    ada.sees("No device is trusted.");
+    ada.get("/account/devices").await.is(200);
+    ada.post(&path, &[]).await.is(404);
+}
+
+#[tokio::test]
+async fn a_new_password_ends_every_session_and_is_typed_twice() {
+    let site = Site::start().await;
+    let (mut ada, mut other) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    other.sign_in(ADA).await.is(200);
+    ada.get("/account/password").await.is(200);
+    for (old, new, repeat, says) in [
+        (
+            PASSWORD,
+            "another horse",
+            "another hose",
+            "This is not the same as above.",
+        ),
+        (PASSWORD, "short", "short", "too short"),
+        (
+            "wrong horse",
+            "another horse",
+            "another horse",
+            "This password is wrong.",
+        ),
+    ] {
+        let fields = [("old", old), ("new", new), ("repeat", repeat)];
+        ada.post("/account/password", &fields).await.is(422);
+        ada.sees(says);
+    }
+    let fields = [
+        ("old", PASSWORD),
+        ("new", "another horse"),
+        ("repeat", "another horse"),
+    ];
+    ada.submit("/account/password", &fields).await.is(200);
+    ada.sees("Your password is changed.");
+    other.get("/account").await.is(303);
+    ada.submit(
+        "/account/sign-in",
+        &[("name", ADA), ("password", "another horse")],
+    )
+    .await
+    .is(200);
+    ada.sees("Password changed");
+}
+
+#[tokio::test]
+async fn other_sessions_end_and_this_one_stays() {
+    let site = Site::start().await;
+    let (mut ada, mut other) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    other.sign_in_with(&phone, false).await.is(200);
+    ada.next_step();
+    let challenge = site.challenge(ADA).await;
+    let body = serde_json::json!({ "mfa_token": challenge, "code": phone.shows(site.now()) });
+    let tokens = site.authenticate(body).await;
+    let (access, refresh) = (
+        tokens.is(200).text("auth_token"),
+        tokens.text("refresh_token"),
+    );
+    let before = ada.session().unwrap().to_owned();
+    ada.get("/account").await.is(200);
+    ada.submit("/account/sessions/end", &[]).await.is(200);
+    ada.sees("All other sessions are ended.");
+    assert_ne!(ada.session().unwrap(), before);
+    other.get("/account").await.is(303);
+    let list = "/api/v1/user/mfa/trusted_device";
+    site.get(list).bearer(&access).send().await.is(401);
+    let refreshed = site
+        .authenticate(serde_json::json!({ "refresh_token": refresh }))
+        .await;
+    refreshed.is(401);
+    // It has shown what it had shown.
+    ada.get("/account/password").await.is(200);
+    let fields = [
+        ("old", PASSWORD),
+        ("new", "another horse"),
+        ("repeat", "another horse"),
+    ];
+    ada.submit("/account/password", &fields).await.is(200);
+    ada.sees("Your password is changed.");
+}
+
+#[tokio::test]
+async fn wrong_tries_lock_and_the_page_says_how_long() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.get("/account/sign-in").await.is(200);
+    for _ in 0..2 {
+        ada.post(
+            "/account/sign-in",
+            &[("name", ADA), ("password", "wrong horse")],
+        )
+        .await
+        .is(422);
+        ada.sees("The user name or the password is wrong.");
+        ada.sees(&format!("value=\"{ADA}\""));
+        ada.sees_not("wrong horse");
+    }
+    for password in ["wrong horse", PASSWORD] {
+        let locked = ada
+            .post("/account/sign-in", &[("name", ADA), ("password", password)])
+            .await;
+        assert_eq!(locked.is(429).header("retry-after"), "300");
+        ada.sees("try again in 5 minutes");
+    }
+    // The same count as that of the API.
+    site.password(ADA, PASSWORD).await.refuses(401, 1105, "");
+    site.clock.advance(Duration::from_secs(300));
+    ada.submit("/account/sign-in", &[("name", ADA), ("password", PASSWORD)])
+        .await
+        .is(200);
+}
+
+#[tokio::test]
+async fn logins_of_an_address_are_limited_with_those_of_the_api() {
+    let site = Site::configured(&[("auth.address_limit", 3.into())]).await;
+    site.password(BOB, PASSWORD).await.is(401);
+    let mut browser = Browser::new(&site);
+    browser.get("/account/sign-in").await.is(200);
+    for name in ["ben", "cy"] {
+        browser
+            .post(
+                "/account/sign-in",
+                &[("name", name), ("password", PASSWORD)],
+            )
+            .await
+            .is(422);
+    }
+    let limited = browser
+        .post(
+            "/account/sign-in",
+            &[("name", "di"), ("password", PASSWORD)],
+        )
+        .await;
+    assert!(!limited.is(429).header("retry-after").is_empty());
+    browser.sees("Too many requests came from your address");
+}
+
+#[tokio::test]
+async fn a_phone_whose_clock_is_off_is_told_of() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let phone = ada.set_up().await;
+    ada.get("/account").await.is(200);
+    ada.sees("It is right.");
+    ada.post("/account/sign-out", &[]).await.is(303);
+    ada.next_step();
+    ada.sign_in(ADA).await.is(200);
+    let late = phone.shows(site.now().saturating_sub(Duration::from_secs(30)));
+    ada.submit("/account/code", &[("code", &late)])
+        .await
+        .is(200);
+    ada.sees("It was about 30 seconds slow");
+}
+
+#[tokio::test]
+async fn the_activity_is_the_users_own() {
+    let site = Site::start().await;
+    let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
+    bob.sign_in(BOB).await.is(200);
+    ada.get("/account/sign-in").await.is(200);
+    ada.post(
+        "/account/sign-in",
+        &[("name", ADA), ("password", "wrong horse")],
+    )
+    .await
+    .is(422);
+    ada.sign_in(ADA).await.is(200);
+    site.console
+        .accounts
+        .unlock_user(ADA, &console_origin())
+        .await
+        .unwrap();
+    ada.get("/account/activity").await.is(200);
+    for seen in [
+        "Sign-in",
+        "refused",
+        "Locks lifted",
+        "<bdi>127.0.0.1</bdi>",
+        "2023-11-14",
+    ] {
+        ada.sees(seen);
+    }
+    ada.get("/account/activity?before=x").await.is(404);
+    // Bob has signed in once, and nothing of Ada's is his.
+    bob.get("/account/activity").await.is(200);
+    bob.sees_not("Locks lifted");
+    assert_eq!(
+        bob.page.matches("<tr><td").count(),
+        2,
+        "his account, and his login"
+    );
+}
+
+#[tokio::test]
+async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
+    let site = Site::start().await;
+    for _ in 0..60 {
+        site.clock.advance(Duration::from_secs(1));
+        let (accounts, origin) = (&site.console.accounts, console_origin());
+        accounts.unlock_user(ADA, &origin).await.unwrap();
+    }
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    ada.get("/account/activity").await.is(200);
+    assert_eq!(ada.page.matches("<tr><td").count(), 50);
+    let page = ada.page.len();
+    let (_, older) = ada
+        .page
+        .split_once("href=\"/account/activity?before=")
+        .unwrap();
+    let older = format!(
+        "/account/activity?before={}",
+        older.split('"').next().unwrap()
+    );
+    let (_, style) = ada.page.split_once("href=\"/account/style.css").unwrap();
+    let style = format!("/account/style.css{}", style.split('"').next().unwrap());
+    let style = ada.get(&style).await;
+    let kept = style.is(200).header("cache-control");
+    assert_eq!(kept, "public, max-age=31536000, immutable");
+    assert!(page + style.body.len() < 60 * 1024, "{page} bytes");
+    ada.get(&older).await.is(200);
+    // The account, sixty locks lifted that were none, and the login.
+    assert_eq!(ada.page.matches("<tr><td").count(), 12);
+    ada.sees("Account made");
+}
+
+#[tokio::test]
+async fn pages_are_in_the_language_that_the_browser_asks_for_or_that_was_chosen() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site).sending("accept-language", "de-AT, en;q=0.5");
+    ada.get("/account/sign-in").await.is(200);
+    ada.sees("<html lang=\"de\">");
+    ada.sees("Benutzername");
+    ada.get("/account/sign-in?lang=en").await.is(200);
+    ada.sees("<html lang=\"en\">");
+    ada.sign_in(ADA).await.is(200);
+    ada.sees("<html lang=\"en\">");
+    ada.get("/account?lang=de").await.is(200);
+    ada.sees("Es ist kein Telefon eingerichtet.");
+    ada.get("/account/nowhere").await.is(404);
+    ada.sees("Diese Seite gibt es nicht");
+}

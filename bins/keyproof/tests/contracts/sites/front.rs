@@ -1,0 +1,61 @@
+//! `GET /`.
+
+use super::browser::Browser;
+use crate::emnify::site::Site;
+
+#[tokio::test]
+async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
+    let site = Site::start().await;
+    let mut browser =
+        Browser::new(&site).sending("accept", "text/html,application/xhtml+xml;q=0.9");
+    browser.get("/").await.is(200);
+    browser.sees("href=\"/account\"");
+    browser.sees_not(env!("CARGO_PKG_VERSION"));
+    let style = browser
+        .page
+        .split("href=\"/front/style.css")
+        .nth(1)
+        .unwrap();
+    let style = format!("/front/style.css{}", style.split('"').next().unwrap());
+    let style = browser.get(&style).await;
+    assert_eq!(
+        style.is(200).header("content-type"),
+        "text/css; charset=utf-8"
+    );
+
+    for (method, accept) in [
+        ("GET", "*/*"),
+        ("GET", "application/json"),
+        ("POST", "text/html"),
+    ] {
+        let call = site.call(method, "/").header("accept", accept);
+        let answer = call.of_another_dialect().send().await;
+        assert_eq!(answer.is(404).json["code"], 21, "{method} {accept}");
+    }
+    let nowhere = site.call("GET", "/nowhere").header("accept", "text/html");
+    assert_eq!(
+        nowhere.of_another_dialect().send().await.is(404).json["code"],
+        21
+    );
+}
+
+#[tokio::test]
+async fn a_site_that_is_off_is_not_there() {
+    let site = Site::configured(&[("account.enabled", false.into())]).await;
+    for path in ["/", "/account", "/account/sign-in"] {
+        let call = site.call("GET", path).header("accept", "text/html");
+        let answer = call.of_another_dialect().send().await;
+        assert_eq!(answer.is(404).json["code"], 21, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_site_may_have_a_listener_of_its_own() {
+    let site = Site::configured(&[("account.listen", "127.0.0.1:0".into())]).await;
+    let call = site.call("GET", "/account/sign-in");
+    call.of_another_dialect().send().await.is(404);
+    let mut call = site.call("GET", "/account/sign-in").of_another_dialect();
+    let url = site.server.urls().nth(1).unwrap();
+    call.address = url.trim_start_matches("http://").parse().unwrap();
+    call.send().await.is(200);
+}

@@ -1,0 +1,6 @@
+//! The sites, as a browser without scripts sees them over a socket, with the clock in the test's hand.
+
+mod account;
+mod browser;
+mod front;
+mod safety;

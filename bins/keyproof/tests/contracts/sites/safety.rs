@@ -1,0 +1,277 @@
+//! What keeps strangers, neighbours and other pages out.
+
+use std::time::Duration;
+
+use keyproof_service::accounts::{NewUser, Role};
+
+use super::browser::Browser;
+use crate::emnify::{
+    dialect::{ADA, BOB, PASSWORD},
+    site::{Answer, Site, console_origin, secret},
+};
+
+fn cookies(answer: &Answer) -> Vec<&str> {
+    let all = answer.headers.get_all("set-cookie").iter();
+    all.map(|cookie| cookie.to_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_form_is_taken_from_our_own_page_alone() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.get("/account/sign-in").await.is(200);
+    let ours = ada.csrf().unwrap();
+    let fields = [("name", ADA), ("password", PASSWORD)];
+    // Without the text, with another's, and without the cookie.
+    let mut stranger = Browser::new(&site);
+    stranger.get("/account/sign-in").await.is(200);
+    let theirs = stranger.csrf().unwrap();
+    for wrong in ["", "x", &theirs] {
+        ada.post_with("/account/sign-in", wrong, &fields)
+            .await
+            .is(403);
+        ada.sees("This form is out of date");
+        assert_eq!(ada.session(), None);
+    }
+    let mut without = Browser::new(&site);
+    without
+        .post_with("/account/sign-in", &ours, &fields)
+        .await
+        .is(403);
+    // From another origin, as either header tells.
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        let mut forged = Browser::new(&site).sending(name, value);
+        forged.cookies = ada.cookies.clone();
+        forged
+            .post_with("/account/sign-in", &ours, &fields)
+            .await
+            .is(403);
+    }
+    let mut own = Browser::new(&site).sending("origin", "http://localhost");
+    own.cookies = ada.cookies.clone();
+    own.post_with("/account/sign-in", &ours, &fields)
+        .await
+        .is(303);
+    // Nobody was counted for what was forged.
+    site.password(ADA, PASSWORD).await.is(200);
+
+    // Signed in, the text is another, and that of before is none.
+    ada.post_with("/account/sign-in", &ours, &fields)
+        .await
+        .is(303);
+    ada.get("/account").await.is(200);
+    assert_ne!(ada.csrf().unwrap(), ours);
+    for path in ["/account/sign-out", "/account/sessions/end"] {
+        ada.post_with(path, &ours, &[]).await.is(403);
+    }
+    ada.get("/account").await.is(200);
+}
+
+#[tokio::test]
+async fn a_form_has_the_fields_of_its_page_and_nothing_else() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.get("/account/sign-in").await.is(200);
+    let long = "x".repeat(1025);
+    for fields in [
+        &[("name", ADA), ("password", PASSWORD), ("admin", "1")][..],
+        &[("name", ADA), ("name", BOB), ("password", PASSWORD)],
+        &[("name", "a\nb"), ("password", PASSWORD)],
+        &[("name", &long), ("password", PASSWORD)],
+    ] {
+        ada.get("/account/sign-in").await.is(200);
+        ada.post("/account/sign-in", fields).await.is(400);
+    }
+    ada.get("/account/sign-in").await.is(200);
+    let csrf = ada.csrf().unwrap();
+    let cookie = format!("keyproof-visit={}", ada.cookies["keyproof-visit"]);
+    let post = |kind: &'static str, body: String| {
+        let call = site.call("POST", "/account/sign-in").of_another_dialect();
+        let call = call.header("cookie", &cookie).header("content-type", kind);
+        call.body(body).send()
+    };
+    let form = "application/x-www-form-urlencoded";
+    post("application/json", "{}".to_owned()).await.is(415);
+    post("multipart/form-data; boundary=x", String::new())
+        .await
+        .is(415);
+    post(form, format!("csrf={csrf}&name=%ff")).await.is(400);
+    post(form, "x".repeat(17 * 1024)).await.is(413);
+    let put = site
+        .call("PUT", "/account/sign-in")
+        .of_another_dialect()
+        .send()
+        .await;
+    assert_eq!(put.is(405).header("allow"), "GET, HEAD, POST");
+}
+
+#[tokio::test]
+async fn a_session_ends_unused_and_in_any_case_after_eight_hours() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    site.clock.advance(Duration::from_secs(15 * 60));
+    assert_eq!(
+        ada.get("/account").await.is(303).header("location"),
+        "/account/sign-in?over"
+    );
+    ada.get("/account/sign-in?over").await.is(200);
+    ada.sees("A session ends after 15 minutes without use");
+    assert_eq!(ada.session(), None);
+
+    ada.sign_in(ADA).await.is(200);
+    for _ in 0..34 {
+        site.clock.advance(Duration::from_secs(14 * 60));
+        ada.get("/account").await.is(200);
+    }
+    site.clock.advance(Duration::from_secs(4 * 60));
+    ada.get("/account").await.is(303);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_what_ends_its_user() {
+    let site = Site::start().await;
+    for end in ["suspend", "password", "remove"] {
+        let mut ada = Browser::new(&site);
+        ada.sign_in(ADA).await.is(200);
+        let (accounts, origin) = (&site.console.accounts, console_origin());
+        match end {
+            "suspend" => {
+                accounts.suspend_user(ADA, &origin).await.unwrap();
+                ada.get("/account").await.is(303);
+                accounts.activate_user(ADA, &origin).await.unwrap();
+            }
+            "password" => {
+                let set = accounts.set_user_password(ADA, secret(PASSWORD), &origin);
+                set.await.unwrap();
+            }
+            _ => accounts.remove_user(ADA, &origin).await.map(drop).unwrap(),
+        }
+        ada.get("/account").await.is(303);
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_for_this_site_alone_and_sign_in_is_on_a_safe_connection_alone() {
+    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
+    let site = Site::configured(&[("http.trusted_proxies", proxies)]).await;
+    // On this machine: without the prefix, which needs TLS.
+    let mut near = Browser::new(&site);
+    let answer = near.get("/account/sign-in").await;
+    let [cookie] = cookies(&answer)[..] else {
+        panic!("{answer:?}")
+    };
+    assert!(cookie.starts_with("keyproof-visit="), "{cookie}");
+    assert!(
+        cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"),
+        "{cookie}"
+    );
+
+    // Behind a proxy that speaks TLS with its client.
+    let proxied = |proto: &'static str| {
+        let call = site.call("GET", "/account/sign-in").of_another_dialect();
+        let call = call.header("x-forwarded-for", "198.51.100.7");
+        call.header("x-forwarded-proto", proto).send()
+    };
+    let answer = proxied("https").await;
+    let [cookie] = cookies(answer.is(200))[..] else {
+        panic!("{answer:?}")
+    };
+    assert!(cookie.starts_with("__Host-keyproof-visit="), "{cookie}");
+    assert!(
+        cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
+        "{cookie}"
+    );
+
+    // One that does not.
+    let answer = proxied("http").await;
+    assert!(cookies(answer.is(403)).is_empty());
+    assert!(String::from_utf8_lossy(&answer.body).contains("https://"));
+}
+
+#[tokio::test]
+async fn names_from_outside_are_text_on_a_page() {
+    let site = Site::start().await;
+    let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
+    let new = NewUser {
+        name: hostile.to_owned(),
+        organisation: "<b>Org</b>".to_owned(),
+        role: Role::User,
+    };
+    let origin = console_origin();
+    let added = site
+        .console
+        .accounts
+        .add_user(&new, secret(PASSWORD), &origin);
+    added.await.unwrap();
+    let mut browser = Browser::new(&site);
+    browser.sign_in(hostile).await.is(200);
+    for path in [
+        "/account",
+        "/account/phone",
+        "/account/password",
+        "/account/activity",
+        "/account/confirm",
+    ] {
+        browser.get(path).await.is(200);
+        browser.sees_not("<script>");
+        browser.sees("&#60;script&#62;alert(1)&#60;/script&#62;");
+        browser.sees("<bdi>");
+    }
+    browser
+        .post("/account/phone", &[("password", PASSWORD)])
+        .await;
+    browser.sees_not("<script>");
+    browser.sees_not("<b>Org");
+    // What was typed comes back as it was typed.
+    let mut other = Browser::new(&site);
+    other.get("/account/sign-in").await.is(200);
+    other
+        .post(
+            "/account/sign-in",
+            &[("name", hostile), ("password", "wrong horse")],
+        )
+        .await
+        .is(422);
+    other.sees_not("<script>");
+    other.sees_not("value=\"<");
+    let path = format!("/account/{}", "%3Cscript%3E");
+    other.get(&path).await.is(404);
+    other.sees_not("<script>");
+}
+
+#[tokio::test]
+async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let session = ada.session().unwrap().to_owned();
+    ada.get("/account").await.is(200);
+    ada.sees_not(&session);
+    let all = keyproof_store::Prefix::all();
+    let epoch = keyproof_store::Timestamp::EPOCH;
+    let rows = site
+        .store
+        .scan_raw(&all, None, usize::MAX, epoch)
+        .await
+        .unwrap();
+    assert!(
+        rows.iter()
+            .any(|row| row.key().to_string().contains("user_session"))
+    );
+    for row in rows {
+        assert!(!String::from_utf8_lossy(row.json()).contains(&session));
+        assert!(!row.key().to_string().contains(&session));
+    }
+    // What has the form of a session, and is none.
+    for wrong in ["x", &session[1..], &session.replace(&session[..1], "_")] {
+        ada.cookies
+            .insert("keyproof-account".to_owned(), wrong.to_owned());
+        ada.get("/account").await.is(303);
+    }
+}

@@ -1,0 +1,285 @@
+//! The sessions of browsers: a login whose token is in a cookie, which the store knows by its digest. Each step has a
+//! token of its own: the first step's is that of the challenge, and whatever is shown anew begins a session in the place
+//! of the one before.
+
+use std::{fmt, time::Duration};
+
+use keyproof_auth::Token;
+use keyproof_store::{Batch, ReadPlan, Timestamp};
+use zeroize::Zeroizing;
+
+use super::{
+    Accounts, AnswerError, LoginError, PasswordLogin, Person, Session, SessionError, TrustRequest,
+    Undecided,
+    access_token::Login,
+    deeds::deed,
+    login::{Granted, Keeping},
+    reading::Slot,
+    records::{Activation, User, UserSession, user_key, user_session_key},
+    session_id::TokenId,
+    snapshot::Snapshot,
+};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    audit::Deed,
+    session_life::SessionLife,
+    storage::{Attempt, settle},
+};
+
+/// How long after a login a browser's session may do what weakens the account.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+
+/// What an accepted password gives a browser.
+pub enum BrowserStep {
+    /// The user is logged in: the session's token.
+    LoggedIn(Zeroizing<String>),
+    /// A code is needed beside this token, within ten minutes.
+    Challenged(Zeroizing<String>),
+}
+
+/// A user's session in a browser.
+#[derive(Debug)]
+pub struct Browser {
+    session: Session,
+    logged_in_at: Timestamp,
+    read_at: Timestamp,
+}
+
+impl Browser {
+    /// The session.
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether its user has logged in so lately that they need not do so again before what weakens the account.
+    pub fn is_fresh(&self) -> bool {
+        self.read_at.saturating_since(self.logged_in_at) < FRESH
+    }
+}
+
+impl fmt::Debug for BrowserStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LoggedIn(_) => f.write_str("LoggedIn(..)"),
+            Self::Challenged(_) => f.write_str("Challenged(..)"),
+        }
+    }
+}
+
+impl Accounts {
+    /// Judges a name and a password as [`Accounts::login`] does, for a browser. Its session takes the place of `before`.
+    ///
+    /// # Errors
+    /// [`LoginError`].
+    pub async fn log_in_browser(
+        &self,
+        login: PasswordLogin,
+        before: Option<&str>,
+        origin: &Origin,
+    ) -> Result<BrowserStep, Failure<LoginError>> {
+        let before = before.and_then(|text| Token::parse(text).ok());
+        let keeping = Keeping::Browser(before.as_ref());
+        let (_, granted) = self.judge_password(login, keeping, origin).await?;
+        Ok(match granted {
+            Granted::Challenge(token) => BrowserStep::Challenged(token.text()),
+            Granted::Login(_, token) => BrowserStep::LoggedIn(token.text()),
+        })
+    }
+
+    /// Judges a code as [`Accounts::answer_challenge`] does, for a browser: the session's token, in the place of `before`.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub async fn answer_in_browser(
+        &self,
+        challenge: &str,
+        code: &str,
+        trusts: Option<&TrustRequest>,
+        before: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, Failure<AnswerError>> {
+        let before = before.and_then(|text| Token::parse(text).ok());
+        let keeping = Keeping::Browser(before.as_ref());
+        let answered = self.judge_answer(challenge, code, trusts, keeping, origin);
+        let (_, _, token) = answered.await?;
+        Ok(token.text())
+    }
+
+    /// The session that a browser has a token of. It is asked anew for each request, and used by that.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn user_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
+        const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
+        let token = Token::parse(text).map_err(|_| INVALID)?;
+        let place = user_session_key(&token);
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let kept = found.get::<UserSession>(&place)?;
+                let owner = kept.map(|kept| kept.record.owner);
+                Ok(owner.map(user_key).into_iter().collect())
+            }
+        });
+        let reading = self.read_plan(plan).await?;
+        let kept: Slot<UserSession> = reading.slot(place)?;
+        let record = kept.record().ok_or(INVALID)?;
+        let user: Slot<User> = reading.slot(user_key(record.owner))?;
+        let user = user.into_record().ok_or(INVALID)?;
+        let session = Session::of_browser(record, &user);
+        if !session.is_of(&user) {
+            return Err(INVALID);
+        }
+        let logged_in_at = record.logged_in_at;
+        self.note_use(&kept, reading.now).await;
+        Ok(Browser {
+            session,
+            logged_in_at,
+            read_at: reading.now,
+        })
+    }
+
+    /// Ends a browser's session.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn end_user_session(
+        &self,
+        text: &str,
+        origin: &Origin,
+    ) -> Result<(), Failure<SessionError>> {
+        let Ok(token) = Token::parse(text) else {
+            return Ok(());
+        };
+        settle("accounts.end_user_session", &self.store, || async {
+            let browser = match self.user_session(text).await {
+                Err(Failure::Refused(_)) => return Ok(Attempt::Done(())),
+                found => found?,
+            };
+            let session = browser.session;
+            // That it was used may have been noted just now.
+            let reading = self.read([user_session_key(&token)]).await?;
+            let kept: Slot<UserSession> = reading.slot(user_session_key(&token))?;
+            let mut batch = self.store.batch(reading.now);
+            kept.remove(&mut batch);
+            let origin = session.origin(origin);
+            let deed = Deed {
+                action: Action::UserSessionEnd,
+                target: format!(
+                    "{}/session/{}",
+                    super::deeds::owner(session.owner),
+                    session.sid()
+                ),
+                detail: None,
+                origin: &origin,
+            };
+            self.audit.done(&mut batch, reading.now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Ends all sessions and tokens of a person but the browser's session that they ask in, which gets another token;
+    /// application tokens stay.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub async fn end_other_sessions(
+        &self,
+        person: &Person,
+        text: &str,
+    ) -> Result<Zeroizing<String>, Failure<Undecided>> {
+        const ENDED: Failure<Undecided> = Failure::Refused(Undecided::Ended);
+        let token = Token::parse(text).map_err(|_| ENDED)?;
+        let place = user_session_key(&token);
+        settle("accounts.end_other_sessions", &self.store, || async {
+            let action = Action::UserSessionsEnd;
+            let decided = self.deciding_over::<Undecided>(person, action, [place.clone()]);
+            let (own, user, reading) = decided.await?;
+            let kept: Slot<UserSession> = reading.slot(place.clone())?;
+            let record = kept.record().ok_or(ENDED)?;
+            let key_changes = user.key_changes.wrapping_add(1);
+            let changed = User {
+                key_changes,
+                activation: Some(Activation {
+                    key_changes,
+                    // Whoever has activated the present key has shown a code of it.
+                    by: user.activation.and_then(|activation| {
+                        let is_own = activation.by == Some(record.token);
+                        let is_present = activation.key_changes == user.key_changes;
+                        activation.by.filter(|_| is_own && is_present)
+                    }),
+                }),
+                ..user.clone()
+            };
+            let next = UserSession {
+                key_changes,
+                // A factor of an earlier key was none, and is none of the present one now.
+                shown: record
+                    .shown
+                    .filter(|_| record.key_changes == user.key_changes),
+                ..record.clone()
+            };
+            let mut batch = self.store.batch(reading.now);
+            own.replace(&mut batch, &changed, None);
+            kept.remove(&mut batch);
+            let token = self.draw_token(reading.now);
+            let ends = next.life.ends_at();
+            batch.insert(&user_session_key(&token), &next, Some(ends));
+            let deed = deed(action, &user, None, person.origin());
+            self.audit.done(&mut batch, reading.now, deed);
+            Ok(Attempt::Commit(batch, Ok(token.text())))
+        })
+        .await
+    }
+
+    /// Adds a browser's session, in the place of this one.
+    pub(super) async fn add_user_session(
+        &self,
+        batch: &mut Batch,
+        snapshot: &Snapshot,
+        login: &Login,
+        before: Option<&Token>,
+    ) -> Result<Token, StorageError> {
+        let token = self.draw_token(snapshot.now);
+        if let Some(user) = snapshot.active_user() {
+            let record = UserSession {
+                owner: user.owner(),
+                generation: user.generation,
+                key_changes: user.key_changes,
+                sid: login.sid,
+                token: TokenId::from_random(self.random()),
+                shown: login.shown,
+                logged_in_at: snapshot.now,
+                life: SessionLife::begin(snapshot.now),
+            };
+            let ends = record.life.ends_at();
+            batch.insert(&user_session_key(&token), &record, Some(ends));
+        }
+        if let Some(before) = before {
+            let place = user_session_key(before);
+            let kept = self.store.get::<UserSession>(&place, snapshot.now).await?;
+            if let Some(kept) = kept {
+                batch.remove(&place, kept.version);
+            }
+        }
+        Ok(token)
+    }
+
+    /// Notes that a session is used. It is no reason to refuse anything if that cannot be: then it ends the sooner.
+    async fn note_use(&self, kept: &Slot<UserSession>, now: Timestamp) {
+        let Some(record) = kept.record() else { return };
+        let Some(life) = record.life.used(now) else {
+            return;
+        };
+        let mut batch = self.store.batch(now);
+        let next = UserSession {
+            life,
+            ..record.clone()
+        };
+        kept.replace(&mut batch, &next, Some(life.ends_at()));
+        if let Err(error) = self.store.commit(batch).await {
+            tracing::debug!(%error, "that a session is used was not noted");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a user's own page says of their second factor.
+
+use std::time::Duration;
+
+use keyproof_mfa::{KeyKind, KeyStatus};
+
+use super::{Accounts, KeySummary, Session, SessionError, directory::UserView, directory::view};
+use crate::Failure;
+
+/// A user's second factor, as they see it themselves.
+#[derive(Clone, Debug)]
+pub struct Overview {
+    /// The user, with their key.
+    pub user: UserView,
+    /// By how many seconds their phone's clock was off when its last code was seen: positive where it is ahead. Whole
+    /// steps; no more than two either way are told apart.
+    pub clock_ahead: i64,
+    /// How many recovery codes are left; none where none were made.
+    pub recovery_codes: Option<usize>,
+    /// Whether the session may decide over the second factor.
+    pub may_decide: bool,
+    /// Whether it may make recovery codes without a code.
+    pub may_leave_code_out: bool,
+    /// How long guesses in this session are not judged, if they are not.
+    pub locked: Option<Duration>,
+}
+
+impl Accounts {
+    /// All that a user's own page shows, but for their devices.
+    ///
+    /// # Errors
+    /// [`SessionError::Invalid`] where the session has ended meanwhile.
+    pub async fn overview(&self, session: &Session) -> Result<Overview, Failure<SessionError>> {
+        let snapshot = self.snapshot_of(session.name(), session.owner).await?;
+        let user = snapshot.user.record().filter(|user| session.is_of(user));
+        let user = user.ok_or(Failure::Refused(SessionError::Invalid))?;
+        let key = snapshot.second_factor.record();
+        let records = snapshot.records();
+        let standing = session.standing(user);
+        let active = records
+            .key
+            .filter(|key| matches!(key.status(), KeyStatus::Active { .. }));
+        let clock_ahead = active.and_then(|key| {
+            let KeyKind::Totp(parameters) = key.kind() else {
+                return None;
+            };
+            let period = i64::try_from(parameters.period.get()).ok()?;
+            Some(i64::from(key.drift_steps()?).saturating_mul(period))
+        });
+        let recovery = records.recovery.as_ref().filter(|_| active.is_some());
+        let lock = records.admit_session(session.counter(), snapshot.at());
+        Ok(Overview {
+            user: view(user.clone(), key.map(KeySummary::of)),
+            clock_ahead: clock_ahead.unwrap_or_default(),
+            recovery_codes: recovery.map(keyproof_mfa::RecoveryCodes::left),
+            may_decide: records.may_decide(standing).is_ok(),
+            may_leave_code_out: records.may_leave_code_out(standing, snapshot.at()),
+            locked: lock.err().map(|lock| snapshot.wait(lock.until)),
+        })
+    }
+}
