@@ -216,5 +216,63 @@ mod tests {
         assert!(found.starts_with(b"first\n"));
         let kept = (found.len() - b"first\nurgent\n".len()) / line.len();
         assert_eq!(kept as u64 + lost, (2 * LIMIT / line.len()) as u64);
+        assert_eq!(queue.waiting().lost, 0, "it is told once");
+    }
+
+    #[test]
+    fn what_is_urgent_has_a_bound_of_its_own() {
+        let (queue, written) = queue();
+        let line = [b'x'; 1_024];
+        for _ in 0..2 * (LIMIT + RESERVE) / line.len() {
+            queue.add(&line, Urgency::Urgent);
+        }
+        let waiting = queue.waiting().lines.len();
+        assert!((LIMIT..=LIMIT + RESERVE).contains(&waiting), "{waiting}");
+        assert!(queue.waiting().lost > 0);
+        drop(written);
+    }
+
+    /// A process that ends waits for what the thread has in its hands, too.
+    #[test]
+    fn whoever_flushes_waits_for_the_line_that_is_being_written() {
+        let (queue, written) = queue();
+        queue.add(b"last words\n", Urgency::None);
+        while !queue.waiting().is_writing {
+            thread::yield_now();
+        }
+        assert!(queue.waiting().lines.is_empty());
+        let flushing = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.flush(Duration::from_secs(60))
+        });
+        // One that does not wait has ended by now.
+        thread::sleep(Duration::from_millis(50));
+        assert!(!flushing.is_finished());
+        assert_eq!(written.recv().unwrap(), b"last words\n");
+        flushing.join().unwrap();
+        assert!(!queue.waiting().is_writing);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_does_not_end_the_log() {
+        struct Failing<W>(Option<io::Error>, W);
+
+        impl<W: Write> Write for Failing<W> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.take().map_or_else(|| self.1.write(bytes), Err)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                self.1.flush()
+            }
+        }
+
+        let (gate, written) = sync_channel(1);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let queue = Queue::start(Failing(Some(full), Gate(gate))).unwrap();
+        queue.add(b"lost\n", Urgency::None);
+        queue.flush(Duration::from_secs(60));
+        queue.add(b"written\n", Urgency::None);
+        assert_eq!(written.recv().unwrap(), b"written\n");
     }
 }
