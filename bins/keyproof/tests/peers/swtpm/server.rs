@@ -17,7 +17,7 @@ pub(crate) struct Server {
     home: TempDir,
     child: Child,
     /// Kept open: a server may say more.
-    _stderr: BufReader<ChildStderr>,
+    stderr: BufReader<ChildStderr>,
     address: String,
     token: String,
 }
@@ -26,33 +26,27 @@ impl Server {
     /// Starts a server on a store of its own.
     pub(crate) fn start() -> Self {
         let home = TempDir::new().unwrap();
-        let mut child = program(&home)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .env("KEYPROOF_F5__PUBLIC_URL", PUBLIC_URL)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let address = loop {
-            let mut line = String::new();
-            assert_ne!(
-                stderr.read_line(&mut line).unwrap(),
-                0,
-                "the server has ended"
-            );
-            if let Some(address) = line.trim_end().strip_prefix("listening on http://") {
-                break address.to_owned();
-            }
-        };
+        let (child, stderr, address) = serve(&home, &[]);
         let mut server = Self {
             token: String::new(),
             home,
             child,
-            _stderr: stderr,
+            stderr,
             address,
         };
         server.token = server.token("tpm");
         server
+    }
+
+    /// Starts it again on the same store, with flags for TLS, in which it asks for client certificates.
+    pub(crate) fn restart(&mut self, flags: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, self.stderr, self.address) = serve(&self.home, flags);
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// A new token.
@@ -120,6 +114,33 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A running server, its standard error, and where it listens.
+fn serve(home: &TempDir, flags: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
+    let mut child = program(home)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(flags)
+        .env("KEYPROOF_F5__PUBLIC_URL", PUBLIC_URL)
+        .envs((!flags.is_empty()).then_some(("KEYPROOF_F5__CLIENT_CERTIFICATES", "true")))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert_ne!(
+            stderr.read_line(&mut line).unwrap(),
+            0,
+            "the server has ended"
+        );
+        if let Some((_, address)) = line.trim_end().split_once("listening on http")
+            && let Some((_, address)) = address.split_once("://")
+        {
+            break address.to_owned();
+        }
+    };
+    (child, stderr, address)
 }
 
 /// The program, in an environment of its own.

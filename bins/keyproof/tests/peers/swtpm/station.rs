@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
 use data_encoding::HEXLOWER;
 use keyproof_tpm::{PublicKey, Structure, TpmtPublic};
+use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
 
 use super::{
@@ -34,10 +35,15 @@ impl Field {
 
     /// Runs `keyproof tpm station`, which leaves nothing in the TPM.
     fn station(&self, line: &str) -> Output {
+        let with_token = format!("{line} --url {} --token-file token", self.server.url());
+        self.station_by(&with_token)
+    }
+
+    /// The same, with a server and a station that the line names.
+    fn station_by(&self, line: &str) -> Output {
         let line = format!(
-            "tpm station {line} --url {} --token-file token --api-key-file api-key \
-             --namespace default --category factory --device device.json --state state-of-it",
-            self.server.url()
+            "tpm station {line} --api-key-file api-key --namespace default --category factory \
+             --device device.json --state state-of-it"
         );
         let mut command = self.server.command(&self.tpm.folder(), &line);
         let output = command
@@ -455,4 +461,138 @@ fn an_attestation_activates_a_key_that_is_not_active() {
     let report = field.attests(selection);
     assert_eq!(report["accepted"], true, "{report}");
     assert_eq!(tpm.read(file), active);
+}
+
+/// TPMs whose makers made the endorsement key with a nonce, a template of their own or both, which are in the NV memory.
+#[test]
+fn an_endorsement_key_by_the_makers_template_is_found() {
+    // What `tpm2_createprimary` reads: TPM2B_ECC_PARAMETER twice, each with room for 128 bytes.
+    let unique = |x: &[u8; 32]| {
+        let sized = |value: &[u8]| [&32_u16.to_ne_bytes()[..], value, &[0; 96]].concat();
+        [sized(x), sized(&[0; 32])].concat()
+    };
+    let policy = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";
+    // noDA, which the default has not.
+    let (default, no_da) = (0x300b2, 0x304b2);
+    for (nonce, attributes) in [([7; 32], default), ([0; 32], no_da), ([9; 32], no_da)] {
+        let field = Field::new();
+        let Field { tpm, .. } = &field;
+        tpm.write("unique", &unique(&nonce));
+        tpm.write("policy", &HEXLOWER.decode(policy.as_bytes()).unwrap());
+        tpm.run(&format!(
+            "tpm2_createprimary -C e -g sha256 -G ecc256:null:aes128cfb -a {attributes:#x} \
+             -L policy -u unique -c ek.ctx"
+        ));
+        tpm.run("tpm2_readpublic -c ek.ctx -f tss -o own.pub");
+        certify_p256(tpm, "own.pub");
+        let put = |index: &str, contents: &[u8]| {
+            tpm.write("contents", contents);
+            let size = contents.len();
+            tpm.run(&format!(
+                "tpm2_nvdefine -C o -s {size} -a ownerread|ownerwrite|authread|authwrite {index}"
+            ));
+            tpm.run(&format!("tpm2_nvwrite -C o -i contents {index}"));
+        };
+        let refused = field.station("provision --ek-cert ek.crt");
+        assert_eq!(refused.status.code(), Some(1));
+        let told = said(&refused);
+        assert!(told.contains("the template L-2, nor by one"), "{told}");
+        if nonce != [0; 32] {
+            put("0x01c0000b", &nonce);
+        }
+        if attributes != default {
+            // A TPMT_PUBLIC without a key in it.
+            let public = tpm.read("own.pub");
+            let (_, public) = public.split_at(2);
+            let parameters = public.len() - 2 * (2 + 32);
+            let empty = [&[0, 32][..], &[0; 32]].concat().repeat(2);
+            put("0x01c0000c", &[&public[..parameters], &empty].concat());
+        }
+        field.provisions("--ek-cert ek.crt");
+        the_files_are_in_order(&field);
+        assert_eq!(field.attests("--selection sha256:0,7")["accepted"], true);
+    }
+}
+
+/// Owners may give the endorsement hierarchy an authorization value.
+#[test]
+fn the_endorsement_hierarchys_authorization_comes_from_a_file() {
+    for index in ["0x01c00002", "0x01c00016"] {
+        let field = Field::new();
+        let Field { tpm, .. } = &field;
+        tpm.run("tpm2_changeauth -c e hex:736563726574");
+        let without = field.station(&format!("provision --ek-index {index}"));
+        assert_eq!(without.status.code(), Some(1));
+        assert!(
+            said(&without).contains("authorization failure"),
+            "{}",
+            said(&without)
+        );
+        tpm.write("hierarchy", b"secret\n");
+        let with = "--endorsement-auth-file hierarchy";
+        field.provisions(&format!("--ek-index {index} {with}"));
+        let report = field.attests(&format!("--selection sha256:0 {with}"));
+        assert_eq!(report["accepted"], true, "{report}");
+        tpm.run("tpm2_changeauth -c e -p secret");
+    }
+}
+
+/// A station without a token, by the client certificate of its category, and an API key that is taken with nothing else.
+#[test]
+fn a_client_certificate_lets_a_station_in() {
+    let mut field = Field::new();
+    let Field { tpm, server } = &mut field;
+    let make = |kind: &str, name: &str, spec: Value| {
+        let body = json!({ "metadata": { "name": name }, "spec": spec });
+        server.post(&format!("/api/tpm/namespaces/default/{kind}"), &body)
+    };
+    let mtls = json!({ "tpm_manager_ref": [{ "name": "factory" }] });
+    let mtls = make("tpm_categorys", "line-2", mtls);
+    for (file, member) in [("client.pem", "client_cert"), ("client.key", "client_key")] {
+        tpm.write(file, mtls["spec"][member].as_str().unwrap().as_bytes());
+    }
+    let bound = json!({ "category_ref": [{ "name": "line-2" }], "need_mtls": true });
+    let bound = make("tpm_api_keys", "line-2", bound);
+    let bound = bound["api_key"].as_str().unwrap().to_owned();
+
+    let own = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    tpm.write("server.pem", own.cert.pem().as_bytes());
+    tpm.write("server.key", own.signing_key.serialize_pem().as_bytes());
+    let at = |file: &str| tpm.folder().join(file).display().to_string();
+    server.restart(&[
+        "--tls-cert",
+        &at("server.pem"),
+        "--tls-key",
+        &at("server.key"),
+    ]);
+    let url = format!("https://{} --ca-file server.pem", server.address());
+    let by_certificate = "--client-cert client.pem --client-key client.key";
+    // The API key of another category, which asks for no certificate: any category's lets the station in.
+    let output = field.station_by(&format!("provision --url {url} {by_certificate}"));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    the_files_are_in_order(&field);
+    let attest = format!("attest --selection sha256:0 --url {url} {by_certificate}");
+    let output = field.station_by(&attest);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+
+    // The one that asks for it, by the certificate and by a token alone.
+    field.tpm.write("api-key", bound.as_bytes());
+    let output = field.station_by(&format!("provision --url {url} --token-file token"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("the server refuses the API key"),
+        "{}",
+        said(&output)
+    );
+    let output = field.station_by(&format!("provision --url {url} {by_certificate}"));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    // Nobody at all.
+    field.tpm.shell(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=stranger \
+         -keyout other.key -out other.pem",
+    );
+    let stranger = "--client-cert other.pem --client-key other.key";
+    let output = field.station_by(&format!("provision --url {url} {stranger}"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("401"), "{}", said(&output));
 }

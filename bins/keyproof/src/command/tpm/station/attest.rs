@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use data_encoding::BASE64;
 use keyproof_store::file;
-use keyproof_tpm::{Name, Structure, TpmlPcrSelection};
+use keyproof_tpm::{EkCertificate, Name, Structure, TpmlPcrSelection};
 use serde_json::Value;
 
 use super::{
@@ -17,8 +17,7 @@ use super::{
     endorsement::Kind,
     files::{Kept, State},
     server::Attestation,
-    tpm::Tpm,
-    with_tpm,
+    tpm::{Tpm, TpmUseError},
 };
 use crate::command::{Failure, Outcome, output};
 
@@ -50,9 +49,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         )));
     };
     station.must_be_of(&kept)?;
-    with_tpm(arguments.station.limit(), async |tpm| {
-        station.attest(tpm, kept, &arguments.selection, log).await
-    })
+    arguments
+        .station
+        .with_tpm(async |tpm| station.attest(tpm, kept, &arguments.selection, log).await)
 }
 
 impl Station {
@@ -87,14 +86,14 @@ impl Station {
         } = kept;
         let unknown = || Failure::Refused("the folder's endorsement key is unknown".to_owned());
         let kind = Kind::named(&record.endorsement_key).ok_or_else(unknown)?;
-        let ek = tpm.endorsement_key(kind).await?;
+        let parsed = EkCertificate::parse(&ek_certificate)?;
+        let other_tpm = || Failure::Refused(OTHER_TPM.to_owned());
+        let ek = match tpm.endorsement_key(kind, &parsed).await {
+            Err(TpmUseError::OtherKey(_)) => return Err(other_tpm()),
+            made => made?,
+        };
         let loaded = tpm.load_attestation_key(&ek, public, private).await?;
-        let ak = loaded.ok_or_else(|| {
-            Failure::Refused(
-                "the TPM does not know the attestation key: run `keyproof tpm station provision` again"
-                    .to_owned(),
-            )
-        })?;
+        let ak = loaded.ok_or_else(other_tpm)?;
         if record.state.has_ended() {
             record = self.enrol(tpm, &ek_certificate, &ek, &ak).await?;
         }
@@ -173,6 +172,9 @@ impl Station {
         Ok(())
     }
 }
+
+const OTHER_TPM: &str =
+    "the TPM does not know the attestation key: run `keyproof tpm station provision` again";
 
 /// The log that is named, or the kernel's.
 fn event_log(named: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {

@@ -12,6 +12,8 @@ pub(super) struct Kind {
     pub(super) template: &'static str,
     /// The NV index of its certificate (there, section 2.2.1.4).
     pub(super) certificate_at: u32,
+    /// The NV indices of a nonce and a template of the maker's own, with which the key is made if it is not by the default.
+    pub(super) own_template_at: Option<[u32; 2]>,
     /// The algorithm of the key, and of the attestation key below it, as tpm2-tools call it.
     pub(super) algorithm: &'static str,
     /// The name algorithm, with which the attestation key signs, too.
@@ -38,8 +40,8 @@ pub(super) const KINDS: [Kind; 7] = {
     let low = CreateEk { by_policy: true };
     let high = CreateEk { by_policy: false };
     [
-        kind("L-1", 0x01c0_0002, "rsa", "sha256", low),
-        kind("L-2", 0x01c0_000a, "ecc", "sha256", low),
+        kind("L-1", 0x01c0_0002, "rsa", "sha256", low).or_by([0x01c0_0003, 0x01c0_0004]),
+        kind("L-2", 0x01c0_000a, "ecc", "sha256", low).or_by([0x01c0_000b, 0x01c0_000c]),
         kind("H-3", 0x01c0_0016, "ecc384", "sha384", high),
         kind("H-6", 0x01c0_001c, "rsa3072", "sha384", high),
         kind("H-7", 0x01c0_001e, "rsa4096", "sha384", high),
@@ -61,6 +63,7 @@ const fn kind(
     Kind {
         template,
         certificate_at,
+        own_template_at: None,
         algorithm,
         hash,
         tools,
@@ -68,6 +71,13 @@ const fn kind(
 }
 
 impl Kind {
+    const fn or_by(self, own_template_at: [u32; 2]) -> Self {
+        Self {
+            own_template_at: Some(own_template_at),
+            ..self
+        }
+    }
+
     /// The kind that a record names.
     pub(super) fn named(template: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.template == template)

@@ -90,6 +90,9 @@ struct StationArguments {
     /// Speak plain HTTP with another machine: whoever is between reads the API key
     #[arg(long)]
     insecure_http: bool,
+    /// The authorization of the TPM's endorsement hierarchy, if it is not empty; what its first line says
+    #[arg(long, value_name = "FILE")]
+    endorsement_auth_file: Option<PathBuf>,
     /// How long each of tpm2-tools and each request may take
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -196,6 +199,27 @@ impl StationArguments {
     fn limit(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
+
+    /// Works with the TPM, and leaves nothing in it, however the work ends.
+    fn with_tpm(&self, work: impl AsyncFnOnce(&mut Tpm) -> Outcome) -> Outcome {
+        let authorization = self.endorsement_auth_file.as_deref().map(first_line);
+        let authorization = authorization.transpose()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            // Before anything is in the TPM.
+            let interruption = interruption()?;
+            let authorization = authorization.as_ref().map(|text| text.as_bytes());
+            let mut tpm = Tpm::new(self.limit(), authorization)?;
+            let outcome = tokio::select! {
+                outcome = work(&mut tpm) => outcome,
+                interrupted = interruption => interrupted,
+            };
+            tpm.close().await;
+            outcome
+        })
+    }
 }
 
 impl Station {
@@ -206,24 +230,6 @@ impl Station {
         }
         Ok(())
     }
-}
-
-/// Works with the TPM, and leaves nothing in it, however the work ends.
-fn with_tpm(limit: Duration, work: impl AsyncFnOnce(&mut Tpm) -> Outcome) -> Outcome {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        // Before anything is in the TPM.
-        let interruption = interruption()?;
-        let mut tpm = Tpm::new(limit)?;
-        let outcome = tokio::select! {
-            outcome = work(&mut tpm) => outcome,
-            interrupted = interruption => interrupted,
-        };
-        tpm.close().await;
-        outcome
-    })
 }
 
 /// Ends when somebody asks the program to, from now on.

@@ -15,11 +15,10 @@ use serde_json::json;
 
 use super::{
     Device, Scheme, Station, StationArguments,
-    endorsement::{Kind, is_of},
+    endorsement::Kind,
     files::{Enrolled, Record, State},
     server::{Activation, Provision},
     tpm::{AttestationKey, EndorsementCertificate, EndorsementKey, Tpm, TpmUseError},
-    with_tpm,
 };
 use crate::command::{
     Failure, Outcome,
@@ -65,9 +64,9 @@ struct ProvisionAnswer {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let station = arguments.station.read()?;
-    with_tpm(arguments.station.limit(), async |tpm| {
-        station.provision(tpm, &arguments.keys).await
-    })
+    arguments
+        .station
+        .with_tpm(async |tpm| station.provision(tpm, &arguments.keys).await)
 }
 
 fn nv_index(text: &str) -> Result<u32, &'static str> {
@@ -111,11 +110,8 @@ impl Station {
         let scheme = arguments.scheme(certificate.kind)?;
         self.server.preauth(&self.api_key, &self.device).await?;
         self.tell("the server takes the API key and the device")?;
-        let ek = tpm.endorsement_key(certificate.kind).await?;
         let parsed = EkCertificate::parse(&certificate.der)?;
-        if !is_of(&parsed, &ek.public) {
-            return Err(TpmUseError::OtherKey(certificate.kind.template).into());
-        }
+        let ek = tpm.endorsement_key(certificate.kind, &parsed).await?;
         let template = certificate.kind.template;
         self.tell(&format!("endorsement key: template {template}"))?;
         let ak = match arguments.ak_scheme {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use data_encoding::HEXLOWER;
 use keyproof_store::file;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
@@ -25,6 +26,10 @@ const LONGEST_FILE: usize = 64 * 1024;
 
 /// How long a tool may take that frees something in the TPM, for which it has nothing to compute.
 const TIDYING: Duration = Duration::from_secs(10);
+
+/// The file of the endorsement hierarchy's authorization, and what tells the tools to read it there.
+const AUTHORIZATION: &str = "hierarchy";
+const FROM_FILE: &str = "file:hierarchy";
 
 /// The context of the one session.
 const SESSION: &str = "session.ctx";
@@ -59,6 +64,8 @@ pub(super) enum ToolError {
 pub(super) struct Tools {
     folder: TempDir,
     limit: Duration,
+    /// Whether the endorsement hierarchy has an authorization value, which is in a file of the folder.
+    is_authorized: bool,
     /// Whether something may be loaded.
     is_loaded: Cell<bool>,
     /// The sessions that the TPM had before the one that is open.
@@ -66,15 +73,32 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn new(limit: Duration) -> Result<Self, ToolError> {
+    /// `authorization` is the endorsement hierarchy's, if it is not empty.
+    pub(super) fn new(limit: Duration, authorization: Option<&[u8]>) -> Result<Self, ToolError> {
         let named = |folder: &Path| TempDir::with_prefix_in("keyproof-station-", folder);
         let folder = named(Path::new(IN_MEMORY)).or_else(|_| named(&std::env::temp_dir()));
-        Ok(Self {
+        let tools = Self {
             folder: folder.map_err(ToolError::Folder)?,
             limit,
+            is_authorized: authorization.is_some(),
             is_loaded: Cell::new(false),
             others: None,
-        })
+        };
+        if let Some(authorization) = authorization {
+            // Whatever its bytes are. Others see a program's arguments, so the tools read it from the folder, which is ours alone.
+            let text = Zeroizing::new(format!("hex:{}", HEXLOWER.encode(authorization)));
+            tools.write(AUTHORIZATION, text.as_bytes())?;
+        }
+        Ok(tools)
+    }
+
+    /// The endorsement hierarchy's authorization, as the tools take it that make something there.
+    pub(super) const fn hierarchy(&self) -> &'static [&'static str] {
+        if self.is_authorized {
+            &["-P", FROM_FILE]
+        } else {
+            &[]
+        }
     }
 
     /// Runs a tool that loads objects, and unloads them: no resource manager may be there to do it.
@@ -92,7 +116,7 @@ impl Tools {
     }
 
     /// Runs a tool with the authorization of an endorsement key whose use a policy allows: TPM2_PolicySecret with the
-    /// endorsement hierarchy's, which is empty.
+    /// endorsement hierarchy's.
     pub(super) async fn run_by_policy(
         &mut self,
         tool: &'static str,
@@ -115,8 +139,13 @@ impl Tools {
             &["--policy-session", "-S", SESSION],
         )
         .await?;
-        self.run("tpm2_policysecret", &["-S", SESSION, "-c", "e"])
-            .await?;
+        let secret: &[&str] = if self.is_authorized {
+            &[FROM_FILE]
+        } else {
+            &[]
+        };
+        let proven = [&["-S", SESSION, "-c", "e"], secret].concat();
+        self.run("tpm2_policysecret", &proven).await?;
         self.run(tool, &[arguments, &["-P", &session]].concat())
             .await
     }

@@ -10,7 +10,7 @@ use keyproof_tpm::{
 use zeroize::Zeroizing;
 
 use super::{
-    endorsement::{CHAIN, KINDS, Kind, ToolsFor},
+    endorsement::{CHAIN, KINDS, Kind, ToolsFor, is_of},
     tools::{ToolError, Tools},
 };
 
@@ -21,7 +21,9 @@ pub(super) enum TpmUseError {
     #[error("the TPM has no endorsement certificate in its NV memory: name a file (--ek-cert)")]
     NoCertificate,
     /// The certificate is of another key.
-    #[error("the endorsement certificate is not of the key that the TPM makes by the template {0}")]
+    #[error(
+        "the endorsement certificate is not of the key that the TPM makes by the template {0}, nor by one in its NV memory"
+    )]
     OtherKey(&'static str),
     /// There are no certificates of such keys.
     #[error("{0:#010x} is not where an endorsement certificate is")]
@@ -72,6 +74,13 @@ pub(super) struct Quote {
 const POLICY_B: &[u8] = b"\xca\x3d\x0a\x99\xa2\xb9\x39\x06\xf7\xa3\x34\x24\x14\xef\xcf\xb3\
     \xa3\x85\xd4\x4c\xd1\xfd\x45\x90\x89\xd1\x9b\x50\x71\xc0\xb7\xa0";
 
+/// PolicyA: the endorsement hierarchy's authorization (there, B.6.2).
+const POLICY_A: &[u8] = b"\x83\x71\x97\x67\x44\x84\xb3\xf8\x1a\x90\xcc\x8d\x46\xa5\xd7\x24\
+    \xfd\x52\xd7\x6e\x06\x52\x0b\x64\xf2\xa1\xda\x1b\x33\x14\x69\xaa";
+
+/// The attributes of the default templates of the low range.
+const LOW_ATTRIBUTES: u32 = 0x0003_00b2;
+
 const EK_ATTRIBUTES: &str =
     "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|adminwithpolicy|restricted|decrypt";
 const AK_ATTRIBUTES: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign";
@@ -95,9 +104,9 @@ impl AttestationKey {
 }
 
 impl Tpm {
-    /// `limit` is how long each of tpm2-tools may take.
-    pub(super) fn new(limit: Duration) -> Result<Self, TpmUseError> {
-        let tools = Tools::new(limit)?;
+    /// `limit` is how long each of tpm2-tools may take, `authorization` that of the endorsement hierarchy, if it has one.
+    pub(super) fn new(limit: Duration, authorization: Option<&[u8]>) -> Result<Self, TpmUseError> {
+        let tools = Tools::new(limit, authorization)?;
         Ok(Self { tools })
     }
 
@@ -160,17 +169,34 @@ impl Tpm {
         Ok(self.tools.read("nv")?)
     }
 
-    /// The endorsement key of a kind, which is the same each time it is made.
+    /// The endorsement key of a certificate, which is the same each time it is made: by the default template for its kind or,
+    /// where that makes another key, by the one that the TPM's maker has put into it.
     pub(super) async fn endorsement_key(
         &self,
         kind: &'static Kind,
+        certificate: &EkCertificate<'_>,
     ) -> Result<EndorsementKey, TpmUseError> {
+        let ek = self.by_default(kind).await?;
+        if is_of(certificate, &ek.public) {
+            return Ok(ek);
+        }
+        if let Some(ek) = self.by_the_makers_template(kind).await?
+            && is_of(certificate, &ek.public)
+        {
+            return Ok(ek);
+        }
+        Err(TpmUseError::OtherKey(kind.template))
+    }
+
+    async fn by_default(&self, kind: &'static Kind) -> Result<EndorsementKey, TpmUseError> {
         let Kind {
             algorithm, hash, ..
         } = kind;
+        let authorized = self.tools.hierarchy();
         match kind.tools {
             ToolsFor::CreateEk { .. } => {
                 let made = ["-G", algorithm, "-c", "ek.ctx", "-u", "ek.pub", "-f", "tss"];
+                let made = [&made[..], authorized].concat();
                 self.tools.run("tpm2_createek", &made).await?;
             }
             ToolsFor::CreatePrimary => {
@@ -178,7 +204,7 @@ impl Tpm {
                 let algorithm = format!("{algorithm}:null:aes128cfb");
                 let key = ["-C", "e", "-g", hash, "-G", &*algorithm, "-c", "ek.ctx"];
                 let of = ["-a", EK_ATTRIBUTES, "-L", "policy"];
-                let made = [&key[..], &of].concat();
+                let made = [&key[..], &of, authorized].concat();
                 self.tools.run("tpm2_createprimary", &made).await?;
                 let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
                 self.tools.run("tpm2_readpublic", &read).await?;
@@ -188,6 +214,68 @@ impl Tpm {
             kind,
             public: self.public("ek.pub", "the endorsement key")?,
         })
+    }
+
+    /// The key of a kind with the nonce and by the template that its maker has put into the TPM: of either what is there, and of
+    /// the rest the default. `tpm2_createek --template` of 5.4 makes another key each time.
+    async fn by_the_makers_template(
+        &self,
+        kind: &'static Kind,
+    ) -> Result<Option<EndorsementKey>, TpmUseError> {
+        let Some([nonce_at, template_at]) = kind.own_template_at else {
+            return Ok(None);
+        };
+        let indices = self.tools.handles("handles-nv-index").await?;
+        let there = [nonce_at, template_at].map(|index| indices.contains(&index));
+        let [nonce, template] = match there {
+            [false, false] => return Ok(None),
+            [has_nonce, has_template] => [
+                if has_nonce {
+                    self.nv(nonce_at).await?
+                } else {
+                    Vec::new()
+                },
+                if has_template {
+                    self.nv(template_at).await?
+                } else {
+                    Vec::new()
+                },
+            ],
+        };
+        let template = (!template.is_empty()).then(|| TpmtPublic::parse(&template));
+        let template = template.transpose();
+        let template = template.map_err(unreadable("the template of the endorsement key"))?;
+        let attributes = template
+            .as_ref()
+            .map_or(LOW_ATTRIBUTES, |template| template.object_attributes.bits());
+        let policy = template
+            .as_ref()
+            .map_or(POLICY_A, |template| &template.auth_policy);
+        self.tools.write("policy", policy)?;
+        let unique = unique(kind, template.as_ref(), &nonce);
+        self.tools.write("unique", &unique)?;
+        let algorithm = if kind.is_rsa() { "rsa2048" } else { "ecc256" };
+        let algorithm = format!("{algorithm}:null:aes128cfb");
+        let attributes = format!("{attributes:#010x}");
+        let key = [
+            "-C",
+            "e",
+            "-g",
+            kind.hash,
+            "-G",
+            &*algorithm,
+            "-c",
+            "ek.ctx",
+        ];
+        let of = ["-a", &*attributes, "-L", "policy", "-u", "unique"];
+        let made = [&key[..], &of, self.tools.hierarchy()].concat();
+        self.tools.run("tpm2_createprimary", &made).await?;
+        let read = ["-c", "ek.ctx", "-f", "tss", "-o", "ek.pub"];
+        self.tools.run("tpm2_readpublic", &read).await?;
+        Ok(Some(EndorsementKey {
+            kind,
+            public: self.public("ek.pub", "the endorsement key")?,
+        }))
     }
 
     /// Makes a new attestation key below an endorsement key, which signs by `scheme`.
@@ -205,7 +293,7 @@ impl Tpm {
                 // It knows how the endorsement key is used.
                 let key = ["-G", algorithm, "-g", hash, "-s", scheme];
                 let as_tss = ["-f", "tss", "-c", "ak.ctx"];
-                let made = [&files[..], &key, &as_tss].concat();
+                let made = [&files[..], &key, &as_tss, self.tools.hierarchy()].concat();
                 self.tools.run("tpm2_createak", &made).await?;
             }
             ToolsFor::CreatePrimary => {
@@ -321,6 +409,38 @@ impl Tpm {
     fn public(&self, file: &str, what: &'static str) -> Result<TpmtPublic, TpmUseError> {
         TpmtPublic::parse_sized(&self.tools.read(file)?).map_err(unreadable(what))
     }
+}
+
+/// What `unique` of a template is before the key is made, with a nonce at its beginning (there, B.4): as tpm2-tools read it, a
+/// `TPMU_PUBLIC_ID` as it is in memory.
+fn unique(kind: &Kind, template: Option<&TpmtPublic>, nonce: &[u8]) -> Vec<u8> {
+    /// The size of an RSA 2048 modulus, of a coordinate on P-256, and of the room for one.
+    const MODULUS: usize = 256;
+    const COORDINATE: usize = 32;
+    const ROOM: usize = 128;
+    let of_template: [&[u8]; 2] = match template.map(|template| &template.key) {
+        Some(PublicKey::Rsa(key)) => [&key.modulus, &[]],
+        Some(PublicKey::Ecc(key)) => [&key.x, &key.y],
+        None => [&[], &[]],
+    };
+    let sized = |value: &[u8], size: usize, room: usize| {
+        let mut bytes = u16::try_from(size)
+            .unwrap_or_default()
+            .to_ne_bytes()
+            .to_vec();
+        let mut value = value.to_vec();
+        value.resize(size, 0);
+        value.resize(room, 0);
+        bytes.append(&mut value);
+        bytes
+    };
+    let [first, second] = of_template;
+    let with_nonce = if nonce.is_empty() { first } else { nonce };
+    if kind.is_rsa() {
+        return sized(with_nonce, MODULUS, MODULUS);
+    }
+    let [x, y] = [with_nonce, second].map(|value| sized(value, COORDINATE, ROOM));
+    [x, y].concat()
 }
 
 fn unreadable(what: &'static str) -> impl Fn(TpmError) -> TpmUseError {
