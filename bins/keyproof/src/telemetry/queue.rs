@@ -185,6 +185,15 @@ mod tests {
         assert_eq!(found, expected);
         queue.flush(Duration::from_secs(60));
         assert!(queue.waiting().lines.is_empty());
+        // Each wakes the thread, and nothing is written twice.
+        for line in ["one\n", "two\n", "three\n"] {
+            while !queue.waiting().is_idle {
+                thread::yield_now();
+            }
+            queue.add(line.as_bytes(), Urgency::None);
+            let found = written.recv_timeout(Duration::from_secs(60));
+            assert_eq!(found.unwrap(), line.as_bytes());
+        }
     }
 
     #[test]
