@@ -13,6 +13,7 @@ mod readiness;
 pub mod server;
 pub mod server_certificate;
 pub mod sites;
+pub mod sockets;
 pub mod store;
 mod supervisor;
 pub mod telemetry;

@@ -25,6 +25,7 @@ use crate::{
     readiness,
     server_certificate::TlsError,
     sites::{Front, Place, SiteName},
+    sockets::Sockets,
 };
 
 /// A dialect, and the address of its own listener if it has one.
@@ -185,6 +186,11 @@ impl Server {
             .transpose()?;
         let mut sites = sites(main, dialects);
         add_front(&config, &mut sites);
+        // The main listener's site, at all of its addresses.
+        if let Some((_, first)) = sites.first().cloned() {
+            let beside = config.beside.iter();
+            sites.extend(beside.map(|address| (*address, first.clone())));
+        }
         let (draining, drained) = watch::channel(false);
         let stack = Arc::new(Stack {
             limits: config.limits,
@@ -201,7 +207,7 @@ impl Server {
         let mut addresses = Vec::new();
         let mut listeners = Vec::new();
         for (address, site) in sites {
-            let (listener, address) = bind(address, site, tls.as_ref()).await?;
+            let (listener, address) = bind(&config.sockets, address, site, tls.as_ref()).await?;
             addresses.push(address);
             listeners.push((listener, Arc::clone(&slots)));
         }
@@ -211,7 +217,7 @@ impl Server {
                 applications: vec![Arc::new(Exposition(Arc::clone(&metrics)))],
                 unclaimed: None,
             };
-            let (listener, address) = bind(address, site, tls.as_ref()).await?;
+            let (listener, address) = bind(&config.sockets, address, site, tls.as_ref()).await?;
             metrics_address = Some(address);
             listeners.push((listener, Arc::new(Semaphore::new(METRICS_CONNECTIONS))));
         }
@@ -323,14 +329,18 @@ impl Drop for Server {
     }
 }
 
-/// A listener, and the address that it got.
+/// A listener, on the socket that is open already if there is one, and the address that it got.
 async fn bind(
+    sockets: &Sockets,
     address: SocketAddr,
     site: Site,
     tls: Option<&Tls>,
 ) -> Result<(Listener, SocketAddr), StartError> {
     let refused = |source| StartError::Bind { address, source };
-    let socket = TcpListener::bind(address).await.map_err(refused)?;
+    let socket = match sockets.take(address) {
+        Some(socket) => TcpListener::from_std(socket).map_err(refused)?,
+        None => TcpListener::bind(address).await.map_err(refused)?,
+    };
     let bound = socket.local_addr().map_err(refused)?;
     let listener = Listener {
         socket,

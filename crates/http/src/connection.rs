@@ -23,7 +23,7 @@ use tracing::debug;
 use crate::{
     RequestId, RequestLabels, Response, StackRefusal,
     answer::{Origin, Transport},
-    limits::{LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
+    limits::{DRAINING_GRACE, LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
     site::Site,
     socket::Peer,
     stack::Stack,
@@ -71,6 +71,19 @@ pub(crate) async fn serve<T>(
             outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break outcome,
             () = stack.drained(), if !draining => {
                 draining = true;
+                if !turn.has_begun() {
+                    // Who has just connected sends its request in a moment, and where the listener outlives this server
+                    // it cannot know that another will take its place. hyper's shutdown would close a connection that
+                    // it has read nothing from.
+                    let first = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
+                        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                        Poll::Pending if turn.has_begun() => Poll::Ready(None),
+                        Poll::Pending => Poll::Pending,
+                    });
+                    if let Ok(Some(outcome)) = timeout(DRAINING_GRACE, first).await {
+                        break outcome;
+                    }
+                }
                 Pin::new(&mut connection).graceful_shutdown();
                 // A request that is there whole is answered; one whose head is not is not waited for.
                 yield_now().await;

@@ -28,7 +28,7 @@
 //! | a handler slower than `http.handler_timeout_ms`, the body not counted | 503 (F5: 504), of a read with `Retry-After`; a change goes on to its end | kept |
 //! | a handler that panics | 500 | kept |
 //! | a client that does not read its answer for `http.body_timeout_ms` | | closed |
-//! | a server that drains | what is being answered is, until `http.drain_timeout_ms`; 503 to a body that is not there; else none | closed |
+//! | a server that drains | what is being answered is, until `http.drain_timeout_ms`; 503 to a body that is not there; else none, a connection without a request yet after a quarter of a second | closed |
 //!
 //! Each answer is in the shape of the dialect that claims the path (where there is no path, or nobody claims it, in
 //! Taler's if that dialect is on, else plain JSON), and carries a request id of its own in that dialect's header. The

@@ -12,7 +12,7 @@ pub(crate) const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a server that drains waits for what its clients may have sent already: the rest of a body, or what a refused
-/// one is still sending.
+/// one is still sending, or the first request of a connection.
 pub(crate) const DRAINING_GRACE: Duration = Duration::from_millis(250);
 
 /// How long `/readyz` waits for the store.

@@ -27,6 +27,7 @@ use tokio::{
 #[derive(Default)]
 pub(crate) struct Turn {
     state: AtomicU8,
+    begun: AtomicBool,
     unread: AtomicBool,
 }
 
@@ -39,8 +40,14 @@ impl Turn {
     const ANSWERED: u8 = 2;
 
     pub(crate) fn request_arrived(&self) {
+        self.begun.store(true, Ordering::Release);
         self.unread.store(false, Ordering::Release);
         self.state.store(Self::ANSWERING, Ordering::Release);
+    }
+
+    /// Whether a request has ever come.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_idle(&self) -> bool {

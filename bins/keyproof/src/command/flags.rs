@@ -139,9 +139,16 @@ impl ServeFlags {
 
     /// The configuration under these flags, once it was told how logs are to be written: what is wrong with the rest is
     /// written so, too.
-    pub(super) fn load_for_logs(&self, tell: impl Fn(LogFormat)) -> Result<Config, ConfigError> {
+    pub(super) fn load_for_logs(
+        &self,
+        sockets: Vec<(String, SocketAddr)>,
+        tell: impl Fn(LogFormat),
+    ) -> Result<Config, ConfigError> {
         tell(self.log_format.unwrap_or_default());
-        let sources = self.sources()?;
+        let sources = Sources {
+            sockets,
+            ..self.sources()?
+        };
         tell(Config::log_format(&sources));
         Config::load(&sources)
     }

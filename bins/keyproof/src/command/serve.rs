@@ -16,6 +16,7 @@ use super::{Failure, Outcome, flags::ServeFlags, migrate, output, store};
 use crate::{
     config::Config,
     server::{Server, StartError},
+    sockets::Sockets,
     supervisor::Supervisor,
     telemetry,
 };
@@ -35,7 +36,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> Outcome {
     telemetry::watch_panics();
-    let config = Arc::new(arguments.flags.load_for_logs(telemetry::write_as)?);
+    let sockets = Sockets::inherited();
+    let named = sockets.as_ref().map(Sockets::named).unwrap_or_default();
+    let mut config = arguments.flags.load_for_logs(named, telemetry::write_as)?;
+    config.sockets = sockets.map_err(|error| Failure::Usage(error.to_string()))?;
+    let config = Arc::new(config);
     telemetry::init(config.settings.log.format, config.settings.log.level)?;
     raise_descriptor_limit();
     let outcome = runtime()?.block_on(serve(config));

@@ -62,6 +62,14 @@ pub enum ConfigError {
     /// No folder is known for the default store.
     #[error("store.url: neither XDG_STATE_HOME nor HOME is set; say where the store shall be")]
     NoStateFolder,
+    /// Two sockets for a listener that has one.
+    #[error("two sockets are called {0}: only http may be several")]
+    SecondSocket(String),
+    /// A socket that was passed is nobody's.
+    #[error(
+        "a socket is called {0}: FileDescriptorName= is http, metrics, taler, dps, f5 or emnify"
+    )]
+    Socket(String),
     /// `store.url` is no store's URL.
     #[error("store.url: {0}")]
     StoreUrl(OpenStoreError),

@@ -28,6 +28,7 @@ use crate::{
     dialect::DialectName,
     server_certificate::TlsSource,
     sites::SiteName,
+    sockets::{self, Sockets},
     store::{MasterKeySource, StoreUrl},
     telemetry::LogFormat,
 };
@@ -58,6 +59,8 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// Flags, by the key they set.
     pub flags: Vec<(&'static str, Value)>,
+    /// The names and addresses of sockets that are open already: each is listened on in the place of an address.
+    pub sockets: Vec<(String, SocketAddr)>,
 }
 
 impl Sources {
@@ -104,6 +107,10 @@ pub struct Config {
     pub tls: Option<TlsSource>,
     /// Where state is kept.
     pub store: StoreUrl,
+    /// Where the main listener is, too: further sockets that were open already.
+    pub beside: Vec<SocketAddr>,
+    /// The sockets that are open already.
+    pub sockets: Sockets,
     /// The dialects that are on, each with its own listener's address if it has one.
     pub dialects: Vec<(DialectName, Option<SocketAddr>)>,
     /// The sites that are on, each with its own listener's address if it has one.
@@ -155,12 +162,14 @@ impl Config {
     }
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
+        let beside = listen_on(&mut settings, &sources.sockets)?;
         let dialects = dialects(&mut settings.dialects);
         let sites = sites(&mut settings);
         let tls = tls(&settings.tls)?;
         let own = dialects.iter().filter_map(|(_, listen)| *listen);
         let own = own.chain(sites.iter().filter_map(|(_, listen)| *listen));
-        let listeners = iter::once(settings.http.listen).chain(own);
+        let main = iter::once(settings.http.listen).chain(beside.iter().copied());
+        let listeners = main.chain(own);
         if listeners.clone().count() > settings.http.max_connections.get() as usize {
             return Err(ConfigError::TooFewConnections);
         }
@@ -197,6 +206,8 @@ impl Config {
             proxies: TrustedProxies::new(settings.http.trusted_proxies.clone()),
             tls,
             store,
+            beside,
+            sockets: Sockets::default(),
             dialects,
             sites,
             hashing,
@@ -222,6 +233,36 @@ fn limits(http: &HttpSettings) -> Limits {
         max_connections: http.max_connections.get(),
         drain_timeout: milliseconds(http.drain_timeout_ms),
     }
+}
+
+/// Listens on what is open already, by its name: `http`, `metrics`, or a dialect's. Returns the main listener's further
+/// addresses.
+fn listen_on(
+    settings: &mut Settings,
+    sockets: &[(String, SocketAddr)],
+) -> Result<Vec<SocketAddr>, ConfigError> {
+    let (mut main, mut seen) = (Vec::new(), Vec::new());
+    for (name, address) in sockets {
+        let is_main = name == sockets::MAIN;
+        if !is_main && seen.contains(&name) {
+            return Err(ConfigError::SecondSocket(name.clone()));
+        }
+        seen.push(name);
+        if is_main {
+            main.push(*address);
+        } else if name == sockets::METRICS {
+            settings.metrics.listen = Some(*address);
+        } else {
+            let dialect = name.parse::<DialectName>();
+            let dialect = dialect.map_err(|_| ConfigError::Socket(name.clone()))?;
+            settings.dialects.of(dialect).listen = Some(*address);
+        }
+    }
+    if let Some(first) = main.first() {
+        settings.http.listen = *first;
+        main.remove(0);
+    }
+    Ok(main)
 }
 
 /// Those that are on, which is all of them unless said otherwise.

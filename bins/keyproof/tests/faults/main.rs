@@ -10,6 +10,7 @@
     reason = "test code"
 )]
 
+mod activation;
 mod check;
 mod client;
 mod clock;

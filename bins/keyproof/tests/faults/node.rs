@@ -22,8 +22,14 @@ impl Node {
     /// Starts it, and waits until it listens.
     #[track_caller]
     pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::start_with(command)
+    }
+
+    /// Starts it with the standard input that the command has.
+    #[track_caller]
+    pub(crate) fn start_with(mut command: Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -50,6 +56,12 @@ impl Node {
                 panic!("the server does not start: {:#?}", log.join().unwrap());
             }
         }
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub(crate) fn ends_well(&mut self) {
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub(crate) fn id(&self) -> u32 {

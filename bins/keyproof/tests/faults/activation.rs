@@ -1,0 +1,123 @@
+//! Sockets that outlive the server: over a restart under load, no connection is refused and every request is answered.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::node::{Node, PATIENCE};
+
+const CLIENTS: usize = 8;
+const RESTARTS: usize = 5;
+
+/// Passes a socket as systemd does: as descriptor 3, under a name. The shell puts it there.
+const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=$1; \
+                    export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; shift; exec \"$@\"";
+
+fn serve(home: &TempDir, socket: &TcpListener, name: &str, flags: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            PASS,
+            "sh",
+            name,
+            env!("CARGO_BIN_EXE_keyproof"),
+            "serve",
+        ])
+        .arg("--store")
+        .arg(format!("sqlite:{}", home.path().join("k.db").display()))
+        .args(flags)
+        .stdin(OwnedFd::from(socket.try_clone().unwrap()));
+    command
+}
+
+#[test]
+fn over_restarts_under_load_no_connection_is_refused_and_every_request_is_answered() {
+    let home = TempDir::new().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let start = || Node::start_with(serve(&home, &socket, "http", &[]));
+    let mut node = start();
+    assert_eq!(node.address, address);
+
+    let over = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
+            thread::spawn(move || {
+                let mut failures = Vec::new();
+                while !over.load(Ordering::SeqCst) {
+                    match ask(address) {
+                        Ok(200) => {
+                            answered.fetch_add(1, Ordering::SeqCst);
+                        }
+                        other => failures.push(format!("{other:?}")),
+                    }
+                }
+                failures
+            })
+        })
+        .collect();
+    for _ in 0..RESTARTS {
+        let before = answered.load(Ordering::SeqCst);
+        while answered.load(Ordering::SeqCst) < before + 20 * CLIENTS {
+            thread::yield_now();
+        }
+        let pid = Pid::from_raw(i32::try_from(node.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        node.ends_well();
+        node = start();
+    }
+    over.store(true, Ordering::SeqCst);
+    for client in clients {
+        assert_eq!(client.join().unwrap(), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn a_passed_socket_is_judged_by_its_own_address_and_name() {
+    let home = TempDir::new().unwrap();
+    let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
+    let here = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (socket, name, says) in [
+        (&everywhere, "http", "is not loopback"),
+        (&everywhere, "dps", "is not loopback"),
+        (&here, "radius", "a socket is called radius"),
+    ] {
+        let mut command = serve(&home, socket, name, &["--listen", "127.0.0.1:0"]);
+        let output = command.stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+    // What a flag says of the address is not asked: the socket is there.
+    let flags = ["--listen", "192.0.2.1:80"];
+    let node = Node::start_with(serve(&home, &here, "keyproof.socket", &flags));
+    assert_eq!(node.address, here.local_addr().unwrap());
+}
+
+/// One request on a connection of its own, and its answer's status.
+fn ask(address: SocketAddr) -> std::io::Result<u16> {
+    let mut client = TcpStream::connect(address)?;
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    client.read_to_string(&mut answer)?;
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    status.ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+}
