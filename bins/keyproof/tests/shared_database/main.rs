@@ -14,7 +14,7 @@ mod standby;
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -334,5 +334,38 @@ fn a_database_that_goes_away_is_told_of_and_found_again() {
     assert!(!log.contains(site.password()), "{log}");
     for (request, status) in &requests {
         assert_eq!(node.ask(request).0, *status, "{request}");
+    }
+}
+
+#[test]
+fn a_table_that_somebody_keeps_locked_is_told_of_by_readyz() {
+    let site = Site::new();
+    let node = site.node(&["--migrate"]);
+    assert_eq!(node.ask("GET /readyz").0, 200);
+    // The second keeps out changes alone, and the node has made none that could have failed.
+    for mode in ["ACCESS EXCLUSIVE", "SHARE"] {
+        let mut other = site
+            .server
+            .program("psql")
+            .args(["--quiet", "--no-psqlrc", &site.url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut commands = other.stdin.take().unwrap();
+        writeln!(
+            commands,
+            "BEGIN; LOCK TABLE keyproof_records IN {mode} MODE;\n\\echo locked"
+        )
+        .unwrap();
+        let mut said = BufReader::new(other.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let (status, _, body) = node.ask("GET /readyz");
+        assert_eq!(status, 503, "{mode}: {body}");
+        assert_eq!(node.ask("GET /healthz").0, 200);
+        // Without its input psql ends, and the transaction with it.
+        drop(commands);
+        assert!(other.wait().unwrap().success());
+        node.wait_until_ready();
     }
 }

@@ -261,6 +261,7 @@ impl Node {
     /// Whether the server takes writes; after a failure, whether it takes one of ours.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), EngineError> {
         self.takes_writes().await?;
+        self.is_unlocked().await?;
         self.keeps_sessions().await?;
         if self.is_healthy.load(Ordering::Relaxed) {
             return Ok(());

@@ -106,6 +106,30 @@ impl Node {
         })
     }
 
+    /// Whether nobody keeps the tables to themselves (`LOCK TABLE`, or a change of their columns): commits would wait for
+    /// them in vain.
+    pub(super) async fn is_unlocked(&self) -> Result<(), EngineError> {
+        let connection = self.acquire().await?;
+        // Several statements at once are one transaction, which ends with its last: the lock that a commit takes is had,
+        // and let go of, or is not to be had.
+        let question = format!(
+            "{BACKEND}; LOCK TABLE keyproof_records, keyproof_commits IN ROW EXCLUSIVE MODE NOWAIT"
+        );
+        let asked = connection.session.client.batch_execute(&question);
+        let error = match timeout(self.options.answer_timeout(), asked).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                Object::take(connection).session.give_up();
+                return Err(took_too_long("asking for a lock"));
+            }
+        };
+        if is_lost(&error) {
+            drop(Object::take(connection));
+        }
+        Err(engine_error(&error))
+    }
+
     async fn query(
         &self,
         statement: impl Fn(&Statements) -> &Statement,
