@@ -2,6 +2,7 @@
 
 mod bench;
 mod chart;
+mod distribution;
 mod failure;
 mod fuzz;
 mod imports;
@@ -36,6 +37,8 @@ enum Xtask {
     Fuzz(fuzz::Options),
     /// Compares what each published crate offers with its public-api.txt
     PublicApi(public_api::Options),
+    /// Makes the Debian package and the OCI image, each with a bill of materials
+    Package(distribution::Options),
     /// Breaks a crate in every way that cargo-mutants knows, and names what its tests do not notice
     Mutants(mutants::Options),
     /// Counts the instructions of hot paths, and compares them with benches/instructions.toml
@@ -61,6 +64,7 @@ impl Xtask {
             Self::Test(options) => test::run(&options),
             Self::Fuzz(options) => fuzz::run(&options),
             Self::PublicApi(options) => public_api::run(&options),
+            Self::Package(options) => distribution::run_package(&options),
             Self::Mutants(options) => mutants::run(&options),
             Self::Instructions(options) => instructions::run(&options),
             Self::Bench(options) => bench::run(&options),

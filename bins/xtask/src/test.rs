@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::distribution;
 use crate::failure::Failure;
 use crate::fuzz;
 use crate::imports;
@@ -65,6 +66,9 @@ enum Stage {
     Postgres,
     /// Hot paths take as many instructions as benches/instructions.toml says, within 3 %
     Instructions,
+    /// The Debian package is installed, upgraded and removed in a fresh system, and the image runs
+    #[value(name = "package")]
+    Distribution,
     /// Each example, a whole small program, runs to its end
     Examples,
     /// Certificates of real makers are judged as they should be, where that folder is
@@ -132,6 +136,8 @@ impl Stage {
             },
             Self::Postgres if !postgres::test_on_all()? => return Ok(Ran::NotRun),
             Self::Postgres => Ok(()),
+            Self::Distribution if !distribution::hold()? => return Ok(Ran::NotRun),
+            Self::Distribution => Ok(()),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_cargo_tool(&tools::CARGO_DENY)?;

@@ -275,7 +275,7 @@ pub(crate) fn need_targets(targets: &[&str]) -> Result<(), Failure> {
 }
 
 impl Program {
-    const fn on_path(name: &'static str, package: &'static str) -> Self {
+    pub(crate) const fn on_path(name: &'static str, package: &'static str) -> Self {
         let home = Home::Path;
         Self {
             name,
@@ -320,7 +320,7 @@ fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
-fn is_root() -> Result<bool, Failure> {
+pub(crate) fn is_root() -> Result<bool, Failure> {
     Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
 }
 

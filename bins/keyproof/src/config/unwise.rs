@@ -120,6 +120,7 @@ impl Config {
     /// Each address once.
     fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         let own = self.dialects.iter().filter_map(|(_, listen)| *listen);
+        let own = own.chain(self.sites.iter().filter_map(|(_, listen)| *listen));
         let main = iter::once(self.settings.http.listen).chain(self.beside.iter().copied());
         let all = main.chain(own);
         let mut addresses: Vec<_> = all.chain(self.settings.metrics.listen).collect();

@@ -1,0 +1,298 @@
+//! The OCI image: an image layout in a folder, made without a daemon.
+
+#![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::bill::{self, Debian};
+use super::tree::{Node, Tree, gzip};
+use super::{Contents, architecture, root};
+use crate::failure::Failure;
+use crate::process::{line, run};
+
+/// What the program needs of the system.
+const PACKAGES: &str = "libc6,libgcc-s1,ca-certificates";
+/// Those of the downloaded ones that go into the image: the others only configure them.
+const KEPT: [&str; 4] = ["ca-certificates", "gcc-12-base", "libc6", "libgcc-s1"];
+
+/// Nobody's on any machine, as distroless images have it.
+const USER: u64 = 65_532;
+
+/// Where it listens: on loopback nobody would reach it.
+pub(super) const LISTEN: &str = "0.0.0.0:8443";
+
+/// The system's part of the image: what is the same for every build from the same archive.
+pub(super) struct Base {
+    files: Tree,
+    packages: Vec<Debian>,
+}
+
+impl Base {
+    /// Downloads the packages, whose signatures apt checks, and takes their files.
+    pub(super) fn download(folder: &Path) -> Result<Self, Failure> {
+        let into = folder.join("base");
+        root::extract(PACKAGES, &into)?;
+        let mut base = Self {
+            files: Tree::default(),
+            packages: Vec::new(),
+        };
+        let archives = into.join("var/cache/apt/archives");
+        let mut paths: Vec<PathBuf> = fs::read_dir(&archives)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .map_err(|source| Failure::File {
+                path: archives,
+                source,
+            })?;
+        paths.sort();
+        for path in paths {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let parts: Vec<&str> = name.split('_').collect();
+            if let [name, version, architecture] = parts[..]
+                && KEPT.contains(&name)
+            {
+                base.take(&path)?;
+                base.packages.push(Debian {
+                    name: name.to_owned(),
+                    version: version.replace("%3a", ":"),
+                    architecture: architecture.to_owned(),
+                });
+            }
+        }
+        base.trust();
+        Ok(base)
+    }
+
+    /// A package's files, but what is for people: the copyright notices stay.
+    fn take(&mut self, package: &Path) -> Result<(), Failure> {
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("--fsys-tarfile").arg(package);
+        let line = line(&unpack);
+        let output = unpack.output().map_err(|source| Failure::Start {
+            line: line.clone(),
+            source,
+        })?;
+        if !output.status.success() {
+            return Err(Failure::Command {
+                line,
+                status: output.status,
+            });
+        }
+        self.add(&output.stdout).map_err(|source| Failure::File {
+            path: package.to_owned(),
+            source,
+        })
+    }
+
+    fn add(&mut self, archive: &[u8]) -> std::io::Result<()> {
+        for entry in tar::Archive::new(archive).entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.to_string_lossy().into_owned();
+            let path = path
+                .trim_start_matches("./")
+                .trim_end_matches('/')
+                .to_owned();
+            let is_for_people = [
+                "usr/share/doc",
+                "usr/share/lintian",
+                "usr/share/man",
+                "usr/sbin",
+            ]
+            .iter()
+            .any(|folder| path.starts_with(folder));
+            if path.is_empty() || (is_for_people && !path.ends_with("/copyright")) {
+                continue;
+            }
+            // As Debian has had it since 12: /lib is /usr/lib.
+            let path = match path.split_once('/') {
+                Some(("lib" | "lib64" | "bin" | "sbin", _)) => format!("usr/{path}"),
+                _ => path,
+            };
+            let mode = entry.header().mode()?;
+            let node = match entry.header().entry_type() {
+                tar::EntryType::Regular => {
+                    let mut content = Vec::new();
+                    std::io::Read::read_to_end(&mut entry, &mut content)?;
+                    Node::File(content)
+                }
+                tar::EntryType::Symlink => {
+                    let to = entry.link_name()?.unwrap_or_default();
+                    Node::Link(to.to_string_lossy().into_owned())
+                }
+                // A folder comes with what is in it.
+                _ => continue,
+            };
+            self.files.put(&path, node, mode, 0);
+        }
+        Ok(())
+    }
+
+    /// The file in which programs look for certification authorities, as update-ca-certificates makes it.
+    fn trust(&mut self) {
+        let authorities: Vec<u8> = self
+            .files
+            .files()
+            .filter(|(path, _)| path.starts_with("usr/share/ca-certificates/"))
+            .flat_map(|(_, content)| content.to_vec())
+            .collect();
+        self.files
+            .file("etc/ssl/certs/ca-certificates.crt", authorities);
+        for folder in ["bin", "lib", "lib64", "sbin"] {
+            let to = format!("usr/{folder}");
+            self.files.put(&to, Node::Folder, 0o755, 0);
+            self.files.put(folder, Node::Link(to), 0o777, 0);
+        }
+        self.files.file(
+            "etc/passwd",
+            format!("keyproof:x:{USER}:{USER}:keyproof:/var/lib/keyproof:/usr/sbin/nologin\n"),
+        );
+        self.files
+            .file("etc/group", format!("keyproof:x:{USER}:\n"));
+        // The links of /etc/os-release are for who asks which system this is.
+        for folder in ["dev", "etc/keyproof", "proc", "sys"] {
+            self.files.put(folder, Node::Folder, 0o755, 0);
+        }
+        self.files.put("tmp", Node::Folder, 0o1777, 0);
+    }
+}
+
+/// The image, as the files of its layout.
+pub(super) fn pack(contents: &Contents, base: &Base) -> Result<(Tree, String), Failure> {
+    let bill = bill::of(&contents.version, contents.epoch, &base.packages)?;
+    let mut own = Tree::default();
+    own.put(
+        "usr/bin/keyproof",
+        Node::File(contents.program.clone()),
+        0o755,
+        0,
+    );
+    own.file("usr/share/doc/keyproof/sbom.cdx.json", bill.clone());
+    own.put("var/lib/keyproof", Node::Folder, 0o700, USER);
+    let layout = layout(contents, [&base.files, &own]).map_err(|source| Failure::File {
+        path: "the image".into(),
+        source,
+    })?;
+    Ok((layout, bill))
+}
+
+fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
+    let mut tree = Tree::default();
+    let (mut descriptors, mut plain) = (Vec::new(), Vec::new());
+    for layer in layers {
+        let archive = layer.tar("", contents.epoch)?;
+        plain.push(format!("sha256:{}", digest(&archive)));
+        let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+        descriptors.push(blob(&mut tree, kind, gzip(&archive)?));
+    }
+    let time = i64::try_from(contents.epoch).ok();
+    let created = time
+        .and_then(|epoch| jiff::Timestamp::from_second(epoch).ok())
+        .map(|time| time.to_string());
+    let labels = json!({
+        "org.opencontainers.image.title": "keyproof",
+        "org.opencontainers.image.version": contents.version,
+        "org.opencontainers.image.licenses": "MIT OR Apache-2.0",
+        "org.opencontainers.image.created": created,
+    });
+    let configuration = json!({
+        "created": created,
+        "architecture": architecture(),
+        "os": "linux",
+        "config": {
+            "User": format!("{USER}:{USER}"),
+            "Env": [
+                "PATH=/usr/bin",
+                "KEYPROOF_STORE__URL=sqlite:/var/lib/keyproof/keyproof.db",
+            ],
+            "Entrypoint": ["/usr/bin/keyproof"],
+            // Not in the environment: commands that are run beside the server would be asked for TLS.
+            "Cmd": ["serve", "--listen", LISTEN],
+            "WorkingDir": "/var/lib/keyproof",
+            "ExposedPorts": { "8443/tcp": {} },
+            "Volumes": { "/var/lib/keyproof": {} },
+            "Labels": labels,
+            "StopSignal": "SIGTERM",
+        },
+        "rootfs": { "type": "layers", "diff_ids": plain },
+        "history": [
+            { "created": created, "created_by": "Debian packages" },
+            { "created": created, "created_by": "keyproof" },
+        ],
+    });
+    let kind = "application/vnd.oci.image.config.v1+json";
+    let configuration = blob(&mut tree, kind, configuration.to_string().into_bytes());
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": configuration,
+        "layers": descriptors,
+        "annotations": labels,
+    });
+    let mut manifest = blob(&mut tree, kind, manifest.to_string().into_bytes());
+    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": contents.version });
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [manifest],
+    });
+    tree.file("index.json", index.to_string());
+    tree.file(
+        "oci-layout",
+        json!({ "imageLayoutVersion": "1.0.0" }).to_string(),
+    );
+    Ok(tree)
+}
+
+/// Puts a blob into the layout, and describes it.
+fn blob(tree: &mut Tree, kind: &str, content: Vec<u8>) -> Value {
+    let digest = digest(&content);
+    let size = content.len();
+    tree.file(&format!("blobs/sha256/{digest}"), content);
+    json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": size })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// Unpacks an image's layers, one upon the other, and returns its configuration: what a container engine does first.
+pub(super) fn unpack(layout: &Path, into: &Path) -> Result<Value, Failure> {
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap_or_default();
+        layout
+            .join("blobs/sha256")
+            .join(digest.trim_start_matches("sha256:"))
+    };
+    let json = |path: &Path| -> Result<Value, Failure> {
+        let text = fs::read(path).map_err(|source| Failure::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        serde_json::from_slice(&text).map_err(|error| Failure::Manifest {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })
+    };
+    let index = json(&layout.join("index.json"))?;
+    let manifest = json(&blob(&index["manifests"][0]))?;
+    for layer in manifest["layers"].as_array().into_iter().flatten() {
+        run(Command::new("tar")
+            .args([
+                "--extract",
+                "--gzip",
+                "--same-owner",
+                "--preserve-permissions",
+                "--file",
+            ])
+            .arg(blob(layer))
+            .arg("--directory")
+            .arg(into))?;
+    }
+    json(&blob(&manifest["config"]))
+}

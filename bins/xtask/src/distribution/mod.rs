@@ -1,0 +1,266 @@
+//! `cargo xtask package`: a Debian package and an OCI image, each with a bill of materials, and from one program always
+//! the same bytes.
+
+mod bill;
+mod debian;
+mod image;
+mod root;
+mod tree;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+pub(crate) use trial::hold;
+
+use self::image::Base;
+use crate::failure::Failure;
+use crate::process::{cargo, output, run};
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Builds the program twice, too, and fails unless both are the same
+    #[arg(long)]
+    verify: bool,
+    /// Debian's own part of the version
+    #[arg(long, default_value_t = 1)]
+    revision: u32,
+    /// A program that is built already, in the place of a release build
+    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
+    program: Option<PathBuf>,
+}
+
+/// What goes into both packages.
+struct Contents {
+    version: String,
+    /// When the sources were changed last, in seconds since 1970: what everything packed is as old as.
+    epoch: u64,
+    program: Vec<u8>,
+    /// By their file names.
+    manual: BTreeMap<String, Vec<u8>>,
+    /// By the shell's name.
+    completions: BTreeMap<String, Vec<u8>>,
+    bill: String,
+}
+
+pub(crate) fn run_package(options: &Options) -> Result<(), Failure> {
+    let program = match &options.program {
+        Some(path) => path.clone(),
+        None => build(options.verify)?,
+    };
+    let contents = Contents::of(&program)?;
+    let made = Made::pack(&contents, options.revision)?;
+    let folder = made.write(&contents)?;
+    println!("\npackages are in {}", folder.display());
+    Ok(())
+}
+
+/// Builds the program as it is shipped; twice, in the same folder that was emptied between, if asked.
+fn build(verify: bool) -> Result<PathBuf, Failure> {
+    let target = workspace::absolute(&workspace::target_folder())?;
+    let target = if verify {
+        target.join("verify")
+    } else {
+        target
+    };
+    let epoch = epoch()?.to_string();
+    let build = || {
+        run(
+            cargo(["build", "--locked", "--release", "--bin", "keyproof"])
+                .env("SOURCE_DATE_EPOCH", &epoch)
+                .env("CARGO_TARGET_DIR", &target),
+        )
+    };
+    let program = target.join("release/keyproof");
+    if verify {
+        empty(&target)?;
+        build()?;
+        let first = read(&program.to_string_lossy())?;
+        empty(&target)?;
+        build()?;
+        if read(&program.to_string_lossy())? != first {
+            return Err(Failure::Manifest {
+                path: program,
+                problem: "two builds of it differ".to_owned(),
+            });
+        }
+        println!("both builds are the same");
+    } else {
+        build()?;
+    }
+    Ok(program)
+}
+
+impl Contents {
+    fn of(program: &Path) -> Result<Self, Failure> {
+        let (version, epoch) = (workspace::version()?, epoch()?);
+        let pages = tempfile::tempdir().map_err(|source| Failure::File {
+            path: env::temp_dir(),
+            source,
+        })?;
+        run(Command::new(program).arg("manual").arg(pages.path()))?;
+        let mut manual = BTreeMap::new();
+        let entries = fs::read_dir(pages.path()).map_err(|source| Failure::File {
+            path: pages.path().to_owned(),
+            source,
+        })?;
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            manual.insert(name, read(&entry.path().to_string_lossy())?);
+        }
+        let completions = ["bash", "fish", "zsh"].into_iter().map(|shell| {
+            let script = output(Command::new(program).args(["completions", shell]))?;
+            Ok((shell.to_owned(), script.into_bytes()))
+        });
+        Ok(Self {
+            completions: completions.collect::<Result<_, Failure>>()?,
+            bill: bill::of(&version, epoch, &[])?,
+            program: read(&program.to_string_lossy())?,
+            manual,
+            version,
+            epoch,
+        })
+    }
+}
+
+/// Both packages.
+struct Made {
+    /// The file's name, and its bytes.
+    debian: (String, Vec<u8>),
+    image: tree::Tree,
+    image_bill: String,
+}
+
+impl Made {
+    /// Packs both, twice.
+    fn pack(contents: &Contents, revision: u32) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir().map_err(|source| Failure::File {
+            path: env::temp_dir(),
+            source,
+        })?;
+        let base = Base::download(folder.path())?;
+        let debian = debian::pack(contents, revision)?;
+        let (image, image_bill) = image::pack(contents, &base)?;
+        let (again, _) = image::pack(contents, &base)?;
+        let is_same =
+            debian == debian::pack(contents, revision)? && image.files().eq(again.files());
+        if !is_same {
+            return Err(Failure::Manifest {
+                path: "the packages".into(),
+                problem: "packed twice from one program, they differ".to_owned(),
+            });
+        }
+        Ok(Self {
+            debian: (debian::name(contents, revision), debian),
+            image,
+            image_bill,
+        })
+    }
+
+    /// Writes them into the target folder, and says where.
+    fn write(&self, contents: &Contents) -> Result<PathBuf, Failure> {
+        let folder = workspace::absolute(&workspace::target_folder().join("distribution"))?;
+        let (name, bytes) = &self.debian;
+        let stem = format!("keyproof-{}-oci", contents.version);
+        let image = folder.join(&stem);
+        empty(&image)?;
+        write(&folder.join(name), bytes)?;
+        write(
+            &folder.join(format!("{name}.cdx.json")),
+            contents.bill.as_bytes(),
+        )?;
+        for (path, content) in self.image.files() {
+            write(&image.join(path), content)?;
+        }
+        let archive = self.image.tar("", contents.epoch);
+        let archive = archive.map_err(|source| Failure::File {
+            path: image.clone(),
+            source,
+        })?;
+        write(&folder.join(format!("{stem}.tar")), &archive)?;
+        write(
+            &folder.join(format!("{stem}.cdx.json")),
+            self.image_bill.as_bytes(),
+        )?;
+        Ok(folder)
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`, or the time of the last commit.
+fn epoch() -> Result<u64, Failure> {
+    let text = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text,
+        Err(_) => output(Command::new("git").args(["log", "-1", "--format=%ct"]))?,
+    };
+    text.trim().parse().map_err(|_| Failure::Manifest {
+        path: "SOURCE_DATE_EPOCH".into(),
+        problem: "not a number of seconds since 1970".to_owned(),
+    })
+}
+
+/// As Debian calls this machine's kind.
+fn architecture() -> &'static str {
+    match env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// As cargo calls this machine.
+fn triple() -> Result<String, Failure> {
+    let about = output(Command::new("rustc").arg("--version").arg("--verbose"))?;
+    let host = about.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| Failure::Manifest {
+        path: "rustc".into(),
+        problem: "does not say for which machine it builds".to_owned(),
+    })
+}
+
+fn read(path: &str) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|source| Failure::File {
+        path: path.into(),
+        source,
+    })
+}
+
+/// The names of a folder's files, in order.
+fn names(folder: &str) -> Result<Vec<String>, Failure> {
+    let listed = fs::read_dir(folder).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>, std::io::Error>>()
+    });
+    let mut names = listed.map_err(|source| Failure::File {
+        path: folder.into(),
+        source,
+    })?;
+    names.sort();
+    Ok(names)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(path, content))
+        .map_err(|source| Failure::File {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn empty(folder: &Path) -> Result<(), Failure> {
+    let emptied = match folder.exists() {
+        true => fs::remove_dir_all(folder),
+        false => Ok(()),
+    };
+    emptied
+        .and_then(|()| fs::create_dir_all(folder))
+        .map_err(|source| Failure::File {
+            path: folder.to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,396 @@
+//! The stage `package`: both packages as somebody has them who installs them on a fresh system.
+
+#![expect(clippy::indexing_slicing, reason = "what JSON does not have is null")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+use super::{Contents, Made, debian, image, root, write};
+use crate::failure::Failure;
+use crate::process::{cargo, line, output, run};
+use crate::tools::{Program, is_root, need_programs};
+use crate::workspace;
+
+const PROGRAMS: &[Program] = &[
+    Program::on_path("runc", "runc"),
+    Program::on_path("setpriv", "util-linux"),
+    Program::on_path("strip", "binutils"),
+    Program::on_path("timeout", "coreutils"),
+];
+
+/// How long a server may take to say where it listens, or to end.
+const PATIENCE: &str = "60";
+
+/// Packs what the tests have built, and tries both packages; false where that cannot be done, which takes root.
+pub(crate) fn hold() -> Result<bool, Failure> {
+    if !is_root()? {
+        println!("a fresh system is made and entered by root alone: nothing was installed");
+        return Ok(false);
+    }
+    need_programs(PROGRAMS)?;
+    run(&mut cargo([
+        "build",
+        "--locked",
+        "--workspace",
+        "--all-features",
+        "--bin",
+        "keyproof",
+    ]))?;
+    let home = tempfile::tempdir().map_err(|source| Failure::File {
+        path: env::temp_dir(),
+        source,
+    })?;
+    let program = home.path().join("keyproof");
+    run(Command::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(&program)
+        .arg(workspace::target_folder().join("debug/keyproof")))?;
+    let contents = Contents::of(&program)?;
+    let made = Made::pack(&contents, 1)?;
+    let folder = made.write(&contents)?;
+    let newer = folder.join(debian::name(&contents, 2));
+    write(&newer, &debian::pack(&contents, 2)?)?;
+
+    let system = System::install(&home.path().join("system"))?;
+    system.tries(&folder.join(&made.debian.0), &newer)?;
+    let layout = folder.join(format!("keyproof-{}-oci", contents.version));
+    image_runs(&layout, &home.path().join("bundle"))?;
+    Ok(true)
+}
+
+/// What was found, against what has to be.
+#[track_caller]
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), Failure> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Failure::Manifest {
+        path: "the package's trial".into(),
+        problem: format!("{what}: found {found:?}, not {wanted:?}"),
+    })
+}
+
+/// A fresh Debian.
+struct System(PathBuf);
+
+const DATA: &str = "var/lib/keyproof/keyproof.db";
+const KEY: &str = "var/lib/keyproof/keyproof.db.master-key";
+const CONFIGURATION: &str = "etc/keyproof/keyproof.toml";
+
+impl System {
+    fn install(folder: &Path) -> Result<Self, Failure> {
+        root::install("ca-certificates", folder)?;
+        Ok(Self(folder.to_owned()))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("chroot");
+        command.arg(&self.0).args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    /// A command of keyproof's as the service runs it.
+    fn keyproof(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(&["setpriv", "--reuid=keyproof", "--regid=keyproof"]);
+        command
+            .args(["--clear-groups", "/usr/bin/keyproof"])
+            .args(arguments)
+            .args(["--config", "/etc/keyproof/keyproof.toml"]);
+        command
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.join(path).exists()
+    }
+
+    fn dpkg(&self, arguments: &[&str]) -> Result<(), Failure> {
+        run(self.command(&["dpkg"]).args(arguments))
+    }
+
+    fn take(&self, package: &Path) -> Result<(), Failure> {
+        let name = "tmp/keyproof.deb";
+        fs::copy(package, self.0.join(name)).map_err(|source| Failure::File {
+            path: package.to_owned(),
+            source,
+        })?;
+        self.dpkg(&["--install", &format!("/{name}")])
+    }
+
+    fn tries(&self, first: &Path, newer: &Path) -> Result<(), Failure> {
+        self.take(first)?;
+        self.is_installed()?;
+        let token = self.serves(true)?;
+
+        let path = self.0.join(CONFIGURATION);
+        let changed =
+            fs::read_to_string(&path).map(|text| text + "\n[taler]\ncurrency = \"EUR\"\n");
+        changed
+            .and_then(|text| fs::write(&path, text))
+            .map_err(|source| Failure::File { path, source })?;
+        self.take(newer)?;
+        self.is_installed()?;
+        let checked = output(self.keyproof(&["config", "check"]).arg("--json"))?;
+        let checked: Value = serde_json::from_str(&checked).unwrap_or_default();
+        expect(
+            "a changed configuration, after an upgrade",
+            &checked["taler"]["currency"],
+            &json!("EUR"),
+        )?;
+        expect(
+            "what was stored before the upgrade",
+            self.serves(false)?,
+            token,
+        )?;
+
+        self.dpkg(&["--remove", "keyproof"])?;
+        let left = [DATA, KEY, CONFIGURATION, "usr/bin/keyproof"].map(|path| self.has(path));
+        expect("what removing leaves", left, [true, true, true, false])?;
+        self.dpkg(&["--purge", "keyproof"])?;
+        let left = [DATA, KEY, CONFIGURATION].map(|path| self.has(path));
+        expect("what purging leaves", left, [true, true, false])?;
+
+        // The key opens backups, too.
+        let backup = self.0.join("var/backups/keyproof/keyproof.backup");
+        write(&backup, b"a backup")?;
+        self.take(newer)?;
+        self.purge_with_data()?;
+        expect(
+            "with a backup",
+            [DATA, KEY].map(|path| self.has(path)),
+            [false, true],
+        )?;
+        fs::remove_file(&backup).map_err(|source| Failure::File {
+            path: backup,
+            source,
+        })?;
+        // A key whose data is not there, be it elsewhere or lost, is not ours to delete.
+        self.take(newer)?;
+        self.purge_with_data()?;
+        expect("a key alone", self.has(KEY), true)?;
+        write(&self.0.join(DATA), b"")?;
+        self.take(newer)?;
+        self.purge_with_data()?;
+        expect("all of it", self.has("var/lib/keyproof"), false)
+    }
+
+    fn purge_with_data(&self) -> Result<(), Failure> {
+        run(self
+            .command(&["dpkg", "--purge", "keyproof"])
+            .env("KEYPROOF_PURGE_DATA", "yes"))
+    }
+
+    fn is_installed(&self) -> Result<(), Failure> {
+        expect(
+            "files that differ from the package's, the configuration's aside",
+            output(&mut self.command(&["dpkg", "--verify", "keyproof"]))?
+                .lines()
+                .filter(|line| !line.contains(CONFIGURATION))
+                .count(),
+            0,
+        )?;
+        for path in [
+            "usr/share/man/man1/keyproof.1.gz",
+            "usr/share/man/man1/keyproof-user-add.1.gz",
+            "usr/share/man/man5/keyproof.toml.5.gz",
+            "usr/share/bash-completion/completions/keyproof",
+            "usr/share/fish/vendor_completions.d/keyproof.fish",
+            "usr/share/zsh/vendor-completions/_keyproof",
+            "usr/lib/systemd/system/keyproof.service",
+            "usr/share/doc/keyproof/copyright",
+            "usr/share/doc/keyproof/sbom.cdx.json",
+        ] {
+            expect(path, self.has(path), true)?;
+        }
+        let users = fs::read_to_string(self.0.join("etc/passwd")).unwrap_or_default();
+        let user = users.lines().find(|line| line.starts_with("keyproof:"));
+        let fields: Vec<&str> = user.unwrap_or_default().split(':').collect();
+        let id = |at: usize| fields.get(at).and_then(|id| id.parse::<u32>().ok());
+        let (user, group) = (id(2).unwrap_or_default(), id(3).unwrap_or_default());
+        for (path, wanted) in [
+            ("etc/keyproof", (0o750, 0, group)),
+            (CONFIGURATION, (0o640, 0, group)),
+            ("var/lib/keyproof", (0o700, user, group)),
+        ] {
+            let path = self.0.join(path);
+            let found = fs::metadata(&path).map_err(|source| Failure::File {
+                path: path.clone(),
+                source,
+            })?;
+            let found = (found.mode() & 0o7777, found.uid(), found.gid());
+            expect(&path.to_string_lossy(), found, wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the server as its unit does, asks it, and stops it. Returns the tokens that its store has, once there is
+    /// one more, if that is asked for.
+    fn serves(&self, and_stores: bool) -> Result<String, Failure> {
+        let mut serve = self.keyproof(&["serve"]);
+        serve.args(["--listen", "127.0.0.1:0"]);
+        let server = Running::start(serve)?;
+        server.is_healthy()?;
+        if and_stores {
+            let mut create = self.keyproof(&["token", "create", "--scope", "admin", "--quiet"]);
+            output(&mut create)?;
+        }
+        let tokens = output(self.keyproof(&["token", "list"]).arg("--json"))?;
+        server.stop()?;
+        Ok(tokens)
+    }
+}
+
+/// A server, ended by itself should it outlive its trial.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Running {
+    fn start(command: Command) -> Result<Self, Failure> {
+        let mut bounded = Command::new("timeout");
+        bounded.args(["--kill-after=5", PATIENCE]);
+        bounded.arg(command.get_program()).args(command.get_args());
+        bounded.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        if let Some(folder) = command.get_current_dir() {
+            bounded.current_dir(folder);
+        }
+        let line = line(&bounded);
+        println!("$ {line}");
+        let failed = |source| Failure::Start {
+            line: line.clone(),
+            source,
+        };
+        let mut child = bounded
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let mut address = None;
+        if let Some(errors) = child.stderr.take() {
+            let mut lines = BufReader::new(errors).lines();
+            for said in lines.by_ref() {
+                let said = said.map_err(failed)?;
+                println!("{said}");
+                if let Some(found) = said.split("listening on http://").nth(1) {
+                    address = Some(found.trim_end_matches('"').to_owned());
+                    break;
+                }
+            }
+            // Whoever writes into a pipe that nobody reads ends by it.
+            std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        }
+        match address {
+            Some(address) => Ok(Self { child, address }),
+            None => Err(Failure::Command {
+                line: line.clone(),
+                status: child.wait().map_err(failed)?,
+            }),
+        }
+    }
+
+    fn is_healthy(&self) -> Result<(), Failure> {
+        let ask = || -> std::io::Result<String> {
+            let mut client = TcpStream::connect(&self.address)?;
+            client.set_read_timeout(Some(Duration::from_secs(30)))?;
+            client.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            client.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = ask().map_err(|source| Failure::Start {
+            line: format!("GET http://{}/readyz", self.address),
+            source,
+        })?;
+        expect("/readyz", answer.split(' ').nth(1), Some("200"))
+    }
+
+    /// Asks it to end, which it does well.
+    fn stop(mut self) -> Result<(), Failure> {
+        // timeout passes the signal on.
+        run(Command::new("kill").arg(self.child.id().to_string()))?;
+        let status = self.child.wait().map_err(|source| Failure::Start {
+            line: "the server".to_owned(),
+            source,
+        })?;
+        // timeout tells a command that ended by itself by that command's own code.
+        expect("how the server ended", status.code(), Some(0))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+/// Runs the image by runc, as its configuration has it: not as root, and with a root that cannot be written.
+fn image_runs(layout: &Path, bundle: &Path) -> Result<(), Failure> {
+    let rootfs = bundle.join("rootfs");
+    write(&rootfs.join(".keep"), b"")?;
+    let image = image::unpack(layout, &rootfs)?;
+    let own = &image["config"];
+    run(Command::new("runc").args(["spec", "--bundle"]).arg(bundle))?;
+    let path = bundle.join("config.json");
+    let text = fs::read(&path).map_err(|source| Failure::File {
+        path: path.clone(),
+        source,
+    })?;
+    let mut spec: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let mut user = own["User"].as_str().unwrap_or_default().split(':');
+    let mut id = || {
+        user.next()
+            .and_then(|id| id.parse::<u32>().ok())
+            .unwrap_or_default()
+    };
+    let (uid, gid) = (id(), id());
+    expect("the image's user is root", uid == 0 || gid == 0, false)?;
+    let mut arguments = vec![own["Entrypoint"][0].clone()];
+    arguments.extend(own["Cmd"].as_array().cloned().unwrap_or_default());
+    if let Some(listen) = arguments
+        .iter_mut()
+        .find(|argument| **argument == image::LISTEN)
+    {
+        *listen = json!("127.0.0.1:0");
+    }
+    spec["process"]["terminal"] = json!(false);
+    spec["process"]["user"] = json!({ "uid": uid, "gid": gid });
+    spec["process"]["args"] = json!(arguments);
+    spec["process"]["env"] = own["Env"].clone();
+    spec["process"]["cwd"] = own["WorkingDir"].clone();
+    spec["root"]["readonly"] = json!(true);
+    if let Some(mounts) = spec["mounts"].as_array_mut() {
+        mounts.push(json!({
+            "destination": "/var/lib/keyproof",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "nodev", format!("uid={uid}"), format!("gid={gid}"), "mode=0700"],
+        }));
+    }
+    // The network of this machine, so that the trial reaches it.
+    if let Some(namespaces) = spec["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+    }
+    write(&path, spec.to_string().as_bytes())?;
+    let name = format!("keyproof-trial-{}", std::process::id());
+    let mut container = Command::new("runc");
+    container.args(["run", "--bundle"]).arg(bundle).arg(&name);
+    let server = Running::start(container)?;
+    server.is_healthy()?;
+    let mut create = Command::new("runc");
+    create.args(["exec", &name, "/usr/bin/keyproof", "token", "create"]);
+    output(create.args(["--scope", "admin", "--quiet"]))?;
+    server.stop()
+}
