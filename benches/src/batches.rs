@@ -81,7 +81,6 @@ impl Batches {
     }
 
     /// Where the records are that are replaced, in no order.
-    #[must_use]
     pub fn places(&self) -> Vec<Key> {
         self.records.iter().map(|(key, _)| key.clone()).collect()
     }

@@ -41,7 +41,6 @@ impl Program {
     }
 
     /// One that is there already.
-    #[must_use]
     pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -51,7 +50,6 @@ impl Program {
     }
 
     /// The same on an embedded store at this path.
-    #[must_use]
     pub fn on(&self, store: &Path) -> Self {
         let mut program = self.clone();
         let url = format!("sqlite:{}", store.display());
@@ -60,7 +58,6 @@ impl Program {
     }
 
     /// The same with a variable of the environment.
-    #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
@@ -129,13 +126,11 @@ impl Process {
     }
 
     /// Where it listens, as `IP:PORT`.
-    #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
     /// The time since it was started.
-    #[must_use]
     pub fn age(&self) -> Duration {
         self.began.elapsed()
     }

@@ -237,7 +237,6 @@ impl Server {
     }
 
     /// The main listener's address.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         let main = self.addresses.first().copied();
         main.unwrap_or(self.config.settings.http.listen)
@@ -250,13 +249,11 @@ impl Server {
     }
 
     /// The address of the metrics' listener, if there is one.
-    #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
     }
 
     /// Where Prometheus finds the metrics, if it may.
-    #[must_use]
     pub fn metrics_url(&self) -> Option<String> {
         let address = self.metrics_address?;
         Some(format!("{}://{address}/metrics", self.scheme()))
@@ -267,7 +264,6 @@ impl Server {
     }
 
     /// The SHA-256 fingerprint of the certificate in use.
-    #[must_use]
     pub fn fingerprint(&self) -> Option<String> {
         self.tls.as_ref().map(Tls::fingerprint)
     }

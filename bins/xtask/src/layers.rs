@@ -1,4 +1,4 @@
-//! What each crate may depend on: the arrows of ARCHITECTURE.md, held by whole dependency lists.
+//! What each crate may depend on: the arrows of ARCHITECTURE.md, checked by whole dependency lists.
 
 use crate::failure::Failure;
 use crate::process::{cargo, output};

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold before a change lands.
+//! `cargo xtask test`: everything that must pass before a change lands.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use clap::ValueEnum;
 use crate::distribution;
 use crate::failure::Failure;
 use crate::fuzz;
-use crate::imports;
 use crate::instructions::{self, Gate};
 use crate::layers;
+use crate::layout;
 use crate::packages;
 use crate::postgres;
 use crate::process::{cargo, run as execute};
@@ -152,7 +152,7 @@ impl Stage {
             Self::Layers => {
                 layers::check()?;
                 wire_words::check()?;
-                imports::check()
+                layout::check()
             }
             Self::Clippy => execute(cargo(["clippy", "--locked"]).args(WHOLE_WORKSPACE).args([
                 "--all-targets",

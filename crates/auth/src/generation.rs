@@ -60,6 +60,7 @@ impl Validity {
     /// Checks that it is valid at `now_ms`, in milliseconds since the Unix epoch, for an owner that is in `current`.
     ///
     /// # Errors
+    ///
     /// [`AuthError::Superseded`] before [`AuthError::Expired`]: what belongs to a past life has no expiry to talk about.
     pub fn check(&self, current: &Generation, now_ms: u64) -> Result<(), AuthError> {
         if self.generation != *current {

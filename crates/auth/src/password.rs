@@ -49,6 +49,7 @@ impl Cost {
     /// A cost between [`Cost::MINIMUM`] and [`Cost::MAXIMUM`], each parameter for itself.
     ///
     /// # Errors
+    ///
     /// [`AuthError::CostOutOfRange`] names the first parameter that is out of its range.
     pub fn new(memory_kib: u32, iterations: u32, lanes: u32) -> Result<Self, AuthError> {
         let cost = Self {
@@ -62,6 +63,7 @@ impl Cost {
     /// A cost below the floor, down to Argon2's own (RFC 9106, section 3.1). For tests: it protects nothing.
     ///
     /// # Errors
+    ///
     /// [`AuthError::CostOutOfRange`], as for [`Cost::new`].
     pub fn insecure_for_tests(
         memory_kib: u32,
@@ -205,6 +207,7 @@ impl PasswordHash {
     /// Hashes a password. `salt` comes from a cryptographic random source.
     ///
     /// # Errors
+    ///
     /// [`AuthError::OutOfMemory`].
     pub fn create(
         password: &[u8],
@@ -223,6 +226,7 @@ impl PasswordHash {
     /// policy, a test), but never above [`Cost::MAXIMUM`].
     ///
     /// # Errors
+    ///
     /// [`AuthError::MalformedPasswordHash`], [`AuthError::CostOutOfRange`].
     pub fn parse(text: &str) -> Result<Self, AuthError> {
         let malformed = |reason| AuthError::MalformedPasswordHash { reason };
@@ -255,6 +259,7 @@ impl PasswordHash {
     /// Whether this is the password. Hashes with the stored parameters; the comparison takes constant time.
     ///
     /// # Errors
+    ///
     /// [`AuthError::OutOfMemory`].
     pub fn verify(&self, password: &[u8], memory: &mut Memory) -> Result<bool, AuthError> {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
@@ -267,6 +272,7 @@ impl PasswordHash {
     /// that the two cannot be told apart by their cost. Never accepts.
     ///
     /// # Errors
+    ///
     /// [`AuthError::OutOfMemory`].
     pub fn verify_absent(
         password: &[u8],
@@ -326,6 +332,7 @@ impl fmt::Debug for PasswordHash {
 /// Checks that this may be someone's new password: at least 8 characters (Unicode scalar values) and at most 1024 bytes.
 ///
 /// # Errors
+///
 /// [`AuthError::PasswordTooShort`], [`AuthError::PasswordTooLong`].
 pub fn check_new_password(password: &str) -> Result<(), AuthError> {
     const MINIMUM: usize = 8;

@@ -54,6 +54,7 @@ impl Token {
     /// Reads the text that [`Token::text`] writes, after the caller has taken off any prefix.
     ///
     /// # Errors
+    ///
     /// [`AuthError::MalformedToken`] for any other text: each token has one spelling.
     pub fn parse(text: &str) -> Result<Self, AuthError> {
         // The length is checked first, so that nothing a client sends sizes an allocation.

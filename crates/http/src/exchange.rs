@@ -27,37 +27,31 @@ pub struct Exchange {
 
 impl Exchange {
     /// The method.
-    #[must_use]
     pub fn method(&self) -> &Method {
         &self.method
     }
 
     /// The path, split and decoded.
-    #[must_use]
     pub fn path(&self) -> &RequestPath {
         &self.path
     }
 
     /// The query's parameters.
-    #[must_use]
     pub fn query(&self) -> &Query {
         &self.query
     }
 
     /// All header fields. The stack has refused requests that repeat `Host`, `Authorization` or `Content-Type`.
-    #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
     /// The first field of that name, if it is visible ASCII.
-    #[must_use]
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// The client's address: the peer's, or the last untrusted hop behind a configured proxy.
-    #[must_use]
     pub fn client(&self) -> IpAddr {
         self.client
     }
@@ -69,19 +63,16 @@ impl Exchange {
     }
 
     /// The client at the other end, for work that is only done while it waits.
-    #[must_use]
     pub fn waiting(&self) -> Client {
         self.waiting.clone()
     }
 
     /// The certificate that the client has shown on this connection, if it was asked for one. The stack judges none.
-    #[must_use]
     pub fn client_certificate(&self) -> Option<ClientCertificate> {
         self.client_certificate
     }
 
     /// This request's id, for the audit trail. The stack puts it on the answer by itself.
-    #[must_use]
     pub fn request_id(&self) -> RequestId {
         self.request_id
     }
@@ -93,7 +84,6 @@ impl Exchange {
 
     /// The longest body that is read for a route that needs no more than `needed` bytes; what inflates may not pass it
     /// either.
-    #[must_use]
     pub fn body_limit(&self, needed: usize) -> usize {
         self.body.limit(needed)
     }

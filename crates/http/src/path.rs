@@ -12,7 +12,6 @@ pub struct RequestPath {
 
 impl RequestPath {
     /// Splits and decodes a raw path as it came on the request line, without its query.
-    #[must_use]
     pub fn parse(raw: &str) -> Self {
         let raw = raw.strip_prefix('/').unwrap_or(raw);
         Self {
@@ -42,7 +41,6 @@ impl RequestPath {
     /// what they say.
     ///
     /// [`Application::claims`]: crate::Application::claims
-    #[must_use]
     pub fn lossy_segments(&self) -> Vec<&str> {
         let segments = self.segments.iter();
         segments
@@ -53,7 +51,6 @@ impl RequestPath {
     /// The first decoded segment, if it can be decoded; for [`Application::claims`] of one that compares in its own way.
     ///
     /// [`Application::claims`]: crate::Application::claims
-    #[must_use]
     pub fn first(&self) -> Option<&str> {
         self.segments.first()?.as_deref().ok()
     }
@@ -71,7 +68,6 @@ impl RequestPath {
     /// A segment that cannot be decoded equals nothing, but those behind the prefix do not matter here.
     ///
     /// [`Application::claims`]: crate::Application::claims
-    #[must_use]
     pub fn starts_with(&self, prefix: &[&str]) -> bool {
         self.segments.len() >= prefix.len()
             && std::iter::zip(&self.segments, prefix)

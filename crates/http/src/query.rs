@@ -13,7 +13,6 @@ pub struct Query {
 
 impl Query {
     /// Reads what stands behind the `?`.
-    #[must_use]
     pub fn parse(raw: &str) -> Self {
         Self {
             parameters: parse(raw.as_bytes()).into_owned().collect(),
@@ -28,7 +27,6 @@ impl Query {
     }
 
     /// The first value given for a parameter.
-    #[must_use]
     pub fn first(&self, name: &str) -> Option<&str> {
         self.iter()
             .find(|(key, _)| *key == name)

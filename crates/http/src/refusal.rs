@@ -59,7 +59,6 @@ pub enum StackRefusal {
 
 impl StackRefusal {
     /// Whether nothing was done, and the same request may be sent again soon.
-    #[must_use]
     pub fn may_be_retried(self) -> bool {
         matches!(
             self,
@@ -68,7 +67,6 @@ impl StackRefusal {
     }
 
     /// The status that says so, where an application's contract names no other.
-    #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
             Self::BodyMalformed | Self::HeadMalformed(_) => StatusCode::BAD_REQUEST,

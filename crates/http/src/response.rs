@@ -13,7 +13,6 @@ use crate::{RequestId, StackRefusal};
 pub type Response = http::Response<Full<Bytes>>;
 
 /// An answer with a JSON body.
-#[must_use]
 pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
@@ -25,7 +24,6 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Response {
 }
 
 /// A refusal where no application has a shape for it.
-#[must_use]
 pub fn plain_refusal(refusal: StackRefusal, request_id: RequestId) -> Response {
     json(
         refusal.status(),

@@ -54,7 +54,6 @@ impl Client {
     }
 
     /// Whether it still waits, as far as that can be told without waiting.
-    #[must_use]
     pub fn presence(&self) -> Presence {
         if self.is_answered.load(Ordering::Acquire) {
             return Presence::Gone;

@@ -16,7 +16,6 @@ const BLOCK: usize = 512;
 pub type Draw = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// Draws in blocks, of which each byte is given away once: to ask the system for a few at a time costs as much as for many.
-#[must_use]
 pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
     let left = Mutex::new(Vec::new());
     Arc::new(move |bytes| {

@@ -44,7 +44,6 @@ impl Tls {
     }
 
     /// TLS for one listener: it asks for client certificates if an application of its site does.
-    #[must_use]
     pub fn listener(&self, site: &Site) -> ListenerTls {
         let mut applications = site.applications.iter();
         let authorities =
@@ -65,7 +64,6 @@ impl Tls {
     }
 
     /// The SHA-256 fingerprint of the server's own certificate, as OpenSSL prints it.
-    #[must_use]
     pub fn fingerprint(&self) -> String {
         let current = self.certificate.current();
         let digest = Sha256::digest(current.end_entity_cert().map_or(&[][..], AsRef::as_ref));
@@ -154,7 +152,6 @@ impl ClientCertificate {
     }
 
     /// The SHA-256 over its DER.
-    #[must_use]
     pub const fn sha256(&self) -> &[u8; 32] {
         &self.sha256
     }

@@ -5,7 +5,7 @@ use crate::{AddressId, Counter, Generation, UnixMillis, User};
 /// An accepted password that waits for its second factor.
 ///
 /// The caller keeps it under the digest of a random token that the client sends back with the
-/// code. A user may hold several; each is spent by success, by expiry and by any lock of the
+/// code. A user may have several; each is spent by success, by expiry and by any lock of the
 /// count that its password came by: that of the address where the user is known, or of the name.
 /// Wrong codes count there too, wherever they come from. One leaves the challenge as it is: what is
 /// counted is in the [`Lockout`](crate::Lockout).

@@ -63,7 +63,6 @@ impl UserRecords {
 
     /// Lifts every lock and forgets the failures counted, as an operator may. Challenges that a
     /// lock has spent stay spent.
-    #[must_use]
     pub fn unlock(mut self) -> Self {
         self.lockout = self.lockout.map(Lockout::cleared);
         for lockout in self.addresses.iter_mut().flat_map(Addresses::lockouts_mut) {

@@ -86,7 +86,6 @@ impl UserRecords {
     /// The same records under a new password: the user's generation is the next, which the caller
     /// keeps with the password; every challenge, trusted device and session is gone. Locks last as
     /// long as they did, but those to come are not doubled.
-    #[must_use]
     pub fn renew(self) -> Self {
         let mut renewed = self.suspend();
         renewed.end_doubling();
@@ -95,7 +94,6 @@ impl UserRecords {
 
     /// The same records after a suspension: as [`renew`](Self::renew), but what is counted stays as
     /// it is.
-    #[must_use]
     pub fn suspend(mut self) -> Self {
         self.user = self.user.renewed();
         self.challenge = None;

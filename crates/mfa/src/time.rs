@@ -34,7 +34,6 @@ impl UnixMillis {
     }
 
     /// A later moment; the last representable one if there is none.
-    #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))

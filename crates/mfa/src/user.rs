@@ -50,7 +50,6 @@ impl User {
     }
 
     /// The same user after a change of password.
-    #[must_use]
     pub(crate) const fn renewed(self) -> Self {
         Self {
             generation: self.generation.wrapping_add(1),

@@ -162,13 +162,11 @@ impl OtpauthUri {
     }
 
     /// Sets the algorithm.
-    #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
     /// Sets the number of digits.
-    #[must_use]
     pub fn with_digits(self, digits: Digits) -> Self {
         Self { digits, ..self }
     }

@@ -46,19 +46,16 @@ impl Totp {
     }
 
     /// Sets the length of a step, in seconds.
-    #[must_use]
     pub fn with_period(self, period: NonZeroU64) -> Self {
         Self { period, ..self }
     }
 
     /// Sets when step 0 begins, in Unix seconds.
-    #[must_use]
     pub fn with_t0(self, t0: u64) -> Self {
         Self { t0, ..self }
     }
 
     /// Sets how many steps beside the current one are accepted.
-    #[must_use]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }

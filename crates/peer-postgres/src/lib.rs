@@ -63,14 +63,12 @@ pub struct Setup {
 
 impl Setup {
     /// A setting as in `postgresql.conf`, in force from the first start on.
-    #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push(format!("{name}={value}"));
         self
     }
 
     /// A file of the data folder that only the server can read, such as a certificate's key; or another `pg_hba.conf`.
-    #[must_use]
     pub fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), contents.into()));
         self
@@ -79,6 +77,7 @@ impl Setup {
     /// Makes the server and starts it.
     ///
     /// # Errors
+    ///
     /// If PostgreSQL is not installed or does not start; the error quotes its log.
     pub fn start(self) -> io::Result<Postgres> {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
@@ -131,6 +130,7 @@ impl Postgres {
     /// A server as `initdb` leaves it.
     ///
     /// # Errors
+    ///
     /// As [`Setup::start`].
     pub fn start() -> io::Result<Self> {
         Setup::default().start()
@@ -139,6 +139,7 @@ impl Postgres {
     /// The server that the tests of this process share; the last to let go of it stops it. Not to be killed.
     ///
     /// # Errors
+    ///
     /// As [`Setup::start`].
     pub fn shared() -> io::Result<Arc<Self>> {
         static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
@@ -161,6 +162,7 @@ impl Postgres {
     /// Makes an empty database, and tells its URL.
     ///
     /// # Errors
+    ///
     /// If the server does not let us.
     pub fn database(&self) -> io::Result<String> {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
@@ -193,6 +195,7 @@ impl Postgres {
     /// All that the server has written to its log.
     ///
     /// # Errors
+    ///
     /// If the log cannot be read.
     pub fn log(&self) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&fs::read(self.log_file())?).into_owned())
@@ -202,6 +205,7 @@ impl Postgres {
     /// it, the shared memory.
     ///
     /// # Errors
+    ///
     /// If one of them does not end.
     pub fn kill(&mut self) -> io::Result<()> {
         self.watch = None;
@@ -215,6 +219,7 @@ impl Postgres {
     /// Stops the server; returns when the last of its processes is gone.
     ///
     /// # Errors
+    ///
     /// If one of them does not end.
     pub fn stop(&mut self, how: Stop) -> io::Result<()> {
         self.watch = None;
@@ -233,6 +238,7 @@ impl Postgres {
     /// has the same databases, users and passwords; as a primary it would wait for no standby of its own.
     ///
     /// # Errors
+    ///
     /// If it cannot be copied or does not start.
     pub fn standby(&self, name: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("postgres-").tempdir()?;
@@ -268,6 +274,7 @@ impl Postgres {
     /// Makes a standby a primary; returns when it takes writes.
     ///
     /// # Errors
+    ///
     /// If it is none, or does not become one.
     pub fn promote(&self) -> io::Result<()> {
         let mut promote = self.as_owner("pg_ctl");
@@ -286,6 +293,7 @@ impl Postgres {
     /// Starts the server again, after [`Postgres::kill`], on the same data and port; returns when it takes connections.
     ///
     /// # Errors
+    ///
     /// If it does not start; the error quotes its log.
     pub fn restart(&mut self) -> io::Result<()> {
         if self.server.is_some() {

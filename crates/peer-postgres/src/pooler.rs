@@ -34,6 +34,7 @@ impl Pooler {
     /// Starts one before `server`, with lines of its section `[pgbouncer]`, such as `pool_mode=session`.
     ///
     /// # Errors
+    ///
     /// If PgBouncer is not installed or does not start.
     pub fn before(server: &Postgres, settings: &[&str]) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("pgbouncer-").tempdir()?;
@@ -69,6 +70,7 @@ impl Pooler {
     /// Ends it, and with it every connection, and starts it on the same port with other settings.
     ///
     /// # Errors
+    ///
     /// If it does not start.
     pub fn restart_with(&mut self, settings: &[&str]) -> io::Result<()> {
         self.stop();

@@ -292,6 +292,7 @@ impl<'e> Restoring<'e> {
     /// The record as it is to be; `None` if it is not brought back.
     ///
     /// # Errors
+    ///
     /// [`RestoreError`].
     pub fn record(&mut self, key: Key, row: Row) -> Result<Option<(Key, Row)>, RestoreError> {
         let Some(collection) = Collection::of(&key) else {

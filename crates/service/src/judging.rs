@@ -64,7 +64,6 @@ pub(crate) struct Queue {
 
 impl Judging {
     /// The first queue. Nothing is started before there is work.
-    #[must_use]
     pub fn new(settings: JudgingSettings) -> Self {
         let JudgingSettings { threads, queue } = settings;
         let turns = threads.get().min(Semaphore::MAX_PERMITS);
@@ -72,7 +71,6 @@ impl Judging {
     }
 
     /// Another queue for the same turns.
-    #[must_use]
     pub fn beside(&self) -> Self {
         Self::with(Arc::clone(&self.turns), self.capacity)
     }
@@ -100,6 +98,7 @@ impl Judging {
     /// done; a panic in it is its caller's.
     ///
     /// # Errors
+    ///
     /// [`TooBusy`], and then the work was not begun.
     pub async fn run<T: Send + 'static>(
         &self,

@@ -124,6 +124,7 @@ impl Service {
     /// Starts the use cases of a store, and makes what has to be in it from the start.
     ///
     /// # Errors
+    ///
     /// [`StartError`].
     pub async fn start(
         store: Store,
@@ -194,6 +195,7 @@ impl Service {
     /// Checks that the store can be expected to answer.
     ///
     /// # Errors
+    ///
     /// [`NotReady`].
     pub async fn ready(&self) -> Result<(), NotReady> {
         Ok(self.store.ready().await?)
@@ -214,7 +216,6 @@ impl Service {
     }
 
     /// What a dashboard reads, as it is now.
-    #[must_use]
     pub fn figures(&self) -> Figures {
         let queues = self.queues.each_ref();
         Figures {

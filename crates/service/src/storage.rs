@@ -154,6 +154,7 @@ pub(crate) enum Attempt<T, E> {
 /// is returned whose commit did not happen. `name` tells the log which use case is contended.
 ///
 /// # Errors
+///
 /// What the attempt refuses, or what a commit says other than that a race was lost; [`StorageError::Contended`] once
 /// enough of them were lost.
 pub(crate) async fn settle<T, E, F>(
@@ -191,6 +192,7 @@ impl Race {
     /// Sorts the outcome of a commit: whether it is done. If it is not, a record had changed since it was loaded.
     ///
     /// # Errors
+    ///
     /// What the commit says, or [`StorageError::Contended`] once there have been enough tries.
     async fn won(&mut self, outcome: Result<(), CommitError>) -> Result<bool, StorageError> {
         match outcome {

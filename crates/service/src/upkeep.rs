@@ -72,6 +72,7 @@ impl Upkeep {
     /// be at it at once.
     ///
     /// # Errors
+    ///
     /// [`StorageError`]; the rest stays for the next call.
     pub async fn remove_expired(&self) -> Result<Round, StorageError> {
         let round = self.round().await;

@@ -15,7 +15,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// An engine moves bytes. It knows neither JSON nor types nor sealing, and nothing here assumes
 /// that it is the only process, or the only machine, on its database. The suite in
-/// `keyproof_store::conformance` (feature `conformance`) holds an engine to every rule below that
+/// `keyproof_store::conformance` (feature `conformance`) checks an engine against every rule below that
 /// a caller can see.
 ///
 /// **Time.** An engine reads no clock: `now` is the caller's. A record whose `expires_at` is at or
@@ -27,7 +27,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// **Commits** are all or nothing, and isolated as if one ran after the other: two that both ask
 /// for one state of one record never both succeed, a [`Change::Require`] of one included.
 /// Entries are checked and applied in the order in which [`Changes`] holds them, which is key order,
-/// so that engines with row locks take them in one order; the first that does not hold is the
+/// so that engines with row locks take them in one order; the first that does not apply is the
 /// conflict that is reported. A commit is answered only once it is durable, and so is all that it rests on: a read may
 /// see what would not outlive the loss of this machine, but a batch that requires it, and no more, is `Ok` only once it
 /// would. A commit is answered exactly:

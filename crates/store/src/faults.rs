@@ -47,13 +47,11 @@ pub struct FaultyEngine {
 
 impl FaultyEngine {
     /// An empty one, with which nothing is wrong yet.
-    #[must_use]
     pub fn new() -> Arc<Self> {
         Self::over(MemoryEngine::new())
     }
 
     /// The same, of one that may have records already.
-    #[must_use]
     pub fn over(inner: MemoryEngine) -> Arc<Self> {
         Arc::new(Self {
             inner,

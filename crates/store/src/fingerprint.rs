@@ -37,7 +37,7 @@ pub(crate) fn fingerprint_key() -> Key {
 }
 
 impl Store {
-    /// Makes an empty store's fingerprint name our first key, and holds any other's against ours; false if somebody else
+    /// Makes an empty store's fingerprint name our first key, and compares any other's with ours; false if somebody else
     /// changed it meanwhile.
     pub(crate) async fn claim(&self, now: Timestamp) -> Result<bool, OpenError> {
         let key = fingerprint_key();

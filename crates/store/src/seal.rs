@@ -131,7 +131,6 @@ impl MasterKeys {
     }
 
     /// And another one, unless it is there.
-    #[must_use]
     pub fn and(mut self, other: &MasterKey) -> Self {
         if !self.ids().contains(&other.id()) {
             self.others.push(Prepared::new(other));

@@ -88,13 +88,11 @@ impl ObjectAttributes {
     }
 
     /// This set without the attributes of `other`.
-    #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// Both sets together, in constants.
-    #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

@@ -22,6 +22,7 @@ use crate::reader::{explicit, read_whole, received};
 /// The algorithm must belong to the key's type, and its parameters must be exactly those of the RFCs that [`Scheme::of`] names.
 ///
 /// # Errors
+///
 /// Those of [`Scheme::of`] and [`Scheme::verify`].
 pub fn verify(
     algorithms: &[&dyn SignatureVerificationAlgorithm],
@@ -58,6 +59,7 @@ impl Scheme {
     /// 8410 section 3); RSASSA-PSS present, MGF1 with the message's hash, a salt as long as the hash or as the key has room for, trailer 1.
     ///
     /// # Errors
+    ///
     /// [`Error::AlgorithmMismatch`], [`Error::AlgorithmParameters`], [`Error::AlgorithmUnsupported`] and [`Error::WeakHash`].
     pub fn of(
         algorithm: &AlgorithmIdentifier<'_>,
@@ -121,6 +123,7 @@ impl Scheme {
     /// Verifies a signature; ECDSA's as the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
     ///
     /// # Errors
+    ///
     /// [`Error::AlgorithmUnsupported`] if the table does not offer the scheme, [`Error::PublicKeyMalformed`], and
     /// [`Error::SignatureInvalid`].
     pub fn verify(
@@ -178,7 +181,6 @@ impl Scheme {
     }
 
     /// A name for people, such as `ECDSA P-256 with SHA-256`.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Ecdsa(Curve::P256, Hash::Sha256) => "ECDSA P-256 with SHA-256",
@@ -225,7 +227,6 @@ impl Hash {
     const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// The digest's length in bytes.
-    #[must_use]
     pub fn digest_len(self) -> u32 {
         match self {
             Self::Sha256 => 32,
@@ -258,6 +259,7 @@ impl<'a> AlgorithmIdentifier<'a> {
     /// Reads one from DER; nothing may follow it.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
         read_whole(der, "AlgorithmIdentifier", |reader, _| Self::read(reader))
@@ -280,13 +282,11 @@ impl<'a> AlgorithmIdentifier<'a> {
     }
 
     /// The received DER of the whole identifier.
-    #[must_use]
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
     /// The algorithm.
-    #[must_use]
     pub fn oid(&self) -> Oid<'a> {
         self.oid
     }
@@ -296,7 +296,6 @@ impl<'a> AlgorithmIdentifier<'a> {
     }
 
     /// The hash of a signature that proves nothing any more, if it is one: SHA-1, MD5 and older.
-    #[must_use]
     pub fn weak_hash(&self) -> Option<&'static str> {
         match self.family()? {
             Family::Weak(hash) => Some(hash),

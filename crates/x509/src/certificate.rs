@@ -45,6 +45,7 @@ impl<'a> Certificate<'a> {
     /// Reads a certificate from DER; nothing may follow it.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`] with field and offset, [`Error::TooLong`], [`Error::TooMany`] and [`Error::VersionUnknown`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
         let may_pad_serial = false;
@@ -55,6 +56,7 @@ impl<'a> Certificate<'a> {
     /// same: [`Serial::oddity`] tells. Signatures are verified over the received bytes.
     ///
     /// # Errors
+    ///
     /// Those of [`from_der`](Self::from_der).
     pub fn from_der_as_issued(der: &'a [u8]) -> Result<Self, Error> {
         let may_pad_serial = true;
@@ -108,55 +110,46 @@ impl<'a> Certificate<'a> {
     }
 
     /// The received DER, whole.
-    #[must_use]
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
     /// The received TBSCertificate: what the signature is over.
-    #[must_use]
     pub fn tbs(&self) -> &'a [u8] {
         self.tbs
     }
 
     /// The version.
-    #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
     /// The serial number.
-    #[must_use]
     pub fn serial(&self) -> Serial<'a> {
         self.serial
     }
 
     /// The issuer's name.
-    #[must_use]
     pub fn issuer(&self) -> Name<'a> {
         self.issuer
     }
 
     /// The subject's name.
-    #[must_use]
     pub fn subject(&self) -> Name<'a> {
         self.subject
     }
 
     /// From when until when it is valid.
-    #[must_use]
     pub fn validity(&self) -> Validity {
         self.validity
     }
 
     /// The subject's public key.
-    #[must_use]
     pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
         self.public_key
     }
 
     /// The extensions, in order; empty if there are none.
-    #[must_use]
     pub fn extensions(&self) -> &[Extension<'a>] {
         self.extensions.as_deref().unwrap_or_default()
     }
@@ -184,19 +177,16 @@ impl<'a> Certificate<'a> {
     }
 
     /// The signature algorithm outside the signed part.
-    #[must_use]
     pub fn algorithm(&self) -> AlgorithmIdentifier<'a> {
         self.algorithm
     }
 
     /// The signature algorithm inside the signed part, which RFC 5280 section 4.1.1.2 wants to be the same.
-    #[must_use]
     pub fn tbs_algorithm(&self) -> AlgorithmIdentifier<'a> {
         self.tbs_algorithm
     }
 
     /// The signature's octets.
-    #[must_use]
     pub fn signature(&self) -> &'a [u8] {
         self.signature
     }
@@ -204,6 +194,7 @@ impl<'a> Certificate<'a> {
     /// The basicConstraints extension (RFC 5280 section 4.2.1.9), if there is one; the first of several.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`], with an offset into the extension's value.
     pub fn basic_constraints(&self) -> Result<Option<BasicConstraints>, Error> {
         self.extension(BASIC_CONSTRAINTS)
@@ -214,6 +205,7 @@ impl<'a> Certificate<'a> {
     /// The keyUsage extension (RFC 5280 section 4.2.1.3), if there is one; the first of several.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`], with an offset into the extension's value.
     pub fn key_usage(&self) -> Result<Option<KeyUsage>, Error> {
         self.extension(KEY_USAGE)
@@ -227,19 +219,16 @@ impl<'a> Certificate<'a> {
     }
 
     /// Whether issuer and subject are the same name. It need not be self-*signed*: that is about keys.
-    #[must_use]
     pub fn is_self_issued(&self) -> bool {
         self.issuer.compare(&self.subject).is_match()
     }
 
     /// SHA-1 over the received DER, as Azure shows it. A label, not a proof.
-    #[must_use]
     pub fn sha1_thumbprint(&self) -> Sha1Thumbprint {
         Sha1Thumbprint::of(self.der)
     }
 
     /// SHA-256 over the received DER.
-    #[must_use]
     pub fn sha256_thumbprint(&self) -> Sha256Thumbprint {
         Sha256Thumbprint::of(self.der)
     }
@@ -346,7 +335,6 @@ impl Version {
     }
 
     /// The number as people count it: 1, 2 or 3.
-    #[must_use]
     pub fn number(self) -> u8 {
         match self {
             Self::V1 => 1,
@@ -394,7 +382,6 @@ impl<'a> Serial<'a> {
     }
 
     /// The contents octets of the INTEGER in DER.
-    #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.octets
     }
@@ -406,7 +393,6 @@ impl<'a> Serial<'a> {
 
     /// What is odd about it, if anything. RFC 5280 section 4.1.2.2 wants a positive number of at most 20 octets, and readers
     /// that cope with others.
-    #[must_use]
     pub fn oddity(&self) -> Option<SerialOddity> {
         match self.octets {
             _ if self.is_padded => Some(SerialOddity::Padded),

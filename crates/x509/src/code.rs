@@ -28,13 +28,11 @@ impl VerificationCode {
     /// Makes the code of 24 random bytes for a certificate.
     ///
     /// `expires_at`, in seconds since the Unix epoch, is the first second at which it is dead; `None` for no expiry.
-    #[must_use]
     pub fn issue(random: &[u8; CODE_BYTES], ca: &Certificate<'_>, expires_at: Option<u64>) -> Self {
         Self::draw(random).bound_to(ca.sha256_thumbprint(), expires_at)
     }
 
     /// Makes a code of 24 random bytes that is bound to no certificate and does not expire.
-    #[must_use]
     pub fn draw(random: &[u8; CODE_BYTES]) -> Self {
         let mut digits = [0; CODE_DIGITS];
         data_encoding::HEXUPPER.encode_mut(random, &mut digits);
@@ -48,6 +46,7 @@ impl VerificationCode {
     /// Reads a code that is bound to no certificate and does not expire, as one typed on a command line.
     ///
     /// # Errors
+    ///
     /// [`Error::CodeMalformed`] unless it is exactly 48 digits `0` to `9` and `A` to `F`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'A'..=b'F');
@@ -68,7 +67,6 @@ impl VerificationCode {
     }
 
     /// Binds a parsed code to a certificate and an expiry again, as a store does that has kept the three.
-    #[must_use]
     pub fn bound_to(self, certificate: Sha256Thumbprint, expires_at: Option<u64>) -> Self {
         Self {
             certificate: Some(certificate),
@@ -78,19 +76,16 @@ impl VerificationCode {
     }
 
     /// The 48 digits: what the leaf's common name must be.
-    #[must_use]
     pub fn digits(&self) -> &str {
         str::from_utf8(&self.digits).unwrap_or_default()
     }
 
     /// The SHA-256 thumbprint of the certificate that it was issued for.
-    #[must_use]
     pub fn certificate(&self) -> Option<Sha256Thumbprint> {
         self.certificate
     }
 
     /// The first second since the Unix epoch at which it is dead.
-    #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.expires_at
     }

@@ -116,13 +116,11 @@ impl KeyUsage {
     }
 
     /// Whether the key may sign certificates.
-    #[must_use]
     pub fn key_cert_sign(self) -> bool {
         self.0 & Self::KEY_CERT_SIGN != 0
     }
 
     /// Whether the key may sign revocation lists.
-    #[must_use]
     pub fn crl_sign(self) -> bool {
         self.0 & Self::CRL_SIGN != 0
     }

@@ -52,7 +52,6 @@ pub struct Facts {
 
 impl Facts {
     /// Gathers the facts of a certificate.
-    #[must_use]
     pub fn of(certificate: &Certificate<'_>) -> Self {
         let key = certificate.public_key();
         Self {

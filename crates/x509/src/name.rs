@@ -47,6 +47,7 @@ impl<'a> Name<'a> {
     /// Reads a name from DER, such as the directoryName of a subjectAltName; nothing may follow it.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`] with the offset, and [`Error::TooMany`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
         let name = read_whole(der, "Name", |reader, _| Self::read(reader))?;
@@ -92,13 +93,11 @@ impl<'a> Name<'a> {
     }
 
     /// The received DER of the whole name.
-    #[must_use]
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
     /// Whether it names nothing at all.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rdns.is_empty()
     }
@@ -123,7 +122,6 @@ impl<'a> Name<'a> {
     }
 
     /// The text of the last (most specific) common name; `None` if there is none, or if it has no text.
-    #[must_use]
     pub fn common_name(&self) -> Option<Cow<'a, str>> {
         self.common_names().last()?.text()
     }
@@ -131,7 +129,6 @@ impl<'a> Name<'a> {
     /// Compares two names: byte for byte, else text by text, whatever string types encode it, with ASCII letter case folded and
     /// blanks collapsed (the spirit of RFC 5280 section 7.1, without Unicode's folding and normalisation). Values that are no
     /// text compare byte for byte. The order of relative distinguished names counts, that within one does not.
-    #[must_use]
     pub fn compare(&self, other: &Name<'_>) -> NameMatch {
         if self.rdns == other.rdns {
             return NameMatch::Exact;
@@ -186,7 +183,6 @@ pub enum NameMatch {
 
 impl NameMatch {
     /// Whether the names are the same, one way or the other.
-    #[must_use]
     pub fn is_match(self) -> bool {
         self != Self::Different
     }

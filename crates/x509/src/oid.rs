@@ -28,7 +28,6 @@ impl<'a> Oid<'a> {
     }
 
     /// The contents octets (X.690 section 8.19), without tag and length.
-    #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }

@@ -34,6 +34,7 @@ impl OwnedCertificate {
     /// Reads a certificate from DER, as [`Certificate::from_der`] does, and keeps the DER.
     ///
     /// # Errors
+    ///
     /// Those of [`Certificate::from_der`].
     pub fn from_der(der: impl Into<Box<[u8]>>) -> Result<Self, Error> {
         let der = der.into();
@@ -45,7 +46,6 @@ impl OwnedCertificate {
     }
 
     /// The certificate.
-    #[must_use]
     pub fn certificate(&self) -> Certificate<'_> {
         #[expect(
             clippy::expect_used,
@@ -55,7 +55,6 @@ impl OwnedCertificate {
     }
 
     /// The received DER, whole.
-    #[must_use]
     pub fn as_der(&self) -> &[u8] {
         &self.der
     }

@@ -63,6 +63,7 @@ pub struct BrokenBlock {
 /// PKCS #7, `PKCS7` or `CMS` (RFC 7468, sections 8 and 9), stands for the certificates in it.
 ///
 /// # Errors
+///
 /// [`BrokenBlock`]: the first block that is something else, contains something else or nothing, has no beginning or no end, or
 /// is no Base64.
 pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
@@ -72,6 +73,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
 /// The certificates and revocation lists of a bundle, likewise.
 ///
 /// # Errors
+///
 /// [`BrokenBlock`], likewise.
 pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::Certificate, PemKind::Crl])

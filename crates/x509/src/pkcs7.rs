@@ -28,6 +28,7 @@ impl<'a> Pkcs7<'a> {
     /// Reads signed data from DER; nothing may follow it. Who has signed it, if anybody, is not looked at.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`] with field and offset: for anything else than signed data, for BER, for attribute certificates and
     /// other forms beside certificates, and for more than [`MAX_ELEMENTS`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {

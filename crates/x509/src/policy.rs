@@ -20,7 +20,6 @@ pub struct Policy<'a> {
 
 impl<'a> Policy<'a> {
     /// The default policy over a table of algorithms.
-    #[must_use]
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm]) -> Self {
         Self {
             algorithms,
@@ -30,7 +29,6 @@ impl<'a> Policy<'a> {
     }
 
     /// The same policy, but following RFC 5280 to the letter.
-    #[must_use]
     pub const fn strict(self) -> Self {
         Self {
             strict: true,
@@ -39,7 +37,6 @@ impl<'a> Policy<'a> {
     }
 
     /// The same policy with another tolerance for clocks.
-    #[must_use]
     pub const fn with_clock_skew(self, clock_skew: Duration) -> Self {
         Self { clock_skew, ..self }
     }

@@ -25,7 +25,6 @@ use crate::upload::Upload;
 /// certificates speaks against it under `policy`. `now` is in seconds since the Unix epoch. Every check is run, whatever the others
 /// found; the report lists them all. An accepted code is spent: forget it together with storing the verdict
 /// ([`VerificationCode::redeem`] does so by its type).
-#[must_use]
 pub fn prove(
     ca: &Certificate<'_>,
     leaf: &[u8],

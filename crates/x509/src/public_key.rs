@@ -34,6 +34,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     /// Reads one from DER; nothing may follow it.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
         read_whole(der, "SubjectPublicKeyInfo", |reader, _| Self::read(reader))
@@ -52,19 +53,16 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// The received DER, whole.
-    #[must_use]
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
     /// The key's algorithm.
-    #[must_use]
     pub fn algorithm(&self) -> AlgorithmIdentifier<'a> {
         self.algorithm
     }
 
     /// The octets of subjectPublicKey: an RSAPublicKey, a point, or an Ed25519 key.
-    #[must_use]
     pub fn key(&self) -> &'a [u8] {
         self.key
     }
@@ -72,6 +70,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     /// What kind of key it is.
     ///
     /// # Errors
+    ///
     /// [`Error::AlgorithmParameters`] and [`Error::AlgorithmUnsupported`].
     pub fn kind(&self) -> Result<KeyKind, Error> {
         let oid = self.algorithm.oid();
@@ -135,7 +134,6 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// The key's size in bits: an RSA modulus, or an elliptic curve's order; `None` for an unknown or malformed key.
-    #[must_use]
     pub fn bits(&self) -> Option<u32> {
         match self.kind().ok()? {
             KeyKind::Ec(curve) => Some(curve.bits()),
@@ -233,7 +231,6 @@ impl Curve {
     }
 
     /// The size of its order in bits.
-    #[must_use]
     pub fn bits(self) -> u32 {
         match self {
             Self::P256 => 256,

@@ -66,7 +66,6 @@ pub enum Outcome {
 
 impl Outcome {
     /// Its stable name: `fail`, `pass` or `warn`; `skipped` both for what was not asked and for what was not judged.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -77,7 +76,6 @@ impl Outcome {
     }
 
     /// Whether a report with such a check is refused.
-    #[must_use]
     pub fn refuses(self) -> bool {
         matches!(self, Self::Fail | Self::NotJudged)
     }
@@ -122,7 +120,6 @@ impl<F: Finding> Default for Report<F> {
 
 impl<F: Finding> Report<F> {
     /// A report in which no check was run yet. Irregular findings warn.
-    #[must_use]
     pub fn new() -> Self {
         Self {
             progress: Vec::with_capacity(F::Check::ALL.len()),
@@ -133,7 +130,6 @@ impl<F: Finding> Report<F> {
     }
 
     /// The same report under a policy that was chosen: strict, or the default one.
-    #[must_use]
     pub fn under_policy(self, strict: bool) -> Self {
         Self {
             strict: Some(strict),
@@ -142,7 +138,6 @@ impl<F: Finding> Report<F> {
     }
 
     /// The same report, but of a time that was asked for: it says "at that time" where it would say "now".
-    #[must_use]
     pub fn at_that_time(self) -> Self {
         Self {
             is_now: false,
@@ -186,20 +181,17 @@ impl<F: Finding> Report<F> {
     }
 
     /// Whether every check passed, with or without a warning, or was not asked for.
-    #[must_use]
     pub fn accepted(&self) -> bool {
         let mut checks = F::Check::ALL.iter();
         !checks.any(|check| self.outcome(*check).refuses())
     }
 
     /// Whether it was made under a strict policy.
-    #[must_use]
     pub fn is_strict(&self) -> bool {
         self.strict == Some(true)
     }
 
     /// How one check ended.
-    #[must_use]
     pub fn outcome(&self, check: F::Check) -> Outcome {
         let worst = self
             .of(check)
@@ -216,7 +208,6 @@ impl<F: Finding> Report<F> {
     }
 
     /// Why one check ended so, for people.
-    #[must_use]
     pub fn detail(&self, check: F::Check) -> String {
         let found: Vec<_> = self.of(check).map(ToString::to_string).collect();
         match self.progress_of(check) {
@@ -236,13 +227,11 @@ impl<F: Finding> Report<F> {
     }
 
     /// The first finding that refuses, in the order of the checks; `None` if the report accepts.
-    #[must_use]
     pub fn first_refusal(&self) -> Option<&F> {
         self.refusals().next()
     }
 
     /// The texts of the findings that refuse, joined by semicolons.
-    #[must_use]
     pub fn reasons(&self) -> String {
         let refusals: Vec<_> = self.refusals().map(ToString::to_string).collect();
         refusals.join("; ")

@@ -20,13 +20,11 @@ macro_rules! thumbprint {
     ($name:ident, $hash:ty, $len:literal, $kind:literal) => {
         impl $name {
             /// Digests a certificate's DER.
-            #[must_use]
             pub fn of(der: &[u8]) -> Self {
                 Self(<$hash>::digest(der).into())
             }
 
             /// The digest's octets.
-            #[must_use]
             pub fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
@@ -45,6 +43,7 @@ macro_rules! thumbprint {
             /// two octets as `openssl x509 -fingerprint` does.
             ///
             /// # Errors
+            ///
             /// [`Error::ThumbprintMalformed`].
             fn from_str(text: &str) -> Result<Self, Error> {
                 let mut octets = [0; $len];

@@ -20,7 +20,6 @@ pub struct Validity {
 
 impl Validity {
     /// From one second until another, both since the Unix epoch and both included.
-    #[must_use]
     pub fn between(not_before: u64, not_after: u64) -> Self {
         Self {
             not_before: signed(not_before),
@@ -29,13 +28,11 @@ impl Validity {
     }
 
     /// Whether it has begun at `now`, in seconds since the Unix epoch.
-    #[must_use]
     pub fn has_begun(&self, now: u64) -> bool {
         self.has_begun_within(now, 0)
     }
 
     /// Whether it is over at `now`, in seconds since the Unix epoch.
-    #[must_use]
     pub fn has_ended(&self, now: u64) -> bool {
         self.has_ended_beyond(now, 0)
     }

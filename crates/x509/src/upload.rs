@@ -31,6 +31,7 @@ impl<'a> Upload<'a> {
     /// missing padding. Of several certificates the first counts. A private key anywhere is refused by name.
     ///
     /// # Errors
+    ///
     /// [`Error::Base64`], [`Error::Empty`], [`Error::NotACertificate`], [`Error::PemUnterminated`], [`Error::PemWithoutCertificate`],
     /// [`Error::PrivateKeyInUpload`] and [`Error::TooLong`], each with the layer that failed, and where.
     pub fn decode(input: &'a [u8]) -> Result<Self, Error> {
@@ -80,38 +81,34 @@ impl<'a> Upload<'a> {
     /// Reads the certificate.
     ///
     /// # Errors
+    ///
     /// Those of [`Certificate::from_der`].
     pub fn certificate(&self) -> Result<Certificate<'_>, Error> {
         Certificate::from_der(&self.der)
     }
 
     /// The certificate's DER as received.
-    #[must_use]
     pub fn as_der(&self) -> &[u8] {
         &self.der
     }
 
     /// The certificate's DER as received.
-    #[must_use]
     pub fn into_der(self) -> Vec<u8> {
         self.der.into_owned()
     }
 
     /// The PEM file as it was uploaded, its base64 taken off if it had any, if that file is one block of a certificate and
     /// nothing else but white space. It has at most [`MAX_UPLOAD_LEN`] bytes.
-    #[must_use]
     pub fn sole_pem(&self) -> Option<&[u8]> {
         self.sole_pem.as_deref()
     }
 
     /// The layers that were found.
-    #[must_use]
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
     /// How many certificates came after the first one, and were passed over.
-    #[must_use]
     pub fn further_certificates(&self) -> usize {
         self.further_certificates
     }

@@ -64,14 +64,12 @@ impl<'a> Value<'a> {
     }
 
     /// Its whole DER.
-    #[must_use]
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
     /// Its text, whatever string type it has; `None` for other types and for broken encodings. TeletexString is read as
     /// Latin-1, as everyone does.
-    #[must_use]
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let as_utf8 = || str::from_utf8(self.contents).ok().map(Cow::Borrowed);
         match self.kind {

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use jiff::{Span, SpanRelativeTo};
 use keyproof_store::Timestamp;
 
-/// How long something is to hold: `8h`, `30 days`, `P1D`, or `forever`.
+/// How long something is to be valid: `8h`, `30 days`, `P1D`, or `forever`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lifetime(pub(super) Option<Duration>);
 

@@ -21,7 +21,7 @@ use super::{
 pub(super) enum Command {
     /// Make a token; it is shown this once
     Create(CreateArguments),
-    /// List the tokens that hold
+    /// List the tokens that are valid
     List(StoreArguments),
     /// End a token
     Revoke(RevokeArguments),
@@ -35,7 +35,7 @@ pub(super) struct CreateArguments {
     /// Whose it is
     #[arg(long, value_name = "NAME", default_value = "operator")]
     subject: String,
-    /// How long it holds: 8h, 30d, forever
+    /// How long it is valid: 8h, 30d, forever
     #[arg(long, default_value = "8h")]
     lifetime: Lifetime,
     /// Print the token alone
@@ -82,7 +82,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
         let Err(error) = output::deliver(&text) else {
             return Ok(());
         };
-        // A token that nobody has seen is nobody's, and would hold all the same.
+        // A token that nobody has seen is nobody's, and would be valid all the same.
         let id = &issued.token.id;
         let revoked = service.access.revoke(id, &console::origin()).await;
         Err(Failure::Refused(match revoked {

@@ -18,7 +18,7 @@ use super::{
     output, report,
 };
 
-/// How long the leaves hold that are made here, in seconds: long enough to upload one.
+/// How long the leaves that are made here are valid, in seconds: long enough to upload one.
 const LEAF_LIFETIME: u64 = 24 * 60 * 60;
 /// How far back they begin, for a verifier whose clock is behind.
 const LEAF_BACKDATING: u64 = 60 * 60;

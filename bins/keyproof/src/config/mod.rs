@@ -65,7 +65,6 @@ pub struct Sources {
 
 impl Sources {
     /// The process's own environment, without file and flags.
-    #[must_use]
     pub fn of_this_process() -> Self {
         Self {
             environment: std::env::vars_os().collect(),
@@ -146,7 +145,6 @@ impl Config {
 
     /// How logs are to be written, as far as the layers say so that can be read: for what is wrong with the others. A
     /// file that can be read only once is left alone.
-    #[must_use]
     pub fn log_format(sources: &Sources) -> LogFormat {
         let key = "log.format";
         let flag = sources.flags.iter().find(|(name, _)| *name == key);
@@ -217,7 +215,6 @@ impl Config {
     }
 
     /// The effective configuration as TOML. It contains no secret: there is no key for one.
-    #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(&self.settings).unwrap_or_default()
     }

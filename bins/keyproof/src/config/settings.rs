@@ -61,7 +61,6 @@ macro_rules! settings {
 
         impl Settings {
             /// The table of all keys.
-            #[must_use]
             pub fn keys() -> Vec<Key> {
                 [
                     HttpSettings::keys("http"),

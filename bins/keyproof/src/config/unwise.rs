@@ -22,7 +22,6 @@ const NARROWEST_V6: u8 = 16;
 
 impl Config {
     /// What is unwise in it, each with its key and what it leads to.
-    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let settings = &self.settings;
         let mut warnings = Vec::new();
@@ -53,7 +52,7 @@ impl Config {
             warn(
                 true,
                 format!(
-                    "store.url: {} is on a network file system ({kind}): locks and syncs may not hold there, and SQLite then loses records",
+                    "store.url: {} is on a network file system ({kind}): locks and syncs may not be kept there, and SQLite then loses records",
                     path.display()
                 ),
             );

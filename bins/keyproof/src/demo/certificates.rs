@@ -1,4 +1,4 @@
-//! The walk for Azure DPS's certificates: a CA is uploaded, and its owner proves that they hold its key.
+//! The walk for Azure DPS's certificates: a CA is uploaded, and its owner proves possession of its key.
 
 use std::time::Duration;
 

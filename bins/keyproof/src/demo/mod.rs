@@ -151,7 +151,6 @@ async fn walks(walk: &mut Walk<'_>, stage: &mut Stage) -> Result<(), Stopped> {
 
 impl Findings {
     /// Whether every step passed.
-    #[must_use]
     pub fn passed(&self) -> bool {
         self.passed
     }

@@ -96,7 +96,7 @@ async fn login(stage: &Stage, password: &str, scope: &str) -> Result<Client, Ste
     Ok(stage.client().authorized(&format!("Bearer {token}")))
 }
 
-/// The shop's owner, who holds a token.
+/// The shop's owner, who has a token.
 struct Shop<'a> {
     client: Client,
     stage: &'a Stage,

@@ -119,7 +119,6 @@ macro_rules! register {
             pub const ALL: &'static [Self] = &[$(Self::$dialect,)+];
 
             /// The key that switches it.
-            #[must_use]
             pub const fn enabled_key(self) -> &'static str {
                 match self {
                     $(Self::$dialect => concat!("dialects.", stringify!($module), ".enabled"),)+
@@ -127,7 +126,6 @@ macro_rules! register {
             }
 
             /// Its name in the configuration.
-            #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$dialect => stringify!($module),)+

@@ -58,13 +58,11 @@ pub struct Resource<'p, O: 'static> {
 
 impl<O> RouteTable<O> {
     /// What a path names, by its decoded segments: behind whatever prefix the dialect has taken off.
-    #[must_use]
     pub fn resource<'p>(&self, segments: &'p [&'p str]) -> Option<Resource<'p, O>> {
         self.first(segments, |segment| !segment.is_empty())
     }
 
     /// The same, where a variable may be empty: for a dialect that refuses such a path in words of its own.
-    #[must_use]
     pub fn resource_or_empty<'p>(&self, segments: &'p [&'p str]) -> Option<Resource<'p, O>> {
         self.first(segments, |_| true)
     }
@@ -99,13 +97,11 @@ impl<O> RouteTable<O> {
 
 impl<'p, O> Resource<'p, O> {
     /// The template that fits: the route's name in logs and metrics.
-    #[must_use]
     pub const fn template(&self) -> &'static str {
         self.template
     }
 
     /// What stands in the path for `{name}`, if the template has that.
-    #[must_use]
     pub fn variable(&self, name: &str) -> Option<&'p str> {
         let mut both = words(self.template).zip(self.segments);
         both.find(|(word, _)| variable(word) == Some(name))
@@ -113,7 +109,6 @@ impl<'p, O> Resource<'p, O> {
     }
 
     /// The operation of this method, if there is one.
-    #[must_use]
     pub fn route(&self, method: &Method) -> Option<&'static Route<O>> {
         let method = match *method {
             Method::HEAD => &Method::GET,
@@ -123,7 +118,6 @@ impl<'p, O> Resource<'p, O> {
     }
 
     /// The methods that there are, as `Allow` lists them (RFC 9110, section 10.2.1): by name.
-    #[must_use]
     pub fn allow(&self) -> String {
         let mut methods: Vec<_> = self.routes().map(|route| route.method.as_str()).collect();
         if methods.contains(&Method::GET.as_str()) {

@@ -53,7 +53,6 @@ impl Shared {
 
 impl StoreUrl {
     /// The same store, by so many connections at most to a database that nodes share, with these times to wait for it.
-    #[must_use]
     pub fn waiting(mut self, connections: usize, connect: Duration, statement: Duration) -> Self {
         if let Self::Postgres(shared) = &mut self {
             let options = &mut shared.options;
@@ -164,6 +163,7 @@ pub enum OpenStoreError {
 /// the URL names. Nothing is made, neither the store nor a key for a new one.
 ///
 /// # Errors
+///
 /// [`OpenStoreError`] names what does not fit.
 pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), OpenStoreError> {
     match url {
@@ -191,6 +191,7 @@ pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), OpenStoreEr
 /// Opens the store at `url` as [`open`] does, if it is there: neither a store nor a key is made.
 ///
 /// # Errors
+///
 /// [`OpenStoreError`] names what does not fit.
 pub async fn open_existing(
     url: &StoreUrl,
@@ -217,6 +218,7 @@ pub async fn open_existing(
 /// Opens the store at `url` under the master key from `source`. An embedded one that is not there is made, with its key.
 ///
 /// # Errors
+///
 /// [`OpenStoreError`] names what does not fit.
 pub async fn open(
     url: &StoreUrl,
@@ -248,6 +250,7 @@ pub async fn open(
 /// Opens the engine of the store at `url`, to be filled: an embedded one that is not there is made, and no key.
 ///
 /// # Errors
+///
 /// [`OpenStoreError`] names what does not fit.
 pub async fn open_to_fill(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
     if let StoreUrl::Sqlite(path) = url {
@@ -284,6 +287,7 @@ fn all_of(keys: &[MasterKey]) -> Option<MasterKeys> {
 /// All that was in the store at `url` when its records were moved to another; `None` if they were not.
 ///
 /// # Errors
+///
 /// [`OpenStoreError::Open`] if that cannot be told.
 pub async fn moved(url: &StoreUrl) -> Result<Option<Box<dyn EngineSnapshot>>, OpenStoreError> {
     let moved = match url {
@@ -317,6 +321,7 @@ pub async fn moved(url: &StoreUrl) -> Result<Option<Box<dyn EngineSnapshot>>, Op
 /// The master keys that there are for the store at `url`; none is made.
 ///
 /// # Errors
+///
 /// [`OpenStoreError::MasterKey`] if what is there is no key.
 pub fn find_keys(
     url: &StoreUrl,
@@ -333,6 +338,7 @@ pub fn key_file(url: &StoreUrl, source: &MasterKeySource) -> Option<PathBuf> {
 /// Adds a master key to that file.
 ///
 /// # Errors
+///
 /// [`OpenStoreError::MasterKey`] if there is no such file, or it cannot be written.
 pub fn add_key(
     url: &StoreUrl,
@@ -346,6 +352,7 @@ pub fn add_key(
 /// Keeps master keys that came from elsewhere where those of the store at `url` are looked for, and says where that is.
 ///
 /// # Errors
+///
 /// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
 pub fn keep_keys(
     url: &StoreUrl,
@@ -364,6 +371,7 @@ pub fn keep_keys(
 /// An embedded store is brought there whenever it is opened, and a new one made with its master key: so is it here.
 ///
 /// # Errors
+///
 /// [`OpenStoreError`] names what does not fit.
 pub async fn migrate(
     url: &StoreUrl,

@@ -67,7 +67,6 @@ impl LogFormat {
     }
 
     /// As the configuration writes it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -78,7 +77,6 @@ impl LogFormat {
 
 impl LogLevel {
     /// As the configuration writes it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",

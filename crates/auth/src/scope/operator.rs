@@ -87,7 +87,6 @@ impl fmt::Display for OperatorScope {
 }
 
 /// Whether a text is a DNS label in lower case (RFC 1035, section 2.3.1), as the names of namespaces and of what is in them are.
-#[must_use]
 pub fn is_dns_label(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -114,6 +113,7 @@ impl OperatorScopes {
     /// Makes a set of scopes.
     ///
     /// # Errors
+    ///
     /// [`AuthError::UnknownScope`] if there is none: a token that allows nothing is a mistake.
     pub fn new(scopes: impl IntoIterator<Item = OperatorScope>) -> Result<Self, AuthError> {
         let mut scopes: Vec<_> = scopes.into_iter().collect();
@@ -133,6 +133,7 @@ impl OperatorScopes {
     /// Reads scopes as a record or a claim gives them.
     ///
     /// # Errors
+    ///
     /// [`AuthError::UnknownScope`] for the first that is none, and for an empty list.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
         let scopes = texts

@@ -44,14 +44,12 @@ impl<'a> Input<'a> {
     }
 
     /// Sets the counter: of a verifier, the next one expected.
-    #[must_use]
     pub const fn with_counter(mut self, counter: u64) -> Self {
         self.counter = Some(counter);
         self
     }
 
     /// Sets the hash of the PIN or password.
-    #[must_use]
     pub const fn with_pin_hash(mut self, pin_hash: &'a PinHash) -> Self {
         self.pin_hash = Some(pin_hash);
         self
@@ -59,14 +57,12 @@ impl<'a> Input<'a> {
 
     /// Sets the session information, of exactly the length that the suite says: the RFC does not
     /// say on which side shorter information is padded.
-    #[must_use]
     pub const fn with_session(mut self, session: &'a [u8]) -> Self {
         self.session = Some(session);
         self
     }
 
     /// Sets the time, in Unix seconds.
-    #[must_use]
     pub const fn with_time(mut self, time: u64) -> Self {
         self.time = Some(time);
         self

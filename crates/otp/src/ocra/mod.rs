@@ -95,14 +95,12 @@ impl Ocra {
 
     /// Sets how many counters beyond the expected one are accepted; nothing to a suite without
     /// counter.
-    #[must_use]
     pub fn with_look_ahead(self, look_ahead: LookAhead) -> Self {
         Self { look_ahead, ..self }
     }
 
     /// Sets how many time steps beside the current one are accepted; nothing to a suite without
     /// time.
-    #[must_use]
     pub fn with_window(self, window: Window) -> Self {
         Self { window, ..self }
     }

@@ -165,6 +165,7 @@ impl Access {
     /// Makes a token.
     ///
     /// # Errors
+    ///
     /// [`CreateTokenError`].
     pub async fn create(
         &self,
@@ -219,6 +220,7 @@ impl Access {
     /// The bearer of this token. Asked anew for every request: a token may be revoked from elsewhere.
     ///
     /// # Errors
+    ///
     /// [`AccessError`].
     pub async fn authenticate(&self, text: &str) -> Result<Operator, AccessError> {
         self.authenticate_along(text, Along::default()).await
@@ -256,6 +258,7 @@ impl Access {
     /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
     ///
     /// # Errors
+    ///
     /// [`BearerError`].
     pub async fn authenticate_by(
         &self,
@@ -273,6 +276,7 @@ impl Access {
     /// Every valid token, in no particular order.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn list(&self) -> Result<Vec<OperatorToken>, StorageError> {
         let mut tokens = Vec::new();
@@ -292,6 +296,7 @@ impl Access {
     /// Ends a token.
     ///
     /// # Errors
+    ///
     /// [`RevokeTokenError`].
     pub async fn revoke(&self, id: &str, origin: &Origin) -> Result<(), Failure<RevokeTokenError>> {
         settle("access.revoke", &self.store, || async {

@@ -114,6 +114,7 @@ impl Accounts {
     /// Makes an account, and its organisation if it is the first there.
     ///
     /// # Errors
+    ///
     /// [`AddUserError`].
     pub async fn add_user(
         &self,
@@ -175,6 +176,7 @@ impl Accounts {
     /// Every account, by organisation and name.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn all_users(&self) -> Result<Vec<UserSummary>, StorageError> {
         let users = self.all::<User>(&all_users()).await?;
@@ -197,6 +199,7 @@ impl Accounts {
     /// itself, for readers of the audit trail, until [`forget_user`](Self::forget_user).
     ///
     /// # Errors
+    ///
     /// [`ChangeUserError`].
     pub async fn remove_user(
         &self,
@@ -223,6 +226,7 @@ impl Accounts {
     /// for good, also when the user is activated again.
     ///
     /// # Errors
+    ///
     /// [`ChangeUserError`].
     pub async fn suspend_user(
         &self,
@@ -252,6 +256,7 @@ impl Accounts {
     /// Lets a suspended user log in again.
     ///
     /// # Errors
+    ///
     /// [`ChangeUserError`].
     pub async fn activate_user(
         &self,
@@ -277,6 +282,7 @@ impl Accounts {
     /// Lifts a user's locks, and forgets the failures that are counted.
     ///
     /// # Errors
+    ///
     /// [`ChangeUserError`].
     pub async fn unlock_user(
         &self,
@@ -303,6 +309,7 @@ impl Accounts {
     /// Sets a user's password; all tokens, challenges and trusted devices of theirs end, application tokens too.
     ///
     /// # Errors
+    ///
     /// [`SetUserPasswordError`].
     pub async fn set_user_password(
         &self,

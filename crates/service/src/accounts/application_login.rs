@@ -33,6 +33,7 @@ impl Accounts {
     /// An access token for an application token.
     ///
     /// # Errors
+    ///
     /// [`ApplicationLoginError`].
     pub async fn application_login(
         &self,

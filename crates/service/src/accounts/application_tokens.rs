@@ -147,6 +147,7 @@ impl Accounts {
     /// Makes a token, whose text is shown this once. What refused the body is told only of a session that may decide.
     ///
     /// # Errors
+    ///
     /// [`AddApplicationTokenError`].
     pub async fn add_application_token<B: Clone>(
         &self,
@@ -200,6 +201,7 @@ impl Accounts {
     /// What its creator's removal, suspension or new password by an operator has ended is revoked.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn application_tokens(
         &self,
@@ -258,6 +260,7 @@ impl Accounts {
     /// Changes a token. What refused the body is told only of a token that is there, and that the person may change.
     ///
     /// # Errors
+    ///
     /// [`ChangeApplicationTokenError`].
     pub async fn change_application_token<B: Clone>(
         &self,

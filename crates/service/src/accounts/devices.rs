@@ -47,6 +47,7 @@ impl Accounts {
     /// The devices that a user trusts, oldest first.
     ///
     /// # Errors
+    ///
     /// [`RemoveDeviceError`], but for an unknown device.
     pub async fn devices(
         &self,
@@ -70,6 +71,7 @@ impl Accounts {
     /// Ends the trust in a device.
     ///
     /// # Errors
+    ///
     /// [`RemoveDeviceError`].
     pub async fn remove_device(
         &self,

@@ -58,6 +58,7 @@ impl Accounts {
     /// Users of the session's organisation.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn users(
         &self,
@@ -97,6 +98,7 @@ impl Accounts {
     /// The user of this number.
     ///
     /// # Errors
+    ///
     /// [`DirectoryError`].
     pub async fn user(
         &self,
@@ -111,6 +113,7 @@ impl Accounts {
     /// The user of this name.
     ///
     /// # Errors
+    ///
     /// [`DirectoryError`].
     pub async fn user_named(
         &self,

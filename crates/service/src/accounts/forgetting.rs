@@ -27,6 +27,7 @@ impl Accounts {
     /// audit trail's new events they are numbers from then on. Interrupted, it goes on when it is called again.
     ///
     /// # Errors
+    ///
     /// [`ChangeUserError`], if nobody has the name or is known to have had it.
     pub async fn forget_user(
         &self,
@@ -134,6 +135,7 @@ impl Accounts {
     /// Puts names in the place of users in events of the audit trail; whoever was forgotten stays a number.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn name_subjects<'e>(
         &self,

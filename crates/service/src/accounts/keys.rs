@@ -134,6 +134,7 @@ impl Accounts {
     /// told only where no key is active.
     ///
     /// # Errors
+    ///
     /// [`EnrolKeyError`].
     pub async fn enrol_key<B: Clone>(
         &self,
@@ -211,6 +212,7 @@ impl Accounts {
     /// there, and pending.
     ///
     /// # Errors
+    ///
     /// [`ActivateKeyError`].
     pub async fn activate_key<B: Clone>(
         &self,
@@ -275,6 +277,7 @@ impl Accounts {
     /// Removes a user's key, and with it every challenge, trusted device, recovery code and refresh token.
     ///
     /// # Errors
+    ///
     /// [`RemoveKeyError`].
     pub async fn remove_key(
         &self,

@@ -119,6 +119,7 @@ impl Accounts {
     /// Judges a name and a password.
     ///
     /// # Errors
+    ///
     /// [`LoginError`].
     pub async fn login(
         &self,
@@ -220,6 +221,7 @@ impl Accounts {
     /// one is given.
     ///
     /// # Errors
+    ///
     /// [`AnswerError`].
     pub async fn answer_challenge(
         &self,

@@ -165,6 +165,7 @@ impl Accounts {
     /// The public keys that access tokens verify with, the newest first: a signing key is made if there is none yet.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn public_keys(&self) -> Result<Vec<PublicKey>, StorageError> {
         self.signing.public_keys(self.clock.now()).await
@@ -173,6 +174,7 @@ impl Accounts {
     /// Counts a request to log in against its address: to be asked before its body is read.
     ///
     /// # Errors
+    ///
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin) -> Result<(), HashingError> {
         self.hashing.admit(origin, self.clock.now())

@@ -47,6 +47,7 @@ impl Accounts {
     /// that may decide.
     ///
     /// # Errors
+    ///
     /// [`ChangePasswordError`].
     pub async fn change_password<B: Clone>(
         &self,

@@ -34,6 +34,7 @@ impl Accounts {
     /// The person whose session this is, to do this.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`] for applications, which have neither password nor key.
     pub async fn person(
         &self,
@@ -49,6 +50,7 @@ impl Accounts {
     /// The same, to do this to that user's second factor.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`] for applications; of another user's for all but administrators, whether or not there is one.
     pub async fn manager(
         &self,
@@ -69,6 +71,7 @@ impl Accounts {
     /// The same, to do this to what is the organisation's.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`] for applications and observers.
     pub async fn editor(
         &self,

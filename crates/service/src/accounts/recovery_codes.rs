@@ -49,6 +49,7 @@ impl Accounts {
     /// is told only where a key is active.
     ///
     /// # Errors
+    ///
     /// [`RecoveryCodesError`].
     pub async fn make_recovery_codes<B: Clone>(
         &self,

@@ -119,6 +119,7 @@ impl Accounts {
     /// A new access token for a refresh token, and its successor, if tokens are rotated.
     ///
     /// # Errors
+    ///
     /// [`AnswerError::Refused`].
     pub async fn refresh(
         &self,

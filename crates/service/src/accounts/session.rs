@@ -212,6 +212,7 @@ impl Accounts {
     /// The bearer of this access token, from this address.
     ///
     /// # Errors
+    ///
     /// [`SessionError`].
     pub async fn session(
         &self,
@@ -224,6 +225,7 @@ impl Accounts {
     /// The same, with the second factor that is to be shown, which is read along and of the same moment.
     ///
     /// # Errors
+    ///
     /// [`SessionError`].
     pub async fn session_along(
         &self,

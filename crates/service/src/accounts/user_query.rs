@@ -83,6 +83,7 @@ impl UserQuery {
     /// The users who meet all of these filters, in this order, then by number; of them a page, the first being 1.
     ///
     /// # Errors
+    ///
     /// [`UserQueryError`] for what would cost too much.
     pub fn new(
         mut filters: Vec<Filter>,
@@ -116,13 +117,11 @@ impl UserQuery {
     }
 
     /// The page, the first being 1.
-    #[must_use]
     pub fn page(&self) -> usize {
         self.page
     }
 
     /// How many users a page has.
-    #[must_use]
     pub fn per_page(&self) -> usize {
         self.per_page
     }

@@ -40,6 +40,7 @@ impl Accounts {
     /// The application tokens that a user has made, oldest first; those that have ended are revoked.
     ///
     /// # Errors
+    ///
     /// [`ChangeUserError`].
     pub async fn application_tokens_of(
         &self,
@@ -59,6 +60,7 @@ impl Accounts {
     /// Ends an application token of a user's for good. Nothing is changed of one that had ended before.
     ///
     /// # Errors
+    ///
     /// [`RevokeApplicationTokenError`].
     pub async fn revoke_application_token(
         &self,

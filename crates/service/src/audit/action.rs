@@ -1,5 +1,5 @@
 //! Every action of the audit trail: its text, and who may be told to have asked for it. A new one is a line here and a
-//! row in `DATA_MODEL.md`, which a test holds against each other.
+//! row in `DATA_MODEL.md`, which a test compares.
 
 use std::fmt;
 

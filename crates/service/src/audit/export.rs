@@ -28,6 +28,7 @@ impl Audit {
     /// or where the reader goes on. One that stands for several comes once its minute or hour is over.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn export(
         &self,

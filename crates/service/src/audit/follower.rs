@@ -35,6 +35,7 @@ impl Follower {
     /// The next events that were not told yet, oldest first and at most one page; none if there are none for now.
     ///
     /// # Errors
+    ///
     /// [`StorageError`]; the next call asks for the same events again.
     pub async fn poll(&mut self, audit: &Audit) -> Result<Vec<Event>, StorageError> {
         loop {

@@ -125,7 +125,6 @@ pub struct Origin {
 
 impl Origin {
     /// A request by somebody else's authority, from the same place: what is known after authentication.
-    #[must_use]
     pub fn by(&self, who: Who) -> Self {
         Self {
             who,
@@ -378,6 +377,7 @@ impl Audit {
     /// Tells what was done to the store as a whole.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn of_store(
         &self,
@@ -412,6 +412,7 @@ impl Audit {
     /// minute, action, target and asker are one event.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub(crate) async fn counted(
         &self,
@@ -427,6 +428,7 @@ impl Audit {
     /// action, target and user are one event, unless this one is to be told `alone`.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub(crate) async fn used(
         &self,
@@ -542,6 +544,7 @@ impl Audit {
     /// The events from `since` on, oldest first, at most one page; after `after` where a page before ended there.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn events(
         &self,

@@ -79,6 +79,7 @@ impl Audit {
     /// a call. Gives how many were changed or removed. Several servers may be at it at once.
     ///
     /// # Errors
+    ///
     /// [`StorageError`]; the rest stays for the next call.
     pub async fn forget_old(&self) -> Result<usize, StorageError> {
         let now = self.clock.now();

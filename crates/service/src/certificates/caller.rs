@@ -34,7 +34,6 @@ pub struct NotPermitted {
 
 impl Certificates {
     /// What is to be read along with a token by which a certificate is asked for.
-    #[must_use]
     pub fn along(service: &ProvisioningService, name: &str) -> Along {
         Along(vec![certificate_key(service, name)])
     }
@@ -42,6 +41,7 @@ impl Certificates {
     /// Checks that the operator may do this to a certificate of this service. For all of them the name is empty.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`].
     pub async fn permit(
         &self,

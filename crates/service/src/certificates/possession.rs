@@ -68,6 +68,7 @@ impl Certificates {
     /// certificate is verified stays as it is.
     ///
     /// # Errors
+    ///
     /// [`GenerateCodeError`].
     pub async fn generate_code(
         &self,
@@ -109,6 +110,7 @@ impl Certificates {
     /// is told only of a certificate that is there, at the version asked for.
     ///
     /// # Errors
+    ///
     /// [`VerifyError`].
     pub async fn verify<B: Clone>(
         &self,

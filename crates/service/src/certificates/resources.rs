@@ -134,6 +134,7 @@ impl Certificates {
     /// Every certificate of a provisioning service, by name.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn list(&self, caller: &Caller) -> Result<Vec<CertificateView>, StorageError> {
         let prefix = all_certificates(caller.service());
@@ -161,6 +162,7 @@ impl Certificates {
     /// One certificate. What `precondition` says is kept; it need not say anything.
     ///
     /// # Errors
+    ///
     /// [`GetError`].
     pub async fn get(
         &self,
@@ -185,6 +187,7 @@ impl Certificates {
     /// one starts anew. What refused the `body` is told only of what may be stored otherwise.
     ///
     /// # Errors
+    ///
     /// [`PutError`].
     pub async fn put<B: Clone>(
         &self,
@@ -265,6 +268,7 @@ impl Certificates {
     /// Deletes a certificate.
     ///
     /// # Errors
+    ///
     /// [`DeleteError`].
     pub async fn delete(
         &self,

@@ -190,6 +190,7 @@ impl DeviceIdentity {
     /// was opened. A certificate that the proven one takes the place of is revoked.
     ///
     /// # Errors
+    ///
     /// [`ActivateError`].
     pub async fn activate(
         &self,

@@ -25,9 +25,9 @@ const TEXT_PREFIX: &str = "keyproof_tpm_";
 pub struct ApiKey {
     /// The name of its category, in the same namespace.
     pub category: String,
-    /// Is it taken only with a client certificate of its category?
+    /// Whether it is taken only with a client certificate of its category.
     pub need_mtls: bool,
-    /// Is it put out of use, and with it every certificate that it had made?
+    /// Whether it is put out of use, and with it every certificate that it had made.
     pub is_disabled: bool,
     /// Why it is revoked.
     pub revoke_reason: String,
@@ -72,7 +72,7 @@ impl ApiKey {
         object_key::<Self>(&metadata.namespace, &metadata.name)
     }
 
-    /// Is it revoked at this moment?
+    /// Whether it is revoked at this moment.
     pub(super) fn is_revoked(&self, at: Timestamp) -> bool {
         self.revoked_at.is_some_and(|from| from <= at)
     }
@@ -90,7 +90,7 @@ impl ApiKey {
         }
     }
 
-    /// Is a certificate still good that was made with it at that moment?
+    /// Whether a certificate that was made with it at that moment is still good.
     pub(super) fn upholds(&self, made_at: Timestamp) -> bool {
         self.withdrawal(made_at).is_none()
     }
@@ -174,7 +174,7 @@ pub struct NewApiKey {
     pub metadata: Metadata,
     /// The name of its category, in the same namespace.
     pub category: String,
-    /// Is it taken only with a client certificate of its category?
+    /// Whether it is taken only with a client certificate of its category.
     pub need_mtls: bool,
 }
 
@@ -190,7 +190,7 @@ pub struct IssuedApiKey {
 /// What a key is to be from now on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyChange {
-    /// Is it put out of use?
+    /// Whether it is put out of use.
     pub is_disabled: bool,
     /// Why it is revoked.
     pub revoke_reason: String,
@@ -230,6 +230,7 @@ impl DeviceIdentity {
     /// Makes a key.
     ///
     /// # Errors
+    ///
     /// [`CreateApiKeyError`].
     pub async fn create_api_key(
         &self,
@@ -291,6 +292,7 @@ impl DeviceIdentity {
     /// Disables, enables or revokes a key. What refused the `body` is told only of a key that is there.
     ///
     /// # Errors
+    ///
     /// [`ReplaceApiKeyError`].
     pub async fn replace_api_key<B: Clone>(
         &self,
@@ -354,6 +356,7 @@ impl DeviceIdentity {
     /// good: nobody can enable it any more.
     ///
     /// # Errors
+    ///
     /// [`DeleteError`].
     pub async fn delete_api_key<B: Clone>(
         &self,

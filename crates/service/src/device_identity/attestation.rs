@@ -59,6 +59,7 @@ impl DeviceIdentity {
     /// Judges an attestation. A refused one is a report too.
     ///
     /// # Errors
+    ///
     /// [`AttestError`] for what cannot be judged.
     pub async fn attest(
         &self,

@@ -195,7 +195,6 @@ pub struct DeviceReport {
 
 impl DeviceReport {
     /// Whether every check passed, with or without a warning, or was not asked for.
-    #[must_use]
     pub fn accepted(&self) -> bool {
         let log = self.event_log.as_ref();
         self.known.accepted() && self.quote.accepted() && log.is_none_or(Report::accepted)

@@ -82,6 +82,7 @@ impl DeviceIdentity {
     /// Whether the operator may do this to an object of this namespace; to all of them where the name is empty.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`].
     pub async fn permit<K: Kind>(
         &self,
@@ -112,6 +113,7 @@ impl DeviceIdentity {
     /// handshake, if one was, for API keys that are taken only with one.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`].
     pub async fn permit_station(
         &self,
@@ -133,6 +135,7 @@ impl DeviceIdentity {
     /// is judged with the key.
     ///
     /// # Errors
+    ///
     /// [`CertificateNotAccepted`].
     pub async fn station_with_certificate(
         &self,

@@ -215,6 +215,7 @@ impl DeviceIdentity {
     /// Makes a category, its CA and its client certificate.
     ///
     /// # Errors
+    ///
     /// [`CreateCategoryError`].
     pub async fn create_category(
         &self,
@@ -283,6 +284,7 @@ impl DeviceIdentity {
     /// there.
     ///
     /// # Errors
+    ///
     /// [`ReplaceCategoryError`].
     pub async fn replace_category<B: Clone>(
         &self,
@@ -335,6 +337,7 @@ impl DeviceIdentity {
     /// served, and its name is not given again; else the key of its CA goes with it.
     ///
     /// # Errors
+    ///
     /// [`DeleteError`].
     pub async fn delete_category<B: Clone>(
         &self,

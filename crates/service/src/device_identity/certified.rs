@@ -167,7 +167,7 @@ impl Certified {
         }
     }
 
-    /// Is more than a third of its life left?
+    /// Whether more than a third of its life is left.
     pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
         let Issued {
             made_at, not_after, ..

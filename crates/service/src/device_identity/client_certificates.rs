@@ -111,6 +111,7 @@ impl DeviceIdentity {
     /// too many to name. The same `Arc` as long as no category is made or deleted on any server.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn client_authorities(&self) -> Result<Arc<[Vec<u8>]>, StorageError> {
         let roster = match self.roster().await? {

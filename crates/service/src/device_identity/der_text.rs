@@ -20,6 +20,7 @@ pub enum DerTextError {
 /// The DER in a text. PEM must be of one of these kinds; what follows its first section is not read.
 ///
 /// # Errors
+///
 /// [`DerTextError`].
 pub fn decode_der(text: &str, kinds: &[SectionKind]) -> Result<Vec<u8>, DerTextError> {
     if text.contains("-----BEGIN") {

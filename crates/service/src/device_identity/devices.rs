@@ -92,6 +92,7 @@ impl DeviceIdentity {
     /// Nothing once there are no more.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn devices(
         &self,
@@ -122,6 +123,7 @@ impl DeviceIdentity {
     /// A bound device, and its attestation keys.
     ///
     /// # Errors
+    ///
     /// [`DeviceError`].
     pub async fn device(
         &self,
@@ -162,6 +164,7 @@ impl DeviceIdentity {
     /// certificates are revoked, and no ticket that was issued before is taken. Answers how many certificates there were.
     ///
     /// # Errors
+    ///
     /// [`DeviceError`].
     pub async fn forget_device(
         &self,
@@ -208,6 +211,7 @@ impl DeviceIdentity {
     /// Forgets which values a device's registers have: its next accepted attestation teaches them.
     ///
     /// # Errors
+    ///
     /// [`DeviceError`].
     pub async fn relearn_device(
         &self,

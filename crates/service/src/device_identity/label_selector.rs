@@ -37,6 +37,7 @@ impl LabelSelector {
     /// `label in (value, …)` and `label notin (value, …)`. A value may be empty. No text at all asks for nothing.
     ///
     /// # Errors
+    ///
     /// [`LabelSelectorError`].
     pub fn parse(text: &str) -> Result<Self, LabelSelectorError> {
         let mut reader = Reader::new(text);

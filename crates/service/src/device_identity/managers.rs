@@ -107,6 +107,7 @@ impl DeviceIdentity {
     /// Makes a manager and its root CA.
     ///
     /// # Errors
+    ///
     /// [`CreateManagerError`].
     pub async fn create_manager(
         &self,
@@ -152,6 +153,7 @@ impl DeviceIdentity {
     /// manager that is there.
     ///
     /// # Errors
+    ///
     /// [`ReplaceManagerError`].
     pub async fn replace_manager<B: Clone>(
         &self,
@@ -196,6 +198,7 @@ impl DeviceIdentity {
     /// Deletes a manager that no category refers to, and with it the key of its root CA.
     ///
     /// # Errors
+    ///
     /// [`DeleteError`].
     pub async fn delete_manager<B: Clone>(
         &self,

@@ -256,6 +256,7 @@ impl DeviceIdentity {
     /// A nonce for one attestation.
     ///
     /// # Errors
+    ///
     /// [`NonceError`].
     pub async fn attestation_nonce(
         &self,

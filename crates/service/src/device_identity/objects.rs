@@ -185,6 +185,7 @@ impl DeviceIdentity {
     /// An object by its name.
     ///
     /// # Errors
+    ///
     /// [`FindError`].
     pub async fn find<K: Kind>(
         &self,
@@ -198,6 +199,7 @@ impl DeviceIdentity {
     /// The objects of a namespace whose labels are those that the selector asks for, by name.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn list<K: Kind>(
         &self,
@@ -262,6 +264,7 @@ impl DeviceIdentity {
     /// The objects that are right below one, by name.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn referring<K: Kind>(
         &self,
@@ -286,6 +289,7 @@ impl DeviceIdentity {
     /// The object that this one is below, if that is disabled.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn disabled_referred<K: Kind>(
         &self,

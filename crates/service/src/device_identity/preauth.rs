@@ -33,6 +33,7 @@ impl DeviceIdentity {
     /// Whether this key may provision this device. Which rule refused is noted in the audit trail and the log.
     ///
     /// # Errors
+    ///
     /// [`PreauthError`].
     pub async fn preauth(
         &self,

@@ -98,6 +98,7 @@ impl DeviceIdentity {
     /// Makes, or makes again, the certificate of a device's attestation key, readable by its TPM alone.
     ///
     /// # Errors
+    ///
     /// [`ProvisionError`].
     pub async fn provision(
         &self,

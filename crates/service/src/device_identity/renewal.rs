@@ -17,6 +17,7 @@ impl DeviceIdentity {
     /// goes wrong with one category goes to the log, and is tried again the next time.
     ///
     /// # Errors
+    ///
     /// [`StorageError`], if the categories cannot be read.
     pub async fn renew_authorities(&self) -> Result<usize, StorageError> {
         let all = Prefix::collection(Category::NAME);

@@ -81,6 +81,7 @@ impl ProvisionRequest {
     /// Judges the request, as far as that takes nothing but the request. The API key is not looked at.
     ///
     /// # Errors
+    ///
     /// [`FieldError`] says what is wrong with which field: the first of device, endorsement certificate, its chain,
     /// endorsement key, attestation key and certification request.
     pub fn decode(&self) -> Result<DecodedRequest<'_>, FieldError> {
@@ -125,6 +126,7 @@ impl DecodedRequest<'_> {
     /// The attestation key: the public area that was sent, or else what the bare key is by a template.
     ///
     /// # Errors
+    ///
     /// [`FieldError`] if by that template it is none.
     pub fn attestation_key(
         &self,

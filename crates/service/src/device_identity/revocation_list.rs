@@ -140,6 +140,7 @@ impl DeviceIdentity {
     /// A category's revocation list in force, in DER (RFC 5280, section 5). Anybody may ask.
     ///
     /// # Errors
+    ///
     /// [`RevocationListError`].
     pub async fn revocation_list(
         &self,

@@ -94,6 +94,7 @@ impl OtpDevices {
     /// the one that is asked for, if it is one, and is read along. Asked anew for every request.
     ///
     /// # Errors
+    ///
     /// [`NotPermitted`]; an unknown instance comes before anything about the token.
     pub async fn permit<R: Right>(
         &self,

@@ -76,6 +76,7 @@ impl OtpDevices {
     /// Whether there is such an instance.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn has_instance(&self, name: &str) -> Result<bool, StorageError> {
         let found = self
@@ -88,6 +89,7 @@ impl OtpDevices {
     /// Makes the default instance, without a password, unless it is there.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn ensure_default(&self) -> Result<(), StorageError> {
         let key = instance_key(DEFAULT_INSTANCE);
@@ -115,6 +117,7 @@ impl OtpDevices {
     /// Makes an instance.
     ///
     /// # Errors
+    ///
     /// [`AddInstanceError`].
     pub async fn add_instance(
         &self,
@@ -149,6 +152,7 @@ impl OtpDevices {
     /// Every instance, by name.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn instances(&self) -> Result<Vec<InstanceSummary>, StorageError> {
         let mut instances = Vec::new();
@@ -176,6 +180,7 @@ impl OtpDevices {
     /// Sets the password of an instance. Every login token of it ends, and every lock.
     ///
     /// # Errors
+    ///
     /// [`SetPasswordError`].
     pub async fn set_password(
         &self,
@@ -218,6 +223,7 @@ impl OtpDevices {
     /// without a password.
     ///
     /// # Errors
+    ///
     /// [`RemoveInstanceError`].
     pub async fn remove_instance(
         &self,

@@ -18,6 +18,7 @@ impl OtpDevices {
     /// Clears away some of what was left behind: at most a batch for each removal or password. Answers how many went.
     ///
     /// # Errors
+    ///
     /// [`StorageError`]; the rest stays for the next call.
     pub async fn clear_leftovers(&self) -> Result<usize, StorageError> {
         let now = self.clock.now();

@@ -55,6 +55,7 @@ impl OtpDevices {
     /// Whoever knows the password of this instance. Its name is the user name as well.
     ///
     /// # Errors
+    ///
     /// [`LoginError`].
     pub async fn log_in(
         &self,

@@ -139,6 +139,7 @@ impl Facts {
     /// Takes down a commit.
     ///
     /// # Errors
+    ///
     /// What it breaks.
     pub(crate) fn commit(&mut self, committed: &Committed<'_>) -> Result<(), Broken> {
         if committed.command.is_by_session() && (self.suspended || self.generation > 0) {

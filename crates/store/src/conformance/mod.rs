@@ -1,6 +1,6 @@
 //! The suite that every engine passes.
 //!
-//! It holds an engine to the contract of [`Engine`], case by case, and compares it over generated
+//! It checks an engine against the contract of [`Engine`], case by case, and compares it over generated
 //! sequences of operations with [`MemoryEngine`](crate::memory::MemoryEngine), the model. An
 //! engine's author implements [`Database`] and writes, in a test:
 //!

@@ -184,7 +184,6 @@ impl PostgresUrl {
     }
 
     /// Whether a host beyond this machine is reached without a check that it is the one that was meant.
-    #[must_use]
     pub fn is_exposed(&self) -> bool {
         let is_checked = matches!(self.tls, Tls::Verified(_) | Tls::AnyName(_));
         let is_beyond = |host: &Host| match host {

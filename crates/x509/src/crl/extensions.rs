@@ -86,7 +86,6 @@ impl CrlNumber {
     }
 
     /// Its octets, the most significant one first, without leading zeros.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         let zeros = self.0.iter().take_while(|octet| **octet == 0).count();
         self.0.get(zeros..).unwrap_or_default()

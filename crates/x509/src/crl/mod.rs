@@ -58,6 +58,7 @@ impl<'a> Crl<'a> {
     /// Reads a list from DER; nothing may follow it.
     ///
     /// # Errors
+    ///
     /// [`Error::CrlUnsupported`], [`Error::CriticalExtensionUnknown`], [`Error::Malformed`] with field and offset,
     /// [`Error::TooLong`] and [`Error::TooMany`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
@@ -105,55 +106,46 @@ impl<'a> Crl<'a> {
     }
 
     /// The received DER, whole.
-    #[must_use]
     pub fn as_der(&self) -> &'a [u8] {
         self.der
     }
 
     /// The received TBSCertList: what the signature is over.
-    #[must_use]
     pub fn tbs(&self) -> &'a [u8] {
         self.tbs
     }
 
     /// The issuer's name.
-    #[must_use]
     pub fn issuer(&self) -> Name<'a> {
         self.issuer
     }
 
     /// When it was made, in seconds since the Unix epoch.
-    #[must_use]
     pub fn this_update(&self) -> i64 {
         self.this_update
     }
 
     /// When the next one is due at the latest, in seconds since the Unix epoch. RFC 5280 section 5.1.2.5 wants it to be there.
-    #[must_use]
     pub fn next_update(&self) -> Option<i64> {
         self.next_update
     }
 
     /// Its number, if it says it (RFC 5280 section 5.2.3).
-    #[must_use]
     pub fn number(&self) -> Option<&CrlNumber> {
         self.extensions.number.as_ref()
     }
 
     /// The identifier of the key that has signed it, if it says it (RFC 5280 section 5.2.1).
-    #[must_use]
     pub fn authority_key_identifier(&self) -> Option<&[u8]> {
         self.extensions.authority_key_identifier.as_deref()
     }
 
     /// What it revokes, by serial number.
-    #[must_use]
     pub fn revocations(&self) -> &[Revocation<'a>] {
         &self.revocations
     }
 
     /// The entry of a serial number. It costs as many comparisons as the number of entries has binary digits.
-    #[must_use]
     pub fn find(&self, serial: Serial<'_>) -> Option<&Revocation<'a>> {
         let place = self
             .revocations
@@ -165,6 +157,7 @@ impl<'a> Crl<'a> {
     /// is for the caller to ask.
     ///
     /// # Errors
+    ///
     /// Those of [`verify`](crate::verify()).
     pub fn verify(
         &self,

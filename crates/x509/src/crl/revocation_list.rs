@@ -50,6 +50,7 @@ impl RevocationList<'_> {
     /// Makes the list.
     ///
     /// # Errors
+    ///
     /// [`Error::KeyUsageForbids`] if the CA may not sign lists, [`Error::TimeOutOfRange`], [`Error::Malformed`] for a serial number
     /// that is no INTEGER, [`Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
     pub fn sign(

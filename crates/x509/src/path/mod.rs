@@ -76,7 +76,6 @@ pub struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     /// A table of algorithms and a time in seconds since the Unix epoch; for any purpose and under any policy or none.
-    #[must_use]
     pub const fn new(algorithms: &'a [&'a dyn SignatureVerificationAlgorithm], now: u64) -> Self {
         Self {
             algorithms,
@@ -92,7 +91,6 @@ impl<'a> Rules<'a> {
     }
 
     /// The same rules for a purpose.
-    #[must_use]
     pub const fn for_purpose(self, purpose: Purpose) -> Self {
         Self {
             purpose: Some(purpose),
@@ -101,19 +99,16 @@ impl<'a> Rules<'a> {
     }
 
     /// The same rules, with critical extensions that the caller processes itself.
-    #[must_use]
     pub const fn processing(self, processed: &'a [ObjectIdentifier]) -> Self {
         Self { processed, ..self }
     }
 
     /// The same rules, with revocation lists.
-    #[must_use]
     pub const fn with_crls(self, crls: &'a [Crl<'a>]) -> Self {
         Self { crls, ..self }
     }
 
     /// The same rules for a path that is valid under one of these policies.
-    #[must_use]
     pub const fn under(self, policies: &'a [ObjectIdentifier]) -> Self {
         Self {
             policies: Some(policies),
@@ -122,7 +117,6 @@ impl<'a> Rules<'a> {
     }
 
     /// The same rules with the three switches of RFC 5280 section 6.1.1 (e) to (g).
-    #[must_use]
     pub const fn with_switches(
         self,
         require_policy: bool,
@@ -148,7 +142,6 @@ pub struct Purpose {
 }
 
 /// Whether path search processes extensions of a kind, so that they may be critical.
-#[must_use]
 pub fn processes(extension: Oid<'_>) -> bool {
     extension == extensions::SUBJECT_ALT_NAMES
         || extensions::PROCESSED
@@ -179,7 +172,6 @@ impl Member<'_> {
 
 impl<'a> Pool<'a> {
     /// Of certificates in DER. Those that cannot be read are left out.
-    #[must_use]
     pub fn of(certificates: &[&'a [u8]]) -> Self {
         let mut pool = Self {
             members: Vec::with_capacity(certificates.len()),
@@ -200,7 +192,6 @@ impl<'a> Pool<'a> {
     }
 
     /// The places of those that cannot be read, and why.
-    #[must_use]
     pub fn unreadable(&self) -> &[(usize, Error)] {
         &self.unreadable
     }
@@ -216,7 +207,6 @@ impl<'a> Pool<'a> {
 /// Finds a path from `leaf` to one of `anchors`, over any of `intermediates`, and judges it.
 ///
 /// Every path is tried until one is valid, within a budget that no set of intermediates exceeds.
-#[must_use]
 pub fn find(
     leaf: &Certificate<'_>,
     intermediates: &Pool<'_>,

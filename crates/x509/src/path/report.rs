@@ -442,38 +442,32 @@ impl Finding for PathFinding {
 
 impl PathReport {
     /// Whether there is a path from the leaf to an anchor.
-    #[must_use]
     pub fn accepted(&self) -> bool {
         self.checks.accepted()
     }
 
     /// The walk from the leaf upwards: to the anchor if there is a path. Each has signed the one before it.
-    #[must_use]
     pub fn walk(&self) -> &[Step] {
         &self.walk
     }
 
     /// The checks and what they found; the verdict is derived from it. Of a search that fails, one check says why, and the others
     /// were not judged.
-    #[must_use]
     pub fn checks(&self) -> &Report<PathFinding> {
         &self.checks
     }
 
     /// The policies under which the path is valid, if there is one.
-    #[must_use]
     pub fn policies(&self) -> Option<&PolicySets> {
         self.accepted().then_some(&self.policies)
     }
 
     /// Why there is none.
-    #[must_use]
     pub fn refusal(&self) -> Option<&PathFinding> {
         self.checks.first_refusal()
     }
 
     /// How many signatures were checked, at most [`MAX_SIGNATURE_CHECKS`](super::MAX_SIGNATURE_CHECKS).
-    #[must_use]
     pub fn signatures_checked(&self) -> usize {
         self.signatures_checked
     }

@@ -28,6 +28,7 @@ impl PrivateKey {
     /// Reads an unencrypted key: PEM (text around it and an `EC PARAMETERS` block are passed over) or DER.
     ///
     /// # Errors
+    ///
     /// [`Error::PrivateKeyUnusable`], which says nothing about the key's contents.
     pub fn from_pem_or_der(input: &[u8]) -> Result<Self, Error> {
         let Some(pem) = private_key_block(input) else {

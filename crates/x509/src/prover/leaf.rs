@@ -39,6 +39,7 @@ impl VerificationLeaf<'_> {
     /// Makes the leaf from the code alone. Its key is the CA's own public key: nobody needs another for a leaf that is thrown away.
     ///
     /// # Errors
+    ///
     /// [`Error::TimeOutOfRange`], [`Error::SignatureInvalid`] if the signer's key is not the CA's, and the signer's own.
     pub fn sign(
         &self,
@@ -52,6 +53,7 @@ impl VerificationLeaf<'_> {
     /// Makes the leaf for a certification request (RFC 2986): its subject and its key are taken over as received.
     ///
     /// # Errors
+    ///
     /// [`Error::CsrCommonName`], those of verifying the request's own signature, and those of [`VerificationLeaf::sign`].
     pub fn sign_request(
         &self,

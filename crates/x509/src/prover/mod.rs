@@ -32,6 +32,7 @@ pub trait Signer {
     /// Signs a message; an ECDSA signature is the DER of Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
     ///
     /// # Errors
+    ///
     /// [`Error::SigningFailed`].
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
 }

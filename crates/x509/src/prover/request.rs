@@ -24,6 +24,7 @@ impl<'a> CertificationRequest<'a> {
     /// Reads a request from DER; nothing may follow it.
     ///
     /// # Errors
+    ///
     /// [`Error::Malformed`] with field and offset, and [`Error::TooMany`].
     pub fn from_der(der: &'a [u8]) -> Result<Self, Error> {
         let request = read_whole(der, "CertificationRequest", |reader, field| {
@@ -61,13 +62,11 @@ impl<'a> CertificationRequest<'a> {
     }
 
     /// The subject's name.
-    #[must_use]
     pub fn subject(&self) -> Name<'a> {
         self.subject
     }
 
     /// The subject's public key.
-    #[must_use]
     pub fn public_key(&self) -> SubjectPublicKeyInfo<'a> {
         self.public_key
     }
@@ -77,6 +76,7 @@ impl<'a> CertificationRequest<'a> {
     /// NULL parameters count as absent with every algorithm, as tpm2-openssl writes them behind ECDSA's.
     ///
     /// # Errors
+    ///
     /// Those of [`verify`](crate::verify()).
     pub fn verify(&self, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), Error> {
         verify(

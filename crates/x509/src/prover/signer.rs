@@ -39,6 +39,7 @@ impl<'r> RingSigner<'r> {
     /// Makes a signer of a CA's private key.
     ///
     /// # Errors
+    ///
     /// [`Error::AlgorithmUnsupported`], [`Error::PrivateKeyMismatch`] and [`Error::PrivateKeyUnusable`].
     pub fn new(
         key: &PrivateKey,
@@ -94,6 +95,7 @@ impl AwsLcRsSigner {
     /// Makes a signer of a CA's private key.
     ///
     /// # Errors
+    ///
     /// [`Error::PrivateKeyMismatch`] and [`Error::PrivateKeyUnusable`].
     pub fn new(key: &PrivateKey, ca: &Certificate<'_>) -> Result<Self, Error> {
         use aws_lc_rs::signature::{

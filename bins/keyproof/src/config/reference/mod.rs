@@ -78,13 +78,11 @@ impl Key {
     }
 
     /// The key that settings have a field for: where there is an older name, that one.
-    #[must_use]
     pub fn field(&self) -> &str {
         self.older.as_ref().map_or(&self.name, |older| &older.name)
     }
 
     /// The environment's variable for it; a list's tables have none of their own.
-    #[must_use]
     pub fn variable(&self) -> Option<String> {
         let is_listed = self.name.contains("[]");
         let name = || self.name.to_ascii_uppercase().replace('.', "__");

@@ -23,7 +23,6 @@ unknown is refused, with its line. `keyproof config check` prints what is in for
 ";
 
 /// The table for a terminal: a key and its default as a file has them, then what they are.
-#[must_use]
 pub fn text(keys: &[Key]) -> String {
     let mut page = String::new();
     for key in keys {
@@ -40,7 +39,6 @@ pub fn text(keys: &[Key]) -> String {
 }
 
 /// The page docs/operate/configuration.md.
-#[must_use]
 pub fn markdown(keys: &[Key]) -> String {
     let mut page = HEAD.to_owned();
     let mut last = "";
@@ -74,7 +72,6 @@ pub fn markdown(keys: &[Key]) -> String {
 }
 
 /// The man page `keyproof.toml(5)`.
-#[must_use]
 pub fn roff(keys: &[Key]) -> String {
     let mut page = Roff::new();
     page.control(

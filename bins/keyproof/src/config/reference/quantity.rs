@@ -29,7 +29,6 @@ pub enum WrongQuantity {
 
 impl Quantity {
     /// What the end of a field's name says, and the name without it.
-    #[must_use]
     pub fn of(field: &str) -> Option<(&str, Self)> {
         [
             ("_bytes", Self::Bytes),
@@ -50,7 +49,6 @@ impl Quantity {
     }
 
     /// What its number counts, in words.
-    #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
@@ -79,7 +77,6 @@ impl Quantity {
     }
 
     /// What is said of a value that is none of its kind.
-    #[must_use]
     pub const fn wrong(self) -> WrongQuantity {
         match self {
             Self::Bytes | Self::Kibibytes => WrongQuantity::Size(self.unit()),
@@ -88,7 +85,6 @@ impl Quantity {
     }
 
     /// The number as people write it: in the largest unit in which it is whole.
-    #[must_use]
     pub fn write(self, number: u64) -> String {
         const SIZES: [(&str, u64); 4] = [
             ("GiB", 1 << 30),

@@ -229,6 +229,7 @@ pub(super) async fn provision(
 /// The fields of a provision request's body, as bytes. None of them is judged here.
 ///
 /// # Errors
+///
 /// For anything but the JSON of such a request. The error may repeat what stands there.
 pub fn provision_request(body: &[u8]) -> Result<ProvisionRequest, serde_json::Error> {
     let JsonObject::<ProvisionBody>(body) = serde_json::from_slice(body)?;

@@ -248,7 +248,7 @@ impl From<AuthorityError> for Refusal {
     }
 }
 
-/// A use case refused, or the store gave no verdict.
+/// A use case refused, or the store failed.
 impl<E: Into<Self>> From<Failure<E>> for Refusal {
     fn from(failure: Failure<E>) -> Self {
         match failure {

@@ -123,7 +123,7 @@ impl F5 {
         }
     }
 
-    /// Whoever holds the token, if one was sent. One that is no good is never overlooked.
+    /// Whose token it is, if one was sent. One that is no good is never overlooked.
     async fn operator(&self, exchange: &Exchange) -> Result<Option<Operator>, Refusal> {
         match token(exchange)? {
             None => Ok(None),

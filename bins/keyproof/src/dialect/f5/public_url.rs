@@ -44,7 +44,6 @@ impl From<PublicUrl> for String {
 
 impl PublicUrl {
     /// Where a category's revocation list is, with `{namespace}` and `{name}` in the place of the category's.
-    #[must_use]
     pub fn revocation_list(&self) -> String {
         format!("{}{REVOCATION_LIST}", self.0)
     }

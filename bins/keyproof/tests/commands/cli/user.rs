@@ -331,7 +331,7 @@ impl Client {
         ["auth_token", "refresh_token"].map(|name| tokens[name].as_str().unwrap().to_owned())
     }
 
-    /// Do both tokens hold?
+    /// Whether both tokens are valid.
     #[track_caller]
     fn holds(&self, [access, refresh]: &[String; 2]) -> bool {
         let (status, _) = self.send("GET /api/v1/user", access, &Value::Null);

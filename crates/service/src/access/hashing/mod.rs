@@ -146,6 +146,7 @@ impl HashingPool {
     /// Starts the threads. No memory is taken before the first hash.
     ///
     /// # Errors
+    ///
     /// The operating system's, if it starts no thread.
     pub fn start(settings: HashingSettings) -> io::Result<Self> {
         let pool = Self {
@@ -174,6 +175,7 @@ impl HashingPool {
     /// before more is read of it; whoever asks for a hash is counted in any case.
     ///
     /// # Errors
+    ///
     /// [`HashingError::Limited`].
     pub fn admit(&self, origin: &Origin, now: Timestamp) -> Result<(), HashingError> {
         match origin.address {
@@ -190,6 +192,7 @@ impl HashingPool {
     /// Hashes a new password, under a fresh salt, to the PHC string that is stored.
     ///
     /// # Errors
+    ///
     /// [`HashingError`].
     pub async fn hash(
         &self,
@@ -210,6 +213,7 @@ impl HashingPool {
     /// the answer is no, so that nobody learns from the time it takes.
     ///
     /// # Errors
+    ///
     /// [`HashingError`].
     pub async fn verify(
         &self,

@@ -26,6 +26,7 @@ impl KeySet {
     /// Reads a JWK set (RFC 7517, section 5).
     ///
     /// # Errors
+    ///
     /// If it is no JSON object with an array `keys`.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
@@ -53,6 +54,7 @@ impl KeySet {
     /// looked at.
     ///
     /// # Errors
+    ///
     /// [`ExternalTokenError`].
     pub fn verify(
         &self,

@@ -104,6 +104,7 @@ impl Issuers {
     /// The issuers of a configuration, with their keys.
     ///
     /// # Errors
+    ///
     /// [`KeyFileError`] for the first file that cannot be used.
     pub fn load(settings: Vec<IssuerSettings>) -> Result<Self, KeyFileError> {
         let issuers = settings.into_iter().map(|settings| {
@@ -119,6 +120,7 @@ impl Issuers {
     /// The bearer of this token.
     ///
     /// # Errors
+    ///
     /// [`ExternalTokenError`].
     pub async fn authenticate(
         &self,

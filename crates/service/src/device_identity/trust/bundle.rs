@@ -318,6 +318,7 @@ impl DeviceIdentity {
     /// The entries of the trust bundle, by maker, kind and name.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn trust_entries(&self) -> Result<Vec<TrustEntry>, StorageError> {
         let bundle = self.trust_bundle().await?;
@@ -335,6 +336,7 @@ impl DeviceIdentity {
     /// a TPM's memory.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn check_trust(&self, certificate: Vec<u8>) -> Result<TrustCheck, StorageError> {
         let bundle = self.trust_bundle().await?;

@@ -67,6 +67,7 @@ impl DeviceIdentity {
     /// issuer.
     ///
     /// # Errors
+    ///
     /// [`AddTrustError`].
     pub async fn add_trust(
         &self,
@@ -157,6 +158,7 @@ impl DeviceIdentity {
     /// Removes an entry from the bundle.
     ///
     /// # Errors
+    ///
     /// [`RemoveTrustError`].
     pub async fn remove_trust(
         &self,

@@ -39,6 +39,7 @@ impl TrustItem {
     /// others stand between, unless `are_roots` says that all of them are roots.
     ///
     /// # Errors
+    ///
     /// [`TrustFileError`]: the first block that is something else or malformed, or a certificate that is no CA's.
     pub fn read(file: &[u8], are_roots: bool) -> Result<Vec<Self>, TrustFileError> {
         let blocks = certificates_and_crls(file).map_err(|BrokenBlock { block, problem }| {

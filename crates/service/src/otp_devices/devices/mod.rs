@@ -155,6 +155,7 @@ impl OtpDevices {
     /// Adds a device. Adding the same again changes nothing and is no error.
     ///
     /// # Errors
+    ///
     /// [`AddDeviceError`].
     pub async fn add_device(
         &self,
@@ -210,6 +211,7 @@ impl OtpDevices {
     /// Every device of the instance, by id.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn devices(
         &self,
@@ -246,6 +248,7 @@ impl OtpDevices {
     /// there.
     ///
     /// # Errors
+    ///
     /// [`ShowDeviceError`].
     pub fn device<Q>(
         &self,
@@ -276,6 +279,7 @@ impl OtpDevices {
     /// Changes a device. What refused the `body` is told only of a device that is there.
     ///
     /// # Errors
+    ///
     /// [`ChangeDeviceError`].
     pub async fn change_device<B: Clone>(
         &self,
@@ -331,6 +335,7 @@ impl OtpDevices {
     /// Removes a device.
     ///
     /// # Errors
+    ///
     /// [`RemoveDeviceError`].
     pub async fn remove_device(
         &self,

@@ -144,6 +144,7 @@ impl OtpDevices {
     /// Issues a token.
     ///
     /// # Errors
+    ///
     /// [`IssueError`].
     pub async fn issue(
         &self,
@@ -227,6 +228,7 @@ impl OtpDevices {
     /// Ends the caller's own token.
     ///
     /// # Errors
+    ///
     /// [`RevokeError`].
     pub async fn revoke(&self, caller: &Caller<Holding>) -> Result<(), Failure<RevokeError>> {
         settle("otp_devices.revoke", &self.store, || async {

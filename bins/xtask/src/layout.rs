@@ -1,5 +1,5 @@
-//! The layout of imports at the head of a file: the standard library, other crates, and what is ours, a block each.
-//! rustfmt sorts within blocks; its option for the blocks themselves is for nightly alone.
+//! What of a file's layout rustfmt does not see to on the stable toolchain: imports at its head stand in three blocks;
+//! below the heading of a section of docs is an empty line; and `must_use` says what is lost.
 
 use std::{collections::HashSet, path::Path};
 
@@ -16,23 +16,52 @@ enum Origin {
     Own,
 }
 
-/// Checks the imports of every file.
+/// Checks the layout of every file.
 pub(crate) fn check() -> Result<(), Failure> {
     let mut files = 0;
     for folder in FOLDERS {
         for (path, text) in sources::below(Path::new(folder))? {
             files += 1;
-            if let Some(line) = misplaced(&text) {
-                let problem = format!(
-                    "line {line}: imports stand in three blocks (std; other crates; crate, super and modules of \
-                     the file), with an empty line between them and none within"
-                );
+            if let Some((line, rule)) = broken(&text) {
+                let problem = format!("line {line}: {rule}");
                 return Err(Failure::Source { path, problem });
             }
         }
     }
-    println!("imports: {files} files");
+    println!("layout: {files} files");
     Ok(())
+}
+
+/// The line of the first rule that is broken, and the rule.
+fn broken(text: &str) -> Option<(usize, &'static str)> {
+    let imports = "imports stand in three blocks (std; other crates; crate, super and modules of the file), with an \
+         empty line between them and none within";
+    let headings = "below the heading of a section of docs is an empty line";
+    let must_use = "must_use says what is lost, and stands nowhere else";
+    let broken = [
+        (misplaced(text), imports),
+        (crowded(text), headings),
+        (unreasoned(text), must_use),
+    ];
+    broken
+        .into_iter()
+        .find_map(|(line, rule)| Some((line?, rule)))
+}
+
+/// The line of the first heading in docs that text follows at once, the first line being 1.
+fn crowded(text: &str) -> Option<usize> {
+    let docs = |line: &str| line.trim_start().starts_with("///");
+    let lines = (1..).zip(text.lines()).zip(text.lines().skip(1));
+    let mut headings = lines.filter(|((_, line), _)| line.trim_start().starts_with("/// # "));
+    let ((line, _), _) = headings.find(|(_, next)| docs(next) && next.trim() != "///")?;
+    Some(line)
+}
+
+/// The line of the first `must_use` without a reason, the first line being 1.
+fn unreasoned(text: &str) -> Option<usize> {
+    let mut lines = (1..).zip(text.lines());
+    let (line, _) = lines.find(|(_, line)| line.trim() == "#[must_use]")?;
+    Some(line)
 }
 
 /// The line of the first import that stands in the wrong block, the first line being 1.
@@ -124,5 +153,12 @@ use late::Import;
         ] {
             assert_eq!(misplaced(&good.replace(from, to)), Some(line), "{to}");
         }
+    }
+    #[test]
+    fn a_heading_stands_apart_and_must_use_says_why() {
+        let good = "/// # Errors\n///\n/// None.\n#[must_use = \"it is lost\"]\nfn f() {}\n";
+        assert_eq!(broken(good), None);
+        assert_eq!(crowded(&good.replace("///\n", "")), Some(1));
+        assert_eq!(unreasoned(&good.replace(" = \"it is lost\"", "")), Some(4));
     }
 }
