@@ -1,8 +1,8 @@
 //! Starting programs: each is shown before it runs, and its failure is ours.
 
 use std::env;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
 
 use crate::failure::Failure;
 
@@ -37,31 +37,40 @@ pub(crate) fn status(command: &mut Command) -> Result<Option<i32>, Failure> {
 /// Shows the command and what it writes to its standard output while it runs, and returns the latter; it fails as
 /// [`run`] does.
 pub(crate) fn echoed(command: &mut Command) -> Result<String, Failure> {
+    let mut printed = String::new();
+    command.stdout(Stdio::piped());
+    watch(
+        command,
+        |child| child.stdout.take(),
+        |written| {
+            println!("{written}");
+            printed += written;
+            printed.push('\n');
+        },
+    )?;
+    Ok(printed)
+}
+
+/// Shows the command and runs it to its end, with each line that it writes to a pipe of its own; it fails as [`run`]
+/// does.
+pub(crate) fn watch<R: Read>(
+    command: &mut Command,
+    pipe: impl FnOnce(&mut Child) -> Option<R>,
+    mut each: impl FnMut(&str),
+) -> Result<(), Failure> {
     let line = line(command);
     println!("$ {line}");
     let start = |source| Failure::Start {
         line: line.clone(),
         source,
     };
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
-    let mut printed = String::new();
-    for written in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines())
-    {
-        let written = written.map_err(start)?;
-        println!("{written}");
-        printed += &written;
-        printed.push('\n');
+    let mut child = command.stdin(Stdio::null()).spawn().map_err(start)?;
+    let written = pipe(&mut child).map(BufReader::new);
+    for text in written.into_iter().flat_map(BufRead::lines) {
+        each(&text.map_err(start)?);
     }
     match child.wait().map_err(start)? {
-        status if status.success() => Ok(printed),
+        status if status.success() => Ok(()),
         status => Err(Failure::Command { line, status }),
     }
 }

@@ -1,13 +1,12 @@
 //! Runs of targets, and the page that says what the last of each was.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::harness::{Target, failed};
 use crate::failure::Failure;
-use crate::process::{cargo, line, output};
+use crate::process::{cargo, output, watch};
 use crate::tools::{self, need_cargo_tool, need_programs};
 
 /// One after the other, until a finding: that ends it with cargo-fuzz's own words on where the input is and how to run it
@@ -54,29 +53,17 @@ fn fuzz(target: &Target, seconds: u32) -> Result<u64, Failure> {
 
 /// Runs it, shows what it writes, and takes the number of executions from that.
 fn shown(command: &mut Command) -> Result<Option<u64>, Failure> {
-    let line = line(command);
-    println!("$ {line}");
-    let start = |source| Failure::Start {
-        line: line.clone(),
-        source,
-    };
-    let mut child = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
     let mut executions = None;
-    let written = child.stderr.take().map(BufReader::new);
-    for text in written.into_iter().flat_map(BufRead::lines) {
-        let text = text.map_err(start)?;
-        eprintln!("{text}");
-        executions = executed(&text).or(executions);
-    }
-    let status = child.wait().map_err(start)?;
-    match status.success() {
-        true => Ok(executions),
-        false => Err(Failure::Command { line, status }),
-    }
+    command.stderr(Stdio::piped());
+    watch(
+        command,
+        |child| child.stderr.take(),
+        |text| {
+            eprintln!("{text}");
+            executions = executed(text).or(executions);
+        },
+    )?;
+    Ok(executions)
 }
 
 fn executed(line: &str) -> Option<u64> {
