@@ -2,20 +2,14 @@
 
 use std::{
     ffi::OsString,
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fmt, io,
     path::{Path, PathBuf},
 };
 
-use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Entropy, MasterKey, file::NamedFile};
+use keyproof_store::{Entropy, MasterKey};
 use zeroize::Zeroizing;
 
-use super::{
-    embedded,
-    exposure::{Access, Exposure},
-};
+use super::{embedded, exposure::Access, key_file};
 
 /// The name of the credential that systemd hands over (`LoadCredential=keyproof-master-key:…`).
 const CREDENTIAL: &str = "keyproof-master-key";
@@ -155,13 +149,13 @@ pub(super) fn for_embedded(
         Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => {
             check_new(store, &path)?;
-            create(&path, &[MasterKey::generate(entropy)], entropy).map_err(|source| {
-                MasterKeyError::File {
+            key_file::create(&path, &[MasterKey::generate(entropy)], entropy).map_err(
+                |source| MasterKeyError::File {
                     path: path.clone(),
                     source,
-                }
-            })?;
-            match read_file(&path, Access::Nobody)? {
+                },
+            )?;
+            match key_file::read(&path, Access::Nobody)? {
                 Some(keys) => Ok(keys),
                 None => Err(MasterKeyError::Missing {
                     path,
@@ -258,9 +252,9 @@ pub(super) fn keep(
         path: path.clone(),
         source,
     };
-    create(&path, keys, entropy).map_err(failed)?;
+    key_file::create(&path, keys, entropy).map_err(failed)?;
     let ids = |keys: &[MasterKey]| keys.iter().map(MasterKey::id).collect::<Vec<_>>();
-    match read_file(&path, Access::Nobody)? {
+    match key_file::read(&path, Access::Nobody)? {
         Some(kept) if ids(&kept) == ids(keys) => Ok(path),
         _ => Err(failed(io::ErrorKind::AlreadyExists.into())),
     }
@@ -274,13 +268,13 @@ pub(super) fn add(
     entropy: &dyn Entropy,
 ) -> Result<(), MasterKeyError> {
     let path = file(source, store).ok_or(MasterKeyError::NoFile)?;
-    let mut keys = read_file(&path, Access::Nobody)?.unwrap_or_default();
+    let mut keys = key_file::read(&path, Access::Nobody)?.unwrap_or_default();
     keys.push(key.clone());
     let failed = |source| MasterKeyError::File {
         path: path.clone(),
         source,
     };
-    replace(&path, &keys, entropy).map_err(failed)
+    key_file::replace(&path, &keys, entropy).map_err(failed)
 }
 
 enum Found {
@@ -293,7 +287,7 @@ enum Found {
 fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError> {
     let (path, access) = match source {
         MasterKeySource::Base64(text) => {
-            return parse(text.trim().as_bytes())
+            return key_file::parse(text.trim().as_bytes())
                 .map(Found::Keys)
                 .ok_or_else(|| MasterKeyError::Malformed {
                     place: "the environment".to_owned(),
@@ -304,7 +298,7 @@ fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError
         MasterKeySource::Credentials(directory) => (directory.join(CREDENTIAL), Access::Read),
         MasterKeySource::File(path) => (path.clone(), Access::Nobody),
     };
-    Ok(match read_file(&path, access)? {
+    Ok(match key_file::read(&path, access)? {
         Some(keys) => Found::Keys(keys),
         None => Found::NoFile(path),
     })
@@ -316,113 +310,12 @@ fn beside(store: &Path) -> PathBuf {
     path.into()
 }
 
-/// The most bytes of a key file: a dozen keys and their line ends, as Windows writes them.
-const LONGEST_FILE: usize = 12 * 46;
-
-/// Reads a key file; `None` if there is none.
-fn read_file(path: &Path, others: Access) -> Result<Option<Vec<MasterKey>>, MasterKeyError> {
-    let failed = |source| MasterKeyError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let malformed = || MasterKeyError::Malformed {
-        place: path.display().to_string(),
-    };
-    let file = match NamedFile::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    if let Some(Exposure { access, mode }) = Exposure::of(file.metadata(), others) {
-        return Err(MasterKeyError::Permissions {
-            path: path.to_owned(),
-            access,
-            mode,
-        });
-    }
-    match file.read(LONGEST_FILE) {
-        Ok(text) => parse(&text).map(Some).ok_or_else(malformed),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(malformed()),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// 32 bytes as they are, or one or more in Base64, each on a line of its own.
-fn parse(bytes: &[u8]) -> Option<Vec<MasterKey>> {
-    if let Some(key) = MasterKey::from_bytes(bytes) {
-        return Some(vec![key]);
-    }
-    let lines = bytes.trim_ascii().split(|byte| *byte == b'\n');
-    lines
-        .map(|line| {
-            let decoded = Zeroizing::new(BASE64.decode(line.trim_ascii()).ok()?);
-            MasterKey::from_bytes(&decoded)
-        })
-        .collect()
-}
-
-/// Makes a key file whole or not at all, and leaves one alone that another process made first.
-fn create(path: &Path, keys: &[MasterKey], entropy: &dyn Entropy) -> io::Result<()> {
-    let draft = draft_of(path, entropy);
-    let written = write_new(&draft, keys);
-    // A link, unlike a rename, never takes the place of a file that is there.
-    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let removed = fs::remove_file(&draft);
-    linked.and(removed)?;
-    sync_folder(path)
-}
-
-/// Puts a key file in the place of the one that is there, whole or not at all.
-fn replace(path: &Path, keys: &[MasterKey], entropy: &dyn Entropy) -> io::Result<()> {
-    let draft = draft_of(path, entropy);
-    if let Err(error) = write_new(&draft, keys).and_then(|()| fs::rename(&draft, path)) {
-        // What was written of it is a secret.
-        let _ = fs::remove_file(&draft);
-        return Err(error);
-    }
-    sync_folder(path)
-}
-
-fn draft_of(path: &Path, entropy: &dyn Entropy) -> PathBuf {
-    let mut suffix = [0; 8];
-    entropy.fill(&mut suffix);
-    let mut draft = OsString::from(path);
-    draft.push(format!(".{}", HEXLOWER.encode(&suffix)));
-    PathBuf::from(draft)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn write_new(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    for key in keys {
-        let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
-    }
-    file.sync_all()
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use data_encoding::BASE64;
     use keyproof_store::SystemEntropy;
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     fn ids(keys: &[MasterKey]) -> Vec<keyproof_store::KeyId> {
         keys.iter().map(MasterKey::id).collect()
@@ -593,9 +486,12 @@ mod tests {
     fn a_key_is_32_bytes_in_one_of_two_spellings() {
         let key = MasterKey::from_bytes(&[7; 32]).unwrap();
         let text = BASE64.encode(&[7; 32]);
-        assert_eq!(parse(&[7; 32]).map(|keys| ids(&keys)), Some(vec![key.id()]));
         assert_eq!(
-            parse(format!("{text}\n").as_bytes()).map(|keys| ids(&keys)),
+            key_file::parse(&[7; 32]).map(|keys| ids(&keys)),
+            Some(vec![key.id()])
+        );
+        assert_eq!(
+            key_file::parse(format!("{text}\n").as_bytes()).map(|keys| ids(&keys)),
             Some(vec![key.id()])
         );
         for wrong in [
@@ -605,7 +501,7 @@ mod tests {
             &text.as_bytes()[..40],
             BASE64.encode(&[7; 31]).as_bytes(),
         ] {
-            assert!(parse(wrong).is_none());
+            assert!(key_file::parse(wrong).is_none());
         }
         let source = MasterKeySource::Base64(Zeroizing::new("not a key".to_owned()));
         assert!(matches!(
