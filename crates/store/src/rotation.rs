@@ -383,7 +383,7 @@ fn rewrite(
             out.push_str(&serde_json::to_string(&sealed)?);
             return Ok(());
         }
-        let Members(members) = serde_json::from_str(text)?;
+        let RawMembers(members) = serde_json::from_str(text)?;
         out.push('{');
         for (index, (name, value)) in members.into_iter().enumerate() {
             if index > 0 {
@@ -413,14 +413,14 @@ fn rewrite(
 }
 
 /// An object's members, in their order.
-struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+struct RawMembers<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for RawMembers<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
 
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
+            type Value = RawMembers<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -431,7 +431,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Members(members))
+                Ok(RawMembers(members))
             }
         }
 

@@ -288,7 +288,7 @@ impl fmt::Debug for Sealed {
 impl Serialize for Sealed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let envelope = Envelope {
-            sealed: Members {
+            sealed: EnvelopeMembers {
                 field: self.field.clone(),
                 key: self.master,
                 nonce: BASE64.encode(&self.nonce),
@@ -303,7 +303,7 @@ impl<'de> Deserialize<'de> for Sealed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Envelope {
             sealed:
-                Members {
+                EnvelopeMembers {
                     field,
                     key,
                     nonce,
@@ -331,12 +331,12 @@ impl<'de> Deserialize<'de> for Sealed {
 #[serde(deny_unknown_fields)]
 struct Envelope {
     #[serde(rename = "$sealed")]
-    sealed: Members,
+    sealed: EnvelopeMembers,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Members {
+struct EnvelopeMembers {
     field: String,
     key: KeyId,
     nonce: String,
