@@ -358,14 +358,14 @@ impl Evidence {
         let request = request.decode()?;
         let category = &grant.category.record.spec;
         let manager = &grant.manager.record.spec;
-        let tpm = endorsement::judge(&request, category, manager, bundle, now)?;
+        endorsement::judge(&request, category, manager, bundle, now)?;
         let unnamed = Field::AttestationKeyPublic.malformed();
         let template = category.attestation_key.below(&request.ek);
         let ak = request.attestation_key(&template.map_err(&unnamed)?)?;
         Ok(Self {
             ek_name: Name::of(&request.ek).map_err(Field::EndorsementKey.malformed())?,
             ak_name: Name::of(&ak).map_err(unnamed)?,
-            tpm,
+            tpm: request.tpm,
             ek: request.ek,
             ak,
         })

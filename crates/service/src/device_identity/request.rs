@@ -3,7 +3,7 @@
 
 use keyproof_tpm::{
     AttestationKeyCheck, AttestationKeyPolicy, AttestationTemplate, Check, DeviceInfo, EccCurve,
-    EkCertificate, EkChain, Structure, TpmError, TpmtPublic, algorithms,
+    EkCertificate, EkChain, Structure, TpmAttributes, TpmError, TpmtPublic, algorithms,
     check_certification_request,
 };
 use zeroize::Zeroizing;
@@ -56,6 +56,8 @@ pub struct DecodedRequest<'a> {
     pub device: DeviceInfo<'a>,
     /// The endorsement key's certificate, in DER, or as it lies in a TPM's memory.
     pub ek_certificate: &'a [u8],
+    /// What that says of the TPM, if it does.
+    pub tpm: Option<TpmAttributes>,
     /// What the device carries of the certificate's chain.
     pub ek_chain: Option<EkChain>,
     /// The endorsement key, by the default template for its type.
@@ -88,7 +90,8 @@ impl ProvisionRequest {
         let device = self.device.judge().map_err(Field::Device.malformed())?;
         let field = Field::EndorsementCertificate;
         let ek_certificate = field.read(&self.ek_certificate)?;
-        EkCertificate::parse(ek_certificate).map_err(field.malformed())?;
+        let tpm = EkCertificate::parse(ek_certificate).map_err(field.malformed())?;
+        let tpm = tpm.tpm_attributes().ok();
         let ek_chain = self.ek_chain.as_deref().map(str::as_bytes);
         let ek_chain = ek_chain
             .map(EkChain::from_pem)
@@ -114,6 +117,7 @@ impl ProvisionRequest {
         Ok(DecodedRequest {
             device,
             ek_certificate,
+            tpm,
             ek_chain,
             ek,
             ak_spki,
