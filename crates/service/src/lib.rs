@@ -17,6 +17,7 @@ mod figures;
 mod judging;
 mod keys;
 pub mod otp_devices;
+mod pages;
 mod session_life;
 mod storage;
 #[cfg(test)]
@@ -202,13 +203,11 @@ impl Service {
     }
 
     /// The present moment, as the use cases have it.
-    #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     /// 256 random bits as a text (base64url), for what is to be known to nobody but its holder.
-    #[must_use]
     pub fn draw_text(&self) -> Zeroizing<String> {
         let mut random = Zeroizing::new([0; TOKEN_BYTES]);
         self.store.entropy().fill(&mut *random);

@@ -13,14 +13,12 @@ use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
     Action, Audit, Clock, Failure, Origin, StorageError, Who,
     audit::Deed,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
 /// What such a token's text starts with, so that scanners for leaked secrets find it.
 const TEXT_PREFIX: &str = "keyproof_";
-
-/// Tokens read at once; also the most that a look for one by its id has in memory.
-const PAGE: usize = 200;
 
 /// Operators' tokens.
 pub struct Access {
@@ -280,17 +278,13 @@ impl Access {
     /// [`StorageError`].
     pub async fn list(&self) -> Result<Vec<OperatorToken>, StorageError> {
         let mut tokens = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.page(after.as_ref()).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(tokens);
-            };
-            after = Some(last.clone());
+        let mut pages = self.pages();
+        while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, stored) in page {
                 tokens.push(describe(stored)?);
             }
         }
+        Ok(tokens)
     }
 
     /// Ends a token.
@@ -325,28 +319,17 @@ impl Access {
         &self,
         id: &str,
     ) -> Result<Option<(Key, Stored<OperatorTokenRecord>)>, StorageError> {
-        let mut after = None;
-        loop {
-            let page = self.page(after.as_ref()).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(None);
-            };
-            after = Some(last.clone());
+        let mut pages = self.pages();
+        while let Some(page) = pages.next(self.clock.now()).await? {
             if let Some(found) = page.into_iter().find(|(_, stored)| stored.record.id == id) {
                 return Ok(Some(found));
             }
         }
+        Ok(None)
     }
 
-    async fn page(
-        &self,
-        after: Option<&Key>,
-    ) -> Result<Vec<(Key, Stored<OperatorTokenRecord>)>, StorageError> {
-        let prefix = Prefix::new("operator_token", ["_"]);
-        Ok(self
-            .store
-            .scan(&prefix, after, PAGE, self.clock.now())
-            .await?)
+    fn pages(&self) -> Pages<'_, OperatorTokenRecord> {
+        Pages::of(&self.store, Prefix::new("operator_token", ["_"]))
     }
 }
 

@@ -179,7 +179,7 @@ impl Accounts {
     ///
     /// [`StorageError`].
     pub async fn all_users(&self) -> Result<Vec<UserSummary>, StorageError> {
-        let users = self.all::<User>(&all_users()).await?;
+        let users = self.all::<User>(all_users()).await?;
         let mut users: Vec<_> = users
             .into_iter()
             .map(|user| UserSummary {

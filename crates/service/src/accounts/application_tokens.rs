@@ -21,11 +21,9 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::Deed,
+    pages::Pages,
     storage::{Attempt, settle},
 };
-
-/// Tokens read at once.
-const PAGE: usize = 200;
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
@@ -211,16 +209,8 @@ impl Accounts {
         let now = self.clock.now();
         let mut tokens = Vec::new();
         let mut creators = BTreeMap::new();
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .scan::<ApplicationToken>(&all, after.as_ref(), PAGE, now)
-                .await?;
-            let Some((last, _)) = page.last() else {
-                break;
-            };
-            after = Some(last.clone());
+        let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
+        while let Some(page) = pages.next(now).await? {
             let page = page.into_iter().map(|(_, stored)| stored.record);
             let page: Vec<_> = page
                 .filter(|token| session.may_manage_token(token))

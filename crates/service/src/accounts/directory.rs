@@ -11,7 +11,7 @@ use super::{
     },
     user_query::{Listing, UserQuery},
 };
-use crate::{Failure, StorageError};
+use crate::{Failure, StorageError, pages::Pages};
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -141,21 +141,13 @@ impl Accounts {
     }
 
     /// Every record under a prefix.
-    pub(super) async fn all<R: Record>(&self, prefix: &Prefix) -> Result<Vec<R>, StorageError> {
-        let now = self.clock.now();
+    pub(super) async fn all<R: Record>(&self, prefix: Prefix) -> Result<Vec<R>, StorageError> {
+        let mut pages = Pages::<R>::of(&self.store, prefix);
         let mut records = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .scan::<R>(prefix, after.as_ref(), PAGE, now)
-                .await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(records);
-            };
-            after = Some(last.clone());
+        while let Some(page) = pages.next(self.clock.now()).await? {
             records.extend(page.into_iter().map(|(_, stored)| stored.record));
         }
+        Ok(records)
     }
 }
 

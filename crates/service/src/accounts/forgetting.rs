@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use keyproof_store::{Key, Prefix, ReadPlan, Stored};
+use keyproof_store::{Key, ReadPlan, Stored};
 
 use super::{
     Accounts, ChangeUserError,
@@ -16,11 +16,9 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::{Deed, Event, Subject},
+    pages::Pages,
     storage::{Attempt, settle},
 };
-
-/// Records that are looked at together.
-const PAGE: usize = 500;
 
 impl Accounts {
     /// Removes an account of this name, if there is one, and forgets what every account was called that had the name: in the
@@ -39,16 +37,8 @@ impl Accounts {
             Err(Failure::Refused(ChangeUserError::Unknown)) => false,
             Err(failure) => return Err(failure),
         };
-        let mut after: Option<Key> = None;
-        loop {
-            let now = self.clock.now();
-            let all = all_removed_users();
-            let page = self
-                .store
-                .scan::<RemovedUser>(&all, after.as_ref(), PAGE, now)
-                .await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
+        let mut pages = Pages::<RemovedUser>::of(&self.store, all_removed_users());
+        while let Some(page) = pages.next(self.clock.now()).await? {
             let called = |(_, stored): &(Key, Stored<RemovedUser>)| stored.record.name == name;
             for (_, removed) in page.into_iter().filter(called) {
                 let forgotten = self.forget_removed(&removed.record, origin).await;
@@ -92,19 +82,14 @@ impl Accounts {
     /// Takes the name out of the application tokens that the user had made, which have ended.
     async fn forget_creator(&self, removed: &RemovedUser) -> Result<(), Failure<Infallible>> {
         let all = application_tokens_of(removed.subject.organisation);
-        let mut after: Option<Key> = None;
-        loop {
-            let now = self.clock.now();
-            let page = self.page(&all, after.as_ref()).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.clone());
+        let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             let theirs = |(_, stored): &(Key, Stored<ApplicationToken>)| {
                 is_of(&stored.record, removed.subject.user, &removed.name)
             };
             for (place, _) in page.into_iter().filter(theirs) {
                 settle("accounts.forget_creator", &self.store, || async {
+                    let now = self.clock.now();
                     let found = self.store.get::<ApplicationToken>(&place, now).await?;
                     let Some(stored) = found else {
                         return Ok(Attempt::Done(()));
@@ -121,15 +106,7 @@ impl Accounts {
                 .await?;
             }
         }
-    }
-
-    async fn page(
-        &self,
-        all: &Prefix,
-        after: Option<&Key>,
-    ) -> Result<Vec<(Key, Stored<ApplicationToken>)>, StorageError> {
-        let page = self.store.scan(all, after, PAGE, self.clock.now());
-        Ok(page.await?)
+        Ok(())
     }
 
     /// Puts names in the place of users in events of the audit trail; whoever was forgotten stays a number.

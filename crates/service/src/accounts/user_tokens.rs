@@ -50,7 +50,7 @@ impl Accounts {
         let user = user.and_then(Slot::into_record);
         let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
         let all = application_tokens_of(user.organisation);
-        let tokens = self.all::<ApplicationToken>(&all).await?.into_iter();
+        let tokens = self.all::<ApplicationToken>(all).await?.into_iter();
         let tokens = tokens.filter(|token| is_of(token, user.id, &user.name));
         let mut tokens: Vec<_> = tokens.map(|token| summary(token, Some(&user))).collect();
         tokens.sort_by_key(|token| (token.created_at, token.id));

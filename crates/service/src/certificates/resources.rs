@@ -13,11 +13,9 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
+    pages::Pages,
     storage::{Attempt, settle},
 };
-
-/// Certificates read at once.
-const PAGE: usize = 200;
 
 /// The longest name, in characters, none of which is a control character.
 const MAX_NAME_CHARACTERS: usize = 256;
@@ -137,22 +135,12 @@ impl Certificates {
     ///
     /// [`StorageError`].
     pub async fn list(&self, caller: &Caller) -> Result<Vec<CertificateView>, StorageError> {
-        let prefix = all_certificates(caller.service());
-        let mut certificates = Vec::new();
-        let mut after = None;
-        loop {
-            let now = self.clock.now();
-            let page = self.store.scan(&prefix, after.as_ref(), PAGE, now).await?;
-            let read = page.len();
-            after = page.last().map(|(last, _)| last.clone());
-            certificates.extend(page.into_iter().map(|(_, stored)| stored));
-            if read < PAGE {
-                break;
+        let mut pages = Pages::of(&self.store, all_certificates(caller.service()));
+        let mut views = Vec::new();
+        while let Some(page) = pages.next(self.clock.now()).await? {
+            for (_, stored) in page {
+                views.push(self.show(stored).await?);
             }
-        }
-        let mut views = Vec::with_capacity(certificates.len());
-        for stored in certificates {
-            views.push(self.show(stored).await?);
         }
         // Long names are stored by their digests, and so out of order.
         views.sort_by_cached_key(|view| super::fold(&view.name));

@@ -9,11 +9,12 @@ use super::{
     Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
     Object,
     authority::ATTESTATION_KEY_LIFE,
-    objects::{PAGE, deed, object_key},
+    objects::{deed, object_key},
     revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
@@ -389,25 +390,14 @@ impl DeviceIdentity {
         key: &Metadata,
     ) -> Result<Option<(Key, Stored<KeyLocation>)>, StorageError> {
         let all = Prefix::new(KeyLocation::TYPE, ["_"]);
-        let mut after = None;
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<KeyLocation>(&all, after.as_ref(), PAGE, now);
-            let page = page.await?;
-            after = match page.last() {
-                Some((last, _)) if page.len() == PAGE => Some(last.clone()),
-                _ => None,
-            };
-            let is_of = |at: &KeyLocation| at.namespace == key.namespace && at.name == key.name;
+        let is_of = |at: &KeyLocation| at.namespace == key.namespace && at.name == key.name;
+        let mut pages = Pages::<KeyLocation>::of(&self.store, all);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             let mut page = page.into_iter();
             if let Some(found) = page.find(|(_, stored)| is_of(&stored.record)) {
                 return Ok(Some(found));
             }
-            if after.is_none() {
-                return Ok(None);
-            }
         }
+        Ok(None)
     }
 }

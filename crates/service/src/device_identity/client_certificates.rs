@@ -15,11 +15,10 @@ use keyproof_store::{Batch, Key, Prefix, ReadPlan, Record, Stored, Timestamp, Ve
 use keyproof_x509::{Sha256Thumbprint, Upload};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Category, DeviceIdentity, Manager, Metadata, Object, objects::PAGE, objects::object_key,
-};
+use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object_key};
 use crate::{
     Failure, StorageError,
+    pages::{PAGE, Pages},
     storage::{Attempt, settle},
 };
 
@@ -132,18 +131,11 @@ impl DeviceIdentity {
         }
         let mut names = BTreeSet::new();
         let all = Prefix::new(Holder::TYPE, ["_"]);
-        let mut after: Option<Key> = None;
-        loop {
-            let now = self.clock.now();
-            let page = self.store.scan::<Holder>(&all, after.as_ref(), PAGE, now);
-            let page = page.await?;
+        let mut pages = Pages::<Holder>::of(&self.store, all);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 let name = BASE64.decode(record.issuer.as_bytes());
                 names.extend(name);
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => break,
             }
         }
         if names.iter().map(Vec::len).sum::<usize>() > OFFERED {

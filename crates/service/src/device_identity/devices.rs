@@ -9,11 +9,12 @@ use super::{
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued},
     identity::{ActiveKey, Device, Owner, draw},
-    objects::{PAGE, object_key},
+    objects::object_key,
 };
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::Deed,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
@@ -99,13 +100,9 @@ impl DeviceIdentity {
         after: Option<&DevicePlace>,
     ) -> Result<Vec<BoundDevice>, StorageError> {
         let all = Prefix::collection(Device::TYPE);
-        let mut after = after.map(DevicePlace::key);
-        loop {
-            let now = self.clock.now();
-            let page = self.store.scan::<Device>(&all, after.as_ref(), PAGE, now);
-            let page = page.await?;
-            after = page.last().map(|(last, _)| last.clone());
-            let is_last = page.len() < PAGE;
+        let after = after.map(DevicePlace::key);
+        let mut pages = Pages::<Device>::after(&self.store, all, after);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             let managers = self.managers_of(page.iter().map(|(_, stored)| &stored.record.place));
             let managers = managers.await?;
             let bound = page.into_iter().filter_map(|(_, stored)| {
@@ -114,10 +111,11 @@ impl DeviceIdentity {
                 device.told(manager)
             });
             let bound: Vec<BoundDevice> = bound.collect();
-            if is_last || !bound.is_empty() {
+            if !bound.is_empty() {
                 return Ok(bound);
             }
         }
+        Ok(Vec::new())
     }
 
     /// A bound device, and its attestation keys.
@@ -265,19 +263,9 @@ impl DeviceIdentity {
     async fn categories_of(&self, place: &DevicePlace) -> Result<Vec<String>, StorageError> {
         let mut all: Vec<Object<Category>> = self.all(&place.namespace).await?;
         let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
-        let mut after = None;
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<DeletedCategory>(&deleted, after.as_ref(), PAGE, now);
-            let page = page.await?;
-            after = page.last().map(|(last, _)| last.clone());
-            let is_last = page.len() < PAGE;
+        let mut pages = Pages::<DeletedCategory>::of(&self.store, deleted);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             all.extend(page.into_iter().map(|(_, stored)| stored.record.category));
-            if is_last {
-                break;
-            }
         }
         let below = all
             .into_iter()

@@ -7,10 +7,7 @@ use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
-use crate::{Action, Failure, Origin, StorageError, audit::Deed};
-
-/// Objects read at once.
-pub(super) const PAGE: usize = 200;
+use crate::{Action, Failure, Origin, StorageError, audit::Deed, pages::Pages};
 
 /// A kind of object.
 pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -245,20 +242,12 @@ impl DeviceIdentity {
         namespace: &str,
     ) -> Result<Vec<Object<K>>, StorageError> {
         let prefix = Prefix::new(K::NAME, [namespace]);
-        let (mut objects, mut after) = (Vec::new(), None);
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<Object<K>>(&prefix, after.as_ref(), PAGE, now)
-                .await?;
-            let read = page.len();
-            after = page.last().map(|(last, _)| last.clone());
+        let mut pages = Pages::<Object<K>>::of(&self.store, prefix);
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next(self.clock.now()).await? {
             objects.extend(page.into_iter().map(|(_, stored)| stored.record));
-            if read < PAGE {
-                return Ok(objects);
-            }
         }
+        Ok(objects)
     }
 
     /// The objects that are right below one, by name.

@@ -1,14 +1,15 @@
 //! The renewal of categories' CAs: a new certificate before the old one ends, under the same name and key, so that what a CA
 //! has signed is signed by either certificate.
 
-use keyproof_store::{Key, Prefix, Stored};
+use keyproof_store::{Prefix, Stored};
 
 use super::{
     AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object,
-    objects::{PAGE, deed, object_key},
+    objects::{deed, object_key},
 };
 use crate::{
     Action, Failure, Origin, StorageError,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
@@ -21,13 +22,9 @@ impl DeviceIdentity {
     /// [`StorageError`], if the categories cannot be read.
     pub async fn renew_authorities(&self) -> Result<usize, StorageError> {
         let all = Prefix::collection(Category::NAME);
-        let (mut renewed, mut after): (usize, Option<Key>) = (0, None);
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<Object<Category>>(&all, after.as_ref(), PAGE, now)
-                .await?;
+        let mut pages = Pages::<Object<Category>>::of(&self.store, all);
+        let mut renewed = 0;
+        while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 match self.renew_authority(&record.metadata).await {
                     Ok(true) => renewed += 1,
@@ -40,11 +37,8 @@ impl DeviceIdentity {
                     ),
                 }
             }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(renewed),
-            }
         }
+        Ok(renewed)
     }
 
     /// Renews the CA of a category, if it is time.

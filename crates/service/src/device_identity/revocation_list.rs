@@ -24,11 +24,12 @@ use super::{
     authority::Authority,
     categories::DeletedCategory,
     certified::{Cause, Certified, Issued, Revoked},
-    objects::{Object, PAGE, object_key},
+    objects::{Object, object_key},
 };
 use crate::{
     Failure, StorageError,
     keys::moment,
+    pages::{PAGE, Pages},
     storage::{Attempt, settle},
 };
 
@@ -335,21 +336,12 @@ impl DeviceIdentity {
                 .await?;
         }
         let deleted = Prefix::new(DeletedApiKey::TYPE, [namespace, category]);
-        let mut after: Option<Key> = None;
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<DeletedApiKey>(&deleted, after.as_ref(), PAGE, now);
-            let page = page.await?;
+        let mut pages = Pages::<DeletedApiKey>::of(&self.store, deleted);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 let withdrawal = ApiKey::withdrawal_for_good;
                 self.withdrawn(category, &record.key, withdrawal, &mut entries)
                     .await?;
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => break,
             }
         }
         self.revoked(namespace, category, &mut entries).await?;
@@ -370,11 +362,9 @@ impl DeviceIdentity {
         let (namespace, name) = (&*key.metadata.namespace, &*key.metadata.name);
         let prefix = Prefix::new(Issued::TYPE, [namespace, category, name]);
         // Less than that of any certificate that was made then.
-        let mut after = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
-        loop {
-            let now = self.clock.now();
-            let page = self.store.scan::<Issued>(&prefix, Some(&after), PAGE, now);
-            let page = page.await?;
+        let before = Key::new(Issued::TYPE, [namespace, category, name, &moment(from)]);
+        let mut pages = Pages::<Issued>::after(&self.store, prefix, Some(before));
+        while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 let (uid, made_at) = (record.api_key_uid.as_deref(), record.made_at);
                 if key.has_made(&record.api_key, uid, made_at)
@@ -387,11 +377,8 @@ impl DeviceIdentity {
             if entries.len() > MOST {
                 return Err(Failure::Refused(RevocationListError::TooMany));
             }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = last.clone(),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// Adds those that are revoked one by one. What is revoked for good is not on hold.
@@ -402,13 +389,8 @@ impl DeviceIdentity {
         entries: &mut BTreeMap<Vec<u8>, Entry>,
     ) -> Result<(), Failure<RevocationListError>> {
         let prefix = Prefix::new(Revoked::TYPE, [namespace, category]);
-        let mut after = None;
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<Revoked>(&prefix, after.as_ref(), PAGE, now);
-            let page = page.await?;
+        let mut pages = Pages::<Revoked>::of(&self.store, prefix);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 let serial = octets(&record.serial)?;
                 let since = record.since;
@@ -432,11 +414,8 @@ impl DeviceIdentity {
             if entries.len() > MOST {
                 return Err(Failure::Refused(RevocationListError::TooMany));
             }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     /// Takes into the index the certificates that were made before there was one.

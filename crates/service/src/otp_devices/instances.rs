@@ -11,14 +11,12 @@ use super::{
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
     audit::Deed,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
 /// The instance that is always there, and is served at the root as well.
 pub const DEFAULT_INSTANCE: &str = "default";
-
-/// Instances read at once.
-const PAGE: usize = 200;
 
 /// An instance, as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,16 +154,8 @@ impl OtpDevices {
     /// [`StorageError`].
     pub async fn instances(&self) -> Result<Vec<InstanceSummary>, StorageError> {
         let mut instances = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .scan::<Instance>(&all_instances(), after.as_ref(), PAGE, self.clock.now())
-                .await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(instances);
-            };
-            after = Some(last.clone());
+        let mut pages = Pages::<Instance>::of(&self.store, all_instances());
+        while let Some(page) = pages.next(self.clock.now()).await? {
             instances.extend(
                 page.into_iter()
                     .map(|(_, Stored { record, .. })| InstanceSummary {
@@ -175,6 +165,7 @@ impl OtpDevices {
                     }),
             );
         }
+        Ok(instances)
     }
 
     /// Sets the password of an instance. Every login token of it ends, and every lock.

@@ -16,8 +16,8 @@ use keyproof_x509::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::super::{DeviceIdentity, objects::PAGE};
-use crate::StorageError;
+use super::super::DeviceIdentity;
+use crate::{StorageError, pages::Pages};
 
 /// What an entry of the bundle is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -388,15 +388,9 @@ impl DeviceIdentity {
 
     async fn trust_members(&self) -> Result<Vec<Member>, StorageError> {
         let all = Prefix::new(Entry::TYPE, ["_"]);
-        let (mut members, mut after) = (Vec::new(), None::<Key>);
-        loop {
-            let now = self.clock.now();
-            let page = self.store.scan::<Entry>(&all, after.as_ref(), PAGE, now);
-            let page = page.await?;
-            after = match page.last() {
-                Some((last, _)) if page.len() == PAGE => Some(last.clone()),
-                _ => None,
-            };
+        let mut pages = Pages::<Entry>::of(&self.store, all);
+        let mut members = Vec::new();
+        while let Some(page) = pages.next(self.clock.now()).await? {
             let read = self.judge(move || {
                 let entries = page.iter().map(|(_, Stored { record, .. })| record);
                 entries.map(Member::read).collect::<Option<Vec<_>>>()
@@ -404,9 +398,7 @@ impl DeviceIdentity {
             let read = read.await?;
             let damaged = || StorageError::Damaged("an entry of the trust bundle".to_owned());
             members.extend(read.ok_or_else(damaged)?);
-            if after.is_none() {
-                return Ok(members);
-            }
         }
+        Ok(members)
     }
 }

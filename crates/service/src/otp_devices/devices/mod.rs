@@ -19,11 +19,9 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     audit::Deed,
+    pages::Pages,
     storage::{Attempt, settle},
 };
-
-/// Devices read at once.
-const PAGE: usize = 500;
 
 /// A device to be added.
 #[derive(Clone)]
@@ -219,15 +217,8 @@ impl OtpDevices {
     ) -> Result<Vec<DeviceSummary>, StorageError> {
         let prefix = all_devices(caller.instance(), caller.incarnation());
         let mut devices = Vec::new();
-        let mut after = None;
-        loop {
-            let now = self.clock.now();
-            let page = self
-                .store
-                .scan::<Device>(&prefix, after.as_ref(), PAGE, now)
-                .await?;
-            let read = page.len();
-            after = page.last().map(|(last, _)| last.clone());
+        let mut pages = Pages::<Device>::of(&self.store, prefix);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             devices.extend(
                 page.into_iter()
                     .map(|(_, Stored { record, .. })| DeviceSummary {
@@ -235,9 +226,6 @@ impl OtpDevices {
                         description: record.description,
                     }),
             );
-            if read < PAGE {
-                break;
-            }
         }
         // Long ids are stored by their digests, and so out of order.
         devices.sort_by(|a, b| a.id.cmp(&b.id));
