@@ -2,8 +2,13 @@
 
 use alloc::vec::Vec;
 
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, PrintableStringRef, SetOfVec};
-use der::{Encode, Tag, TagNumber};
+use der::asn1::{Any, ObjectIdentifier, PrintableStringRef};
+use der::oid::AssociatedOid;
+use der::{Decode, Encode, Tag};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName};
+use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
 use crate::TpmError;
 use crate::ek_certificate::TpmAttributes;
@@ -19,9 +24,6 @@ pub struct AkCertificateExtension {
     pub value: Vec<u8>,
 }
 
-const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
-const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
-const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 /// `tcg-kp-AIKCertificate`.
 const AK_CERTIFICATE_USE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.3");
 const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
@@ -51,27 +53,30 @@ fn extensions(
     tpm: Option<&TpmAttributes>,
     device_serial: &str,
 ) -> der::Result<Vec<AkCertificateExtension>> {
-    let extension = |id, critical, value| AkCertificateExtension {
-        id,
-        critical,
-        value,
-    };
-    Ok(alloc::vec![
-        // digitalSignature is bit 0 (RFC 5280 section 4.2.1.3).
-        extension(KEY_USAGE, true, BitStringRef::new(7, &[0x80])?.to_der()?),
-        extension(
-            EXTENDED_KEY_USAGE,
-            false,
-            sequence(&AK_CERTIFICATE_USE.to_der()?)?,
-        ),
-        extension(SUBJECT_ALT_NAME, true, alt_names(tpm, device_serial)?),
-    ])
+    let signatures = KeyUsage(KeyUsages::DigitalSignature.into());
+    let attestation = ExtendedKeyUsage(Vec::from([AK_CERTIFICATE_USE]));
+    Ok(Vec::from([
+        extension(true, &signatures)?,
+        extension(false, &attestation)?,
+        extension(true, &alt_names(tpm, device_serial)?)?,
+    ]))
 }
 
-fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> der::Result<Vec<u8>> {
+fn extension<T: AssociatedOid + Encode>(
+    critical: bool,
+    value: &T,
+) -> der::Result<AkCertificateExtension> {
+    Ok(AkCertificateExtension {
+        id: T::OID,
+        critical,
+        value: value.to_der()?,
+    })
+}
+
+fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> der::Result<SubjectAltName> {
     let mut names = Vec::new();
     if let Some(tpm) = tpm {
-        names.extend(directory_name(&[
+        names.push(directory_name([
             attribute(TPM_MANUFACTURER, Tag::Utf8String, &tpm.manufacturer)?,
             attribute(TPM_MODEL, Tag::Utf8String, &tpm.model)?,
             attribute(TPM_VERSION, Tag::Utf8String, &tpm.version)?,
@@ -82,29 +87,29 @@ fn alt_names(tpm: Option<&TpmAttributes>, device_serial: &str) -> der::Result<Ve
         Ok(_) => Tag::PrintableString,
         Err(_) => Tag::Utf8String,
     };
-    let device = [attribute(SERIAL_NUMBER, tag, device_serial)?];
-    names.extend(directory_name(&device)?);
-    sequence(&names)
+    names.push(directory_name([attribute(
+        SERIAL_NUMBER,
+        tag,
+        device_serial,
+    )?])?);
+    Ok(SubjectAltName(names))
 }
 
-/// A GeneralName of one RDN with all attributes, as endorsement certificates have it.
-fn directory_name(attributes: &[Vec<u8>]) -> der::Result<Vec<u8>> {
-    let attributes: Vec<AnyRef<'_>> = attributes
-        .iter()
-        .map(|attribute| AnyRef::try_from(attribute.as_slice()))
-        .collect::<Result<_, _>>()?;
-    let rdn = SetOfVec::try_from(attributes)?.to_der()?;
-    let tag = TagNumber(4).context_specific(true);
-    AnyRef::new(tag, &sequence(&rdn)?)?.to_der()
+/// One RDN with all attributes, as endorsement certificates have it.
+fn directory_name(
+    attributes: impl IntoIterator<Item = AttributeTypeAndValue>,
+) -> der::Result<GeneralName> {
+    let attributes = Vec::from_iter(attributes);
+    let name = RdnSequence::from(Vec::from([RelativeDistinguishedName::try_from(
+        attributes,
+    )?]));
+    // The type of names has no other way to be made.
+    Ok(GeneralName::DirectoryName(Name::from_der(&name.to_der()?)?))
 }
 
-fn attribute(kind: ObjectIdentifier, tag: Tag, value: &str) -> der::Result<Vec<u8>> {
-    let value = AnyRef::new(tag, value.as_bytes())?.to_der()?;
-    sequence(&[kind.to_der()?, value].concat())
-}
-
-fn sequence(contents: &[u8]) -> der::Result<Vec<u8>> {
-    AnyRef::new(Tag::Sequence, contents)?.to_der()
+fn attribute(oid: ObjectIdentifier, tag: Tag, value: &str) -> der::Result<AttributeTypeAndValue> {
+    let value = Any::new(tag, value.as_bytes())?;
+    Ok(AttributeTypeAndValue { oid, value })
 }
 
 #[cfg(test)]
@@ -125,7 +130,9 @@ mod tests {
         let device = b"\xa4\x0d\x30\x0b\x31\x09\x30\x07\x06\x03\x55\x04\x05\x13\x00";
         let value = |tpm, serial| {
             let found = ak_certificate_extensions(tpm, serial).unwrap();
-            let names = found.into_iter().find(|found| found.id == SUBJECT_ALT_NAME);
+            let names = found
+                .into_iter()
+                .find(|found| found.id == SubjectAltName::OID);
             let names = names.unwrap();
             assert!(names.critical);
             names.value
@@ -150,8 +157,8 @@ mod tests {
             .take(2)
             .map(|found| {
                 let id = match found.id {
-                    KEY_USAGE => "keyUsage",
-                    EXTENDED_KEY_USAGE => "extKeyUsage",
+                    KeyUsage::OID => "keyUsage",
+                    ExtendedKeyUsage::OID => "extKeyUsage",
                     _ => "",
                 };
                 (id, found.critical, &*found.value)
