@@ -57,7 +57,6 @@ impl Exchange {
     }
 
     /// Whether it came over TLS: to this listener, or to a configured proxy that says so in `X-Forwarded-Proto`.
-    #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }

@@ -115,7 +115,6 @@ impl KeyRecord {
 
     /// By how many steps of its period the phone's clock was ahead of this one when its last code was accepted, negative if it
     /// was behind: -2 to 2, for no more is learned. `None` while it is pending.
-    #[must_use]
     pub const fn drift_steps(&self) -> Option<i8> {
         let KeyState::Totp(key) = &self.state;
         match key.spent {

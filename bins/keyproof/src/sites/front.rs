@@ -59,7 +59,6 @@ struct Page {
 
 impl Front {
     /// For a listener with these sites.
-    #[must_use]
     pub fn new(sites: Vec<Place>, unclaimed: Option<Arc<dyn Application>>) -> Self {
         Self { sites, unclaimed }
     }

@@ -37,7 +37,6 @@ impl SiteName {
     pub const ALL: [Self; 1] = [Self::Account];
 
     /// Its name in the configuration, and in front of its paths.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Account => "account",

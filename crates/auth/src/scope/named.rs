@@ -1,8 +1,9 @@
 //! Scopes whose names are the embedder's own, written as OAuth 2.0 writes them (RFC 6749, section 3.3).
 
-use crate::AuthError;
 use alloc::{borrow::ToOwned, collections::BTreeSet, string::String};
 use core::{fmt, str::FromStr};
+
+use crate::AuthError;
 
 /// How a scope is named, for whoever has named one otherwise.
 const KNOWN: &str = "a scope has 1 to 128 visible ASCII characters, without \" and \\, and there are 1 to 64 of them with one blank between";
@@ -35,6 +36,7 @@ impl Scopes {
     /// Makes a set of names.
     ///
     /// # Errors
+    ///
     /// [`AuthError::UnknownScope`] for the first name that is none, for no name at all, and for more than [`Self::MAX`].
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, AuthError> {
         let mut scopes = BTreeSet::new();
@@ -51,13 +53,11 @@ impl Scopes {
     }
 
     /// Whether what needs this scope is allowed.
-    #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
     /// Whether they allow nothing that `other` does not.
-    #[must_use]
     pub fn is_subset_of(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
     }

@@ -70,6 +70,7 @@ impl Accounts {
     /// Judges a name and a password as [`Accounts::login`] does, for a browser. Its session takes the place of `before`.
     ///
     /// # Errors
+    ///
     /// [`LoginError`].
     pub async fn log_in_browser(
         &self,
@@ -89,6 +90,7 @@ impl Accounts {
     /// Judges a code as [`Accounts::answer_challenge`] does, for a browser: the session's token, in the place of `before`.
     ///
     /// # Errors
+    ///
     /// [`AnswerError`].
     pub async fn answer_in_browser(
         &self,
@@ -108,6 +110,7 @@ impl Accounts {
     /// The session that a browser has a token of. It is asked anew for each request, and used by that.
     ///
     /// # Errors
+    ///
     /// [`SessionError`].
     pub async fn user_session(&self, text: &str) -> Result<Browser, Failure<SessionError>> {
         const INVALID: Failure<SessionError> = Failure::Refused(SessionError::Invalid);
@@ -142,6 +145,7 @@ impl Accounts {
     /// Ends a browser's session.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn end_user_session(
         &self,
@@ -183,6 +187,7 @@ impl Accounts {
     /// application tokens stay.
     ///
     /// # Errors
+    ///
     /// [`Undecided`].
     pub async fn end_other_sessions(
         &self,

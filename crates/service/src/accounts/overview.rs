@@ -29,6 +29,7 @@ impl Accounts {
     /// All that a user's own page shows, but for their devices.
     ///
     /// # Errors
+    ///
     /// [`SessionError::Invalid`] where the session has ended meanwhile.
     pub async fn overview(&self, session: &Session) -> Result<Overview, Failure<SessionError>> {
         let snapshot = self.snapshot_of(session.name(), session.owner).await?;

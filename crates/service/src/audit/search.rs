@@ -73,6 +73,7 @@ impl Audit {
     /// are of one moment.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn search(
         &self,

@@ -67,7 +67,6 @@ type Answered = Result<Response, Refusal>;
 
 impl Account {
     /// Over these use cases.
-    #[must_use]
     pub fn new(service: Arc<Service>) -> Self {
         Self { service }
     }
