@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-pub(crate) use trial::hold;
-
 use self::image::Base;
 use crate::failure::Failure;
 use crate::process::{cargo, output, run};
 use crate::workspace;
+
+pub(crate) use trial::hold;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
