@@ -28,12 +28,15 @@ enum Home {
 
 /// The programs that the tests run beside keyproof.
 pub(crate) const PEERS: &[Program] = &[
+    Program::on_path("chromedriver", "chromium-driver"),
+    Program::on_path("chromium", "chromium"),
     Program::on_path("faketime", "faketime"),
     Program {
         name: "initdb",
         package: "postgresql",
         home: Home::Versions("/usr/lib/postgresql"),
     },
+    Program::on_path("npm", "npm"),
     Program::on_path("oathtool", "oathtool"),
     Program::on_path("openssl", "openssl"),
     Program::on_path("protoc", "protobuf-compiler"),

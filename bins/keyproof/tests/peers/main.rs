@@ -8,6 +8,7 @@
 )]
 
 mod azure;
+mod browser;
 mod emnify;
 mod keylime;
 #[path = "../python/mod.rs"]

@@ -1,0 +1,220 @@
+//! A browser by WebDriver (W3C): as much of it as these tests need, on a connection a command.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+};
+
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The member of an element's reference (WebDriver, section 11).
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser, and the driver that has started it; both end with it.
+pub(super) struct Driver {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: TempDir,
+}
+
+impl Driver {
+    pub(super) fn start(runs_scripts: bool) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the peer `chromedriver` cannot be run: install the package chromium-driver");
+        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let said = lines.map_while(Result::ok);
+        let mut ports = said.filter_map(|line| {
+            let (_, port) = line.split_once("successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        let port = ports.next().expect("chromedriver says its port");
+        let profile = TempDir::new().unwrap();
+        let folder = format!("--user-data-dir={}", profile.path().display());
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &folder,
+        ];
+        let scripts = if runs_scripts { 1 } else { 2 };
+        let capabilities = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": {
+                "args": arguments,
+                "prefs": { "profile.managed_default_content_settings.javascript": scripts },
+            },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        } } });
+        let mut started = Self {
+            driver,
+            port,
+            session: String::new(),
+            _profile: profile,
+        };
+        let session = started.ask("POST", "/session", &capabilities);
+        started.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
+        started
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let body = match method {
+            "POST" => body.to_string(),
+            _ => String::new(),
+        };
+        let length = body.len();
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        // The driver keeps the connection, whatever it is asked for.
+        let mut answer = BufReader::new(socket);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            answer.read_line(&mut line).unwrap();
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        answer.read_exact(&mut body).unwrap();
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        let error = &answer["value"]["error"];
+        assert!(error.is_null(), "{path}: {answer}");
+        answer["value"].clone()
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        self.ask("POST", &format!("{}/{command}", self.session), body)
+    }
+
+    fn get(&self, command: &str) -> Value {
+        self.ask("GET", &format!("{}/{command}", self.session), &Value::Null)
+    }
+
+    pub(super) fn open(&self, url: &str) {
+        self.post("url", &json!({ "url": url }));
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.get("url").as_str().unwrap().to_owned()
+    }
+
+    fn element(&self, css: &str) -> String {
+        let found = self.post("element", &json!({ "using": "css selector", "value": css }));
+        format!("element/{}", found[ELEMENT].as_str().unwrap())
+    }
+
+    /// What is seen of an element.
+    pub(super) fn text(&self, css: &str) -> String {
+        let text = self.get(&format!("{}/text", self.element(css)));
+        text.as_str().unwrap().to_owned()
+    }
+
+    pub(super) fn texts(&self, css: &str) -> Vec<String> {
+        let found = self.post(
+            "elements",
+            &json!({ "using": "css selector", "value": css }),
+        );
+        let found = found.as_array().unwrap().iter();
+        found
+            .map(|element| {
+                let id = element[ELEMENT].as_str().unwrap();
+                let text = self.get(&format!("element/{id}/text"));
+                text.as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
+    pub(super) fn is_shown(&self, css: &str) -> bool {
+        self.get(&format!("{}/displayed", self.element(css))) == true
+    }
+
+    pub(super) fn type_in(&self, css: &str, text: &str) {
+        let command = format!("{}/value", self.element(css));
+        self.post(&command, &json!({ "text": text }));
+    }
+
+    pub(super) fn click(&self, css: &str) {
+        self.post(&format!("{}/click", self.element(css)), &json!({}));
+    }
+
+    pub(super) fn run(&self, script: &str) -> Value {
+        self.post("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    pub(super) fn run_async(&self, script: &str) -> Value {
+        self.post("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.post("goog/cdp/execute", &body)
+    }
+
+    /// What the browser would say of its window, and of what its user prefers.
+    pub(super) fn emulate(&self, width: u32, scheme: &str) {
+        let size =
+            json!({ "width": width, "height": 720, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", &size);
+        let scheme = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": [scheme] }),
+        );
+    }
+
+    /// The whole page as a PNG.
+    pub(super) fn picture(&self) -> Vec<u8> {
+        let options = json!({ "format": "png", "captureBeyondViewport": true });
+        let picture = self.devtools("Page.captureScreenshot", &options);
+        BASE64
+            .decode(picture["data"].as_str().unwrap().as_bytes())
+            .unwrap()
+    }
+
+    /// What was logged since this was last asked.
+    pub(super) fn log(&self, kind: &str) -> Vec<Value> {
+        let entries = self.post("se/log", &json!({ "type": kind }));
+        entries.as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The browser ends with its session, which a test that fails has not ended.
+        if !self.session.is_empty()
+            && let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port))
+        {
+            let session = &self.session;
+            let _ = write!(
+                socket,
+                "DELETE {session} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            );
+            // A first byte of its answer is that it has ended.
+            let _ = socket.read(&mut [0]);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}

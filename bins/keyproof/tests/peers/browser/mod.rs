@@ -1,0 +1,266 @@
+//! Chromium as a peer: a user walks through `/account`, from a password alone to a lost phone, with `oathtool` as the phone;
+//! once with scripts, where axe-core judges every page, and once without. With `KEYPROOF_PICTURES` set to a folder, every
+//! page is written there as a picture.
+
+mod driver;
+
+use std::{env, fs, path::Path, process::Command, sync::Arc, time::Duration};
+
+use driver::Driver;
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
+use keyproof_service::{
+    Applicant, Clock, ManualClock, Origin, Service, Who,
+    accounts::{NewUser, Role},
+};
+use keyproof_store::{
+    MasterKey, MasterKeys, Store, SystemEntropy, Timestamp, memory::MemoryEngine,
+};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+const ADA: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_walks_through_the_account_site() {
+    walk(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_without_scripts_walks_through_the_account_site() {
+    walk(false).await;
+}
+
+async fn walk(runs_scripts: bool) {
+    let config = Config::load(&Sources {
+        flags: vec![
+            ("http.listen", "127.0.0.1:0".into()),
+            ("store.url", "memory:".into()),
+        ],
+        ..Sources::default()
+    });
+    let config = Arc::new(config.unwrap());
+    let entropy = Arc::new(SystemEntropy::new());
+    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_010)));
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let engine = Arc::new(MemoryEngine::new());
+    let store = Store::open(engine, keys, entropy.clone(), clock.now())
+        .await
+        .unwrap();
+    let service = Service::start(store, clock.clone(), config.hashing)
+        .await
+        .unwrap();
+    let new = NewUser {
+        name: ADA.to_owned(),
+        organisation: "Example Org".to_owned(),
+        role: Role::User,
+    };
+    let origin = Origin {
+        who: Who::Console("test".to_owned()),
+        request_id: None,
+        address: None,
+        applicant: Applicant::default(),
+    };
+    let password = Zeroizing::new(PASSWORD.to_owned());
+    service
+        .accounts
+        .add_user(&new, password, &origin)
+        .await
+        .unwrap();
+    let server = Server::start_over(config, service, entropy).await.unwrap();
+    let port = server.address().port();
+    let walked = tokio::task::spawn_blocking(move || {
+        let visitor = Visitor {
+            browser: Driver::start(runs_scripts),
+            base: format!("http://localhost:{port}"),
+            clock,
+            axe: runs_scripts.then(axe),
+        };
+        visitor.lose_a_phone();
+        visitor.browser_asked_nobody_else();
+    });
+    walked.await.unwrap();
+}
+
+struct Visitor {
+    browser: Driver,
+    base: String,
+    clock: Arc<ManualClock>,
+    /// The text of axe-core, where scripts run.
+    axe: Option<String>,
+}
+
+impl Visitor {
+    fn lose_a_phone(&self) {
+        self.open("/");
+        self.looks("front");
+        self.open("/account");
+        self.looks("sign-in");
+        self.sign_in();
+        self.looks("overview-without-phone");
+
+        self.open("/account/phone");
+        self.looks("phone");
+        self.fill_in("#password", PASSWORD);
+        // Copying is more convenient with a script, and needs none.
+        assert_eq!(
+            self.browser.is_shown("button[data-copy]"),
+            self.axe.is_some()
+        );
+        let secret = self.browser.text("#secret");
+        self.looks("scan");
+        self.fill_in("#code", &self.code(&secret));
+        self.looks("recovery-codes");
+        self.fill_in("#password", PASSWORD);
+        let codes = self.browser.texts("#codes li");
+        assert_eq!(codes.len(), 10);
+        self.looks("recovery-codes-made");
+
+        self.browser.click("header form button");
+        self.clock.advance(Duration::from_secs(30));
+        self.sign_in();
+        self.looks("code");
+        self.browser.click("#trust");
+        self.fill_in("#code", &self.code(&secret));
+        self.looks("overview");
+        for page in [
+            "phone", "devices", "password", "activity", "confirm", "help",
+        ] {
+            self.open(&format!("/account/{page}"));
+            self.looks(&format!("{page}-in-use"));
+        }
+        self.open("/account?lang=de");
+        assert!(
+            self.browser
+                .text("main")
+                .contains("Wiederherstellungscodes")
+        );
+        self.looks("overview-in-german");
+        self.open("/account?lang=en");
+        self.browser
+            .click("form[action='/account/sessions/end'] button");
+        assert!(
+            self.browser
+                .text("main")
+                .contains("All other sessions are ended.")
+        );
+
+        // The phone is lost, and five minutes are over: the password, and a recovery code.
+        self.clock.advance(Duration::from_secs(300));
+        self.open("/account/phone");
+        self.browser.click("main a.danger");
+        self.fill_in("#password", PASSWORD);
+        self.fill_in("#code", codes[4].trim());
+        self.browser
+            .click("form[action='/account/phone/remove'] button");
+        assert!(self.browser.text("main").contains("The phone is removed."));
+        self.browser.click("header form button");
+        assert!(self.browser.text("main").contains("You are signed out."));
+    }
+
+    fn open(&self, path: &str) {
+        self.browser.open(&format!("{}{path}", self.base));
+    }
+
+    fn sign_in(&self) {
+        self.browser.type_in("#name", ADA);
+        self.fill_in("#password", PASSWORD);
+    }
+
+    /// Types in a field, and sends its form.
+    fn fill_in(&self, field: &str, text: &str) {
+        self.browser.type_in(field, &format!("{text}\u{E007}"));
+    }
+
+    /// What the phone shows.
+    fn code(&self, secret: &str) -> String {
+        let now = format!("@{}", self.clock.now().as_secs());
+        let output = Command::new("oathtool")
+            .args(["--totp", "--base32", "--now", &now, secret])
+            .output()
+            .expect("the peer `oathtool` cannot be run: install the package oathtool");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A page is as it should be, whoever looks at it, and at whatever width.
+    fn looks(&self, page: &str) {
+        for (name, width, scheme) in [
+            ("light", 1000, "light"),
+            ("dark", 1000, "dark"),
+            ("narrow", 320, "light"),
+        ] {
+            self.browser.emulate(width, scheme);
+            if let Some(axe) = &self.axe {
+                let wide = self
+                    .browser
+                    .run("return document.documentElement.scrollWidth");
+                assert!(
+                    wide.as_u64().unwrap() <= width.into(),
+                    "{page}, {name}: {wide} pixels"
+                );
+                self.browser.run(&format!("{axe}; window.axe = axe;"));
+                let found = self.browser.run_async(
+                    "const done = arguments[arguments.length - 1]; \
+                     axe.run().then(found => done([found.violations, found.passes.length]))",
+                );
+                assert_eq!(found[0], Value::Array(Vec::new()), "{page}, {name}");
+                assert!(found[1].as_u64().unwrap() > 5, "axe has judged {page}");
+                if let Ok(folder) = env::var("KEYPROOF_PICTURES") {
+                    let file = Path::new(&folder).join(format!("account-{page}-{name}.png"));
+                    fs::write(file, self.browser.picture()).unwrap();
+                }
+            }
+        }
+        self.browser.emulate(1000, "light");
+        for entry in self.browser.log("browser") {
+            let is_bad = ["SEVERE", "WARNING"].contains(&entry["level"].as_str().unwrap());
+            assert!(!is_bad, "{page}: {entry}");
+        }
+    }
+
+    /// Every request that the browser has made went to the server.
+    fn browser_asked_nobody_else(&self) {
+        let mut asked = 0;
+        for entry in self.browser.log("performance") {
+            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            if message["message"]["method"] == "Network.requestWillBeSent" {
+                let url = message["message"]["params"]["request"]["url"]
+                    .as_str()
+                    .unwrap();
+                // Its own pages are in it, such as the empty one that it starts with.
+                let is_own = url.starts_with("chrome:") || url.starts_with("data:");
+                assert!(is_own || url.starts_with(&self.base), "{url}");
+                asked += u32::from(!is_own);
+            }
+        }
+        assert!(asked > 20, "the browser tells its requests");
+        assert!(self.browser.address().starts_with(&self.base));
+    }
+}
+
+/// The text of axe-core, at the version that `package-lock.json` pins.
+fn axe() -> String {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/browser");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers/browser");
+    let wanted = fs::read_to_string(sources.join("package-lock.json")).unwrap();
+    let installed = folder.join("installed.txt");
+    if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted) {
+        fs::create_dir_all(&folder).unwrap();
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(sources.join(file), folder.join(file)).unwrap();
+        }
+        let output = Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .output()
+            .expect("the peer `npm` cannot be run: install the package npm");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "npm ci: {told}");
+        // Last, so that an installation that was cut short is begun anew.
+        fs::write(&installed, wanted).unwrap();
+    }
+    fs::read_to_string(folder.join("node_modules/axe-core/axe.min.js")).unwrap()
+}
