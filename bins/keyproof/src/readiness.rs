@@ -17,6 +17,10 @@ use tracing::{info, warn};
 /// gone, and shall not fill the log.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What is said beside that all is well.
+const UNSAFE: &str = "a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits for one \
+     (synchronous_standby_names is empty)";
+
 /// Asks the service's store.
 pub(crate) fn of(service: Arc<Service>) -> Readiness {
     let last = Arc::new(LastAnswer::new(PATIENCE));
@@ -24,7 +28,9 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
         let (service, last) = (Arc::clone(&service), Arc::clone(&last));
         Box::pin(async move {
             let answer = last.note(service.ready()).await;
-            answer.map_err(|error| in_public(&error))
+            answer.map_err(|error| in_public(&error))?;
+            let is_unsafe = service.standbys().lose_what_was_acknowledged();
+            Ok(is_unsafe.then_some(UNSAFE))
         })
     })
 }

@@ -24,7 +24,7 @@ use crate::workspace::{self, Member};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The stages to run; all of them unless named
+    /// The stages to run; all of them, but `cluster`, unless named
     #[arg(value_enum)]
     stages: Vec<Stage>,
 }
@@ -69,6 +69,10 @@ enum Stage {
     /// The Debian package is installed, upgraded and removed in a fresh system, and the image runs
     #[value(name = "package")]
     Distribution,
+    /// Nothing that was acknowledged is lost when a database of three machines fails over: one loss of each kind
+    Failover,
+    /// The same for every loss, and what can be lost without synchronous replication
+    Cluster,
     /// Each example, a whole small program, runs to its end
     Examples,
     /// Certificates of real makers are judged as they should be, where that folder is
@@ -98,7 +102,8 @@ impl Ran {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut stages = options.stages.clone();
     if stages.is_empty() {
-        stages.extend(Stage::value_variants());
+        let all = Stage::value_variants().iter().copied();
+        stages.extend(all.filter(|stage| !stage.runs_by_name_alone()));
     }
     let mut times = Vec::new();
     for stage in stages {
@@ -127,6 +132,11 @@ impl Stage {
             .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// CI's time is too short for it: it waits for many losses of a leader.
+    fn runs_by_name_alone(self) -> bool {
+        self == Self::Cluster
+    }
+
     fn run(self) -> Result<Ran, Failure> {
         match self {
             Self::Field => return run_over_field_data(),
@@ -138,8 +148,11 @@ impl Stage {
             Self::Postgres => Ok(()),
             Self::Distribution if !distribution::hold()? => return Ok(Ran::NotRun),
             Self::Distribution => Ok(()),
+            Self::Failover => cluster_tests("failover::in_ci::"),
+            Self::Cluster => cluster_tests("failover::"),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
+                need_programs(tools::CLUSTER)?;
                 need_cargo_tool(&tools::CARGO_DENY)?;
                 need_cargo_tool(&tools::CARGO_HACK)?;
                 need_cargo_tool(&tools::CARGO_PUBLIC_API)
@@ -194,6 +207,26 @@ fn lints_are_inherited() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// One after the other: each has a database of three machines.
+fn cluster_tests(named: &str) -> Result<(), Failure> {
+    need_programs(tools::PEERS)?;
+    need_programs(tools::CLUSTER)?;
+    execute(
+        // The features of the whole workspace's build, so that nothing is built anew.
+        cargo(["test", "--locked"])
+            .args(WHOLE_WORKSPACE)
+            .args([
+                "--test",
+                "faults",
+                "--",
+                "--ignored",
+                "--test-threads=1",
+                "--nocapture",
+            ])
+            .arg(named),
+    )
 }
 
 /// From the build that the tests have made: `cargo run` would choose features anew.

@@ -70,6 +70,22 @@ pub(crate) const PEERS: &[Program] = &[
     Program::on_path("tpm2_quote", "tpm2-tools"),
 ];
 
+/// What makes a database of several machines, each with a network of its own.
+pub(crate) const CLUSTER: &[Program] = &[
+    Program::on_path("etcd", "etcd-server"),
+    Program {
+        name: "haproxy",
+        package: "haproxy",
+        home: Home::Folder("/usr/sbin"),
+    },
+    Program {
+        name: "ip",
+        package: "iproute2",
+        home: Home::Folder("/usr/sbin"),
+    },
+    Program::on_path("patronictl", "patroni"),
+];
+
 /// What builds libFuzzer.
 pub(crate) const FUZZING: &[Program] = &[Program::on_path("c++", "g++")];
 

@@ -46,7 +46,10 @@ impl Probe {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             Self::Readiness => match timeout(READINESS_TIMEOUT, (stack.ready)()).await {
-                Ok(Ok(())) => text(StatusCode::OK, "ready\n"),
+                Ok(Ok(None)) => text(StatusCode::OK, "ready\n"),
+                Ok(Ok(Some(warning))) => {
+                    text(StatusCode::OK, format!("ready\nwarning: {warning}\n"))
+                }
                 Ok(Err(why)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
                 Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{NO_ANSWER}\n")),
             },

@@ -6,8 +6,10 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{BoxFuture, Limits, RequestObserver, TrustedProxies, limits::DRAINING_GRACE};
 
-/// Asks whether the store answers, and what may be said to anybody if it does not; for `/readyz`.
-pub type Readiness = Arc<dyn Fn() -> BoxFuture<Result<(), &'static str>> + Send + Sync>;
+/// Asks whether the store answers, and what may be said to anybody if it does not; if it does, what operators are to be
+/// warned of. For `/readyz`.
+pub type Readiness =
+    Arc<dyn Fn() -> BoxFuture<Result<Option<&'static str>, &'static str>> + Send + Sync>;
 
 /// How many bytes are drawn at once: the ids of 32 requests.
 const BLOCK: usize = 512;

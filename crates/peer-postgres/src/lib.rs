@@ -31,6 +31,7 @@ use owner::Owner;
 use watch::Watch;
 
 pub use pooler::Pooler;
+pub use programs::folder as programs_folder;
 
 /// How long a server may take to start; far more than one needs.
 const PATIENCE: Duration = Duration::from_secs(60);

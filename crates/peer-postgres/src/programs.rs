@@ -11,7 +11,10 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
 
 /// The folder that the variable names, that of the newest version's programs, or the one on the path.
-pub(crate) fn folder() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// If PostgreSQL is not installed.
+pub fn folder() -> io::Result<PathBuf> {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = versions
         .filter_map(|entry| {

@@ -1,6 +1,7 @@
 //! What an operator's dashboard reads of running use cases: how much is done and waits, what was turned away, and
 //! whether the upkeep keeps up. Each number is this process's own, counted from its start.
 
+use keyproof_store::Standbys;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All of them, at one moment.
@@ -14,6 +15,8 @@ pub struct Figures {
     pub audit_left_out: u64,
     /// The clean-up.
     pub upkeep: UpkeepFigures,
+    /// The copies of the store's database that follow it, as they were last asked for.
+    pub standbys: Standbys,
 }
 
 /// The hashing of passwords.

@@ -39,10 +39,14 @@ pub use otp_devices::OtpDevices;
 pub use storage::{Failure, NotReady, StorageError};
 pub use upkeep::Upkeep;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use keyproof_auth::{TOKEN_BYTES, Token};
-use keyproof_store::{Store, Timestamp};
+use keyproof_store::{Standbys, Store, Timestamp};
 use zeroize::Zeroizing;
 
 use judging::Queue;
@@ -55,6 +59,9 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How often it is looked whether the minute is over in which refusals were left out of the audit trail.
 const LEFT_OUT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is looked which copies of the store's database follow it.
+const STANDBYS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// All use cases over one store.
 pub struct Service {
@@ -76,6 +83,7 @@ pub struct Service {
     pub upkeep: Upkeep,
     hashing: Arc<HashingPool>,
     queues: [(&'static str, Queue); 3],
+    standbys: Mutex<Standbys>,
     store: Store,
     clock: Arc<dyn Clock>,
 }
@@ -184,6 +192,7 @@ impl Service {
             upkeep: Upkeep::new(store.clone(), clock.clone()),
             hashing,
             queues,
+            standbys: Mutex::default(),
             audit,
             judging: Arc::new(judging),
             store,
@@ -222,6 +231,7 @@ impl Service {
             queues: queues.map(|(domain, queue)| (*domain, queue.figures())),
             audit_left_out: self.audit.left_out(),
             upkeep: self.upkeep.figures(),
+            standbys: self.standbys(),
         }
     }
 
@@ -231,7 +241,8 @@ impl Service {
         tokio::join!(
             self.clean_up(),
             self.renew_authorities(),
-            self.tell_left_out()
+            self.tell_left_out(),
+            self.watch_standbys()
         );
     }
 
@@ -272,6 +283,41 @@ impl Service {
             }
         }
         goes_on
+    }
+
+    /// The copies of the store's database that follow it, as they were last asked for.
+    pub fn standbys(&self) -> Standbys {
+        *self.standbys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the standbys, and says in the log whenever it comes to be that a failover may lose what was acknowledged.
+    async fn watch_standbys(&self) {
+        let mut ticks = tokio::time::interval(STANDBYS_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // A store that does not answer is told of elsewhere.
+            let Ok(now) = self.store.standbys().await else {
+                continue;
+            };
+            let before = self.standbys();
+            *self.standbys.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            match (
+                before.lose_what_was_acknowledged(),
+                now.lose_what_was_acknowledged(),
+            ) {
+                (false, true) => tracing::warn!(
+                    standbys = now.following,
+                    "the store is not safe against a failover: no commit waits for a standby (synchronous_standby_names is \
+                     empty), so that one which takes over may lack what was acknowledged"
+                ),
+                (true, false) => tracing::info!(
+                    standbys = now.following,
+                    "the store is safe against a failover again"
+                ),
+                _ => {}
+            }
+        }
     }
 
     async fn tell_left_out(&self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::reading::by_whole_reads;
 use crate::{
     Body, CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied,
-    Prefix, Reading, Timestamp, Version,
+    Prefix, Reading, Standbys, Timestamp, Version,
 };
 
 /// A future that an object-safe trait can return.
@@ -104,6 +104,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether reads and commits can be expected to succeed now. After a failure it may try a
     /// durable write of its own to find out.
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Which copies of the database follow it at the moment, as far as it knows; an engine without any has none.
+    fn standbys(&self) -> BoxFuture<'_, Result<Standbys, EngineError>> {
+        Box::pin(async { Ok(Standbys::default()) })
+    }
 
     /// Finishes what was begun and lets go of the database. Every later call fails with
     /// [`EngineError::Closed`]; closing again does nothing.

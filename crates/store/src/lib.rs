@@ -36,6 +36,7 @@ mod scan;
 mod seal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod standbys;
 mod store;
 mod time;
 mod version;
@@ -57,6 +58,7 @@ pub use scan::{Counting, EngineSnapshot, PAGE_BYTES, PAGE_ROWS, Records, Tally};
 pub use seal::{KeyId, MasterKey, MasterKeys, ParseKeyIdError, Sealed};
 /// The release of serde_json whose values [`Record::upgrade`] takes.
 pub use serde_json;
+pub use standbys::Standbys;
 pub use store::Store;
 pub use time::Timestamp;
 pub use version::{ParseVersionError, Version};

@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 use crate::keyring::Keyring;
 use crate::{
     Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, KeyId, MasterKeys,
-    OpenError, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, StoreError, Stored,
-    Timestamp, UnsealError, Version,
+    OpenError, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, Standbys, StoreError,
+    Stored, Timestamp, UnsealError, Version,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
@@ -225,6 +225,15 @@ impl Store {
         self.engine.ready().await?;
         self.learn().await?;
         self.keyring.missing().map_or(Ok(()), Err)
+    }
+
+    /// Which copies of the database follow it at the moment: see [`Engine::standbys`](crate::Engine::standbys).
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be asked.
+    pub async fn standbys(&self) -> Result<Standbys, StoreError> {
+        Ok(self.engine.standbys().await?)
     }
 
     /// The master key that seals, as it was last found.

@@ -1,6 +1,7 @@
 //! What is asked when Prometheus asks: the build, the process, and the figures of the use cases.
 
 use keyproof_service::{Figures, HashingFigures, UpkeepFigures};
+use keyproof_store::Standbys;
 use procfs::process::Process;
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily,
@@ -27,6 +28,7 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
             figures.audit_left_out,
         )?;
         families.upkeep(&figures.upkeep)?;
+        families.standbys(&figures.standbys)?;
     }
     Ok(families.0.gather())
 }
@@ -150,6 +152,19 @@ impl Families {
             "keyproof_upkeep_behind",
             "1 while a round leaves expired records to the next.",
             u8::from(figures.is_behind),
+        )
+    }
+
+    fn standbys(&self, standbys: &Standbys) -> prometheus::Result<()> {
+        self.gauge(
+            "keyproof_store_standbys",
+            "Copies of the store's database that follow it.",
+            standbys.following,
+        )?;
+        self.gauge(
+            "keyproof_store_failover_unsafe",
+            "1 while standbys follow the store's database and no commit waits for one.",
+            u8::from(standbys.lose_what_was_acknowledged()),
         )
     }
 

@@ -138,6 +138,7 @@ impl Call {
             status: head.status.as_u16(),
             request_id: header("x-request-id").or_else(|| header("x-ms-request-id")),
             json: serde_json::from_slice(&body).unwrap_or_default(),
+            body: String::from_utf8_lossy(&body).into_owned(),
         }))
     }
 }
@@ -156,6 +157,7 @@ pub(crate) struct Answer {
     /// As the audit trail knows it.
     pub(crate) request_id: Option<String>,
     pub(crate) json: Value,
+    pub(crate) body: String,
 }
 
 impl Answer {

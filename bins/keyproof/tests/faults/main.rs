@@ -20,6 +20,7 @@ mod database;
 #[path = "../contracts/f5/device.rs"]
 mod device;
 mod disk_full;
+mod failover;
 mod installation;
 mod kill;
 mod ledger;

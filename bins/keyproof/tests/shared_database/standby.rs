@@ -65,6 +65,32 @@ fn interrupted(site: &Site, node: &Node, requests: [&str; 2]) -> [u16; 2] {
 }
 
 #[test]
+fn a_server_says_that_a_failover_may_lose_what_was_acknowledged() {
+    let site = Site::new();
+    let _standby = site.server.standby("standby1").unwrap();
+    let node = site.node(&["--migrate"]);
+    let says = |what: &str| {
+        // It looks every ten seconds.
+        for _ in 0..3_000 {
+            let (status, _, body) = node.ask("GET /readyz");
+            assert_eq!(status, 200, "{body}");
+            if body.lines().eq(what.lines()) {
+                return;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        panic!("never: {what}");
+    };
+    says(
+        "ready\nwarning: a failover of the database may lose what was acknowledged: standbys follow it, and no commit waits \
+         for one (synchronous_standby_names is empty)",
+    );
+    site.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby1'");
+    site.sql("SELECT pg_reload_conf()");
+    says("ready");
+}
+
+#[test]
 fn what_was_acknowledged_is_there_when_the_synchronous_standby_takes_over() {
     let mut site = Site::new();
     let node = site.node(&["--migrate"]);

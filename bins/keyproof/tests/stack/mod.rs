@@ -170,7 +170,7 @@ impl Stack {
             vec![(dialect, None)],
             Arc::new(move || {
                 let ready = asked.ready.load(Ordering::SeqCst);
-                Box::pin(async move { ready.then_some(()).ok_or("on purpose") })
+                Box::pin(async move { ready.then_some(None).ok_or("on purpose") })
             }),
             Arc::new(SystemEntropy::new()),
         )

@@ -19,7 +19,7 @@ use super::millis;
 use super::node::Node;
 use super::pooler::BACKEND;
 use super::statements::Statements;
-use crate::{EngineError, Key, Prefix, Row, Timestamp, Version};
+use crate::{EngineError, Key, Prefix, Row, Standbys, Timestamp, Version};
 
 /// How often a read is tried at most: a server that was restarted has closed every connection of the pool, but only the
 /// first one or two are not known to be closed.
@@ -78,6 +78,35 @@ impl Node {
         match rows.first() {
             Some(row) => row.try_get(0).map_err(|error| corrupt(&error)),
             None => Err(corrupt(&"no answer")),
+        }
+    }
+
+    /// Whoever may not look at other sessions sees that there are followers all the same, but not how far they are.
+    pub(super) async fn standbys(&self) -> Result<Standbys, EngineError> {
+        const QUESTION: &str = "SELECT count(*) FROM pg_stat_replication WHERE coalesce(state, 'streaming') IN ('catchup', 'streaming'); \
+             SHOW synchronous_standby_names";
+        let connection = self.acquire().await?;
+        let asked = connection.session.client.simple_query(QUESTION);
+        let answers = match timeout(self.options.answer_timeout(), asked).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(error)) => return Err(engine_error(&error)),
+            Err(_) => {
+                Object::take(connection).session.give_up();
+                return Err(took_too_long("asking for standbys"));
+            }
+        };
+        let mut values = answers.iter().filter_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        let (following, names) = (values.next(), values.next());
+        let following = following.and_then(|count| count.parse().ok());
+        match (following, names) {
+            (Some(following), Some(names)) => Ok(Standbys {
+                following,
+                are_waited_for: !names.is_empty(),
+            }),
+            _ => Err(corrupt(&"no answer")),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyproof_peer_postgres::{Postgres, Stop};
 use keyproof_store::postgres::{PostgresEngine, PostgresOptions};
-use keyproof_store::{Change, CommitError, Engine, Key};
+use keyproof_store::{Change, CommitError, Engine, Key, Standbys};
 use tokio_postgres::Client;
 
 use super::database::{Database, NOW, body, changes, commit, frugal, insert, key, parse, until};
@@ -48,6 +48,22 @@ fn impatient() -> PostgresOptions {
     let mut options = frugal();
     options.commit_timeout = Duration::from_secs(3);
     options
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn standbys_are_counted_and_it_is_told_whether_one_is_waited_for() {
+    let database = Database::of(Box::new(Postgres::start().unwrap()));
+    let engine = database.open_with(&frugal()).await;
+    let told = async || engine.standbys().await.unwrap();
+    assert_eq!(told().await, Standbys::default());
+    let mut standby = database.server.standby(STANDBY).unwrap();
+    until(async || told().await.following == 1).await;
+    assert!(told().await.lose_what_was_acknowledged());
+    wait_for(&database.back_door().await, STANDBY).await;
+    until(async || told().await.are_waited_for).await;
+    assert!(!told().await.lose_what_was_acknowledged());
+    standby.kill().unwrap();
+    until(async || told().await.following == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

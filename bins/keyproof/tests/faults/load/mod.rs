@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     installation::Installation,
-    ledger::{Deed, Ledger, Left, Round, State},
+    ledger::{Deed, Ledger, Left, Promise, Round, State},
     seed::Seed,
 };
 
@@ -90,6 +90,23 @@ impl Load {
 
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Lets go of the clients, and tells what was acknowledged to them and is not in the audit trail.
+    pub(crate) fn lost(self, installation: &Installation) -> Vec<Deed> {
+        let Self {
+            clients, ledger, ..
+        } = self;
+        drop(clients);
+        let trail = installation.trail();
+        let kept: BTreeSet<_> = trail.iter().filter_map(request_id).collect();
+        let records = ledger.records();
+        let done = records.deeds().filter(|deed| deed.promise == Promise::Done);
+        let is_lost = |deed: &&Deed| {
+            let id = deed.request_id.as_ref();
+            id.is_some_and(|id| !kept.contains(id))
+        };
+        done.filter(is_lost).cloned().collect()
     }
 
     /// Lets the clients finish what they are at, reads everything back, and holds it against what was promised.

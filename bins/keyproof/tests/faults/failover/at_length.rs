@@ -1,0 +1,121 @@
+//! Every other loss, which CI's time is too short for.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{
+    Run,
+    machine::{Disk, is_inside},
+    replicated::{
+        MACHINES,
+        Replication::{Asynchronous, Synchronous},
+    },
+};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test cluster` runs it"]
+async fn what_was_acknowledged_survives_a_leader_without_a_network() {
+    if !is_inside("failover::at_length::what_was_acknowledged_survives_a_leader_without_a_network")
+    {
+        return;
+    }
+    let mut run = Run::start(Synchronous).await;
+    let alone = run.leader;
+    run.database.machine(alone).unplug();
+    run.fails_over().await;
+    run.database.machine(alone).reconnect();
+    run.keeps_its_promises().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test cluster` runs it"]
+async fn what_was_acknowledged_survives_a_switchover() {
+    if !is_inside("failover::at_length::what_was_acknowledged_survives_a_switchover") {
+        return;
+    }
+    let mut run = Run::start(Synchronous).await;
+    run.database.switch_over(run.leader);
+    run.fails_over().await;
+    run.keeps_its_promises().await;
+}
+
+/// Nothing is acknowledged while one machine alone would have it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test cluster` runs it"]
+async fn nothing_is_acknowledged_without_a_standby_that_has_it() {
+    if !is_inside("failover::at_length::nothing_is_acknowledged_without_a_standby_that_has_it") {
+        return;
+    }
+    let mut run = Run::start(Synchronous).await;
+    let leader = run.leader;
+    let standbys = MACHINES.into_iter().filter(|number| *number != leader);
+    for standby in standbys.clone() {
+        run.database.kill(standby);
+    }
+    // A round is counted with the last of its answers, which wait for a standby in vain.
+    sleep(Duration::from_secs(25)).await;
+    let before = run.load.ledger().count();
+    let add = ["instance", "add", "alone"];
+    let added = run.cluster.installation.keyproof(&add).output().unwrap();
+    assert!(!added.status.success(), "{added:?}");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(run.load.ledger().count(), before);
+    for standby in standbys.clone() {
+        run.database.bring_up(standby);
+    }
+    run.goes_on(50).await;
+    run.database.convalesce();
+    // And the one that had waited may go, too.
+    run.database.kill(leader);
+    run.fails_over().await;
+    run.database.bring_up(leader);
+    run.keeps_its_promises().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test cluster` runs it"]
+async fn what_was_acknowledged_survives_a_leader_whose_disk_is_full() {
+    if !is_inside("failover::at_length::what_was_acknowledged_survives_a_leader_whose_disk_is_full")
+    {
+        return;
+    }
+    let run = Run::start_on(Synchronous, Some(Disk::BYTES)).await;
+    let ledger = run.load.ledger();
+    let failures = ledger.failures();
+    let ballast = run.database.machine(run.leader).fill_disk();
+    ledger.failed(failures + 20).await;
+    ballast.remove();
+    run.goes_on(50).await;
+    run.keeps_its_promises().await;
+}
+
+/// The leader goes on for a while after the others have chosen another; what it acknowledges then is lost. It is what
+/// the warning of `/readyz` is about.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test cluster` runs it"]
+async fn what_was_acknowledged_can_be_lost_with_asynchronous_replication() {
+    if !is_inside(
+        "failover::at_length::what_was_acknowledged_can_be_lost_with_asynchronous_replication",
+    ) {
+        return;
+    }
+    let mut run = Run::start(Asynchronous).await;
+    let alone = run.leader;
+    for other in MACHINES.into_iter().filter(|other| *other != alone) {
+        run.database.machine(alone).cut_off_from(other);
+    }
+    // It has the last word with clients for as long as it takes itself for the leader.
+    run.goes_on(50).await;
+    run.fails_over().await;
+    run.database.machine(alone).reconnect();
+    // So an operator is warned, once a server has looked.
+    run.is_unsafe().await;
+    let lost = run.losses();
+    assert!(!lost.is_empty(), "nothing was lost");
+    eprintln!(
+        "{} changes that were acknowledged are lost, such as {:?}",
+        lost.len(),
+        lost[0]
+    );
+}

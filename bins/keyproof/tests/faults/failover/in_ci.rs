@@ -1,0 +1,58 @@
+//! One loss of each kind.
+
+use super::{
+    Run,
+    machine::is_inside,
+    replicated::{MACHINES, Replication::Synchronous},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test failover` runs it"]
+async fn what_was_acknowledged_survives_a_kill_of_the_leader() {
+    if !is_inside("failover::in_ci::what_was_acknowledged_survives_a_kill_of_the_leader") {
+        return;
+    }
+    let mut run = Run::start(Synchronous).await;
+    let killed = run.leader;
+    run.database.kill(killed);
+    run.fails_over().await;
+    run.database.bring_up(killed);
+    run.keeps_its_promises().await;
+}
+
+/// It does not know that another has taken over, and takes itself for the leader until it looks.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test failover` runs it"]
+async fn what_was_acknowledged_survives_a_leader_that_comes_back_as_a_zombie() {
+    if !is_inside(
+        "failover::in_ci::what_was_acknowledged_survives_a_leader_that_comes_back_as_a_zombie",
+    ) {
+        return;
+    }
+    let mut run = Run::start(Synchronous).await;
+    let frozen = run.leader;
+    run.database.freeze(frozen);
+    run.fails_over().await;
+    run.database.thaw(frozen);
+    run.goes_on(50).await;
+    run.keeps_its_promises().await;
+}
+
+/// Clients still reach it, the other machines do not.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "`cargo xtask test failover` runs it"]
+async fn what_was_acknowledged_survives_a_leader_that_is_cut_off_from_the_others() {
+    if !is_inside(
+        "failover::in_ci::what_was_acknowledged_survives_a_leader_that_is_cut_off_from_the_others",
+    ) {
+        return;
+    }
+    let mut run = Run::start(Synchronous).await;
+    let alone = run.leader;
+    for other in MACHINES.into_iter().filter(|other| *other != alone) {
+        run.database.machine(alone).cut_off_from(other);
+    }
+    run.fails_over().await;
+    run.database.machine(alone).reconnect();
+    run.keeps_its_promises().await;
+}

@@ -1,0 +1,299 @@
+//! Machines of a test's own: each a name space of processes and one of the network, on a bridge of the test's.
+//!
+//! The test runs in such name spaces itself, and all is gone with it, however it ends.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{self, Write},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::node::PATIENCE;
+
+const INNER: &str = "KEYPROOF_TEST_MACHINES";
+const BRIDGE: &str = "machines";
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The test's own address on the bridge. The network is that of RFC 2544's benchmarks: nobody is reached by it.
+pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
+
+/// Whether this is the test itself. If not, runs it where it has processes, mounts and a network of its own.
+pub(crate) fn is_inside(test: &str) -> bool {
+    if env::var_os(INNER).is_some() {
+        ip(&["link", "set", "lo", "up"]);
+        ip(&["link", "add", BRIDGE, "type", "bridge"]);
+        ip(&["address", "add", &format!("{HERE}/24"), "dev", BRIDGE]);
+        ip(&["link", "set", BRIDGE, "up"]);
+        return true;
+    }
+    assert!(
+        geteuid().is_root(),
+        "{test} makes network name spaces and runs servers as another user: it takes root"
+    );
+    let status = Command::new("unshare")
+        .args(["--mount", "--net", "--pid", "--fork", "--mount-proc"])
+        .arg("--kill-child")
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(INNER, "1")
+        .status()
+        .expect("unshare, of util-linux");
+    assert!(status.success(), "{test}, in name spaces of its own");
+    false
+}
+
+/// A machine that is on.
+pub(crate) struct Machine {
+    /// From 1 on.
+    number: u8,
+    holder: Child,
+    /// Its first process, which reaps the others.
+    first: Pid,
+    folder: PathBuf,
+    /// Whose servers run on it: user and group.
+    owner: [u32; 2],
+    entered: Vec<Child>,
+}
+
+impl Machine {
+    /// Switches it on, with its data in a folder of this one.
+    pub(crate) fn start(number: u8, folder: &Path, owner: [u32; 2], disk: Option<u64>) -> Self {
+        let folder = folder.join(format!("machine{number}"));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(owner[0]), Some(owner[1])).unwrap();
+        if let Some(bytes) = disk {
+            Disk::mount(&folder, bytes, owner);
+        }
+        let holder = Command::new("unshare")
+            .args(["--net", "--pid", "--fork", "--mount-proc", "--kill-child"])
+            .args(["sh", "-c", "while sleep 1; do :; done"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare, of util-linux");
+        let first = first_child(holder.id());
+        let (own, link) = (first.to_string(), format!("machine{number}"));
+        let machine = Self {
+            number,
+            holder,
+            first,
+            folder,
+            owner,
+            entered: Vec::new(),
+        };
+        ip(&[
+            "link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &own,
+        ]);
+        ip(&["link", "set", &link, "master", BRIDGE, "up"]);
+        let address = format!("{}/24", machine.address());
+        machine.ip(&["address", "add", &address, "dev", "eth0"]);
+        machine.ip(&["link", "set", "eth0", "up"]);
+        machine.ip(&["link", "set", "lo", "up"]);
+        machine
+    }
+
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        address(self.number)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file that the servers can read.
+    pub(crate) fn write(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        fs::write(&path, contents).unwrap();
+        std::os::unix::fs::chown(&path, Some(self.owner[0]), Some(self.owner[1])).unwrap();
+        path
+    }
+
+    /// A program on it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let [user, group] = self.owner;
+        let mut command = self.enter();
+        command
+            .args(["--mount", "--pid", "setpriv", "--clear-groups"])
+            .args([format!("--reuid={user}"), format!("--regid={group}")])
+            .arg(program)
+            .env("HOME", &self.folder)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a server on it, whose words go to a file.
+    pub(crate) fn serve(&mut self, log: &str, command: &mut Command) {
+        let path = self.folder.join(log);
+        let log = File::options().create(true).append(true).open(path);
+        let log = log.unwrap();
+        let child = command
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.entered.push(child);
+    }
+
+    /// Sends a signal to every process of these names; answers whether there was one.
+    pub(crate) fn signal(&self, names: &[&str], signal: Signal) -> bool {
+        let processes = self.processes(names);
+        for process in &processes {
+            // An error says that it is gone already.
+            let _ = kill_process(*process, signal);
+        }
+        !processes.is_empty()
+    }
+
+    /// `kill -9` of every process of these names; returns when they are gone.
+    pub(crate) fn kill(&self, names: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.signal(names, Signal::KILL) {
+            assert!(Instant::now() < deadline, "{names:?} do not end");
+            sleep(PAUSE);
+        }
+    }
+
+    /// The end of its cable is pulled out.
+    pub(crate) fn unplug(&self) {
+        ip(&["link", "set", &format!("machine{}", self.number), "down"]);
+    }
+
+    /// Nothing gets from it to another machine, though both are reached from elsewhere.
+    pub(crate) fn cut_off_from(&self, other: u8) {
+        self.ip(&["route", "add", "blackhole", &address(other).to_string()]);
+    }
+
+    /// Undoes both.
+    pub(crate) fn reconnect(&self) {
+        ip(&["link", "set", &format!("machine{}", self.number), "up"]);
+        self.ip(&["route", "flush", "type", "blackhole"]);
+    }
+
+    /// Leaves no byte free.
+    pub(crate) fn fill_disk(&self) -> Ballast {
+        let path = self.folder.join("ballast");
+        let mut file = File::create(&path).unwrap();
+        let block = vec![0; 1 << 20];
+        for block in [&block[..], &block[..4096]] {
+            while file.write_all(block).is_ok() {}
+        }
+        Ballast(path)
+    }
+
+    fn processes(&self, names: &[&str]) -> Vec<Pid> {
+        let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = space(&self.first.to_string());
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
+        let named = |pid: &String| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let is = |line: &str, of: &str| {
+                status
+                    .lines()
+                    .any(|l| l.starts_with(line) && l.contains(of))
+            };
+            names.iter().any(|name| is("Name:", &format!("\t{name}")))
+                && !is("State:", "Z (zombie)")
+        };
+        pids.filter(|pid| own.is_some() && space(pid) == own && named(pid))
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+            .collect()
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.first.to_string(), "--net"])
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        let mut command = self.enter();
+        succeed(command.arg("ip").args(arguments));
+    }
+}
+
+/// A small disk of a machine's own, in memory.
+pub(crate) struct Disk;
+
+impl Disk {
+    pub(crate) const BYTES: u64 = 400 << 20;
+
+    /// Puts one below what is to be in this folder.
+    pub(crate) fn mount(folder: &Path, bytes: u64, owner: [u32; 2]) {
+        let [user, group] = owner;
+        let options = format!("size={bytes},mode=0755,uid={user},gid={group}");
+        succeed(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+                .arg(folder),
+        );
+    }
+}
+
+/// What fills a disk.
+pub(crate) struct Ballast(PathBuf);
+
+impl Ballast {
+    pub(crate) fn remove(self) {
+        fs::remove_file(self.0).unwrap();
+    }
+}
+
+impl Drop for Machine {
+    /// With its first process go all others.
+    fn drop(&mut self) {
+        let _ = kill_process(self.first, Signal::KILL);
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        for child in &mut self.entered {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub(crate) fn address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 0, number)
+}
+
+/// User and group of somebody without privileges: PostgreSQL refuses to run as root.
+pub(crate) fn owner() -> [u32; 2] {
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let line = users.lines().find(|line| line.starts_with("postgres:"));
+    let mut fields = line.expect("a user `postgres`").split(':').skip(2);
+    let mut number = || fields.next().unwrap().parse().unwrap();
+    [number(), number()]
+}
+
+fn first_child(parent: u32) -> Pid {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let child = children.unwrap_or_default().trim().parse().ok();
+        if let Some(child) = child.and_then(Pid::from_raw) {
+            return child;
+        }
+        sleep(PAUSE);
+    }
+    panic!("no machine could be made");
+}
+
+fn ip(arguments: &[&str]) {
+    succeed(Command::new("ip").args(arguments));
+}
+
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error: io::Error| panic!("{command:?}: {error}"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {complaint}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
