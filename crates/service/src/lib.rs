@@ -275,7 +275,9 @@ impl Service {
         let goes_on = expired.as_ref().is_ok_and(|round| round.goes_on);
         let leftovers = self.otp_devices.clear_leftovers().await;
         let forgotten = self.audit.forget_old().await;
-        for outcome in [expired.map(|round| round.removed), leftovers, forgotten] {
+        let renewed = self.accounts.renew_signing_key().await;
+        let expired = expired.map(|round| round.removed);
+        for outcome in [expired, leftovers, forgotten, renewed] {
             match outcome {
                 Ok(0) => {}
                 Ok(removed) => tracing::debug!(removed, "upkeep"),

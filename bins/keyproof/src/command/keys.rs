@@ -1,4 +1,4 @@
-//! `keyproof keys rotate`: another master key, while all nodes serve.
+//! `keyproof keys rotate`: another master key, while all nodes serve; and `keys signing rotate`, another key for access tokens.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -11,10 +11,11 @@ use keyproof_store::{KeyId, MasterKey, RotateError, Rotation, Store, SystemEntro
 use serde_json::json;
 
 use super::{
-    Failure, Outcome,
+    Failure, Outcome, console,
     flags::StoreArguments,
+    moment::Rfc3339,
     output,
-    store::{block_on, failure, must_be_shared, open_existing, tell},
+    store::{block_on, failure, must_be_shared, open_existing, tell, with_service},
 };
 use crate::{config::Config, store};
 
@@ -28,6 +29,15 @@ pub(super) enum Command {
     /// Change the master key
     #[command(subcommand, after_help = STEPS)]
     Rotate(Step),
+    /// The key that signs access tokens
+    #[command(subcommand)]
+    Signing(Signing),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Signing {
+    /// Sign with another key from now on; what was signed before is valid until it ends
+    Rotate(StoreArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +51,10 @@ pub(super) enum Step {
 }
 
 pub(super) fn run(command: &Command) -> Outcome {
-    let Command::Rotate(step) = command;
+    let step = match command {
+        Command::Rotate(step) => step,
+        Command::Signing(Signing::Rotate(arguments)) => return replace_signing_key(arguments),
+    };
     match step {
         Step::Prepare(arguments) => prepare(arguments),
         Step::Switch(arguments) => {
@@ -51,6 +64,33 @@ pub(super) fn run(command: &Command) -> Outcome {
             on_store(arguments, async |store, json| finish(store, json).await)
         }
     }
+}
+
+fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let origin = console::origin();
+        let replaced = service.accounts.replace_signing_key(&origin).await;
+        let replaced = replaced.map_err(Failure::refused)?;
+        let (signing, former) = (&replaced.signing, replaced.former.as_ref());
+        if arguments.json {
+            let until = former.map(|(_, until)| Rfc3339(*until).to_string());
+            let former = former.map(|(former, _)| former);
+            output::print_json(
+                &json!({ "signing": signing, "former": former, "published_until": until }),
+            )?;
+        } else {
+            output::print(&format!(
+                "key {signing} signs access tokens; servers that run notice within a minute"
+            ))?;
+            if let Some((former, until)) = former {
+                let until = Rfc3339(*until);
+                output::print(&format!(
+                    "tokens of key {former} are valid until they end, and it is published until {until}"
+                ))?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn on_store(

@@ -66,7 +66,7 @@ pub use refresh::Refreshed;
 pub(crate) use restored::{without_steps, without_validity};
 pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
-pub use signing_key::PublicKey;
+pub use signing_key::{PublicKey, ReplacedKey};
 pub use unproven::Unproven;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 pub use user_tokens::{Revocation, RevokeApplicationTokenError};
@@ -79,8 +79,9 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::{
-    Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,
+    Action, Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,
     access::{Remembered, Turn, UseCase},
+    audit::Deed,
 };
 use access_token::Claims;
 use signing_key::SigningKeys;
@@ -169,6 +170,36 @@ impl Accounts {
     /// [`StorageError`].
     pub async fn public_keys(&self) -> Result<Vec<PublicKey>, StorageError> {
         self.signing.public_keys(self.clock.now()).await
+    }
+
+    /// Puts another key in the place of the one that signs access tokens. Those of before are valid until they end.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn replace_signing_key(&self, origin: &Origin) -> Result<ReplacedKey, StorageError> {
+        let now = self.clock.now();
+        let replaced = self.signing.replace(now, |batch, replaced| {
+            let former = replaced.former.as_ref();
+            let detail = former.map(|(former, _)| format!("in place of {former}"));
+            let deed = Deed {
+                action: Action::SigningKeyReplace,
+                target: format!("signing_key/{}", replaced.signing),
+                detail,
+                origin,
+            };
+            self.audit.done(batch, now, deed);
+        });
+        replaced.await
+    }
+
+    /// Notices that another key signs, and makes a new one where that is too old: for the upkeep. Answers how many were
+    /// made.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn renew_signing_key(&self) -> Result<usize, StorageError> {
+        let renewed = self.signing.renew(self.clock.now()).await?;
+        Ok(usize::from(renewed))
     }
 
     /// Counts a request to log in against its address: to be asked before its body is read.

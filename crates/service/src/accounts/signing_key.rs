@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keyproof_store::{Key, Prefix, Record, Sealed, Store, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Sealed, Store, Timestamp};
 use ring::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -29,6 +29,10 @@ const IN_USE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a key is published: while a token of its last moment may be valid, and servers' clocks may differ.
 pub(super) const PUBLISHED: Duration =
     Duration::from_secs(IN_USE.as_secs() + 2 * ACCESS_TOKEN_LIFETIME.as_secs());
+
+/// How long a key that was replaced by command is published still: as long as a token of its last moment may be valid,
+/// which another server has signed that had not noticed yet, and as clocks may differ.
+const ENDING: Duration = Duration::from_secs(2 * ACCESS_TOKEN_LIFETIME.as_secs());
 
 /// Keys read at once: far more than there are.
 const PAGE: usize = 100;
@@ -94,6 +98,15 @@ impl PublicKey {
     }
 }
 
+/// What became of a signing key that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplacedKey {
+    /// Which key signs from now on.
+    pub signing: String,
+    /// Which one has signed before, and until when it is published; `None` if there was none.
+    pub former: Option<(String, Timestamp)>,
+}
+
 /// The key that signs.
 pub(super) struct Signer {
     pub(super) id: String,
@@ -129,9 +142,68 @@ impl SigningKeys {
         }
     }
 
+    /// Puts another key in the place of the one that signs, and tells it in the same batch. What the former has signed is
+    /// valid until it ends. Other servers notice with their next [`renew`](Self::renew).
+    pub(super) async fn replace(
+        &self,
+        now: Timestamp,
+        tell: impl Fn(&mut Batch, &ReplacedKey),
+    ) -> Result<ReplacedKey, StorageError> {
+        let replaced = settle("accounts.replace_signing_key", &self.store, || async {
+            let mut batch = self.store.batch(now);
+            let used = self.store.get::<InUse>(&in_use(), now).await?;
+            let (key, record) = self.make(now)?;
+            let next = InUse {
+                id: key.id,
+                since: now,
+            };
+            let mut replaced = ReplacedKey {
+                signing: next.id.clone(),
+                former: None,
+            };
+            let ends = Some(now.saturating_add(PUBLISHED));
+            batch.insert(&place(&next.id), &record, ends);
+            if let Some(used) = used {
+                let former = place(&used.record.id);
+                let stored = self.store.get::<SigningKeyRecord>(&former, now).await?;
+                if let Some(stored) = stored {
+                    let soon = now.saturating_add(ENDING);
+                    let ends = stored.expires_at.map_or(soon, |ends| ends.min(soon));
+                    batch.replace(&former, stored.version, &stored.record, Some(ends));
+                    replaced.former = Some((used.record.id, ends));
+                }
+                batch.replace(&in_use(), used.version, &next, None);
+            } else {
+                batch.insert(&in_use(), &next, None);
+            }
+            tell(&mut batch, &replaced);
+            Ok(Attempt::Commit(batch, Ok(replaced)))
+        });
+        let replaced = replaced.await.map_err(Failure::without_refusal)?;
+        self.opened().signer = None;
+        Ok(replaced)
+    }
+
+    /// Lets go of the key that was opened if another signs since, and makes a new one if that is too old; answers whether
+    /// one was made. Where none has signed yet there is nothing to do.
+    pub(super) async fn renew(&self, now: Timestamp) -> Result<bool, StorageError> {
+        let Some(used) = self.store.get::<InUse>(&in_use(), now).await? else {
+            return Ok(false);
+        };
+        let is_opened = |signer: &Arc<Signer>| signer.id == used.record.id;
+        if !self.opened().signer.as_ref().is_some_and(is_opened) {
+            self.opened().signer = None;
+        }
+        if is_young(used.record.since, now) {
+            return Ok(false);
+        }
+        let signer = self.signer(now).await?;
+        Ok(signer.id != used.record.id)
+    }
+
     /// The key to sign with now; a new one, if the last is too old.
     pub(super) async fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, StorageError> {
-        let is_young = |since: Timestamp| now.saturating_since(since) < IN_USE;
+        let is_young = |since: Timestamp| is_young(since, now);
         let opened = self.opened().signer.clone();
         if let Some(signer) = opened.filter(|signer| is_young(signer.since)) {
             return Ok(signer);
@@ -273,6 +345,10 @@ impl SigningKeys {
         // No code that can panic runs under this lock.
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_young(since: Timestamp, now: Timestamp) -> bool {
+    now.saturating_since(since) < IN_USE
 }
 
 fn damaged(error: impl ToString) -> StorageError {

@@ -185,6 +185,7 @@ actions! {
         UserSessionsEnd = "user_session.end_others" by User;
         RefreshTokenUse = "refresh_token.use" by User;
         RefreshTokenRotate = "refresh_token.rotate" by User;
+        SigningKeyReplace = "signing_key.replace" by Console;
         TrustedDeviceAdd = "trusted_device.add" by User;
         TrustedDeviceList = "trusted_device.list" by User;
         TrustedDeviceRemove = "trusted_device.remove" by User;

@@ -200,6 +200,28 @@ fn a_name_is_in_the_trail_until_it_is_forgotten() {
 }
 
 #[test]
+fn the_key_of_access_tokens_is_replaced_and_the_former_stays_for_a_while() {
+    let machine = Machine::new();
+    let rotate = || {
+        let rotate = ["keys", "signing", "rotate", "--json"];
+        let output = keyproof(&machine.0).args(rotate).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let (first, second) = (rotate(), rotate());
+    assert_eq!(first["former"], Value::Null);
+    assert_eq!(second["former"], first["signing"]);
+    assert_ne!(second["signing"], first["signing"]);
+    assert!(second["published_until"].as_str().unwrap().ends_with('Z'));
+    let trail = machine.trail();
+    let told = format!(
+        "done signing_key.replace signing_key/{}",
+        second["signing"].as_str().unwrap()
+    );
+    assert!(trail.contains(&told), "{trail}");
+}
+
+#[test]
 fn what_is_refused_ends_with_1_and_changes_nothing() {
     let machine = Machine::new();
     machine.add(ADA);

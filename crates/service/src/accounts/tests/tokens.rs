@@ -14,9 +14,10 @@ use crate::{
     Failure::{self, Refused},
     ManualClock, Service, Settings, StorageError,
     accounts::{
-        ActivateKeyError, AnswerError, ApplicationLoginError, ApplicationTokenChange,
-        ChangePasswordError, EnrolKeyError, LoginError, NewApplicationToken, NotPermitted,
-        RemoveKeyError, Revocation, Role, SessionError, Unproven, UserQuery, Whose,
+        ACCESS_TOKEN_LIFETIME, ActivateKeyError, AnswerError, ApplicationLoginError,
+        ApplicationTokenChange, ChangePasswordError, EnrolKeyError, LoginError,
+        NewApplicationToken, NotPermitted, RemoveKeyError, Revocation, Role, SessionError,
+        Unproven, UserQuery, Whose,
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
@@ -659,6 +660,67 @@ async fn signing_keys_change_and_the_one_before_stays_published() {
     assert!(accounts.session(Some(&old.access), ADDRESS).await.is_ok());
     bench.clock.advance(Duration::from_secs(8 * 60 * 60));
     assert_eq!(accounts.public_keys().await.unwrap().len(), 1);
+}
+
+/// Which key has signed an access token.
+fn signed_by(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
+#[tokio::test]
+async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let settings = Settings::from(cheap_hashing());
+    let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
+    let other = other.await.unwrap();
+    let accounts = &bench.service.accounts;
+    let before = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    let replaced = other
+        .accounts
+        .replace_signing_key(&console())
+        .await
+        .unwrap();
+    let (former, ends) = replaced.former.clone().unwrap();
+    assert_eq!(former, signed_by(&before));
+    assert_eq!(bench.times(Action::SigningKeyReplace).await, 1);
+
+    // This one has not noticed yet, and what it signs is as good as any.
+    let meanwhile = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    assert_eq!(signed_by(&meanwhile), former);
+    assert_eq!(accounts.renew_signing_key().await, Ok(0));
+    let after = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    assert_eq!(signed_by(&after), replaced.signing);
+    for token in [&before, &meanwhile, &after] {
+        for server in [accounts, &other.accounts] {
+            assert!(server.session(Some(token), ADDRESS).await.is_ok());
+        }
+    }
+    assert_eq!(accounts.public_keys().await.unwrap().len(), 2);
+    let overlap = ends.saturating_since(bench.clock.now());
+    assert!(overlap > ACCESS_TOKEN_LIFETIME);
+    bench.clock.advance(overlap);
+    let left = accounts.public_keys().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, replaced.signing);
+}
+
+#[tokio::test]
+async fn a_signing_key_that_is_too_old_is_replaced_by_the_upkeep() {
+    let bench = bench().await;
+    let accounts = &bench.service.accounts;
+    assert_eq!(accounts.renew_signing_key().await, Ok(0), "nobody logs in");
+    let first = accounts.public_keys().await.unwrap();
+    bench
+        .clock
+        .advance(Duration::from_secs(30 * 24 * 60 * 60 - 1));
+    assert_eq!(accounts.renew_signing_key().await, Ok(0));
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(accounts.renew_signing_key().await, Ok(1));
+    assert_eq!(accounts.renew_signing_key().await, Ok(0));
+    let keys = accounts.public_keys().await.unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[1], first[0]);
 }
 
 /// The commit that made it may have reached one server of the database alone, and go with that.
