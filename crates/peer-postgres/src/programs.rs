@@ -13,6 +13,7 @@ const PROGRAMS: &str = "KEYPROOF_POSTGRES_PROGRAMS";
 /// The folder that the variable names, that of the newest version's programs, or the one on the path.
 ///
 /// # Errors
+///
 /// If PostgreSQL is not installed.
 pub fn folder() -> io::Result<PathBuf> {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();

@@ -1,8 +1,9 @@
 //! What an operator's dashboard reads of running use cases: how much is done and waits, what was turned away, and
 //! whether the upkeep keeps up. Each number is this process's own, counted from its start.
 
-use keyproof_store::Standbys;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use keyproof_store::Standbys;
 
 /// All of them, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

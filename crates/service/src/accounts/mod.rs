@@ -175,6 +175,7 @@ impl Accounts {
     /// Puts another key in the place of the one that signs access tokens. Those of before are valid until they end.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn replace_signing_key(&self, origin: &Origin) -> Result<ReplacedKey, StorageError> {
         let now = self.clock.now();
@@ -196,6 +197,7 @@ impl Accounts {
     /// made.
     ///
     /// # Errors
+    ///
     /// [`StorageError`].
     pub async fn renew_signing_key(&self) -> Result<usize, StorageError> {
         let renewed = self.signing.renew(self.clock.now()).await?;

@@ -9,9 +9,9 @@ mod replicated;
 
 use std::time::{Duration, Instant};
 
-use self::replicated::{Replicated, Replication};
 use tokio::time::{sleep, timeout};
 
+use self::replicated::{Replicated, Replication};
 use crate::{
     client::{Call, Reply},
     cluster::Cluster,

@@ -6,7 +6,6 @@ mod driver;
 
 use std::{env, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
-use driver::Driver;
 use keyproof::{
     config::{Config, Sources},
     server::Server,
@@ -20,6 +19,8 @@ use keyproof_store::{
 };
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use driver::Driver;
 
 const ADA: &str = "ada@example.org";
 const PASSWORD: &str = "correct horse";
