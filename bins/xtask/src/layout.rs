@@ -52,7 +52,12 @@ fn broken(text: &str) -> Option<(usize, &'static str)> {
 fn crowded(text: &str) -> Option<usize> {
     let docs = |line: &str| line.trim_start().starts_with("///");
     let lines = (1..).zip(text.lines()).zip(text.lines().skip(1));
-    let mut headings = lines.filter(|((_, line), _)| line.trim_start().starts_with("/// # "));
+    // Other lines that begin so are hidden lines of examples.
+    let is_heading = |line: &str| {
+        let heading = line.trim_start().strip_prefix("/// # ");
+        matches!(heading, Some("Errors" | "Examples" | "Panics" | "Safety"))
+    };
+    let mut headings = lines.filter(|((_, line), _)| is_heading(line));
     let ((line, _), _) = headings.find(|(_, next)| docs(next) && next.trim() != "///")?;
     Some(line)
 }
@@ -159,6 +164,7 @@ use late::Import;
         let good = "/// # Errors\n///\n/// None.\n#[must_use = \"it is lost\"]\nfn f() {}\n";
         assert_eq!(broken(good), None);
         assert_eq!(crowded(&good.replace("///\n", "")), Some(1));
+        assert_eq!(crowded("/// # use std::fmt;\n/// f();\n"), None);
         assert_eq!(unreasoned(&good.replace(" = \"it is lost\"", "")), Some(4));
     }
 }
