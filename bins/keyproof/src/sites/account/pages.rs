@@ -192,7 +192,7 @@ pages! {
     /// The phone: none, pending or active.
     Phone("account/phone.html") { state: State, may_remove: bool, }
     /// A key's secret, this once.
-    Scan("account/scan.html") { qr: &'a Drawing, secret: &'a str, uri: &'a str, key: u32, }
+    Scan("account/scan.html") { qr: Option<&'a Drawing>, secret: &'a str, uri: &'a str, key: u32, }
     /// How many recovery codes there are, and how to come by others.
     Recovery("account/recovery.html") {
         is_active: bool,

@@ -48,12 +48,12 @@ impl Visit<Signed> {
             .enrol_key::<Infallible>(&person, Ok(password));
         match enrolled.await {
             Ok(enrolled) => {
-                // A user's name may be so long that its URI makes no QR code.
-                let drawing = qr::path(&enrolled.uri).map_err(|_| Refusal::Broken)?;
+                // A user's name may be so long that its URI makes no QR code: the key is typed then.
+                let drawing = qr::path(&enrolled.uri).ok();
                 let frame = self.frame(HERE);
                 let page = Scan {
                     frame: &frame,
-                    qr: &drawing,
+                    qr: drawing.as_ref(),
                     secret: &enrolled.secret,
                     uri: &enrolled.uri,
                     key: enrolled.key.id,

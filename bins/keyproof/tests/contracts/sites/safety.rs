@@ -246,6 +246,32 @@ async fn names_from_outside_are_text_on_a_page() {
 }
 
 #[tokio::test]
+async fn a_name_too_long_for_a_qr_code_has_its_key_to_type() {
+    let site = Site::start().await;
+    let long = "é".repeat(127);
+    let new = NewUser {
+        name: long.clone(),
+        organisation: long.clone(),
+        role: Role::User,
+    };
+    let origin = console_origin();
+    let added = site
+        .console
+        .accounts
+        .add_user(&new, secret(PASSWORD), &origin);
+    added.await.unwrap();
+    let mut browser = Browser::new(&site);
+    browser.sign_in(&long).await.is(200);
+    browser.get("/account/phone").await.is(200);
+    browser
+        .post("/account/phone", &[("password", PASSWORD)])
+        .await
+        .is(200);
+    browser.sees("id=\"secret\"");
+    browser.sees_not("<svg");
+}
+
+#[tokio::test]
 async fn neither_the_store_nor_the_page_has_a_session_in_the_clear() {
     let site = Site::start().await;
     let mut ada = Browser::new(&site);
