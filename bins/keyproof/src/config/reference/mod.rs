@@ -1,4 +1,4 @@
-//! The table of all keys. A section's struct is written with [`keys!`], which makes three things of each line: the
+//! The table of all keys. A section's struct is written with `keys!`, which makes three things of each line: the
 //! field, its default, and the key's line here. `keyproof config reference`, docs/operate/configuration.md and the man
 //! page are made from it.
 
