@@ -123,6 +123,8 @@ fn serve(home: &TempDir, flags: &[&str]) -> (Child, BufReader<ChildStderr>, Stri
         .args(flags)
         .env("KEYPROOF_F5__PUBLIC_URL", PUBLIC_URL)
         .envs((!flags.is_empty()).then_some(("KEYPROOF_F5__CLIENT_CERTIFICATES", "true")))
+        // A listener that asks for client certificates serves no site.
+        .envs((!flags.is_empty()).then_some(("KEYPROOF_ACCOUNT__ENABLED", "false")))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
