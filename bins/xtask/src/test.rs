@@ -148,8 +148,8 @@ impl Stage {
             Self::Postgres => Ok(()),
             Self::Distribution if !distribution::hold()? => return Ok(Ran::NotRun),
             Self::Distribution => Ok(()),
-            Self::Failover => cluster_tests("failover::in_ci::"),
-            Self::Cluster => cluster_tests("failover::"),
+            Self::Failover => cluster_tests("failover::in_ci::", false),
+            Self::Cluster => cluster_tests("failover::", true),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_programs(tools::CLUSTER)?;
@@ -210,7 +210,9 @@ fn lints_are_inherited() -> Result<(), Failure> {
 }
 
 /// One after the other: each has a database of three machines.
-fn cluster_tests(named: &str) -> Result<(), Failure> {
+///
+/// `on_time` has them fail when it takes longer than promised until something is acknowledged again.
+fn cluster_tests(named: &str, on_time: bool) -> Result<(), Failure> {
     need_programs(tools::PEERS)?;
     need_programs(tools::CLUSTER)?;
     execute(
@@ -225,7 +227,8 @@ fn cluster_tests(named: &str) -> Result<(), Failure> {
                 "--test-threads=1",
                 "--nocapture",
             ])
-            .arg(named),
+            .arg(named)
+            .envs(on_time.then_some(("KEYPROOF_FAILOVER_ON_TIME", "1"))),
     )
 }
 

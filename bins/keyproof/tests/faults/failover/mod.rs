@@ -7,7 +7,10 @@ mod in_ci;
 mod machine;
 mod replicated;
 
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    time::{Duration, Instant},
+};
 
 use tokio::time::{sleep, timeout};
 
@@ -23,6 +26,9 @@ use crate::{
 };
 
 const NODES: usize = 3;
+
+/// The variable that has [`BACK`] asserted, as the stage `cluster` does.
+const ON_TIME: &str = "KEYPROOF_FAILOVER_ON_TIME";
 
 /// How long after a machine has come to lead something has to be acknowledged again.
 const BACK: Duration = Duration::from_secs(5);
@@ -76,8 +82,12 @@ impl Run {
             (led - lost).as_secs_f64(),
             back.as_secs_f64()
         );
-        // It is what operators are promised, and no measurement of this machine: Patroni's time is not in it.
-        assert!(back < BACK, "{back:?} after there was a leader");
+        // It is what operators are promised. The whole test command, on a machine that may do other work, only reports it.
+        let kept = back < BACK;
+        assert!(
+            kept || env::var_os(ON_TIME).is_none(),
+            "{back:?} after there was a leader"
+        );
         self.leader = leader;
         self.goes_on(50).await;
     }
