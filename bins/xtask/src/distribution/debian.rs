@@ -112,8 +112,8 @@ fn write(epoch: u64, control: &Tree, data: &Tree) -> io::Result<Vec<u8>> {
     let mut archive = ar::Builder::new(Vec::new());
     for (name, content) in [
         ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar.gz", gzip(&control.tar("./", epoch)?)?),
-        ("data.tar.gz", gzip(&data.tar("./", epoch)?)?),
+        ("control.tar.gz", gzip(&control.tar(epoch)?)?),
+        ("data.tar.gz", gzip(&data.tar(epoch)?)?),
     ] {
         let mut header = ar::Header::new(name.into(), content.len() as u64);
         header.set_mode(0o100_644);

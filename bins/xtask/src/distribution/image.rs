@@ -184,7 +184,7 @@ fn layout(contents: &Contents, layers: [&Tree; 2]) -> std::io::Result<Tree> {
     let mut tree = Tree::default();
     let (mut descriptors, mut plain) = (Vec::new(), Vec::new());
     for layer in layers {
-        let archive = layer.tar("", contents.epoch)?;
+        let archive = layer.tar(contents.epoch)?;
         plain.push(format!("sha256:{}", digest(&archive)));
         let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
         descriptors.push(blob(&mut tree, kind, gzip(&archive)?));

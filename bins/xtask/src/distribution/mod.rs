@@ -175,7 +175,7 @@ impl Made {
         for (path, content) in self.image.files() {
             write(&image.join(path), content)?;
         }
-        let archive = self.image.tar("", contents.epoch);
+        let archive = self.image.tar(contents.epoch);
         let archive = archive.map_err(|source| Failure::File {
             path: image.clone(),
             source,

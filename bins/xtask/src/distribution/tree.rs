@@ -52,8 +52,8 @@ impl Tree {
         })
     }
 
-    /// The archive, each path after `prefix`, and each file as old as `epoch`, in seconds since 1970.
-    pub(super) fn tar(&self, prefix: &str, epoch: u64) -> io::Result<Vec<u8>> {
+    /// The archive, each file as old as `epoch`, in seconds since 1970.
+    pub(super) fn tar(&self, epoch: u64) -> io::Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());
         for (path, entry) in &self.0 {
             let mut header = Header::new_gnu();
@@ -62,20 +62,19 @@ impl Tree {
             header.set_uid(entry.owner);
             header.set_gid(entry.owner);
             header.set_size(0);
-            let name = format!("{prefix}{path}");
             match &entry.node {
                 Node::Folder => {
                     header.set_entry_type(EntryType::Directory);
-                    archive.append_data(&mut header, format!("{name}/"), io::empty())?;
+                    archive.append_data(&mut header, format!("{path}/"), io::empty())?;
                 }
                 Node::File(content) => {
                     header.set_entry_type(EntryType::Regular);
                     header.set_size(content.len() as u64);
-                    archive.append_data(&mut header, name, content.as_slice())?;
+                    archive.append_data(&mut header, path, content.as_slice())?;
                 }
                 Node::Link(to) => {
                     header.set_entry_type(EntryType::Symlink);
-                    archive.append_link(&mut header, name, to)?;
+                    archive.append_link(&mut header, path, to)?;
                 }
             }
         }
@@ -111,16 +110,16 @@ mod tests {
         let mut other = Tree::default();
         other.file("a", "1");
         other.file("b/c", "3");
-        let archive = one.tar("./", 7).unwrap();
-        assert_eq!(archive, other.tar("./", 7).unwrap());
-        assert_ne!(archive, one.tar("./", 8).unwrap());
+        let archive = one.tar(7).unwrap();
+        assert_eq!(archive, other.tar(7).unwrap());
+        assert_ne!(archive, one.tar(8).unwrap());
         let mut read = tar::Archive::new(archive.as_slice());
         let paths: Vec<_> = read
             .entries()
             .unwrap()
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
-        assert_eq!(paths, ["./a", "./b/", "./b/c"]);
+        assert_eq!(paths, ["a", "b/", "b/c"]);
         assert_eq!(gzip(&archive).unwrap(), gzip(&archive).unwrap());
     }
 }
