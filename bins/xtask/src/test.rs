@@ -24,7 +24,7 @@ use crate::workspace::{self, Member};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The stages to run; all of them, but `cluster`, unless named
+    /// The stages to run; all of them, but `failover` and `cluster`, unless named
     #[arg(value_enum)]
     stages: Vec<Stage>,
 }
@@ -134,7 +134,7 @@ impl Stage {
 
     /// CI's time is too short for it: it waits for many losses of a leader.
     fn runs_by_name_alone(self) -> bool {
-        self == Self::Cluster
+        matches!(self, Self::Failover | Self::Cluster)
     }
 
     fn run(self) -> Result<Ran, Failure> {
