@@ -39,6 +39,9 @@ pub const fn line<O>(
     }
 }
 
+/// The variables of a path: each one's name, and what stands for it.
+pub type Variables = Vec<(&'static str, String)>;
+
 /// How fixed segments compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
@@ -103,9 +106,21 @@ impl<'p, O> Resource<'p, O> {
 
     /// What stands in the path for `{name}`, if the template has that.
     pub fn variable(&self, name: &str) -> Option<&'p str> {
-        let mut both = words(self.template).zip(self.segments);
-        both.find(|(word, _)| variable(word) == Some(name))
-            .map(|(_, segment)| *segment)
+        let mut both = self.pairs();
+        both.find(|(word, _)| *word == name)
+            .map(|(_, segment)| segment)
+    }
+
+    /// What stands in the path for each variable, for whoever outlives the path.
+    pub fn variables(&self) -> Variables {
+        let both = self.pairs();
+        both.map(|(word, segment)| (word, segment.to_owned()))
+            .collect()
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&'static str, &'p str)> {
+        let both = words(self.template).zip(self.segments);
+        both.filter_map(|(word, segment)| Some((variable(word)?, *segment)))
     }
 
     /// The operation of this method, if there is one.

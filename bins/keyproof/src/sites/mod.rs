@@ -13,7 +13,9 @@ mod form;
 mod front;
 mod language;
 mod page;
+mod refusal;
 mod user_agent;
+mod visit;
 mod visitor;
 
 use std::{fmt, sync::Arc};

@@ -9,7 +9,10 @@ use keyproof_service::{
 use keyproof_store::Timestamp;
 
 use super::texts::Texts;
-use crate::{qr::Drawing, sites::language::Language};
+use crate::{
+    qr::Drawing,
+    sites::{asset::RELEASE, language::Language},
+};
 
 /// What every page has around it.
 pub(super) struct Frame {
@@ -36,6 +39,20 @@ pub(super) struct Wrong {
 }
 
 impl Frame {
+    /// Around a page that nobody has signed in for, and that has no form.
+    pub(super) fn of_nobody(t: &'static Texts, here: &'static str) -> Self {
+        Self {
+            t,
+            release: RELEASE.as_str(),
+            here,
+            user: None,
+            csrf: String::new(),
+            notice: None,
+            wrong: None,
+            name: String::new(),
+        }
+    }
+
     /// What is wrong with this field.
     fn error(&self, field: &str) -> Option<&str> {
         let wrong = self.wrong.as_ref();

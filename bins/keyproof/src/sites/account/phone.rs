@@ -14,12 +14,15 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 use super::{
-    Answered, Frame, Signed, Visit, locked,
+    Answered, Frame, Signed, Visit,
     pages::{MadeCodes, Phone, Recovery, Scan, State},
-    refusal::Refusal,
-    render, unproven,
+    password::{locked, unproven},
+    render,
 };
-use crate::{qr, sites::page::see_other};
+use crate::{
+    qr,
+    sites::{page::see_other, refusal::Refusal},
+};
 
 const HERE: &str = "/account/phone";
 const RECOVERY: &str = "/account/recovery-codes";

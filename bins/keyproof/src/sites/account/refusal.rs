@@ -1,140 +1,64 @@
-//! Why a request gets no page of its own: the one table from what use cases and the stack refuse to what a person is told.
+//! What is said in the place of a page, and the one table from what the use cases of `accounts` refuse.
 
-use std::time::Duration;
+use askama::Template;
+use keyproof_http::{RequestId, Response};
+use keyproof_service::accounts::{NotPermitted, RemoveDeviceError, SessionError, Undecided};
 
-use http::{HeaderValue, StatusCode, header};
-use keyproof_http::{Response, StackRefusal};
-use keyproof_service::{
-    Failure, HashingError, StorageError,
-    accounts::{NotPermitted, SessionError, Undecided},
+use super::{
+    pages::{Frame, RefusalPage},
+    texts::Texts,
 };
-use tracing::error;
+use crate::sites::{
+    language::Language,
+    page::{self, see_other},
+    refusal::Refusal,
+};
 
-use super::texts::Texts;
-use crate::sites::form::FormError;
-
-/// What stands in the place of the page.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// The store, or the hashing of passwords, has too much to do.
-    Busy,
-    /// Something is wrong with this server.
-    Broken,
-    /// The session shows no second factor, or not lately enough.
-    ConfirmFirst,
-    /// A form that is not from a page of ours.
-    Forged,
-    /// Passwords and codes would be sent in the clear.
-    Insecure,
-    /// Too many requests from this address.
-    Limited(Duration),
-    /// What was sent is no form.
-    Malformed(StatusCode),
-    /// Not asked in this way.
-    Method(String),
-    /// Nothing is there.
-    NotFound,
-    /// Nobody is signed in, or no longer.
-    SignInFirst,
-    /// It is not known whether it was done.
-    Unsure,
+/// A page in the place of the one that was asked for.
+pub(super) fn refused(refusal: &Refusal, language: Language, request_id: RequestId) -> Response {
+    if let Some(location) = location(refusal) {
+        return see_other(location);
+    }
+    let t = Texts::of(language);
+    let (title, text) = words(refusal, t);
+    let frame = Frame::of_nobody(t, "/account/help");
+    let request = request_id.to_string();
+    let is_ours = refusal.status().is_server_error();
+    let page = RefusalPage {
+        frame: &frame,
+        title,
+        text: &text,
+        request: is_ours.then_some(&*request),
+    };
+    let page = page.render().unwrap_or_default();
+    let mut response = page::html(refusal.status(), page);
+    refusal.stamp(&mut response);
+    response
 }
 
-impl Refusal {
-    pub(super) const fn status(&self) -> StatusCode {
-        match self {
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ConfirmFirst | Self::SignInFirst => StatusCode::SEE_OTHER,
-            Self::Forged | Self::Insecure => StatusCode::FORBIDDEN,
-            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Malformed(status) => *status,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotFound => StatusCode::NOT_FOUND,
-        }
-    }
-
-    /// Where the browser is sent, if it is.
-    pub(super) const fn location(&self) -> Option<&'static str> {
-        match self {
-            Self::ConfirmFirst => Some("/account/confirm"),
-            Self::SignInFirst => Some("/account/sign-in?over"),
-            _ => None,
-        }
-    }
-
-    pub(super) fn words(&self, t: &'static Texts) -> (&'static str, String) {
-        let (title, text) = match self {
-            Self::Busy => (t.busy_title, t.busy_text),
-            Self::Broken => (t.broken_title, t.broken_text),
-            Self::ConfirmFirst | Self::SignInFirst => (t.sign_in, t.session_over),
-            Self::Forged => (t.forged_title, t.forged_text),
-            Self::Insecure => (t.insecure_title, t.insecure_text),
-            Self::Limited(wait) => return (t.busy_title, t.limited(*wait)),
-            Self::Malformed(_) => (t.malformed_title, t.malformed_text),
-            Self::Method(_) => (t.method_title, t.method_text),
-            Self::NotFound => (t.not_found_title, t.not_found_text),
-            Self::Unsure => (t.unsure_title, t.unsure_text),
-        };
-        (title, text.to_owned())
-    }
-
-    /// Adds what its status asks for.
-    pub(super) fn stamp(&self, response: &mut Response) {
-        let headers = response.headers_mut();
-        match self {
-            Self::Busy => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            Self::Limited(wait) => retry_after(response, *wait),
-            Self::Method(allow) => {
-                if let Ok(allow) = HeaderValue::try_from(&**allow) {
-                    headers.insert(header::ALLOW, allow);
-                }
-            }
-            _ => {}
-        }
+/// Where the browser is sent, if it is.
+const fn location(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::ConfirmFirst => Some("/account/confirm"),
+        Refusal::SignInFirst => Some("/account/sign-in?over"),
+        _ => None,
     }
 }
 
-/// Says when to try again: rounded up.
-pub(super) fn retry_after(response: &mut Response, wait: Duration) {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-}
-
-impl From<StorageError> for Refusal {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Busy(_) | StorageError::Contended { .. } => Self::Busy,
-            StorageError::OutcomeUnknown(_) => {
-                error!(%error, "a change's outcome is unknown");
-                Self::Unsure
-            }
-            StorageError::NotApplied(_) | StorageError::Unavailable(_) => {
-                error!(%error, "the store does not do its part");
-                Self::Busy
-            }
-            StorageError::Damaged(_) | StorageError::TooLarge { .. } => {
-                error!(%error, "a record cannot be read or written");
-                Self::Broken
-            }
-        }
-    }
-}
-
-impl From<HashingError> for Refusal {
-    fn from(error: HashingError) -> Self {
-        match error {
-            HashingError::Busy | HashingError::Gone => Self::Busy,
-            HashingError::Limited { retry_after } => Self::Limited(retry_after),
-            HashingError::Failed(_) | HashingError::Stopped => {
-                error!(%error, "a password could not be judged");
-                Self::Broken
-            }
-        }
-    }
+fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
+    let (title, text) = match refusal {
+        Refusal::Busy => (t.busy_title, t.busy_text),
+        Refusal::Broken => (t.broken_title, t.broken_text),
+        Refusal::ConfirmFirst | Refusal::SignInFirst => (t.sign_in, t.session_over),
+        Refusal::Forged => (t.forged_title, t.forged_text),
+        Refusal::Insecure => (t.insecure_title, t.insecure_text),
+        Refusal::Limited(wait) => return (t.busy_title, t.limited(*wait)),
+        Refusal::Malformed(_) => (t.malformed_title, t.malformed_text),
+        Refusal::Method(_) => (t.method_title, t.method_text),
+        Refusal::NotFound => (t.not_found_title, t.not_found_text),
+        Refusal::Unsure => (t.unsure_title, t.unsure_text),
+    };
+    (title, text.to_owned())
 }
 
 impl From<Undecided> for Refusal {
@@ -163,42 +87,12 @@ impl From<NotPermitted> for Refusal {
     }
 }
 
-impl From<FormError> for Refusal {
-    fn from(error: FormError) -> Self {
-        Self::Malformed(error.status())
-    }
-}
-
-impl From<StackRefusal> for Refusal {
-    fn from(refusal: StackRefusal) -> Self {
-        match refusal {
-            StackRefusal::DeadlineExceeded { may_change: true } => Self::Unsure,
-            StackRefusal::DeadlineExceeded { may_change: false } | StackRefusal::Draining => {
-                Self::Busy
-            }
-            StackRefusal::Internal => Self::Broken,
-            StackRefusal::NotFound => Self::NotFound,
-            StackRefusal::BodyMalformed
-            | StackRefusal::BodyTimedOut
-            | StackRefusal::BodyTooLarge { .. }
-            | StackRefusal::CodingUnknown
-            | StackRefusal::HeadMalformed(_)
-            | StackRefusal::HeadTimedOut
-            | StackRefusal::HeadTooLarge
-            | StackRefusal::MethodNotAllowed
-            | StackRefusal::TargetTooLong => Self::Malformed(refusal.status()),
-        }
-    }
-}
-
-impl<E> From<Failure<E>> for Refusal
-where
-    Self: From<E>,
-{
-    fn from(failure: Failure<E>) -> Self {
-        match failure {
-            Failure::Refused(error) => error.into(),
-            Failure::Storage(error) => error.into(),
+impl From<RemoveDeviceError> for Refusal {
+    fn from(error: RemoveDeviceError) -> Self {
+        match error {
+            RemoveDeviceError::Undecided(why) => why.into(),
+            RemoveDeviceError::Unknown => Self::NotFound,
+            RemoveDeviceError::UserUnknown => Self::SignInFirst,
         }
     }
 }

@@ -1,26 +1,33 @@
-//! Signing in: a password, then a code; and both once more before what makes an account less safe.
+//! Signing in: a password, then a code; and both once more before what makes an account less safe. And signing out.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use keyproof_http::Response;
 use keyproof_service::{
-    Failure,
+    Action, Failure,
     accounts::{AnswerError, BrowserStep, LoginError, PasswordLogin, TrustRequest},
 };
 
 use super::{
-    Answered, Signed, Visit, Visitor, locked,
-    pages::{CodePage, Confirm, Frame, SignIn, State},
-    refusal::Refusal,
+    Answered, Signed, Visit, Visitor,
+    pages::{CodePage, Confirm, Frame, Help, SignIn, State},
+    password::locked,
     render,
 };
-use crate::sites::{cookies::Cookie, page::see_other, user_agent};
+use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal, user_agent};
 
 /// How long a browser is trusted, as `keyproof-mfa` has it.
 const TRUSTED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 impl Visit<Visitor> {
+    pub(super) async fn help(self) -> Answered {
+        let frame = self.frame("/account/help");
+        let mut response = render(&Help { frame: &frame }, StatusCode::OK)?;
+        self.bind(&mut response);
+        Ok(response)
+    }
+
     pub(super) async fn show_sign_in(self) -> Answered {
         let t = self.t();
         let notice = if self.says("changed") {
@@ -40,7 +47,8 @@ impl Visit<Visitor> {
         if notice.is_some() {
             self.forget(&mut response, Cookie::Account);
         }
-        self.shown(response)
+        self.bind(&mut response);
+        Ok(response)
     }
 
     pub(super) async fn sign_in(self) -> Answered {
@@ -68,8 +76,9 @@ impl Visit<Visitor> {
                     ..self.frame_with("/account/sign-in", field, text)
                 };
                 let page = SignIn { frame: &frame };
-                let page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
-                self.shown(locked(page, wait))
+                let mut page = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
+                self.bind(&mut page);
+                Ok(locked(page, wait))
             }
         }
     }
@@ -84,13 +93,9 @@ impl Visit<Visitor> {
 
     pub(super) async fn answer(self) -> Answered {
         let device = self.cookie(Cookie::Device);
-        let device = device.unwrap_or_else(|| self.service.draw_text());
-        let is_trusted = self
-            .form
-            .as_ref()
-            .is_some_and(|form| form.is_ticked("trust"));
+        let device = device.unwrap_or_else(|| self.site.service.draw_text());
         let (browser, system) = user_agent::names(self.exchange.headers());
-        let trust = is_trusted.then(|| TrustRequest {
+        let trust = self.is_ticked("trust").then(|| TrustRequest {
             fingerprint: device.to_string(),
             browser: browser.map(ToOwned::to_owned),
             name: None,
@@ -175,6 +180,28 @@ impl Visit<Signed> {
             has_phone: State::of(overview.user.key.as_ref()).is_active(),
         };
         render(&page, status)
+    }
+
+    pub(super) async fn end_sessions(self) -> Answered {
+        let person = self.person(Action::UserSessionsEnd).await?;
+        let ended = self
+            .accounts()
+            .end_other_sessions(&person, &self.who.cookie);
+        let token = ended.await?;
+        let mut response = see_other("/account?ended");
+        self.keep(&mut response, Cookie::Account, &token, None);
+        Ok(response)
+    }
+
+    pub(super) async fn sign_out(self) -> Answered {
+        let ended = self
+            .accounts()
+            .end_user_session(&self.who.cookie, &self.origin);
+        ended.await?;
+        let mut response = see_other("/account/sign-in?out");
+        self.forget(&mut response, Cookie::Account);
+        self.forget(&mut response, Cookie::Visit);
+        Ok(response)
     }
 }
 

@@ -1,0 +1,36 @@
+//! The devices that a user trusts.
+
+use http::StatusCode;
+use keyproof_service::Action;
+
+use super::{
+    Answered, Signed, Visit,
+    pages::{DeviceRow, Devices, Frame},
+    render,
+};
+use crate::sites::{page::see_other, refusal::Refusal};
+
+impl Visit<Signed> {
+    pub(super) async fn devices(self) -> Answered {
+        let manager = self.manager(Action::TrustedDeviceList).await?;
+        let devices = self.accounts().devices(&manager).await?;
+        let t = self.t();
+        let notice = self.says("revoked").then_some(t.device_revoked);
+        let frame = Frame {
+            notice,
+            ..self.frame("/account/devices")
+        };
+        let page = Devices {
+            frame: &frame,
+            devices: devices.into_iter().map(|it| DeviceRow::of(it, t)).collect(),
+        };
+        render(&page, StatusCode::OK)
+    }
+
+    pub(super) async fn revoke_device(self) -> Answered {
+        let id = self.named("id").parse().map_err(|_| Refusal::NotFound)?;
+        let manager = self.manager(Action::TrustedDeviceRemove).await?;
+        self.accounts().remove_device(&manager, id).await?;
+        Ok(see_other("/account/devices?revoked"))
+    }
+}

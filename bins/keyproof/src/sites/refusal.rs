@@ -1,0 +1,150 @@
+//! Why a request gets no page of its own: the one table from what the store, the hashing of passwords, a form and the stack
+//! refuse. What a site's use cases refuse, and the words for all of it, are in the site's `refusal.rs`.
+
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode, header};
+use keyproof_http::{Response, StackRefusal};
+use keyproof_service::{Failure, HashingError, StorageError};
+use tracing::error;
+
+use super::form::FormError;
+
+/// What stands in the place of the page.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The store, or the hashing of passwords, has too much to do.
+    Busy,
+    /// Something is wrong with this server.
+    Broken,
+    /// The session shows no second factor, or not lately enough.
+    ConfirmFirst,
+    /// A form that is not from a page of ours.
+    Forged,
+    /// Passwords and codes would be sent in the clear.
+    Insecure,
+    /// Too many requests from this address.
+    Limited(Duration),
+    /// What was sent is no form.
+    Malformed(StatusCode),
+    /// Not asked in this way.
+    Method(String),
+    /// Nothing is there.
+    NotFound,
+    /// Nobody is signed in, or no longer.
+    SignInFirst,
+    /// It is not known whether it was done.
+    Unsure,
+}
+
+impl Refusal {
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ConfirmFirst | Self::SignInFirst => StatusCode::SEE_OTHER,
+            Self::Forged | Self::Insecure => StatusCode::FORBIDDEN,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Malformed(status) => *status,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// Adds what its status asks for.
+    pub(super) fn stamp(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        match self {
+            Self::Busy => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::Limited(wait) => retry_after(response, *wait),
+            Self::Method(allow) => {
+                if let Ok(allow) = HeaderValue::try_from(&**allow) {
+                    headers.insert(header::ALLOW, allow);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Says when to try again: rounded up.
+pub(super) fn retry_after(response: &mut Response, wait: Duration) {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Busy(_) | StorageError::Contended { .. } => Self::Busy,
+            StorageError::OutcomeUnknown(_) => {
+                error!(%error, "a change's outcome is unknown");
+                Self::Unsure
+            }
+            StorageError::NotApplied(_) | StorageError::Unavailable(_) => {
+                error!(%error, "the store does not do its part");
+                Self::Busy
+            }
+            StorageError::Damaged(_) | StorageError::TooLarge { .. } => {
+                error!(%error, "a record cannot be read or written");
+                Self::Broken
+            }
+        }
+    }
+}
+
+impl From<HashingError> for Refusal {
+    fn from(error: HashingError) -> Self {
+        match error {
+            HashingError::Busy | HashingError::Gone => Self::Busy,
+            HashingError::Limited { retry_after } => Self::Limited(retry_after),
+            HashingError::Failed(_) | HashingError::Stopped => {
+                error!(%error, "a password could not be judged");
+                Self::Broken
+            }
+        }
+    }
+}
+
+impl From<FormError> for Refusal {
+    fn from(error: FormError) -> Self {
+        Self::Malformed(error.status())
+    }
+}
+
+impl From<StackRefusal> for Refusal {
+    fn from(refusal: StackRefusal) -> Self {
+        match refusal {
+            StackRefusal::DeadlineExceeded { may_change: true } => Self::Unsure,
+            StackRefusal::DeadlineExceeded { may_change: false } | StackRefusal::Draining => {
+                Self::Busy
+            }
+            StackRefusal::Internal => Self::Broken,
+            StackRefusal::NotFound => Self::NotFound,
+            StackRefusal::BodyMalformed
+            | StackRefusal::BodyTimedOut
+            | StackRefusal::BodyTooLarge { .. }
+            | StackRefusal::CodingUnknown
+            | StackRefusal::HeadMalformed(_)
+            | StackRefusal::HeadTimedOut
+            | StackRefusal::HeadTooLarge
+            | StackRefusal::MethodNotAllowed
+            | StackRefusal::TargetTooLong => Self::Malformed(refusal.status()),
+        }
+    }
+}
+
+impl<E> From<Failure<E>> for Refusal
+where
+    Self: From<E>,
+{
+    fn from(failure: Failure<E>) -> Self {
+        match failure {
+            Failure::Refused(error) => error.into(),
+            Failure::Storage(error) => error.into(),
+        }
+    }
+}

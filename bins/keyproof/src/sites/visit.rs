@@ -1,0 +1,204 @@
+//! A visit: one request to a site, with who sends it, what they have filled in and what their browser keeps.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, header};
+use keyproof_http::{Exchange, Response};
+use keyproof_service::{Origin, Service};
+use zeroize::Zeroizing;
+
+use super::{
+    cookies::Cookie,
+    csrf,
+    form::{CSRF, Form},
+    language::Language,
+    refusal::Refusal,
+    visitor::Connected,
+};
+use crate::dialect::{origin, route_table::Variables};
+
+/// A site, as its visits know it.
+pub(super) trait Site: Send + Sync + 'static {
+    /// What the forms of somebody who is not signed in are bound to.
+    const VISITOR: Cookie;
+
+    fn service(&self) -> &Service;
+}
+
+/// A request to the site `S`, sent by `W`.
+pub(super) struct Visit<S, W> {
+    pub(super) site: Arc<S>,
+    pub(super) who: W,
+    pub(super) origin: Origin,
+    pub(super) exchange: Exchange,
+    pub(super) language: Language,
+    connected: Connected,
+    /// What stands in the path for each of its variables.
+    variables: Variables,
+    /// The longest body that is read, in bytes.
+    body: usize,
+    form: Option<Form>,
+}
+
+/// Somebody who is not signed in, or not yet asked whether they are.
+pub(super) struct Visitor {
+    /// What their forms are bound to: their cookie's value, or a new one's.
+    pub(super) visit: Zeroizing<String>,
+    pub(super) is_new: bool,
+}
+
+/// What forms are bound to.
+pub(super) trait Bound {
+    fn cookie(&self) -> &str;
+}
+
+impl Bound for Visitor {
+    fn cookie(&self) -> &str {
+        &self.visit
+    }
+}
+
+impl<S: Site> Visit<S, ()> {
+    /// A visit over a connection that nobody reads along.
+    pub(super) fn new(
+        site: Arc<S>,
+        exchange: Exchange,
+        variables: Variables,
+        body: usize,
+        language: Language,
+    ) -> Result<Self, Refusal> {
+        let connected = Connected::of(&exchange);
+        if connected == Connected::Exposed {
+            return Err(Refusal::Insecure);
+        }
+        Ok(Self {
+            site,
+            who: (),
+            origin: origin(&exchange),
+            exchange,
+            language,
+            connected,
+            variables,
+            body,
+            form: None,
+        })
+    }
+
+    pub(super) fn visitor(self) -> Visit<S, Visitor> {
+        let known = self.cookie(S::VISITOR);
+        let is_new = known.is_none();
+        let visit = known.unwrap_or_else(|| self.site.service().draw_text());
+        self.by(Visitor { visit, is_new })
+    }
+}
+
+impl<S: Site, W> Visit<S, W> {
+    /// The same, now that it is known who sends it.
+    pub(super) fn by<V>(self, who: V) -> Visit<S, V> {
+        Visit {
+            site: self.site,
+            who,
+            origin: self.origin,
+            exchange: self.exchange,
+            language: self.language,
+            connected: self.connected,
+            variables: self.variables,
+            body: self.body,
+            form: self.form,
+        }
+    }
+
+    pub(super) fn cookie(&self, cookie: Cookie) -> Option<Zeroizing<String>> {
+        let headers = self.exchange.headers();
+        let value = cookie.value(headers, self.connected.is_encrypted());
+        value.map(|value| Zeroizing::new(value.to_owned()))
+    }
+
+    /// Tells the browser to keep this until it is closed, or so long.
+    pub(super) fn keep(
+        &self,
+        response: &mut Response,
+        cookie: Cookie,
+        value: &str,
+        lasting: Option<Duration>,
+    ) {
+        let cookie = cookie.set(value, lasting, self.connected.is_encrypted());
+        add_cookie(response, cookie);
+    }
+
+    pub(super) fn forget(&self, response: &mut Response, cookie: Cookie) {
+        add_cookie(response, cookie.forget(self.connected.is_encrypted()));
+    }
+
+    /// What stands in the path for `{name}`; nothing if it has no such variable.
+    pub(super) fn named(&self, name: &str) -> &str {
+        let mut variables = self.variables.iter();
+        let found = variables.find(|(known, _)| *known == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// Whether the query has this parameter.
+    pub(super) fn says(&self, parameter: &str) -> bool {
+        self.exchange.query().first(parameter).is_some()
+    }
+
+    /// What was typed in a field.
+    pub(super) fn typed(&self, field: &str) -> &str {
+        self.form.as_ref().map_or("", |form| form.text(field))
+    }
+
+    /// What was typed, and is wiped.
+    pub(super) fn secret(&self, field: &str) -> Zeroizing<String> {
+        Zeroizing::new(self.typed(field).to_owned())
+    }
+
+    /// A code as it was typed, without the blanks that apps show in it.
+    pub(super) fn code(&self) -> Zeroizing<String> {
+        let typed = self.typed("code").chars();
+        Zeroizing::new(typed.filter(|c| !c.is_whitespace()).collect())
+    }
+
+    /// Whether a box is ticked.
+    pub(super) fn is_ticked(&self, field: &str) -> bool {
+        self.form.as_ref().is_some_and(|form| form.is_ticked(field))
+    }
+}
+
+impl<S: Site, W: Bound> Visit<S, W> {
+    /// The text in this visitor's forms.
+    pub(super) fn csrf(&self) -> String {
+        csrf::token(self.who.cookie())
+    }
+
+    /// Reads the form, if it is from a page of ours that this visitor was shown.
+    pub(super) async fn filled_in(mut self, fields: &[&str]) -> Result<Self, Refusal> {
+        let headers = self.exchange.headers();
+        if !csrf::is_same_origin(headers, self.connected.is_encrypted()) {
+            return Err(Refusal::Forged);
+        }
+        let body = Zeroizing::new(Vec::from(self.exchange.body(self.body).await?));
+        let content_type = self.exchange.header(&header::CONTENT_TYPE);
+        let form = Form::parse(content_type, &body, fields)?;
+        if !csrf::is_of(self.who.cookie(), form.text(CSRF)) {
+            return Err(Refusal::Forged);
+        }
+        self.form = Some(form);
+        Ok(self)
+    }
+}
+
+impl<S: Site> Visit<S, Visitor> {
+    /// Tells a new visitor's browser to keep what their forms are bound to.
+    pub(super) fn bind(&self, response: &mut Response) {
+        if self.who.is_new {
+            self.keep(response, S::VISITOR, &self.who.visit, None);
+        }
+    }
+}
+
+/// Adds it, if it can be sent at all.
+pub(super) fn add_cookie(response: &mut Response, cookie: Option<HeaderValue>) {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
