@@ -2,14 +2,17 @@
 //!
 //! `fuzz_targets/` runs each under libFuzzer; `tests/replay.rs` runs each over its folders in `corpus/` and `regressions/`.
 
+pub mod backup;
 pub mod config;
 pub mod dps;
 pub mod emnify;
 pub mod f5;
+pub mod form;
 pub mod http;
 pub mod jwt;
 pub mod signatures;
 mod site;
+pub mod stations;
 pub mod store;
 pub mod taler;
 
@@ -22,10 +25,14 @@ pub const TARGETS: &[Target] = &[
     ("dps_body", dps::body),
     ("emnify_activate", emnify::activate),
     ("emnify_authenticate", emnify::authenticate),
+    ("f5_activate", stations::activate),
+    ("f5_attest", stations::attest),
     ("f5_provision", f5::provision),
     ("http_connection", http::connection),
+    ("restore_backup", backup::read),
     ("service_jwks", jwt::jwks),
     ("service_jwt", jwt::jwt),
+    ("site_form", form::form),
     ("store_key", store::key),
     ("taler_body", taler::body),
     ("x509_tables", signatures::tables),

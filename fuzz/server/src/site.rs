@@ -18,10 +18,13 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 
-use crate::{dps, taler};
+use crate::{dps, stations, taler};
 
 /// The password of Taler's default instance.
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// In 2027, when the devices' certificates are valid; in seconds since the Unix epoch.
+const NOW: u64 = 1_800_000_000;
 
 /// Each run leaves events in the store, which has no end: so many later there is a new one.
 const RUNS: u32 = 50_000;
@@ -36,6 +39,10 @@ pub(crate) struct Site {
     pub(crate) taler: String,
     /// May do everything to certificates.
     pub(crate) dps: String,
+    /// May do everything to TPMs.
+    pub(crate) f5: String,
+    /// What a device was given there.
+    pub(crate) given: stations::Given,
     client: Option<TcpStream>,
     left: u32,
     _server: Server,
@@ -62,6 +69,7 @@ pub(crate) fn with_site(run: impl FnOnce(&mut Site)) {
         let mut site = Site::start();
         dps::prepare(&mut site);
         taler::prepare(&mut site);
+        stations::prepare(&mut site);
         *place = Some(site);
     }
     if let Some(site) = place.as_mut() {
@@ -77,11 +85,13 @@ impl Site {
             .enable_all()
             .build()
             .expect("a runtime");
-        let (server, taler, dps) = runtime.block_on(started());
+        let (server, taler, [dps, f5]) = runtime.block_on(started());
         Self {
             address: server.address(),
             taler,
             dps,
+            f5,
+            given: stations::Given::default(),
             client: None,
             left: RUNS,
             _server: server,
@@ -170,7 +180,7 @@ pub(crate) fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(value).map(str::trim)
 }
 
-async fn started() -> (Server, String, String) {
+async fn started() -> (Server, String, [String; 2]) {
     let config = Config::load(&Sources {
         flags: vec![
             ("http.listen", "127.0.0.1:0".into()),
@@ -186,7 +196,7 @@ async fn started() -> (Server, String, String) {
     });
     let config = Arc::new(config.unwrap_or_else(|error| panic!("{error}")));
     let entropy = Arc::new(SystemEntropy::new());
-    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
+    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(NOW)));
     let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
     let engine = Arc::new(MemoryEngine::new());
     let store = Store::open(engine, keys, entropy.clone(), clock.now())
@@ -220,19 +230,19 @@ async fn started() -> (Server, String, String) {
         .issue(&login, &request)
         .await
         .unwrap_or_else(|_| panic!("a token"));
-    let new = NewOperatorToken {
-        subject: "fuzz".to_owned(),
-        scopes: OperatorScopes::parse(["certificates"]).expect("a scope"),
-        lifetime: None,
+    let operator = async |scope: &str| {
+        let new = NewOperatorToken {
+            subject: "fuzz".to_owned(),
+            scopes: OperatorScopes::parse([scope]).expect("a scope"),
+            lifetime: None,
+        };
+        let token = service.access.create(new, &origin).await;
+        token.unwrap_or_else(|_| panic!("a token")).text.to_string()
     };
-    let dps = service
-        .access
-        .create(new, &origin)
-        .await
-        .unwrap_or_else(|_| panic!("a token"));
+    let operators = [operator("certificates").await, operator("tpm").await];
     let server = Server::start(config, store, clock, entropy)
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     let taler = format!("secret-token:{}", *taler.text);
-    (server, taler, dps.text.to_string())
+    (server, taler, operators)
 }

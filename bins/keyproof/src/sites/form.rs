@@ -12,11 +12,11 @@ pub(super) const CSRF: &str = "csrf";
 const MAX_VALUE: usize = 1024;
 
 /// What was filled in.
-pub(super) struct Form(Vec<(String, Zeroizing<String>)>);
+pub struct Form(Vec<(String, Zeroizing<String>)>);
 
 /// Why a form is not read. A browser on a page of ours sends none of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FormError {
+pub enum FormError {
     /// It is something else than a form.
     #[error("not a form")]
     ContentType,
@@ -39,7 +39,11 @@ impl FormError {
 
 impl Form {
     /// Reads a body that has no other fields than these, and the page's own.
-    pub(super) fn parse(
+    ///
+    /// # Errors
+    ///
+    /// [`FormError`].
+    pub fn parse(
         content_type: Option<&str>,
         body: &[u8],
         fields: &[&str],
@@ -72,7 +76,7 @@ impl Form {
     }
 
     /// What a field was filled in with; nothing if it was left out.
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub fn text(&self, name: &str) -> &str {
         let mut fields = self.0.iter();
         let found = fields.find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)

@@ -25,6 +25,7 @@ use keyproof_service::Service;
 
 use crate::config::{Settings, SiteSettings};
 
+pub use form::{Form, FormError};
 pub use front::{Front, Place};
 
 /// The sites that there are.

@@ -1,0 +1,93 @@
+//! Forms as browsers send them, beside a transcription of how the URL standard reads them.
+
+use keyproof::sites::{Form, FormError};
+
+/// The page's fields, in the order of no page; every form has `csrf` as well.
+const FIELDS: [&str; 4] = ["name", "password", "code", "trust"];
+
+/// The longest value, in bytes.
+const LONGEST: usize = 1024;
+
+/// The data as a form's body: what is read is what the standard reads, each field once, and what could be typed.
+pub fn form(data: &[u8]) {
+    let sent = pairs(data);
+    let is_known = |name: &Vec<u8>| {
+        FIELDS
+            .iter()
+            .chain(&["csrf"])
+            .any(|field| field.as_bytes() == *name)
+    };
+    let is_once = |at: usize| sent.iter().filter(|(name, _)| *name == sent[at].0).count() == 1;
+    let is_ours = sent
+        .iter()
+        .enumerate()
+        .all(|(at, (name, _))| is_known(name) && is_once(at));
+    let could_be_typed = sent.iter().all(|(_, value)| {
+        let text = str::from_utf8(value);
+        text.is_ok_and(|text| {
+            !text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+        }) && value.len() <= LONGEST
+    });
+    match Form::parse(Some("application/x-www-form-urlencoded"), data, &FIELDS) {
+        Ok(form) => {
+            assert!(is_ours && could_be_typed, "{sent:?}");
+            for field in FIELDS {
+                let value = sent.iter().find(|(name, _)| name == field.as_bytes());
+                let value = value.map_or(&[][..], |(_, value)| value);
+                assert_eq!(form.text(field).as_bytes(), value, "{field}");
+            }
+            let shown = format!("{form:?}");
+            assert!(
+                sent.iter()
+                    .all(|(_, value)| value.len() < 16 || !contains(&shown, value)),
+                "{shown}"
+            );
+        }
+        Err(FormError::ContentType) => panic!("it was said to be a form"),
+        Err(FormError::Fields) => assert!(!is_ours, "{sent:?}"),
+        Err(FormError::Value) => assert!(!could_be_typed, "{sent:?}"),
+    }
+    let refused = Form::parse(Some("multipart/form-data; boundary=x"), data, &FIELDS);
+    assert_eq!(refused.err(), Some(FormError::ContentType));
+}
+
+fn contains(text: &str, value: &[u8]) -> bool {
+    text.as_bytes()
+        .windows(value.len())
+        .any(|window| window == value)
+}
+
+/// URL standard, 5.1: the parser of `application/x-www-form-urlencoded`, but for the decoding of UTF-8.
+fn pairs(body: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let sequences = body.split(|byte| *byte == b'&');
+    let pair = |sequence: &[u8]| {
+        let mut halves = sequence.splitn(2, |byte| *byte == b'=');
+        let mut half = || decoded(halves.next().unwrap_or_default());
+        (half(), half())
+    };
+    sequences
+        .filter(|sequence| !sequence.is_empty())
+        .map(pair)
+        .collect()
+}
+
+fn decoded(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some((byte, rest)) = bytes.split_first() {
+        bytes = rest;
+        let digit = |at: usize| {
+            rest.get(at)
+                .and_then(|digit| char::from(*digit).to_digit(16))
+        };
+        match (byte, digit(0), digit(1)) {
+            (b'+', ..) => out.push(b' '),
+            (b'%', Some(high), Some(low)) => {
+                // Both are below 16.
+                out.push((high * 16 + low) as u8);
+                bytes = &rest[2..];
+            }
+            _ => out.push(*byte),
+        }
+    }
+    out
+}
