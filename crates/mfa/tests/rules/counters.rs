@@ -6,8 +6,8 @@ use keyproof_mfa::{
 };
 
 use crate::ada::{
-    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, failures, mistyped, policy, resting_on,
-    session, with_pending_key,
+    DAY, MINUTE, NOW, Phone, ada, ada_with_key, after, challenged, failures, mistyped, policy,
+    resting_on, session, with_pending_key,
 };
 
 fn network(address: &str) -> Network {
@@ -427,6 +427,12 @@ fn the_doubling_ends_with_a_login_a_new_password_an_unlock_or_a_quiet_day() {
     assert_eq!(next(ada.clone(), day), 5, "a day without a wrong code");
     let last = UnixMillis::from_millis(day.as_millis() - 1000);
     assert_eq!(next(ada.clone(), last), 20, "not a day");
+    let kept = challenged(ada.clone(), last);
+    assert_eq!(
+        next(kept, day),
+        5,
+        "a day, with the record kept for a challenge"
+    );
     // Wrong passwords do not prolong it.
     let passwords = mistyped(ada, last);
     let second_of_two = mistyped(passwords, last);

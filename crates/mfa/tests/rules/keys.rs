@@ -168,3 +168,37 @@ fn a_challenge_is_bound_to_its_user() {
     renewed.challenge = ada.challenge;
     assert_eq!(answer(renewed, &phone, &code, NOW).verdict, over);
 }
+
+#[test]
+fn what_was_learned_of_the_phones_clock_is_told() {
+    assert_eq!(with_pending_key(ada()).key.unwrap().drift_steps(), None);
+    let (ada, phone) = ada_with_key();
+    assert_eq!(ada.key.unwrap().drift_steps(), Some(0));
+    for ahead in [-1_i8, 1] {
+        let code = phone.shows(NOW, ahead.into());
+        let ada = answer(challenged(ada.clone(), NOW), &phone, &code, NOW).next;
+        assert_eq!(ada.key.unwrap().drift_steps(), Some(ahead));
+    }
+}
+
+#[test]
+fn a_key_put_back_from_earlier_takes_no_code_of_up_to_now() {
+    assert_eq!(with_pending_key(ada()).key.unwrap().spent_until(NOW), None);
+    let (mut ada, phone) = ada_with_key();
+    let (before, key) = (ada.key.unwrap(), ada.key.unwrap().spent_until(NOW).unwrap());
+    assert_eq!(
+        (key.generation(), key.status(), key.kind()),
+        (before.generation(), before.status(), before.kind())
+    );
+    ada.key = Some(key);
+    for ahead in -1..=1 {
+        let code = phone.shows(NOW, ahead);
+        let answered = answer(challenged(ada.clone(), NOW), &phone, &code, NOW);
+        assert_eq!(answered.verdict, Err(LoginRefusal::Replayed), "{ahead}");
+    }
+    // Three steps ahead is the last code that a phone may have shown; the one after it is new.
+    let later = after(NOW, 4 * 30);
+    let code = phone.shows(later, 0);
+    let answered = answer(challenged(ada, later), &phone, &code, later);
+    assert!(answered.verdict.is_ok());
+}

@@ -166,6 +166,40 @@ fn a_lock_is_remembered_as_long_as_a_challenge_is_open() {
     assert!(answer(ada, &phone, &code, answered).verdict.is_ok());
 }
 
+/// As the store removes what has expired.
+fn swept(mut ada: UserRecords, now: UnixMillis) -> UserRecords {
+    ada.lockout = ada.lockout.filter(|lockout| now < lockout.expires_at());
+    ada
+}
+
+#[test]
+fn a_lock_is_kept_as_long_as_a_challenge_may_be_answered() {
+    let (ada, phone) = ada_with_key();
+    let ada = locked(ada);
+    let expires_at = ada.lockout.unwrap().expires_at();
+    let ada = challenged(ada, UnixMillis::from_secs(expires_at.as_secs() - MINUTE));
+    let answered = after(expires_at, MINUTE);
+    let ada = swept(ada, answered);
+    let code = phone.shows(answered, 0);
+    assert!(answer(ada, &phone, &code, answered).verdict.is_ok());
+}
+
+#[test]
+fn a_clock_set_back_behind_a_forgotten_lock_brings_no_challenge_back() {
+    let (ada, phone) = ada_with_key();
+    let ada = challenged(ada, NOW);
+    let before = ada.challenge;
+    let ada = locked(ada);
+    let forgotten = ada.lockout.unwrap().expires_at();
+    let mut ada = mistyped(ada, forgotten);
+    assert_eq!(failures(&ada), 1);
+    ada.challenge = before;
+    let code = phone.shows(NOW, 0);
+    let answered = answer(ada, &phone, &code, NOW);
+    let over = Err(LoginRefusal::ChallengeOver(ChallengeOver::Locked));
+    assert_eq!(answered.verdict, over);
+}
+
 #[test]
 fn after_a_lock_the_count_begins_anew() {
     let ada = locked(ada());
