@@ -1,5 +1,18 @@
-//! Lists of certificates and revocation lists in PEM (RFC 7468), read so that none is left out without a word: whoever lists a
-//! root is to know that it is not looked at.
+//! Lists of certificates, revocation lists and public keys in PEM (RFC 7468), read so that none is left out without a word:
+//! whoever lists a root is to know that it is not looked at.
+//!
+//! ```
+//! use keyproof_x509::{Certificate, pem_bundle};
+//!
+//! let file = include_bytes!("../tests/data/p256-ca.pem");
+//! let trusted = pem_bundle::certificates(&file.repeat(2))?;
+//! assert_eq!(trusted.iter().map(|found| found.block).collect::<Vec<_>>(), [1, 2]);
+//! Certificate::from_der(&trusted[0].der)?;
+//!
+//! let broken = pem_bundle::certificates(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+//! assert_eq!(broken.unwrap_err().block, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -29,6 +42,8 @@ pub enum PemKind {
     Certificate,
     /// `X509 CRL`.
     Crl,
+    /// `PUBLIC KEY`: a SubjectPublicKeyInfo.
+    PublicKey,
 }
 
 impl PemKind {
@@ -36,6 +51,7 @@ impl PemKind {
         match self {
             Self::Certificate => b"CERTIFICATE",
             Self::Crl => b"X509 CRL",
+            Self::PublicKey => b"PUBLIC KEY",
         }
     }
 }
@@ -45,6 +61,7 @@ impl fmt::Display for PemKind {
         f.write_str(match self {
             Self::Certificate => "certificate",
             Self::Crl => "revocation list",
+            Self::PublicKey => "public key",
         })
     }
 }
@@ -77,6 +94,29 @@ pub fn certificates(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
 /// [`BrokenBlock`], likewise.
 pub fn certificates_and_crls(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
     read(text, &[PemKind::Certificate, PemKind::Crl])
+}
+
+/// The public keys of a file, as `openssl pkey -pubout` and `tpm2_readpublic -f pem` write one; none if no line of it begins or
+/// ends a block.
+///
+/// ```
+/// use keyproof_x509::{Curve, KeyKind, SubjectPublicKeyInfo, pem_bundle};
+///
+/// let file = b"-----BEGIN PUBLIC KEY-----
+/// MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEmBpll8tXLtzFxbKLKm+ZhE83B1f5
+/// btQiPDbiWZeO7bTOWu3/+mvs/h9+TfmJRDBicR2gzTuWt2HLzbgR2+zeAQ==
+/// -----END PUBLIC KEY-----";
+/// let keys = pem_bundle::public_keys(file)?;
+/// let key = SubjectPublicKeyInfo::from_der(&keys[0].der)?;
+/// assert_eq!(key.kind()?, KeyKind::Ec(Curve::P256));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`BrokenBlock`], likewise: also for a private key.
+pub fn public_keys(text: &[u8]) -> Result<Vec<PemBlock>, BrokenBlock> {
+    read(text, &[PemKind::PublicKey])
 }
 
 fn read(text: &[u8], kinds: &[PemKind]) -> Result<Vec<PemBlock>, BrokenBlock> {
@@ -155,7 +195,7 @@ enum Content {
 
 impl Content {
     fn of(label: &[u8], kinds: &[PemKind]) -> Option<Self> {
-        if matches!(label, b"PKCS7" | b"CMS") {
+        if matches!(label, b"PKCS7" | b"CMS") && kinds.contains(&PemKind::Certificate) {
             return Some(Self::Pkcs7);
         }
         let kind = kinds.iter().copied().find(|kind| kind.label() == label);
@@ -282,6 +322,33 @@ mod tests {
         assert_eq!(certificates(old.as_bytes()), Ok(vec![numbered(1)]));
         for none in ["", "AQID", "nonsense\n", "\u{0}\u{1}"] {
             assert_eq!(certificates(none.as_bytes()), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn public_keys_are_read_and_nothing_else_is() {
+        let key = WHOLE.replace("CERTIFICATE", "PUBLIC KEY");
+        let numbered = |block| PemBlock {
+            block,
+            kind: PemKind::PublicKey,
+            der: vec![1, 2, 3],
+        };
+        let read = public_keys(format!("{key}of a TPM\n{key}").as_bytes());
+        assert_eq!(read, Ok(vec![numbered(1), numbered(2)]));
+        for other in [
+            "CERTIFICATE",
+            "CMS",
+            "EC PRIVATE KEY",
+            "PKCS7",
+            "PRIVATE KEY",
+        ] {
+            let text = format!("{key}{}", WHOLE.replace("CERTIFICATE", other));
+            let broken = public_keys(text.as_bytes()).unwrap_err();
+            assert_eq!(broken.block, 2);
+            assert!(
+                broken.problem.contains("else than a public key"),
+                "{broken}"
+            );
         }
     }
 

@@ -1,7 +1,9 @@
 //! Lists of certificates and revocation lists: PEM bundles, and PKCS #7.
 
 use keyproof_x509::Error;
-use keyproof_x509::pem_bundle::{PemBlock, PemKind, certificates, certificates_and_crls};
+use keyproof_x509::pem_bundle::{
+    PemBlock, PemKind, certificates, certificates_and_crls, public_keys,
+};
 use keyproof_x509::pkcs7::{MAX_ELEMENTS, Pkcs7};
 
 /// A bundle: none of its blocks is left out without a word, and what was read is read again from a bundle of it. Signed data:
@@ -25,6 +27,8 @@ pub fn bundle(data: &[u8]) {
 }
 
 fn pem(text: &[u8]) {
+    let keys = public_keys(text).unwrap_or_default();
+    assert!(keys.is_empty() || certificates_and_crls(text).is_err());
     let all = match certificates_and_crls(text) {
         Ok(all) => all,
         Err(broken) => {
@@ -58,6 +62,7 @@ fn written(block: &PemBlock) -> String {
     let label = match block.kind {
         PemKind::Certificate => "CERTIFICATE",
         PemKind::Crl => "X509 CRL",
+        PemKind::PublicKey => "PUBLIC KEY",
     };
     assert!(!block.kind.to_string().is_empty());
     let text = crate::upload::base64(&block.der);
