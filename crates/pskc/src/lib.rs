@@ -19,5 +19,5 @@ pub use error::PskcError;
 pub use key::{
     ChallengeFormat, DeviceInfo, Encoding, Key, KeyData, KeyInfo, ResponseFormat, Secret,
 };
-pub use policy::{KeyUsage, PinPolicy, PinUsage, Policy};
+pub use policy::{KeyUsage, PinPolicy, PinUsage, Policy, UnknownKeyUsage};
 pub use protection::{Cipher, KeyDerivation, MacAlgorithm, Prf};

@@ -5,11 +5,25 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use thiserror::Error;
+
 use crate::PskcError;
 use crate::key::Encoding;
 use crate::xml::{Element, PSKC, decimal, once};
 
 /// What a key may be used for.
+///
+/// ```
+/// use keyproof_pskc::{Container, KeyUsage};
+///
+/// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
+///   <Key Id="k"><Policy><KeyUsage>OTP</KeyUsage></Policy></Key>
+/// </KeyPackage></KeyContainer>"#;
+/// let container = Container::parse(document)?;
+/// let policy = container.keys().next().and_then(|key| key.policy.as_ref()).unwrap();
+/// assert!(policy.permits(KeyUsage::Otp) && !policy.permits("Encrypt".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Policy {
@@ -47,7 +61,7 @@ impl Policy {
                 "PINPolicy" => once(&mut policy.pin, PinPolicy::read(child)?, child)?,
                 "KeyUsage" => match child.text()?.parse() {
                     Ok(usage) => policy.usages.push(usage),
-                    Err(()) => policy.has_unknown = true,
+                    Err(UnknownKeyUsage) => policy.has_unknown = true,
                 },
                 "NumberOfTransactions" => {
                     let number = decimal(child.text()?);
@@ -118,16 +132,23 @@ impl fmt::Display for KeyUsage {
 }
 
 impl FromStr for KeyUsage {
-    type Err = ();
+    type Err = UnknownKeyUsage;
 
-    /// Reads [`KeyUsage::name`]. There is nothing to say about what is none.
-    fn from_str(name: &str) -> Result<Self, ()> {
+    /// Reads [`KeyUsage::name`].
+    fn from_str(name: &str) -> Result<Self, UnknownKeyUsage> {
         Self::ALL
             .into_iter()
             .find(|usage| usage.name() == name)
-            .ok_or(())
+            .ok_or(UnknownKeyUsage)
     }
 }
+
+/// The text names no [`KeyUsage`].
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "no usage of a key: RFC 6030 section 5 has the words, such as OTP, CR or Encrypt, in this case"
+)]
+pub struct UnknownKeyUsage;
 
 /// How the PIN of a key is used (RFC 6030 section 5, `PINPolicy`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,118 @@
+//! Takes the tokens of a maker's delivery into a register: what to ask for, what to refuse, and what to keep.
+//!
+//! `cargo run --example import [CONTAINER [KEY]]`: a PSKC file and, if it is encrypted, its key in hexadecimal or its
+//! password. Without either, two tokens that are delivered here.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::error::Error;
+use std::fs;
+
+use keyproof_pskc::{Container, Key, KeyInfo, KeyUsage, Secret, Unlock};
+
+/// A delivery of two tokens, encrypted under the key 00 01 02 … 0f.
+const DELIVERY: &str = include_str!("delivery.xml");
+
+/// A token as the register has it. A real one seals the secret.
+struct Token {
+    algorithm: String,
+    digits: u32,
+    secret: Secret,
+    /// The next counter of an event-based token.
+    counter: u64,
+}
+
+/// The tokens by maker and serial number, as they are printed on the devices.
+type Register = BTreeMap<String, Token>;
+
+/// What a token is called, and the token; or why it is not taken.
+fn token(key: Key) -> Result<(String, Token), String> {
+    let KeyInfo {
+        id,
+        algorithm,
+        device,
+        policy,
+        response,
+        ..
+    } = key.info;
+    let refuse = |why: &str| format!("key {id}: {why}");
+    let algorithm =
+        algorithm.filter(|name| [KeyInfo::HOTP, KeyInfo::TOTP].contains(&name.as_str()));
+    let algorithm = algorithm.ok_or_else(|| refuse("neither HOTP nor TOTP"))?;
+    // A policy that says more than is known here permits nothing.
+    if policy.is_some_and(|policy| !policy.permits(KeyUsage::Otp)) {
+        return Err(refuse("its policy does not permit one-time passwords"));
+    }
+    let secret = key
+        .data
+        .secret
+        .ok_or_else(|| refuse("no secret comes with it"))?;
+    let maker = device.manufacturer.unwrap_or_default();
+    let serial = device
+        .serial_number
+        .ok_or_else(|| refuse("its device has no serial number"))?;
+    let token = Token {
+        algorithm,
+        digits: response.map_or(6, |response| response.length),
+        secret,
+        counter: key.data.counter.unwrap_or(0),
+    };
+    Ok((format!("{maker} {serial}"), token))
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let (document, given) = match arguments.next() {
+        Some(path) => (
+            fs::read_to_string(path)?,
+            arguments.next().unwrap_or_default(),
+        ),
+        None => (
+            DELIVERY.to_owned(),
+            "000102030405060708090a0b0c0d0e0f".to_owned(),
+        ),
+    };
+    let container = Container::parse(&document)?;
+    println!(
+        "{} keys, authenticated by {:?}",
+        container.keys().len(),
+        container.mac_algorithm()
+    );
+    let key = bytes(&given);
+    let unlock = match (container.is_encrypted(), container.key_derivation()) {
+        (false, _) => Unlock::Nothing,
+        (true, Some(_)) => Unlock::Password(&given),
+        (true, None) => Unlock::Key(key.as_deref().ok_or("the key is not hexadecimal")?),
+    };
+
+    let mut register = Register::new();
+    for key in container.open(unlock)? {
+        match token(key) {
+            // The same token twice would be two keys for one device.
+            Ok((name, _)) if register.contains_key(&name) => {
+                println!("refused {name}: it is there already")
+            }
+            Ok((name, token)) => drop(register.insert(name, token)),
+            Err(why) => println!("refused {why}"),
+        }
+    }
+    for (
+        name,
+        Token {
+            algorithm,
+            digits,
+            secret,
+            counter,
+        },
+    ) in &register
+    {
+        let bits = secret.as_bytes().len() * 8;
+        println!("{name}: {algorithm}, {digits} digits, {bits} bits, from counter {counter} on");
+    }
+    Ok(())
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pair = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    (0..hex.len()).step_by(2).map(pair).collect()
+}
