@@ -218,7 +218,9 @@ pub enum OtpError {
     #[error("unknown algorithm: neither SHA1, SHA256 nor SHA512")]
     UnknownAlgorithm,
     /// A name or number that is no confirmation algorithm of a point of sale.
-    #[error("unknown confirmation algorithm")]
+    #[error(
+        "unknown confirmation algorithm: there are 0 (NONE), 1 (TOTP_WITHOUT_PRICE) and 2 (TOTP_WITH_PRICE)"
+    )]
     UnknownPosAlgorithm,
     /// A parameter that the URI has twice.
     #[error("the URI repeats a parameter, at byte {at}")]
@@ -233,7 +235,7 @@ pub enum OtpError {
         at: usize,
     },
     /// A `#`: `otpauth` URIs have no fragment, and what follows would be lost in silence.
-    #[error("the URI has a fragment, at byte {at}")]
+    #[error("the URI has a fragment, at byte {at}; a # in a name is written as %23")]
     UriFragment {
         /// The `#`.
         at: usize,

@@ -45,7 +45,9 @@ pub enum PskcError {
         at: usize,
     },
     /// A document type declaration, which may have entities.
-    #[error("a document type declaration at byte {at} is not taken")]
+    #[error(
+        "a document type declaration at byte {at} is not taken; containers need none: remove it"
+    )]
     DocumentType {
         /// Where it begins.
         at: usize,
@@ -92,7 +94,9 @@ pub enum PskcError {
     KeyNeeded,
     /// A value that must be authenticated and is not, or an authentication code without a method or
     /// of a value that is not encrypted.
-    #[error("the value at byte {at} has no authentication code that can be verified")]
+    #[error(
+        "the value at byte {at} has no authentication code that can be verified; without one, keys must be wrapped (RFC 6030 section 6.1.1)"
+    )]
     Mac {
         /// The value's element.
         at: usize,
