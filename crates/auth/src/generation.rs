@@ -48,6 +48,17 @@ impl From<Generation> for String {
 }
 
 /// How long a credential is valid: within one generation, and until a moment.
+///
+/// ```
+/// use keyproof_auth::{AuthError, Generation, Validity};
+///
+/// let before = Generation::from_random([1; 16]); // stored with the account
+/// let token = Validity { generation: before, expires_at_ms: Some(1_800_000_000_000) };
+/// assert!(token.check(&before, 1_799_999_999_999).is_ok());
+/// assert_eq!(token.check(&before, 1_800_000_000_000), Err(AuthError::Expired { at_ms: 1_800_000_000_000 }));
+/// // A new password, a new generation: whatever was issued before has ended.
+/// assert_eq!(token.check(&Generation::from_random([2; 16]), 0), Err(AuthError::Superseded));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The generation that it was issued in.

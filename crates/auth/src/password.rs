@@ -23,6 +23,15 @@ pub const SALT_BYTES: usize = 16;
 const TAG_BYTES: usize = 32;
 
 /// What one hash costs.
+///
+/// ```
+/// use keyproof_auth::Cost;
+///
+/// let cost = Cost::new(64 * 1024, 3, 1)?;
+/// assert_eq!(cost.memory_kib(), 65_536);
+/// assert!(Cost::new(1024, 1, 1).is_err()); // below what a stolen database needs
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     memory_kib: u32,
@@ -271,6 +280,15 @@ impl PasswordHash {
     /// Does for an account that does not exist what [`PasswordHash::verify`] does for one that does, so
     /// that the two cannot be told apart by their cost. Never accepts.
     ///
+    /// ```
+    /// use keyproof_auth::{Cost, Memory, PasswordHash};
+    ///
+    /// // Nobody is called so; to whoever asks it takes as long as if somebody were.
+    /// let mut memory = Memory::new();
+    /// assert!(!PasswordHash::verify_absent(b"a guess", Cost::MINIMUM, &mut memory)?);
+    /// # Ok::<(), keyproof_auth::AuthError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`AuthError::OutOfMemory`].
@@ -330,6 +348,13 @@ impl fmt::Debug for PasswordHash {
 }
 
 /// Checks that this may be someone's new password: at least 8 characters (Unicode scalar values) and at most 1024 bytes.
+///
+/// ```
+/// use keyproof_auth::{AuthError, check_new_password};
+///
+/// assert!(check_new_password("correct horse").is_ok());
+/// assert!(matches!(check_new_password("horse"), Err(AuthError::PasswordTooShort { .. })));
+/// ```
 ///
 /// # Errors
 ///

@@ -23,6 +23,18 @@ const TIME_BYTES: usize = 7;
 ///
 /// The time is there so that tokens can be stored in its order: it is a part of the text and of the digest, so a token
 /// whose time was altered is another. It is no secret, and nothing is to be believed of it before the digest was found.
+///
+/// ```
+/// use keyproof_auth::{Token, TokenDigest};
+///
+/// let token = Token::made_at(1_800_000_000_000, [9; 32]); // 32 bytes of a random source
+/// let (shown, stored) = (token.text(), token.digest().to_string());
+///
+/// let sent = Token::parse(&shown)?;
+/// assert_eq!((sent.digest(), sent.time()), (stored.parse::<TokenDigest>()?, Some(1_800_000_000_000)));
+/// assert!(Token::parse("secret").is_err());
+/// # Ok::<(), keyproof_auth::AuthError>(())
+/// ```
 #[derive(Clone)]
 pub struct Token {
     made_at: Option<[u8; TIME_BYTES]>,

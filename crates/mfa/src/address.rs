@@ -9,6 +9,16 @@ use crate::{Lockout, MfaError, Policy, UnixMillis};
 
 /// What is taken for one place: an IPv4 address, or an IPv6 /64, all of which one customer of a
 /// network has.
+///
+/// ```
+/// use core::net::IpAddr;
+/// use keyproof_mfa::Network;
+///
+/// let (one, other): (IpAddr, IpAddr) = ("2001:db8::1".parse()?, "2001:db8::ffff".parse()?);
+/// assert_eq!(Network::of(one), Network::of(other)); // of one subscriber
+/// assert_ne!(Network::of("192.0.2.1".parse()?), Network::of("192.0.2.2".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(Place);
 

@@ -26,6 +26,20 @@ impl Client<'_> {
 impl UserRecords {
     /// Whether a password now would be refused unjudged; to be asked before it is hashed.
     ///
+    /// ```
+    /// use keyproof_mfa::{Client, Counter, Password, Policy, UnixMillis, User, UserId, UserRecords};
+    ///
+    /// let (policy, now) = (Policy::default(), UnixMillis::from_secs(1_800_000_000));
+    /// let mut ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// for _ in 0..3 {
+    ///     assert!(ada.admit(Client::STRANGER, now).is_ok()); // before the password's hash is computed
+    ///     ada = ada.begin_login(Password::Wrong, Client::STRANGER, now, &policy).next; // committed, as every refusal is
+    /// }
+    /// let locked = ada.admit(Client::STRANGER, now).unwrap_err();
+    /// assert_eq!((locked.counter, locked.until), (Counter::Name, now.saturating_add(policy.lockout)));
+    /// assert!(ada.is_locked(now) && !ada.unlock().is_locked(now));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Locked`].

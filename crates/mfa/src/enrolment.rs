@@ -99,6 +99,29 @@ impl UserRecords {
     /// replaced. `random` names the enrolment; the caller draws the secret beside it.
     ///
     /// The password is all there is to show here, so a right one ends the session's count.
+    ///
+    /// ```
+    /// use keyproof_mfa::{EnrolRefusal, KeyKind, KeyStatus, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+    /// # use keyproof_mfa::otp::{Secret, Totp};
+    /// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+    /// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
+    ///
+    /// let (hers, now) = (SessionId::new("drawn at random when she logged in"), UnixMillis::from_secs(1_800_000_000));
+    /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
+    /// assert_eq!(ada.key.as_ref().unwrap().status(), KeyStatus::Pending);
+    ///
+    /// // It counts once the phone has shown that it has the secret.
+    /// let code = phone(now);
+    /// let activated = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy);
+    /// assert!(activated.verdict.is_ok());
+    /// let ada = activated.next;
+    /// assert_eq!(ada.key.as_ref().unwrap().status(), KeyStatus::Active { since: now });
+    ///
+    /// let ada = ada.remove_key(now).next; // for an administrator: the phone is lost
+    /// assert!(ada.key.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn enrol(
         mut self,
         kind: KeyKind,

@@ -134,6 +134,35 @@ impl UserRecords {
     ///
     /// While the count of the challenge is locked this says so, whatever the challenge. A challenge
     /// that is over or answered is gone from [`Decision::next`].
+    ///
+    /// ```
+    /// use keyproof_mfa::{Client, FirstFactor, Fingerprint, KeyKind, NewDevice, Password, Policy, Proof, SessionId, UnixMillis, User, UserId, UserRecords};
+    /// # use keyproof_mfa::otp::{Secret, Totp};
+    /// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+    /// # let phone = |at: UnixMillis| Totp::new(&secret, Default::default(), Default::default()).code(at.as_secs()).to_string();
+    /// # let (hers, enrolled) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
+    /// # let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, enrolled, &policy).next;
+    /// # let first = phone(enrolled);
+    /// # let ada = ada.activate(&Proof::Typed { text: &first, secret: &secret }, hers, enrolled, &policy).next;
+    ///
+    /// let now = UnixMillis::from_secs(1_800_000_060);
+    /// let begun = ada.begin_login(Password::Correct, Client::STRANGER, now, &policy);
+    /// assert_eq!(begun.verdict, Ok(FirstFactor::Challenged));
+    ///
+    /// // She wants to be spared the code on this browser, which has drawn itself a fingerprint.
+    /// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?;
+    /// let browser = NewDevice::new(fingerprint, [7; 4]).with_name("Ada's laptop")?;
+    /// let code = phone(now);
+    /// let proof = Proof::Typed { text: &code, secret: &secret };
+    /// let answered = begun.next.answer_challenge(&proof, Some(browser), None, now, &policy);
+    /// assert!(answered.verdict.unwrap().trusted.is_some());
+    ///
+    /// let again = Client { fingerprint: Some(&Fingerprint::new("6b0a4ea6f7d0d7ab")?), network: None };
+    /// let begun = answered.next.begin_login(Password::Correct, again, now, &policy);
+    /// assert!(matches!(begun.verdict, Ok(FirstFactor::AuthenticatedByDevice(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn answer_challenge(
         mut self,
         proof: &Proof<'_>,

@@ -67,6 +67,13 @@ impl UserRecords {
     /// Whether a session of this user's may decide over keys, devices, recovery codes, passwords and
     /// the tokens of applications: while a key is active, only one that has shown a factor.
     ///
+    /// ```
+    /// use keyproof_mfa::{Standing, User, UserId, UserRecords};
+    ///
+    /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// assert!(ada.may_decide(Standing::Password).is_ok()); // who has no active key need not show it
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`FactorNeeded`].

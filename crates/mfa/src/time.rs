@@ -7,6 +7,20 @@ use crate::MfaError;
 /// A moment: milliseconds since the Unix epoch, as the caller's clock shows it.
 ///
 /// Clocks may step back. What was counted, spent or locked before stays so.
+///
+/// ```
+/// use core::time::Duration;
+/// use keyproof_mfa::UnixMillis;
+///
+/// let login = UnixMillis::from_secs(1_800_000_000);
+/// assert_eq!(login.saturating_add(Duration::from_secs(90)).as_secs(), 1_800_000_090);
+/// assert_eq!(UnixMillis::try_from(Duration::from_millis(1_800_000_000_000))?, login);
+/// # #[cfg(feature = "std")] {
+/// let now = UnixMillis::try_from(std::time::SystemTime::now())?;
+/// assert!(now > UnixMillis::from_secs(1_700_000_000));
+/// # }
+/// # Ok::<(), keyproof_mfa::MfaError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]

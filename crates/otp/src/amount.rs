@@ -11,6 +11,16 @@ use crate::OtpError;
 /// point with 1 to 8 decimals. The whole part may have leading zeros or, before a point, be
 /// missing (`EUR:.5`). Blanks and signs are refused. Spellings of one amount are equal, and
 /// `Display` writes the shortest with a whole part: `EUR:01.50` becomes `EUR:1.5`.
+///
+/// ```
+/// use keyproof_otp::pos::Amount;
+///
+/// let price: Amount = "EUR:01.50".parse()?;
+/// assert_eq!((price.currency(), price.value(), price.fraction()), ("EUR", 1, 50_000_000));
+/// assert_eq!(price.to_string(), "EUR:1.5");
+/// assert_eq!("1.50 EUR".parse::<Amount>().unwrap_err().to_string(), "the amount's currency is not 1 to 11 letters A-Z and a colon (byte 0)");
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Amount {
     /// ASCII, zero-padded: at least the last byte is zero.

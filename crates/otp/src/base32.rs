@@ -8,6 +8,17 @@ use crate::OtpError;
 ///
 /// What [`Strict`](Self::Strict) takes, [`Lenient`](Self::Lenient) takes too, and so does
 /// [`Taler`](Self::Taler) unless the padding is longer than two; all to the same bytes.
+///
+/// ```
+/// use keyproof_otp::Base32Profile;
+///
+/// // As it was read aloud, and as it stands in a URI.
+/// let mut bytes = [0; Base32Profile::max_decoded_len(19)];
+/// let len = Base32Profile::Lenient.decode_to("gezd gnbv-gy3t qojq", &mut bytes)?;
+/// assert_eq!(&bytes[..len], b"1234567890");
+/// assert!(Base32Profile::Strict.decode_to("gezd gnbv-gy3t qojq", &mut bytes).is_err());
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Base32Profile {
     /// RFC 4648 section 6 to the letter: upper case, full padding, left-over bits zero.

@@ -11,6 +11,16 @@ use crate::OtpError;
 ///
 /// RFC 4226 section 5.3 asks for at least 6. The truncated number has 31 bits, so the first of 10
 /// digits is never above 2 and adds little.
+///
+/// ```
+/// use keyproof_otp::Digits;
+///
+/// assert_eq!(Digits::default(), Digits::SIX);
+/// assert_eq!(Digits::new(8)?, Digits::EIGHT);
+/// assert_eq!("7".parse::<Digits>()?.get(), 7);
+/// assert!(Digits::new(5).is_err());
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(into = "u8", try_from = "u8"))]
@@ -81,6 +91,16 @@ impl From<Digits> for u8 {
 ///
 /// `Display` writes all of them, leading zeros included. A code is a secret while it lives, so
 /// `Debug` hides it, and comparing two takes the same time wherever they differ.
+///
+/// ```
+/// use keyproof_otp::{Code, Digits, OtpError};
+///
+/// let typed = Code::parse("012345", Digits::SIX)?;
+/// assert_eq!((typed.to_string(), format!("{typed:?}")), ("012345".into(), "Code([redacted; 6])".into()));
+/// assert_eq!(Code::parse("12345", Digits::SIX), Err(OtpError::CodeLength { expected: 6, found: 5 }));
+/// assert_eq!(Code::parse("12345x", Digits::SIX), Err(OtpError::CodeSymbol { at: 5 }));
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Code {
     number: u64,

@@ -86,6 +86,18 @@ impl Hotp {
     /// Two codes are as hard to guess as one of twice the digits, so the look-ahead may be wide.
     /// As with [`Hotp::verify`] all of the window is computed, the lowest fit counts, and the
     /// search ends before `u64::MAX`.
+    ///
+    /// ```
+    /// use keyproof_otp::{Algorithm, Digits, Hotp, LookAhead, Secret};
+    ///
+    /// let hotp = Hotp::new(&Secret::from_bytes(b"12345678901234567890")?, Algorithm::Sha1, Digits::SIX);
+    /// // Pressed 200 times in a pocket; two codes, one after the other, find it again.
+    /// let (first, second) = (hotp.code(200), hotp.code(201));
+    /// let next = hotp.resynchronise(&first, &second, 0, LookAhead::new(500)?);
+    /// assert_eq!(next, Some(202));
+    /// assert_eq!(hotp.resynchronise(&second, &first, 0, LookAhead::new(500)?), None);
+    /// # Ok::<(), keyproof_otp::OtpError>(())
+    /// ```
     #[must_use = "the next counter must be stored, or the codes can be used again"]
     pub fn resynchronise(
         &self,

@@ -16,6 +16,14 @@ use crate::OtpError;
 ///
 /// SHA-1 is the only one of RFC 4226 and what every authenticator understands; many silently
 /// compute SHA-1 when they are asked for another.
+///
+/// ```
+/// use keyproof_otp::Algorithm;
+///
+/// assert_eq!(Algorithm::default(), Algorithm::Sha1);
+/// assert_eq!("sha256".parse::<Algorithm>()?.name(), "SHA256");
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "UPPERCASE"))]

@@ -30,6 +30,14 @@ use crate::{Algorithm, Code, Digits, Hotp, OtpError, Totp};
 pub use crate::amount::Amount;
 
 /// How a point of sale confirms payments; the numbers and names are those of Taler's merchant API.
+///
+/// ```
+/// use keyproof_otp::pos::PosAlgorithm;
+///
+/// assert_eq!(PosAlgorithm::try_from(2)?, PosAlgorithm::TotpWithPrice);
+/// assert_eq!("totp_without_price".parse::<PosAlgorithm>()?.number(), 1);
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PosAlgorithm {
     /// 0, `NONE`: no codes.

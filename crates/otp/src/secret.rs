@@ -14,6 +14,17 @@ use crate::{Base32Profile, OtpError};
 /// The bytes are wiped on drop (moving a value may leave a copy on the stack, which no type can
 /// wipe), `Debug` shows only the length, and equality of two secrets of one length takes the same
 /// time wherever they differ. It is not serialisable: a store seals [`Secret::as_bytes`].
+///
+/// ```
+/// use keyproof_otp::{Base32Profile, Secret};
+///
+/// let secret = Secret::from_base32("gezd gnbv gy3t qojq", Base32Profile::Lenient)?;
+/// assert_eq!(secret, Secret::from_bytes(b"1234567890")?);
+/// assert_eq!(secret.base32().to_string(), "GEZDGNBVGY3TQOJQ"); // to show, once
+/// assert_eq!(secret.as_bytes(), b"1234567890"); // to seal and store
+/// assert!(!format!("{secret:?}").contains("1234"));
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone)]
 pub struct Secret {
     bytes: [u8; Self::MAX_LEN],
@@ -105,6 +116,15 @@ impl Secret {
 }
 
 /// How a secret's length measures up to RFC 4226 section 4, requirement R6.
+///
+/// ```
+/// use keyproof_otp::{Secret, Strength};
+///
+/// let of_80_bits = Secret::from_bytes(b"1234567890")?;
+/// assert_eq!(of_80_bits.strength(), Strength::BelowRequired); // warn, and take it
+/// assert!(Strength::of_bytes(20) >= Strength::Required);
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strength {
     /// Fewer than the 128 bits that the RFC requires.

@@ -144,6 +144,19 @@ impl fmt::Debug for Totp {
 ///
 /// The default is one either side: RFC 6238 section 5.2 recommends at most one step for the
 /// network's delay, and a clock that is ahead needs the same on the other side.
+///
+/// ```
+/// use core::num::NonZeroU64;
+/// use keyproof_otp::{Algorithm, Digits, Secret, Totp, Window};
+///
+/// let totp = Totp::new(&Secret::from_bytes(b"12345678901234567890")?, Algorithm::Sha1, Digits::SIX)
+///     .with_period(NonZeroU64::new(60).unwrap())
+///     .with_window(Window { before: 2, after: 0 });
+/// let code = totp.code(0);
+/// assert!(totp.verify(&code, 179, None).is_ok()); // two steps late
+/// assert!(totp.verify(&code, 180, None).is_err());
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Window {

@@ -16,6 +16,28 @@ use crate::xml::{self, DSIG, Element, PSKC, XENC11, once};
 ///
 /// `Debug` hides keys that are not encrypted. The document's own text is the caller's: whoever reads
 /// keys that are not encrypted wipes it.
+///
+/// ```
+/// use keyproof_pskc::{Container, PskcError, Unlock};
+///
+/// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"
+///     xmlns:ds="http://www.w3.org/2000/09/xmldsig#" xmlns:xenc="http://www.w3.org/2001/04/xmlenc#">
+///   <EncryptionKey><ds:KeyName>of 2027</ds:KeyName></EncryptionKey>
+///   <KeyPackage><Key Id="1" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp"><Data><Secret><EncryptedValue>
+///     <xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#kw-aes128"/>
+///     <xenc:CipherData><xenc:CipherValue>H6aLCoEStEeu80vY+1p7gp0+hiNx0s/l</xenc:CipherValue></xenc:CipherData>
+///   </EncryptedValue></Secret></Data></Key></KeyPackage>
+/// </KeyContainer>"#;
+/// let container: Container = document.parse()?;
+/// assert_eq!((container.keys().len(), container.key_names()), (1, &["of 2027".to_owned()][..]));
+/// assert!(container.is_encrypted() && container.key_derivation().is_none());
+///
+/// let key: Vec<u8> = (0..16).collect();
+/// let opened = container.open(Unlock::Key(&key))?;
+/// assert_eq!(opened[0].data.secret.as_ref().unwrap().as_bytes()[..3], [0x00, 0x11, 0x22]);
+/// assert_eq!(container.open(Unlock::Key(&[0; 16])), Err(PskcError::Authentication));
+/// # Ok::<(), PskcError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Container {
     id: Option<String>,

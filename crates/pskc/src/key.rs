@@ -12,6 +12,23 @@ use crate::policy::Policy;
 use crate::xml::{Element, PSKC, once};
 
 /// What a container says about a key, none of it secret. What is not in the container is `None`.
+///
+/// ```
+/// use keyproof_pskc::{Container, Encoding, KeyInfo};
+///
+/// let document = r#"<KeyContainer Version="1.0" xmlns="urn:ietf:params:xml:ns:keyprov:pskc"><KeyPackage>
+///   <DeviceInfo><Manufacturer>ACME</Manufacturer><SerialNo>7</SerialNo></DeviceInfo>
+///   <Key Id="k" Algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp"><AlgorithmParameters>
+///     <ResponseFormat Length="6" Encoding="DECIMAL"/></AlgorithmParameters></Key>
+/// </KeyPackage></KeyContainer>"#;
+/// let container = Container::parse(document)?;
+/// let key: &KeyInfo = container.keys().next().unwrap();
+/// assert_eq!((key.id.as_str(), key.algorithm.as_deref()), ("k", Some(KeyInfo::TOTP)));
+/// assert_eq!(key.device.serial_number.as_deref(), Some("7"));
+/// let response = key.response.as_ref().unwrap();
+/// assert_eq!((response.encoding, response.length), (Encoding::Decimal, 6));
+/// # Ok::<(), keyproof_pskc::PskcError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct KeyInfo {

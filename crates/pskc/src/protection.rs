@@ -19,6 +19,14 @@ use crate::PskcError;
 use crate::xml::{Element, PKCS5, PSKC, XENC11, decimal, once};
 
 /// How values are encrypted (XML Encryption sections 5.2 and 5.6).
+///
+/// ```
+/// use keyproof_pskc::Cipher;
+///
+/// assert_eq!((Cipher::Aes128Cbc.key_len(), Cipher::Aes256KeyWrap.key_len()), (16, 32));
+/// // Without an authentication code of the container's, CBC is refused.
+/// assert!(!Cipher::Aes128Cbc.is_authenticated() && Cipher::Aes256KeyWrap.is_authenticated());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cipher {

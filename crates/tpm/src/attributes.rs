@@ -7,6 +7,15 @@ use crate::TpmError;
 use crate::wire::Reader;
 
 /// `TPMA_OBJECT` (Part 2, 8.3.2), a set of bits.
+///
+/// ```
+/// use keyproof_tpm::ObjectAttributes;
+///
+/// let of_an_attestation_key = ObjectAttributes::from_bits(0x0005_0072)?;
+/// assert!(of_an_attestation_key.contains(ObjectAttributes::RESTRICTED | ObjectAttributes::FIXED_TPM));
+/// assert!(!of_an_attestation_key.without(ObjectAttributes::RESTRICTED).contains(ObjectAttributes::RESTRICTED));
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ObjectAttributes(u32);
 

@@ -10,11 +10,31 @@ use crate::public::TpmtPublic;
 use crate::wire::{Reader, Structure};
 
 /// An object's Name (Part 1, 16): its name algorithm and the digest of its public area.
+///
+/// ```
+/// use keyproof_tpm::{Name, Structure, TpmtPublic};
+///
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let name = Name::of(&ak)?;
+/// assert_eq!(name.as_bytes(), include_bytes!("../tests/vectors/rsa2048/ak.name.bin")); // as `tpm2_readpublic -n` writes it
+/// assert!(name.to_string().starts_with("000b")); // SHA-256
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Vec<u8>);
 
 /// An object's qualified name (Part 1, 16): its name algorithm and the digest of its parent's
 /// qualified name and its own Name.
+///
+/// ```
+/// use keyproof_tpm::{Hierarchy, QualifiedName, Structure, TpmtPublic};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let below_the_ek = QualifiedName::of_primary(Hierarchy::Endorsement, &ek)?.of_child(&ak)?;
+/// assert_eq!(below_the_ek.as_bytes(), include_bytes!("../tests/vectors/rsa2048/ak.qname.bin"));
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName(Vec<u8>);
 

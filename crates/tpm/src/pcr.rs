@@ -12,6 +12,19 @@ use crate::wire::{Reader, Wire, put_u16};
 ///
 /// Its text form, [`Display`](fmt::Display) and [`FromStr`], is that of tpm2-tools:
 /// `sha256:0,1,7+sha384:0`.
+///
+/// ```
+/// use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection};
+///
+/// // As tpm2-tools write it.
+/// let selection: TpmlPcrSelection = "sha256:0,1,7+sha384:0".parse()?;
+/// assert_eq!(selection.values_size(), 3 * 32 + 48);
+/// let values = [7; 3 * 32 + 48];
+/// let split = selection.split(&values).unwrap();
+/// assert_eq!((split[2].0, split[2].1), (HashAlgorithm::Sha256, 7));
+/// assert!("sha256:24x".parse::<TpmlPcrSelection>().is_err());
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TpmlPcrSelection {
     banks: Vec<TpmsPcrSelection>,

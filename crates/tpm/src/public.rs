@@ -10,6 +10,19 @@ use crate::wire::{ALG_NULL, Buffer, Reader, Structure, Wire, put_u16};
 /// `TPMT_PUBLIC` (Part 2, 12.2.4) of an asymmetric key.
 ///
 /// [`Structure::parse_sized`] reads its `TPM2B_PUBLIC` form (12.2.5).
+///
+/// ```
+/// use keyproof_tpm::{AttestationKeyPolicy, AttestationTemplate, Structure, TpmtPublic};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// assert!(AttestationKeyPolicy::default().check(&ak).accepted() && !AttestationKeyPolicy::default().check(&ek).accepted());
+/// // Of a bare key (SubjectPublicKeyInfo), by the template that it was made under.
+/// assert_eq!(TpmtPublic::endorsement_from_spki(include_bytes!("../tests/vectors/rsa2048/ek.pub.spki.der"))?, ek);
+/// let template = AttestationTemplate::below(&ek)?;
+/// assert_eq!(TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?, ak);
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmtPublic {
     /// The algorithm of the object's Name; `None` is `TPM_ALG_NULL`, an object without one.

@@ -11,6 +11,17 @@ use crate::TpmError;
 /// The sections that this crate's documentation names are those of revision 1.59.
 ///
 /// Sealed: the structures are those of this crate.
+///
+/// ```
+/// use keyproof_tpm::{Structure, TpmsAttest, TpmError};
+///
+/// let bytes = include_bytes!("../tests/vectors/rsa2048/quote.tpms_attest.bin");
+/// let attest = TpmsAttest::parse(bytes)?;
+/// assert_eq!(attest.to_bytes(), bytes);
+/// // To the last byte, and no further; the error says what was read, and where it ended.
+/// assert!(TpmsAttest::parse(&bytes[..20]).unwrap_err().position().is_some());
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub trait Structure: Wire {
     /// Reads the structure, which must fill `bytes` exactly.
     ///

@@ -21,6 +21,18 @@ use crate::reader::{explicit, read_whole, received};
 /// `algorithms` is the table handed in: [`crate::algorithms`] has some, and those of a `rustls` crypto provider fit as well.
 /// The algorithm must belong to the key's type, and its parameters must be exactly those of the RFCs that [`Scheme::of`] names.
 ///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{Certificate, algorithms::RING, verify};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let leaf = Certificate::from_der(include_bytes!("../tests/data/p256-leaf.der"))?;
+/// verify(RING, &ca.public_key(), &leaf.algorithm(), leaf.tbs(), leaf.signature())?;
+/// assert!(verify(RING, &leaf.public_key(), &leaf.algorithm(), leaf.tbs(), leaf.signature()).is_err());
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// Those of [`Scheme::of`] and [`Scheme::verify`].

@@ -23,6 +23,16 @@ use crate::{Error, MAX_UPLOAD_LEN};
 /// Reading looks at the structure alone: extensions stay unread until they are asked for, and what is merely odd (a negative
 /// serial number, version 1) is a finding of [`prove`](crate::prove) instead of an error here. DEFAULT values that are
 /// written out (`critical FALSE`, version 1) are tolerated, as by every verifier; anything else that is not DER is refused.
+///
+/// ```
+/// use keyproof_x509::{Certificate, Curve, KeyKind};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// assert!(ca.is_self_issued() && ca.basic_constraints()?.unwrap().ca && ca.key_usage()?.unwrap().key_cert_sign());
+/// assert_eq!(ca.public_key().kind()?, KeyKind::Ec(Curve::P256));
+/// assert!(ca.validity().has_begun(1_800_000_000) && !ca.validity().has_ended(1_800_000_000));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Certificate<'a> {
     der: &'a [u8],

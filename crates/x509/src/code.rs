@@ -18,6 +18,20 @@ const CODE_DIGITS: usize = 2 * CODE_BYTES;
 /// A verification code, the certificate that it was issued for, and until when it lives.
 ///
 /// It is used once: [`VerificationCode::redeem`] takes it and gives it back only with a refusal. `Debug` hides the digits.
+///
+/// ```
+/// use keyproof_x509::{Certificate, VerificationCode};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let code = VerificationCode::issue(&[0xA5; 24], &ca, Some(1_800_003_600)); // from a random source
+/// assert_eq!(code.digits().len(), 48);
+///
+/// // Stored as its parts, and put together again.
+/// let (text, of, until) = (code.digits().to_owned(), code.certificate().unwrap(), code.expires_at());
+/// let again = VerificationCode::parse(&text)?.bound_to(of, until);
+/// assert_eq!((again.digits(), again.certificate()), (code.digits(), code.certificate()));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 pub struct VerificationCode {
     digits: [u8; CODE_DIGITS],
     certificate: Option<Sha256Thumbprint>,
@@ -91,6 +105,24 @@ impl VerificationCode {
     }
 
     /// [`prove`] at `now`, in seconds since the Unix epoch, that spends the code if the proof is accepted.
+    ///
+    /// ```
+    /// # #[cfg(feature = "ring")] {
+    /// use keyproof_x509::{Certificate, Policy, ProofCheck, Redemption, VerificationCode, algorithms::RING};
+    ///
+    /// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+    /// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+    /// let policy = Policy::new(RING);
+    /// // The CA instead of a leaf: the code is good for another try.
+    /// let Redemption::Kept { code, report } = code.redeem(&ca, ca.as_der(), 1_800_000_000, &policy) else { panic!() };
+    /// assert!(!report.accepted());
+    ///
+    /// let leaf = include_bytes!("../tests/data/p256-leaf.der");
+    /// let redeemed = code.redeem(&ca, leaf, 1_800_000_000, &policy);
+    /// assert!(matches!(redeemed, Redemption::Spent { report } if report.accepted())); // once that is stored
+    /// # }
+    /// # Ok::<(), keyproof_x509::Error>(())
+    /// ```
     pub fn redeem(
         self,
         ca: &Certificate<'_>,

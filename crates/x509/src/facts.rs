@@ -8,6 +8,15 @@ use crate::extension::{BasicConstraints, KeyUsage};
 use crate::time::Moment;
 
 /// What a certificate says about itself. With the feature `serde`, the object that `keyproof x509 show --json` prints.
+///
+/// ```
+/// use keyproof_x509::{Certificate, Facts};
+///
+/// let facts = Facts::of(&Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?);
+/// assert_eq!(facts.subject_common_name.as_deref(), Some("P-256 CA"));
+/// assert_eq!((facts.key_algorithm.as_str(), facts.not_before.as_str()), ("P-256", "2026-11-22T03:01:35Z"));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -28,6 +28,17 @@ const MAX_ATTRIBUTES: usize = 100;
 const MAX_ATTRIBUTES_OF_ONE: usize = 16;
 
 /// A distinguished name (RFC 5280 section 4.1.2.4) as received.
+///
+/// ```
+/// use keyproof_x509::{Certificate, NameMatch};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let leaf = Certificate::from_der(include_bytes!("../tests/data/p256-leaf.der"))?;
+/// assert_eq!(leaf.issuer().compare(&ca.subject()), NameMatch::Exact);
+/// assert!(!leaf.subject().compare(&ca.subject()).is_match());
+/// assert_eq!(ca.subject().common_name().as_deref(), Some("P-256 CA"));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Name<'a> {
     der: &'a [u8],

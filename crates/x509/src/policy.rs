@@ -5,6 +5,23 @@ use core::time::Duration;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 /// The rules of a check, as data.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use core::time::Duration;
+/// use keyproof_x509::{Certificate, Policy, VerificationCode, algorithms::RING, prove};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let leaf = include_bytes!("../tests/data/p256-leaf.der");
+/// let code = VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// // A second too early for a clock that is trusted to the second.
+/// let exact = Policy::new(RING).with_clock_skew(Duration::ZERO);
+/// let just_before = 1_795_317_246;
+/// assert!(!prove(&ca, leaf, &code, just_before, &exact).accepted());
+/// assert!(prove(&ca, leaf, &code, just_before, &Policy::new(RING)).accepted());
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Policy<'a> {

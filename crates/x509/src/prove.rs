@@ -25,6 +25,21 @@ use crate::upload::Upload;
 /// certificates speaks against it under `policy`. `now` is in seconds since the Unix epoch. Every check is run, whatever the others
 /// found; the report lists them all. An accepted code is spent: forget it together with storing the verdict
 /// ([`VerificationCode::redeem`] does so by its type).
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{Certificate, Outcome, Policy, ProofCheck, VerificationCode, algorithms::RING, prove};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// let leaf = include_bytes!("../tests/data/p256-leaf.der");
+/// let other = VerificationCode::draw(&[1; 24]);
+/// let report = prove(&ca, leaf, &other, 1_800_000_000, &Policy::new(RING));
+/// assert!(!report.accepted());
+/// assert_eq!(report.outcome(ProofCheck::Signature), Outcome::Pass);
+/// assert_eq!(report.outcome(ProofCheck::CommonName), Outcome::Fail);
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 pub fn prove(
     ca: &Certificate<'_>,
     leaf: &[u8],

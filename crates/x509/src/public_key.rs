@@ -23,6 +23,16 @@ pub const RSA_MINIMUM_BITS: u32 = 2041;
 pub const RSA_MAXIMUM_BITS: u32 = 8192;
 
 /// A SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) as received.
+///
+/// ```
+/// use keyproof_x509::{Certificate, KeyKind, SubjectPublicKeyInfo};
+///
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/rsa2048-ca.der"))?;
+/// let key = ca.public_key();
+/// assert_eq!((key.kind()?, key.bits()), (KeyKind::Rsa, Some(2048)));
+/// assert_eq!(SubjectPublicKeyInfo::from_der(key.as_der())?.key(), key.key()); // what `openssl pkey -pubout` writes
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SubjectPublicKeyInfo<'a> {
     der: &'a [u8],

@@ -13,6 +13,18 @@ use crate::Error;
 pub struct Sha1Thumbprint([u8; 20]);
 
 /// SHA-256 over the received DER.
+///
+/// ```
+/// use keyproof_x509::{Certificate, Sha256Thumbprint};
+///
+/// // As `openssl x509 -fingerprint -sha256` writes it.
+/// let pinned: Sha256Thumbprint =
+///     "1F:34:66:F2:3F:32:59:A8:2B:33:94:DB:2C:2C:40:50:74:DA:1F:F5:E7:1F:A4:24:E0:01:2E:CE:1F:CA:4C:96".parse()?;
+/// let ca = Certificate::from_der(include_bytes!("../tests/data/p256-ca.der"))?;
+/// assert_eq!(ca.sha256_thumbprint(), pinned);
+/// assert!(pinned.to_string().starts_with("1F3466F2"));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sha256Thumbprint([u8; 32]);
 

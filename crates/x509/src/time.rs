@@ -10,6 +10,14 @@ use der::{DateTime, Decode, ErrorKind, Reader, SliceReader, Tag, Tagged};
 use crate::Error;
 
 /// From when until when a certificate is valid, both ends included (RFC 5280 section 4.1.2.5).
+///
+/// ```
+/// use keyproof_x509::Validity;
+///
+/// let of_a_day = Validity::between(1_800_000_000, 1_800_086_399);
+/// assert!(of_a_day.has_begun(1_800_000_000) && !of_a_day.has_ended(1_800_086_399)); // both ends belong to it
+/// assert!(!of_a_day.has_begun(1_799_999_999) && of_a_day.has_ended(1_800_086_400));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validity {
     /// The first second, since the Unix epoch; negative before 1970.

@@ -16,6 +16,21 @@ use crate::reader::contents;
 pub const MAX_UPLOAD_LEN: usize = 128 * 1024;
 
 /// An upload whose outer layers are off: the DER of one certificate, not yet read.
+///
+/// ```
+/// use keyproof_x509::{Encoding, Error, Upload};
+///
+/// let upload = Upload::decode(include_bytes!("../tests/data/p256-ca.pem"))?;
+/// assert_eq!((upload.encoding(), upload.further_certificates()), (Encoding::Pem, 0));
+/// let ca = upload.certificate()?;
+/// assert_eq!(ca.subject().to_string(), "CN=P-256 CA,O=Keyproof Tests");
+/// assert!(upload.sole_pem().is_some()); // may be handed out again as it came
+///
+/// // The wrong file of the two is refused by name, before it gets anywhere.
+/// let key = include_bytes!("../tests/data/p256-ca.key");
+/// assert!(matches!(Upload::decode(key), Err(Error::PrivateKeyInUpload { .. })));
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Upload<'a> {
     der: Cow<'a, [u8]>,

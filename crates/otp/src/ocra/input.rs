@@ -11,6 +11,20 @@ use crate::{Algorithm, OtpError};
 
 /// What goes into one response. It must have what the suite names, and nothing else, so that
 /// nothing that a caller believes to be checked is left out in silence.
+///
+/// ```
+/// use keyproof_otp::{Algorithm, Secret};
+/// use keyproof_otp::ocra::{Input, Ocra, PinHash, Suite};
+///
+/// // RFC 6287, appendix C.1: a counter and a PIN beside the question.
+/// let suite: Suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1".parse()?;
+/// let ocra = Ocra::new(&Secret::from_bytes(b"12345678901234567890123456789012")?, suite);
+/// let pin = PinHash::new(Algorithm::Sha1, "1234");
+/// let input = Input::new("12345678").with_counter(0).with_pin_hash(&pin);
+/// assert_eq!(ocra.response(&input)?.to_string(), "65347737");
+/// assert!(ocra.response(&Input::new("12345678")).is_err()); // it lacks both
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     question: &'a str,

@@ -12,6 +12,18 @@ use crate::{Algorithm, OtpError};
 /// every length written out, inputs in the order counter, question, PIN, session, time. What is
 /// read is shown again to the letter. Not taken, though the RFC's grammar has it: a time step of no
 /// hours (`T0H`).
+///
+/// ```
+/// use keyproof_otp::Algorithm;
+/// use keyproof_otp::ocra::{QuestionFormat, ResponseLength, Suite};
+///
+/// let suite: Suite = "OCRA-1:HOTP-SHA256-8:C-QN08-PSHA1".parse()?;
+/// assert_eq!((suite.algorithm(), suite.response_length()), (Algorithm::Sha256, ResponseLength::Digits(8)));
+/// assert_eq!((suite.question_format(), suite.question_len()), (QuestionFormat::Numeric, 8));
+/// assert!(suite.has_counter() && suite.pin_hash() == Some(Algorithm::Sha1) && suite.time_step().is_none());
+/// assert_eq!("OCRA-1:HOTP-SHA256-8:PSHA1".parse::<Suite>().unwrap_err().to_string(), "not an OCRA suite as RFC 6287 section 6 writes it, from byte 21 on");
+/// # Ok::<(), keyproof_otp::OtpError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Suite {
     algorithm: Algorithm,

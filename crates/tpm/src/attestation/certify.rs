@@ -41,6 +41,33 @@ attestation_checks! {
 ///
 /// An object may be certified whatever its attributes: whether it can leave the TPM is judged by
 /// `object-profile` alone.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CertifyPolicy, DevIdKeyPolicy, KeyProfile,
+///     Structure, TpmsAttest, TpmtPublic, algorithms::RING, check_certify};
+///
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let key = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/dev.pub.tpm2b"))?;
+/// let evidence = AttestationEvidence {
+///     attest: include_bytes!("../../tests/vectors/rsa2048/certify.tpms_attest.bin"),
+///     signature: include_bytes!("../../tests/vectors/rsa2048/certify.tpmt_signature.bin"),
+/// };
+/// # let made = TpmsAttest::parse(evidence.attest)?;
+/// # let nonce = &made.extra_data;
+/// let policy = CertifyPolicy {
+///     attestation: AttestationPolicy {
+///         nonce: Some(nonce), qualified_signer: None, last_seen: None,
+///         key_policy: AttestationKeyPolicy::default(), algorithms: RING,
+///     },
+///     object: &key,
+///     parent: None,
+///     profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+/// };
+/// assert!(check_certify(&ak, evidence, &policy).accepted()); // the key is in the attestation key's TPM, and stays there
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub fn check_certify(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,

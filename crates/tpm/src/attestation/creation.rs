@@ -65,6 +65,36 @@ attestation_checks! {
 }
 
 /// Checks a certified creation by the key with the public area `ak`.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, CreationEvidence, CreationPolicy,
+///     DevIdKeyPolicy, KeyProfile, Structure, TpmsAttest, TpmtPublic, algorithms::RING, check_creation};
+///
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let key = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/dev.pub.tpm2b"))?;
+/// let attest = include_bytes!("../../tests/vectors/rsa2048/certifycreation.tpms_attest.bin");
+/// let evidence = CreationEvidence {
+///     attestation: AttestationEvidence { attest, signature: include_bytes!("../../tests/vectors/rsa2048/certifycreation.tpmt_signature.bin") },
+///     creation_data: &include_bytes!("../../tests/vectors/rsa2048/dev.creation_data.tpm2b")[2..], // behind its length
+///     ticket: None,
+/// };
+/// # let made = TpmsAttest::parse(attest)?;
+/// # let nonce = &made.extra_data;
+/// let policy = CreationPolicy {
+///     attestation: AttestationPolicy {
+///         nonce: Some(nonce), qualified_signer: None, last_seen: None,
+///         key_policy: AttestationKeyPolicy::default(), algorithms: RING,
+///     },
+///     object: &key,
+///     profile: KeyProfile::DevId(DevIdKeyPolicy::default()),
+///     parent: None,
+///     outside_info: None,
+/// };
+/// assert!(check_creation(&ak, &evidence, &policy).accepted());
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub fn check_creation(
     ak: &TpmtPublic,
     evidence: &CreationEvidence<'_>,

@@ -62,6 +62,29 @@ attestation_checks! {
 /// The whole public area is needed, never the key alone: a key that is not restricted signs forged
 /// attestations, and only the public area, once it is bound to its TPM by a credential or a
 /// certificate, says that it is.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{AttestationKeyPolicy, Outcome, QuoteCheck, QuoteEvidence, QuotePolicy, Structure, TpmtPublic,
+///     algorithms::RING, check_quote};
+///
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let evidence = QuoteEvidence {
+///     attest: include_bytes!("../../tests/vectors/rsa2048/quote.tpms_attest.bin"),
+///     signature: include_bytes!("../../tests/vectors/rsa2048/quote.tpmt_signature.bin"),
+///     pcr_values: None,
+/// };
+/// let policy = QuotePolicy {
+///     nonce: b"another one", selection: None, ek: None, last_seen: None,
+///     key_policy: AttestationKeyPolicy::default(), algorithms: RING,
+/// };
+/// let report = check_quote(&ak, &evidence, &policy);
+/// assert!(!report.accepted());
+/// assert_eq!(report.outcome(QuoteCheck::ExtraData), Outcome::Fail); // genuine, and made for another request
+/// assert_eq!(report.outcome(QuoteCheck::Signature), Outcome::Pass);
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub fn check_quote(
     ak: &TpmtPublic,
     evidence: &QuoteEvidence<'_>,

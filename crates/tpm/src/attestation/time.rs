@@ -29,6 +29,33 @@ attestation_checks! {
 }
 
 /// Checks an attested time by the key with the public area `ak`.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{AttestationEvidence, AttestationKeyPolicy, AttestationPolicy, Structure, TimePolicy, TpmsAttest,
+///     TpmtPublic, algorithms::RING, check_time};
+///
+/// let ak = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ak.pub.tpm2b"))?;
+/// let evidence = AttestationEvidence {
+///     attest: include_bytes!("../../tests/vectors/rsa2048/gettime.tpms_attest.bin"),
+///     signature: include_bytes!("../../tests/vectors/rsa2048/gettime.tpmt_signature.bin"),
+/// };
+/// let made = TpmsAttest::parse(evidence.attest)?;
+/// # let nonce = &made.extra_data;
+/// let policy = TimePolicy {
+///     attestation: AttestationPolicy {
+///         nonce: Some(nonce), qualified_signer: None, last_seen: None,
+///         key_policy: AttestationKeyPolicy::default(), algorithms: RING,
+///     },
+///     firmware_version: None,
+/// };
+/// assert!(check_time(&ak, evidence, &policy).accepted());
+/// // Kept, and handed in with the next one: a clock that went back is refused.
+/// let last_seen = made.clock_info;
+/// assert!(last_seen.clock > 0);
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub fn check_time(
     ak: &TpmtPublic,
     evidence: AttestationEvidence<'_>,

@@ -29,6 +29,23 @@ const SCALAR_DRAWS: usize = 8;
 /// Everything after that is deterministic, but for the padding of RSAES-OAEP, which is the
 /// provider's.
 ///
+/// ```
+/// # #[cfg(all(feature = "activate", feature = "aws-lc-rs"))] {
+/// use keyproof_tpm::{AwsLcRs, Name, Structure, TpmtPublic, activate, make_credential};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
+/// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
+/// # let mut random = |bytes: &mut [u8]| bytes.fill(7);
+/// let credential = make_credential(&AwsLcRs, &ek, &ak, b"a secret of up to 32 bytes", &mut random)?;
+/// let file = credential.to_bytes(); // for `tpm2_activatecredential`
+/// // What the TPM does, here in software.
+/// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
+/// assert_eq!(*activate(&AwsLcRs, &ek, private, &ak, &credential)?, b"a secret of up to 32 bytes");
+/// # assert!(!file.is_empty());
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`TpmError::UnsupportedEndorsementKey`], [`TpmError::UnsupportedPublicKey`],

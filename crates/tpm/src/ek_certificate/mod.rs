@@ -25,6 +25,15 @@ pub use finding::{EkCertificateCheck, EkCertificateFinding, EkKey};
 pub use tpm_attributes::{TpmAttributes, TpmSpecification};
 
 /// An endorsement certificate, as a TPM stores it or as it comes alone.
+///
+/// ```
+/// use keyproof_tpm::EkCertificate;
+///
+/// let certificate = EkCertificate::parse(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"))?;
+/// let tpm = certificate.tpm_attributes()?;
+/// assert_eq!(tpm.manufacturer, "id:00001014"); // IBM's, of a software TPM
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct EkCertificate<'a> {
     certificate: Certificate<'a>,
@@ -119,6 +128,28 @@ impl<'a> EkCertificate<'a> {
 }
 
 /// Checks an endorsement certificate, as a TPM stores it or as it comes alone.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_tpm::{EkCertificatePolicy, Structure, TpmtPublic, algorithms::RING, check_ek_certificate};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// let certificate = include_bytes!("../../tests/vectors/rsa2048/ek.cert.der");
+/// let policy = EkCertificatePolicy {
+///     ek: Some(&ek),
+///     allowed: &[],
+///     roots: &[include_bytes!("../../tests/vectors/rsa2048/ca.root.der")],
+///     intermediates: &[include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der")],
+///     crls: &[],
+///     now: 1_800_000_000,
+///     algorithms: RING,
+/// };
+/// assert!(check_ek_certificate(certificate, &policy).accepted());
+/// let of_nobody = EkCertificatePolicy { roots: &[], ..policy };
+/// assert!(!check_ek_certificate(certificate, &of_nobody).accepted());
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub fn check_ek_certificate(
     stored: &[u8],
     policy: &EkCertificatePolicy<'_>,

@@ -70,6 +70,29 @@ pub struct ReplayedLog<'a> {
 /// Nothing that a log says can be trusted by itself: it is a file. What its replay shows is that the
 /// registers were extended with these digests in this order; [`ReplayedLog::trust`] tells for each event
 /// whether that covers what the log says about it.
+///
+/// ```
+/// use keyproof_tpm::{EventLogPolicy, HashAlgorithm, check_event_log};
+///
+/// // A log of the TCG's crypto-agile form: its head, and one event of PCR 0.
+/// let mut log = [0_u32, 3].map(u32::to_le_bytes).concat();
+/// log.extend([0; 20]);
+/// log.extend(33_u32.to_le_bytes());
+/// log.extend(b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0b\0\x20\0\0");
+/// let version = b"firmware 1";
+/// let digest = HashAlgorithm::Sha256.digest(&[version])?;
+/// log.extend([0_u32, 8, 1].map(u32::to_le_bytes).concat());
+/// log.extend([&0x0b_u16.to_le_bytes()[..], &digest, &10_u32.to_le_bytes(), version].concat());
+///
+/// let value = HashAlgorithm::Sha256.digest(&[&[0; 32], &digest])?;
+/// let selection = "sha256:0".parse()?;
+/// let policy = EventLogPolicy { registers: Some((&selection, &value)), secure_boot: false };
+/// assert!(check_event_log(&log, &policy).report.accepted()); // the quoted register is what this log leads to
+///
+/// let policy = EventLogPolicy { registers: Some((&selection, &[7; 32])), secure_boot: false };
+/// assert!(!check_event_log(&log, &policy).report.accepted());
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 pub fn check_event_log<'a>(bytes: &'a [u8], policy: &EventLogPolicy<'_>) -> ReplayedLog<'a> {
     let mut report = Report::new();
     let log = match EventLog::parse(bytes) {

@@ -37,6 +37,19 @@ const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
 /// endorsement certificate does, and in which device (Web Authentication Level 2, 8.3.1; TCG EK
 /// Credential Profile for TPM Family 2.0, 3.2.9).
 ///
+/// ```
+/// use keyproof_tpm::{EkCertificate, ak_certificate_extensions};
+///
+/// let endorsement = EkCertificate::parse(include_bytes!("../../tests/vectors/rsa2048/ek.cert.der"))?;
+/// let extensions = ak_certificate_extensions(Some(&endorsement.tpm_attributes()?), "SN0001")?;
+/// for extension in &extensions {
+///     // Into the certificate that your CA signs, beside its key identifiers.
+///     println!("{} {} {} bytes", extension.id, extension.critical, extension.value.len());
+/// }
+/// # assert_eq!(extensions.len(), 3);
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`TpmError::TooLong`] for texts that no certificate has room for.

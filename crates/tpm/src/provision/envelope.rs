@@ -36,6 +36,24 @@ pub struct ActivationKey(Zeroizing<[u8; 32]>);
 /// Seals a certificate (DER) to the TPM with the endorsement key `ek`, for the attestation key with the
 /// Name `ak`, under a key and a nonce that `random` draws.
 ///
+/// ```
+/// # #[cfg(all(feature = "activate", feature = "aws-lc-rs"))] {
+/// use keyproof_tpm::{ActivationKey, AwsLcRs, Name, Structure, TpmtPublic, activate, seal_certificate};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../../tests/vectors/software/eccp256.ek.pub.tpm2b"))?;
+/// let ak = Name::parse(include_bytes!("../../tests/vectors/software/eccp256.name.bin"))?;
+/// # let mut random = |bytes: &mut [u8]| bytes.fill(7);
+/// let sealed = seal_certificate(&ek, &ak, b"the certificate", &mut random)?;
+/// // The device: its TPM opens the key, which opens the certificate and proves it.
+/// let private = include_bytes!("../../tests/vectors/software/eccp256.ek.pkcs8.der");
+/// let opened = ActivationKey::from_bytes(&activate(&AwsLcRs, &ek, private, &ak, &sealed.credential)?)?;
+/// assert_eq!(opened.open(&sealed.nonce, &sealed.encrypted_certificate)?, b"the certificate");
+/// // The CA: now the attestation key is known to be in that TPM.
+/// assert!(sealed.key.verifies(&ak, &opened.proof(&ak)?));
+/// # }
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
+///
 /// # Errors
 ///
 /// Those of [`make_credential`]: [`TpmError::UnsupportedEndorsementKey`], and [`TpmError::Provider`] for

@@ -3,6 +3,28 @@
 //! A list that is given to a path search ([`Rules::with_crls`](crate::path::Rules::with_crls)) refuses the certificates on it.
 //! Delta lists, indirect ones, and those that leave some reasons out are refused by name: what they leave unsaid would be taken
 //! for *not revoked*.
+//!
+//! ```
+//! # #[cfg(all(feature = "prover", feature = "ring"))] {
+//! use keyproof_x509::crl::{Crl, CrlReason, RevocationList, Revoked};
+//! use keyproof_x509::prover::{PrivateKey, RingSigner};
+//! use keyproof_x509::ring::rand::SystemRandom;
+//! use keyproof_x509::{Certificate, algorithms::RING};
+//!
+//! let ca = Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+//! let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
+//! // The CA takes the certificate back.
+//! let (key, random) = (PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?, SystemRandom::new());
+//! let revoked = [Revoked { serial: leaf.serial().as_bytes(), since: 1_800_000_000, reason: Some(CrlReason::KeyCompromise) }];
+//! let list = RevocationList { ca: &ca, number: 1, this_update: 1_800_000_000, next_update: 1_800_604_800, revoked: &revoked };
+//! let der = list.sign(&RingSigner::new(&key, &ca, &random)?, RING)?;
+//! // Whoever relies on it looks it up; `path::Rules::with_crls` does both.
+//! let list = Crl::from_der(&der)?;
+//! list.verify(RING, &ca.public_key())?;
+//! assert!(list.find(leaf.serial()).is_some() && list.find(ca.serial()).is_none());
+//! # }
+//! # Ok::<(), keyproof_x509::Error>(())
+//! ```
 
 mod entry;
 mod extensions;

@@ -13,6 +13,15 @@ use crate::algorithm::{
 };
 
 /// A private key, wiped when dropped; `Debug` shows its kind alone.
+///
+/// ```
+/// use keyproof_x509::prover::PrivateKey;
+///
+/// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
+/// assert!(!format!("{key:?}").contains("BEGIN"));
+/// assert!(PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.pem")).is_err());
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 pub struct PrivateKey(pub(super) Material);
 
 pub(super) enum Material {

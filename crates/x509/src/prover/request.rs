@@ -11,6 +11,17 @@ use crate::public_key::SubjectPublicKeyInfo;
 use crate::reader::{contents, read_whole, received};
 
 /// A certification request as received. Its attributes are not read.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::{algorithms::RING, prover::CertificationRequest};
+///
+/// let request = CertificationRequest::from_der(include_bytes!("../../tests/data/tpm2-openssl.csr.der"))?;
+/// request.verify(RING)?; // whoever sent it has the key
+/// assert_eq!(request.subject().common_name().as_deref(), Some("device-0001"));
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CertificationRequest<'a> {
     info: &'a [u8],
