@@ -19,7 +19,7 @@ pub use error::AuthError;
 pub use generation::{Generation, Validity};
 pub use password::{Cost, Memory, PasswordHash, SALT_BYTES, check_new_password};
 pub use scope::{
-    CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission, Scopes,
-    is_dns_label,
+    CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission, Reach,
+    Scopes, is_dns_label,
 };
 pub use token::{TOKEN_BYTES, Token, TokenDigest};

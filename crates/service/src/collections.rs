@@ -47,7 +47,7 @@ pub enum Ended {
     PendingKeys,
     /// Users' sets of recovery codes.
     RecoveryCodes,
-    /// Logins, by their refresh tokens.
+    /// Logins, by their refresh tokens or in browsers.
     Sessions,
     /// Second factors whose codes are refused up to the restore's moment; they stay.
     Steps,
@@ -88,7 +88,7 @@ impl fmt::Display for Ended {
             Self::OperatorTokens => "bearer tokens of operators and services",
             Self::PendingKeys => "second factors that were not activated yet",
             Self::RecoveryCodes => "users' sets of recovery codes",
-            Self::Sessions => "sessions, by their refresh tokens",
+            Self::Sessions => "sessions, by their refresh tokens or in browsers",
             Self::Steps => "second factors whose codes are refused up to now",
             Self::TrustedDevices => "users' lists of trusted devices",
             Self::VerificationCodes => "verification codes of certificates",
@@ -140,6 +140,7 @@ collections! {
     MfaLockout = "mfa_lockout",
     MfaRecovery = "mfa_recovery",
     MfaSessions = "mfa_sessions",
+    OperatorSession = "operator_session",
     OperatorToken = "operator_token",
     Organisation = "organisation",
     OrganisationName = "organisation_name",
@@ -197,9 +198,11 @@ impl Collection {
             Self::LoginToken => Restored::Ended(Ended::LoginTokens),
             Self::OperatorToken => Restored::Ended(Ended::OperatorTokens),
             Self::MfaDevices => Restored::Ended(Ended::TrustedDevices),
-            Self::MfaSessions | Self::RefreshFamily | Self::RefreshToken | Self::UserSession => {
-                Restored::Ended(Ended::Sessions)
-            }
+            Self::MfaSessions
+            | Self::OperatorSession
+            | Self::RefreshFamily
+            | Self::RefreshToken
+            | Self::UserSession => Restored::Ended(Ended::Sessions),
             // Whose signature is all that an access token needs.
             Self::SigningKey | Self::SigningKeyInUse => Restored::Ended(Ended::AccessTokenKeys),
             // Good once.

@@ -35,13 +35,18 @@ impl SessionLife {
         self.used_at.saturating_add(IDLE).min(longest)
     }
 
+    /// The same session, used now.
+    pub(crate) const fn used_again(self, now: Timestamp) -> Self {
+        Self {
+            used_at: now,
+            ..self
+        }
+    }
+
     /// The same session, used now, if that is to be written down.
     pub(crate) fn used(&self, now: Timestamp) -> Option<Self> {
         let is_noted = now.saturating_since(self.used_at) >= NOTED;
-        is_noted.then_some(Self {
-            used_at: now,
-            ..*self
-        })
+        is_noted.then(|| self.used_again(now))
     }
 }
 

@@ -6,4 +6,4 @@ mod operator;
 
 pub use login::{LoginGrant, LoginScope, Permission};
 pub use named::Scopes;
-pub use operator::{CertificatePath, OperatorScope, OperatorScopes, is_dns_label};
+pub use operator::{CertificatePath, OperatorScope, OperatorScopes, Reach, is_dns_label};

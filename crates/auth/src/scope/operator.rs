@@ -1,26 +1,67 @@
-//! Scopes of operators' and services' tokens: `admin`, `certificates[:SUB[/GROUP[/SERVICE]]]`, `tpm[:NAMESPACE]`
-//! and `tpm-station`. Each is a place in a tree; it covers that place and everything below.
+//! Scopes of operators' and services' tokens: `admin`, `audit`, `certificates[:SUB[/GROUP[/SERVICE]]]`,
+//! `instances[:NAME]`, `status`, `tpm[:NAMESPACE]`, `tpm-station` and `users[:ORGANISATION]`; those of audit, instances,
+//! status and users also with `-read`. Each is a place in a tree; it covers that place and everything below.
 
-use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use alloc::{
+    borrow::{Cow, ToOwned},
+    string::String,
+    vec::Vec,
+};
 use core::{fmt, str::FromStr};
 
 use crate::AuthError;
 
 /// All of them, for whoever named none.
-const KNOWN: &str =
-    "the scopes are admin, certificates[:SUB[/GROUP[/SERVICE]]], tpm[:NAMESPACE] and tpm-station";
+const KNOWN: &str = "the scopes are admin, audit, certificates[:SUB[/GROUP[/SERVICE]]], instances[:NAME], status, tpm[:NAMESPACE], \
+     tpm-station and users[:ORGANISATION]; audit, instances, status and users are also audit-read, instances-read[:NAME], \
+     status-read and users-read[:ORGANISATION]";
+
+/// The longest name of an instance or an organisation, in bytes.
+const MAX_NAME: usize = 254;
 
 /// What one operation needs, or a token grants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum OperatorScope {
     /// `admin`: everything.
     Admin,
+    /// `audit`: the audit trail.
+    Audit(Reach),
     /// `certificates…`: the provisioning-service certificates at and below a path.
     Certificates(CertificatePath),
+    /// `instances` (every one) or `instances:NAME`: instances and their OTP devices.
+    Instances(Reach, Option<String>),
+    /// `status`: how the server is.
+    Status(Reach),
     /// `tpm` (every namespace) or `tpm:NAMESPACE`: the TPM categories, managers and keys, and what stations do.
     Tpm(Option<String>),
     /// `tpm-station`: the two calls of a manufacturing station, preauth and provision.
     TpmStation,
+    /// `users` (of every organisation) or `users:ORGANISATION`: users and their second factors.
+    Users(Reach, Option<String>),
+}
+
+/// How far a scope that is also there with `-read` reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reach {
+    /// Nothing is changed. On the wire the suffix `-read`.
+    Read,
+    /// Reading, and changes.
+    Change,
+}
+
+impl Reach {
+    /// Whether it allows what needs `needed`.
+    const fn covers(self, needed: Self) -> bool {
+        matches!((self, needed), (Self::Change, _) | (_, Self::Read))
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Read => "-read",
+            Self::Change => "",
+        }
+    }
 }
 
 /// Up to three names: subscription, resource group, service. Azure compares them without regard to case, so
@@ -42,11 +83,22 @@ impl OperatorScope {
         match (self, needed) {
             (Self::Admin, _) | (Self::Tpm(_) | Self::TpmStation, Self::TpmStation) => true,
             (Self::Certificates(own), Self::Certificates(needed)) => needed.0.starts_with(&own.0),
-            (Self::Tpm(None), Self::Tpm(_)) => true,
-            (Self::Tpm(own), Self::Tpm(needed)) => own == needed,
+            (Self::Tpm(own), Self::Tpm(needed)) => is_within(own, needed),
+            (Self::Audit(own), Self::Audit(needed)) | (Self::Status(own), Self::Status(needed)) => {
+                own.covers(*needed)
+            }
+            (Self::Instances(own, name), Self::Instances(needed, of))
+            | (Self::Users(own, name), Self::Users(needed, of)) => {
+                own.covers(*needed) && is_within(name, of)
+            }
             _ => false,
         }
     }
+}
+
+/// Whether what is named lies within what is granted: all, or what has this very name.
+fn is_within(granted: &Option<String>, named: &Option<String>) -> bool {
+    granted.is_none() || granted == named
 }
 
 impl FromStr for OperatorScope {
@@ -57,7 +109,19 @@ impl FromStr for OperatorScope {
             None => (text, None),
             Some((name, limit)) => (name, Some(limit)),
         };
+        let (name, reach) = match name.strip_suffix("-read") {
+            None => (name, Reach::Change),
+            Some(name) => (name, Reach::Read),
+        };
+        let unknown = || AuthError::unknown_scope(text, KNOWN);
+        let named = limit.map(|limit| name_of(limit).ok_or_else(unknown));
         match (name, limit) {
+            ("audit", None) => Ok(Self::Audit(reach)),
+            ("status", None) => Ok(Self::Status(reach)),
+            ("instances", _) => Ok(Self::Instances(reach, named.transpose()?)),
+            ("users", _) => Ok(Self::Users(reach, named.transpose()?)),
+            // The others are not there with the suffix.
+            _ if reach == Reach::Read => Err(unknown()),
             ("admin", None) => Ok(Self::Admin),
             ("tpm-station", None) => Ok(Self::TpmStation),
             ("tpm", None) => Ok(Self::Tpm(None)),
@@ -68,7 +132,7 @@ impl FromStr for OperatorScope {
             ("certificates", Some(path)) if is_certificate_path(path) => {
                 Ok(Self::certificates(path.split('/')))
             }
-            _ => Err(AuthError::unknown_scope(text, KNOWN)),
+            _ => Err(unknown()),
         }
     }
 }
@@ -77,6 +141,10 @@ impl fmt::Display for OperatorScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Admin => f.write_str("admin"),
+            Self::Audit(reach) => write!(f, "audit{}", reach.suffix()),
+            Self::Instances(reach, name) => write_named(f, "instances", *reach, name.as_deref()),
+            Self::Status(reach) => write!(f, "status{}", reach.suffix()),
+            Self::Users(reach, name) => write_named(f, "users", *reach, name.as_deref()),
             Self::Certificates(path) if path.0.is_empty() => f.write_str("certificates"),
             Self::Certificates(path) => write!(f, "certificates:{}", path.0.join("/")),
             Self::Tpm(None) => f.write_str("tpm"),
@@ -84,6 +152,46 @@ impl fmt::Display for OperatorScope {
             Self::TpmStation => f.write_str("tpm-station"),
         }
     }
+}
+
+/// A name as it stands in a scope. A list of scopes has blanks between them, so a blank may be written `%20`, and what
+/// looks like that `%25`.
+fn name_of(text: &str) -> Option<String> {
+    let mut name = String::with_capacity(text.len());
+    let mut parts = text.split('%');
+    name.push_str(parts.next()?);
+    for part in parts {
+        let (character, rest) = match part.split_at_checked(2)? {
+            ("20", rest) => (' ', rest),
+            ("25", rest) => ('%', rest),
+            _ => return None,
+        };
+        name.push(character);
+        name.push_str(rest);
+    }
+    let is_name = (1..=MAX_NAME).contains(&name.len())
+        && name.trim() == name
+        && name.chars().all(|c| !c.is_control() && c != ':');
+    is_name.then_some(name)
+}
+
+fn write_named(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    reach: Reach,
+    name: Option<&str>,
+) -> fmt::Result {
+    write!(f, "{what}{}", reach.suffix())?;
+    let Some(name) = name else { return Ok(()) };
+    f.write_str(":")?;
+    name.split_inclusive(['%', ' ']).try_for_each(|part| {
+        let written = match (part.strip_suffix('%'), part.strip_suffix(' ')) {
+            (Some(part), _) => Cow::Owned(part.to_owned() + "%25"),
+            (_, Some(part)) => Cow::Owned(part.to_owned() + "%20"),
+            _ => Cow::Borrowed(part),
+        };
+        f.write_str(&written)
+    })
 }
 
 /// Whether a text is a DNS label in lower case (RFC 1035, section 2.3.1), as the names of namespaces and of what is in them are.
@@ -194,7 +302,24 @@ mod tests {
             select(vec!["system", "default"])
                 .prop_map(|ns| OperatorScope::Tpm(Some(ns.to_owned()))),
             vec_of(name(), 0..4).prop_map(OperatorScope::certificates),
+            reach().prop_map(OperatorScope::Audit),
+            reach().prop_map(OperatorScope::Status),
+            (reach(), named()).prop_map(|(reach, name)| OperatorScope::Instances(reach, name)),
+            (reach(), named()).prop_map(|(reach, name)| OperatorScope::Users(reach, name)),
         ]
+    }
+
+    fn reach() -> impl Strategy<Value = Reach> {
+        select(vec![Reach::Read, Reach::Change])
+    }
+
+    fn named() -> impl Strategy<Value = Option<String>> {
+        select(vec![
+            None,
+            Some("shop".to_owned()),
+            Some("Example Org".to_owned()),
+            Some("100 %, of %20".to_owned()),
+        ])
     }
 
     fn scopes() -> impl Strategy<Value = OperatorScopes> {
@@ -234,6 +359,70 @@ mod tests {
     }
 
     #[test]
+    fn reading_is_not_changing_and_one_is_not_all() {
+        for (held, needed) in [
+            ("users", "users-read:Org"),
+            ("users:Org", "users-read:Org"),
+            ("users-read", "users-read:Org"),
+            ("instances", "instances:shop"),
+            ("audit", "audit-read"),
+            ("status", "status-read"),
+        ] {
+            assert!(parsed(held).covers(&parsed(needed)), "{held} {needed}");
+            assert!(!parsed(needed).covers(&parsed(held)), "{needed} {held}");
+        }
+        for (held, needed) in [
+            ("users-read", "users:Org"),
+            ("users:Org", "users"),
+            ("users:Org", "users:org"),
+            ("users", "instances"),
+            ("audit", "status-read"),
+            ("status", "audit-read"),
+        ] {
+            assert!(!parsed(held).covers(&parsed(needed)), "{held} {needed}");
+        }
+    }
+
+    /// What was there before reaches no more, and is reached by nothing more, than before.
+    #[test]
+    fn the_scopes_of_the_console_give_nothing_on_a_wire() {
+        let old = [
+            "admin",
+            "certificates",
+            "certificates:a",
+            "tpm",
+            "tpm:system",
+            "tpm-station",
+        ];
+        for new in [
+            "audit",
+            "instances",
+            "instances:shop",
+            "status",
+            "users",
+            "users:Org",
+        ] {
+            for old in old {
+                assert!(!parsed(new).covers(&parsed(old)), "{new} {old}");
+                assert_eq!(
+                    parsed(old).covers(&parsed(new)),
+                    old == "admin",
+                    "{old} {new}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_blank_is_one_name_in_a_list() {
+        let scopes: OperatorScopes = "users:Example%20Org audit-read".parse().unwrap();
+        let org = OperatorScope::Users(Reach::Change, Some("Example Org".to_owned()));
+        assert!(scopes.cover(&org));
+        assert_eq!(scopes.to_string(), "audit-read users:Example%20Org");
+        assert_eq!(parsed("users:Example Org"), org);
+    }
+
+    #[test]
     fn malformed_scopes_are_refused() {
         for wrong in [
             "",
@@ -252,6 +441,20 @@ mod tests {
             "certificates:a/",
             "certificates:a b",
             "root",
+            "admin-read",
+            "tpm-read",
+            "tpm-station-read",
+            "certificates-read",
+            "audit:x",
+            "audit-read-read",
+            "status:",
+            "users:",
+            "users: a",
+            "users:a:b",
+            "users:a%2",
+            "users:a%41",
+            "users:a\nb",
+            "instances-read:",
         ] {
             assert!(wrong.parse::<OperatorScope>().is_err(), "{wrong:?}");
         }

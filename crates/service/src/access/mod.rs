@@ -1,10 +1,11 @@
-//! Who may do what: operators' tokens, those of external issuers, and the pool that hashes every password.
+//! Who may do what: operators' tokens and their sessions in browsers, tokens of external issuers, and the pool that hashes every password.
 
 mod addresses;
 mod applicant;
 mod hashing;
 mod issuers;
 mod line;
+mod operator_sessions;
 mod operators;
 mod remembered;
 
@@ -14,6 +15,7 @@ pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, T
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
 pub(crate) use remembered::{Remembered, digest_of};
 
+pub use operator_sessions::{NoSession, OperatorSession, SignInError};
 pub use operators::{
     Access, AccessError, Along, BearerError, CreateTokenError, IssuedOperatorToken,
     NewOperatorToken, Operator, OperatorToken, RevokeTokenError,

@@ -22,9 +22,9 @@ const TEXT_PREFIX: &str = "keyproof_";
 
 /// Operators' tokens.
 pub struct Access {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    audit: Arc<Audit>,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) audit: Arc<Audit>,
 }
 
 /// What a new token is to be.
@@ -90,6 +90,11 @@ impl Operator {
         }
     }
 
+    /// What they may do, scope by scope.
+    pub fn scopes(&self) -> impl Iterator<Item = &OperatorScope> {
+        self.scopes.iter()
+    }
+
     /// Whether they may do what needs this scope.
     pub fn may(&self, needed: &OperatorScope) -> bool {
         self.scopes.iter().any(|scope| scope.covers(needed))
@@ -138,11 +143,32 @@ pub enum RevokeTokenError {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-struct OperatorTokenRecord {
+pub(super) struct OperatorTokenRecord {
     id: String,
     subject: String,
     scopes: Vec<String>,
     created_at: Timestamp,
+    /// How often all sessions in browsers were ended; those of before are over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) sessions: u64,
+}
+
+impl OperatorTokenRecord {
+    /// The same token, whose sessions of before are over.
+    pub(super) fn without_sessions(self) -> Self {
+        Self {
+            sessions: self.sessions.wrapping_add(1),
+            ..self
+        }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Record for OperatorTokenRecord {
@@ -193,9 +219,10 @@ impl Access {
                 subject: token.subject.clone(),
                 scopes: token.scopes.iter().map(ToString::to_string).collect(),
                 created_at: now,
+                sessions: 0,
             };
             let mut batch = self.store.batch(now);
-            batch.insert(&key(&digest), &record, token.expires_at);
+            batch.insert(&token_place(&digest), &record, token.expires_at);
             self.audit.done(
                 &mut batch,
                 now,
@@ -225,32 +252,14 @@ impl Access {
     }
 
     async fn authenticate_along(&self, text: &str, along: Along) -> Result<Operator, AccessError> {
-        let token = text
-            .strip_prefix(TEXT_PREFIX)
-            .and_then(|text| Token::parse(text).ok())
-            .ok_or(AccessError::Malformed)?;
-        let place = key(&token.digest());
+        let place = token_place(&token_of(text)?.digest());
         let plan = ReadPlan::new(along.0.into_iter().chain([place.clone()]));
         let read = self.store.read(plan, self.clock.now()).await;
         let read = read.map_err(StorageError::from)?;
         let stored = read.get::<OperatorTokenRecord>(&place);
         let stored = stored.map_err(StorageError::from)?;
         let stored = stored.ok_or(AccessError::Unknown)?;
-        let OperatorToken {
-            id,
-            subject,
-            scopes,
-            ..
-        } = describe(stored)?;
-        Ok(Operator {
-            who: Who::Operator {
-                token: id,
-                subject: subject.clone(),
-            },
-            subject,
-            scopes: scopes.iter().cloned().collect(),
-            along: Arc::new(read),
-        })
+        Ok(operator_of(stored, Arc::new(read))?)
     }
 
     /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
@@ -347,8 +356,37 @@ impl fmt::Debug for IssuedOperatorToken {
     }
 }
 
-fn key(digest: &TokenDigest) -> Key {
+/// The token that this text is of.
+pub(super) fn token_of(text: &str) -> Result<Token, AccessError> {
+    let token = text.strip_prefix(TEXT_PREFIX);
+    let token = token.and_then(|text| Token::parse(text).ok());
+    token.ok_or(AccessError::Malformed)
+}
+
+pub(super) fn token_place(digest: &TokenDigest) -> Key {
     Key::new("operator_token", ["_", &digest.to_string()])
+}
+
+/// The bearer of the token that was found, with what was read along.
+pub(super) fn operator_of(
+    stored: Stored<OperatorTokenRecord>,
+    along: Arc<Snapshot>,
+) -> Result<Operator, StorageError> {
+    let OperatorToken {
+        id,
+        subject,
+        scopes,
+        ..
+    } = describe(stored)?;
+    Ok(Operator {
+        who: Who::Operator {
+            token: id,
+            subject: subject.clone(),
+        },
+        subject,
+        scopes: scopes.iter().cloned().collect(),
+        along,
+    })
 }
 
 fn id(digest: &TokenDigest) -> String {
@@ -361,6 +399,7 @@ fn describe(stored: Stored<OperatorTokenRecord>) -> Result<OperatorToken, Storag
         subject,
         scopes,
         created_at,
+        ..
     } = stored.record;
     let scopes = OperatorScopes::parse(scopes.iter().map(String::as_str))
         .map_err(|error| StorageError::Damaged(format!("operator token {id}: {error}")))?;

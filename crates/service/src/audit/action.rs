@@ -119,6 +119,10 @@ actions! {
         MasterKeyFinish = "master_key.finish" by Console;
         MasterKeyPrepare = "master_key.prepare" by Console;
         MasterKeySwitch = "master_key.switch" by Console;
+        OperatorSessionBegin = "operator_session.begin" by Anonymous | Operator;
+        OperatorSessionConfirm = "operator_session.confirm" by Operator;
+        OperatorSessionEnd = "operator_session.end" by Operator;
+        OperatorSessionsEnd = "operator_session.end_all" by Operator;
         OperatorTokenCreate = "operator_token.create" by Console;
         OperatorTokenRevoke = "operator_token.revoke" by Console;
         StoreMove = "store.move" by Console;

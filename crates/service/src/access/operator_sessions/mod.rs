@@ -1,0 +1,371 @@
+//! Sessions of operators in browsers: a token that was shown once stands behind a cookie. The store keeps a digest of the
+//! cookie's text and the digest by which it knows the operator's token, neither of them itself. Each request asks for both
+//! records, so a session reaches what its token does at that moment, and nothing once that has ended.
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use keyproof_auth::{TOKEN_BYTES, Token};
+use keyproof_store::{Key, ReadPlan, Record, Snapshot, Stored, Timestamp};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::operators::{Access, Operator, OperatorTokenRecord, operator_of, token_of, token_place};
+use crate::{
+    Action, Failure, Origin, StorageError,
+    audit::Deed,
+    keys::token_key,
+    session_life::SessionLife,
+    storage::{Attempt, settle},
+};
+
+/// How long after the token was shown a session may do what weakens something.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+
+/// At `operator_session/_/<time>/<digest>`.
+#[derive(Clone, Serialize, Deserialize)]
+struct OperatorSessionRecord {
+    /// The digest of the operator's token.
+    token: String,
+    /// Which of the token's generations of sessions it belongs to.
+    generation: u64,
+    /// When the token was last shown.
+    shown_at: Timestamp,
+    life: SessionLife,
+}
+
+impl Record for OperatorSessionRecord {
+    const TYPE: &'static str = "operator_session";
+    const VERSION: u32 = 1;
+}
+
+fn place_of(token: &Token) -> Key {
+    token_key("operator_session", "_", token)
+}
+
+fn token_place_of(record: &OperatorSessionRecord) -> Key {
+    Key::new("operator_token", ["_", &record.token])
+}
+
+/// An operator's session in a browser.
+#[derive(Debug)]
+pub struct OperatorSession {
+    operator: Operator,
+    /// The digest of the operator's token.
+    token: String,
+    shown_at: Timestamp,
+    read_at: Timestamp,
+}
+
+impl OperatorSession {
+    /// Who they are, and what their token allows now.
+    pub const fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Whether the token was shown so lately that it need not be shown again before what weakens something.
+    pub fn is_fresh(&self) -> bool {
+        self.read_at.saturating_since(self.shown_at) < FRESH
+    }
+}
+
+/// Why no session is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    /// It is no operator's token, or no longer.
+    #[error("not a valid operator's token")]
+    Unknown,
+    /// It is another token than that of the session which it was asked for in.
+    #[error("the token of another session")]
+    Another,
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session is unknown or has ended")]
+pub struct NoSession;
+
+const NONE: Failure<NoSession> = Failure::Refused(NoSession);
+
+impl Access {
+    /// Begins a session of this token's operator, in the place of `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`].
+    pub async fn sign_in(
+        &self,
+        text: &str,
+        before: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, Failure<SignInError>> {
+        self.begin(text, before, None, origin).await
+    }
+
+    /// Begins a session in the place of this one, whose operator has shown its token again.
+    ///
+    /// # Errors
+    ///
+    /// [`SignInError`].
+    pub async fn confirm(
+        &self,
+        text: &str,
+        before: &str,
+        session: &OperatorSession,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, Failure<SignInError>> {
+        self.begin(text, Some(before), Some(session), origin).await
+    }
+
+    async fn begin(
+        &self,
+        text: &str,
+        before: Option<&str>,
+        of: Option<&OperatorSession>,
+        origin: &Origin,
+    ) -> Result<Zeroizing<String>, Failure<SignInError>> {
+        let Ok(shown) = token_of(text) else {
+            return Err(self.refuse(SignInError::Unknown, of, origin).await);
+        };
+        let before = before.and_then(|text| Token::parse(text).ok());
+        let before = before.as_ref().map(place_of);
+        let (place, digest) = (token_place(&shown.digest()), shown.digest().to_string());
+        if of.is_some_and(|session| session.token != digest) {
+            return Err(self.refuse(SignInError::Another, of, origin).await);
+        }
+        let begun = settle("access.sign_in", &self.store, || async {
+            let now = self.clock.now();
+            let plan = ReadPlan::new([place.clone()].into_iter().chain(before.clone()));
+            let read = self.store.read(plan, now).await;
+            let read = read.map_err(StorageError::from)?;
+            let Some(kept) = stored::<OperatorTokenRecord>(&read, &place)? else {
+                return Err(Failure::Refused(SignInError::Unknown));
+            };
+            let session = OperatorSessionRecord {
+                token: digest.clone(),
+                generation: kept.record.sessions,
+                shown_at: now,
+                // Whoever shows the token again stays no longer for that.
+                life: match before.as_ref().filter(|_| of.is_some()) {
+                    None => SessionLife::begin(now),
+                    Some(before) => match stored::<OperatorSessionRecord>(&read, before)? {
+                        Some(before) => before.record.life.used_again(now),
+                        None => return Err(Failure::Refused(SignInError::Another)),
+                    },
+                },
+            };
+            let operator = operator_of(kept, Arc::default())?;
+            let mut batch = self.store.batch(now);
+            let token = self.draw(now);
+            let ends = session.life.ends_at();
+            batch.insert(&place_of(&token), &session, Some(ends));
+            if let Some(before) = &before
+                && let Some(ended) = stored::<OperatorSessionRecord>(&read, before)?
+            {
+                batch.remove(before, ended.version);
+            }
+            let origin = origin.by(operator.who.clone());
+            let deed = Deed {
+                action: match of {
+                    None => Action::OperatorSessionBegin,
+                    Some(_) => Action::OperatorSessionConfirm,
+                },
+                target: target(&operator),
+                detail: Some(format!("by {:?}", operator.subject)),
+                origin: &origin,
+            };
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(token.text())))
+        });
+        match begun.await {
+            Err(Failure::Refused(why)) => Err(self.refuse(why, of, origin).await),
+            begun => begun,
+        }
+    }
+
+    /// The session that a browser has this text of. It is asked anew for each request, and used by that.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSession`].
+    pub async fn operator_session(
+        &self,
+        text: &str,
+    ) -> Result<OperatorSession, Failure<NoSession>> {
+        let token = Token::parse(text).map_err(|_| NONE)?;
+        let (now, place) = (self.clock.now(), place_of(&token));
+        let (read, kept) = self.read_session(&place, now).await?;
+        let live = self.live(&read, &kept)?;
+        let operator = operator_of(live, Arc::default())?;
+        if let Some(life) = kept.record.life.used(now) {
+            let record = OperatorSessionRecord {
+                life,
+                ..kept.record.clone()
+            };
+            let mut batch = self.store.batch(now);
+            batch.replace(&place, kept.version, &record, Some(life.ends_at()));
+            // It is no reason to refuse anything: then the session ends the sooner.
+            if let Err(error) = self.store.commit(batch).await {
+                tracing::debug!(%error, "that a session is used was not noted");
+            }
+        }
+        Ok(OperatorSession {
+            operator,
+            token: kept.record.token,
+            shown_at: kept.record.shown_at,
+            read_at: now,
+        })
+    }
+
+    /// Ends a session; one that has ended is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn sign_out(&self, text: &str, origin: &Origin) -> Result<(), Failure<NoSession>> {
+        let Ok(token) = Token::parse(text) else {
+            return Ok(());
+        };
+        let place = place_of(&token);
+        settle("access.sign_out", &self.store, || async {
+            let now = self.clock.now();
+            let (read, kept) = match self.read_session(&place, now).await {
+                Err(Failure::Refused(NoSession)) => return Ok(Attempt::Done(())),
+                found => found?,
+            };
+            let mut batch = self.store.batch(now);
+            batch.remove(&place, kept.version);
+            // One that has ended by itself is nobody's deed.
+            if let Ok(live) = self.live(&read, &kept) {
+                let operator = operator_of(live, Arc::default())?;
+                let origin = origin.by(operator.who.clone());
+                let deed = Deed {
+                    action: Action::OperatorSessionEnd,
+                    target: target(&operator),
+                    detail: None,
+                    origin: &origin,
+                };
+                self.audit.done(&mut batch, now, deed);
+            }
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// Ends every session of the token that this one is of, this one too.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSession`].
+    pub async fn sign_out_everywhere(
+        &self,
+        session: &OperatorSession,
+        origin: &Origin,
+    ) -> Result<(), Failure<NoSession>> {
+        let place = Key::new("operator_token", ["_", &session.token]);
+        settle("access.sign_out_everywhere", &self.store, || async {
+            let now = self.clock.now();
+            let kept = self.store.get::<OperatorTokenRecord>(&place, now).await;
+            let kept = kept.map_err(StorageError::from)?.ok_or(NONE)?;
+            let record = kept.record.without_sessions();
+            let mut batch = self.store.batch(now);
+            batch.replace(&place, kept.version, &record, kept.expires_at);
+            let origin = origin.by(session.operator.who.clone());
+            let deed = Deed {
+                action: Action::OperatorSessionsEnd,
+                target: target(&session.operator),
+                detail: None,
+                origin: &origin,
+            };
+            self.audit.done(&mut batch, now, deed);
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// A session's record, and with it that of its token.
+    async fn read_session(
+        &self,
+        place: &Key,
+        now: Timestamp,
+    ) -> Result<(Snapshot, Stored<OperatorSessionRecord>), Failure<NoSession>> {
+        let plan = ReadPlan::new([place.clone()]).then({
+            let place = place.clone();
+            move |found| {
+                let kept = found.get::<OperatorSessionRecord>(&place)?;
+                Ok(kept
+                    .iter()
+                    .map(|kept| token_place_of(&kept.record))
+                    .collect())
+            }
+        });
+        let read = self.store.read(plan, now).await;
+        let read = read.map_err(StorageError::from)?;
+        let kept = stored(&read, place)?.ok_or(NONE)?;
+        Ok((read, kept))
+    }
+
+    /// The token of a session, if both are in force.
+    fn live(
+        &self,
+        read: &Snapshot,
+        kept: &Stored<OperatorSessionRecord>,
+    ) -> Result<Stored<OperatorTokenRecord>, Failure<NoSession>> {
+        let token = stored::<OperatorTokenRecord>(read, &token_place_of(&kept.record))?;
+        let token = token.filter(|token| token.record.sessions == kept.record.generation);
+        token.ok_or(NONE)
+    }
+
+    async fn refuse(
+        &self,
+        why: SignInError,
+        of: Option<&OperatorSession>,
+        origin: &Origin,
+    ) -> Failure<SignInError> {
+        let (action, target, origin) = match of {
+            None => (
+                Action::OperatorSessionBegin,
+                "operator_token".to_owned(),
+                origin.clone(),
+            ),
+            Some(session) => (
+                Action::OperatorSessionConfirm,
+                target(&session.operator),
+                origin.by(session.operator.who.clone()),
+            ),
+        };
+        let deed = Deed {
+            action,
+            target,
+            detail: Some(why.to_string()),
+            origin: &origin,
+        };
+        self.audit.refused(deed).await;
+        Failure::Refused(why)
+    }
+
+    fn draw(&self, now: Timestamp) -> Token {
+        let mut random = Zeroizing::new([0; TOKEN_BYTES]);
+        self.store.entropy().fill(&mut *random);
+        Token::made_at(now.as_millis(), *random)
+    }
+}
+
+fn stored<R: Record>(read: &Snapshot, place: &Key) -> Result<Option<Stored<R>>, StorageError> {
+    Ok(read.get::<R>(place)?)
+}
+
+fn target(operator: &Operator) -> String {
+    operator
+        .who
+        .to_string()
+        .replacen("operator:", "operator_token/", 1)
+}
+
+impl fmt::Display for OperatorSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.operator.who.fmt(f)
+    }
+}
