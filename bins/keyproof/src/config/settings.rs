@@ -40,6 +40,8 @@ macro_rules! settings {
             $($(#[$doc])* pub $module: <$module::$dialect as Dialect>::Settings,)+
             /// The site for users.
             pub account: SiteSettings,
+            /// The site for operators.
+            pub console: SiteSettings,
             /// Passwords.
             pub auth: AuthSettings,
             /// The audit trail.
@@ -71,6 +73,7 @@ macro_rules! settings {
                     DialectsSettings::keys("dialects"),
                     $(<$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
                     SiteSettings::keys("account"),
+                    SiteSettings::keys("console"),
                     AuthSettings::keys("auth"),
                     AuditTrailSettings::keys("audit"),
                 ]
@@ -215,7 +218,7 @@ keys! {
 }
 
 keys! {
-    /// `account.*`
+    /// `account.*` and `console.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct SiteSettings {
         /// Whether this site is served.

@@ -13,6 +13,10 @@ const MAX_VALUE: usize = 256;
 pub(super) enum Cookie {
     /// A user's session.
     Account,
+    /// An operator's session.
+    Console,
+    /// A visitor who is signing in to `/console`: what their forms are bound to.
+    ConsoleVisit,
     /// What tells a trusted browser from others.
     Device,
     /// Which language pages are to be in.
@@ -26,6 +30,8 @@ impl Cookie {
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Account => ("__Host-keyproof-account", "keyproof-account"),
+            Self::Console => ("__Host-keyproof-console", "keyproof-console"),
+            Self::ConsoleVisit => ("__Host-keyproof-console-visit", "keyproof-console-visit"),
             Self::Device => ("__Host-keyproof-device", "keyproof-device"),
             Self::Language => ("__Host-keyproof-language", "keyproof-language"),
             Self::Visit => ("__Host-keyproof-visit", "keyproof-visit"),

@@ -55,6 +55,7 @@ struct Page {
     is_german: bool,
     release: &'static str,
     account: Option<String>,
+    console: Option<String>,
 }
 
 impl Front {
@@ -76,6 +77,7 @@ impl Front {
             is_german: language == Language::German,
             release: RELEASE.as_str(),
             account: link(SiteName::Account),
+            console: link(SiteName::Console),
         };
         Some(page::html(StatusCode::OK, page.render().ok()?))
     }

@@ -1,5 +1,5 @@
-//! The sites for people: pages that the server writes, for browsers. `/account` is for the owner of a second factor, and
-//! `/` says where it is.
+//! The sites for people: pages that the server writes, for browsers. `/account` is for the owner of a second factor,
+//! `/console` for an operator, and `/` says where they are.
 //!
 //! A site is an application as a dialect is, and calls the same use cases; it has a route table of its own, and no rules.
 //! What it needs of a browser is plain HTML: links, forms and cookies. A script makes some pages more convenient and none
@@ -7,6 +7,7 @@
 
 pub mod account;
 mod asset;
+pub mod console;
 mod cookies;
 mod csrf;
 mod form;
@@ -33,16 +34,19 @@ pub use front::{Front, Place};
 pub enum SiteName {
     /// `/account`.
     Account,
+    /// `/console`.
+    Console,
 }
 
 impl SiteName {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Account];
+    pub const ALL: [Self; 2] = [Self::Account, Self::Console];
 
     /// Its name in the configuration, and in front of its paths.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Account => "account",
+            Self::Console => "console",
         }
     }
 
@@ -50,12 +54,14 @@ impl SiteName {
     pub(crate) fn settings(self, settings: &mut Settings) -> &mut SiteSettings {
         match self {
             Self::Account => &mut settings.account,
+            Self::Console => &mut settings.console,
         }
     }
 
     pub(crate) fn mount(self, service: Arc<Service>) -> Arc<dyn Application> {
         match self {
             Self::Account => Arc::new(account::Account::new(service)),
+            Self::Console => Arc::new(console::Console::new(service)),
         }
     }
 }

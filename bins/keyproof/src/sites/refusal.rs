@@ -31,6 +31,8 @@ pub(super) enum Refusal {
     Method(String),
     /// Nothing is there.
     NotFound,
+    /// Whoever is signed in may not.
+    OutOfReach,
     /// Nobody is signed in, or no longer.
     SignInFirst,
     /// It is not known whether it was done.
@@ -43,7 +45,7 @@ impl Refusal {
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken | Self::Unsure => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ConfirmFirst | Self::SignInFirst => StatusCode::SEE_OTHER,
-            Self::Forged | Self::Insecure => StatusCode::FORBIDDEN,
+            Self::Forged | Self::Insecure | Self::OutOfReach => StatusCode::FORBIDDEN,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Malformed(status) => *status,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,

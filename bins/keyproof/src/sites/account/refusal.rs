@@ -55,7 +55,7 @@ fn words(refusal: &Refusal, t: &'static Texts) -> (&'static str, String) {
         Refusal::Limited(wait) => return (t.busy_title, t.limited(*wait)),
         Refusal::Malformed(_) => (t.malformed_title, t.malformed_text),
         Refusal::Method(_) => (t.method_title, t.method_text),
-        Refusal::NotFound => (t.not_found_title, t.not_found_text),
+        Refusal::NotFound | Refusal::OutOfReach => (t.not_found_title, t.not_found_text),
         Refusal::Unsure => (t.unsure_title, t.unsure_text),
     };
     (title, text.to_owned())

@@ -123,6 +123,7 @@ impl Secured {
             ("tls.key", path("server.key").into()),
             // Which would be on the same listener.
             ("account.enabled", false.into()),
+            ("console.enabled", false.into()),
         ];
         all.extend_from_slice(flags);
         let (config, entropy) = (config(&all).unwrap(), Arc::new(SystemEntropy::new()));
@@ -470,11 +471,21 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
         "{refused}"
     );
     for apart in [
-        &[("account.enabled", false.into())][..],
+        &[
+            ("account.enabled", false.into()),
+            ("console.enabled", false.into()),
+        ][..],
         &[("dialects.f5.listen", "127.0.0.1:1".into())],
-        &[("account.listen", "127.0.0.1:1".into())],
+        &[
+            ("account.listen", "127.0.0.1:1".into()),
+            ("console.listen", "127.0.0.1:1".into()),
+        ],
     ] {
         assert!(beside(apart).is_ok(), "{apart:?}");
+    }
+    // Either site alone is one too many.
+    for site in ["account.enabled", "console.enabled"] {
+        assert!(beside(&[(site, false.into())]).is_err(), "{site}");
     }
 }
 

@@ -121,6 +121,24 @@ impl<'a> Browser<'a> {
         self.cookies.get("keyproof-account").map(|it| &**it)
     }
 
+    /// Pastes a new token of these scopes into the console's form, and gives the token.
+    pub(crate) async fn sign_in_as(&mut self, scopes: &[&str]) -> String {
+        let token = self.site.operator_token(scopes, None).await;
+        self.paste(&token).await.is(200);
+        token
+    }
+
+    /// Pastes a token into the console's form.
+    pub(crate) async fn paste(&mut self, token: &str) -> Answer {
+        self.get("/console/sign-in").await.is(200);
+        self.submit("/console/sign-in", &[("token", token)]).await
+    }
+
+    /// The console's session.
+    pub(crate) fn console(&self) -> Option<&str> {
+        self.cookies.get("keyproof-console").map(|it| &**it)
+    }
+
     /// Types the password.
     pub(crate) async fn sign_in(&mut self, name: &str) -> Answer {
         self.get("/account/sign-in").await.is(200);

@@ -10,6 +10,7 @@ async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
         Browser::new(&site).sending("accept", "text/html,application/xhtml+xml;q=0.9");
     browser.get("/").await.is(200);
     browser.sees("href=\"/account\"");
+    browser.sees("href=\"/console\"");
     browser.sees_not(env!("CARGO_PKG_VERSION"));
     let style = browser
         .page
@@ -41,8 +42,18 @@ async fn a_browser_is_told_where_the_sites_are_and_nobody_else_anything() {
 
 #[tokio::test]
 async fn a_site_that_is_off_is_not_there() {
-    let site = Site::configured(&[("account.enabled", false.into())]).await;
-    for path in ["/", "/account", "/account/sign-in"] {
+    let off = [
+        ("account.enabled", false.into()),
+        ("console.enabled", false.into()),
+    ];
+    let site = Site::configured(&off).await;
+    for path in [
+        "/",
+        "/account",
+        "/account/sign-in",
+        "/console",
+        "/console/sign-in",
+    ] {
         let call = site.call("GET", path).header("accept", "text/html");
         let answer = call.of_another_dialect().send().await;
         assert_eq!(answer.is(404).json["code"], 21, "{path}");
@@ -51,11 +62,16 @@ async fn a_site_that_is_off_is_not_there() {
 
 #[tokio::test]
 async fn a_site_may_have_a_listener_of_its_own() {
-    let site = Site::configured(&[("account.listen", "127.0.0.1:0".into())]).await;
-    let call = site.call("GET", "/account/sign-in");
-    call.of_another_dialect().send().await.is(404);
-    let mut call = site.call("GET", "/account/sign-in").of_another_dialect();
-    let url = site.server.urls().nth(1).unwrap();
-    call.address = url.trim_start_matches("http://").parse().unwrap();
-    call.send().await.is(200);
+    for (listen, path) in [
+        ("account.listen", "/account/sign-in"),
+        ("console.listen", "/console/sign-in"),
+    ] {
+        let site = Site::configured(&[(listen, "127.0.0.1:0".into())]).await;
+        let call = site.call("GET", path);
+        call.of_another_dialect().send().await.is(404);
+        let mut call = site.call("GET", path).of_another_dialect();
+        let url = site.server.urls().nth(1).unwrap();
+        call.address = url.trim_start_matches("http://").parse().unwrap();
+        call.send().await.is(200);
+    }
 }

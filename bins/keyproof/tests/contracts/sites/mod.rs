@@ -2,5 +2,6 @@
 
 mod account;
 mod browser;
+mod console;
 mod front;
 mod safety;

@@ -125,6 +125,7 @@ fn serve(home: &TempDir, flags: &[&str]) -> (Child, BufReader<ChildStderr>, Stri
         .envs((!flags.is_empty()).then_some(("KEYPROOF_F5__CLIENT_CERTIFICATES", "true")))
         // A listener that asks for client certificates serves no site.
         .envs((!flags.is_empty()).then_some(("KEYPROOF_ACCOUNT__ENABLED", "false")))
+        .envs((!flags.is_empty()).then_some(("KEYPROOF_CONSOLE__ENABLED", "false")))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

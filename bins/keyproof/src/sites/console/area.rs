@@ -1,0 +1,37 @@
+//! The areas of the console, and who is shown them: whoever has a scope that reaches something there.
+
+use keyproof_auth::OperatorScope;
+use keyproof_service::access::Operator;
+
+/// An area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Area {
+    /// How the server is; a greeting for whoever may not know.
+    Start,
+}
+
+impl Area {
+    const ALL: [Self; 1] = [Self::Start];
+
+    /// Its path and its name.
+    pub(super) const fn place(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Start => ("/console", "Start"),
+        }
+    }
+
+    /// Whether any of an operator's scopes reaches something there.
+    pub(super) fn is_shown_to(self, operator: &Operator) -> bool {
+        self == Self::Start || operator.scopes().any(|scope| self.is_reached_by(scope))
+    }
+
+    const fn is_reached_by(self, scope: &OperatorScope) -> bool {
+        matches!((self, scope), (_, OperatorScope::Admin))
+    }
+
+    /// Those that an operator is shown.
+    pub(super) fn shown_to(operator: &Operator) -> Vec<Self> {
+        let all = Self::ALL.into_iter();
+        all.filter(|area| area.is_shown_to(operator)).collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! What an operator is told in the place of a page.
+
+use askama::Template;
+use keyproof_http::{RequestId, Response};
+use keyproof_service::access::NoSession;
+
+use super::frame::Frame;
+use crate::sites::{
+    page::{self, see_other},
+    refusal::Refusal,
+};
+
+#[derive(Template)]
+#[template(path = "console/refusal.html")]
+struct RefusalPage<'a> {
+    frame: &'a Frame,
+    title: &'a str,
+    text: &'a str,
+    request: Option<&'a str>,
+}
+
+/// A page in the place of the one that was asked for.
+pub(super) fn refused(refusal: &Refusal, request_id: RequestId) -> Response {
+    if let Some(location) = location(refusal) {
+        return see_other(location);
+    }
+    let (title, text) = words(refusal);
+    let request = request_id.to_string();
+    let is_ours = refusal.status().is_server_error();
+    let page = RefusalPage {
+        frame: &Frame::of_nobody(),
+        title,
+        text: &text,
+        request: is_ours.then_some(&*request),
+    };
+    let mut response = page::html(refusal.status(), page.render().unwrap_or_default());
+    refusal.stamp(&mut response);
+    response
+}
+
+/// Where the browser is sent, if it is.
+const fn location(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::ConfirmFirst => Some("/console/confirm"),
+        Refusal::SignInFirst => Some("/console/sign-in?over"),
+        _ => None,
+    }
+}
+
+fn words(refusal: &Refusal) -> (&'static str, String) {
+    let (title, text) = match refusal {
+        Refusal::Busy => (
+            "Too much to do",
+            "The server cannot answer just now. Try again in a moment.",
+        ),
+        Refusal::Broken => (
+            "Something is wrong with this server",
+            "Look for the request in its log, by the number below.",
+        ),
+        Refusal::ConfirmFirst | Refusal::SignInFirst => ("Sign in", "Sign in first."),
+        Refusal::Forged => (
+            "This form is out of date",
+            "It was filled in before you signed in or out, in another window, or on a page that is not ours. Nothing was \
+             done. Go back, load the page again, and fill it in once more.",
+        ),
+        Refusal::Insecure => (
+            "No safe connection",
+            "Others could read your token on the way. Open this page with https:// in front; on the machine that keyproof \
+             runs on, http://localhost does, too.",
+        ),
+        Refusal::Limited(wait) => {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let text = format!(
+                "Too many requests came from your address: try again in {seconds} seconds."
+            );
+            return ("Too much to do", text);
+        }
+        Refusal::Malformed(_) => (
+            "This cannot be read",
+            "What was sent is not a form of this page. Nothing was done.",
+        ),
+        Refusal::Method(_) => (
+            "That is not done here",
+            "This address is not asked in this way. Nothing was done.",
+        ),
+        Refusal::NotFound => (
+            "There is no such page",
+            "The address may be mistyped, or what it named is gone.",
+        ),
+        Refusal::OutOfReach => (
+            "Your token does not reach this",
+            "Nothing was done. Whoever gave you the token can make one with more scopes.",
+        ),
+        Refusal::Unsure => (
+            "It is not known whether it was done",
+            "The server lost its answer on the way. Look whether the change is there before you do it again.",
+        ),
+    };
+    (title, text.to_owned())
+}
+
+impl From<NoSession> for Refusal {
+    fn from(NoSession: NoSession) -> Self {
+        Self::SignInFirst
+    }
+}

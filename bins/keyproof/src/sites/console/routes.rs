@@ -1,0 +1,71 @@
+//! What this site answers, a line an operation.
+
+use http::Method;
+use keyproof_http::BoxFuture;
+
+use super::{Answered, Area, Signed, Visit, Visitor};
+use crate::{
+    dialect::route_table::{Case, Route, RouteTable, line},
+    sites::asset::Asset,
+};
+
+/// What is done for a request, and for whom.
+#[derive(Debug)]
+pub(super) enum Operation {
+    /// For everybody: a file that pages refer to.
+    Asset(Asset),
+    /// For everybody, before and after signing in.
+    Open(fn(Visit<Visitor>) -> BoxFuture<Answered>),
+    /// For everybody, with a form of these fields.
+    Enter(
+        &'static [&'static str],
+        fn(Visit<Visitor>) -> BoxFuture<Answered>,
+    ),
+    /// For whoever is signed in and is shown this area.
+    Show(Area, fn(Visit<Signed>) -> BoxFuture<Answered>),
+    /// The same, with a form of these fields.
+    Change(
+        Area,
+        &'static [&'static str],
+        fn(Visit<Signed>) -> BoxFuture<Answered>,
+    ),
+}
+
+/// What the body of a form needs, in bytes: its few fields, each of which may be escaped throughout.
+const FORM: usize = 16 * 1024;
+
+const fn form(template: &'static str, operation: Operation) -> Route<Operation> {
+    line(Method::POST, template, FORM, operation)
+}
+
+const fn page(template: &'static str, operation: Operation) -> Route<Operation> {
+    line(Method::GET, template, 0, operation)
+}
+
+#[rustfmt::skip]
+pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
+    case: Case::Sensitive,
+    routes: &[
+        page("/console", Operation::Show(Area::Start, |visit| Box::pin(visit.start()))),
+        page("/console/icon.svg", Operation::Asset(Asset::Icon)),
+        page("/console/script.js", Operation::Asset(Asset::Script)),
+        page("/console/style.css", Operation::Asset(Asset::Style)),
+        page("/console/sign-in", Operation::Open(|visit| Box::pin(visit.show_sign_in()))),
+        form("/console/sign-in", Operation::Enter(&["token"], |visit| Box::pin(visit.sign_in()))),
+        form("/console/sign-out", Operation::Change(Area::Start, &[], |visit| Box::pin(visit.sign_out()))),
+        form("/console/sign-out/everywhere", Operation::Change(Area::Start, &[], |visit| Box::pin(visit.sign_out_everywhere()))),
+        page("/console/confirm", Operation::Show(Area::Start, |visit| Box::pin(visit.show_confirm()))),
+        form("/console/confirm", Operation::Change(Area::Start, &["token", "to"], |visit| Box::pin(visit.confirm()))),
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_reached_and_in_architecture() {
+        ROUTES.assert_each_line_is_reached();
+        ROUTES.assert_each_line_is_in_architecture("");
+    }
+}

@@ -1,0 +1,187 @@
+//! Signing in with a token, showing it again, and signing out.
+
+use askama::Template;
+use http::StatusCode;
+use keyproof_service::{Failure, access::SignInError};
+
+use super::{Answered, Area, Frame, Signed, Visit, Visitor, frame::Wrong, render};
+use crate::sites::{cookies::Cookie, page::see_other, refusal::Refusal};
+
+/// What is told of a token that is none.
+const UNKNOWN: &str =
+    "This is not an operator's token, or no longer. Paste the whole of it, from “keyproof_” on.";
+
+/// What is told of a token that is another session's.
+const ANOTHER: &str = "This is another token than the one that you are signed in with.";
+
+#[derive(Template)]
+#[template(path = "console/sign_in.html")]
+struct SignIn<'a> {
+    frame: &'a Frame,
+}
+
+#[derive(Template)]
+#[template(path = "console/confirm.html")]
+struct Confirm<'a> {
+    frame: &'a Frame,
+    to: &'a str,
+}
+
+impl Visit<Visitor> {
+    pub(super) async fn show_sign_in(self) -> Answered {
+        let notice = if self.says("out") {
+            Some("You are signed out.")
+        } else if self.says("everywhere") {
+            Some("Every session of your token has ended.")
+        } else if self.says("over") && self.cookie(Cookie::Console).is_some() {
+            Some(
+                "Please sign in. A session ends after 15 minutes without use, after 8 hours, and with its token.",
+            )
+        } else {
+            None
+        };
+        let frame = Frame {
+            notice,
+            ..self.frame()
+        };
+        let mut response = render(&SignIn { frame: &frame }, StatusCode::OK)?;
+        if notice.is_some() {
+            self.forget(&mut response, Cookie::Console);
+        }
+        self.bind(&mut response);
+        Ok(response)
+    }
+
+    pub(super) async fn sign_in(self) -> Answered {
+        let token = self.token();
+        let before = self.cookie(Cookie::Console);
+        let before = before.as_deref().map(String::as_str);
+        let access = &self.service().access;
+        match access.sign_in(&token, before, &self.origin).await {
+            Ok(session) => {
+                let mut response = see_other("/console");
+                self.keep(&mut response, Cookie::Console, &session, None);
+                self.forget(&mut response, Cookie::ConsoleVisit);
+                Ok(response)
+            }
+            Err(failure) => {
+                let frame = Frame {
+                    wrong: Some(told(failure)?),
+                    ..self.frame()
+                };
+                let page = SignIn { frame: &frame };
+                let mut response = render(&page, StatusCode::UNPROCESSABLE_ENTITY)?;
+                self.bind(&mut response);
+                Ok(response)
+            }
+        }
+    }
+}
+
+impl Visit<Signed> {
+    pub(super) async fn show_confirm(self) -> Answered {
+        let to = self.exchange.query().first("to").unwrap_or_default();
+        let page = Confirm {
+            frame: &self.frame(),
+            to: within(to),
+        };
+        render(&page, StatusCode::OK)
+    }
+
+    /// The token once more, before what weakens something.
+    pub(super) async fn confirm(self) -> Answered {
+        self.admit()?;
+        let token = self.token();
+        let to = within(self.typed("to"));
+        let Signed { cookie, session } = &self.who;
+        let access = &self.service().access;
+        let confirmed = access.confirm(&token, cookie, session, &self.origin);
+        match confirmed.await {
+            Ok(session) => {
+                let mut response = see_other(to);
+                self.keep(&mut response, Cookie::Console, &session, None);
+                Ok(response)
+            }
+            Err(failure) => {
+                let frame = Frame {
+                    wrong: Some(told(failure)?),
+                    ..self.frame()
+                };
+                let page = Confirm { frame: &frame, to };
+                render(&page, StatusCode::UNPROCESSABLE_ENTITY)
+            }
+        }
+    }
+
+    pub(super) async fn sign_out(self) -> Answered {
+        let access = &self.service().access;
+        access.sign_out(&self.who.cookie, &self.origin).await?;
+        Ok(self.signed_out("/console/sign-in?out"))
+    }
+
+    pub(super) async fn sign_out_everywhere(self) -> Answered {
+        let access = &self.service().access;
+        let ended = access.sign_out_everywhere(&self.who.session, &self.origin);
+        ended.await?;
+        Ok(self.signed_out("/console/sign-in?everywhere"))
+    }
+
+    fn signed_out(&self, to: &str) -> keyproof_http::Response {
+        let mut response = see_other(to);
+        self.forget(&mut response, Cookie::Console);
+        self.forget(&mut response, Cookie::ConsoleVisit);
+        response
+    }
+}
+
+impl<W> Visit<W> {
+    /// A token as it was pasted, without what comes along at its ends.
+    fn token(&self) -> zeroize::Zeroizing<String> {
+        zeroize::Zeroizing::new(self.typed("token").trim().to_owned())
+    }
+}
+
+fn told(failure: Failure<SignInError>) -> Result<Wrong, Refusal> {
+    let text = match failure {
+        Failure::Refused(SignInError::Unknown) => UNKNOWN,
+        Failure::Refused(SignInError::Another) => ANOTHER,
+        Failure::Storage(error) => return Err(error.into()),
+    };
+    Ok(Wrong {
+        field: "token",
+        text: text.to_owned(),
+    })
+}
+
+/// A path within this site, as it stands in our links; the start if it is another.
+fn within(path: &str) -> &str {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%/?=&@".contains(&b);
+    let is_ours = path.starts_with("/console/") && path.bytes().all(is_plain);
+    match is_ours {
+        true => path,
+        false => Area::Start.place().0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_elsewhere() {
+        for ours in ["/console/users/7", "/console/users/a%20b?x=1"] {
+            assert_eq!(within(ours), ours);
+        }
+        for other in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/account",
+            "/console/\r\nX: y",
+            "/console/:\\",
+            "/consoles",
+        ] {
+            assert_eq!(within(other), "/console", "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Signing in with a token, and what ends a session.
+
+use std::time::Duration;
+
+use crate::{
+    emnify::site::{Site, console_origin},
+    sites::browser::Browser,
+};
+
+#[tokio::test]
+async fn an_operator_signs_in_with_a_token_that_no_page_and_no_cookie_has() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let away = ops.get("/console").await;
+    assert_eq!(away.is(303).header("location"), "/console/sign-in?over");
+    let token = ops.sign_in_as(&["users:Org", "audit-read"]).await;
+    ops.sees("Signed in as <bdi>test</bdi>");
+    ops.sees("<code>users:Org</code>");
+    ops.sees_not(&token);
+    let session = ops.console().unwrap().to_owned();
+    assert!(!token.contains(&session) && !session.contains("keyproof_"));
+    // A blank along with it is no other token.
+    ops.paste(&format!(" {token} ")).await.is(200);
+    // The session of before is none.
+    assert_ne!(ops.console().unwrap(), session);
+    let mut stale = Browser::new(&site);
+    stale.cookies.insert("keyproof-console".to_owned(), session);
+    stale.get("/console").await.is(303);
+
+    ops.get("/console").await.is(200);
+    let before = ops.console().unwrap().to_owned();
+    ops.submit("/console/sign-out", &[]).await.is(200);
+    ops.sees("You are signed out.");
+    assert_eq!(ops.console(), None);
+    stale.cookies.insert("keyproof-console".to_owned(), before);
+    stale.get("/console").await.is(303);
+}
+
+#[tokio::test]
+async fn what_is_no_valid_token_gives_nothing() {
+    let site = Site::start().await;
+    let token = site
+        .operator_token(&["admin"], Some(Duration::from_secs(60)))
+        .await;
+    site.clock.advance(Duration::from_secs(60));
+    let mut ops = Browser::new(&site);
+    for wrong in ["x", "keyproof_", &token, &token[..token.len() - 1]] {
+        ops.get("/console/sign-in").await.is(200);
+        let refused = ops.post("/console/sign-in", &[("token", wrong)]).await;
+        refused.is(422);
+        ops.sees("This is not an operator’s token");
+        ops.sees("aria-invalid=\"true\"");
+        ops.sees_not("keyproof_<");
+        assert_eq!(ops.console(), None);
+    }
+    // A user's session is none of an operator's, and the other way round.
+    ops.sign_in_as(&["admin"]).await;
+    let session = ops.console().unwrap().to_owned();
+    for (name, path) in [
+        ("keyproof-account", "/account"),
+        ("keyproof-console", "/console"),
+    ] {
+        let mut other = Browser::new(&site);
+        other.cookies.insert(name.to_owned(), session.clone());
+        other
+            .get(path)
+            .await
+            .is(if path == "/console" { 200 } else { 303 });
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_unused_with_its_token_and_everywhere_at_once() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["admin"]).await;
+    site.clock.advance(Duration::from_secs(15 * 60));
+    ops.get("/console").await.is(303);
+    ops.get("/console/sign-in?over").await.is(200);
+    ops.sees("A session ends after 15 minutes without use");
+
+    let (mut here, mut there) = (Browser::new(&site), Browser::new(&site));
+    here.paste(&token).await.is(200);
+    there.paste(&token).await.is(200);
+    here.submit("/console/sign-out/everywhere", &[])
+        .await
+        .is(200);
+    here.sees("Every session of your token has ended.");
+    there.get("/console").await.is(303);
+    // The token is as good as before, until it is revoked.
+    there.paste(&token).await.is(200);
+    let access = &site.console.access;
+    for listed in access.list().await.unwrap() {
+        access.revoke(&listed.id, &console_origin()).await.unwrap();
+    }
+    there.get("/console").await.is(303);
+}
+
+#[tokio::test]
+async fn the_token_is_shown_again_by_the_same_operator_and_leads_nowhere_else() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["admin"]).await;
+    let other = site.operator_token(&["admin"], None).await;
+    let before = ops.console().unwrap().to_owned();
+    ops.get("/console/confirm?to=/console/users").await.is(200);
+    ops.post(
+        "/console/confirm",
+        &[("token", &other), ("to", "/console/users")],
+    )
+    .await
+    .is(422);
+    ops.sees("This is another token");
+    assert_eq!(ops.console().unwrap(), before);
+    for (to, there) in [
+        ("/console/users/7", "/console/users/7"),
+        ("//evil.example", "/console"),
+        ("https://evil.example", "/console"),
+    ] {
+        ops.get("/console/confirm").await.is(200);
+        let before = ops.console().unwrap().to_owned();
+        let fields = [("token", &*token), ("to", to)];
+        let confirmed = ops.post("/console/confirm", &fields).await;
+        assert_eq!(confirmed.is(303).header("location"), there);
+        assert_ne!(ops.console().unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_form_is_taken_from_our_own_page_alone() {
+    let site = Site::start().await;
+    let token = site.operator_token(&["admin"], None).await;
+    let mut ops = Browser::new(&site);
+    ops.get("/console/sign-in").await.is(200);
+    let (ours, fields) = (ops.csrf().unwrap(), [("token", &*token)]);
+    for wrong in ["", "x"] {
+        ops.post_with("/console/sign-in", wrong, &fields)
+            .await
+            .is(403);
+    }
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        let mut forged = Browser::new(&site).sending(name, value);
+        forged.cookies = ops.cookies.clone();
+        forged
+            .post_with("/console/sign-in", &ours, &fields)
+            .await
+            .is(403);
+    }
+    ops.post_with("/console/sign-in", &ours, &fields)
+        .await
+        .is(303);
+    // What is done in a session is asked with the session's own text.
+    for path in ["/console/sign-out", "/console/sign-out/everywhere"] {
+        ops.post_with(path, &ours, &[]).await.is(403);
+    }
+    ops.get("/console").await.is(200);
+}
+
+#[tokio::test]
+async fn sign_in_is_on_a_safe_connection_alone_and_bounded() {
+    let proxies = toml::Value::Array(vec!["127.0.0.0/8".into()]);
+    let flags = [
+        ("http.trusted_proxies", proxies),
+        ("auth.address_limit", 3.into()),
+    ];
+    let site = Site::configured(&flags).await;
+    let proxied = |proto: &'static str| {
+        let call = site.call("GET", "/console/sign-in").of_another_dialect();
+        let call = call.header("x-forwarded-for", "198.51.100.7");
+        call.header("x-forwarded-proto", proto).send()
+    };
+    assert!(
+        proxied("http")
+            .await
+            .is(403)
+            .headers
+            .get("set-cookie")
+            .is_none()
+    );
+    let answer = proxied("https").await;
+    let cookie = answer.is(200).header("set-cookie");
+    assert!(
+        cookie.starts_with("__Host-keyproof-console-visit="),
+        "{cookie}"
+    );
+    let attributes = "; Path=/; HttpOnly; SameSite=Strict; Secure";
+    assert!(cookie.ends_with(attributes), "{cookie}");
+
+    let mut guesser = Browser::new(&site);
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        guesser.get("/console/sign-in").await.is(200);
+        let answer = guesser.post("/console/sign-in", &[("token", "x")]).await;
+        answers.push(answer.status.as_u16());
+    }
+    assert_eq!(answers, [422, 422, 422, 429]);
+    guesser.sees("Too many requests came from your address");
+}
+
+/// Which scopes give what over the APIs is as it was.
+#[tokio::test]
+async fn the_scopes_of_the_console_give_nothing_over_an_api() {
+    let site = Site::start().await;
+    let scopes = ["instances", "users", "audit", "status"];
+    let token = site.operator_token(&scopes, None).await;
+    let dps = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates?api-version=2022-02-05";
+    for (method, path, expected) in [
+        ("GET", dps, 403),
+        ("GET", "/api/tpm/namespaces/system/tpm_managers", 403),
+        ("POST", "/api/tpm/tpm/preauth", 403),
+        ("GET", "/private/otp-devices", 401),
+        ("GET", "/instances/default/private/otp-devices", 401),
+        ("GET", "/api/v1/user", 401),
+    ] {
+        let call = site.call(method, path).of_another_dialect();
+        let answer = call.bearer(&token).body("{}").send().await;
+        assert_eq!(answer.status, expected, "{path}: {answer:?}");
+    }
+}
