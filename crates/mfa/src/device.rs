@@ -17,6 +17,17 @@ use crate::{Generation, Lockout, MfaError, Policy, UnixMillis, User};
 /// helps; but whoever reads a record can try likely fingerprints against it one by one. They still
 /// need the password. A caller who wants more hands in an HMAC of the fingerprint under a key that
 /// is not in the database.
+///
+/// ```
+/// use keyproof_mfa::{Fingerprint, NewDevice};
+///
+/// let fingerprint = Fingerprint::new("6b0a4ea6f7d0d7ab")?; // drawn by the device, and a secret of it
+/// assert!(!format!("{fingerprint:?}").contains("6b0a"));
+/// let device = NewDevice::new(fingerprint, [7; 4]).with_name("laptop")?.with_browser("Firefox")?;
+/// assert!(Fingerprint::new("").is_err());
+/// # drop(device);
+/// # Ok::<(), keyproof_mfa::MfaError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fingerprint(String);
 

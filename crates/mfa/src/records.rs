@@ -68,6 +68,16 @@ impl UserRecords {
     }
 
     /// The devices that are trusted now, in the order they came to be.
+    ///
+    /// ```
+    /// use keyproof_mfa::{UnixMillis, User, UserId, UserRecords};
+    ///
+    /// let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+    /// for device in ada.trusted_devices(UnixMillis::from_secs(1_800_000_000)) {
+    ///     println!("{}: {} until {}", device.id().get(), device.name().unwrap_or("no name"), device.expires_at().as_secs());
+    /// }
+    /// # assert!(ada.trusted_devices(UnixMillis::from_secs(1_800_000_000)).is_empty());
+    /// ```
     pub fn trusted_devices(&self, now: UnixMillis) -> Vec<&Device> {
         let devices = self.bound_devices().into_iter();
         devices.flat_map(|devices| devices.live(now)).collect()

@@ -93,6 +93,28 @@ impl ZeroizeOnDrop for RecoveryCode {}
 ///
 /// A code has 80 random bits, so its digest, in which the key's generation is the salt, needs no
 /// slow hash to keep it secret.
+///
+/// ```
+/// use keyproof_mfa::{KeyKind, Password, Policy, Proof, RecoveryCode, Session, SessionId, Standing, UnixMillis, User, UserId, UserRecords};
+/// # use keyproof_mfa::otp::{Secret, Totp};
+/// # let (policy, secret) = (Policy::default(), Secret::from_bytes(&[7; 20])?);
+/// # let (hers, now) = (SessionId::new("hers"), UnixMillis::from_secs(1_800_000_000));
+/// # let code = Totp::new(&secret, Default::default(), Default::default()).code(now.as_secs()).to_string();
+/// # let ada = UserRecords::new(User::new(UserId::new("example.org", "ada"), 0));
+/// # let ada = ada.enrol(KeyKind::default(), Password::Correct, [1; 16], hers, now, &policy).next;
+/// # let ada = ada.activate(&Proof::Typed { text: &code, secret: &secret }, hers, now, &policy).next;
+///
+/// // Just after the activation, in the same session; random bytes for each of ten codes.
+/// let session = Session { id: hers, standing: Standing::Activation };
+/// # let mut random = [[0; 10]; 10];
+/// # random.iter_mut().enumerate().for_each(|(at, bytes)| bytes.fill(at as u8));
+/// let made = ada.make_recovery_codes(Password::Correct, None, session, &random, now, &policy);
+/// let codes = made.verdict?; // shown once
+/// let typed = codes[0].to_string().to_lowercase();
+/// assert!(RecoveryCode::parse(&typed).is_ok());
+/// assert_eq!(made.next.recovery.as_ref().unwrap().left(), 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(

@@ -14,6 +14,17 @@ use crate::public::{EccPublic, PublicKey, RsaPublic, TpmtPublic};
 /// What is asked of a device identity key (DevID, IDevID; TCG TPM 2.0 Keys for Device Identity and
 /// Attestation, 7.3) beside its attributes, which are always the same: it signs what its owner likes, in
 /// the TPM that made it.
+///
+/// ```
+/// use keyproof_tpm::{DevIdKeyPolicy, EccCurve, Structure, TpmtPublic};
+///
+/// let key = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/dev.pub.tpm2b"))?;
+/// assert!(DevIdKeyPolicy::default().check(&key).accepted());
+/// let curves_alone = DevIdKeyPolicy { rsa_bits: vec![], curves: vec![EccCurve::NistP256] };
+/// let report = curves_alone.check(&key);
+/// assert!(!report.accepted(), "{report}");
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevIdKeyPolicy {
     /// The RSA sizes that are taken, in bits.

@@ -26,6 +26,19 @@ pub struct EndorsementTemplate {
 ///
 /// The assumption is safe: a credential opens only in a TPM that has an object with exactly the
 /// Name that it yields.
+///
+/// ```
+/// use keyproof_tpm::{AttestationTemplate, EndorsementTemplate, Name, ObjectAttributes, Structure, TpmtPublic};
+///
+/// let ek = TpmtPublic::parse_sized(include_bytes!("../tests/vectors/rsa2048/ek.pub.tpm2b"))?;
+/// assert_eq!(EndorsementTemplate::of(&ek)?.name(), "L-1"); // of the TCG's profile
+/// // A device sent its attestation key as PEM or DER: this is its Name, if it was made as `tpm2_createak` does.
+/// let template = AttestationTemplate::below(&ek)?;
+/// assert!(template.attests() && template.object_attributes.contains(ObjectAttributes::RESTRICTED));
+/// let ak = TpmtPublic::attestation_from_spki(include_bytes!("../tests/vectors/rsa2048/ak.pub.spki.der"), &template)?;
+/// assert_eq!(Name::of(&ak)?.as_bytes(), include_bytes!("../tests/vectors/rsa2048/ak.name.bin"));
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttestationTemplate {
     /// The name algorithm; `tpm2_createak` takes that of the endorsement key.

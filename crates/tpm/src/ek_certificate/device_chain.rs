@@ -11,6 +11,16 @@ use crate::TpmError;
 /// The CA certificates between an endorsement certificate and its root that the device itself hands over,
 /// as Intel's on-die CA has them in NV memory from 0x01C00100 on. Nobody trusts them: they may be links of
 /// a chain, never its end.
+///
+/// ```
+/// use keyproof_tpm::{EkChain, pem_bundle};
+///
+/// # let intermediate = include_bytes!("../../tests/vectors/rsa2048/ca.intermediate.der");
+/// let chain = EkChain::from_der(intermediate)?;
+/// assert_eq!(chain.certificates().count(), 1); // for `EkCertificatePolicy::intermediates`
+/// assert!(EkChain::from_pem(b"-----BEGIN CERTIFICATE-----").is_err()); // cut short
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EkChain(Vec<Vec<u8>>);
 

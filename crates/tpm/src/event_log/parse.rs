@@ -9,6 +9,20 @@ use crate::algorithm::HashAlgorithm;
 use crate::wire::Reader;
 
 /// An event log, read.
+///
+/// ```
+/// use keyproof_tpm::{EventLog, EventLogForm, HashAlgorithm};
+///
+/// // The TCG's first form: register, type, SHA-1 digest, length and data of each event.
+/// let mut log = [0_u32, 8].map(u32::to_le_bytes).concat();
+/// log.extend(HashAlgorithm::Sha1.digest(&[b"firmware 1"])?);
+/// log.extend([&10_u32.to_le_bytes()[..], b"firmware 1"].concat());
+/// let read = EventLog::parse(&log)?;
+/// assert_eq!((read.form, read.events.len()), (EventLogForm::Sha1, 1));
+/// let replayed = read.replay(HashAlgorithm::Sha1, 0)?;
+/// assert_eq!((replayed.events(0), replayed.value(0).map(<[u8]>::len)), (1, Some(20)));
+/// # Ok::<(), keyproof_tpm::TpmError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventLog<'a> {
     /// The form that it is in.

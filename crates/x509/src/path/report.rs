@@ -299,6 +299,23 @@ impl fmt::Display for Reason {
 /// What a search found: the path, or the walk that came furthest and why it ended.
 ///
 /// `Display` draws a line for each certificate from the leaf upwards, and the verdict.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::path::{Pool, Rules, find};
+/// use keyproof_x509::{Certificate, algorithms::RING};
+///
+/// let ca: &[u8] = include_bytes!("../../tests/data/p256-ca.der");
+/// let leaf = Certificate::from_der(include_bytes!("../../tests/data/p256-leaf.der"))?;
+/// let (none, anchors) = (Pool::of(&[]), Pool::of(&[ca]));
+/// let found = find(&leaf, &none, &anchors, &Rules::new(RING, 1_800_000_000));
+/// assert!(found.accepted() && found.walk().len() == 2, "{found}");
+///
+/// let lost = find(&leaf, &none, &none, &Rules::new(RING, 1_800_000_000));
+/// assert!(lost.refusal().is_some(), "{lost}"); // and says where the walk ended
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PathReport {
     pub(super) walk: Vec<Step>,

@@ -23,6 +23,23 @@ use crate::name::COMMON_NAME;
 use crate::time::{Validity, to_time};
 
 /// What a verification leaf is made of: version 3, CA:FALSE, digitalSignature, and the CA's key identifier.
+///
+/// ```
+/// # #[cfg(feature = "ring")] {
+/// use keyproof_x509::prover::{CertificationRequest, PrivateKey, RingSigner, VerificationLeaf};
+/// use keyproof_x509::ring::rand::SystemRandom;
+/// use keyproof_x509::{Certificate, Policy, Validity, VerificationCode, algorithms::RING, prove};
+///
+/// let ca = &Certificate::from_der(include_bytes!("../../tests/data/p256-ca.der"))?;
+/// let key = PrivateKey::from_pem_or_der(include_bytes!("../../tests/data/p256-ca.key"))?;
+/// let code = &VerificationCode::parse("7D9BDFF9BD7037666A250E4214735E3A0B1A063D7D81F638")?;
+/// let (now, random) = (1_800_000_000, SystemRandom::new());
+/// let leaf = VerificationLeaf { ca, code, validity: Validity::between(now - 3_600, now + 86_400), serial: [7; 16] };
+/// let leaf = leaf.sign(&RingSigner::new(&key, ca, &random)?, RING)?;
+/// assert!(prove(ca, &leaf, code, now, &Policy::new(RING)).accepted());
+/// # }
+/// # Ok::<(), keyproof_x509::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct VerificationLeaf<'a> {
     /// The CA certificate: its subject becomes the issuer, byte for byte.
