@@ -1,11 +1,11 @@
-//! `keyproof keys rotate`: another master key, while all nodes serve; and `keys signing rotate`, another key for access tokens.
+//! `keyproof keys rotate`: another master key, while all nodes serve; and `keys signing`, the keys of access tokens.
 
 use std::{
     io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},
 };
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use keyproof_service::Action;
 use keyproof_store::{KeyId, MasterKey, RotateError, Rotation, Store, SystemEntropy};
 use serde_json::json;
@@ -38,6 +38,19 @@ pub(super) enum Command {
 pub(super) enum Signing {
     /// Sign with another key from now on; what was signed before is valid until it ends
     Rotate(StoreArguments),
+    /// End a key that has leaked: whatever it has signed is refused from now on, by every server
+    End(EndArguments),
+    /// List the keys that access tokens verify with, the newest first
+    List(StoreArguments),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EndArguments {
+    /// The key's id, as `jwks.json` and a token's `kid` have it
+    #[arg(value_name = "KID")]
+    id: String,
+    #[command(flatten)]
+    store: StoreArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +66,8 @@ pub(super) enum Step {
 pub(super) fn run(command: &Command) -> Outcome {
     let step = match command {
         Command::Rotate(step) => step,
+        Command::Signing(Signing::End(arguments)) => return end_signing_key(arguments),
+        Command::Signing(Signing::List(arguments)) => return list_signing_keys(arguments),
         Command::Signing(Signing::Rotate(arguments)) => return replace_signing_key(arguments),
     };
     match step {
@@ -87,6 +102,43 @@ fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
                 output::print(&format!(
                     "tokens of key {former} are valid until they end, and it is published until {until}"
                 ))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn end_signing_key(arguments: &EndArguments) -> Outcome {
+    let EndArguments { id, store } = arguments;
+    with_service(&store.store, async |service| {
+        let origin = console::origin();
+        let ended = service.accounts.end_signing_key(id, &origin).await;
+        let ended = ended.map_err(Failure::refused)?;
+        if store.json {
+            output::print_json(&json!({ "ended": ended.ended, "signing": ended.signing }))?;
+        } else {
+            output::print(&format!(
+                "key {} is ended: its tokens are refused by every server, and whoever had one logs in again",
+                ended.ended
+            ))?;
+            if let Some(signing) = ended.signing {
+                output::print(&format!("key {signing} signs access tokens"))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn list_signing_keys(arguments: &StoreArguments) -> Outcome {
+    with_service(&arguments.store, async |service| {
+        let keys = service.accounts.public_keys().await;
+        let keys = keys.map_err(Failure::refused)?;
+        if arguments.json {
+            let keys = keys.iter().map(|key| &*key.id);
+            output::print_json(&keys.collect::<Vec<_>>())?;
+        } else {
+            for key in keys {
+                output::print(&key.id)?;
             }
         }
         Ok(())

@@ -514,6 +514,62 @@ fn the_master_key_of_a_file_is_changed_while_two_nodes_serve() {
     home.fails(&with_old, b"", 2, "is sealed under master key");
 }
 
+/// An access token of ada's, as a client logs in.
+fn logged_in(node: &Node) -> String {
+    // emnify's clients send the SHA-1 of the password, in hexadecimal digits.
+    let digest = <sha1::Sha1 as sha1::Digest>::digest(PASSWORD);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (status, _, body) = node.ask(&format!(
+        "POST /api/v1/authenticate\nContent-Type: application/json\n\n{{\"username\":\"ada\",\"password\":\"{digest}\"}}"
+    ));
+    assert_eq!(status, 200, "{body}");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    answer["auth_token"].as_str().unwrap().to_owned()
+}
+
+fn is_logged_in(node: &Node, token: &str) -> bool {
+    let keys = format!("GET /api/v1/user/role\nAuthorization: Bearer {token}");
+    let (status, _, body) = node.ask(&keys);
+    assert!(matches!(status, 200 | 401), "{status}: {body}");
+    status == 200
+}
+
+#[test]
+fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let nodes = [(); 2].map(|()| home.serve(&url));
+    let token = logged_in(&nodes[0]);
+    // Both remember it.
+    for node in nodes.iter().chain(&nodes) {
+        assert!(is_logged_in(node, &token));
+    }
+    let list = ["keys", "signing", "list", "--json", "--store", &url];
+    let listed = home.document(&list, "");
+    let [leaked] = &listed.as_array().unwrap()[..] else {
+        panic!("{listed}");
+    };
+    let leaked = leaked.as_str().unwrap().to_owned();
+    let end = |id: &str| {
+        let words = ["keys", "signing", "end", id, "--json", "--store", &url];
+        words.map(str::to_owned)
+    };
+    let ended = end(&leaked);
+    let ended: Vec<_> = ended.iter().map(String::as_str).collect();
+    let said = home.document(&ended, "");
+    assert_eq!(said["ended"], leaked);
+    for node in &nodes {
+        assert!(!is_logged_in(node, &token));
+        let (_, _, published) = node.ask("GET /keyproof/v1/jwks.json");
+        assert!(!published.contains(&leaked));
+        assert!(published.contains(said["signing"].as_str().unwrap()));
+        assert!(is_logged_in(node, &logged_in(node)));
+    }
+    home.fails(&ended, b"", 1, "no key of this id signs or is published");
+    home.fails(&["keys", "signing", "end", "--store", &url], b"", 2, "KID");
+}
+
 #[test]
 fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
     let home = Home::new();

@@ -66,7 +66,7 @@ pub use refresh::Refreshed;
 pub(crate) use restored::{without_steps, without_validity};
 pub use session::{Session, SessionError, Whose};
 pub use session_id::SessionId;
-pub use signing_key::{PublicKey, ReplacedKey};
+pub use signing_key::{EndedKey, PublicKey, ReplacedKey, UnknownSigningKey};
 pub use unproven::Unproven;
 pub use user_query::{Filter, Sort, SortKey, UserQuery, UserQueryError};
 pub use user_tokens::{Revocation, RevokeApplicationTokenError};
@@ -79,7 +79,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::{
-    Action, Audit, Clock, HashingError, HashingPool, Judging, Origin, StorageError,
+    Action, Audit, Clock, Failure, HashingError, HashingPool, Judging, Origin, StorageError,
     access::{Remembered, Turn, UseCase},
     audit::Deed,
 };
@@ -191,6 +191,31 @@ impl Accounts {
             self.audit.done(batch, now, deed);
         });
         replaced.await
+    }
+
+    /// Ends a key that signs access tokens, or has signed them: from now on all of its tokens are refused, on every server.
+    /// If it is the one that signs, another takes its place.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownSigningKey`].
+    pub async fn end_signing_key(
+        &self,
+        id: &str,
+        origin: &Origin,
+    ) -> Result<EndedKey, Failure<UnknownSigningKey>> {
+        let now = self.clock.now();
+        let ended = self.signing.end(id, now, |batch, ended| {
+            let signing = ended.signing.as_ref();
+            let deed = Deed {
+                action: Action::SigningKeyEnd,
+                target: format!("signing_key/{}", ended.ended),
+                detail: signing.map(|signing| format!("signing_key/{signing} signs")),
+                origin,
+            };
+            self.audit.done(batch, now, deed);
+        });
+        ended.await
     }
 
     /// Notices that another key signs, and makes a new one where that is too old: for the upkeep. Answers how many were

@@ -248,6 +248,7 @@ impl Accounts {
         let reading = reading.await?;
         // The key is still in force, whenever it was that it verified the token.
         if !reading.is_there(&signed_with)? {
+            self.signing.let_go(&claims.signed_with);
             return Err(INVALID);
         }
         let user: Slot<User> = reading.slot(user_key(owner))?;

@@ -107,6 +107,20 @@ pub struct ReplacedKey {
     pub former: Option<(String, Timestamp)>,
 }
 
+/// What became of a signing key that was ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedKey {
+    /// Which key verifies nothing any more.
+    pub ended: String,
+    /// Which one signs from now on, if it was the one that did.
+    pub signing: Option<String>,
+}
+
+/// No key of that id is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no key of this id signs or is published")]
+pub struct UnknownSigningKey;
+
 /// The key that signs.
 pub(super) struct Signer {
     pub(super) id: String,
@@ -182,6 +196,54 @@ impl SigningKeys {
         let replaced = replaced.await.map_err(Failure::without_refusal)?;
         self.opened().signer = None;
         Ok(replaced)
+    }
+
+    /// Ends a key at once, whether it signs or is published still: what it has signed is refused from then on, everywhere,
+    /// for whoever believes a token asks whether its key is at its [`place`]. If it is the one that signs, another takes its
+    /// place in the same batch.
+    pub(super) async fn end(
+        &self,
+        id: &str,
+        now: Timestamp,
+        tell: impl Fn(&mut Batch, &EndedKey),
+    ) -> Result<EndedKey, Failure<UnknownSigningKey>> {
+        let ended = settle("accounts.end_signing_key", &self.store, || async {
+            let mut batch = self.store.batch(now);
+            let ending = place(id);
+            let stored = self.store.get::<SigningKeyRecord>(&ending, now).await?;
+            let stored = stored.ok_or(Failure::Refused(UnknownSigningKey))?;
+            batch.remove(&ending, stored.version);
+            let used = self.store.get::<InUse>(&in_use(), now).await?;
+            let mut ended = EndedKey {
+                ended: id.to_owned(),
+                signing: None,
+            };
+            if let Some(used) = used.filter(|used| used.record.id == id) {
+                let (key, record) = self.make(now)?;
+                let next = InUse {
+                    id: key.id,
+                    since: now,
+                };
+                let ends = Some(now.saturating_add(PUBLISHED));
+                batch.insert(&place(&next.id), &record, ends);
+                batch.replace(&in_use(), used.version, &next, None);
+                ended.signing = Some(next.id);
+            }
+            tell(&mut batch, &ended);
+            Ok(Attempt::Commit(batch, Ok(ended)))
+        });
+        let ended = ended.await?;
+        self.let_go(id);
+        Ok(ended)
+    }
+
+    /// Lets go of a key that is not in force any more, so that nothing is signed with it.
+    pub(super) fn let_go(&self, id: &str) {
+        let mut opened = self.opened();
+        opened.verifiers.remove(id);
+        if opened.signer.as_ref().is_some_and(|signer| signer.id == id) {
+            opened.signer = None;
+        }
     }
 
     /// Lets go of the key that was opened if another signs since, and makes a new one if that is too old; answers whether

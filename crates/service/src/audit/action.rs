@@ -189,6 +189,7 @@ actions! {
         UserSessionsEnd = "user_session.end_others" by User;
         RefreshTokenUse = "refresh_token.use" by User;
         RefreshTokenRotate = "refresh_token.rotate" by User;
+        SigningKeyEnd = "signing_key.end" by Console;
         SigningKeyReplace = "signing_key.replace" by Console;
         TrustedDeviceAdd = "trusted_device.add" by User;
         TrustedDeviceList = "trusted_device.list" by User;

@@ -17,7 +17,7 @@ use crate::{
         ACCESS_TOKEN_LIFETIME, ActivateKeyError, AnswerError, ApplicationLoginError,
         ApplicationTokenChange, ChangePasswordError, EnrolKeyError, LoginError,
         NewApplicationToken, NotPermitted, RemoveKeyError, Revocation, Role, SessionError,
-        Unproven, UserQuery, Whose,
+        UnknownSigningKey, Unproven, UserQuery, Whose,
         password::canonical,
         records::{User, UserName, user_key, user_name_key},
     },
@@ -703,6 +703,62 @@ async fn a_signing_key_is_replaced_by_command_and_other_servers_notice() {
     let left = accounts.public_keys().await.unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].id, replaced.signing);
+}
+
+#[tokio::test]
+async fn a_signing_key_that_is_ended_ends_all_its_tokens_on_every_server_at_once() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let settings = Settings::from(cheap_hashing());
+    let other = Service::start(bench.store.clone(), bench.clock.clone(), settings);
+    let other = other.await.unwrap();
+    let accounts = &bench.service.accounts;
+    let refused = |asked: Result<_, _>| asked.err() == Some(Refused(SessionError::Invalid));
+    let token = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    // Both have verified it, and remember that.
+    for server in [accounts, &other.accounts] {
+        assert!(server.session(Some(&token), ADDRESS).await.is_ok());
+    }
+    let leaked = signed_by(&token);
+    let ended = other.accounts.end_signing_key(&leaked, &console()).await;
+    let ended = ended.unwrap();
+    assert_eq!(ended.ended, leaked);
+    let signing = ended.signing.unwrap();
+    assert_eq!(bench.times(Action::SigningKeyEnd).await, 1);
+    for server in [accounts, &other.accounts] {
+        assert!(refused(
+            server.session(Some(&token), ADDRESS).await.map(drop)
+        ));
+        let published = server.public_keys().await.unwrap();
+        let published: Vec<_> = published.iter().map(|key| &*key.id).collect();
+        assert_eq!(published, [&*signing]);
+    }
+    // The server that was not told has noticed by the token that it has refused.
+    let after = tokens(log_in(&bench, ADA, PASSWORD, None).await).access;
+    assert_eq!(signed_by(&after), signing);
+    assert!(accounts.session(Some(&after), ADDRESS).await.is_ok());
+
+    // One that only is published still.
+    let origin = console();
+    let replaced = accounts.replace_signing_key(&origin).await.unwrap();
+    assert_eq!(replaced.former.as_ref().unwrap().0, signing);
+    let ended = accounts.end_signing_key(&signing, &origin).await.unwrap();
+    assert_eq!(ended.signing, None);
+    assert!(refused(
+        other
+            .accounts
+            .session(Some(&after), ADDRESS)
+            .await
+            .map(drop)
+    ));
+    let left = accounts.public_keys().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].id, replaced.signing);
+    for unknown in [&*leaked, &*signing, "", "no-such-key"] {
+        let ended = accounts.end_signing_key(unknown, &origin).await;
+        assert_eq!(ended, Err(Refused(UnknownSigningKey)));
+    }
+    assert_eq!(bench.times(Action::SigningKeyEnd).await, 2);
 }
 
 #[tokio::test]
