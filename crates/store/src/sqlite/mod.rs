@@ -234,7 +234,7 @@ impl Engine for SqliteEngine {
                 .await?;
             self.identities.check()?;
             match self.writer.doubt()? {
-                None => Ok(()),
+                None => self.writer.lock(LOCKED).await,
                 Some(size) => {
                     self.readers.find_room(&self.path, size).await?;
                     self.writer.probe(size).await
@@ -255,6 +255,9 @@ impl Engine for SqliteEngine {
         self.writer.observe(observer);
     }
 }
+
+/// How long somebody else may keep the lock for writing before the store is not ready. Ours is let go of with each group.
+const LOCKED: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy)]
 enum Access {

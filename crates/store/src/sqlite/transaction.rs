@@ -7,6 +7,8 @@ use crate::{Change, Changes, EngineError, Entry, Row, Timestamp};
 
 pub(super) enum Work {
     Batch(Changes),
+    /// Takes the lock for writing and lets go of it, to find out whether it is to be had.
+    Lock,
     /// Writes without changing anything, to find out whether writing works.
     Probe {
         /// How many bytes are known to have room, in the group's size.
@@ -15,11 +17,12 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// How many bytes the log may grow by, more or less; at least one.
+    /// How many bytes the log may grow by, more or less; at least one, if anything is written.
     pub(super) fn size(&self) -> u64 {
         const PAGE: u64 = 4_096;
         let changes = match self {
             Self::Batch(changes) => changes,
+            Self::Lock => return 0,
             Self::Probe { size } => return *size,
         };
         let entries = changes.entries().iter();
@@ -128,6 +131,7 @@ impl<'c> Transactions<'c> {
         let conflicts = group
             .map(|work| match work {
                 Work::Batch(changes) => self.apply_batch(changes),
+                Work::Lock => Ok(None),
                 Work::Probe { .. } => self.probe(),
             })
             .collect::<rusqlite::Result<_>>()?;

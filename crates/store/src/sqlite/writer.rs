@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::cache::Cache;
 use super::identity::Identities;
@@ -109,12 +111,16 @@ impl Writer {
     /// Writes, to find out whether that works. Success dispels the doubt about groups up to `size`, for which the
     /// caller has found room.
     pub(super) async fn probe(&self, size: u64) -> Result<(), EngineError> {
-        match self.write(Work::Probe { size }).await {
-            Err(
-                CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error),
-            ) => Err(error),
-            // It conflicts with nothing, and is within every limit.
-            _ => Ok(()),
+        failure_of(self.write(Work::Probe { size }).await)
+    }
+
+    /// Waits for the lock for writing, which another process may keep, but no longer than this.
+    pub(super) async fn lock(&self, patience: Duration) -> Result<(), EngineError> {
+        match timeout(patience, self.write(Work::Lock)).await {
+            Ok(outcome) => failure_of(outcome),
+            Err(_) => Err(EngineError::Busy {
+                detail: format!("nothing could be written for {} ms", patience.as_millis()),
+            }),
         }
     }
 
@@ -138,6 +144,16 @@ impl Writer {
         answer
             .await
             .unwrap_or(Err(CommitError::Unknown(EngineError::Closed)))
+    }
+}
+
+/// What failed of a work that conflicts with nothing, and is within every limit.
+fn failure_of(outcome: Result<(), CommitError>) -> Result<(), EngineError> {
+    match outcome {
+        Err(CommitError::NotApplied(NotApplied::Engine(error)) | CommitError::Unknown(error)) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 

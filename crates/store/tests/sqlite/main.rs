@@ -226,6 +226,28 @@ async fn waits_for_another_writer_and_then_says_busy() {
     assert_eq!(bodies(&engine).await, [(b, "b".to_owned())]);
 }
 
+/// Another process, such as a command that was stopped in the middle of a change; nobody writes here, so nothing else finds out.
+#[tokio::test]
+async fn a_store_whose_lock_somebody_keeps_is_not_ready_long_before_a_change_fails_of_it() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let mut options = SqliteOptions::default();
+    options.busy_timeout = Duration::from_secs(600);
+    let engine = SqliteEngine::open(&path, &options).expect("a new store");
+    assert_eq!(engine.ready().await, Ok(()));
+    let other = Connection::open(&path).expect("the same file");
+    for _ in 0..2 {
+        other
+            .execute_batch("BEGIN IMMEDIATE")
+            .expect("nobody else writes");
+        let ready = engine.ready().await;
+        assert!(matches!(ready, Err(EngineError::Busy { .. })), "{ready:?}");
+        assert_eq!(bodies(&engine).await, [], "it can be read from");
+        other.execute_batch("COMMIT").expect("nothing was written");
+        assert_eq!(engine.ready().await, Ok(()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn judges_by_what_the_writer_that_it_waited_for_left() {
     let folder = folder();
