@@ -1,11 +1,11 @@
 //! `keyproof audit`: the audit trail, read and followed.
 
-use std::{io, mem, net::IpAddr, time::Duration};
+use std::{io, mem, net::IpAddr, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
 use keyproof_service::{
     Clock, Service, SystemClock,
-    audit::{Event, EventKey, Follower, Outcome as EventOutcome, Repeats},
+    audit::{Event, EventKey, Follower, Outcome as EventOutcome, ParseEventKeyError, Repeats},
 };
 use keyproof_store::Timestamp;
 use serde_json::Value;
@@ -41,15 +41,31 @@ once their minute or hour is over.";
 #[derive(Args, Debug)]
 #[command(after_help = ONCE_OR_MORE)]
 struct ExportArguments {
-    /// Where the last export ended; from the beginning unless given
+    /// Where the last export ended; from the beginning unless given, and where it ended with null or without an event
     #[arg(long, value_name = "CURSOR")]
-    after: Option<EventKey>,
+    after: Option<After>,
     /// Put names in the place of users, as `keyproof audit` does. What is kept of them elsewhere, `user remove --forget` does
     /// not reach
     #[arg(long)]
     names: bool,
     #[command(flatten)]
     store: StoreFlags,
+}
+
+/// A cursor, as a line has it; none where no cursor has passed an event yet, which is `null`, or nothing where nothing was
+/// printed.
+#[derive(Clone, Debug)]
+struct After(Option<EventKey>);
+
+impl FromStr for After {
+    type Err = ParseEventKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEventKeyError> {
+        match text {
+            "" | "null" => Ok(Self(None)),
+            cursor => Ok(Self(Some(cursor.parse()?))),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -89,8 +105,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 /// JSON lines, from where the reader was.
 fn export(arguments: &ExportArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let mut last = arguments.after.clone();
-        let mut cursor = arguments.after.clone();
+        let after = arguments.after.clone();
+        let mut last = after.and_then(|After(key)| key);
+        let mut cursor = last.clone();
         loop {
             let page = service.audit.export(last.as_ref(), cursor.as_ref());
             let mut page = page.await.map_err(Failure::refused)?;

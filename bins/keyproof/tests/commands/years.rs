@@ -571,6 +571,32 @@ fn a_signing_key_that_has_leaked_is_ended_while_two_nodes_serve() {
 }
 
 #[test]
+fn an_export_goes_on_from_any_cursor_that_was_printed() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let export = |after: &str| {
+        let lines = home.prints(&["audit", "export", "--after", after, "--store", &url], "");
+        let lines = lines.lines();
+        lines
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let ids = |events: &[Value]| {
+        let ids = events.iter().map(|event| event["id"].clone());
+        ids.collect::<Vec<_>>()
+    };
+    let all = export("");
+    // All of it is younger than a minute, so no cursor has passed it.
+    assert!(all.len() > 2 && all.iter().all(|event| event["cursor"].is_null()));
+    assert_eq!(export("null"), all);
+    let after = export(all[0]["id"].as_str().unwrap());
+    assert_eq!(ids(&after), ids(&all[1..]));
+    let wrong = ["audit", "export", "--after", "nil", "--store", &url];
+    home.fails(&wrong, b"", 2, "a cursor is what");
+}
+
+#[test]
 fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
     let home = Home::new();
     let server = Postgres::shared().unwrap();
