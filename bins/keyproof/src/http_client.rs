@@ -1,4 +1,4 @@
-//! An HTTP client, for commands and for the demo: a connection a request, over TLS or without.
+//! An HTTP client, for commands, the demo and traces: a connection a request, over TLS or without.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -65,8 +65,9 @@ pub(crate) struct Answer {
 }
 
 /// Where a server is: `https://host`, with a port and the beginning of its paths, if there is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServerUrl {
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServerUrl {
     is_tls: bool,
     /// As it stands in the `Host` of requests.
     authority: String,
@@ -78,9 +79,9 @@ pub(crate) struct ServerUrl {
 }
 
 /// It does not say where a server is.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not http:// or https:// and a host, without user, query and fragment")]
-pub(crate) struct ServerUrlError;
+pub struct ServerUrlError;
 
 impl FromStr for ServerUrl {
     type Err = ServerUrlError;
@@ -122,6 +123,21 @@ impl FromStr for ServerUrl {
     }
 }
 
+impl TryFrom<String> for ServerUrl {
+    type Error = ServerUrlError;
+
+    fn try_from(text: String) -> Result<Self, ServerUrlError> {
+        text.parse()
+    }
+}
+
+impl From<ServerUrl> for String {
+    fn from(url: ServerUrl) -> Self {
+        let scheme = if url.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", url.authority, url.base)
+    }
+}
+
 impl ServerUrl {
     /// Whether what is sent there can be read on the way: plain HTTP, and not to this machine.
     pub(crate) fn is_exposed(&self) -> bool {
@@ -142,9 +158,9 @@ pub(crate) struct HttpClient {
     limit: Duration,
 }
 
-/// Why there is no client.
+/// Why there is no client of a server over TLS.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TlsSetupError {
+pub enum TlsSetupError {
     /// The host is none that a certificate could name.
     #[error("the server's name: {0}")]
     Name(#[from] InvalidDnsNameError),
@@ -188,15 +204,28 @@ impl HttpClient {
     ) -> Result<Answer, ClientError> {
         let mut json = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
         serde_json::to_writer(&mut *json, body)?;
+        let kind = HeaderValue::from_static("application/json");
+        let json = Bytes::from_owner(json);
+        self.post_bytes(path, authorization, kind, json).await
+    }
+
+    /// Posts bytes of this media type to a path.
+    pub(crate) async fn post_bytes(
+        &self,
+        path: &str,
+        authorization: Option<&HeaderValue>,
+        kind: HeaderValue,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("{}{path}", self.url.base))
             .header(header::HOST, &*self.url.authority)
-            .header(header::CONTENT_TYPE, "application/json");
+            .header(header::CONTENT_TYPE, kind);
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let request = request.body(Full::new(Bytes::from_owner(json)))?;
+        let request = request.body(Full::new(body))?;
         let answer = timeout(self.limit, self.send(request)).await;
         answer.map_err(|_| ClientError::Overdue(self.limit))?
     }

@@ -26,7 +26,10 @@ use crate::{
     server_certificate::TlsError,
     sites::{Front, Place, SiteName},
     sockets::Sockets,
+    telemetry::{self, journal::Journal, outbox::Outgoing},
 };
+
+pub use crate::http_client::TlsSetupError;
 
 /// A dialect, and the address of its own listener if it has one.
 pub type Mounted = (Arc<dyn Application>, Option<SocketAddr>);
@@ -51,6 +54,9 @@ pub enum StartError {
     /// The metrics cannot be set up.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Nothing can be sent to the collector.
+    #[error("telemetry.otlp: {0}")]
+    Otlp(#[from] TlsSetupError),
     /// The use cases cannot be had.
     #[error(transparent)]
     Service(#[from] keyproof_service::StartError),
@@ -69,6 +75,8 @@ pub struct Server {
     slots: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     upkeep: Option<Upkeep>,
+    /// What leaves beside the answers.
+    outgoing: Vec<Outgoing>,
 }
 
 /// What is done beside the server.
@@ -146,7 +154,15 @@ impl Server {
         });
         let ready = readiness::of(Arc::clone(&service));
         metrics.watch(&service);
+        let journal = config.settings.audit.journald.then(|| metrics.journal());
+        let journal = journal
+            .transpose()?
+            .map(|counts| Journal::start(&config.journal, counts));
         let mut server = Self::listen(config, applications, ready, entropy, metrics).await?;
+        if let Some((journal, outgoing)) = journal {
+            service.audit.tell_also(journal);
+            server.outgoing.push(outgoing);
+        }
         server.upkeep = Some(Upkeep {
             service,
             task: upkeep.abort_handle(),
@@ -191,6 +207,7 @@ impl Server {
             let beside = config.beside.iter();
             sites.extend(beside.map(|address| (*address, first.clone())));
         }
+        let (tracer, outgoing) = telemetry::tracer(&config, &metrics)?.unzip();
         let (draining, drained) = watch::channel(false);
         let stack = Arc::new(Stack {
             limits: config.limits,
@@ -198,6 +215,7 @@ impl Server {
             draw: in_blocks(move |bytes| entropy.fill(bytes)),
             ready,
             observer: Arc::clone(&metrics) as Arc<dyn RequestObserver>,
+            tracer,
             draining: drained,
         });
         let slots = usize::try_from(config.limits.max_connections).unwrap_or(usize::MAX);
@@ -233,6 +251,7 @@ impl Server {
             slots,
             draining,
             upkeep: None,
+            outgoing: outgoing.into_iter().collect(),
         })
     }
 
@@ -288,7 +307,7 @@ impl Server {
     }
 
     /// Stops accepting, answers what was begun, and waits for it until `http.drain_timeout_ms` have passed.
-    pub async fn drain(self) -> Drained {
+    pub async fn drain(mut self) -> Drained {
         info!("draining");
         self.draining.send_replace(true);
         let all = self.config.limits.max_connections;
@@ -312,6 +331,9 @@ impl Server {
         };
         if let Some(upkeep) = &self.upkeep {
             upkeep.service.audit.finish().await;
+        }
+        for outgoing in self.outgoing.drain(..) {
+            outgoing.finish().await;
         }
         drained
     }

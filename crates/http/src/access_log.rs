@@ -1,11 +1,11 @@
-//! What is told of each request: one log event, and its metrics.
+//! What is told of each request: one log event, its metrics, and its part of a trace.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::{Method, StatusCode};
 use tracing::info;
 
-use crate::{RequestLabels, RequestObserver, response::Route};
+use crate::{RequestLabels, RequestObserver, RequestTrace, response::Route};
 
 /// Told when it is dropped, so that a request whose client hung up is told of too (without a status).
 ///
@@ -18,6 +18,7 @@ pub(crate) struct AccessRecord {
     started: Instant,
     status: Option<StatusCode>,
     observer: Arc<dyn RequestObserver>,
+    trace: Option<Box<dyn RequestTrace>>,
 }
 
 impl AccessRecord {
@@ -27,6 +28,7 @@ impl AccessRecord {
         route: Arc<Route>,
         client: IpAddr,
         observer: Arc<dyn RequestObserver>,
+        trace: Option<Box<dyn RequestTrace>>,
     ) -> Self {
         Self {
             method: known(method),
@@ -36,6 +38,7 @@ impl AccessRecord {
             started: Instant::now(),
             status: None,
             observer,
+            trace,
         }
     }
 
@@ -54,6 +57,9 @@ impl Drop for AccessRecord {
         };
         self.observer
             .request_ended(labels, self.status, Some(duration));
+        if let Some(trace) = self.trace.take() {
+            trace.end(labels, self.status);
+        }
         info!(
             method = labels.method,
             dialect = labels.application,

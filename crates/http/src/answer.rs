@@ -16,9 +16,9 @@ use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
-    RequestPath, Response, StackRefusal, access_log::AccessRecord, deadline::HandlerDeadline,
-    health::Probe, limits::MAX_TARGET_BYTES, response::Route, site::Site, socket::Peer,
-    stack::Stack, wire::Turn,
+    RequestPath, RequestTrace, Response, StackRefusal, access_log::AccessRecord,
+    deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES, response::Route,
+    site::Site, socket::Peer, stack::Stack, wire::Turn,
 };
 
 /// What a connection's bytes are carried in.
@@ -56,11 +56,22 @@ impl Origin {
     /// Answers one request, and logs it.
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Response {
         let request_id = RequestId::draw(&self.stack.draw);
-        let span = info_span!("request", id = %request_id);
-        self.answer_as(request_id, request).instrument(span).await
+        let trace = self.stack.trace(self.peer, request.headers());
+        let span = match &trace {
+            None => info_span!("request", id = %request_id),
+            Some(trace) => info_span!("request", id = %request_id, trace_id = trace.id()),
+        };
+        self.answer_as(request_id, request, trace)
+            .instrument(span)
+            .await
     }
 
-    async fn answer_as(self, request_id: RequestId, request: Request<Incoming>) -> Response {
+    async fn answer_as(
+        self,
+        request_id: RequestId,
+        request: Request<Incoming>,
+        trace: Option<Box<dyn RequestTrace>>,
+    ) -> Response {
         let (head, incoming) = request.into_parts();
         let client = self.stack.proxies.client(self.peer, &head.headers);
         let is_encrypted = matches!(self.transport, Transport::Tls(_))
@@ -76,6 +87,7 @@ impl Origin {
             Arc::clone(&route),
             client,
             Arc::clone(&self.stack.observer),
+            trace,
         );
 
         let deadline = Arc::new(HandlerDeadline::start(self.stack.limits.handler_timeout));

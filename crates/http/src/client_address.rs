@@ -9,7 +9,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks of `http.trusted_proxies`, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+/// The networks of `http.trusted_proxies`, whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are believed.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -49,7 +49,7 @@ impl TrustedProxies {
             && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP/1.1 stack under all applications: hyper, with every wait and every size bounded.
 //!
-//! It knows neither use cases nor a store: an [`Application`] answers, a [`RequestObserver`] counts, and randomness is a
-//! closure.
+//! It knows neither use cases nor a store: an [`Application`] answers, a [`RequestObserver`] counts, a [`RequestTracer`]
+//! follows, and randomness is a closure.
 //!
 //! # What a request meets, in order
 //!
@@ -64,6 +64,7 @@ mod site;
 mod socket;
 mod stack;
 mod tls;
+mod trace;
 mod wire;
 
 pub use accept::Listener;
@@ -82,5 +83,6 @@ pub use site::Site;
 pub use socket::{Client, Presence};
 pub use stack::{Draw, NO_ANSWER, Readiness, Stack, in_blocks};
 pub use tls::{AuthorityNames, ClientAuthorities, ClientCertificate, ListenerTls, Tls};
+pub use trace::{RequestTrace, RequestTracer};
 
 use body::RequestBody;

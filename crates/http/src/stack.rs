@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::watch, time::sleep};
 
-use crate::{BoxFuture, Limits, RequestObserver, TrustedProxies, limits::DRAINING_GRACE};
+use crate::{
+    BoxFuture, Limits, RequestObserver, RequestTracer, TrustedProxies, limits::DRAINING_GRACE,
+};
 
 /// Asks whether the store answers, and what may be said to anybody if it does not; if it does, what operators are to be
 /// warned of. For `/readyz`.
@@ -51,6 +53,8 @@ pub struct Stack {
     pub ready: Readiness,
     /// Who counts.
     pub observer: Arc<dyn RequestObserver>,
+    /// Who follows requests, if anybody does.
+    pub tracer: Option<Arc<dyn RequestTracer>>,
     /// Becomes true when the server stops.
     pub draining: watch::Receiver<bool>,
 }

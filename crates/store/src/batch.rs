@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use crate::record::to_body;
 use crate::{
-    Body, Change, Changes, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp, Version,
+    Body, Change, Changes, CommitError, Entropy, Key, NotApplied, Raw, Record, Row, Timestamp,
+    Version,
 };
 
 /// Changes to be made together, or not at all: see [`Store::batch`](crate::Store::batch).
@@ -18,6 +19,34 @@ pub struct Batch {
     changes: Vec<(Key, Change)>,
     /// The first record that could not be written as JSON.
     failed: Option<NotApplied>,
+    told: Vec<ToBeTold>,
+}
+
+/// Is called with whether the batch is known to be applied.
+type ToBeTold = Box<dyn FnOnce(bool) + Send + Sync>;
+
+/// Who is told of a batch that is being committed. Dropped, it is not known what became of it.
+pub(crate) struct Told(Vec<ToBeTold>);
+
+impl Told {
+    fn tell(&mut self, is_applied: bool) {
+        self.0.drain(..).for_each(|told| told(is_applied));
+    }
+
+    /// Tells what became of the batch; nothing, if it was not applied.
+    pub(crate) fn of(mut self, outcome: &Result<(), CommitError>) {
+        match outcome {
+            Ok(()) => self.tell(true),
+            Err(CommitError::Unknown(_)) => self.tell(false),
+            Err(CommitError::Conflict { .. } | CommitError::NotApplied(_)) => self.0.clear(),
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
 }
 
 impl Batch {
@@ -27,6 +56,7 @@ impl Batch {
             now,
             changes: Vec::new(),
             failed: None,
+            told: Vec::new(),
         }
     }
 
@@ -100,6 +130,19 @@ impl Batch {
                 body: row.body,
             },
         ));
+    }
+
+    /// Has `told` called once the batch is applied, with true, or with false where that cannot be learnt: also where
+    /// nobody waits for the commit any more. A batch that is known not to be applied calls nothing.
+    ///
+    /// It is called before [`Store::commit`](crate::Store::commit) returns: it must be quick and not panic.
+    pub fn once_applied(&mut self, told: impl FnOnce(bool) + Send + Sync + 'static) {
+        self.told.push(Box::new(told));
+    }
+
+    /// Who is to be told, from now on of whatever becomes of it.
+    pub(crate) fn take_told(&mut self) -> Told {
+        Told(std::mem::take(&mut self.told))
     }
 
     /// How many entries were added.

@@ -171,11 +171,15 @@ impl Store {
     ///
     /// [`CommitError`] tells apart a conflict, a batch that was not applied, and one of which that
     /// could not be learnt.
-    pub async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.commit_guarded(batch).await
+    pub async fn commit(&self, mut batch: Batch) -> Result<(), CommitError> {
+        let told = batch.take_told();
+        let outcome = if batch.is_empty() {
+            Ok(())
+        } else {
+            self.commit_guarded(batch).await
+        };
+        told.of(&outcome);
+        outcome
     }
 
     /// Seals a secret for one field of the record at `key`; elsewhere it does not open.

@@ -14,7 +14,7 @@ mod instance;
 mod keys;
 mod manual;
 mod migrate;
-mod moment;
+pub(crate) mod moment;
 mod named;
 mod otp;
 mod output;

@@ -65,7 +65,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A moment in RFC 3339, in UTC with milliseconds.
-pub(super) struct Rfc3339(pub(super) Timestamp);
+pub(crate) struct Rfc3339(pub(crate) Timestamp);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

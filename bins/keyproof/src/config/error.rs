@@ -53,6 +53,11 @@ pub enum ConfigError {
     /// A flag's value does not fit.
     #[error("{0}")]
     Flag(String),
+    /// Nobody sends traces.
+    #[error(
+        "telemetry.otlp: this program was built without OpenTelemetry (cargo build --features otlp); the packages have it"
+    )]
+    Otlp,
     /// The flag that other servers have for `--listen`.
     #[error("there is no --port: use --listen ADDR:{0}, for example --listen 127.0.0.1:{0}")]
     Port(String),

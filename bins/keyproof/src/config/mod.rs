@@ -30,7 +30,7 @@ use crate::{
     sites::SiteName,
     sockets::{self, Sockets},
     store::{MasterKeySource, StoreUrl},
-    telemetry::LogFormat,
+    telemetry::{LogFormat, journal},
 };
 
 pub(crate) use reference::{Form, keys};
@@ -40,8 +40,11 @@ pub(crate) use address::parse_address;
 pub use error::ConfigError;
 pub use settings::{
     AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
-    MetricsSettings, Settings, ShortTime, SiteSettings, StoreSettings, TlsSettings,
+    MetricsSettings, Settings, ShortTime, SiteSettings, StoreSettings, TelemetrySettings,
+    TlsSettings,
 };
+
+pub use crate::http_client::{ServerUrl, ServerUrlError};
 
 /// How many passwords may wait to be hashed: a few seconds' work, well within a handler's deadline.
 const HASHING_QUEUE: usize = 128;
@@ -118,6 +121,8 @@ pub struct Config {
     pub hashing: HashingSettings,
     /// Where the store's master key is.
     pub master_key: MasterKeySource,
+    /// Where systemd's journal listens: there is no key for it.
+    pub journal: PathBuf,
 }
 
 impl Config {
@@ -192,6 +197,9 @@ impl Config {
                 return Err(ConfigError::ClientCertificatesBeside(*site));
             }
         }
+        if settings.telemetry.otlp.is_some() && !cfg!(feature = "otlp") {
+            return Err(ConfigError::Otlp);
+        }
         for name in DialectName::ALL {
             name.check(&mut settings)?;
         }
@@ -210,6 +218,7 @@ impl Config {
             sites,
             hashing,
             master_key,
+            journal: PathBuf::from(journal::SOCKET),
             settings,
         })
     }

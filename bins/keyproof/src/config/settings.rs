@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     dialect::{Dialect, DialectName, dialects, dps, emnify, f5, taler},
+    http_client::ServerUrl,
     telemetry::{LogFormat, LogLevel},
 };
 
@@ -46,6 +47,8 @@ macro_rules! settings {
             pub auth: AuthSettings,
             /// The audit trail.
             pub audit: AuditTrailSettings,
+            /// Traces.
+            pub telemetry: TelemetrySettings,
         }
 
         /// `dialects.*`
@@ -76,6 +79,7 @@ macro_rules! settings {
                     SiteSettings::keys("console"),
                     AuthSettings::keys("auth"),
                     AuditTrailSettings::keys("audit"),
+                    TelemetrySettings::keys("telemetry"),
                 ]
                 .concat()
             }
@@ -114,7 +118,7 @@ keys! {
         max_connections: NonZeroU32 = non_zero(8192),
         /// How long a server that was told to stop waits for open requests.
         drain_timeout_ms: NonZeroU32 = non_zero(10_000),
-        /// Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+        /// Networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `traceparent` are believed.
         #[serde(deserialize_with = "address::networks")]
         trusted_proxies: Vec<IpNet> = Vec::new(),
     }
@@ -238,6 +242,19 @@ keys! {
         keep_days: Option<NonZeroU32> = None => "for ever",
         /// How many days what was refused stays, and uses of what was granted before.
         keep_refusals_days: NonZeroU32 = non_zero(90),
+        /// Whether each event is told to systemd's journal, too, once it is committed.
+        journald: bool = false,
+    }
+}
+
+keys! {
+    /// `telemetry.*`
+    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+    pub struct TelemetrySettings {
+        /// An OpenTelemetry collector, which is sent a span a request (OTLP over HTTP, under `/v1/traces`): method, route
+        /// template, status and dialect. For programs that are built with the feature `otlp`, as the packages are.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        otlp: Option<ServerUrl> = None,
     }
 }
 
@@ -277,7 +294,9 @@ mod tests {
             assert_eq!(String::from(time), shown);
             assert_eq!(ShortTime::try_from(shown.to_owned()), Ok(time));
         }
-        for wrong in ["", "5", "0s", "-5s", "2h", "1 day", "soon"] {
+        for wrong in [
+            "", "5", "0s", "-5s", "2h", "1 day", "soon",
+        ] {
             assert!(ShortTime::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }

@@ -87,6 +87,27 @@ impl Config {
                 ),
             );
         }
+        if let Some(url) = settings
+            .telemetry
+            .otlp
+            .as_ref()
+            .filter(|url| url.is_exposed())
+        {
+            warn(
+                true,
+                format!(
+                    "telemetry.otlp: what is sent to {} can be read and altered on the way (https)",
+                    String::from(url.clone())
+                ),
+            );
+        }
+        warn(
+            settings.audit.journald && !self.journal.exists(),
+            format!(
+                "audit.journald: nothing listens at {}: no event reaches a journal",
+                self.journal.display()
+            ),
+        );
         warn(
             settings.log.level == LogLevel::Off,
             "log.level: off: nothing says why a request was refused or the store is away"

@@ -24,6 +24,8 @@ use prometheus::{
 
 pub(crate) use exposition::Exposition;
 
+use crate::telemetry::outbox::Counts;
+
 /// From a read in memory to `http.handler_timeout_ms` and a slow body, in seconds.
 const DURATIONS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -123,6 +125,40 @@ impl Metrics {
     /// Tells the figures of these use cases, too. The first are told, if there are several.
     pub(crate) fn watch(&self, service: &Arc<Service>) {
         self.service.get_or_init(|| Arc::clone(service));
+    }
+
+    /// Counts spans, from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the metric's name is taken.
+    #[cfg(any(feature = "otlp", test))]
+    pub(crate) fn spans(&self) -> prometheus::Result<Counts> {
+        self.outgoing(
+            "keyproof_otlp_spans_total",
+            "Spans, by whether the collector has taken them.",
+        )
+    }
+
+    /// Counts events of the audit trail that are told to the journal, from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the metric's name is taken.
+    pub(crate) fn journal(&self) -> prometheus::Result<Counts> {
+        self.outgoing(
+            "keyproof_audit_journal_total",
+            "Events of the audit trail, by whether the journal has them.",
+        )
+    }
+
+    fn outgoing(&self, name: &str, help: &str) -> prometheus::Result<Counts> {
+        let counted = IntCounterVec::new(Opts::new(name, help), &["outcome"])?;
+        self.registry.register(Box::new(counted.clone()))?;
+        Ok(Counts {
+            delivered: counted.with_label_values(&["delivered"]),
+            lost: counted.with_label_values(&["lost"]),
+        })
     }
 
     /// Tells when the listeners' certificate ends.
@@ -228,6 +264,8 @@ mod tests {
     fn the_list_for_operators_is_what_a_scrape_says() {
         let metrics = Metrics::new().unwrap();
         metrics.tls_ends(0).unwrap();
+        metrics.spans().unwrap();
+        metrics.journal().unwrap();
         let labels = RequestLabels {
             application: "taler",
             method: "GET",

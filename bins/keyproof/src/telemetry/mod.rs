@@ -1,5 +1,9 @@
-//! Logs: structured, on standard error.
+//! Logs: structured, on standard error. And what else leaves the process beside its answers.
 
+pub(crate) mod journal;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
+pub(crate) mod outbox;
 mod queue;
 
 use std::{
@@ -13,6 +17,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use keyproof_http::RequestTracer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::{Level, Metadata, dispatcher, error, level_filters::LevelFilter};
@@ -24,7 +29,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use outbox::Outgoing;
 use queue::{Queue, Urgency};
+
+use crate::{config::Config, metrics::Metrics, server::StartError};
 
 /// `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
@@ -101,6 +109,30 @@ impl From<LogLevel> for LevelFilter {
         }
     }
 }
+
+/// Who follows requests, and what takes their spans away, if `telemetry.otlp` says where to.
+///
+/// # Errors
+///
+/// If TLS to the collector cannot be set up, or the metric's name is taken.
+#[cfg(feature = "otlp")]
+pub(crate) fn tracer(config: &Config, metrics: &Metrics) -> Result<Option<Tracer>, StartError> {
+    let Some(url) = &config.settings.telemetry.otlp else {
+        return Ok(None);
+    };
+    let (traces, outgoing) = otlp::Traces::start(url, metrics.spans()?)?;
+    Ok(Some((traces, outgoing)))
+}
+
+/// Nobody: the configuration says so, too.
+#[cfg(not(feature = "otlp"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+pub(crate) fn tracer(_: &Config, _: &Metrics) -> Result<Option<Tracer>, StartError> {
+    Ok(None)
+}
+
+/// Who follows requests, and what takes their spans away.
+pub(crate) type Tracer = (Arc<dyn RequestTracer>, Outgoing);
 
 /// The lines that are still to be written, once there is a log.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();

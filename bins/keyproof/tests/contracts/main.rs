@@ -14,6 +14,7 @@
 mod dps;
 mod emnify;
 mod f5;
+mod journal;
 mod metrics;
 mod panic_log;
 mod serving;
@@ -23,3 +24,5 @@ mod sites;
 mod stack;
 mod taler;
 mod tls;
+#[cfg(feature = "otlp")]
+mod traces;

@@ -24,14 +24,9 @@ pub(super) struct Debian {
 
 /// The bill of the program, and of what lies beside it.
 pub(super) fn of(version: &str, epoch: u64, beside: &[Debian]) -> Result<String, Failure> {
-    let metadata = output(&mut cargo([
-        "metadata",
-        "--locked",
-        "--format-version",
-        "1",
-        "--filter-platform",
-        &triple()?,
-    ]))?;
+    let mut metadata = cargo(["metadata", "--locked", "--format-version", "1"]);
+    metadata.args(["--filter-platform", &triple()?]);
+    let metadata = output(metadata.args(super::FEATURES))?;
     let problem = |problem: &str| Failure::Manifest {
         path: "Cargo.toml".into(),
         problem: problem.to_owned(),

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     program: Option<PathBuf>,
 }
 
+/// All of the program's features: who installs a package cannot choose.
+const FEATURES: [&str; 2] = ["--features", "keyproof/otlp"];
+
 /// What goes into both packages.
 struct Contents {
     version: String,
@@ -70,6 +73,7 @@ fn build(verify: bool) -> Result<PathBuf, Failure> {
     let build = || {
         run(
             cargo(["build", "--locked", "--release", "--bin", "keyproof"])
+                .args(FEATURES)
                 .env("SOURCE_DATE_EPOCH", &epoch)
                 .env("CARGO_TARGET_DIR", &target),
         )

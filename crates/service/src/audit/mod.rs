@@ -14,6 +14,7 @@ mod export;
 mod follower;
 mod retention;
 mod search;
+mod sink;
 mod subject;
 
 pub use action::{Action, Asker, Domain};
@@ -22,12 +23,13 @@ pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
 pub use retention::AuditSettings;
 pub use search::{Found, Search};
+pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
 
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use keyproof_store::{Batch, CommitError, Key, Prefix, Store, Timestamp};
@@ -204,6 +206,8 @@ pub struct Audit {
     settings: AuditSettings,
     allowance: Mutex<Allowance>,
     left_out: Count,
+    /// Who is told beside the store.
+    sink: OnceLock<Arc<dyn AuditSink>>,
 }
 
 impl Audit {
@@ -220,6 +224,7 @@ impl Audit {
             settings,
             allowance: Mutex::default(),
             left_out: Count::default(),
+            sink: OnceLock::new(),
         }
     }
 
@@ -259,7 +264,8 @@ impl Audit {
 
     /// Adds the event of a change to the change's batch.
     pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
-        batch.insert(&self.key(at), &deed.event(at, Outcome::Done), None);
+        let event = deed.event(at, Outcome::Done);
+        self.put(batch, self.key(at), None, event, None);
     }
 
     /// Adds the event of a refusal to the batch of what the refusal changes, as a count of failures. Those of one
@@ -293,11 +299,8 @@ impl Audit {
     ) -> Result<(), StorageError> {
         let event = deed.event(at, Outcome::Done);
         if alone {
-            batch.insert(
-                &self.key(at),
-                &event,
-                Some(at.saturating_add(self.settings.keep_refusals)),
-            );
+            let kept = Some(at.saturating_add(self.settings.keep_refusals));
+            self.put(batch, self.key(at), None, event, kept);
             return Ok(());
         }
         self.repeated(batch, event, Window::Hour).await
@@ -313,12 +316,10 @@ impl Audit {
         let key = repeated_key(window.end(event.at), &event);
         let kept = Some(event.at.saturating_add(self.settings.keep_refusals));
         match self.store.get::<Event>(&key, event.at).await? {
-            None => {
-                batch.insert(&key, &event, kept);
-            }
+            None => self.put(batch, key, None, event, kept),
             Some(mut stored) => {
                 stored.record.add(event);
-                batch.replace(&key, stored.version, &stored.record, kept);
+                self.put(batch, key, Some(stored.version), stored.record, kept);
             }
         }
         Ok(())
@@ -333,14 +334,11 @@ impl Audit {
             return;
         }
         let event = deed.event(at, Outcome::Refused);
-        let mut batch = self.store.batch(at);
-        batch.insert(
-            &self.key(at),
-            &event,
-            Some(at.saturating_add(self.settings.keep_refusals)),
-        );
+        let (action, mut batch) = (event.action.clone(), self.store.batch(at));
+        let kept = Some(at.saturating_add(self.settings.keep_refusals));
+        self.put(&mut batch, self.key(at), None, event, kept);
         if let Err(error) = self.store.commit(batch).await {
-            tracing::error!(%error, action = event.action, "a refusal could not be written to the audit trail");
+            tracing::error!(%error, action, "a refusal could not be written to the audit trail");
         }
     }
 
@@ -375,11 +373,8 @@ impl Audit {
                 left_out: left_out.total(),
                 ..deed.event(at, Outcome::Refused)
             };
-            batch.insert(
-                &self.key(at),
-                &event,
-                Some(at.saturating_add(self.settings.keep_refusals)),
-            );
+            let kept = Some(at.saturating_add(self.settings.keep_refusals));
+            self.put(&mut batch, self.key(at), None, event, kept);
         }
         if let Err(error) = self.store.commit(batch).await {
             tracing::error!(%error, "what was left out of the audit trail could not be written to it");

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::Key;
 use crate::{
-    config::ShortTime,
+    config::{ServerUrl, ShortTime},
     telemetry::{LogFormat, LogLevel},
 };
 
@@ -43,6 +43,7 @@ forms! {
     NonZeroU32: "number from 1",
     NonZeroUsize: "number from 1",
     PathBuf: "path",
+    ServerUrl: "URL",
     ShortTime: "time",
     SocketAddr: "address and port",
     String: "text",

@@ -169,6 +169,14 @@ fn a_wrong_configuration_is_named_with_its_place() {
             "keyproof.toml:2: http.max_body and http.max_body_bytes are the same",
         ),
         ("emnify.rotate_refresh_tokens = 1", "expected a boolean"),
+        (
+            "[telemetry]\notlp = \"collector:4318\"\n",
+            "keyproof.toml:2: not http:// or https://",
+        ),
+        (
+            "telemetry.otlp = \"http://user@127.0.0.1:4318\"",
+            "without user",
+        ),
     ] {
         let output = check(file, &[], &[]);
         fails(&output, 2, says);
@@ -206,6 +214,21 @@ fn a_wrong_configuration_is_named_with_its_place() {
     );
     let floor = "auth.argon2_memory_kib = 1024\nauth.argon2_insecure_for_tests = true";
     assert_eq!(check(floor, &[], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn traces_are_refused_by_a_program_that_has_none_and_else_warned_of_where_others_read_along() {
+    let output = check("telemetry.otlp = \"http://127.0.0.1:4318\"", &[], &[]);
+    if cfg!(not(feature = "otlp")) {
+        fails(&output, 2, "telemetry.otlp: this program was built without");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "");
+    assert!(text(&output.stdout).contains("otlp = \"http://127.0.0.1:4318\""));
+    let output = check("telemetry.otlp = \"http://192.0.2.1:4318\"", &[], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("telemetry.otlp: what is sent to http://192.0.2.1:4318"));
 }
 
 #[test]

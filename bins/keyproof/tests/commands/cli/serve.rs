@@ -238,6 +238,40 @@ fn json_logs_hold_no_path_and_no_query() {
     assert!(!log.contains("hidden"), "{log}");
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn log_lines_of_a_request_carry_the_trace_that_it_is_part_of() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let home = TempDir::new().unwrap();
+    let listen = ["serve", "--listen", "127.0.0.1:0", "--store", "memory:"];
+    for (format, is_told) in [
+        ("json", format!("\"trace_id\":\"{TRACE}\"")),
+        ("text", format!("trace_id=\"{TRACE}\"")),
+    ] {
+        let mut command = keyproof(&home);
+        // Nobody is there, which is none of the request's business.
+        command
+            .args(listen)
+            .args(["--log-format", format])
+            .env("KEYPROOF_TELEMETRY__OTLP", "http://127.0.0.1:1")
+            .env("KEYPROOF_HTTP__TRUSTED_PROXIES", "[\"127.0.0.1/32\"]");
+        let mut serving = Serving::start(&mut command);
+        let mut socket = TcpStream::connect(serving.address()).unwrap();
+        let parent = format!("traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
+        let request =
+            format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{parent}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let line = serving.line_with("/healthz");
+        assert!(line.contains(&is_told), "{line}");
+        serving.line_with("telemetry.otlp");
+        serving.signal(Signal::TERM);
+        assert_eq!(serving.end().0, Some(0));
+    }
+}
+
 #[test]
 fn with_json_logs_every_line_is_json() {
     let home = TempDir::new().unwrap();

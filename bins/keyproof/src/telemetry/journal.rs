@@ -1,0 +1,142 @@
+//! The audit trail, told to systemd's journal event by event: by its native protocol, a datagram an event. A library would
+//! wait where the journal's socket is full.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use keyproof_service::audit::{AuditSink, Event, EventKey, Outcome};
+use tokio::net::UnixDatagram;
+
+use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
+use crate::command::moment::Rfc3339;
+
+/// Where the journal listens.
+pub(crate) const SOCKET: &str = "/run/systemd/journal/socket";
+
+/// Events of a second or two under a storm of refusals, beside the hundreds that the socket takes.
+const ROOM: Room = Room {
+    waiting: 4_096,
+    at_once: 1,
+    pause: Duration::ZERO,
+    patience: Duration::from_secs(1),
+};
+
+/// What events are found by: `journalctl MESSAGE_ID=…`.
+const MESSAGE_ID: &str = "8f3b6c0e5d8a4b0f9d6e2a41c7b95d13";
+
+/// Where events of the trail go that are committed.
+pub(crate) struct Journal(Outbox<Vec<u8>>);
+
+impl Journal {
+    /// Tells the journal that listens at `socket`.
+    pub(crate) fn start(socket: &Path, counts: Counts) -> (Arc<Self>, Outgoing) {
+        let way = Way {
+            path: socket.to_owned(),
+            socket: None,
+        };
+        let (outbox, outgoing) = Outbox::start(ROOM, way, counts);
+        (Arc::new(Self(outbox)), outgoing)
+    }
+}
+
+impl AuditSink for Journal {
+    fn committed(&self, id: &EventKey, event: &Event) {
+        self.0.add(datagram(id, event));
+    }
+
+    fn unknown(&self) {
+        self.0.lose();
+    }
+}
+
+/// The way to the journal. systemd keeps its socket while the journal restarts.
+struct Way {
+    path: PathBuf,
+    socket: Option<UnixDatagram>,
+}
+
+impl Carrier<Vec<u8>> for Way {
+    type Error = io::Error;
+
+    const WHAT: &'static str = "events of the audit trail reach the journal (audit.journald)";
+
+    async fn carry(&mut self, all: Vec<Vec<u8>>) -> io::Result<usize> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => {
+                let socket = UnixDatagram::unbound()?;
+                // Only a socket that is connected tells when there is room again.
+                socket.connect(&self.path)?;
+                socket
+            }
+        };
+        for datagram in all {
+            socket.send(&datagram).await?;
+        }
+        // After an error another one is tried.
+        self.socket = Some(socket);
+        Ok(0)
+    }
+}
+
+/// An event by the journal's native protocol: fields as `NAME`, a line's end, the value's length in eight bytes, the least
+/// first, the value, and a line's end.
+fn datagram(id: &EventKey, event: &Event) -> Vec<u8> {
+    let mut datagram = Vec::with_capacity(1_024);
+    let mut add = |name: &str, value: &str| {
+        // Exact: a usize has at most 64 bits.
+        let len = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        datagram.extend_from_slice(name.as_bytes());
+        datagram.push(b'\n');
+        datagram.extend_from_slice(&len.to_le_bytes());
+        datagram.extend_from_slice(value.as_bytes());
+        datagram.push(b'\n');
+    };
+    let (outcome, priority) = match event.outcome {
+        Outcome::Done => ("done", "6"),
+        Outcome::Refused => ("refused", "5"),
+    };
+    let Event {
+        action,
+        target,
+        who,
+        detail,
+        ..
+    } = event;
+    let mut message = format!("{action} of {target} by {who}: {outcome}");
+    if let Some(detail) = detail {
+        message = format!("{message} ({detail})");
+    }
+    add("MESSAGE", &message);
+    add("MESSAGE_ID", MESSAGE_ID);
+    add("PRIORITY", priority);
+    add("SYSLOG_IDENTIFIER", "keyproof");
+    add("KEYPROOF_ID", &id.to_string());
+    add("KEYPROOF_AT", &Rfc3339(event.at).to_string());
+    add("KEYPROOF_ACTION", action);
+    add("KEYPROOF_TARGET", target);
+    add("KEYPROOF_OUTCOME", outcome);
+    add("KEYPROOF_WHO", who);
+    let count = event.count();
+    let address = event.address.map(|address| address.to_string());
+    for (name, value) in [
+        ("KEYPROOF_DETAIL", detail.as_ref()),
+        ("KEYPROOF_REQUEST_ID", event.request_id.as_ref()),
+        ("KEYPROOF_ADDRESS", address.as_ref()),
+    ] {
+        if let Some(value) = value {
+            add(name, value);
+        }
+    }
+    if count > 1 {
+        add("KEYPROOF_COUNT", &count.to_string());
+    }
+    if event.left_out > 0 {
+        add("KEYPROOF_LEFT_OUT", &event.left_out.to_string());
+    }
+    datagram
+}

@@ -1,0 +1,224 @@
+//! Traces of requests, sent to an OpenTelemetry collector: OTLP over HTTP, in protobuf.
+//!
+//! A span tells method, route *template*, status and dialect; never a path, a query, a tenant, a user or an id.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, StatusCode};
+use keyproof_http::{RequestLabels, RequestTrace, RequestTracer};
+use opentelemetry::{
+    Context, InstrumentationScope, KeyValue,
+    propagation::{Extractor, TextMapPropagator},
+    trace::{Span as _, SpanBuilder, SpanKind, Status, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_proto::{
+    tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    transform::{
+        common::tonic::ResourceAttributesWithSchema,
+        trace::tonic::group_spans_by_resource_and_scope,
+    },
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    propagation::TraceContextPropagator,
+    trace::{
+        IdGenerator, RandomIdGenerator, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData,
+        SpanProcessor,
+    },
+};
+use prost::Message;
+
+use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
+use crate::http_client::{ClientError, HttpClient, ServerUrl, TlsSetupError};
+
+/// Some megabytes of spans: seconds of a busy server.
+const ROOM: Room = Room {
+    waiting: 4_096,
+    at_once: 512,
+    pause: Duration::from_secs(1),
+    patience: Duration::from_secs(5),
+};
+
+/// The OTLP specification, section *OTLP/HTTP request*.
+const PATH: &str = "/v1/traces";
+
+/// What follows requests.
+pub(crate) struct Traces {
+    tracer: SdkTracer,
+    propagator: TraceContextPropagator,
+}
+
+impl Traces {
+    /// Follows requests for the collector at this address.
+    ///
+    /// # Errors
+    ///
+    /// If TLS to it cannot be set up.
+    pub(crate) fn start(
+        url: &ServerUrl,
+        counts: Counts,
+    ) -> Result<(Arc<Self>, Outgoing), TlsSetupError> {
+        let resource = resource();
+        let collector = Collector {
+            client: HttpClient::new(url.clone(), None, None, ROOM.patience)?,
+            resource: (&resource).into(),
+        };
+        let (outbox, outgoing) = Outbox::start(ROOM, collector, counts);
+        let provider = SdkTracerProvider::builder()
+            // Who decides is the proxy that has begun a trace; what begins here is told.
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+            .with_resource(resource)
+            .with_span_processor(Ended(outbox))
+            .build();
+        let scope = InstrumentationScope::builder("keyproof")
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
+        let traces = Self {
+            tracer: provider.tracer_with_scope(scope),
+            propagator: TraceContextPropagator::new(),
+        };
+        Ok((Arc::new(traces), outgoing))
+    }
+}
+
+/// This process, by OpenTelemetry's semantic conventions.
+fn resource() -> Resource {
+    let instance = RandomIdGenerator::default().new_trace_id().to_string();
+    Resource::builder_empty()
+        .with_attributes([
+            KeyValue::new("service.name", "keyproof"),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", instance),
+        ])
+        .build()
+}
+
+impl RequestTracer for Traces {
+    fn begin(&self, parent: Option<&str>) -> Box<dyn RequestTrace> {
+        let parent = Parent(parent);
+        let parent = self
+            .propagator
+            .extract_with_context(&Context::new(), &parent);
+        let builder = SpanBuilder::from_name("request").with_kind(SpanKind::Server);
+        let span = self.tracer.build_with_context(builder, &parent);
+        let id = span.span_context().trace_id().to_string();
+        Box::new(Trace { id, span })
+    }
+}
+
+/// What a trusted proxy says. Its `tracestate` stays out: nobody is sent one from here.
+struct Parent<'a>(Option<&'a str>);
+
+impl Extractor for Parent<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.filter(|_| key == "traceparent")
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent"]
+    }
+}
+
+/// One request's span.
+struct Trace {
+    id: String,
+    span: Span,
+}
+
+impl RequestTrace for Trace {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// As OpenTelemetry's semantic conventions for HTTP spans name it.
+    fn end(mut self: Box<Self>, labels: RequestLabels, status: Option<StatusCode>) {
+        let RequestLabels {
+            application,
+            method,
+            route,
+        } = labels;
+        let span = &mut self.span;
+        let method = if method == "other" { "_OTHER" } else { method };
+        span.set_attribute(KeyValue::new("http.request.method", method));
+        span.set_attribute(KeyValue::new("keyproof.dialect", application));
+        let named = if method == "_OTHER" { "HTTP" } else { method };
+        if route == "-" {
+            span.update_name(named);
+        } else {
+            span.update_name(format!("{named} {route}"));
+            span.set_attribute(KeyValue::new("http.route", route));
+        }
+        match status {
+            None => span.set_attribute(KeyValue::new("error.type", "client_hung_up")),
+            Some(status) => {
+                let code = i64::from(status.as_u16());
+                span.set_attribute(KeyValue::new("http.response.status_code", code));
+                if status.is_server_error() {
+                    span.set_status(Status::error(""));
+                }
+            }
+        }
+        span.end();
+    }
+}
+
+/// Where spans go that have ended.
+#[derive(Debug)]
+struct Ended(Outbox<SpanData>);
+
+impl SpanProcessor for Ended {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        self.0.add(span);
+    }
+
+    /// The server finishes what leaves by itself.
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// The way to the collector.
+struct Collector {
+    client: HttpClient,
+    resource: ResourceAttributesWithSchema,
+}
+
+/// Why spans were not taken.
+#[derive(Debug, thiserror::Error)]
+enum CollectorError {
+    /// It cannot be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It says no.
+    #[error("the collector answers {0}")]
+    Status(StatusCode),
+}
+
+impl Carrier<SpanData> for Collector {
+    type Error = CollectorError;
+
+    const WHAT: &'static str = "traces reach the collector (telemetry.otlp)";
+
+    async fn carry(&mut self, spans: Vec<SpanData>) -> Result<usize, CollectorError> {
+        let request = ExportTraceServiceRequest {
+            resource_spans: group_spans_by_resource_and_scope(spans, &self.resource),
+        };
+        let kind = HeaderValue::from_static("application/x-protobuf");
+        let body = request.encode_to_vec().into();
+        let answer = self.client.post_bytes(PATH, None, kind, body).await?;
+        if !answer.status.is_success() {
+            return Err(CollectorError::Status(answer.status));
+        }
+        // What is no such answer says nothing of spans that were not taken.
+        let answer = ExportTraceServiceResponse::decode(answer.body).unwrap_or_default();
+        let partial = answer.partial_success.unwrap_or_default();
+        Ok(usize::try_from(partial.rejected_spans).unwrap_or(0))
+    }
+}

@@ -1,0 +1,270 @@
+//! What leaves the process beside its answers, for a reader who may be slow or gone: nobody waits until there is room, what
+//! waits is bounded, and what is lost is counted.
+
+use std::{fmt, mem, time::Duration};
+
+use prometheus::IntCounter;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+/// How long all that waits may take to leave once the server has drained.
+const LAST: Duration = Duration::from_secs(2);
+
+/// What there is room for, and how it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// How many wait at most, beside those that are leaving.
+    pub(crate) waiting: usize,
+    /// How many leave at once.
+    pub(crate) at_once: usize,
+    /// How long is waited for more after fewer than that.
+    pub(crate) pause: Duration,
+    /// How long those that leave at once may take.
+    pub(crate) patience: Duration,
+}
+
+/// How many have left, and how many never will.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    pub(crate) delivered: IntCounter,
+    pub(crate) lost: IntCounter,
+}
+
+impl Counts {
+    fn lose(&self, many: usize) {
+        // Exact: a usize has at most 64 bits.
+        self.lost.inc_by(u64::try_from(many).unwrap_or(u64::MAX));
+    }
+}
+
+/// The way out.
+pub(crate) trait Carrier<T>: Send + 'static {
+    /// Why nothing of it has arrived.
+    type Error: fmt::Display + Send;
+
+    /// What is carried and where to, for the log.
+    const WHAT: &'static str;
+
+    /// Carries all of these. Gives how many of them were not taken.
+    fn carry(&mut self, all: Vec<T>) -> impl Future<Output = Result<usize, Self::Error>> + Send;
+}
+
+/// The entrance: whoever adds never waits.
+#[derive(Debug)]
+pub(crate) struct Outbox<T> {
+    queue: mpsc::Sender<T>,
+    counts: Counts,
+}
+
+impl<T: Send + 'static> Outbox<T> {
+    /// An entrance, and the task that carries for as long as the runtime lives, or until it is finished.
+    pub(crate) fn start(room: Room, carrier: impl Carrier<T>, counts: Counts) -> (Self, Outgoing) {
+        let (queue, waiting) = mpsc::channel(room.waiting);
+        let (closing, closes) = watch::channel(false);
+        let task = tokio::spawn(carry(room, carrier, waiting, closes, counts.clone()));
+        (Self { queue, counts }, Outgoing { closing, task })
+    }
+
+    /// Adds one; where there is no room it is lost.
+    pub(crate) fn add(&self, one: T) {
+        if self.queue.try_send(one).is_err() {
+            self.counts.lose(1);
+        }
+    }
+
+    /// Counts one that cannot be added.
+    pub(crate) fn lose(&self) {
+        self.counts.lose(1);
+    }
+}
+
+/// The task that carries. Dropped, it ends, and what waits is lost.
+pub(crate) struct Outgoing {
+    closing: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Outgoing {
+    /// Takes nothing more, and waits a little until all that waited has left.
+    pub(crate) async fn finish(mut self) {
+        self.closing.send_replace(true);
+        if timeout(LAST, &mut self.task).await.is_err() {
+            warn!("the last that was to leave beside the answers was not taken in time");
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry<T, C: Carrier<T>>(
+    room: Room,
+    mut carrier: C,
+    mut waiting: mpsc::Receiver<T>,
+    mut closes: watch::Receiver<bool>,
+    counts: Counts,
+) {
+    let mut arrives = true;
+    let mut leaving = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            // What was added is still received.
+            () = is_true(&mut closes), if !waiting.is_closed() => {
+                waiting.close();
+                continue;
+            }
+            received = waiting.recv_many(&mut leaving, room.at_once) => if received == 0 {
+                return;
+            }
+        }
+        let many = leaving.len();
+        let carried = timeout(room.patience, carrier.carry(mem::take(&mut leaving))).await;
+        let failed = match carried {
+            Ok(Ok(refused)) => {
+                let refused = many.min(refused);
+                let taken = u64::try_from(many - refused).unwrap_or(u64::MAX);
+                counts.delivered.inc_by(taken);
+                counts.lose(refused);
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!(
+                "nothing was taken within {} ms",
+                room.patience.as_millis()
+            )),
+        };
+        // A line whenever that changes, not one a time.
+        match &failed {
+            None if !arrives => info!("{} again", C::WHAT),
+            Some(error) if arrives => warn!(error, "no {}: what is lost is counted", C::WHAT),
+            None | Some(_) => {}
+        }
+        arrives = failed.is_none();
+        if !arrives {
+            counts.lose(many);
+        }
+        if many < room.at_once && !room.pause.is_zero() {
+            tokio::select! {
+                () = is_true(&mut closes) => {}
+                () = sleep(room.pause) => {}
+            }
+        }
+    }
+}
+
+/// Waits until it is; for ever where nobody can say so any more.
+async fn is_true(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|value| *value).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex},
+    };
+    use tokio::sync::Semaphore;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Carries what it has a permit for.
+    #[derive(Clone)]
+    struct Gate(Arc<(Semaphore, Mutex<Vec<Vec<u32>>>)>);
+
+    impl Gate {
+        fn with(permits: usize) -> Self {
+            Self(Arc::new((Semaphore::new(permits), Mutex::default())))
+        }
+
+        fn carried(&self) -> Vec<Vec<u32>> {
+            self.0.1.lock().unwrap().clone()
+        }
+    }
+
+    impl Carrier<u32> for Gate {
+        type Error = Infallible;
+
+        const WHAT: &'static str = "numbers";
+
+        async fn carry(&mut self, all: Vec<u32>) -> Result<usize, Infallible> {
+            self.0.0.acquire().await.unwrap().forget();
+            let refused = all.iter().filter(|number| **number == 13).count();
+            self.0.1.lock().unwrap().push(all);
+            Ok(refused)
+        }
+    }
+
+    fn counts() -> Counts {
+        let counter = |name| IntCounter::new(name, "On purpose.").unwrap();
+        Counts {
+            delivered: counter("delivered"),
+            lost: counter("lost"),
+        }
+    }
+
+    fn room(waiting: usize, patience: Duration) -> Room {
+        Room {
+            waiting,
+            at_once: 3,
+            pause: PATIENCE,
+            patience,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_leaves_in_its_order_and_all_of_it_at_the_end() {
+        let (gate, counts) = (Gate::with(10), counts());
+        let (outbox, outgoing) = Outbox::start(room(10, PATIENCE), gate.clone(), counts.clone());
+        for number in [1, 2, 3, 4, 13, 6, 7] {
+            outbox.add(number);
+        }
+        // It does not wait for the pause to be over.
+        timeout(PATIENCE, outgoing.finish()).await.unwrap();
+        assert_eq!(gate.carried(), [vec![1, 2, 3], vec![4, 13, 6], vec![7]]);
+        assert_eq!((counts.delivered.get(), counts.lost.get()), (6, 1));
+        outbox.add(8);
+        assert_eq!(counts.lost.get(), 2, "it is closed");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_reader_that_hangs_and_the_loss_is_counted() {
+        let (gate, counts) = (Gate::with(0), counts());
+        let (outbox, outgoing) = Outbox::start(room(5, PATIENCE), gate.clone(), counts.clone());
+        for number in 0..100 {
+            outbox.add(number);
+        }
+        assert_eq!(counts.lost.get(), 95);
+        gate.0.0.add_permits(10);
+        timeout(PATIENCE, outgoing.finish()).await.unwrap();
+        assert_eq!(gate.carried(), [vec![0, 1, 2], vec![3, 4]]);
+        assert_eq!((counts.delivered.get(), counts.lost.get()), (5, 95));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_taken_in_time_is_lost_and_the_end_does_not_wait_for_it() {
+        let (gate, counts) = (Gate::with(0), counts());
+        let (outbox, outgoing) = Outbox::start(
+            room(5, Duration::from_millis(10)),
+            gate.clone(),
+            counts.clone(),
+        );
+        outbox.add(1);
+        outgoing.finish().await;
+        assert_eq!((counts.delivered.get(), counts.lost.get()), (0, 1));
+
+        let (outbox, outgoing) = Outbox::start(room(5, PATIENCE), gate, counts.clone());
+        outbox.add(1);
+        outgoing.finish().await;
+    }
+}

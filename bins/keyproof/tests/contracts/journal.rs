@@ -1,0 +1,182 @@
+//! The audit trail as systemd's journal is told of it: a datagram socket stands for the journal's.
+
+use std::{
+    collections::BTreeMap, io::ErrorKind, net::SocketAddr, os::unix::net::UnixDatagram, path::Path,
+    sync::Arc, time::Duration,
+};
+
+use keyproof::{
+    config::{Config, Sources},
+    server::Server,
+};
+use keyproof_service::{Clock, SystemClock};
+use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, memory::MemoryEngine};
+use tempfile::TempDir;
+
+use crate::stack::{Client, within};
+
+/// Whoever asks to log in with this password is told of with every attempt.
+const LOGIN: &str = r#"{"username":"nobody@example.com","password":"hidden-secret"}"#;
+
+async fn start(socket: &Path) -> Server {
+    let flags: Vec<(&str, toml::Value)> = vec![
+        ("http.listen", "127.0.0.1:0".into()),
+        ("metrics.listen", "127.0.0.1:0".into()),
+        ("store.url", "memory:".into()),
+        ("audit.journald", true.into()),
+        ("auth.address_limit", 0.into()),
+        ("auth.argon2_memory_kib", 8.into()),
+        ("auth.argon2_iterations", 1.into()),
+        ("auth.argon2_insecure_for_tests", true.into()),
+    ];
+    let config = Config::load(&Sources {
+        flags,
+        ..Sources::default()
+    });
+    let mut config = config.unwrap();
+    socket.clone_into(&mut config.journal);
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let engine = Arc::new(MemoryEngine::new());
+    let store = Store::open(engine, keys, entropy.clone(), clock.now()).await;
+    let server = Server::start(Arc::new(config), store.unwrap(), clock, entropy);
+    server.await.unwrap()
+}
+
+/// A login that is refused, and told of.
+async fn try_to_log_in(address: SocketAddr) {
+    let mut client = Client::connect(address).await;
+    let length = LOGIN.len();
+    client
+        .send(format!(
+            "POST /api/v1/authenticate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{LOGIN}"
+        ))
+        .await;
+    assert!(client.answer().await.status >= 400);
+}
+
+async fn counted(server: &Server, outcome: &str) -> u64 {
+    let mut client = Client::connect(server.metrics_address().unwrap()).await;
+    client
+        .send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    let answer = client.answer().await;
+    let series = format!("keyproof_audit_journal_total{{outcome=\"{outcome}\"}} ");
+    let mut values = answer
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix(&series));
+    values.next().unwrap().parse().unwrap()
+}
+
+/// The fields of a datagram, each by its length.
+fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    while !datagram.is_empty() {
+        let end = datagram.iter().position(|byte| *byte == b'\n').unwrap();
+        let (name, rest) = datagram.split_at(end);
+        let (length, rest) = rest[1..].split_first_chunk::<8>().unwrap();
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap();
+        let (value, rest) = rest.split_at(length);
+        datagram = rest.strip_prefix(b"\n").unwrap();
+        let (name, value) = (name.to_vec(), value.to_vec());
+        fields.insert(
+            String::from_utf8(name).unwrap(),
+            String::from_utf8(value).unwrap(),
+        );
+    }
+    fields
+}
+
+#[tokio::test]
+async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    journal
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let server = start(&path).await;
+    try_to_log_in(server.address()).await;
+    // What waits is told before it ends.
+    within(server.drain()).await;
+    let mut datagram = vec![0; 64 * 1024];
+    let length = journal.recv(&mut datagram).unwrap();
+    let fields = fields(&datagram[..length]);
+    let names: Vec<_> = fields.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "KEYPROOF_ACTION",
+            "KEYPROOF_ADDRESS",
+            "KEYPROOF_AT",
+            "KEYPROOF_DETAIL",
+            "KEYPROOF_ID",
+            "KEYPROOF_OUTCOME",
+            "KEYPROOF_REQUEST_ID",
+            "KEYPROOF_TARGET",
+            "KEYPROOF_WHO",
+            "MESSAGE",
+            "MESSAGE_ID",
+            "PRIORITY",
+            "SYSLOG_IDENTIFIER",
+        ]
+    );
+    for (name, value) in [
+        ("KEYPROOF_ACTION", "user.authenticate"),
+        ("KEYPROOF_ADDRESS", "127.0.0.1"),
+        ("KEYPROOF_OUTCOME", "refused"),
+        ("KEYPROOF_WHO", "anonymous"),
+        ("PRIORITY", "5"),
+        ("SYSLOG_IDENTIFIER", "keyproof"),
+    ] {
+        assert_eq!(fields[name], value, "{name}");
+    }
+    assert!(fields["MESSAGE"].starts_with("user.authenticate of "));
+    let id = fields["KEYPROOF_ID"].parse::<keyproof_service::audit::EventKey>();
+    assert!(id.is_ok(), "it is the one that the export tells");
+    let text = String::from_utf8_lossy(&datagram[..length]);
+    assert!(!text.contains("hidden-secret") && !text.contains("nobody@example.com"));
+}
+
+#[tokio::test]
+async fn a_journal_that_is_not_there_costs_events_which_are_counted_and_comes_back() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let server = start(&path).await;
+    try_to_log_in(server.address()).await;
+    within(async { while counted(&server, "lost").await == 0 {} }).await;
+    assert_eq!(counted(&server, "delivered").await, 0);
+    let _journal = UnixDatagram::bind(&path).unwrap();
+    try_to_log_in(server.address()).await;
+    within(async { while counted(&server, "delivered").await == 0 {} }).await;
+}
+
+#[tokio::test]
+async fn a_journal_that_is_full_holds_up_no_request_and_what_is_lost_is_counted() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    // Somebody else has filled it, and nobody reads.
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    filler.connect(&path).unwrap();
+    let full = loop {
+        if let Err(error) = filler.send(b"MESSAGE=full\n") {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    let server = start(&path).await;
+    for _ in 0..3 {
+        try_to_log_in(server.address()).await;
+    }
+    within(async { while counted(&server, "lost").await == 0 {} }).await;
+    // Once there is room again, it goes on.
+    let mut datagram = vec![0; 64 * 1024];
+    journal.set_nonblocking(true).unwrap();
+    while journal.recv(&mut datagram).is_ok() {}
+    try_to_log_in(server.address()).await;
+    within(async { while counted(&server, "delivered").await == 0 {} }).await;
+}

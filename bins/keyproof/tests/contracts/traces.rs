@@ -1,0 +1,303 @@
+//! Traces, as an OpenTelemetry collector is sent them: a stub on loopback decodes what comes.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::any_value::Value,
+    trace::v1::{Span, span::SpanKind, status::StatusCode},
+};
+use prost::Message;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+
+use crate::stack::{Client, Stack, within};
+
+/// What W3C Trace Context, section 3.2, has as its example.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// A collector, which sends what it was sent.
+struct Collector {
+    address: SocketAddr,
+    received: mpsc::UnboundedReceiver<Vec<u8>>,
+}
+
+impl Collector {
+    /// Answers with this status.
+    async fn start(status: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (send, received) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                send.send(take(socket, status).await).unwrap();
+            }
+        });
+        Self { address, received }
+    }
+
+    /// A server that sends spans there, once it has answered these and ended, and the bodies that came.
+    async fn spans(
+        mut self,
+        flags: &[(&'static str, toml::Value)],
+        requests: &[&str],
+    ) -> (Vec<Span>, Vec<u8>) {
+        let url = format!("http://{}", self.address);
+        let mut all = vec![("telemetry.otlp", url.into())];
+        all.extend_from_slice(flags);
+        let stack = Stack::start(&all).await;
+        for request in requests {
+            stack.send(request).await;
+        }
+        // What waits is sent before it ends.
+        stack.server.drain().await;
+        let (mut spans, mut bodies) = (Vec::new(), Vec::new());
+        while spans.len() < requests.len() {
+            let Ok(body) = self.received.try_recv() else {
+                break;
+            };
+            let request = ExportTraceServiceRequest::decode(&*body).unwrap();
+            bodies.extend(body);
+            for resource in request.resource_spans {
+                let told = resource.resource.unwrap().attributes;
+                let name = told.iter().find(|told| told.key == "service.name");
+                let name = name.and_then(|told| told.value.clone()?.value);
+                assert_eq!(name, Some(Value::StringValue("keyproof".to_owned())));
+                let scopes = resource.scope_spans.into_iter();
+                spans.extend(scopes.flat_map(|scope| scope.spans));
+            }
+        }
+        (spans, bodies)
+    }
+}
+
+/// The body of one request, which is answered so.
+async fn take(mut socket: TcpStream, status: &str) -> Vec<u8> {
+    let mut received = Vec::new();
+    let (head, start, length) = loop {
+        assert_ne!(within(socket.read_buf(&mut received)).await.unwrap(), 0);
+        let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8(received[..end].to_vec()).unwrap();
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length = length.unwrap().1.parse::<usize>().unwrap();
+        break (head, end + 4, end + 4 + length);
+    };
+    assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
+    let head = head.to_ascii_lowercase();
+    assert!(
+        head.contains("\r\ncontent-type: application/x-protobuf"),
+        "{head}"
+    );
+    while received.len() < length {
+        assert_ne!(within(socket.read_buf(&mut received)).await.unwrap(), 0);
+    }
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+    socket.write_all(answer.as_bytes()).await.unwrap();
+    received.split_off(start)
+}
+
+fn request(line: &str, fields: &str) -> String {
+    format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
+}
+
+fn traceparent(flags: &str) -> String {
+    format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn told(span: &Span) -> Vec<(&str, String)> {
+    let attributes = span.attributes.iter();
+    let mut told: Vec<_> = attributes
+        .map(|told| {
+            let value = told.value.as_ref().and_then(|value| value.value.as_ref());
+            let value = match value.unwrap() {
+                Value::StringValue(text) => text.clone(),
+                Value::IntValue(number) => number.to_string(),
+                other => panic!("{other:?}"),
+            };
+            (&*told.key, value)
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+#[tokio::test]
+async fn a_span_tells_method_template_status_and_dialect_and_nothing_else() {
+    let collector = Collector::start("200 OK").await;
+    let (spans, bodies) = collector
+        .spans(
+            &[],
+            &[
+                &request("GET /trial/hidden-what?hidden=query", "Cookie: hidden\r\n"),
+                &request("HIDDEN /trial/client", ""),
+                &request("GET /hidden-path", ""),
+                &request("GET /trial/panic", ""),
+            ],
+        )
+        .await;
+    let mut names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
+    names.sort_unstable();
+    let template = "/trial/{what}";
+    assert_eq!(
+        names,
+        [
+            "GET",
+            "GET /trial/{what}",
+            "GET /trial/{what}",
+            "HTTP /trial/{what}"
+        ]
+    );
+    for span in &spans {
+        assert_eq!(span.kind(), SpanKind::Server);
+        assert!(span.parent_span_id.is_empty());
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
+        assert!(span.events.is_empty() && span.links.is_empty());
+        assert_eq!((span.trace_id.len(), span.span_id.len()), (16, 8));
+    }
+    let of = |status: &str| {
+        let found = spans.iter().find(|span| {
+            told(span).contains(&("http.response.status_code", status.to_owned()))
+                && span.name == format!("GET {template}")
+        });
+        found.unwrap()
+    };
+    assert_eq!(
+        told(of("404")),
+        [
+            ("http.request.method", "GET".to_owned()),
+            ("http.response.status_code", "404".to_owned()),
+            ("http.route", template.to_owned()),
+            ("keyproof.dialect", "taler".to_owned()),
+        ]
+    );
+    let is_error = |span: &Span| {
+        let status = span.status.clone().unwrap_or_default();
+        status.code() == StatusCode::Error
+    };
+    assert!(is_error(of("500")) && !is_error(of("404")));
+    let bodies = String::from_utf8_lossy(&bodies).to_ascii_lowercase();
+    assert!(!bodies.contains("hidden"));
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_where_a_trusted_proxy_says_so_and_nowhere_else() {
+    let trusted = (
+        "http.trusted_proxies",
+        toml::Value::from(vec!["127.0.0.0/8"]),
+    );
+    let strangers = (
+        "http.trusted_proxies",
+        toml::Value::from(vec!["10.0.0.0/8"]),
+    );
+    let line = "GET /trial/client";
+    let twice = traceparent("01").repeat(2);
+    for (proxies, fields, goes_on) in [
+        (&trusted, traceparent("01"), true),
+        (&strangers, traceparent("01"), false),
+        // Whoever stands before the trusted proxy has no say in it.
+        (
+            &strangers,
+            format!("X-Forwarded-For: 10.0.0.1\r\n{}", traceparent("01")),
+            false,
+        ),
+        (&trusted, twice, false),
+        (&trusted, "traceparent: 00-hidden-01\r\n".to_owned(), false),
+        (
+            &trusted,
+            format!("traceparent: 00-{}-{PARENT}-01\r\n", "0".repeat(32)),
+            false,
+        ),
+        (&trusted, String::new(), false),
+    ] {
+        let collector = Collector::start("200 OK").await;
+        let flags = [proxies.clone()];
+        let sent = request(line, &fields);
+        let (spans, _) = collector.spans(&flags, &[&sent]).await;
+        let [span] = &*spans else {
+            panic!("{spans:?}");
+        };
+        assert_eq!(hex(&span.trace_id) == TRACE, goes_on, "{fields}");
+        let parent = hex(&span.parent_span_id);
+        assert_eq!(parent, if goes_on { PARENT } else { "" }, "{fields}");
+        assert_ne!(hex(&span.span_id), PARENT);
+    }
+    // A proxy that does not sample decides for all behind it; a stranger does not.
+    for (proxies, spans) in [(trusted, 0), (strangers, 1)] {
+        let collector = Collector::start("200 OK").await;
+        let sent = request(line, &traceparent("00"));
+        let (found, _) = collector.spans(&[proxies], &[&sent]).await;
+        assert_eq!(found.len(), spans);
+    }
+}
+
+/// The value of a series of `keyproof_otlp_spans_total`.
+async fn counted(stack: &Stack, outcome: &str) -> u64 {
+    let mut client = Client::connect(stack.server.metrics_address().unwrap()).await;
+    client.send(request("GET /metrics", "")).await;
+    let answer = client.answer().await;
+    let series = format!("keyproof_otlp_spans_total{{outcome=\"{outcome}\"}} ");
+    let mut values = answer
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix(&series));
+    values.next().unwrap().parse().unwrap()
+}
+
+async fn traced(address: SocketAddr) -> Stack {
+    Stack::start(&[
+        ("telemetry.otlp", format!("http://{address}").into()),
+        ("metrics.listen", "127.0.0.1:0".into()),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn a_collector_that_is_gone_or_refuses_costs_spans_which_are_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = listener.local_addr().unwrap();
+    drop(listener);
+    let refusing = Collector::start("503 Service Unavailable").await;
+    for address in [gone, refusing.address] {
+        let stack = traced(address).await;
+        let answer = stack.send(request("GET /trial/client", "")).await;
+        assert_eq!(answer.status, 200);
+        within(async { while counted(&stack, "lost").await == 0 {} }).await;
+        assert_eq!(counted(&stack, "delivered").await, 0);
+        stack.server.drain().await;
+    }
+    let collector = Collector::start("200 OK").await;
+    let stack = traced(collector.address).await;
+    stack.serves().await;
+    within(async { while counted(&stack, "delivered").await == 0 {} }).await;
+    assert_eq!(counted(&stack, "lost").await, 0);
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_holds_up_neither_requests_nor_the_end() {
+    // It takes connections, and never answers.
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let stack = traced(listener.local_addr().unwrap()).await;
+    for _ in 0..3 {
+        stack.serves().await;
+    }
+    within(listener.accept()).await.unwrap();
+    let mut client = stack.connect().await;
+    for _ in 0..5_000 {
+        client.send(request("GET /healthz", "")).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    assert!(counted(&stack, "lost").await > 0, "more than may wait");
+    drop(client);
+    within(stack.server.drain()).await;
+}
