@@ -9,6 +9,16 @@ use crate::{dialect::DialectError, sites::SiteName, store::OpenStoreError};
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// A number is too large.
+    #[error("{key}: {found} is not in 1 to {most}")]
+    Above {
+        /// The key.
+        key: &'static str,
+        /// What was asked for.
+        found: u32,
+        /// The most that may be.
+        most: u32,
+    },
     /// `auth.argon2_*` is out of range.
     #[error("auth.argon2_*: {0} (auth.argon2_insecure_for_tests lifts the floor)")]
     Argon2(AuthError),

@@ -53,6 +53,12 @@ const HASHING_QUEUE: usize = 128;
 /// cores for would only wait for each other.
 const MAX_HASHING_THREADS: usize = 1024;
 
+/// The most connections of one node to a PostgreSQL database: each is a process there, and many nodes share one.
+const MAX_STORE_CONNECTIONS: u32 = 1000;
+
+/// The longest request body that may be allowed, in bytes: bodies are read whole.
+const MAX_BODY_BYTES: u32 = 1 << 30;
+
 /// Where a configuration comes from.
 #[derive(Default)]
 pub struct Sources {
@@ -197,6 +203,14 @@ impl Config {
                 return Err(ConfigError::ClientCertificatesBeside(*site));
             }
         }
+        let body = settings.http.max_body_bytes.get();
+        if body > MAX_BODY_BYTES {
+            return Err(ConfigError::Above {
+                key: "http.max_body_bytes",
+                found: body,
+                most: MAX_BODY_BYTES,
+            });
+        }
         if settings.telemetry.otlp.is_some() && !cfg!(feature = "otlp") {
             return Err(ConfigError::Otlp);
         }
@@ -308,6 +322,14 @@ fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {
 }
 
 fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, ConfigError> {
+    let connections = settings.max_connections.get();
+    if connections > MAX_STORE_CONNECTIONS {
+        return Err(ConfigError::Above {
+            key: "store.max_connections",
+            found: connections,
+            most: MAX_STORE_CONNECTIONS,
+        });
+    }
     let url = match &settings.url {
         Some(url) => url.clone(),
         None => {
@@ -320,7 +342,7 @@ fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, Co
     // From here on it is only shown.
     settings.url = Some(location.to_string());
     Ok(location.waiting(
-        usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
+        usize::try_from(connections).unwrap_or(usize::MAX),
         settings.connect_timeout.0,
         settings.statement_timeout.0,
     ))

@@ -106,7 +106,7 @@ keys! {
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
         /// Allows plain HTTP beyond loopback.
         insecure: bool = false,
-        /// The longest request body.
+        /// The longest request body, up to 1 GiB.
         max_body_bytes: NonZeroU32 = non_zero(1024 * 1024),
         /// How long a request's head may take, and the wait for it on an open connection, and a TLS handshake.
         header_timeout_ms: NonZeroU32 = non_zero(10_000),
@@ -169,7 +169,7 @@ keys! {
         master_key: Option<PathBuf> = None => "beside an embedded store",
         /// Whether `serve` brings the store to this release's schema before it starts.
         migrate: bool = false,
-        /// Connections to a PostgreSQL database at once, at most.
+        /// Connections to a PostgreSQL database at once, at most; 1 to 1000.
         max_connections: NonZeroU32 = non_zero(16),
         /// How long connecting to a PostgreSQL database may take.
         connect_timeout: ShortTime = ShortTime(Duration::from_secs(5)),
@@ -195,8 +195,9 @@ impl TryFrom<String> for ShortTime {
         let time = text.parse::<jiff::SignedDuration>().ok();
         let time = time.and_then(|time| Duration::try_from(time).ok());
         time.filter(|time| (Duration::from_millis(1)..=LONGEST).contains(time))
+            .filter(|time| time.subsec_nanos() % 1_000_000 == 0)
             .map(Self)
-            .ok_or("a time from 1ms to 1h, such as 5s or 500ms")
+            .ok_or("a time from 1ms to 1h in whole milliseconds, such as 5s or 500ms")
     }
 }
 
@@ -295,7 +296,7 @@ mod tests {
             assert_eq!(ShortTime::try_from(shown.to_owned()), Ok(time));
         }
         for wrong in [
-            "", "5", "0s", "-5s", "2h", "1 day", "soon",
+            "", "5", "0s", "-5s", "2h", "1 day", "soon", "1.5ms", "1.0001s",
         ] {
             assert!(ShortTime::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }

@@ -3,6 +3,8 @@
 //! page are made from it.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod completeness;
 mod form;
 mod page;

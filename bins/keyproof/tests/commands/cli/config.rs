@@ -170,6 +170,10 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ),
         ("emnify.rotate_refresh_tokens = 1", "expected a boolean"),
         (
+            "store.max_connections = 1001",
+            "store.max_connections: 1001 is not in 1 to 1000",
+        ),
+        (
             "[telemetry]\notlp = \"collector:4318\"\n",
             "keyproof.toml:2: not http:// or https://",
         ),
