@@ -4,7 +4,9 @@ use std::{fmt, str::FromStr};
 
 use clap::{Args, Subcommand};
 use keyproof_auth::is_dns_label;
-use keyproof_service::device_identity::{BoundDevice, DeviceKey, DevicePlace, Verdict};
+use keyproof_service::device_identity::{
+    BoundDevice, DeviceKey, DevicePlace, LearntRegister, LoggedEvent, Registers, Verdict,
+};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -271,12 +273,7 @@ fn document(device: &BoundDevice, keys: &[DeviceKey]) -> Value {
             })
         })
         .collect();
-    let learnt = device.learnt.as_ref().map(|learnt| {
-        let registers = learnt.iter().map(|register| {
-            json!({ "bank": register.bank, "index": register.index, "value": register.value })
-        });
-        registers.collect::<Vec<Value>>()
-    });
+    let learnt = device.learnt.as_deref().map(registers);
     let attestations: Vec<Value> = device.attestations.iter().map(verdict).collect();
     if let Some(members) = document.as_object_mut() {
         members.insert("keys".to_owned(), keys.into());
@@ -294,13 +291,36 @@ fn verdict(verdict: &Verdict) -> Value {
         "pcr_selection": verdict.selection,
         "accepted": verdict.accepted,
         "told": verdict.told,
+        "registers": match &verdict.registers {
+            Registers::Values(values) => Some(registers(values)),
+            Registers::Same | Registers::Unknown => None,
+        },
+        "events": verdict.events.iter().map(event).collect::<Vec<Value>>(),
+    })
+}
+
+fn registers(registers: &[LearntRegister]) -> Vec<Value> {
+    let registers = registers.iter().map(|register| {
+        json!({ "bank": register.bank, "index": register.index, "value": register.value })
+    });
+    registers.collect()
+}
+
+/// What a log says of a register that has changed.
+fn event(event: &LoggedEvent) -> Value {
+    json!({
+        "bank": event.bank,
+        "index": event.index,
+        "type": event.kind,
+        "digest": event.digest,
+        "backed": event.backed,
+        "hint": event.hint,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyproof_service::device_identity::LearntRegister;
     use keyproof_store::Timestamp;
 
     #[test]
@@ -324,6 +344,12 @@ mod tests {
                 selection: "sha256:7".to_owned(),
                 accepted: false,
                 told: vec!["fail pcr-policy: other".to_owned()],
+                registers: Registers::Values(vec![LearntRegister {
+                    bank: "sha256".to_owned(),
+                    index: 7,
+                    value: "01".to_owned(),
+                }]),
+                events: Vec::new(),
             }],
         };
         let keys = [DeviceKey {

@@ -10,12 +10,12 @@ use keyproof_tpm::{AttestationReport, Name, Outcome, QuoteCheck, Report, Structu
 
 use super::{
     ActivateError, AttestRequest, Category, DeviceIdentity, DevicePlace, FieldError,
-    LearntRegister, PcrPolicy, SentEvidence, Station, StationAct,
+    LearntRegister, PcrPolicy, Registers, SentEvidence, Station, StationAct, Verdict,
     activation::Proven,
     attestation_report::{DeviceCheck, DeviceFinding, DeviceReport},
     certified::Issued,
     evidence::Evidence,
-    identity::{ActiveKey, Seen, Verdict},
+    identity::{ActiveKey, Seen},
     key_records::{KeyPlace, KeyRecords, KeyState},
     nonce::{ChallengeKey, Nonce, Purpose, SpentNonce},
     pcr_policy::{compare, registers},
@@ -131,13 +131,14 @@ impl DeviceIdentity {
             self.judge(move || evidence.judge(selection.as_ref(), last_seen.as_ref()))
                 .await?
         };
+        let quoted = quoted(nonce.as_ref(), &evidence, &quote);
         let learnt = check_registers(
             &mut known,
             &category.pcr_policy,
             state,
             nonce.as_ref(),
             &evidence,
-            &quote,
+            quoted.as_deref(),
         );
         let is_signed = [
             QuoteCheck::Signature,
@@ -174,10 +175,21 @@ impl DeviceIdentity {
             self.write_activation(&mut batch, station, proven, revoked, now)
                 .await?;
         }
+        let attest = TpmsAttest::parse(&evidence.attest).ok();
+        let clock = attest.map(|attest| Seen::from(attest.clock_info));
+        let registers = quoted.unwrap_or_default();
+        let changed = state.device.changed(&registers, &category.pcr_policy);
+        let events = match changed.is_empty() {
+            true => Vec::new(),
+            false => {
+                let selection = nonce.selection.clone();
+                let work = move || evidence.events_of(&selection, &changed);
+                self.judge(work).await?
+            }
+        };
         let is_learnt = report.accepted() && learnt.is_some();
         if report.accepted() {
-            let attest = TpmsAttest::parse(&evidence.attest).ok();
-            state.active.last_seen = attest.map(|attest| Seen::from(attest.clock_info));
+            state.active.last_seen = clock;
             if learnt.is_some() {
                 state.device.learnt = learnt;
             }
@@ -185,10 +197,15 @@ impl DeviceIdentity {
         state.device.remember(Verdict {
             at: now,
             category: request.category.clone(),
-            ak: evidence.ak_name.to_string(),
+            ak: report.ak_name.to_string(),
             selection: nonce.selection.to_string(),
             accepted: report.accepted(),
             told: told(&report),
+            registers: match registers.is_empty() {
+                true => Registers::Unknown,
+                false => Registers::Values(registers),
+            },
+            events,
         });
         let deed = Deed {
             action: StationAct::Attest.action(),
@@ -346,6 +363,19 @@ fn check_nonce(
     Ok(is_ours)
 }
 
+/// The registers with their values, if those are what was quoted.
+fn quoted(
+    nonce: Option<&Nonce>,
+    evidence: &Evidence,
+    quote: &AttestationReport<QuoteCheck>,
+) -> Option<Vec<LearntRegister>> {
+    let is_quoted = [QuoteCheck::PcrSelection, QuoteCheck::PcrDigest]
+        .iter()
+        .all(|check| quote.outcome(*check) == Outcome::Pass);
+    let values = evidence.pcr_values.as_ref().filter(|_| is_quoted)?;
+    registers(&nonce?.selection, values)
+}
+
 /// Compares the registers with what they are to be. Gives what is to be learnt of them if all else is well.
 fn check_registers(
     report: &mut Report<DeviceFinding>,
@@ -353,25 +383,22 @@ fn check_registers(
     state: Option<&KeyState>,
     nonce: Option<&Nonce>,
     evidence: &Evidence,
-    quote: &AttestationReport<QuoteCheck>,
+    quoted: Option<&[LearntRegister]>,
 ) -> Option<Vec<LearntRegister>> {
     let check = DeviceCheck::PcrPolicy;
     if *policy == PcrPolicy::Any {
         report.not_asked(check, "the category takes any values");
         return None;
     }
-    let (Some(state), Some(nonce)) = (state, nonce) else {
+    let (Some(state), Some(_)) = (state, nonce) else {
         report.not_judged(check, "not judged: the key or the nonce is not known");
         return None;
     };
-    let Some(values) = &evidence.pcr_values else {
+    if evidence.pcr_values.is_none() {
         report.judged(check, DeviceFinding::ValuesMissing);
         return None;
-    };
-    let quoted = [QuoteCheck::PcrSelection, QuoteCheck::PcrDigest]
-        .iter()
-        .all(|check| quote.outcome(*check) == Outcome::Pass);
-    let Some(quoted) = registers(&nonce.selection, values).filter(|_| quoted) else {
+    }
+    let Some(quoted) = quoted else {
         report.not_judged(check, "not judged: the values are not those of the quote");
         return None;
     };
@@ -380,18 +407,18 @@ fn check_registers(
             let wanted = expected
                 .iter()
                 .map(|register| (&*register.bank, register.index, &*register.values));
-            (compare(&quoted, wanted), false)
+            (compare(quoted, wanted), false)
         }
         (_, Some(learnt)) => {
             let wanted = learnt.iter().map(|register| {
                 let values = std::slice::from_ref(&register.value);
                 (&*register.bank, register.index, values)
             });
-            (compare(&quoted, wanted), true)
+            (compare(quoted, wanted), true)
         }
         (_, None) => {
             report.judged(check, DeviceFinding::RegistersLearnt(quoted.len()));
-            return Some(quoted);
+            return Some(quoted.to_vec());
         }
     };
     report.done(check);

@@ -35,7 +35,7 @@ pub struct BoundDevice {
     pub is_left: bool,
     /// The registers that it is compared with, if they were learnt.
     pub learnt: Option<Vec<LearntRegister>>,
-    /// What its last attestations came to, at most 16, the latest last.
+    /// What its last attestations came to, at most 16, the latest last; each with its registers' values, if they are known.
     pub attestations: Vec<Verdict>,
 }
 
@@ -77,13 +77,13 @@ impl Device {
             |manager: &Object<Manager>| manager.spec.incarnation == self.manager_incarnation;
         Some(BoundDevice {
             is_left: !manager.is_some_and(is_current),
-            ek_name: self.ek?,
-            place: self.place,
-            name: self.name,
-            version: self.version,
+            ek_name: self.ek.clone()?,
+            place: self.place.clone(),
+            name: self.name.clone(),
+            version: self.version.clone(),
             bound_at: self.bound_at,
-            learnt: self.learnt,
-            attestations: self.attestations,
+            learnt: self.learnt.clone(),
+            attestations: self.history(),
         })
     }
 }

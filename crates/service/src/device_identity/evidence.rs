@@ -2,11 +2,15 @@
 
 use keyproof_tpm::{
     AttestationKeyPolicy, AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck,
-    QuoteEvidence, QuotePolicy, Report, Structure, TpmlPcrSelection, TpmtPublic, algorithms,
-    check_event_log, check_quote,
+    QuoteEvidence, QuotePolicy, ReplayedLog, Report, Structure, TpmlPcrSelection, TpmtPublic,
+    algorithms, check_event_log, check_quote,
 };
 
-use super::{Activation, Field, FieldError, FieldProblem, Sent, identity::Seen};
+use super::{
+    Activation, Field, FieldError, FieldProblem, LoggedEvent, Sent,
+    history::{RegisterName, events_of},
+    identity::Seen,
+};
 
 /// The longest event log, in bytes.
 const LONGEST_LOG: usize = 512 * 1024;
@@ -102,15 +106,28 @@ impl Evidence {
             algorithms: algorithms::ALL,
         };
         let quote = check_quote(&self.ak, &evidence, &policy);
-        let log = self.event_log.as_ref().map(|log| {
-            let values = self.pcr_values.as_deref().unwrap_or_default();
-            let empty = TpmlPcrSelection::default();
-            let policy = EventLogPolicy {
-                registers: Some((selection.unwrap_or(&empty), values)),
-                secure_boot: false,
-            };
-            check_event_log(log, &policy).report
-        });
+        let log = self.replayed(selection).map(|replayed| replayed.report);
         (quote, log)
+    }
+
+    /// What the event log says was measured into these registers.
+    pub(super) fn events_of(
+        &self,
+        selection: &TpmlPcrSelection,
+        registers: &[RegisterName],
+    ) -> Vec<LoggedEvent> {
+        let replayed = self.replayed(Some(selection));
+        replayed.map_or_else(Vec::new, |replayed| events_of(&replayed, registers))
+    }
+
+    fn replayed(&self, selection: Option<&TpmlPcrSelection>) -> Option<ReplayedLog<'_>> {
+        let log = self.event_log.as_ref()?;
+        let values = self.pcr_values.as_deref().unwrap_or_default();
+        let empty = TpmlPcrSelection::default();
+        let policy = EventLogPolicy {
+            registers: Some((selection.unwrap_or(&empty), values)),
+            secure_boot: false,
+        };
+        Some(check_event_log(log, &policy))
     }
 }

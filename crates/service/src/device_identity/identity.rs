@@ -9,7 +9,7 @@ use keyproof_tpm::TpmsClockInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LearntRegister, Manager, certified::Certified, ticket::Ticket};
+use super::{LearntRegister, Manager, Verdict, certified::Certified, ticket::Ticket};
 use crate::{StorageError, storage::put};
 
 /// Which device it is: a vendor and a serial number within a manager.
@@ -47,34 +47,6 @@ pub(super) struct Device {
     /// What its last attestations came to, the latest last.
     #[serde(default)]
     pub(super) attestations: Vec<Verdict>,
-}
-
-/// How many attestations of a device are remembered.
-const REMEMBERED: usize = 16;
-
-impl Device {
-    pub(super) fn remember(&mut self, verdict: Verdict) {
-        let over = (self.attestations.len() + 1).saturating_sub(REMEMBERED);
-        self.attestations.drain(..over);
-        self.attestations.push(verdict);
-    }
-}
-
-/// What an attestation came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// When it was judged.
-    pub at: Timestamp,
-    /// The name of the category that it was judged for.
-    pub category: String,
-    /// The Name of the attestation key, in hex.
-    pub ak: String,
-    /// The registers that were to be quoted.
-    pub selection: String,
-    /// Whether it was accepted.
-    pub accepted: bool,
-    /// The checks that failed or warned, a line each.
-    pub told: Vec<String>,
 }
 
 /// Clock and counters of a TPM, as an attestation said them (`TPMS_CLOCK_INFO`).
