@@ -18,6 +18,7 @@ mod judging;
 mod keys;
 pub mod otp_devices;
 mod pages;
+mod rate_limit;
 mod session_life;
 mod storage;
 #[cfg(test)]

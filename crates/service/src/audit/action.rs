@@ -129,15 +129,18 @@ actions! {
         StoreRestore = "store.restore" by Console;
     }
     OtpDevices {
-        InstanceAdd = "instance.add" by Console | Keyproof;
+        InstanceAdd = "instance.add" by Console | Keyproof | Operator;
+        InstanceShow = "instance.show" by Operator;
         InstanceSetPassword = "instance.set_password" by Console;
-        InstanceRemove = "instance.remove" by Console;
+        InstanceRemove = "instance.remove" by Console | Operator;
         LoginTokenIssue = "login_token.issue" by Anonymous | Instance;
         LoginTokenUse = "login_token.use" by Instance;
         LoginTokenRevoke = "login_token.revoke" by Instance;
-        OtpDeviceAdd = "otp_device.add" by Instance;
+        OtpDeviceAdd = "otp_device.add" by Instance | Operator;
         OtpDeviceChange = "otp_device.change" by Instance;
-        OtpDeviceRemove = "otp_device.remove" by Instance;
+        OtpDeviceCheck = "otp_device.check" by Operator;
+        OtpDeviceRemove = "otp_device.remove" by Instance | Operator;
+        OtpDeviceShow = "otp_device.show" by Operator;
     }
     Certificates {
         CertificateCreate = "certificate.create" by External | Operator;
@@ -173,8 +176,9 @@ actions! {
         TpmActivate = "tpm.activate" by Anonymous | Operator | Station;
         TpmAttestNonce = "tpm.attest_nonce" by Operator | Station;
         TpmAttest = "tpm.attest" by Anonymous | Operator | Station;
-        TpmDeviceForget = "tpm_device.forget" by Console;
-        TpmDeviceRelearn = "tpm_device.relearn" by Console;
+        TpmDeviceForget = "tpm_device.forget" by Console | Operator;
+        TpmDeviceRelearn = "tpm_device.relearn" by Console | Operator;
+        TpmDeviceShow = "tpm_device.show" by Operator;
     }
     Accounts {
         UserAdd = "user.add" by Console;

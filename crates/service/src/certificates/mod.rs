@@ -11,15 +11,17 @@ mod precondition;
 mod records;
 mod resources;
 mod restored;
+mod services;
 
 pub use caller::{Caller, NotPermitted};
-pub use possession::{GenerateCodeError, IssuedCode, VerifyError, findings};
+pub use possession::{GenerateCodeError, IssuedCode, Verified, VerifyError, findings};
 pub use precondition::Precondition;
 pub use records::Verification;
 pub use resources::{
     CertificateView, DeleteError, Deletion, GetError, PutError, Upload, UploadError,
 };
 pub(crate) use restored::without_code;
+pub use services::{HoldingService, ServicesPage};
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -63,6 +63,15 @@ pub enum VerifyError<B> {
     Unknown,
 }
 
+/// A certificate whose key's possession was proven, and by what.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The certificate.
+    pub certificate: CertificateView,
+    /// Every check of the leaf.
+    pub report: Report<ProofFinding>,
+}
+
 impl Certificates {
     /// Generates a verification code for a certificate. One that was generated before is dead with that; whether the
     /// certificate is verified stays as it is.
@@ -118,7 +127,7 @@ impl Certificates {
         name: &str,
         precondition: &Precondition,
         leaf: Result<Vec<u8>, B>,
-    ) -> Result<CertificateView, Failure<VerifyError<B>>> {
+    ) -> Result<Verified, Failure<VerifyError<B>>> {
         let key = certificate_key(caller.service(), name);
         settle("certificates.verify", &self.store, || async {
             let stored = self.load(caller, name).await?;
@@ -157,7 +166,10 @@ impl Certificates {
             let version = batch.replace(&key, stored.version, &record, None);
             let proven = told(format!("possession proven\n{}", findings(&report)));
             self.audit.done(&mut batch, now, proven);
-            let verified = view(record, description, version);
+            let verified = Verified {
+                certificate: view(record, description, version),
+                report,
+            };
             Ok(Attempt::Commit(batch, Ok(verified)))
         })
         .await

@@ -21,6 +21,14 @@ impl Place {
             service: service.name.clone(),
         }
     }
+
+    pub(super) fn service(self) -> ProvisioningService {
+        ProvisioningService {
+            subscription: self.subscription,
+            resource_group: self.resource_group,
+            name: self.service,
+        }
+    }
 }
 
 /// At `dps_service/<subscription>/<group>/<service>`, as long as it has a certificate: the parent of its certificates,

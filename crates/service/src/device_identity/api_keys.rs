@@ -1,5 +1,7 @@
 //! API keys: what manufacturing stations provision with. Their text is shown once; their digests are kept.
 
+use std::convert::Infallible;
+
 use keyproof_auth::{TOKEN_BYTES, Token, TokenDigest};
 use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -301,13 +303,46 @@ impl DeviceIdentity {
         name: &str,
         body: Result<ApiKeyChange, B>,
     ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
+        self.change_api_key(administrator, name, |_, _| body.clone())
+            .await
+    }
+
+    /// Revokes a key from now on, if it is not revoked already; whether it is disabled stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceApiKeyError::Unknown`].
+    pub async fn revoke_api_key(
+        &self,
+        administrator: &Administrator<ApiKey>,
+        name: &str,
+        reason: &str,
+    ) -> Result<(), Failure<ReplaceApiKeyError<Infallible>>> {
+        let revoked = |spec: &ApiKey, now: Timestamp| {
+            let since = spec.revoked_at.map_or(now, |since| since.min(now));
+            Ok(ApiKeyChange {
+                is_disabled: spec.is_disabled,
+                revoke_reason: reason.to_owned(),
+                revoked_at: Some(since),
+            })
+        };
+        self.change_api_key(administrator, name, revoked).await
+    }
+
+    /// Changes a key to what `change` makes of it, at this time.
+    async fn change_api_key<B>(
+        &self,
+        administrator: &Administrator<ApiKey>,
+        name: &str,
+        change: impl Fn(&ApiKey, Timestamp) -> Result<ApiKeyChange, B>,
+    ) -> Result<(), Failure<ReplaceApiKeyError<B>>> {
         let refused = |why: ReplaceApiKeyError<B>| Failure::Refused(why);
         settle("device_identity.replace_api_key", &self.store, || async {
             let stored = self.load::<ApiKey>(administrator.namespace(), name).await?;
             let stored = stored.ok_or_else(|| refused(ReplaceApiKeyError::Unknown))?;
-            let change = body.as_ref();
-            let change = change.map_err(|why| refused(ReplaceApiKeyError::Body(why.clone())))?;
             let now = self.clock.now();
+            let change = change(&stored.record.spec, now);
+            let change = change.map_err(|why| refused(ReplaceApiKeyError::Body(why)))?;
             let mut object = stored.record;
             if let Some(from) = object.spec.revoked_at.filter(|from| *from <= now)
                 && change.revoked_at.is_none_or(|to| to > from)

@@ -174,7 +174,7 @@ impl DeviceIdentity {
         self.audit.refused(deed).await;
     }
 
-    async fn check(
+    pub(super) async fn check(
         &self,
         operator: &Operator,
         needed: OperatorScope,

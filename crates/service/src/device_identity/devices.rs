@@ -103,14 +103,8 @@ impl DeviceIdentity {
         let after = after.map(DevicePlace::key);
         let mut pages = Pages::<Device>::after(&self.store, all, after);
         while let Some(page) = pages.next(self.clock.now()).await? {
-            let managers = self.managers_of(page.iter().map(|(_, stored)| &stored.record.place));
-            let managers = managers.await?;
-            let bound = page.into_iter().filter_map(|(_, stored)| {
-                let device = stored.record;
-                let manager = managers.get(&device.place.manager_key());
-                device.told(manager)
-            });
-            let bound: Vec<BoundDevice> = bound.collect();
+            let page = page.into_iter().map(|(_, stored)| stored.record);
+            let bound = self.told(page.collect()).await?;
             if !bound.is_empty() {
                 return Ok(bound);
             }
@@ -233,6 +227,20 @@ impl DeviceIdentity {
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
+    }
+
+    /// Those of some devices that are bound, as others are told of them.
+    pub(super) async fn told(
+        &self,
+        devices: Vec<Device>,
+    ) -> Result<Vec<BoundDevice>, StorageError> {
+        let managers = self.managers_of(devices.iter().map(|device| &device.place));
+        let managers = managers.await?;
+        let bound = devices.into_iter().filter_map(|device| {
+            let manager = managers.get(&device.place.manager_key());
+            device.told(manager)
+        });
+        Ok(bound.collect())
     }
 
     /// The managers there are of some devices.

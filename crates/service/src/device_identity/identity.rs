@@ -199,7 +199,7 @@ impl DevicePlace {
     }
 
     /// As the audit trail calls it.
-    pub(super) fn target(&self) -> String {
+    pub fn target(&self) -> String {
         let Self {
             namespace,
             manager,

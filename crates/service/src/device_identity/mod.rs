@@ -23,6 +23,7 @@ mod field;
 mod grant;
 mod history;
 mod identity;
+mod keeping;
 mod key_records;
 mod label_selector;
 mod managers;
@@ -31,7 +32,6 @@ mod objects;
 mod pcr_policy;
 mod preauth;
 mod provision;
-mod rate_limit;
 mod renewal;
 mod request;
 mod restored;
@@ -60,6 +60,7 @@ pub use field::{Field, FieldError, FieldProblem, Sent};
 pub use grant::ApiKeyRefusal;
 pub use history::{LoggedEvent, Registers, Verdict};
 pub use identity::{DevicePlace, IdentityConflict};
+pub use keeping::{Keeper, NamespacesPage};
 pub use label_selector::{LabelSelector, LabelSelectorError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
 pub use nonce::{IssuedNonce, NonceError, NonceRequest};
@@ -73,7 +74,7 @@ pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest};
 pub use revocation_list::RevocationListError;
 pub use trust::{
-    AddTrustError, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry, TrustFileError, TrustItem,
+    AddTrustError, CoveredMaker, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry, TrustFileError, TrustItem,
     TrustKind,
 };
 
@@ -84,9 +85,8 @@ use std::{fmt, sync::Arc};
 use keyproof_store::Store;
 use tokio::sync::Mutex;
 
-use crate::{Audit, Clock, Judging, StorageError};
+use crate::{Audit, Clock, Judging, StorageError, rate_limit::RateLimit};
 use client_certificates::KnownAuthorities;
-use rate_limit::RateLimit;
 use trust::KnownBundle;
 
 /// The rules that operators choose.

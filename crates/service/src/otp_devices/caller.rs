@@ -1,8 +1,11 @@
-//! Who may work with the devices of an instance: the bearer of one of its login tokens.
+//! Who may work with the devices of an instance: the bearer of one of its login tokens, or an operator whose scopes reach
+//! it.
 
 use std::{fmt, marker::PhantomData};
 
-use keyproof_auth::{AuthError, Generation, LoginScope, Permission, Token, Validity};
+use keyproof_auth::{
+    AuthError, Generation, LoginScope, OperatorScope, Permission, Reach, Token, Validity,
+};
 use keyproof_store::{Key, Raw, ReadPlan, Snapshot, StoreError, Stored, Timestamp, Version};
 
 use super::{
@@ -10,22 +13,28 @@ use super::{
     records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
     tokens::token_id,
 };
-use crate::{Action, Failure, Origin, StorageError, Who, audit::Deed};
+use crate::{Action, Failure, Origin, StorageError, Who, access::Operator, audit::Deed};
 
-/// The bearer of a token that is in force, with a scope that allows `R`: [`Reading`], [`Writing`], [`Refreshing`] or
-/// [`Holding`]. Each use case takes one, and [`OtpDevices::permit`] alone makes it.
+/// Somebody who may do `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one;
+/// [`OtpDevices::permit`] makes it of a token that is in force, and [`OtpDevices::permit_operator`] of an operator.
 pub struct Caller<R> {
     instance: String,
     incarnation: Generation,
     pub(super) generation: Generation,
-    pub(super) scope: LoginScope,
-    pub(super) token_id: String,
-    pub(super) token: Key,
-    pub(super) token_version: Version,
+    /// The login token; an operator has shown none.
+    pub(super) shown: Option<Shown>,
     origin: Origin,
     /// The device that was asked for along with it, from the same moment.
     device: Option<Stored<Device>>,
     right: PhantomData<R>,
+}
+
+/// A login token that is in force.
+pub(super) struct Shown {
+    pub(super) scope: LoginScope,
+    pub(super) id: String,
+    pub(super) place: Key,
+    pub(super) version: Version,
 }
 
 /// What a token's scope may allow.
@@ -66,6 +75,20 @@ impl Right for Writing {
     const NEEDED: Option<Permission> = Some(Permission::OtpDevicesWrite);
 }
 
+/// What an operator's scope may allow.
+pub trait OperatorRight: Right {
+    /// How far the scope has to reach.
+    const REACH: Reach;
+}
+
+impl OperatorRight for Reading {
+    const REACH: Reach = Reach::Read;
+}
+
+impl OperatorRight for Writing {
+    const REACH: Reach = Reach::Change;
+}
+
 /// Why whoever asks is not permitted to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPermitted {
@@ -89,7 +112,126 @@ pub enum NotPermitted {
     TokenUnknown,
 }
 
+/// Why an operator is not permitted to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorNotPermitted {
+    /// Their token's scopes do not reach it, as the audit trail was told.
+    #[error("it needs {needed}")]
+    Forbidden {
+        /// What they lack.
+        needed: OperatorScope,
+    },
+    /// There is no such instance.
+    #[error("there is no such instance")]
+    InstanceUnknown,
+}
+
+/// An operator who may make, change or remove an instance of this name, whether there is one or not.
+/// [`OtpDevices::permit_keeper`] alone makes it.
+#[derive(Debug)]
+pub struct Keeper {
+    instance: String,
+    origin: Origin,
+}
+
+impl Keeper {
+    /// The instance's name.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// As whom the audit trail names them.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
 impl OtpDevices {
+    /// The operator, if their scopes allow `R` in this instance. `device` is the one that is asked for, if it is one, and is
+    /// read along. Asked anew for every request.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorNotPermitted`]; permission comes before existence.
+    pub async fn permit_operator<R: OperatorRight>(
+        &self,
+        operator: &Operator,
+        act: Action,
+        instance: &str,
+        device: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Caller<R>, Failure<OperatorNotPermitted>> {
+        let Keeper { instance, origin } = self
+            .reach(operator, R::REACH, act, (instance, device), origin)
+            .await?;
+        let place = instance_key(&instance);
+        let now = self.clock.now();
+        let found = self.find(&place, None, &instance, device, now).await?;
+        let stored = found.get::<Instance>(&place)?;
+        let stored = stored.ok_or(Failure::Refused(OperatorNotPermitted::InstanceUnknown))?;
+        let Instance {
+            incarnation,
+            generation,
+            ..
+        } = stored.record;
+        let device = match device {
+            Some(id) => found.get(&device_key(&instance, &incarnation, id))?,
+            None => None,
+        };
+        Ok(Caller {
+            instance,
+            incarnation,
+            generation,
+            shown: None,
+            origin,
+            device,
+            right: PhantomData,
+        })
+    }
+
+    /// The operator, if their scopes allow to change this instance itself.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorNotPermitted::Forbidden`].
+    pub async fn permit_keeper(
+        &self,
+        operator: &Operator,
+        act: Action,
+        instance: &str,
+        origin: &Origin,
+    ) -> Result<Keeper, Failure<OperatorNotPermitted>> {
+        self.reach(operator, Reach::Change, act, (instance, None), origin)
+            .await
+    }
+
+    async fn reach(
+        &self,
+        operator: &Operator,
+        reach: Reach,
+        act: Action,
+        (instance, device): (&str, Option<&str>),
+        origin: &Origin,
+    ) -> Result<Keeper, Failure<OperatorNotPermitted>> {
+        let origin = origin.by(operator.who.clone());
+        let needed = OperatorScope::Instances(reach, Some(instance.to_owned()));
+        if operator.may(&needed) {
+            let instance = instance.to_owned();
+            return Ok(Keeper { instance, origin });
+        }
+        let deed = Deed {
+            action: act,
+            target: match device {
+                Some(device) => format!("instance/{instance}/device/{device}"),
+                None => format!("instance/{instance}"),
+            },
+            detail: Some(format!("it needs the scope {needed}")),
+            origin: &origin,
+        };
+        self.audit.refused(deed).await;
+        Err(Failure::Refused(OperatorNotPermitted::Forbidden { needed }))
+    }
+
     /// The bearer of this token of this instance, if its scope allows `R`. `token` is its text without any prefix; `device` is
     /// the one that is asked for, if it is one, and is read along. Asked anew for every request.
     ///
@@ -117,7 +259,9 @@ impl OtpDevices {
         let digest = token.digest();
         let (place, token) = (instance_key(instance), login_token_key(instance, &token));
         let now = self.clock.now();
-        let found = self.find(&place, &token, instance, device, now).await?;
+        let found = self
+            .find(&place, Some(&token), instance, device, now)
+            .await?;
         let Some(Stored {
             record: instance, ..
         }) = found.get::<Instance>(&place)?
@@ -140,7 +284,7 @@ impl OtpDevices {
             Some(id) => found.get(&device_key(&instance.name, &instance.incarnation, id))?,
             None => None,
         };
-        let token_id = token_id(&digest);
+        let (scope, token_id) = (stored.record.scope, token_id(&digest));
         let caller = Caller {
             origin: origin.by(Who::Instance {
                 name: instance.name.clone(),
@@ -149,15 +293,17 @@ impl OtpDevices {
             instance: instance.name,
             incarnation: instance.incarnation,
             generation: instance.generation,
-            scope: stored.record.scope,
-            token_id,
-            token,
-            token_version: stored.version,
+            shown: Some(Shown {
+                scope,
+                id: token_id,
+                place: token,
+                version: stored.version,
+            }),
             device,
             right: PhantomData,
         };
-        if let Some(needed) = R::NEEDED.filter(|needed| !caller.scope.allows(*needed)) {
-            let why = format!("the scope {} does not allow {needed:?}", caller.scope);
+        if let Some(needed) = R::NEEDED.filter(|needed| !scope.allows(*needed)) {
+            let why = format!("the scope {scope} does not allow {needed:?}");
             let target = format!("instance/{}", caller.instance);
             let deed = caller.deed(Action::LoginTokenUse, target, Some(why));
             self.audit.refused(deed).await;
@@ -166,16 +312,16 @@ impl OtpDevices {
         Ok(caller)
     }
 
-    /// The instance, the token, and the device in the instance's present life.
+    /// The instance, the token that is shown, and the device in the instance's present life.
     async fn find(
         &self,
         place: &Key,
-        token: &Key,
+        token: Option<&Key>,
         instance: &str,
         device: Option<&str>,
         now: Timestamp,
     ) -> Result<Snapshot, StoreError> {
-        let mut plan = ReadPlan::new([place.clone(), token.clone()]);
+        let mut plan = ReadPlan::new([Some(place), token].into_iter().flatten().cloned());
         if let Some(id) = device {
             let (place, instance, id) = (place.clone(), instance.to_owned(), id.to_owned());
             plan = plan.then(move |found| {
@@ -195,12 +341,12 @@ impl<R> Caller<R> {
         &self.instance
     }
 
-    /// Where a device of the instance stands, in the life of it that the token belongs to.
+    /// Where a device of the instance stands, in the life of it that the caller's permission is for.
     pub(super) fn place_of(&self, device: &str) -> Key {
         device_key(&self.instance, &self.incarnation, device)
     }
 
-    /// The life of the instance that the token belongs to.
+    /// The life of the instance that the caller's permission is for.
     pub(super) const fn incarnation(&self) -> &Generation {
         &self.incarnation
     }
@@ -229,13 +375,16 @@ impl<R> Caller<R> {
         }
     }
 
-    /// The instance's record, if its password is still that of the token.
+    /// The instance's record, if its password is still that of the token; for an operator, if it is still the same instance.
     pub(super) fn still_in(
         &self,
         instance: Option<&Raw>,
     ) -> Result<Option<Stored<Instance>>, StorageError> {
         let instance = instance.map(Raw::decode::<Instance>).transpose()?;
-        Ok(instance.filter(|stored| stored.record.generation == self.generation))
+        Ok(instance.filter(|Stored { record, .. }| match self.shown {
+            Some(_) => record.generation == self.generation,
+            None => record.incarnation == self.incarnation,
+        }))
     }
 }
 
@@ -243,8 +392,7 @@ impl<R> fmt::Debug for Caller<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller")
             .field("instance", &self.instance)
-            .field("scope", &self.scope)
-            .field("token_id", &self.token_id)
+            .field("token", &self.shown.as_ref().map(|shown| &shown.id))
             .finish_non_exhaustive()
     }
 }

@@ -12,18 +12,23 @@ mod guesses;
 mod instances;
 mod leftovers;
 mod password;
+mod reached;
 mod records;
 mod tokens;
 
-pub use caller::{Caller, Holding, NotPermitted, Reading, Refreshing, Right, Writing};
+pub use caller::{
+    Caller, Holding, Keeper, NotPermitted, OperatorNotPermitted, OperatorRight, Reading,
+    Refreshing, Right, Writing,
+};
 pub use devices::{
-    AddDeviceError, ChangeDeviceError, DeviceChange, DeviceDetails, DeviceSummary, DeviceView,
-    Moment, RemoveDeviceError, ShowDeviceError,
+    AddDeviceError, ChangeDeviceError, CheckCodeError, DeviceChange, DeviceDetails, DeviceSummary,
+    DeviceView, FittingStep, Moment, RemoveDeviceError, ShowDeviceError,
 };
 pub use instances::{
     AddInstanceError, DEFAULT_INSTANCE, InstanceSummary, RemoveInstanceError, SetPasswordError,
 };
 pub use password::LoginError;
+pub use reached::InstancesPage;
 pub use tokens::{IssueError, IssuedToken, Issuer, Lifetime, RevokeError, TokenRequest};
 
 use std::{fmt, sync::Arc};
@@ -35,7 +40,9 @@ use keyproof_store::Store;
 use crate::{
     Audit, Clock, HashingPool, Origin,
     access::{Turn, UseCase},
+    rate_limit::RateLimit,
 };
+use devices::CHECKS_PER_MINUTE;
 
 /// The use cases of Taler's OTP devices.
 pub struct OtpDevices {
@@ -44,6 +51,8 @@ pub struct OtpDevices {
     audit: Arc<Audit>,
     hashing: Arc<HashingPool>,
     policy: Policy,
+    /// How often operators check codes.
+    checks: RateLimit,
 }
 
 impl OtpDevices {
@@ -61,6 +70,7 @@ impl OtpDevices {
             audit,
             hashing,
             policy,
+            checks: RateLimit::per_minute(CHECKS_PER_MINUTE),
         }
     }
 

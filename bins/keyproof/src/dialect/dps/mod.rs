@@ -143,8 +143,8 @@ impl Call {
     async fn verify(mut self) -> Answered {
         let leaf = wire::leaf(&mut self.exchange, self.body).await;
         let certificates = &self.service.certificates;
-        let view = certificates.verify(&self.caller, &self.name, &self.precondition, leaf);
-        Ok(wire::certificate(&view.await?, self.style))
+        let verified = certificates.verify(&self.caller, &self.name, &self.precondition, leaf);
+        Ok(wire::certificate(&verified.await?.certificate, self.style))
     }
 }
 

@@ -117,6 +117,10 @@ impl Bench {
         self.certificates()
             .verify(&caller("dps"), name, &Precondition::Any, Ok(leaf.to_vec()))
             .await
+            .map(|verified| {
+                assert!(verified.report.accepted());
+                verified.certificate
+            })
     }
 
     async fn shown(&self, name: &str) -> CertificateView {

@@ -213,7 +213,7 @@ impl Member {
 }
 
 /// Whom a name is of.
-fn maker(name: &Name<'_>) -> String {
+pub(super) fn maker(name: &Name<'_>) -> String {
     const ORGANISATION: &str = "2.5.4.10";
     let of_kind =
         |attribute: &keyproof_x509::Attribute<'_>| attribute.kind.to_string() == ORGANISATION;

@@ -9,11 +9,13 @@
 
 mod bundle;
 mod change;
+mod covered;
 mod file;
 
 pub(super) use bundle::{KnownBundle, TrustBundle, place, version};
 pub use bundle::{TrustCheck, TrustEntry, TrustKind};
 pub use change::{AddTrustError, RemoveTrustError, TrustAdded};
+pub use covered::CoveredMaker;
 pub use file::{TrustFileError, TrustItem};
 
 /// The most entries.

@@ -1,10 +1,16 @@
 //! The devices of an instance. Their keys are sealed under the device's own record key, and leave the store only
 //! to make confirmation codes.
 
+mod checking;
+mod pages;
+
+pub(super) use checking::CHECKS_PER_MINUTE;
+pub use checking::{CheckCodeError, FittingStep};
+
 use std::fmt;
 
 use keyproof_otp::{
-    Base32Profile, OtpError, Strength,
+    Base32Profile, OtpError, Secret, Strength,
     pos::{Amount, PosAlgorithm, confirm},
 };
 use keyproof_store::{Key, Stored};
@@ -250,10 +256,7 @@ impl OtpDevices {
         let Moment { at, price } =
             moment.map_err(|refused| Failure::Refused(ShowDeviceError::Moment(refused)))?;
         let at = at.unwrap_or_else(|| self.clock.now().as_secs());
-        let key = caller.place_of(&record.id);
-        let secret = self.unseal(&key, record)?;
-        let secret = decode_key(&secret)
-            .map_err(|error| StorageError::Damaged(format!("the key of {key}: {error}")))?;
+        let secret = self.key_of(caller, record)?;
         let codes = confirm(&secret, record.algorithm, price.as_ref(), at);
         Ok(DeviceView {
             description: record.description.clone(),
@@ -365,6 +368,28 @@ impl OtpDevices {
         };
         let device = device.as_ref().map(|raw| raw.decode()).transpose()?;
         Ok(Some(Loaded { instance, device }))
+    }
+
+    /// A device's key, decoded.
+    fn key_of<R>(
+        &self,
+        caller: &Caller<R>,
+        device: &Device,
+    ) -> Result<Zeroizing<Vec<u8>>, StorageError> {
+        let key = caller.place_of(&device.id);
+        let text = self.unseal(&key, device)?;
+        decode_key(&text)
+            .map_err(|error| StorageError::Damaged(format!("the key of {key}: {error}")))
+    }
+
+    /// A new key for a device, as long as RFC 4226 recommends, in Base32.
+    pub fn draw_key(&self) -> Zeroizing<String> {
+        let drawn = Secret::generate(|bytes| {
+            self.store.entropy().fill(bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let Ok(secret) = drawn;
+        Zeroizing::new(secret.base32().to_string())
     }
 
     fn unseal(&self, key: &Key, device: &Device) -> Result<Zeroizing<String>, StorageError> {

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     OtpDevices,
-    caller::{Caller, Holding, Refreshing},
+    caller::{Caller, Holding, Refreshing, Shown},
     records::{Instance, LoginToken, instance_key, login_token_key},
 };
 use crate::{
@@ -152,9 +152,10 @@ impl OtpDevices {
         request: &TokenRequest,
     ) -> Result<IssuedToken, Failure<IssueError>> {
         if let IssuerKind::Token(caller) = &issuer.0
-            && !caller.scope.may_issue(request.scope)
+            && let Some(Shown { scope, .. }) = &caller.shown
+            && !scope.may_issue(request.scope)
         {
-            let why = format!("{} from a token of scope {}", request.scope, caller.scope);
+            let why = format!("{} from a token of scope {scope}", request.scope);
             let target = format!("instance/{}", caller.instance());
             let deed = caller.deed(Action::LoginTokenIssue, target, Some(why));
             self.audit.refused(deed).await;
@@ -168,9 +169,10 @@ impl OtpDevices {
             let mut batch = self.store.batch(now);
             let shown = match &issuer.0 {
                 IssuerKind::Password { .. } => None,
-                IssuerKind::Token(caller) => Some((&caller.token, caller.token_version)),
+                // Whoever has shown no token gets none for it.
+                IssuerKind::Token(caller) => Some(caller.shown.as_ref().ok_or_else(ended)?),
             };
-            let keys = [Some(&place), shown.map(|(token, _)| token)];
+            let keys = [Some(&place), shown.map(|shown| &shown.place)];
             let plan = ReadPlan::new(keys.into_iter().flatten().cloned());
             let found = self.store.read(plan, now).await?;
             let stored = found.get::<Instance>(&place)?.ok_or_else(ended)?;
@@ -178,12 +180,12 @@ impl OtpDevices {
                 return Err(ended());
             }
             batch.require(&place, stored.version);
-            if let Some((token, version)) = shown {
-                let shown = found.get::<LoginToken>(token)?.ok_or_else(ended)?;
-                if shown.version != version {
+            if let Some(Shown { place, version, .. }) = shown {
+                let token = found.get::<LoginToken>(place)?.ok_or_else(ended)?;
+                if token.version != *version {
                     return Err(ended());
                 }
-                batch.require(token, version);
+                batch.require(place, *version);
             }
 
             let mut random = [0; TOKEN_BYTES];
@@ -231,20 +233,23 @@ impl OtpDevices {
     ///
     /// [`RevokeError`].
     pub async fn revoke(&self, caller: &Caller<Holding>) -> Result<(), Failure<RevokeError>> {
+        let Some(shown) = &caller.shown else {
+            return Err(Failure::Refused(RevokeError::Ended));
+        };
         settle("otp_devices.revoke", &self.store, || async {
             let now = self.clock.now();
             // A token is never changed: it is as it was, or it is gone.
             if self
                 .store
-                .get::<LoginToken>(&caller.token, now)
+                .get::<LoginToken>(&shown.place, now)
                 .await?
-                .is_none_or(|token| token.version != caller.token_version)
+                .is_none_or(|token| token.version != shown.version)
             {
                 return Err(Failure::Refused(RevokeError::Ended));
             }
             let mut batch = self.store.batch(now);
-            batch.remove(&caller.token, caller.token_version);
-            let target = format!("instance/{}/token/{}", caller.instance(), caller.token_id);
+            batch.remove(&shown.place, shown.version);
+            let target = format!("instance/{}/token/{}", caller.instance(), shown.id);
             let deed = caller.deed(Action::LoginTokenRevoke, target, None);
             self.audit.done(&mut batch, now, deed);
             Ok(Attempt::Commit(batch, Ok(())))

@@ -1,4 +1,5 @@
-//! How often each API key may be used on this server: a bucket a key, which fills again over a minute.
+//! How often each key may be used on this server: a bucket a key, which fills again over a minute. A key is an API key's, or
+//! whoever asks.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +14,7 @@ const MINUTE_MS: u64 = 60_000;
 /// Full buckets are forgotten once there are this many.
 const REMEMBERED: usize = 4096;
 
-pub(super) struct RateLimit {
+pub(crate) struct RateLimit {
     /// Calls a minute; 0 is without a limit.
     limit: u64,
     buckets: Mutex<BTreeMap<String, Bucket>>,
@@ -26,7 +27,7 @@ struct Bucket {
 }
 
 impl RateLimit {
-    pub(super) fn per_minute(limit: u32) -> Self {
+    pub(crate) fn per_minute(limit: u32) -> Self {
         Self {
             limit: limit.into(),
             buckets: Mutex::default(),
@@ -34,7 +35,7 @@ impl RateLimit {
     }
 
     /// Takes one call for a key, or says how long to wait for the next.
-    pub(super) fn take(&self, key: &str, now: Timestamp) -> Result<(), Duration> {
+    pub(crate) fn take(&self, key: &str, now: Timestamp) -> Result<(), Duration> {
         if self.limit == 0 {
             return Ok(());
         }

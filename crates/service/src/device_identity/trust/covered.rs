@@ -1,0 +1,69 @@
+//! Which makers a manager covers, for people.
+
+use keyproof_x509::{Certificate, pem_bundle};
+
+use super::{
+    super::{Administrator, DeviceIdentity, Manager, Object},
+    TrustKind,
+    bundle::maker,
+};
+use crate::StorageError;
+
+/// A CA that endorsement certificates are trusted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoveredMaker {
+    /// Whose it is: the organisation in the subject; else its common name, else the whole name.
+    pub maker: String,
+    /// The certificate's subject, as RFC 4514 text.
+    pub name: String,
+    /// Its last second, since the Unix epoch.
+    pub not_after: i64,
+    /// Whether it is in the trust bundle; the manager's own else.
+    pub is_of_bundle: bool,
+}
+
+impl DeviceIdentity {
+    /// The CAs that a manager trusts: its own, and the roots of the trust bundle if it says so. By maker.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn covered_makers(
+        &self,
+        _: &Administrator<Manager>,
+        manager: &Object<Manager>,
+    ) -> Result<Vec<CoveredMaker>, StorageError> {
+        let roots = manager.spec.ek_roots.clone();
+        let mut covered = self.judge(move || own(&roots)).await?;
+        if manager.spec.ek_trust_bundle {
+            let entries = self.trust_entries().await?.into_iter();
+            let entries = entries.filter(|entry| entry.kind == TrustKind::Root);
+            covered.extend(entries.map(|entry| CoveredMaker {
+                maker: entry.maker,
+                name: entry.name,
+                not_after: entry.until.unwrap_or_default(),
+                is_of_bundle: true,
+            }));
+        }
+        covered.sort_by_cached_key(|covered| (covered.maker.to_lowercase(), covered.name.clone()));
+        Ok(covered)
+    }
+}
+
+/// A manager's own, which were read when they were given.
+fn own(roots: &[String]) -> Vec<CoveredMaker> {
+    let mut covered = Vec::new();
+    for text in roots {
+        for block in pem_bundle::certificates(text.as_bytes()).unwrap_or_default() {
+            if let Ok(root) = Certificate::from_der(&block.der) {
+                covered.push(CoveredMaker {
+                    maker: maker(&root.subject()),
+                    name: root.subject().to_string(),
+                    not_after: root.validity().not_after,
+                    is_of_bundle: false,
+                });
+            }
+        }
+    }
+    covered
+}

@@ -1,0 +1,359 @@
+//! Whether a code that somebody has seen is one of a device's, and of which step: for people at a till whose device shows
+//! another code than the one they expect. Nothing is spent by it, for a confirmation code has no counter.
+
+use std::time::Duration;
+
+use keyproof_otp::{
+    Code, DEFAULT_PERIOD, Digits, OtpError,
+    pos::{Amount, Confirmation, PosAlgorithm, confirm},
+};
+
+use super::super::OtpDevices;
+use crate::{
+    Action, Failure,
+    audit::Deed,
+    otp_devices::{Caller, Reading},
+    storage::{Attempt, settle},
+};
+
+/// How many steps before and after the present one are looked at: half an hour.
+const STEPS: u64 = 60;
+
+/// How many steps before and after the present one a buyer is shown the codes of.
+const SHOWN: u64 = 2;
+
+/// How many steps a [`Confirmation`] has codes of.
+const AT_ONCE: u64 = 2 * SHOWN + 1;
+
+/// How often a minute one operator may check codes of one instance, on each server.
+pub(in crate::otp_devices) const CHECKS_PER_MINUTE: u32 = 30;
+
+/// The step that a code is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FittingStep {
+    /// How many steps before the present one it is.
+    pub before: u64,
+    /// How many steps after the present one it is.
+    pub after: u64,
+    /// When it begins, in seconds since the Unix epoch.
+    pub begins: u64,
+    /// Whether the buyer is shown the code now, so that it confirms a payment.
+    pub is_shown: bool,
+}
+
+/// Why a code was not judged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckCodeError {
+    /// It is no code of 8 digits.
+    #[error(transparent)]
+    Code(#[from] OtpError),
+    /// Too many were checked.
+    #[error("too many codes were checked")]
+    Limited {
+        /// How long until the next is judged.
+        wait: Duration,
+    },
+    /// The device makes no codes.
+    #[error("the device makes no codes")]
+    NoCodes,
+    /// The device's codes are each for a price, and none was named.
+    #[error("the price is needed")]
+    PriceNeeded,
+    /// There is none of this id.
+    #[error("there is no such device")]
+    Unknown,
+}
+
+impl OtpDevices {
+    /// The step whose code this is, of the caller's device and for an order of this price: the nearest one, at most half an
+    /// hour away; `None` if it is none of these. The audit trail is told before anybody is.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckCodeError`].
+    pub async fn check_code(
+        &self,
+        caller: &Caller<Reading>,
+        code: &str,
+        price: Option<&Amount>,
+    ) -> Result<Option<FittingStep>, Failure<CheckCodeError>> {
+        let refused = |why| Failure::Refused(why);
+        let device = caller.device();
+        let device = &device.ok_or(refused(CheckCodeError::Unknown))?.record;
+        if device.algorithm == PosAlgorithm::None {
+            return Err(refused(CheckCodeError::NoCodes));
+        }
+        let price = price.filter(|_| device.algorithm == PosAlgorithm::TotpWithPrice);
+        if device.algorithm == PosAlgorithm::TotpWithPrice && price.is_none() {
+            return Err(refused(CheckCodeError::PriceNeeded));
+        }
+        let code = Code::parse(code, Digits::EIGHT).map_err(|error| refused(error.into()))?;
+        let now = self.clock.now();
+        let who = format!("{} {}", caller.origin().who, caller.instance());
+        let taken = self.checks.take(&who, now);
+        taken.map_err(|wait| refused(CheckCodeError::Limited { wait }))?;
+        let key = self.key_of(caller, device)?;
+        let at = now.as_secs();
+        let codes = |at| confirm(&key, device.algorithm, price, at);
+        let fitting = fitting_step(&code, at, codes);
+        settle("otp_devices.check_code", &self.store, || async {
+            let deed = Deed {
+                action: Action::OtpDeviceCheck,
+                target: format!("instance/{}/device/{}", caller.instance(), device.id),
+                detail: Some(match fitting {
+                    Some(step) if step.is_shown => "a code of now".to_owned(),
+                    Some(step) => format!(
+                        "a code of {} steps before, {} after",
+                        step.before, step.after
+                    ),
+                    None => "no code of it".to_owned(),
+                }),
+                origin: caller.origin(),
+            };
+            let mut batch = self.store.batch(now);
+            match fitting.filter(|step| step.is_shown) {
+                Some(_) => self.audit.done(&mut batch, now, deed),
+                None => self.audit.counted(&mut batch, now, deed).await?,
+            }
+            Ok(Attempt::Commit(batch, Ok(fitting)))
+        })
+        .await
+    }
+}
+
+/// The step nearest to a moment, of those that are looked at, whose code this is.
+fn fitting_step(
+    code: &Code,
+    now: u64,
+    codes: impl Fn(u64) -> Option<Confirmation>,
+) -> Option<FittingStep> {
+    let period = DEFAULT_PERIOD.get();
+    let present = now / period;
+    let (first, last) = (present.saturating_sub(STEPS), present.saturating_add(STEPS));
+    let mut nearest: Option<FittingStep> = None;
+    let mut step = first;
+    while step <= last {
+        let middle = step.saturating_add(SHOWN).saturating_mul(period);
+        for (step, known) in (step..).zip(codes(middle)?.codes()) {
+            if known != code || step > last {
+                continue;
+            }
+            let found = FittingStep {
+                before: present.saturating_sub(step),
+                after: step.saturating_sub(present),
+                begins: step.saturating_mul(period),
+                is_shown: present.abs_diff(step) <= SHOWN,
+            };
+            let distance = |step: &FittingStep| step.before.max(step.after);
+            if nearest.is_none_or(|nearest| distance(&found) < distance(&nearest)) {
+                nearest = Some(found);
+            }
+        }
+        step = step.saturating_add(AT_ONCE);
+    }
+    nearest
+}
+
+#[cfg(test)]
+mod tests {
+    use keyproof_auth::OperatorScopes;
+    use keyproof_store::Timestamp;
+
+    use super::*;
+    use crate::{
+        Clock,
+        access::{NewOperatorToken, Operator},
+        audit::Outcome,
+        otp_devices::{DeviceDetails, OperatorNotPermitted, Writing},
+        testing::{Bench, bench, console, origin, secret},
+    };
+
+    const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+    async fn operator(bench: &Bench, scope: &str) -> Operator {
+        let new = NewOperatorToken {
+            subject: "ops".to_owned(),
+            scopes: OperatorScopes::parse([scope]).unwrap(),
+            lifetime: None,
+        };
+        let access = &bench.service.access;
+        let issued = access.create(new, &console()).await.unwrap();
+        access.authenticate(&issued.text).await.unwrap()
+    }
+
+    async fn with_device(algorithm: PosAlgorithm) -> (Bench, Caller<Reading>) {
+        let bench = bench().await;
+        let devices = &bench.service.otp_devices;
+        let ops = operator(&bench, "instances:default").await;
+        let writing = devices
+            .permit_operator::<Writing>(&ops, Action::OtpDeviceAdd, "default", None, &origin())
+            .await
+            .unwrap();
+        let details = DeviceDetails {
+            id: "till".to_owned(),
+            description: String::new(),
+            key: secret(KEY),
+            algorithm,
+            counter: None,
+        };
+        devices.add_device(&writing, &details).await.unwrap();
+        let act = Action::OtpDeviceCheck;
+        let reading = devices
+            .permit_operator(&ops, act, "default", Some("till"), &origin())
+            .await;
+        let reading = reading.unwrap();
+        (bench, reading)
+    }
+
+    fn shown(at: u64, price: Option<&str>) -> String {
+        let price: Option<Amount> = price.map(|price| price.parse().unwrap());
+        let algorithm = match price {
+            Some(_) => PosAlgorithm::TotpWithPrice,
+            None => PosAlgorithm::TotpWithoutPrice,
+        };
+        let key = b"12345678901234567890";
+        let codes = confirm(key, algorithm, price.as_ref(), at).unwrap();
+        codes.codes()[2].to_string()
+    }
+
+    #[tokio::test]
+    async fn a_code_names_its_step() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let devices = &bench.service.otp_devices;
+        let now = bench.clock.now().as_secs() / 30 * 30;
+        for (offset, before, after, is_shown) in [
+            (0, 0, 0, true),
+            (-60, 2, 0, true),
+            (60, 0, 2, true),
+            (-90, 3, 0, false),
+            (90, 0, 3, false),
+            (-1800, 60, 0, false),
+            (1800, 0, 60, false),
+        ] {
+            let begins = now.checked_add_signed(offset).unwrap();
+            let code = shown(begins, None);
+            let found = devices.check_code(&caller, &code, None).await.unwrap();
+            let step = FittingStep {
+                before,
+                after,
+                begins,
+                is_shown,
+            };
+            assert_eq!(found, Some(step), "{offset}");
+        }
+        for offset in [-1830_i64, 1830] {
+            let code = shown(now.checked_add_signed(offset).unwrap(), None);
+            let found = devices.check_code(&caller, &code, None).await.unwrap();
+            assert_eq!(found, None, "{offset}");
+        }
+        let events = bench
+            .service
+            .audit
+            .events(Timestamp::EPOCH, None)
+            .await
+            .unwrap();
+        let checks = events.iter().map(|(_, event)| event);
+        let checks: Vec<_> = checks
+            .filter(|event| event.action == Action::OtpDeviceCheck.name())
+            .map(|event| (event.outcome, event.count()))
+            .collect();
+        let done = checks
+            .iter()
+            .filter(|(outcome, _)| *outcome == Outcome::Done);
+        assert_eq!(done.count(), 3);
+        let refused = checks
+            .iter()
+            .filter(|(outcome, _)| *outcome == Outcome::Refused);
+        assert_eq!(refused.map(|(_, count)| count).sum::<u64>(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_code_is_of_its_price_alone() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithPrice).await;
+        let devices = &bench.service.otp_devices;
+        let code = shown(bench.clock.now().as_secs(), Some("EUR:1.23"));
+        let check = async |price: Option<&str>| {
+            let price = price.map(|price| price.parse().unwrap());
+            devices.check_code(&caller, &code, price.as_ref()).await
+        };
+        assert!(check(Some("EUR:1.23")).await.unwrap().unwrap().is_shown);
+        assert_eq!(check(Some("EUR:1.22")).await, Ok(None));
+        assert_eq!(check(Some("USD:1.23")).await, Ok(None));
+        let needed = Err(Failure::Refused(CheckCodeError::PriceNeeded));
+        assert_eq!(check(None).await, needed);
+        for wrong in ["", "1234567", "123456789", "1234567a"] {
+            let price = "EUR:1".parse().unwrap();
+            let refused = devices.check_code(&caller, wrong, Some(&price)).await;
+            assert!(
+                matches!(refused, Err(Failure::Refused(CheckCodeError::Code(_)))),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_without_codes_has_none() {
+        let (bench, caller) = with_device(PosAlgorithm::None).await;
+        let devices = &bench.service.otp_devices;
+        let refused = devices.check_code(&caller, "12345678", None).await;
+        assert_eq!(refused, Err(Failure::Refused(CheckCodeError::NoCodes)));
+    }
+
+    #[tokio::test]
+    async fn an_operator_checks_so_many_a_minute() {
+        let (bench, caller) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let devices = &bench.service.otp_devices;
+        for _ in 0..CHECKS_PER_MINUTE {
+            let checked = devices.check_code(&caller, "00000000", None).await;
+            assert_eq!(checked, Ok(None));
+        }
+        let code = shown(bench.clock.now().as_secs(), None);
+        let limited = devices.check_code(&caller, &code, None).await;
+        let Err(Failure::Refused(CheckCodeError::Limited { wait })) = limited else {
+            panic!("{limited:?}");
+        };
+        bench.clock.advance(wait);
+        let code = shown(bench.clock.now().as_secs(), None);
+        let checked = devices.check_code(&caller, &code, None).await.unwrap();
+        assert!(checked.unwrap().is_shown);
+    }
+
+    #[tokio::test]
+    async fn an_operator_reaches_what_their_scopes_say() {
+        let (bench, _) = with_device(PosAlgorithm::None).await;
+        let devices = &bench.service.otp_devices;
+        for (scope, may_read, may_write) in [
+            ("admin", true, true),
+            ("instances", true, true),
+            ("instances:default", true, true),
+            ("instances-read", true, false),
+            ("instances-read:default", true, false),
+            ("instances:shop", false, false),
+            ("users", false, false),
+            ("tpm", false, false),
+        ] {
+            let ops = operator(&bench, scope).await;
+            let act = Action::OtpDeviceAdd;
+            let reads = devices
+                .permit_operator::<Reading>(&ops, act, "default", None, &origin())
+                .await;
+            let writes = devices
+                .permit_operator::<Writing>(&ops, act, "default", None, &origin())
+                .await;
+            let keeps = devices.permit_keeper(&ops, act, "default", &origin()).await;
+            assert_eq!(reads.is_ok(), may_read, "{scope}");
+            assert_eq!(writes.is_ok(), may_write, "{scope}");
+            assert_eq!(keeps.is_ok(), may_write, "{scope}");
+            // What they do not reach is not there for them, nor not there.
+            let unknown = devices
+                .permit_operator::<Writing>(&ops, act, "shop", None, &origin())
+                .await;
+            let is_told = matches!(
+                unknown,
+                Err(Failure::Refused(OperatorNotPermitted::InstanceUnknown))
+            );
+            let reaches_shop = ["admin", "instances", "instances:shop"].contains(&scope);
+            assert_eq!(is_told, reaches_shop, "{scope}");
+        }
+    }
+}
