@@ -74,8 +74,8 @@ pub use provision::{ProvisionError, Provisioned};
 pub use request::{DecodedRequest, DeviceClaim, ProvisionRequest};
 pub use revocation_list::RevocationListError;
 pub use trust::{
-    AddTrustError, CoveredMaker, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry, TrustFileError, TrustItem,
-    TrustKind,
+    AddTrustError, CoveredMaker, RemoveTrustError, TrustAdded, TrustCheck, TrustEntry,
+    TrustFileError, TrustItem, TrustKind,
 };
 
 pub(crate) use restored::without_list;

@@ -16,3 +16,14 @@ for (const button of document.querySelectorAll("button[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => window.print());
 }
+for (const left of document.querySelectorAll("[data-countdown]")) {
+  const ends = Date.now() + left.dataset.countdown * 1000;
+  const show = () => {
+    const seconds = Math.ceil((ends - Date.now()) / 1000);
+    left.textContent = seconds > 0 ? ` (in ${seconds} s)` : " (it has ended)";
+    if (seconds <= 0) clearInterval(timer);
+  };
+  const timer = setInterval(show, 1000);
+  left.hidden = false;
+  show();
+}

@@ -8,15 +8,18 @@ use keyproof_service::access::Operator;
 pub(super) enum Area {
     /// How the server is; a greeting for whoever may not know.
     Start,
+    /// Instances and their OTP devices.
+    Tills,
 }
 
 impl Area {
-    const ALL: [Self; 1] = [Self::Start];
+    const ALL: [Self; 2] = [Self::Start, Self::Tills];
 
     /// Its path and its name.
     pub(super) const fn place(self) -> (&'static str, &'static str) {
         match self {
             Self::Start => ("/console", "Start"),
+            Self::Tills => ("/console/tills", "Tills"),
         }
     }
 
@@ -26,7 +29,10 @@ impl Area {
     }
 
     const fn is_reached_by(self, scope: &OperatorScope) -> bool {
-        matches!((self, scope), (_, OperatorScope::Admin))
+        matches!(
+            (self, scope),
+            (_, OperatorScope::Admin) | (Self::Tills, OperatorScope::Instances(..))
+        )
     }
 
     /// Those that an operator is shown.

@@ -3,12 +3,15 @@
 //! It has no rules and no scopes of its own. Which area a line of the route table belongs to says who is shown it; what
 //! somebody may do there is asked of the use cases, which take an operator as a caller of their domain.
 
+mod addressing;
 mod area;
 mod frame;
 mod refusal;
 mod routes;
 mod session;
 mod start;
+mod tills;
+mod words;
 
 use std::sync::Arc;
 

@@ -56,6 +56,14 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         form("/console/sign-out/everywhere", Operation::Change(Area::Start, &[], |visit| Box::pin(visit.sign_out_everywhere()))),
         page("/console/confirm", Operation::Show(Area::Start, |visit| Box::pin(visit.show_confirm()))),
         form("/console/confirm", Operation::Change(Area::Start, &["token", "to"], |visit| Box::pin(visit.confirm()))),
+        page("/console/tills", Operation::Show(Area::Tills, |visit| Box::pin(visit.tills()))),
+        form("/console/tills", Operation::Change(Area::Tills, &["name", "password"], |visit| Box::pin(visit.add_till()))),
+        page("/console/tills/{instance}", Operation::Show(Area::Tills, |visit| Box::pin(visit.till()))),
+        form("/console/tills/{instance}/remove", Operation::Change(Area::Tills, &[], |visit| Box::pin(visit.remove_till()))),
+        form("/console/tills/{instance}/devices", Operation::Change(Area::Tills, &["id", "description", "algorithm", "key"], |visit| Box::pin(visit.add_till_device()))),
+        page("/console/tills/{instance}/device", Operation::Show(Area::Tills, |visit| Box::pin(visit.till_device()))),
+        form("/console/tills/{instance}/device/check", Operation::Change(Area::Tills, &["code", "of"], |visit| Box::pin(visit.check_till_code()))),
+        form("/console/tills/{instance}/device/remove", Operation::Change(Area::Tills, &[], |visit| Box::pin(visit.remove_till_device()))),
     ],
 };
 

@@ -1,0 +1,337 @@
+//! *Tills*: instances, their OTP devices, and the codes of those.
+
+mod pages;
+
+use std::convert::Infallible;
+
+use http::StatusCode;
+use keyproof_auth::{OperatorScope, Reach};
+use keyproof_otp::pos::{Amount, PosAlgorithm};
+use keyproof_service::{
+    Action, Failure,
+    otp_devices::{
+        AddDeviceError, AddInstanceError, Caller, CheckCodeError, DEFAULT_INSTANCE, DeviceDetails,
+        Moment, OperatorNotPermitted, OperatorRight, Reading, RemoveDeviceError,
+        RemoveInstanceError, ShowDeviceError, Writing,
+    },
+};
+
+use super::{
+    Answered, Area, Frame, Signed, Visit,
+    addressing::{confirm, query},
+    render,
+    words::sentence,
+};
+use crate::{
+    qr,
+    sites::{
+        page::see_other,
+        refusal::{Refusal, retry_after},
+    },
+};
+use pages::{
+    DevicePage, DeviceRow, InstanceRow, MadePage, PERIOD, TillPage, TillsPage, Verdict, clock,
+    code_rows, device_link, uri,
+};
+
+const HERE: &str = "/console/tills";
+
+/// How many rows a page has.
+const ROWS: usize = 50;
+
+impl Visit<Signed> {
+    pub(super) async fn tills(self) -> Answered {
+        self.tills_page(&self.frame_in(Area::Tills), StatusCode::OK)
+            .await
+    }
+
+    async fn tills_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+        let after = self.exchange.query().first("after");
+        let page = self
+            .service()
+            .otp_devices
+            .instances_page(self.operator(), after, ROWS);
+        let page = page.await?;
+        let next = page.next.as_deref();
+        let all = OperatorScope::Instances(Reach::Change, None);
+        let page = TillsPage {
+            frame,
+            next: next.map(|next| query(&[("after", next)])),
+            instances: page.instances.into_iter().map(InstanceRow::of).collect(),
+            may_add: self.operator().may(&all),
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn add_till(self) -> Answered {
+        let devices = &self.service().otp_devices;
+        let name = self.typed("name").to_owned();
+        let keeper = devices
+            .permit_keeper(self.operator(), Action::InstanceAdd, &name, &self.origin)
+            .await?;
+        let password = self.secret("password");
+        let added = devices.add_instance(keeper.instance(), password, keeper.origin());
+        let (field, text) = match added.await {
+            Ok(()) => return Ok(see_other(&format!("{HERE}/{name}"))),
+            Err(Failure::Refused(AddInstanceError::Hashing(why))) => return Err(why.into()),
+            Err(Failure::Refused(AddInstanceError::Password(why))) => ("password", why.to_string()),
+            Err(Failure::Refused(why)) => ("name", why.to_string()),
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        let frame = self.frame_with(Area::Tills, field, sentence(&text), &["name"]);
+        self.tills_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
+            .await
+    }
+
+    pub(super) async fn remove_till(self) -> Answered {
+        let instance = self.named("instance");
+        let devices = &self.service().otp_devices;
+        let keeper = devices.permit_keeper(
+            self.operator(),
+            Action::InstanceRemove,
+            instance,
+            &self.origin,
+        );
+        let keeper = keeper.await?;
+        self.confirmed()?;
+        let removed = devices.remove_instance(keeper.instance(), keeper.origin());
+        match removed.await {
+            Ok(()) | Err(Failure::Refused(RemoveInstanceError::Unknown)) => Ok(see_other(HERE)),
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn till(self) -> Answered {
+        self.till_page(&self.frame_in(Area::Tills), StatusCode::OK)
+            .await
+    }
+
+    async fn till_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+        let caller: Caller<Reading> = self.caller(Action::InstanceShow, None).await?;
+        let after = self.exchange.query().first("after");
+        let devices = &self.service().otp_devices;
+        let (devices, is_more) = devices.devices_page(&caller, after, ROWS).await?;
+        let instance = caller.instance();
+        let last = devices.last().filter(|_| is_more);
+        let next = last.map(|last| format!("{HERE}/{instance}?{}", query(&[("after", &last.id)])));
+        let page = TillPage {
+            frame,
+            instance,
+            is_first: after.is_none(),
+            next,
+            devices: devices
+                .into_iter()
+                .map(|device| DeviceRow::of(device, instance))
+                .collect(),
+            may_change: self.may_change(instance),
+            is_default: instance == DEFAULT_INSTANCE,
+            is_fresh: self.is_fresh(),
+            confirm: confirm(&format!("{HERE}/{instance}")),
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn add_till_device(self) -> Answered {
+        let caller: Caller<Writing> = self.caller(Action::OtpDeviceAdd, None).await?;
+        let algorithm = self.typed("algorithm").parse::<u8>().ok();
+        let algorithm = algorithm.and_then(|number| PosAlgorithm::try_from(number).ok());
+        let algorithm = algorithm.ok_or(Refusal::Malformed(StatusCode::BAD_REQUEST))?;
+        let devices = &self.service().otp_devices;
+        let typed = self.secret("key");
+        let key = match typed.is_empty() {
+            true => devices.draw_key(),
+            false => typed,
+        };
+        let details = DeviceDetails {
+            id: self.typed("id").to_owned(),
+            description: self.typed("description").to_owned(),
+            key,
+            algorithm,
+            counter: None,
+        };
+        let (field, text) = match devices.add_device(&caller, &details).await {
+            Ok(()) => return self.made(caller.instance(), &details),
+            Err(Failure::Refused(AddDeviceError::Ended)) => return Err(Refusal::NotFound),
+            Err(Failure::Refused(why @ AddDeviceError::Key(_))) => ("key", why.to_string()),
+            Err(Failure::Refused(why)) => ("id", why.to_string()),
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        let frame = self.frame_with(Area::Tills, field, sentence(&text), &["id", "description"]);
+        self.till_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
+            .await
+    }
+
+    /// A device's key, this once.
+    fn made(&self, instance: &str, details: &DeviceDetails) -> Answered {
+        let frame = self.frame_in(Area::Tills);
+        let page = MadePage {
+            frame: &frame,
+            id: &details.id,
+            // A name may be so long that its URI makes no QR code: the key is typed then.
+            qr: uri(instance, details).and_then(|uri| qr::path(&uri).ok()),
+            secret: &details.key,
+            is_priced: details.algorithm == PosAlgorithm::TotpWithPrice,
+            link: device_link(instance, &details.id),
+        };
+        render(&page, StatusCode::OK)
+    }
+
+    pub(super) async fn till_device(self) -> Answered {
+        let price = self.exchange.query().first("price").unwrap_or_default();
+        let (frame, price, status) = match parse_price(price.trim()) {
+            Ok(price) => (self.frame_in(Area::Tills), price, StatusCode::OK),
+            Err(text) => {
+                let frame = self.frame_with(Area::Tills, "price", text, &[]);
+                (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
+            }
+        };
+        self.device_page(frame, price, None, status).await
+    }
+
+    async fn device_page(
+        &self,
+        mut frame: Frame,
+        price: Option<Amount>,
+        verdict: Option<Verdict>,
+        status: StatusCode,
+    ) -> Answered {
+        let id = self.asked("id")?;
+        let caller: Caller<Reading> = self.caller(Action::OtpDeviceShow, Some(&id)).await?;
+        let moment = Moment {
+            at: None,
+            price: price.clone(),
+        };
+        let devices = &self.service().otp_devices;
+        let view = match devices.device::<Infallible>(&caller, Ok(moment)) {
+            Ok(view) => view,
+            Err(Failure::Refused(ShowDeviceError::Unknown)) => return Err(Refusal::NotFound),
+            Err(Failure::Refused(ShowDeviceError::Moment(never))) => match never {},
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        let step = view.at / PERIOD;
+        let ends = step.saturating_add(1).saturating_mul(PERIOD);
+        let shown = price.as_ref().map_or_else(String::new, ToString::to_string);
+        let filled = [("price", shown.clone()), ("of", shown.clone())];
+        frame.filled.extend(filled);
+        let page = DevicePage {
+            frame: &frame,
+            instance: caller.instance(),
+            id: &id,
+            query: query(&[("id", &id)]),
+            description: &view.description,
+            algorithm: match view.algorithm {
+                PosAlgorithm::None => "None",
+                PosAlgorithm::TotpWithoutPrice => "TOTP without a price",
+                PosAlgorithm::TotpWithPrice => "TOTP with a price",
+            },
+            counter: view.counter,
+            makes_codes: view.algorithm != PosAlgorithm::None,
+            is_priced: view.algorithm == PosAlgorithm::TotpWithPrice,
+            price: shown,
+            codes: code_rows(&view),
+            ends: clock(ends),
+            seconds_left: ends.saturating_sub(view.at),
+            verdict,
+            may_change: self.may_change(caller.instance()),
+            is_fresh: self.is_fresh(),
+            confirm: confirm(&device_link(caller.instance(), &id)),
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn check_till_code(self) -> Answered {
+        let id = self.asked("id")?;
+        let caller: Caller<Reading> = self.caller(Action::OtpDeviceCheck, Some(&id)).await?;
+        let refuse = |field, text| {
+            let frame = self.frame_with(Area::Tills, field, text, &["code", "of"]);
+            (frame, None, StatusCode::UNPROCESSABLE_ENTITY)
+        };
+        let typed = self.code();
+        let price = parse_price(self.typed("of").trim());
+        let (frame, verdict, status) = match &price {
+            Err(text) => refuse("of", text.clone()),
+            Ok(price) => {
+                let devices = &self.service().otp_devices;
+                match devices.check_code(&caller, &typed, price.as_ref()).await {
+                    Ok(step) => (
+                        self.frame_in(Area::Tills),
+                        Some(Verdict::of(step)),
+                        StatusCode::OK,
+                    ),
+                    Err(Failure::Refused(CheckCodeError::Code(_))) => {
+                        refuse("code", "A code has eight digits.".to_owned())
+                    }
+                    Err(Failure::Refused(CheckCodeError::Limited { wait })) => {
+                        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                        let text =
+                            format!("Too many codes were checked. Try again in {seconds} seconds.");
+                        let (frame, ..) = refuse("code", text);
+                        let status = StatusCode::TOO_MANY_REQUESTS;
+                        let page = self.device_page(frame, price.clone(), None, status);
+                        let mut response = page.await?;
+                        retry_after(&mut response, wait);
+                        return Ok(response);
+                    }
+                    Err(Failure::Refused(CheckCodeError::NoCodes | CheckCodeError::Unknown)) => {
+                        return Err(Refusal::NotFound);
+                    }
+                    Err(Failure::Refused(CheckCodeError::PriceNeeded)) => refuse(
+                        "of",
+                        "Each code of this device is for one price: name it.".to_owned(),
+                    ),
+                    Err(Failure::Storage(error)) => return Err(error.into()),
+                }
+            }
+        };
+        let price = price.unwrap_or_default();
+        self.device_page(frame, price, verdict, status).await
+    }
+
+    pub(super) async fn remove_till_device(self) -> Answered {
+        let id = self.asked("id")?;
+        let caller: Caller<Writing> = self.caller(Action::OtpDeviceRemove, Some(&id)).await?;
+        self.confirmed()?;
+        let removed = self.service().otp_devices.remove_device(&caller, &id);
+        match removed.await {
+            Ok(()) | Err(Failure::Refused(RemoveDeviceError::Unknown)) => {
+                Ok(see_other(&format!("{HERE}/{}", caller.instance())))
+            }
+            Err(Failure::Refused(RemoveDeviceError::Ended)) => Err(Refusal::NotFound),
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    async fn caller<R: OperatorRight>(
+        &self,
+        act: Action,
+        device: Option<&str>,
+    ) -> Result<Caller<R>, Refusal> {
+        let instance = self.named("instance");
+        let devices = &self.service().otp_devices;
+        let operator = self.operator();
+        let caller = devices.permit_operator(operator, act, instance, device, &self.origin);
+        Ok(caller.await?)
+    }
+
+    fn may_change(&self, instance: &str) -> bool {
+        let needed = OperatorScope::Instances(Reach::Change, Some(instance.to_owned()));
+        self.operator().may(&needed)
+    }
+}
+
+fn parse_price(text: &str) -> Result<Option<Amount>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let price = text.parse::<Amount>().map(Some);
+    price.map_err(|error| sentence(&error.to_string()))
+}
+
+impl From<OperatorNotPermitted> for Refusal {
+    fn from(error: OperatorNotPermitted) -> Self {
+        match error {
+            OperatorNotPermitted::Forbidden { .. } => Self::OutOfReach,
+            OperatorNotPermitted::InstanceUnknown => Self::NotFound,
+        }
+    }
+}

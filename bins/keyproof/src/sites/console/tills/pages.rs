@@ -1,0 +1,197 @@
+//! The pages of *Tills*, as templates have them.
+
+use askama::Template;
+use keyproof_otp::{
+    Base32Profile, DEFAULT_PERIOD, Digits, Secret,
+    otpauth::{Kind, OtpauthUri},
+    pos::PosAlgorithm,
+};
+use keyproof_service::otp_devices::{
+    DeviceDetails, DeviceSummary, DeviceView, FittingStep, InstanceSummary,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    super::{Frame, addressing::query, words::moment},
+    HERE,
+};
+use crate::qr;
+
+/// How long a step is, in seconds.
+pub(super) const PERIOD: u64 = DEFAULT_PERIOD.get();
+
+#[derive(Template)]
+#[template(path = "console/tills.html")]
+pub(super) struct TillsPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) instances: Vec<InstanceRow>,
+    /// The query of the next page.
+    pub(super) next: Option<String>,
+    pub(super) may_add: bool,
+}
+
+pub(super) struct InstanceRow {
+    pub(super) name: String,
+    pub(super) password: &'static str,
+    pub(super) made: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/till.html")]
+pub(super) struct TillPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) instance: &'a str,
+    pub(super) devices: Vec<DeviceRow>,
+    pub(super) is_first: bool,
+    pub(super) next: Option<String>,
+    pub(super) may_change: bool,
+    pub(super) is_default: bool,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
+}
+
+pub(super) struct DeviceRow {
+    pub(super) id: String,
+    pub(super) description: String,
+    pub(super) link: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/till_device_made.html")]
+pub(super) struct MadePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) id: &'a str,
+    pub(super) qr: Option<qr::Drawing>,
+    pub(super) secret: &'a str,
+    pub(super) is_priced: bool,
+    pub(super) link: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/till_device.html")]
+pub(super) struct DevicePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) instance: &'a str,
+    pub(super) id: &'a str,
+    pub(super) query: String,
+    pub(super) description: &'a str,
+    pub(super) algorithm: &'static str,
+    pub(super) counter: Option<u64>,
+    pub(super) makes_codes: bool,
+    pub(super) is_priced: bool,
+    pub(super) price: String,
+    pub(super) codes: Vec<CodeRow>,
+    pub(super) ends: String,
+    pub(super) seconds_left: u64,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) may_change: bool,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
+}
+
+pub(super) struct CodeRow {
+    pub(super) step: String,
+    pub(super) code: Zeroizing<String>,
+    pub(super) from: String,
+    pub(super) is_now: bool,
+}
+
+/// What a code that was checked is.
+pub(super) struct Verdict {
+    pub(super) is_good: bool,
+    pub(super) text: String,
+}
+
+impl InstanceRow {
+    pub(super) fn of(instance: InstanceSummary) -> Self {
+        Self {
+            name: instance.name,
+            password: match instance.has_password {
+                true => "set",
+                false => "none: nobody can log in",
+            },
+            made: moment(instance.created_at),
+        }
+    }
+}
+
+impl DeviceRow {
+    pub(super) fn of(device: DeviceSummary, instance: &str) -> Self {
+        Self {
+            link: device_link(instance, &device.id),
+            id: device.id,
+            description: device.description,
+        }
+    }
+}
+
+impl Verdict {
+    pub(super) fn of(step: Option<FittingStep>) -> Self {
+        let Some(step) = step else {
+            return Self {
+                is_good: false,
+                text: "This is no code of the device of the last or the next half hour: the key, the price or the clock is another."
+                    .to_owned(),
+            };
+        };
+        let FittingStep { before, after, .. } = step;
+        let steps = |count: u64| match count {
+            1 => "1 step".to_owned(),
+            _ => format!("{count} steps"),
+        };
+        let which = match (before, after) {
+            (0, 0) => "the present step".to_owned(),
+            (_, 0) => format!("a step that is over, {} ago", steps(before)),
+            _ => format!("a step to come, {} ahead", steps(after)),
+        };
+        let begins = clock(step.begins);
+        let rest = match step.is_shown {
+            true => "It confirms a payment now.",
+            false => "It confirms no payment now: the device's clock is off, or the code is old.",
+        };
+        Self {
+            is_good: step.is_shown,
+            text: format!("The code is of {which}, from {begins} UTC. {rest}"),
+        }
+    }
+}
+
+pub(super) fn device_link(instance: &str, id: &str) -> String {
+    format!("{HERE}/{instance}/device?{}", query(&[("id", id)]))
+}
+
+/// What an authenticator app reads, if the device makes codes at all.
+pub(super) fn uri(instance: &str, details: &DeviceDetails) -> Option<Zeroizing<String>> {
+    if details.algorithm == PosAlgorithm::None {
+        return None;
+    }
+    let secret = Secret::from_base32(&details.key, Base32Profile::Taler).ok()?;
+    let uri = OtpauthUri::new(Kind::TOTP, Some(instance), &details.id, secret).ok()?;
+    let uri = uri.with_digits(Digits::EIGHT);
+    Some(Zeroizing::new(uri.to_string()))
+}
+
+/// The codes of a view, each with its step.
+pub(super) fn code_rows(view: &DeviceView) -> Vec<CodeRow> {
+    let codes = view.codes.as_ref().map(|codes| codes.lines());
+    let step = view.at / PERIOD;
+    let rows = codes.into_iter().flatten().zip(0_u64..);
+    rows.map(|(code, at)| CodeRow {
+        step: match at {
+            0 | 1 => format!("{} before", 2 - at),
+            2 => "present".to_owned(),
+            _ => format!("{} after", at - 2),
+        },
+        code: Zeroizing::new(code.to_owned()),
+        from: clock((step + at).saturating_sub(2).saturating_mul(PERIOD)),
+        is_now: at == 2,
+    })
+    .collect()
+}
+
+/// A time of the day, in UTC.
+pub(super) fn clock(at: u64) -> String {
+    let (minutes, seconds) = (at / 60, at % 60);
+    let (hours, minutes) = (minutes / 60 % 24, minutes % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}")
+}
