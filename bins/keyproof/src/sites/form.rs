@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 pub(super) const CSRF: &str = "csrf";
 
 /// The longest value of a field, in bytes.
-const MAX_VALUE: usize = 1024;
+pub(super) const MAX_VALUE: usize = 1024;
 
 /// What was filled in.
 pub struct Form(Vec<(String, Zeroizing<String>)>);
@@ -65,8 +65,6 @@ impl Form {
             if !is_known || filled.iter().any(|(known, _)| *known == name) {
                 return Err(FormError::Fields);
             }
-            // What is not UTF-8 has become U+FFFD, which nobody types.
-            let is_odd = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
             if value.len() > MAX_VALUE || value.contains(is_odd) {
                 return Err(FormError::Value);
             }
@@ -86,6 +84,11 @@ impl Form {
     pub(super) fn is_ticked(&self, name: &str) -> bool {
         !self.text(name).is_empty()
     }
+}
+
+/// Whether nobody types this in a line. What is not UTF-8 has become U+FFFD.
+pub(super) fn is_odd(c: char) -> bool {
+    c.is_control() || c == char::REPLACEMENT_CHARACTER
 }
 
 /// Names only.

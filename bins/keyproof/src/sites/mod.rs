@@ -13,6 +13,7 @@ mod csrf;
 mod form;
 mod front;
 mod language;
+mod multipart;
 mod page;
 mod refusal;
 mod user_agent;

@@ -12,6 +12,7 @@ use super::{
     csrf,
     form::{CSRF, Form},
     language::Language,
+    multipart::{Multipart, Part},
     refusal::Refusal,
     visitor::Connected,
 };
@@ -184,6 +185,21 @@ impl<S: Site, W: Bound> Visit<S, W> {
         }
         self.form = Some(form);
         Ok(self)
+    }
+
+    /// The same of a form with a file.
+    pub(super) async fn uploaded(mut self, parts: &[Part]) -> Result<(Self, Multipart), Refusal> {
+        let headers = self.exchange.headers();
+        if !csrf::is_same_origin(headers, self.connected.is_encrypted()) {
+            return Err(Refusal::Forged);
+        }
+        let body = self.exchange.body(self.body).await?;
+        let content_type = self.exchange.header(&header::CONTENT_TYPE);
+        let form = Multipart::parse(content_type, body, parts).await?;
+        if !csrf::is_of(self.who.cookie(), form.text(CSRF)) {
+            return Err(Refusal::Forged);
+        }
+        Ok((self, form))
     }
 }
 

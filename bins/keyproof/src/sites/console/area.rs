@@ -10,16 +10,19 @@ pub(super) enum Area {
     Start,
     /// Instances and their OTP devices.
     Tills,
+    /// CA certificates of provisioning services.
+    Certificates,
 }
 
 impl Area {
-    const ALL: [Self; 2] = [Self::Start, Self::Tills];
+    const ALL: [Self; 3] = [Self::Start, Self::Tills, Self::Certificates];
 
     /// Its path and its name.
     pub(super) const fn place(self) -> (&'static str, &'static str) {
         match self {
             Self::Start => ("/console", "Start"),
             Self::Tills => ("/console/tills", "Tills"),
+            Self::Certificates => ("/console/certificates", "Certificates"),
         }
     }
 
@@ -31,7 +34,9 @@ impl Area {
     const fn is_reached_by(self, scope: &OperatorScope) -> bool {
         matches!(
             (self, scope),
-            (_, OperatorScope::Admin) | (Self::Tills, OperatorScope::Instances(..))
+            (_, OperatorScope::Admin)
+                | (Self::Tills, OperatorScope::Instances(..))
+                | (Self::Certificates, OperatorScope::Certificates(_))
         )
     }
 

@@ -5,6 +5,7 @@
 
 mod addressing;
 mod area;
+mod certificates;
 mod frame;
 mod refusal;
 mod routes;
@@ -89,6 +90,10 @@ impl Console {
                 enter(visit.filled_in(fields).await?).await
             }
             Operation::Show(area, show) => show(visit.signed(*area).await?).await,
+            Operation::Upload(area, parts, upload) => {
+                let (visit, form) = visit.signed(*area).await?.uploaded(parts).await?;
+                upload(visit, form).await
+            }
             Operation::Change(area, fields, change) => {
                 change(visit.signed(*area).await?.filled_in(fields).await?).await
             }

@@ -3,10 +3,16 @@
 use http::Method;
 use keyproof_http::BoxFuture;
 
-use super::{Answered, Area, Signed, Visit, Visitor};
+use super::{
+    Answered, Area, Signed, Visit, Visitor,
+    certificates::{CA, LEAF},
+};
 use crate::{
     dialect::route_table::{Case, Route, RouteTable, line},
-    sites::asset::Asset,
+    sites::{
+        asset::Asset,
+        multipart::{Multipart, Part},
+    },
 };
 
 /// What is done for a request, and for whom.
@@ -29,13 +35,26 @@ pub(super) enum Operation {
         &'static [&'static str],
         fn(Visit<Signed>) -> BoxFuture<Answered>,
     ),
+    /// The same, with a form of these parts.
+    Upload(
+        Area,
+        &'static [Part],
+        fn(Visit<Signed>, Multipart) -> BoxFuture<Answered>,
+    ),
 }
+
+/// What the body of a form with a file needs, in bytes: the file or its text, and the heads of its parts.
+const UPLOAD: usize = 160 * 1024;
 
 /// What the body of a form needs, in bytes: its few fields, each of which may be escaped throughout.
 const FORM: usize = 16 * 1024;
 
 const fn form(template: &'static str, operation: Operation) -> Route<Operation> {
     line(Method::POST, template, FORM, operation)
+}
+
+const fn upload(template: &'static str, operation: Operation) -> Route<Operation> {
+    line(Method::POST, template, UPLOAD, operation)
 }
 
 const fn page(template: &'static str, operation: Operation) -> Route<Operation> {
@@ -64,6 +83,13 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         page("/console/tills/{instance}/device", Operation::Show(Area::Tills, |visit| Box::pin(visit.till_device()))),
         form("/console/tills/{instance}/device/check", Operation::Change(Area::Tills, &["code", "of"], |visit| Box::pin(visit.check_till_code()))),
         form("/console/tills/{instance}/device/remove", Operation::Change(Area::Tills, &[], |visit| Box::pin(visit.remove_till_device()))),
+        page("/console/certificates", Operation::Show(Area::Certificates, |visit| Box::pin(visit.services()))),
+        page("/console/certificates/service", Operation::Show(Area::Certificates, |visit| Box::pin(visit.certificates()))),
+        upload("/console/certificates/service", Operation::Upload(Area::Certificates, &CA, |visit, form| Box::pin(visit.upload_certificate(form)))),
+        page("/console/certificates/certificate", Operation::Show(Area::Certificates, |visit| Box::pin(visit.certificate()))),
+        form("/console/certificates/certificate/code", Operation::Change(Area::Certificates, &["etag"], |visit| Box::pin(visit.generate_code()))),
+        upload("/console/certificates/certificate/verify", Operation::Upload(Area::Certificates, &LEAF, |visit, form| Box::pin(visit.verify_certificate(form)))),
+        form("/console/certificates/certificate/delete", Operation::Change(Area::Certificates, &["etag"], |visit| Box::pin(visit.delete_certificate()))),
     ],
 };
 

@@ -1,0 +1,360 @@
+//! *Certificates*: CA certificates of provisioning services, and the walk to possession of their keys.
+
+mod pages;
+
+use std::convert::Infallible;
+
+use http::StatusCode;
+use keyproof_service::{
+    Action, Failure,
+    certificates::{
+        Caller, CertificateView, DeleteError, GenerateCodeError, GetError, NotPermitted,
+        Precondition, ProvisioningService, PutError, Upload, UploadError, VerifyError,
+    },
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Answered, Area, Frame, Signed, Visit,
+    addressing::confirm,
+    render,
+    words::{moment, moment_of, sentence},
+};
+use crate::sites::{
+    multipart::{Multipart, Part},
+    page::see_other,
+    refusal::Refusal,
+};
+use pages::{
+    CertificatePage, CertificateRow, Commands, Place, ReportShown, ServicePage, ServiceRow,
+    ServicesPage, Told, possession,
+};
+
+const HERE: &str = "/console/certificates";
+
+/// How many rows a page has.
+const ROWS: usize = 50;
+
+/// The longest upload, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// The parts of the form that uploads a CA certificate.
+pub(super) const CA: [Part; 3] = [
+    Part::Line("name"),
+    Part::Upload("file", LONGEST),
+    Part::Upload("text", LONGEST),
+];
+
+/// The parts of the form that uploads a leaf.
+pub(super) const LEAF: [Part; 4] = [
+    Part::Line("etag"),
+    Part::Line("code"),
+    Part::Upload("file", LONGEST),
+    Part::Upload("text", LONGEST),
+];
+
+impl Visit<Signed> {
+    pub(super) async fn services(self) -> Answered {
+        let after = self.service_asked_for();
+        let certificates = &self.service().certificates;
+        let page = certificates.services(self.operator(), after.as_ref(), ROWS);
+        let page = page.await?;
+        let frame = self.frame_in(Area::Certificates);
+        let rows = page.services.into_iter().map(|holding| {
+            let Place {
+                subscription,
+                group,
+                service,
+                query,
+            } = Place::of(&holding.service);
+            ServiceRow {
+                subscription,
+                group,
+                service,
+                query,
+                certificates: holding.certificates,
+            }
+        });
+        let page = ServicesPage {
+            frame: &frame,
+            services: rows.collect(),
+            next: page.next.map(|next| Place::of(&next).query),
+        };
+        render(&page, StatusCode::OK)
+    }
+
+    pub(super) async fn certificates(self) -> Answered {
+        let frame = self.frame_in(Area::Certificates);
+        self.service_page(&frame, StatusCode::OK).await
+    }
+
+    async fn service_page(&self, frame: &Frame, status: StatusCode) -> Answered {
+        let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
+        let place = Place::of(&service);
+        let caller = self.certifier(Action::CertificateList, service, "").await?;
+        let all = self.service().certificates.list(&caller).await?;
+        let page = ServicePage {
+            frame,
+            certificates: all
+                .into_iter()
+                .map(|view| CertificateRow::of(view, &place))
+                .collect(),
+            place,
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn upload_certificate(self, form: Multipart) -> Answered {
+        let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
+        let name = form.text("name");
+        let link = Place::of(&service).link_to(name);
+        let caller = self
+            .certifier(Action::CertificatePut, service, name)
+            .await?;
+        let upload = Upload {
+            certificate: uploaded(&form).to_vec(),
+            verified: None,
+        };
+        let put = self.service().certificates.put::<Infallible>(
+            &caller,
+            name,
+            &Precondition::Missing,
+            Ok(upload),
+        );
+        let (field, text) = match put.await {
+            Ok(_) => return Ok(see_other(&link)),
+            Err(Failure::Refused(PutError::Body(never))) => match never {},
+            Err(Failure::Refused(PutError::Precondition)) => (
+                "name",
+                "There is a certificate of this name. Delete that first, or choose another name."
+                    .to_owned(),
+            ),
+            Err(Failure::Refused(why @ PutError::Name)) => ("name", sentence(&why.to_string())),
+            Err(Failure::Refused(PutError::Upload(why))) => ("file", unreadable(&why)),
+            Err(Failure::Refused(why @ (PutError::Full { .. } | PutError::Unproven))) => {
+                ("", sentence(&why.to_string()))
+            }
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        let frame = Frame {
+            filled: vec![("name", name.to_owned())],
+            ..self.frame_with(Area::Certificates, field, text, &[])
+        };
+        self.service_page(&frame, StatusCode::UNPROCESSABLE_ENTITY)
+            .await
+    }
+
+    pub(super) async fn certificate(self) -> Answered {
+        let frame = self.frame_in(Area::Certificates);
+        let (caller, name) = self.one(Action::CertificateGet).await?;
+        self.certificate_page(&frame, &caller, &name, Told::default(), StatusCode::OK)
+            .await
+    }
+
+    async fn certificate_page(
+        &self,
+        frame: &Frame,
+        caller: &Caller,
+        name: &str,
+        told: Told,
+        status: StatusCode,
+    ) -> Answered {
+        let missing = Precondition::Missing;
+        let view = self
+            .service()
+            .certificates
+            .get(caller, name, &missing)
+            .await;
+        let view = match view {
+            Ok(view) => view,
+            Err(Failure::Refused(GetError::Precondition | GetError::Unknown)) => {
+                return Err(Refusal::NotFound);
+            }
+            Err(Failure::Storage(error)) => return Err(error.into()),
+        };
+        self.draw(frame, &view, told, status)
+    }
+
+    fn draw(
+        &self,
+        frame: &Frame,
+        view: &CertificateView,
+        told: Told,
+        status: StatusCode,
+    ) -> Answered {
+        let place = Place::of(&ProvisioningService {
+            subscription: view.subscription.clone(),
+            resource_group: view.resource_group.clone(),
+            name: view.service.clone(),
+        });
+        let code = told.code.as_ref().map(|code| code.as_str());
+        let page = CertificatePage {
+            frame,
+            name: &view.name,
+            query: place.query_of(&view.name),
+            subject: &view.subject,
+            ends: moment_of(view.not_after),
+            thumbprint: &view.thumbprint,
+            possession: possession(view.verification),
+            uploaded: moment(view.created_at),
+            etag: view.version.to_string(),
+            code,
+            commands: code.map(|code| Commands::of(code, &view.thumbprint)),
+            report: told.report,
+            is_fresh: self.is_fresh(),
+            confirm: confirm(&place.link_to(&view.name)),
+            place,
+        };
+        render(&page, status)
+    }
+
+    pub(super) async fn generate_code(self) -> Answered {
+        let (caller, name) = self.one(Action::CertificateGenerateCode).await?;
+        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
+        let issued = self
+            .service()
+            .certificates
+            .generate_code(&caller, &name, &etag);
+        let frame = self.frame_in(Area::Certificates);
+        match issued.await {
+            Ok(issued) => {
+                let told = Told {
+                    code: Some(issued.digits),
+                    report: None,
+                };
+                self.draw(&frame, &issued.certificate, told, StatusCode::OK)
+            }
+            Err(Failure::Refused(GenerateCodeError::Precondition)) => {
+                self.changed_meanwhile(&caller, &name, Told::default())
+                    .await
+            }
+            Err(Failure::Refused(GenerateCodeError::Unknown)) => Err(Refusal::NotFound),
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn verify_certificate(self, form: Multipart) -> Answered {
+        let (caller, name) = self.one(Action::CertificateVerify).await?;
+        // It is only drawn again: what is judged by is the server's own.
+        let code = form.text("code");
+        let is_code = code.len() == 48 && code.bytes().all(|b| b.is_ascii_alphanumeric());
+        let told = |report| Told {
+            code: is_code.then(|| Zeroizing::new(code.to_owned())),
+            report,
+        };
+        let etag = Precondition::OneOf(vec![form.text("etag").to_owned()]);
+        let leaf = uploaded(&form).to_vec();
+        let certificates = &self.service().certificates;
+        let verified = certificates.verify::<Infallible>(&caller, &name, &etag, Ok(leaf));
+        match verified.await {
+            Ok(verified) => {
+                let told = Told {
+                    code: None,
+                    report: Some(ReportShown::of(&verified.report)),
+                };
+                let frame = self.frame_in(Area::Certificates);
+                self.draw(&frame, &verified.certificate, told, StatusCode::OK)
+            }
+            Err(Failure::Refused(VerifyError::Body(never))) => match never {},
+            Err(Failure::Refused(VerifyError::Precondition)) => {
+                self.changed_meanwhile(&caller, &name, told(None)).await
+            }
+            Err(Failure::Refused(VerifyError::NoCode)) => {
+                let text = "There is no live code: none was generated, or it was used, or it has expired. Generate one first.";
+                let frame = self.frame_with(Area::Certificates, "", text, &[]);
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                self.certificate_page(&frame, &caller, &name, Told::default(), status)
+                    .await
+            }
+            Err(Failure::Refused(VerifyError::Refused(report))) => {
+                let told = told(Some(ReportShown::of(&report)));
+                let frame = self.frame_in(Area::Certificates);
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                self.certificate_page(&frame, &caller, &name, told, status)
+                    .await
+            }
+            Err(Failure::Refused(VerifyError::Unknown)) => Err(Refusal::NotFound),
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn delete_certificate(self) -> Answered {
+        let (caller, name) = self.one(Action::CertificateDelete).await?;
+        self.confirmed()?;
+        let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
+        let etag = Precondition::OneOf(vec![self.typed("etag").to_owned()]);
+        let deleted = self.service().certificates.delete(&caller, &name, &etag);
+        match deleted.await {
+            Ok(_) => Ok(see_other(&Place::of(&service).link())),
+            Err(Failure::Refused(DeleteError::Precondition)) => {
+                self.changed_meanwhile(&caller, &name, Told::default())
+                    .await
+            }
+            Err(Failure::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    /// Somebody else has changed the certificate since the page was shown.
+    async fn changed_meanwhile(&self, caller: &Caller, name: &str, told: Told) -> Answered {
+        let text = "The certificate has changed since this page was shown. Look at it again, then repeat what you did.";
+        let frame = self.frame_with(Area::Certificates, "", text, &[]);
+        self.certificate_page(&frame, caller, name, told, StatusCode::CONFLICT)
+            .await
+    }
+
+    /// The provisioning service that the query names.
+    fn service_asked_for(&self) -> Option<ProvisioningService> {
+        let named = |name| {
+            let text = self.exchange.query().first(name)?.trim();
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        Some(ProvisioningService {
+            subscription: named("subscription")?,
+            resource_group: named("group")?,
+            name: named("service")?,
+        })
+    }
+
+    /// Somebody who may do this to the certificate that the query names.
+    async fn one(&self, act: Action) -> Result<(Caller, String), Refusal> {
+        let service = self.service_asked_for().ok_or(Refusal::NotFound)?;
+        let name = self.asked("name")?;
+        let caller = self.certifier(act, service, &name).await?;
+        Ok((caller, name))
+    }
+
+    async fn certifier(
+        &self,
+        act: Action,
+        service: ProvisioningService,
+        name: &str,
+    ) -> Result<Caller, Refusal> {
+        let certificates = &self.service().certificates;
+        let caller = certificates.permit(self.operator(), act, service, name, &self.origin);
+        Ok(caller.await?)
+    }
+}
+
+/// The file, or the text if none was chosen.
+fn uploaded(form: &Multipart) -> &[u8] {
+    let file = form.bytes("file");
+    match file.is_empty() {
+        true => form.bytes("text"),
+        false => file,
+    }
+}
+
+fn unreadable(why: &UploadError) -> String {
+    match why {
+        UploadError::PrivateKeyInUpload { .. } => {
+            "This has a private key in it. Upload the certificate alone, and take that key for disclosed.".to_owned()
+        }
+        _ => format!("This is not one X.509 certificate in PEM or DER: {why}."),
+    }
+}
+
+impl From<NotPermitted> for Refusal {
+    fn from(_: NotPermitted) -> Self {
+        Self::OutOfReach
+    }
+}

@@ -1,0 +1,195 @@
+//! The pages of *Certificates*, as templates have them.
+
+use askama::Template;
+use keyproof_service::certificates::{CertificateView, ProvisioningService, Verification};
+use keyproof_x509::{Check as _, Finding as _, Outcome, ProofCheck, ProofFinding, Report};
+use zeroize::Zeroizing;
+
+use super::{
+    super::{Frame, addressing::query, words::moment_of},
+    HERE,
+};
+
+#[derive(Template)]
+#[template(path = "console/certificates.html")]
+pub(super) struct ServicesPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) services: Vec<ServiceRow>,
+    pub(super) next: Option<String>,
+}
+
+pub(super) struct ServiceRow {
+    pub(super) subscription: String,
+    pub(super) group: String,
+    pub(super) service: String,
+    pub(super) query: String,
+    pub(super) certificates: u32,
+}
+
+/// Which provisioning service a page is about.
+pub(super) struct Place {
+    pub(super) subscription: String,
+    pub(super) group: String,
+    pub(super) service: String,
+    pub(super) query: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/certificates_service.html")]
+pub(super) struct ServicePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) place: Place,
+    pub(super) certificates: Vec<CertificateRow>,
+}
+
+pub(super) struct CertificateRow {
+    pub(super) name: String,
+    pub(super) subject: String,
+    pub(super) possession: &'static str,
+    pub(super) ends: String,
+    pub(super) query: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/certificate.html")]
+pub(super) struct CertificatePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) place: Place,
+    pub(super) name: &'a str,
+    pub(super) query: String,
+    pub(super) subject: &'a str,
+    pub(super) ends: String,
+    pub(super) thumbprint: &'a str,
+    pub(super) possession: &'static str,
+    pub(super) uploaded: String,
+    pub(super) etag: String,
+    pub(super) code: Option<&'a str>,
+    pub(super) commands: Option<Commands>,
+    pub(super) report: Option<ReportShown>,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
+}
+
+/// What makes a leaf for a code.
+pub(super) struct Commands {
+    pub(super) openssl: String,
+    pub(super) powershell: String,
+}
+
+/// A report as it is drawn.
+pub(super) struct ReportShown {
+    pub(super) is_accepted: bool,
+    pub(super) rows: Vec<CheckRow>,
+}
+
+pub(super) struct CheckRow {
+    pub(super) name: &'static str,
+    pub(super) outcome: &'static str,
+    pub(super) is_refusal: bool,
+    pub(super) detail: String,
+    pub(super) remedies: Vec<&'static str>,
+}
+
+/// What a certificate's page tells besides the certificate.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) code: Option<Zeroizing<String>>,
+    pub(super) report: Option<ReportShown>,
+}
+
+impl Place {
+    pub(super) fn of(service: &ProvisioningService) -> Self {
+        let ProvisioningService {
+            subscription,
+            resource_group,
+            name,
+        } = service;
+        Self {
+            query: query(&[
+                ("subscription", subscription),
+                ("group", resource_group),
+                ("service", name),
+            ]),
+            subscription: subscription.clone(),
+            group: resource_group.clone(),
+            service: name.clone(),
+        }
+    }
+
+    /// The query of one of its certificates.
+    pub(super) fn query_of(&self, certificate: &str) -> String {
+        format!("{}&{}", self.query, query(&[("name", certificate)]))
+    }
+
+    pub(super) fn link(&self) -> String {
+        format!("{HERE}/service?{}", self.query)
+    }
+
+    pub(super) fn link_to(&self, certificate: &str) -> String {
+        format!("{HERE}/certificate?{}", self.query_of(certificate))
+    }
+}
+
+impl CertificateRow {
+    pub(super) fn of(view: CertificateView, place: &Place) -> Self {
+        Self {
+            query: place.query_of(&view.name),
+            name: view.name,
+            subject: view.subject,
+            possession: possession(view.verification),
+            ends: moment_of(view.not_after),
+        }
+    }
+}
+
+impl Commands {
+    /// For a code and a thumbprint, neither of which has anything in it that a shell reads.
+    pub(super) fn of(code: &str, thumbprint: &str) -> Self {
+        Self {
+            openssl: format!(
+                "printf 'basicConstraints=critical,CA:FALSE\\nkeyUsage=critical,digitalSignature\\n' > leaf.ext\n\
+                 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -subj '/CN={code}' -out leaf.csr\n\
+                 openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile leaf.ext -days 1 -out leaf.pem\n"
+            ),
+            powershell: format!(
+                "$ca = Get-Item -Path 'Cert:\\CurrentUser\\My\\{thumbprint}'\n\
+                 $leaf = New-SelfSignedCertificate -Subject 'CN={code}' -Signer $ca -KeyUsage DigitalSignature -NotAfter (Get-Date).AddDays(1) -CertStoreLocation 'Cert:\\CurrentUser\\My'\n\
+                 Export-Certificate -Cert $leaf -FilePath 'leaf.cer'\n"
+            ),
+        }
+    }
+}
+
+impl ReportShown {
+    pub(super) fn of(report: &Report<ProofFinding>) -> Self {
+        let rows = ProofCheck::ALL.iter().map(|check| {
+            let outcome = report.outcome(*check);
+            let mut remedies: Vec<&str> = match outcome {
+                Outcome::Fail | Outcome::Warn => {
+                    report.of(*check).map(ProofFinding::remedy).collect()
+                }
+                _ => Vec::new(),
+            };
+            remedies.dedup();
+            CheckRow {
+                name: check.name(),
+                outcome: outcome.name(),
+                is_refusal: outcome.refuses(),
+                detail: report.detail(*check),
+                remedies,
+            }
+        });
+        Self {
+            is_accepted: report.accepted(),
+            rows: rows.collect(),
+        }
+    }
+}
+
+pub(super) const fn possession(verification: Verification) -> &'static str {
+    match verification {
+        Verification::Asserted => "asserted by whoever uploaded it, not proven",
+        Verification::None => "not proven",
+        Verification::Proven => "proven",
+    }
+}
