@@ -12,10 +12,12 @@ pub(super) enum Area {
     Tills,
     /// CA certificates of provisioning services.
     Certificates,
+    /// TPM managers, categories, API keys and devices.
+    Tpms,
 }
 
 impl Area {
-    const ALL: [Self; 3] = [Self::Start, Self::Tills, Self::Certificates];
+    const ALL: [Self; 4] = [Self::Start, Self::Tills, Self::Certificates, Self::Tpms];
 
     /// Its path and its name.
     pub(super) const fn place(self) -> (&'static str, &'static str) {
@@ -23,6 +25,7 @@ impl Area {
             Self::Start => ("/console", "Start"),
             Self::Tills => ("/console/tills", "Tills"),
             Self::Certificates => ("/console/certificates", "Certificates"),
+            Self::Tpms => ("/console/tpms", "TPMs"),
         }
     }
 
@@ -37,6 +40,7 @@ impl Area {
             (_, OperatorScope::Admin)
                 | (Self::Tills, OperatorScope::Instances(..))
                 | (Self::Certificates, OperatorScope::Certificates(_))
+                | (Self::Tpms, OperatorScope::Tpm(_))
         )
     }
 

@@ -12,6 +12,7 @@ mod routes;
 mod session;
 mod start;
 mod tills;
+mod tpms;
 mod words;
 
 use std::sync::Arc;

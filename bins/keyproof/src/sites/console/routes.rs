@@ -90,6 +90,15 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         form("/console/certificates/certificate/code", Operation::Change(Area::Certificates, &["etag"], |visit| Box::pin(visit.generate_code()))),
         upload("/console/certificates/certificate/verify", Operation::Upload(Area::Certificates, &LEAF, |visit, form| Box::pin(visit.verify_certificate(form)))),
         form("/console/certificates/certificate/delete", Operation::Change(Area::Certificates, &["etag"], |visit| Box::pin(visit.delete_certificate()))),
+        page("/console/tpms", Operation::Show(Area::Tpms, |visit| Box::pin(visit.namespaces()))),
+        page("/console/tpms/{namespace}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.namespace()))),
+        form("/console/tpms/{namespace}/keys", Operation::Change(Area::Tpms, &["name", "category", "description", "mtls"], |visit| Box::pin(visit.make_api_key()))),
+        page("/console/tpms/{namespace}/keys/{name}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.api_key()))),
+        form("/console/tpms/{namespace}/keys/{name}", Operation::Change(Area::Tpms, &["reason"], |visit| Box::pin(visit.revoke_api_key()))),
+        page("/console/tpms/{namespace}/managers/{manager}", Operation::Show(Area::Tpms, |visit| Box::pin(visit.tpm_manager()))),
+        page("/console/tpms/{namespace}/managers/{manager}/device", Operation::Show(Area::Tpms, |visit| Box::pin(visit.tpm_device()))),
+        form("/console/tpms/{namespace}/managers/{manager}/device/relearn", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.relearn_tpm_device()))),
+        form("/console/tpms/{namespace}/managers/{manager}/device/forget", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.forget_tpm_device()))),
     ],
 };
 

@@ -3,6 +3,7 @@
 //! page is written there as a picture.
 
 mod driver;
+mod keeper;
 
 use std::{env, fs, path::Path, process::Command, sync::Arc, time::Duration};
 

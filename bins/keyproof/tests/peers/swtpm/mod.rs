@@ -4,7 +4,7 @@
 //! A missing `swtpm`, `swtpm_setup`, tpm2-tools or `openssl` fails these tests; nothing is skipped.
 
 mod server;
-mod station;
+pub(crate) mod station;
 mod tpm;
 
 use data_encoding::BASE64;

@@ -14,13 +14,13 @@ use super::{
 };
 
 /// A device with its TPM, a server that trusts its maker, and the files that a station's flags name.
-struct Field {
-    tpm: Tpm,
-    server: Server,
+pub(crate) struct Field {
+    pub(crate) tpm: Tpm,
+    pub(crate) server: Server,
 }
 
 impl Field {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let tpm = Tpm::manufacture("");
         let server = Server::start();
         let api_key = furnish(&server, &tpm);
@@ -59,7 +59,7 @@ impl Field {
     }
 
     #[track_caller]
-    fn provisions(&self, more: &str) -> Value {
+    pub(crate) fn provisions(&self, more: &str) -> Value {
         let output = self.station(&format!("provision --json {more}"));
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         serde_json::from_slice(&output.stdout).unwrap()
@@ -67,7 +67,7 @@ impl Field {
 
     /// What the report on an attestation says, and whether the exit code says the same.
     #[track_caller]
-    fn attests(&self, more: &str) -> Value {
+    pub(crate) fn attests(&self, more: &str) -> Value {
         let output = self.station(&format!("attest --json {more}"));
         let report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", said(&output)));

@@ -1,0 +1,387 @@
+//! The pages of *TPMs*, as templates have them.
+
+use askama::Template;
+use keyproof_service::device_identity::{
+    ApiKey, BoundDevice, Category, CoveredMaker, DeviceKey, DevicePlace, LearntRegister,
+    LoggedEvent, Manager, Object, PcrPolicy, Registers, Verdict,
+};
+use keyproof_store::Timestamp;
+
+use super::{
+    super::{
+        Frame,
+        addressing::query,
+        words::{moment, moment_of, second},
+    },
+    HERE,
+};
+
+#[derive(Template)]
+#[template(path = "console/tpms.html")]
+pub(super) struct NamespacesPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespaces: Vec<String>,
+    pub(super) next: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_namespace.html")]
+pub(super) struct NamespacePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) managers: Vec<ManagerRow>,
+    pub(super) categories: Vec<CategoryRow>,
+    pub(super) keys: Vec<KeyRow>,
+}
+
+pub(super) struct ManagerRow {
+    pub(super) name: String,
+    pub(super) is_disabled: bool,
+    pub(super) description: String,
+    pub(super) trusts: String,
+    pub(super) made: String,
+}
+
+pub(super) struct CategoryRow {
+    pub(super) name: String,
+    pub(super) is_disabled: bool,
+    pub(super) manager: String,
+    pub(super) description: String,
+    pub(super) allowed: String,
+    pub(super) registers: &'static str,
+}
+
+pub(super) struct KeyRow {
+    pub(super) name: String,
+    pub(super) category: String,
+    pub(super) state: &'static str,
+    pub(super) reason: Option<String>,
+    pub(super) made: String,
+    pub(super) may_revoke: bool,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_key_made.html")]
+pub(super) struct KeyMadePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) category: &'a str,
+    pub(super) key: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_key.html")]
+pub(super) struct KeyPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) category: &'a str,
+    pub(super) state: &'static str,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_manager.html")]
+pub(super) struct ManagerPage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) has_bundle: bool,
+    pub(super) makers: Vec<MakerRow>,
+    pub(super) devices: Vec<DeviceRow>,
+    pub(super) is_first: bool,
+    pub(super) next: Option<String>,
+}
+
+pub(super) struct MakerRow {
+    pub(super) maker: String,
+    pub(super) ca: String,
+    pub(super) source: &'static str,
+    pub(super) ends: String,
+}
+
+pub(super) struct DeviceRow {
+    pub(super) serial: String,
+    pub(super) vendor: String,
+    pub(super) name: String,
+    pub(super) bound: String,
+    pub(super) last: String,
+    pub(super) is_refused: bool,
+    pub(super) link: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/tpm_device.html")]
+pub(super) struct DevicePage<'a> {
+    pub(super) frame: &'a Frame,
+    pub(super) namespace: &'a str,
+    pub(super) manager: &'a str,
+    pub(super) vendor: &'a str,
+    pub(super) serial: &'a str,
+    pub(super) query: String,
+    pub(super) is_left: bool,
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+    pub(super) bound: String,
+    pub(super) ek: &'a str,
+    pub(super) keys: Vec<DeviceKeyRow>,
+    pub(super) attestations: Vec<AttestationRow>,
+    pub(super) shown: Option<Shown>,
+    pub(super) is_fresh: bool,
+    pub(super) confirm: String,
+}
+
+pub(super) struct DeviceKeyRow {
+    pub(super) ak: String,
+    pub(super) category: String,
+    pub(super) active: String,
+    pub(super) certificate: String,
+    pub(super) ends: String,
+}
+
+pub(super) struct AttestationRow {
+    pub(super) when: String,
+    pub(super) category: String,
+    pub(super) is_accepted: bool,
+    pub(super) told: Vec<String>,
+    pub(super) changed: String,
+    pub(super) link: String,
+    pub(super) is_shown: bool,
+}
+
+/// The attestation whose registers are compared.
+pub(super) struct Shown {
+    pub(super) when: String,
+    pub(super) registers: Vec<RegisterRow>,
+    pub(super) events: Vec<LoggedEvent>,
+}
+
+pub(super) struct RegisterRow {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) before: Option<String>,
+    pub(super) learnt: Option<String>,
+    pub(super) is_changed: bool,
+    pub(super) is_other: bool,
+}
+
+/// The latest attestation before this one of which the registers' values are known.
+pub(super) fn before(history: &[Verdict], number: usize) -> Option<&[LearntRegister]> {
+    let mut earlier = history.get(..number)?.iter().rev();
+    earlier.find_map(|verdict| values(&verdict.registers))
+}
+
+pub(super) fn values(registers: &Registers) -> Option<&[LearntRegister]> {
+    match registers {
+        Registers::Values(values) => Some(values),
+        Registers::Same | Registers::Unknown => None,
+    }
+}
+
+/// The value of this register among those.
+pub(super) fn value_of<'a>(
+    registers: Option<&'a [LearntRegister]>,
+    of: &LearntRegister,
+) -> Option<&'a str> {
+    let mut registers = registers?.iter();
+    let found = registers.find(|known| known.bank == of.bank && known.index == of.index);
+    found.map(|known| &*known.value)
+}
+
+pub(super) fn is_changed(register: &LearntRegister, since: Option<&[LearntRegister]>) -> bool {
+    value_of(since, register).is_some_and(|value| value != register.value)
+}
+
+pub(super) fn query_of(place: &DevicePlace) -> String {
+    query(&[("vendor", &place.vendor), ("serial", &place.serial)])
+}
+
+pub(super) fn link_of(place: &DevicePlace) -> String {
+    let DevicePlace {
+        namespace, manager, ..
+    } = place;
+    let query = query_of(place);
+    format!("{HERE}/{namespace}/managers/{manager}/device?{query}")
+}
+
+/// How an API key is at a moment.
+pub(super) fn state(key: &ApiKey, now: Timestamp) -> &'static str {
+    match key.revoked_at {
+        Some(from) if from <= now => "revoked",
+        Some(_) => "will be revoked",
+        None if key.is_disabled => "disabled",
+        None => "in use",
+    }
+}
+
+impl ManagerRow {
+    pub(super) fn of(manager: Object<Manager>) -> Self {
+        let own = manager.spec.ek_roots.len();
+        let own = match own {
+            0 => "no makers of its own".to_owned(),
+            1 => "1 maker's file".to_owned(),
+            _ => format!("{own} makers' files"),
+        };
+        Self {
+            trusts: match manager.spec.ek_trust_bundle {
+                true => format!("{own}, and the trust bundle"),
+                false => own,
+            },
+            name: manager.metadata.name,
+            is_disabled: manager.metadata.disable,
+            description: manager.metadata.description,
+            made: moment(manager.system.created_at),
+        }
+    }
+}
+
+impl CategoryRow {
+    pub(super) fn of(category: Object<Category>) -> Self {
+        let allowed = category.spec.allow_list.len();
+        Self {
+            allowed: match allowed {
+                1 => "1 certificate".to_owned(),
+                _ => format!("{allowed} certificates"),
+            },
+            registers: match category.spec.pcr_policy {
+                PcrPolicy::Any => "any values",
+                PcrPolicy::Expected(_) => "given values",
+                PcrPolicy::Learn => "as each device taught",
+            },
+            name: category.metadata.name,
+            is_disabled: category.metadata.disable,
+            manager: category.spec.manager,
+            description: category.metadata.description,
+        }
+    }
+}
+
+impl KeyRow {
+    pub(super) fn of(key: Object<ApiKey>, now: Timestamp) -> Self {
+        let ApiKey {
+            category,
+            revoke_reason,
+            ..
+        } = &key.spec;
+        Self {
+            category: category.clone(),
+            state: state(&key.spec, now),
+            reason: (!revoke_reason.is_empty()).then(|| revoke_reason.clone()),
+            made: moment(key.system.created_at),
+            may_revoke: key.spec.revoked_at.is_none_or(|from| from > now),
+            name: key.metadata.name,
+        }
+    }
+}
+
+impl DeviceRow {
+    pub(super) fn of(device: BoundDevice) -> Self {
+        let last = device.attestations.last();
+        Self {
+            last: last.map_or_else(
+                || "none".to_owned(),
+                |last| {
+                    let outcome = if last.accepted { "accepted" } else { "refused" };
+                    format!("{outcome}, {}", moment(last.at))
+                },
+            ),
+            is_refused: last.is_some_and(|last| !last.accepted),
+            link: link_of(&device.place),
+            serial: device.place.serial,
+            vendor: device.place.vendor,
+            name: device.name,
+            bound: moment(device.bound_at),
+        }
+    }
+}
+
+impl DeviceKeyRow {
+    pub(super) fn of(key: DeviceKey) -> Self {
+        Self {
+            ak: key.ak_name,
+            category: key.category,
+            active: key.active_since.map_or_else(
+                || "not yet".to_owned(),
+                |since| format!("since {}", moment(since)),
+            ),
+            certificate: key.certificate,
+            ends: moment(key.not_after),
+        }
+    }
+}
+
+impl AttestationRow {
+    pub(super) fn of(
+        verdict: &Verdict,
+        before: Option<&[LearntRegister]>,
+        link: &str,
+        is_shown: bool,
+    ) -> Self {
+        let changed = match (values(&verdict.registers), before) {
+            (None, _) => "values not known".to_owned(),
+            (Some(_), None) => "the first values".to_owned(),
+            (Some(values), Some(_)) => {
+                let changed = values.iter().filter(|value| is_changed(value, before));
+                let changed: Vec<String> = changed.map(name).collect();
+                match changed.is_empty() {
+                    true => "nothing".to_owned(),
+                    false => changed.join(", "),
+                }
+            }
+        };
+        Self {
+            when: second(verdict.at),
+            category: verdict.category.clone(),
+            is_accepted: verdict.accepted,
+            told: verdict.told.clone(),
+            changed,
+            link: format!("{link}&at={}", verdict.at.as_millis()),
+            is_shown,
+        }
+    }
+}
+
+impl Shown {
+    pub(super) fn of(
+        verdict: &Verdict,
+        before: Option<&[LearntRegister]>,
+        device: &BoundDevice,
+    ) -> Self {
+        let learnt = device.learnt.as_deref();
+        let registers = values(&verdict.registers).unwrap_or_default().iter();
+        Self {
+            when: second(verdict.at),
+            registers: registers
+                .map(|register| RegisterRow {
+                    name: name(register),
+                    value: register.value.clone(),
+                    before: value_of(before, register).map(ToOwned::to_owned),
+                    learnt: value_of(learnt, register).map(ToOwned::to_owned),
+                    is_changed: is_changed(register, before),
+                    is_other: is_changed(register, learnt),
+                })
+                .collect(),
+            events: verdict.events.clone(),
+        }
+    }
+}
+
+pub(super) fn name(register: &LearntRegister) -> String {
+    format!("{}:{}", register.bank, register.index)
+}
+
+impl MakerRow {
+    pub(super) fn of(maker: CoveredMaker) -> Self {
+        Self {
+            maker: maker.maker,
+            ca: maker.name,
+            source: match maker.is_of_bundle {
+                true => "the trust bundle",
+                false => "the manager",
+            },
+            ends: moment_of(maker.not_after),
+        }
+    }
+}
