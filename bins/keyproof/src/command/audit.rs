@@ -1,6 +1,6 @@
 //! `keyproof audit`: the audit trail, read and followed.
 
-use std::{io, mem, net::IpAddr, str::FromStr, time::Duration};
+use std::{io, net::IpAddr, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
 use keyproof_service::{
@@ -14,7 +14,7 @@ use super::{
     Failure, Outcome,
     flags::StoreFlags,
     moment::{Rfc3339, Since},
-    output,
+    output::{self, Listing},
     store::with_service,
 };
 
@@ -94,10 +94,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         .since
         .map_or(Timestamp::EPOCH, |since| since.moment(SystemClock.now()));
     with_service(&arguments.store, async |service| {
-        match (arguments.follow, arguments.json) {
-            (true, json) => follow(&service, since, json).await,
-            (false, true) => print_document(&service, since).await,
-            (false, false) => print_each(&service, since, |event| Ok(line(event))).await,
+        if arguments.follow {
+            follow(&service, since, arguments.json).await
+        } else {
+            list(&service, since, arguments.json).await
         }
     })
 }
@@ -140,35 +140,20 @@ fn export(arguments: &ExportArguments) -> Outcome {
     })
 }
 
-/// One document, whose events are printed as they are read.
-async fn print_document(service: &Service, since: Timestamp) -> Outcome {
-    output::print("{\"events\": [")?;
-    let mut separator = "  ";
-    print_each(service, since, |event| {
-        let separator = mem::replace(&mut separator, ", ");
-        Ok(format!("{separator}{}", document(event)?))
-    })
-    .await?;
-    Ok(output::print("]}")?)
-}
-
-/// A line for each event, page by page: the trail may be longer than memory.
-async fn print_each(
-    service: &Service,
-    since: Timestamp,
-    mut line: impl FnMut(&Event) -> io::Result<String>,
-) -> Outcome {
+/// Page by page: the trail may be longer than memory.
+async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
+    let mut list = Listing::begin("events", json)?;
     let mut after = None;
     loop {
         let page = service.audit.events(since, after.as_ref()).await;
         let mut page = page.map_err(Failure::refused)?;
         name(service, page.iter_mut().map(|(_, event)| event)).await?;
         let Some((last, _)) = page.last() else {
-            return Ok(());
+            return Ok(list.end()?);
         };
         after = Some(last.clone());
         for (_, event) in &page {
-            if !output::print_on(&line(event)?)? {
+            if !list.entry(|| document(event), || line(event))? {
                 return Ok(());
             }
         }

@@ -15,7 +15,7 @@ use super::{
     console::{self, Consent},
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
-    output::{self, printable},
+    output::{self, Listing, printable},
     store::{with_service, with_store},
 };
 
@@ -151,32 +151,30 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let mut documents = Vec::new();
+        let mut list = Listing::begin("devices", arguments.json)?;
         let mut after = None;
         loop {
             let page = service.device_identity.devices(after.as_ref()).await;
             let page = page.map_err(Failure::refused)?;
             let Some(last) = page.last() else {
-                break;
+                return Ok(list.end()?);
             };
             after = Some(last.place.clone());
             for device in &page {
-                if arguments.json {
-                    documents.push(summary(device));
-                    continue;
+                if !list.entry(|| Ok(summary(device)), || listed(device))? {
+                    return Ok(());
                 }
-                let place = printable(&Place(device.place.clone()).to_string());
-                let bound = Rfc3339(device.bound_at);
-                let last = device.attestations.last().map_or_else(String::new, line);
-                let left = if device.is_left { LEFT } else { "" };
-                output::print(&format!("{place}\t{bound}\t{last}{left}"))?;
             }
         }
-        if arguments.json {
-            output::print_json(&json!({ "devices": documents }))?;
-        }
-        Ok(())
     })
+}
+
+fn listed(device: &BoundDevice) -> String {
+    let place = printable(&Place(device.place.clone()).to_string());
+    let bound = Rfc3339(device.bound_at);
+    let last = device.attestations.last().map_or_else(String::new, line);
+    let left = if device.is_left { LEFT } else { "" };
+    format!("{place}\t{bound}\t{last}{left}")
 }
 
 fn show(arguments: &DeviceArguments) -> Outcome {

@@ -10,7 +10,7 @@ use super::{
     flags::StoreArguments,
     moment::Rfc3339,
     named::{Change, Doomed, Named},
-    output,
+    output::Listing,
     store::with_service,
 };
 
@@ -92,27 +92,32 @@ pub(super) fn run(command: Command) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let instances = service
-            .otp_devices
-            .instances()
-            .await
-            .map_err(Failure::refused)?;
-        if arguments.json {
-            let instances: Vec<_> = instances.iter().map(summary).collect();
-            output::print_json(&json!({ "instances": instances }))?;
-        } else {
-            for instance in instances {
-                let password = if instance.has_password {
-                    "password"
-                } else {
-                    "no password"
-                };
-                let created = Rfc3339(instance.created_at);
-                output::print(&format!("{}\t{password}\t{created}", instance.name))?;
+        let mut list = Listing::begin("instances", arguments.json)?;
+        let mut last = None;
+        loop {
+            let page = service.otp_devices.instances(last.as_ref()).await;
+            let page = page.map_err(Failure::refused)?;
+            for instance in &page {
+                if !list.entry(|| Ok(summary(instance)), || line(instance))? {
+                    return Ok(());
+                }
+            }
+            last = page.into_iter().last();
+            if last.is_none() {
+                return Ok(list.end()?);
             }
         }
-        Ok(())
     })
+}
+
+fn line(instance: &InstanceSummary) -> String {
+    let password = if instance.has_password {
+        "password"
+    } else {
+        "no password"
+    };
+    let created = Rfc3339(instance.created_at);
+    format!("{}\t{password}\t{created}", instance.name)
 }
 
 fn summary(instance: &InstanceSummary) -> serde_json::Value {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::Value;
 use tracing::Level;
 
 use super::{Failure, Outcome};
@@ -81,6 +82,43 @@ pub(super) fn coloured(verdict: &str, good: bool, is_terminal: bool) -> String {
 /// Prints a JSON document on standard output.
 pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(document)?)
+}
+
+/// A list that is printed as it is read, for there may be more than fits into memory: a line an entry, or one JSON document.
+pub(super) struct Listing {
+    /// What stands before the next entry of a document.
+    separator: Option<&'static str>,
+}
+
+impl Listing {
+    /// As a document it has this member.
+    pub(super) fn begin(member: &str, json: bool) -> io::Result<Self> {
+        if json {
+            print(&format!("{{\"{member}\": ["))?;
+        }
+        Ok(Self {
+            separator: json.then_some("  "),
+        })
+    }
+
+    /// The next entry, as either has it; false once nobody reads any more.
+    pub(super) fn entry(
+        &mut self,
+        document: impl FnOnce() -> io::Result<Value>,
+        line: impl FnOnce() -> String,
+    ) -> io::Result<bool> {
+        match self.separator {
+            Some(separator) => {
+                self.separator = Some(", ");
+                print_on(&format!("{separator}{}", document()?))
+            }
+            None => print_on(&line()),
+        }
+    }
+
+    pub(super) fn end(self) -> io::Result<()> {
+        self.separator.map_or(Ok(()), |_| print("]}"))
+    }
 }
 
 /// Says on standard error why a command ends.

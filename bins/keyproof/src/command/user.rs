@@ -12,7 +12,7 @@ use super::{
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
     named::{Change, Doomed, Named},
-    output::{self, printable},
+    output::{self, Listing, printable},
     store::{with_service, with_store},
 };
 
@@ -22,7 +22,7 @@ pub(super) enum Command {
     Activate(Named),
     /// Make an account, with a password
     Add(AddArguments),
-    /// List the users
+    /// List the users, those of one organisation together
     List(StoreArguments),
     /// Remove an account with its keys, devices and tokens, those of applications too
     Remove(RemoveArguments),
@@ -195,26 +195,28 @@ fn add(arguments: AddArguments) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let users = service
-            .accounts
-            .all_users()
-            .await
-            .map_err(Failure::refused)?;
-        if arguments.json {
-            let users: Vec<_> = users.iter().map(document).collect();
-            output::print_json(&json!({ "users": users }))?;
-        } else {
-            for user in users {
-                let (name, organisation) = (printable(&user.name), printable(&user.organisation));
-                let (status, created) = (status(user.status), Rfc3339(user.created_at));
-                output::print(&format!(
-                    "{name}\t{organisation}\t{}\t{status}\t{created}",
-                    user.role
-                ))?;
+        let mut list = Listing::begin("users", arguments.json)?;
+        let mut last = None;
+        loop {
+            let page = service.accounts.all_users(last.as_ref()).await;
+            let page = page.map_err(Failure::refused)?;
+            for user in &page {
+                if !list.entry(|| Ok(document(user)), || line(user))? {
+                    return Ok(());
+                }
+            }
+            last = page.into_iter().last();
+            if last.is_none() {
+                return Ok(list.end()?);
             }
         }
-        Ok(())
     })
+}
+
+fn line(user: &UserSummary) -> String {
+    let (name, organisation) = (printable(&user.name), printable(&user.organisation));
+    let (status, created) = (status(user.status), Rfc3339(user.created_at));
+    format!("{name}\t{organisation}\t{}\t{status}\t{created}", user.role)
 }
 
 fn document(user: &UserSummary) -> serde_json::Value {

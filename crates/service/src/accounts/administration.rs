@@ -2,7 +2,7 @@
 
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_mfa::UserRecords;
-use keyproof_store::{Batch, Timestamp};
+use keyproof_store::{Batch, Stored, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
@@ -11,13 +11,15 @@ use super::{
     password::canonical,
     reading::Slot,
     records::{
-        Organisation, OrganisationName, RemovedUser, Role, User, UserName, UserStatus, all_users,
-        organisation_key, organisation_name_key, removed_user_key, user_key, user_name_key,
+        Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName, UserStatus,
+        all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
+        user_name_key,
     },
     snapshot::Snapshot,
 };
 use crate::{
     Action, Failure, HashingError, Origin, StorageError,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
@@ -45,6 +47,8 @@ pub struct UserSummary {
     pub id: u32,
     /// The name they log in with.
     pub name: String,
+    /// The organisation's number.
+    pub organisation_id: u32,
     /// The organisation's name.
     pub organisation: String,
     /// What they may do.
@@ -173,26 +177,36 @@ impl Accounts {
         .await
     }
 
-    /// Every account, by organisation and name.
+    /// The accounts of all organisations, a page of them: those behind `after`, which is the last of the page before. Nothing
+    /// once there are no more. Those of one organisation stand together.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn all_users(&self) -> Result<Vec<UserSummary>, StorageError> {
-        let users = self.all::<User>(all_users()).await?;
-        let mut users: Vec<_> = users
+    pub async fn all_users(
+        &self,
+        after: Option<&UserSummary>,
+    ) -> Result<Vec<UserSummary>, StorageError> {
+        let after = after.map(|last| {
+            user_key(Owner {
+                organisation: last.organisation_id,
+                user: last.id,
+            })
+        });
+        let mut pages = Pages::<User>::after(&self.store, all_users(), after);
+        let page = pages.next(self.clock.now()).await?.unwrap_or_default();
+        let users = page
             .into_iter()
-            .map(|user| UserSummary {
+            .map(|(_, Stored { record: user, .. })| UserSummary {
                 id: user.id,
                 name: user.name,
+                organisation_id: user.organisation,
                 organisation: user.organisation_name,
                 role: user.role,
                 status: user.status,
                 created_at: user.created_at,
-            })
-            .collect();
-        users.sort_by(|a, b| (&a.organisation, &a.name).cmp(&(&b.organisation, &b.name)));
-        Ok(users)
+            });
+        Ok(users.collect())
     }
 
     /// Removes an account, and with it all tokens, keys and devices. What is counted against its name stays, and the name

@@ -1,6 +1,6 @@
 //! The users of an organisation, with their keys: one by one, and in pages.
 
-use keyproof_store::{Prefix, ReadPlan, Record, Timestamp};
+use keyproof_store::{ReadPlan, Timestamp};
 
 use super::{
     Accounts, KeySummary, Session, Whose,
@@ -11,7 +11,7 @@ use super::{
     },
     user_query::{Listing, UserQuery},
 };
-use crate::{Failure, StorageError, pages::Pages};
+use crate::{Failure, StorageError};
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -138,16 +138,6 @@ impl Accounts {
             owner.ok_or(Failure::Refused(DirectoryError::Unknown))?,
             &reading,
         )
-    }
-
-    /// Every record under a prefix.
-    pub(super) async fn all<R: Record>(&self, prefix: Prefix) -> Result<Vec<R>, StorageError> {
-        let mut pages = Pages::<R>::of(&self.store, prefix);
-        let mut records = Vec::new();
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            records.extend(page.into_iter().map(|(_, stored)| stored.record));
-        }
-        Ok(records)
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
+    pages::Pages,
     storage::{Attempt, settle},
 };
 
@@ -50,9 +51,13 @@ impl Accounts {
         let user = user.and_then(Slot::into_record);
         let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
         let all = application_tokens_of(user.organisation);
-        let tokens = self.all::<ApplicationToken>(all).await?.into_iter();
-        let tokens = tokens.filter(|token| is_of(token, user.id, &user.name));
-        let mut tokens: Vec<_> = tokens.map(|token| summary(token, Some(&user))).collect();
+        let mut pages = Pages::<ApplicationToken>::of(&self.store, all);
+        let mut tokens = Vec::new();
+        while let Some(page) = pages.next(self.clock.now()).await? {
+            let page = page.into_iter().map(|(_, stored)| stored.record);
+            let theirs = page.filter(|token| is_of(token, user.id, &user.name));
+            tokens.extend(theirs.map(|token| summary(token, Some(&user))));
+        }
         tokens.sort_by_key(|token| (token.created_at, token.id));
         Ok(tokens)
     }

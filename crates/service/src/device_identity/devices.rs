@@ -269,16 +269,18 @@ impl DeviceIdentity {
 
     /// The names of the categories that may have certified a device's keys, deleted ones included.
     async fn categories_of(&self, place: &DevicePlace) -> Result<Vec<String>, StorageError> {
-        let mut all: Vec<Object<Category>> = self.all(&place.namespace).await?;
+        let name = |category: Object<Category>| {
+            let is_below = category.spec.manager == place.manager;
+            is_below.then_some(category.metadata.name)
+        };
+        let mut names = self.gather(&place.namespace, name).await?;
         let deleted = Prefix::new(DeletedCategory::TYPE, [&place.namespace]);
         let mut pages = Pages::<DeletedCategory>::of(&self.store, deleted);
         while let Some(page) = pages.next(self.clock.now()).await? {
-            all.extend(page.into_iter().map(|(_, stored)| stored.record.category));
+            let page = page.into_iter().map(|(_, stored)| stored.record.category);
+            names.extend(page.filter_map(name));
         }
-        let below = all
-            .into_iter()
-            .filter(|category| category.spec.manager == place.manager);
-        Ok(below.map(|category| category.metadata.name).collect())
+        Ok(names)
     }
 
     async fn certificates(

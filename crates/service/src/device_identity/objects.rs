@@ -203,9 +203,11 @@ impl DeviceIdentity {
         administrator: &Administrator<K>,
         selector: &LabelSelector,
     ) -> Result<Vec<Object<K>>, StorageError> {
-        let mut objects: Vec<Object<K>> = self.all(administrator.namespace()).await?;
-        objects.retain(|object| selector.matches(&object.metadata.labels));
-        Ok(objects)
+        let wanted = |object: Object<K>| {
+            let matches = selector.matches(&object.metadata.labels);
+            matches.then_some(object)
+        };
+        self.gather(administrator.namespace(), wanted).await
     }
 
     /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An
@@ -237,17 +239,22 @@ impl DeviceIdentity {
         Ok((object, batch))
     }
 
-    pub(super) async fn all<K: Kind>(
+    /// What is to be kept of the objects of a namespace, by name: a page of them is in memory at a time.
+    pub(super) async fn gather<K: Kind, T>(
         &self,
         namespace: &str,
-    ) -> Result<Vec<Object<K>>, StorageError> {
+        mut keep: impl FnMut(Object<K>) -> Option<T>,
+    ) -> Result<Vec<T>, StorageError> {
         let prefix = Prefix::new(K::NAME, [namespace]);
         let mut pages = Pages::<Object<K>>::of(&self.store, prefix);
-        let mut objects = Vec::new();
+        let mut kept = Vec::new();
         while let Some(page) = pages.next(self.clock.now()).await? {
-            objects.extend(page.into_iter().map(|(_, stored)| stored.record));
+            kept.extend(
+                page.into_iter()
+                    .filter_map(|(_, stored)| keep(stored.record)),
+            );
         }
-        Ok(objects)
+        Ok(kept)
     }
 
     /// The objects that are right below one, by name.
@@ -259,19 +266,24 @@ impl DeviceIdentity {
         &self,
         object: &Object<K>,
     ) -> Result<Vec<Reference>, StorageError> {
-        fn below<K: Kind>(objects: Vec<Object<K>>, above: &str, name: &str) -> Vec<Reference> {
-            let is_below = |object: &Object<K>| object.spec.refers_to() == Some((above, name));
-            let below = objects.iter().filter(|object| is_below(object));
-            below.map(Object::reference).collect()
+        fn below<K: Kind>(
+            above: &'static str,
+            name: &str,
+        ) -> impl Fn(Object<K>) -> Option<Reference> {
+            move |object| {
+                let is_below = object.spec.refers_to() == Some((above, name));
+                is_below.then(|| object.reference())
+            }
         }
 
         let Metadata {
             namespace, name, ..
         } = &object.metadata;
-        let categories = self.all::<Category>(namespace).await?;
-        let api_keys = self.all::<ApiKey>(namespace).await?;
-        let mut found = below(categories, K::NAME, name);
-        found.extend(below(api_keys, K::NAME, name));
+        let mut found = self
+            .gather(namespace, below::<Category>(K::NAME, name))
+            .await?;
+        let api_keys = self.gather(namespace, below::<ApiKey>(K::NAME, name));
+        found.extend(api_keys.await?);
         Ok(found)
     }
 

@@ -330,9 +330,12 @@ impl DeviceIdentity {
         category: &str,
     ) -> Result<Vec<Entry>, Failure<RevocationListError>> {
         let mut entries = BTreeMap::new();
-        let keys: Vec<Object<ApiKey>> = self.all(namespace).await?;
-        for key in keys.iter().filter(|key| key.spec.category == category) {
-            self.withdrawn(category, key, ApiKey::withdrawal, &mut entries)
+        let may_have_withdrawn = |key: Object<ApiKey>| {
+            let is_below = key.spec.category == category;
+            (is_below && key.spec.withdraws_from().is_some()).then_some(key)
+        };
+        for key in self.gather(namespace, may_have_withdrawn).await? {
+            self.withdrawn(category, &key, ApiKey::withdrawal, &mut entries)
                 .await?;
         }
         let deleted = Prefix::new(DeletedApiKey::TYPE, [namespace, category]);

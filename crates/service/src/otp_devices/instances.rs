@@ -147,25 +147,27 @@ impl OtpDevices {
         .await
     }
 
-    /// Every instance, by name.
+    /// The instances by name, a page of them: those behind `after`, which is the last of the page before. Nothing once there
+    /// are no more.
     ///
     /// # Errors
     ///
     /// [`StorageError`].
-    pub async fn instances(&self) -> Result<Vec<InstanceSummary>, StorageError> {
-        let mut instances = Vec::new();
-        let mut pages = Pages::<Instance>::of(&self.store, all_instances());
-        while let Some(page) = pages.next(self.clock.now()).await? {
-            instances.extend(
-                page.into_iter()
-                    .map(|(_, Stored { record, .. })| InstanceSummary {
-                        name: record.name,
-                        has_password: record.password.is_some(),
-                        created_at: record.created_at,
-                    }),
-            );
-        }
-        Ok(instances)
+    pub async fn instances(
+        &self,
+        after: Option<&InstanceSummary>,
+    ) -> Result<Vec<InstanceSummary>, StorageError> {
+        let after = after.map(|last| instance_key(&last.name));
+        let mut pages = Pages::<Instance>::after(&self.store, all_instances(), after);
+        let page = pages.next(self.clock.now()).await?.unwrap_or_default();
+        let instances = page
+            .into_iter()
+            .map(|(_, Stored { record, .. })| InstanceSummary {
+                name: record.name,
+                has_password: record.password.is_some(),
+                created_at: record.created_at,
+            });
+        Ok(instances.collect())
     }
 
     /// Sets the password of an instance. Every login token of it ends, and every lock.
@@ -301,7 +303,7 @@ mod tests {
     async fn default_is_there_from_the_start_and_nobody_gets_in() {
         let bench = bench().await;
         let devices = &bench.service.otp_devices;
-        let listed = devices.instances().await.unwrap();
+        let listed = devices.instances(None).await.unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].name, "default");
         assert!(!listed[0].has_password);
@@ -398,6 +400,6 @@ mod tests {
             session.err(),
             Some(Failure::Refused(NotPermitted::TokenUnknown))
         );
-        assert!(!devices.instances().await.unwrap()[0].has_password);
+        assert!(!devices.instances(None).await.unwrap()[0].has_password);
     }
 }

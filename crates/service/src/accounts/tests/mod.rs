@@ -3,6 +3,7 @@
 mod asks;
 mod forgetting;
 mod hops;
+mod listing;
 mod locks;
 mod overtaken;
 mod races;
