@@ -159,6 +159,7 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
     commit(&engine, [insert("before", "a")]).await.unwrap();
     let back_door = database.back_door().await;
     wait_for(&back_door, "nowhere").await;
+    let mut given_up = 0;
     for round in 0..6 {
         let alone = engine.commit(changes([insert(&format!("{round} a"), "a")]));
         let two = [
@@ -168,12 +169,15 @@ async fn writes_given_up_while_a_standby_is_away_leave_nothing_waiting() {
         let among_others = engine.commit(changes(two));
         let (alone, among_others) = tokio::join!(alone, among_others);
         for outcome in [alone, among_others] {
-            assert!(
-                matches!(outcome, Err(CommitError::Unknown(_))),
-                "{outcome:?}"
-            );
+            match outcome {
+                Err(CommitError::Unknown(_)) => given_up += 1,
+                // A busy machine has not come to it in time.
+                Err(CommitError::NotApplied(_)) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
+    assert!(given_up > 0, "nothing was given up");
     until(async || waiting(&back_door).await == 0).await;
     engine.close().await;
     until(async || waiting(&back_door).await == 0).await;
