@@ -84,6 +84,12 @@ pub(crate) const CLUSTER: &[Program] = &[
         home: Home::Folder("/usr/sbin"),
     },
     Program::on_path("patronictl", "patroni"),
+    // Patroni's client of etcd's older API.
+    Program {
+        name: "etcd/__init__.py",
+        package: "python3-etcd",
+        home: Home::Folder("/usr/lib/python3/dist-packages"),
+    },
 ];
 
 /// What builds libFuzzer.

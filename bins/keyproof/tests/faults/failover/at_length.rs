@@ -8,7 +8,7 @@ use super::{
     Run,
     machine::{Disk, is_inside},
     replicated::{
-        MACHINES,
+        MACHINES, Replicated,
         Replication::{Asynchronous, Synchronous},
     },
 };
@@ -80,7 +80,8 @@ async fn what_was_acknowledged_survives_a_leader_whose_disk_is_full() {
     {
         return;
     }
-    let run = Run::start_on(Synchronous, Some(Disk::BYTES)).await;
+    let url = Replicated::url();
+    let run = Run::start_on(Synchronous, Disk::SMALL, &url).await;
     let ledger = run.load.ledger();
     let failures = ledger.failures();
     let ballast = run.database.machine(run.leader).fill_disk();

@@ -6,13 +6,14 @@ use super::{
     replicated::{MACHINES, Replication::Synchronous},
 };
 
+/// Servers that have all machines in their URL find the next leader themselves.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "`cargo xtask test failover` runs it"]
 async fn what_was_acknowledged_survives_a_kill_of_the_leader() {
     if !is_inside("failover::in_ci::what_was_acknowledged_survives_a_kill_of_the_leader") {
         return;
     }
-    let mut run = Run::start(Synchronous).await;
+    let mut run = Run::start_without_proxy().await;
     let killed = run.leader;
     run.database.kill(killed);
     run.fails_over().await;

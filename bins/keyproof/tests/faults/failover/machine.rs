@@ -63,14 +63,13 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Switches it on, with its data in a folder of this one.
-    pub(crate) fn start(number: u8, folder: &Path, owner: [u32; 2], disk: Option<u64>) -> Self {
+    /// Switches it on, with its data in a folder of this one, on a disk of so many bytes. That is in memory, which outlives
+    /// every process: a slow disk of the machine that tests would only have etcd and Patroni choose leaders unasked.
+    pub(crate) fn start(number: u8, folder: &Path, owner: [u32; 2], disk: u64) -> Self {
         let folder = folder.join(format!("machine{number}"));
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::chown(&folder, Some(owner[0]), Some(owner[1])).unwrap();
-        if let Some(bytes) = disk {
-            Disk::mount(&folder, bytes, owner);
-        }
+        Disk::mount(&folder, disk, owner);
         let holder = Command::new("unshare")
             .args(["--net", "--pid", "--fork", "--mount-proc", "--kill-child"])
             .args(["sh", "-c", "while sleep 1; do :; done"])
@@ -224,7 +223,10 @@ impl Machine {
 pub(crate) struct Disk;
 
 impl Disk {
-    pub(crate) const BYTES: u64 = 400 << 20;
+    /// More than a run writes.
+    pub(crate) const ROOMY: u64 = 4 << 30;
+    /// Enough until it is filled.
+    pub(crate) const SMALL: u64 = 400 << 20;
 
     /// Puts one below what is to be in this folder.
     pub(crate) fn mount(folder: &Path, bytes: u64, owner: [u32; 2]) {

@@ -14,7 +14,10 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use self::replicated::{Replicated, Replication};
+use self::{
+    machine::Disk,
+    replicated::{Replicated, Replication},
+};
 use crate::{
     client::{Call, Reply},
     cluster::Cluster,
@@ -44,15 +47,21 @@ struct Run {
 
 impl Run {
     async fn start(replication: Replication) -> Self {
-        Self::start_on(replication, None).await
+        Self::start_on(replication, Disk::ROOMY, &Replicated::url()).await
     }
 
-    /// The same on disks of so many bytes.
-    async fn start_on(replication: Replication, disk: Option<u64>) -> Self {
+    /// The same with servers that look for the leader themselves, without a proxy.
+    async fn start_without_proxy() -> Self {
+        let url = Replicated::url_of_all_machines();
+        Self::start_on(Replication::Synchronous, Disk::ROOMY, &url).await
+    }
+
+    /// The same on disks of so many bytes, with servers that know the database by this URL.
+    async fn start_on(replication: Replication, disk: u64, url: &str) -> Self {
         let seed = Seed::of_this_run();
         let database = Replicated::start(replication, disk);
-        let cluster = Cluster::start(Installation::on_database(&Replicated::url()), NODES);
-        let load = Load::start(&cluster, seed).await;
+        let cluster = Cluster::start(Installation::on_database(url), NODES);
+        let load = Load::start_with_stations(&cluster, seed).await;
         let leader = database.leader_other_than(None);
         let run = Self {
             database,

@@ -44,7 +44,7 @@ pub(crate) struct Replicated {
 
 impl Replicated {
     /// Starts it, and waits until all machines have all.
-    pub(crate) fn start(replication: Replication, disk: Option<u64>) -> Self {
+    pub(crate) fn start(replication: Replication, disk: u64) -> Self {
         let folder = tempfile::Builder::new().prefix("failover-").tempdir();
         let folder = folder.unwrap();
         let open = std::fs::Permissions::from_mode(0o755);
@@ -73,6 +73,15 @@ impl Replicated {
         url("keyproof")
     }
 
+    /// Without the proxy: a client goes on to the next machine until one takes writes.
+    pub(crate) fn url_of_all_machines() -> String {
+        let hosts = MACHINES.map(|number| format!("{}:5432", address(number)));
+        format!(
+            "postgres://keyproof:{PASSWORD}@{}/keyproof?target_session_attrs=read-write",
+            hosts.join(",")
+        )
+    }
+
     pub(crate) fn machine(&self, number: u8) -> &Machine {
         &self.machines[usize::from(number) - 1]
     }
@@ -86,16 +95,23 @@ impl Replicated {
         let own = machine.address();
         let members = MACHINES.map(|n| format!("m{n}=http://{}:2380", address(n)));
         let mut etcd = machine.command("etcd");
-        etcd.args(["--name", &format!("m{number}"), "--data-dir"])
-            .arg(machine.folder().join("etcd"))
-            .args(["--listen-peer-urls", &format!("http://{own}:2380")])
-            .args([
-                "--initial-advertise-peer-urls",
-                &format!("http://{own}:2380"),
-            ])
-            .args(["--listen-client-urls", &format!("http://{own}:2379")])
-            .args(["--advertise-client-urls", &format!("http://{own}:2379")])
-            .args(["--initial-cluster", &members.join(",")]);
+        // Patroni 3.0 on the newer API puts its name over another's without looking, after a partition: see
+        // docs/operate/failover.md.
+        etcd.args([
+            "--enable-v2=true",
+            "--name",
+            &format!("m{number}"),
+            "--data-dir",
+        ])
+        .arg(machine.folder().join("etcd"))
+        .args(["--listen-peer-urls", &format!("http://{own}:2380")])
+        .args([
+            "--initial-advertise-peer-urls",
+            &format!("http://{own}:2380"),
+        ])
+        .args(["--listen-client-urls", &format!("http://{own}:2379")])
+        .args(["--advertise-client-urls", &format!("http://{own}:2379")])
+        .args(["--initial-cluster", &members.join(",")]);
         machine.serve("etcd.log", &mut etcd);
     }
 
@@ -242,7 +258,7 @@ fn configuration(machine: &Machine, replication: Replication) -> String {
         "scope: keyproof\n\
          name: m{number}\n\
          restapi: {{listen: '{own}:8008', connect_address: '{own}:8008'}}\n\
-         etcd3: {{hosts: [{etcd}]}}\n\
+         etcd: {{hosts: [{etcd}]}}\n\
          bootstrap:\n\
          \x20 dcs:\n\
          \x20   ttl: 8\n\

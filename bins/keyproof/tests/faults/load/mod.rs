@@ -1,7 +1,8 @@
-//! The load: clients of three dialects, each with things of its own, at work until they are told to stop.
+//! The load: clients of the dialects, each with things of its own, at work until they are told to stop.
 
 mod dps;
 mod emnify;
+mod f5;
 mod taler;
 
 use std::{
@@ -13,7 +14,7 @@ use fastrand::Rng;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
-use self::{dps::Certificates, emnify::Codes, taler::Devices};
+use self::{dps::Certificates, emnify::Codes, f5::Stations, taler::Devices};
 use crate::{
     check::{Event, violations},
     client::{Answer, Call, Fleet, Reply},
@@ -50,6 +51,15 @@ impl Load {
 
     /// The same, with phones that go by this clock.
     pub(crate) async fn start_by(clock: &Clock, cluster: &Cluster, seed: Seed) -> Self {
+        Self::start_with(clock, cluster, seed, false).await
+    }
+
+    /// The same with stations, whose certificates and tickets do not go by a clock that is set.
+    pub(crate) async fn start_with_stations(cluster: &Cluster, seed: Seed) -> Self {
+        Self::start_with(&Clock::default(), cluster, seed, true).await
+    }
+
+    async fn start_with(clock: &Clock, cluster: &Cluster, seed: Seed, has_stations: bool) -> Self {
         let Cluster {
             installation,
             fleet,
@@ -74,6 +84,13 @@ impl Load {
             prepared.push(Client::Dps(certificates));
             let codes = Codes::prepare(worker(format!("emnify{number}")), installation).await;
             prepared.push(Client::Emnify(Box::new(codes)));
+        }
+        if has_stations {
+            let token = installation.token("tpm");
+            for number in 0..CLIENTS {
+                let stations = Stations::prepare(worker(format!("f5-{number}")), &token).await;
+                prepared.push(Client::F5(Box::new(stations)));
+            }
         }
         let before = installation.trail();
         let mut clients = JoinSet::new();
@@ -145,6 +162,7 @@ fn request_id(event: &Value) -> Option<String> {
 enum Client {
     Dps(Certificates),
     Emnify(Box<Codes>),
+    F5(Box<Stations>),
     Taler(Devices),
 }
 
@@ -154,6 +172,7 @@ impl Client {
             match &mut self {
                 Self::Dps(certificates) => certificates.live(number).await,
                 Self::Emnify(codes) => codes.live().await,
+                Self::F5(stations) => stations.live(number).await,
                 Self::Taler(devices) => devices.live(number).await,
             }
             if *self.worker().stopped.borrow() {
@@ -167,6 +186,7 @@ impl Client {
         match self {
             Self::Dps(certificates) => &certificates.worker,
             Self::Emnify(codes) => &codes.worker,
+            Self::F5(stations) => &stations.worker,
             Self::Taler(devices) => &devices.worker,
         }
     }
@@ -176,6 +196,7 @@ impl Client {
         match self {
             Self::Dps(certificates) => certificates.read_back(found).await,
             Self::Emnify(codes) => codes.read_back(found).await,
+            Self::F5(stations) => stations.read_back(found).await,
             Self::Taler(devices) => devices.read_back(found).await,
         }
     }
