@@ -18,6 +18,7 @@ mod sources;
 mod test;
 mod toolchains;
 mod tools;
+mod upgrade;
 mod wire_words;
 mod workspace;
 

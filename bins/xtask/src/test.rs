@@ -19,12 +19,13 @@ use crate::process::{cargo, run as execute};
 use crate::public_api;
 use crate::toolchains;
 use crate::tools::{self, need_cargo_tool, need_programs};
+use crate::upgrade;
 use crate::wire_words;
 use crate::workspace::{self, Member};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The stages to run; all of them, but `failover` and `cluster`, unless named
+    /// The stages to run; all of them, but `cluster`, unless named
     #[arg(value_enum)]
     stages: Vec<Stage>,
 }
@@ -73,6 +74,8 @@ enum Stage {
     Failover,
     /// The same for every loss, and what can be lost without synchronous replication
     Cluster,
+    /// The release before and this one serve one store side by side under load, on both engines
+    Upgrade,
     /// Each example, a whole small program, runs to its end
     Examples,
     /// Certificates of real makers are judged as they should be, where that folder is
@@ -134,7 +137,7 @@ impl Stage {
 
     /// CI's time is too short for it: it waits for many losses of a leader.
     fn runs_by_name_alone(self) -> bool {
-        matches!(self, Self::Failover | Self::Cluster)
+        matches!(self, Self::Cluster)
     }
 
     fn run(self) -> Result<Ran, Failure> {
@@ -150,6 +153,8 @@ impl Stage {
             Self::Distribution => Ok(()),
             Self::Failover => cluster_tests("failover::in_ci::", false),
             Self::Cluster => cluster_tests("failover::", true),
+            Self::Upgrade if !upgrade::test()? => return Ok(Ran::NotRun),
+            Self::Upgrade => Ok(()),
             Self::Tools => {
                 need_programs(tools::PEERS)?;
                 need_programs(tools::CLUSTER)?;

@@ -4,7 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -13,9 +13,13 @@ use keyproof_peer_postgres::Postgres;
 use serde_json::Value;
 use tempfile::TempDir;
 
+const KEYPROOF: &str = env!("CARGO_BIN_EXE_keyproof");
+
 /// A configuration in a folder of its own.
 pub(crate) struct Installation {
     folder: TempDir,
+    /// What serves, and every command.
+    program: PathBuf,
     /// Runs as long as an installation needs it.
     _postgres: Option<Arc<Postgres>>,
 }
@@ -28,9 +32,18 @@ impl Installation {
 
     /// The same in this folder.
     pub(crate) fn on_sqlite_in(folder: TempDir) -> Self {
+        Self::on_sqlite_of(folder, Path::new(KEYPROOF))
+    }
+
+    /// The same, made by this program.
+    pub(crate) fn on_sqlite_by(program: &Path) -> Self {
+        Self::on_sqlite_of(TempDir::new().unwrap(), program)
+    }
+
+    fn on_sqlite_of(folder: TempDir, program: &Path) -> Self {
         let file = folder.path().join("k.db");
         let store = format!("url = \"sqlite:{}\"", file.display());
-        let installation = Self::of(folder, &store);
+        let installation = Self::of(folder, program, &store);
         installation.run(&["migrate"], "");
         installation
     }
@@ -47,6 +60,11 @@ impl Installation {
 
     /// On the database at this URL, which is migrated.
     pub(crate) fn on_database(url: &str) -> Self {
+        Self::on_database_by(Path::new(KEYPROOF), url)
+    }
+
+    /// The same, made by this program.
+    pub(crate) fn on_database_by(program: &Path, url: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let key = folder.path().join("master-key");
         let mut file = OpenOptions::new();
@@ -54,12 +72,12 @@ impl Installation {
         file.unwrap().write_all(&[42; 32]).unwrap();
         let key = key.display();
         let store = format!("url = \"{url}\"\nmaster_key = \"{key}\"");
-        let installation = Self::of(folder, &store);
+        let installation = Self::of(folder, program, &store);
         installation.run(&["migrate"], "");
         installation
     }
 
-    fn of(folder: TempDir, store: &str) -> Self {
+    fn of(folder: TempDir, program: &Path, store: &str) -> Self {
         // How much an address, a key or a service may do is not what is tried here.
         let config = format!(
             "[http]\nlisten = \"127.0.0.1:0\"\n\
@@ -68,13 +86,20 @@ impl Installation {
              [auth]\nargon2_memory_kib = 8\nargon2_iterations = 1\nargon2_insecure_for_tests = true\n\
              address_limit = 0\n\
              [dps]\nmax_certificates = 1000000\n\
+             [emnify]\nlockout_failures = 1000000\n\
              [f5]\nrate_limit_per_minute = 0\n"
         );
         fs::write(folder.path().join("keyproof.toml"), config).unwrap();
         Self {
             folder,
+            program: program.to_owned(),
             _postgres: None,
         }
+    }
+
+    /// From now on this program serves, and is every command.
+    pub(crate) fn run_by(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -83,7 +108,12 @@ impl Installation {
 
     /// The program with these arguments, in an environment of its own.
     pub(crate) fn keyproof(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyproof"));
+        self.program(&self.program, arguments)
+    }
+
+    /// The same of this program.
+    pub(crate) fn program(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("HOME", self.folder.path())

@@ -33,3 +33,4 @@ mod storm;
 mod sync;
 mod tmpfs;
 mod trace;
+mod upgrade;

@@ -1,0 +1,75 @@
+//! The release before, for the test of an upgrade: built from its commit, and kept by it below `target/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::failure::Failure;
+use crate::process::{cargo, run, status};
+use crate::tools::{self, need_programs};
+use crate::workspace;
+
+/// The last commit whose SQLite schema is 1.
+const COMMIT: &str = "033d30bd1f89f0bc701f1e55d35f52886b5748c2";
+
+/// The variable that names its program (`bins/keyproof/tests/faults/upgrade.rs`).
+const PROGRAM: &str = "KEYPROOF_RELEASE_BEFORE";
+
+/// Runs the servers of both releases on one store, under load; false where the repository was cloned without the commit.
+pub(crate) fn test() -> Result<bool, Failure> {
+    let is_there = status(Command::new("git").args(["cat-file", "-e", COMMIT]))? == Some(0);
+    if !is_there {
+        println!("{COMMIT} is not in this clone: nothing was run by the release before");
+        return Ok(false);
+    }
+    need_programs(tools::PEERS)?;
+    let before = release_before()?;
+    run(
+        // The features of the whole workspace's build, so that nothing is built anew.
+        cargo(["test", "--locked", "--workspace", "--all-features"])
+            .args(["--test", "faults", "upgrade::", "--"])
+            .args(["--ignored", "--test-threads=1", "--nocapture"])
+            .env(PROGRAM, before),
+    )?;
+    Ok(true)
+}
+
+/// The program, which is built at the first run: that takes as long as a build from nothing.
+fn release_before() -> Result<PathBuf, Failure> {
+    let home = workspace::target_folder().join("releases");
+    let file_failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Failure::File { path, source }
+    };
+    fs::create_dir_all(&home).map_err(file_failed(&home))?;
+    let home = home.canonicalize().map_err(file_failed(&home))?;
+    let program = home.join(COMMIT);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let (archive, source, build) = (
+        home.join("source.tar"),
+        home.join("source"),
+        home.join("build"),
+    );
+    // What another commit, or a run that was cut short, left there.
+    let _ = fs::remove_dir_all(&source);
+    fs::create_dir_all(&source).map_err(file_failed(&source))?;
+    run(Command::new("git")
+        .args(["archive", "--output"])
+        .arg(&archive)
+        .arg(COMMIT))?;
+    run(Command::new("tar")
+        .args(["--extract", "--file"])
+        .arg(&archive)
+        .arg("--directory")
+        .arg(&source))?;
+    run(cargo(["build", "--locked", "--quiet"])
+        .args(["--package", "keyproof", "--bin", "keyproof"])
+        .arg("--manifest-path")
+        .arg(source.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", &build))?;
+    let built = build.join("debug").join("keyproof");
+    fs::rename(&built, &program).map_err(file_failed(&built))?;
+    Ok(program)
+}
