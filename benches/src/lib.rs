@@ -5,6 +5,7 @@
 pub mod batches;
 pub mod limits;
 pub mod load;
+pub mod population;
 pub mod program;
 pub mod reads;
 pub mod users;

@@ -1,0 +1,289 @@
+//! A store as it is after years: organisations, Taler instances and provisioning services, each of a size that does not
+//! grow, made by the use cases themselves, so that every record has the shape and the place that the server gives it.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use keyproof_auth::{Cost, OperatorScopes};
+use keyproof_otp::{Algorithm, Base32Profile, Digits, Secret, Totp, pos::PosAlgorithm};
+use keyproof_service::{
+    Action, AddressLimit, Clock, HashingSettings, ManualClock, Origin, Service, Who,
+    access::NewOperatorToken,
+    accounts::{FirstStep, NewUser, PasswordLogin, Role},
+    certificates::{Precondition, ProvisioningService, Upload},
+    otp_devices::{Caller, DeviceDetails, Lifetime, TokenRequest, Writing},
+};
+use keyproof_store::{Store, Timestamp};
+use rcgen::{CertificateParams, KeyPair};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::{Result, users::STEP};
+
+/// When the first of them is made.
+pub const START: Timestamp = Timestamp::from_secs(1_700_000_010);
+
+/// The password of everybody.
+pub const PASSWORD: &str = "correct horse";
+
+const USERS: usize = 50;
+const DEVICES: usize = 50;
+const CERTIFICATES: usize = 20;
+const KEY: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+/// An organisation of 50 users, each with an active key, an instance of 50 devices, and a provisioning service of 20
+/// certificates; whoever measures finds one of each by this.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct District {
+    /// Names the organisation, the instance and the service.
+    pub number: usize,
+    /// A user's name.
+    pub user: String,
+    /// What that user's phone knows, in Base32.
+    pub secret: String,
+    /// A token for the instance.
+    pub token: String,
+}
+
+/// Makes districts, each thirty seconds after the one before, as if that many things happened a second.
+pub struct Founder {
+    service: Arc<Service>,
+    clock: Arc<ManualClock>,
+    operator: String,
+    certificate: Vec<u8>,
+}
+
+/// The use cases as a server has them, but for passwords that are hashed at next to no cost.
+pub async fn service(store: Store, clock: Arc<ManualClock>) -> Result<Arc<Service>> {
+    let hashing = HashingSettings {
+        cost: Cost::insecure_for_tests(8, 1, 1)?,
+        threads: NonZeroUsize::MIN,
+        queue: 4_096,
+        address_limit: AddressLimit::NONE,
+    };
+    Ok(Service::start(store, clock, hashing).await?)
+}
+
+/// A person at the console, or nobody.
+pub fn origin(who: Who) -> Origin {
+    Origin {
+        who,
+        request_id: None,
+        address: None,
+        applicant: Default::default(),
+    }
+}
+
+/// A body that nothing is wrong with.
+pub fn sent<T>(body: T) -> std::result::Result<T, std::convert::Infallible> {
+    Ok(body)
+}
+
+/// The credentials of a user.
+pub fn password_of(name: &str) -> PasswordLogin {
+    PasswordLogin {
+        name: name.to_owned(),
+        password: password(),
+        fingerprint: None,
+    }
+}
+
+fn password() -> Zeroizing<String> {
+    Zeroizing::new(PASSWORD.to_owned())
+}
+
+fn root() -> Origin {
+    origin(Who::Console("root".to_owned()))
+}
+
+impl District {
+    /// The name of its instance.
+    pub fn instance(&self) -> String {
+        instance(self.number)
+    }
+
+    /// Its provisioning service.
+    pub fn provisioning_service(&self) -> ProvisioningService {
+        provisioning_service(self.number)
+    }
+
+    /// What the user's phone shows.
+    pub fn code(&self, now: Timestamp) -> Result<String> {
+        let secret = Secret::from_base32(&self.secret, Base32Profile::Strict)?;
+        let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+        Ok(phone.code(now.as_secs()).to_string())
+    }
+}
+
+/// The name of one of an instance's devices.
+pub fn device(number: usize) -> String {
+    format!("till-{}", number % DEVICES)
+}
+
+/// The name of one of a provisioning service's certificates.
+pub fn certificate(number: usize) -> String {
+    format!("root-{}", number % CERTIFICATES)
+}
+
+fn instance(number: usize) -> String {
+    format!("shop{number}")
+}
+
+fn provisioning_service(number: usize) -> ProvisioningService {
+    ProvisioningService {
+        subscription: format!("subscription{}", number % 100),
+        resource_group: "group".to_owned(),
+        name: format!("hub{number}"),
+    }
+}
+
+impl Founder {
+    /// With a token for all provisioning services, whose text [`Self::operator`] gives.
+    pub async fn start(store: Store, clock: Arc<ManualClock>) -> Result<Self> {
+        let service = service(store, clock.clone()).await?;
+        let new = NewOperatorToken {
+            subject: "growth".to_owned(),
+            scopes: OperatorScopes::parse(["certificates"])?,
+            lifetime: None,
+        };
+        let issued = service.access.create(new, &root()).await?;
+        let params = CertificateParams::new(Vec::<String>::new())?;
+        let certificate = params.self_signed(&KeyPair::generate()?)?.der().to_vec();
+        Ok(Self {
+            service,
+            clock,
+            operator: issued.text.to_string(),
+            certificate,
+        })
+    }
+
+    /// The text of the operator's token.
+    pub fn operator(&self) -> &str {
+        &self.operator
+    }
+
+    /// Makes so many districts at once, the first of this number.
+    pub async fn found(self: &Arc<Self>, first: usize, count: usize) -> Result<Vec<District>> {
+        let mut tasks = JoinSet::new();
+        for number in first..first + count {
+            let founder = Arc::clone(self);
+            tasks.spawn(async move { founder.district(number).await });
+        }
+        let districts = tasks.join_all().await.into_iter().collect();
+        self.clock
+            .advance(STEP * u32::try_from(count).unwrap_or(u32::MAX));
+        districts
+    }
+
+    /// Takes away what has expired, as a server does once a minute.
+    pub async fn clean_up(&self) -> Result<()> {
+        while self.service.upkeep.remove_expired().await?.goes_on {}
+        Ok(())
+    }
+
+    async fn district(self: Arc<Self>, number: usize) -> Result<District> {
+        let mut tasks = JoinSet::new();
+        for user in 0..USERS {
+            let founder = Arc::clone(&self);
+            tasks.spawn(async move { founder.user(number, user).await });
+        }
+        let token = self.devices(number).await?;
+        self.certificates(number).await?;
+        let mut first = None;
+        for user in tasks.join_all().await {
+            first = Some(user?);
+        }
+        let (user, secret) = first.ok_or("no user")?;
+        Ok(District {
+            number,
+            user,
+            secret,
+            token,
+        })
+    }
+
+    /// A user with an active key, and what their phone knows.
+    async fn user(&self, district: usize, number: usize) -> Result<(String, String)> {
+        let accounts = &self.service.accounts;
+        let anonymous = origin(Who::Anonymous);
+        let name = format!("user{number}@organisation{district}.example");
+        let new = NewUser {
+            name: name.clone(),
+            organisation: format!("organisation{district}"),
+            role: Role::User,
+        };
+        accounts.add_user(&new, password(), &root()).await?;
+        let step = accounts.login(password_of(&name), &anonymous).await?;
+        let FirstStep::Authenticated(tokens) = step else {
+            return Err("a code was asked for".into());
+        };
+        let address = [127, 0, 0, 1].into();
+        let session = accounts.session(Some(&tokens.access), address).await?;
+        let person = async |act| accounts.person(session.clone(), act, &anonymous).await;
+        let adding = person(Action::MfaKeyAdd).await?;
+        let enrolled = accounts.enrol_key(&adding, sent(password())).await?;
+        let secret = Secret::from_base32(&enrolled.secret, Base32Profile::Strict)?;
+        let phone = Totp::new(&secret, Algorithm::Sha1, Digits::SIX);
+        let code = phone.code(self.clock.now().as_secs()).to_string();
+        let activating = person(Action::MfaKeyActivate).await?;
+        let code = sent(Zeroizing::new(code));
+        accounts
+            .activate_key(&activating, enrolled.key.id, code)
+            .await?;
+        Ok((name, enrolled.secret.to_string()))
+    }
+
+    /// An instance with its devices, and a token for it.
+    async fn devices(&self, district: usize) -> Result<String> {
+        let devices = &self.service.otp_devices;
+        let (instance, anonymous) = (instance(district), origin(Who::Anonymous));
+        devices.add_instance(&instance, password(), &root()).await?;
+        let issuer = devices
+            .log_in(&instance, &instance, password(), &anonymous)
+            .await?;
+        let request = TokenRequest {
+            scope: "all".parse()?,
+            lifetime: Lifetime::Forever,
+            description: None,
+        };
+        let token = devices.issue(&issuer, &request).await?.text;
+        let caller: Caller<Writing> = devices
+            .permit(&instance, Some(&token), None, &anonymous)
+            .await?;
+        for number in 0..DEVICES {
+            let details = DeviceDetails {
+                id: device(number),
+                description: format!("the till at door {number}"),
+                key: Zeroizing::new(KEY.to_owned()),
+                algorithm: PosAlgorithm::TotpWithoutPrice,
+                counter: None,
+            };
+            devices.add_device(&caller, &details).await?;
+        }
+        Ok(token.to_string())
+    }
+
+    async fn certificates(&self, district: usize) -> Result<()> {
+        let certificates = &self.service.certificates;
+        let operator = self.service.access.authenticate(&self.operator).await?;
+        let anonymous = origin(Who::Anonymous);
+        for number in 0..CERTIFICATES {
+            let name = certificate(number);
+            let caller = certificates.permit(
+                &operator,
+                Action::CertificatePut,
+                provisioning_service(district),
+                &name,
+                &anonymous,
+            );
+            let upload = Upload {
+                certificate: self.certificate.clone(),
+                verified: Some(true),
+            };
+            certificates
+                .put(&caller.await?, &name, &Precondition::Missing, sent(upload))
+                .await?;
+        }
+        Ok(())
+    }
+}
