@@ -36,7 +36,7 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
 }
 
 /// What is to be done, where that is known. Paths and addresses are for the log.
-const fn in_public(error: &NotReady) -> &'static str {
+pub(crate) const fn in_public(error: &NotReady) -> &'static str {
     match error {
         NotReady::MasterKey(_) => {
             "the store's master key has been changed, and this server does not have the new one: give it the key file, and restart it"

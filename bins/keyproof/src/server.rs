@@ -24,7 +24,7 @@ use crate::{
     metrics::{Exposition, Metrics},
     readiness,
     server_certificate::TlsError,
-    sites::{Front, Place, SiteName},
+    sites::{Around, Front, Place, SiteName},
     sockets::Sockets,
     telemetry::{self, journal::Journal, outbox::Outgoing},
 };
@@ -145,9 +145,11 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         let mut applications = mount(&config, &service)?;
-        let sites = config.sites.iter();
-        applications
-            .extend(sites.map(|(name, listen)| (name.mount(Arc::clone(&service)), *listen)));
+        let around = Arc::new(Around::of(&config, Arc::clone(&metrics)));
+        applications.extend(config.sites.iter().map(|(name, listen)| {
+            let site = name.mount(Arc::clone(&service), &around);
+            (site, *listen)
+        }));
         let upkeep = tokio::spawn({
             let service = Arc::clone(&service);
             async move { tokio::join!(service.run_upkeep(), memory::give_back()) }

@@ -14,6 +14,7 @@ mod postgres;
 mod process;
 mod public_api;
 mod readme;
+mod screenshots;
 mod sources;
 mod test;
 mod toolchains;
@@ -44,6 +45,8 @@ enum Xtask {
     Mutants(mutants::Options),
     /// Counts the instructions of hot paths, and compares them with benches/instructions.toml
     Instructions(instructions::Options),
+    /// Writes a picture of every page of the sites, as Chromium shows it
+    Screenshots(screenshots::Options),
     /// Builds and runs the benchmarks
     Bench(bench::Options),
 }
@@ -68,6 +71,7 @@ impl Xtask {
             Self::Package(options) => distribution::run_package(&options),
             Self::Mutants(options) => mutants::run(&options),
             Self::Instructions(options) => instructions::run(&options),
+            Self::Screenshots(options) => screenshots::run(&options),
             Self::Bench(options) => bench::run(&options),
         }
     }

@@ -189,7 +189,7 @@ async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -
 }
 
 /// The event with its times in RFC 3339.
-fn document(event: &Event) -> io::Result<Value> {
+pub(crate) fn document(event: &Event) -> io::Result<Value> {
     let mut document = serde_json::to_value(event)?;
     if let Some(members) = document.as_object_mut() {
         let mut tell = |name: &str, at| {

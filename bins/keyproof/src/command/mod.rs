@@ -33,6 +33,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 
+pub(crate) use audit::document as event_document;
+
 /// Does this party hold the key it claims?
 #[derive(Debug, Parser)]
 #[command(name = "keyproof", version)]

@@ -1,4 +1,5 @@
-//! The server after the walk, open to be looked at: with a user to sign in as, and a token for the APIs.
+//! The server after the walk, open to be looked at: with a user to sign in as, and a token for the console and the
+//! APIs.
 
 use keyproof_auth::OperatorScopes;
 use keyproof_service::{
@@ -51,8 +52,8 @@ async fn told(stage: &Stage) -> Result<String, StepError> {
     })?;
     let url = stage.url();
     Ok(format!(
-        "\n\n  {url}/account  sign in as {NAME} with the password {}\n  {url}/         where everything is\n  \
-         a token of scope admin, for the APIs: {}",
+        "\n\n  {url}/account  sign in as {NAME} with the password {}\n  {url}/console  sign in with the token {}\n  \
+         {url}/         where everything is\n  The token has the scope admin, and is for the APIs, too.",
         *password, *token.text
     ))
 }

@@ -5,6 +5,7 @@
 //! The listener has connections of its own, so that a server at `http.max_connections` can still be looked at. TLS and
 //! `http.insecure` concern it as they do every other.
 
+mod course;
 mod exposition;
 mod moment;
 
@@ -16,12 +17,15 @@ use std::{
 use http::StatusCode;
 use keyproof_http::{RequestLabels, RequestObserver};
 use keyproof_service::Service;
-use keyproof_store::{CommitError, CommitObserver};
+use keyproof_store::{CommitError, CommitObserver, Timestamp};
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts,
     Registry, TextEncoder,
 };
 
+use course::Course;
+
+pub(crate) use course::Minute;
 pub(crate) use exposition::Exposition;
 
 use crate::telemetry::outbox::Counts;
@@ -36,6 +40,8 @@ const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.
 /// The metrics of one server.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// The last hour.
+    course: Course,
     requests: IntCounterVec,
     durations: HistogramVec,
     connections: IntGauge,
@@ -57,6 +63,7 @@ impl Metrics {
     pub(crate) fn new() -> prometheus::Result<Self> {
         let metrics = Self {
             registry: Registry::new(),
+            course: Course::default(),
             requests: IntCounterVec::new(
                 Opts::new("keyproof_http_requests_total", "Requests that have ended."),
                 &["dialect", "method", "route", "status"],
@@ -161,6 +168,17 @@ impl Metrics {
         })
     }
 
+    /// The requests of the last hour, minute by minute, the oldest first.
+    pub(crate) fn last_hour(&self) -> Vec<Minute> {
+        self.course.minutes()
+    }
+
+    /// When the listeners' certificate ends, if there is one.
+    pub(crate) fn tls_end(&self) -> Option<Timestamp> {
+        let end = self.tls_expiry.get()?.get();
+        u64::try_from(end).ok().map(Timestamp::from_secs)
+    }
+
     /// Tells when the listeners' certificate ends.
     ///
     /// # Errors
@@ -197,6 +215,7 @@ impl RequestObserver for Metrics {
         status: Option<StatusCode>,
         took: Option<Duration>,
     ) {
+        self.course.note(labels, status);
         let RequestLabels {
             application,
             method,

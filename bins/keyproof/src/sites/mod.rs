@@ -20,12 +20,15 @@ mod user_agent;
 mod visit;
 mod visitor;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use keyproof_http::Application;
 use keyproof_service::Service;
 
-use crate::config::{Settings, SiteSettings};
+use crate::{
+    config::{Config, Settings, SiteSettings},
+    metrics::Metrics,
+};
 
 pub use form::{Form, FormError};
 pub use front::{Front, Place};
@@ -59,10 +62,33 @@ impl SiteName {
         }
     }
 
-    pub(crate) fn mount(self, service: Arc<Service>) -> Arc<dyn Application> {
+    pub(crate) fn mount(self, service: Arc<Service>, around: &Arc<Around>) -> Arc<dyn Application> {
         match self {
             Self::Account => Arc::new(account::Account::new(service)),
-            Self::Console => Arc::new(console::Console::new(service)),
+            Self::Console => Arc::new(console::Console::new(service, Arc::clone(around))),
+        }
+    }
+}
+
+/// What a site may tell of the server that it is part of.
+pub(crate) struct Around {
+    metrics: Arc<Metrics>,
+    /// What is served, by name, and where if that is not the main listener.
+    served: Vec<(&'static str, String)>,
+}
+
+impl Around {
+    /// As the configuration has it.
+    pub(crate) fn of(config: &Config, metrics: Arc<Metrics>) -> Self {
+        let place =
+            |listen: Option<SocketAddr>| listen.map(|at| at.to_string()).unwrap_or_default();
+        let dialects = config.dialects.iter();
+        let dialects = dialects.map(|(name, listen)| (name.as_str(), place(*listen)));
+        let sites = config.sites.iter();
+        let sites = sites.map(|(name, listen)| (name.as_str(), place(*listen)));
+        Self {
+            metrics,
+            served: dialects.chain(sites).collect(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Accounts made, changed and removed at the command line, while servers run.
+//! Accounts made, changed and removed by whoever runs the server, at the command line or in a browser (`caller.rs`), while
+//! servers run.
 
 use keyproof_auth::{AuthError, check_new_password};
 use keyproof_mfa::UserRecords;
@@ -7,12 +8,13 @@ use zeroize::Zeroizing;
 
 use super::{
     Accounts,
+    caller::Caller,
     deeds::deed,
     password::canonical,
     reading::Slot,
     records::{
-        Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName, UserStatus,
-        all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
+        Activation, Organisation, OrganisationName, Owner, RemovedUser, Role, User, UserName,
+        UserStatus, all_users, organisation_key, organisation_name_key, removed_user_key, user_key,
         user_name_key,
     },
     snapshot::Snapshot,
@@ -86,9 +88,33 @@ pub enum AddUserError {
 /// Why an account was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeUserError {
-    /// There is none of that name.
+    /// They have no active key that could be removed.
+    #[error("the user has no active key")]
+    NoKey,
+    /// The scopes of the operator who asks do not reach the user's organisation.
+    #[error("the token's scopes do not reach the organisation")]
+    OutOfReach,
+    /// There is none of that name or number.
     #[error("there is no such user")]
     Unknown,
+}
+
+/// Whose account is changed, and by whom.
+#[derive(Clone, Copy)]
+pub(super) enum Whom<'a> {
+    /// That of this name, by whoever may do everything.
+    Named(&'a str, &'a Origin),
+    /// That of this number, by an operator whose scopes reach them.
+    Reached(&'a Caller, Owner),
+}
+
+impl Whom<'_> {
+    pub(super) const fn origin(&self) -> &Origin {
+        match self {
+            Self::Named(_, origin) => origin,
+            Self::Reached(caller, _) => caller.origin(),
+        }
+    }
 }
 
 /// What became of a user's locks.
@@ -221,10 +247,9 @@ impl Accounts {
         origin: &Origin,
     ) -> Result<(), Failure<ChangeUserError>> {
         self.change(
-            name,
+            Whom::Named(name, origin),
             Action::UserRemove,
             TOKENS_END,
-            origin,
             |batch, snapshot, user, _| {
                 snapshot.erase(batch);
                 let subject = user.subject();
@@ -247,12 +272,15 @@ impl Accounts {
         name: &str,
         origin: &Origin,
     ) -> Result<(), Failure<ChangeUserError>> {
+        self.suspend(Whom::Named(name, origin)).await
+    }
+
+    pub(super) async fn suspend(&self, whom: Whom<'_>) -> Result<(), Failure<ChangeUserError>> {
         let incarnation = self.draw_incarnation();
         self.change(
-            name,
+            whom,
             Action::UserSuspend,
             TOKENS_END,
-            origin,
             |batch, snapshot, user, records| {
                 let next = records.suspend();
                 let user = User {
@@ -277,11 +305,14 @@ impl Accounts {
         name: &str,
         origin: &Origin,
     ) -> Result<(), Failure<ChangeUserError>> {
+        self.activate(Whom::Named(name, origin)).await
+    }
+
+    pub(super) async fn activate(&self, whom: Whom<'_>) -> Result<(), Failure<ChangeUserError>> {
         self.change(
-            name,
+            whom,
             Action::UserActivate,
             "",
-            origin,
             |batch, snapshot, user, next| {
                 let user = User {
                     status: UserStatus::Active,
@@ -303,11 +334,17 @@ impl Accounts {
         name: &str,
         origin: &Origin,
     ) -> Result<Unlocking, Failure<ChangeUserError>> {
+        self.unlock(Whom::Named(name, origin)).await
+    }
+
+    pub(super) async fn unlock(
+        &self,
+        whom: Whom<'_>,
+    ) -> Result<Unlocking, Failure<ChangeUserError>> {
         self.change(
-            name,
+            whom,
             Action::UserUnlock,
             "",
-            origin,
             |batch, snapshot, user, records| {
                 let unlocking = match records.is_locked(snapshot.at()) {
                     true => Unlocking::Lifted,
@@ -335,10 +372,9 @@ impl Accounts {
         let password = self.hash_password(password, origin).await?;
         let incarnation = self.draw_incarnation();
         let changed = self.change(
-            name,
+            Whom::Named(name, origin),
             Action::UserSetPassword,
             TOKENS_END,
-            origin,
             |batch, snapshot, user, records| {
                 let next = records.renew();
                 let user = User {
@@ -351,11 +387,38 @@ impl Accounts {
             },
         );
         changed.await.map_err(|failure| match failure {
-            Failure::Refused(ChangeUserError::Unknown) => {
-                Failure::Refused(SetUserPasswordError::Unknown)
-            }
+            // Who is named is in everybody's reach who may name them, and no key is asked for.
+            Failure::Refused(
+                ChangeUserError::NoKey | ChangeUserError::OutOfReach | ChangeUserError::Unknown,
+            ) => Failure::Refused(SetUserPasswordError::Unknown),
             Failure::Storage(error) => Failure::Storage(error),
         })
+    }
+
+    /// Ends every session of a user and all tokens but application tokens.
+    pub(super) async fn end_sessions(
+        &self,
+        whom: Whom<'_>,
+    ) -> Result<(), Failure<ChangeUserError>> {
+        self.change(
+            whom,
+            Action::UserSessionsEndAll,
+            "",
+            |batch, snapshot, user, next| {
+                let key_changes = user.key_changes.wrapping_add(1);
+                let activation = Some(Activation {
+                    key_changes,
+                    by: None,
+                });
+                let user = User {
+                    key_changes,
+                    activation,
+                    ..user
+                };
+                snapshot.save_user(batch, &next, user);
+            },
+        )
+        .await
     }
 
     /// What application tokens of from now on belong to.
@@ -366,16 +429,14 @@ impl Accounts {
     /// Changes the account of that name, and tells the audit trail, which `also` is said to.
     async fn change<T>(
         &self,
-        name: &str,
+        whom: Whom<'_>,
         action: Action,
         also: &str,
-        origin: &Origin,
         change: impl Fn(&mut Batch, &Snapshot, User, UserRecords) -> T,
     ) -> Result<T, Failure<ChangeUserError>> {
         settle("accounts.change_user", &self.store, || async {
-            let snapshot = self.snapshot(name).await?;
-            let user = snapshot.user.record().cloned();
-            let user = user.ok_or(Failure::Refused(ChangeUserError::Unknown))?;
+            let (snapshot, user) = self.whom(whom).await?;
+            let origin = whom.origin();
             let mut batch = self.store.batch(snapshot.now);
             let detail = format!("{}{also}", user.subject());
             let deed = deed(action, &user, Some(detail), origin);
@@ -384,6 +445,29 @@ impl Accounts {
             Ok(Attempt::Commit(batch, Ok(changed)))
         })
         .await
+    }
+
+    /// All that is kept of whose account is to be changed.
+    pub(super) async fn whom(
+        &self,
+        whom: Whom<'_>,
+    ) -> Result<(Snapshot, User), Failure<ChangeUserError>> {
+        const UNKNOWN: Failure<ChangeUserError> = Failure::Refused(ChangeUserError::Unknown);
+        let snapshot = match whom {
+            Whom::Named(name, _) => self.snapshot(name).await?,
+            Whom::Reached(caller, owner) => {
+                let found = self.read([user_key(owner)]).await?;
+                let found: Slot<User> = found.slot(user_key(owner))?;
+                let found = found.into_record().ok_or(UNKNOWN)?;
+                // An organisation's name never changes.
+                if !caller.may_change(&found.organisation_name) {
+                    return Err(Failure::Refused(ChangeUserError::OutOfReach));
+                }
+                self.snapshot_of(&found.name, owner).await?
+            }
+        };
+        let user = snapshot.user.record().cloned().ok_or(UNKNOWN)?;
+        Ok((snapshot, user))
     }
 
     /// The number of an organisation; one that is new is added.

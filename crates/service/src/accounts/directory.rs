@@ -11,7 +11,7 @@ use super::{
     },
     user_query::{Listing, UserQuery},
 };
-use crate::{Failure, StorageError};
+use crate::{Failure, StorageError, audit::Subject};
 
 /// Records read at once.
 const PAGE: usize = 500;
@@ -65,8 +65,17 @@ impl Accounts {
         session: &Session,
         query: &UserQuery,
     ) -> Result<UserPage, StorageError> {
+        self.users_in(session.owner.organisation, query).await
+    }
+
+    /// Users of the organisation of this number.
+    pub(super) async fn users_in(
+        &self,
+        organisation: u32,
+        query: &UserQuery,
+    ) -> Result<UserPage, StorageError> {
         let now = self.clock.now();
-        let all = users_of(session.owner.organisation);
+        let all = users_of(organisation);
         let mut listing = Listing::of(query.clone());
         let mut after = None;
         loop {
@@ -138,6 +147,16 @@ impl Accounts {
             owner.ok_or(Failure::Refused(DirectoryError::Unknown))?,
             &reading,
         )
+    }
+
+    /// Who has this name now, as the audit trail has them.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn subject_named(&self, name: &str) -> Result<Option<Subject>, StorageError> {
+        let snapshot = self.snapshot(name).await?;
+        Ok(snapshot.user.record().map(User::subject))
     }
 }
 

@@ -9,16 +9,17 @@ use keyproof_mfa::{
         otpauth::{Kind, OtpauthUri},
     },
 };
-use keyproof_store::Timestamp;
+use keyproof_store::{Batch, Timestamp};
 use zeroize::Zeroizing;
 
 use super::{
-    Accounts, Detail, Manager, Person, Reason, Undecided, Unproven,
+    Accounts, ChangeUserError, Detail, Manager, Person, Reason, Undecided, Unproven,
+    administration::Whom,
     deciding::Managed,
     deeds::{deed, target},
     password::ShownPassword,
     records::{SecondFactor, User, second_factor_key},
-    snapshot::Change,
+    snapshot::{Change, Snapshot},
     timestamp,
 };
 use crate::{
@@ -293,24 +294,49 @@ impl Accounts {
             if key.is_none_or(|key| key.id != id) {
                 return Err(Failure::Refused(RemoveKeyError::Unknown));
             }
-            let decision = snapshot.records().remove_key(snapshot.at());
-            let removed = decision
-                .verdict
-                .map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
-            let detail = self.worded(&Detail::KeyRemoved {
-                key: id,
-                user: &user.subject().to_string(),
-                devices: removed.devices,
-                recovery_codes: removed.recovery_codes,
-            });
-            let mut batch = self.store.batch(snapshot.now);
+            let removal = self.key_removal(snapshot, user, id, origin);
+            let mut batch = removal.map_err(|NoKey| Failure::Refused(RemoveKeyError::Unknown))?;
             managed.require_manager(&mut batch);
-            let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
-            self.audit.done(&mut batch, snapshot.now, deed);
-            snapshot.save(&mut batch, &decision.next, Change::default());
             Ok(Attempt::Commit(batch, Ok(())))
         })
         .await
+    }
+
+    /// Removes the key of a user, whoever runs the server, as [`remove_key`](Self::remove_key) does.
+    pub(super) async fn take_key(&self, whom: Whom<'_>) -> Result<(), Failure<ChangeUserError>> {
+        settle("accounts.take_key", &self.store, || async {
+            const NO_KEY: Failure<ChangeUserError> = Failure::Refused(ChangeUserError::NoKey);
+            let (snapshot, user) = self.whom(whom).await?;
+            let id = snapshot.second_factor.record().map(|key| key.id);
+            let id = id.ok_or(NO_KEY)?;
+            let removal = self.key_removal(&snapshot, &user, id, whom.origin());
+            let batch = removal.map_err(|NoKey| NO_KEY)?;
+            Ok(Attempt::Commit(batch, Ok(())))
+        })
+        .await
+    }
+
+    /// The removal of the key that a user has.
+    fn key_removal(
+        &self,
+        snapshot: &Snapshot,
+        user: &User,
+        id: u32,
+        origin: &Origin,
+    ) -> Result<Batch, NoKey> {
+        let decision = snapshot.records().remove_key(snapshot.at());
+        let removed = decision.verdict?;
+        let detail = self.worded(&Detail::KeyRemoved {
+            key: id,
+            user: &user.subject().to_string(),
+            devices: removed.devices,
+            recovery_codes: removed.recovery_codes,
+        });
+        let mut batch = self.store.batch(snapshot.now);
+        let deed = key_deed(Action::MfaKeyRemove, user, id, detail, origin);
+        self.audit.done(&mut batch, snapshot.now, deed);
+        snapshot.save(&mut batch, &decision.next, Change::default());
+        Ok(batch)
     }
 }
 

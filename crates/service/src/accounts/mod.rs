@@ -15,6 +15,7 @@ mod administration;
 mod application_login;
 mod application_tokens;
 mod browser;
+mod caller;
 mod deciding;
 mod deeds;
 mod detail;
@@ -51,6 +52,10 @@ pub use application_tokens::{
     ApplicationTokenSummary, ChangeApplicationTokenError, NewApplicationToken,
 };
 pub use browser::{Browser, BrowserStep};
+pub use caller::{
+    AddUserAsError, Caller, OrganisationPage, OrganisationView, SeeUsersError, UserChange,
+    UserState,
+};
 pub use deciding::Undecided;
 pub use detail::{Detail, Reason, Wording};
 pub use devices::{DeviceView, RemoveDeviceError};

@@ -127,6 +127,10 @@ pub(super) fn organisation_name_key(name: &str) -> Key {
     Key::new("organisation_name", [name])
 }
 
+pub(super) fn organisation_names() -> Prefix {
+    Prefix::collection("organisation_name")
+}
+
 /// Whose records: an organisation's number and the user's in it. `(0, 0)` is nobody's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {

@@ -181,16 +181,17 @@ actions! {
         TpmDeviceShow = "tpm_device.show" by Operator;
     }
     Accounts {
-        UserAdd = "user.add" by Console;
+        UserAdd = "user.add" by Console | Operator;
         UserForget = "user.forget" by Console;
         UserRemove = "user.remove" by Console;
-        UserSuspend = "user.suspend" by Console;
-        UserActivate = "user.activate" by Console;
-        UserUnlock = "user.unlock" by Console;
+        UserSuspend = "user.suspend" by Console | Operator;
+        UserActivate = "user.activate" by Console | Operator;
+        UserUnlock = "user.unlock" by Console | Operator;
         UserSetPassword = "user.set_password" by Console | User;
         UserAuthenticate = "user.authenticate" by Anonymous | User;
         UserSessionEnd = "user_session.end" by User;
         UserSessionsEnd = "user_session.end_others" by User;
+        UserSessionsEndAll = "user_session.end_all" by Operator;
         RefreshTokenUse = "refresh_token.use" by User;
         RefreshTokenRotate = "refresh_token.rotate" by User;
         SigningKeyEnd = "signing_key.end" by Console;
@@ -200,7 +201,7 @@ actions! {
         TrustedDeviceRemove = "trusted_device.remove" by User;
         MfaKeyAdd = "mfa_key.add" by User;
         MfaKeyActivate = "mfa_key.activate" by User;
-        MfaKeyRemove = "mfa_key.remove" by User;
+        MfaKeyRemove = "mfa_key.remove" by Operator | User;
         RecoveryCodesMake = "recovery_codes.make" by User;
         ApplicationAuthenticate = "application.authenticate" by Anonymous | User;
         ApplicationTokenAdd = "application_token.add" by User;

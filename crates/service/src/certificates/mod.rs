@@ -6,6 +6,7 @@
 //! entity tag: every change makes a new one, and none ever comes back.
 
 mod caller;
+mod ending;
 mod possession;
 mod precondition;
 mod records;

@@ -139,6 +139,11 @@ impl Authority {
         Ok((own, client))
     }
 
+    /// The last moment at which its certificate is valid.
+    pub(super) const fn ends_at(&self) -> Timestamp {
+        self.validity.not_after
+    }
+
     /// Whether a category's CA is to be renewed below this one: its end is near, has not come, and would come later.
     pub(super) fn is_to_be_renewed(&self, root: &Self, now: Timestamp) -> bool {
         let ends = self.validity.not_after;

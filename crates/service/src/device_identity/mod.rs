@@ -17,6 +17,7 @@ mod certified;
 mod client_certificates;
 mod der_text;
 mod devices;
+mod ending;
 mod endorsement;
 mod evidence;
 mod field;

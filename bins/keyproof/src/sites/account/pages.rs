@@ -1,17 +1,15 @@
 //! The pages, as templates have them: everything that comes from outside is escaped by the template.
 
 use askama::Template;
-use jiff::tz::TimeZone;
 use keyproof_service::{
     accounts::{DeviceView, KeySummary},
     audit::{Event, Outcome},
 };
-use keyproof_store::Timestamp;
 
 use super::texts::Texts;
 use crate::{
     qr::Drawing,
-    sites::{asset::RELEASE, language::Language},
+    sites::{asset::RELEASE, language::Language, page::moment},
 };
 
 /// What every page has around it.
@@ -89,14 +87,6 @@ impl Frame {
             (language.tag(), language.own_name(), is_here)
         })
     }
-}
-
-/// A moment, as a table has it.
-fn moment(at: Timestamp) -> String {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    let at = at.to_zoned(TimeZone::UTC);
-    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// What there is of a phone.

@@ -12,6 +12,37 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     } catch { /* Then it is copied by hand. */ }
   });
 }
+for (const button of document.querySelectorAll("button[data-follow]")) {
+  const region = document.getElementById(button.dataset.follow);
+  const status = document.getElementById(button.dataset.follow + "-status");
+  let timer = 0;
+  const stop = (text) => {
+    clearInterval(timer);
+    timer = 0;
+    button.setAttribute("aria-pressed", "false");
+    status.textContent = text;
+  };
+  const look = async () => {
+    try {
+      const answer = await fetch(button.dataset.url, { redirect: "error" });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const next = page.getElementById(region.id);
+      if (next.textContent === region.textContent || !timer) return;
+      region.replaceChildren(...next.childNodes);
+      status.textContent = "New events came at " + new Date().toLocaleTimeString() + ".";
+    } catch {
+      stop("It is not followed any more: reload the page.");
+    }
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    if (timer) return stop("");
+    button.setAttribute("aria-pressed", "true");
+    status.textContent = "New events show up by themselves.";
+    timer = setInterval(look, Number(button.dataset.every) * 1000);
+  });
+}
 for (const button of document.querySelectorAll("button[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => window.print());

@@ -14,10 +14,21 @@ pub(super) enum Area {
     Certificates,
     /// TPM managers, categories, API keys and devices.
     Tpms,
+    /// Users and their second factors.
+    Users,
+    /// The audit trail.
+    Audit,
 }
 
 impl Area {
-    const ALL: [Self; 4] = [Self::Start, Self::Tills, Self::Certificates, Self::Tpms];
+    const ALL: [Self; 6] = [
+        Self::Start,
+        Self::Tills,
+        Self::Certificates,
+        Self::Tpms,
+        Self::Users,
+        Self::Audit,
+    ];
 
     /// Its path and its name.
     pub(super) const fn place(self) -> (&'static str, &'static str) {
@@ -26,6 +37,8 @@ impl Area {
             Self::Tills => ("/console/tills", "Tills"),
             Self::Certificates => ("/console/certificates", "Certificates"),
             Self::Tpms => ("/console/tpms", "TPMs"),
+            Self::Users => ("/console/users", "Users"),
+            Self::Audit => ("/console/audit", "Audit trail"),
         }
     }
 
@@ -41,6 +54,8 @@ impl Area {
                 | (Self::Tills, OperatorScope::Instances(..))
                 | (Self::Certificates, OperatorScope::Certificates(_))
                 | (Self::Tpms, OperatorScope::Tpm(_))
+                | (Self::Users, OperatorScope::Users(..))
+                | (Self::Audit, OperatorScope::Audit(_))
         )
     }
 

@@ -105,7 +105,6 @@ impl<W: Known> Visit<W> {
         }
     }
 
-    #[allow(dead_code, reason = "the areas with forms to be filled in use it")]
     /// The same, saying what is wrong with what was filled in, with these fields as they were.
     pub(super) fn frame_with(
         &self,

@@ -5,7 +5,9 @@
 
 mod addressing;
 mod area;
+mod audit;
 mod certificates;
+mod chart;
 mod frame;
 mod refusal;
 mod routes;
@@ -13,6 +15,7 @@ mod session;
 mod start;
 mod tills;
 mod tpms;
+mod users;
 mod words;
 
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use keyproof_service::{
 use zeroize::Zeroizing;
 
 use super::{
+    Around,
     cookies::Cookie,
     language::Language,
     page,
@@ -43,6 +47,7 @@ use routes::{Operation, ROUTES};
 /// The site.
 pub struct Console {
     service: Arc<Service>,
+    around: Arc<Around>,
 }
 
 type Answered = Result<Response, Refusal>;
@@ -63,9 +68,9 @@ impl Bound for Signed {
 }
 
 impl Console {
-    /// Over these use cases.
-    pub fn new(service: Arc<Service>) -> Self {
-        Self { service }
+    /// Over these use cases, in this server.
+    pub(crate) const fn new(service: Arc<Service>, around: Arc<Around>) -> Self {
+        Self { service, around }
     }
 
     async fn answer(self: Arc<Self>, exchange: Exchange) -> Answered {
@@ -95,6 +100,7 @@ impl Console {
                 let (visit, form) = visit.signed(*area).await?.uploaded(parts).await?;
                 upload(visit, form).await
             }
+            Operation::Watch(area, show) => show(visit.watching(*area).await?).await,
             Operation::Change(area, fields, change) => {
                 change(visit.signed(*area).await?.filled_in(fields).await?).await
             }
@@ -105,13 +111,32 @@ impl Console {
 impl Visit<()> {
     /// The operator who has sent it, if they are shown this area at all.
     async fn signed(self, area: Area) -> Result<Visit<Signed>, Refusal> {
-        let cookie = self.cookie(Cookie::Console);
-        let cookie = cookie.ok_or(Refusal::SignInFirst)?;
-        let session = self.site.service.access.operator_session(&cookie).await?;
-        if !area.is_shown_to(session.operator()) {
-            return Err(Refusal::OutOfReach);
+        let cookie = self.session_cookie()?;
+        let session = self.service().access.operator_session(&cookie).await?;
+        self.shown(area, cookie, session)
+    }
+
+    /// The same, of what a page asks by itself.
+    async fn watching(self, area: Area) -> Result<Visit<Signed>, Refusal> {
+        let cookie = self.session_cookie()?;
+        let session = self.service().access.watching_session(&cookie).await?;
+        self.shown(area, cookie, session)
+    }
+
+    fn session_cookie(&self) -> Result<Zeroizing<String>, Refusal> {
+        self.cookie(Cookie::Console).ok_or(Refusal::SignInFirst)
+    }
+
+    fn shown(
+        self,
+        area: Area,
+        cookie: Zeroizing<String>,
+        session: OperatorSession,
+    ) -> Result<Visit<Signed>, Refusal> {
+        match area.is_shown_to(session.operator()) {
+            true => Ok(self.by(Signed { cookie, session })),
+            false => Err(Refusal::OutOfReach),
         }
-        Ok(self.by(Signed { cookie, session }))
     }
 }
 
@@ -125,7 +150,6 @@ impl<W> Visit<W> {
     }
 }
 
-#[allow(dead_code, reason = "the areas where something is weakened use it")]
 impl Visit<Signed> {
     fn operator(&self) -> &Operator {
         self.who.session.operator()

@@ -2,6 +2,7 @@
 
 use http::Method;
 use keyproof_http::BoxFuture;
+use keyproof_service::accounts::UserChange;
 
 use super::{
     Answered, Area, Signed, Visit, Visitor,
@@ -29,6 +30,8 @@ pub(super) enum Operation {
     ),
     /// For whoever is signed in and is shown this area.
     Show(Area, fn(Visit<Signed>) -> BoxFuture<Answered>),
+    /// The same, of what a page asks by itself: the session is not used by that.
+    Watch(Area, fn(Visit<Signed>) -> BoxFuture<Answered>),
     /// The same, with a form of these fields.
     Change(
         Area,
@@ -99,6 +102,19 @@ pub(super) static ROUTES: RouteTable<Operation> = RouteTable {
         page("/console/tpms/{namespace}/managers/{manager}/device", Operation::Show(Area::Tpms, |visit| Box::pin(visit.tpm_device()))),
         form("/console/tpms/{namespace}/managers/{manager}/device/relearn", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.relearn_tpm_device()))),
         form("/console/tpms/{namespace}/managers/{manager}/device/forget", Operation::Change(Area::Tpms, &[], |visit| Box::pin(visit.forget_tpm_device()))),
+        page("/console/users", Operation::Show(Area::Users, |visit| Box::pin(visit.organisations()))),
+        page("/console/users/add", Operation::Show(Area::Users, |visit| Box::pin(visit.show_add_user()))),
+        form("/console/users/add", Operation::Change(Area::Users, &["organisation", "name", "role", "password"], |visit| Box::pin(visit.add_user()))),
+        page("/console/users/{organisation}", Operation::Show(Area::Users, |visit| Box::pin(visit.users()))),
+        page("/console/users/{organisation}/{user}", Operation::Show(Area::Users, |visit| Box::pin(visit.user()))),
+        form("/console/users/{organisation}/{user}/activate", Operation::Change(Area::Users, &[], |visit| Box::pin(visit.change_user(UserChange::Activate)))),
+        form("/console/users/{organisation}/{user}/end-sessions", Operation::Change(Area::Users, &[], |visit| Box::pin(visit.change_user(UserChange::EndSessions)))),
+        form("/console/users/{organisation}/{user}/remove-key", Operation::Change(Area::Users, &[], |visit| Box::pin(visit.change_user(UserChange::RemoveKey)))),
+        form("/console/users/{organisation}/{user}/suspend", Operation::Change(Area::Users, &[], |visit| Box::pin(visit.change_user(UserChange::Suspend)))),
+        form("/console/users/{organisation}/{user}/unlock", Operation::Change(Area::Users, &[], |visit| Box::pin(visit.change_user(UserChange::Unlock)))),
+        page("/console/audit", Operation::Show(Area::Audit, |visit| Box::pin(visit.audit()))),
+        page("/console/audit/latest", Operation::Watch(Area::Audit, |visit| Box::pin(visit.audit()))),
+        page("/console/audit/export", Operation::Show(Area::Audit, |visit| Box::pin(visit.export_audit()))),
     ],
 };
 

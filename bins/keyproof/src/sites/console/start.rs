@@ -1,9 +1,19 @@
-//! The first page.
+//! The first page: what is on, how the server is, and the last hour.
+
+use std::time::Duration;
 
 use askama::Template;
 use http::StatusCode;
+use keyproof_auth::{OperatorScope, Reach};
 
-use super::{Answered, Area, Frame, Signed, Visit, render};
+use super::{Answered, Area, Frame, Signed, Visit, chart::Chart, render};
+use crate::{metrics::Minute, readiness, sites::page::moment};
+
+/// What ends within this is told.
+const SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How many of those, the first to end.
+const ENDINGS: usize = 20;
 
 #[derive(Template)]
 #[template(path = "console/start.html")]
@@ -12,16 +22,93 @@ struct Start<'a> {
     scopes: Vec<String>,
     /// The name in the trail of the token that they are signed in with.
     token: String,
+    status: Option<Status>,
+}
+
+/// How the server is.
+struct Status {
+    /// What is wrong with the store, if anything is.
+    trouble: Option<&'static str>,
+    standbys: u32,
+    is_unsafe: bool,
+    upkeep: &'static str,
+    removed: u64,
+    failed_rounds: u64,
+    waiting: usize,
+    left_out: u64,
+    certificate_ends: Option<String>,
+    /// What ends within ninety days, and when; and whether it has.
+    endings: Vec<(String, String, bool)>,
+    is_cut: bool,
+    /// What is served: its name, and where.
+    served: Vec<(&'static str, String)>,
+    hour: Minute,
+    chart: Chart,
+    now: String,
 }
 
 impl Visit<Signed> {
     pub(super) async fn start(self) -> Answered {
         let operator = self.operator();
+        let needed = OperatorScope::Status(Reach::Read);
+        let status = match operator.may(&needed) {
+            true => Some(self.status().await),
+            false => None,
+        };
         let page = Start {
             frame: &self.frame_in(Area::Start),
             scopes: operator.scopes().map(ToString::to_string).collect(),
             token: operator.who.to_string(),
+            status,
         };
         render(&page, StatusCode::OK)
+    }
+
+    async fn status(&self) -> Status {
+        let service = self.service();
+        let store = service.ready().await;
+        let figures = service.figures();
+        let around = &self.site.around;
+        let minutes = around.metrics.last_hour();
+        let upkeep = match (figures.upkeep.rounds, figures.upkeep.is_behind) {
+            (0, _) => "has not run yet",
+            (_, true) => "is behind: there are more expired records than one round removes",
+            (_, false) => "keeps up",
+        };
+        let now = service.now();
+        let soon = now.saturating_add(SOON);
+        // A store that does not answer is told above.
+        let (certificates, categories) = (
+            service.certificates.ending(soon).await.unwrap_or_default(),
+            service
+                .device_identity
+                .ending(soon)
+                .await
+                .unwrap_or_default(),
+        );
+        let is_cut = certificates.is_cut || categories.is_cut;
+        let mut endings = [certificates.found, categories.found].concat();
+        endings.sort();
+        Status {
+            trouble: store.err().map(|error| readiness::in_public(&error)),
+            standbys: figures.standbys.following,
+            is_unsafe: figures.standbys.lose_what_was_acknowledged(),
+            upkeep,
+            removed: figures.upkeep.removed,
+            failed_rounds: figures.upkeep.failed,
+            waiting: figures.hashing.waiting,
+            left_out: figures.audit_left_out,
+            endings: endings
+                .into_iter()
+                .take(ENDINGS)
+                .map(|ending| (moment(ending.at), ending.what, ending.at < now))
+                .collect(),
+            is_cut,
+            certificate_ends: around.metrics.tls_end().map(moment),
+            served: around.served.clone(),
+            hour: minutes.iter().copied().fold(Minute::default(), Minute::and),
+            chart: Chart::of(&minutes),
+            now: moment(now),
+        }
     }
 }

@@ -194,29 +194,50 @@ impl Access {
         &self,
         text: &str,
     ) -> Result<OperatorSession, Failure<NoSession>> {
-        let token = Token::parse(text).map_err(|_| NONE)?;
-        let (now, place) = (self.clock.now(), place_of(&token));
-        let (read, kept) = self.read_session(&place, now).await?;
-        let live = self.live(&read, &kept)?;
-        let operator = operator_of(live, Arc::default())?;
-        if let Some(life) = kept.record.life.used(now) {
+        let (session, place, kept) = self.session_at(text).await?;
+        if let Some(life) = kept.record.life.used(session.read_at) {
             let record = OperatorSessionRecord {
                 life,
-                ..kept.record.clone()
+                ..kept.record
             };
-            let mut batch = self.store.batch(now);
+            let mut batch = self.store.batch(session.read_at);
             batch.replace(&place, kept.version, &record, Some(life.ends_at()));
             // It is no reason to refuse anything: then the session ends the sooner.
             if let Err(error) = self.store.commit(batch).await {
                 tracing::debug!(%error, "that a session is used was not noted");
             }
         }
-        Ok(OperatorSession {
-            operator,
-            token: kept.record.token,
+        Ok(session)
+    }
+
+    /// The same, for what a page asks by itself, while nobody may be there: the session is not used by that.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSession`].
+    pub async fn watching_session(
+        &self,
+        text: &str,
+    ) -> Result<OperatorSession, Failure<NoSession>> {
+        let (session, _, _) = self.session_at(text).await?;
+        Ok(session)
+    }
+
+    async fn session_at(
+        &self,
+        text: &str,
+    ) -> Result<(OperatorSession, Key, Stored<OperatorSessionRecord>), Failure<NoSession>> {
+        let token = Token::parse(text).map_err(|_| NONE)?;
+        let (now, place) = (self.clock.now(), place_of(&token));
+        let (read, kept) = self.read_session(&place, now).await?;
+        let live = self.live(&read, &kept)?;
+        let session = OperatorSession {
+            operator: operator_of(live, Arc::default())?,
+            token: kept.record.token.clone(),
             shown_at: kept.record.shown_at,
             read_at: now,
-        })
+        };
+        Ok((session, place, kept))
     }
 
     /// Ends a session; one that has ended is no error.

@@ -74,6 +74,15 @@ async fn it_ends_unused_and_after_eight_hours_even_if_the_token_is_shown_again()
     let session = sign_in(&bench, &token).await;
     bench.clock.advance(15 * MINUTE);
     assert!(!is_live(&bench, &session).await);
+
+    // A page that asks by itself keeps nothing alive.
+    let session = sign_in(&bench, &token).await;
+    for _ in 0..14 {
+        bench.clock.advance(MINUTE);
+        assert!(access.watching_session(&session).await.is_ok());
+    }
+    bench.clock.advance(MINUTE);
+    assert!(access.watching_session(&session).await.is_err());
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn what_is_no_valid_token_gives_nothing() {
         ops.get("/console/sign-in").await.is(200);
         let refused = ops.post("/console/sign-in", &[("token", wrong)]).await;
         refused.is(422);
-        ops.sees("This is not an operator’s token");
+        ops.sees("or no longer. Paste the whole of it");
         ops.sees("aria-invalid=\"true\"");
         ops.sees_not("keyproof_<");
         assert_eq!(ops.console(), None);
@@ -207,16 +207,27 @@ async fn the_scopes_of_the_console_give_nothing_over_an_api() {
     let scopes = ["instances", "users", "audit", "status"];
     let token = site.operator_token(&scopes, None).await;
     let dps = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/p/certificates?api-version=2022-02-05";
-    for (method, path, expected) in [
-        ("GET", dps, 403),
-        ("GET", "/api/tpm/namespaces/system/tpm_managers", 403),
-        ("POST", "/api/tpm/tpm/preauth", 403),
-        ("GET", "/private/otp-devices", 401),
-        ("GET", "/instances/default/private/otp-devices", 401),
-        ("GET", "/api/v1/user", 401),
+    for (method, path, kind, expected) in [
+        ("GET", dps, "Bearer", 403),
+        (
+            "GET",
+            "/api/tpm/namespaces/system/tpm_managers",
+            "APIToken",
+            403,
+        ),
+        ("POST", "/api/tpm/tpm/preauth", "APIToken", 403),
+        ("GET", "/private/otp-devices", "Bearer", 401),
+        (
+            "GET",
+            "/instances/default/private/otp-devices",
+            "Bearer",
+            401,
+        ),
+        ("GET", "/api/v1/user", "Bearer", 401),
     ] {
         let call = site.call(method, path).of_another_dialect();
-        let answer = call.bearer(&token).body("{}").send().await;
+        let call = call.header("authorization", &format!("{kind} {token}"));
+        let answer = call.body("{}").send().await;
         assert_eq!(answer.status, expected, "{path}: {answer:?}");
     }
 }

@@ -1,0 +1,185 @@
+//! The course of the last hour, minute by minute, of this process alone: for the console's first page, where nobody has set
+//! up anything that would keep it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use http::StatusCode;
+use keyproof_http::RequestLabels;
+
+/// How many minutes are kept.
+const MINUTES: usize = 60;
+
+/// The same number.
+const AN_HOUR: u64 = 60;
+
+/// What is counted of a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Minute {
+    /// Requests that were answered with less than 400.
+    pub(crate) answered: u64,
+    /// Those that were refused: 400 to 499.
+    pub(crate) refused: u64,
+    /// Those that failed: 500 and above, and those without an answer.
+    pub(crate) failed: u64,
+    /// Logins that were accepted, step by step.
+    pub(crate) logins: u64,
+}
+
+impl Minute {
+    /// All of its requests.
+    pub(crate) const fn requests(&self) -> u64 {
+        self.answered
+            .saturating_add(self.refused)
+            .saturating_add(self.failed)
+    }
+
+    /// Both together.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            answered: self.answered.saturating_add(other.answered),
+            refused: self.refused.saturating_add(other.refused),
+            failed: self.failed.saturating_add(other.failed),
+            logins: self.logins.saturating_add(other.logins),
+        }
+    }
+}
+
+/// The minutes of an hour, each in the place of the one an hour before it. Nobody waits for anybody here, so at the turn of
+/// a minute a request may be counted for the one before, or not at all.
+#[derive(Debug)]
+pub(crate) struct Course([Slot; MINUTES]);
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Which minute it is, since 1970.
+    minute: AtomicU64,
+    answered: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+    logins: AtomicU64,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Slot::default()))
+    }
+}
+
+impl Course {
+    /// Counts a request that has ended.
+    pub(super) fn note(&self, labels: RequestLabels, status: Option<StatusCode>) {
+        self.note_at(this_minute(), labels, status);
+    }
+
+    fn note_at(&self, minute: u64, labels: RequestLabels, status: Option<StatusCode>) {
+        let Some(slot) = self.slot(minute) else {
+            return;
+        };
+        if slot.minute.swap(minute, Ordering::Relaxed) != minute {
+            for count in [&slot.answered, &slot.refused, &slot.failed, &slot.logins] {
+                count.store(0, Ordering::Relaxed);
+            }
+        }
+        let count = match status.map(|status| status.as_u16()) {
+            Some(..400) => {
+                if is_login(labels) {
+                    slot.logins.fetch_add(1, Ordering::Relaxed);
+                }
+                &slot.answered
+            }
+            Some(400..500) => &slot.refused,
+            Some(500..) | None => &slot.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The minutes up to this one, the oldest first.
+    pub(crate) fn minutes(&self) -> Vec<Minute> {
+        self.minutes_to(this_minute())
+    }
+
+    fn minutes_to(&self, last: u64) -> Vec<Minute> {
+        let back = (0..AN_HOUR).rev();
+        let minutes = back.map(|back| last.saturating_sub(back));
+        let of = |minute| {
+            let slot = self.slot(minute)?;
+            let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            (read(&slot.minute) == minute).then(|| Minute {
+                answered: read(&slot.answered),
+                refused: read(&slot.refused),
+                failed: read(&slot.failed),
+                logins: read(&slot.logins),
+            })
+        };
+        minutes
+            .map(|minute| of(minute).unwrap_or_default())
+            .collect()
+    }
+
+    fn slot(&self, minute: u64) -> Option<&Slot> {
+        let place = usize::try_from(minute % AN_HOUR).ok()?;
+        self.0.get(place)
+    }
+}
+
+/// Whether a request that was answered is somebody who has logged in.
+fn is_login(labels: RequestLabels) -> bool {
+    const LOGINS: [(&str, &str); 6] = [
+        ("account", "/account/code"),
+        ("account", "/account/sign-in"),
+        ("console", "/console/sign-in"),
+        ("emnify", "/api/v1/authenticate"),
+        ("taler", "/private/token"),
+        ("taler", "/instances/{instance}/private/token"),
+    ];
+    labels.method == "POST" && LOGINS.contains(&(labels.application, labels.route))
+}
+
+fn this_minute() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs() / 60
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_minute_has_its_own_and_what_is_an_hour_old_is_gone() {
+        let course = Course::default();
+        let labels = |route| RequestLabels {
+            application: "emnify",
+            method: "POST",
+            route,
+        };
+        let (login, other) = (labels("/api/v1/authenticate"), labels("/api/v1/user/mfa"));
+        for (minute, labels, status) in [
+            (1_000, other, Some(StatusCode::OK)),
+            (1_001, login, Some(StatusCode::OK)),
+            (1_001, login, Some(StatusCode::UNAUTHORIZED)),
+            (1_001, other, Some(StatusCode::SERVICE_UNAVAILABLE)),
+            (1_001, other, None),
+            (1_060, other, Some(StatusCode::OK)),
+        ] {
+            course.note_at(minute, labels, status);
+        }
+        let minutes = course.minutes_to(1_060);
+        assert_eq!(minutes.len(), MINUTES);
+        let second = Minute {
+            answered: 1,
+            refused: 1,
+            failed: 2,
+            logins: 1,
+        };
+        assert_eq!(minutes[0], second);
+        assert_eq!(minutes[0].requests(), 4);
+        // The minute 1000 made room for 1060.
+        let all = minutes.into_iter().fold(Minute::default(), Minute::and);
+        assert_eq!((all.answered, all.requests()), (2, 5));
+        let later = course.minutes_to(1_061);
+        assert_eq!(later.iter().map(Minute::requests).sum::<u64>(), 1);
+    }
+}

@@ -1,0 +1,295 @@
+//! The audit trail: filtered, followed, and taken along.
+
+use askama::Template;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use jiff::{civil::DateTime, tz::TimeZone};
+use keyproof_http::Response;
+use keyproof_service::audit::{Action, Event, Found, Outcome, Search, Subject};
+use keyproof_store::Timestamp;
+
+use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
+use crate::{
+    command::event_document,
+    sites::{page::moment, refusal::Refusal},
+};
+
+/// How many events a page has.
+const ROWS: usize = 50;
+
+/// How many events are in a file at most.
+const EXPORTED: usize = 10_000;
+
+/// What was filled in to look for events, as it was.
+#[derive(Debug, Default)]
+struct Sought {
+    since: String,
+    until: String,
+    who: String,
+    what: String,
+    target: String,
+    outcome: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/audit.html")]
+struct Trail<'a> {
+    frame: &'a Frame,
+    sought: &'a Sought,
+    actions: &'static [Action],
+    events: Vec<Row>,
+    /// The query of what is shown, without where.
+    query: String,
+    /// Where to go on.
+    before: Option<u64>,
+    /// Whether the latest are shown, which may be followed.
+    is_latest: bool,
+    may_export: bool,
+}
+
+/// An event, as a line of the table.
+struct Row {
+    when: String,
+    who: String,
+    what: String,
+    target: String,
+    is_refused: bool,
+    detail: Option<String>,
+    count: u64,
+    left_out: u64,
+    from: Option<String>,
+    request: Option<String>,
+}
+
+impl Row {
+    fn of(event: Event) -> Self {
+        Self {
+            when: moment(event.last_at()),
+            is_refused: event.outcome == Outcome::Refused,
+            count: event.count(),
+            left_out: event.left_out,
+            from: event.address.map(|address| address.to_string()),
+            who: event.who,
+            what: event.action,
+            target: event.target,
+            detail: event.detail,
+            request: event.request_id,
+        }
+    }
+}
+
+impl Visit<Signed> {
+    pub(super) async fn audit(self) -> Answered {
+        let sought = self.sought();
+        let (found, is_latest) = match self.find(&sought, ROWS).await {
+            Ok(found) => found,
+            Err(Unfound::Refused(why)) => return Err(why),
+            Err(Unfound::Wrong(field, text)) => {
+                let frame = self.frame_with(Area::Audit, field, text, &[]);
+                let page = self.trail(&frame, &sought, Found::default(), false);
+                return render(&page, StatusCode::UNPROCESSABLE_ENTITY);
+            }
+        };
+        let frame = self.frame_in(Area::Audit);
+        render(
+            &self.trail(&frame, &sought, found, is_latest),
+            StatusCode::OK,
+        )
+    }
+
+    /// What is found, as lines of JSON, the latest first.
+    pub(super) async fn export_audit(self) -> Answered {
+        if !self.may_export() {
+            return Err(Refusal::OutOfReach);
+        }
+        let sought = self.sought();
+        let (found, _) = match self.find(&sought, EXPORTED).await {
+            Ok(found) => found,
+            Err(Unfound::Refused(why)) => return Err(why),
+            Err(Unfound::Wrong(..)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
+        };
+        let mut lines = String::new();
+        for event in &found.events {
+            let document = event_document(event).map_err(|_| Refusal::Broken)?;
+            lines.push_str(&document.to_string());
+            lines.push('\n');
+        }
+        let mut response = Response::new(Full::from(Bytes::from(lines)));
+        let headers = response.headers_mut();
+        let mut tell = |name, value: &str| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        };
+        tell(header::CONTENT_TYPE, "application/x-ndjson");
+        tell(header::CACHE_CONTROL, "no-store");
+        let file = match found.before {
+            None => "keyproof-audit.jsonl".to_owned(),
+            Some(before) => {
+                let before = before.as_millis();
+                let next = format!(
+                    "</console/audit/export?{}&before={before}>; rel=\"next\"",
+                    sought.query()
+                );
+                tell(header::LINK, &next);
+                format!("keyproof-audit-goes-on-before-{before}.jsonl")
+            }
+        };
+        let disposition = format!("attachment; filename=\"{file}\"");
+        tell(header::CONTENT_DISPOSITION, &disposition);
+        Ok(response)
+    }
+
+    /// Taking the trail along is more than reading in it.
+    fn may_export(&self) -> bool {
+        let needed = keyproof_auth::OperatorScope::Audit(keyproof_auth::Reach::Change);
+        self.operator().may(&needed)
+    }
+
+    fn sought(&self) -> Sought {
+        let query = self.exchange.query();
+        let text = |name| query.first(name).unwrap_or_default().trim().to_owned();
+        Sought {
+            since: text("since"),
+            until: text("until"),
+            who: text("who"),
+            what: text("what"),
+            target: text("target"),
+            outcome: text("outcome"),
+        }
+    }
+
+    /// The latest events that are sought, with names in them, and whether they are the latest there are.
+    async fn find(&self, sought: &Sought, most: usize) -> Result<(Found, bool), Unfound> {
+        let since = time_of("since", &sought.since)?.unwrap_or(Timestamp::EPOCH);
+        let until = time_of("until", &sought.until)?;
+        let before = self.exchange.query().first("before").map(str::parse::<u64>);
+        let before = before.transpose().map_err(|_| Refusal::NotFound)?;
+        let before = before.map(Timestamp::from_millis);
+        let search = Search {
+            by: self.asker(&sought.who).await?,
+            action: given(&sought.what),
+            target: given(&sought.target),
+            outcome: match &*sought.outcome {
+                "done" => Some(Outcome::Done),
+                "refused" => Some(Outcome::Refused),
+                _ => None,
+            },
+            ..Search::default()
+        };
+        let service = self.service();
+        let found = service.audit.search(&search, before.or(until), since, most);
+        let mut found = found.await.map_err(Refusal::from)?;
+        let named = service.accounts.name_subjects(&mut found.events);
+        named.await.map_err(Refusal::from)?;
+        Ok((found, before.is_none() && until.is_none()))
+    }
+
+    /// Who is meant. The trail has users by what was drawn for their accounts, and so do we once we know the name.
+    async fn asker(&self, who: &str) -> Result<Vec<String>, Refusal> {
+        let mut askers: Vec<_> = given(who).into_iter().collect();
+        if let Some(name) = who.strip_prefix("user:")
+            && name.parse::<Subject>().is_err()
+        {
+            let subject = self.service().accounts.subject_named(name).await?;
+            askers.extend(subject.map(|subject| format!("user:{subject}")));
+        }
+        Ok(askers)
+    }
+
+    fn trail<'a>(
+        &self,
+        frame: &'a Frame,
+        sought: &'a Sought,
+        found: Found,
+        is_latest: bool,
+    ) -> Trail<'a> {
+        Trail {
+            frame,
+            query: sought.query(),
+            sought,
+            actions: Action::ALL,
+            before: found.before.map(Timestamp::as_millis),
+            events: found.events.into_iter().map(Row::of).collect(),
+            is_latest,
+            may_export: self.may_export(),
+        }
+    }
+}
+
+impl Sought {
+    /// The same, as a query has it.
+    fn query(&self) -> String {
+        let fields = [
+            ("since", &self.since),
+            ("until", &self.until),
+            ("who", &self.who),
+            ("what", &self.what),
+            ("target", &self.target),
+            ("outcome", &self.outcome),
+        ];
+        let given = fields.into_iter().filter(|(_, text)| !text.is_empty());
+        let pairs: Vec<_> = given
+            .map(|(name, text)| format!("{name}={}", in_query(text)))
+            .collect();
+        pairs.join("&")
+    }
+}
+
+/// Why nothing is looked for.
+enum Unfound {
+    Refused(Refusal),
+    /// This field cannot be filled in so.
+    Wrong(&'static str, &'static str),
+}
+
+impl From<Refusal> for Unfound {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// A moment as a browser sends it, in UTC: `2026-11-30T12:00`.
+fn time_of(field: &'static str, text: &str) -> Result<Option<Timestamp>, Unfound> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    const WRONG: &str = "A time is like 2026-11-30T12:00, in UTC.";
+    let wrong = || Unfound::Wrong(field, WRONG);
+    let time: DateTime = text.parse().map_err(|_| wrong())?;
+    let time = time.to_zoned(TimeZone::UTC).map_err(|_| wrong())?;
+    let millis = time.timestamp().as_millisecond();
+    // Before 1970 nothing happened.
+    let millis = u64::try_from(millis).unwrap_or(0);
+    Ok(Some(Timestamp::from_millis(millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_what_browsers_send() {
+        let of = |text| {
+            time_of("since", text)
+                .ok()
+                .flatten()
+                .map(Timestamp::as_millis)
+        };
+        assert_eq!(of("2023-11-14T22:13"), Some(1_699_999_980_000));
+        assert_eq!(of("2023-11-14T22:13:20"), Some(1_700_000_000_000));
+        assert_eq!(of("1950-01-01T00:00"), Some(0));
+        assert_eq!(of(""), None);
+        for wrong in ["x", "2023-13-14T22:13", "99999-01-01T00:00"] {
+            assert!(
+                matches!(time_of("since", wrong), Err(Unfound::Wrong("since", _))),
+                "{wrong}"
+            );
+        }
+    }
+}

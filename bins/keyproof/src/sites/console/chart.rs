@@ -1,0 +1,116 @@
+//! The requests of an hour as a chart: a bar a minute, whose parts are what became of them.
+
+use crate::metrics::Minute;
+
+/// What a chart measures, in the units of its drawing.
+const STEP: usize = 11;
+const TOP: u64 = 12;
+const HEIGHT: u64 = 140;
+const LEFT: u64 = 64;
+
+/// A chart that a template draws.
+pub(super) struct Chart {
+    pub(super) bars: Vec<Bar>,
+    /// Where there is a line across, and which number of requests it stands for.
+    pub(super) lines: Vec<(u64, u64)>,
+    pub(super) most: u64,
+}
+
+/// A part of a bar, in units of the drawing.
+pub(super) struct Bar {
+    pub(super) kind: &'static str,
+    pub(super) x: u64,
+    pub(super) y: u64,
+    pub(super) height: u64,
+}
+
+impl Chart {
+    /// Of these minutes, the oldest first.
+    pub(super) fn of(minutes: &[Minute]) -> Self {
+        let most = minutes.iter().map(Minute::requests).max().unwrap_or(0);
+        let top = ceiling(most);
+        let mut bars = Vec::new();
+        for (x, minute) in (LEFT..).step_by(STEP).zip(minutes) {
+            let (mut below, mut drawn) = (0, 0);
+            for (kind, count) in [
+                ("answered", minute.answered),
+                ("refused", minute.refused),
+                ("failed", minute.failed),
+            ] {
+                below += count;
+                let upto = scaled(below, top);
+                if upto > drawn {
+                    bars.push(Bar {
+                        kind,
+                        x,
+                        y: TOP + HEIGHT - upto,
+                        height: upto - drawn,
+                    });
+                    drawn = upto;
+                }
+            }
+        }
+        let lines = [0, top / 2, top].map(|count| (TOP + HEIGHT - scaled(count, top), count));
+        Self {
+            bars,
+            lines: lines.into(),
+            most,
+        }
+    }
+}
+
+/// How high a number is drawn; whatever is not nothing is seen.
+fn scaled(count: u64, top: u64) -> u64 {
+    match count {
+        0 => 0,
+        count => (count.saturating_mul(HEIGHT) / top).clamp(1, HEIGHT),
+    }
+}
+
+/// A round number that is even and not below this one: 2, 10, 20, 50, 100, 200, …
+fn ceiling(most: u64) -> u64 {
+    let mut power: u64 = 1;
+    loop {
+        for digit in [2, 10, 20] {
+            let round = power.saturating_mul(digit);
+            if round >= most || round == u64::MAX {
+                return round;
+            }
+        }
+        let half = power.saturating_mul(50);
+        if half >= most {
+            return half;
+        }
+        power = power.saturating_mul(10);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_is_a_round_number_and_whatever_happened_is_seen() {
+        let tops = [0, 1, 2, 3, 11, 21, 51, 101, 999, 12_345].map(ceiling);
+        assert_eq!(tops, [2, 2, 2, 10, 20, 50, 100, 200, 1_000, 20_000]);
+        let minute = Minute {
+            answered: 999,
+            refused: 1,
+            ..Minute::default()
+        };
+        let chart = Chart::of(&[Minute::default(), minute]);
+        assert_eq!(chart.most, 1_000);
+        let drawn: Vec<_> = chart
+            .bars
+            .iter()
+            .map(|bar| (bar.kind, bar.height))
+            .collect();
+        assert_eq!(drawn, [("answered", HEIGHT - 1), ("refused", 1)]);
+        assert!(
+            chart
+                .bars
+                .iter()
+                .all(|bar| bar.y >= TOP && bar.y + bar.height <= TOP + HEIGHT)
+        );
+    }
+}

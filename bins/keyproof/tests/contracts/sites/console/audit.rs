@@ -1,0 +1,132 @@
+//! The audit trail, as operators read it.
+
+use std::time::Duration;
+
+use crate::{
+    emnify::{
+        dialect::{ADA, BOB, PASSWORD},
+        site::{Site, console_origin},
+    },
+    sites::browser::Browser,
+};
+
+#[tokio::test]
+async fn the_trail_is_filtered_by_time_who_what_and_tenant() {
+    let site = Site::start().await;
+    let (mut ada, mut bob) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    site.clock.advance(Duration::from_secs(3_600));
+    bob.sign_in(BOB).await.is(200);
+    site.console
+        .accounts
+        .suspend_user(BOB, &console_origin())
+        .await
+        .unwrap();
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit-read"]).await;
+    ops.get("/console/audit").await.is(200);
+    for all in [
+        "user.authenticate",
+        "user.suspend",
+        "operator_session.begin",
+        "user.add",
+    ] {
+        ops.sees(&format!("<code>{all}</code>"));
+    }
+    // By name: the trail itself has a number.
+    ops.get(&format!("/console/audit?who=user:{ADA}"))
+        .await
+        .is(200);
+    ops.sees(&format!("<bdi>user:{ADA}</bdi>"));
+    ops.sees_not(&format!("<bdi>user:{BOB}</bdi>"));
+    ops.get("/console/audit?what=user.suspend").await.is(200);
+    ops.sees("<code>user.suspend</code>");
+    ops.sees_not("<code>user.authenticate</code>");
+    ops.get("/console/audit?outcome=refused").await.is(200);
+    ops.sees("Nothing is found");
+    ops.get("/console/audit?target=instance/default")
+        .await
+        .is(200);
+    ops.sees("<code>instance.add</code>");
+    ops.sees_not("<code>user.add</code>");
+    ops.get("/console/audit?since=2099-01-01T00:00")
+        .await
+        .is(200);
+    ops.sees("Nothing is found");
+    ops.get("/console/audit?until=1999-01-01T00:00")
+        .await
+        .is(200);
+    ops.sees("Nothing is found");
+    ops.get("/console/audit?since=yesterday").await.is(422);
+    ops.sees("A time is like");
+    ops.get("/console/audit?before=x").await.is(404);
+}
+
+#[tokio::test]
+async fn long_trails_go_on_with_older_events() {
+    let site = Site::start().await;
+    let accounts = &site.console.accounts;
+    for _ in 0..60 {
+        site.clock.advance(Duration::from_secs(60));
+        accounts.unlock_user(ADA, &console_origin()).await.unwrap();
+    }
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit-read"]).await;
+    let (mut path, mut told) = ("/console/audit?what=user.unlock".to_owned(), 0);
+    for _ in 0..10 {
+        ops.get(&path).await.is(200);
+        told += ops.page.matches("<code>user.unlock</code>").count();
+        let Some((before, _)) = ops.page.split_once("\" rel=\"next\"") else {
+            break;
+        };
+        let next = before.rsplit("href=\"").next().unwrap();
+        path = next.replace("&#38;", "&").replace("&amp;", "&");
+    }
+    assert_eq!(told, 60);
+}
+
+#[tokio::test]
+async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit-read"]).await;
+    ops.get("/console/audit").await.is(200);
+    ops.sees("data-url=\"/console/audit/latest?");
+    // Not shown, and refused.
+    ops.sees_not("/console/audit/export");
+    ops.get("/console/audit/export").await.is(403);
+    for _ in 0..14 {
+        site.clock.advance(Duration::from_secs(60));
+        ops.get("/console/audit/latest").await.is(200);
+    }
+    site.clock.advance(Duration::from_secs(60));
+    ops.get("/console/audit/latest").await.is(303);
+
+    ops.sign_in_as(&["audit"]).await;
+    ops.get("/console/audit?what=user.add").await.is(200);
+    ops.sees("/console/audit/export?what=user.add");
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let answer = ops
+        .send("GET", "/console/audit/export?what=user.add", None)
+        .await;
+    assert_eq!(
+        answer.is(200).header("content-type"),
+        "application/x-ndjson"
+    );
+    assert!(
+        answer
+            .header("content-disposition")
+            .starts_with("attachment")
+    );
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines.len() >= 2);
+    assert!(lines.iter().all(|event| event["action"] == "user.add"));
+    assert!(lines[0]["at"].as_str().unwrap().ends_with('Z'));
+    assert!(!text.contains(PASSWORD));
+}

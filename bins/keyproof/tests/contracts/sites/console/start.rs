@@ -1,0 +1,38 @@
+//! The first page: what it tells, and to whom.
+
+use crate::{
+    emnify::{
+        dialect::{ADA, PASSWORD},
+        site::Site,
+    },
+    sites::browser::Browser,
+};
+
+#[tokio::test]
+async fn it_tells_how_the_server_is_to_whoever_may_know() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users-read"]).await;
+    ops.sees_not("The last hour");
+    ops.sees("status-read");
+    // Only what it reaches is in the menu.
+    ops.sees("href=\"/console/users\"");
+    ops.sees_not("href=\"/console/audit\"");
+
+    site.password(ADA, PASSWORD).await.is(200);
+    site.password(ADA, "wrong horse").await.is(401);
+    ops.sign_in_as(&["status-read"]).await;
+    for told in [
+        "The last hour, on this node",
+        "Requests a minute in the last hour",
+        "none follow the store",
+        "class=\"answered\"",
+        "class=\"refused\"",
+        "emnify",
+    ] {
+        ops.sees(told);
+    }
+    ops.sees("data-label=\"Requests\"");
+    ops.sees("aria-current=\"page\">Start</a>");
+    ops.sees_not("href=\"/console/users\"");
+}

@@ -1,0 +1,327 @@
+//! Users, as operators of several scopes see and change them.
+
+use std::time::Duration;
+
+use keyproof_service::accounts::{NewUser, Role};
+
+use crate::{
+    emnify::{
+        dialect::{ADA, BOB, PASSWORD},
+        site::{Site, console_origin, secret},
+    },
+    sites::browser::Browser,
+};
+
+/// The path of a user's page, by their name, from the list of an organisation that a browser is on.
+#[track_caller]
+fn path_of(browser: &Browser<'_>, name: &str) -> String {
+    let mark = format!("\"><bdi>{name}</bdi></a>");
+    let (before, _) = browser.page.split_once(&mark).expect("the user is listed");
+    before.rsplit("href=\"").next().unwrap().to_owned()
+}
+
+/// On to the list of the only organisation that is reached, or the one of this name.
+async fn list(ops: &mut Browser<'_>, organisation: &str) -> String {
+    let answer = ops.get("/console/users").await;
+    let path = match answer.status.as_u16() {
+        303 => answer.header("location").to_owned(),
+        _ => path_of(ops, organisation),
+    };
+    ops.get(&path).await.is(200);
+    path
+}
+
+async fn add(site: &Site, name: &str, organisation: &str) {
+    let new = NewUser {
+        name: name.to_owned(),
+        organisation: organisation.to_owned(),
+        role: Role::User,
+    };
+    let origin = console_origin();
+    let accounts = &site.console.accounts;
+    accounts
+        .add_user(&new, secret(PASSWORD), &origin)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_help_desk_helps_somebody_who_has_lost_their_phone() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let _phone = ada.set_up().await;
+    let mut ops = Browser::new(&site);
+    let token = ops.sign_in_as(&["users"]).await;
+    list(&mut ops, "Example Org").await;
+    let path = path_of(&ops, ADA);
+    ops.get(&path).await.is(200);
+    ops.sees("set up, since");
+    // Nobody sees a secret.
+    ops.sees_not("otpauth");
+    ops.sees_not("argon2");
+
+    // Locked after wrong tries, and unlocked.
+    for _ in 0..3 {
+        ada.post("/account/sign-out", &[]).await;
+        let mut stranger = Browser::new(&site);
+        stranger.get("/account/sign-in").await.is(200);
+        let fields = [("name", ADA), ("password", "wrong horse")];
+        stranger.post("/account/sign-in", &fields).await;
+    }
+    ops.get(&path).await.is(200);
+    ops.sees("locked after wrong tries");
+    ops.submit(&format!("{path}/unlock"), &[]).await.is(200);
+    ops.sees("The locks are lifted.");
+    ops.sees_not("locked after wrong tries");
+
+    // The key goes only once the token is shown again.
+    site.clock.advance(Duration::from_secs(5 * 60));
+    ops.get(&path).await.is(200);
+    ops.sees(&format!("/console/confirm?to={path}"));
+    let early = ops.post(&format!("{path}/remove-key"), &[]).await;
+    assert_eq!(early.is(303).header("location"), "/console/confirm");
+    ops.get(&format!("/console/confirm?to={path}"))
+        .await
+        .is(200);
+    ops.submit("/console/confirm", &[("token", &token), ("to", &path)])
+        .await
+        .is(200);
+    ops.submit(&format!("{path}/remove-key"), &[]).await.is(200);
+    ops.sees("key is removed.");
+    ops.sees("none: the password alone signs in");
+    let again = ops.post(&format!("{path}/remove-key"), &[]).await;
+    again.is(404);
+    // So the password alone signs in.
+    let mut elsewhere = Browser::new(&site);
+    elsewhere.sign_in(ADA).await.is(200);
+    elsewhere.sees("No phone is set up.");
+}
+
+#[tokio::test]
+async fn sessions_and_accounts_are_ended_and_let_in_again() {
+    let site = Site::start().await;
+    let mut ada = Browser::new(&site);
+    ada.sign_in(ADA).await.is(200);
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users"]).await;
+    list(&mut ops, "Example Org").await;
+    let path = path_of(&ops, ADA);
+    ops.get(&path).await.is(200);
+    ops.submit(&format!("{path}/end-sessions"), &[])
+        .await
+        .is(200);
+    ops.sees("All sessions of the user have ended.");
+    ada.get("/account").await.is(303);
+    ada.sign_in(ADA).await.is(200);
+
+    ops.submit(&format!("{path}/suspend"), &[]).await.is(200);
+    ops.sees(">suspended</strong>");
+    ada.get("/account").await.is(303);
+    ada.get("/account/sign-in").await.is(200);
+    let fields = [("name", ADA), ("password", PASSWORD)];
+    ada.post("/account/sign-in", &fields).await.is(422);
+    ops.submit(&format!("{path}/activate"), &[]).await.is(200);
+    ada.sign_in(ADA).await.is(200);
+    // It is told in the trail by whom.
+    let events = site
+        .console
+        .audit
+        .events(keyproof_store::Timestamp::EPOCH, None)
+        .await;
+    let events = events.unwrap().into_iter().map(|(_, event)| event);
+    for action in ["user_session.end_all", "user.suspend", "user.activate"] {
+        let mut events = events.clone();
+        let told = events.find(|event| event.action == action).unwrap();
+        assert!(told.who.starts_with("operator:"), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_reaches_its_organisation_alone_and_reading_changes_nothing() {
+    let site = Site::start().await;
+    add(&site, "eve", "Other Org").await;
+    let mut admin = Browser::new(&site);
+    admin.sign_in_as(&["admin"]).await;
+    list(&mut admin, "Other Org").await;
+    let eve = path_of(&admin, "eve");
+    list(&mut admin, "Example Org").await;
+    let (ada, bob) = (path_of(&admin, ADA), path_of(&admin, BOB));
+    assert_ne!(ada, bob);
+
+    // A token of one organisation has nothing to choose, and reaches no other's.
+    let mut other = Browser::new(&site);
+    other.sign_in_as(&["users:Other%20Org"]).await;
+    let own = list(&mut other, "").await;
+    other.sees("Users of <bdi>Other Org</bdi>");
+    other.get(&eve).await.is(200);
+    let csrf = other.csrf().unwrap();
+    let theirs = ada.rsplit_once('/').unwrap().0;
+    for path in [&*ada, theirs] {
+        other.get(path).await.is(403);
+        other.sees("Your token does not reach this");
+        other.sees_not(ADA);
+    }
+    for deed in [
+        "suspend",
+        "activate",
+        "unlock",
+        "end-sessions",
+        "remove-key",
+    ] {
+        let path = format!("{ada}/{deed}");
+        other.post_with(&path, &csrf, &[]).await.is(403);
+    }
+    let fields = [
+        ("organisation", "Example Org"),
+        ("name", "mallory"),
+        ("role", "User"),
+        ("password", PASSWORD),
+    ];
+    other
+        .post_with("/console/users/add", &csrf, &fields)
+        .await
+        .is(403);
+    other.get("/console/audit").await.is(403);
+    other.get("/console/audit/export").await.is(403);
+
+    // Reading is shown no button, and refused all the same.
+    let mut reader = Browser::new(&site);
+    reader.sign_in_as(&["users-read"]).await;
+    reader.get(&own).await.is(200);
+    reader.sees_not("Add a user");
+    reader.get(&eve).await.is(200);
+    reader.sees_not("/suspend");
+    let csrf = reader.csrf().unwrap();
+    for deed in [
+        "suspend",
+        "activate",
+        "unlock",
+        "end-sessions",
+        "remove-key",
+    ] {
+        let path = format!("{eve}/{deed}");
+        reader.post_with(&path, &csrf, &[]).await.is(403);
+    }
+    reader.get("/console/users/add").await.is(403);
+    reader
+        .post_with("/console/users/add", &csrf, &fields)
+        .await
+        .is(403);
+    // What was refused is told, and nothing was done.
+    let mut eves = Browser::new(&site);
+    eves.sign_in("eve").await.is(200);
+    admin
+        .get("/console/audit?what=user.suspend&outcome=refused")
+        .await
+        .is(200);
+    admin.sees("reach the organisation");
+
+    // Whose scopes are of other areas is shown none of it.
+    let mut auditor = Browser::new(&site);
+    auditor.sign_in_as(&["audit-read"]).await;
+    auditor.sees_not("/console/users");
+    for path in ["/console/users", "/console/users/add", &*own, &*eve] {
+        auditor.get(path).await.is(403);
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_added_and_found_again() {
+    let site = Site::start().await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users"]).await;
+    ops.get("/console/users/add").await.is(200);
+    for (name, password, what) in [
+        ("a b", PASSWORD, "A name has 1 to 254 bytes"),
+        (ADA, PASSWORD, "There is a user of this name."),
+        ("eve", "short", "A password has at least 8 characters"),
+    ] {
+        let fields = [
+            ("organisation", "New Org"),
+            ("name", name),
+            ("role", "Observer"),
+            ("password", password),
+        ];
+        ops.post("/console/users/add", &fields).await.is(422);
+        ops.sees(what);
+        ops.sees("value=\"New Org\"");
+        ops.sees("<option selected>Observer</option>");
+        ops.sees_not(&format!("value=\"{password}\""));
+    }
+    let fields = [
+        ("organisation", "New Org"),
+        ("name", "eve"),
+        ("role", "Observer"),
+        ("password", PASSWORD),
+    ];
+    ops.submit("/console/users/add", &fields).await.is(200);
+    list(&mut ops, "New Org").await;
+    ops.sees("<bdi>eve</bdi>");
+    ops.sees("Observer");
+    let mut eve = Browser::new(&site);
+    eve.sign_in("eve").await.is(200);
+}
+
+#[tokio::test]
+async fn long_lists_are_paged_and_searched() {
+    let site = Site::start().await;
+    for number in 0..53 {
+        add(&site, &format!("user-{number:02}"), "Many").await;
+    }
+    for number in 0..51 {
+        add(
+            &site,
+            &format!("of-{number:02}"),
+            &format!("Org {number:02}"),
+        )
+        .await;
+    }
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["users-read"]).await;
+    let path = list(&mut ops, "Many").await;
+    ops.sees("53 users, page 1 of 2");
+    ops.sees("user-49<");
+    ops.sees_not("user-50<");
+    // Fifty rows and the stylesheet are light.
+    let page = ops.get(&path).await.body.len();
+    let style = ops.get("/console/style.css").await.body.len();
+    assert!(page + style < 60 * 1024, "{page} and {style} bytes");
+    ops.get(&format!("{path}?name=&page=2")).await.is(200);
+    ops.sees("user-52<");
+    ops.get(&format!("{path}?name=SER-07")).await.is(200);
+    ops.sees("1 user, by name.");
+    ops.sees("user-07<");
+    for wrong in ["page=x", "page=1000000"] {
+        ops.get(&format!("{path}?{wrong}")).await.is(404);
+    }
+    // The organisations, too.
+    ops.get("/console/users").await.is(200);
+    let (_, next) = ops.page.split_once("href=\"/console/users?after=").unwrap();
+    let next = format!("/console/users?after={}", next.split('"').next().unwrap());
+    ops.sees_not("Org 50<");
+    ops.get(&next.replace("&#38;", "&")).await.is(200);
+    ops.sees("Org 50<");
+    ops.sees_not("Org 00<");
+}
+
+#[tokio::test]
+async fn names_from_outside_are_text_on_a_page() {
+    let site = Site::start().await;
+    let hostile = "<script>alert(1)</script>\"'&\u{202e}gro";
+    add(&site, hostile, "<b>Org</b>").await;
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["admin"]).await;
+    for path in [
+        "/console/users",
+        "/console/audit",
+        "/console/audit?who=%3Cscript%3E&target=%22%3E%3Cb%3E",
+    ] {
+        ops.get(path).await.is(200);
+        ops.sees_not("<script>alert");
+        ops.sees_not("<b>");
+    }
+    list(&mut ops, "&#60;b&#62;Org&#60;/b&#62;").await;
+    ops.sees_not("<script>alert");
+    ops.sees("&#60;script&#62;alert(1)&#60;/script&#62;");
+}

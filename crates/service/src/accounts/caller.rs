@@ -1,0 +1,347 @@
+//! Operators who look after users: which organisations their scopes reach.
+
+use keyproof_auth::{OperatorScope, Reach};
+use zeroize::Zeroizing;
+
+use super::{
+    Accounts, AddUserError, ChangeUserError, KeySummary, NewUser, Unlocking, UserPage, UserQuery,
+    UserView,
+    administration::Whom,
+    deeds::owner,
+    directory::view,
+    reading::Slot,
+    records::{
+        Organisation, OrganisationName, Owner, User, organisation_key, organisation_name_key,
+        organisation_names, user_key,
+    },
+};
+use crate::{Action, Failure, Origin, StorageError, access::Operator, audit::Deed};
+
+/// How many organisations a page has.
+const ORGANISATIONS: usize = 50;
+
+/// An operator, as accounts know them.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    operator: Operator,
+    origin: Origin,
+}
+
+impl Caller {
+    /// This operator, with a request that came from there.
+    pub fn new(operator: &Operator, origin: &Origin) -> Self {
+        Self {
+            operator: operator.clone(),
+            origin: origin.by(operator.who.clone()),
+        }
+    }
+
+    /// Whether they may see the users of this organisation.
+    pub fn may_see(&self, organisation: &str) -> bool {
+        self.may(Reach::Read, organisation)
+    }
+
+    /// Whether they may change them.
+    pub fn may_change(&self, organisation: &str) -> bool {
+        self.may(Reach::Change, organisation)
+    }
+
+    /// Whether they may change those of some organisation, and so be asked which.
+    pub fn may_change_some(&self) -> bool {
+        self.operator.scopes().any(|scope| {
+            matches!(
+                scope,
+                OperatorScope::Admin | OperatorScope::Users(Reach::Change, _)
+            )
+        })
+    }
+
+    pub(super) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn may(&self, reach: Reach, organisation: &str) -> bool {
+        let needed = OperatorScope::Users(reach, Some(organisation.to_owned()));
+        self.operator.may(&needed)
+    }
+
+    /// The only organisations that they may see, unless that is all of them.
+    fn named(&self) -> Option<Vec<&str>> {
+        let everywhere = OperatorScope::Users(Reach::Read, None);
+        if self.operator.may(&everywhere) {
+            return None;
+        }
+        let named = self.operator.scopes().filter_map(|scope| match scope {
+            OperatorScope::Users(_, name) => name.as_deref(),
+            _ => None,
+        });
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable();
+        named.dedup();
+        Some(named)
+    }
+}
+
+/// An organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrganisationView {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// A page of organisations, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrganisationPage {
+    /// Those of the page.
+    pub organisations: Vec<OrganisationView>,
+    /// The name after which the next page begins, if there may be one.
+    pub after: Option<String>,
+}
+
+/// A user, as an operator sees them: nothing of it is secret.
+#[derive(Clone, Debug)]
+pub struct UserState {
+    /// The user.
+    pub user: UserView,
+    /// Whether guesses at their password or code are not judged at present: by name, or at some address or device.
+    pub is_locked: bool,
+    /// How many devices they trust.
+    pub devices: usize,
+    /// How many recovery codes are left; none where none were made.
+    pub recovery_codes: Option<usize>,
+}
+
+/// Why an operator does not see users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SeeUsersError {
+    /// Their scopes do not reach the organisation.
+    #[error("the token's scopes do not reach the organisation")]
+    OutOfReach,
+    /// There is no such user, or no such organisation.
+    #[error("there is no such user or organisation")]
+    Unknown,
+}
+
+/// What an operator does with a user's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserChange {
+    /// Lets a suspended user log in again.
+    Activate,
+    /// Ends every session and all tokens but application tokens.
+    EndSessions,
+    /// Removes the key of a phone, with all that rests on it.
+    RemoveKey,
+    /// Keeps them from logging in; all tokens end.
+    Suspend,
+    /// Lifts their locks.
+    Unlock,
+}
+
+impl UserChange {
+    const fn action(self) -> Action {
+        match self {
+            Self::Activate => Action::UserActivate,
+            Self::EndSessions => Action::UserSessionsEndAll,
+            Self::RemoveKey => Action::MfaKeyRemove,
+            Self::Suspend => Action::UserSuspend,
+            Self::Unlock => Action::UserUnlock,
+        }
+    }
+}
+
+/// Why an operator's user is not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddUserAsError {
+    /// As for everybody.
+    #[error(transparent)]
+    Add(#[from] AddUserError),
+    /// Their scopes do not reach the organisation.
+    #[error("the token's scopes do not reach the organisation")]
+    OutOfReach,
+}
+
+impl Accounts {
+    /// The organisations that an operator may see, by name, behind this one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn organisations(
+        &self,
+        caller: &Caller,
+        after: Option<&str>,
+    ) -> Result<OrganisationPage, StorageError> {
+        let now = self.clock.now();
+        let (ids, is_over) = match caller.named() {
+            None => {
+                let (all, after) = (organisation_names(), after.map(organisation_name_key));
+                let page =
+                    self.store
+                        .scan::<OrganisationName>(&all, after.as_ref(), ORGANISATIONS, now);
+                let page = page.await?;
+                let ids: Vec<_> = page
+                    .into_iter()
+                    .map(|(_, stored)| stored.record.id)
+                    .collect();
+                let is_over = ids.len() < ORGANISATIONS;
+                (ids, is_over)
+            }
+            Some(names) => {
+                let rest: Vec<_> = names
+                    .into_iter()
+                    .filter(|name| Some(*name) > after)
+                    .collect();
+                let is_over = rest.len() <= ORGANISATIONS;
+                let names = rest.into_iter().take(ORGANISATIONS);
+                let places: Vec<_> = names.map(organisation_name_key).collect();
+                let reading = self.read(places.iter().cloned()).await?;
+                let mut ids = Vec::new();
+                for place in places {
+                    let named: Slot<OrganisationName> = reading.slot(place)?;
+                    ids.extend(named.record().map(|named| named.id));
+                }
+                (ids, is_over)
+            }
+        };
+        let reading = self
+            .read(ids.iter().map(|id| organisation_key(*id)))
+            .await?;
+        let mut page = OrganisationPage::default();
+        for id in ids {
+            let organisation: Slot<Organisation> = reading.slot(organisation_key(id))?;
+            page.organisations
+                .extend(organisation.into_record().map(OrganisationView::of));
+        }
+        let last = page.organisations.last();
+        page.after = last.filter(|_| !is_over).map(|last| last.name.clone());
+        Ok(page)
+    }
+
+    /// Users of an organisation that an operator may see, and its name.
+    ///
+    /// # Errors
+    ///
+    /// [`SeeUsersError`].
+    pub async fn users_as(
+        &self,
+        caller: &Caller,
+        organisation: u32,
+        query: &UserQuery,
+    ) -> Result<(OrganisationView, UserPage), Failure<SeeUsersError>> {
+        let reading = self.read([organisation_key(organisation)]).await?;
+        let found: Slot<Organisation> = reading.slot(organisation_key(organisation))?;
+        let found = found.into_record().map(OrganisationView::of);
+        let found = found.ok_or(Failure::Refused(SeeUsersError::Unknown))?;
+        if !caller.may_see(&found.name) {
+            return Err(Failure::Refused(SeeUsersError::OutOfReach));
+        }
+        let page = self.users_in(organisation, query).await?;
+        Ok((found, page))
+    }
+
+    /// A user whom an operator may see.
+    ///
+    /// # Errors
+    ///
+    /// [`SeeUsersError`].
+    pub async fn user_as(
+        &self,
+        caller: &Caller,
+        organisation: u32,
+        user: u32,
+    ) -> Result<UserState, Failure<SeeUsersError>> {
+        const UNKNOWN: Failure<SeeUsersError> = Failure::Refused(SeeUsersError::Unknown);
+        let owner = Owner { organisation, user };
+        let reading = self.read([user_key(owner)]).await?;
+        let found: Slot<User> = reading.slot(user_key(owner))?;
+        let found = found.into_record().ok_or(UNKNOWN)?;
+        if !caller.may_see(&found.organisation_name) {
+            return Err(Failure::Refused(SeeUsersError::OutOfReach));
+        }
+        let snapshot = self.snapshot_of(&found.name, owner).await?;
+        let user = snapshot.user.record().cloned().ok_or(UNKNOWN)?;
+        let records = snapshot.records();
+        let key = snapshot.second_factor.record();
+        Ok(UserState {
+            user: view(user, key.map(KeySummary::of)),
+            is_locked: records.is_locked(snapshot.at()),
+            devices: records.trusted_devices(snapshot.at()).len(),
+            recovery_codes: records
+                .recovery
+                .as_ref()
+                .map(keyproof_mfa::RecoveryCodes::left),
+        })
+    }
+
+    /// Adds a user to an organisation that an operator may change.
+    ///
+    /// # Errors
+    ///
+    /// [`AddUserAsError`].
+    pub async fn add_user_as(
+        &self,
+        caller: &Caller,
+        new: &NewUser,
+        password: Zeroizing<String>,
+    ) -> Result<(), Failure<AddUserAsError>> {
+        if !caller.may_change(&new.organisation) {
+            let refused = Deed {
+                action: Action::UserAdd,
+                target: "organisation".to_owned(),
+                detail: Some(AddUserAsError::OutOfReach.to_string()),
+                origin: caller.origin(),
+            };
+            self.audit.refused(refused).await;
+            return Err(Failure::Refused(AddUserAsError::OutOfReach));
+        }
+        let added = self.add_user(new, password, caller.origin());
+        added.await.map_err(|failure| match failure {
+            Failure::Refused(error) => Failure::Refused(AddUserAsError::Add(error)),
+            Failure::Storage(error) => Failure::Storage(error),
+        })
+    }
+
+    /// Changes the account of a user whom an operator may change. What became of locks is told for those.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeUserError`].
+    pub async fn change_user_as(
+        &self,
+        caller: &Caller,
+        organisation: u32,
+        user: u32,
+        change: UserChange,
+    ) -> Result<Option<Unlocking>, Failure<ChangeUserError>> {
+        let whose = Owner { organisation, user };
+        let whom = Whom::Reached(caller, whose);
+        let changed = match change {
+            UserChange::Activate => self.activate(whom).await.map(|()| None),
+            UserChange::EndSessions => self.end_sessions(whom).await.map(|()| None),
+            UserChange::RemoveKey => self.take_key(whom).await.map(|()| None),
+            UserChange::Suspend => self.suspend(whom).await.map(|()| None),
+            UserChange::Unlock => self.unlock(whom).await.map(Some),
+        };
+        if matches!(changed, Err(Failure::Refused(ChangeUserError::OutOfReach))) {
+            let refused = Deed {
+                action: change.action(),
+                target: owner(whose),
+                detail: Some(ChangeUserError::OutOfReach.to_string()),
+                origin: caller.origin(),
+            };
+            self.audit.refused(refused).await;
+        }
+        changed
+    }
+}
+
+impl OrganisationView {
+    fn of(organisation: Organisation) -> Self {
+        Self {
+            id: organisation.id,
+            name: organisation.name,
+        }
+    }
+}
