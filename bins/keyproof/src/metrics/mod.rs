@@ -23,12 +23,11 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::telemetry::outbox::Counts;
 use course::Course;
 
 pub(crate) use course::Minute;
 pub(crate) use exposition::Exposition;
-
-use crate::telemetry::outbox::Counts;
 
 /// From a read in memory to `http.handler_timeout_ms` and a slow body, in seconds.
 const DURATIONS: [f64; 15] = [
