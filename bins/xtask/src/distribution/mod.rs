@@ -4,6 +4,7 @@
 mod bill;
 mod debian;
 mod image;
+mod machine;
 mod root;
 mod tree;
 mod trial;

@@ -12,7 +12,7 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use super::{Contents, Made, debian, image, root, write};
+use super::{Contents, Made, debian, image, machine, root, write};
 use crate::failure::Failure;
 use crate::process::{cargo, line, output, run};
 use crate::tools::{Program, is_root, need_programs};
@@ -68,7 +68,11 @@ pub(crate) fn hold() -> Result<bool, Failure> {
 
 /// What was found, against what has to be.
 #[track_caller]
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), Failure> {
+pub(super) fn expect<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: T,
+    wanted: T,
+) -> Result<(), Failure> {
     if found == wanted {
         return Ok(());
     }
@@ -87,7 +91,7 @@ const CONFIGURATION: &str = "etc/keyproof/keyproof.toml";
 
 impl System {
     fn install(folder: &Path) -> Result<Self, Failure> {
-        root::install("ca-certificates", folder)?;
+        root::install(machine::PACKAGES, folder)?;
         Ok(Self(folder.to_owned()))
     }
 
@@ -150,6 +154,8 @@ impl System {
             self.serves(false)?,
             token,
         )?;
+
+        machine::tries(&self.0)?;
 
         self.dpkg(&["--remove", "keyproof"])?;
         let left = [DATA, KEY, CONFIGURATION, "usr/bin/keyproof"].map(|path| self.has(path));

@@ -1,0 +1,128 @@
+//! A fresh system with systemd as its first process, by systemd-nspawn: the units as an operator turns them on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::write;
+use crate::failure::Failure;
+use crate::process::status;
+use crate::tools::{Program, need_programs};
+
+const PROGRAMS: &[Program] = &[Program::on_path("systemd-nspawn", "systemd-container")];
+
+/// What the system needs for it, beside what a small one has.
+pub(super) const PACKAGES: &str = "ca-certificates,dbus,systemd-sysv";
+
+const SCRIPT: &str = "usr/local/sbin/keyproof-trial";
+const UNIT: &str = "etc/systemd/system/keyproof-trial.service";
+const FOUND: &str = "keyproof-trial";
+
+/// Runs once the system is up, and switches it off. Bash is all the client that a small system has.
+const TRIAL: &str = r#"#!/bin/bash
+exec > /keyproof-trial 2>&1
+say() { echo "$1=$2"; }
+unit() { systemctl is-active "$1"; }
+show() { systemctl show keyproof.service --property "$1" --value; }
+ask() {
+    exec 3<> /dev/tcp/127.0.0.1/8080 || return
+    printf 'GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3
+    read -r -t 30 _ status _ <&3
+    exec 3>&-
+    [ "$status" = 200 ]
+}
+say booted yes
+say service "$(unit keyproof.service)"
+say watchdog "$(show WatchdogUSec)"
+systemctl stop keyproof.service
+systemctl start keyproof.socket
+say waiting "$(unit keyproof.socket) $(unit keyproof.service)"
+ask; say first $?
+say started "$(unit keyproof.service)"
+(
+    answered=0 failed=0
+    until [ -e /run/enough ]; do
+        if ask; then answered=$((answered + 1)); else failed=$((failed + 1)); fi
+    done
+    say answered $((answered > 100))
+    say failed $failed
+) &
+for _ in 1 2 3; do sleep 1; systemctl restart keyproof.service; done
+sleep 1; touch /run/enough; wait
+systemctl reload keyproof.service; say reload $?
+# Whoever restarts it so often in ten seconds has used up what systemd lets itself restart it.
+systemctl reset-failed keyproof.service
+before=$(show MainPID)
+systemctl kill --signal KILL keyproof.service
+for _ in $(seq 100); do
+    [ "$(show NRestarts)" = 1 ] && [ "$(unit keyproof.service)" = active ] && break
+    sleep 0.1
+done
+say killed "$(unit keyproof.service) $((before != $(show MainPID)))"
+ask; say afterwards $?
+systemctl stop keyproof.socket keyproof.service
+say stopped "$(show Result)"
+systemctl poweroff
+"#;
+
+/// What it has to find.
+const WANTED: [(&str, &str); 12] = [
+    ("service", "active"),
+    ("watchdog", "30s"),
+    ("waiting", "active inactive"),
+    ("first", "0"),
+    ("started", "active"),
+    // Over three restarts no connection is refused, and each request is answered.
+    ("answered", "1"),
+    ("failed", "0"),
+    ("reload", "0"),
+    ("killed", "active 1"),
+    ("afterwards", "0"),
+    ("stopped", "success"),
+    ("booted", "yes"),
+];
+
+/// Boots the system in this folder, in which the package is installed. False where this machine cannot boot one.
+pub(super) fn tries(system: &Path) -> Result<bool, Failure> {
+    need_programs(PROGRAMS)?;
+    write(&system.join(SCRIPT), TRIAL.as_bytes())?;
+    let unit = format!(
+        "[Unit]\nAfter=keyproof.service\n[Service]\nExecStart=/bin/bash /{SCRIPT}\n\
+         [Install]\nWantedBy=multi-user.target\n"
+    );
+    write(&system.join(UNIT), unit.as_bytes())?;
+    let wanted = system.join("etc/systemd/system/multi-user.target.wants/keyproof-trial.service");
+    symlink("../keyproof-trial.service", &wanted).map_err(|source| Failure::File {
+        path: wanted.clone(),
+        source,
+    })?;
+    // A network of its own, and no unit or registration on this machine, which may not be run by systemd.
+    let ended = status(
+        Command::new("timeout")
+            .args(["--kill-after=10", "180", "systemd-nspawn", "--quiet"])
+            .args(["--register=no", "--keep-unit", "--private-network"])
+            .args(["--boot", "--console=pipe", "--directory"])
+            .arg(system)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    )?;
+    let found = fs::read_to_string(system.join(FOUND)).unwrap_or_default();
+    for path in [system.join(SCRIPT), system.join(UNIT), wanted] {
+        let _ = fs::remove_file(path);
+    }
+    if found.is_empty() {
+        println!("systemd-nspawn boots no system here ({ended:?}): the units were not started");
+        return Ok(false);
+    }
+    println!("{found}");
+    let found: BTreeMap<_, _> = found
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    for (what, wanted) in WANTED {
+        super::trial::expect(what, found.get(what).copied(), Some(wanted))?;
+    }
+    Ok(true)
+}
