@@ -35,11 +35,13 @@ pub(crate) fn hold() -> Result<bool, Failure> {
         return Ok(false);
     }
     need_programs(PROGRAMS)?;
+    // Of examples and tests are the features, too, so that nothing is built anew of what the tests have built.
     run(&mut cargo([
         "build",
         "--locked",
         "--workspace",
         "--all-features",
+        "--examples",
         "--bin",
         "keyproof",
     ]))?;
