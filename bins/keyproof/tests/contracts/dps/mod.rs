@@ -3,9 +3,9 @@
 
 mod access;
 mod certificates;
-mod dialect;
+pub(crate) mod dialect;
 mod possession;
 mod races;
 mod requests;
 #[path = "../site/mod.rs"]
-mod site;
+pub(crate) mod site;

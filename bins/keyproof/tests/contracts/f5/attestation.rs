@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use keyproof_service::device_identity::Registers;
 use keyproof_tpm::{Structure, TpmsClockInfo};
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::{
     f5::device::{Device, Manufacturer},
     f5::dialect::{ACTIVATE, API_KEYS, ATTEST, CATEGORIES, NONCE, PROVISION},
     f5::faults::{Commits, FaultyEngine},
+    f5::forgetting::place,
     f5::machine::{Machine, SELECTION},
     f5::provision::{furnished, furnished_on, join_all},
     f5::site::Site,
@@ -524,6 +526,56 @@ async fn a_log_is_replayed_and_compared() {
     refused
         .refuses(400, 3)
         .saying("event_log: more than 524288");
+}
+
+#[tokio::test]
+async fn the_values_of_registers_are_remembered_and_what_a_log_says_of_those_that_changed() {
+    let (site, key, device) = furnished().await;
+    site.activated(&key, &device).await;
+    let mut machine = Machine::booted(device);
+    let with_log =
+        |log: Vec<u8>| move |body: &mut Value| body["event_log"] = json!(BASE64.encode(&log));
+    let log = machine.log();
+    machine
+        .attested_with(&site, SELECTION, with_log(log))
+        .await
+        .accepts();
+    machine.attested(&site).await.accepts();
+    machine.extends(7, 8, b"<b>tampered with</b>");
+    let log = machine.log();
+    let refused = machine.attested_with(&site, SELECTION, with_log(log)).await;
+    assert_eq!(refused.fails(), ["pcr-policy"]);
+    // What the key has not signed is remembered of no attestation.
+    let forged = machine
+        .attested_with(&site, SELECTION, |body| flip(body, "pcr_values", 0))
+        .await;
+    assert!(!forged.fails().is_empty());
+
+    let place = place("SN0001");
+    let devices = &site.console.device_identity;
+    let (told, _) = devices.device(&place).await.unwrap();
+    let values: Vec<Option<Vec<&str>>> = told
+        .attestations
+        .iter()
+        .map(|verdict| match &verdict.registers {
+            Registers::Values(values) => {
+                Some(values.iter().map(|register| &*register.value).collect())
+            }
+            Registers::Same | Registers::Unknown => None,
+        })
+        .collect();
+    let [Some(first), Some(second), Some(third), None] = &*values else {
+        panic!("{values:?}");
+    };
+    assert_eq!(first, second);
+    assert_eq!(first[..2], third[..2]);
+    assert_ne!(first[2], third[2]);
+    assert!(told.attestations[0].events.is_empty());
+    let events = &told.attestations[2].events;
+    assert!(events.iter().all(|event| event.index == 7), "{events:?}");
+    let last = events.last().unwrap();
+    assert_eq!(last.hint, "<b>tampered with</b>");
+    assert_eq!(last.digest.len(), 64);
 }
 
 #[tokio::test]

@@ -5,21 +5,21 @@ mod activation;
 mod attestation;
 mod certificate;
 mod deletion;
-mod device;
-mod dialect;
+pub(crate) mod device;
+pub(crate) mod dialect;
 mod failures;
 mod forgetting;
 mod kinds;
 mod lists;
-mod machine;
+pub(crate) mod machine;
 mod mtls;
 mod objects;
 mod preauth;
-mod provision;
+pub(crate) mod provision;
 mod renewal;
 mod revocation;
 #[path = "../site/mod.rs"]
-mod site;
+pub(crate) mod site;
 mod trust;
 
 use keyproof_store::faults;

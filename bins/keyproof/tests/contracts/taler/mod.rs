@@ -4,10 +4,10 @@
 mod bodies;
 mod config;
 mod devices;
-mod dialect;
+pub(crate) mod dialect;
 mod instances;
 mod locks;
 mod login;
 #[path = "../site/mod.rs"]
-mod site;
+pub(crate) mod site;
 mod transport;

@@ -1,0 +1,215 @@
+//! What an operator does at `/console/certificates`.
+
+use std::time::Duration;
+
+use super::operator::Operator;
+use crate::dps::{dialect::Ca, site::Site};
+
+const SERVICE: &str = "/console/certificates/service?subscription=Sub-1&group=Group&service=Dps";
+
+const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
+
+/// The address of something about a certificate of that service.
+fn of(what: &str, name: &str) -> String {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("subscription", "Sub-1"),
+            ("group", "Group"),
+            ("service", "Dps"),
+            ("name", name),
+        ])
+        .finish();
+    format!("/console/certificates/certificate{what}?{query}")
+}
+
+async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
+    let token = site.operator_token(scopes, None).await;
+    let operator = Operator::signed_in(site.server.address(), &token).await;
+    (operator, token)
+}
+
+#[tokio::test]
+async fn an_operator_walks_to_possession() {
+    let site = Site::start().await;
+    let (mut ops, token) = signed_in(&site, &["certificates:sub-1/group"]).await;
+    ops.get("/console/certificates").await.is(200);
+    ops.get(SERVICE).await.is(200);
+    ops.sees("The service has none yet.");
+    let ca = Ca::new("Acme Root");
+    let parts = [
+        ("name", &b"root"[..]),
+        ("file", ca.pem.as_bytes()),
+        ("text", b""),
+    ];
+    let uploaded = ops.upload(SERVICE, &parts).await;
+    assert_eq!(uploaded.is(303).location(), of("", "root"));
+    ops.get(&of("", "root")).await.is(200);
+    ops.sees("not proven");
+    ops.sees("CN=Acme Root,O=Acme");
+
+    let etag = ops.hidden("etag").unwrap();
+    // No code yet.
+    let leaf = ca.leaf(&"0".repeat(48));
+    let parts = [("etag", etag.as_bytes()), ("file", &leaf)];
+    ops.upload(&of("/verify", "root"), &parts).await.is(422);
+    ops.sees("There is no live code");
+    ops.post(&of("/code", "root"), &[("etag", &etag)])
+        .await
+        .is(200);
+    let code = ops.text_of("secret");
+    assert_eq!(code.len(), 48);
+    ops.sees(&format!("-subj &#39;/CN={code}&#39;"));
+    ops.sees(&format!("-Subject &#39;CN={code}&#39;"));
+    let etag = ops.hidden("etag").unwrap();
+
+    // Another CA's leaf: each check, and what to do.
+    let foreign = Ca::new("Another").leaf(&code);
+    let parts = [
+        ("etag", etag.as_bytes()),
+        ("code", code.as_bytes()),
+        ("file", &foreign),
+    ];
+    ops.upload(&of("/verify", "root"), &parts).await.is(422);
+    ops.sees("Possession is not proven");
+    ops.sees("issuer");
+    ops.sees("<strong>To do:</strong> sign the leaf with");
+    // The code lives, and its commands are there still.
+    ops.sees(&format!("/CN={code}"));
+
+    // Pasted, as its text.
+    let leaf = data_encoding::BASE64.encode(&ca.leaf(&code));
+    let parts = [
+        ("etag", etag.as_bytes()),
+        ("file", b""),
+        ("text", leaf.as_bytes()),
+    ];
+    ops.upload(&of("/verify", "root"), &parts).await.is(200);
+    ops.sees("Possession is proven");
+    ops.get(SERVICE).await.is(200);
+    ops.sees(">proven<");
+
+    ops.get(&of("", "root")).await.is(200);
+    let etag = ops.hidden("etag").unwrap();
+    site.clock.advance(Duration::from_secs(301));
+    ops.get(&of("", "root")).await.is(200);
+    let sent_on = ops.post(&of("/delete", "root"), &[("etag", &etag)]).await;
+    assert!(sent_on.is(303).location().starts_with("/console/confirm"));
+    ops.confirms(&token).await;
+    ops.get(&of("", "root")).await.is(200);
+    // Somebody else's change is not overwritten.
+    ops.post(&of("/delete", "root"), &[("etag", "00")])
+        .await
+        .is(409);
+    ops.post(&of("/delete", "root"), &[("etag", &etag)])
+        .await
+        .is(303);
+    ops.get(&of("", "root")).await.is(404);
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_is_said_to_be_none() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    ops.get(SERVICE).await.is(200);
+    for (file, told) in [
+        (&b""[..], "This is not one X.509 certificate"),
+        (b"hello", "This is not one X.509 certificate"),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            "private key",
+        ),
+    ] {
+        ops.upload(SERVICE, &[("name", b"c"), ("file", file)])
+            .await
+            .is(422);
+        ops.sees(told);
+    }
+    let ca = Ca::new("Root");
+    ops.upload(SERVICE, &[("name", b""), ("file", &ca.der)])
+        .await
+        .is(422);
+    ops.upload(SERVICE, &[("name", b"c"), ("file", &ca.der)])
+        .await
+        .is(303);
+    ops.get(SERVICE).await.is(200);
+    ops.upload(SERVICE, &[("name", b"c"), ("file", &ca.der)])
+        .await
+        .is(422);
+    ops.sees("There is a certificate of this name.");
+    // What is too long, twice, or not the page's.
+    let long = vec![b'x'; 64 * 1024 + 1];
+    ops.upload(SERVICE, &[("name", b"d"), ("file", &long)])
+        .await
+        .is(400);
+    ops.get(SERVICE).await.is(200);
+    ops.upload(SERVICE, &[("name", b"d"), ("name", b"e")])
+        .await
+        .is(400);
+    ops.get(SERVICE).await.is(200);
+    ops.upload(SERVICE, &[("other", b"d")]).await.is(400);
+    ops.get(SERVICE).await.is(200);
+    ops.post(SERVICE, &[("name", "d")]).await.is(415);
+    let csrf = "AAAA";
+    let parts = [("name", &b"d"[..]), ("file", &ca.der)];
+    ops.upload_as(SERVICE, csrf, &parts).await.is(403);
+}
+
+#[tokio::test]
+async fn each_sees_what_their_scopes_reach_and_no_more() {
+    let site = Site::start().await;
+    let ca = Ca::new("Root");
+    site.put("root", &ca.body()).await.is(200);
+    for (scope, area, service) in [
+        ("admin", 200, 200),
+        ("certificates", 200, 200),
+        ("certificates:sub-1/group/dps", 200, 200),
+        ("certificates:sub-2", 200, 403),
+        ("instances", 403, 403),
+        ("tpm", 403, 403),
+    ] {
+        let (mut ops, _) = signed_in(&site, &[scope]).await;
+        let csrf = ops.csrf();
+        ops.get("/console/certificates").await.is(area);
+        if area == 200 {
+            let is_listed = ops.page.contains("Sub-1");
+            assert_eq!(is_listed, service == 200, "{scope}");
+        }
+        ops.get(SERVICE).await.is(service);
+        ops.get(&of("", "root")).await.is(service);
+        if service == 403 {
+            let parts = [("name", &b"d"[..]), ("file", &ca.der)];
+            ops.upload_as(SERVICE, &csrf, &parts).await.is(403);
+            ops.post_as(&of("/code", "root"), &csrf, &[("etag", "x")])
+                .await
+                .is(403);
+            ops.post_as(&of("/delete", "root"), &csrf, &[("etag", "x")])
+                .await
+                .is(403);
+            let parts = [("etag", &b"x"[..]), ("file", &ca.der)];
+            ops.upload_as(&of("/verify", "root"), &csrf, &parts)
+                .await
+                .is(403);
+        }
+    }
+}
+
+#[tokio::test]
+async fn hostile_names_are_text() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["certificates"]).await;
+    let ca = Ca::new(HOSTILE);
+    for name in [HOSTILE, "..", "a/b?c#d%2F", "*+ x", "\u{202e}gnp.exe"] {
+        ops.get(SERVICE).await.is(200);
+        let parts = [("name", name.as_bytes()), ("file", &ca.der)];
+        let uploaded = ops.upload(SERVICE, &parts).await;
+        let page = uploaded.is(303).location();
+        ops.get(&page).await.is(200);
+        ops.sees_not("<script>alert");
+        let etag = ops.hidden("etag").unwrap();
+        let code = page.replace("/certificate?", "/certificate/code?");
+        ops.post(&code, &[("etag", &etag)]).await.is(200);
+        ops.sees_not("<script>alert");
+        ops.get(SERVICE).await.is(200);
+        ops.sees_not("<script>alert");
+    }
+}

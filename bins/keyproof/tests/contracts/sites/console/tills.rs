@@ -1,0 +1,258 @@
+//! What an operator does at `/console/tills`.
+
+use std::time::Duration;
+
+use keyproof_otp::pos::{PosAlgorithm, confirm};
+use keyproof_service::Clock as _;
+
+use super::operator::Operator;
+use crate::taler::site::{Site, console_origin, secret};
+
+const KEY: &[u8] = b"12345678901234567890";
+const BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+
+/// Text that would do harm where it is not taken for text.
+const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&";
+
+async fn signed_in(site: &Site, scopes: &[&str]) -> (Operator, String) {
+    let token = site.operator_token(scopes, None).await;
+    let operator = Operator::signed_in(site.server.address(), &token).await;
+    (operator, token)
+}
+
+/// The code of a moment so many steps from now.
+fn code(site: &Site, steps: i64, price: Option<&str>) -> String {
+    let at = site.clock.now().as_secs().checked_add_signed(30 * steps);
+    let price = price.map(|price| price.parse().unwrap());
+    let algorithm = match price {
+        Some(_) => PosAlgorithm::TotpWithPrice,
+        None => PosAlgorithm::TotpWithoutPrice,
+    };
+    let codes = confirm(KEY, algorithm, price.as_ref(), at.unwrap()).unwrap();
+    codes.codes()[2].to_string()
+}
+
+#[tokio::test]
+async fn an_operator_adds_a_till_its_device_and_removes_both() {
+    let site = Site::start().await;
+    let (mut ops, token) = signed_in(&site, &["instances"]).await;
+    ops.get("/console/tills").await.is(200);
+    ops.sees("default");
+    let fields = [("name", "shop"), ("password", "correct horse")];
+    let added = ops.post("/console/tills", &fields).await;
+    assert_eq!(added.is(303).location(), "/console/tills/shop");
+    ops.get("/console/tills/shop").await.is(200);
+    ops.sees("The instance has no devices yet.");
+
+    let fields = [
+        ("id", "till 1"),
+        ("description", "by the door"),
+        ("algorithm", "1"),
+        ("key", ""),
+    ];
+    ops.post("/console/tills/shop/devices", &fields)
+        .await
+        .is(200);
+    ops.sees("<svg role=\"img\"");
+    let drawn = ops.text_of("secret");
+    assert_eq!(drawn.len(), 32);
+    ops.get("/console/tills/shop").await.is(200);
+    ops.sees("by the door");
+    ops.sees_not(&drawn);
+    let device = "/console/tills/shop/device?id=till%201";
+    ops.get(device).await.is(200);
+    ops.sees_not(&drawn);
+    ops.sees("present");
+
+    // What weakens something asks for the token anew, once it was shown a while ago.
+    site.clock.advance(Duration::from_secs(301));
+    ops.get(device).await.is(200);
+    ops.sees("/console/confirm?to=");
+    let remove = "/console/tills/shop/device/remove?id=till%201";
+    let sent_on = ops.post(remove, &[]).await;
+    assert!(sent_on.is(303).location().starts_with("/console/confirm"));
+    ops.get(device).await.is(200);
+    ops.confirms(&token).await;
+    ops.get(device).await.is(200);
+    ops.post(remove, &[]).await.is(303);
+    ops.get(device).await.is(404);
+    ops.get("/console/tills/shop").await.is(200);
+    ops.post("/console/tills/shop/remove", &[]).await.is(303);
+    ops.get("/console/tills/shop").await.is(404);
+}
+
+#[tokio::test]
+async fn a_page_names_the_step_of_a_code_and_a_price() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances:default"]).await;
+    ops.get("/console/tills/default").await.is(200);
+    let fields = [("id", "till"), ("algorithm", "2"), ("key", BASE32)];
+    ops.post("/console/tills/default/devices", &fields)
+        .await
+        .is(200);
+    let device = "/console/tills/default/device?id=till";
+    ops.get(device).await.is(200);
+    ops.sees("name it to see the codes");
+    ops.get(&format!("{device}&price=EUR:4.50")).await.is(200);
+    for step in -2..=2 {
+        ops.sees(&code(&site, step, Some("EUR:4.50")));
+    }
+    ops.sees_not(&code(&site, 0, Some("EUR:4.51")));
+    let check = "/console/tills/default/device/check?id=till";
+    for (step, price, told) in [
+        (0, "EUR:4.50", "It confirms a payment now."),
+        (-2, "EUR:4.50", "2 steps ago"),
+        (-5, "EUR:4.50", "It confirms no payment now"),
+        (0, "EUR:4.51", "This is no code of the device"),
+    ] {
+        let code = code(&site, step, Some("EUR:4.50"));
+        let fields = [("code", &*code), ("of", price)];
+        ops.post(check, &fields).await.is(200);
+        ops.sees(told);
+    }
+    ops.post(check, &[("code", "12345678"), ("of", "")])
+        .await
+        .is(422);
+    ops.post(check, &[("code", "12345678"), ("of", "4.50")])
+        .await
+        .is(422);
+    ops.post(check, &[("code", "1234"), ("of", "EUR:1")])
+        .await
+        .is(422);
+    ops.get(&format!("{device}&price=-1")).await.is(422);
+    let told = site
+        .console
+        .audit
+        .events(keyproof_store::Timestamp::EPOCH, None)
+        .await;
+    let told = told.unwrap();
+    let checks = told
+        .iter()
+        .filter(|(_, event)| event.action == "otp_device.check");
+    assert!(checks.count() >= 3);
+    // So many a minute.
+    for _ in 0..26 {
+        ops.post(check, &[("code", "12345678"), ("of", "EUR:1")])
+            .await
+            .is(200);
+    }
+    let limited = ops
+        .post(check, &[("code", "12345678"), ("of", "EUR:1")])
+        .await;
+    assert!(limited.is(429).headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn each_sees_what_their_scopes_reach_and_no_more() {
+    let site = Site::start().await;
+    let devices = &site.console.otp_devices;
+    for name in ["shop", "other"] {
+        let (password, origin) = (secret("correct horse"), console_origin());
+        let added = devices.add_instance(name, password, &origin);
+        added.await.unwrap();
+    }
+    for (scope, area, shop, other, changes) in [
+        ("admin", 200, 200, 200, true),
+        ("instances", 200, 200, 200, true),
+        ("instances:shop", 200, 200, 403, true),
+        ("instances-read:shop", 200, 200, 403, false),
+        ("instances-read", 200, 200, 200, false),
+        ("users", 403, 403, 403, false),
+        ("certificates", 403, 403, 403, false),
+    ] {
+        let (mut ops, _) = signed_in(&site, &[scope]).await;
+        let csrf = ops.csrf();
+        ops.get("/console/tills").await.is(area);
+        if area == 200 {
+            let sees_other = ops.page.contains("/console/tills/other");
+            assert_eq!(sees_other, other == 200, "{scope}");
+        }
+        ops.get("/console/tills/other").await.is(other);
+        ops.get("/console/tills/shop").await.is(shop);
+        assert_eq!(ops.page.contains("Add the device"), changes, "{scope}");
+        assert_eq!(ops.page.contains("Remove the instance"), changes, "{scope}");
+        // Nor does it help to know the address.
+        let id = format!("by-{}", scope.replace(':', "-"));
+        let fields = [("id", &*id), ("algorithm", "1"), ("key", BASE32)];
+        let added = ops
+            .post_as("/console/tills/shop/devices", &csrf, &fields)
+            .await;
+        added.is(if changes { 200 } else { 403 });
+        let removal = format!("/console/tills/shop/device/remove?id={id}");
+        let removed = ops.post_as(&removal, &csrf, &[]).await;
+        removed.is(if changes { 303 } else { 403 });
+        if other == 403 {
+            let fields = [("id", "x"), ("algorithm", "1"), ("key", BASE32)];
+            let added = ops
+                .post_as("/console/tills/other/devices", &csrf, &fields)
+                .await;
+            added.is(403);
+            ops.post_as("/console/tills/other/remove", &csrf, &[])
+                .await
+                .is(403);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let fields = [("name", "shop"), ("password", "correct horse")];
+    ops.post_as("/console/tills", "AAAA", &fields).await.is(403);
+    ops.get("/console/tills").await.is(200);
+    ops.sees_not("shop");
+}
+
+#[tokio::test]
+async fn hostile_names_are_text() {
+    let site = Site::start().await;
+    let (mut ops, _) = signed_in(&site, &["instances"]).await;
+    let long = "x".repeat(1000);
+    for id in [
+        HOSTILE,
+        "..",
+        ".",
+        "a/b?c#d%2F",
+        "*+ ",
+        "\u{202e}gnp.exe",
+        &long,
+    ] {
+        ops.get("/console/tills/default").await.is(200);
+        let fields = [
+            ("id", id),
+            ("description", HOSTILE),
+            ("algorithm", "1"),
+            ("key", BASE32),
+        ];
+        ops.post("/console/tills/default/devices", &fields)
+            .await
+            .is(200);
+        ops.get("/console/tills/default").await.is(200);
+        ops.sees_not("<script>alert");
+        let links = ops
+            .page
+            .split("href=\"/console/tills/default/device?id=")
+            .skip(1);
+        let links: Vec<_> = links
+            .map(|rest| rest.split('"').next().unwrap().to_owned())
+            .collect();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("id", id)
+            .finish();
+        let query = query
+            .trim_start_matches("id=")
+            .replace('+', "%20")
+            .replace('*', "%2A");
+        assert!(links.contains(&query), "{query} in {links:?}");
+        ops.get(&format!("/console/tills/default/device?id={query}"))
+            .await
+            .is(200);
+        ops.sees_not("<script>alert");
+        ops.sees("<bdi>");
+        let code = code(&site, 0, None);
+        ops.sees(&code);
+    }
+    // The default instance's own path climbs nowhere.
+    ops.get("/console/tills/..").await.is(404);
+}
