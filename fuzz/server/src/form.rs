@@ -36,12 +36,9 @@ pub fn form(data: &[u8]) {
                 let value = value.map_or(&[][..], |(_, value)| value);
                 assert_eq!(form.text(field).as_bytes(), value, "{field}");
             }
-            let shown = format!("{form:?}");
-            assert!(
-                sent.iter()
-                    .all(|(_, value)| value.len() < 16 || !contains(&shown, value)),
-                "{shown}"
-            );
+            let names: Vec<_> = sent.iter().map(|(name, _)| str::from_utf8(name)).collect();
+            let names: Vec<&str> = names.into_iter().flatten().collect();
+            assert_eq!(format!("{form:?}"), format!("{names:?}"), "names alone");
         }
         Err(FormError::ContentType) => panic!("it was said to be a form"),
         Err(FormError::Fields) => assert!(!is_ours, "{sent:?}"),
@@ -49,12 +46,6 @@ pub fn form(data: &[u8]) {
     }
     let refused = Form::parse(Some("multipart/form-data; boundary=x"), data, &FIELDS);
     assert_eq!(refused.err(), Some(FormError::ContentType));
-}
-
-fn contains(text: &str, value: &[u8]) -> bool {
-    text.as_bytes()
-        .windows(value.len())
-        .any(|window| window == value)
 }
 
 /// URL standard, 5.1: the parser of `application/x-www-form-urlencoded`, but for the decoding of UTF-8.

@@ -1,6 +1,6 @@
 //! A whole server in this process, with its store in memory and its clock standing still, and one client of it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -107,12 +107,17 @@ impl Site {
             "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{fields}\r\n"
         );
         let request = [head.as_bytes(), body].concat();
-        let mut client = match self.client.take() {
-            Some(client) => client,
-            None => connect(self.address),
-        };
-        client.write_all(&request).expect("it is read");
-        let answer = receive(&mut client);
+        // The server may have closed what was idle for long, as on a machine that was suspended: then, and only then, again.
+        let kept = self.client.take().and_then(|mut client| {
+            client.write_all(&request).ok()?;
+            Some((receive(&mut client)?, client))
+        });
+        let (answer, client) = kept.unwrap_or_else(|| {
+            let mut client = connect(self.address);
+            client.write_all(&request).expect("it is read");
+            let answer = receive(&mut client).expect("an answer");
+            (answer, client)
+        });
         if !answer.head.contains("connection: close") {
             self.client = Some(client);
         }
@@ -142,19 +147,35 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     client
 }
 
-fn receive(client: &mut TcpStream) -> Answer {
+/// `None` if the connection was closed before the first byte of an answer.
+fn receive(client: &mut TcpStream) -> Option<Answer> {
     let mut received = Vec::new();
     let mut buffer = [0; 8192];
     let mut more = |received: &mut Vec<u8>| {
-        let len = client.read(&mut buffer).expect("an answer in time");
-        assert!(len > 0, "cut: {}", String::from_utf8_lossy(received));
+        let len = loop {
+            match client.read(&mut buffer) {
+                // By libFuzzer's own timer.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset && received.is_empty() => {
+                    break 0;
+                }
+                read => break read.expect("an answer in time"),
+            }
+        };
+        assert!(
+            len > 0 || received.is_empty(),
+            "cut: {}",
+            String::from_utf8_lossy(received)
+        );
         received.extend_from_slice(&buffer[..len]);
+        len > 0
     };
     let body = loop {
         let end = received.windows(4).position(|end| end == b"\r\n\r\n");
         match end {
             Some(end) => break end + 4,
-            None => more(&mut received),
+            None if more(&mut received) => {}
+            None => return None,
         }
     };
     let head = str::from_utf8(&received[..body]).expect("a head is ASCII");
@@ -171,7 +192,7 @@ fn receive(client: &mut TcpStream) -> Answer {
         [] => Value::Null,
         json => serde_json::from_slice(json).expect("JSON"),
     };
-    Answer { status, head, json }
+    Some(Answer { status, head, json })
 }
 
 /// A field of a head in lower case.
