@@ -10,6 +10,7 @@ pub mod f5;
 pub mod form;
 pub mod http;
 pub mod jwt;
+pub mod multipart;
 pub mod signatures;
 mod site;
 pub mod stations;
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("service_jwks", jwt::jwks),
     ("service_jwt", jwt::jwt),
     ("site_form", form::form),
+    ("site_multipart", multipart::multipart),
     ("store_key", store::key),
     ("taler_body", taler::body),
     ("x509_tables", signatures::tables),

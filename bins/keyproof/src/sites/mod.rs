@@ -32,6 +32,7 @@ use crate::{
 
 pub use form::{Form, FormError};
 pub use front::{Front, Place};
+pub use multipart::{Multipart, Part};
 
 /// The sites that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

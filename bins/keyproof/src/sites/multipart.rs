@@ -13,7 +13,7 @@ use super::form::{CSRF, FormError, MAX_VALUE, is_odd};
 
 /// A part that a page has.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
+pub enum Part {
     /// A field of one line of text, which is read as one of a plain form is.
     Line(&'static str),
     /// A file, or a field of several lines, of at most so many bytes.
@@ -39,11 +39,15 @@ impl Part {
 const BOUNDARY: usize = 70;
 
 /// What was filled in.
-pub(super) struct Multipart(Vec<(&'static str, Zeroizing<Vec<u8>>)>);
+pub struct Multipart(Vec<(&'static str, Zeroizing<Vec<u8>>)>);
 
 impl Multipart {
     /// Reads a body that has no other parts than these, and the page's own.
-    pub(super) async fn parse(
+    ///
+    /// # Errors
+    ///
+    /// [`FormError`].
+    pub async fn parse(
         content_type: Option<&str>,
         body: Bytes,
         parts: &[Part],
@@ -88,13 +92,13 @@ impl Multipart {
     }
 
     /// What a part was filled in with; nothing if it was left out.
-    pub(super) fn bytes(&self, name: &str) -> &[u8] {
+    pub fn bytes(&self, name: &str) -> &[u8] {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map_or(&[], |(_, value)| value)
     }
 
     /// The same of a part that is text; nothing if it is not.
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub fn text(&self, name: &str) -> &str {
         str::from_utf8(self.bytes(name)).unwrap_or_default()
     }
 }

@@ -1,0 +1,5 @@
+//! Fuzzes [`keyproof_fuzz_server::multipart::multipart`].
+
+#![cfg_attr(fuzzing, no_main)]
+
+keyproof_fuzz_server::fuzz_main!(keyproof_fuzz_server::multipart::multipart);
