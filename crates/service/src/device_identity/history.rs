@@ -281,7 +281,7 @@ mod tests {
             let registers = match at {
                 5 | 20 => Registers::Unknown,
                 at if at < 10 => Registers::Values(values("a")),
-                at if at == 38 => Registers::Values(values("c")),
+                38 => Registers::Values(values("c")),
                 _ => Registers::Values(values("b")),
             };
             all.push(verdict(at, registers.clone()));

@@ -197,10 +197,7 @@ impl Visit<Signed> {
     ) -> Answered {
         let id = self.asked("id")?;
         let caller: Caller<Reading> = self.caller(Action::OtpDeviceShow, Some(&id)).await?;
-        let moment = Moment {
-            at: None,
-            price: price.clone(),
-        };
+        let moment = Moment { at: None, price };
         let devices = &self.service().otp_devices;
         let view = match devices.device::<Infallible>(&caller, Ok(moment)) {
             Ok(view) => view,
@@ -267,7 +264,7 @@ impl Visit<Signed> {
                             format!("Too many codes were checked. Try again in {seconds} seconds.");
                         let (frame, ..) = refuse("code", text);
                         let status = StatusCode::TOO_MANY_REQUESTS;
-                        let page = self.device_page(frame, price.clone(), None, status);
+                        let page = self.device_page(frame, *price, None, status);
                         let mut response = page.await?;
                         retry_after(&mut response, wait);
                         return Ok(response);
