@@ -1,5 +1,6 @@
 //! keyproof's developer commands: `cargo xtask test`, `fuzz` and `bench`.
 
+mod architecture;
 mod bench;
 mod chart;
 mod distribution;

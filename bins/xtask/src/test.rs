@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::architecture;
 use crate::distribution;
 use crate::failure::Failure;
 use crate::fuzz;
@@ -168,6 +169,7 @@ impl Stage {
                 "deny", "--locked", "check", "bans", "licenses", "sources",
             ])),
             Self::Layers => {
+                architecture::check()?;
                 layers::check()?;
                 wire_words::check()?;
                 layout::check()

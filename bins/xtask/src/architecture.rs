@@ -1,0 +1,274 @@
+//! What ARCHITECTURE.md leads to from each URL: a file that it names is there, and has what it is said to have.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{failure::Failure, sources};
+
+const PAGE: &str = "ARCHITECTURE.md";
+
+/// The part of the page that is read: prose and tables, each line of its own.
+const HEADING: &str = "## From a URL to its rule";
+
+/// Below which folders a file may be, beside those that a section's heading names.
+const FOLDERS: [&str; 4] = ["crates", "bins/keyproof/src", "crates/service/src", ""];
+
+/// What the page calls by name, and is no item of Rust.
+const METHODS: [&str; 4] = ["DELETE", "GET", "PATCH", "POST"];
+
+/// What makes an item of the word behind it.
+const KINDS: [&str; 7] = ["const", "enum", "fn", "static", "struct", "trait", "type"];
+
+/// Checks every file and every function, type and constant that is named from a URL on.
+pub(crate) fn check() -> Result<(), Failure> {
+    let path = PathBuf::from(PAGE);
+    let page = fs::read_to_string(&path).map_err(|source| Failure::File {
+        path: path.clone(),
+        source,
+    })?;
+    let mut tree = Tree::default();
+    for folder in ["crates", "bins/keyproof/src"] {
+        for (path, text) in sources::below(Path::new(folder))? {
+            tree.sources.insert(path, text);
+        }
+    }
+    match tree.named_in(&page) {
+        Ok(names) => {
+            println!("{PAGE}: {names} names of files and items");
+            Ok(())
+        }
+        Err(problem) => Err(Failure::Source { path, problem }),
+    }
+}
+
+/// The sources, by their paths.
+#[derive(Default)]
+struct Tree {
+    sources: HashMap<PathBuf, String>,
+}
+
+impl Tree {
+    /// How many names there are, or the first that leads nowhere.
+    fn named_in(&self, page: &str) -> Result<usize, String> {
+        let (_, part) = page
+            .split_once(HEADING)
+            .ok_or_else(|| format!("has no section {HEADING:?}"))?;
+        let part = part.split("\n## ").next().unwrap_or_default();
+        let mut section = Section::default();
+        let mut count = 0;
+        for line in part.lines() {
+            if line.starts_with("### ") {
+                section = Section::of(line);
+                continue;
+            }
+            if let Some(row) = line.strip_prefix("| `") {
+                self.operation(row, &section)
+                    .map_err(|why| format!("{why}: {line}"))?;
+            }
+            // The first cell is the operation.
+            let cells = line
+                .split('|')
+                .skip(if line.starts_with('|') { 2 } else { 0 });
+            for clause in cells.flat_map(|cell| cell.split(';')) {
+                let named = self.clause(clause, &section);
+                count += named.map_err(|why| format!("{why}: {}", line.trim()))?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// The row's path is in the route table, whose tests look for a row of each of its lines.
+    fn operation(&self, row: &str, section: &Section) -> Result<(), String> {
+        let path = row.split('`').next().unwrap_or_default();
+        let path = path.rsplit(' ').next().unwrap_or_default();
+        let written = format!("{}\"", path.trim_start_matches('…'));
+        let tables = section.folders.iter();
+        let mut tables = tables.filter_map(|folder| self.sources.get(&folder.join("routes.rs")));
+        if section.folders.is_empty() || tables.any(|table| table.contains(&written)) {
+            return Ok(());
+        }
+        Err(format!("no route table has {path}"))
+    }
+
+    /// Names stand before the file that they are in; those with none are in the section's folders.
+    fn clause(&self, clause: &str, section: &Section) -> Result<usize, String> {
+        let (mut names, mut count) = (Vec::new(), 0);
+        for span in spans(clause) {
+            if span.ends_with(".rs") {
+                let files = self.files(span, section);
+                // How a dialect's files are called is said of all of them.
+                if files.is_empty() && !section.folders.is_empty() {
+                    return Err(format!("there is no file {span}"));
+                }
+                for name in names.drain(..) {
+                    if !section.folders.is_empty() && !files.iter().any(|text| has(text, name)) {
+                        return Err(format!("there is no {name} in {span}"));
+                    }
+                }
+                count += 1;
+            } else if is_item(span) {
+                names.push(span);
+                count += 1;
+            }
+        }
+        for name in names {
+            let texts = self.sources.iter();
+            let mut texts = texts.filter(|(path, _)| section.contains(path));
+            if !section.folders.is_empty() && !texts.any(|(_, text)| has(text, name)) {
+                return Err(format!("there is no {name}"));
+            }
+        }
+        Ok(count)
+    }
+
+    fn files(&self, name: &str, section: &Section) -> Vec<&str> {
+        let own = section.folders.iter().map(PathBuf::as_path);
+        let folders = own.chain(FOLDERS.map(Path::new));
+        let found = folders.filter_map(|folder| self.sources.get(&folder.join(name)));
+        found.map(String::as_str).collect()
+    }
+}
+
+/// A contract's part of the page.
+#[derive(Default)]
+struct Section {
+    /// Its dialect's or site's, and its domain's.
+    folders: Vec<PathBuf>,
+}
+
+impl Section {
+    fn of(heading: &str) -> Self {
+        let folders = spans(heading).filter_map(|span| match span.strip_suffix("/routes.rs") {
+            Some(folder) => Some(Path::new("bins/keyproof/src").join(folder)),
+            None => Some(PathBuf::from(span.strip_suffix('/')?)),
+        });
+        Self {
+            folders: folders.collect(),
+        }
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        self.folders.iter().any(|folder| path.starts_with(folder))
+    }
+}
+
+/// What stands in backquotes.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Whether it may be a function, a type, a constant or something of a type.
+fn is_item(span: &str) -> bool {
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic())
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    !METHODS.contains(&span) && span.split("::").all(is_word)
+}
+
+/// Whether a source defines this item: of a type, that the type stands there too.
+fn has(source: &str, item: &str) -> bool {
+    let (owner, name) = match item.rsplit_once("::") {
+        Some((owner, name)) => (Some(owner), name),
+        None => (None, item),
+    };
+    let words = |line: &str| -> Vec<String> {
+        line.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .filter(|word| !word.is_empty())
+            .map(ToOwned::to_owned)
+            .collect()
+    };
+    let code = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let (mut is_defined, mut has_owner) = (false, owner.is_none());
+    for line in code {
+        let words = words(line);
+        let mut pairs = words.windows(2);
+        is_defined |= pairs.any(|pair| match pair {
+            [kind, defined] => KINDS.contains(&&**kind) && defined == name,
+            _ => false,
+        });
+        has_owner |= owner.is_some_and(|owner| words.iter().any(|word| word == owner));
+    }
+    is_defined && has_owner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "
+## Elsewhere
+`nothing.rs`
+## From a URL to its rule
+Of `ROUTES` in the dialect's `routes.rs`.
+
+### F5: `dialect/f5/routes.rs`, `crates/service/src/devices/`
+The token: `permit` in `caller.rs`.
+
+| operation | use case | rule |
+|---|---|---|
+| `GET …/a` | `list` in `objects.rs` | `Name::parse` in `tpm/src/name.rs`; there `order` |
+
+## Behind
+`nothing.rs`
+";
+
+    fn tree() -> Tree {
+        let sources = [
+            (
+                "bins/keyproof/src/dialect/f5/routes.rs",
+                "static ROUTES: &str = \"/f5/a\";",
+            ),
+            (
+                "crates/service/src/devices/caller.rs",
+                "pub(crate) async fn permit() {}",
+            ),
+            (
+                "crates/service/src/devices/objects.rs",
+                "// fn parse\nfn list<K>() {}\nfn order() {}",
+            ),
+            (
+                "crates/tpm/src/name.rs",
+                "impl Name {\n    pub const fn parse() {}\n}",
+            ),
+        ];
+        let sources = sources.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
+        Tree {
+            sources: HashMap::from(sources),
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_counted() {
+        assert_eq!(tree().named_in(PAGE), Ok(9));
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_told_with_its_line() {
+        for (right, wrong, told) in [
+            ("`list`", "`lists`", "there is no lists in objects.rs"),
+            ("`objects.rs`", "`object.rs`", "there is no file object.rs"),
+            ("`order`", "`orders`", "there is no orders"),
+            ("`permit`", "`list`", "there is no list in caller.rs"),
+            ("`Name::parse`", "`Name::read`", "there is no Name::read in"),
+            (
+                "`Name::parse`",
+                "`Names::parse`",
+                "there is no Names::parse in",
+            ),
+            ("`list` in", "`parse` in", "there is no parse in objects.rs"),
+            ("`GET …/a`", "`GET …/b`", "no route table has …/b"),
+        ] {
+            let page = PAGE.replace(right, wrong);
+            let problem = tree().named_in(&page).unwrap_err();
+            assert!(problem.starts_with(told), "{problem}");
+            assert!(problem.contains(wrong), "{problem}");
+        }
+        assert!(tree().named_in("# A page").is_err());
+    }
+}
