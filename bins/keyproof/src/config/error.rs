@@ -4,7 +4,11 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use keyproof_auth::AuthError;
 
-use crate::{dialect::DialectError, sites::SiteName, store::OpenStoreError};
+use crate::{
+    dialect::{DialectError, DialectName},
+    sites::SiteName,
+    store::OpenStoreError,
+};
 
 /// A configuration that cannot be used. None of these quotes a secret.
 #[derive(Debug, thiserror::Error)]
@@ -23,14 +27,19 @@ pub enum ConfigError {
     #[error("auth.argon2_*: {0} (auth.argon2_insecure_for_tests lifts the floor)")]
     Argon2(AuthError),
     /// Client certificates are shown in TLS handshakes alone.
-    #[error("f5.client_certificates: give a TLS certificate (tls.certificate, tls.key)")]
-    ClientCertificates,
+    #[error("{0}.client_certificates: give a TLS certificate (tls.certificate, tls.key)")]
+    ClientCertificates(DialectName),
     /// Browsers would ask their users for a certificate that they do not have.
     #[error(
-        "f5.client_certificates: the site {0} is on the same listener, where browsers would be asked for certificates: \
-         give F5 one of its own (dialects.f5.listen)"
+        "{dialect}.client_certificates: the site {site} is on the same listener, where browsers would be asked for \
+         certificates: give {dialect} one of its own (dialects.{dialect}.listen)"
     )]
-    ClientCertificatesBeside(SiteName),
+    ClientCertificatesBeside {
+        /// What asks for them.
+        dialect: DialectName,
+        /// What is beside it.
+        site: SiteName,
+    },
     /// `auth.argon2_concurrency` is out of range.
     #[error("auth.argon2_concurrency: {found} is not in 1 to {most}")]
     Concurrency {
@@ -82,7 +91,8 @@ pub enum ConfigError {
     SecondSocket(String),
     /// A socket that was passed is nobody's.
     #[error(
-        "a socket is called {0}: FileDescriptorName= is http, metrics, taler, dps, f5 or emnify"
+        "a socket is called {0}: FileDescriptorName= is http, metrics, {dialects}",
+        dialects = DialectName::names("or")
     )]
     Socket(String),
     /// `store.url` is no store's URL.

@@ -189,18 +189,19 @@ impl Config {
         {
             return Err(ConfigError::PlainHttp(exposed));
         }
-        let serves_f5 = dialects.iter().any(|(name, _)| *name == DialectName::F5);
-        if settings.f5.client_certificates && serves_f5 && tls.is_none() {
-            return Err(ConfigError::ClientCertificates);
-        }
-        if settings.f5.client_certificates {
+        let asks = |(name, _): &&(DialectName, Option<SocketAddr>)| {
+            name.asks_for_client_certificates(&settings)
+        };
+        if let Some(&(dialect, listen)) = dialects.iter().find(asks) {
+            if tls.is_none() {
+                return Err(ConfigError::ClientCertificates(dialect));
+            }
             let main = settings.http.listen;
-            let f5 = dialects.iter().find(|(name, _)| *name == DialectName::F5);
-            let asks = f5.map(|(_, listen)| listen.unwrap_or(main));
+            let place = |listen: Option<SocketAddr>| listen.unwrap_or(main);
             let mut beside = sites.iter();
-            let beside = beside.find(|(_, listen)| asks == Some(listen.unwrap_or(main)));
-            if let Some((site, _)) = beside {
-                return Err(ConfigError::ClientCertificatesBeside(*site));
+            let beside = beside.find(|(_, other)| place(*other) == place(listen));
+            if let Some(&(site, _)) = beside {
+                return Err(ConfigError::ClientCertificatesBeside { dialect, site });
             }
         }
         let body = settings.http.max_body_bytes.get();

@@ -15,7 +15,7 @@ use super::{
     reference::{Key, Section, keys},
 };
 use crate::{
-    dialect::{Dialect, DialectName, dialects, dps, emnify, f5, taler},
+    dialect::{self, Dialect, DialectName, dialects},
     http_client::ServerUrl,
     telemetry::{LogFormat, LogLevel},
 };
@@ -38,7 +38,7 @@ macro_rules! settings {
             pub store: StoreSettings,
             /// Which wire contracts are served, and where.
             pub dialects: DialectsSettings,
-            $($(#[$doc])* pub $module: <$module::$dialect as Dialect>::Settings,)+
+            $($(#[$doc])* pub $module: <dialect::$module::$dialect as Dialect>::Settings,)+
             /// The site for users.
             pub account: SiteSettings,
             /// The site for operators.
@@ -74,7 +74,7 @@ macro_rules! settings {
                     LogSettings::keys("log"),
                     StoreSettings::keys("store"),
                     DialectsSettings::keys("dialects"),
-                    $(<$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
+                    $(<dialect::$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
                     SiteSettings::keys("account"),
                     SiteSettings::keys("console"),
                     AuthSettings::keys("auth"),

@@ -10,7 +10,6 @@ use ipnet::IpNet;
 
 use super::Config;
 use crate::{
-    dialect::DialectName,
     server_certificate::TlsSource,
     store::{MasterKeySource, StoreUrl},
     telemetry::LogLevel,
@@ -122,14 +121,11 @@ impl Config {
             "auth.address_limit: 0: nothing limits how often an address tries passwords and codes"
                 .to_owned(),
         );
-        let serves_f5 = self
-            .dialects
-            .iter()
-            .any(|(name, _)| *name == DialectName::F5);
-        warn(
-            serves_f5 && settings.f5.rate_limit_per_minute == 0,
-            "f5.rate_limit_per_minute: 0: nothing limits the calls with one API key".to_owned(),
-        );
+        for (name, _) in &self.dialects {
+            if let Some(why) = name.unwise(settings) {
+                warn(true, why.to_owned());
+            }
+        }
         warn(
             self.dialects.is_empty(),
             "dialects: all are off: nothing is served".to_owned(),

@@ -84,6 +84,16 @@ pub trait Dialect: Application + Sized {
         Ok(())
     }
 
+    /// Whether its listener asks for client certificates.
+    fn asks_for_client_certificates(_: &Self::Settings) -> bool {
+        false
+    }
+
+    /// What in its settings is allowed and unwise.
+    fn unwise(_: &Self::Settings) -> Option<&'static str> {
+        None
+    }
+
     /// Adds what its settings say of the use cases.
     fn rule(settings: &Self::Settings, rules: &mut Rules);
 
@@ -151,6 +161,22 @@ macro_rules! register {
                 }
             }
 
+            /// [`Dialect::asks_for_client_certificates`].
+            pub(crate) fn asks_for_client_certificates(self, settings: &Settings) -> bool {
+                match self {
+                    $(Self::$dialect => {
+                        $module::$dialect::asks_for_client_certificates(&settings.$module)
+                    })+
+                }
+            }
+
+            /// [`Dialect::unwise`].
+            pub(crate) fn unwise(self, settings: &Settings) -> Option<&'static str> {
+                match self {
+                    $(Self::$dialect => $module::$dialect::unwise(&settings.$module),)+
+                }
+            }
+
             /// [`Dialect::rule`].
             pub(crate) fn rule(self, settings: &Settings, rules: &mut Rules) {
                 match self {
@@ -191,16 +217,18 @@ impl Error for UnknownDialect {}
 
 impl fmt::Display for UnknownDialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a dialect: they are ")?;
-        for (number, name) in DialectName::ALL.iter().enumerate() {
-            let separator = match DialectName::ALL.len() - number {
-                _ if number == 0 => "",
-                1 => " and ",
-                _ => ", ",
-            };
-            write!(f, "{separator}{name}")?;
+        write!(f, "not a dialect: they are {}", DialectName::names("and"))
+    }
+}
+
+impl DialectName {
+    /// All names as a sentence lists them, with this word before the last.
+    pub(crate) fn names(conjunction: &str) -> String {
+        let names: Vec<_> = Self::ALL.iter().map(|name| name.as_str()).collect();
+        match names.as_slice() {
+            [before @ .., last] => format!("{} {conjunction} {last}", before.join(", ")),
+            [] => String::new(),
         }
-        Ok(())
     }
 }
 
@@ -211,6 +239,37 @@ impl FromStr for DialectName {
         let mut all = Self::ALL.iter();
         let found = all.find(|name| name.as_str() == text);
         found.copied().ok_or(UnknownDialect)
+    }
+}
+
+/// Checks that a contract keeps the status of what the stack refuses, and says when to come back while the server drains.
+#[cfg(test)]
+fn assert_refusals_of_the_stack_keep_their_status(
+    answer: impl Fn(keyproof_http::StackRefusal) -> keyproof_http::Response,
+) {
+    use keyproof_http::StackRefusal;
+
+    for refusal in [
+        StackRefusal::BodyMalformed,
+        StackRefusal::BodyTimedOut,
+        StackRefusal::BodyTooLarge { limit: 1 },
+        StackRefusal::CodingUnknown,
+        StackRefusal::DeadlineExceeded { may_change: false },
+        StackRefusal::DeadlineExceeded { may_change: true },
+        StackRefusal::Draining,
+        StackRefusal::HeadMalformed("x"),
+        StackRefusal::HeadTimedOut,
+        StackRefusal::HeadTooLarge,
+        StackRefusal::Internal,
+        StackRefusal::MethodNotAllowed,
+        StackRefusal::NotFound,
+        StackRefusal::TargetTooLong,
+    ] {
+        let response = answer(refusal);
+        assert_eq!(response.status(), refusal.status(), "{refusal:?}");
+        if refusal == StackRefusal::Draining {
+            assert_eq!(response.headers()[http::header::RETRY_AFTER], "1");
+        }
     }
 }
 

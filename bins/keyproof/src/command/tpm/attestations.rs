@@ -18,9 +18,9 @@ use super::{
 };
 use crate::command::{Failure, Outcome, files::read, report};
 
-/// What every attestation is checked by.
+/// An attestation, quotes included, and the key that signed it.
 #[derive(Args, Debug)]
-struct Common {
+pub(super) struct Signed {
     /// The attestation key's TPM2B_PUBLIC or TPMT_PUBLIC
     #[arg(long, value_name = "PUB")]
     ak: PathBuf,
@@ -30,6 +30,24 @@ struct Common {
     /// The TPMT_SIGNATURE
     #[arg(long, value_name = "FILE")]
     signature: PathBuf,
+}
+
+impl Signed {
+    /// The key, the attestation and the signature.
+    pub(super) fn read(&self) -> Result<(TpmtPublic, Vec<u8>, Vec<u8>), Failure> {
+        Ok((
+            public(&self.ak)?,
+            read(&self.attest)?,
+            read(&self.signature)?,
+        ))
+    }
+}
+
+/// What every attestation other than a quote is checked by.
+#[derive(Args, Debug)]
+struct Common {
+    #[command(flatten)]
+    signed: Signed,
     /// What the attestation was asked for with; without it, it may be of any time
     #[arg(long, value_name = "HEX")]
     nonce: Option<Hex>,
@@ -135,7 +153,7 @@ struct Evidence {
 
 impl Common {
     fn read(&self) -> Result<Evidence, Failure> {
-        let ak = public(&self.ak)?;
+        let (ak, attest, signature) = self.signed.read()?;
         let ek = self.ek.as_deref().map(public).transpose()?;
         let signer = ek.map(|ek| {
             QualifiedName::of_primary(Hierarchy::Endorsement, &ek)
@@ -143,8 +161,8 @@ impl Common {
         });
         Ok(Evidence {
             signer: signer.transpose()?,
-            attest: read(&self.attest)?,
-            signature: read(&self.signature)?,
+            attest,
+            signature,
             ak,
         })
     }

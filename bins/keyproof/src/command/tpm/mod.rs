@@ -62,15 +62,8 @@ pub(super) enum Command {
 
 #[derive(Args, Debug)]
 pub(super) struct CheckQuoteArguments {
-    /// The attestation key's TPM2B_PUBLIC or TPMT_PUBLIC
-    #[arg(long, value_name = "PUB")]
-    ak: PathBuf,
-    /// The TPMS_ATTEST
-    #[arg(long, value_name = "FILE")]
-    attest: PathBuf,
-    /// The TPMT_SIGNATURE
-    #[arg(long, value_name = "FILE")]
-    signature: PathBuf,
+    #[command(flatten)]
+    signed: attestations::Signed,
     /// What the quote was asked for with
     #[arg(long, value_name = "HEX")]
     nonce: Hex,
@@ -185,9 +178,8 @@ pub(super) fn run(command: Command) -> Outcome {
 }
 
 fn quote(arguments: &CheckQuoteArguments) -> Outcome {
-    let ak = public(&arguments.ak)?;
+    let (ak, attest, signature) = arguments.signed.read()?;
     let ek = arguments.ek.as_deref().map(public).transpose()?;
-    let (attest, signature) = (read(&arguments.attest)?, read(&arguments.signature)?);
     let pcrs = arguments.pcrs.as_deref().map(pcr_values).transpose()?;
     let evidence = QuoteEvidence {
         attest: &attest,

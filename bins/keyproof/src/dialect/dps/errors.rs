@@ -671,28 +671,9 @@ mod tests {
 
     #[test]
     fn refusals_of_the_stack_keep_their_status() {
-        for refusal in [
-            StackRefusal::BodyMalformed,
-            StackRefusal::BodyTimedOut,
-            StackRefusal::BodyTooLarge { limit: 1 },
-            StackRefusal::DeadlineExceeded { may_change: false },
-            StackRefusal::DeadlineExceeded { may_change: true },
-            StackRefusal::CodingUnknown,
-            StackRefusal::Draining,
-            StackRefusal::MethodNotAllowed,
-            StackRefusal::HeadMalformed("x"),
-            StackRefusal::HeadTimedOut,
-            StackRefusal::HeadTooLarge,
-            StackRefusal::Internal,
-            StackRefusal::NotFound,
-            StackRefusal::TargetTooLong,
-        ] {
-            let response = Refusal::from(refusal).into_response();
-            assert_eq!(response.status(), refusal.status(), "{refusal:?}");
-            if refusal == StackRefusal::Draining {
-                assert_eq!(response.headers()[header::RETRY_AFTER], "1");
-            }
-        }
+        crate::dialect::assert_refusals_of_the_stack_keep_their_status(|refusal| {
+            Refusal::from(refusal).into_response()
+        });
     }
 
     #[test]

@@ -580,6 +580,13 @@ mod tests {
     use keyproof_service::TooBusy;
 
     #[test]
+    fn refusals_of_the_stack_keep_their_status() {
+        crate::dialect::assert_refusals_of_the_stack_keep_their_status(|refusal| {
+            Refusal::from(refusal).into_response()
+        });
+    }
+
+    #[test]
     fn what_the_store_did_not_do_may_be_asked_again() {
         let failure = || "/var/lib/keyproof.db: disk I/O error".to_owned();
         for (error, status) in [

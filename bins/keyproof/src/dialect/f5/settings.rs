@@ -59,6 +59,16 @@ impl Dialect for F5 {
         Ok(())
     }
 
+    fn asks_for_client_certificates(settings: &Settings) -> bool {
+        settings.client_certificates
+    }
+
+    fn unwise(settings: &Settings) -> Option<&'static str> {
+        let is_unlimited = settings.rate_limit_per_minute == 0;
+        is_unlimited
+            .then_some("f5.rate_limit_per_minute: 0: nothing limits the calls with one API key")
+    }
+
     fn rule(settings: &Settings, rules: &mut Rules) {
         let public_url = settings.public_url.as_ref();
         rules.device_identity = DeviceIdentitySettings {

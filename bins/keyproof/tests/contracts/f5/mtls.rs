@@ -448,7 +448,7 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
 
     // Where there are no handshakes there is nobody to ask.
     let plain = config(&[("f5.client_certificates", true.into())]);
-    assert!(matches!(plain, Err(ConfigError::ClientCertificates)));
+    assert!(matches!(plain, Err(ConfigError::ClientCertificates(_))));
     let elsewhere = config(&[
         ("f5.client_certificates", true.into()),
         ("dialects.f5.enabled", false.into()),
@@ -465,7 +465,10 @@ async fn no_certificate_is_asked_for_unless_that_is_configured_and_the_key_alone
         config(&all)
     };
     let refused = beside(&[]).err().unwrap();
-    assert!(matches!(refused, ConfigError::ClientCertificatesBeside(_)));
+    assert!(matches!(
+        refused,
+        ConfigError::ClientCertificatesBeside { .. }
+    ));
     assert!(
         refused.to_string().contains("dialects.f5.listen"),
         "{refused}"
