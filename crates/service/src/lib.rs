@@ -6,6 +6,10 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+// First, for its macro.
+#[macro_use]
+mod storage;
+
 pub mod access;
 pub mod accounts;
 pub mod audit;
@@ -21,7 +25,6 @@ pub mod otp_devices;
 mod pages;
 mod rate_limit;
 mod session_life;
-mod storage;
 #[cfg(test)]
 mod testing;
 pub mod upkeep;

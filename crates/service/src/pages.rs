@@ -2,9 +2,12 @@
 
 use std::marker::PhantomData;
 
-use keyproof_store::{Key, Prefix, Record, Store, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Store, Stored, Timestamp};
 
-use crate::StorageError;
+use crate::{
+    Clock, Failure, StorageError,
+    storage::{Attempt, settle},
+};
 
 /// So many records are read at once.
 pub(crate) const PAGE: usize = 200;
@@ -14,6 +17,7 @@ pub(crate) struct Pages<'a, R> {
     store: &'a Store,
     prefix: Prefix,
     after: Option<Key>,
+    at_once: usize,
     is_over: bool,
     records: PhantomData<fn() -> R>,
 }
@@ -30,9 +34,21 @@ impl<'a, R: Record> Pages<'a, R> {
             store,
             prefix,
             after,
+            at_once: PAGE,
             is_over: false,
             records: PhantomData,
         }
+    }
+
+    /// The same, so many records a page.
+    pub(crate) fn at_once(mut self, at_once: usize) -> Self {
+        self.at_once = at_once;
+        self
+    }
+
+    /// Whether the page that was read last is the last.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The next page, in order of keys; `None` once all were read. Pages are of different moments.
@@ -45,16 +61,70 @@ impl<'a, R: Record> Pages<'a, R> {
         }
         let page = self
             .store
-            .scan(&self.prefix, self.after.as_ref(), PAGE, now);
+            .scan(&self.prefix, self.after.as_ref(), self.at_once, now);
         let page = page.await?;
-        self.is_over = page.len() < PAGE;
+        self.is_over = page.len() < self.at_once;
         self.after = page.last().map(|(last, _)| last.clone());
         Ok(Some(page))
     }
 }
 
+/// A page that is decided on.
+pub(crate) struct Page<R> {
+    pub(crate) records: Vec<(Key, Stored<R>)>,
+    /// Whether it is the last.
+    pub(crate) is_last: bool,
+    /// The moment of the reading.
+    pub(crate) now: Timestamp,
+}
+
+/// Settles the records of a prefix, so many a page: each page's batch is committed before the next is read, and a page whose
+/// race was lost is read again. `attempt` gives the batch, and a number that is added up.
+///
+/// # Errors
+///
+/// What an attempt or a commit fails with; the pages before are done then.
+pub(crate) async fn settle_pages<R: Record, E, F>(
+    name: &'static str,
+    (store, clock): (&Store, &dyn Clock),
+    prefix: &Prefix,
+    at_once: usize,
+    attempt: impl Fn(Page<R>) -> F,
+) -> Result<usize, Failure<E>>
+where
+    F: Future<Output = Result<(Batch, usize), Failure<E>>>,
+{
+    let (mut after, mut total) = (None, 0_usize);
+    loop {
+        let settled = settle(name, store, || async {
+            let now = clock.now();
+            let records = store.scan(prefix, after.as_ref(), at_once, now).await?;
+            let is_last = records.len() < at_once;
+            let next = records.last().map(|(last, _)| last.clone());
+            let page = Page {
+                records,
+                is_last,
+                now,
+            };
+            let (batch, count) = attempt(page).await?;
+            Ok(Attempt::Commit(
+                batch,
+                Ok((count, next.filter(|_| !is_last))),
+            ))
+        });
+        let (count, next) = settled.await?;
+        total = total.saturating_add(count);
+        if next.is_none() {
+            return Ok(total);
+        }
+        after = next;
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, convert::Infallible};
+
     use serde::{Deserialize, Serialize};
 
     use super::*;
@@ -72,14 +142,21 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-    async fn numbers(count: usize, after: Option<usize>) -> Vec<usize> {
-        let key = |number: usize| Key::new(Numbered::TYPE, [&*format!("{number:04}")]);
-        let store = bench().await.store;
+    fn key(number: usize) -> Key {
+        Key::new(Numbered::TYPE, [&*format!("{number:04}")])
+    }
+
+    async fn add(store: &Store, count: usize) {
         for number in 0..count {
             let mut batch = store.batch(NOW);
             batch.insert(&key(number), &Numbered { number }, None);
             store.commit(batch).await.unwrap();
         }
+    }
+
+    async fn numbers(count: usize, after: Option<usize>) -> Vec<usize> {
+        let store = bench().await.store;
+        add(&store, count).await;
         let all = Prefix::collection(Numbered::TYPE);
         let mut pages = Pages::<Numbered>::after(&store, all, after.map(key));
         let mut read = Vec::new();
@@ -99,5 +176,40 @@ mod tests {
             numbers(PAGE + 2, Some(0)).await,
             (1..PAGE + 2).collect::<Vec<_>>()
         );
+    }
+
+    #[tokio::test]
+    async fn each_page_is_settled_and_one_that_lost_a_race_once_more() {
+        let bench = bench().await;
+        let store = &bench.store;
+        add(store, 7).await;
+        let (attempts, lasts) = (Cell::new(0), Cell::new(0));
+        let all = Prefix::collection(Numbered::TYPE);
+        let removed = settle_pages::<Numbered, Infallible, _>(
+            "test",
+            (store, &*bench.clock),
+            &all,
+            3,
+            async |page| {
+                attempts.set(attempts.get() + 1);
+                lasts.set(lasts.get() + usize::from(page.is_last));
+                let mut batch = store.batch(page.now);
+                for (key, stored) in &page.records {
+                    batch.remove(key, stored.version);
+                }
+                if attempts.get() == 2 {
+                    // Somebody else takes one of this page away.
+                    let mut theirs = store.batch(page.now);
+                    let (key, stored) = &page.records[0];
+                    theirs.remove(key, stored.version);
+                    store.commit(theirs).await.unwrap();
+                }
+                Ok((batch, page.records.len()))
+            },
+        );
+        assert_eq!(removed.await, Ok(6), "without the one of somebody else's");
+        assert_eq!((attempts.get(), lasts.get()), (4, 1));
+        let left = store.scan::<Numbered>(&all, None, 10, NOW).await.unwrap();
+        assert!(left.is_empty());
     }
 }

@@ -219,6 +219,16 @@ impl Race {
     }
 }
 
+/// A type of records, with its name. All are at version 1 but those that say so themselves.
+macro_rules! record {
+    ($record:ty, $name:literal) => {
+        impl ::keyproof_store::Record for $record {
+            const TYPE: &'static str = $name;
+            const VERSION: u32 = 1;
+        }
+    };
+}
+
 /// One record's part of a batch: what differs is written over the version that was read, what does not has to be still
 /// the same.
 pub(crate) fn put<R: Record + PartialEq>(

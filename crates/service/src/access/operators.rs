@@ -171,10 +171,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Record for OperatorTokenRecord {
-    const TYPE: &'static str = "operator_token";
-    const VERSION: u32 = 1;
-}
+record!(OperatorTokenRecord, "operator_token");
 
 impl Access {
     /// The tokens of this store.

@@ -8,7 +8,7 @@ use keyproof_auth::{Token, TokenDigest};
 use keyproof_mfa::{
     Addresses, Challenge, Devices, KeyRecord, Lockout, RecoveryCodes, Sessions, Shown,
 };
-use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
+use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +18,6 @@ use crate::{
     keys::{moment, token_key},
     session_life::SessionLife,
 };
-
-macro_rules! record {
-    ($record:ty, $name:literal) => {
-        impl Record for $record {
-            const TYPE: &'static str = $name;
-            const VERSION: u32 = 1;
-        }
-    };
-}
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

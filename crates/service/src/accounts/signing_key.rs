@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use keyproof_store::{Batch, Key, Prefix, Record, Sealed, Store, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Sealed, Store, Timestamp};
 use ring::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -51,10 +51,7 @@ impl SigningKeyRecord {
     const PRIVATE: &'static str = "private";
 }
 
-impl Record for SigningKeyRecord {
-    const TYPE: &'static str = "signing_key";
-    const VERSION: u32 = 1;
-}
+record!(SigningKeyRecord, "signing_key");
 
 /// Where a key is, while it is in force: it is absent from the store once its published time is over.
 pub(super) fn place(id: &str) -> Key {
@@ -68,10 +65,7 @@ struct InUse {
     since: Timestamp,
 }
 
-impl Record for InUse {
-    const TYPE: &'static str = "signing_key_in_use";
-    const VERSION: u32 = 1;
-}
+record!(InUse, "signing_key_in_use");
 
 fn in_use() -> Key {
     Key::new("signing_key_in_use", ["_"])

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use keyproof_store::{Record, Timestamp};
+use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What became of what was asked for.
@@ -147,7 +147,4 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-impl Record for Event {
-    const TYPE: &'static str = "audit_event";
-    const VERSION: u32 = 1;
-}
+record!(Event, "audit_event");

@@ -3,10 +3,10 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use data_encoding::HEXLOWER;
-use keyproof_store::{Key, Prefix, Segment, Timestamp};
+use keyproof_store::{Key, Segment, Timestamp};
 
-use super::{Audit, Event, EventKey, PAGE};
-use crate::StorageError;
+use super::{Audit, Event, EventKey, PAGE, all_events};
+use crate::{StorageError, pages::Pages};
 
 /// No cursor passes events that are younger: others that are as old may appear still, for servers' clocks differ and commits
 /// take time.
@@ -38,9 +38,9 @@ impl Audit {
         let now = self.clock.now();
         let EventKey(settled) = EventKey::start(now.saturating_sub(SETTLED));
         let EventKey(end) = EventKey::start(now.saturating_add(Duration::from_millis(1)));
-        let all = Prefix::new("audit", ["_"]);
-        let after = last.map(|EventKey(key)| key);
-        let page = self.store.scan::<Event>(&all, after, PAGE, now).await?;
+        let after = last.map(|EventKey(key)| key.clone());
+        let mut pages = Pages::<Event>::after(&self.store, all_events(), after).at_once(PAGE);
+        let page = pages.next(now).await?.unwrap_or_default();
         let mut cursor = cursor.cloned();
         let exported = page
             .into_iter()

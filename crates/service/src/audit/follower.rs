@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use keyproof_store::Timestamp;
 
-use super::{Audit, Event, EventKey, PAGE, Window};
+use super::{Audit, Event, EventKey, Window};
 use crate::StorageError;
 
 /// How far back a follower looks: longer than a request takes to commit and servers' clocks differ.
@@ -39,14 +39,15 @@ impl Follower {
     /// [`StorageError`]; the next call asks for the same events again.
     pub async fn poll(&mut self, audit: &Audit) -> Result<Vec<Event>, StorageError> {
         loop {
-            let page = audit.page(self.from, self.after.as_ref()).await?;
             let now = audit.clock.now();
+            let mut pages = audit.pages(self.from, self.after.as_ref());
+            let page = pages.next(now).await?.unwrap_or_default();
             let recent = now.saturating_sub(LOOK_BACK);
             // Beyond the minute there are only hours that are not over, which would be read again and again.
             let end = Window::Minute.end(now.saturating_add(LOOK_BACK));
             let end = EventKey::start(end.saturating_add(Duration::from_millis(1)));
-            let last = page.last().map(|(key, _)| key.clone());
-            let goes_on = page.len() == PAGE && last.as_ref().is_some_and(|last| *last < end);
+            let last = page.last().map(|(key, _)| EventKey(key.clone()));
+            let goes_on = !pages.is_over() && last.as_ref().is_some_and(|last| *last < end);
             if goes_on {
                 self.after = last;
             } else {
@@ -55,7 +56,8 @@ impl Follower {
                 self.from = self.from.max(recent);
             }
             let mut fresh = Vec::new();
-            for (key, event) in page {
+            for (key, stored) in page {
+                let (key, event) = (EventKey(key), stored.record);
                 if key >= end || event.last_at() < self.since {
                     continue;
                 }

@@ -35,7 +35,7 @@ use std::{
 use keyproof_store::{Batch, CommitError, Key, Prefix, Store, Timestamp};
 use ring::digest::{Context, SHA256};
 
-use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment};
+use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment, pages::Pages};
 use allowance::{Allowance, LeftOut};
 
 /// Who asks for a change.
@@ -194,6 +194,10 @@ impl Window {
         let into = at.as_millis() % length;
         Timestamp::from_millis(at.as_millis().saturating_add(length - 1 - into))
     }
+}
+
+fn all_events() -> Prefix {
+    Prefix::new("audit", ["_"])
 }
 
 /// The page size of reads, and so the most that one read has in memory.
@@ -400,39 +404,24 @@ impl Audit {
         since: Timestamp,
         after: Option<&EventKey>,
     ) -> Result<Vec<(EventKey, Event)>, StorageError> {
-        let mut after = after.cloned();
+        let mut pages = self.pages(since, after);
         loop {
-            let mut page = self.page(since, after.as_ref()).await?;
-            after = page.last().map(|(key, _)| key.clone());
-            let is_last = page.len() < PAGE;
+            let page = pages.next(self.clock.now()).await?.unwrap_or_default();
+            let page = page.into_iter();
+            let mut page: Vec<_> = page
+                .map(|(key, stored)| (EventKey(key), stored.record))
+                .collect();
             page.retain(|(_, event)| event.last_at() >= since);
-            if is_last || !page.is_empty() {
+            if pages.is_over() || !page.is_empty() {
                 return Ok(page);
             }
         }
     }
 
-    /// The same, with what was over before `since` in the minute or hour that it belongs to.
-    async fn page(
-        &self,
-        since: Timestamp,
-        after: Option<&EventKey>,
-    ) -> Result<Vec<(EventKey, Event)>, StorageError> {
-        let start = EventKey::start(since);
-        let EventKey(after) = after.unwrap_or(&start);
-        let page = self
-            .store
-            .scan::<Event>(
-                &Prefix::new("audit", ["_"]),
-                Some(after),
-                PAGE,
-                self.clock.now(),
-            )
-            .await?;
-        Ok(page
-            .into_iter()
-            .map(|(key, stored)| (EventKey(key), stored.record))
-            .collect())
+    /// The same, page by page, with what was over before `since` in the minute or hour that it belongs to.
+    fn pages(&self, since: Timestamp, after: Option<&EventKey>) -> Pages<'_, Event> {
+        let EventKey(after) = after.cloned().unwrap_or_else(|| EventKey::start(since));
+        Pages::after(&self.store, all_events(), Some(after)).at_once(PAGE)
     }
 
     fn key(&self, at: Timestamp) -> Key {

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use keyproof_store::{CommitError, Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{CommitError, Key, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, Event, EventKey, Outcome};
+use super::{Audit, Event, EventKey, Outcome, all_events};
 use crate::StorageError;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -58,10 +58,7 @@ struct Sweep {
     changes: Option<String>,
 }
 
-impl Record for Sweep {
-    const TYPE: &'static str = "audit_sweep";
-    const VERSION: u32 = 1;
-}
+record!(Sweep, "audit_sweep");
 
 fn sweep_key() -> Key {
     Key::new("audit_sweep", ["_"])
@@ -114,7 +111,7 @@ impl Audit {
         };
         let after = from.as_ref().and_then(|id| id.parse().ok());
         let after = after.map(|EventKey(key)| key);
-        let all = Prefix::new("audit", ["_"]);
+        let all = all_events();
         let page = self.store.scan::<Event>(&all, after.as_ref(), BATCH, now);
         let EventKey(end) = EventKey::start(until);
         let old = page.await?.into_iter().take_while(|(key, _)| *key < end);
@@ -193,7 +190,7 @@ mod tests {
     }
 
     async fn events(bench: &Bench) -> Vec<Event> {
-        let all = Prefix::new("audit", ["_"]);
+        let all = all_events();
         let found = bench
             .store
             .scan::<Event>(&all, None, 10_000, bench.clock.now());

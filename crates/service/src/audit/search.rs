@@ -129,29 +129,29 @@ impl Audit {
         end: Timestamp,
         most: usize,
     ) -> Result<(Vec<Event>, usize, bool), StorageError> {
-        let (mut found, mut read, mut after) = (Vec::new(), 0, None);
+        let (mut found, mut read) = (Vec::new(), 0);
         // Hourly events stand at the end of their hour, and are of the time of their first.
         let horizon = end.saturating_add(Duration::from_secs(60 * 60));
-        loop {
-            let page = self.page(start, after.as_ref()).await?;
+        let mut pages = self.pages(start, None);
+        while let Some(page) = pages.next(self.clock.now()).await? {
             read += page.len();
-            let is_last = page.len() < PAGE;
-            let mut is_over = false;
-            after = page.last().map(|(key, _)| key.clone());
-            for (_, event) in page {
+            let mut is_over = pages.is_over();
+            for (_, stored) in page {
+                let event = stored.record;
                 is_over |= event.at > horizon;
                 if (start..end).contains(&event.at) && search.matches(&event) {
                     found.push(event);
                 }
             }
-            if is_last || is_over {
-                found.sort_by_key(|event| event.at);
-                return Ok((found, read, true));
+            if is_over {
+                break;
             }
             if read >= most {
                 return Ok((found, read, false));
             }
         }
+        found.sort_by_key(|event| event.at);
+        Ok((found, read, true))
     }
 }
 

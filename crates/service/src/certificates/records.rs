@@ -1,6 +1,6 @@
 //! What is stored, and where.
 
-use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
+use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{ProvisioningService, fold};
@@ -39,10 +39,7 @@ pub(super) struct Holder {
     pub(super) certificates: u32,
 }
 
-impl Record for Holder {
-    const TYPE: &'static str = "dps_service";
-    const VERSION: u32 = 1;
-}
+record!(Holder, "dps_service");
 
 pub(super) fn holder_key(service: &ProvisioningService) -> Key {
     Key::new("dps_service", service.folded())
@@ -76,10 +73,7 @@ pub(super) struct Description {
     pub(super) thumbprint: String,
 }
 
-impl Record for Certificate {
-    const TYPE: &'static str = "dps_certificate";
-    const VERSION: u32 = 1;
-}
+record!(Certificate, "dps_certificate");
 
 pub(super) fn certificate_key(service: &ProvisioningService, name: &str) -> Key {
     let [subscription, resource_group, service] = service.folded();

@@ -9,10 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Actions, Administrator, Category, DeleteError, DeviceIdentity, Kind, Metadata, MetadataError,
-    Object,
-    authority::ATTESTATION_KEY_LIFE,
-    objects::{deed, object_key},
-    revocation_list::LISTED_BEYOND_END,
+    Object, authority::ATTESTATION_KEY_LIFE, objects::deed, revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -71,10 +68,6 @@ impl Kind for ApiKey {
 }
 
 impl ApiKey {
-    pub(super) fn record_key(metadata: &Metadata) -> Key {
-        object_key::<Self>(&metadata.namespace, &metadata.name)
-    }
-
     /// Whether it is revoked at this moment.
     pub(super) fn is_revoked(&self, at: Timestamp) -> bool {
         self.revoked_at.is_some_and(|from| from <= at)
@@ -135,10 +128,7 @@ pub(super) struct DeletedApiKey {
     pub(super) key: Object<ApiKey>,
 }
 
-impl Record for DeletedApiKey {
-    const TYPE: &'static str = "tpm_deleted_api_key";
-    const VERSION: u32 = 1;
-}
+record!(DeletedApiKey, "tpm_deleted_api_key");
 
 impl DeletedApiKey {
     pub(super) fn key(namespace: &str, category: &str, uid: &str) -> Key {
@@ -155,10 +145,7 @@ pub(super) struct KeyLocation {
     pub(super) manager: String,
 }
 
-impl Record for KeyLocation {
-    const TYPE: &'static str = "tpm_api_key_digest";
-    const VERSION: u32 = 1;
-}
+record!(KeyLocation, "tpm_api_key_digest");
 
 pub(super) fn location_key(digest: &TokenDigest) -> Key {
     Key::new(KeyLocation::TYPE, ["_", &digest.to_string()])
@@ -275,9 +262,9 @@ impl DeviceIdentity {
             };
             let mut batch = self.store.batch(now);
             // Written over, so that it is not deleted meanwhile.
-            let above = Category::record_key(&category.record.metadata);
+            let above = category.record.metadata.key::<Category>();
             batch.replace(&above, category.version, &category.record, None);
-            batch.insert(&ApiKey::record_key(&metadata), &object, None);
+            batch.insert(&metadata.key::<ApiKey>(), &object, None);
             batch.insert(&location_key(&token.digest()), &location, None);
             let detail = Some(format!("for tpm_category {}", new.category));
             let (create, origin) = (ApiKey::ACTIONS.create, administrator.origin());
@@ -366,7 +353,7 @@ impl DeviceIdentity {
                 self.outdate_revocation_list(&mut batch, namespace, category, now)
                     .await?;
             }
-            let key = ApiKey::record_key(&object.metadata);
+            let key = object.metadata.key::<ApiKey>();
             batch.replace(&key, stored.version, &object, None);
             let detail = format!(
                 "{}, {}",

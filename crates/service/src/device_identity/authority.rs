@@ -160,7 +160,7 @@ impl Authority {
         owner: &Metadata,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
-        let own = IssuerParts::of(self, store, &Category::record_key(owner), owner)?;
+        let own = IssuerParts::of(self, store, &owner.key::<Category>(), owner)?;
         let (certificate, validity) =
             certify_sub_ca(&self.name, &own.pair, manager, store, owner, now)?;
         Ok(Self {
@@ -243,7 +243,7 @@ impl Authority {
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default();
-        let record = Category::record_key(&category.metadata);
+        let record = category.metadata.key::<Category>();
         let issuer = IssuerParts::of(authority, store, &record, &category.metadata)?;
         let certificate = params.signed_by(&key, &issuer.issuer())?;
         Ok(AkCertificate {
@@ -310,7 +310,7 @@ fn certify_sub_ca(
     let (mut params, validity) = params(store.entropy(), now, SUB_CA_LIFE, Some(root))?;
     as_ca(&mut params, BasicConstraints::Constrained(0));
     params.distinguished_name = subject(owner, name);
-    let record = Manager::record_key(&manager.metadata);
+    let record = manager.metadata.key::<Manager>();
     let issuer = IssuerParts::of(root, store, &record, &manager.metadata)?;
     Ok((params.signed_by(pair, &issuer.issuer())?.pem(), validity))
 }

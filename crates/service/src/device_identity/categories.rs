@@ -10,7 +10,7 @@ use super::{
     MetadataError, Object, PcrPolicy, PcrPolicyError, TrustListError,
     authority::{ATTESTATION_KEY_LIFE, Authority},
     endorsement::check_allow_list,
-    objects::{deed, object_key},
+    objects::deed,
     revocation_list::LISTED_BEYOND_END,
 };
 use crate::{
@@ -61,10 +61,6 @@ impl Category {
     pub fn sub_ca_certificate(&self) -> &str {
         &self.authority.certificate
     }
-
-    pub(super) fn record_key(metadata: &Metadata) -> Key {
-        object_key::<Self>(&metadata.namespace, &metadata.name)
-    }
 }
 
 /// At `tpm_deleted_category/<namespace>/<name>`: a category that was deleted while certificates of its CA were valid, for
@@ -74,10 +70,7 @@ pub(super) struct DeletedCategory {
     pub(super) category: Object<Category>,
 }
 
-impl Record for DeletedCategory {
-    const TYPE: &'static str = "tpm_deleted_category";
-    const VERSION: u32 = 1;
-}
+record!(DeletedCategory, "tpm_deleted_category");
 
 impl DeletedCategory {
     pub(super) fn key(namespace: &str, name: &str) -> Key {
@@ -228,7 +221,7 @@ impl DeviceIdentity {
         new.attestation_key.check().map_err(refused)?;
         let checked = new.pcr_policy.check();
         checked.map_err(|error| refused(error.into()))?;
-        let key = Category::record_key(&metadata);
+        let key = metadata.key::<Category>();
         settle("device_identity.create_category", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Category>(&metadata.namespace, &metadata.name);
@@ -261,7 +254,7 @@ impl DeviceIdentity {
             };
             let mut batch = self.store.batch(now);
             // Written over, so that it is not deleted meanwhile.
-            let above = Manager::record_key(&manager.record.metadata);
+            let above = manager.record.metadata.key::<Manager>();
             batch.replace(&above, manager.version, &manager.record, None);
             batch.insert(&key, &object, None);
             self.leave_revocation_list(&mut batch, &metadata, now)
@@ -318,7 +311,7 @@ impl DeviceIdentity {
             }
             object.system.modified_at = now;
             let mut batch = self.store.batch(now);
-            let key = Category::record_key(&object.metadata);
+            let key = object.metadata.key::<Category>();
             batch.replace(&key, stored.version, &object, None);
             let mut detail = format!("{} allowed certificates", allow_list.len());
             if pcr_policy.is_some() {
@@ -349,7 +342,7 @@ impl DeviceIdentity {
             let now = self.clock.now();
             let (mut category, mut batch) = self.deletion(administrator, name, &body, now).await?;
             let metadata = category.metadata.clone();
-            let place = Category::record_key(&metadata);
+            let place = metadata.key::<Category>();
             self.strike_client(&mut batch, &category, now).await?;
             if self.has_certificates(&metadata).await? {
                 let next = DeletedCategory::key(&metadata.namespace, &metadata.name);

@@ -34,10 +34,7 @@ pub(super) struct Certified {
     pub(super) proven: Option<Issued>,
 }
 
-impl Record for Certified {
-    const TYPE: &'static str = "tpm_ak_certificate";
-    const VERSION: u32 = 1;
-}
+record!(Certified, "tpm_ak_certificate");
 
 /// At `tpm_issued_certificate/<namespace>/<category>/<api key>/<time>/<serial>`: a certificate that was made with an API
 /// key at that time, for the category's revocation list.
@@ -54,10 +51,7 @@ pub(super) struct Issued {
     pub(super) api_key_uid: Option<String>,
 }
 
-impl Record for Issued {
-    const TYPE: &'static str = "tpm_issued_certificate";
-    const VERSION: u32 = 1;
-}
+record!(Issued, "tpm_issued_certificate");
 
 impl Issued {
     pub(super) fn key(&self, namespace: &str, category: &str) -> Key {
@@ -98,10 +92,7 @@ pub(super) struct Revoked {
     pub(super) why: Cause,
 }
 
-impl Record for Revoked {
-    const TYPE: &'static str = "tpm_revoked_certificate";
-    const VERSION: u32 = 1;
-}
+record!(Revoked, "tpm_revoked_certificate");
 
 /// Why a certificate is revoked by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,7 +237,7 @@ impl DeviceIdentity {
         let Some(key) = made_with.filter(|key| certified.is_upheld_by(&key.record)) else {
             return Ok(false);
         };
-        batch.require(&ApiKey::record_key(&key.record.metadata), key.version);
+        Object::require(batch, &key);
         Ok(true)
     }
 }

@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Category, DeviceIdentity, Manager, Metadata, Object, objects::object_key};
 use crate::{
     Failure, StorageError,
-    pages::{PAGE, Pages},
-    storage::{Attempt, settle},
+    pages::{PAGE, Page, Pages, settle_pages},
 };
 
 /// The names of CAs that are offered to clients, in bytes: a handshake's message has room for 64 KiB. Beyond that none is,
@@ -36,10 +35,7 @@ struct Holder {
     issuer: String,
 }
 
-impl Record for Holder {
-    const TYPE: &'static str = "tpm_client_certificate";
-    const VERSION: u32 = 1;
-}
+record!(Holder, "tpm_client_certificate");
 
 impl Holder {
     fn key(thumbprint: &Sha256Thumbprint) -> Key {
@@ -67,10 +63,7 @@ struct Roster {
     is_indexed: bool,
 }
 
-impl Record for Roster {
-    const TYPE: &'static str = "tpm_client_certificates";
-    const VERSION: u32 = 1;
-}
+record!(Roster, "tpm_client_certificates");
 
 impl Roster {
     fn key() -> Key {
@@ -232,50 +225,40 @@ impl DeviceIdentity {
     /// Takes into the index the categories that were made before there was one.
     async fn index_client_certificates(&self) -> Result<(), StorageError> {
         let all = Prefix::collection(<Category as super::Kind>::NAME);
-        let mut after: Option<Key> = None;
-        loop {
-            let indexed = settle("device_identity.index_clients", &self.store, || async {
-                let now = self.clock.now();
-                let page = self
-                    .store
-                    .scan::<Object<Category>>(&all, after.as_ref(), PAGE, now)
-                    .await?;
-                let last = page.last().map(|(last, _)| last.clone());
-                let next = last.filter(|_| page.len() == PAGE);
-                let mut batch = self.store.batch(now);
-                for (
-                    place,
-                    Stored {
-                        record, version, ..
-                    },
-                ) in &page
-                {
-                    let Some((thumbprint, holder)) = Holder::of(record) else {
+        let name = "device_identity.index_clients";
+        let place = (&self.store, &*self.clock);
+        let indexed = settle_pages(
+            name,
+            place,
+            &all,
+            PAGE,
+            async |page: Page<Object<Category>>| {
+                let mut batch = self.store.batch(page.now);
+                let mut added = 0;
+                for (place, category) in &page.records {
+                    let Some((thumbprint, holder)) = Holder::of(&category.record) else {
                         continue;
                     };
                     let holder_place = Holder::key(&thumbprint);
-                    let known = self.store.get::<Holder>(&holder_place, now).await?;
+                    let known = self.store.get::<Holder>(&holder_place, page.now).await?;
                     if known.is_none() {
-                        batch.require(place, *version);
+                        batch.require(place, category.version);
                         batch.insert(&holder_place, &holder, None);
+                        added += 1;
                     }
                 }
-                if next.is_none() {
+                if page.is_last {
                     let indexed = Roster { is_indexed: true };
                     match self.roster().await? {
                         None => batch.insert(&Roster::key(), &indexed, None),
                         Some(known) => batch.replace(&Roster::key(), known.version, &indexed, None),
                     };
                 }
-                Ok(Attempt::Commit(batch, Ok(next)))
-            });
-            let next = indexed
-                .await
-                .map_err(Failure::<Infallible>::without_refusal)?;
-            match next {
-                Some(last) => after = Some(last),
-                None => return Ok(()),
-            }
-        }
+                Ok((batch, added))
+            },
+        );
+        let indexed = indexed.await;
+        indexed.map_err(Failure::<Infallible>::without_refusal)?;
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyproof_store::{Key, Prefix, Record, Stored, Timestamp};
+use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 
 use super::{
     Category, DeviceIdentity, DevicePlace, LearntRegister, Manager, Object, Verdict,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::Deed,
-    pages::Pages,
+    pages::{Page, Pages, settle_pages},
     storage::{Attempt, settle},
 };
 
@@ -124,9 +124,9 @@ impl DeviceIdentity {
         let device = self.bound(place).await?.record;
         let mut keys = Vec::new();
         for category in self.categories_of(place).await? {
-            let mut after = None;
-            loop {
-                let page = self.certificates(place, &category, after.as_ref()).await?;
+            let certificates = place.certificates(&category);
+            let mut pages = Pages::<Certified>::of(&self.store, certificates).at_once(AT_ONCE);
+            while let Some(page) = pages.next(self.clock.now()).await? {
                 for (_, Stored { record, .. }) in &page {
                     let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
                     let active = self.store.get::<ActiveKey>(&at, self.clock.now()).await?;
@@ -138,10 +138,6 @@ impl DeviceIdentity {
                         certificate: record.issued.serial.clone(),
                         not_after: record.issued.not_after,
                     });
-                }
-                after = page.last().map(|(last, _)| last.clone());
-                if page.len() < AT_ONCE {
-                    break;
                 }
             }
         }
@@ -283,17 +279,6 @@ impl DeviceIdentity {
         Ok(names)
     }
 
-    async fn certificates(
-        &self,
-        place: &DevicePlace,
-        category: &str,
-        after: Option<&Key>,
-    ) -> Result<Vec<(Key, Stored<Certified>)>, StorageError> {
-        let (prefix, now) = (place.certificates(category), self.clock.now());
-        let page = self.store.scan::<Certified>(&prefix, after, AT_ONCE, now);
-        Ok(page.await?)
-    }
-
     /// Revokes the certificates of a device's keys but those of one incarnation, and ends these keys. Answers how many
     /// certificates there were.
     async fn revoke_certificates(
@@ -303,49 +288,45 @@ impl DeviceIdentity {
     ) -> Result<usize, Failure<DeviceError>> {
         let mut count = 0_usize;
         for category in self.categories_of(place).await? {
-            let mut after = None;
-            loop {
-                let round = settle("device_identity.revoke", &self.store, || async {
-                    let now = self.clock.now();
-                    let page = self.certificates(place, &category, after.as_ref()).await?;
-                    let mut batch = self.store.batch(now);
-                    let mut revoked: Vec<Issued> = Vec::new();
-                    for (
-                        key,
-                        Stored {
-                            record, version, ..
-                        },
-                    ) in &page
-                    {
-                        if except == Some(&*record.incarnation) {
-                            continue;
-                        }
-                        revoked.extend(record.all().cloned());
-                        batch.remove(key, *version);
-                        let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
-                        if let Some(active) = self.store.get::<ActiveKey>(&at, now).await?
-                            && active.record.vendor == place.vendor
-                            && active.record.serial == place.serial
-                            && except != Some(&*active.record.incarnation)
-                        {
-                            batch.remove(&at, active.version);
-                        }
-                    }
-                    let at = (&*place.namespace, &*category);
-                    self.revoke(&mut batch, at, &revoked, Cause::Forgotten, now)
-                        .await?;
-                    let last = page.last().map(|(last, _)| last.clone());
-                    let last = last.filter(|_| page.len() == AT_ONCE);
-                    Ok(Attempt::Commit(batch, Ok((revoked.len(), last))))
-                });
-                let (revoked, last) = round.await?;
-                count = count.saturating_add(revoked);
-                match last {
-                    Some(last) => after = Some(last),
-                    None => break,
-                }
-            }
+            let certificates = place.certificates(&category);
+            let name = "device_identity.revoke";
+            let of = (&self.store, &*self.clock);
+            let revoked = settle_pages(name, of, &certificates, AT_ONCE, async |page| {
+                self.revoke_page(place, &category, except, page).await
+            });
+            count = count.saturating_add(revoked.await?);
         }
         Ok(count)
+    }
+
+    async fn revoke_page(
+        &self,
+        place: &DevicePlace,
+        category: &str,
+        except: Option<&str>,
+        page: Page<Certified>,
+    ) -> Result<(Batch, usize), Failure<DeviceError>> {
+        let mut batch = self.store.batch(page.now);
+        let mut revoked: Vec<Issued> = Vec::new();
+        for (key, certified) in &page.records {
+            let record = &certified.record;
+            if except == Some(&*record.incarnation) {
+                continue;
+            }
+            revoked.extend(record.all().cloned());
+            batch.remove(key, certified.version);
+            let at = ActiveKey::key(&place.namespace, &place.manager, &record.ak);
+            if let Some(active) = self.store.get::<ActiveKey>(&at, page.now).await?
+                && active.record.vendor == place.vendor
+                && active.record.serial == place.serial
+                && except != Some(&*active.record.incarnation)
+            {
+                batch.remove(&at, active.version);
+            }
+        }
+        let at = (&*place.namespace, category);
+        self.revoke(&mut batch, at, &revoked, Cause::Forgotten, page.now)
+            .await?;
+        Ok((batch, revoked.len()))
     }
 }

@@ -170,17 +170,8 @@ impl Grant {
 
     /// Lets a batch go through only while the grant is as it was.
     pub(super) fn require(&self, batch: &mut Batch) {
-        let key = &self.key;
-        batch.require(&ApiKey::record_key(&key.record.metadata), key.version);
-        let category = &self.category;
-        batch.require(
-            &Category::record_key(&category.record.metadata),
-            category.version,
-        );
-        let manager = &self.manager;
-        batch.require(
-            &Manager::record_key(&manager.record.metadata),
-            manager.version,
-        );
+        Object::require(batch, &self.key);
+        Object::require(batch, &self.category);
+        Object::require(batch, &self.manager);
     }
 }

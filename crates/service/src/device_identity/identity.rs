@@ -165,10 +165,7 @@ pub(super) struct ActiveKey {
     pub(super) last_seen: Option<Seen>,
 }
 
-impl Record for ActiveKey {
-    const TYPE: &'static str = "tpm_attestation_key";
-    const VERSION: u32 = 1;
-}
+record!(ActiveKey, "tpm_attestation_key");
 
 impl ActiveKey {
     pub(super) fn key(namespace: &str, manager: &str, ak: &str) -> Key {

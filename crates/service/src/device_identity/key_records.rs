@@ -167,16 +167,8 @@ impl KeyRecords {
 
     /// Adds to a batch what is to be known from now on. It goes through only while all that was read is as it was.
     pub(super) fn write(&self, batch: &mut Batch, next: KeyState) -> Result<(), StorageError> {
-        let category = &self.category;
-        batch.require(
-            &Category::record_key(&category.record.metadata),
-            category.version,
-        );
-        let manager = &self.manager;
-        batch.require(
-            &Manager::record_key(&manager.record.metadata),
-            manager.version,
-        );
+        Object::require(batch, &self.category);
+        Object::require(batch, &self.manager);
         let certificates = self.certified.iter().flat_map(|known| known.record.all());
         let made_with: BTreeSet<&str> = certificates.map(|issued| &*issued.api_key).collect();
         for name in made_with {

@@ -1,15 +1,11 @@
 //! Managers: each with a root CA of its own, and the manufacturers' roots that it trusts.
 
-use keyproof_store::Key;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Actions, Administrator, AuthorityError, DeleteError, DeviceIdentity, Kind, Metadata,
-    MetadataError, Object, TrustListError,
-    authority::Authority,
-    endorsement::check_roots,
-    identity::draw,
-    objects::{deed, object_key},
+    MetadataError, Object, TrustListError, authority::Authority, endorsement::check_roots,
+    identity::draw, objects::deed,
 };
 use crate::{
     Action, Failure, StorageError,
@@ -56,10 +52,6 @@ impl Manager {
     /// The certificate of its root CA, in PEM.
     pub fn root_ca_certificate(&self) -> &str {
         &self.root.certificate
-    }
-
-    pub(super) fn record_key(metadata: &Metadata) -> Key {
-        object_key::<Self>(&metadata.namespace, &metadata.name)
     }
 }
 
@@ -118,7 +110,7 @@ impl DeviceIdentity {
         let metadata = administrator.place(metadata).map_err(refused)?;
         let checked = self.check_roots(&trusted.ek_roots).await?;
         checked.map_err(|error| refused(error.into()))?;
-        let key = Manager::record_key(&metadata);
+        let key = metadata.key::<Manager>();
         settle("device_identity.create_manager", &self.store, || async {
             let now = self.clock.now();
             let there = self.load::<Manager>(&metadata.namespace, &metadata.name);
@@ -177,7 +169,7 @@ impl DeviceIdentity {
             object.spec.ek_trust_bundle = trusted.ek_trust_bundle;
             object.system.modified_at = now;
             let mut batch = self.store.batch(now);
-            let key = Manager::record_key(&object.metadata);
+            let key = object.metadata.key::<Manager>();
             batch.replace(&key, stored.version, &object, None);
             let bundle = match trusted.ek_trust_bundle {
                 true => "with",

@@ -180,10 +180,7 @@ impl Nonce {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct SpentNonce {}
 
-impl Record for SpentNonce {
-    const TYPE: &'static str = "tpm_spent_nonce";
-    const VERSION: u32 = 1;
-}
+record!(SpentNonce, "tpm_spent_nonce");
 
 /// The seven bytes of a selection: some registers of one or two banks.
 fn write_selection(selection: &TpmlPcrSelection) -> Option<[u8; 7]> {
@@ -239,10 +236,7 @@ pub(super) struct ChallengeKeyRecord {
     key: Sealed,
 }
 
-impl Record for ChallengeKeyRecord {
-    const TYPE: &'static str = "tpm_challenge_key";
-    const VERSION: u32 = 1;
-}
+record!(ChallengeKeyRecord, "tpm_challenge_key");
 
 impl ChallengeKeyRecord {
     const KEY: &'static str = "key";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use keyproof_auth::is_dns_label;
 use keyproof_store::{Batch, Key, Prefix, Record, Stored, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Builder;
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
 use crate::{Action, Failure, Origin, StorageError, audit::Deed, pages::Pages};
@@ -153,7 +154,19 @@ pub enum DeleteError<B> {
     Unknown,
 }
 
+impl<K: Kind> Object<K> {
+    /// Lets a batch go through only while it is as it was read.
+    pub(super) fn require(batch: &mut Batch, read: &Stored<Self>) {
+        batch.require(&read.record.metadata.key::<K>(), read.version);
+    }
+}
+
 impl Metadata {
+    /// Where the object of this kind is.
+    pub(super) fn key<K: Kind>(&self) -> Key {
+        object_key::<K>(&self.namespace, &self.name)
+    }
+
     pub(super) fn check(&self) -> Result<(), MetadataError> {
         if !is_dns_label(&self.name) {
             return Err(MetadataError::Name);
@@ -232,8 +245,7 @@ impl DeviceIdentity {
         }
         let metadata = &object.metadata;
         let mut batch = self.store.batch(now);
-        let place = object_key::<K>(&metadata.namespace, &metadata.name);
-        batch.remove(&place, stored.version);
+        batch.remove(&metadata.key::<K>(), stored.version);
         let deed = deed::<K>(K::ACTIONS.delete, metadata, None, administrator.origin());
         self.audit.done(&mut batch, now, deed);
         Ok((object, batch))
@@ -325,28 +337,12 @@ impl DeviceIdentity {
         let mut bytes = [0; 16];
         self.store.entropy().fill(&mut bytes);
         SystemMetadata {
-            uid: uuid(bytes),
+            uid: Builder::from_random_bytes(bytes).into_uuid().to_string(),
             creator: origin.who.to_string(),
             created_at: now,
             modified_at: now,
         }
     }
-}
-
-/// RFC 9562, section 5.4, from random bytes.
-fn uuid(bytes: [u8; 16]) -> String {
-    let mut number = u128::from_be_bytes(bytes);
-    number = number & !(0xf << 76) | 4 << 76;
-    number = number & !(0b11 << 62) | 0b10 << 62;
-    let hex = format!("{number:032x}");
-    let mut text = String::with_capacity(36);
-    for (at, digit) in hex.chars().enumerate() {
-        if matches!(at, 8 | 12 | 16 | 20) {
-            text.push('-');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The event of something done to an object.
@@ -367,12 +363,6 @@ pub(super) fn deed<'a, K: Kind>(
 #[cfg(test)]
 mod unit_tests {
     use super::*;
-
-    #[test]
-    fn a_uuid_is_of_version_4() {
-        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
-    }
 
     #[test]
     fn metadata_keeps_to_its_limits() {

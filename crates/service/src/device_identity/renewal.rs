@@ -70,7 +70,7 @@ impl DeviceIdentity {
                 &object_key::<Manager>(namespace, &manager.record.metadata.name),
                 manager.version,
             );
-            batch.replace(&Category::record_key(of), category.version, &object, None);
+            batch.replace(&of.key::<Category>(), category.version, &object, None);
             let detail = Some(format!("the CA {:?}", object.spec.authority.name));
             let origin = Origin::keyproof();
             let deed = deed::<Category>(Action::TpmCategoryRenewCa, of, detail, &origin);

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     Failure, StorageError,
     keys::moment,
-    pages::{PAGE, Pages},
+    pages::{PAGE, Page, Pages, settle_pages},
     storage::{Attempt, settle},
 };
 
@@ -91,10 +91,7 @@ pub(super) struct Latest {
     is_indexed: bool,
 }
 
-impl Record for Latest {
-    const TYPE: &'static str = "tpm_revocation_list";
-    const VERSION: u32 = 1;
-}
+record!(Latest, "tpm_revocation_list");
 
 impl Latest {
     fn key(namespace: &str, category: &str) -> Key {
@@ -125,10 +122,7 @@ struct Part {
     der: String,
 }
 
-impl Record for Part {
-    const TYPE: &'static str = "tpm_revocation_list_part";
-    const VERSION: u32 = 1;
-}
+record!(Part, "tpm_revocation_list_part");
 
 impl Part {
     fn key(namespace: &str, category: &str, number: u64, part: u32) -> Key {
@@ -424,45 +418,29 @@ impl DeviceIdentity {
     /// Takes into the index the certificates that were made before there was one.
     async fn index_earlier(&self, namespace: &str, category: &str) -> Result<(), StorageError> {
         let prefix = Prefix::new(Certified::TYPE, [namespace, category]);
-        let mut after: Option<Key> = None;
-        loop {
-            let indexed = settle(
-                "device_identity.index_certificates",
-                &self.store,
-                || async {
-                    let now = self.clock.now();
-                    let page = self
-                        .store
-                        .scan::<Certified>(&prefix, after.as_ref(), PAGE, now)
-                        .await?;
-                    let issued: Vec<(Key, Issued)> = page
-                        .iter()
-                        .map(|(_, certified)| certified.record.issued.clone())
-                        .map(|issued| (issued.key(namespace, category), issued))
-                        .collect();
-                    let places: Vec<Key> = issued.iter().map(|(place, _)| place.clone()).collect();
-                    let known = self.store.get_many(&places, now).await?;
-                    let mut batch = self.store.batch(now);
-                    for ((place, issued), known) in issued.iter().zip(known) {
-                        if known.is_none() && issued.expires_at() > now {
-                            batch.insert(place, issued, Some(issued.expires_at()));
-                        }
-                    }
-                    let last = page.last().map(|(last, _)| last.clone());
-                    Ok(Attempt::Commit(
-                        batch,
-                        Ok(last.filter(|_| page.len() == PAGE)),
-                    ))
-                },
-            );
-            match indexed
-                .await
-                .map_err(Failure::<Infallible>::without_refusal)?
-            {
-                Some(last) => after = Some(last),
-                None => return Ok(()),
+        let name = "device_identity.index_certificates";
+        let place = (&self.store, &*self.clock);
+        let indexed = settle_pages(name, place, &prefix, PAGE, async |page: Page<Certified>| {
+            let issued = page.records.iter();
+            let issued: Vec<(Key, &Issued)> = issued
+                .map(|(_, certified)| &certified.record.issued)
+                .map(|issued| (issued.key(namespace, category), issued))
+                .collect();
+            let places: Vec<Key> = issued.iter().map(|(place, _)| place.clone()).collect();
+            let known = self.store.get_many(&places, page.now).await?;
+            let mut batch = self.store.batch(page.now);
+            let mut added = 0;
+            for ((place, issued), known) in issued.into_iter().zip(known) {
+                if known.is_none() && issued.expires_at() > page.now {
+                    batch.insert(&place, issued, Some(issued.expires_at()));
+                    added += 1;
+                }
             }
-        }
+            Ok((batch, added))
+        });
+        let indexed = indexed.await;
+        indexed.map_err(Failure::<Infallible>::without_refusal)?;
+        Ok(())
     }
 }
 

@@ -123,7 +123,4 @@ impl Ticket {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Spent {}
 
-impl Record for Spent {
-    const TYPE: &'static str = "tpm_spent_ticket";
-    const VERSION: u32 = 1;
-}
+record!(Spent, "tpm_spent_ticket");

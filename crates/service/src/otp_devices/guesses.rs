@@ -13,20 +13,14 @@ use crate::{Origin, StorageError, storage::put};
 #[serde(transparent)]
 struct LockoutRecord(Lockout);
 
-impl Record for LockoutRecord {
-    const TYPE: &'static str = "otp_lockout";
-    const VERSION: u32 = 1;
-}
+record!(LockoutRecord, "otp_lockout");
 
 /// At `otp_addresses/<instance>`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 struct AddressesRecord(Addresses);
 
-impl Record for AddressesRecord {
-    const TYPE: &'static str = "otp_addresses";
-    const VERSION: u32 = 1;
-}
+record!(AddressesRecord, "otp_addresses");
 
 /// What was read, with the instance itself.
 pub(super) struct Guesses {

@@ -2,7 +2,7 @@
 
 use keyproof_auth::{Generation, LoginScope, Token};
 use keyproof_otp::pos::PosAlgorithm;
-use keyproof_store::{Key, Prefix, Record, Sealed, Timestamp};
+use keyproof_store::{Key, Prefix, Sealed, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::token_key;
@@ -22,10 +22,7 @@ pub(super) struct Instance {
     pub(super) created_at: Timestamp,
 }
 
-impl Record for Instance {
-    const TYPE: &'static str = "otp_instance";
-    const VERSION: u32 = 1;
-}
+record!(Instance, "otp_instance");
 
 pub(super) fn instance_key(name: &str) -> Key {
     Key::new("otp_instance", [name])
@@ -49,10 +46,7 @@ pub(super) struct LoginToken {
     pub(super) description: Option<String>,
 }
 
-impl Record for LoginToken {
-    const TYPE: &'static str = "login_token";
-    const VERSION: u32 = 1;
-}
+record!(LoginToken, "login_token");
 
 pub(super) fn login_token_key(instance: &str, token: &Token) -> Key {
     token_key("login_token", instance, token)
@@ -80,10 +74,7 @@ impl Device {
     pub(super) const KEY: &'static str = "key";
 }
 
-impl Record for Device {
-    const TYPE: &'static str = "otp_device";
-    const VERSION: u32 = 1;
-}
+record!(Device, "otp_device");
 
 pub(super) fn device_key(instance: &str, incarnation: &Generation, id: &str) -> Key {
     Key::new("otp_device", [instance, &incarnation.to_string(), id])
@@ -105,10 +96,7 @@ pub(super) struct Leftover {
     pub(super) incarnation: Option<Generation>,
 }
 
-impl Record for Leftover {
-    const TYPE: &'static str = "otp_leftover";
-    const VERSION: u32 = 1;
-}
+record!(Leftover, "otp_leftover");
 
 pub(super) fn leftover_key(instance: &str, generation: &Generation) -> Key {
     Key::new("otp_leftover", [instance, &generation.to_string()])

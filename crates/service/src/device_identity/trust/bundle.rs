@@ -39,10 +39,7 @@ pub(super) struct Head {
     pub(super) bytes: usize,
 }
 
-impl Record for Head {
-    const TYPE: &'static str = "tpm_trust_bundle";
-    const VERSION: u32 = 1;
-}
+record!(Head, "tpm_trust_bundle");
 
 /// Where the record is that every change writes over.
 pub(in super::super) fn place() -> Key {
@@ -63,10 +60,7 @@ pub(super) struct Entry {
     pub(super) added_at: Timestamp,
 }
 
-impl Record for Entry {
-    const TYPE: &'static str = "tpm_trust_entry";
-    const VERSION: u32 = 1;
-}
+record!(Entry, "tpm_trust_entry");
 
 impl Entry {
     pub(super) fn key(fingerprint: &Sha256Thumbprint) -> Key {
