@@ -132,9 +132,11 @@ impl DeviceIdentity {
                 .await?
         };
         let quoted = quoted(nonce.as_ref(), &evidence, &quote);
+        // Of the same moment as what the batch requires.
+        let policy = subject.as_ref().map(|subject| subject.known.pcr_policy());
         let learnt = check_registers(
             &mut known,
-            &category.pcr_policy,
+            policy.unwrap_or(&category.pcr_policy),
             state,
             nonce.as_ref(),
             &evidence,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use keyproof_store::{Batch, Key, ReadPlan, Snapshot, Stored, Timestamp};
 
 use super::{
-    ApiKey, Category, DeviceIdentity, IdentityConflict, Manager, Object,
+    ApiKey, Category, DeviceIdentity, IdentityConflict, Manager, Object, PcrPolicy,
     api_keys::DeletedApiKey,
     certified::{Certified, Issued},
     identity::{ActiveKey, Device, DevicePlace, Identity},
@@ -108,6 +108,11 @@ impl KeyRecords {
     /// Whether category or manager is put out of use.
     pub(super) fn is_disabled(&self) -> bool {
         self.category.record.metadata.disable || self.manager.record.metadata.disable
+    }
+
+    /// What the category asks of registers.
+    pub(super) const fn pcr_policy(&self) -> &PcrPolicy {
+        &self.category.record.spec.pcr_policy
     }
 
     /// Compares what the key is said to be with what is known.
