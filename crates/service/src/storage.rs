@@ -150,6 +150,19 @@ pub(crate) enum Attempt<T, E> {
     Commit(Batch, Result<T, E>),
 }
 
+/// What a body says, once nothing else stands in the way; or what it was refused for.
+///
+/// # Errors
+///
+/// What `refusal` makes of that.
+pub(crate) fn said<T, B: Clone, E>(
+    body: &Result<T, B>,
+    refusal: impl FnOnce(B) -> E,
+) -> Result<&T, Failure<E>> {
+    body.as_ref()
+        .map_err(|why| Failure::Refused(refusal(why.clone())))
+}
+
 /// Settles races: runs load, decide, commit, and runs it again where a record has changed since it was loaded. No verdict
 /// is returned whose commit did not happen. `name` tells the log which use case is contended.
 ///

@@ -22,7 +22,7 @@ use crate::{
     Action, Failure, Origin, StorageError,
     audit::Deed,
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// The longest description, in bytes.
@@ -158,9 +158,7 @@ impl Accounts {
             let (own, creator, reading) = self
                 .deciding_over(person, Action::ApplicationTokenAdd, None)
                 .await?;
-            let new = new
-                .as_ref()
-                .map_err(|why| Failure::Refused(AddApplicationTokenError::Body(why.clone())))?;
+            let new = said(&new, AddApplicationTokenError::Body)?;
             if is_too_long(new.description.as_ref()) {
                 return Err(Failure::Refused(AddApplicationTokenError::TooLong));
             }
@@ -282,9 +280,7 @@ impl Accounts {
                 return Err(Failure::Refused(ChangeApplicationTokenError::Forbidden));
             }
             let token = token.ok_or(Failure::Refused(ChangeApplicationTokenError::Unknown))?;
-            let change = change
-                .as_ref()
-                .map_err(|why| Failure::Refused(ChangeApplicationTokenError::Body(why.clone())))?;
+            let change = said(&change, ChangeApplicationTokenError::Body)?;
             if is_too_long(change.description.as_ref()) {
                 return Err(Failure::Refused(ChangeApplicationTokenError::TooLong));
             }

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Action, Failure, Origin, StorageError,
     audit::Deed,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// The length of a new secret, in bytes: 160 bits, as RFC 4226, section 4, recommends.
@@ -149,9 +149,7 @@ impl Accounts {
             if snapshot.active_key().is_some() {
                 return Err(Failure::Refused(EnrolKeyError::AlreadyActive));
             }
-            let password = password
-                .as_ref()
-                .map_err(|refused| Failure::Refused(EnrolKeyError::Body(refused.clone())))?;
+            let password = said(&password, EnrolKeyError::Body)?;
             let (action, theirs) = (Action::MfaKeyAdd, (&snapshot, &user));
             let judged = self.password_in_session(person, action, theirs, password);
             let Some(judged) = judged.await? else {
@@ -231,9 +229,7 @@ impl Accounts {
             if snapshot.active_key().is_some() {
                 return Err(Failure::Refused(ActivateKeyError::AlreadyActive));
             }
-            let code = code
-                .as_ref()
-                .map_err(|refused| Failure::Refused(ActivateKeyError::Body(refused.clone())))?;
+            let code = said(&code, ActivateKeyError::Body)?;
             let secret = self.secret(session.owner, second_factor)?;
             let proof = Proof::Typed {
                 text: code,

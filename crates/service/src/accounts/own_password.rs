@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Action, Failure,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// What the audit trail is told beside.
@@ -59,9 +59,7 @@ impl Accounts {
         let hash = OnceLock::new();
         settle("accounts.change_password", &self.store, || async {
             let (snapshot, user) = self.deciding(person, Action::UserSetPassword).await?;
-            let (old, new) = passwords
-                .as_ref()
-                .map_err(|refused| Failure::Refused(ChangePasswordError::Body(refused.clone())))?;
+            let (old, new) = said(&passwords, ChangePasswordError::Body)?;
             check_new_password(new)
                 .map_err(|error| Failure::Refused(ChangePasswordError::Password(error)))?;
             let (action, theirs) = (Action::UserSetPassword, (&snapshot, &user));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Action, Failure,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// What recovery codes cost.
@@ -64,9 +64,7 @@ impl Accounts {
             let second_factor = snapshot
                 .active_key()
                 .ok_or(Failure::Refused(RecoveryCodesError::NoActiveKey))?;
-            let (password, code) = request
-                .as_ref()
-                .map_err(|refused| Failure::Refused(RecoveryCodesError::Body(refused.clone())))?;
+            let (password, code) = said(&request, RecoveryCodesError::Body)?;
             let locked = |wait| Unproven::Locked { wait }.into();
             let (action, theirs) = (Action::RecoveryCodesMake, (&snapshot, &user));
             let judged = self.password_in_session(person, action, theirs, password);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// Everything that the linked providers verify.
@@ -135,9 +135,7 @@ impl Certificates {
             if !precondition.holds(stored.version) {
                 return Err(Failure::Refused(VerifyError::Precondition));
             }
-            let leaf = leaf
-                .as_ref()
-                .map_err(|refused| Failure::Refused(VerifyError::Body(refused.clone())))?;
+            let leaf = said(&leaf, VerifyError::Body)?;
             let now = self.clock.now();
             let told = |detail| caller.deed(Action::CertificateVerify, name, Some(detail));
             let Some(code) = self.live_code(&key, &stored.record, now)? else {

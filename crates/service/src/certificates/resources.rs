@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Action, Failure, StorageError,
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// The longest name, in characters, none of which is a control character.
@@ -194,9 +194,7 @@ impl Certificates {
             {
                 return Err(Failure::Refused(PutError::Precondition));
             }
-            let upload = body
-                .as_ref()
-                .map_err(|refused| Failure::Refused(PutError::Body(refused.clone())))?;
+            let upload = said(&body, PutError::Body)?;
             if !is_name(name) || !caller.service().spelled().into_iter().all(is_plain) {
                 return Err(Failure::Refused(PutError::Name));
             }

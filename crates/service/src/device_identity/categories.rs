@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// A category's own part.
@@ -291,8 +291,7 @@ impl DeviceIdentity {
                 .load::<Category>(administrator.namespace(), name)
                 .await?;
             let stored = stored.ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
-            let change = body.as_ref();
-            let change = change.map_err(|why| refused(ReplaceCategoryError::Body(why.clone())))?;
+            let change = said(&body, ReplaceCategoryError::Body)?;
             let CategoryChange {
                 allow_list,
                 pcr_policy,

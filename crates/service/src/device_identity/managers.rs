@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// A manager's own part.
@@ -159,8 +159,7 @@ impl DeviceIdentity {
                 .load::<Manager>(administrator.namespace(), name)
                 .await?;
             let stored = stored.ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
-            let trusted = body.as_ref();
-            let trusted = trusted.map_err(|why| refused(ReplaceManagerError::Body(why.clone())))?;
+            let trusted = said(&body, ReplaceManagerError::Body)?;
             let checked = self.check_roots(&trusted.ek_roots).await?;
             checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Builder;
 
 use super::{Administrator, ApiKey, Category, DeviceIdentity, LabelSelector, Manager};
-use crate::{Action, Failure, Origin, StorageError, audit::Deed, pages::Pages};
+use crate::{Action, Failure, Origin, StorageError, audit::Deed, pages::Pages, storage::said};
 
 /// A kind of object.
 pub trait Kind: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -234,9 +234,7 @@ impl DeviceIdentity {
     ) -> Result<(Object<K>, Batch), Failure<DeleteError<B>>> {
         let stored = self.load::<K>(administrator.namespace(), name).await?;
         let stored = stored.ok_or(Failure::Refused(DeleteError::Unknown))?;
-        if let Err(why) = body {
-            return Err(Failure::Refused(DeleteError::Body(why.clone())));
-        }
+        said(body, DeleteError::Body)?;
         let object = stored.record;
         let below = self.referring(&object).await?;
         let count = below.len();

@@ -26,7 +26,7 @@ use crate::{
     Action, Failure, StorageError,
     audit::Deed,
     pages::Pages,
-    storage::{Attempt, settle},
+    storage::{Attempt, said, settle},
 };
 
 /// A device to be added.
@@ -287,9 +287,7 @@ impl OtpDevices {
             let Stored {
                 record, version, ..
             } = device.ok_or_else(|| refused(ChangeDeviceError::Unknown))?;
-            let change = body
-                .as_ref()
-                .map_err(|why| refused(ChangeDeviceError::Body(why.clone())))?;
+            let change = said(&body, ChangeDeviceError::Body)?;
             let strength = change.key.as_ref().map(|key| strength(key)).transpose();
             let strength = strength.map_err(|error| refused(ChangeDeviceError::Key(error)))?;
             if change
