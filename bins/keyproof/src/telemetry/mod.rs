@@ -29,10 +29,9 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::{config::Config, metrics::Metrics, server::StartError};
 use outbox::Outgoing;
 use queue::{Queue, Urgency};
-
-use crate::{config::Config, metrics::Metrics, server::StartError};
 
 /// `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
