@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keyproof_store::Standbys;
+use keyproof_store::{PoolFigures, Standbys, Timestamp};
 
 /// All of them, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct Figures {
     pub upkeep: UpkeepFigures,
     /// The copies of the store's database that follow it, as they were last asked for.
     pub standbys: Standbys,
+    /// The connections to the store's database; none if it is embedded.
+    pub pool: Option<PoolFigures>,
+    /// When the first CA of a TPM category ends, as it was last looked at; none without categories.
+    pub authorities_end: Option<Timestamp>,
 }
 
 /// The hashing of passwords.

@@ -238,6 +238,8 @@ impl Service {
             audit_left_out: self.audit.left_out(),
             upkeep: self.upkeep.figures(),
             standbys: self.standbys(),
+            pool: self.store.pool(),
+            authorities_end: self.device_identity.authorities_end(),
         }
     }
 

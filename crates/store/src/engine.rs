@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::reading::by_whole_reads;
 use crate::{
     Body, CommitError, CommitObserver, EngineError, EngineSnapshot, Entropy, Key, NotApplied,
-    Prefix, Reading, Standbys, Timestamp, Version,
+    PoolFigures, Prefix, Reading, Standbys, Timestamp, Version,
 };
 
 /// A future that an object-safe trait can return.
@@ -108,6 +108,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Which copies of the database follow it at the moment, as far as it knows; an engine without any has none.
     fn standbys(&self) -> BoxFuture<'_, Result<Standbys, EngineError>> {
         Box::pin(async { Ok(Standbys::default()) })
+    }
+
+    /// The connections to the database, as they are now; an engine without a pool has none.
+    fn pool(&self) -> Option<PoolFigures> {
+        None
     }
 
     /// Finishes what was begun and lets go of the database. Every later call fails with

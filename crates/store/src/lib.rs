@@ -27,6 +27,7 @@ pub mod memory;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migration;
 mod observer;
+mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod reading;
@@ -51,6 +52,7 @@ pub use key::{Key, ParseKeyError, Prefix, Segment, Segments};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migration::Migration;
 pub use observer::CommitObserver;
+pub use pool::PoolFigures;
 pub use reading::{ReadPlan, Reading, Snapshot};
 pub use record::{Raw, Record, Stored};
 pub use rotation::{RotateError, Rotation};

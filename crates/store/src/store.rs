@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 use crate::keyring::Keyring;
 use crate::{
     Batch, CommitError, CommitObserver, Engine, EngineSnapshot, Entropy, Key, KeyId, MasterKeys,
-    OpenError, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, Standbys, StoreError,
-    Stored, Timestamp, UnsealError, Version,
+    OpenError, PoolFigures, Prefix, Raw, ReadPlan, Reading, Record, Sealed, Snapshot, Standbys,
+    StoreError, Stored, Timestamp, UnsealError, Version,
 };
 
 /// Typed records over an [`Engine`], and the sealing of the secrets in them.
@@ -238,6 +238,11 @@ impl Store {
     /// Why it could not be asked.
     pub async fn standbys(&self) -> Result<Standbys, StoreError> {
         Ok(self.engine.standbys().await?)
+    }
+
+    /// The connections to the database, as they are now: see [`Engine::pool`](crate::Engine::pool).
+    pub fn pool(&self) -> Option<PoolFigures> {
+        self.engine.pool()
     }
 
     /// The master key that seals, as it was last found.

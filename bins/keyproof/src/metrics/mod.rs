@@ -256,6 +256,7 @@ impl CommitObserver for Metrics {
 mod tests {
     use super::*;
     use keyproof_service::Figures;
+    use keyproof_store::PoolFigures;
     use prometheus::proto::{MetricFamily, MetricType};
     use std::collections::BTreeSet;
 
@@ -291,7 +292,12 @@ mod tests {
         };
         metrics.request_ended(labels, Some(StatusCode::OK), Some(Duration::ZERO));
         let mut families = metrics.registry.gather();
-        families.extend(moment::gather(Some(&Figures::default())).unwrap());
+        let figures = Figures {
+            pool: Some(PoolFigures::default()),
+            authorities_end: Some(Timestamp::EPOCH),
+            ..Figures::default()
+        };
+        families.extend(moment::gather(Some(&figures)).unwrap());
         let told: BTreeSet<_> = families.iter().map(line).collect();
         let listed: BTreeSet<_> = LIST
             .lines()

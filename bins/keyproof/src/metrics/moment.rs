@@ -1,7 +1,7 @@
 //! What is asked when Prometheus asks: the build, the process, and the figures of the use cases.
 
 use keyproof_service::{Figures, HashingFigures, UpkeepFigures};
-use keyproof_store::Standbys;
+use keyproof_store::{PoolFigures, Standbys};
 use procfs::process::Process;
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, proto::MetricFamily,
@@ -29,6 +29,16 @@ pub(super) fn gather(figures: Option<&Figures>) -> prometheus::Result<Vec<Metric
         )?;
         families.upkeep(&figures.upkeep)?;
         families.standbys(&figures.standbys)?;
+        if let Some(pool) = &figures.pool {
+            families.pool(pool)?;
+        }
+        if let Some(ends) = figures.authorities_end {
+            families.gauge(
+                "keyproof_tpm_ca_expiry_timestamp_seconds",
+                "When the first CA of a TPM category ends, in seconds since 1970.",
+                ends.as_secs(),
+            )?;
+        }
     }
     Ok(families.0.gather())
 }
@@ -165,6 +175,28 @@ impl Families {
             "keyproof_store_failover_unsafe",
             "1 while standbys follow the store's database and no commit waits for one.",
             u8::from(standbys.lose_what_was_acknowledged()),
+        )
+    }
+
+    fn pool(&self, pool: &PoolFigures) -> prometheus::Result<()> {
+        self.gauges(
+            "keyproof_store_connections",
+            "Connections to the store's database.",
+            "state",
+            [
+                ("idle", whole(pool.idle)),
+                ("used", whole(pool.open.saturating_sub(pool.idle))),
+            ],
+        )?;
+        self.gauge(
+            "keyproof_store_connections_max",
+            "Connections to the store's database that there may be.",
+            pool.most,
+        )?;
+        self.gauge(
+            "keyproof_store_connections_waiting",
+            "Callers that wait for a connection to the store's database.",
+            pool.waiting,
         )
     }
 

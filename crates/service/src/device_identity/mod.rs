@@ -81,7 +81,10 @@ pub use trust::{
 
 pub(crate) use restored::without_list;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use keyproof_store::Store;
 use tokio::sync::Mutex;
@@ -120,6 +123,8 @@ pub struct DeviceIdentity {
     /// One revocation list at a time is made here.
     list_making: Mutex<()>,
     authorities: KnownAuthorities,
+    /// When the first CA of a category ends, in milliseconds; 0 without one.
+    authorities_end: AtomicU64,
     trust: KnownBundle,
     revocation_list_url: Option<String>,
 }
@@ -141,6 +146,7 @@ impl DeviceIdentity {
             rate_limit: RateLimit::per_minute(settings.rate_limit_per_minute),
             list_making: Mutex::new(()),
             authorities: KnownAuthorities::default(),
+            authorities_end: AtomicU64::default(),
             trust: KnownBundle::default(),
             revocation_list_url: settings.revocation_list_url,
         }

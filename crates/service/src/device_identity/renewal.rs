@@ -1,7 +1,9 @@
 //! The renewal of categories' CAs: a new certificate before the old one ends, under the same name and key, so that what a CA
 //! has signed is signed by either certificate.
 
-use keyproof_store::{Prefix, Stored};
+use std::sync::atomic::Ordering;
+
+use keyproof_store::{Prefix, Stored, Timestamp};
 
 use super::{
     AuthorityError, Category, DeviceIdentity, Kind, Manager, Metadata, Object,
@@ -24,10 +26,14 @@ impl DeviceIdentity {
         let all = Prefix::collection(Category::NAME);
         let mut pages = Pages::<Object<Category>>::of(&self.store, all);
         let mut renewed = 0;
+        let mut first: Option<Timestamp> = None;
         while let Some(page) = pages.next(self.clock.now()).await? {
             for (_, Stored { record, .. }) in &page {
                 match self.renew_authority(&record.metadata).await {
-                    Ok(true) => renewed += 1,
+                    Ok(true) => {
+                        renewed += 1;
+                        continue;
+                    }
                     Ok(false) => {}
                     Err(error) => tracing::error!(
                         namespace = record.metadata.namespace,
@@ -36,9 +42,20 @@ impl DeviceIdentity {
                         "the CA of a category is not renewed"
                     ),
                 }
+                let ends = record.spec.authority.ends_at();
+                first = Some(first.map_or(ends, |first| first.min(ends)));
             }
         }
+        let first = first.map_or(0, Timestamp::as_millis);
+        self.authorities_end.store(first, Ordering::Relaxed);
         Ok(renewed)
+    }
+
+    /// When the first CA of a category ends, as [`renew_authorities`](Self::renew_authorities) has last found it; one that it
+    /// has renewed counts from the next time on.
+    pub(crate) fn authorities_end(&self) -> Option<Timestamp> {
+        let first = self.authorities_end.load(Ordering::Relaxed);
+        (first > 0).then(|| Timestamp::from_millis(first))
     }
 
     /// Renews the CA of a category, if it is time.

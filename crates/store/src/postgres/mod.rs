@@ -47,7 +47,7 @@ use self::connection::Connector;
 use self::node::Node;
 use crate::{
     BoxFuture, Changes, CommitError, CommitObserver, Engine, EngineError, EngineSnapshot, Key,
-    Migration, NotApplied, OpenError, Prefix, Row, Standbys, Timestamp, Version,
+    Migration, NotApplied, OpenError, PoolFigures, Prefix, Row, Standbys, Timestamp, Version,
 };
 
 pub use self::url::{ParsePostgresUrlError, PostgresUrl};
@@ -244,6 +244,10 @@ impl Engine for PostgresEngine {
 
     fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async { self.open_node()?.ready().await })
+    }
+
+    fn pool(&self) -> Option<PoolFigures> {
+        Some(self.node.pool_figures())
     }
 
     fn standbys(&self) -> BoxFuture<'_, Result<Standbys, EngineError>> {

@@ -17,7 +17,8 @@ use super::names::{Name, Names};
 use super::pooler;
 use crate::observer::Observed;
 use crate::{
-    Changes, CommitError, CommitObserver, EngineError, NotApplied, SystemEntropy, Timestamp,
+    Changes, CommitError, CommitObserver, EngineError, NotApplied, PoolFigures, SystemEntropy,
+    Timestamp,
 };
 
 /// How often one batch is tried at most.
@@ -276,6 +277,16 @@ impl Node {
             ) => Err(error),
             // It conflicts with nothing, and is within every limit.
             _ => Ok(()),
+        }
+    }
+
+    pub(super) fn pool_figures(&self) -> PoolFigures {
+        let status = self.pool.status();
+        PoolFigures {
+            most: status.max_size,
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
         }
     }
 

@@ -71,13 +71,28 @@ async fn a_ca_is_renewed_under_its_name_and_key_and_vouches_for_what_it_has_sign
     site.replace(API_KEYS, "station", disabled).await.is(200);
     let list_before = list(&site).await;
     site.replace(API_KEYS, "station", json!({})).await.is(200);
+    // When it ends is told, as it was last looked at.
+    let ends = || {
+        site.console
+            .figures()
+            .authorities_end
+            .map(|ends| ends.as_secs())
+    };
+    let not_after = |der: &[u8]| {
+        let certificate = Certificate::from_der(der).unwrap();
+        u64::try_from(certificate.validity().not_after).ok()
+    };
+    assert_eq!(ends(), None);
     assert_eq!(renew().await, Ok(0));
+    assert_eq!(ends(), not_after(&old_ca));
     site.clock.advance(DAY + Duration::from_secs(1));
     assert_eq!(renew().await, Ok(1));
     assert_eq!(renew().await, Ok(0));
     assert_eq!(renewals(&site).await, 1);
 
     let new_ca = sub_ca(&site).await;
+    assert_eq!(ends(), not_after(&new_ca));
+    assert_ne!(ends(), not_after(&old_ca));
     assert_ne!(new_ca, old_ca);
     let (old, new) = (
         Certificate::from_der(&old_ca).unwrap(),
