@@ -3,6 +3,7 @@
 
 mod judging;
 mod program;
+mod site_inputs;
 mod stack;
 
 use std::{sync::atomic::Ordering, time::Duration};

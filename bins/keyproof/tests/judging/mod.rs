@@ -3,6 +3,7 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
     num::NonZeroUsize,
     sync::{Arc, mpsc},
     time::Duration,
@@ -233,6 +234,18 @@ impl Judged {
             .permit(&operator.unwrap(), Act::Create, "default", "", &origin())
             .await;
         permitted.unwrap()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The text of a session of the operator's at the console.
+    pub(crate) async fn console_session(&self) -> String {
+        let origin = origin();
+        let signed = self.service.access.sign_in(&self.operator, None, &origin);
+        signed.await.unwrap().to_string()
     }
 
     /// Takes the only turn.

@@ -268,7 +268,8 @@ pub(crate) struct Answer {
 
 impl Answer {
     fn take(received: &mut Vec<u8>) -> Option<Self> {
-        let text = String::from_utf8(received.clone()).unwrap();
+        // A character may have come in part.
+        let text = String::from_utf8(received.clone()).ok()?;
         let (head, rest) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut answer = Self {

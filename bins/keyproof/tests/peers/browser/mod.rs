@@ -1,9 +1,10 @@
-//! Chromium as a peer: a user walks through `/account`, from a password alone to a lost phone, with `oathtool` as the phone;
-//! once with scripts, where axe-core judges every page, and once without. With `KEYPROOF_PICTURES` set to a folder, every
+//! Chromium as a peer: a user walks through `/account`, from a password alone to a lost phone, with `oathtool` as the phone,
+//! and an operator through `/console`; once with scripts, where axe-core judges every page, and once without. With `KEYPROOF_PICTURES` set to a folder, every
 //! page is written there as a picture.
 
 mod driver;
 mod keeper;
+mod operator;
 
 use std::{env, fs, path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -11,8 +12,10 @@ use keyproof::{
     config::{Config, Sources},
     server::Server,
 };
+use keyproof_auth::OperatorScopes;
 use keyproof_service::{
     Applicant, Clock, ManualClock, Origin, Service, Who,
+    access::NewOperatorToken,
     accounts::{NewUser, Role},
 };
 use keyproof_store::{
@@ -28,15 +31,26 @@ const PASSWORD: &str = "correct horse";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_browser_walks_through_the_account_site() {
-    walk(true).await;
+    walk(true, "account", |visitor, _| visitor.lose_a_phone()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_browser_without_scripts_walks_through_the_account_site() {
-    walk(false).await;
+    walk(false, "account", |visitor, _| visitor.lose_a_phone()).await;
 }
 
-async fn walk(runs_scripts: bool) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_walks_through_the_console() {
+    walk(true, "console", Visitor::operate).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_without_scripts_walks_through_the_console() {
+    walk(false, "console", Visitor::operate).await;
+}
+
+/// Walks through a site, where an operator has a token that may do everything.
+async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) {
     let config = Config::load(&Sources {
         flags: vec![
             ("http.listen", "127.0.0.1:0".into()),
@@ -72,22 +86,31 @@ async fn walk(runs_scripts: bool) {
         .add_user(&new, password, &origin)
         .await
         .unwrap();
+    let new = NewOperatorToken {
+        subject: "ops".to_owned(),
+        scopes: OperatorScopes::parse(["admin"]).unwrap(),
+        lifetime: None,
+    };
+    let token = service.access.create(new, &origin).await.unwrap();
     let server = Server::start_over(config, service, entropy).await.unwrap();
     let port = server.address().port();
     let walked = tokio::task::spawn_blocking(move || {
         let visitor = Visitor {
+            site,
             browser: Driver::start(runs_scripts),
             base: format!("http://localhost:{port}"),
             clock,
             axe: runs_scripts.then(axe),
         };
-        visitor.lose_a_phone();
+        walk(&visitor, &token.text);
         visitor.browser_asked_nobody_else();
     });
     walked.await.unwrap();
 }
 
 struct Visitor {
+    /// The site that is walked through: what its pictures are named by.
+    site: &'static str,
     browser: Driver,
     base: String,
     clock: Arc<ManualClock>,
@@ -163,6 +186,15 @@ impl Visitor {
         assert!(self.browser.text("main").contains("You are signed out."));
     }
 
+    /// Sets up a phone for a user who is signed in, and gives its secret.
+    fn set_up_phone(&self) -> String {
+        self.open("/account/phone");
+        self.fill_in("#password", PASSWORD);
+        let secret = self.browser.text("#secret");
+        self.fill_in("#code", &self.code(&secret));
+        secret
+    }
+
     fn open(&self, path: &str) {
         self.browser.open(&format!("{}{path}", self.base));
     }
@@ -211,7 +243,7 @@ impl Visitor {
                 assert_eq!(found[0], Value::Array(Vec::new()), "{page}, {name}");
                 assert!(found[1].as_u64().unwrap() > 5, "axe has judged {page}");
                 if let Ok(folder) = env::var("KEYPROOF_PICTURES") {
-                    let file = Path::new(&folder).join(format!("account-{page}-{name}.png"));
+                    let file = Path::new(&folder).join(format!("{}-{page}-{name}.png", self.site));
                     fs::write(file, self.browser.picture()).unwrap();
                 }
             }

@@ -1,0 +1,120 @@
+//! What somebody may type into the pages of the sites, or write into their addresses: scripts, what turns the direction of
+//! reading round, control characters, and more than there is room for. Each is text or refused, and the server serves on.
+
+use form_urlencoded::byte_serialize;
+
+use crate::{
+    judging::Judged,
+    stack::{Answer, Client},
+};
+
+/// What nobody means well.
+fn inputs() -> Vec<String> {
+    let mut inputs: Vec<_> = [
+        "<script>alert(1)</script>",
+        "\"'><img src=x onerror=alert(1)>",
+        "\u{202e}gro.elpmaxe@ada\u{2066}",
+        "\u{0}\u{7}\u{1b}[2J",
+        "a\r\nSet-Cookie: keyproof-console=x",
+        "../../../etc/passwd",
+        "{{ frame.csrf }}",
+        "' OR 1=1 --",
+        "18446744073709551616",
+        "-1",
+    ]
+    .map(ToOwned::to_owned)
+    .into();
+    inputs.push("ﷺ".repeat(600));
+    inputs.push("x".repeat(9_000));
+    inputs
+}
+
+/// Which answers there may be: a page, a way elsewhere, or a refusal; and nothing that a browser would take for ours.
+#[track_caller]
+fn is_tame(answer: &Answer, input: &str) {
+    let status = answer.status;
+    let is_known = [200, 303, 400, 403, 404, 413, 414, 422, 429, 431].contains(&status);
+    assert!(is_known, "{input:?}: {answer:?}");
+    for wrong in ["<script>alert", "<img src=x", "' or 1=1", "root:x:0"] {
+        assert!(!answer.body.contains(wrong), "{input:?}: {answer:?}");
+    }
+    assert!(
+        !answer.head.contains("keyproof-console=x"),
+        "{input:?}: {answer:?}"
+    );
+}
+
+fn written(text: &str) -> String {
+    byte_serialize(text.as_bytes()).collect()
+}
+
+async fn ask(judged: &Judged, method: &str, target: &str, cookies: &str, form: &str) -> Answer {
+    let length = form.len();
+    let mut client = Client::connect(judged.address()).await;
+    client
+        .send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}"
+        ))
+        .await;
+    client.answer().await
+}
+
+/// What a hidden field of a page has in it.
+fn csrf(page: &Answer) -> &str {
+    let (_, rest) = page.body.split_once("name=\"csrf\" value=\"").unwrap();
+    rest.split('"').next().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_typed_into_the_sites_is_text_or_refused() {
+    let judged = Judged::start(8).await;
+    let session = judged.console_session().await;
+    let cookies = format!("keyproof-console={session}");
+    let start = ask(&judged, "GET", "/console", &cookies, "").await;
+    assert_eq!(start.status, 200, "{start:?}");
+    let csrf = csrf(&start).to_owned();
+    for input in inputs() {
+        let typed = written(&input);
+        for target in [
+            format!("/console/users?after={typed}"),
+            format!("/console/users/{typed}"),
+            format!("/console/users/{typed}/{typed}"),
+            format!("/console/users/add?organisation={typed}"),
+            format!("/console/audit?who={typed}&what={typed}&target={typed}"),
+            format!("/console/audit?since={typed}&until={typed}&before={typed}"),
+            format!("/console/audit/export?target={typed}&outcome={typed}"),
+            format!("/console/confirm?to={typed}"),
+            format!("/console/{typed}"),
+            format!("/account/{typed}?lang={typed}"),
+        ] {
+            is_tame(&ask(&judged, "GET", &target, &cookies, "").await, &input);
+        }
+        for (path, fields) in [
+            ("/console/sign-in", format!("token={typed}")),
+            ("/console/confirm", format!("token={typed}&to={typed}")),
+            (
+                "/console/users/add",
+                format!("organisation={typed}&name={typed}&role={typed}&password={typed}"),
+            ),
+            (
+                "/console/users/add",
+                format!("organisation={typed}&name={typed}&role=User&password=correct+horse"),
+            ),
+        ] {
+            let form = format!("csrf={csrf}&{fields}");
+            is_tame(&ask(&judged, "POST", path, &cookies, &form).await, &input);
+        }
+        // Whatever was taken for a name is shown as one.
+        for target in ["/console/users", "/console/audit"] {
+            is_tame(&ask(&judged, "GET", target, &cookies, "").await, &input);
+        }
+        let wild = format!(
+            "keyproof-console={}",
+            input.replace(['\r', '\n', '\0', '\u{7}', '\u{1b}'], "")
+        );
+        is_tame(&ask(&judged, "GET", "/console", &wild, "").await, &input);
+    }
+    let start = ask(&judged, "GET", "/console", &cookies, "").await;
+    assert_eq!(start.status, 200, "{start:?}");
+}
