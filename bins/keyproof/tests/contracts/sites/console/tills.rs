@@ -38,10 +38,10 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     let (mut ops, token) = signed_in(&site, &["instances"]).await;
     ops.get("/console/tills").await.is(200);
     ops.sees("default");
-    let fields = [("name", "shop"), ("password", "correct horse")];
+    let fields = [("name", "kiosk"), ("password", "correct horse")];
     let added = ops.post("/console/tills", &fields).await;
-    assert_eq!(added.is(303).location(), "/console/tills/shop");
-    ops.get("/console/tills/shop").await.is(200);
+    assert_eq!(added.is(303).location(), "/console/tills/kiosk");
+    ops.get("/console/tills/kiosk").await.is(200);
     ops.sees("The instance has no devices yet.");
 
     let fields = [
@@ -50,16 +50,16 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
         ("algorithm", "1"),
         ("key", ""),
     ];
-    ops.post("/console/tills/shop/devices", &fields)
+    ops.post("/console/tills/kiosk/devices", &fields)
         .await
         .is(200);
     ops.sees("<svg role=\"img\"");
     let drawn = ops.text_of("secret");
     assert_eq!(drawn.len(), 32);
-    ops.get("/console/tills/shop").await.is(200);
+    ops.get("/console/tills/kiosk").await.is(200);
     ops.sees("by the door");
     ops.sees_not(&drawn);
-    let device = "/console/tills/shop/device?id=till%201";
+    let device = "/console/tills/kiosk/device?id=till%201";
     ops.get(device).await.is(200);
     ops.sees_not(&drawn);
     ops.sees("present");
@@ -68,7 +68,7 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     site.clock.advance(Duration::from_secs(301));
     ops.get(device).await.is(200);
     ops.sees("/console/confirm?to=");
-    let remove = "/console/tills/shop/device/remove?id=till%201";
+    let remove = "/console/tills/kiosk/device/remove?id=till%201";
     let sent_on = ops.post(remove, &[]).await;
     assert!(sent_on.is(303).location().starts_with("/console/confirm"));
     ops.get(device).await.is(200);
@@ -76,9 +76,9 @@ async fn an_operator_adds_a_till_its_device_and_removes_both() {
     ops.get(device).await.is(200);
     ops.post(remove, &[]).await.is(303);
     ops.get(device).await.is(404);
-    ops.get("/console/tills/shop").await.is(200);
-    ops.post("/console/tills/shop/remove", &[]).await.is(303);
-    ops.get("/console/tills/shop").await.is(404);
+    ops.get("/console/tills/kiosk").await.is(200);
+    ops.post("/console/tills/kiosk/remove", &[]).await.is(303);
+    ops.get("/console/tills/kiosk").await.is(404);
 }
 
 #[tokio::test]
@@ -146,16 +146,16 @@ async fn a_page_names_the_step_of_a_code_and_a_price() {
 async fn each_sees_what_their_scopes_reach_and_no_more() {
     let site = Site::start().await;
     let devices = &site.console.otp_devices;
-    for name in ["shop", "other"] {
+    for name in ["kiosk", "other"] {
         let (password, origin) = (secret("correct horse"), console_origin());
         let added = devices.add_instance(name, password, &origin);
         added.await.unwrap();
     }
-    for (scope, area, shop, other, changes) in [
+    for (scope, area, kiosk, other, changes) in [
         ("admin", 200, 200, 200, true),
         ("instances", 200, 200, 200, true),
-        ("instances:shop", 200, 200, 403, true),
-        ("instances-read:shop", 200, 200, 403, false),
+        ("instances:kiosk", 200, 200, 403, true),
+        ("instances-read:kiosk", 200, 200, 403, false),
         ("instances-read", 200, 200, 200, false),
         ("users", 403, 403, 403, false),
         ("certificates", 403, 403, 403, false),
@@ -168,17 +168,17 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
             assert_eq!(sees_other, other == 200, "{scope}");
         }
         ops.get("/console/tills/other").await.is(other);
-        ops.get("/console/tills/shop").await.is(shop);
+        ops.get("/console/tills/kiosk").await.is(kiosk);
         assert_eq!(ops.page.contains("Add the device"), changes, "{scope}");
         assert_eq!(ops.page.contains("Remove the instance"), changes, "{scope}");
         // Nor does it help to know the address.
         let id = format!("by-{}", scope.replace(':', "-"));
         let fields = [("id", &*id), ("algorithm", "1"), ("key", BASE32)];
         let added = ops
-            .post_as("/console/tills/shop/devices", &csrf, &fields)
+            .post_as("/console/tills/kiosk/devices", &csrf, &fields)
             .await;
         added.is(if changes { 200 } else { 403 });
-        let removal = format!("/console/tills/shop/device/remove?id={id}");
+        let removal = format!("/console/tills/kiosk/device/remove?id={id}");
         let removed = ops.post_as(&removal, &csrf, &[]).await;
         removed.is(if changes { 303 } else { 403 });
         if other == 403 {
@@ -198,10 +198,10 @@ async fn each_sees_what_their_scopes_reach_and_no_more() {
 async fn nothing_of_it_is_done_without_a_session_or_a_form_of_ours() {
     let site = Site::start().await;
     let (mut ops, _) = signed_in(&site, &["instances"]).await;
-    let fields = [("name", "shop"), ("password", "correct horse")];
+    let fields = [("name", "kiosk"), ("password", "correct horse")];
     ops.post_as("/console/tills", "AAAA", &fields).await.is(403);
     ops.get("/console/tills").await.is(200);
-    ops.sees_not("shop");
+    ops.sees_not("kiosk");
 }
 
 #[tokio::test]
