@@ -35,8 +35,11 @@ impl Work {
     }
 }
 
-/// What became of a group: for each work the entry that conflicted, or why all of it failed.
-pub(super) type Outcome = Result<Vec<Option<usize>>, Failure>;
+/// The entry of a batch that conflicted, if one did.
+pub(super) type Verdict = Option<usize>;
+
+/// What became of a group, work by work, or why all of it failed.
+pub(super) type Outcome = Result<Vec<Verdict>, Failure>;
 
 /// Why a whole group failed.
 pub(super) enum Failure {
@@ -98,8 +101,8 @@ impl<'c> Transactions<'c> {
     /// there, and no transaction is open unless the connection is past help.
     pub(super) fn run<'w>(
         &mut self,
-        group: impl Iterator<Item = &'w Work>,
-        begun: impl FnOnce(),
+        group: impl Iterator<Item = &'w Work> + Clone,
+        begun: impl FnMut(),
     ) -> Outcome {
         let conflicts = self.apply(group, begun).map_err(|error| {
             self.abandon();
@@ -121,20 +124,25 @@ impl<'c> Transactions<'c> {
     }
 
     /// Every batch of the group in a transaction, up to `COMMIT`.
+    ///
+    /// In a savepoint each page that is changed is copied first, which costs more than the change, and few batches conflict.
+    /// So there are none until one does that has written: then all of the group is taken back, and done again with them.
     fn apply<'w>(
         &mut self,
-        group: impl Iterator<Item = &'w Work>,
-        begun: impl FnOnce(),
-    ) -> rusqlite::Result<Vec<Option<usize>>> {
+        group: impl Iterator<Item = &'w Work> + Clone,
+        mut begun: impl FnMut(),
+    ) -> rusqlite::Result<Vec<Verdict>> {
         self.begin.execute(())?;
         begun();
-        let conflicts = group
-            .map(|work| match work {
-                Work::Batch(changes) => self.apply_batch(changes),
-                Work::Lock => Ok(None),
-                Work::Probe { .. } => self.probe(),
-            })
-            .collect::<rusqlite::Result<_>>()?;
+        let verdicts = match self.without_savepoints(group.clone())? {
+            Some(verdicts) => verdicts,
+            None => {
+                self.rollback.execute(())?;
+                self.begin.execute(())?;
+                begun();
+                self.with_savepoints(group)?
+            }
+        };
         if self.connection.is_autocommit() {
             // SQLite took all of it back, by itself.
             return Err(rusqlite::Error::SqliteFailure(
@@ -142,11 +150,48 @@ impl<'c> Transactions<'c> {
                 Some("SQLite left the transaction".to_owned()),
             ));
         }
-        Ok(conflicts)
+        Ok(verdicts)
     }
 
-    /// All of one batch, or the entry that conflicts and nothing.
-    fn apply_batch(&mut self, changes: &Changes) -> rusqlite::Result<Option<usize>> {
+    /// `None` if a batch conflicts of which something is written.
+    fn without_savepoints<'w>(
+        &mut self,
+        group: impl Iterator<Item = &'w Work>,
+    ) -> rusqlite::Result<Option<Vec<Verdict>>> {
+        let verdicts = group.map(|work| match work {
+            Work::Batch(changes) => self.apply_whole(changes),
+            Work::Lock => Ok(Some(None)),
+            Work::Probe { .. } => self.probe().map(Some),
+        });
+        verdicts.collect()
+    }
+
+    /// All of one batch; `None` if it conflicts and something of it is written.
+    fn apply_whole(&mut self, changes: &Changes) -> rusqlite::Result<Option<Verdict>> {
+        let mut has_written = false;
+        for entry in changes.entries() {
+            if !self.apply_entry(entry, changes.now())? {
+                return Ok((!has_written).then_some(Some(entry.index)));
+            }
+            has_written |= !matches!(entry.change, Change::Require { .. });
+        }
+        Ok(Some(None))
+    }
+
+    fn with_savepoints<'w>(
+        &mut self,
+        group: impl Iterator<Item = &'w Work>,
+    ) -> rusqlite::Result<Vec<Verdict>> {
+        let verdicts = group.map(|work| match work {
+            Work::Batch(changes) => self.apply_or_undo(changes),
+            Work::Lock => Ok(None),
+            Work::Probe { .. } => self.probe(),
+        });
+        verdicts.collect()
+    }
+
+    /// All of one batch, or nothing of it.
+    fn apply_or_undo(&mut self, changes: &Changes) -> rusqlite::Result<Verdict> {
         // One statement is all or nothing by itself.
         if let [entry] = changes.entries() {
             return Ok((!self.apply_entry(entry, changes.now())?).then_some(entry.index));
@@ -203,7 +248,7 @@ impl<'c> Transactions<'c> {
     }
 
     /// Writes the schema's number over itself, which dirties a page.
-    fn probe(&self) -> rusqlite::Result<Option<usize>> {
+    fn probe(&self) -> rusqlite::Result<Verdict> {
         let schema: i64 = self
             .connection
             .pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -286,6 +331,33 @@ mod tests {
         };
         assert_eq!(conflicts, [None, Some(1), Some(0), None]);
         assert_eq!(names(&connection), ["case/a", "case/b", "case/d"]);
+    }
+
+    /// Where nothing is to be taken back the group is done in one go: `begun` is told of each transaction.
+    #[test]
+    fn a_group_is_begun_again_only_if_a_batch_that_conflicts_has_written() {
+        for (group, expected, found, begins) in [
+            // The entries are in the order of their keys.
+            (
+                [&["b", "c"][..], &["a", "d"]],
+                [None, None],
+                &["a", "b", "c", "d"][..],
+                1,
+            ),
+            ([&["b", "c"], &["b", "d"]], [None, Some(0)], &["b", "c"], 1),
+            ([&["b", "c"], &["a", "c"]], [None, Some(1)], &["b", "c"], 2),
+        ] {
+            let (_folder, connection) = database();
+            let mut transactions = Transactions::prepare(&connection).unwrap();
+            let group = group.map(|names| inserts(names, b""));
+            let mut begun = 0;
+            let Ok(verdicts) = transactions.run(group.iter(), || begun += 1) else {
+                panic!("nothing is wrong")
+            };
+            assert_eq!(verdicts, expected);
+            let found: Vec<_> = found.iter().map(|name| format!("case/{name}")).collect();
+            assert_eq!((names(&connection), begun), (found, begins));
+        }
     }
 
     #[test]
