@@ -120,12 +120,15 @@ impl Store {
         let named = self.keyring.named();
         let mut seals = false;
         for (key, body) in batch.bodies() {
-            if !body.windows(MARK.len()).any(|window| window == MARK) {
+            let Some(behind) = behind_mark(body) else {
                 continue;
-            }
+            };
             seals = true;
             if let Some(StoreError::MasterKey { sealing, .. }) = self.keyring.missing() {
                 return Err(NotApplied::MasterKey { sealing });
+            }
+            if all_under(behind, named.sealing) {
+                continue;
             }
             if let Some(resealed) = self.resealed(key, body, named.sealing)? {
                 *body = resealed.into();
@@ -136,6 +139,75 @@ impl Store {
                 batch.push(&fingerprint_key(), Change::Require { at: version }),
             )),
             _ => Ok(None),
+        }
+    }
+}
+
+/// What follows the next sealed value's mark.
+fn behind_mark(body: &[u8]) -> Option<&[u8]> {
+    let mut windows = body.windows(MARK.len());
+    let at = windows.position(|window| window == MARK)?;
+    body.get(at + MARK.len()..)
+}
+
+/// Whether the value behind a mark and all that follow are under this key, as far as their text tells: it does as serde writes
+/// them, and so spares reading a body whose secrets stay as they are.
+fn all_under(mut behind: &[u8], sealing: KeyId) -> bool {
+    let sealing = sealing.to_string();
+    loop {
+        if !is_under(behind, sealing.as_bytes()) {
+            return false;
+        }
+        match behind_mark(behind) {
+            Some(next) => behind = next,
+            None => return true,
+        }
+    }
+}
+
+/// Whether what stands behind a mark names its field without an escape, and then this key.
+fn is_under(behind: &[u8], sealing: &[u8]) -> bool {
+    let key = || {
+        let field = behind.strip_prefix(br#":{"field":""#)?;
+        let mut bytes = field.iter();
+        let end = bytes.position(|byte| matches!(byte, b'"' | b'\\'))?;
+        field.get(end..)?.strip_prefix(br#"","key":""#)
+    };
+    let rest = key().and_then(|key| key.strip_prefix(sealing));
+    rest.is_some_and(|rest| rest.starts_with(b"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MasterKey, SystemEntropy};
+
+    #[test]
+    fn a_body_is_not_read_if_its_text_says_that_all_is_under_the_key() {
+        let entropy = SystemEntropy::new();
+        let keys = [(); 2].map(|()| MasterKey::generate(&entropy));
+        let place = Key::new("case", ["_"]);
+        let [ours, theirs] = keys.map(|key| {
+            let keyring = Keyring::new(MasterKeys::new(&key));
+            let sealed = keyring.seal(&entropy, &place, "field", b"secret");
+            (key.id(), serde_json::to_string(&sealed).unwrap())
+        });
+        let under =
+            |key: KeyId, body: &str| behind_mark(body.as_bytes()).map(|it| all_under(it, key));
+        let (key, mine) = &ours;
+        let (_, foreign) = &theirs;
+        let spaced = mine.replace("\"key\":", "\"key\": ");
+        for (body, expected) in [
+            (mine.clone(), Some(true)),
+            (format!("[{mine},{mine}]"), Some(true)),
+            (format!("[{mine},{foreign}]"), Some(false)),
+            (format!("[{foreign},{mine}]"), Some(false)),
+            (mine.replace("field\":\"", "field\":\"\\\""), Some(false)),
+            (spaced, Some(false)),
+            // In a text a quote has a backslash before it.
+            (serde_json::to_string(mine).unwrap(), None),
+        ] {
+            assert_eq!(under(*key, &body), expected, "{body}");
         }
     }
 }
