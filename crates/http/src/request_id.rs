@@ -1,25 +1,34 @@
 //! The name of one request, in answers, logs and the audit trail.
 
-use std::fmt;
+use std::{fmt, str};
+
+use data_encoding::HEXLOWER;
 
 use crate::Draw;
 
-/// 128 random bits, drawn for each request; shown as 32 lower-case hexadecimal digits.
+/// 128 random bits, drawn for each request; shown, and kept, as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId(u128);
+pub struct RequestId([u8; 32]);
 
 impl RequestId {
     /// Draws one.
     pub(crate) fn draw(draw: &Draw) -> Self {
         let mut bytes = [0; 16];
         draw(&mut bytes);
-        Self(u128::from_be_bytes(bytes))
+        let mut text = [0; 32];
+        HEXLOWER.encode_mut(&bytes, &mut text);
+        Self(text)
+    }
+
+    /// Its text.
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(str::from_utf8(&self.0).unwrap_or_default())
     }
 }
 

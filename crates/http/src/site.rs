@@ -61,7 +61,7 @@ impl Site {
         let name = application
             .or(self.unclaimed.as_ref())
             .map_or(X_REQUEST_ID, |application| application.request_id_header());
-        if let Ok(value) = request_id.to_string().try_into() {
+        if let Ok(value) = HeaderValue::from_bytes(request_id.as_bytes()) {
             response.headers_mut().insert(name, value);
         }
     }

@@ -1,12 +1,13 @@
 //! Keys of what comes for ever anew, in order of its time: what is written at once lies side by side, so that a login
 //! dirties a few pages of the store and not one for each of its records.
 
+use data_encoding::HEXLOWER;
 use keyproof_auth::Token;
 use keyproof_store::{Key, Timestamp};
 
 /// A moment as a segment that sorts as the time does.
 pub(crate) fn moment(at: Timestamp) -> String {
-    format!("{:016x}", at.as_millis())
+    HEXLOWER.encode(&at.as_millis().to_be_bytes())
 }
 
 /// Where the record of a token is: at its time and its digest, which covers the time as well, so what a client says of

@@ -162,30 +162,9 @@ pub enum Segment {
 impl Segment {
     /// Encodes `segment` as it is in a key.
     pub fn new(segment: &[u8]) -> Self {
-        let zeroes = segment.iter().filter(|&&byte| byte == ESCAPE).count();
-        if segment.len().saturating_add(zeroes).saturating_add(2) <= MAX_SEGMENT_LEN {
-            return Self::Plain(segment.to_vec());
-        }
-        let mut bytes = [0; DIGEST_LEN];
-        bytes.copy_from_slice(digest(&SHA256, segment).as_ref());
-        Self::Digest(bytes)
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Digest(digest) => {
-                out.extend([ESCAPE, DIGEST]);
-                out.extend(digest);
-            }
-            Self::Plain(plain) => {
-                for &byte in plain {
-                    out.push(byte);
-                    if byte == ESCAPE {
-                        out.push(ZERO);
-                    }
-                }
-                out.extend([ESCAPE, END]);
-            }
+        match digest_of(segment) {
+            Some(digest) => Self::Digest(digest),
+            None => Self::Plain(segment.to_vec()),
         }
     }
 }
@@ -314,12 +293,38 @@ pub enum ParseKeyError {
 }
 
 fn encode<S: AsRef<[u8]>>(collection: &str, segments: &[S]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
-    Segment::new(collection.as_bytes()).encode(&mut out);
+    let mut out = Vec::with_capacity(MAX_SEGMENT_LEN);
+    encode_segment(collection.as_bytes(), &mut out);
     for segment in segments {
-        Segment::new(segment.as_ref()).encode(&mut out);
+        encode_segment(segment.as_ref(), &mut out);
     }
     out
+}
+
+fn encode_segment(segment: &[u8], out: &mut Vec<u8>) {
+    if let Some(digest) = digest_of(segment) {
+        out.extend_from_slice(&[ESCAPE, DIGEST]);
+        out.extend_from_slice(&digest);
+        return;
+    }
+    for run in segment.split_inclusive(|&byte| byte == ESCAPE) {
+        out.extend_from_slice(run);
+        if run.ends_with(&[ESCAPE]) {
+            out.push(ZERO);
+        }
+    }
+    out.extend_from_slice(&[ESCAPE, END]);
+}
+
+/// What stands for a segment that is too long to be kept plain.
+fn digest_of(segment: &[u8]) -> Option<[u8; DIGEST_LEN]> {
+    let zeroes = segment.iter().filter(|&&byte| byte == ESCAPE).count();
+    if segment.len().saturating_add(zeroes).saturating_add(2) <= MAX_SEGMENT_LEN {
+        return None;
+    }
+    let mut bytes = [0; DIGEST_LEN];
+    bytes.copy_from_slice(digest(&SHA256, segment).as_ref());
+    Some(bytes)
 }
 
 /// The segment that starts at `start`, and where the next one would.

@@ -1,6 +1,6 @@
 //! What a use case reads in one go: the keys that it knows at once, and those that follow from what is found there.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::{Engine, EngineError, Key, Raw, Record, Row, StoreError, Stored, Timestamp};
@@ -99,7 +99,7 @@ impl fmt::Debug for ReadPlan {
 /// The records that were read in one go, all from one consistent state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    records: HashMap<Key, Option<Raw>>,
+    records: BTreeMap<Key, Option<Raw>>,
 }
 
 impl Snapshot {
@@ -226,7 +226,7 @@ impl Reading {
 
     /// Goes through the rounds from the beginning, over rows of one state. Gives all keys that another state must be asked
     /// for, or none if these rows were all that is wanted.
-    fn replay(&mut self, mut known: HashMap<Key, Option<Row>>) -> Vec<Key> {
+    fn replay(&mut self, mut known: BTreeMap<Key, Option<Row>>) -> Vec<Key> {
         self.restart();
         while !self.wanted.is_empty() {
             let rows = self.wanted.iter().map(|key| known.remove(key)).collect();

@@ -77,7 +77,7 @@ impl Device {
 record!(Device, "otp_device");
 
 pub(super) fn device_key(instance: &str, incarnation: &Generation, id: &str) -> Key {
-    Key::new("otp_device", [instance, &incarnation.to_string(), id])
+    Key::new("otp_device", [instance, &String::from(*incarnation), id])
 }
 
 pub(super) fn all_devices(instance: &str, incarnation: &Generation) -> Prefix {

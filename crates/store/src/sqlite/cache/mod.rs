@@ -169,12 +169,13 @@ impl Kept {
     }
 
     fn put(&mut self, key: &Key, row: Option<&Row>) {
-        self.remove(key);
         if row.is_some_and(|row| row.body.len() > MAX_BODY) {
-            return;
+            return self.remove(key);
         }
         self.bytes += size(key, row);
-        self.rows.insert(key.clone(), row.cloned());
+        if let Some(former) = self.rows.insert(key.clone(), row.cloned()) {
+            self.bytes -= size(key, former.as_ref());
+        }
         while self.bytes > MAX_BYTES
             && let Some((key, row)) = self.rows.remove_lru()
         {
