@@ -1,13 +1,12 @@
 //! Reads of a store alone, by callers that each ask for one thing after the other.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use keyproof_store::{Key, ReadPlan, Store, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::Result;
 use crate::batches::Ballast;
+use crate::{Result, processor_time};
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_010);
 
@@ -109,15 +108,4 @@ async fn ask(
         }
     }
     Ok(())
-}
-
-/// `utime` and `stime` of proc(5), in seconds.
-fn processor_time() -> Option<f64> {
-    const TICKS_A_SECOND: f64 = 100.0;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may hold blanks; `state` is the first field after it, `utime` the twelfth.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let times = fields.split_whitespace().skip(11).take(2);
-    let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>().ok()?;
-    Some(ticks / TICKS_A_SECOND)
 }

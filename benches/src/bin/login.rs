@@ -8,6 +8,9 @@
 //! replace, three inserts) from as many callers; and a bare hyper server that reads JSON and writes it back, over as
 //! many connections. All take turns. Users, keys and challenges are made between the turns.
 //!
+//! The processor time of each is of the whole process, clients and the writer's thread included: what so many cores give at
+//! most is their number divided by it.
+//!
 //! `store` measures such batches beside those of one record, and what they write to disk.
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc};
@@ -24,7 +27,7 @@ use keyproof::{
 use keyproof_benches::{
     Aim, Result,
     batches::{Batches, Shape},
-    in_folder, load, median, report,
+    in_folder, load, median, processor_time, report,
     users::{self, Users},
 };
 use keyproof_service::ManualClock;
@@ -53,30 +56,47 @@ async fn measure(folder: &Path) -> Result<()> {
     let mut site = Site::start(folder).await?;
     let mut batches = Batches::start(open(&folder.join("store.db")).await?, USERS, 0).await?;
     let echo = echo().await?;
-    let mut rates = [const { [const { Vec::new() }; 3] }; TURNS.len()];
+    let mut costs = [const { [const { Vec::new() }; 3] }; TURNS.len()];
     for round in 0..=ROUNDS {
-        for ((connections, logins), rates) in TURNS.into_iter().zip(&mut rates) {
+        for ((connections, logins), costs) in TURNS.into_iter().zip(&mut costs) {
             let requests = site.challenge(logins).await?;
             let turn = [
-                exchange(site.server.address(), connections, &requests).await?,
-                batches.commit(Shape::Login, connections, logins, 1).await?,
-                exchange(echo, connections, &requests).await?,
+                timed(
+                    logins,
+                    exchange(site.server.address(), connections, &requests),
+                )
+                .await?,
+                timed(logins, batches.commit(Shape::Login, connections, logins, 1)).await?,
+                timed(logins, exchange(echo, connections, &requests)).await?,
             ];
             // The first round warms up, and is thrown away.
             if round > 0 {
-                rates
+                costs
                     .iter_mut()
                     .zip(turn)
-                    .for_each(|(all, rate)| all.push(rate));
+                    .for_each(|(all, cost)| all.push(cost));
             }
         }
     }
-    for ((connections, _), rates) in TURNS.into_iter().zip(rates) {
-        let [logins, store, echo] = rates.map(median);
+    for ((connections, _), costs) in TURNS.into_iter().zip(costs) {
+        let of = |figure: fn(&Cost) -> f64| {
+            let figures = costs
+                .each_ref()
+                .map(|turns| turns.iter().map(figure).collect());
+            figures.map(median)
+        };
+        let [logins, store, echo] = of(|cost| cost.rate);
         println!("{connections} connections");
-        println!("  {:<44} {logins:>10.0}/s", "second steps of logins");
-        println!("  {:<44} {store:>10.0}/s", "the store's batches alone");
-        println!("  {:<44} {echo:>10.0}/s", "a JSON echo on hyper alone");
+        let names = [
+            "second steps of logins",
+            "the store's batches alone",
+            "a JSON echo on hyper alone",
+        ];
+        let rates = [logins, store, echo];
+        for ((name, rate), processor) in names.into_iter().zip(rates).zip(of(|cost| cost.processor))
+        {
+            println!("  {name:<34} {rate:>10.0}/s {processor:>8.1} us of processor time each");
+        }
         report(
             "  logins, of the store's batches",
             logins / store,
@@ -91,6 +111,27 @@ async fn measure(folder: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What a turn came to.
+struct Cost {
+    /// Of what was done, a second.
+    rate: f64,
+    /// Microseconds of this process that each took.
+    processor: f64,
+}
+
+/// The cost of so many, done by work that tells how many a second there were.
+async fn timed(count: usize, work: impl Future<Output = Result<f64>>) -> Result<Cost> {
+    let before = processor_time();
+    let rate = work.await?;
+    let used = before
+        .zip(processor_time())
+        .map(|(before, after)| after - before);
+    Ok(Cost {
+        rate,
+        processor: used.map_or(f64::NAN, |used| used * 1e6 / count as f64),
+    })
 }
 
 /// A server, and users with active keys.
