@@ -1,5 +1,6 @@
 //! What somebody may type into the pages of the sites, or write into their addresses: scripts, what turns the direction of
 //! reading round, control characters, and more than there is room for. Each is text or refused, and the server serves on.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use form_urlencoded::byte_serialize;
 
