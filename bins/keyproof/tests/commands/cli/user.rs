@@ -66,18 +66,21 @@ impl Machine {
         self.prints(&arguments, PASSWORD);
     }
 
-    /// Name, role and status of every user.
+    /// Name, role and status of every user, by name: those of an organisation are listed in the order of their numbers,
+    /// which are drawn.
     #[track_caller]
     fn users(&self) -> Vec<[String; 3]> {
         let listed = self.document(&["list"], "");
         let users = listed["users"].as_array().unwrap().iter();
-        users
+        let mut users: Vec<_> = users
             .map(|user| {
                 assert!((1..1 << 24).contains(&user["id"].as_u64().unwrap()));
                 assert!(user["created_at"].as_str().unwrap().ends_with('Z'));
                 ["name", "role", "status"].map(|member| user[member].as_str().unwrap().to_owned())
             })
-            .collect()
+            .collect();
+        users.sort();
+        users
     }
 
     /// The audit trail, as one line an event.
@@ -110,10 +113,11 @@ fn users_are_added_listed_changed_and_removed() {
     assert_eq!(machine.users(), [ada("active"), bob.clone()]);
 
     let lines = machine.prints(&["list"], "");
-    let columns: Vec<Vec<_>> = lines
+    let mut columns: Vec<Vec<_>> = lines
         .lines()
         .map(|line| line.split('\t').collect())
         .collect();
+    columns.sort();
     assert_eq!(columns[0][..4], [ADA, "Example Org", "User", "active"]);
     assert_eq!(
         columns[1][..4],
