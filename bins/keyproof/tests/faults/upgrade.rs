@@ -56,7 +56,7 @@ impl Load {
 #[ignore = "`cargo xtask test upgrade` runs it"]
 async fn a_file_is_upgraded_and_gone_back_from_under_load() {
     let Releases { before, this } = Releases::find();
-    let installation = Installation::on_sqlite_by(&before);
+    let installation = Installation::on_sqlite_by(&before).without_locks();
     let mut cluster = Cluster::start(installation, 1);
     let load = Load::start(&cluster, Seed::of_this_run()).await;
     load.goes_on().await;
@@ -87,7 +87,7 @@ async fn a_database_is_upgraded_node_by_node_under_load() {
     let Releases { before, this } = Releases::find();
     let postgres = Postgres::start().unwrap();
     let url = postgres.database().unwrap();
-    let installation = Installation::on_database_by(&before, &url);
+    let installation = Installation::on_database_by(&before, &url).without_locks();
     let mut cluster = Cluster::start(installation, NODES);
     let load = Load::start(&cluster, Seed::of_this_run()).await;
     load.goes_on().await;

@@ -60,7 +60,7 @@ impl Run {
     async fn start_on(replication: Replication, disk: u64, url: &str) -> Self {
         let seed = Seed::of_this_run();
         let database = Replicated::start(replication, disk);
-        let cluster = Cluster::start(Installation::on_database(url), NODES);
+        let cluster = Cluster::start(Installation::on_database(url).without_locks(), NODES);
         let load = Load::start_with_stations(&cluster, seed).await;
         let leader = database.leader_other_than(None);
         let run = Self {
