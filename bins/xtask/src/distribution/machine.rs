@@ -28,7 +28,7 @@ unit() { systemctl is-active "$1"; }
 show() { systemctl show keyproof.service --property "$1" --value; }
 ask() {
     exec 3<> /dev/tcp/127.0.0.1/8080 || return
-    printf 'GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3
+    printf 'GET /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' "$1" >&3
     read -r -t 30 _ status _ <&3
     exec 3>&-
     [ "$status" = 200 ]
@@ -39,12 +39,13 @@ say watchdog "$(show WatchdogUSec)"
 systemctl stop keyproof.service
 systemctl start keyproof.socket
 say waiting "$(unit keyproof.socket) $(unit keyproof.service)"
-ask; say first $?
+ask readyz; say first $?
 say started "$(unit keyproof.service)"
 (
     answered=0 failed=0
     until [ -e /run/enough ]; do
-        if ask; then answered=$((answered + 1)); else failed=$((failed + 1)); fi
+        # One that drains says truly that it is not ready.
+        if ask healthz; then answered=$((answered + 1)); else failed=$((failed + 1)); fi
     done
     say answered $((answered > 100))
     say failed $failed
@@ -61,7 +62,7 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 say killed "$(unit keyproof.service) $((before != $(show MainPID)))"
-ask; say afterwards $?
+ask readyz; say afterwards $?
 systemctl stop keyproof.socket keyproof.service
 say stopped "$(show Result)"
 systemctl poweroff
