@@ -4,6 +4,8 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use data_encoding::BASE64;
@@ -12,6 +14,9 @@ use tempfile::TempDir;
 
 /// The member of an element's reference (WebDriver, section 11).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// How long a page may take to come, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser, and the driver that has started it; both end with it.
 pub(super) struct Driver {
@@ -64,12 +69,15 @@ impl Driver {
             session: String::new(),
             _profile: profile,
         };
-        let session = started.ask("POST", "/session", &capabilities);
+        let session = started.ask("POST", "/session", &capabilities).unwrap();
         started.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
         started
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    /// # Errors
+    ///
+    /// What the driver says of a command that it could not carry out.
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let body = match method {
             "POST" => body.to_string(),
@@ -99,17 +107,53 @@ impl Driver {
         let mut body = vec![0; length];
         answer.read_exact(&mut body).unwrap();
         let answer: Value = serde_json::from_slice(&body).unwrap();
-        let error = &answer["value"]["error"];
-        assert!(error.is_null(), "{path}: {answer}");
-        answer["value"].clone()
+        match answer["value"]["error"].is_null() {
+            true => Ok(answer["value"].clone()),
+            false => Err(format!("{path}: {answer}")),
+        }
     }
 
-    fn post(&self, command: &str, body: &Value) -> Value {
+    fn try_post(&self, command: &str, body: &Value) -> Result<Value, String> {
         self.ask("POST", &format!("{}/{command}", self.session), body)
     }
 
-    fn get(&self, command: &str) -> Value {
+    fn try_get(&self, command: &str) -> Result<Value, String> {
         self.ask("GET", &format!("{}/{command}", self.session), &Value::Null)
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        self.try_post(command, body).unwrap()
+    }
+
+    fn get(&self, command: &str) -> Value {
+        self.try_get(command).unwrap()
+    }
+
+    /// Does this with an element, once there is one: a page may be on its way still.
+    fn with<T>(&self, css: &str, act: impl Fn(&str) -> Result<T, String>) -> T {
+        let selector = json!({ "using": "css selector", "value": css });
+        let since = Instant::now();
+        loop {
+            let found = self.try_post("element", &selector);
+            let done = found
+                .and_then(|found| act(&format!("element/{}", found[ELEMENT].as_str().unwrap())));
+            match done {
+                Ok(done) => return done,
+                Err(why) => assert!(since.elapsed() < PATIENCE, "{why}"),
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Does what leads to another page, and waits until that one is left where it was done.
+    fn leave(&self, act: impl FnOnce()) {
+        let page = self.with("html", |element| Ok(element.to_owned()));
+        act();
+        let since = Instant::now();
+        while self.try_get(&format!("{page}/name")).is_ok() {
+            assert!(since.elapsed() < PATIENCE, "this led nowhere");
+            sleep(Duration::from_millis(50));
+        }
     }
 
     pub(super) fn open(&self, url: &str) {
@@ -120,14 +164,9 @@ impl Driver {
         self.get("url").as_str().unwrap().to_owned()
     }
 
-    fn element(&self, css: &str) -> String {
-        let found = self.post("element", &json!({ "using": "css selector", "value": css }));
-        format!("element/{}", found[ELEMENT].as_str().unwrap())
-    }
-
     /// What is seen of an element.
     pub(super) fn text(&self, css: &str) -> String {
-        let text = self.get(&format!("{}/text", self.element(css)));
+        let text = self.with(css, |element| self.try_get(&format!("{element}/text")));
         text.as_str().unwrap().to_owned()
     }
 
@@ -147,16 +186,31 @@ impl Driver {
     }
 
     pub(super) fn is_shown(&self, css: &str) -> bool {
-        self.get(&format!("{}/displayed", self.element(css))) == true
+        self.with(css, |element| self.try_get(&format!("{element}/displayed"))) == true
     }
 
     pub(super) fn type_in(&self, css: &str, text: &str) {
-        let command = format!("{}/value", self.element(css));
-        self.post(&command, &json!({ "text": text }));
+        let text = json!({ "text": text });
+        self.with(css, |element| {
+            self.try_post(&format!("{element}/value"), &text)
+        });
     }
 
+    /// Types in a field, and sends its form.
+    pub(super) fn send(&self, css: &str, text: &str) {
+        self.leave(|| self.type_in(css, &format!("{text}\u{E007}")));
+    }
+
+    /// Clicks on what changes the page that it is on.
     pub(super) fn click(&self, css: &str) {
-        self.post(&format!("{}/click", self.element(css)), &json!({}));
+        self.with(css, |element| {
+            self.try_post(&format!("{element}/click"), &json!({}))
+        });
+    }
+
+    /// Clicks on what leads to another page.
+    pub(super) fn follow(&self, css: &str) {
+        self.leave(|| self.click(css));
     }
 
     pub(super) fn run(&self, script: &str) -> Value {

@@ -67,7 +67,7 @@ impl Keeper {
             self.axe.is_some()
         );
         let secret = self.browser.text("#secret");
-        self.browser.click("main a.button");
+        self.browser.follow("main a.button");
         self.looks("till-device");
         assert_eq!(
             self.browser.is_shown("[data-countdown]"),
@@ -77,14 +77,14 @@ impl Keeper {
             "#code",
             &self.output(&format!("oathtool --totp --base32 --digits=8 {secret}")),
         );
-        self.browser.click("form[action*='/check'] button");
+        self.browser.follow("form[action*='/check'] button");
         assert!(
             self.browser
                 .text("main")
                 .contains("It confirms a payment now.")
         );
         self.browser.type_in("#code", "12345678");
-        self.browser.click("form[action*='/check'] button");
+        self.browser.follow("form[action*='/check'] button");
         assert!(
             self.browser
                 .text("main")
@@ -93,14 +93,14 @@ impl Keeper {
         self.looks("till-device-checked");
         self.open("/console/tills/shop");
         self.looks("till");
-        self.browser.click("td a");
-        self.browser.click("form[action*='/remove'] button");
+        self.browser.follow("td a");
+        self.browser.follow("form[action*='/remove'] button");
         assert!(
             self.browser
                 .text("main")
                 .contains("The instance has no devices yet.")
         );
-        self.browser.click("form[action*='/remove'] button");
+        self.browser.follow("form[action*='/remove'] button");
         assert!(!self.browser.text("main").contains("shop"));
     }
 
@@ -117,9 +117,9 @@ impl Keeper {
         );
         self.browser.type_in("#name", "root");
         self.browser.type_in("#file", &self.file("ca.pem"));
-        self.browser.click("form[enctype] button");
+        self.browser.follow("form[enctype] button");
         self.looks("certificate");
-        self.browser.click("form[action*='/code'] button");
+        self.browser.follow("form[action*='/code'] button");
         self.looks("certificate-code");
         // A leaf of another CA is refused, check by check.
         let commands = self.browser.text("#openssl");
@@ -130,7 +130,7 @@ impl Keeper {
                 .replace("ca.key", "other.key"),
         );
         self.browser.type_in("#file", &self.file("leaf.pem"));
-        self.browser.click("form[action*='/verify'] button");
+        self.browser.follow("form[action*='/verify'] button");
         assert!(
             self.browser
                 .text("main")
@@ -139,10 +139,10 @@ impl Keeper {
         self.looks("certificate-refused");
         self.shell(&self.browser.text("#openssl"));
         self.browser.type_in("#file", &self.file("leaf.pem"));
-        self.browser.click("form[action*='/verify'] button");
+        self.browser.follow("form[action*='/verify'] button");
         assert!(self.browser.text("main").contains("Possession is proven"));
         self.looks("certificate-proven");
-        self.browser.click("main p a");
+        self.browser.follow("main p a");
         self.looks("certificates-service");
         self.open("/console/certificates");
         self.looks("certificates");
@@ -151,29 +151,29 @@ impl Keeper {
     fn tpm(&self) {
         self.open("/console/tpms");
         self.looks("tpms");
-        self.browser.click("main li a");
+        self.browser.follow("main li a");
         self.looks("tpm-namespace");
         self.browser.type_in("#name", "line-2");
         self.fill_in("#description", "the second line");
         assert!(self.browser.text("#secret").starts_with("keyproof_tpm_"));
         self.looks("tpm-key-made");
-        self.browser.click("main a.button");
-        self.browser.click("a[href$='/keys/line-2']");
+        self.browser.follow("main a.button");
+        self.browser.follow("a[href$='/keys/line-2']");
         self.looks("tpm-key");
         self.fill_in("#reason", "it was lost");
         assert!(self.browser.text("main").contains("revoked: it was lost"));
-        self.browser.click("td a[href*='/managers/']");
+        self.browser.follow("td a[href*='/managers/']");
         self.looks("tpm-manager");
-        self.browser.click("td a[href*='/device?']");
+        self.browser.follow("td a[href*='/device?']");
         assert!(
             self.browser
                 .text("main")
                 .contains("sha256:16 changed, not as learnt")
         );
         self.looks("tpm-device");
-        self.browser.click("form[action*='/relearn'] button");
+        self.browser.follow("form[action*='/relearn'] button");
         assert!(!self.browser.text("main").contains("not as learnt"));
-        self.browser.click("form[action*='/forget'] button");
+        self.browser.follow("form[action*='/forget'] button");
         assert!(
             self.browser
                 .text("main")
@@ -187,7 +187,7 @@ impl Keeper {
 
     /// Types in a field, and sends its form.
     fn fill_in(&self, field: &str, text: &str) {
-        self.browser.type_in(field, &format!("{text}\u{E007}"));
+        self.browser.send(field, text);
     }
 
     fn file(&self, name: &str) -> String {

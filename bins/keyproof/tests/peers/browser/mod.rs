@@ -144,7 +144,7 @@ impl Visitor {
         assert_eq!(codes.len(), 10);
         self.looks("recovery-codes-made");
 
-        self.browser.click("header form button");
+        self.browser.follow("header form button");
         self.clock.advance(Duration::from_secs(30));
         self.sign_in();
         self.looks("code");
@@ -166,7 +166,7 @@ impl Visitor {
         self.looks("overview-in-german");
         self.open("/account?lang=en");
         self.browser
-            .click("form[action='/account/sessions/end'] button");
+            .follow("form[action='/account/sessions/end'] button");
         assert!(
             self.browser
                 .text("main")
@@ -176,13 +176,13 @@ impl Visitor {
         // The phone is lost, and five minutes are over: the password, and a recovery code.
         self.clock.advance(Duration::from_secs(300));
         self.open("/account/phone");
-        self.browser.click("main a.danger");
+        self.browser.follow("main a.danger");
         self.fill_in("#password", PASSWORD);
         self.fill_in("#code", codes[4].trim());
         self.browser
-            .click("form[action='/account/phone/remove'] button");
+            .follow("form[action='/account/phone/remove'] button");
         assert!(self.browser.text("main").contains("The phone is removed."));
-        self.browser.click("header form button");
+        self.browser.follow("header form button");
         assert!(self.browser.text("main").contains("You are signed out."));
     }
 
@@ -206,7 +206,7 @@ impl Visitor {
 
     /// Types in a field, and sends its form.
     fn fill_in(&self, field: &str, text: &str) {
-        self.browser.type_in(field, &format!("{text}\u{E007}"));
+        self.browser.send(field, text);
     }
 
     /// What the phone shows.

@@ -18,7 +18,7 @@ impl Visitor {
         self.read_the_trail();
         self.open("/console");
         self.browser
-            .click("form[action='/console/sign-out/everywhere'] button");
+            .follow("form[action='/console/sign-out/everywhere'] button");
         assert!(self.seen("main").contains("Every session of your token"));
     }
 
@@ -27,7 +27,7 @@ impl Visitor {
         self.open("/account");
         self.sign_in();
         let _ = self.set_up_phone();
-        self.browser.click("header form button");
+        self.browser.follow("header form button");
         for _ in 0..3 {
             self.open("/account/sign-in");
             self.browser.type_in("#name", ADA);
@@ -38,26 +38,26 @@ impl Visitor {
         self.is_refused();
         self.open("/console/users");
         self.looks("users");
-        self.browser.click("main td a");
+        self.browser.follow("main td a");
         assert!(self.seen("main").contains("locked after wrong tries"));
         self.looks("user");
-        self.browser.click("form[action$='/unlock'] button");
+        self.browser.follow("form[action$='/unlock'] button");
         assert!(self.seen("main").contains("The locks are lifted."));
-        self.browser.click("form[action$='/end-sessions'] button");
+        self.browser.follow("form[action$='/end-sessions'] button");
         assert!(self.seen("main").contains("All sessions"));
-        self.browser.click("form[action$='/suspend'] button");
+        self.browser.follow("form[action$='/suspend'] button");
         assert!(self.seen("main").contains("suspended"));
-        self.browser.click("form[action$='/activate'] button");
+        self.browser.follow("form[action$='/activate'] button");
         assert!(self.seen("main").contains("The user may sign in again."));
 
         // The phone is lost, and five minutes are over: the token once more.
         self.clock.advance(Duration::from_secs(300));
-        self.browser.click("main dd a");
-        self.browser.click("main td a");
-        self.browser.click("main a.danger");
+        self.browser.follow("main dd a");
+        self.browser.follow("main td a");
+        self.browser.follow("main a.danger");
         self.looks("confirm");
         self.fill_in("#token", token);
-        self.browser.click("form[action$='/remove-key'] button");
+        self.browser.follow("form[action$='/remove-key'] button");
         assert!(self.seen("main").contains("key is removed."));
 
         self.open("/console/users/add");
