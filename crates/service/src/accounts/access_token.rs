@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode};
 use keyproof_mfa::{Shown, ShownFactor, UnixMillis};
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,18 @@ impl Claims {
             organisation: self.org,
             user: self.sub.parse().ok()?,
         })
+    }
+}
+
+impl Signer {
+    pub(super) fn sign(&self, claims: &Claims) -> Result<Zeroizing<String>, StorageError> {
+        let header = Header {
+            kid: Some(self.id.clone()),
+            ..Header::new(Algorithm::ES256)
+        };
+        encode(&header, claims, &self.key)
+            .map(Zeroizing::new)
+            .map_err(|error| StorageError::Damaged(error.to_string()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use jsonwebtoken::{DecodingKey, EncodingKey};
 use keyproof_store::{Batch, Key, Prefix, Sealed, Store, Timestamp};
 use ring::{
     digest::{SHA256, digest},
@@ -16,7 +16,6 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::ACCESS_TOKEN_LIFETIME;
 use crate::{
@@ -34,9 +33,6 @@ pub(super) const PUBLISHED: Duration =
 /// How long a key that was replaced by command is published still: as long as a token of its last moment may be valid,
 /// which another server has signed that had not noticed yet, and as clocks may differ.
 const ENDING: Duration = Duration::from_secs(2 * ACCESS_TOKEN_LIFETIME.as_secs());
-
-/// More bytes than a token of ours has, so that its text is never moved and left behind.
-const TOKEN_CAPACITY: usize = 1024;
 
 /// Keys read at once: far more than there are.
 const PAGE: usize = 100;
@@ -119,31 +115,11 @@ pub struct EndedKey {
 #[error("no key of this id signs or is published")]
 pub struct UnknownSigningKey;
 
-/// The key that signs, read and checked once: `jsonwebtoken` would do both again for each token.
+/// The key that signs.
 pub(super) struct Signer {
     pub(super) id: String,
-    key: EcdsaKeyPair,
+    pub(super) key: EncodingKey,
     since: Timestamp,
-}
-
-impl Signer {
-    /// A JSON Web Signature (RFC 7515, section 3.1) of these claims by ES256 (RFC 7518, section 3.4).
-    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<Zeroizing<String>, StorageError> {
-        let header = Header {
-            kid: Some(self.id.clone()),
-            ..Header::new(Algorithm::ES256)
-        };
-        let mut token = Zeroizing::new(String::with_capacity(TOKEN_CAPACITY));
-        let claims = serde_json::to_vec(claims).map_err(damaged)?;
-        BASE64URL_NOPAD.encode_append(&serde_json::to_vec(&header).map_err(damaged)?, &mut token);
-        token.push('.');
-        BASE64URL_NOPAD.encode_append(&claims, &mut token);
-        let signature = self.key.sign(&SystemRandom::new(), token.as_bytes());
-        let signature = signature.map_err(|_| damaged("the signing key signs nothing"))?;
-        token.push('.');
-        BASE64URL_NOPAD.encode_append(signature.as_ref(), &mut token);
-        Ok(token)
-    }
 }
 
 /// The keys of a store.
@@ -414,11 +390,9 @@ impl SigningKeys {
         let private = self
             .store
             .unseal(&place, SigningKeyRecord::PRIVATE, &record.private)?;
-        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-        let key = EcdsaKeyPair::from_pkcs8(algorithm, &private, &SystemRandom::new());
         Ok(Signer {
             id,
-            key: key.map_err(damaged)?,
+            key: EncodingKey::from_ec_der(&private),
             since: record.created_at,
         })
     }
