@@ -158,7 +158,8 @@ impl UserRecords {
     /// let answered = begun.next.answer_challenge(&proof, Some(browser), None, now, &policy);
     /// assert!(answered.verdict.unwrap().trusted.is_some());
     ///
-    /// let again = Client { fingerprint: Some(&Fingerprint::new("6b0a4ea6f7d0d7ab")?), network: None };
+    /// let browser = Fingerprint::new("6b0a4ea6f7d0d7ab")?;
+    /// let again = Client { fingerprint: Some(&browser), network: None };
     /// let begun = answered.next.begin_login(Password::Correct, again, now, &policy);
     /// assert!(matches!(begun.verdict, Ok(FirstFactor::AuthenticatedByDevice(_))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
