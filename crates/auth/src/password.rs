@@ -277,13 +277,13 @@ impl PasswordHash {
         Ok(equal.into())
     }
 
-    /// Does for an account that does not exist what [`PasswordHash::verify`] does for one that does, so
-    /// that the two cannot be told apart by their cost. Never accepts.
+    /// Costs as much as [`PasswordHash::verify`] and never accepts: for an account that does not exist, so that it cannot be
+    /// told from others by the time that a login takes.
     ///
     /// ```
     /// use keyproof_auth::{Cost, Memory, PasswordHash};
     ///
-    /// // Nobody is called so; to whoever asks it takes as long as if somebody were.
+    /// // No account has this name, but the answer takes as long as if one had.
     /// let mut memory = Memory::new();
     /// assert!(!PasswordHash::verify_absent(b"a guess", Cost::MINIMUM, &mut memory)?);
     /// # Ok::<(), keyproof_auth::AuthError>(())

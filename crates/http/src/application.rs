@@ -25,7 +25,7 @@ pub trait Application: Send + Sync + 'static {
     /// Puts a refusal of the stack in this application's shape.
     fn refuse(&self, refusal: StackRefusal, request_id: RequestId) -> Response;
 
-    /// Whose client certificates its listener asks for in TLS handshakes, if it does.
+    /// The CAs whose client certificates its listener asks for in TLS handshakes; `None` if it asks for none.
     fn client_authorities(self: Arc<Self>) -> Option<Arc<dyn ClientAuthorities>> {
         None
     }

@@ -81,20 +81,20 @@ impl Exchange {
         self.route.matched(template);
     }
 
-    /// The longest body that is read for a route that needs no more than `needed` bytes; what inflates may not pass it
-    /// either.
+    /// The limit of the body in bytes: `needed`, or `http.max_body_bytes` if that is less. A compressed body may not exceed
+    /// it once it is inflated, either.
     pub fn body_limit(&self, needed: usize) -> usize {
         self.body.limit(needed)
     }
 
-    /// Reads the whole body, of which the route needs no more than `needed` bytes, under `http.max_body_bytes` and
-    /// `http.body_timeout_ms`. A second call gives nothing.
+    /// Reads the whole body: at most `needed` bytes, at most `http.max_body_bytes`, and within `http.body_timeout_ms`. A
+    /// second call returns an empty body.
     ///
     /// # Errors
     ///
     /// [`StackRefusal::BodyTooLarge`], before anything is read if the body's length is announced (one over
-    /// `http.max_body_bytes` is refused before the application sees it), [`StackRefusal::BodyTimedOut`] or
-    /// [`StackRefusal::BodyMalformed`].
+    /// `http.max_body_bytes` is refused before the application sees it), [`StackRefusal::BodyTimedOut`],
+    /// [`StackRefusal::BodyMalformed`], or [`StackRefusal::Draining`] if the server stops before the body is there.
     pub async fn body(&mut self, needed: usize) -> Result<Bytes, StackRefusal> {
         self.body.read(needed).await
     }

@@ -13,7 +13,7 @@ pub enum StackRefusal {
     /// The body did not arrive whole within `http.body_timeout_ms`.
     #[error("the request's body took too long")]
     BodyTimedOut,
-    /// The body is longer than `http.max_body_bytes`.
+    /// The body is longer than `http.max_body_bytes`, or than its route needs.
     #[error("the request's body is longer than {limit} bytes")]
     BodyTooLarge {
         /// The limit in force, in bytes.

@@ -8,8 +8,8 @@ use crate::{
     BoxFuture, Limits, RequestObserver, RequestTracer, TrustedProxies, limits::DRAINING_GRACE,
 };
 
-/// Asks whether the store answers, and what may be said to anybody if it does not; if it does, what operators are to be
-/// warned of. For `/readyz`.
+/// The check behind `/readyz`: `Ok` if the store answers, with a warning for operators if there is one; else the reason, in
+/// words that anybody may see.
 pub type Readiness =
     Arc<dyn Fn() -> BoxFuture<Result<Option<&'static str>, &'static str>> + Send + Sync>;
 
@@ -19,7 +19,7 @@ const BLOCK: usize = 512;
 /// Fills bytes with randomness that nobody can foretell.
 pub type Draw = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
-/// Draws in blocks, of which each byte is given away once: to ask the system for a few at a time costs as much as for many.
+/// Draws random bytes in blocks and hands out each byte once: asking the system for a few costs as much as asking for many.
 pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
     let left = Mutex::new(Vec::new());
     Arc::new(move |bytes| {
@@ -38,7 +38,7 @@ pub fn in_blocks(draw: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Draw {
     })
 }
 
-/// What is said of a store of which no more may be said.
+/// The reason that is shown where anything more precise is for the log alone.
 pub const NO_ANSWER: &str = "the store does not answer";
 
 /// What the answer to a request depends on, whichever listener it came by.

@@ -77,9 +77,9 @@ pub struct Service {
     pub accounts: Accounts,
     /// The audit trail.
     pub audit: Arc<Audit>,
-    /// provisioning services' CA certificates.
+    /// CA certificates of provisioning services.
     pub certificates: Certificates,
-    /// Where others queue for what takes a processor's time: beside this.
+    /// Runs work that takes a processor's time; each domain has a queue of its own beside this one.
     pub judging: Arc<Judging>,
     /// Taler instances, their login tokens and OTP devices.
     pub otp_devices: OtpDevices,
@@ -94,7 +94,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
 }
 
-/// What operators choose. Made from [`HashingSettings`], all else is as it is by default.
+/// What operators choose. `From<HashingSettings>` takes the default for everything else.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How passwords are hashed.
@@ -261,8 +261,8 @@ impl Service {
             ticks.tick().await;
             match self.device_identity.renew_authorities().await {
                 Ok(0) => {}
-                Ok(renewed) => tracing::info!(renewed, "CAs of TPM categories"),
-                Err(error) => tracing::warn!(%error, "the renewal of CAs"),
+                Ok(renewed) => tracing::info!(renewed, "renewed CAs of TPM categories"),
+                Err(error) => tracing::warn!(%error, "cannot renew the CAs of TPM categories"),
             }
         }
     }
@@ -289,7 +289,7 @@ impl Service {
             match outcome {
                 Ok(0) => {}
                 Ok(removed) => tracing::debug!(removed, "upkeep"),
-                Err(error) => tracing::warn!(%error, "upkeep"),
+                Err(error) => tracing::warn!(%error, "a part of the upkeep failed"),
             }
         }
         goes_on

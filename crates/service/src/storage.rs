@@ -16,7 +16,7 @@ pub enum StorageError {
     #[error(transparent)]
     Busy(#[from] TooBusy),
     /// The race for a record was lost again and again. Nothing was changed.
-    #[error("the record kept changing under {tries} tries")]
+    #[error("the record changed during each of {tries} tries")]
     Contended {
         /// How often it was tried.
         tries: u32,
@@ -31,7 +31,7 @@ pub enum StorageError {
     #[error("the outcome of a change is unknown: {0}")]
     OutcomeUnknown(String),
     /// What the client sent is more than fits into a record. Nothing was changed.
-    #[error("a record of {found} bytes, more than {limit}")]
+    #[error("the record would have {found} bytes, more than the {limit} allowed")]
     TooLarge {
         /// The size of the record that it would have made, in bytes.
         found: usize,
@@ -142,7 +142,7 @@ impl<E> From<UnsealError> for Failure<E> {
 
 /// What one attempt at a use case came to.
 pub(crate) enum Attempt<T, E> {
-    /// Nothing is decided: what was done took so long that what it rests on is to be loaded again.
+    /// Nothing is decided yet: the attempt did something slow, so the records are to be loaded again.
     Again,
     /// Nothing is to be changed.
     Done(T),
@@ -150,7 +150,7 @@ pub(crate) enum Attempt<T, E> {
     Commit(Batch, Result<T, E>),
 }
 
-/// What a body says, once nothing else stands in the way; or what it was refused for.
+/// The body, or the refusal that says why it could not be read. To be called once existence and precondition are judged.
 ///
 /// # Errors
 ///
@@ -242,8 +242,8 @@ macro_rules! record {
     };
 }
 
-/// One record's part of a batch: what differs is written over the version that was read, what does not has to be still
-/// the same.
+/// Adds one record to a batch: writes `next` over the version that was read if the two differ, else requires that the record
+/// is still at that version.
 pub(crate) fn put<R: Record + PartialEq>(
     batch: &mut Batch,
     place: &Key,

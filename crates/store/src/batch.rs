@@ -92,19 +92,19 @@ impl Batch {
         self.push(key, Change::Remove { at });
     }
 
-    /// Asks that a record be at version `at` still, without changing it.
+    /// Requires that a record is still at version `at`, and does not change it.
     ///
-    /// Whoever acknowledges what was only read, as if it had just been done, commits this first: what was read may not be
-    /// durable yet, but what a commit rests on is.
+    /// Commit this before you acknowledge something that was only read: what was read may not be durable yet, but what a
+    /// successful commit requires is.
     pub fn require(&mut self, key: &Key, at: Version) {
         self.push(key, Change::Require { at });
     }
 
-    /// Asks that a record be absent, without anybody finding one there afterwards: what is left in its place has expired
-    /// by any clock, and goes with the rest of what has.
+    /// Requires that a record is absent. It writes a record that has already expired by any clock, so that nobody finds one
+    /// there afterwards and the clean-up removes it.
     ///
-    /// Whoever tells a caller that a record is absent, as if by that caller's doing, commits this first: what made it so
-    /// may not be durable yet.
+    /// Commit this before you tell a caller that they have removed a record that was absent already: its removal may not be
+    /// durable yet.
     pub fn require_absent(&mut self, key: &Key) {
         let row = Row {
             version: Version::draw(&*self.entropy),
@@ -132,8 +132,8 @@ impl Batch {
         ));
     }
 
-    /// Has `told` called once the batch is applied, with true, or with false where that cannot be learnt: also where
-    /// nobody waits for the commit any more. A batch that is known not to be applied calls nothing.
+    /// Calls `told` with `true` once the batch is applied, or with `false` if the outcome is unknown, even if nobody waits
+    /// for the commit any more. It is not called for a batch that is known not to be applied.
     ///
     /// It is called before [`Store::commit`](crate::Store::commit) returns: it must be quick and not panic.
     pub fn once_applied(&mut self, told: impl FnOnce(bool) + Send + Sync + 'static) {

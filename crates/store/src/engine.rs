@@ -44,8 +44,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// can lose an answer inserts it, in the same transaction, into a table of its own under a unique
 /// index. To learn the outcome it inserts the same id again, alone: a duplicate means applied, once it is durable;
 /// success means not applied and, the id now being taken, never to be. What is inserted to ask is
-/// marked as such, lest it be taken for a commit if its own answer is lost and the question asked
-/// again. Only if that cannot be asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id,
+/// marked as such, so that it is not taken for a commit if its own answer is lost and the question is
+/// asked again. Only if that cannot be asked is the outcome `Unknown`. Another try of the same batch counts up an attempt beside the id,
 /// and ids are forgotten once no attempt of theirs can be in flight any more.
 ///
 /// **Cancellation.** Dropping the future of a commit neither cancels nor hastens it.

@@ -18,7 +18,7 @@ pub enum StoreError {
     /// The record's data is not what its type and version say.
     ///
     /// Neither the data nor the parser's words are quoted, for both may contain what nobody may log.
-    #[error("record {key}: its data is no {kind} of version {version} (column {column})")]
+    #[error("record {key}: the data is not a valid {kind} of version {version} (column {column})")]
     Malformed {
         /// Where the record is.
         key: Key,
@@ -42,7 +42,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The record's type cannot be brought up from so old a version.
-    #[error("record {key}: no way from {kind} of version {found} to {known}")]
+    #[error("record {key}: a {kind} of version {found} cannot be upgraded to version {known}")]
     NoUpgrade {
         /// Where the record is.
         key: Key,
@@ -54,7 +54,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The body is not the JSON that every record is wrapped in.
-    #[error("record {key}: its body is not a record's")]
+    #[error("record {key}: the body is not a record")]
     NotARecord {
         /// Where the record is.
         key: Key,
@@ -66,13 +66,13 @@ pub enum StoreError {
         key: Key,
     },
     /// A plan asked for more keys than [`ReadPlan::MAX_KEYS`](crate::ReadPlan::MAX_KEYS).
-    #[error("more than {limit} records to be read at once")]
+    #[error("a read plan has more than {limit} keys")]
     TooManyKeys {
         /// The most keys a plan may have.
         limit: usize,
     },
     /// A plan asked for more rounds than [`ReadPlan::MAX_ROUNDS`](crate::ReadPlan::MAX_ROUNDS).
-    #[error("records to be read that lead to each other more than {limit} times")]
+    #[error("a read plan has more than {limit} rounds")]
     TooManyRounds {
         /// The most rounds a plan may have.
         limit: usize,
@@ -96,7 +96,7 @@ pub enum CommitError {
     /// An entry's record was not in the state that the entry asks for; nothing was applied.
     ///
     /// Load, decide and commit again. If several entries conflict, it is the first in key order.
-    #[error("entry {entry} of the batch found its record in another state")]
+    #[error("entry {entry} of the batch: the record is not in the state that the entry requires")]
     Conflict {
         /// Index of the entry, in the order in which the batch was filled.
         entry: usize,
@@ -141,7 +141,7 @@ pub enum NotApplied {
         sealing: KeyId,
     },
     /// A body with a sealed value is not JSON.
-    #[error("record {key}: its body is not a record's")]
+    #[error("record {key}: the body is not a record")]
     NotARecord {
         /// Where the record is.
         key: Key,

@@ -1,4 +1,4 @@
-/// The connections to a database, of which there are at most so many.
+/// The state of a pool of connections to a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolFigures {
     /// How many there may be.

@@ -41,11 +41,11 @@ once their minute or hour is over.";
 #[derive(Args, Debug)]
 #[command(after_help = ONCE_OR_MORE)]
 struct ExportArguments {
-    /// Where the last export ended; from the beginning unless given, and where it ended with null or without an event
+    /// The cursor of the last line that was kept; without it, or with null or an empty text, from the beginning
     #[arg(long, value_name = "CURSOR")]
     after: Option<After>,
-    /// Put names in the place of users, as `keyproof audit` does. What is kept of them elsewhere, `user remove --forget` does
-    /// not reach
+    /// Print the names of users, as `keyproof audit` does. `user remove --forget` does not remove them from wherever the
+    /// export is kept
     #[arg(long)]
     names: bool,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub(super) struct Arguments {
     /// Go on as events happen; with --json one document a line
     #[arg(long)]
     follow: bool,
-    /// From when on: RFC 3339, Unix seconds, or a duration ago; all of it unless said otherwise
+    /// Only events from this time on: RFC 3339, Unix seconds, or a duration ago; all events if absent
     #[arg(long, value_name = "T")]
     since: Option<Since>,
     #[command(flatten)]

@@ -31,9 +31,9 @@ const NAME: (&str, &str) = ("keyproof-", ".backup");
 #[derive(Args, Debug)]
 #[command(after_help = ABOUT_KEYS)]
 pub(super) struct Arguments {
-    /// The file, whose place it takes once it is whole; - for standard output; with --keep a folder
+    /// The file to write, replaced only once the backup is complete; - for standard output; with --keep, a folder
     file: PathBuf,
-    /// Let the master key go along, under a passphrase
+    /// Include the master key, encrypted under a passphrase
     #[arg(long)]
     with_master_key: bool,
     /// Name the backup by its time, and remove all but the latest N from the folder
@@ -58,10 +58,10 @@ impl Arguments {
         let refuse = |message: String| Err(Failure::Usage(message));
         if self.is_to_standard_output() {
             if self.json || self.keep.is_some() {
-                return refuse("with -, standard output is the backup's".to_owned());
+                return refuse("with -, the backup goes to standard output: --json and --keep cannot be given".to_owned());
             }
             if stdout().is_terminal() {
-                return refuse("a backup is no text for a terminal".to_owned());
+                return refuse("a backup cannot be written to a terminal".to_owned());
             }
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Arguments {
                 refuse(format!("{shown} is not a folder, as --keep needs it"))
             }
             Ok(found) if self.keep.is_none() && !found.is_file() => {
-                refuse(format!("{shown} is there, and not a file"))
+                refuse(format!("{shown} exists and is not a file"))
             }
             Err(error) if error.kind() != ErrorKind::NotFound || self.keep.is_some() => {
                 refuse(format!("{shown}: {error}"))

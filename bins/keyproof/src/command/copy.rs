@@ -32,9 +32,9 @@ pub(super) enum Command {
 pub(super) struct Arguments {
     /// The store: sqlite:PATH or postgres://…
     from: String,
-    /// The empty one, or one that a copy of the same store was begun to
+    /// The empty store to fill, or one that an interrupted copy of FROM has begun to fill
     to: String,
-    /// End the service of FROM, for good, so that nothing is written to it any more
+    /// Stop every server from using FROM, for good, so that the copy misses nothing
     #[arg(long = "move")]
     is_move: bool,
     #[command(flatten)]

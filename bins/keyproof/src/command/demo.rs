@@ -12,7 +12,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Leave the server open in the end, with a user to sign in as, until Ctrl-C
+    /// Keep the server running afterwards, with a user to sign in as, until Ctrl-C
     #[arg(long, conflicts_with = "json")]
     stay: bool,
 }

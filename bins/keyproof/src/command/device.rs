@@ -23,9 +23,9 @@ use super::{
 pub(super) enum Command {
     /// Undo what binds a device to its TPM, and revoke its certificates
     Forget(ForgetArguments),
-    /// List the devices that are bound to a TPM, with what their last attestation came to
+    /// List the devices that are bound to a TPM, with the result of their last attestation
     List(StoreArguments),
-    /// Take the registers of a device's next accepted attestation for what they are to be
+    /// Learn a device's expected registers anew, from its next accepted attestation
     Relearn(DeviceArguments),
     /// Show a device, its attestation keys, what was learnt of it, and its last attestations
     Show(DeviceArguments),

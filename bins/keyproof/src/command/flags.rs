@@ -27,7 +27,7 @@ pub(super) struct StoreFlags {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where state is kept: sqlite:PATH, postgres://…, or, in a server's own process, memory:
+    /// The store: sqlite:PATH, postgres://…, or, for `serve` alone, memory:
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The file that holds the master key

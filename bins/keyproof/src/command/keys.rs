@@ -26,7 +26,7 @@ refuses while anything is under the old key; then take the old key's line out of
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Change the master key
+    /// Rotate the master key, or the key that signs access tokens
     #[command(subcommand, after_help = STEPS)]
     Rotate(Step),
     /// The key that signs access tokens
@@ -206,7 +206,7 @@ fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
         return match given.any(|id| id == next) {
             true => Ok(next),
             false => Err(Failure::Usage(format!(
-                "master key {next} was prepared, and is not at hand: add it to the key file"
+                "master key {next} is prepared but missing here: add it to the key file"
             ))),
         };
     }

@@ -35,7 +35,7 @@ use crate::config::ConfigError;
 
 pub(crate) use audit::document as event_document;
 
-/// Does this party hold the key it claims?
+/// Proves possession of keys: a server that speaks existing wire contracts, and its commands
 #[derive(Debug, Parser)]
 #[command(name = "keyproof", version)]
 struct Cli {
@@ -49,9 +49,9 @@ enum Command {
     Audit(audit::Arguments),
     /// Write the whole store to one encrypted file, while it serves
     Backup(backup::Arguments),
-    /// Print what a shell needs to complete these commands
+    /// Print a completion script for a shell
     Completions(completions::Arguments),
-    /// Check the configuration
+    /// Check the configuration, or print every key of it
     #[command(subcommand)]
     Config(config::Command),
     /// Walk through what keyproof does, against a server of its own
@@ -62,7 +62,7 @@ enum Command {
     /// Manage Taler instances
     #[command(subcommand)]
     Instance(instance::Command),
-    /// Change the master key
+    /// Rotate the master key, or the key that signs access tokens
     #[command(subcommand)]
     Keys(keys::Command),
     /// Write the man pages, for packages
@@ -73,9 +73,9 @@ enum Command {
     /// Compute and check one-time codes, offline
     #[command(subcommand)]
     Otp(otp::Command),
-    /// Make a backup a store again, without what was spent
+    /// Restore a backup into an empty store, and end what may have been used since
     Restore(restore::Arguments),
-    /// Serve
+    /// Run the server
     Serve(serve::Arguments),
     /// Copy a whole store
     #[command(subcommand)]

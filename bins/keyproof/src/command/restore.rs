@@ -36,7 +36,7 @@ revoked or removed since is as it was: API keys, certificates and users.";
 pub(super) struct Arguments {
     /// The backup; - for standard input
     file: PathBuf,
-    /// Keep what may have been spent: for a store that is known to have stopped before the backup was made
+    /// End nothing: only for a store that is known to have stopped before the backup was made
     #[arg(long)]
     unspent: bool,
     #[command(flatten)]

@@ -75,7 +75,7 @@ pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) 
     let told = audit.of_store(action, detail, &origin()).await;
     told.map_err(|error| {
         Failure::Refused(format!(
-            "it is done, and could not be told to the audit trail: {error}"
+            "the change is made, but its event could not be written to the audit trail: {error}"
         ))
     })
 }

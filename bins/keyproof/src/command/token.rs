@@ -29,7 +29,8 @@ pub(super) enum Command {
 
 #[derive(Args, Debug)]
 pub(super) struct CreateArguments {
-    /// What it allows: certificates[:SUB[/GROUP[/SERVICE]]], tpm[:NAMESPACE], tpm-station, admin
+    /// What it allows: admin, audit, certificates[:SUB[/GROUP[/SERVICE]]], instances[:NAME], status, tpm[:NAMESPACE],
+    /// tpm-station, users[:ORGANISATION]; with `-read` behind audit, instances, status or users for reading alone
     #[arg(long, value_name = "SCOPE", num_args = 1.., required = true)]
     scope: Vec<OperatorScope>,
     /// Whose it is

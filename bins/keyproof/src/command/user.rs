@@ -54,7 +54,7 @@ pub(super) struct AddArguments {
 pub(super) struct RemoveArguments {
     #[command(flatten)]
     user: Doomed,
-    /// Forget the name, too, also of one who was removed before: the audit trail then shows a number in its place
+    /// Also forget the name, even if the user was removed before: the audit trail then shows a number in its place
     #[arg(long)]
     forget: bool,
 }

@@ -49,7 +49,7 @@ pub(super) struct CheckArguments {
     /// The time, in seconds since 1970; now if absent
     #[arg(long, value_name = "UNIX")]
     at: Option<u64>,
-    /// How much to take: what the real service takes, or what RFC 5280 allows
+    /// How strict to be: as the real service (default), or as RFC 5280 (strict)
     #[arg(long, value_enum, default_value_t)]
     policy: PolicyName,
     /// Print JSON

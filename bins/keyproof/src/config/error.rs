@@ -84,14 +84,14 @@ pub enum ConfigError {
     #[error("{0} is not loopback: give a TLS certificate, or say http.insecure (--insecure-http)")]
     PlainHttp(SocketAddr),
     /// No folder is known for the default store.
-    #[error("store.url: neither XDG_STATE_HOME nor HOME is set; say where the store shall be")]
+    #[error("store.url: neither XDG_STATE_HOME nor HOME is set; set store.url")]
     NoStateFolder,
     /// Two sockets for a listener that has one.
-    #[error("two sockets are called {0}: only http may be several")]
+    #[error("two sockets are called {0}: only the name http may be used more than once")]
     SecondSocket(String),
     /// A socket that was passed is nobody's.
     #[error(
-        "a socket is called {0}: FileDescriptorName= is http, metrics, {dialects}",
+        "no listener takes a socket called {0}: FileDescriptorName= must be http, metrics, {dialects}",
         dialects = DialectName::names("or")
     )]
     Socket(String),
@@ -102,7 +102,7 @@ pub enum ConfigError {
     #[error("tls: give certificate and key, or self_signed alone")]
     Tls,
     /// Each listener takes one connection's place while it waits for the next.
-    #[error("http.max_connections: fewer than there are listeners")]
+    #[error("http.max_connections: less than the number of listeners")]
     TooFewConnections,
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]

@@ -108,7 +108,7 @@ keys! {
         insecure: bool = false,
         /// The longest request body, up to 1 GiB.
         max_body_bytes: NonZeroU32 = non_zero(1024 * 1024),
-        /// How long a request's head may take, and the wait for it on an open connection, and a TLS handshake.
+        /// How long a request's head may take, an open connection may wait for it, and a TLS handshake may take.
         header_timeout_ms: NonZeroU32 = non_zero(10_000),
         /// How long a whole body may take, and how long an answer may wait for its reader.
         body_timeout_ms: NonZeroU32 = non_zero(15_000),
@@ -197,7 +197,7 @@ impl TryFrom<String> for ShortTime {
         time.filter(|time| (Duration::from_millis(1)..=LONGEST).contains(time))
             .filter(|time| time.subsec_nanos() % 1_000_000 == 0)
             .map(Self)
-            .ok_or("a time from 1ms to 1h in whole milliseconds, such as 5s or 500ms")
+            .ok_or("expected a time from 1ms to 1h in whole milliseconds, such as 5s or 500ms")
     }
 }
 
@@ -238,10 +238,10 @@ keys! {
     /// `audit.*`
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct AuditTrailSettings {
-        /// How many days what was done stays.
+        /// How many days events of changes are kept.
         #[serde(skip_serializing_if = "Option::is_none")]
         keep_days: Option<NonZeroU32> = None => "for ever",
-        /// How many days what was refused stays, and uses of what was granted before.
+        /// How many days events of refusals, and of uses of what was granted before, are kept.
         keep_refusals_days: NonZeroU32 = non_zero(90),
         /// Whether each event is told to systemd's journal, too, once it is committed.
         journald: bool = false,
@@ -263,17 +263,17 @@ keys! {
     /// `auth.*`
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct AuthSettings {
-        /// Requests that cost a hash, an address and window, on each server; 0 is without a limit.
+        /// How many requests that cost a password hash an address may send in a window, on each server; 0 is without a limit.
         address_limit: Option<u32> = None => "100",
-        /// The length of that window.
+        /// The length of the window of `auth.address_limit`.
         address_window_s: Option<NonZeroU32> = None => "\"5m\"",
         /// Memory of one hash.
         argon2_memory_kib: u32 = 19_456,
-        /// Passes over it.
+        /// How many passes Argon2id makes over that memory.
         argon2_iterations: u32 = 2,
-        /// Hashes at once, 1 to 1024.
+        /// How many passwords are hashed at once, 1 to 1024.
         argon2_concurrency: Option<NonZeroUsize> = None => "the machine's cores",
-        /// Allows costs under the floor, which is the default.
+        /// For tests: allows Argon2id costs below the default ones, which are the minimum.
         argon2_insecure_for_tests: bool = false,
     }
 }

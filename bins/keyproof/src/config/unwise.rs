@@ -41,7 +41,7 @@ impl Config {
             warn(
                 true,
                 format!(
-                    "http.trusted_proxies: {network} is nearly everybody: any client can say by X-Forwarded-For that it is another, and no limit of an address holds"
+                    "http.trusted_proxies: {network} is nearly everybody: any client can pose as another by X-Forwarded-For, and limits by address do not work"
                 ),
             );
         }
@@ -58,12 +58,12 @@ impl Config {
         }
         warn(
             self.store == StoreUrl::Memory,
-            "store.url: memory: is gone with the process".to_owned(),
+            "store.url: a memory: store is lost when the process ends".to_owned(),
         );
         if let StoreUrl::Postgres(shared) = &self.store {
             warn(
                 shared.is_exposed(),
-                "store.url: the connection to the database is not checked to lead to it: its password and all records can be had on the way (sslmode=verify-full)".to_owned(),
+                "store.url: the database's identity is not verified: its password and all records can be read on the way (sslmode=verify-full)".to_owned(),
             );
         }
         warn(
@@ -82,7 +82,7 @@ impl Config {
             warn(
                 true,
                 format!(
-                    "metrics.listen: whoever reaches {listen} reads the metrics: they ask for no token"
+                    "metrics.listen: anybody who can reach {listen} can read the metrics: no token is needed"
                 ),
             );
         }

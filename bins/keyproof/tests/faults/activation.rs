@@ -94,7 +94,7 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
     for (socket, name, says) in [
         (&everywhere, "http", "is not loopback"),
         (&everywhere, "dps", "is not loopback"),
-        (&here, "radius", "a socket is called radius"),
+        (&here, "radius", "no listener takes a socket called radius"),
     ] {
         let mut command = serve(&home, socket, name, &["--listen", "127.0.0.1:0"]);
         let output = command.stderr(Stdio::piped()).output().unwrap();

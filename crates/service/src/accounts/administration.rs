@@ -426,7 +426,7 @@ impl Accounts {
         u64::from_be_bytes(self.random())
     }
 
-    /// Changes the account of that name, and tells the audit trail, which `also` is said to.
+    /// Changes an account, and writes the event with `also` at the end of its detail.
     async fn change<T>(
         &self,
         whom: Whom<'_>,

@@ -14,7 +14,7 @@ use crate::{Action, Failure, Origin, Who, audit::Deed, storage::Attempt};
 pub(super) enum Failed<'a> {
     /// A user's.
     User(&'a User),
-    /// Somebody's who typed a name that nobody has: what is told in its place.
+    /// That of somebody who typed an unknown name; this is what stands for the name.
     Unknown(&'a str),
     /// Nobody knows whose.
     Nobodys,

@@ -318,15 +318,15 @@ impl Accounts {
         }
     }
 
-    /// What the audit trail is told in the place of a name that nobody has, which may be somebody's password: the same for
-    /// the same text until this process ends, and nothing that the text can be guessed by.
+    /// What stands in the audit trail for an unknown name, which may be somebody's password: the same text for the same name
+    /// until this process ends, and of no use for guessing the name.
     fn unknown_name(&self, name: &str) -> String {
         let tag = hmac::sign(&self.stand_ins, name.as_bytes());
         let short = tag.as_ref().get(..8).unwrap_or_default();
         HEXLOWER.encode(short)
     }
 
-    /// Tells the audit trail of a token of which nobody knows whose it was.
+    /// Writes the event of a refused token whose owner is unknown.
     pub(super) async fn refused_token(&self, why: Reason, origin: &Origin) -> Failure<AnswerError> {
         let deed = self.failed(Failed::Nobodys, why, origin);
         self.audit.refused(deed).await;

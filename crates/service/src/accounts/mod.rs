@@ -96,7 +96,7 @@ use signing_key::SigningKeys;
 pub struct AccountSettings {
     /// The numbers of the second factor's rules: when a name is locked, and for how long.
     pub policy: Policy,
-    /// Whether a refresh token is good once, and gives its successor.
+    /// Whether a refresh token can be used only once, and then yields its successor.
     pub rotate_refresh_tokens: bool,
     /// How the audit trail is told details: by default, as their type has them.
     pub wording: Wording,

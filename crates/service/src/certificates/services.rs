@@ -23,9 +23,9 @@ pub struct HoldingService {
 /// Some of the provisioning services that an operator reaches.
 #[derive(Clone, Debug, Default)]
 pub struct ServicesPage {
-    /// They, by their names.
+    /// The provisioning services, by their names.
     pub services: Vec<HoldingService>,
-    /// Behind which the next page begins, if there may be one.
+    /// What to hand in as `after` for the next page, if there may be one.
     pub next: Option<ProvisioningService>,
 }
 

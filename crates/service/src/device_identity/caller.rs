@@ -20,7 +20,7 @@ pub struct Administrator<K> {
 #[derive(Debug)]
 pub struct Station {
     origin: Origin,
-    /// Of the client certificate that it has shown, whosever that is.
+    /// The thumbprint of the client certificate that it has shown, whichever category that belongs to.
     certificate: Option<Sha256Thumbprint>,
 }
 

@@ -273,8 +273,8 @@ impl DeviceIdentity {
         .await
     }
 
-    /// Replaces a category's allow-list, what it asks of registers if that is said, and nothing else. What refused the `body` is told only of a category that is
-    /// there.
+    /// Replaces a category's allow-list and, if given, its register policy, and nothing else. A refused `body` is reported
+    /// only if the category exists.
     ///
     /// # Errors
     ///

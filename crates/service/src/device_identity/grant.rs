@@ -48,7 +48,7 @@ pub(super) struct Grant {
 pub(super) enum Shown {
     /// It is good.
     Granted(Box<Grant>),
-    /// It is not; where it is known, here is whose it is.
+    /// It is refused; with its metadata, if it is known.
     Refused(ApiKeyRefusal, Option<Metadata>),
 }
 

@@ -27,7 +27,7 @@ pub struct Keeper {
 pub struct NamespacesPage {
     /// They, in order.
     pub namespaces: Vec<String>,
-    /// Behind which the next page begins, if there may be one.
+    /// What to hand in as `after` for the next page, if there may be one.
     pub next: Option<String>,
 }
 

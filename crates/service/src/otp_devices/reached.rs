@@ -15,9 +15,9 @@ const READ: usize = 1_000;
 /// Some of the instances that an operator reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstancesPage {
-    /// They, by name.
+    /// The instances, by name.
     pub instances: Vec<InstanceSummary>,
-    /// Behind which the next page begins, if there may be one.
+    /// What to hand in as `after` for the next page, if there may be one.
     pub next: Option<String>,
 }
 

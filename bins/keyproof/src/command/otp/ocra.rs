@@ -27,7 +27,7 @@ pub(in crate::command) enum Command {
 
 #[derive(Args, Debug)]
 pub(in crate::command) struct ChallengeArguments {
-    /// What goes into responses, such as OCRA-1:HOTP-SHA1-6:QN08
+    /// The OCRA suite, which says what goes into a response, such as OCRA-1:HOTP-SHA1-6:QN08
     #[arg(long)]
     suite: Suite,
     /// Print JSON
@@ -63,7 +63,7 @@ pub(in crate::command) struct VerifyArguments {
 
 #[derive(Args, Debug)]
 struct Challenge {
-    /// What goes into responses, such as OCRA-1:HOTP-SHA1-6:QN08
+    /// The OCRA suite, which says what goes into a response, such as OCRA-1:HOTP-SHA1-6:QN08
     #[arg(long)]
     suite: Suite,
     /// A file that holds the secret in Base32, in any common spelling

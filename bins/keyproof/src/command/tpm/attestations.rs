@@ -48,7 +48,7 @@ impl Signed {
 struct Common {
     #[command(flatten)]
     signed: Signed,
-    /// What the attestation was asked for with; without it, it may be of any time
+    /// The nonce that the attestation was asked for with; without it, the attestation may be an old one
     #[arg(long, value_name = "HEX")]
     nonce: Option<Hex>,
     /// The endorsement key above the attestation key

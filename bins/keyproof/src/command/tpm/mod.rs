@@ -64,7 +64,7 @@ pub(super) enum Command {
 pub(super) struct CheckQuoteArguments {
     #[command(flatten)]
     signed: attestations::Signed,
-    /// What the quote was asked for with
+    /// The nonce that the quote was asked for with
     #[arg(long, value_name = "HEX")]
     nonce: Hex,
     /// The registers' values, concatenated in selection order, or as tpm2_quote writes them by default

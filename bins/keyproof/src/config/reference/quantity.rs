@@ -20,10 +20,10 @@ pub enum Quantity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongQuantity {
     /// Not a size, or one that is not whole in the key's unit.
-    #[error("a size with its unit, in whole {0}, such as \"1MiB\"")]
+    #[error("expected a size with its unit, in whole {0}, such as \"1MiB\"")]
     Size(&'static str),
     /// Not a time, or one that is not whole in the key's unit.
-    #[error("a time with its unit, in whole {0}, such as \"10s\" or \"5m\"")]
+    #[error("expected a time with its unit, in whole {0}, such as \"10s\" or \"5m\"")]
     Time(&'static str),
 }
 
@@ -108,7 +108,7 @@ impl Quantity {
     }
 }
 
-/// A number alone is nobody's way to write a time or a size.
+/// A number without a unit is neither a time nor a size.
 fn has_unit(text: &str) -> bool {
     text.chars().any(char::is_alphabetic)
 }

@@ -22,7 +22,7 @@ keys! {
     /// `dps.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
     pub struct Settings {
-        /// Takes `isVerified: true` without a proof.
+        /// Whether an upload may say `isVerified: true` without a proof.
         allow_unproven: bool = CertificateSettings::default().allow_unproven,
         /// The most certificates that a provisioning service has.
         max_certificates: NonZeroU32 = CertificateSettings::default().max_certificates,
@@ -30,7 +30,7 @@ keys! {
         code_lifetime_s: Option<NonZeroU32> = None => "until it is used",
         /// How a certificate's subject is shown.
         subject: SubjectForm = SubjectForm::default(),
-        /// Whose tokens are taken beside keyproof's own.
+        /// External issuers whose tokens are accepted beside keyproof's own.
         issuers: Vec<Issuer> = Vec::new(),
     }
 }

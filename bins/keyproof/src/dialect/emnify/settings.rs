@@ -25,7 +25,7 @@ keys! {
         lockout_failures: NonZeroU32 = NonZeroU32::MIN.saturating_add(2),
         /// How long a lock lasts.
         lockout_s: NonZeroU32 = NonZeroU32::MIN.saturating_add(299),
-        /// Whether a refresh token is good once, and gives its successor.
+        /// Whether a refresh token can be used only once, and then yields its successor.
         rotate_refresh_tokens: bool = false,
     }
 }

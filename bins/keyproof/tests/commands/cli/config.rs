@@ -144,20 +144,20 @@ fn a_wrong_configuration_is_named_with_its_place() {
         ("emnify.lockout_failures = 0", "nonzero"),
         (
             "emnify.lockout = 5",
-            "keyproof.toml:1: emnify.lockout: a time with its unit",
+            "keyproof.toml:1: emnify.lockout: expected a time with its unit",
         ),
         (
             "[http]\nheader_timeout = \"10\"\n",
-            "keyproof.toml:2: http.header_timeout: a time with its unit, in whole milliseconds",
+            "keyproof.toml:2: http.header_timeout: expected a time with its unit, in whole milliseconds",
         ),
         (
             "http.max_body = \"1.5 parsec\"",
-            "http.max_body: a size with its unit",
+            "http.max_body: expected a size with its unit",
         ),
         ("[emnify]\n\nlockout = \"0s\"\n", "keyproof.toml:3: "),
         (
             "emnify.lockout = \"1500ms\"",
-            "emnify.lockout: a time with its unit, in whole seconds",
+            "emnify.lockout: expected a time with its unit, in whole seconds",
         ),
         ("http.header_timeout_ms = \"10s\"", "invalid type: string"),
         (
@@ -199,7 +199,7 @@ fn a_wrong_configuration_is_named_with_its_place() {
     fails(
         &check("", &[("KEYPROOF_HTTP__HEADER_TIMEOUT", "10")], &[]),
         2,
-        "KEYPROOF_HTTP__HEADER_TIMEOUT: a time with its unit",
+        "KEYPROOF_HTTP__HEADER_TIMEOUT: expected a time with its unit",
     );
     let both = [
         ("KEYPROOF_HTTP__HEADER_TIMEOUT", "10s"),

@@ -87,7 +87,7 @@ struct StationArguments {
     /// The folder of the attestation key and its certificate; keyproof/station in the user's folder for state if absent
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Speak plain HTTP with another machine: whoever is between reads the API key
+    /// Allow plain HTTP to another machine: anybody on the way can read the API key
     #[arg(long)]
     insecure_http: bool,
     /// The authorization of the TPM's endorsement hierarchy, if it is not empty; what its first line says
