@@ -58,7 +58,10 @@ impl Arguments {
         let refuse = |message: String| Err(Failure::Usage(message));
         if self.is_to_standard_output() {
             if self.json || self.keep.is_some() {
-                return refuse("with -, the backup goes to standard output: --json and --keep cannot be given".to_owned());
+                return refuse(
+                    "with -, the backup goes to standard output: --json and --keep cannot be given"
+                        .to_owned(),
+                );
             }
             if stdout().is_terminal() {
                 return refuse("a backup cannot be written to a terminal".to_owned());

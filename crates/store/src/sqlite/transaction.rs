@@ -460,4 +460,29 @@ mod tests {
             .unwrap();
         assert_eq!(schema, 2);
     }
+
+    /// It is how the writer knows that a commit is its own.
+    #[test]
+    fn what_writes_nothing_does_not_call_the_hook() {
+        let (_folder, mut connection) = database();
+        let called = Arc::new(AtomicI32::new(0));
+        let count = called.clone();
+        connection
+            .wal_hook(Some(move |_: &mut _, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }))
+            .unwrap();
+        let mut transactions = Transactions::prepare(&connection).unwrap();
+        let mut calls = |works: &[Work]| {
+            let before = called.load(Ordering::Relaxed);
+            assert!(transactions.run(works.iter(), || ()).is_ok());
+            called.load(Ordering::Relaxed) - before
+        };
+        assert_eq!(calls(&[inserts(&["a"], b"")]), 1);
+        assert_eq!(calls(&[Work::Lock]), 0);
+        assert_eq!(calls(&[inserts(&["a"], b"")]), 0, "it conflicts");
+        assert_eq!(calls(&[inserts(&["b", "a"], b"")]), 0, "it is taken back");
+        assert_eq!(calls(&[Work::Lock, inserts(&["c"], b"")]), 1);
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::cache::Cache;
+use super::cache::{Cache, Ended};
 use super::identity::Identities;
 use super::transaction::{Failure, Outcome, Transactions, Work};
 use super::{Access, SqliteOptions, Threads, connect, engine_error};
@@ -81,6 +81,7 @@ impl Writer {
             doubt: doubt.clone(),
             observed: observed.clone(),
             wal_pages: Arc::default(),
+            has_written: Arc::default(),
         };
         threads.spawn("keyproof-write", move || thread.run(connection))?;
         Ok(Self {
@@ -166,6 +167,8 @@ struct Thread {
     doubt: Arc<Doubt>,
     observed: Arc<Observed>,
     wal_pages: Arc<AtomicI32>,
+    /// Whether the last transaction wrote to the log.
+    has_written: Arc<AtomicBool>,
 }
 
 impl Thread {
@@ -203,18 +206,25 @@ impl Thread {
     /// One transaction for the whole group. Nothing is acknowledged that the next start would not find.
     fn commit(&self, transactions: &mut Transactions<'_>, group: &[(Work, Reply)]) -> Outcome {
         self.identities.check().map_err(Failure::NotApplied)?;
+        self.has_written.store(false, Ordering::Relaxed);
         let mut begun = None;
         let outcome = transactions.run(group.iter().map(|(work, _)| work), || {
             begun = Some(self.cache.begun());
         });
-        let applied = outcome.as_ref().ok().map(|conflicts| {
-            let works = group.iter().zip(conflicts);
-            works.filter_map(|((work, _), conflict)| match (work, conflict) {
-                (Work::Batch(changes), None) => Some(changes),
-                _ => None,
-            })
-        });
-        self.cache.committed(begun, applied);
+        let ended = match &outcome {
+            Err(_) => Ended::Unknown,
+            Ok(_) if !self.has_written.load(Ordering::Relaxed) => Ended::Unchanged,
+            Ok(conflicts) => {
+                let works = group.iter().zip(conflicts);
+                Ended::Changed(
+                    works.filter_map(|((work, _), conflict)| match (work, conflict) {
+                        (Work::Batch(changes), None) => Some(changes),
+                        _ => None,
+                    }),
+                )
+            }
+        };
+        self.cache.committed(begun, ended);
         let conflicts = outcome?;
         self.identities.check().map_err(Failure::Unknown)?;
         Ok(conflicts)
@@ -223,10 +233,12 @@ impl Thread {
     fn serve(&mut self, mut connection: Connection) -> rusqlite::Result<Served> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", LOG_SIZE_LIMIT)?;
-        let wal_pages = self.wal_pages.clone();
-        // An error from here would be taken for the commit's, which it is not.
+        let (wal_pages, has_written) = (self.wal_pages.clone(), self.has_written.clone());
+        // Called by a commit that has written to the log, and by no other. An error from here would be taken for the
+        // commit's, which it is not.
         connection.wal_hook(Some(move |_: &mut _, pages| {
             wal_pages.store(pages, Ordering::Relaxed);
+            has_written.store(true, Ordering::Relaxed);
             Ok(())
         }))?;
         let mut transactions = Transactions::prepare(&connection)?;

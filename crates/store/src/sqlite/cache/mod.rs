@@ -110,23 +110,24 @@ impl Cache {
         Begun(self.state())
     }
 
-    /// What has become of the transaction: those changes that were applied, or nothing if that is not known.
+    /// What has become of the transaction.
     pub(super) fn committed<'c>(
         &self,
         begun: Option<Begun>,
-        applied: Option<impl Iterator<Item = &'c Changes>>,
+        ended: Ended<impl Iterator<Item = &'c Changes>>,
     ) {
         let after = self.state();
         let mut kept = self.kept();
         kept.is_committing = false;
-        let (Some(Begun(Some(before))), Some(applied), Some(after)) = (begun, applied, after)
-        else {
+        let applied = match ended {
+            // The file may be in another state by now, which is then somebody else's.
+            Ended::Unchanged => return,
+            Ended::Unknown => return kept.forget(),
+            Ended::Changed(applied) => applied,
+        };
+        let (Some(Begun(Some(before))), Some(after)) = (begun, after) else {
             return kept.forget();
         };
-        if after == before {
-            // Nothing was written.
-            return;
-        }
         if !after.follows(before) {
             return kept.forget();
         }
@@ -150,6 +151,16 @@ impl Cache {
         // No code that can panic runs under this lock.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How a transaction of the writer's ended.
+#[derive(Debug)]
+pub(super) enum Ended<I> {
+    /// These changes were applied, and it wrote to the log.
+    Changed(I),
+    /// It wrote nothing to the log: every commit since it began is somebody else's.
+    Unchanged,
+    Unknown,
 }
 
 /// The state in which a transaction of the writer's began, if it could be told.

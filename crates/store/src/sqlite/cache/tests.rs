@@ -144,7 +144,7 @@ async fn while_the_writer_is_at_work_nobody_else_says_which_state_counts() {
     assert_eq!(kept(&ours, "b", NOW), None);
     // Whatever became of it.
     ours.cache
-        .committed(Some(begun), None::<std::iter::Empty<_>>);
+        .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unknown);
     assert_eq!(kept(&ours, "a", NOW), None);
     assert_eq!(read(&ours, "b").await, Some(a));
     assert!(kept(&ours, "b", NOW).is_some());
@@ -270,7 +270,22 @@ async fn what_others_commit_right_behind_the_writer_is_not_taken_for_its_own() {
     let (_, change) = replace("a", &first, &second);
     commit(&theirs, "a", change).await;
     ours.cache
-        .committed(Some(begun), Some(std::iter::once(&own)));
+        .committed(Some(begun), Ended::Changed(std::iter::once(&own)));
+    assert_eq!(kept(&ours, "a", NOW), None);
+    assert_eq!(read(&ours, "a").await, Some(second));
+}
+
+/// One commit since the writer began, which is not its own: it had nothing to write.
+#[tokio::test]
+async fn what_others_commit_behind_a_writer_that_wrote_nothing_is_not_taken_for_its_own() {
+    let (_folder, [ours, theirs]) = engines();
+    let (first, second) = (row("1", None), row("2", None));
+    commit(&ours, "a", Change::Insert(first.clone())).await;
+    let begun = ours.cache.begun();
+    let (_, change) = replace("a", &first, &second);
+    commit(&theirs, "a", change).await;
+    ours.cache
+        .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unchanged);
     assert_eq!(kept(&ours, "a", NOW), None);
     assert_eq!(read(&ours, "a").await, Some(second));
 }
@@ -330,7 +345,7 @@ async fn after_a_commit_that_failed_everything_is_read_anew() {
     let (_, change) = replace("a", &first, &row("2", None));
     commit(&theirs, "a", change).await;
     ours.cache
-        .committed(Some(begun), None::<std::iter::Empty<_>>);
+        .committed(Some(begun), Ended::<std::iter::Empty<_>>::Unknown);
     assert_eq!(ours.cache.kept().rows.len(), 0);
     assert_eq!(*read(&ours, "a").await.unwrap().body, *b"2");
 }
