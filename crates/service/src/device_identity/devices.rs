@@ -308,6 +308,8 @@ impl DeviceIdentity {
     ) -> Result<(Batch, usize), Failure<DeviceError>> {
         let mut batch = self.store.batch(page.now);
         let mut revoked: Vec<Issued> = Vec::new();
+        // One key may have been certified under several endorsement keys of its TPM.
+        let mut keys = BTreeMap::new();
         for (key, certified) in &page.records {
             let record = &certified.record;
             if except == Some(&*record.incarnation) {
@@ -321,8 +323,11 @@ impl DeviceIdentity {
                 && active.record.serial == place.serial
                 && except != Some(&*active.record.incarnation)
             {
-                batch.remove(&at, active.version);
+                keys.insert(at, active.version);
             }
+        }
+        for (at, version) in keys {
+            batch.remove(&at, version);
         }
         let at = (&*place.namespace, category);
         self.revoke(&mut batch, at, &revoked, Cause::Forgotten, page.now)

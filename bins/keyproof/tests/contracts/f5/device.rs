@@ -254,6 +254,17 @@ impl Device {
         }
     }
 
+    /// The same with another endorsement key of its TPM.
+    pub(crate) fn with_another_ek(self, manufacturer: &Manufacturer) -> Self {
+        let other = Self::new(manufacturer, &self.serial);
+        Self {
+            ek: other.ek,
+            ek_pkcs8: other.ek_pkcs8,
+            ek_certificate: other.ek_certificate,
+            ..self
+        }
+    }
+
     /// The same that shows the endorsement key and certificate of another, which are public.
     pub(crate) fn with_stolen_endorsement(self, victim: &Self) -> Self {
         let (ek, ek_certificate) = (victim.ek.clone(), victim.ek_certificate.clone());

@@ -116,6 +116,25 @@ async fn a_forgotten_device_is_free_its_certificates_are_revoked_and_its_tickets
     assert_eq!(told.detail.as_deref(), Some("2 certificates revoked"));
 }
 
+/// TPMs have several endorsement keys, and a station may try one after the other.
+#[tokio::test]
+async fn a_device_whose_key_was_certified_under_two_endorsement_keys_is_forgotten_too() {
+    let site = Site::start().await;
+    let manufacturer = Manufacturer::new();
+    let key = site.furnished(&manufacturer).await;
+    let device = Device::new(&manufacturer, "SN0001");
+    // Nobody opens its credential, so nothing is bound yet.
+    site.provisioned(&key, &device).await;
+    let device = device.with_another_ek(&manufacturer);
+    site.activated(&key, &device).await;
+    let mut machine = Machine::new(device);
+    machine.attested(&site).await.accepts();
+    assert_eq!(site.forget("SN0001").await, Ok(2));
+    let ceased = Some(CrlReason::CessationOfOperation);
+    assert_eq!(site.revoked().await, [ceased, ceased]);
+    assert_eq!(machine.attested(&site).await.fails(), ["activation"]);
+}
+
 #[tokio::test]
 async fn a_device_that_comes_back_has_new_certificates_and_learns_anew() {
     let (site, key, device) = furnished().await;
