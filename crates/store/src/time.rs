@@ -57,6 +57,11 @@ impl Timestamp {
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// How far apart two moments are, whichever is the earlier.
+    pub const fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_millis(self.0.abs_diff(other.0))
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -132,6 +137,14 @@ mod tests {
             Timestamp::EPOCH
         );
         assert_eq!(Timestamp::from(Duration::MAX), Timestamp::MAX);
+    }
+
+    #[test]
+    fn moments_are_as_far_apart_from_either_side() {
+        let (one, other) = (Timestamp::from_millis(7), Timestamp::from_millis(10));
+        assert_eq!(one.abs_diff(other), Duration::from_millis(3));
+        assert_eq!(other.abs_diff(one), Duration::from_millis(3));
+        assert_eq!(one.saturating_since(other), Duration::ZERO);
     }
 
     #[test]

@@ -51,9 +51,10 @@ impl Browser {
         &self.session
     }
 
-    /// Whether its user has logged in so lately that they need not do so again before what weakens the account.
+    /// Whether its user has logged in so lately that they need not do so again before what weakens the account. A clock that
+    /// was set back makes no login a late one.
     pub fn is_fresh(&self) -> bool {
-        self.read_at.saturating_since(self.logged_in_at) < FRESH
+        self.read_at.abs_diff(self.logged_in_at) < FRESH
     }
 }
 

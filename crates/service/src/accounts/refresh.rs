@@ -244,7 +244,7 @@ impl Accounts {
                 false => Use::Again,
             };
         };
-        let is_fresh = shown.now.saturating_since(spent.at) < TRIED_AGAIN;
+        let is_fresh = shown.now.abs_diff(spent.at) < TRIED_AGAIN;
         let is_unused = |slot: &&Slot<RefreshToken>| {
             let kept = slot.record();
             kept.is_some_and(|kept| kept.spent.is_none())

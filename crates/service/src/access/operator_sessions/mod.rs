@@ -65,9 +65,10 @@ impl OperatorSession {
         &self.operator
     }
 
-    /// Whether the token was shown so lately that it need not be shown again before what weakens something.
+    /// Whether the token was shown so lately that it need not be shown again before what weakens something. A clock that was
+    /// set back makes nothing late.
     pub fn is_fresh(&self) -> bool {
-        self.read_at.saturating_since(self.shown_at) < FRESH
+        self.read_at.abs_diff(self.shown_at) < FRESH
     }
 }
 
