@@ -23,16 +23,43 @@ const UNSAFE: &str = "a failover of the database may lose what was acknowledged:
 
 /// Asks the service's store.
 pub(crate) fn of(service: Arc<Service>) -> Readiness {
-    let last = Arc::new(LastAnswer::new(PATIENCE));
+    let last = Arc::new((LastAnswer::new(PATIENCE), OneAtATime::default()));
     Arc::new(move || {
         let (service, last) = (Arc::clone(&service), Arc::clone(&last));
         Box::pin(async move {
-            let answer = last.note(service.ready()).await;
-            answer.map_err(|error| in_public(&error))?;
-            let is_unsafe = service.standbys().lose_what_was_acknowledged();
-            Ok(is_unsafe.then_some(UNSAFE))
+            let (last, probes) = &*last;
+            let question = async {
+                let answer = last.note(service.ready()).await;
+                answer.map_err(|error| in_public(&error))?;
+                let is_unsafe = service.standbys().lose_what_was_acknowledged();
+                Ok(is_unsafe.then_some(UNSAFE))
+            };
+            probes.ask(question).await
         })
     })
+}
+
+type Answer = Result<Option<&'static str>, &'static str>;
+
+/// Anybody may ask, and a question may cost the store a transaction or a file: one is asked at a time, and its answer is that
+/// of everybody who had asked before it began.
+#[derive(Default)]
+struct OneAtATime(tokio::sync::Mutex<Option<(Instant, Answer)>>);
+
+impl OneAtATime {
+    async fn ask(&self, question: impl Future<Output = Answer>) -> Answer {
+        let asked = Instant::now();
+        let mut last = self.0.lock().await;
+        if let Some((began, answer)) = *last
+            && began > asked
+        {
+            return answer;
+        }
+        let began = Instant::now();
+        let answer = question.await;
+        *last = Some((began, answer));
+        answer
+    }
 }
 
 /// What is to be done, where that is known. Paths and addresses are for the log.
@@ -114,10 +141,55 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::{pending, ready};
+    use std::{
+        future::{pending, ready},
+        sync::atomic::AtomicUsize,
+    };
+
+    use tokio::task::JoinSet;
 
     fn answer(is_ready: bool) -> Result<(), &'static str> {
         is_ready.then_some(()).ok_or("on purpose")
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_during_a_question_share_the_next() {
+        let shared = Arc::new((OneAtATime::default(), AtomicUsize::new(0)));
+        let ask = || {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (probes, asked) = &*shared;
+                let question = async {
+                    let number = asked.fetch_add(1, Ordering::Relaxed);
+                    // All others ask meanwhile.
+                    for _ in 0..10 {
+                        tokio::task::yield_now().await;
+                    }
+                    (number > 0).then_some(None).ok_or("on purpose")
+                };
+                probes.ask(question).await
+            }
+        };
+        let all: JoinSet<Answer> = (0..100).map(|_| ask()).collect();
+        let mut answers = all.join_all().await;
+        answers.sort_by_key(Result::is_ok);
+        assert_eq!(answers[0], Err("on purpose"));
+        assert!(answers[1..].iter().all(|answer| *answer == Ok(None)));
+        assert_eq!(shared.1.load(Ordering::Relaxed), 2);
+        // Whoever asks later is not told of what was.
+        assert_eq!(ask().await, Ok(None));
+        assert_eq!(shared.1.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_given_up_keeps_nobody_waiting() {
+        let probes = OneAtATime::default();
+        tokio::select! {
+            biased;
+            _ = probes.ask(pending()) => {}
+            () = ready(()) => {}
+        }
+        assert_eq!(probes.ask(ready(Ok(None))).await, Ok(None));
     }
 
     #[tokio::test]
