@@ -91,7 +91,7 @@ pub enum ConfigError {
     SecondSocket(String),
     /// A socket that was passed is nobody's.
     #[error(
-        "no listener takes a socket called {0}: FileDescriptorName= must be http, metrics, {dialects}",
+        "no listener takes a socket called {0}: FileDescriptorName= must be http, metrics, account, console, {dialects}",
         dialects = DialectName::names("or")
     )]
     Socket(String),

@@ -256,8 +256,8 @@ fn limits(http: &HttpSettings) -> Limits {
     }
 }
 
-/// Listens on what is open already, by its name: `http`, `metrics`, or a dialect's. Returns the main listener's further
-/// addresses.
+/// Listens on what is open already, by its name: `http`, `metrics`, a dialect's or a site's. Returns the main listener's
+/// further addresses.
 fn listen_on(
     settings: &mut Settings,
     sockets: &[(String, SocketAddr)],
@@ -274,9 +274,8 @@ fn listen_on(
         } else if name == sockets::METRICS {
             settings.metrics.listen = Some(*address);
         } else {
-            let dialect = name.parse::<DialectName>();
-            let dialect = dialect.map_err(|_| ConfigError::Socket(name.clone()))?;
-            settings.dialects.of(dialect).listen = Some(*address);
+            let listen = listener_called(settings, name);
+            *listen.ok_or_else(|| ConfigError::Socket(name.clone()))? = Some(*address);
         }
     }
     if let Some(first) = main.first() {
@@ -284,6 +283,20 @@ fn listen_on(
         main.remove(0);
     }
     Ok(main)
+}
+
+/// Where the dialect or the site of this name listens.
+fn listener_called<'s>(
+    settings: &'s mut Settings,
+    name: &str,
+) -> Option<&'s mut Option<SocketAddr>> {
+    if let Ok(dialect) = name.parse::<DialectName>() {
+        return Some(&mut settings.dialects.of(dialect).listen);
+    }
+    let site = SiteName::ALL
+        .into_iter()
+        .find(|site| site.as_str() == name)?;
+    Some(&mut site.settings(settings).listen)
 }
 
 /// Those that are on, which is all of them unless said otherwise.

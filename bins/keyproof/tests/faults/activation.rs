@@ -94,6 +94,7 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
     for (socket, name, says) in [
         (&everywhere, "http", "is not loopback"),
         (&everywhere, "dps", "is not loopback"),
+        (&everywhere, "console", "is not loopback"),
         (&here, "radius", "no listener takes a socket called radius"),
     ] {
         let mut command = serve(&home, socket, name, &["--listen", "127.0.0.1:0"]);
@@ -108,11 +109,27 @@ fn a_passed_socket_is_judged_by_its_own_address_and_name() {
     assert_eq!(node.address, here.local_addr().unwrap());
 }
 
-/// One request on a connection of its own, and its answer's status.
+#[test]
+fn a_site_listens_on_the_socket_of_its_name() {
+    let home = TempDir::new().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let command = serve(&home, &socket, "account", &["--listen", "127.0.0.1:0"]);
+    let node = Node::start_with(command);
+    let status = |address| ask_for(address, "/account/sign-in").unwrap();
+    assert_eq!(status(socket.local_addr().unwrap()), 200);
+    assert_eq!(status(node.address), 404);
+}
+
 fn ask(address: SocketAddr) -> std::io::Result<u16> {
+    ask_for(address, "/healthz")
+}
+
+/// One request on a connection of its own, and its answer's status.
+fn ask_for(address: SocketAddr, path: &str) -> std::io::Result<u16> {
     let mut client = TcpStream::connect(address)?;
     client.set_read_timeout(Some(PATIENCE))?;
-    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes())?;
     let mut answer = String::new();
     client.read_to_string(&mut answer)?;
     let status = answer
