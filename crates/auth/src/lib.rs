@@ -17,7 +17,7 @@ mod token;
 
 pub use error::AuthError;
 pub use generation::{Generation, Validity};
-pub use password::{Cost, Memory, PasswordHash, SALT_BYTES, check_new_password};
+pub use password::{Cost, Memory, PasswordHash, PasswordMatch, SALT_BYTES, check_new_password};
 pub use scope::{
     CertificatePath, LoginGrant, LoginScope, OperatorScope, OperatorScopes, Permission, Reach,
     Scopes, is_dns_label,

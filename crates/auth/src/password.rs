@@ -212,6 +212,24 @@ pub struct PasswordHash {
     tag: [u8; TAG_BYTES],
 }
 
+/// What a password came to. Not a `bool`, for a `?` in front of one drops it without a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it says whether the password was right"]
+pub enum PasswordMatch {
+    /// It is the password.
+    Correct,
+    /// It is not.
+    Wrong,
+}
+
+impl PasswordMatch {
+    /// Whether it is the password.
+    #[must_use = "it says whether the password was right"]
+    pub const fn is_correct(self) -> bool {
+        matches!(self, Self::Correct)
+    }
+}
+
 impl PasswordHash {
     /// Hashes a password. `salt` comes from a cryptographic random source.
     ///
@@ -270,11 +288,18 @@ impl PasswordHash {
     /// # Errors
     ///
     /// [`AuthError::OutOfMemory`].
-    pub fn verify(&self, password: &[u8], memory: &mut Memory) -> Result<bool, AuthError> {
+    pub fn verify(
+        &self,
+        password: &[u8],
+        memory: &mut Memory,
+    ) -> Result<PasswordMatch, AuthError> {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
         memory.hash(password, &self.salt, self.cost, &mut tag)?;
         let equal: Choice = tag.as_slice().ct_eq(&self.tag);
-        Ok(equal.into())
+        Ok(match bool::from(equal) {
+            true => PasswordMatch::Correct,
+            false => PasswordMatch::Wrong,
+        })
     }
 
     /// Costs as much as [`PasswordHash::verify`] and never accepts: for an account that does not exist, so that it cannot be
@@ -285,7 +310,8 @@ impl PasswordHash {
     ///
     /// // No account has this name, but the answer takes as long as if one had.
     /// let mut memory = Memory::new();
-    /// assert!(!PasswordHash::verify_absent(b"a guess", Cost::MINIMUM, &mut memory)?);
+    /// let answer = PasswordHash::verify_absent(b"a guess", Cost::MINIMUM, &mut memory)?;
+    /// assert!(!answer.is_correct());
     /// # Ok::<(), keyproof_auth::AuthError>(())
     /// ```
     ///
@@ -296,10 +322,10 @@ impl PasswordHash {
         password: &[u8],
         cost: Cost,
         memory: &mut Memory,
-    ) -> Result<bool, AuthError> {
+    ) -> Result<PasswordMatch, AuthError> {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
         memory.hash(password, &[0; SALT_BYTES], cost, &mut tag)?;
-        Ok(false)
+        Ok(PasswordMatch::Wrong)
     }
 
     /// Whether it was made with another cost than the one in force.
@@ -404,8 +430,11 @@ mod tests {
                       CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let hash = PasswordHash::parse(stored).unwrap();
         let mut memory = Memory::new();
-        assert_eq!(hash.verify(b"password", &mut memory), Ok(true));
-        assert_eq!(hash.verify(b"differentpassword", &mut memory), Ok(false));
+        assert_eq!(hash.verify(b"password", &mut memory), Ok(PasswordMatch::Correct));
+        assert_eq!(
+            hash.verify(b"differentpassword", &mut memory),
+            Ok(PasswordMatch::Wrong)
+        );
         assert_eq!(hash.to_phc(), stored);
         assert_eq!(memory.held_kib(), 65_536);
         memory.shrink_to(cheap());
@@ -493,10 +522,10 @@ mod tests {
                 .iter()
                 .all(|block| block.as_ref().iter().all(|word| *word == 0))
         );
-        assert_eq!(hash.verify(b"correct horse", &mut memory), Ok(true));
+        assert_eq!(hash.verify(b"correct horse", &mut memory), Ok(PasswordMatch::Correct));
         assert_eq!(
             PasswordHash::verify_absent(b"correct horse", cost, &mut memory),
-            Ok(false)
+            Ok(PasswordMatch::Wrong)
         );
         assert_eq!(memory.held_kib(), 64);
     }
@@ -531,8 +560,8 @@ mod tests {
             let mut memory = Memory::new();
             let hash = PasswordHash::create(password.as_bytes(), salt, cheap(), &mut memory).unwrap();
             let stored = PasswordHash::parse(&hash.to_phc()).unwrap();
-            prop_assert!(stored.verify(password.as_bytes(), &mut memory).unwrap());
-            prop_assert_eq!(stored.verify(other.as_bytes(), &mut memory).unwrap(), other == password);
+            prop_assert!(stored.verify(password.as_bytes(), &mut memory).unwrap().is_correct());
+            prop_assert_eq!(stored.verify(other.as_bytes(), &mut memory).unwrap().is_correct(), other == password);
         }
 
         #[test]

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, SALT_BYTES};
+use keyproof_auth::{AuthError, Cost, Memory, PasswordHash, PasswordMatch, SALT_BYTES};
 use keyproof_store::{Entropy, Timestamp};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -226,16 +226,15 @@ impl HashingPool {
             let work = move |memory: &mut Memory| {
                 PasswordHash::verify_absent(password.as_bytes(), cost, memory)
             };
-            self.run(turn, work).await?;
+            let _ = self.run(turn, work).await?;
             return Ok(PasswordVerdict::Refused);
         };
         let hash = PasswordHash::parse(stored)?;
         let needs_rehash = hash.needs_rehash(cost);
         let work = move |memory: &mut Memory| hash.verify(password.as_bytes(), memory);
-        Ok(if self.run(turn, work).await? {
-            PasswordVerdict::Accepted { needs_rehash }
-        } else {
-            PasswordVerdict::Refused
+        Ok(match self.run(turn, work).await? {
+            PasswordMatch::Correct => PasswordVerdict::Accepted { needs_rehash },
+            PasswordMatch::Wrong => PasswordVerdict::Refused,
         })
     }
 
