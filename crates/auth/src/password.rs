@@ -288,11 +288,7 @@ impl PasswordHash {
     /// # Errors
     ///
     /// [`AuthError::OutOfMemory`].
-    pub fn verify(
-        &self,
-        password: &[u8],
-        memory: &mut Memory,
-    ) -> Result<PasswordMatch, AuthError> {
+    pub fn verify(&self, password: &[u8], memory: &mut Memory) -> Result<PasswordMatch, AuthError> {
         let mut tag = Zeroizing::new([0; TAG_BYTES]);
         memory.hash(password, &self.salt, self.cost, &mut tag)?;
         let equal: Choice = tag.as_slice().ct_eq(&self.tag);
@@ -430,7 +426,10 @@ mod tests {
                       CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
         let hash = PasswordHash::parse(stored).unwrap();
         let mut memory = Memory::new();
-        assert_eq!(hash.verify(b"password", &mut memory), Ok(PasswordMatch::Correct));
+        assert_eq!(
+            hash.verify(b"password", &mut memory),
+            Ok(PasswordMatch::Correct)
+        );
         assert_eq!(
             hash.verify(b"differentpassword", &mut memory),
             Ok(PasswordMatch::Wrong)
@@ -522,7 +521,10 @@ mod tests {
                 .iter()
                 .all(|block| block.as_ref().iter().all(|word| *word == 0))
         );
-        assert_eq!(hash.verify(b"correct horse", &mut memory), Ok(PasswordMatch::Correct));
+        assert_eq!(
+            hash.verify(b"correct horse", &mut memory),
+            Ok(PasswordMatch::Correct)
+        );
         assert_eq!(
             PasswordHash::verify_absent(b"correct horse", cost, &mut memory),
             Ok(PasswordMatch::Wrong)

@@ -58,6 +58,10 @@ fn password_hashes() {
     let json = serde_json::to_string(&hash).unwrap();
     assert_eq!(json, format!("\"{}\"", hash.to_phc()));
     let read: PasswordHash = serde_json::from_str(&json).unwrap();
-    assert!(read.verify(b"correct horse", &mut memory).unwrap().is_correct());
+    assert!(
+        read.verify(b"correct horse", &mut memory)
+            .unwrap()
+            .is_correct()
+    );
     assert!(serde_json::from_str::<PasswordHash>("\"$argon2i$x\"").is_err());
 }

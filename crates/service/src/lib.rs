@@ -33,7 +33,7 @@ pub use access::{
     Access, AddressLimit, Applicant, HashingError, HashingPool, HashingSettings, PasswordVerdict,
 };
 pub use accounts::{AccountSettings, Accounts};
-pub use audit::{Action, Audit, AuditSettings, Origin, Who};
+pub use audit::{Action, Audit, AuditSettings, Authority, Origin, Who};
 pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};

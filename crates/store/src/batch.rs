@@ -145,6 +145,11 @@ impl Batch {
         Told(std::mem::take(&mut self.told))
     }
 
+    /// Whether there is an entry for this record.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.changes.iter().any(|(there, _)| there == key)
+    }
+
     /// How many entries were added.
     pub fn len(&self) -> usize {
         self.changes.len()

@@ -124,6 +124,7 @@ pub(super) fn origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
+        authority: None,
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn origin(exchange: &Exchange) -> Origin {
         request_id: Some(exchange.request_id().to_string()),
         address: Some(exchange.client()),
         applicant: Applicant::new(Waiting(exchange.waiting())),
+        authority: None,
     }
 }
 

@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::issuers::{ExternalTokenError, Issuers};
 use crate::{
     Action, Audit, Clock, Failure, Origin, StorageError, Who,
-    audit::Deed,
+    audit::{Authority, Deed},
     pages::Pages,
     storage::{Attempt, settle},
 };
@@ -72,6 +72,8 @@ pub struct Operator {
     pub(super) scopes: Vec<OperatorScope>,
     /// What was read along with the token.
     pub(super) along: Arc<Snapshot>,
+    /// The token's record; somebody else's tokens have none.
+    pub(crate) authority: Option<Authority>,
 }
 
 /// What is read along with an operator's token, and of the same moment: for what is shown to them.
@@ -256,7 +258,7 @@ impl Access {
         let stored = read.get::<OperatorTokenRecord>(&place);
         let stored = stored.map_err(StorageError::from)?;
         let stored = stored.ok_or(AccessError::Unknown)?;
-        Ok(operator_of(stored, Arc::new(read))?)
+        Ok(operator_of(place, stored, Arc::new(read))?)
     }
 
     /// The same, where tokens of these issuers are taken as well, and for keyproof's own what is to be read along.
@@ -366,9 +368,12 @@ pub(super) fn token_place(digest: &TokenDigest) -> Key {
 
 /// The bearer of the token that was found, with what was read along.
 pub(super) fn operator_of(
+    place: Key,
     stored: Stored<OperatorTokenRecord>,
     along: Arc<Snapshot>,
 ) -> Result<Operator, StorageError> {
+    let version = stored.version;
+    let authority = Authority { place, version };
     let OperatorToken {
         id,
         subject,
@@ -376,6 +381,7 @@ pub(super) fn operator_of(
         ..
     } = describe(stored)?;
     Ok(Operator {
+        authority: Some(authority),
         who: Who::Operator {
             token: id,
             subject: subject.clone(),

@@ -32,7 +32,7 @@ impl Caller {
     pub fn new(operator: &Operator, origin: &Origin) -> Self {
         Self {
             operator: operator.clone(),
-            origin: origin.by(operator.who.clone()),
+            origin: origin.by_operator(operator),
         }
     }
 

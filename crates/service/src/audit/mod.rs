@@ -32,10 +32,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use keyproof_store::{Batch, CommitError, Key, Prefix, Store, Timestamp};
+use keyproof_store::{Batch, CommitError, Key, Prefix, Store, Timestamp, Version};
 use ring::digest::{Context, SHA256};
 
-use crate::{Clock, StorageError, access::Applicant, figures::Count, keys::moment, pages::Pages};
+use crate::{
+    Clock, StorageError,
+    access::{Applicant, Operator},
+    figures::Count,
+    keys::moment,
+    pages::Pages,
+};
 use allowance::{Allowance, LeftOut};
 
 /// Who asks for a change.
@@ -124,6 +130,16 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// The request where passwords are hashed for it.
     pub applicant: Applicant,
+    /// The token by whose authority it is asked, if it is a record of the store.
+    pub authority: Option<Authority>,
+}
+
+/// The record of a token as a request was permitted by it. What is done by its authority requires that it is still there: no
+/// change is made by a token that is revoked while the request is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    pub(crate) place: Key,
+    pub(crate) version: Version,
 }
 
 impl Origin {
@@ -135,6 +151,14 @@ impl Origin {
         }
     }
 
+    /// The same, by the authority of this operator's token.
+    pub(crate) fn by_operator(&self, operator: &Operator) -> Self {
+        Self {
+            authority: operator.authority.clone(),
+            ..self.by(operator.who.clone())
+        }
+    }
+
     /// What keyproof does by itself.
     pub fn keyproof() -> Self {
         Self {
@@ -142,6 +166,7 @@ impl Origin {
             request_id: None,
             address: None,
             applicant: Applicant::default(),
+            authority: None,
         }
     }
 }
@@ -266,8 +291,13 @@ impl Audit {
         }
     }
 
-    /// Adds the event of a change to the change's batch.
+    /// Adds the event of a change to the change's batch, which then requires the token that it is made by.
     pub(crate) fn done(&self, batch: &mut Batch, at: Timestamp, deed: Deed<'_>) {
+        if let Some(Authority { place, version }) = &deed.origin.authority
+            && !batch.contains(place)
+        {
+            batch.require(place, *version);
+        }
         let event = deed.event(at, Outcome::Done);
         self.put(batch, self.key(at), None, event, None);
     }

@@ -53,7 +53,7 @@ impl Certificates {
     ) -> Result<Caller, Failure<NotPermitted>> {
         let mut caller = Caller {
             service,
-            origin: origin.by(operator.who.clone()),
+            origin: origin.by_operator(operator),
             certificate: None,
         };
         let needed = caller.service.scope();

@@ -182,7 +182,7 @@ impl DeviceIdentity {
         target: String,
         origin: &Origin,
     ) -> Result<Origin, NotPermitted> {
-        let origin = origin.by(operator.who.clone());
+        let origin = origin.by_operator(operator);
         if operator.may(&needed) {
             return Ok(origin);
         }

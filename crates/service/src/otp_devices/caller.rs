@@ -13,7 +13,11 @@ use super::{
     records::{Device, Instance, LoginToken, device_key, instance_key, login_token_key},
     tokens::token_id,
 };
-use crate::{Action, Failure, Origin, StorageError, Who, access::Operator, audit::Deed};
+use crate::{
+    Action, Failure, Origin, StorageError, Who,
+    access::Operator,
+    audit::{Authority, Deed},
+};
 
 /// Somebody who may do `R`: [`Reading`], [`Writing`], [`Refreshing`] or [`Holding`]. Each use case takes one;
 /// [`OtpDevices::permit`] makes it of a token that is in force, and [`OtpDevices::permit_operator`] of an operator.
@@ -213,7 +217,7 @@ impl OtpDevices {
         (instance, device): (&str, Option<&str>),
         origin: &Origin,
     ) -> Result<Keeper, Failure<OperatorNotPermitted>> {
-        let origin = origin.by(operator.who.clone());
+        let origin = origin.by_operator(operator);
         let needed = OperatorScope::Instances(reach, Some(instance.to_owned()));
         if operator.may(&needed) {
             let instance = instance.to_owned();
@@ -285,11 +289,18 @@ impl OtpDevices {
             None => None,
         };
         let (scope, token_id) = (stored.record.scope, token_id(&digest));
+        let authority = Authority {
+            place: token.clone(),
+            version: stored.version,
+        };
         let caller = Caller {
-            origin: origin.by(Who::Instance {
-                name: instance.name.clone(),
-                token: Some(token_id.clone()),
-            }),
+            origin: Origin {
+                authority: Some(authority),
+                ..origin.by(Who::Instance {
+                    name: instance.name.clone(),
+                    token: Some(token_id.clone()),
+                })
+            },
             instance: instance.name,
             incarnation: instance.incarnation,
             generation: instance.generation,

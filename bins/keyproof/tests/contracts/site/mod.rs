@@ -124,6 +124,7 @@ pub(crate) fn console_origin() -> Origin {
         request_id: None,
         address: None,
         applicant: Applicant::default(),
+        authority: None,
     }
 }
 

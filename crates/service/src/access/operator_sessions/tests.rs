@@ -98,7 +98,7 @@ async fn its_text_is_another_at_each_step_and_the_one_before_is_none() {
     let second = second.unwrap();
     assert!(!is_live(&bench, &first).await);
 
-    let began = bench.clock.now();
+    let began = crate::Clock::now(&*bench.clock);
     bench.clock.set(began.saturating_sub(5 * MINUTE));
     let seen = access.operator_session(&second).await.unwrap();
     assert!(!seen.is_fresh(), "the clock was set back");

@@ -76,6 +76,31 @@ async fn a_caller_is_whom_a_scope_lets_and_is_told_by_name() {
     );
 }
 
+/// A request may take its time between its head and its last byte.
+#[tokio::test]
+async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
+    let bench = bench().await;
+    let operator = operator(&bench, "certificates").await;
+    let crate::Who::Operator { token, .. } = &operator.who else {
+        panic!("not an operator")
+    };
+    let (certificates, origin) = (bench.certificates(), origin());
+    let act = Action::CertificatePut;
+    let permitted = certificates.permit(&operator, act, service("dps"), "c", &origin);
+    let caller = permitted.await.unwrap();
+    let access = &bench.service.access;
+    access.revoke(token, &console()).await.unwrap();
+    let upload = Ca::new("A").upload(None);
+    let put = certificates.put(&caller, "c", &Precondition::Any, upload);
+    let refused = put.await.map(|_| ()).unwrap_err();
+    assert!(matches!(
+        refused,
+        Failure::Storage(StorageError::Contended { .. })
+    ));
+    assert_eq!(certificates.list(&caller).await.unwrap(), []);
+    assert_eq!(bench.times(Action::CertificateCreate).await, 0);
+}
+
 #[tokio::test]
 async fn what_is_shown_is_read_along_with_the_token() {
     let bench = bench().await;

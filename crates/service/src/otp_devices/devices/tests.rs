@@ -73,6 +73,23 @@ async fn the_same_again_is_acknowledged_only_once_it_lasts() {
     assert_eq!(added, Ok(()));
 }
 
+/// A request may take its time between its head and its last byte.
+#[tokio::test]
+async fn nothing_is_changed_by_a_token_that_was_revoked_meanwhile() {
+    let bench = bench().await;
+    let session = bench.session("shop").await;
+    let devices = &bench.service.otp_devices;
+    let caller = session.caller::<Writing>(None).await;
+    let other = session.caller::<crate::otp_devices::Holding>(None).await;
+    devices.revoke(&other).await.unwrap();
+    let refused = devices.add_device(&caller, &device("till")).await;
+    assert!(matches!(
+        refused,
+        Err(Failure::Storage(StorageError::Contended { .. }))
+    ));
+    assert_eq!(bench.times(Action::OtpDeviceAdd).await, 0);
+}
+
 #[tokio::test]
 async fn keys_have_no_least_length_and_one_alphabet() {
     let bench = bench().await;
