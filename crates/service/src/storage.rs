@@ -75,6 +75,22 @@ impl From<StoreError> for NotReady {
     }
 }
 
+impl From<CommitError> for StorageError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NotApplied(NotApplied::BodyTooLong { len, limit, .. }) => {
+                Self::TooLarge { found: len, limit }
+            }
+            CommitError::NotApplied(error) => Self::NotApplied(error.to_string()),
+            // A race that is not run again.
+            error @ CommitError::Conflict { .. } => Self::NotApplied(error.to_string()),
+            CommitError::Unknown(error) => Self::OutcomeUnknown(error.to_string()),
+            // Whatever a later store says, it does not say that it is done.
+            other => Self::OutcomeUnknown(other.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for StorageError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -219,15 +235,7 @@ impl Race {
                 tokio::task::yield_now().await;
                 Ok(false)
             }
-            Err(CommitError::NotApplied(NotApplied::BodyTooLong { len, limit, .. })) => {
-                Err(StorageError::TooLarge { found: len, limit })
-            }
-            Err(CommitError::NotApplied(error)) => Err(StorageError::NotApplied(error.to_string())),
-            Err(CommitError::Unknown(error)) => {
-                Err(StorageError::OutcomeUnknown(error.to_string()))
-            }
-            // Whatever a later store says, it does not say that it is done.
-            Err(other) => Err(StorageError::OutcomeUnknown(other.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 }

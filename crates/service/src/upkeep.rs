@@ -105,7 +105,7 @@ impl Upkeep {
                 }
                 // Another server is at the same work, or a record was made anew: it is looked again at what is left.
                 Err(CommitError::Conflict { .. }) => lost += 1,
-                Err(error) => return Err(StorageError::NotApplied(error.to_string())),
+                Err(error) => return Err(error.into()),
             }
             if expired.len() < BATCH || lost == LOST {
                 return Ok(Round {
@@ -135,7 +135,7 @@ mod tests {
         otp_devices::{Holding, Lifetime},
         testing::{Bench, bench, origin},
     };
-    use keyproof_store::{Key, Prefix, Record, Timestamp};
+    use keyproof_store::{Key, Prefix, Record, Timestamp, faults::Commits};
     use serde::{Deserialize, Serialize};
     use std::time::Duration;
 
@@ -202,6 +202,26 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    #[tokio::test]
+    async fn a_round_of_unknown_outcome_is_told_as_one() {
+        let bench = bench().await;
+        leave(&bench, 3).await;
+        bench.faults.commits(Commits::NotApplied);
+        let not_applied = bench.service.upkeep.remove_expired().await;
+        assert!(
+            matches!(not_applied, Err(StorageError::NotApplied(_))),
+            "{not_applied:?}"
+        );
+        assert_eq!(left(&bench).await, 3);
+        bench.faults.commits(Commits::Lost);
+        let unknown = bench.service.upkeep.remove_expired().await;
+        assert!(
+            matches!(unknown, Err(StorageError::OutcomeUnknown(_))),
+            "{unknown:?}"
+        );
+        assert_eq!(left(&bench).await, 0, "it was made, unheard of");
     }
 
     /// A hundred a second and more come in, so a round a minute would never be through.

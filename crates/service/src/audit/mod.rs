@@ -282,13 +282,7 @@ impl Audit {
             origin,
         };
         self.done(&mut batch, at, deed);
-        match self.store.commit(batch).await {
-            Ok(()) => Ok(()),
-            Err(CommitError::Unknown(error)) => {
-                Err(StorageError::OutcomeUnknown(error.to_string()))
-            }
-            Err(error) => Err(StorageError::NotApplied(error.to_string())),
-        }
+        Ok(self.store.commit(batch).await?)
     }
 
     /// Adds the event of a change to the change's batch, which then requires the token that it is made by.

@@ -148,7 +148,7 @@ impl Audit {
         match self.store.commit(batch).await {
             Ok(()) => Ok(Some(count)),
             Err(CommitError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(StorageError::NotApplied(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -103,7 +103,7 @@ impl OtpDevices {
             Ok(()) => Ok(records.len()),
             // Another process is clearing the same; what it leaves is found by the next call.
             Err(CommitError::Conflict { .. }) => Ok(0),
-            Err(error) => Err(StorageError::NotApplied(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 }
