@@ -15,7 +15,9 @@ use super::{
     flags::StoreArguments,
     moment::Rfc3339,
     output,
-    store::{block_on, failure, must_be_shared, open_existing, tell, with_service},
+    store::{
+        block_on, failure, must_be_shared, open_existing, tell, with_records, with_service,
+    },
 };
 use crate::{config::Config, store};
 
@@ -72,12 +74,12 @@ pub(super) fn run(command: &Command) -> Outcome {
     };
     match step {
         Step::Prepare(arguments) => prepare(arguments),
-        Step::Switch(arguments) => {
-            on_store(arguments, async |store, json| switch(store, json).await)
-        }
-        Step::Finish(arguments) => {
-            on_store(arguments, async |store, json| finish(store, json).await)
-        }
+        Step::Switch(arguments) => with_records(&arguments.store, async |store, _| {
+            switch(store, arguments.json).await
+        }),
+        Step::Finish(arguments) => with_records(&arguments.store, async |store, _| {
+            finish(store, arguments.json).await
+        }),
     }
 }
 
@@ -142,20 +144,6 @@ fn list_signing_keys(arguments: &StoreArguments) -> Outcome {
             }
         }
         Ok(())
-    })
-}
-
-fn on_store(
-    arguments: &StoreArguments,
-    step: impl AsyncFnOnce(&Store, bool) -> Outcome,
-) -> Outcome {
-    let config = arguments.store.load()?;
-    must_be_shared(&config)?;
-    block_on(async {
-        let store = open_existing(&config).await?;
-        let outcome = step(&store, arguments.json).await;
-        store.close().await;
-        outcome
     })
 }
 

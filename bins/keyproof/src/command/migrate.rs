@@ -2,17 +2,13 @@
 
 use keyproof_store::Migration;
 use serde_json::json;
-use tokio::runtime;
 
 use super::{Outcome, flags::StoreArguments, output, store};
 
 pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     let config = arguments.store.load()?;
     store::must_be_shared(&config)?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let migration = runtime.block_on(store::migrate(&config))?;
+    let migration = store::block_on(store::migrate(&config))?;
     if arguments.json {
         let from = migration.map(|migration| migration.from);
         let to = migration.map(|migration| migration.to);

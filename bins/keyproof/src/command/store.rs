@@ -25,24 +25,10 @@ pub(super) fn with_store(
     flags: &StoreFlags,
     command: impl AsyncFnOnce(Arc<Service>, &str) -> Outcome,
 ) -> Outcome {
-    let config = flags.load()?;
-    must_be_shared(&config)?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let clock = Arc::new(SystemClock);
-        let entropy = Arc::new(SystemEntropy::new());
-        // A store that is not there was not meant: a new one would hold nothing that the command is about.
-        let store = store::open_existing(&config.store, &config.master_key, entropy, clock.now())
-            .await
-            .map_err(|error| failure(&config, &error))?;
-        let service = Service::start(store.clone(), clock, config.hashing)
-            .await
-            .map_err(|error| Failure::Refused(error.to_string()))?;
-        let outcome = command(service, &config.store.to_string()).await;
-        store.close().await;
-        outcome
+    with_records(flags, async |store, config| {
+        let service = Service::start(store.clone(), Arc::new(SystemClock), config.hashing).await;
+        let service = service.map_err(Failure::refused)?;
+        command(service, &config.store.to_string()).await
     })
 }
 
@@ -61,7 +47,8 @@ pub(super) fn with_records(
     })
 }
 
-/// Opens the configured store, if it is there.
+/// Opens the configured store, if it is there: one that is not was not meant, and a new one would hold nothing that the
+/// command is about.
 pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
     let (clock, entropy) = (SystemClock, Arc::new(SystemEntropy::new()));
     store::open_existing(&config.store, &config.master_key, entropy, clock.now())
@@ -81,7 +68,9 @@ pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) 
 }
 
 /// Runs a command to its end.
-pub(super) fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+pub(super) fn block_on<T>(
+    command: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
