@@ -17,3 +17,4 @@ pub mod sockets;
 pub mod store;
 mod supervisor;
 pub mod telemetry;
+mod whole_file;

@@ -1,7 +1,7 @@
 //! `keyproof backup`: the whole store in one encrypted file.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, ErrorKind, IsTerminal, Write, stdout},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -13,13 +13,12 @@ use keyproof_store::{
     MasterKey, Records, Store, SystemEntropy, Tally, Timestamp, backup::BackupWriter,
 };
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use super::{
     Failure, Outcome, console::PassphraseSource, flags::StoreFlags, moment::Rfc3339, output,
     store::with_records,
 };
-use crate::{config::Config, store};
+use crate::{config::Config, store, whole_file::Draft};
 
 const ABOUT_KEYS: &str = "\
 The backup opens with the store's master key alone. Keep that elsewhere too: a backup without it is lost, and a backup beside \
@@ -112,14 +111,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if arguments.is_to_standard_output() {
             return making.write(stdout().lock()).await.map(drop);
         }
-        let (path, folder) = match arguments.keep {
-            None => (arguments.file.clone(), folder_of(&arguments.file)),
-            Some(_) => (
-                arguments.file.join(name(making.made_at)),
-                arguments.file.as_path(),
-            ),
+        let path = match arguments.keep {
+            None => arguments.file.clone(),
+            Some(_) => arguments.file.join(name(making.made_at)),
         };
-        let tally = making.write_file(&path, folder).await.map_err(|failure| {
+        let tally = making.write_file(&path).await.map_err(|failure| {
             let at = path.display();
             match failure {
                 Failure::Refused(message) => Failure::Refused(format!("{at}: {message}")),
@@ -128,7 +124,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         })?;
         let removed = match arguments.keep {
             None => Vec::new(),
-            Some(keep) => remove_older(folder, keep)?,
+            Some(keep) => remove_older(&arguments.file, keep)?,
         };
         arguments.tell(config, &making, &path, tally, &removed)
     })
@@ -193,22 +189,10 @@ impl Making<'_> {
         writer.finish().map_err(Failure::refused)
     }
 
-    /// Beside the file, to take its place once it is whole and on disk.
-    async fn write_file(&self, path: &Path, folder: &Path) -> Result<Tally, Failure> {
-        // Mode 0600, and gone if anything fails.
-        let draft = NamedTempFile::with_prefix_in(".keyproof-backup-", folder)?;
-        let (draft, tally) = self.write(draft).await?;
-        draft.as_file().sync_all()?;
-        draft.persist(path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()?;
+    async fn write_file(&self, path: &Path) -> Result<Tally, Failure> {
+        let (draft, tally) = self.write(Draft::of(path)?).await?;
+        draft.replace()?;
         Ok(tally)
-    }
-}
-
-fn folder_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 

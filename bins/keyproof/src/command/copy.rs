@@ -126,12 +126,11 @@ async fn copy(
     to: &Config,
     is_move: bool,
 ) -> Result<Copied, Failure> {
-    let entropy = SystemEntropy::new();
     let keys = find_keys(from)?;
     let others = find_keys(to)?;
     let sealing = source.sealing_key();
     if others.is_empty() {
-        let kept = store::keep_keys(&to.store, &to.master_key, &keys, &entropy);
+        let kept = store::keep_keys(&to.store, &to.master_key, &keys);
         let path = kept.map_err(|error| failure(to, &error))?;
         output::say(&format!("wrote the master key to {}", path.display()));
     } else if !others.iter().any(|other| other.id() == sealing) {
@@ -161,8 +160,7 @@ async fn copy_rest(
     to: &Config,
 ) -> Result<Copied, Failure> {
     if find_keys(to)?.is_empty() {
-        let entropy = SystemEntropy::new();
-        let kept = store::keep_keys(&to.store, &to.master_key, &find_keys(from)?, &entropy);
+        let kept = store::keep_keys(&to.store, &to.master_key, &find_keys(from)?);
         kept.map_err(|error| failure(to, &error))?;
     }
     into(to, rest, async || Ok(None)).await

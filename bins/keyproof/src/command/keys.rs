@@ -15,9 +15,7 @@ use super::{
     flags::StoreArguments,
     moment::Rfc3339,
     output,
-    store::{
-        block_on, failure, must_be_shared, open_existing, tell, with_records, with_service,
-    },
+    store::{block_on, failure, must_be_shared, open_existing, tell, with_records, with_service},
 };
 use crate::{config::Config, store};
 
@@ -206,9 +204,8 @@ fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
         let to = rotation.sealing;
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
-    let entropy = SystemEntropy::new();
-    let key = MasterKey::generate(&entropy);
-    store::add_key(&config.store, &config.master_key, &key, &entropy)
+    let key = MasterKey::generate(&SystemEntropy::new());
+    store::add_key(&config.store, &config.master_key, &key)
         .map_err(|error| failure(config, &error))?;
     Ok(key.id())
 }

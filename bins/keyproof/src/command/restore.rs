@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     block_on(async {
         if is_new {
             let keys = std::slice::from_ref(&key);
-            let kept = store::keep_keys(&config.store, &config.master_key, keys, &entropy);
+            let kept = store::keep_keys(&config.store, &config.master_key, keys);
             let path = kept.map_err(|error| failure(&config, &error))?;
             output::say(&format!("wrote the master key to {}", path.display()));
         }

@@ -68,9 +68,7 @@ pub(super) async fn tell(store: &Store, action: Action, detail: Option<String>) 
 }
 
 /// Runs a command to its end.
-pub(super) fn block_on<T>(
-    command: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

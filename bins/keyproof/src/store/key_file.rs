@@ -1,20 +1,19 @@
 //! A file of master keys: whole or not at all, and nobody else's to read.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use data_encoding::{BASE64, HEXLOWER};
-use keyproof_store::{Entropy, MasterKey, file::NamedFile};
+use data_encoding::BASE64;
+use keyproof_store::{MasterKey, file::NamedFile};
 use zeroize::Zeroizing;
 
 use super::{
     MasterKeyError,
     exposure::{Access, Exposure},
 };
+use crate::whole_file::Draft;
 
 /// The most bytes of a key file: a dozen keys and their line ends, as Windows writes them.
 const LONGEST_FILE: usize = 12 * 46;
@@ -61,59 +60,22 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Vec<MasterKey>> {
         .collect()
 }
 
-/// Makes a key file whole or not at all, and leaves one alone that another process made first.
-pub(super) fn create(path: &Path, keys: &[MasterKey], entropy: &dyn Entropy) -> io::Result<()> {
-    let draft = draft_of(path, entropy);
-    let written = write_new(&draft, keys);
-    // A link, unlike a rename, never takes the place of a file that is there.
-    let linked = written.and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let removed = fs::remove_file(&draft);
-    linked.and(removed)?;
-    sync_folder(path)
+/// Makes a key file, and leaves one alone that another process made first.
+pub(super) fn create(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
+    draft(path, keys)?.create()
 }
 
-/// Puts a key file in the place of the one that is there, whole or not at all.
-pub(super) fn replace(path: &Path, keys: &[MasterKey], entropy: &dyn Entropy) -> io::Result<()> {
-    let draft = draft_of(path, entropy);
-    if let Err(error) = write_new(&draft, keys).and_then(|()| fs::rename(&draft, path)) {
-        // What was written of it is a secret.
-        let _ = fs::remove_file(&draft);
-        return Err(error);
-    }
-    sync_folder(path)
+/// Puts a key file in the place of the one that is there.
+pub(super) fn replace(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
+    draft(path, keys)?.replace()
 }
 
-fn draft_of(path: &Path, entropy: &dyn Entropy) -> PathBuf {
-    let mut suffix = [0; 8];
-    entropy.fill(&mut suffix);
-    let mut draft = OsString::from(path);
-    draft.push(format!(".{}", HEXLOWER.encode(&suffix)));
-    PathBuf::from(draft)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn write_new(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+fn draft(path: &Path, keys: &[MasterKey]) -> io::Result<Draft> {
+    let mut draft = Draft::of(path)?;
     for key in keys {
         let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
+        draft.write_all(text.as_bytes())?;
+        draft.write_all(b"\n")?;
     }
-    file.sync_all()
+    Ok(draft)
 }

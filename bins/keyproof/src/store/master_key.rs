@@ -149,12 +149,12 @@ pub(super) fn for_embedded(
         Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => {
             check_new(store, &path)?;
-            key_file::create(&path, &[MasterKey::generate(entropy)], entropy).map_err(
-                |source| MasterKeyError::File {
+            key_file::create(&path, &[MasterKey::generate(entropy)]).map_err(|source| {
+                MasterKeyError::File {
                     path: path.clone(),
                     source,
-                },
-            )?;
+                }
+            })?;
             match key_file::read(&path, Access::Nobody)? {
                 Some(keys) => Ok(keys),
                 None => Err(MasterKeyError::Missing {
@@ -245,14 +245,13 @@ pub(super) fn keep(
     source: &MasterKeySource,
     store: Option<&Path>,
     keys: &[MasterKey],
-    entropy: &dyn Entropy,
 ) -> Result<PathBuf, MasterKeyError> {
     let path = file(source, store).ok_or(MasterKeyError::NotGiven)?;
     let failed = |source| MasterKeyError::File {
         path: path.clone(),
         source,
     };
-    key_file::create(&path, keys, entropy).map_err(failed)?;
+    key_file::create(&path, keys).map_err(failed)?;
     let ids = |keys: &[MasterKey]| keys.iter().map(MasterKey::id).collect::<Vec<_>>();
     match key_file::read(&path, Access::Nobody)? {
         Some(kept) if ids(&kept) == ids(keys) => Ok(path),
@@ -260,12 +259,11 @@ pub(super) fn keep(
     }
 }
 
-/// Adds a key to the file that the store's are kept in, which is written beside and renamed.
+/// Adds a key to the file that the store's are kept in.
 pub(super) fn add(
     source: &MasterKeySource,
     store: Option<&Path>,
     key: &MasterKey,
-    entropy: &dyn Entropy,
 ) -> Result<(), MasterKeyError> {
     let path = file(source, store).ok_or(MasterKeyError::NoFile)?;
     let mut keys = key_file::read(&path, Access::Nobody)?.unwrap_or_default();
@@ -274,7 +272,7 @@ pub(super) fn add(
         path: path.clone(),
         source,
     };
-    key_file::replace(&path, &keys, entropy).map_err(failed)
+    key_file::replace(&path, &keys).map_err(failed)
 }
 
 enum Found {
@@ -331,7 +329,7 @@ mod tests {
         fs::write(&path, first.as_bytes()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         for key in [&second, &third] {
-            add(&source, None, key, &entropy()).unwrap();
+            add(&source, None, key).unwrap();
         }
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -350,7 +348,7 @@ mod tests {
             ));
         }
         let outright = MasterKeySource::Base64(Zeroizing::new(String::new()));
-        let nowhere = add(&outright, None, &first, &entropy());
+        let nowhere = add(&outright, None, &first);
         assert!(matches!(nowhere, Err(MasterKeyError::NoFile)));
     }
 

@@ -27,6 +27,8 @@ use keyproof_store::{
     sqlite::{SqliteEngine, SqliteOptions},
 };
 
+use crate::whole_file::folder_of;
+
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
@@ -268,9 +270,8 @@ pub fn add_key(
     url: &StoreUrl,
     source: &MasterKeySource,
     key: &MasterKey,
-    entropy: &dyn Entropy,
 ) -> Result<(), OpenStoreError> {
-    Ok(master_key::add(source, url.path(), key, entropy)?)
+    Ok(master_key::add(source, url.path(), key)?)
 }
 
 /// Keeps master keys that came from elsewhere where those of the store at `url` are looked for, and says where that is.
@@ -282,12 +283,11 @@ pub fn keep_keys(
     url: &StoreUrl,
     source: &MasterKeySource,
     keys: &[MasterKey],
-    entropy: &dyn Entropy,
 ) -> Result<PathBuf, OpenStoreError> {
     if let Some(path) = url.path() {
         make_directory(path)?;
     }
-    Ok(master_key::keep(source, url.path(), keys, entropy)?)
+    Ok(master_key::keep(source, url.path(), keys)?)
 }
 
 /// Brings the store at `url` to this release's schema; `None` if it has none, as it is gone with the process.
@@ -320,9 +320,7 @@ pub async fn migrate(
 }
 
 fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
-    let Some(directory) = store.parent().filter(|path| !path.as_os_str().is_empty()) else {
-        return Ok(());
-    };
+    let directory = folder_of(store);
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! What a station leaves behind of a device, and finds again: the attestation key, its certificate, and whether it is active.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::DirBuilder,
     io::{self, ErrorKind, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -11,10 +11,9 @@ use keyproof_service::{Clock, SystemClock};
 use keyproof_store::file;
 use keyproof_tpm::{Structure, TpmtPublic};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use super::{Device, server::Activation};
-use crate::{command::Failure, config::Sources};
+use crate::{command::Failure, config::Sources, whole_file::Draft};
 
 /// Longer than anything that is written here.
 const LONGEST_FILE: usize = 256 * 1024;
@@ -168,15 +167,12 @@ impl Folder {
         self.put(RECORD, &text)
     }
 
-    /// Writes a file, which is there whole or not at all, and is its owner's alone.
     fn put(&self, name: &str, contents: &[u8]) -> Result<(), Failure> {
         let path = self.0.join(name);
         let written = || -> io::Result<()> {
-            let mut file = NamedTempFile::new_in(&self.0)?;
-            file.write_all(contents)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            File::open(&self.0)?.sync_all()
+            let mut draft = Draft::of(&path)?;
+            draft.write_all(contents)?;
+            draft.replace()
         };
         written().map_err(|error| unusable(&path, &error))
     }
