@@ -91,10 +91,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     };
     with_records(&arguments.store, async |store, config| {
         let keys = store::find_keys(&config.store, &config.master_key);
-        let mut keys = keys.map_err(Failure::refused)?.into_iter();
-        let key = keys
-            .find(|key| key.id() == store.sealing_key())
-            .ok_or_else(|| Failure::Refused("the master key is gone".to_owned()))?;
+        let keys = keys.map_err(Failure::refused)?;
+        let key = keys.as_ref().and_then(|keys| keys.get(store.sealing_key()));
+        let key = key.ok_or_else(|| Failure::Refused("the master key is gone".to_owned()))?;
         let rotation = store.rotation().await?;
         if arguments.with_master_key && !rotation.opening.is_empty() {
             return Err(Failure::Refused(
@@ -104,7 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
         let making = Making {
             store,
-            key: &key,
+            key,
             passphrase: passphrase.as_ref().map(|text| text.as_bytes()),
             made_at: SystemClock.now(),
         };

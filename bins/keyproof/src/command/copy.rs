@@ -1,9 +1,11 @@
 //! `keyproof store copy`: a whole store in another engine, to the byte.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use keyproof_service::Action;
 use keyproof_store::{
-    EngineError, EngineSnapshot, Fill, Key, MasterKey, Records, Store, SystemEntropy, Version,
+    EngineError, EngineSnapshot, Fill, Key, KeyId, Records, Store, SystemEntropy, Version,
 };
 use serde_json::json;
 
@@ -13,7 +15,10 @@ use super::{
     output,
     store::{block_on, failure, must_be_shared, open_existing, tell},
 };
-use crate::{config::Config, store};
+use crate::{
+    config::Config,
+    store::{self, GivenKeys},
+};
 
 const WHAT_IS_COPIED: &str = "\
 Every record is copied with its version, so that entity tags and what guards against a second use stay as they are, and the \
@@ -126,21 +131,22 @@ async fn copy(
     to: &Config,
     is_move: bool,
 ) -> Result<Copied, Failure> {
-    let keys = find_keys(from)?;
-    let others = find_keys(to)?;
     let sealing = source.sealing_key();
-    if others.is_empty() {
-        let kept = store::keep_keys(&to.store, &to.master_key, &keys);
-        let path = kept.map_err(|error| failure(to, &error))?;
-        output::say(&format!("wrote the master key to {}", path.display()));
-    } else if !others.iter().any(|other| other.id() == sealing) {
-        let others: Vec<_> = others.iter().map(|key| key.id().to_string()).collect();
-        return Err(Failure::Usage(format!(
-            "{} is under master key {sealing}, and {} would be under {}: a copy keeps its key",
-            from.store,
-            to.store,
-            others.join(", ")
-        )));
+    match find_keys(to)? {
+        None => {
+            let path = keep_keys(from, to)?;
+            output::say(&format!("wrote the master key to {}", path.display()));
+        }
+        Some(others) if others.get(sealing).is_none() => {
+            let others: Vec<_> = others.ids().iter().map(KeyId::to_string).collect();
+            return Err(Failure::Usage(format!(
+                "{} is under master key {sealing}, and {} would be under {}: a copy keeps its key",
+                from.store,
+                to.store,
+                others.join(", ")
+            )));
+        }
+        Some(_) => {}
     }
     let snapshot = source.snapshot().await.map_err(Failure::refused)?;
     into(to, snapshot, async || match is_move {
@@ -159,9 +165,8 @@ async fn copy_rest(
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
-    if find_keys(to)?.is_empty() {
-        let kept = store::keep_keys(&to.store, &to.master_key, &find_keys(from)?);
-        kept.map_err(|error| failure(to, &error))?;
+    if find_keys(to)?.is_none() {
+        keep_keys(from, to)?;
     }
     into(to, rest, async || Ok(None)).await
 }
@@ -219,6 +224,17 @@ async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure>
     }
 }
 
-fn find_keys(config: &Config) -> Result<Vec<MasterKey>, Failure> {
+fn find_keys(config: &Config) -> Result<Option<GivenKeys>, Failure> {
     store::find_keys(&config.store, &config.master_key).map_err(|error| failure(config, &error))
+}
+
+/// Keeps the master keys of one store where those of the other are looked for, and says where that is.
+fn keep_keys(from: &Config, to: &Config) -> Result<PathBuf, Failure> {
+    let keys = find_keys(from)?.ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no master key of {}, which its copy needs",
+            from.store
+        ))
+    })?;
+    store::keep_keys(&to.store, &to.master_key, &keys).map_err(|error| failure(to, &error))
 }

@@ -187,9 +187,9 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
 fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
     let given = store::find_keys(&config.store, &config.master_key);
     let given = given.map_err(|error| failure(config, &error))?;
-    let mut given = given.iter().map(MasterKey::id);
+    let given = given.map_or_else(Vec::new, |keys| keys.ids());
     if let Some(next) = rotation.next {
-        return match given.any(|id| id == next) {
+        return match given.contains(&next) {
             true => Ok(next),
             false => Err(Failure::Usage(format!(
                 "master key {next} is prepared but missing here: add it to the key file"
@@ -197,8 +197,8 @@ fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
         };
     }
     let is_named = |id: &KeyId| *id == rotation.sealing || rotation.opening.contains(id);
-    if let Some(id) = given.find(|id| !is_named(id)) {
-        return Ok(id);
+    if let Some(id) = given.iter().find(|id| !is_named(id)) {
+        return Ok(*id);
     }
     if let Some(from) = rotation.opening.first() {
         let to = rotation.sealing;

@@ -54,11 +54,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut file = open(&arguments.file)?;
     let head = BackupHead::read(&mut BufReader::new(&file)).map_err(Failure::refused)?;
     let found = store::find_keys(&config.store, &config.master_key).map_err(Failure::refused)?;
-    let is_new = found.is_empty();
-    let key = match found.iter().find(|key| key.id() == head.master_key()) {
-        Some(key) => key.clone(),
-        // Of none of them: its reader says which it is.
-        None if !is_new => found.into_iter().next().ok_or(Failure::Negative)?,
+    let key = match &found {
+        // If it is none of them, the backup's reader says which it is.
+        Some(keys) => keys.get(head.master_key()).unwrap_or(keys.first()).clone(),
         None => arguments.key_of(&head, &config)?,
     };
     let now = SystemClock.now();
@@ -70,9 +68,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     while arguments.next(&mut backup, &mut restoring)?.is_some() {}
 
     block_on(async {
-        if is_new {
-            let keys = std::slice::from_ref(&key);
-            let kept = store::keep_keys(&config.store, &config.master_key, keys);
+        if found.is_none() {
+            let keys = key.clone().into();
+            let kept = store::keep_keys(&config.store, &config.master_key, &keys);
             let path = kept.map_err(|error| failure(&config, &error))?;
             output::say(&format!("wrote the master key to {}", path.display()));
         }

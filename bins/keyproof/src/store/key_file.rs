@@ -2,11 +2,12 @@
 
 use std::{
     io::{self, Write},
+    iter,
     path::Path,
 };
 
 use data_encoding::BASE64;
-use keyproof_store::{MasterKey, file::NamedFile};
+use keyproof_store::{KeyId, MasterKey, MasterKeys, file::NamedFile};
 use zeroize::Zeroizing;
 
 use super::{
@@ -18,8 +19,50 @@ use crate::whole_file::Draft;
 /// The most bytes of a key file: a dozen keys and their line ends, as Windows writes them.
 const LONGEST_FILE: usize = 12 * 46;
 
+/// Master keys as they were given: one or more, the first first.
+#[derive(Clone, Debug)]
+pub struct GivenKeys {
+    first: MasterKey,
+    others: Vec<MasterKey>,
+}
+
+impl GivenKeys {
+    /// The first of them.
+    pub fn first(&self) -> &MasterKey {
+        &self.first
+    }
+
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &MasterKey> {
+        iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The key of this name.
+    pub fn get(&self, id: KeyId) -> Option<&MasterKey> {
+        self.iter().find(|key| key.id() == id)
+    }
+
+    /// Their names, in their order.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.iter().map(MasterKey::id).collect()
+    }
+
+    /// As a store takes them.
+    pub(super) fn prepared(&self) -> MasterKeys {
+        let keys = MasterKeys::new(&self.first);
+        self.others.iter().fold(keys, MasterKeys::and)
+    }
+}
+
+impl From<MasterKey> for GivenKeys {
+    fn from(first: MasterKey) -> Self {
+        let others = Vec::new();
+        Self { first, others }
+    }
+}
+
 /// Reads a key file; `None` if there is none.
-pub(super) fn read(path: &Path, others: Access) -> Result<Option<Vec<MasterKey>>, MasterKeyError> {
+pub(super) fn read(path: &Path, others: Access) -> Result<Option<GivenKeys>, MasterKeyError> {
     let failed = |source| MasterKeyError::File {
         path: path.to_owned(),
         source,
@@ -47,32 +90,45 @@ pub(super) fn read(path: &Path, others: Access) -> Result<Option<Vec<MasterKey>>
 }
 
 /// 32 bytes as they are, or one or more in Base64, each on a line of its own.
-pub(super) fn parse(bytes: &[u8]) -> Option<Vec<MasterKey>> {
+pub(super) fn parse(bytes: &[u8]) -> Option<GivenKeys> {
     if let Some(key) = MasterKey::from_bytes(bytes) {
-        return Some(vec![key]);
+        return Some(key.into());
     }
     let lines = bytes.trim_ascii().split(|byte| *byte == b'\n');
-    lines
-        .map(|line| {
-            let decoded = Zeroizing::new(BASE64.decode(line.trim_ascii()).ok()?);
-            MasterKey::from_bytes(&decoded)
-        })
-        .collect()
+    let mut keys = lines.map(|line| {
+        let decoded = Zeroizing::new(BASE64.decode(line.trim_ascii()).ok()?);
+        MasterKey::from_bytes(&decoded)
+    });
+    Some(GivenKeys {
+        first: keys.next()??,
+        others: keys.collect::<Option<_>>()?,
+    })
 }
 
 /// Makes a key file, and leaves one alone that another process made first.
-pub(super) fn create(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
+pub(super) fn create(path: &Path, keys: &GivenKeys) -> io::Result<()> {
     draft(path, keys)?.create()
 }
 
-/// Puts a key file in the place of the one that is there.
-pub(super) fn replace(path: &Path, keys: &[MasterKey]) -> io::Result<()> {
-    draft(path, keys)?.replace()
+/// Adds a key to a key file, or makes one of it.
+pub(super) fn add(path: &Path, key: &MasterKey) -> Result<(), MasterKeyError> {
+    let keys = match read(path, Access::Nobody)? {
+        Some(mut keys) => {
+            keys.others.push(key.clone());
+            keys
+        }
+        None => key.clone().into(),
+    };
+    let written = draft(path, &keys).and_then(Draft::replace);
+    written.map_err(|source| MasterKeyError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
-fn draft(path: &Path, keys: &[MasterKey]) -> io::Result<Draft> {
+fn draft(path: &Path, keys: &GivenKeys) -> io::Result<Draft> {
     let mut draft = Draft::of(path)?;
-    for key in keys {
+    for key in keys.iter() {
         let text = Zeroizing::new(BASE64.encode(key.as_bytes()));
         draft.write_all(text.as_bytes())?;
         draft.write_all(b"\n")?;

@@ -9,7 +9,11 @@ use std::{
 use keyproof_store::{Entropy, MasterKey};
 use zeroize::Zeroizing;
 
-use super::{embedded, exposure::Access, key_file};
+use super::{
+    embedded,
+    exposure::Access,
+    key_file::{self, GivenKeys},
+};
 
 /// The name of the credential that systemd hands over (`LoadCredential=keyproof-master-key:…`).
 const CREDENTIAL: &str = "keyproof-master-key";
@@ -116,26 +120,23 @@ pub enum MasterKeyError {
 pub(super) fn for_memory(
     source: &MasterKeySource,
     entropy: &dyn Entropy,
-) -> Result<Vec<MasterKey>, MasterKeyError> {
-    match check_for_memory(source)? {
-        Some(keys) => Ok(keys),
-        None => Ok(vec![MasterKey::generate(entropy)]),
-    }
+) -> Result<GivenKeys, MasterKeyError> {
+    let given = check_for_memory(source)?;
+    Ok(given.unwrap_or_else(|| MasterKey::generate(entropy).into()))
 }
 
 /// The key that was given for a store that dies with the process, if any was.
 pub(super) fn check_for_memory(
     source: &MasterKeySource,
-) -> Result<Option<Vec<MasterKey>>, MasterKeyError> {
-    if *source == MasterKeySource::Beside {
-        return Ok(None);
-    }
-    match given(source, Path::new(""))? {
-        Found::Keys(keys) => Ok(Some(keys)),
-        Found::NoFile(path) => Err(MasterKeyError::Missing {
+) -> Result<Option<GivenKeys>, MasterKeyError> {
+    match given(source, None) {
+        Ok(Found::Keys(keys)) => Ok(Some(keys)),
+        Ok(Found::NoFile(path)) => Err(MasterKeyError::Missing {
             path,
             reason: "only an embedded store gets one made".to_owned(),
         }),
+        Err(MasterKeyError::NotGiven) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -144,16 +145,15 @@ pub(super) fn for_embedded(
     source: &MasterKeySource,
     store: &Path,
     entropy: &dyn Entropy,
-) -> Result<Vec<MasterKey>, MasterKeyError> {
-    match given(source, store)? {
+) -> Result<GivenKeys, MasterKeyError> {
+    match given(source, Some(store))? {
         Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => {
             check_new(store, &path)?;
-            key_file::create(&path, &[MasterKey::generate(entropy)]).map_err(|source| {
-                MasterKeyError::File {
-                    path: path.clone(),
-                    source,
-                }
+            let new = MasterKey::generate(entropy).into();
+            key_file::create(&path, &new).map_err(|source| MasterKeyError::File {
+                path: path.clone(),
+                source,
             })?;
             match key_file::read(&path, Access::Nobody)? {
                 Some(keys) => Ok(keys),
@@ -171,7 +171,7 @@ pub(super) fn check_for_embedded(
     source: &MasterKeySource,
     store: &Path,
 ) -> Result<(), MasterKeyError> {
-    match given(source, store)? {
+    match given(source, Some(store))? {
         Found::Keys(_) => Ok(()),
         Found::NoFile(path) => {
             check_new(store, &path)?;
@@ -204,11 +204,8 @@ fn check_new(store: &Path, path: &Path) -> Result<(), MasterKeyError> {
 }
 
 /// The key for a store that nodes share, which each of them is given: none is ever made.
-pub(super) fn for_shared(source: &MasterKeySource) -> Result<Vec<MasterKey>, MasterKeyError> {
-    if *source == MasterKeySource::Beside {
-        return Err(MasterKeyError::NotGiven);
-    }
-    match given(source, &PathBuf::new())? {
+pub(super) fn for_shared(source: &MasterKeySource) -> Result<GivenKeys, MasterKeyError> {
+    match given(source, None)? {
         Found::Keys(keys) => Ok(keys),
         Found::NoFile(path) => Err(MasterKeyError::Missing {
             path,
@@ -221,13 +218,11 @@ pub(super) fn for_shared(source: &MasterKeySource) -> Result<Vec<MasterKey>, Mas
 pub(super) fn find(
     source: &MasterKeySource,
     store: Option<&Path>,
-) -> Result<Vec<MasterKey>, MasterKeyError> {
-    if (source, store) == (&MasterKeySource::Beside, None) {
-        return Ok(Vec::new());
-    }
-    match given(source, store.unwrap_or(Path::new("")))? {
-        Found::Keys(keys) => Ok(keys),
-        Found::NoFile(_) => Ok(Vec::new()),
+) -> Result<Option<GivenKeys>, MasterKeyError> {
+    match given(source, store) {
+        Ok(Found::Keys(keys)) => Ok(Some(keys)),
+        Ok(Found::NoFile(_)) | Err(MasterKeyError::NotGiven) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -244,7 +239,7 @@ pub(super) fn file(source: &MasterKeySource, store: Option<&Path>) -> Option<Pat
 pub(super) fn keep(
     source: &MasterKeySource,
     store: Option<&Path>,
-    keys: &[MasterKey],
+    keys: &GivenKeys,
 ) -> Result<PathBuf, MasterKeyError> {
     let path = file(source, store).ok_or(MasterKeyError::NotGiven)?;
     let failed = |source| MasterKeyError::File {
@@ -252,9 +247,8 @@ pub(super) fn keep(
         source,
     };
     key_file::create(&path, keys).map_err(failed)?;
-    let ids = |keys: &[MasterKey]| keys.iter().map(MasterKey::id).collect::<Vec<_>>();
     match key_file::read(&path, Access::Nobody)? {
-        Some(kept) if ids(&kept) == ids(keys) => Ok(path),
+        Some(kept) if kept.ids() == keys.ids() => Ok(path),
         _ => Err(failed(io::ErrorKind::AlreadyExists.into())),
     }
 }
@@ -266,23 +260,17 @@ pub(super) fn add(
     key: &MasterKey,
 ) -> Result<(), MasterKeyError> {
     let path = file(source, store).ok_or(MasterKeyError::NoFile)?;
-    let mut keys = key_file::read(&path, Access::Nobody)?.unwrap_or_default();
-    keys.push(key.clone());
-    let failed = |source| MasterKeyError::File {
-        path: path.clone(),
-        source,
-    };
-    key_file::replace(&path, &keys).map_err(failed)
+    key_file::add(&path, key)
 }
 
 enum Found {
-    /// One or more, the first first.
-    Keys(Vec<MasterKey>),
+    Keys(GivenKeys),
     /// No key, and the place where one would be made.
     NoFile(PathBuf),
 }
 
-fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError> {
+/// What there is of a store at `store`; [`MasterKeyError::NotGiven`] if it has no place that a key would be beside.
+fn given(source: &MasterKeySource, store: Option<&Path>) -> Result<Found, MasterKeyError> {
     let (path, access) = match source {
         MasterKeySource::Base64(text) => {
             return key_file::parse(text.trim().as_bytes())
@@ -291,7 +279,10 @@ fn given(source: &MasterKeySource, store: &Path) -> Result<Found, MasterKeyError
                     place: "the environment".to_owned(),
                 });
         }
-        MasterKeySource::Beside => (beside(store), Access::Nobody),
+        MasterKeySource::Beside => {
+            let store = store.ok_or(MasterKeyError::NotGiven)?;
+            (beside(store), Access::Nobody)
+        }
         // systemd guards the directory and may give the file a group.
         MasterKeySource::Credentials(directory) => (directory.join(CREDENTIAL), Access::Read),
         MasterKeySource::File(path) => (path.clone(), Access::Nobody),
@@ -315,10 +306,6 @@ mod tests {
     use keyproof_store::SystemEntropy;
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    fn ids(keys: &[MasterKey]) -> Vec<keyproof_store::KeyId> {
-        keys.iter().map(MasterKey::id).collect()
-    }
-
     #[test]
     fn a_key_is_added_on_a_line_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
@@ -336,8 +323,8 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let found = find(&source, None).unwrap();
-        assert_eq!(ids(&found), [&first, &second, &third].map(|key| key.id()));
+        let found = find(&source, None).unwrap().unwrap();
+        assert_eq!(found.ids(), [&first, &second, &third].map(|key| key.id()));
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3);
         for wrong in [text.replace('\n', " "), text + "x\n", "\n".to_owned()] {
@@ -378,7 +365,7 @@ mod tests {
             "a draft is left"
         );
         let again = for_embedded(&MasterKeySource::Beside, &store, &entropy()).unwrap();
-        assert_eq!(ids(&again), ids(&key));
+        assert_eq!(again.ids(), key.ids());
     }
 
     #[test]
@@ -391,7 +378,7 @@ mod tests {
                 .collect();
             starts
                 .into_iter()
-                .map(|start| ids(&start.join().unwrap().unwrap()))
+                .map(|start| start.join().unwrap().unwrap().ids())
                 .collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
@@ -485,11 +472,11 @@ mod tests {
         let key = MasterKey::from_bytes(&[7; 32]).unwrap();
         let text = BASE64.encode(&[7; 32]);
         assert_eq!(
-            key_file::parse(&[7; 32]).map(|keys| ids(&keys)),
+            key_file::parse(&[7; 32]).map(|keys| keys.ids()),
             Some(vec![key.id()])
         );
         assert_eq!(
-            key_file::parse(format!("{text}\n").as_bytes()).map(|keys| ids(&keys)),
+            key_file::parse(format!("{text}\n").as_bytes()).map(|keys| keys.ids()),
             Some(vec![key.id()])
         );
         for wrong in [

@@ -10,6 +10,7 @@ mod key_file;
 mod master_key;
 mod url;
 
+pub use key_file::GivenKeys;
 pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
 
@@ -20,8 +21,8 @@ use std::{
 };
 
 use keyproof_store::{
-    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, MasterKeys, Migration, OpenError,
-    Store, Timestamp,
+    Engine, EngineError, EngineSnapshot, Entropy, Key, MasterKey, Migration, OpenError, Store,
+    Timestamp,
     memory::MemoryEngine,
     postgres::{ParsePostgresUrlError, PostgresEngine},
     sqlite::{SqliteEngine, SqliteOptions},
@@ -162,10 +163,7 @@ pub async fn open(
         }
     };
     let engine = engine(url).await?;
-    let keys = all_of(&keys).ok_or_else(|| MasterKeyError::Malformed {
-        place: "its file".to_owned(),
-    })?;
-    Store::open(engine, keys, entropy, now)
+    Store::open(engine, keys.prepared(), entropy, now)
         .await
         .map_err(|source| OpenStoreError::Open {
             url: url.to_string(),
@@ -203,13 +201,6 @@ async fn engine(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
     })
 }
 
-/// The keys as a store takes them, the first first.
-fn all_of(keys: &[MasterKey]) -> Option<MasterKeys> {
-    let (first, others) = keys.split_first()?;
-    let keys = MasterKeys::new(first);
-    Some(others.iter().fold(keys, MasterKeys::and))
-}
-
 /// All that was in the store at `url` when its records were moved to another; `None` if they were not.
 ///
 /// # Errors
@@ -244,7 +235,7 @@ pub async fn moved(url: &StoreUrl) -> Result<Option<Box<dyn EngineSnapshot>>, Op
     })
 }
 
-/// The master keys that there are for the store at `url`; none is made.
+/// The master keys that there are for the store at `url`, if any; none is made.
 ///
 /// # Errors
 ///
@@ -252,7 +243,7 @@ pub async fn moved(url: &StoreUrl) -> Result<Option<Box<dyn EngineSnapshot>>, Op
 pub fn find_keys(
     url: &StoreUrl,
     source: &MasterKeySource,
-) -> Result<Vec<MasterKey>, OpenStoreError> {
+) -> Result<Option<GivenKeys>, OpenStoreError> {
     Ok(master_key::find(source, url.path())?)
 }
 
@@ -282,7 +273,7 @@ pub fn add_key(
 pub fn keep_keys(
     url: &StoreUrl,
     source: &MasterKeySource,
-    keys: &[MasterKey],
+    keys: &GivenKeys,
 ) -> Result<PathBuf, OpenStoreError> {
     if let Some(path) = url.path() {
         make_directory(path)?;
