@@ -18,7 +18,7 @@ use super::{
     Failure, Outcome, console::PassphraseSource, flags::StoreFlags, moment::Rfc3339, output,
     store::with_records,
 };
-use crate::{config::Config, store, whole_file::Draft};
+use crate::{config::Config, whole_file::Draft};
 
 const ABOUT_KEYS: &str = "\
 The backup opens with the store's master key alone. Keep that elsewhere too: a backup without it is lost, and a backup beside \
@@ -90,8 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         false => None,
     };
     with_records(&arguments.store, async |store, config| {
-        let keys = store::find_keys(&config.store, &config.master_key);
-        let keys = keys.map_err(Failure::refused)?;
+        let keys = config.store.find_keys()?;
         let key = keys.as_ref().and_then(|keys| keys.get(store.sealing_key()));
         let key = key.ok_or_else(|| Failure::Refused("the master key is gone".to_owned()))?;
         let rotation = store.rotation().await?;

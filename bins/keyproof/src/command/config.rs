@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::{Failure, Outcome, flags::ServeFlags, output, store};
+use super::{Failure, Outcome, flags::ServeFlags, output};
 use crate::{
     config::{Settings, reference},
     dialect::DialectName,
@@ -68,7 +68,7 @@ fn check(arguments: &CheckArguments) -> Outcome {
         let checked = name.check_files(&config.settings);
         checked.map_err(|error| Failure::Usage(error.to_string()))?;
     }
-    store::check(&config)?;
+    config.store.check()?;
     let warnings = config.warnings();
     if arguments.json {
         output::print_json(&Effective {

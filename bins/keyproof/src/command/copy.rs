@@ -13,12 +13,9 @@ use super::{
     Failure, Outcome,
     flags::KeyFlags,
     output,
-    store::{block_on, failure, must_be_shared, open_existing, tell},
+    store::{block_on, must_be_shared, open_existing, tell},
 };
-use crate::{
-    config::Config,
-    store::{self, GivenKeys},
-};
+use crate::config::Config;
 
 const WHAT_IS_COPIED: &str = "\
 Every record is copied with its version, so that entity tags and what guards against a second use stay as they are, and the \
@@ -55,13 +52,11 @@ pub(super) fn run(command: &Command) -> Outcome {
     let to = arguments.flags.load(&arguments.to)?;
     must_be_shared(&from)?;
     must_be_shared(&to)?;
-    if from.store == to.store {
+    if from.store.url == to.store.url {
         return Err(Failure::Usage("both are the same store".to_owned()));
     }
     block_on(async {
-        let moved = store::moved(&from.store).await;
-        let moved = moved.map_err(|error| failure(&from, &error))?;
-        let copied = match moved {
+        let copied = match from.store.moved().await? {
             Some(_) if !arguments.is_move => {
                 return Err(Failure::Refused(format!(
                     "{}: {}",
@@ -132,7 +127,7 @@ async fn copy(
     is_move: bool,
 ) -> Result<Copied, Failure> {
     let sealing = source.sealing_key();
-    match find_keys(to)? {
+    match to.store.find_keys()? {
         None => {
             let path = keep_keys(from, to)?;
             output::say(&format!("wrote the master key to {}", path.display()));
@@ -165,7 +160,7 @@ async fn copy_rest(
     from: &Config,
     to: &Config,
 ) -> Result<Copied, Failure> {
-    if find_keys(to)?.is_none() {
+    if to.store.find_keys()?.is_none() {
         keep_keys(from, to)?;
     }
     into(to, rest, async || Ok(None)).await
@@ -177,8 +172,7 @@ async fn into(
     mut snapshot: Box<dyn EngineSnapshot>,
     more: impl AsyncFnOnce() -> Result<Option<Box<dyn EngineSnapshot>>, Failure>,
 ) -> Result<Copied, Failure> {
-    let engine = store::open_to_fill(&to.store).await;
-    let engine = engine.map_err(|error| failure(to, &error))?;
+    let engine = to.store.open_to_fill().await?;
     let copied = async {
         let entropy = SystemEntropy::new();
         let name = format!("the store of {}", identity(&mut *snapshot).await?);
@@ -224,17 +218,13 @@ async fn identity(snapshot: &mut dyn EngineSnapshot) -> Result<Version, Failure>
     }
 }
 
-fn find_keys(config: &Config) -> Result<Option<GivenKeys>, Failure> {
-    store::find_keys(&config.store, &config.master_key).map_err(|error| failure(config, &error))
-}
-
 /// Keeps the master keys of one store where those of the other are looked for, and says where that is.
 fn keep_keys(from: &Config, to: &Config) -> Result<PathBuf, Failure> {
-    let keys = find_keys(from)?.ok_or_else(|| {
+    let keys = from.store.find_keys()?.ok_or_else(|| {
         Failure::Usage(format!(
             "there is no master key of {}, which its copy needs",
             from.store
         ))
     })?;
-    store::keep_keys(&to.store, &to.master_key, &keys).map_err(|error| failure(to, &error))
+    Ok(to.store.keep_keys(&keys)?)
 }

@@ -15,9 +15,9 @@ use super::{
     flags::StoreArguments,
     moment::Rfc3339,
     output,
-    store::{block_on, failure, must_be_shared, open_existing, tell, with_records, with_service},
+    store::{block_on, must_be_shared, open_existing, tell, with_records, with_service},
 };
-use crate::{config::Config, store};
+use crate::config::Config;
 
 const STEPS: &str = "\
 prepare adds a new key to the key file: give that file to every node and restart them, one by one. switch lets the new key seal, \
@@ -166,7 +166,7 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
         let prepared = prepared.await;
         store.close().await;
         prepared?;
-        let file = store::key_file(&config.store, &config.master_key);
+        let file = config.store.key_file();
         if arguments.json {
             output::print_json(
                 &json!({ "sealing": rotation.sealing, "next": id, "key_file": file }),
@@ -185,8 +185,7 @@ fn prepare(arguments: &StoreArguments) -> Outcome {
 
 /// The key that is to seal next: the one that was prepared, else one of the file that the store does not name, else a new one.
 fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
-    let given = store::find_keys(&config.store, &config.master_key);
-    let given = given.map_err(|error| failure(config, &error))?;
+    let given = config.store.find_keys()?;
     let given = given.map_or_else(Vec::new, |keys| keys.ids());
     if let Some(next) = rotation.next {
         return match given.contains(&next) {
@@ -205,8 +204,7 @@ fn next_key(config: &Config, rotation: &Rotation) -> Result<KeyId, Failure> {
         return Err(RotateError::UnderWay { from: *from, to }.into());
     }
     let key = MasterKey::generate(&SystemEntropy::new());
-    store::add_key(&config.store, &config.master_key, &key)
-        .map_err(|error| failure(config, &error))?;
+    config.store.add_key(&key)?;
     Ok(key.id())
 }
 

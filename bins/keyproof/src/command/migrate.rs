@@ -1,6 +1,6 @@
 //! `keyproof migrate`
 
-use keyproof_store::Migration;
+use keyproof_store::{Migration, SystemEntropy};
 use serde_json::json;
 
 use super::{Outcome, flags::StoreArguments, output, store};
@@ -8,7 +8,8 @@ use super::{Outcome, flags::StoreArguments, output, store};
 pub(super) fn run(arguments: &StoreArguments) -> Outcome {
     let config = arguments.store.load()?;
     store::must_be_shared(&config)?;
-    let migration = store::block_on(store::migrate(&config))?;
+    let migrate = async { Ok(config.store.migrate(&SystemEntropy::new()).await?) };
+    let migration = store::block_on(migrate)?;
     if arguments.json {
         let from = migration.map(|migration| migration.from);
         let to = migration.map(|migration| migration.to);

@@ -22,9 +22,9 @@ use super::{
     flags::StoreFlags,
     moment::Rfc3339,
     output,
-    store::{block_on, failure, must_be_shared, open_existing, tell},
+    store::{block_on, must_be_shared, open_existing, tell},
 };
-use crate::{config::Config, store};
+use crate::config::Config;
 
 const WHAT_ENDS: &str = "\
 A backup does not know what was spent after it was made. So whatever is good once or until it is ended ends: sessions, tokens, \
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     must_be_shared(&config)?;
     let mut file = open(&arguments.file)?;
     let head = BackupHead::read(&mut BufReader::new(&file)).map_err(Failure::refused)?;
-    let found = store::find_keys(&config.store, &config.master_key).map_err(Failure::refused)?;
+    let found = config.store.find_keys()?;
     let key = match &found {
         // If it is none of them, the backup's reader says which it is.
         Some(keys) => keys.get(head.master_key()).unwrap_or(keys.first()).clone(),
@@ -69,13 +69,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
     block_on(async {
         if found.is_none() {
-            let keys = key.clone().into();
-            let kept = store::keep_keys(&config.store, &config.master_key, &keys);
-            let path = kept.map_err(|error| failure(&config, &error))?;
+            let path = config.store.keep_keys(&key.clone().into())?;
             output::say(&format!("wrote the master key to {}", path.display()));
         }
-        let engine = store::open_to_fill(&config.store).await;
-        let engine = engine.map_err(|error| failure(&config, &error))?;
+        let engine = config.store.open_to_fill().await?;
         let filled = async {
             let from = format!("the backup {}", head.name());
             let fill = Fill::begin(&*engine, &entropy, &from).await?;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Failure, Outcome, flags::ServeFlags, migrate, output, store};
+use super::{Failure, Outcome, flags::ServeFlags, migrate, output};
 use crate::{
     config::Config,
     server::{Server, StartError},
@@ -62,12 +62,12 @@ async fn serve(config: Arc<Config>) -> Outcome {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     if config.settings.store.migrate {
         // A migration is not undone, so nobody makes one who could not serve.
-        store::check(&config)?;
-        let migration = store::migrate(&config).await?;
+        config.store.check()?;
+        let migration = config.store.migrate(&*entropy).await?;
         let store = config.store.to_string();
         info!("{}", migrate::words(&store, migration));
     }
-    let opened = store::open(&config, &*clock, Arc::clone(&entropy)).await?;
+    let opened = config.store.open(Arc::clone(&entropy), clock.now()).await?;
     let server = Server::start(config, opened.clone(), clock, entropy).await?;
 
     for url in server.urls() {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
-use keyproof_store::{EngineError, Entropy, Migration, OpenError, Store, SystemEntropy};
+use keyproof_store::{EngineError, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
 use super::{Failure, Outcome, console::origin, flags::StoreFlags};
 use crate::{
     config::Config,
-    store::{self, OpenStoreError, StoreUrl},
+    store::{OpenStoreError, StoreUrl},
 };
 
 /// Runs a command on the use cases of the store that the flags name.
@@ -50,10 +50,11 @@ pub(super) fn with_records(
 /// Opens the configured store, if it is there: one that is not was not meant, and a new one would hold nothing that the
 /// command is about.
 pub(super) async fn open_existing(config: &Config) -> Result<Store, Failure> {
-    let (clock, entropy) = (SystemClock, Arc::new(SystemEntropy::new()));
-    store::open_existing(&config.store, &config.master_key, entropy, clock.now())
-        .await
-        .map_err(|error| failure(config, &error))
+    let entropy = Arc::new(SystemEntropy::new());
+    Ok(config
+        .store
+        .open_existing(entropy, SystemClock.now())
+        .await?)
 }
 
 /// Tells the audit trail what a command has done to a store as a whole.
@@ -77,7 +78,7 @@ pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
 
 /// Refuses a store that only the process has which made it: a command would work on one of its own, and on nothing.
 pub(super) fn must_be_shared(config: &Config) -> Outcome {
-    match config.store {
+    match config.store.url {
         StoreUrl::Memory => Err(Failure::Usage(
             "a memory: store lives in the server's own process, where no command reaches it: name another (--store, --config)"
                 .to_owned(),
@@ -86,49 +87,30 @@ pub(super) fn must_be_shared(config: &Config) -> Outcome {
     }
 }
 
-/// Refuses, without opening the store, a master key and other files under which it would not open.
-pub(super) fn check(config: &Config) -> Result<(), Failure> {
-    store::check(&config.store, &config.master_key).map_err(|error| failure(config, &error))
-}
-
-/// Opens the configured store under its master key; an embedded one that is not there is made.
-pub(super) async fn open(
-    config: &Config,
-    clock: &dyn Clock,
-    entropy: Arc<dyn Entropy>,
-) -> Result<Store, Failure> {
-    store::open(&config.store, &config.master_key, entropy, clock.now())
-        .await
-        .map_err(|error| failure(config, &error))
-}
-
-/// Brings the configured store to this release's schema, if it has one.
-pub(super) async fn migrate(config: &Config) -> Result<Option<Migration>, Failure> {
-    store::migrate(&config.store, &config.master_key, &SystemEntropy::new())
-        .await
-        .map_err(|error| failure(config, &error))
-}
-
-pub(super) fn failure(config: &Config, error: &OpenStoreError) -> Failure {
-    match error {
-        OpenStoreError::Absent { .. } => Failure::Usage(format!(
-            "{error}: name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof migrate`"
-        )),
-        OpenStoreError::Open {
-            source: OpenError::OlderSchema { .. },
-            ..
-        } => Failure::Usage(format!(
-            "{error}: run `keyproof migrate`, or serve with --migrate"
-        )),
-        // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
-        OpenStoreError::Open {
-            source: OpenError::Engine(EngineError::Configuration { .. } | EngineError::Pooled),
-            ..
-        } => Failure::Usage(error.to_string()),
-        OpenStoreError::Open {
-            source: OpenError::Engine(_),
-            ..
-        } if matches!(config.store, StoreUrl::Postgres(_)) => Failure::refused(error),
-        _ => Failure::Usage(error.to_string()),
+impl From<OpenStoreError> for Failure {
+    fn from(error: OpenStoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            OpenStoreError::Absent { .. } => Self::Usage(format!(
+                "{message}: name the one that is meant (--store, --config), or make it with `keyproof serve` or `keyproof \
+                 migrate`"
+            )),
+            OpenStoreError::Open {
+                source: OpenError::OlderSchema { .. },
+                ..
+            } => Self::Usage(format!(
+                "{message}: run `keyproof migrate`, or serve with --migrate"
+            )),
+            // A file that cannot be used is the wrong one; a server that does not answer may do so in a moment.
+            OpenStoreError::Open {
+                source: OpenError::Engine(EngineError::Configuration { .. } | EngineError::Pooled),
+                ..
+            } => Self::Usage(message),
+            OpenStoreError::Open {
+                url: StoreUrl::Postgres(_),
+                source: OpenError::Engine(_),
+            } => Self::Refused(message),
+            _ => Self::Usage(message),
+        }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     server_certificate::TlsSource,
     sites::SiteName,
     sockets::{self, Sockets},
-    store::{MasterKeySource, StoreUrl},
+    store::{Location, MasterKeySource, StoreUrl},
     telemetry::{LogFormat, journal},
 };
 
@@ -113,8 +113,8 @@ pub struct Config {
     pub proxies: TrustedProxies,
     /// TLS, unless plain HTTP is spoken.
     pub tls: Option<TlsSource>,
-    /// Where state is kept.
-    pub store: StoreUrl,
+    /// Where state is kept, and the master key.
+    pub store: Location,
     /// Where the main listener is, too: further sockets that were open already.
     pub beside: Vec<SocketAddr>,
     /// The sockets that are open already.
@@ -125,8 +125,6 @@ pub struct Config {
     pub sites: Vec<(SiteName, Option<SocketAddr>)>,
     /// How passwords are hashed.
     pub hashing: HashingSettings,
-    /// Where the store's master key is.
-    pub master_key: MasterKeySource,
     /// Where systemd's journal listens: there is no key for it.
     pub journal: PathBuf,
 }
@@ -218,8 +216,10 @@ impl Config {
         for name in DialectName::ALL {
             name.check(&mut settings)?;
         }
-        let store = store(&mut settings.store, sources)?;
-        let master_key = master_key(&mut settings.store, sources)?;
+        let store = Location {
+            url: store_url(&mut settings.store, sources)?,
+            master_key: master_key(&mut settings.store, sources)?,
+        };
         let address_limit = address_limit(&mut settings.auth);
         let hashing = hashing(&settings.auth, address_limit)?;
         Ok(Self {
@@ -232,7 +232,6 @@ impl Config {
             dialects,
             sites,
             hashing,
-            master_key,
             journal: PathBuf::from(journal::SOCKET),
             settings,
         })
@@ -335,7 +334,7 @@ fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {
     }
 }
 
-fn store(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, ConfigError> {
+fn store_url(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, ConfigError> {
     let connections = settings.max_connections.get();
     if connections > MAX_STORE_CONNECTIONS {
         return Err(ConfigError::Above {

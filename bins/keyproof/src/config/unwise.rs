@@ -45,7 +45,7 @@ impl Config {
                 ),
             );
         }
-        if let StoreUrl::Sqlite(path) = &self.store
+        if let StoreUrl::Sqlite(path) = &self.store.url
             && let Some(kind) = network_file_system(path)
         {
             warn(
@@ -57,17 +57,17 @@ impl Config {
             );
         }
         warn(
-            self.store == StoreUrl::Memory,
+            self.store.url == StoreUrl::Memory,
             "store.url: a memory: store is lost when the process ends".to_owned(),
         );
-        if let StoreUrl::Postgres(shared) = &self.store {
+        if let StoreUrl::Postgres(shared) = &self.store.url {
             warn(
                 shared.is_exposed(),
                 "store.url: the database's identity is not verified: its password and all records can be read on the way (sslmode=verify-full)".to_owned(),
             );
         }
         warn(
-            matches!(self.master_key, MasterKeySource::Base64(_)),
+            matches!(self.store.master_key, MasterKeySource::Base64(_)),
             "KEYPROOF_STORE__MASTER_KEY_BASE64: whoever may look at the process reads the key in its environment (store.master_key, or systemd's credential keyproof-master-key)".to_owned(),
         );
         warn(

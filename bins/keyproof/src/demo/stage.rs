@@ -10,7 +10,7 @@ use super::client::Client;
 use crate::{
     config::{Config, ConfigError, Sources},
     server::{Server, StartError},
-    store::{self, OpenStoreError},
+    store::OpenStoreError,
 };
 
 /// Why there is no server.
@@ -135,6 +135,6 @@ impl Stage {
     async fn open(&self) -> Result<Store, StageError> {
         let (config, entropy) = (&self.config, Arc::clone(&self.entropy));
         let now = self.clock.now();
-        Ok(store::open(&config.store, &config.master_key, entropy, now).await?)
+        Ok(config.store.open(entropy, now).await?)
     }
 }

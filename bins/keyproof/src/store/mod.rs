@@ -15,7 +15,7 @@ pub use master_key::{MasterKeyError, MasterKeySource};
 pub use url::{Shared, StoreUrl};
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -65,7 +65,7 @@ pub enum OpenStoreError {
     #[error("there is no store at {url}")]
     Absent {
         /// Where it should be.
-        url: String,
+        url: StoreUrl,
     },
     /// The master key could not be had.
     #[error(transparent)]
@@ -74,7 +74,7 @@ pub enum OpenStoreError {
     #[error("cannot open the store {url}: {source}")]
     Open {
         /// Which store.
-        url: String,
+        url: StoreUrl,
         /// Why not.
         source: OpenError,
     },
@@ -86,228 +86,221 @@ pub enum OpenStoreError {
     UnknownUrl,
 }
 
-/// Checks, of what opening the store at `url` needs, all that can be told without it: the master key and the files that
-/// the URL names. Nothing is made, neither the store nor a key for a new one.
-///
-/// # Errors
-///
-/// [`OpenStoreError`] names what does not fit.
-pub fn check(url: &StoreUrl, source: &MasterKeySource) -> Result<(), OpenStoreError> {
-    match url {
-        StoreUrl::Memory => {
-            master_key::check_for_memory(source)?;
-        }
-        StoreUrl::Postgres(shared) => {
-            master_key::for_shared(source)?;
-            shared
-                .url
-                .check_files()
-                .map_err(|error| OpenStoreError::Open {
-                    url: url.to_string(),
-                    source: error.into(),
-                })?;
-        }
-        StoreUrl::Sqlite(path) => {
-            embedded::check_files(path)?;
-            master_key::check_for_embedded(source, path)?;
-        }
-    }
-    Ok(())
+/// Where a store is, and where its master key.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Where the records are.
+    pub url: StoreUrl,
+    /// Where the master key is looked for.
+    pub master_key: MasterKeySource,
 }
 
-/// Opens the store at `url` as [`open`] does, if it is there: neither a store nor a key is made.
-///
-/// # Errors
-///
-/// [`OpenStoreError`] names what does not fit.
-pub async fn open_existing(
-    url: &StoreUrl,
-    source: &MasterKeySource,
-    entropy: Arc<dyn Entropy>,
-    now: Timestamp,
-) -> Result<Store, OpenStoreError> {
-    if let StoreUrl::Sqlite(path) = url {
-        let exists = embedded::exists(path).map_err(|error| OpenStoreError::Open {
-            url: url.to_string(),
-            source: EngineError::Io {
-                detail: error.to_string(),
+impl fmt::Display for Location {
+    /// The store's URL, without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+impl Location {
+    /// Checks, of what opening the store needs, all that can be told without it: the master key and the files that the URL
+    /// names. Nothing is made, neither the store nor a key for a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError`] names what does not fit.
+    pub fn check(&self) -> Result<(), OpenStoreError> {
+        match &self.url {
+            StoreUrl::Memory => {
+                master_key::check_for_memory(&self.master_key)?;
             }
-            .into(),
-        })?;
-        if !exists {
-            let url = url.to_string();
-            return Err(OpenStoreError::Absent { url });
+            StoreUrl::Postgres(shared) => {
+                master_key::for_shared(&self.master_key)?;
+                shared
+                    .url
+                    .check_files()
+                    .map_err(|error| self.failed(error))?;
+            }
+            StoreUrl::Sqlite(path) => {
+                embedded::check_files(path)?;
+                master_key::check_for_embedded(&self.master_key, path)?;
+            }
         }
+        Ok(())
     }
-    open(url, source, entropy, now).await
-}
 
-/// Opens the store at `url` under the master key from `source`. An embedded one that is not there is made, with its key.
-///
-/// # Errors
-///
-/// [`OpenStoreError`] names what does not fit.
-pub async fn open(
-    url: &StoreUrl,
-    source: &MasterKeySource,
-    entropy: Arc<dyn Entropy>,
-    now: Timestamp,
-) -> Result<Store, OpenStoreError> {
-    let keys = match url {
-        StoreUrl::Memory => master_key::for_memory(source, &*entropy)?,
-        StoreUrl::Postgres(_) => master_key::for_shared(source)?,
-        StoreUrl::Sqlite(path) => {
+    /// Opens the store as [`open`](Self::open) does, if it is there: neither a store nor a key is made.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError`] names what does not fit.
+    pub async fn open_existing(
+        &self,
+        entropy: Arc<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<Store, OpenStoreError> {
+        if let StoreUrl::Sqlite(path) = &self.url {
+            let exists = embedded::exists(path).map_err(|error| {
+                let detail = error.to_string();
+                self.failed(EngineError::Io { detail })
+            })?;
+            if !exists {
+                let url = self.url.clone();
+                return Err(OpenStoreError::Absent { url });
+            }
+        }
+        self.open(entropy, now).await
+    }
+
+    /// Opens the store under its master key. An embedded one that is not there is made, with its key.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError`] names what does not fit.
+    pub async fn open(
+        &self,
+        entropy: Arc<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<Store, OpenStoreError> {
+        let keys = match &self.url {
+            StoreUrl::Memory => master_key::for_memory(&self.master_key, &*entropy)?,
+            StoreUrl::Postgres(_) => master_key::for_shared(&self.master_key)?,
+            StoreUrl::Sqlite(path) => {
+                make_directory(path)?;
+                embedded::check_files(path)?;
+                master_key::for_embedded(&self.master_key, path, &*entropy)?
+            }
+        };
+        let engine = self.engine().await?;
+        let opened = Store::open(engine, keys.prepared(), entropy, now).await;
+        opened.map_err(|error| self.failed(error))
+    }
+
+    /// Opens the store's engine, to be filled: an embedded one that is not there is made, and no key.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError`] names what does not fit.
+    pub async fn open_to_fill(&self) -> Result<Arc<dyn Engine>, OpenStoreError> {
+        if let StoreUrl::Sqlite(path) = &self.url {
             make_directory(path)?;
             embedded::check_files(path)?;
-            master_key::for_embedded(source, path, &*entropy)?
         }
-    };
-    let engine = engine(url).await?;
-    Store::open(engine, keys.prepared(), entropy, now)
-        .await
-        .map_err(|source| OpenStoreError::Open {
-            url: url.to_string(),
-            source,
+        self.engine().await
+    }
+
+    async fn engine(&self) -> Result<Arc<dyn Engine>, OpenStoreError> {
+        Ok(match &self.url {
+            StoreUrl::Memory => Arc::new(MemoryEngine::new()),
+            StoreUrl::Postgres(shared) => {
+                let engine = PostgresEngine::open(&shared.url, &shared.options).await;
+                Arc::new(engine.map_err(|error| self.failed(error))?)
+            }
+            StoreUrl::Sqlite(path) => {
+                let engine = SqliteEngine::open(path, &SqliteOptions::default());
+                Arc::new(engine.map_err(|error| self.failed(error))?)
+            }
         })
-}
-
-/// Opens the engine of the store at `url`, to be filled: an embedded one that is not there is made, and no key.
-///
-/// # Errors
-///
-/// [`OpenStoreError`] names what does not fit.
-pub async fn open_to_fill(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
-    if let StoreUrl::Sqlite(path) = url {
-        make_directory(path)?;
-        embedded::check_files(path)?;
     }
-    engine(url).await
-}
 
-async fn engine(url: &StoreUrl) -> Result<Arc<dyn Engine>, OpenStoreError> {
-    let failed = |source| OpenStoreError::Open {
-        url: url.to_string(),
-        source,
-    };
-    Ok(match url {
-        StoreUrl::Memory => Arc::new(MemoryEngine::new()),
-        StoreUrl::Postgres(shared) => {
-            let engine = PostgresEngine::open(&shared.url, &shared.options).await;
-            Arc::new(engine.map_err(failed)?)
-        }
-        StoreUrl::Sqlite(path) => {
-            Arc::new(SqliteEngine::open(path, &SqliteOptions::default()).map_err(failed)?)
-        }
-    })
-}
-
-/// All that was in the store at `url` when its records were moved to another; `None` if they were not.
-///
-/// # Errors
-///
-/// [`OpenStoreError::Open`] if that cannot be told.
-pub async fn moved(url: &StoreUrl) -> Result<Option<Box<dyn EngineSnapshot>>, OpenStoreError> {
-    let moved = match url {
-        StoreUrl::Sqlite(path) if embedded::exists(path).unwrap_or_default() => {
-            embedded::check_files(path)?;
-            match SqliteEngine::open(path, &SqliteOptions::default()) {
-                Err(OpenError::Engine(EngineError::Relocated)) => {
-                    SqliteEngine::moved(path, &SqliteOptions::default())
-                        .await
-                        .map(Some)
+    /// All that was in the store when its records were moved to another; `None` if they were not.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::Open`] if that cannot be told.
+    pub async fn moved(&self) -> Result<Option<Box<dyn EngineSnapshot>>, OpenStoreError> {
+        let moved = match &self.url {
+            StoreUrl::Sqlite(path) if embedded::exists(path).unwrap_or_default() => {
+                embedded::check_files(path)?;
+                match SqliteEngine::open(path, &SqliteOptions::default()) {
+                    Err(OpenError::Engine(EngineError::Relocated)) => {
+                        SqliteEngine::moved(path, &SqliteOptions::default())
+                            .await
+                            .map(Some)
+                    }
+                    _ => Ok(None),
                 }
-                _ => Ok(None),
             }
-        }
-        StoreUrl::Postgres(_) => {
-            let engine = engine(url).await?;
-            let key = Key::new("$store", ["master_key"]);
-            match engine.get_many(&[key], Timestamp::EPOCH).await {
-                Err(EngineError::Relocated) => engine.snapshot().await.map(Some),
-                _ => Ok(None),
+            StoreUrl::Postgres(_) => {
+                let engine = self.engine().await?;
+                let key = Key::new("$store", ["master_key"]);
+                match engine.get_many(&[key], Timestamp::EPOCH).await {
+                    Err(EngineError::Relocated) => engine.snapshot().await.map(Some),
+                    _ => Ok(None),
+                }
             }
-        }
-        StoreUrl::Memory | StoreUrl::Sqlite(_) => Ok(None),
-    };
-    moved.map_err(|error| OpenStoreError::Open {
-        url: url.to_string(),
-        source: error.into(),
-    })
-}
-
-/// The master keys that there are for the store at `url`, if any; none is made.
-///
-/// # Errors
-///
-/// [`OpenStoreError::MasterKey`] if what is there is no key.
-pub fn find_keys(
-    url: &StoreUrl,
-    source: &MasterKeySource,
-) -> Result<Option<GivenKeys>, OpenStoreError> {
-    Ok(master_key::find(source, url.path())?)
-}
-
-/// The file that the master keys of the store at `url` are in, if they are in one.
-pub fn key_file(url: &StoreUrl, source: &MasterKeySource) -> Option<PathBuf> {
-    master_key::file(source, url.path())
-}
-
-/// Adds a master key to that file.
-///
-/// # Errors
-///
-/// [`OpenStoreError::MasterKey`] if there is no such file, or it cannot be written.
-pub fn add_key(
-    url: &StoreUrl,
-    source: &MasterKeySource,
-    key: &MasterKey,
-) -> Result<(), OpenStoreError> {
-    Ok(master_key::add(source, url.path(), key)?)
-}
-
-/// Keeps master keys that came from elsewhere where those of the store at `url` are looked for, and says where that is.
-///
-/// # Errors
-///
-/// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
-pub fn keep_keys(
-    url: &StoreUrl,
-    source: &MasterKeySource,
-    keys: &GivenKeys,
-) -> Result<PathBuf, OpenStoreError> {
-    if let Some(path) = url.path() {
-        make_directory(path)?;
+            StoreUrl::Memory | StoreUrl::Sqlite(_) => Ok(None),
+        };
+        moved.map_err(|error| self.failed(error))
     }
-    Ok(master_key::keep(source, url.path(), keys)?)
-}
 
-/// Brings the store at `url` to this release's schema; `None` if it has none, as it is gone with the process.
-///
-/// An embedded store is brought there whenever it is opened, and a new one made with its master key: so is it here.
-///
-/// # Errors
-///
-/// [`OpenStoreError`] names what does not fit.
-pub async fn migrate(
-    url: &StoreUrl,
-    source: &MasterKeySource,
-    entropy: &dyn Entropy,
-) -> Result<Option<Migration>, OpenStoreError> {
-    let migrated = match url {
-        StoreUrl::Memory => return Ok(None),
-        StoreUrl::Postgres(shared) => PostgresEngine::migrate(&shared.url, &shared.options).await,
-        StoreUrl::Sqlite(path) => {
+    /// The master keys that there are for the store, if any; none is made.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::MasterKey`] if what is there is no key.
+    pub fn find_keys(&self) -> Result<Option<GivenKeys>, OpenStoreError> {
+        Ok(master_key::find(&self.master_key, self.url.path())?)
+    }
+
+    /// The file that the store's master keys are in, if they are in one.
+    pub fn key_file(&self) -> Option<PathBuf> {
+        master_key::file(&self.master_key, self.url.path())
+    }
+
+    /// Adds a master key to that file.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::MasterKey`] if there is no such file, or it cannot be written.
+    pub fn add_key(&self, key: &MasterKey) -> Result<(), OpenStoreError> {
+        Ok(master_key::add(&self.master_key, self.url.path(), key)?)
+    }
+
+    /// Keeps master keys that came from elsewhere where the store's are looked for, and says where that is.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError::MasterKey`] if there is no such place, or another key in it.
+    pub fn keep_keys(&self, keys: &GivenKeys) -> Result<PathBuf, OpenStoreError> {
+        if let Some(path) = self.url.path() {
             make_directory(path)?;
-            embedded::check_files(path)?;
-            master_key::for_embedded(source, path, entropy)?;
-            SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
         }
-    };
-    let failed = |source| OpenStoreError::Open {
-        url: url.to_string(),
-        source,
-    };
-    migrated.map(Some).map_err(failed)
+        Ok(master_key::keep(&self.master_key, self.url.path(), keys)?)
+    }
+
+    /// Brings the store to this release's schema; `None` if it has none, as it is gone with the process.
+    ///
+    /// An embedded store is brought there whenever it is opened, and a new one made with its master key: so is it here.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenStoreError`] names what does not fit.
+    pub async fn migrate(
+        &self,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<Migration>, OpenStoreError> {
+        let migrated = match &self.url {
+            StoreUrl::Memory => return Ok(None),
+            StoreUrl::Postgres(shared) => {
+                PostgresEngine::migrate(&shared.url, &shared.options).await
+            }
+            StoreUrl::Sqlite(path) => {
+                make_directory(path)?;
+                embedded::check_files(path)?;
+                master_key::for_embedded(&self.master_key, path, entropy)?;
+                SqliteEngine::open(path, &SqliteOptions::default()).map(|engine| engine.migration())
+            }
+        };
+        migrated.map(Some).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, source: impl Into<OpenError>) -> OpenStoreError {
+        OpenStoreError::Open {
+            url: self.url.clone(),
+            source: source.into(),
+        }
+    }
 }
 
 fn make_directory(store: &Path) -> Result<(), OpenStoreError> {
@@ -335,8 +328,21 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-    async fn open_url(url: &str, source: &MasterKeySource) -> Result<Store, OpenStoreError> {
-        open(&url.parse()?, source, Arc::new(SystemEntropy::new()), NOW).await
+    fn location(url: &str, master_key: &MasterKeySource) -> Location {
+        Location {
+            url: url.parse().unwrap(),
+            master_key: master_key.clone(),
+        }
+    }
+
+    async fn open(url: &str, master_key: &MasterKeySource) -> Result<Store, OpenStoreError> {
+        let entropy = Arc::new(SystemEntropy::new());
+        location(url, master_key).open(entropy, NOW).await
+    }
+
+    async fn migrate(url: &str) -> Option<Migration> {
+        let location = location(url, &MasterKeySource::Beside);
+        location.migrate(&SystemEntropy::new()).await.unwrap()
     }
 
     #[test]
@@ -405,20 +411,20 @@ mod tests {
         let entropy = SystemEntropy::new();
         let (own, other) = (MasterKey::generate(&entropy), MasterKey::generate(&entropy));
 
-        let none = open_url(&url, &MasterKeySource::Beside).await;
+        let none = open(&url, &MasterKeySource::Beside).await;
         assert!(matches!(
             none,
             Err(OpenStoreError::MasterKey(MasterKeyError::NotGiven))
         ));
         let folder = tempfile::tempdir().unwrap();
         let absent = MasterKeySource::File(folder.path().join("key"));
-        let absent_key = open_url(&url, &absent).await;
+        let absent_key = open(&url, &absent).await;
         assert!(matches!(
             absent_key,
             Err(OpenStoreError::MasterKey(MasterKeyError::Missing { .. }))
         ));
         assert!(!folder.path().join("key").exists());
-        let unmigrated = open_url(&url, &given(&own)).await;
+        let unmigrated = open(&url, &given(&own)).await;
         let Err(OpenStoreError::Open {
             source: OpenError::OlderSchema { .. },
             ..
@@ -427,11 +433,10 @@ mod tests {
             panic!("{unmigrated:?}");
         };
 
-        let migration = migrate(&url.parse().unwrap(), &MasterKeySource::Beside, &entropy).await;
-        assert_eq!(migration.unwrap(), Some(Migration { from: 0, to: 1 }));
-        let first = open_url(&url, &given(&own)).await.unwrap();
-        let second = open_url(&url, &given(&own)).await.unwrap();
-        let stranger = open_url(&url, &given(&other)).await;
+        assert_eq!(migrate(&url).await, Some(Migration { from: 0, to: 1 }));
+        let first = open(&url, &given(&own)).await.unwrap();
+        let second = open(&url, &given(&own)).await.unwrap();
+        let stranger = open(&url, &given(&other)).await;
         let Err(OpenStoreError::Open {
             source: OpenError::MasterKey { sealed, given },
             ..
@@ -447,27 +452,22 @@ mod tests {
     #[tokio::test]
     async fn migrating_an_embedded_store_makes_it_with_its_key() {
         let directory = tempfile::tempdir().unwrap();
-        let url: StoreUrl = format!("sqlite:{}", directory.path().join("k.db").display())
-            .parse()
-            .unwrap();
-        let entropy = SystemEntropy::new();
+        let url = format!("sqlite:{}", directory.path().join("k.db").display());
         for (from, to) in [(0, 2), (2, 2)] {
-            let migration = migrate(&url, &MasterKeySource::Beside, &entropy).await;
-            assert_eq!(migration.unwrap(), Some(Migration { from, to }));
+            assert_eq!(migrate(&url).await, Some(Migration { from, to }));
         }
-        let opened = open_url(&url.to_string(), &MasterKeySource::Beside).await;
+        let opened = open(&url, &MasterKeySource::Beside).await;
         assert!(opened.is_ok());
-        let nothing = migrate(&StoreUrl::Memory, &MasterKeySource::Beside, &entropy).await;
-        assert_eq!(nothing.unwrap(), None);
+        assert_eq!(migrate("memory:").await, None);
     }
 
     #[tokio::test]
     async fn neither_a_store_nor_a_key_is_made_for_whoever_expects_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("k.db");
-        let url: StoreUrl = format!("sqlite:{}", path.display()).parse().unwrap();
-        let source = MasterKeySource::Beside;
-        let existing = || open_existing(&url, &source, Arc::new(SystemEntropy::new()), NOW);
+        let url = format!("sqlite:{}", path.display());
+        let store = location(&url, &MasterKeySource::Beside);
+        let existing = || store.open_existing(Arc::new(SystemEntropy::new()), NOW);
         for begun in [false, true] {
             if begun {
                 std::fs::write(&path, "").unwrap();
@@ -478,7 +478,7 @@ mod tests {
             assert_eq!(files, usize::from(begun));
         }
         std::fs::remove_file(&path).unwrap();
-        open_url(&url.to_string(), &source)
+        open(&url, &MasterKeySource::Beside)
             .await
             .unwrap()
             .close()
@@ -491,12 +491,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state").join("k.db");
         let url = format!("sqlite:{}", path.display());
-        open_url(&url, &MasterKeySource::Beside)
+        open(&url, &MasterKeySource::Beside)
             .await
             .unwrap()
             .close()
             .await;
-        open_url(&url, &MasterKeySource::Beside)
+        open(&url, &MasterKeySource::Beside)
             .await
             .unwrap()
             .close()
@@ -505,14 +505,14 @@ mod tests {
         let key_file = directory.path().join("state").join("k.db.master-key");
         let own = std::fs::read(&key_file).unwrap();
         std::fs::remove_file(&key_file).unwrap();
-        let lost = open_url(&url, &MasterKeySource::Beside).await;
+        let lost = open(&url, &MasterKeySource::Beside).await;
         assert!(matches!(
             lost,
             Err(OpenStoreError::MasterKey(MasterKeyError::Missing { .. }))
         ));
 
         let other = MasterKey::generate(&SystemEntropy::new());
-        let wrong = open_url(&url, &given(&other)).await;
+        let wrong = open(&url, &given(&other)).await;
         let Err(OpenStoreError::Open {
             source: OpenError::MasterKey { given, .. },
             ..
@@ -524,6 +524,6 @@ mod tests {
 
         let own = String::from_utf8(own).unwrap();
         let right = MasterKeySource::Base64(Zeroizing::new(own));
-        assert!(open_url(&url, &right).await.is_ok());
+        assert!(open(&url, &right).await.is_ok());
     }
 }

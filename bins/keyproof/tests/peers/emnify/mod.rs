@@ -11,7 +11,6 @@ use std::{
 use keyproof::{
     config::{Config, Sources},
     server::Server,
-    store,
 };
 use keyproof_service::{
     Clock, ManualClock, Service, SystemClock,
@@ -37,8 +36,7 @@ async fn the_emnify_client_does_all_it_can_do_with_logins() {
     let entropy = Arc::new(SystemEntropy::new());
     // The commands go by the machine's clock.
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let (now, source) = (clock.now(), &config.master_key);
-    let store = store::open(&config.store, source, entropy.clone(), now);
+    let store = config.store.open(entropy.clone(), clock.now());
     let store = store.await.unwrap();
     let console = Service::start(store.clone(), clock.clone(), config.hashing);
     let console = console.await.unwrap();
