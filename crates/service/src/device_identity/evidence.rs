@@ -2,8 +2,8 @@
 
 use keyproof_tpm::{
     AttestationKeyPolicy, AttestationReport, EventLogFinding, EventLogPolicy, Name, QuoteCheck,
-    QuoteEvidence, QuotePolicy, ReplayedLog, Report, Structure, TpmlPcrSelection, TpmtPublic,
-    algorithms, check_event_log, check_quote,
+    QuoteEvidence, QuotePolicy, ReplayedLog, Report, TpmlPcrSelection, TpmtPublic, algorithms,
+    check_event_log, check_quote,
 };
 
 use super::{
@@ -58,9 +58,8 @@ impl SentEvidence {
     pub(super) fn decode(self) -> Result<Evidence, FieldError> {
         let field = Field::AttestationKeyPublic;
         let public = field.take(self.ak_public)?;
-        let ak = TpmtPublic::parse_sized(&public).or_else(|_| TpmtPublic::parse(&public));
         let no_area = |_| field.wrong(FieldProblem::NoPublicArea);
-        let ak = ak.map_err(no_area)?;
+        let ak = TpmtPublic::parse_either(&public).map_err(no_area)?;
         let optional =
             |field: Field, sent: Option<Sent>| sent.map(|sent| field.take(sent)).transpose();
         let evidence = Evidence {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::Path};
 
-use keyproof_tpm::{HashAlgorithm, Structure, TpmlPcrSelection, TpmsPcrSelection, TpmtPublic};
+use keyproof_tpm::{HashAlgorithm, TpmlPcrSelection, TpmsPcrSelection, TpmtPublic};
 use keyproof_x509::{
     Certificate,
     crl::Crl,
@@ -17,16 +17,7 @@ pub(super) fn public(path: &Path) -> Result<TpmtPublic, Failure> {
     if has_pem(&bytes) {
         return Err(wrong(path, &KEY_IN_PEM));
     }
-    TpmtPublic::parse_sized(&bytes)
-        .or_else(|error| {
-            // The error is about the form that the file seems to have.
-            let is_sized = bytes
-                .first_chunk()
-                .map(|size| u16::from_be_bytes(*size).into())
-                == bytes.len().checked_sub(2);
-            TpmtPublic::parse(&bytes).map_err(|bare| if is_sized { error } else { bare })
-        })
-        .map_err(|error| wrong(path, &error))
+    TpmtPublic::parse_either(&bytes).map_err(|error| wrong(path, &error))
 }
 
 /// What to do about a key in PEM.
