@@ -14,7 +14,7 @@ use super::{
     Failure, Outcome,
     flags::StoreFlags,
     moment::{Rfc3339, Since},
-    output::{self, Listing},
+    output,
     store::with_service,
 };
 
@@ -140,24 +140,20 @@ fn export(arguments: &ExportArguments) -> Outcome {
     })
 }
 
-/// Page by page: the trail may be longer than memory.
 async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
-    let mut list = Listing::begin("events", json)?;
-    let mut after = None;
-    loop {
-        let page = service.audit.events(since, after.as_ref()).await;
-        let mut page = page.map_err(Failure::refused)?;
-        name(service, page.iter_mut().map(|(_, event)| event)).await?;
-        let Some((last, _)) = page.last() else {
-            return Ok(list.end()?);
-        };
-        after = Some(last.clone());
-        for (_, event) in &page {
-            if !list.entry(|| document(event), || line(event))? {
-                return Ok(());
-            }
-        }
-    }
+    output::print_pages(
+        "events",
+        json,
+        async |last: Option<&(EventKey, Event)>| {
+            let events = service.audit.events(since, last.map(|(key, _)| key)).await;
+            let mut events = events.map_err(Failure::refused)?;
+            name(service, events.iter_mut().map(|(_, event)| event)).await?;
+            Ok(events)
+        },
+        |(_, event)| document(event),
+        |(_, event)| line(event),
+    )
+    .await
 }
 
 async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {

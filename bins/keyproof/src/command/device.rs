@@ -15,7 +15,7 @@ use super::{
     console::{self, Consent},
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
-    output::{self, Listing, printable},
+    output::{self, printable},
     store::{with_service, with_store},
 };
 
@@ -151,21 +151,18 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let mut list = Listing::begin("devices", arguments.json)?;
-        let mut after = None;
-        loop {
-            let page = service.device_identity.devices(after.as_ref()).await;
-            let page = page.map_err(Failure::refused)?;
-            let Some(last) = page.last() else {
-                return Ok(list.end()?);
-            };
-            after = Some(last.place.clone());
-            for device in &page {
-                if !list.entry(|| Ok(summary(device)), || listed(device))? {
-                    return Ok(());
-                }
-            }
-        }
+        output::print_pages(
+            "devices",
+            arguments.json,
+            async |last: Option<&BoundDevice>| {
+                let after = last.map(|device| &device.place);
+                let devices = service.device_identity.devices(after).await;
+                devices.map_err(Failure::refused)
+            },
+            |device| Ok(summary(device)),
+            listed,
+        )
+        .await
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
     flags::StoreArguments,
     moment::Rfc3339,
     named::{Change, Doomed, Named},
-    output::Listing,
+    output,
     store::with_service,
 };
 
@@ -92,21 +92,17 @@ pub(super) fn run(command: Command) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let mut list = Listing::begin("instances", arguments.json)?;
-        let mut last = None;
-        loop {
-            let page = service.otp_devices.instances(last.as_ref()).await;
-            let page = page.map_err(Failure::refused)?;
-            for instance in &page {
-                if !list.entry(|| Ok(summary(instance)), || line(instance))? {
-                    return Ok(());
-                }
-            }
-            last = page.into_iter().last();
-            if last.is_none() {
-                return Ok(list.end()?);
-            }
-        }
+        output::print_pages(
+            "instances",
+            arguments.json,
+            async |last| {
+                let instances = service.otp_devices.instances(last).await;
+                instances.map_err(Failure::refused)
+            },
+            |instance| Ok(summary(instance)),
+            line,
+        )
+        .await
     })
 }
 

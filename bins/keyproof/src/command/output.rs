@@ -84,41 +84,41 @@ pub(super) fn print_json(document: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(document)?)
 }
 
-/// A list that is printed as it is read, for there may be more than fits into memory: a line an entry, or one JSON document.
-pub(super) struct Listing {
-    /// What stands before the next entry of a document.
-    separator: Option<&'static str>,
-}
-
-impl Listing {
-    /// As a document it has this member.
-    pub(super) fn begin(member: &str, json: bool) -> io::Result<Self> {
-        if json {
-            print(&format!("{{\"{member}\": ["))?;
-        }
-        Ok(Self {
-            separator: json.then_some("  "),
-        })
+/// Prints a list page by page, for there may be more than fits into memory: a line an entry, or one JSON document with this
+/// member. `next` gives the page behind an entry, an empty one at the end.
+pub(super) async fn print_pages<T>(
+    member: &str,
+    json: bool,
+    mut next: impl AsyncFnMut(Option<&T>) -> Result<Vec<T>, Failure>,
+    document: impl Fn(&T) -> io::Result<Value>,
+    line: impl Fn(&T) -> String,
+) -> Outcome {
+    if json {
+        print(&format!("{{\"{member}\": ["))?;
     }
-
-    /// The next entry, as either has it; false once nobody reads any more.
-    pub(super) fn entry(
-        &mut self,
-        document: impl FnOnce() -> io::Result<Value>,
-        line: impl FnOnce() -> String,
-    ) -> io::Result<bool> {
-        match self.separator {
-            Some(separator) => {
-                self.separator = Some(", ");
-                print_on(&format!("{separator}{}", document()?))
+    let mut separator = "  ";
+    let mut last = None;
+    loop {
+        let mut page = next(last.as_ref()).await?;
+        for entry in &page {
+            let text = match json {
+                true => format!("{separator}{}", document(entry)?),
+                false => line(entry),
+            };
+            if !print_on(&text)? {
+                return Ok(());
             }
-            None => print_on(&line()),
+            separator = ", ";
+        }
+        last = page.pop();
+        if last.is_none() {
+            break;
         }
     }
-
-    pub(super) fn end(self) -> io::Result<()> {
-        self.separator.map_or(Ok(()), |_| print("]}"))
+    if json {
+        print("]}")?;
     }
+    Ok(())
 }
 
 /// Says on standard error why a command ends.

@@ -12,7 +12,7 @@ use super::{
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
     named::{Change, Doomed, Named},
-    output::{self, Listing, printable},
+    output::{self, printable},
     store::{with_service, with_store},
 };
 
@@ -195,21 +195,17 @@ fn add(arguments: AddArguments) -> Outcome {
 
 fn list(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let mut list = Listing::begin("users", arguments.json)?;
-        let mut last = None;
-        loop {
-            let page = service.accounts.all_users(last.as_ref()).await;
-            let page = page.map_err(Failure::refused)?;
-            for user in &page {
-                if !list.entry(|| Ok(document(user)), || line(user))? {
-                    return Ok(());
-                }
-            }
-            last = page.into_iter().last();
-            if last.is_none() {
-                return Ok(list.end()?);
-            }
-        }
+        output::print_pages(
+            "users",
+            arguments.json,
+            async |last| {
+                let users = service.accounts.all_users(last).await;
+                users.map_err(Failure::refused)
+            },
+            |user| Ok(document(user)),
+            line,
+        )
+        .await
     })
 }
 
