@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{Failure, output};
 
 /// The longest line that is read as a password, in bytes; longer ones are refused later, by their length.
-const MAX_LINE: u64 = 8 * 1024;
+const MAX_LINE: u16 = 8 * 1024;
 
 /// Where a password comes from. Never from an argument: those are seen by everyone on the machine.
 #[derive(Args, Debug)]
@@ -23,21 +23,9 @@ pub(super) struct PasswordSource {
 }
 
 impl PasswordSource {
-    /// Reads it, or asks for it twice.
-    pub(super) fn read(&self) -> Result<Zeroizing<String>, Failure> {
-        if self.stdin {
-            return Ok(first_line(stdin().lock())?);
-        }
-        if !stdin().is_terminal() {
-            let message = "there is no terminal to ask for the password: use --stdin";
-            return Err(Failure::Usage(message.to_owned()));
-        }
-        let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new);
-        let password = ask("Password: ")?;
-        if ask("The same again: ")? != password {
-            return Err(Failure::Refused("the passwords differ".to_owned()));
-        }
-        Ok(password)
+    /// Reads a new one, or asks for it twice. How long it is to be is judged elsewhere.
+    pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
+        read_new(self.stdin, "password", "Password: ", 0)
     }
 }
 
@@ -55,28 +43,45 @@ impl PassphraseSource {
 
     /// Reads a new one, or asks for it twice.
     pub(super) fn read_new(&self) -> Result<Zeroizing<String>, Failure> {
-        let passphrase = self.read("Passphrase for the master key: ")?;
-        if passphrase.chars().count() < Self::SHORTEST {
-            let message = format!("a passphrase has at least {} characters", Self::SHORTEST);
-            return Err(Failure::Refused(message));
-        }
-        if !self.stdin && self.read("The same again: ")? != passphrase {
-            return Err(Failure::Refused("the passphrases differ".to_owned()));
-        }
-        Ok(passphrase)
+        let prompt = "Passphrase for the master key: ";
+        read_new(self.stdin, "passphrase", prompt, Self::SHORTEST)
     }
 
     /// Reads it, or asks for it.
     pub(super) fn read(&self, prompt: &str) -> Result<Zeroizing<String>, Failure> {
-        if self.stdin {
-            return Ok(first_line(stdin().lock())?);
-        }
-        if !stdin().is_terminal() {
-            let message = "there is no terminal to ask for the passphrase: use --stdin";
-            return Err(Failure::Usage(message.to_owned()));
-        }
-        Ok(rpassword::prompt_password(prompt).map(Zeroizing::new)?)
+        read(self.stdin, "passphrase", prompt)
     }
+}
+
+/// Reads a secret from standard input, or asks for it twice.
+fn read_new(
+    from_stdin: bool,
+    what: &str,
+    prompt: &str,
+    shortest: usize,
+) -> Result<Zeroizing<String>, Failure> {
+    let secret = read(from_stdin, what, prompt)?;
+    if secret.chars().count() < shortest {
+        let message = format!("a {what} has at least {shortest} characters");
+        return Err(Failure::Refused(message));
+    }
+    if !from_stdin && read(from_stdin, what, "The same again: ")? != secret {
+        return Err(Failure::Refused(format!("the {what}s differ")));
+    }
+    Ok(secret)
+}
+
+/// Reads a secret from standard input, or asks for it.
+fn read(from_stdin: bool, what: &str, prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    if from_stdin {
+        return Ok(first_line(stdin().lock())?);
+    }
+    if !stdin().is_terminal() {
+        return Err(Failure::Usage(format!(
+            "there is no terminal to ask for the {what}: use --stdin"
+        )));
+    }
+    Ok(rpassword::prompt_password(prompt).map(Zeroizing::new)?)
 }
 
 /// Whether the person at the terminal means what cannot be undone.
@@ -104,8 +109,8 @@ impl Consent {
 /// The first line, without its line end.
 fn first_line(input: impl BufRead) -> io::Result<Zeroizing<String>> {
     // The one buffer is large enough from the start, so that no copy of the password is left behind.
-    let mut line = Zeroizing::new(String::with_capacity(8 * 1024));
-    input.take(MAX_LINE).read_line(&mut line)?;
+    let mut line = Zeroizing::new(String::with_capacity(MAX_LINE.into()));
+    input.take(MAX_LINE.into()).read_line(&mut line)?;
     let end = line.trim_end_matches('\n').trim_end_matches('\r').len();
     line.truncate(end);
     Ok(line)

@@ -57,7 +57,7 @@ const PASSWORD_SET: Change = Change {
 pub(super) fn run(command: Command) -> Outcome {
     match command {
         Command::Add(PasswordArguments { instance, password }) => {
-            let password = password.read()?;
+            let password = password.read_new()?;
             instance.change(&ADDED, async |service, name, origin| {
                 let devices = &service.otp_devices;
                 devices.add_instance(name, password, origin).await
@@ -81,7 +81,7 @@ pub(super) fn run(command: Command) -> Outcome {
             })
         }
         Command::SetPassword(PasswordArguments { instance, password }) => {
-            let password = password.read()?;
+            let password = password.read_new()?;
             instance.change(&PASSWORD_SET, async |service, name, origin| {
                 let devices = &service.otp_devices;
                 devices.set_password(name, password, origin).await

@@ -158,7 +158,7 @@ pub(super) fn run(command: Command) -> Outcome {
             })
         }
         Command::SetPassword(PasswordArguments { user, password }) => {
-            let password = password.read()?;
+            let password = password.read_new()?;
             user.change(&PASSWORD_SET, async |service, name, origin| {
                 let accounts = &service.accounts;
                 accounts.set_user_password(name, password, origin).await
@@ -182,7 +182,7 @@ pub(super) fn run(command: Command) -> Outcome {
 }
 
 fn add(arguments: AddArguments) -> Outcome {
-    let password = arguments.password.read()?;
+    let password = arguments.password.read_new()?;
     let new = NewUser {
         name: arguments.user.name().to_owned(),
         organisation: arguments.organisation,
