@@ -216,9 +216,9 @@ async fn switch(store: &Store, json: bool) -> Outcome {
         let detail = format!("from {} to {}", before.sealing, rotation.sealing);
         tell(store, Action::MasterKeySwitch, Some(detail)).await?;
     }
-    let mut bar = Bar::of(store).await?;
-    let resealed = store.reseal_all(|read| bar.show(read)).await?;
-    bar.end();
+    let mut progress = Progress::new();
+    let resealed = store.reseal_all(|read| progress.show(read)).await?;
+    progress.end();
     let sealing = rotation.sealing;
     if json {
         output::print_json(
@@ -234,9 +234,9 @@ async fn switch(store: &Store, json: bool) -> Outcome {
 
 async fn finish(store: &Store, json: bool) -> Outcome {
     let before = store.rotation().await?;
-    let mut bar = Bar::of(store).await?;
-    store.finish_rotation(|read| bar.show(read)).await?;
-    bar.end();
+    let mut progress = Progress::new();
+    store.finish_rotation(|read| progress.show(read)).await?;
+    progress.end();
     if !before.opening.is_empty() {
         let detail = format!("all is sealed under {}", before.sealing);
         tell(store, Action::MasterKeyFinish, Some(detail)).await?;
@@ -271,31 +271,18 @@ impl From<RotateError> for Failure {
     }
 }
 
-/// How far it is, on a terminal.
-struct Bar {
-    total: u64,
+/// How far it is, on a terminal: how many records there are is not known before all are read.
+struct Progress {
     shown: Option<Instant>,
     is_shown: bool,
 }
 
-impl Bar {
-    const WIDTH: u64 = 30;
-
-    async fn of(store: &Store) -> Result<Self, Failure> {
-        let is_shown = stderr().is_terminal();
-        let mut total = 0;
-        if is_shown {
-            let snapshot = store.snapshot().await.map_err(Failure::refused)?;
-            let mut records = keyproof_store::Records::of(snapshot);
-            while records.next().await.map_err(Failure::refused)?.is_some() {
-                total += 1;
-            }
-        }
-        Ok(Self {
-            total,
+impl Progress {
+    fn new() -> Self {
+        Self {
             shown: None,
-            is_shown,
-        })
+            is_shown: stderr().is_terminal(),
+        }
     }
 
     fn show(&mut self, read: u64) {
@@ -304,13 +291,8 @@ impl Bar {
             return;
         }
         self.shown = Some(Instant::now());
-        let total = self.total.max(read).max(1);
-        let done = Self::WIDTH * read / total;
-        let bar: String = (0..Self::WIDTH)
-            .map(|at| if at < done { '#' } else { '.' })
-            .collect();
-        // Whoever sees no bar misses nothing.
-        let _ = write!(stderr(), "\r[{bar}] {read} of {total} records");
+        // Whoever sees none of it misses nothing.
+        let _ = write!(stderr(), "\r{read} records");
     }
 
     fn end(&self) {
