@@ -10,10 +10,7 @@ use http::StatusCode;
 use keyproof_http::RequestLabels;
 
 /// How many minutes are kept.
-const MINUTES: usize = 60;
-
-/// The same number.
-const AN_HOUR: u64 = 60;
+const MINUTES: u8 = 60;
 
 /// What is counted of a minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +47,7 @@ impl Minute {
 /// The minutes of an hour, each in the place of the one an hour before it. Nobody waits for anybody here, so at the turn of
 /// a minute a request may be counted for the one before, or not at all.
 #[derive(Debug)]
-pub(crate) struct Course([Slot; MINUTES]);
+pub(crate) struct Course([Slot; MINUTES as usize]);
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -102,8 +99,8 @@ impl Course {
     }
 
     fn minutes_to(&self, last: u64) -> Vec<Minute> {
-        let back = (0..AN_HOUR).rev();
-        let minutes = back.map(|back| last.saturating_sub(back));
+        let back = (0..MINUTES).rev();
+        let minutes = back.map(|back| last.saturating_sub(back.into()));
         let of = |minute| {
             let slot = self.slot(minute)?;
             let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -120,7 +117,7 @@ impl Course {
     }
 
     fn slot(&self, minute: u64) -> Option<&Slot> {
-        let place = usize::try_from(minute % AN_HOUR).ok()?;
+        let place = usize::try_from(minute % u64::from(MINUTES)).ok()?;
         self.0.get(place)
     }
 }
@@ -167,7 +164,7 @@ mod tests {
             course.note_at(minute, labels, status);
         }
         let minutes = course.minutes_to(1_060);
-        assert_eq!(minutes.len(), MINUTES);
+        assert_eq!(minutes.len(), usize::from(MINUTES));
         let second = Minute {
             answered: 1,
             refused: 1,
