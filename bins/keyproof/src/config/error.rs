@@ -19,9 +19,9 @@ pub enum ConfigError {
         /// The key.
         key: &'static str,
         /// What was asked for.
-        found: u32,
+        found: u64,
         /// The most that may be.
-        most: u32,
+        most: u64,
     },
     /// `auth.argon2_*` is out of range.
     #[error("auth.argon2_*: {0} (auth.argon2_insecure_for_tests lifts the floor)")]
@@ -39,14 +39,6 @@ pub enum ConfigError {
         dialect: DialectName,
         /// What is beside it.
         site: SiteName,
-    },
-    /// `auth.argon2_concurrency` is out of range.
-    #[error("auth.argon2_concurrency: {found} is not in 1 to {most}")]
-    Concurrency {
-        /// What was asked for.
-        found: usize,
-        /// The most that may be.
-        most: usize,
     },
     /// A dialect's own settings cannot be used.
     #[error(transparent)]

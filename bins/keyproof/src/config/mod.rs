@@ -51,13 +51,13 @@ const HASHING_QUEUE: usize = 128;
 
 /// The most passwords that are hashed at once, each in a thread and some 19 MiB of its own. More than any machine has
 /// cores for would only wait for each other.
-const MAX_HASHING_THREADS: usize = 1024;
+const MAX_HASHING_THREADS: u16 = 1024;
 
 /// The most connections of one node to a PostgreSQL database: each is a process there, and many nodes share one.
-const MAX_STORE_CONNECTIONS: u32 = 1000;
+const MAX_STORE_CONNECTIONS: u64 = 1000;
 
 /// The longest request body that may be allowed, in bytes: bodies are read whole.
-const MAX_BODY_BYTES: u32 = 1 << 30;
+const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// Where a configuration comes from.
 #[derive(Default)]
@@ -203,13 +203,7 @@ impl Config {
             }
         }
         let body = settings.http.max_body_bytes.get();
-        if body > MAX_BODY_BYTES {
-            return Err(ConfigError::Above {
-                key: "http.max_body_bytes",
-                found: body,
-                most: MAX_BODY_BYTES,
-            });
-        }
+        at_most("http.max_body_bytes", body.into(), MAX_BODY_BYTES)?;
         if settings.telemetry.otlp.is_some() && !cfg!(feature = "otlp") {
             return Err(ConfigError::Otlp);
         }
@@ -336,13 +330,11 @@ fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {
 
 fn store_url(settings: &mut StoreSettings, sources: &Sources) -> Result<StoreUrl, ConfigError> {
     let connections = settings.max_connections.get();
-    if connections > MAX_STORE_CONNECTIONS {
-        return Err(ConfigError::Above {
-            key: "store.max_connections",
-            found: connections,
-            most: MAX_STORE_CONNECTIONS,
-        });
-    }
+    at_most(
+        "store.max_connections",
+        connections.into(),
+        MAX_STORE_CONNECTIONS,
+    )?;
     let url = match &settings.url {
         Some(url) => url.clone(),
         None => {
@@ -375,6 +367,13 @@ fn address_limit(auth: &mut AuthSettings) -> AddressLimit {
     limit
 }
 
+fn at_most(key: &'static str, found: u64, most: u64) -> Result<(), ConfigError> {
+    if found > most {
+        return Err(ConfigError::Above { key, found, most });
+    }
+    Ok(())
+}
+
 /// Costs under the floor only where tests say so.
 fn hashing(
     settings: &AuthSettings,
@@ -385,17 +384,13 @@ fn hashing(
     } else {
         Cost::new
     };
-    let most = NonZeroUsize::new(MAX_HASHING_THREADS).unwrap_or(NonZeroUsize::MIN);
+    let most = NonZeroUsize::new(MAX_HASHING_THREADS.into()).unwrap_or(NonZeroUsize::MIN);
     let cores = available_parallelism()
         .unwrap_or(NonZeroUsize::MIN)
         .min(most);
     let threads = settings.argon2_concurrency.unwrap_or(cores);
-    if threads.get() > MAX_HASHING_THREADS {
-        return Err(ConfigError::Concurrency {
-            found: threads.get(),
-            most: MAX_HASHING_THREADS,
-        });
-    }
+    let found = threads.get().try_into().unwrap_or(u64::MAX);
+    at_most("auth.argon2_concurrency", found, MAX_HASHING_THREADS.into())?;
     Ok(HashingSettings {
         address_limit,
         cost: cost(settings.argon2_memory_kib, settings.argon2_iterations, 1)
