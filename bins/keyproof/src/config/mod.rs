@@ -172,36 +172,6 @@ impl Config {
         let beside = listen_on(&mut settings, &sources.sockets)?;
         let dialects = dialects(&mut settings.dialects);
         let sites = sites(&mut settings);
-        let tls = tls(&settings.tls)?;
-        let own = dialects.iter().filter_map(|(_, listen)| *listen);
-        let own = own.chain(sites.iter().filter_map(|(_, listen)| *listen));
-        let main = iter::once(settings.http.listen).chain(beside.iter().copied());
-        let listeners = main.chain(own);
-        if listeners.clone().count() > settings.http.max_connections.get() as usize {
-            return Err(ConfigError::TooFewConnections);
-        }
-        let mut listeners = listeners.chain(settings.metrics.listen);
-        if tls.is_none()
-            && !settings.http.insecure
-            && let Some(exposed) = listeners.find(|listen| !listen.ip().is_loopback())
-        {
-            return Err(ConfigError::PlainHttp(exposed));
-        }
-        let asks = |(name, _): &&(DialectName, Option<SocketAddr>)| {
-            name.asks_for_client_certificates(&settings)
-        };
-        if let Some(&(dialect, listen)) = dialects.iter().find(asks) {
-            if tls.is_none() {
-                return Err(ConfigError::ClientCertificates(dialect));
-            }
-            let main = settings.http.listen;
-            let place = |listen: Option<SocketAddr>| listen.unwrap_or(main);
-            let mut beside = sites.iter();
-            let beside = beside.find(|(_, other)| place(*other) == place(listen));
-            if let Some(&(site, _)) = beside {
-                return Err(ConfigError::ClientCertificatesBeside { dialect, site });
-            }
-        }
         let body = settings.http.max_body_bytes.get();
         at_most("http.max_body_bytes", body.into(), MAX_BODY_BYTES)?;
         if settings.telemetry.otlp.is_some() && !cfg!(feature = "otlp") {
@@ -216,10 +186,10 @@ impl Config {
         };
         let address_limit = address_limit(&mut settings.auth);
         let hashing = hashing(&settings.auth, address_limit)?;
-        Ok(Self {
+        let config = Self {
             limits: limits(&settings.http),
             proxies: TrustedProxies::new(settings.http.trusted_proxies.clone()),
-            tls,
+            tls: tls(&settings.tls)?,
             store,
             beside,
             sockets: Sockets::default(),
@@ -228,7 +198,55 @@ impl Config {
             hashing,
             journal: PathBuf::from(journal::SOCKET),
             settings,
-        })
+        };
+        config.check_listeners()?;
+        config.check_client_certificates()?;
+        Ok(config)
+    }
+
+    /// Each listener needs a connection, and TLS where it can be reached from elsewhere.
+    fn check_listeners(&self) -> Result<(), ConfigError> {
+        let http = &self.settings.http;
+        if self.listeners().count() > http.max_connections.get() as usize {
+            return Err(ConfigError::TooFewConnections);
+        }
+        match self.exposed_listeners().next() {
+            Some(exposed) if !http.insecure => Err(ConfigError::PlainHttp(exposed)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who asks for client certificates needs TLS, and a listener without a site.
+    fn check_client_certificates(&self) -> Result<(), ConfigError> {
+        let asks = |(name, _): &&(DialectName, Option<SocketAddr>)| {
+            name.asks_for_client_certificates(&self.settings)
+        };
+        let Some(&(dialect, listen)) = self.dialects.iter().find(asks) else {
+            return Ok(());
+        };
+        if self.tls.is_none() {
+            return Err(ConfigError::ClientCertificates(dialect));
+        }
+        let place = |listen: Option<SocketAddr>| listen.unwrap_or(self.settings.http.listen);
+        let mut sites = self.sites.iter();
+        match sites.find(|(_, other)| place(*other) == place(listen)) {
+            Some(&(site, _)) => Err(ConfigError::ClientCertificatesBeside { dialect, site }),
+            None => Ok(()),
+        }
+    }
+
+    /// Every address that an application is served on.
+    fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        let main = iter::once(self.settings.http.listen).chain(self.beside.iter().copied());
+        let dialects = self.dialects.iter().filter_map(|(_, listen)| *listen);
+        let sites = self.sites.iter().filter_map(|(_, listen)| *listen);
+        main.chain(dialects).chain(sites)
+    }
+
+    /// Every address at which plain HTTP is spoken with other machines.
+    fn exposed_listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        let all = self.listeners().chain(self.settings.metrics.listen);
+        all.filter(move |listen| self.tls.is_none() && !listen.ip().is_loopback())
     }
 
     /// The effective configuration as TOML. It contains no secret: there is no key for one.

@@ -1,10 +1,6 @@
 //! What a configuration may say, and an operator should think over.
 
-use std::{
-    iter,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use ipnet::IpNet;
 
@@ -29,7 +25,7 @@ impl Config {
                 warnings.push(text);
             }
         };
-        for listen in self.listeners().filter(|listen| self.is_plain(listen)) {
+        for listen in self.exposed_listeners().collect::<BTreeSet<_>>() {
             warn(
                 true,
                 format!(
@@ -131,22 +127,6 @@ impl Config {
             "dialects: all are off: nothing is served".to_owned(),
         );
         warnings
-    }
-
-    /// Each address once.
-    fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
-        let own = self.dialects.iter().filter_map(|(_, listen)| *listen);
-        let own = own.chain(self.sites.iter().filter_map(|(_, listen)| *listen));
-        let main = iter::once(self.settings.http.listen).chain(self.beside.iter().copied());
-        let all = main.chain(own);
-        let mut addresses: Vec<_> = all.chain(self.settings.metrics.listen).collect();
-        addresses.sort();
-        addresses.dedup();
-        addresses.into_iter()
-    }
-
-    fn is_plain(&self, listen: &SocketAddr) -> bool {
-        self.tls.is_none() && !listen.ip().is_loopback()
     }
 }
 
