@@ -39,9 +39,8 @@ pub use reference::{Key, Section};
 pub(crate) use address::parse_address;
 pub use error::ConfigError;
 pub use settings::{
-    AuditTrailSettings, AuthSettings, DialectSettings, DialectsSettings, HttpSettings, LogSettings,
-    MetricsSettings, Settings, ShortTime, SiteSettings, StoreSettings, TelemetrySettings,
-    TlsSettings,
+    AuditTrailSettings, AuthSettings, DialectsSettings, HttpSettings, LogSettings, MetricsSettings,
+    ServedSettings, Settings, ShortTime, StoreSettings, TelemetrySettings, TlsSettings,
 };
 
 pub use crate::http_client::{ServerUrl, ServerUrlError};
@@ -170,8 +169,12 @@ impl Config {
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
         let beside = listen_on(&mut settings, &sources.sockets)?;
-        let dialects = dialects(&mut settings.dialects);
-        let sites = sites(&mut settings);
+        let dialects = DialectName::ALL.iter();
+        let dialects = dialects.filter_map(|name| served(*name, settings.dialects.of(*name)));
+        let dialects = dialects.collect();
+        let sites = SiteName::ALL.into_iter();
+        let sites = sites.filter_map(|name| served(name, name.settings(&mut settings)));
+        let sites = sites.collect();
         let body = settings.http.max_body_bytes.get();
         at_most("http.max_body_bytes", body.into(), MAX_BODY_BYTES)?;
         if settings.telemetry.otlp.is_some() && !cfg!(feature = "otlp") {
@@ -310,28 +313,10 @@ fn listener_called<'s>(
     Some(&mut site.settings(settings).listen)
 }
 
-/// Those that are on, which is all of them unless said otherwise.
-fn dialects(settings: &mut DialectsSettings) -> Vec<(DialectName, Option<SocketAddr>)> {
-    let mut on = Vec::new();
-    for name in DialectName::ALL {
-        let dialect = settings.of(*name);
-        if *dialect.enabled.get_or_insert(true) {
-            on.push((*name, dialect.listen));
-        }
-    }
-    on
-}
-
-/// The same of sites.
-fn sites(settings: &mut Settings) -> Vec<(SiteName, Option<SocketAddr>)> {
-    let mut on = Vec::new();
-    for name in SiteName::ALL {
-        let site = name.settings(settings);
-        if *site.enabled.get_or_insert(true) {
-            on.push((name, site.listen));
-        }
-    }
-    on
+/// What is on, which it is unless said otherwise, with its own listener's address if it has one.
+fn served<N>(name: N, settings: &mut ServedSettings) -> Option<(N, Option<SocketAddr>)> {
+    let is_on = *settings.enabled.get_or_insert(true);
+    is_on.then_some((name, settings.listen))
 }
 
 fn tls(settings: &TlsSettings) -> Result<Option<TlsSource>, ConfigError> {

@@ -40,9 +40,9 @@ macro_rules! settings {
             pub dialects: DialectsSettings,
             $($(#[$doc])* pub $module: <dialect::$module::$dialect as Dialect>::Settings,)+
             /// The site for users.
-            pub account: SiteSettings,
+            pub account: ServedSettings,
             /// The site for operators.
-            pub console: SiteSettings,
+            pub console: ServedSettings,
             /// Passwords.
             pub auth: AuthSettings,
             /// The audit trail.
@@ -55,12 +55,12 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct DialectsSettings {
-            $($(#[$doc])* pub $module: DialectSettings,)+
+            $($(#[$doc])* pub $module: ServedSettings,)+
         }
 
         impl Section for DialectsSettings {
             fn keys(of: &str) -> Vec<Key> {
-                [$(DialectSettings::keys(&format!("{of}.{}", stringify!($module))),)+].concat()
+                [$(ServedSettings::keys(&format!("{of}.{}", stringify!($module))),)+].concat()
             }
         }
 
@@ -75,8 +75,8 @@ macro_rules! settings {
                     StoreSettings::keys("store"),
                     DialectsSettings::keys("dialects"),
                     $(<dialect::$module::$dialect as Dialect>::Settings::keys(stringify!($module)),)+
-                    SiteSettings::keys("account"),
-                    SiteSettings::keys("console"),
+                    ServedSettings::keys("account"),
+                    ServedSettings::keys("console"),
                     AuthSettings::keys("auth"),
                     AuditTrailSettings::keys("audit"),
                     TelemetrySettings::keys("telemetry"),
@@ -86,7 +86,7 @@ macro_rules! settings {
         }
 
         impl DialectsSettings {
-            pub(super) fn of(&mut self, name: DialectName) -> &mut DialectSettings {
+            pub(super) fn of(&mut self, name: DialectName) -> &mut ServedSettings {
                 match name {
                     $(DialectName::$dialect => &mut self.$module,)+
                 }
@@ -211,22 +211,10 @@ impl From<ShortTime> for String {
 }
 
 keys! {
-    /// `dialects.NAME.*`
+    /// `dialects.NAME.*`, `account.*` and `console.*`
     #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-    pub struct DialectSettings {
-        /// Whether this wire contract is served.
-        enabled: Option<bool> = None => "true",
-        /// A listener of its own, beside the main one.
-        #[serde(deserialize_with = "address::optional_address")]
-        listen: Option<SocketAddr> = None,
-    }
-}
-
-keys! {
-    /// `account.*` and `console.*`
-    #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-    pub struct SiteSettings {
-        /// Whether this site is served.
+    pub struct ServedSettings {
+        /// Whether it is served.
         enabled: Option<bool> = None => "true",
         /// A listener of its own, beside the main one.
         #[serde(deserialize_with = "address::optional_address")]

@@ -26,7 +26,7 @@ use keyproof_http::Application;
 use keyproof_service::Service;
 
 use crate::{
-    config::{Config, Settings, SiteSettings},
+    config::{Config, ServedSettings, Settings},
     metrics::Metrics,
 };
 
@@ -56,7 +56,7 @@ impl SiteName {
     }
 
     /// Its table of the configuration.
-    pub(crate) fn settings(self, settings: &mut Settings) -> &mut SiteSettings {
+    pub(crate) fn settings(self, settings: &mut Settings) -> &mut ServedSettings {
         match self {
             Self::Account => &mut settings.account,
             Self::Console => &mut settings.console,
