@@ -6,7 +6,7 @@ use clap::Args;
 use toml::Value;
 
 use crate::{
-    config::{Config, ConfigError, Sources, parse_address},
+    config::{Config, ConfigError, Sources, name_of, parse_address},
     dialect::DialectName,
     telemetry::{LogFormat, LogLevel},
 };
@@ -167,8 +167,8 @@ impl ServeFlags {
         layer.set_path("tls.key", self.tls_key.as_ref())?;
         layer.set("tls.self_signed", self.tls_self_signed.then_some(true));
         layer.set("metrics.listen", address(self.metrics_listen));
-        layer.set("log.format", self.log_format.map(|format| format.as_str()));
-        layer.set("log.level", self.log_level.map(|level| level.as_str()));
+        layer.set("log.format", self.log_format.as_ref().and_then(name_of));
+        layer.set("log.level", self.log_level.as_ref().and_then(name_of));
         if let Some(list) = &self.dialects {
             for name in DialectName::ALL {
                 // What this version does not have is off anyway, unless it was asked for.

@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum;
 use jiff::Timestamp;
 use keyproof_http::RequestTracer;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ use outbox::Outgoing;
 use queue::{Queue, Urgency};
 
 /// `log.format`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
@@ -45,7 +46,7 @@ pub enum LogFormat {
 }
 
 /// `log.level`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Nothing.
@@ -66,33 +67,7 @@ pub enum LogLevel {
 impl LogFormat {
     /// As far as a text is one, as the configuration writes it.
     pub(crate) fn of(text: &str) -> Option<Self> {
-        match text {
-            "json" => Some(Self::Json),
-            "text" => Some(Self::Text),
-            _ => None,
-        }
-    }
-
-    /// As the configuration writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Text => "text",
-        }
-    }
-}
-
-impl LogLevel {
-    /// As the configuration writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
+        <Self as ValueEnum>::from_str(text, false).ok()
     }
 }
 

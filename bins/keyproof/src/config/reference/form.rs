@@ -83,7 +83,11 @@ impl<T: Form> Form for Vec<T> {
 
 /// The values that a flag takes, too.
 fn one_of<T: ValueEnum>() -> String {
-    let values = T::value_variants().iter();
-    let names = values.filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned()));
+    let names = T::value_variants().iter().filter_map(name_of);
     names.collect::<Vec<_>>().join(", ")
+}
+
+/// A value as flags and configuration write it.
+pub(crate) fn name_of(value: &impl ValueEnum) -> Option<String> {
+    Some(value.to_possible_value()?.get_name().to_owned())
 }
