@@ -11,7 +11,7 @@ use super::{
     Accounts,
     records::{User, user_key},
 };
-use crate::{HashingError, Origin, PasswordVerdict};
+use crate::{Failure, HashingError, Origin, PasswordVerdict, StorageError};
 
 /// 40 hex digits, which clients that never send a password as it was typed send in its place, in lower case; anything
 /// else becomes its SHA-1 in hex. It is no protection, only one spelling of two: Argon2id comes on top.
@@ -78,37 +78,34 @@ impl ShownPassword {
         let Some((_, PasswordVerdict::Accepted { needs_rehash: true })) = self.judged() else {
             return;
         };
-        let outcome = async {
-            let entropy = accounts.store.entropy();
-            let turn = accounts.turn(origin);
-            let hash = accounts.hashing.hash(turn, self.canonical, entropy).await;
-            let hash = hash.map_err(|error| error.to_string())?;
-            let now = accounts.clock.now();
-            let place = user_key(user.owner());
-            let stored = accounts.store.get::<User>(&place, now).await;
-            let stored = stored.map_err(|error| error.to_string())?;
-            let Some(stored) = stored.filter(|stored| stored.record == *user) else {
-                return Ok(());
-            };
-            let next = User {
-                password: hash,
-                ..stored.record
-            };
-            let mut batch = accounts.store.batch(now);
-            batch.replace(&place, stored.version, &next, None);
-            accounts
-                .store
-                .commit(batch)
-                .await
-                .map_err(|error| error.to_string())
-        };
-        if let Err(error) = outcome.await {
-            tracing::info!(
-                user = user.id,
-                error,
-                "the password keeps its older hash for now"
-            );
+        if let Err(error) = self.hash_anew(accounts, user, origin).await {
+            tracing::info!(user = user.id, %error, "the password keeps its older hash for now");
         }
+    }
+
+    async fn hash_anew(
+        self,
+        accounts: &Accounts,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<(), Failure<HashingError>> {
+        let turn = accounts.turn(origin);
+        let entropy = accounts.store.entropy();
+        let password = accounts.hashing.hash(turn, self.canonical, entropy).await?;
+        let now = accounts.clock.now();
+        let place = user_key(user.owner());
+        let stored = accounts.store.get::<User>(&place, now).await?;
+        let Some(stored) = stored.filter(|stored| stored.record == *user) else {
+            return Ok(());
+        };
+        let next = User {
+            password,
+            ..stored.record
+        };
+        let mut batch = accounts.store.batch(now);
+        batch.replace(&place, stored.version, &next, None);
+        let committed = accounts.store.commit(batch).await;
+        Ok(committed.map_err(StorageError::from)?)
     }
 }
 

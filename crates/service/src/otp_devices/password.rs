@@ -13,7 +13,7 @@ use super::{
     tokens::Issuer,
 };
 use crate::{
-    Action, Failure, HashingError, Origin, PasswordVerdict,
+    Action, Failure, HashingError, Origin, PasswordVerdict, StorageError,
     audit::Deed,
     storage::{Attempt, settle},
 };
@@ -164,26 +164,29 @@ impl OtpDevices {
     /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
     async fn rehash(&self, stored: Stored<Instance>, password: Zeroizing<String>, origin: &Origin) {
         let instance = stored.record.name.clone();
-        let outcome = async {
-            let hash = self
-                .hashing
-                .hash(self.turn(origin), password, self.store.entropy())
-                .await
-                .map_err(|error| error.to_string())?;
-            let next = Instance {
-                password: Some(hash),
-                ..stored.record
-            };
-            let mut batch = self.store.batch(self.clock.now());
-            batch.replace(&instance_key(&instance), stored.version, &next, None);
-            self.store
-                .commit(batch)
-                .await
-                .map_err(|error| error.to_string())
-        };
-        if let Err(error) = outcome.await {
-            tracing::info!(instance, error, "the password keeps its older hash for now");
+        if let Err(error) = self.hash_anew(stored, password, origin).await {
+            tracing::info!(instance, %error, "the password keeps its older hash for now");
         }
+    }
+
+    async fn hash_anew(
+        &self,
+        stored: Stored<Instance>,
+        password: Zeroizing<String>,
+        origin: &Origin,
+    ) -> Result<(), Failure<HashingError>> {
+        let turn = self.turn(origin);
+        let entropy = self.store.entropy();
+        let hash = self.hashing.hash(turn, password, entropy).await?;
+        let place = instance_key(&stored.record.name);
+        let next = Instance {
+            password: Some(hash),
+            ..stored.record
+        };
+        let mut batch = self.store.batch(self.clock.now());
+        batch.replace(&place, stored.version, &next, None);
+        let committed = self.store.commit(batch).await;
+        Ok(committed.map_err(StorageError::from)?)
     }
 }
 
