@@ -250,6 +250,15 @@ macro_rules! record {
     };
 }
 
+/// For numbers that a record does not have while they are zero.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Adds one record to a batch: writes `next` over the version that was read if the two differ, else requires that the record
 /// is still at that version.
 pub(crate) fn put<R: Record + PartialEq>(

@@ -151,7 +151,7 @@ pub(super) struct OperatorTokenRecord {
     scopes: Vec<String>,
     created_at: Timestamp,
     /// How often all sessions in browsers were ended; those of before are over.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::storage::is_zero")]
     pub(super) sessions: u64,
 }
 
@@ -163,14 +163,6 @@ impl OperatorTokenRecord {
             ..self
         }
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 record!(OperatorTokenRecord, "operator_token");

@@ -39,7 +39,7 @@ pub struct Event {
     pub address: Option<IpAddr>,
     /// How many refusals are left out of the trail, because they came too fast. Releases of before told of those
     /// before a refusal in the next one.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::storage::is_zero")]
     pub left_out: u64,
     /// What is told of an event that stands for several.
     #[serde(flatten)]
@@ -137,14 +137,6 @@ fn tell<T: PartialEq>(told: &mut Vec<T>, next: Option<T>) {
     {
         told.push(next);
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 record!(Event, "audit_event");
