@@ -3,18 +3,31 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use keyproof_store::{CommitError, Store};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::{
-    Clock, StorageError,
+    Clock, Service, StorageError,
     figures::{Count, UpkeepFigures},
 };
+
+/// How often the upkeep runs.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often it is looked which CAs are to be renewed, years before they end.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// How often it is looked whether the minute is over in which refusals were left out of the audit trail.
+const LEFT_OUT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is looked which copies of the store's database follow it.
+const STANDBYS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Records removed by one batch.
 const BATCH: usize = 200;
@@ -128,6 +141,101 @@ impl fmt::Debug for Upkeep {
     }
 }
 
+impl Service {
+    /// Does the upkeep, once a minute, renews CAs before they end, and tells the audit trail what was left out of it, for
+    /// ever: spawn it beside the server and abort it at the end.
+    pub async fn run_upkeep(&self) {
+        tokio::join!(
+            self.clean_up(),
+            self.renew_authorities(),
+            self.tell_left_out(),
+            self.watch_standbys()
+        );
+    }
+
+    async fn renew_authorities(&self) {
+        let mut ticks = every(RENEWAL_INTERVAL);
+        loop {
+            ticks.tick().await;
+            match self.device_identity.renew_authorities().await {
+                Ok(0) => {}
+                Ok(renewed) => tracing::info!(renewed, "renewed CAs of TPM categories"),
+                Err(error) => tracing::warn!(%error, "cannot renew the CAs of TPM categories"),
+            }
+        }
+    }
+
+    async fn clean_up(&self) {
+        let mut ticks = every(UPKEEP_INTERVAL);
+        loop {
+            ticks.tick().await;
+            // What comes in meanwhile may be more than a round, and each does a bounded part of everything.
+            while self.clean_up_once().await {}
+        }
+    }
+
+    /// One round; answers whether another is to follow at once.
+    async fn clean_up_once(&self) -> bool {
+        let expired = self.upkeep.remove_expired().await;
+        let goes_on = expired.as_ref().is_ok_and(|round| round.goes_on);
+        let leftovers = self.otp_devices.clear_leftovers().await;
+        let forgotten = self.audit.forget_old().await;
+        let renewed = self.accounts.renew_signing_key().await;
+        let expired = expired.map(|round| round.removed);
+        for outcome in [expired, leftovers, forgotten, renewed] {
+            match outcome {
+                Ok(0) => {}
+                Ok(removed) => tracing::debug!(removed, "upkeep"),
+                Err(error) => tracing::warn!(%error, "a part of the upkeep failed"),
+            }
+        }
+        goes_on
+    }
+
+    /// Asks for the standbys, and says in the log whenever it comes to be that a failover may lose what was acknowledged.
+    async fn watch_standbys(&self) {
+        let mut ticks = every(STANDBYS_INTERVAL);
+        loop {
+            ticks.tick().await;
+            // A store that does not answer is told of elsewhere.
+            let Ok(now) = self.store.standbys().await else {
+                continue;
+            };
+            let before = self.standbys();
+            *self.standbys.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            match (
+                before.lose_what_was_acknowledged(),
+                now.lose_what_was_acknowledged(),
+            ) {
+                (false, true) => tracing::warn!(
+                    standbys = now.following,
+                    "the store is not safe against a failover: no commit waits for a standby (synchronous_standby_names is \
+                     empty), so that one which takes over may lack what was acknowledged"
+                ),
+                (true, false) => tracing::info!(
+                    standbys = now.following,
+                    "the store is safe against a failover again"
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    async fn tell_left_out(&self) {
+        let mut ticks = every(LEFT_OUT_INTERVAL);
+        loop {
+            ticks.tick().await;
+            self.audit.tell_left_out().await;
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +245,6 @@ mod tests {
     };
     use keyproof_store::{Key, Prefix, Record, Timestamp, faults::Commits};
     use serde::{Deserialize, Serialize};
-    use std::time::Duration;
 
     #[derive(Clone, Serialize, Deserialize)]
     struct Leavings;
