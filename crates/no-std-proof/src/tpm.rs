@@ -23,7 +23,7 @@ pub(crate) extern "C" fn keyproof_tpm_accepts(
     now: u64,
 ) -> bool {
     let [ek, ak] = keys;
-    let (Ok(ek), Ok(ak)) = (TpmtPublic::parse_either(ek), TpmtPublic::parse_either(ak)) else {
+    let (Ok(ek), Ok(ak)) = (TpmtPublic::parse_any(ek), TpmtPublic::parse_any(ak)) else {
         return false;
     };
     let [attest, signature] = quote;
@@ -64,10 +64,7 @@ pub(crate) extern "C" fn keyproof_tpm_certifies(
     values: &[u8; 64],
 ) -> bool {
     let [object, ak] = keys;
-    let (Ok(object), Ok(ak)) = (
-        TpmtPublic::parse_either(object),
-        TpmtPublic::parse_either(ak),
-    ) else {
+    let (Ok(object), Ok(ak)) = (TpmtPublic::parse_any(object), TpmtPublic::parse_any(ak)) else {
         return false;
     };
     let [attest, signature] = certification;

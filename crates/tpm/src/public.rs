@@ -194,7 +194,7 @@ impl TpmtPublic {
     /// # Errors
     ///
     /// The parsing variants of [`TpmError`].
-    pub fn parse_either(bytes: &[u8]) -> Result<Self, TpmError> {
+    pub fn parse_any(bytes: &[u8]) -> Result<Self, TpmError> {
         let mut reader = Reader::new(bytes);
         reader.u16()?;
         if matches!(reader.u16()?, ALG_RSA | ALG_ECC) {

@@ -24,8 +24,8 @@ fn public_areas_come_back_byte_for_byte() {
             let public = TpmtPublic::parse_sized(&sized).unwrap();
             assert_eq!(public.to_sized_bytes(), sized);
             assert_eq!(TpmtPublic::parse(&sized[2..]).unwrap(), public);
-            assert_eq!(TpmtPublic::parse_either(&sized).unwrap(), public);
-            assert_eq!(TpmtPublic::parse_either(&sized[2..]).unwrap(), public);
+            assert_eq!(TpmtPublic::parse_any(&sized).unwrap(), public);
+            assert_eq!(TpmtPublic::parse_any(&sized[2..]).unwrap(), public);
             assert_eq!(
                 Name::of(&public).unwrap().as_bytes(),
                 read(kind, &format!("{object}.name.bin"))

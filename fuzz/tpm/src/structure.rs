@@ -11,7 +11,7 @@ use crate::report::sound;
 /// Public areas, and what is derived from them.
 pub fn public(data: &[u8]) {
     comes_back::<TpmtPublic>(data);
-    let Ok(public) = TpmtPublic::parse_either(data) else {
+    let Ok(public) = TpmtPublic::parse_any(data) else {
         return;
     };
     let _ = Name::of(&public);

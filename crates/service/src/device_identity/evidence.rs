@@ -59,7 +59,7 @@ impl SentEvidence {
         let field = Field::AttestationKeyPublic;
         let public = field.take(self.ak_public)?;
         let no_area = |_| field.wrong(FieldProblem::NoPublicArea);
-        let ak = TpmtPublic::parse_either(&public).map_err(no_area)?;
+        let ak = TpmtPublic::parse_any(&public).map_err(no_area)?;
         let optional =
             |field: Field, sent: Option<Sent>| sent.map(|sent| field.take(sent)).transpose();
         let evidence = Evidence {

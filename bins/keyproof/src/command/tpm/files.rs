@@ -17,7 +17,7 @@ pub(super) fn public(path: &Path) -> Result<TpmtPublic, Failure> {
     if has_pem(&bytes) {
         return Err(wrong(path, &KEY_IN_PEM));
     }
-    TpmtPublic::parse_either(&bytes).map_err(|error| wrong(path, &error))
+    TpmtPublic::parse_any(&bytes).map_err(|error| wrong(path, &error))
 }
 
 /// What to do about a key in PEM.

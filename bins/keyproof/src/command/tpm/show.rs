@@ -35,7 +35,7 @@ fn recognised(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
         [0xba, 0xdc, 0xc0, 0xde, ..] => credential(&Credential::parse(bytes)?),
         _ if bytes.starts_with(&TPM_GENERATED.to_be_bytes()) => attest(&TpmsAttest::parse(bytes)?),
         _ if is_key_in_pem(bytes) => return Err(Failure::Refused(KEY_IN_PEM.to_owned())),
-        _ => match (TpmtPublic::parse_either(bytes), TpmtSignature::parse(bytes)) {
+        _ => match (TpmtPublic::parse_any(bytes), TpmtSignature::parse(bytes)) {
             (Ok(key), _) => public(&key),
             (_, Ok(found)) => signature(&found),
             _ => certificate(bytes)?,
