@@ -31,7 +31,7 @@ pub(crate) fn of(service: Arc<Service>) -> Readiness {
             let question = async {
                 let answer = last.note(service.ready()).await;
                 answer.map_err(|error| in_public(&error))?;
-                let is_unsafe = service.standbys().lose_what_was_acknowledged();
+                let is_unsafe = service.standbys().is_failover_unsafe();
                 Ok(is_unsafe.then_some(UNSAFE))
             };
             probes.ask(question).await

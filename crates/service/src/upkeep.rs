@@ -203,10 +203,7 @@ impl Service {
             };
             let before = self.standbys();
             *self.standbys.lock().unwrap_or_else(PoisonError::into_inner) = now;
-            match (
-                before.lose_what_was_acknowledged(),
-                now.lose_what_was_acknowledged(),
-            ) {
+            match (before.is_failover_unsafe(), now.is_failover_unsafe()) {
                 (false, true) => tracing::warn!(
                     standbys = now.following,
                     "the store is not safe against a failover: no commit waits for a standby (synchronous_standby_names is \

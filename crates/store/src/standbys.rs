@@ -3,7 +3,7 @@
 /// ```
 /// use keyproof_store::Standbys;
 ///
-/// assert!(!Standbys::default().lose_what_was_acknowledged(), "nobody takes the place of this one");
+/// assert!(!Standbys::default().is_failover_unsafe(), "nobody takes the place of this one");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standbys {
@@ -15,7 +15,7 @@ pub struct Standbys {
 
 impl Standbys {
     /// Whether one that takes over may lack what was acknowledged.
-    pub const fn lose_what_was_acknowledged(&self) -> bool {
+    pub const fn is_failover_unsafe(&self) -> bool {
         self.following > 0 && !self.are_waited_for
     }
 }

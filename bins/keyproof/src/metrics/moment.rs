@@ -174,7 +174,7 @@ impl Families {
         self.gauge(
             "keyproof_store_failover_unsafe",
             "1 while standbys follow the store's database and no commit waits for one.",
-            u8::from(standbys.lose_what_was_acknowledged()),
+            u8::from(standbys.is_failover_unsafe()),
         )
     }
 

@@ -92,7 +92,7 @@ impl Visit<Signed> {
         Status {
             trouble: store.err().map(|error| readiness::in_public(&error)),
             standbys: figures.standbys.following,
-            is_unsafe: figures.standbys.lose_what_was_acknowledged(),
+            is_unsafe: figures.standbys.is_failover_unsafe(),
             upkeep,
             removed: figures.upkeep.removed,
             failed_rounds: figures.upkeep.failed,
