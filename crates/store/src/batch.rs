@@ -22,22 +22,30 @@ pub struct Batch {
     told: Vec<ToBeTold>,
 }
 
-/// Is called with whether the batch is known to be applied.
-type ToBeTold = Box<dyn FnOnce(bool) + Send + Sync>;
+/// What became of a batch, as far as [`Batch::on_outcome`] is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It is applied.
+    Applied,
+    /// Whether it is applied could not be learnt.
+    Unknown,
+}
+
+type ToBeTold = Box<dyn FnOnce(CommitOutcome) + Send + Sync>;
 
 /// Who is told of a batch that is being committed. Dropped, it is not known what became of it.
 pub(crate) struct Told(Vec<ToBeTold>);
 
 impl Told {
-    fn tell(&mut self, is_applied: bool) {
-        self.0.drain(..).for_each(|told| told(is_applied));
+    fn tell(&mut self, outcome: CommitOutcome) {
+        self.0.drain(..).for_each(|told| told(outcome));
     }
 
     /// Tells what became of the batch; nothing, if it was not applied.
     pub(crate) fn of(mut self, outcome: &Result<(), CommitError>) {
         match outcome {
-            Ok(()) => self.tell(true),
-            Err(CommitError::Unknown(_)) => self.tell(false),
+            Ok(()) => self.tell(CommitOutcome::Applied),
+            Err(CommitError::Unknown(_)) => self.tell(CommitOutcome::Unknown),
             Err(CommitError::Conflict { .. } | CommitError::NotApplied(_)) => self.0.clear(),
         }
     }
@@ -45,7 +53,7 @@ impl Told {
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.tell(false);
+        self.tell(CommitOutcome::Unknown);
     }
 }
 
@@ -132,11 +140,10 @@ impl Batch {
         ));
     }
 
-    /// Calls `told` with `true` once the batch is applied, or with `false` if the outcome is unknown, even if nobody waits
-    /// for the commit any more. It is not called for a batch that is known not to be applied.
+    /// Calls `told` once the batch is applied, or once its outcome is unknown, even if nobody waits for the commit any more. It is not called for a batch that is known not to be applied.
     ///
     /// It is called before [`Store::commit`](crate::Store::commit) returns: it must be quick and not panic.
-    pub fn once_applied(&mut self, told: impl FnOnce(bool) + Send + Sync + 'static) {
+    pub fn on_outcome(&mut self, told: impl FnOnce(CommitOutcome) + Send + Sync + 'static) {
         self.told.push(Box::new(told));
     }
 

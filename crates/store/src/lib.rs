@@ -42,7 +42,7 @@ mod store;
 mod time;
 mod version;
 
-pub use batch::Batch;
+pub use batch::{Batch, CommitOutcome};
 pub use body::Body;
 pub use engine::{BoxFuture, Change, Changes, Engine, Entry, Row};
 pub use entropy::{Entropy, SystemEntropy};

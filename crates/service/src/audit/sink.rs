@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyproof_store::{Batch, Key, Timestamp, Version};
+use keyproof_store::{Batch, CommitOutcome, Key, Timestamp, Version};
 
 use super::{Audit, Event, EventKey};
 
@@ -37,9 +37,9 @@ impl Audit {
             Some(at) => batch.replace(&key, at, &event, kept),
         };
         if let Some(sink) = self.sink.get().cloned() {
-            batch.once_applied(move |is_applied| match is_applied {
-                true => sink.committed(&EventKey(key), &event),
-                false => sink.unknown(),
+            batch.on_outcome(move |outcome| match outcome {
+                CommitOutcome::Applied => sink.committed(&EventKey(key), &event),
+                CommitOutcome::Unknown => sink.unknown(),
             });
         }
     }
