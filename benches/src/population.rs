@@ -94,7 +94,7 @@ fn password() -> Zeroizing<String> {
 }
 
 fn root() -> Origin {
-    origin(Who::Console("root".to_owned()))
+    origin(Who::CommandLine("root".to_owned()))
 }
 
 impl District {

@@ -95,7 +95,7 @@ async fn enrol(console: Arc<Service>, name: String, now: Timestamp) -> Result<(S
         role: Role::User,
     };
     let password = || Zeroizing::new(PASSWORD.to_owned());
-    let root = origin().by(Who::Console("root".to_owned()));
+    let root = origin().by(Who::CommandLine("root".to_owned()));
     accounts.add_user(&new, password(), &root).await?;
     let step = accounts.login(password_of(name.clone()), &origin()).await?;
     let FirstStep::Authenticated(tokens) = step else {

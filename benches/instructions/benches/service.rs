@@ -103,7 +103,7 @@ impl Site {
 fn challenged() -> (Site, Zeroizing<String>, String) {
     let site = Site::start();
     let accounts = &site.service.accounts;
-    let root = || origin(Who::Console("root".to_owned()));
+    let root = || origin(Who::CommandLine("root".to_owned()));
     let password = || Zeroizing::new(PASSWORD.to_owned());
     let login = || PasswordLogin {
         name: USER.to_owned(),
@@ -181,7 +181,7 @@ fn device() -> (Site, Zeroizing<String>) {
     let devices = &site.service.otp_devices;
     let token = site.runtime.block_on(async {
         let password = || Zeroizing::new(PASSWORD.to_owned());
-        let root = origin(Who::Console("root".to_owned()));
+        let root = origin(Who::CommandLine("root".to_owned()));
         let added = devices.add_instance(INSTANCE, password(), &root).await;
         added.expect("a new instance");
         let anonymous = origin(Who::Anonymous);

@@ -138,7 +138,7 @@ pub(crate) fn origin() -> Origin {
 
 pub(crate) fn console() -> Origin {
     Origin {
-        who: Who::Console("root".to_owned()),
+        who: Who::CommandLine("root".to_owned()),
         request_id: None,
         address: None,
         applicant: Applicant::default(),

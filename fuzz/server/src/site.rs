@@ -227,7 +227,7 @@ async fn started() -> (Server, String, [String; 2]) {
         .await
         .expect("use cases");
     let origin = Origin {
-        who: Who::Console("fuzz".to_owned()),
+        who: Who::CommandLine("fuzz".to_owned()),
         request_id: None,
         address: None,
         applicant: Applicant::default(),

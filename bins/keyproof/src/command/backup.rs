@@ -15,8 +15,8 @@ use keyproof_store::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, console::PassphraseSource, flags::StoreFlags, moment::Rfc3339, output,
-    store::with_records,
+    Failure, Outcome, flags::StoreFlags, moment::Rfc3339, output, store::with_records,
+    terminal::PassphraseSource,
 };
 use crate::{config::Config, whole_file::Draft};
 

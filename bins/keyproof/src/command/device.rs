@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Outcome,
-    console::{self, Consent},
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
     output::{self, printable},
     store::{with_service, with_store},
+    terminal::{self, Consent},
 };
 
 #[derive(Debug, Subcommand)]
@@ -117,7 +117,7 @@ fn forget(arguments: &ForgetArguments) -> Outcome {
             .consent
             .given(&format!("{question} (store {store})"))?;
         let devices = &service.device_identity;
-        let revoked = devices.forget_device(&device.0, &console::origin()).await;
+        let revoked = devices.forget_device(&device.0, &terminal::origin()).await;
         let revoked = revoked.map_err(Failure::refused)?;
         if *json {
             let forgotten = device.to_string();
@@ -135,7 +135,7 @@ fn relearn(arguments: &DeviceArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let device = &arguments.device;
         let devices = &service.device_identity;
-        let relearned = devices.relearn_device(&device.0, &console::origin()).await;
+        let relearned = devices.relearn_device(&device.0, &terminal::origin()).await;
         relearned.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "relearned": device.to_string() }))?;

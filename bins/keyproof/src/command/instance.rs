@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    console::PasswordSource,
     flags::StoreArguments,
     moment::Rfc3339,
     named::{Change, Doomed, Named},
     output,
     store::with_service,
+    terminal::PasswordSource,
 };
 
 #[derive(Debug, Subcommand)]

@@ -11,11 +11,12 @@ use keyproof_store::{KeyId, MasterKey, RotateError, Rotation, Store, SystemEntro
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, console,
+    Failure, Outcome,
     flags::StoreArguments,
     moment::Rfc3339,
     output,
     store::{block_on, must_be_shared, open_existing, tell, with_records, with_service},
+    terminal,
 };
 use crate::config::Config;
 
@@ -83,7 +84,7 @@ pub(super) fn run(command: &Command) -> Outcome {
 
 fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
     with_service(&arguments.store, async |service| {
-        let origin = console::origin();
+        let origin = terminal::origin();
         let replaced = service.accounts.replace_signing_key(&origin).await;
         let replaced = replaced.map_err(Failure::refused)?;
         let (signing, former) = (&replaced.signing, replaced.former.as_ref());
@@ -111,7 +112,7 @@ fn replace_signing_key(arguments: &StoreArguments) -> Outcome {
 fn end_signing_key(arguments: &EndArguments) -> Outcome {
     let EndArguments { id, store } = arguments;
     with_service(&store.store, async |service| {
-        let origin = console::origin();
+        let origin = terminal::origin();
         let ended = service.accounts.end_signing_key(id, &origin).await;
         let ended = ended.map_err(Failure::refused)?;
         if store.json {

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    console::{self, Consent},
     flags::StoreFlags,
     output::{self, printable},
     store::with_store,
+    terminal::{self, Consent},
 };
 
 /// Which thing, and in which store.
@@ -82,7 +82,7 @@ impl Named {
     ) -> Outcome {
         with_store(&self.store, async |service, store| {
             wanted(store)?;
-            let words = change(&service, &self.name, &console::origin())
+            let words = change(&service, &self.name, &terminal::origin())
                 .await
                 .map_err(Failure::refused)?;
             if self.json {

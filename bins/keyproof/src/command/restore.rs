@@ -18,11 +18,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failure, Outcome,
-    console::PassphraseSource,
     flags::StoreFlags,
     moment::Rfc3339,
     output,
     store::{block_on, must_be_shared, open_existing, tell},
+    terminal::PassphraseSource,
 };
 use crate::config::Config;
 

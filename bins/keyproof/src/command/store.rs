@@ -6,7 +6,7 @@ use keyproof_service::{Action, Audit, Clock, Service, SystemClock};
 use keyproof_store::{EngineError, OpenError, Store, SystemEntropy};
 use tokio::runtime;
 
-use super::{Failure, Outcome, console::origin, flags::StoreFlags};
+use super::{Failure, Outcome, flags::StoreFlags, terminal::origin};
 use crate::{
     config::Config,
     store::{OpenStoreError, StoreUrl},

@@ -10,11 +10,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, Outcome, console,
+    Failure, Outcome,
     flags::{StoreArguments, StoreFlags},
     moment::{Lifetime, Rfc3339},
     output::{self, printable},
     store::{with_service, with_store},
+    terminal,
 };
 
 #[derive(Debug, Subcommand)]
@@ -77,7 +78,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
             scopes,
             lifetime: arguments.lifetime.0,
         };
-        let created = service.access.create(new, &console::origin()).await;
+        let created = service.access.create(new, &terminal::origin()).await;
         let issued = created.map_err(Failure::refused)?;
         let text = arguments.words(&issued, store)?;
         let Err(error) = output::deliver(&text) else {
@@ -85,7 +86,7 @@ fn create(arguments: &CreateArguments) -> Outcome {
         };
         // A token that nobody has seen is nobody's, and would be valid all the same.
         let id = &issued.token.id;
-        let revoked = service.access.revoke(id, &console::origin()).await;
+        let revoked = service.access.revoke(id, &terminal::origin()).await;
         Err(Failure::Refused(match revoked {
             Ok(()) => format!("the token could not be printed, so it was revoked: {error}"),
             Err(why) => format!(
@@ -151,7 +152,7 @@ fn revoke(arguments: &RevokeArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let revoked = service
             .access
-            .revoke(&arguments.id, &console::origin())
+            .revoke(&arguments.id, &terminal::origin())
             .await;
         revoked.map_err(Failure::refused)?;
         if arguments.json {

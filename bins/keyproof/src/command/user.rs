@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::{
     Failure, Outcome,
-    console::{self, PasswordSource},
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
     named::{Change, Doomed, Named},
     output::{self, printable},
     store::{with_service, with_store},
+    terminal::{self, PasswordSource},
 };
 
 #[derive(Debug, Subcommand)]
@@ -255,7 +255,7 @@ fn list_tokens(name: &str, arguments: &StoreArguments) -> Outcome {
 fn revoke_token(name: &str, arguments: &RevokeArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let accounts = &service.accounts;
-        let origin = console::origin();
+        let origin = terminal::origin();
         let revoked = accounts.revoke_application_token(name, arguments.id, &origin);
         let revocation = revoked.await.map_err(Failure::refused)?;
         if arguments.json {

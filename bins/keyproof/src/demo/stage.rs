@@ -97,7 +97,7 @@ impl Stage {
     /// Who changes the store beside the server: somebody at this machine.
     pub(super) fn origin() -> Origin {
         Origin {
-            who: Who::Console("demo".to_owned()),
+            who: Who::CommandLine("demo".to_owned()),
             request_id: None,
             address: None,
             applicant: Applicant::default(),

@@ -332,7 +332,7 @@ fn secret(text: &str) -> Zeroizing<String> {
 
 fn origin() -> Origin {
     Origin {
-        who: Who::Console("test".to_owned()),
+        who: Who::CommandLine("test".to_owned()),
         request_id: None,
         address: Some([127, 0, 0, 1].into()),
         applicant: Applicant::default(),

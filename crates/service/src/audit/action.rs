@@ -25,8 +25,8 @@ pub enum Domain {
 pub enum Asker {
     /// [`Who::Anonymous`].
     Anonymous,
-    /// [`Who::Console`].
-    Console,
+    /// [`Who::CommandLine`].
+    CommandLine,
     /// [`Who::External`].
     External,
     /// [`Who::Instance`].
@@ -45,7 +45,7 @@ impl Asker {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Anonymous,
-        Self::Console,
+        Self::CommandLine,
         Self::External,
         Self::Instance,
         Self::Keyproof,
@@ -58,7 +58,7 @@ impl Asker {
     pub const fn of(who: &Who) -> Self {
         match who {
             Who::Anonymous => Self::Anonymous,
-            Who::Console(_) => Self::Console,
+            Who::CommandLine(_) => Self::CommandLine,
             Who::External { .. } => Self::External,
             Who::Instance { .. } => Self::Instance,
             Who::Keyproof => Self::Keyproof,
@@ -72,7 +72,7 @@ impl Asker {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
-            Self::Console => "console",
+            Self::CommandLine => "console",
             Self::External => "external",
             Self::Instance => "instance",
             Self::Keyproof => "keyproof",
@@ -116,23 +116,23 @@ macro_rules! actions {
 actions! {
     All {
         AuditLeaveOut = "audit.leave_out" by Keyproof;
-        MasterKeyFinish = "master_key.finish" by Console;
-        MasterKeyPrepare = "master_key.prepare" by Console;
-        MasterKeySwitch = "master_key.switch" by Console;
+        MasterKeyFinish = "master_key.finish" by CommandLine;
+        MasterKeyPrepare = "master_key.prepare" by CommandLine;
+        MasterKeySwitch = "master_key.switch" by CommandLine;
         OperatorSessionBegin = "operator_session.begin" by Anonymous | Operator;
         OperatorSessionConfirm = "operator_session.confirm" by Operator;
         OperatorSessionEnd = "operator_session.end" by Operator;
         OperatorSessionsEnd = "operator_session.end_all" by Operator;
-        OperatorTokenCreate = "operator_token.create" by Console;
-        OperatorTokenRevoke = "operator_token.revoke" by Console;
-        StoreMove = "store.move" by Console;
-        StoreRestore = "store.restore" by Console;
+        OperatorTokenCreate = "operator_token.create" by CommandLine;
+        OperatorTokenRevoke = "operator_token.revoke" by CommandLine;
+        StoreMove = "store.move" by CommandLine;
+        StoreRestore = "store.restore" by CommandLine;
     }
     OtpDevices {
-        InstanceAdd = "instance.add" by Console | Keyproof | Operator;
+        InstanceAdd = "instance.add" by CommandLine | Keyproof | Operator;
         InstanceShow = "instance.show" by Operator;
-        InstanceSetPassword = "instance.set_password" by Console;
-        InstanceRemove = "instance.remove" by Console | Operator;
+        InstanceSetPassword = "instance.set_password" by CommandLine;
+        InstanceRemove = "instance.remove" by CommandLine | Operator;
         LoginTokenIssue = "login_token.issue" by Anonymous | Instance;
         LoginTokenUse = "login_token.use" by Instance;
         LoginTokenRevoke = "login_token.revoke" by Instance;
@@ -169,33 +169,33 @@ actions! {
         TpmApiKeyDelete = "tpm_api_key.delete" by Operator;
         TpmApiKeyGet = "tpm_api_key.get" by Operator;
         TpmApiKeyList = "tpm_api_key.list" by Operator;
-        TpmTrustAdd = "tpm_trust.add" by Console;
-        TpmTrustRemove = "tpm_trust.remove" by Console;
+        TpmTrustAdd = "tpm_trust.add" by CommandLine;
+        TpmTrustRemove = "tpm_trust.remove" by CommandLine;
         TpmPreauth = "tpm.preauth" by Anonymous | Operator | Station;
         TpmProvision = "tpm.provision" by Anonymous | Operator | Station;
         TpmActivate = "tpm.activate" by Anonymous | Operator | Station;
         TpmAttestNonce = "tpm.attest_nonce" by Operator | Station;
         TpmAttest = "tpm.attest" by Anonymous | Operator | Station;
-        TpmDeviceForget = "tpm_device.forget" by Console | Operator;
-        TpmDeviceRelearn = "tpm_device.relearn" by Console | Operator;
+        TpmDeviceForget = "tpm_device.forget" by CommandLine | Operator;
+        TpmDeviceRelearn = "tpm_device.relearn" by CommandLine | Operator;
         TpmDeviceShow = "tpm_device.show" by Operator;
     }
     Accounts {
-        UserAdd = "user.add" by Console | Operator;
-        UserForget = "user.forget" by Console;
-        UserRemove = "user.remove" by Console;
-        UserSuspend = "user.suspend" by Console | Operator;
-        UserActivate = "user.activate" by Console | Operator;
-        UserUnlock = "user.unlock" by Console | Operator;
-        UserSetPassword = "user.set_password" by Console | User;
+        UserAdd = "user.add" by CommandLine | Operator;
+        UserForget = "user.forget" by CommandLine;
+        UserRemove = "user.remove" by CommandLine;
+        UserSuspend = "user.suspend" by CommandLine | Operator;
+        UserActivate = "user.activate" by CommandLine | Operator;
+        UserUnlock = "user.unlock" by CommandLine | Operator;
+        UserSetPassword = "user.set_password" by CommandLine | User;
         UserAuthenticate = "user.authenticate" by Anonymous | User;
         UserSessionEnd = "user_session.end" by User;
         UserSessionsEnd = "user_session.end_others" by User;
         UserSessionsEndAll = "user_session.end_all" by Operator;
         RefreshTokenUse = "refresh_token.use" by User;
         RefreshTokenRotate = "refresh_token.rotate" by User;
-        SigningKeyEnd = "signing_key.end" by Console;
-        SigningKeyReplace = "signing_key.replace" by Console;
+        SigningKeyEnd = "signing_key.end" by CommandLine;
+        SigningKeyReplace = "signing_key.replace" by CommandLine;
         TrustedDeviceAdd = "trusted_device.add" by User;
         TrustedDeviceList = "trusted_device.list" by User;
         TrustedDeviceRemove = "trusted_device.remove" by User;
@@ -206,7 +206,7 @@ actions! {
         ApplicationAuthenticate = "application.authenticate" by Anonymous | User;
         ApplicationTokenAdd = "application_token.add" by User;
         ApplicationTokenChange = "application_token.change" by User;
-        ApplicationTokenRevoke = "application_token.revoke" by Console | User;
+        ApplicationTokenRevoke = "application_token.revoke" by CommandLine | User;
     }
 }
 
@@ -272,7 +272,7 @@ mod tests {
         let name = || "x".to_owned();
         let all = [
             Who::Anonymous,
-            Who::Console(name()),
+            Who::CommandLine(name()),
             Who::External {
                 issuer: name(),
                 subject: name(),

@@ -137,7 +137,7 @@ fn one(who: &Who) -> String {
         Who::Operator { subject, .. } => format!("operator_subject:{subject}"),
         Who::User { subject, .. } => format!("user:{subject}"),
         Who::Anonymous
-        | Who::Console(_)
+        | Who::CommandLine(_)
         | Who::External { .. }
         | Who::Keyproof
         | Who::Station { .. } => who.to_string(),

@@ -50,7 +50,7 @@ pub enum Who {
     /// Nobody who could be told apart.
     Anonymous,
     /// Somebody at the machine's own command line, by the name of their account there.
-    Console(String),
+    CommandLine(String),
     /// The bearer of an external issuer's token.
     External {
         /// The issuer.
@@ -94,7 +94,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
-            Self::Console(user) => write!(f, "console:{user}"),
+            Self::CommandLine(user) => write!(f, "console:{user}"),
             Self::External { issuer, subject } => write!(f, "external:{issuer}/{subject}"),
             Self::Instance { name, token: None } => write!(f, "instance:{name}"),
             Self::Instance {

@@ -334,7 +334,7 @@ pub(crate) fn origin() -> Origin {
 }
 
 pub(crate) fn console() -> Origin {
-    origin().by(Who::Console("root".to_owned()))
+    origin().by(Who::CommandLine("root".to_owned()))
 }
 
 impl fmt::Display for Command {

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 
 use super::files::wrong;
 use crate::command::{
-    Failure, Outcome, console,
+    Failure, Outcome,
     files::read,
     flags::{StoreArguments, StoreFlags},
     moment::Rfc3339,
     output::{self, printable},
     report,
     store::{with_service, with_store},
+    terminal,
 };
 
 #[derive(Debug, Subcommand)]
@@ -96,7 +97,7 @@ fn add(arguments: &AddArguments) -> Outcome {
         .map_err(|error| wrong(&arguments.file, &error))?;
     with_store(&arguments.store, async |service, store| {
         let devices = &service.device_identity;
-        let added = devices.add_trust(&items, &console::origin()).await;
+        let added = devices.add_trust(&items, &terminal::origin()).await;
         let added = added.map_err(|error| wrong(&arguments.file, &error))?;
         if arguments.json {
             let new = added.added.iter().map(|(kind, fingerprint)| {
@@ -216,7 +217,7 @@ fn remove(arguments: &RemoveArguments) -> Outcome {
     with_store(&arguments.store, async |service, store| {
         let Fingerprint(fingerprint) = &arguments.fingerprint;
         let devices = &service.device_identity;
-        let removed = devices.remove_trust(fingerprint, &console::origin()).await;
+        let removed = devices.remove_trust(fingerprint, &terminal::origin()).await;
         removed.map_err(Failure::refused)?;
         if arguments.json {
             output::print_json(&json!({ "removed": fingerprint.to_string() }))?;

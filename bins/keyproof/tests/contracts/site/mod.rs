@@ -120,7 +120,7 @@ pub(crate) fn secret(text: &str) -> Zeroizing<String> {
 
 pub(crate) fn console_origin() -> Origin {
     Origin {
-        who: Who::Console("test".to_owned()),
+        who: Who::CommandLine("test".to_owned()),
         request_id: None,
         address: None,
         applicant: Applicant::default(),

@@ -55,7 +55,7 @@ async fn the_azure_client_does_all_it_can_do_with_certificates() {
         lifetime: None,
     };
     let origin = Origin {
-        who: Who::Console("test".to_owned()),
+        who: Who::CommandLine("test".to_owned()),
         request_id: None,
         address: None,
         applicant: Applicant::default(),

@@ -75,7 +75,7 @@ async fn walk(runs_scripts: bool, site: &'static str, walk: fn(&Visitor, &str)) 
         role: Role::User,
     };
     let origin = Origin {
-        who: Who::Console("test".to_owned()),
+        who: Who::CommandLine("test".to_owned()),
         request_id: None,
         address: None,
         applicant: Applicant::default(),

@@ -123,7 +123,7 @@ pub(super) fn origin() -> Origin {
         .find_map(|name| env::var(name).ok());
     let user = name.filter(|name| !name.is_empty());
     Origin {
-        who: Who::Console(
+        who: Who::CommandLine(
             user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
         ),
         request_id: None,
