@@ -7,7 +7,7 @@
 
 mod course;
 mod exposition;
-mod moment;
+mod scrape;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -122,7 +122,7 @@ impl Metrics {
     fn expose(&self) -> prometheus::Result<Vec<u8>> {
         let figures = self.service.get().map(|service| service.figures());
         let mut families = self.registry.gather();
-        families.extend(moment::gather(figures.as_ref())?);
+        families.extend(scrape::gather(figures.as_ref())?);
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
@@ -297,7 +297,7 @@ mod tests {
             authorities_end: Some(Timestamp::EPOCH),
             ..Figures::default()
         };
-        families.extend(moment::gather(Some(&figures)).unwrap());
+        families.extend(scrape::gather(Some(&figures)).unwrap());
         let told: BTreeSet<_> = families.iter().map(line).collect();
         let listed: BTreeSet<_> = LIST
             .lines()
