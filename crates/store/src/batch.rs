@@ -140,7 +140,8 @@ impl Batch {
         ));
     }
 
-    /// Calls `told` once the batch is applied, or once its outcome is unknown, even if nobody waits for the commit any more. It is not called for a batch that is known not to be applied.
+    /// Calls `told` once the batch is applied, or once its outcome is unknown, even if nobody waits for the commit any more. It
+    /// is not called for a batch that is known not to be applied.
     ///
     /// It is called before [`Store::commit`](crate::Store::commit) returns: it must be quick and not panic.
     pub fn on_outcome(&mut self, told: impl FnOnce(CommitOutcome) + Send + Sync + 'static) {

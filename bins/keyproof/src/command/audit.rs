@@ -1,6 +1,6 @@
 //! `keyproof audit`: the audit trail, read and followed.
 
-use std::{io, net::IpAddr, str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use clap::{Args, Subcommand};
 use keyproof_service::{
@@ -8,15 +8,9 @@ use keyproof_service::{
     audit::{Event, EventKey, Follower, Outcome as EventOutcome, ParseEventKeyError, Repeats},
 };
 use keyproof_store::Timestamp;
-use serde_json::Value;
 
-use super::{
-    Failure, Outcome,
-    flags::StoreFlags,
-    moment::{Rfc3339, Since},
-    output,
-    store::with_service,
-};
+use super::{Failure, Outcome, flags::StoreFlags, moment::Since, output, store::with_service};
+use crate::{event_json::event_document, rfc3339::Rfc3339};
 
 /// Where events stand that are several.
 const TIMES: &str = "\
@@ -123,7 +117,7 @@ fn export(arguments: &ExportArguments) -> Outcome {
             };
             (last, cursor) = (Some(end.id.clone()), end.cursor.clone());
             for exported in &page {
-                let mut line = document(&exported.event)?;
+                let mut line = event_document(&exported.event)?;
                 if let Some(members) = line.as_object_mut() {
                     let mut tell = |name: &str, key: Option<&EventKey>| {
                         let text = key.map(ToString::to_string);
@@ -150,7 +144,7 @@ async fn list(service: &Service, since: Timestamp, json: bool) -> Outcome {
             name(service, events.iter_mut().map(|(_, event)| event)).await?;
             Ok(events)
         },
-        |(_, event)| document(event),
+        |(_, event)| event_document(event),
         |(_, event)| line(event),
     )
     .await
@@ -164,7 +158,7 @@ async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
         name(service, &mut events).await?;
         for event in &events {
             let text = if json {
-                document(event)?.to_string()
+                event_document(event)?.to_string()
             } else {
                 line(event)
             };
@@ -182,21 +176,6 @@ async fn follow(service: &Service, since: Timestamp, json: bool) -> Outcome {
 async fn name(service: &Service, events: impl IntoIterator<Item = &mut Event>) -> Outcome {
     let named = service.accounts.name_subjects(events).await;
     named.map_err(Failure::refused)
-}
-
-/// The event with its times in RFC 3339.
-pub(crate) fn document(event: &Event) -> io::Result<Value> {
-    let mut document = serde_json::to_value(event)?;
-    if let Some(members) = document.as_object_mut() {
-        let mut tell = |name: &str, at| {
-            members.insert(name.to_owned(), Value::String(Rfc3339(at).to_string()));
-        };
-        tell("at", event.at);
-        if let Some(repeats) = &event.repeats {
-            tell("last_at", repeats.last_at);
-        }
-    }
-    Ok(document)
 }
 
 /// The event in one line, on which nobody but keyproof has put a control character.
@@ -275,7 +254,7 @@ mod tests {
              instance/default/device/a\\n\\u{1b}[2Jé\\u{202e} by instance:default \
              from 127.0.0.1 request 0123 (2 refusals are left out)"
         );
-        let document = document(&event).unwrap();
+        let document = event_document(&event).unwrap();
         assert_eq!(document["at"], "2023-11-14T22:13:20.000Z");
         assert!(document.get("detail").is_none());
         assert!(document.get("count").is_none());
@@ -309,7 +288,7 @@ mod tests {
              from 127.0.0.1 request 0123: wrong \
              (3 times until 2023-11-14T22:13:22.000Z, last request 4567, also from 192.0.2.1)"
         );
-        let document = document(&event).unwrap();
+        let document = event_document(&event).unwrap();
         assert_eq!(document["count"], 3);
         assert_eq!(document["last_at"], "2023-11-14T22:13:22.000Z");
         assert_eq!(document["last_request_id"], "4567");

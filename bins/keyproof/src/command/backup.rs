@@ -15,10 +15,9 @@ use keyproof_store::{
 use serde_json::json;
 
 use super::{
-    Failure, Outcome, flags::StoreFlags, moment::Rfc3339, output, store::with_records,
-    terminal::PassphraseSource,
+    Failure, Outcome, flags::StoreFlags, output, store::with_records, terminal::PassphraseSource,
 };
-use crate::{config::Config, whole_file::Draft};
+use crate::{config::Config, rfc3339::Rfc3339, whole_file::Draft};
 
 const ABOUT_KEYS: &str = "\
 The backup opens with the store's master key alone. Keep that elsewhere too: a backup without it is lost, and a backup beside \

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::{
     Failure, Outcome,
     flags::{StoreArguments, StoreFlags},
-    moment::Rfc3339,
     output::{self, printable},
     store::{with_service, with_store},
     terminal::{self, Consent},
 };
+use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

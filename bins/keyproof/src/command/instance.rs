@@ -7,12 +7,12 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     flags::StoreArguments,
-    moment::Rfc3339,
     named::{Change, Doomed, Named},
     output,
     store::with_service,
     terminal::PasswordSource,
 };
+use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

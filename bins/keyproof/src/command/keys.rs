@@ -13,12 +13,11 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     flags::StoreArguments,
-    moment::Rfc3339,
     output,
     store::{block_on, must_be_shared, open_existing, tell, with_records, with_service},
     terminal,
 };
-use crate::config::Config;
+use crate::{config::Config, rfc3339::Rfc3339};
 
 const STEPS: &str = "\
 prepare adds a new key to the key file: give that file to every node and restart them, one by one. switch lets the new key seal, \

@@ -13,7 +13,7 @@ mod instance;
 mod keys;
 mod manual;
 mod migrate;
-pub(crate) mod moment;
+mod moment;
 mod named;
 mod otp;
 mod output;
@@ -32,8 +32,6 @@ use std::{ffi::OsString, io, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
-
-pub(crate) use audit::document as event_document;
 
 /// Proves possession of keys: a server that speaks existing wire contracts, and its commands
 #[derive(Debug, Parser)]

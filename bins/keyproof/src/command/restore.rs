@@ -19,12 +19,11 @@ use serde_json::{Map, Value, json};
 use super::{
     Failure, Outcome,
     flags::StoreFlags,
-    moment::Rfc3339,
     output,
     store::{block_on, must_be_shared, open_existing, tell},
     terminal::PassphraseSource,
 };
-use crate::config::Config;
+use crate::{config::Config, rfc3339::Rfc3339};
 
 const WHAT_ENDS: &str = "\
 A backup does not know what was spent after it was made. So whatever is good once or until it is ended ends: sessions, tokens, \

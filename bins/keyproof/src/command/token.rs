@@ -12,11 +12,12 @@ use zeroize::Zeroizing;
 use super::{
     Failure, Outcome,
     flags::{StoreArguments, StoreFlags},
-    moment::{Lifetime, Rfc3339},
+    moment::Lifetime,
     output::{self, printable},
     store::{with_service, with_store},
     terminal,
 };
+use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::{
     Failure, Outcome,
     flags::{StoreArguments, StoreFlags},
-    moment::Rfc3339,
     named::{Change, Doomed, Named},
     output::{self, printable},
     store::{with_service, with_store},
     terminal::{self, PasswordSource},
 };
+use crate::rfc3339::Rfc3339;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -12,7 +12,7 @@ use keyproof_service::audit::{AuditSink, Event, EventKey, Outcome};
 use tokio::net::UnixDatagram;
 
 use super::outbox::{Carrier, Counts, Outbox, Outgoing, Room};
-use crate::command::moment::Rfc3339;
+use crate::rfc3339::Rfc3339;
 
 /// Where the journal listens.
 pub(crate) const SOCKET: &str = "/run/systemd/journal/socket";

@@ -9,15 +9,17 @@ use keyproof_x509::Sha256Thumbprint;
 use serde_json::{Value, json};
 
 use super::files::wrong;
-use crate::command::{
-    Failure, Outcome,
-    files::read,
-    flags::{StoreArguments, StoreFlags},
-    moment::Rfc3339,
-    output::{self, printable},
-    report,
-    store::{with_service, with_store},
-    terminal,
+use crate::{
+    command::{
+        Failure, Outcome,
+        files::read,
+        flags::{StoreArguments, StoreFlags},
+        output::{self, printable},
+        report,
+        store::{with_service, with_store},
+        terminal,
+    },
+    rfc3339::Rfc3339,
 };
 
 #[derive(Debug, Subcommand)]

@@ -11,7 +11,7 @@ use keyproof_store::Timestamp;
 
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
 use crate::{
-    command::event_document,
+    event_json::event_document,
     sites::{page::moment, refusal::Refusal},
 };
 
