@@ -206,8 +206,8 @@ impl Server {
         add_front(&config, &mut sites);
         // The main listener's site, at all of its addresses.
         if let Some((_, first)) = sites.first().cloned() {
-            let beside = config.beside.iter();
-            sites.extend(beside.map(|address| (*address, first.clone())));
+            let further = config.further_main.iter();
+            sites.extend(further.map(|address| (*address, first.clone())));
         }
         let (tracer, outgoing) = telemetry::tracer(&config, &metrics)?.unzip();
         let (draining, drained) = watch::channel(false);

@@ -115,7 +115,7 @@ pub struct Config {
     /// Where state is kept, and the master key.
     pub store: Location,
     /// Where the main listener is, too: further sockets that were open already.
-    pub beside: Vec<SocketAddr>,
+    pub further_main: Vec<SocketAddr>,
     /// The sockets that are open already.
     pub sockets: Sockets,
     /// The dialects that are on, each with its own listener's address if it has one.
@@ -168,7 +168,7 @@ impl Config {
     }
 
     fn check(mut settings: Settings, sources: &Sources) -> Result<Self, ConfigError> {
-        let beside = listen_on(&mut settings, &sources.sockets)?;
+        let further_main = listen_on(&mut settings, &sources.sockets)?;
         let dialects = DialectName::ALL.iter();
         let dialects = dialects.filter_map(|name| served(*name, settings.dialects.of(*name)));
         let dialects = dialects.collect();
@@ -194,7 +194,7 @@ impl Config {
             proxies: TrustedProxies::new(settings.http.trusted_proxies.clone()),
             tls: tls(&settings.tls)?,
             store,
-            beside,
+            further_main,
             sockets: Sockets::default(),
             dialects,
             sites,
@@ -240,7 +240,7 @@ impl Config {
 
     /// Every address that an application is served on.
     fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
-        let main = iter::once(self.settings.http.listen).chain(self.beside.iter().copied());
+        let main = iter::once(self.settings.http.listen).chain(self.further_main.iter().copied());
         let dialects = self.dialects.iter().filter_map(|(_, listen)| *listen);
         let sites = self.sites.iter().filter_map(|(_, listen)| *listen);
         main.chain(dialects).chain(sites)
