@@ -10,9 +10,9 @@ use keyproof_service::{
     device_identity::{
         ActivateError, AttestError, AuthorityError, CreateApiKeyError, CreateCategoryError,
         CreateManagerError, DeleteError, EndorsementError, Field, FieldError, FieldProblem,
-        FindError, MetadataError, NonceError, PcrPolicyError, PreauthError, ProvisionError,
-        ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError, RevocationListError,
-        TrustListError,
+        FindError, MetadataError, NonceError, NotPermitted, PcrPolicyError, PreauthError,
+        ProvisionError, ReplaceApiKeyError, ReplaceCategoryError, ReplaceManagerError,
+        RevocationListError, TrustListError,
     },
 };
 use serde_json::json;
@@ -99,10 +99,6 @@ impl Refusal {
             Code::Unauthenticated,
             "the token is not accepted: Authorization: APIToken …, of one that is known and has not ended",
         )
-    }
-
-    pub(super) fn forbidden(why: &str) -> Self {
-        Self::new(Code::PermissionDenied, format!("the token's scope: {why}"))
     }
 
     pub(super) fn method(allow: String) -> Self {
@@ -210,6 +206,13 @@ impl From<AccessError> for Refusal {
             AccessError::Malformed | AccessError::Unknown => Self::not_accepted(),
             AccessError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl From<NotPermitted> for Refusal {
+    fn from(refused: NotPermitted) -> Self {
+        let message = format!("the token does not allow this: {refused}");
+        Self::new(Code::PermissionDenied, message)
     }
 }
 

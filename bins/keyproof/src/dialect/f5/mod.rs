@@ -167,8 +167,7 @@ impl F5 {
             Shown::Operator(operator) => {
                 let devices = &self.service.device_identity;
                 let permitted = devices.permit_station(&operator, act, certificate, &origin);
-                let why = "it does not allow what stations do";
-                permitted.await.map_err(|_| Refusal::forbidden(why))
+                permitted.await.map_err(Refusal::from)
             }
             Shown::Station(station) => Ok(station),
             Shown::Nothing if self.station_auth == StationAuth::ApiKeyOnly => {
@@ -190,9 +189,8 @@ impl F5 {
         };
         let (devices, origin) = (&self.service.device_identity, origin(&exchange));
         let permitted = devices.permit(&operator, act, &at.namespace, &at.name, &origin);
-        let why = "it does not reach this namespace";
         Ok(Call {
-            administrator: permitted.await.map_err(|_| Refusal::forbidden(why))?,
+            administrator: permitted.await?,
             service: Arc::clone(&self.service),
             at,
             exchange,

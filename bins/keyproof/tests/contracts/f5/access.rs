@@ -64,15 +64,22 @@ async fn scopes_reach_their_namespace_and_stations_their_two_calls() {
         let answered = get(API_KEYS).await;
         assert_eq!(answered.status, own, "{scope}");
         if own == 403 {
-            answered.refuses(403, 7);
+            answered.refuses(403, 7).saying("it needs tpm:default");
         }
         let elsewhere = get("/api/tpm/namespaces/other/tpm_api_keys").await;
         assert_eq!(elsewhere.status, other, "{scope}");
+        if other == 403 {
+            elsewhere.refuses(403, 7).saying("it needs tpm:other");
+        }
         let call = site
             .call("POST", PREAUTH)
             .authorization(&token)
             .json(&preauth);
-        assert_eq!(call.send().await.status, station, "{scope}");
+        let called = call.send().await;
+        assert_eq!(called.status, station, "{scope}");
+        if station == 403 {
+            called.refuses(403, 7).saying("it needs tpm-station");
+        }
     }
     // Each of these 403 is in the audit trail.
     let listing = site.trail("tpm_api_key.list").await;
