@@ -10,8 +10,8 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    ClientCertificate, ListenerTls, answer::Transport, connection, limits::DRAINING_GRACE,
-    observer::OpenConnection, site::Site, socket::Socket, stack::Stack,
+    ClientCertificate, ListenerTls, answer::Transport, connection, observer::OpenConnection,
+    site::Site, socket::Socket, stack::Stack,
 };
 
 /// How long to wait when the system refuses a connection for want of resources.
@@ -114,7 +114,7 @@ async fn open(
     let handshake = timeout(stack.limits.header_timeout, handshake);
     let shaken = tokio::select! {
         shaken = handshake => shaken,
-        () = leaving(&stack) => return debug!(%peer, "a TLS handshake is not waited for"),
+        () = stack.stopped_waiting() => return debug!(%peer, "a TLS handshake is not waited for"),
     };
     match shaken {
         Ok(Ok(session)) => {
@@ -133,10 +133,4 @@ async fn open(
         Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => debug!(%peer, "TLS handshake took too long"),
     }
-}
-
-/// Until the server drains, and a handshake that was under way by then has had its moment.
-async fn leaving(stack: &Stack) {
-    stack.drained().await;
-    sleep(DRAINING_GRACE).await;
 }
