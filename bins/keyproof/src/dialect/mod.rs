@@ -11,7 +11,7 @@ pub mod taler;
 
 use std::{error::Error, fmt, str::FromStr, sync::Arc};
 
-use keyproof_http::{Application, Client, Exchange, Presence};
+use keyproof_http::{Application, Exchange, Presence};
 use keyproof_service::{
     Origin, Service, Settings as Rules, Who,
     access::{self, Applicant},
@@ -39,25 +39,17 @@ pub(crate) use dialects;
 
 /// Where a request comes from, as use cases and the audit trail want to know it.
 pub(crate) fn origin(exchange: &Exchange) -> Origin {
+    let client = exchange.waiting();
     Origin {
         who: Who::Anonymous,
         request_id: Some(exchange.request_id().to_string()),
         address: Some(exchange.client()),
-        applicant: Applicant::new(Waiting(exchange.waiting())),
-        authority: None,
-    }
-}
-
-/// A client, as hashing asks for it.
-struct Waiting(Client);
-
-impl access::Client for Waiting {
-    fn presence(&self) -> access::Presence {
-        match self.0.presence() {
+        applicant: Applicant::new(move || match client.presence() {
             Presence::Here => access::Presence::Here,
             Presence::SendsNoMore => access::Presence::SendsNoMore,
             Presence::Gone => access::Presence::Gone,
-        }
+        }),
+        authority: None,
     }
 }
 

@@ -8,12 +8,6 @@ use std::{
     },
 };
 
-/// The client at the other end of a request, as far as hashing asks.
-pub trait Client: Send + Sync {
-    /// Whether it is still there, as far as that can be told without waiting.
-    fn presence(&self) -> Presence;
-}
-
 /// Whether a client still waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -22,7 +16,7 @@ pub enum Presence {
     /// It will send no more. So it looks when a client has closed its connection, and also when it only has nothing
     /// to add: nobody can tell without sending to it.
     SendsNoMore,
-    /// It is gone.
+    /// It is gone, or was answered without the use case, as when a deadline has passed.
     Gone,
 }
 
@@ -32,37 +26,30 @@ pub enum Presence {
 pub struct Applicant(Arc<Request>);
 
 struct Request {
-    client: Option<Box<dyn Client>>,
+    client: Option<Box<Client>>,
     has_counted: AtomicBool,
-    is_answered: AtomicBool,
 }
 
+/// Says whether it is still there.
+type Client = dyn Fn() -> Presence + Send + Sync;
+
 impl Applicant {
-    /// The request of a client.
-    pub fn new(client: impl Client + 'static) -> Self {
+    /// The request of a client that says whether it is still there, as far as that can be told without waiting.
+    pub fn new(client: impl Fn() -> Presence + Send + Sync + 'static) -> Self {
         Self::of(Some(Box::new(client)))
     }
 
-    fn of(client: Option<Box<dyn Client>>) -> Self {
+    fn of(client: Option<Box<Client>>) -> Self {
         Self(Arc::new(Request {
             client,
             has_counted: AtomicBool::new(false),
-            is_answered: AtomicBool::new(false),
         }))
-    }
-
-    /// The request was answered without it, as when its deadline passed: nothing need be hashed for it any more.
-    pub fn answered(&self) {
-        self.0.is_answered.store(true, Ordering::Release);
     }
 
     /// Whether the client still waits.
     pub(super) fn presence(&self) -> Presence {
-        if self.0.is_answered.load(Ordering::Acquire) {
-            return Presence::Gone;
-        }
         let client = self.0.client.as_ref();
-        client.map_or(Presence::Here, |client| client.presence())
+        client.map_or(Presence::Here, |client| client())
     }
 
     /// Whether this is the first time that it is to be counted.

@@ -10,7 +10,7 @@ mod operators;
 mod remembered;
 
 pub use addresses::AddressLimit;
-pub use applicant::{Applicant, Client, Presence};
+pub use applicant::{Applicant, Presence};
 pub use hashing::{HashingError, HashingPool, HashingSettings, PasswordVerdict, Turn, UseCase};
 pub use issuers::{Claims, ExternalTokenError, IssuerSettings, Issuers, KeyFileError, KeySet};
 pub(crate) use remembered::{Remembered, digest_of};
