@@ -155,7 +155,7 @@ impl Origin {
         deadline: &HandlerDeadline,
     ) -> Result<Response, StackRefusal> {
         let only_reads = exchange.method().is_safe();
-        let waiting = exchange.waiting();
+        let waiting = exchange.client();
         let handler: BoxFuture<_> = match only_reads {
             true => match catch_unwind(AssertUnwindSafe(|| application.handle(exchange))) {
                 Ok(handler) => Box::pin(Caught(handler)),

@@ -52,7 +52,7 @@ impl Exchange {
     }
 
     /// The client's address: the peer's, or the last untrusted hop behind a configured proxy.
-    pub fn client(&self) -> IpAddr {
+    pub fn client_address(&self) -> IpAddr {
         self.client
     }
 
@@ -62,7 +62,7 @@ impl Exchange {
     }
 
     /// The client at the other end, for work that is only done while it waits.
-    pub fn waiting(&self) -> Client {
+    pub fn client(&self) -> Client {
         self.waiting.clone()
     }
 

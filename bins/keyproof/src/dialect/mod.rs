@@ -39,11 +39,11 @@ pub(crate) use dialects;
 
 /// Where a request comes from, as use cases and the audit trail want to know it.
 pub(crate) fn origin(exchange: &Exchange) -> Origin {
-    let client = exchange.waiting();
+    let client = exchange.client();
     Origin {
         who: Who::Anonymous,
         request_id: Some(exchange.request_id().to_string()),
-        address: Some(exchange.client()),
+        address: Some(exchange.client_address()),
         applicant: Applicant::new(move || match client.presence() {
             Presence::Here => access::Presence::Here,
             Presence::SendsNoMore => access::Presence::SendsNoMore,

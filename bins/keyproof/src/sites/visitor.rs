@@ -23,7 +23,7 @@ impl Connected {
         }
         // A proxy on this machine is no visitor, and a name that anybody can have point here is not this machine's.
         let host = exchange.header(&header::HOST).unwrap_or_default();
-        match exchange.client().is_loopback() && is_loopback(host) {
+        match exchange.client_address().is_loopback() && is_loopback(host) {
             true => Self::Loopback,
             false => Self::Exposed,
         }

@@ -100,7 +100,7 @@ impl Application for TrialDialect {
                 ["trial", "unread"] => json(StatusCode::UNAUTHORIZED, &json!({})),
                 ["trial", "client"] => json(
                     StatusCode::OK,
-                    &json!({ "client": exchange.client().to_string() }),
+                    &json!({ "client": exchange.client_address().to_string() }),
                 ),
                 ["trial", "wait"] => {
                     self.trial.pass().await;

@@ -104,7 +104,7 @@ async fn session(
         .split_once(' ')
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim_matches(' '));
-    let client = exchange.client();
+    let client = exchange.client_address();
     accounts.session_along(token, client, along).await
 }
 
@@ -147,7 +147,7 @@ impl Call<()> {
         let accounts = self.accounts();
         match credentials {
             Credentials::Application { token } => {
-                let address = self.exchange.client();
+                let address = self.exchange.client_address();
                 let access = accounts.application_login(&token, address, &origin).await;
                 Ok(wire::tokens(&access?, None))
             }
