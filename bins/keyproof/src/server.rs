@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use keyproof_http::{
-    Application, Listener, Readiness, RequestObserver, Site, Stack, Tls, in_blocks,
+    Application, Listener, Readiness, RequestObserver, Served, Stack, Tls, in_blocks,
 };
 use keyproof_service::{AuditSettings, Clock, Service, Settings};
 use keyproof_store::{CommitObserver, Entropy, Store};
@@ -202,12 +202,12 @@ impl Server {
             .as_ref()
             .map(|source| listen_with(source.load(main.ip())?, &metrics))
             .transpose()?;
-        let mut sites = sites(main, dialects);
-        add_front(&config, &mut sites);
-        // The main listener's site, at all of its addresses.
-        if let Some((_, first)) = sites.first().cloned() {
+        let mut places = places(main, dialects);
+        add_front(&config, &mut places);
+        // What the main listener serves, at all of its addresses.
+        if let Some((_, first)) = places.first().cloned() {
             let further = config.further_main.iter();
-            sites.extend(further.map(|address| (*address, first.clone())));
+            places.extend(further.map(|address| (*address, first.clone())));
         }
         let (tracer, outgoing) = telemetry::tracer(&config, &metrics)?.unzip();
         let (draining, drained) = watch::channel(false);
@@ -226,18 +226,18 @@ impl Server {
         // All sockets before the first answer: a server that starts, starts whole.
         let mut addresses = Vec::new();
         let mut listeners = Vec::new();
-        for (address, site) in sites {
-            let (listener, address) = bind(&config.sockets, address, site, tls.as_ref()).await?;
+        for (address, served) in places {
+            let (listener, address) = bind(&config.sockets, address, served, tls.as_ref()).await?;
             addresses.push(address);
             listeners.push((listener, Arc::clone(&slots)));
         }
         let mut metrics_address = None;
         if let Some(address) = config.settings.metrics.listen {
-            let site = Site {
+            let served = Served {
                 applications: vec![Arc::new(Exposition(Arc::clone(&metrics)))],
                 unclaimed: None,
             };
-            let (listener, address) = bind(&config.sockets, address, site, tls.as_ref()).await?;
+            let (listener, address) = bind(&config.sockets, address, served, tls.as_ref()).await?;
             metrics_address = Some(address);
             listeners.push((listener, Arc::new(Semaphore::new(METRICS_CONNECTIONS))));
         }
@@ -353,7 +353,7 @@ impl Drop for Server {
 async fn bind(
     sockets: &Sockets,
     address: SocketAddr,
-    site: Site,
+    served: Served,
     tls: Option<&Tls>,
 ) -> Result<(Listener, SocketAddr), StartError> {
     let refused = |source| StartError::Bind { address, source };
@@ -364,8 +364,8 @@ async fn bind(
     let bound = socket.local_addr().map_err(refused)?;
     let listener = Listener {
         socket,
-        tls: tls.map(|tls| Arc::new(tls.listener(&site))),
-        site: Arc::new(site),
+        tls: tls.map(|tls| Arc::new(tls.listener(&served))),
+        served: Arc::new(served),
     };
     Ok((listener, bound))
 }
@@ -379,48 +379,50 @@ fn mount(config: &Config, service: &Arc<Service>) -> Result<Vec<Mounted>, StartE
     mounted.collect()
 }
 
-/// One site an address: the main listener's first, with every dialect that has none of its own.
-fn sites(main: SocketAddr, dialects: Vec<Mounted>) -> Vec<(SocketAddr, Site)> {
+/// What each address serves: the main listener's first, with every dialect and site that has none of its own.
+fn places(main: SocketAddr, applications: Vec<Mounted>) -> Vec<(SocketAddr, Served)> {
     let first = DialectName::ALL.first().map(|name| name.as_str());
-    let mut all = dialects.iter().map(|(dialect, _)| dialect);
-    let site = Site {
+    let mut all = applications.iter().map(|(application, _)| application);
+    let nothing = Served {
         applications: Vec::new(),
-        unclaimed: all.find(|dialect| Some(dialect.name()) == first).cloned(),
+        unclaimed: all
+            .find(|application| Some(application.name()) == first)
+            .cloned(),
     };
-    let mut sites = vec![(main, site.clone())];
-    for (dialect, listen) in dialects {
+    let mut places = vec![(main, nothing.clone())];
+    for (application, listen) in applications {
         let address = listen.unwrap_or(main);
         // Port 0 never names a socket that is already there, unless it is the main one's default.
-        let shared = sites
+        let shared = places
             .iter_mut()
             .find(|(there, _)| *there == address && (listen.is_none() || address.port() != 0));
         match shared {
-            Some((_, site)) => site.applications.push(dialect),
-            None => sites.push((
+            Some((_, served)) => served.applications.push(application),
+            None => places.push((
                 address,
-                Site {
-                    applications: vec![dialect],
-                    ..site.clone()
+                Served {
+                    applications: vec![application],
+                    ..nothing.clone()
                 },
             )),
         }
     }
-    sites
+    places
 }
 
 /// Says at `/` of each listener that serves a site, and of the main one if there is any, where the sites are.
-fn add_front(config: &Config, sites: &mut [(SocketAddr, Site)]) {
+fn add_front(config: &Config, places: &mut [(SocketAddr, Served)]) {
     let main = config.settings.http.listen;
-    for (number, (address, site)) in sites.iter_mut().enumerate() {
+    for (number, (address, served)) in places.iter_mut().enumerate() {
         let mut names = config.sites.iter();
         let is_served = |name: &SiteName| {
-            let mut served = site.applications.iter();
-            served.any(|application| application.name() == name.as_str())
+            let mut applications = served.applications.iter();
+            applications.any(|application| application.name() == name.as_str())
         };
         if !(number == 0 || names.any(|(name, _)| is_served(name))) {
             continue;
         }
-        let places = config.sites.iter().filter_map(|(name, listen)| {
+        let sites = config.sites.iter().filter_map(|(name, listen)| {
             let port = listen.unwrap_or(main).port();
             let port = match is_served(name) {
                 true => None,
@@ -430,10 +432,10 @@ fn add_front(config: &Config, sites: &mut [(SocketAddr, Site)]) {
             };
             Some(Place { site: *name, port })
         });
-        let places: Vec<_> = places.collect();
-        if !places.is_empty() {
-            let front = Front::new(places, site.unclaimed.clone());
-            site.applications.push(Arc::new(front));
+        let sites: Vec<_> = sites.collect();
+        if !sites.is_empty() {
+            let front = Front::new(sites, served.unclaimed.clone());
+            served.applications.push(Arc::new(front));
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use crate::{
     ClientCertificate, ListenerTls, answer::Transport, connection, observer::OpenConnection,
-    site::Site, socket::Socket, stack::Stack,
+    served::Served, socket::Socket, stack::Stack,
 };
 
 /// How long to wait when the system refuses a connection for want of resources.
@@ -24,7 +24,7 @@ pub struct Listener {
     /// TLS, if it is spoken here.
     pub tls: Option<Arc<ListenerTls>>,
     /// Who answers.
-    pub site: Arc<Site>,
+    pub served: Arc<Served>,
 }
 
 impl Listener {
@@ -39,9 +39,12 @@ impl Listener {
             };
             match accepted {
                 Some((socket, peer, slot)) => {
-                    let (tls, site, stack) =
-                        (self.tls.clone(), Arc::clone(&self.site), Arc::clone(&stack));
-                    tokio::spawn(open(socket, peer, tls, stack, site, slot));
+                    let (tls, served, stack) = (
+                        self.tls.clone(),
+                        Arc::clone(&self.served),
+                        Arc::clone(&stack),
+                    );
+                    tokio::spawn(open(socket, peer, tls, stack, served, slot));
                 }
                 // The slots are gone, and the server with them.
                 None => return,
@@ -83,7 +86,7 @@ async fn open(
     peer: SocketAddr,
     tls: Option<Arc<ListenerTls>>,
     stack: Arc<Stack>,
-    site: Arc<Site>,
+    served: Arc<Served>,
     slot: OwnedSemaphorePermit,
 ) {
     let slot = Arc::new(slot);
@@ -102,7 +105,7 @@ async fn open(
             client,
             Transport::Plain,
             stack,
-            site,
+            served,
             slot,
         ))
         .await;
@@ -125,7 +128,7 @@ async fn open(
                 client,
                 Transport::Tls(certificate),
                 stack,
-                site,
+                served,
                 slot,
             ))
             .await;

@@ -18,7 +18,7 @@ use crate::{
     Application, BoxFuture, Client, ClientCertificate, Exchange, Query, RequestBody, RequestId,
     RequestPath, RequestTrace, Response, StackRefusal, access_log::AccessRecord,
     deadline::HandlerDeadline, health::Probe, limits::MAX_TARGET_BYTES, response::Route,
-    site::Site, socket::Peer, stack::Stack, wire::Turn,
+    served::Served, socket::Peer, stack::Stack, wire::Turn,
 };
 
 /// What a connection's bytes are carried in.
@@ -43,7 +43,7 @@ impl Transport {
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) stack: Arc<Stack>,
-    pub(crate) site: Arc<Site>,
+    pub(crate) served: Arc<Served>,
     pub(crate) peer: IpAddr,
     pub(crate) client: Peer,
     pub(crate) transport: Transport,
@@ -77,7 +77,7 @@ impl Origin {
         let is_encrypted = matches!(self.transport, Transport::Tls(_))
             || self.stack.proxies.says_https(self.peer, &head.headers);
         let path = RequestPath::parse(head.uri.path());
-        let application = self.site.application(&path).cloned();
+        let application = self.served.application(&path).cloned();
         let route = Arc::new(Route::default());
         let record = AccessRecord::start(
             &head.method,
@@ -133,8 +133,8 @@ impl Origin {
             Err(StackRefusal::BodyTooLarge { .. } | StackRefusal::CodingUnknown)
         );
         let mut response =
-            answered.unwrap_or_else(|refusal| self.site.refuse(application, refusal, request_id));
-        self.site.stamp(application, request_id, &mut response);
+            answered.unwrap_or_else(|refusal| self.served.refuse(application, refusal, request_id));
+        self.served.stamp(application, request_id, &mut response);
         let is_unread =
             response.status() == StatusCode::PAYLOAD_TOO_LARGE && self.turn.may_be_sending();
         if leaves_a_body || is_unread {

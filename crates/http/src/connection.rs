@@ -24,7 +24,7 @@ use crate::{
     RequestId, RequestLabels, Response, StackRefusal,
     answer::{Origin, Transport},
     limits::{DRAINING_GRACE, LINGER, Limits, MAX_HEAD_BYTES, MAX_TARGET_BYTES},
-    site::Site,
+    served::Served,
     socket::Peer,
     stack::Stack,
     wire::{AnswerBody, Turn, Wire},
@@ -37,7 +37,7 @@ pub(crate) async fn serve<T>(
     client: Peer,
     transport: Transport,
     stack: Arc<Stack>,
-    site: Arc<Site>,
+    served: Arc<Served>,
     slot: Arc<OwnedSemaphorePermit>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -45,7 +45,7 @@ pub(crate) async fn serve<T>(
     let turn = Arc::new(Turn::default());
     let origin = Origin {
         stack: Arc::clone(&stack),
-        site: Arc::clone(&site),
+        served: Arc::clone(&served),
         peer: peer.ip(),
         client,
         transport,
@@ -114,8 +114,8 @@ pub(crate) async fn serve<T>(
         linger = true;
         let request_id = RequestId::draw(&stack.draw);
         debug!(id = %request_id, %refusal, "refused a head");
-        let mut response = site.refuse(None, refusal, request_id);
-        site.stamp(None, request_id, &mut response);
+        let mut response = served.refuse(None, refusal, request_id);
+        served.stamp(None, request_id, &mut response);
         let status = Some(response.status());
         stack
             .observer

@@ -20,7 +20,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{BoxFuture, Site};
+use crate::{BoxFuture, Served};
 
 /// The TLS side of all listeners.
 pub struct Tls {
@@ -43,9 +43,9 @@ impl Tls {
         })
     }
 
-    /// TLS for one listener: it asks for client certificates if an application of its site does.
-    pub fn listener(&self, site: &Site) -> ListenerTls {
-        let mut applications = site.applications.iter();
+    /// TLS for one listener: it asks for client certificates if an application there does.
+    pub fn listener(&self, served: &Served) -> ListenerTls {
+        let mut applications = served.applications.iter();
         let authorities =
             applications.find_map(|application| Arc::clone(application).client_authorities());
         ListenerTls {

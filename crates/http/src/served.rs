@@ -12,16 +12,16 @@ use crate::{
 /// The methods that some path has.
 const ALLOW: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 
-/// The applications of one listener, in the order in which they are asked whether they claim a path.
+/// What one listener serves: its applications, in the order in which they are asked whether they claim a path.
 #[derive(Clone, Default)]
-pub struct Site {
+pub struct Served {
     /// Asked in this order.
     pub applications: Vec<Arc<dyn Application>>,
     /// Gives its shape to refusals of paths that no application claims; without one they are plain JSON.
     pub unclaimed: Option<Arc<dyn Application>>,
 }
 
-impl Site {
+impl Served {
     pub(crate) fn application(&self, path: &RequestPath) -> Option<&Arc<dyn Application>> {
         self.applications
             .iter()
