@@ -63,21 +63,22 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt};
 
-    fn draft(path: &Path, text: &str) -> Draft {
-        let mut draft = Draft::of(path).unwrap();
-        draft.write_all(text.as_bytes()).unwrap();
-        draft
-    }
-
+    #[cfg(unix)]
     #[test]
     fn a_draft_takes_its_place_and_nothing_else_is_left() {
+        use std::{fs, os::unix::fs::PermissionsExt};
+
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
+        let draft = |path: &Path, text: &str| {
+            let mut draft = Draft::of(path).unwrap();
+            draft.write_all(text.as_bytes()).unwrap();
+            draft
+        };
         let read = || fs::read_to_string(&path).unwrap();
         draft(&path, "never").flush().unwrap();
         assert!(!path.exists(), "it was dropped");

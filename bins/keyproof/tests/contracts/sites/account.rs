@@ -124,9 +124,9 @@ async fn what_weakens_an_account_asks_for_password_and_code_again() {
     ada.get("/account/phone").await.is(200);
     let key = ada.hidden("key").unwrap();
     let csrf = ada.csrf().unwrap();
-    let logged_in = site.clock.now();
+    let logged_in = keyproof_service::Clock::now(&*site.clock);
     site.clock
-        .set(logged_in.saturating_sub(Duration::from_secs(5 * 60)));
+        .set(logged_in.saturating_sub(Duration::from_secs(10 * 60)));
     ada.get("/account/phone").await.is(200);
     ada.sees("href=\"/account/confirm\"");
     site.clock
