@@ -143,14 +143,14 @@ impl OtpDevices {
         let (stored, guesses) = found.ok_or(Failure::Refused(LoginError::InstanceUnknown))?;
         // There is nothing to guess, and it is no secret: so nothing is hashed either.
         let Some(hash) = stored.record.password.clone() else {
-            self.audit.refused(failed(instance, WRONG, origin)).await;
+            self.refused(failed(instance, WRONG, origin)).await?;
             return Err(Failure::Refused(LoginError::Refused));
         };
         let admitted = guesses
             .records(instance)
             .admit(client(origin), guesses.at());
         if let Err(locked) = admitted {
-            self.audit.refused(failed(instance, UNJUDGED, origin)).await;
+            self.refused(failed(instance, UNJUDGED, origin)).await?;
             let wait = guesses.wait(locked.until);
             return Err(Failure::Refused(LoginError::Locked { wait }));
         }
@@ -159,6 +159,14 @@ impl OtpDevices {
             hash,
             guesses,
         })
+    }
+
+    /// Notes a refusal that costs no hash: it counts against the address all the same, or one alone could fill the trail.
+    async fn refused(&self, deed: Deed<'_>) -> Result<(), Failure<LoginError>> {
+        let admitted = self.hashing.admit(deed.origin, self.clock.now());
+        admitted.map_err(refused)?;
+        self.audit.refused(deed).await;
+        Ok(())
     }
 
     /// Stores the password under the cost in force, while it is at hand. The login does not depend on it.
