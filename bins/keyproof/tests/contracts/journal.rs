@@ -1,24 +1,41 @@
 //! The audit trail as systemd's journal is told of it: a datagram socket stands for the journal's.
 
 use std::{
-    collections::BTreeMap, io::ErrorKind, net::SocketAddr, os::unix::net::UnixDatagram, path::Path,
-    sync::Arc, time::Duration,
+    collections::BTreeMap, io::ErrorKind, net::SocketAddr, num::NonZeroUsize,
+    os::unix::net::UnixDatagram, path::Path, sync::Arc, time::Duration,
 };
 
 use keyproof::{
     config::{Config, Sources},
     server::Server,
 };
-use keyproof_service::{Clock, SystemClock};
+use keyproof_service::{AddressLimit, Clock, HashingSettings, Service, SystemClock};
 use keyproof_store::{MasterKey, MasterKeys, Store, SystemEntropy, memory::MemoryEngine};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
-use crate::stack::{Client, within};
+use crate::{
+    stack::{Client, within},
+    taler::site::console_origin,
+};
 
 /// Whoever asks to log in with this password is told of with every attempt.
 const LOGIN: &str = r#"{"username":"nobody@example.com","password":"hidden-secret"}"#;
 
 async fn start(socket: &Path) -> Server {
+    start_on(socket, store().await).await
+}
+
+/// An empty store.
+async fn store() -> Store {
+    let entropy = Arc::new(SystemEntropy::new());
+    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
+    let engine = Arc::new(MemoryEngine::new());
+    let store = Store::open(engine, keys, entropy, SystemClock.now()).await;
+    store.unwrap()
+}
+
+async fn start_on(socket: &Path, store: Store) -> Server {
     let flags: Vec<(&str, toml::Value)> = vec![
         ("http.listen", "127.0.0.1:0".into()),
         ("metrics.listen", "127.0.0.1:0".into()),
@@ -36,10 +53,7 @@ async fn start(socket: &Path) -> Server {
     let mut config = config.unwrap();
     socket.clone_into(&mut config.journal);
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
-    let keys = MasterKeys::new(&MasterKey::generate(&*entropy));
-    let engine = Arc::new(MemoryEngine::new());
-    let store = Store::open(engine, keys, entropy.clone(), clock.now()).await;
-    let server = Server::start(Arc::new(config), store.unwrap(), clock, entropy);
+    let server = Server::start(Arc::new(config), store, clock, entropy);
     server.await.unwrap()
 }
 
@@ -138,6 +152,70 @@ async fn the_journal_has_each_event_with_its_fields_and_no_secret() {
     assert!(id.is_ok(), "it is the one that the export tells");
     let text = String::from_utf8_lossy(&datagram[..length]);
     assert!(!text.contains("hidden-secret") && !text.contains("nobody@example.com"));
+}
+
+/// A socket takes datagrams of some 200 KiB; a device's id may be as long as a request.
+#[tokio::test]
+async fn an_event_of_a_long_name_reaches_the_journal() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    journal
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let store = store().await;
+    let cost = keyproof_auth::Cost::insecure_for_tests(8, 1, 1).unwrap();
+    let hashing = HashingSettings {
+        cost,
+        threads: NonZeroUsize::MIN,
+        queue: 8,
+        address_limit: AddressLimit::NONE,
+    };
+    let console = Service::start(store.clone(), Arc::new(SystemClock), hashing);
+    let password = Zeroizing::new("correct horse".to_owned());
+    let set = console.await.unwrap();
+    set.otp_devices
+        .set_password("default", password, &console_origin())
+        .await
+        .unwrap();
+    let server = start_on(&path, store).await;
+    let mut client = Client::connect(server.address()).await;
+    let login = r#"{"scope":"all","duration":{"d_us":"forever"}}"#;
+    client
+        .send(format!(
+            "POST /private/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Authorization: Basic ZGVmYXVsdDpjb3JyZWN0IGhvcnNl\r\nContent-Length: {}\r\n\r\n{login}",
+            login.len()
+        ))
+        .await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    let token = answer["access_token"].as_str().unwrap();
+    let id = "x".repeat(120_000);
+    let device = format!(
+        r#"{{"otp_device_id":"{id}","otp_device_description":"d","otp_key":"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ","otp_algorithm":1,"otp_ctr":0}}"#
+    );
+    client
+        .send(format!(
+            "POST /private/otp-devices HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{device}",
+            device.len()
+        ))
+        .await;
+    assert_eq!(client.answer().await.status, 204);
+    within(server.drain()).await;
+    let mut datagram = vec![0; 512 * 1024];
+    let told = loop {
+        let length = journal.recv(&mut datagram).unwrap();
+        let told = fields(&datagram[..length]);
+        if told["KEYPROOF_ACTION"] == "otp_device.add" {
+            assert!(length < 8 * 1024, "{length}");
+            break told;
+        }
+    };
+    let target = &told["KEYPROOF_TARGET"];
+    assert!(target.starts_with("instance/default/device/xxx") && target.len() <= 512);
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! An event, which may stand for several that are alike.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use keyproof_store::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::text::bounded;
 
 /// What became of what was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,19 @@ impl Event {
         self.repeats
             .as_ref()
             .map_or(self.at, |repeats| repeats.last_at)
+    }
+
+    /// Cuts its texts to what they may be.
+    pub(super) fn cut(&mut self) {
+        let repeated = self.repeats.iter_mut();
+        let details = repeated.flat_map(|repeats| &mut repeats.details);
+        let own = [&mut self.target, &mut self.who].into_iter();
+        let all = own.chain(&mut self.detail).chain(&mut self.request_id);
+        for text in all.chain(details.map(|told| &mut told.detail)) {
+            if let Cow::Owned(cut) = bounded(text) {
+                *text = cut;
+            }
+        }
     }
 
     /// Makes it stand for another one, too.

@@ -16,6 +16,7 @@ mod retention;
 mod search;
 mod sink;
 mod subject;
+mod text;
 
 pub use action::{Action, Asker, Domain};
 pub use event::{Event, Outcome, RepeatedDetail, Repeats};
@@ -187,7 +188,7 @@ impl Deed<'_> {
             self.action,
             self.origin.who
         );
-        Event {
+        let mut event = Event {
             at,
             action: self.action.name().to_owned(),
             target: self.target,
@@ -198,7 +199,9 @@ impl Deed<'_> {
             address: self.origin.address,
             left_out: 0,
             repeats: None,
-        }
+        };
+        event.cut();
+        event
     }
 }
 

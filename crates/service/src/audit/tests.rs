@@ -524,3 +524,43 @@ async fn a_follower_tells_an_event_of_several_again_as_it_grows() {
     count(&bench, "ada", "wrong", 1, "later").await;
     assert_eq!(poll(&mut follower).await, [1]);
 }
+
+#[tokio::test]
+async fn texts_of_an_event_are_as_long_as_they_may_be_and_no_longer() {
+    let bench = bench().await;
+    let audit = &bench.service.audit;
+    let long = "x".repeat(120_000);
+    let origin = origin().by(Who::External {
+        issuer: long.clone(),
+        subject: long.clone(),
+    });
+    for end in ["a", "b"] {
+        let now = bench.clock.now();
+        let mut batch = bench.store.batch(now);
+        let deed = |detail: &str| Deed {
+            action: Action::CertificateVerify,
+            target: format!("certificate/{long}{end}"),
+            detail: Some(format!("{long}{detail}")),
+            origin: &origin,
+        };
+        audit.counted(&mut batch, now, deed("")).await.unwrap();
+        bench.store.commit(batch).await.unwrap();
+        for number in 0..10 {
+            let mut batch = bench.store.batch(now);
+            let deed = deed(&number.to_string());
+            audit.counted(&mut batch, now, deed).await.unwrap();
+            bench.store.commit(batch).await.unwrap();
+        }
+    }
+    let events = refusals(&bench).await;
+    let [one, other] = &*events else {
+        panic!("{} events", events.len());
+    };
+    assert_ne!(one.target, other.target, "though they begin alike");
+    for event in events {
+        let json = serde_json::to_string(&event).unwrap();
+        assert!(json.len() < 16 * super::text::MOST, "{}", json.len());
+        assert!(event.target.starts_with("certificate/xxx"));
+        assert!(event.who.starts_with("external:xxx"));
+    }
+}

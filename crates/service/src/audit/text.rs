@@ -1,0 +1,55 @@
+//! How long the texts of an event are. Clients choose some of them, and no event is to be as long as a request.
+
+use std::borrow::Cow;
+
+use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
+
+/// The most bytes of a text of an event.
+pub(super) const MOST: usize = 512;
+
+/// Stands where a text is cut, before the SHA-256 of all of it.
+const CUT: &str = "…sha256:";
+
+/// Hexadecimal digits of the digest.
+const DIGITS: usize = 64;
+
+/// The text, if it is short enough; otherwise its beginning and its digest, by which two that begin alike differ.
+pub(super) fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= MOST {
+        return Cow::Borrowed(text);
+    }
+    let mut ends = (0..=MOST - CUT.len() - DIGITS).rev();
+    let head = ends.find_map(|end| text.get(..end)).unwrap_or_default();
+    let digest = HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref());
+    Cow::Owned(format!("{head}{CUT}{digest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_its_beginning_and_its_digest() {
+        let fits = "é".repeat(MOST / 2);
+        assert_eq!(bounded(&fits), fits);
+        for (text, other) in [("a", "b"), ("é", "e"), ("\u{1f511}", "x")] {
+            for length in MOST..MOST + 8 {
+                let long = format!("{}{}", "x".repeat(length % 5), text.repeat(length));
+                if long.len() <= MOST {
+                    continue;
+                }
+                let cut = bounded(&long);
+                assert!((MOST - 3..=MOST).contains(&cut.len()), "{}", cut.len());
+                let (head, digest) = cut.split_once(CUT).unwrap();
+                assert!(long.starts_with(head));
+                assert_eq!(digest.len(), DIGITS);
+                assert_ne!(cut, bounded(&format!("{long}{other}")));
+            }
+        }
+        let cut = "a".repeat(513);
+        let cut = bounded(&cut);
+        let digest = "02425c0f5b0dabf3d2b9115f3f7723a02ad8bcfb1534a0d231614fd42b8188f6";
+        assert!(cut.ends_with(digest), "{cut}");
+    }
+}
