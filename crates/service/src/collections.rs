@@ -130,6 +130,8 @@ collections! {
     ApplicationTokenText = "application_token_text",
     Audit = "audit",
     AuditSweep = "audit_sweep",
+    AuditUser = "audit_user",
+    AuditUsers = "audit_users",
     DpsCertificate = "dps_certificate",
     DpsService = "dps_service",
     LoginToken = "login_token",
@@ -217,6 +219,8 @@ impl Collection {
             // What is there, and who is locked out.
             Self::Audit
             | Self::AuditSweep
+            | Self::AuditUser
+            | Self::AuditUsers
             | Self::DpsService
             | Self::MfaAddresses
             | Self::MfaLockout

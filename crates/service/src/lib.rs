@@ -191,6 +191,7 @@ impl Service {
             store,
             clock,
         };
+        service.audit.begin_index().await?;
         service.otp_devices.ensure_default().await?;
         Ok(Arc::new(service))
     }

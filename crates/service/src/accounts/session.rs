@@ -94,8 +94,9 @@ impl Session {
         let (subject, name) = (self.subject, &self.name);
         Search {
             by: vec![format!("user:{subject}"), format!("user:{name}")],
-            of: vec![
-                deeds::owner(self.owner),
+            of: vec![deeds::owner(self.owner)],
+            // Exactly: what is below may be what strangers typed, at any name.
+            named: vec![
                 format!("user_name/{subject}"),
                 format!("user_name/{}", name.escape_debug()),
             ],

@@ -62,25 +62,36 @@ impl Audit {
 impl EventKey {
     /// The moment that it sorts by: when it was decided, or the end of the minute or hour that it is of.
     pub fn moment(&self) -> Option<Timestamp> {
-        let Some(Segment::Plain(moment)) = self.0.segments().nth(2) else {
-            return None;
-        };
+        let (moment, _) = self.segments()?;
         let moment = u64::from_str_radix(std::str::from_utf8(&moment).ok()?, 16).ok()?;
         Some(Timestamp::from_millis(moment))
+    }
+
+    /// Its moment and id, as the key has them; a start has no id.
+    pub(super) fn segments(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut segments = self.0.segments().skip(2);
+        let Some(Segment::Plain(moment)) = segments.next() else {
+            return None;
+        };
+        match segments.next() {
+            None => Some((moment, Vec::new())),
+            Some(Segment::Plain(id)) => Some((moment, id)),
+            Some(Segment::Digest(_)) => None,
+        }
     }
 }
 
 /// The moment in 16 hexadecimal digits, a hyphen, and the rest in more of them.
 impl fmt::Display for EventKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut segments = self.0.segments().skip(2);
-        if let Some(Segment::Plain(moment)) = segments.next() {
-            f.write_str(&String::from_utf8_lossy(&moment))?;
+        let Some((moment, id)) = self.segments() else {
+            return Ok(());
+        };
+        f.write_str(&String::from_utf8_lossy(&moment))?;
+        match id.is_empty() {
+            true => Ok(()),
+            false => write!(f, "-{}", HEXLOWER.encode(&id)),
         }
-        if let Some(Segment::Plain(id)) = segments.next() {
-            write!(f, "-{}", HEXLOWER.encode(&id))?;
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Audit, Event, EventKey, Window};
 use crate::StorageError;
 
 /// How far back a follower looks: longer than a request takes to commit and servers' clocks differ.
-const LOOK_BACK: Duration = Duration::from_secs(30);
+pub(super) const LOOK_BACK: Duration = Duration::from_secs(30);
 
 /// Reads the trail as it grows, and tells each event once; one that stands for several, again whenever it stands for
 /// more. What is told hour by hour is told in the hour's last minute.

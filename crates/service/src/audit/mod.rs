@@ -12,6 +12,7 @@ mod allowance;
 mod event;
 mod export;
 mod follower;
+mod index;
 mod retention;
 mod search;
 mod sink;
@@ -23,7 +24,7 @@ pub use event::{Event, Outcome, RepeatedDetail, Repeats};
 pub use export::{Exported, ParseEventKeyError};
 pub use follower::Follower;
 pub use retention::AuditSettings;
-pub use search::{Found, Search};
+pub use search::{Before, Found, ParseBeforeError, Search};
 pub use sink::AuditSink;
 pub use subject::{ParseSubjectError, Subject};
 
@@ -238,6 +239,7 @@ pub struct Audit {
     settings: AuditSettings,
     allowance: Mutex<Allowance>,
     left_out: Count,
+    turns: search::Turns,
     /// Who is told beside the store.
     sink: OnceLock<Arc<dyn AuditSink>>,
 }
@@ -256,6 +258,7 @@ impl Audit {
             settings,
             allowance: Mutex::default(),
             left_out: Count::default(),
+            turns: search::Turns::default(),
             sink: OnceLock::new(),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use keyproof_store::{CommitError, Key, Stored, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Audit, Event, EventKey, Outcome, all_events};
+use super::{Audit, Event, EventKey, Outcome, all_events, index};
 use crate::StorageError;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -118,6 +118,7 @@ impl Audit {
         let mut batch = self.store.batch(now);
         let mut count = 0;
         let mut last = None;
+        let mut removed = Vec::new();
         for (key, stored) in old {
             let Stored {
                 record: mut event,
@@ -127,6 +128,7 @@ impl Audit {
             match task {
                 Task::Changes if event.outcome == Outcome::Done && expires_at.is_none() => {
                     batch.remove(&key, version);
+                    removed.push((EventKey(key.clone()), event));
                     count += 1;
                 }
                 Task::Addresses if event.forget_addresses() => {
@@ -141,6 +143,7 @@ impl Audit {
             return Ok(None);
         }
         *from = last;
+        index::take_out(&self.store, &mut batch, &removed, now).await?;
         match read {
             Some(version) => batch.replace(&place, version, &sweep, None),
             None => batch.insert(&place, &sweep, None),

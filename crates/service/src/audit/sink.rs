@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyproof_store::{Batch, CommitOutcome, Key, Timestamp, Version};
 
-use super::{Audit, Event, EventKey};
+use super::{Audit, Event, EventKey, index};
 
 /// Is told of events as they are committed by this process.
 pub trait AuditSink: Send + Sync + 'static {
@@ -36,9 +36,14 @@ impl Audit {
             None => batch.insert(&key, &event, kept),
             Some(at) => batch.replace(&key, at, &event, kept),
         };
+        let key = EventKey(key);
+        if at.is_none() {
+            let kept = kept.map(|_| self.settings.keep_refusals);
+            index::enter(batch, &key, &event, kept);
+        }
         if let Some(sink) = self.sink.get().cloned() {
             batch.on_outcome(move |outcome| match outcome {
-                CommitOutcome::Applied => sink.committed(&EventKey(key), &event),
+                CommitOutcome::Applied => sink.committed(&key, &event),
                 CommitOutcome::Unknown => sink.unknown(),
             });
         }

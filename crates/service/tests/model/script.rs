@@ -170,7 +170,7 @@ impl Engine for Script {
             if keys().all(is_fixed) {
                 return self.fixed.commit(changes).await;
             }
-            if keys().all(|key| collection(key) == AUDIT) {
+            if keys().all(is_of_the_trail) {
                 self.progress.lock().unwrap().noted.push(changes);
                 return Ok(());
             }
@@ -192,16 +192,24 @@ impl Engine for Script {
 
 pub(crate) const AUDIT: &str = "audit";
 
+/// Which events are of which user.
+const AUDIT_USER: &str = "audit_user";
+
 /// Written once, before the model starts.
 const FIXED: [&str; 4] = ["$store", "signing_key", "signing_key_in_use", "user_name"];
 
 /// What operations of the model write and nothing depends on, so that it need not be kept.
-const NEVER_READ: [&str; 4] = [
+const NEVER_READ: [&str; 5] = [
     "application_token",
     "application_token_text",
     AUDIT,
+    AUDIT_USER,
     "refresh_token",
 ];
+
+fn is_of_the_trail(key: &Key) -> bool {
+    [AUDIT, AUDIT_USER].contains(&collection(key).as_str())
+}
 
 pub(crate) fn is_fixed(key: &Key) -> bool {
     FIXED.contains(&collection(key).as_str())

@@ -1,10 +1,9 @@
 //! What there is of a user's account, and what has happened with it lately.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use http::StatusCode;
-use keyproof_service::audit::Found;
-use keyproof_store::Timestamp;
+use keyproof_service::audit::{Before, Event, Found, Outcome, Search};
 
 use super::{
     Answered, Signed, Visit,
@@ -22,10 +21,13 @@ const EVENTS: usize = 50;
 /// How many the overview has.
 const LATEST: usize = 5;
 
+/// How many of these are of what was done, if there is as much: whoever fails at the user's name hides no sign-in.
+const DONE: usize = 3;
+
 impl Visit<Signed> {
     pub(super) async fn overview(self) -> Answered {
         let overview = self.accounts().overview(self.who.browser.session()).await?;
-        let found = self.found(None, LATEST).await?;
+        let latest = self.latest().await?;
         let t = self.t();
         let notice = if self.says("ended") {
             Some(t.sessions_ended)
@@ -48,36 +50,57 @@ impl Visit<Signed> {
                 ahead => t.clock_off(ahead),
             },
             codes_left: overview.recovery_codes.map(|left| t.codes_left(left)),
-            events: self.rows(&found).into_iter().take(LATEST).collect(),
+            events: self.rows(&latest),
         };
         render(&page, StatusCode::OK)
     }
 
     pub(super) async fn activity(self) -> Answered {
         let before = self.exchange.query().first("before");
-        let before = before.map(|text| text.parse().map(Timestamp::from_millis));
-        let before = before.transpose().map_err(|_| Refusal::NotFound)?;
-        let found = self.found(before, EVENTS).await?;
+        let before = before.map(str::parse::<Before>).transpose();
+        let before = before.map_err(|_| Refusal::NotFound)?;
+        let found = self.found(before, EVENTS, None).await?;
         let frame = self.frame("/account/activity");
         let page = Activity {
             frame: &frame,
-            events: self.rows(&found),
-            before: found.before.map(Timestamp::as_millis),
+            events: self.rows(&found.events),
+            before: found.before.map(|before| before.to_string()),
         };
         render(&page, StatusCode::OK)
     }
 
-    /// The latest events of the user's own.
-    async fn found(&self, before: Option<Timestamp>, most: usize) -> Result<Found, Refusal> {
+    /// The latest few of the user's own.
+    async fn latest(&self) -> Result<Vec<Event>, Refusal> {
+        let mut latest = self.found(None, LATEST, None).await?.events;
+        let done = self.found(None, DONE, Some(Outcome::Done)).await?.events;
+        if done.iter().any(|event| !latest.contains(event)) {
+            latest.retain(|event| event.outcome == Outcome::Refused);
+            latest.truncate(LATEST.saturating_sub(done.len()));
+            latest.extend(done);
+            latest.sort_by_key(|event| Reverse(event.last_at()));
+        }
+        Ok(latest)
+    }
+
+    /// The latest events of the user's own, of one outcome if that is given.
+    async fn found(
+        &self,
+        before: Option<Before>,
+        most: usize,
+        outcome: Option<Outcome>,
+    ) -> Result<Found, Refusal> {
         let session = self.who.browser.session();
-        let search = session.search();
+        let search = Search {
+            outcome,
+            ..session.search()
+        };
         let since = self.site.service.now().saturating_sub(ACTIVITY);
         let audit = &self.site.service.audit;
         Ok(audit.search(&search, before, since, most).await?)
     }
 
-    fn rows(&self, found: &Found) -> Vec<EventRow> {
-        let rows = found.events.iter();
+    fn rows(&self, events: &[Event]) -> Vec<EventRow> {
+        let rows = events.iter();
         rows.map(|event| EventRow::of(event, self.t())).collect()
     }
 }

@@ -216,7 +216,7 @@ pages! {
     /// A new password is asked for.
     PasswordPage("account/password.html") {}
     /// The user's own audit trail.
-    Activity("account/activity.html") { events: Vec<EventRow>, before: Option<u64>, }
+    Activity("account/activity.html") { events: Vec<EventRow>, before: Option<String>, }
     /// What to do.
     Help("account/help.html") {}
     /// Why there is no page.

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use jiff::{civil::DateTime, tz::TimeZone};
 use keyproof_http::Response;
-use keyproof_service::audit::{Action, Event, Found, Outcome, Search, Subject};
+use keyproof_service::audit::{Action, Before, Event, Found, Outcome, Search, Subject};
 use keyproof_store::Timestamp;
 
 use super::{Answered, Area, Frame, Signed, Visit, render, users::in_query};
@@ -18,8 +18,27 @@ use crate::{
 /// How many events a page has.
 const ROWS: usize = 50;
 
-/// How many events are in a file at most.
+/// How many events are in a file at most, but for what is begun.
 const EXPORTED: usize = 10_000;
+
+/// How many bytes are, likewise.
+const EXPORTED_BYTES: usize = 8 << 20;
+
+/// So many events are looked for at once for a file.
+const AT_ONCE: usize = 1_000;
+
+/// How many events are read for a file: some are read for one part of it and again for the next.
+const READ: usize = 2 * Search::MOST_READ;
+
+/// A part of the trail.
+#[derive(Debug)]
+struct Place {
+    /// From this moment on.
+    since: Timestamp,
+    /// The end, if it is not now.
+    before: Option<Before>,
+    is_latest: bool,
+}
 
 /// What was filled in to look for events, as it was.
 #[derive(Debug, Default)]
@@ -42,7 +61,7 @@ struct Trail<'a> {
     /// The query of what is shown, without where.
     query: String,
     /// Where to go on.
-    before: Option<u64>,
+    before: Option<String>,
     /// Whether the latest are shown, which may be followed.
     is_latest: bool,
     may_export: bool,
@@ -82,8 +101,8 @@ impl Row {
 impl Visit<Signed> {
     pub(super) async fn audit(self) -> Answered {
         let sought = self.sought();
-        let (found, is_latest) = match self.find(&sought, ROWS).await {
-            Ok(found) => found,
+        let place = match self.place(&sought) {
+            Ok(place) => place,
             Err(Unfound::Refused(why)) => return Err(why),
             Err(Unfound::Wrong(field, text)) => {
                 let frame = self.frame_with(Area::Audit, field, text, &[]);
@@ -91,11 +110,10 @@ impl Visit<Signed> {
                 return render(&page, StatusCode::UNPROCESSABLE_ENTITY);
             }
         };
+        let found = self.find(&sought, &place, ROWS).await?;
         let frame = self.frame_in(Area::Audit);
-        render(
-            &self.trail(&frame, &sought, found, is_latest),
-            StatusCode::OK,
-        )
+        let page = self.trail(&frame, &sought, found, place.is_latest);
+        render(&page, StatusCode::OK)
     }
 
     /// What is found, as lines of JSON, the latest first.
@@ -104,17 +122,27 @@ impl Visit<Signed> {
             return Err(Refusal::OutOfReach);
         }
         let sought = self.sought();
-        let (found, _) = match self.find(&sought, EXPORTED).await {
-            Ok(found) => found,
+        let mut place = match self.place(&sought) {
+            Ok(place) => place,
             Err(Unfound::Refused(why)) => return Err(why),
             Err(Unfound::Wrong(..)) => return Err(Refusal::Malformed(StatusCode::BAD_REQUEST)),
         };
-        let mut lines = String::new();
-        for event in &found.events {
-            let document = event_document(event).map_err(|_| Refusal::Broken)?;
-            lines.push_str(&document.to_string());
-            lines.push('\n');
-        }
+        let (mut lines, mut told, mut read) = (String::new(), 0, 0);
+        let before = loop {
+            let found = self.find(&sought, &place, AT_ONCE).await?;
+            for event in &found.events {
+                let document = event_document(event).map_err(|_| Refusal::Broken)?;
+                lines.push_str(&document.to_string());
+                lines.push('\n');
+            }
+            told += found.events.len();
+            read += found.read;
+            let is_full = told >= EXPORTED || lines.len() >= EXPORTED_BYTES || read >= READ;
+            match found.before {
+                Some(before) if !is_full => place.before = Some(before),
+                before => break before,
+            }
+        };
         let mut response = Response::new(Full::from(Bytes::from(lines)));
         let headers = response.headers_mut();
         let mut tell = |name, value: &str| {
@@ -124,10 +152,9 @@ impl Visit<Signed> {
         };
         tell(header::CONTENT_TYPE, "application/x-ndjson");
         tell(header::CACHE_CONTROL, "no-store");
-        let file = match found.before {
+        let file = match before {
             None => "keyproof-audit.jsonl".to_owned(),
             Some(before) => {
-                let before = before.as_millis();
                 let next = format!(
                     "</console/audit/export?{}&before={before}>; rel=\"next\"",
                     sought.query()
@@ -160,13 +187,25 @@ impl Visit<Signed> {
         }
     }
 
-    /// The latest events that are sought, with names in them, and whether they are the latest there are.
-    async fn find(&self, sought: &Sought, most: usize) -> Result<(Found, bool), Unfound> {
+    /// Which part of the trail is asked for.
+    fn place(&self, sought: &Sought) -> Result<Place, Unfound> {
         let since = time_of("since", &sought.since)?.unwrap_or(Timestamp::EPOCH);
         let until = time_of("until", &sought.until)?;
-        let before = self.exchange.query().first("before").map(str::parse::<u64>);
+        let before = self
+            .exchange
+            .query()
+            .first("before")
+            .map(str::parse::<Before>);
         let before = before.transpose().map_err(|_| Refusal::NotFound)?;
-        let before = before.map(Timestamp::from_millis);
+        Ok(Place {
+            is_latest: before.is_none() && until.is_none(),
+            before: before.or(until.map(Before::moment)),
+            since,
+        })
+    }
+
+    /// The latest events there that are sought, with names in them.
+    async fn find(&self, sought: &Sought, place: &Place, most: usize) -> Result<Found, Refusal> {
         let search = Search {
             by: self.asker(&sought.who).await?,
             action: given(&sought.what),
@@ -179,11 +218,11 @@ impl Visit<Signed> {
             ..Search::default()
         };
         let service = self.service();
-        let found = service.audit.search(&search, before.or(until), since, most);
-        let mut found = found.await.map_err(Refusal::from)?;
+        let (before, since) = (place.before.clone(), place.since);
+        let mut found = service.audit.search(&search, before, since, most).await?;
         let named = service.accounts.name_subjects(&mut found.events);
-        named.await.map_err(Refusal::from)?;
-        Ok((found, before.is_none() && until.is_none()))
+        named.await?;
+        Ok(found)
     }
 
     /// Who is meant. The trail has users by what was drawn for their accounts, and so do we once we know the name.
@@ -210,7 +249,7 @@ impl Visit<Signed> {
             query: sought.query(),
             sought,
             actions: Action::ALL,
-            before: found.before.map(Timestamp::as_millis),
+            before: found.before.map(|before| before.to_string()),
             events: found.events.into_iter().map(Row::of).collect(),
             is_latest,
             may_export: self.may_export(),

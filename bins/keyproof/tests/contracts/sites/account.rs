@@ -407,6 +407,25 @@ async fn the_activity_is_the_users_own() {
     );
 }
 
+/// Whoever knows the name can fail at it as often as they like.
+#[tokio::test]
+async fn failures_at_a_users_name_hide_no_sign_in() {
+    let site = Site::start().await;
+    let (mut ada, mut other) = (Browser::new(&site), Browser::new(&site));
+    ada.sign_in(ADA).await.is(200);
+    for _ in 0..8 {
+        site.clock.advance(Duration::from_secs(60));
+        other.get("/account/sign-in").await.is(200);
+        let wrong = [("name", ADA), ("password", "wrong horse")];
+        other.post("/account/sign-in", &wrong).await;
+    }
+    ada.get("/account").await.is(200);
+    assert_eq!(ada.page.matches("<tr><td").count(), 5);
+    ada.sees("Account made");
+    ada.get("/account/activity").await.is(200);
+    assert!(ada.page.matches("<tr><td").count() > 5);
+}
+
 #[tokio::test]
 async fn a_page_of_fifty_rows_is_light_and_the_next_has_the_rest() {
     let site = Site::start().await;

@@ -136,3 +136,67 @@ async fn events_of_earlier_releases_are_read_as_they_are() {
     let shown = shown(&bench).await;
     assert!(shown.contains("user:old.ada"), "{shown}");
 }
+
+/// Keeps an event of a release that took any text.
+async fn keep(bench: &Bench, number: usize, who: &str, target: &str, detail: &str) {
+    let now = bench.clock.now();
+    let event: Event = serde_json::from_value(serde_json::json!({
+        "at": now,
+        "action": "otp_device.add",
+        "target": target,
+        "outcome": "done",
+        "who": who,
+        "detail": detail,
+    }))
+    .unwrap();
+    let id = format!("{number:016}");
+    let key = Key::new("audit", ["_", "0000018bcfe56800", &id]);
+    let mut batch = bench.store.batch(now);
+    batch.insert(&key, &event, None);
+    bench.store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
+    let bench = bench().await;
+    for name in ["unknown", "unknown/x", ADA] {
+        add(&bench, name, Role::User).await;
+    }
+    log_in(&bench, "nobody", PASSWORD, None).await.unwrap_err();
+    log_in(&bench, ADA, "wrong horse", None).await.unwrap_err();
+    let session = session(
+        &bench,
+        &tokens(log_in(&bench, "unknown", PASSWORD, None).await),
+    )
+    .await;
+    let search = session.search();
+    // As the release before told of one of this name.
+    keep(&bench, 0, "user:unknown/x", "user_name/unknown/x", "y").await;
+    for index in [true, false] {
+        if !index {
+            let all = Prefix::collection("audit_users");
+            let now = bench.clock.now();
+            let mut batch = bench.store.batch(now);
+            for raw in bench.store.scan_raw(&all, None, 2, now).await.unwrap() {
+                batch.remove(raw.key(), raw.version());
+            }
+            bench.store.commit(batch).await.unwrap();
+        }
+        let found = bench
+            .service
+            .audit
+            .search(&search, None, Timestamp::EPOCH, 50);
+        let mut actions: Vec<_> = found.await.unwrap().events;
+        actions.sort_by(|a, b| a.action.cmp(&b.action));
+        let actions: Vec<_> = actions
+            .iter()
+            .map(|event| (&*event.action, event.outcome))
+            .collect();
+        let done = crate::audit::Outcome::Done;
+        assert_eq!(
+            actions,
+            [("user.add", done), ("user.authenticate", done)],
+            "{index}"
+        );
+    }
+}

@@ -1,0 +1,563 @@
+//! Which events are of which user. The trail is read through for anything else, and who fills it hides nothing of a user's
+//! own: that is found here, however much is told of others in between.
+//!
+//! An entry is written with its event, in the same batch, and says where that is; it tells nothing by itself.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use data_encoding::HEXLOWER;
+use keyproof_store::{Batch, CommitError, Key, Prefix, Segment, Store, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Audit, Before, Event, EventKey, Outcome, PAGE, Subject, Window, all_events};
+use crate::{StorageError, pages::Pages};
+
+/// At `audit_user/ORGANISATION/USER/OUTCOME/past/time/id`: that the event `audit/_/time/id` is of this user. `past` is when it
+/// was decided, counted down, so that the latest is first.
+#[derive(Clone, Serialize, Deserialize)]
+struct OfUser {}
+
+record!(OfUser, "audit_user");
+
+/// At `audit_users/_`: from when on every event is in the index. Where there is none, the index is not asked.
+#[derive(Clone, Serialize, Deserialize)]
+struct OfUsers {
+    since: Timestamp,
+}
+
+record!(OfUsers, "audit_users");
+
+/// How long servers of a release without the index may go on beside one with it.
+const TAKES_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn users_key() -> Key {
+    Key::new("audit_users", ["_"])
+}
+
+/// A user, by the numbers that all which they are told by have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct User {
+    organisation: u32,
+    number: u32,
+}
+
+impl User {
+    /// Whom this asker is.
+    pub(super) fn asking(who: &str) -> Option<Self> {
+        let subject = who.strip_prefix("user:")?.split('/').next()?;
+        subject.parse().ok().map(Self::of)
+    }
+
+    /// Whose this target is.
+    pub(super) fn asked(target: &str) -> Option<Self> {
+        if let Some(subject) = target.strip_prefix("user_name/") {
+            return subject.parse().ok().map(Self::of);
+        }
+        let (organisation, rest) = target.strip_prefix("organisation/")?.split_once("/user/")?;
+        let number = rest.split('/').next()?;
+        Some(Self {
+            organisation: organisation.parse().ok()?,
+            number: number.parse().ok()?,
+        })
+    }
+
+    /// Whether the subject is an account of these numbers.
+    pub(super) fn has(self, subject: Subject) -> bool {
+        self == Self::of(subject)
+    }
+
+    const fn of(subject: Subject) -> Self {
+        Self {
+            organisation: subject.organisation,
+            number: subject.user,
+        }
+    }
+
+    /// All of their entries of an outcome, the latest first.
+    fn entries(self, outcome: Outcome) -> Prefix {
+        let [organisation, number] = self.segments();
+        let segments = [&*organisation, &*number, segment(outcome)];
+        Prefix::new("audit_user", segments)
+    }
+
+    /// Before all of those that were decided before this moment; none can be at the epoch.
+    fn before(self, outcome: Outcome, at: Timestamp) -> Option<Key> {
+        let last = at.as_millis().checked_sub(1).map(Timestamp::from_millis)?;
+        let ([organisation, number], past) = (self.segments(), past(last));
+        let segments = [&*organisation, &*number, segment(outcome), &*past];
+        Some(Key::new("audit_user", segments))
+    }
+
+    /// The entry of an event.
+    fn entry(self, outcome: Outcome, at: Timestamp, event: &EventKey) -> Option<Key> {
+        let (time, id) = event.segments()?;
+        let [organisation, number] = self.segments();
+        let past = past(at);
+        let segments = [
+            organisation.as_bytes(),
+            number.as_bytes(),
+            segment(outcome).as_bytes(),
+            past.as_bytes(),
+            &*time,
+            &*id,
+        ];
+        Some(Key::new("audit_user", segments))
+    }
+
+    fn segments(self) -> [String; 2] {
+        [self.organisation.to_string(), self.number.to_string()]
+    }
+}
+
+const fn segment(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Refused => "refused",
+    }
+}
+
+/// When the event of an entry was decided, and where it is.
+fn pointed(entry: &Key) -> Option<(Timestamp, EventKey)> {
+    let mut segments = entry.segments().skip(4).map(|segment| match segment {
+        Segment::Plain(plain) => Some(plain),
+        Segment::Digest(_) => None,
+    });
+    let mut next = || segments.next().flatten();
+    let (past, time, id) = (next()?, next()?, next()?);
+    let past = u64::from_str_radix(std::str::from_utf8(&past).ok()?, 16).ok()?;
+    let key = Key::new("audit", [b"_", &*time, &*id]);
+    Some((Timestamp::from_millis(!past), EventKey(key)))
+}
+
+/// A moment as a segment that sorts against the time.
+fn past(at: Timestamp) -> String {
+    HEXLOWER.encode(&(!at.as_millis()).to_be_bytes())
+}
+
+impl Event {
+    /// The users whom it is of, by who asked and of what.
+    pub(super) fn users(&self) -> BTreeSet<User> {
+        let users = [User::asking(&self.who), User::asked(&self.target)];
+        users.into_iter().flatten().collect()
+    }
+
+    /// Where its entries are.
+    fn entries(&self, key: &EventKey) -> impl Iterator<Item = Key> {
+        let users = self.users().into_iter();
+        users.filter_map(move |user| user.entry(self.outcome, self.at, key))
+    }
+}
+
+/// Adds the entries of a new event to its batch. They end with it; where it stands for several, with the last that may be.
+pub(super) fn enter(batch: &mut Batch, key: &EventKey, event: &Event, kept: Option<Duration>) {
+    let until = kept.zip(key.moment());
+    let until = until.map(|(kept, end)| end.saturating_add(kept));
+    for entry in event.entries(key) {
+        batch.insert(&entry, &OfUser {}, until);
+    }
+}
+
+/// Takes the entries of events away that are removed in the same batch.
+pub(super) async fn take_out(
+    store: &Store,
+    batch: &mut Batch,
+    removed: &[(EventKey, Event)],
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let entries = removed.iter().flat_map(|(key, event)| event.entries(key));
+    let entries: Vec<Key> = entries.collect();
+    for entry in store.get_many(&entries, now).await?.into_iter().flatten() {
+        batch.remove(entry.key(), entry.version());
+    }
+    Ok(())
+}
+
+impl Audit {
+    /// Says from when on the index has all, unless that is said: from the beginning in an empty trail, and otherwise once no
+    /// server of a release without the index writes to it any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`] where the store does not answer. Where it takes no change, the trail is read through for now.
+    pub(crate) async fn begin_index(&self) -> Result<(), StorageError> {
+        let now = self.clock.now();
+        if self.indexed_since().await?.is_some() {
+            return Ok(());
+        }
+        let first = self.store.scan_raw(&all_events(), None, 1, now).await?;
+        let since = match first.is_empty() {
+            true => Timestamp::EPOCH,
+            // Between hours, so that an event which stands for several is on one side of it with all of them.
+            false => {
+                let end = Window::Hour.end(now.saturating_add(TAKES_OVER));
+                end.saturating_add(Duration::from_millis(1))
+            }
+        };
+        let mut batch = self.store.batch(now);
+        batch.insert(&users_key(), &OfUsers { since }, None);
+        match self.store.commit(batch).await {
+            Ok(()) | Err(CommitError::Conflict { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the audit trail is read through for users' own events");
+            }
+        }
+        Ok(())
+    }
+
+    /// From when on the index has all.
+    pub(super) async fn indexed_since(&self) -> Result<Option<Timestamp>, StorageError> {
+        let place = users_key();
+        let found = self.store.get::<OfUsers>(&place, self.clock.now());
+        Ok(found.await?.map(|stored| stored.record.since))
+    }
+}
+
+/// The most entries that are read at once.
+const AT_ONCE: usize = PAGE / 5;
+
+/// A user's entries, the latest first, and of a moment in order of events. What was done and what was refused have each
+/// their own, so that nobody's failures are in the way of what was done.
+pub(super) struct Entries<'a> {
+    streams: Vec<Stream<'a>>,
+    since: Timestamp,
+}
+
+struct Stream<'a> {
+    pages: Pages<'a, OfUser>,
+    read: VecDeque<(Timestamp, EventKey)>,
+}
+
+impl<'a> Entries<'a> {
+    /// Those of one outcome or of both, back to `since`, behind a place; so many are wanted.
+    pub(super) fn new(
+        store: &'a Store,
+        user: User,
+        outcome: Option<Outcome>,
+        (before, since): (Option<&Before>, Timestamp),
+        wanted: usize,
+    ) -> Self {
+        let both = [Outcome::Done, Outcome::Refused];
+        let outcomes = both
+            .into_iter()
+            .filter(|one| outcome.is_none_or(|outcome| outcome == *one));
+        let stream = |outcome: Outcome| {
+            let after = match before {
+                None => None,
+                Some(Before { moment, rest }) => Some(match rest {
+                    None => user.before(outcome, *moment)?,
+                    Some(rest) => user.entry(outcome, *moment, rest)?,
+                }),
+            };
+            let pages = Pages::after(store, user.entries(outcome), after);
+            Some(Stream {
+                pages: pages.at_once(wanted.clamp(10, AT_ONCE)),
+                read: VecDeque::new(),
+            })
+        };
+        Self {
+            streams: outcomes.filter_map(stream).collect(),
+            since,
+        }
+    }
+
+    /// The next of them: when each event was decided, and where it is. None at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub(super) async fn next(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<Vec<(Timestamp, EventKey)>, StorageError> {
+        for stream in &mut self.streams {
+            if stream.read.is_empty()
+                && let Some(page) = stream.pages.next(now).await?
+            {
+                let pointed = page.iter().filter_map(|(entry, _)| pointed(entry));
+                stream.read.extend(pointed);
+            }
+        }
+        let (mut next, since) = (Vec::new(), self.since);
+        loop {
+            let latest = |stream: &&mut Stream<'_>| {
+                let first = stream.read.front();
+                first.map(|(at, key)| (Reverse(*at), key.clone()))
+            };
+            let streams = self.streams.iter_mut();
+            let streams = streams.filter(|stream| !stream.read.is_empty());
+            let Some(stream) = streams.min_by_key(latest) else {
+                return Ok(next);
+            };
+            let is_sought = |(at, _): &(Timestamp, EventKey)| *at >= since;
+            if !stream.read.front().is_some_and(is_sought) {
+                return Ok(next);
+            }
+            next.extend(stream.read.pop_front());
+            // What it has more may be later than what the other has.
+            if stream.read.is_empty() && !stream.pages.is_over() {
+                return Ok(next);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Clock,
+        audit::{Action, AuditSettings, Deed, Search},
+        testing::{Bench, START, bench, bench_with, console, origin},
+    };
+
+    const ADA: User = User {
+        organisation: 1,
+        number: 7,
+    };
+
+    #[test]
+    fn users_are_found_in_what_keyproof_says_and_nowhere_else() {
+        let subject = "1:7:0000000000";
+        for who in [
+            format!("user:{subject}"),
+            format!("user:{subject}/application_token:2"),
+        ] {
+            assert_eq!(User::asking(&who), Some(ADA), "{who}");
+        }
+        for who in ["user:ada", "anonymous", "operator:1:7:0000000000", "user:"] {
+            assert_eq!(User::asking(who), None, "{who}");
+        }
+        for target in [
+            "organisation/1/user/7",
+            "organisation/1/user/7/mfa_key/1",
+            "user_name/1:7:0000000000",
+        ] {
+            assert_eq!(User::asked(target), Some(ADA), "{target}");
+        }
+        for target in [
+            "organisation/1",
+            "organisation/1/application_token/7",
+            "user_name/ada",
+            "user_name/unknown/1:7:0000000000",
+            "instance/1:7:0000000000",
+            "instance/organisation/1/user/7",
+        ] {
+            assert_eq!(User::asked(target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn entries_are_in_order_of_time_backwards_and_lead_to_their_events() {
+        let key: EventKey = "0000018bcfe56800-000102030405060708090a0b0c0d0e0f"
+            .parse()
+            .unwrap();
+        let done = Outcome::Done;
+        let times = [0, 1, 255, 256, 1_700_000_000_000, i64::MAX as u64];
+        let entries = times.map(|at| ADA.entry(done, Timestamp::from_millis(at), &key).unwrap());
+        assert!(entries.is_sorted_by(|a, b| a > b));
+        for (at, entry) in times.into_iter().zip(&entries) {
+            let at = Timestamp::from_millis(at);
+            assert_eq!(pointed(entry), Some((at, key.clone())));
+            assert!(ADA.entries(done).contains(entry));
+            assert!(!ADA.entries(Outcome::Refused).contains(entry));
+            // What was decided at that moment is not before it, and is before the next.
+            let before = ADA.before(done, at);
+            assert!(before.is_none_or(|before| *entry < before));
+            let next = ADA.before(done, at.saturating_add(Duration::from_millis(1)));
+            assert!(at == Timestamp::MAX || next.is_some_and(|before| *entry > before));
+        }
+    }
+
+    /// However the two are mixed, and wherever pages end.
+    #[tokio::test]
+    async fn what_was_done_and_what_was_refused_is_told_in_order_and_each_by_itself() {
+        let bench = bench().await;
+        let origin = origin();
+        let mut all = Vec::new();
+        for number in 0..400_u64 {
+            // Now many of one, now of the other, and some of one moment.
+            if number % 3 > 0 {
+                bench.clock.advance(Duration::from_millis(1));
+            }
+            let is_done = (number / 37) % 2 == 0;
+            if is_done {
+                tell(&bench, number).await;
+            } else {
+                let now = bench.clock.now();
+                let mut batch = bench.store.batch(now);
+                let deed = Deed {
+                    action: Action::UserAuthenticate,
+                    target: "organisation/1/user/7".to_owned(),
+                    detail: Some(number.to_string()),
+                    origin: &origin,
+                };
+                let event = deed.event(now, Outcome::Refused);
+                let audit = &bench.service.audit;
+                audit.put(&mut batch, audit.key(now), None, event, None);
+                bench.store.commit(batch).await.unwrap();
+            }
+            all.push((bench.clock.now(), number, is_done));
+        }
+        let audit = &bench.service.audit;
+        for (outcome, most) in [
+            (None, 7),
+            (None, 150),
+            (Some(Outcome::Done), 20),
+            (Some(Outcome::Refused), 20),
+        ] {
+            let search = Search { outcome, ..own() };
+            let (mut told, mut before) = (Vec::new(), None);
+            loop {
+                let found = audit.search(&search, before, START, most).await.unwrap();
+                assert!(found.read <= found.events.len());
+                let events = found.events.into_iter();
+                told.extend(events.map(|event| (event.at, event.detail.unwrap())));
+                before = found.before;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert!(told.is_sorted_by(|a, b| a.0 >= b.0));
+            let told: BTreeSet<u64> = told.iter().map(|(_, text)| text.parse().unwrap()).collect();
+            let wanted = all.iter().filter(|(_, _, is_done)| {
+                outcome.is_none_or(|outcome| (outcome == Outcome::Done) == *is_done)
+            });
+            let wanted: BTreeSet<u64> = wanted.map(|(_, number, _)| *number).collect();
+            assert_eq!(told, wanted);
+        }
+    }
+
+    /// Who did what to Ada, beginning with the latest.
+    fn own() -> Search {
+        Search {
+            target: Some("organisation/1/user/7".to_owned()),
+            ..Search::default()
+        }
+    }
+
+    async fn tell(bench: &Bench, number: u64) {
+        let (now, origin) = (bench.clock.now(), console());
+        let deed = Deed {
+            action: Action::UserUnlock,
+            target: "organisation/1/user/7".to_owned(),
+            detail: Some(number.to_string()),
+            origin: &origin,
+        };
+        let mut batch = bench.store.batch(now);
+        bench.service.audit.done(&mut batch, now, deed);
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    async fn remove(bench: &Bench, all: Prefix) {
+        let now = bench.clock.now();
+        let found = bench.store.scan_raw(&all, None, 10_000, now).await.unwrap();
+        let mut batch = bench.store.batch(now);
+        for raw in found {
+            batch.remove(raw.key(), raw.version());
+        }
+        bench.store.commit(batch).await.unwrap();
+    }
+
+    async fn entries(bench: &Bench) -> usize {
+        let all = Prefix::collection("audit_user");
+        let found = bench.store.scan_raw(&all, None, 10_000, bench.clock.now());
+        found.await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn what_a_release_without_the_index_has_told_is_found_by_reading_through() {
+        let bench = bench().await;
+        for number in 0..30 {
+            bench.clock.advance(Duration::from_secs(600));
+            tell(&bench, number).await;
+        }
+        // As if that release had told them.
+        remove(&bench, Prefix::collection("audit_user")).await;
+        remove(&bench, Prefix::collection("audit_users")).await;
+        let audit = &bench.service.audit;
+        let all = async || {
+            let (mut all, mut before) = (Vec::new(), None);
+            loop {
+                let found = audit.search(&own(), before, START, 7).await.unwrap();
+                let details = found.events.into_iter().filter_map(|event| event.detail);
+                all.extend(details.map(|detail| detail.parse::<u64>().unwrap()));
+                before = found.before;
+                if before.is_none() {
+                    return all;
+                }
+            }
+        };
+        let told = |last: u64| (0..last).rev().collect::<Vec<_>>();
+        assert_eq!(all().await, told(30));
+        audit.begin_index().await.unwrap();
+        let since = audit.indexed_since().await.unwrap().unwrap();
+        let day = since.saturating_since(bench.clock.now());
+        assert!(
+            day >= TAKES_OVER && since.as_secs() % 3_600 == 0,
+            "{since:?}"
+        );
+        audit.begin_index().await.unwrap();
+        assert_eq!(audit.indexed_since().await.unwrap(), Some(since), "once");
+        // Such a server goes on for a while.
+        tell(&bench, 30).await;
+        remove(&bench, Prefix::collection("audit_user")).await;
+        bench.clock.advance(Duration::from_secs(1));
+        tell(&bench, 31).await;
+        assert_eq!(all().await, told(32));
+        for (number, wait) in [(32, day), (33, Duration::from_secs(1))] {
+            bench.clock.advance(wait);
+            tell(&bench, number).await;
+        }
+        assert_eq!(all().await, told(34));
+    }
+
+    #[tokio::test]
+    async fn entries_end_with_their_events() {
+        let keep = AuditSettings::days(Some(10), 2);
+        let bench = bench_with(|settings| settings.audit = keep).await;
+        for number in 0..120 {
+            tell(&bench, number).await;
+        }
+        let origin = origin();
+        let deed = || Deed {
+            action: Action::UserAuthenticate,
+            target: "user_name/1:7:0000000000".to_owned(),
+            detail: None,
+            origin: &origin,
+        };
+        let audit = &bench.service.audit;
+        audit.refused(deed()).await;
+        for _ in 0..3 {
+            bench.clock.advance(Duration::from_secs(1));
+            let now = bench.clock.now();
+            let mut batch = bench.store.batch(now);
+            audit.counted(&mut batch, now, deed()).await.unwrap();
+            bench.store.commit(batch).await.unwrap();
+        }
+        assert_eq!(entries(&bench).await, 122, "those of a minute have one");
+        // A minute's event is there as long as its last is to be.
+        bench
+            .clock
+            .advance(Duration::from_secs(2 * 24 * 60 * 60 - 3));
+        assert_eq!(entries(&bench).await, 121);
+        bench.clock.advance(Duration::from_secs(60));
+        assert_eq!(entries(&bench).await, 120);
+        bench.clock.advance(Duration::from_secs(8 * 24 * 60 * 60));
+        while audit.forget_old().await.unwrap() > 0 {}
+        assert_eq!(entries(&bench).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_restore_brings_the_index_back() {
+        let bench = bench().await;
+        tell(&bench, 1).await;
+        let (restored, _) = bench.restored(Duration::from_secs(60)).await;
+        let audit = &restored.service.audit;
+        let found = audit.search(&own(), None, START, 5).await.unwrap();
+        assert_eq!((found.events.len(), found.read), (1, 1));
+    }
+}
