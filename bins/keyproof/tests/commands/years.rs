@@ -596,6 +596,30 @@ fn an_export_goes_on_from_any_cursor_that_was_printed() {
     home.fails(&wrong, b"", 2, "a cursor is what");
 }
 
+/// An id that is full of what looks like users, in a store that serves.
+#[test]
+fn a_clients_text_stops_no_reader_of_the_trail() {
+    let home = Home::new();
+    let url = home.url("k.db");
+    home.fill(&url);
+    let node = home.serve(&url);
+    let like: Vec<_> = (0..600)
+        .map(|user| format!("1:{user}:0000000000"))
+        .collect();
+    let id = like.join(" ");
+    assert_eq!(Shop::log_in(&node).add(&node, &id), 204);
+    for words in [
+        &["audit", "--store", &url][..],
+        &["audit", "export", "--names", "--store", &url],
+    ] {
+        let text = home.prints(words, "");
+        let mut lines = text.lines().filter(|line| line.contains("otp_device.add"));
+        let line = lines.next().unwrap();
+        assert!(line.contains("1:0:0000000000 1:1:0000000000"), "{line}");
+        assert!(line.len() < 2_000 && lines.next().is_none(), "{line}");
+    }
+}
+
 #[test]
 fn the_master_key_of_a_database_is_changed_while_two_nodes_serve() {
     let home = Home::new();

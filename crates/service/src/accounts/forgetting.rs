@@ -1,6 +1,9 @@
 //! The names of users who are gone: kept for readers of the audit trail, until they are to be forgotten.
 
-use std::{collections::BTreeMap, convert::Infallible};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
 
 use keyproof_store::{Key, ReadPlan, Stored};
 
@@ -15,10 +18,13 @@ use super::{
 };
 use crate::{
     Action, Failure, Origin, StorageError,
-    audit::{Deed, Event, Subject},
+    audit::{Deed, Event},
     pages::Pages,
     storage::{Attempt, settle},
 };
+
+/// So many subjects are asked about at once: each takes two keys of a plan.
+const SUBJECTS: usize = ReadPlan::MAX_KEYS / 2;
 
 impl Accounts {
     /// Removes an account of this name, if there is one, and forgets what every account was called that had the name: in the
@@ -119,26 +125,25 @@ impl Accounts {
         events: impl IntoIterator<Item = &'e mut Event>,
     ) -> Result<(), StorageError> {
         let events: Vec<_> = events.into_iter().collect();
-        let subjects = events.iter().flat_map(|event| event.subjects());
-        let mut names: BTreeMap<Subject, String> =
-            subjects.map(|subject| (subject, String::new())).collect();
-        let places = names
-            .keys()
-            .flat_map(|subject| [user_key((*subject).into()), removed_user_key(*subject)]);
-        let reading = self.read_plan(ReadPlan::new(places)).await?;
-        for (subject, name) in &mut names {
-            let user = reading.slot::<User>(user_key((*subject).into()))?;
-            let user = user.into_record();
-            // The number may have become another's.
-            let user = user.filter(|user| user.subject() == *subject);
-            let removed = reading.slot::<RemovedUser>(removed_user_key(*subject))?;
-            let removed = removed.into_record();
-            *name = user
-                .map(|user| user.name)
-                .or(removed.map(|removed| removed.name))
-                .unwrap_or_default();
+        let subjects: BTreeSet<_> = events.iter().flat_map(|event| event.subjects()).collect();
+        let subjects: Vec<_> = subjects.into_iter().collect();
+        let mut names = BTreeMap::new();
+        for some in subjects.chunks(SUBJECTS) {
+            let places = some
+                .iter()
+                .flat_map(|subject| [user_key((*subject).into()), removed_user_key(*subject)]);
+            let reading = self.read_plan(ReadPlan::new(places)).await?;
+            for subject in some {
+                let user = reading.slot::<User>(user_key((*subject).into()))?;
+                let user = user.into_record();
+                // The number may have become another's.
+                let user = user.filter(|user| user.subject() == *subject);
+                let removed = reading.slot::<RemovedUser>(removed_user_key(*subject))?;
+                let removed = removed.into_record().map(|removed| removed.name);
+                let name = user.map(|user| user.name).or(removed);
+                names.extend(name.map(|name| (*subject, name)));
+            }
         }
-        names.retain(|_, name| !name.is_empty());
         for event in events {
             event.name(&names);
         }

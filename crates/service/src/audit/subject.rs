@@ -58,25 +58,34 @@ impl FromStr for Subject {
     }
 }
 
+/// So many subjects of a user are taken out of an event's details.
+const IN_DETAILS: usize = 4;
+
 impl Event {
-    /// The users whom it tells of.
+    /// The users whom it tells of: who asked and of whom, where keyproof itself has written that, and in details what are
+    /// accounts of theirs. What clients chose names nobody, however much it looks like it.
     pub fn subjects(&self) -> BTreeSet<Subject> {
+        let asker = self.who.strip_prefix("user:");
+        let asker = asker.and_then(|rest| rest.split('/').next());
+        let named = self.target.strip_prefix("user_name/");
+        let named = named.or_else(|| self.target.strip_prefix("user:"));
+        let told = [asker, named].into_iter().flatten();
+        let mut subjects: BTreeSet<Subject> = told.filter_map(|text| text.parse().ok()).collect();
+        let users = self.users();
         let repeats = self.repeats.iter();
-        let details = repeats.flat_map(|repeats| repeats.details.iter().map(|told| &*told.detail));
-        let texts = [
-            Some(&*self.who),
-            Some(&*self.target),
-            self.detail.as_deref(),
-        ];
-        let texts = texts.into_iter().flatten().chain(details);
-        texts
-            .flat_map(|text| pieces(text).filter_map(|piece| piece.parse().ok()))
-            .collect()
+        let repeated = repeats.flat_map(|repeats| repeats.details.iter().map(|told| &*told.detail));
+        let details = self.detail.as_deref().into_iter().chain(repeated);
+        let accounts = details.flat_map(pieces_of);
+        let accounts = accounts.filter_map(|piece| piece.parse::<Subject>().ok());
+        let theirs = accounts.filter(|account| users.iter().any(|user| user.has(*account)));
+        subjects.extend(theirs.take(IN_DETAILS));
+        subjects
     }
 
-    /// Puts names in the place of users whose name is known. The others stay as they are.
+    /// Puts names in the place of those of its users whose name is known. The others stay as they are.
     pub fn name(&mut self, names: &BTreeMap<Subject, String>) {
-        let named = |text: &mut String| *text = with_names(text, names);
+        let own = self.subjects();
+        let named = |text: &mut String| *text = with_names(text, &own, names);
         named(&mut self.who);
         named(&mut self.target);
         self.detail.as_mut().map(named);
@@ -90,15 +99,19 @@ impl Event {
 }
 
 /// What may be a subject's text.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
+fn pieces_of(text: &str) -> impl Iterator<Item = &str> {
     let pieces = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':'));
     pieces.map(|piece| piece.trim_matches(':'))
 }
 
-fn with_names(text: &str, names: &BTreeMap<Subject, String>) -> String {
+fn with_names(text: &str, own: &BTreeSet<Subject>, names: &BTreeMap<Subject, String>) -> String {
     let (mut named, mut rest) = (String::with_capacity(text.len()), text);
-    for piece in pieces(text) {
-        let Some(name) = piece.parse().ok().and_then(|subject| names.get(&subject)) else {
+    for piece in pieces_of(text) {
+        let subject = piece
+            .parse::<Subject>()
+            .ok()
+            .filter(|subject| own.contains(subject));
+        let Some(name) = subject.and_then(|subject| names.get(&subject)) else {
             continue;
         };
         if let Some((before, after)) = rest.split_once(piece) {
@@ -174,8 +187,7 @@ mod tests {
     #[test]
     fn a_name_stands_wherever_its_user_does_and_nowhere_else() {
         let mut named = event();
-        let other: Subject = "14711:815:18bcfe56800".parse().unwrap();
-        assert_eq!(named.subjects(), BTreeSet::from([ADA, other]));
+        assert_eq!(named.subjects(), BTreeSet::from([ADA]));
         named.name(&BTreeMap::from([(ADA, "ada".to_owned())]));
         assert_eq!(named.who, "user:ada/application_token:3");
         assert_eq!(named.target, "user_name/ada");
@@ -187,5 +199,55 @@ mod tests {
         let mut unnamed = event();
         unnamed.name(&BTreeMap::new());
         assert_eq!(unnamed, event());
+    }
+
+    #[test]
+    fn what_a_client_has_chosen_names_nobody() {
+        let bob: Subject = "4711:816:18bcfe56800".parse().unwrap();
+        let many: Vec<_> = (0..600).map(|n| format!("1:{n}:0000000000")).collect();
+        let chosen = format!("{ADA} {bob} {}", many.join(" "));
+        let names = |event: &Event| {
+            let all = many.iter().filter_map(|text| text.parse().ok());
+            let all = all.chain([ADA, bob]).map(|one| (one, "ada".to_owned()));
+            let mut named = event.clone();
+            named.name(&all.collect());
+            named
+        };
+        let of_a_till = Event {
+            who: "instance:shop".to_owned(),
+            target: format!("instance/shop/device/{chosen}"),
+            detail: Some(chosen.clone()),
+            repeats: None,
+            ..event()
+        };
+        assert_eq!(of_a_till.subjects(), BTreeSet::new());
+        assert_eq!(names(&of_a_till), of_a_till);
+        // What is said of a user has accounts of theirs alone, and few.
+        let of_ada = Event {
+            who: "console:root".to_owned(),
+            target: "organisation/4711/user/815".to_owned(),
+            detail: Some(chosen),
+            repeats: None,
+            ..event()
+        };
+        assert_eq!(of_ada.subjects(), BTreeSet::from([ADA]));
+        assert!(
+            names(&of_ada)
+                .detail
+                .unwrap()
+                .starts_with(&format!("ada {bob} 1:0:"))
+        );
+        let of_many = (0..9).map(|n| {
+            Subject {
+                since: Timestamp::from_secs(n),
+                ..ADA
+            }
+            .to_string()
+        });
+        let of_many = Event {
+            detail: Some(of_many.collect::<Vec<_>>().join(" ")),
+            ..of_ada
+        };
+        assert_eq!(of_many.subjects().len(), IN_DETAILS);
     }
 }

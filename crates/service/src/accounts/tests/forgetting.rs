@@ -157,6 +157,46 @@ async fn keep(bench: &Bench, number: usize, who: &str, target: &str, detail: &st
 }
 
 #[tokio::test]
+async fn however_many_are_told_of_they_are_named() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    for user in 0..1_100 {
+        let subject = format!("4711:{user}:0000000000");
+        keep(&bench, user, &format!("user:{subject}"), "x", "y").await;
+    }
+    let mut events = trail(&bench).await;
+    let mut after = events.last().unwrap().0.clone();
+    loop {
+        let next = bench.service.audit.events(Timestamp::EPOCH, Some(&after));
+        let next = next.await.unwrap();
+        let Some((last, _)) = next.last() else { break };
+        after = last.clone();
+        events.extend(next);
+    }
+    assert!(events.len() > 1_100);
+    let unnamed = events.iter_mut().map(|(_, event)| event);
+    bench.service.accounts.name_subjects(unnamed).await.unwrap();
+    assert!(format!("{events:?}").contains(&format!("{ADA} in Example Org")));
+}
+
+/// What looks like a user in a text that a client chose, a device's id, is none; nor is the trail unreadable for it.
+#[tokio::test]
+async fn a_clients_text_names_nobody_and_stops_no_reader() {
+    let bench = bench().await;
+    add(&bench, ADA, Role::User).await;
+    let subject = bench.service.accounts.subject_named(ADA).await.unwrap();
+    let like = (0..600).map(|user| format!("{user}:7:0000000000"));
+    let like = like.chain([subject.unwrap().to_string()]);
+    let target = format!(
+        "instance/shop/device/{}",
+        like.collect::<Vec<_>>().join(" ")
+    );
+    keep(&bench, 0, "instance:shop", &target, &target).await;
+    let shown = shown(&bench).await;
+    assert!(shown.contains(&format!("target: \"{target}\"")));
+}
+
+#[tokio::test]
 async fn a_user_sees_no_strangers_failures_whatever_they_are_called() {
     let bench = bench().await;
     for name in ["unknown", "unknown/x", ADA] {

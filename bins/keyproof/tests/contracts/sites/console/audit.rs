@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use keyproof_service::{
+    accounts::{NewUser, Role},
+    audit::Event,
+};
+use keyproof_store::Key;
+
 use crate::{
     emnify::{
         dialect::{ADA, BOB, PASSWORD},
-        site::{Site, console_origin},
+        site::{Site, console_origin, secret},
     },
     sites::browser::Browser,
 };
@@ -129,4 +135,77 @@ async fn it_is_followed_without_using_the_session_and_taken_along_by_whoever_may
     assert!(lines.iter().all(|event| event["action"] == "user.add"));
     assert!(lines[0]["at"].as_str().unwrap().ends_with('Z'));
     assert!(!text.contains(PASSWORD));
+}
+
+impl Browser<'_> {
+    /// What the file that this asks for has, and the next one's address.
+    async fn file(&mut self, path: &str) -> (Vec<serde_json::Value>, usize, Option<String>) {
+        let answer = self.send("GET", path, None).await;
+        let link = answer.is(200).headers.get("link");
+        let link = link.map(|link| link.to_str().unwrap().to_owned());
+        let next = link.map(|link| {
+            let (_, rest) = link.split_once('<').unwrap();
+            rest.split('>').next().unwrap().to_owned()
+        });
+        let text = std::str::from_utf8(&answer.body).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        (lines.collect(), text.len(), next)
+    }
+}
+
+#[tokio::test]
+async fn a_trail_of_many_users_is_taken_along_by_name() {
+    let site = Site::start().await;
+    for number in 0..600 {
+        let new = NewUser {
+            name: format!("user{number}"),
+            organisation: "Example Org".to_owned(),
+            role: Role::User,
+        };
+        let (accounts, origin) = (&site.console.accounts, console_origin());
+        let added = accounts.add_user(&new, secret(PASSWORD), &origin);
+        added.await.unwrap();
+    }
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit"]).await;
+    let (lines, _, _) = ops.file("/console/audit/export?what=user.add").await;
+    let named = lines.iter().filter(|event| {
+        let detail = event["detail"].as_str().unwrap();
+        detail.starts_with("user") && detail.contains(" in Example Org")
+    });
+    assert_eq!(named.count(), 600);
+}
+
+/// As releases before told them: whatever the client had sent.
+#[tokio::test]
+async fn long_texts_stop_no_reader_and_are_told_cut() {
+    const EACH: usize = 120_000;
+    let site = Site::start().await;
+    let like: Vec<_> = (0..600)
+        .map(|user| format!("1:{user}:0000000000"))
+        .collect();
+    let like = like.join(" ");
+    let long = "x".repeat(EACH);
+    for number in 0..150 {
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "at": site.now(),
+            "action": "otp_device.add",
+            "target": format!("instance/shop/device/{like}{long}"),
+            "outcome": "done",
+            "who": format!("instance:{number}"),
+        }))
+        .unwrap();
+        let at = format!("{:016x}", site.now().as_millis());
+        let key = Key::new("audit", ["_", &at, &format!("{number:016}")]);
+        let mut batch = site.store.batch(site.now());
+        batch.insert(&key, &event, None);
+        site.store.commit(batch).await.unwrap();
+    }
+    let mut ops = Browser::new(&site);
+    ops.sign_in_as(&["audit"]).await;
+    ops.get("/console/audit?what=otp_device.add").await.is(200);
+    ops.sees("instance/shop/device/1:0:0000000000 1:1:");
+    let (lines, length, next) = ops.file("/console/audit/export?what=otp_device.add").await;
+    assert_eq!((lines.len(), next), (150, None));
+    assert!(length < 150 * 1_000, "{length}");
 }
