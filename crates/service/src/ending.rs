@@ -1,11 +1,19 @@
 //! What ends soon, for whoever looks after the whole server.
+//!
+//! Few records are looked at whenever somebody asks. Of more than that, upkeep looks at all now and then, and remembers those
+//! that end first: so what is told is right whatever their number, and says of when it is.
+
+use std::sync::{Mutex, PoisonError};
 
 use keyproof_store::{Prefix, Record, Store, Timestamp};
 
 use crate::{StorageError, pages::Pages};
 
-/// The most records of a collection that are looked at: it is asked for with each look at a page.
+/// The most records of a collection that are looked at when somebody asks, but for the rest of a page.
 const MOST_READ: usize = 1_000;
+
+/// How many of those that end first are remembered.
+const REMEMBERED: usize = 100;
 
 /// Something with an end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,37 +25,150 @@ pub struct Ending {
 }
 
 /// What of a collection ends before a moment, the first to end first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endings {
-    /// All of it that was found.
+    /// Those that were found.
     pub found: Vec<Ending>,
-    /// Whether there is more in the collection than was looked at.
-    pub is_cut: bool,
+    /// What was looked at.
+    pub seen: Seen,
 }
 
-impl Endings {
-    /// Looks through the records under a prefix.
-    pub(crate) async fn of<R: Record>(
+/// How much of a collection was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seen {
+    /// All of it, now.
+    All,
+    /// All of it, at this moment; of what was found at most a hundred, the first to end, are remembered.
+    AllAt(Timestamp),
+    /// A part: nobody has looked at all of it yet.
+    Part,
+}
+
+/// What ends first in a collection, as it was when all of it was last looked at.
+#[derive(Debug, Default)]
+pub(crate) struct FirstToEnd(Mutex<Option<(Timestamp, Vec<Ending>)>>);
+
+impl FirstToEnd {
+    /// Looks at all records under a prefix, and remembers those that end first.
+    pub(crate) async fn look<R: Record>(
+        &self,
         store: &Store,
         prefix: Prefix,
         now: Timestamp,
-        until: Timestamp,
         end: impl Fn(&R) -> Option<Ending>,
-    ) -> Result<Self, StorageError> {
+    ) -> Result<(), StorageError> {
         let mut pages = Pages::<R>::of(store, prefix);
-        let (mut endings, mut read) = (Self::default(), 0);
+        let mut first = Vec::new();
+        while let Some(page) = pages.next(now).await? {
+            first.extend(page.iter().filter_map(|(_, stored)| end(&stored.record)));
+            first.sort();
+            first.truncate(REMEMBERED);
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, first));
+        Ok(())
+    }
+
+    /// What of the records under a prefix ends before a moment.
+    pub(crate) async fn before<R: Record>(
+        &self,
+        until: Timestamp,
+        store: &Store,
+        prefix: Prefix,
+        now: Timestamp,
+        end: impl Fn(&R) -> Option<Ending>,
+    ) -> Result<Endings, StorageError> {
+        let is_soon = |ending: &Ending| ending.at < until;
+        let mut pages = Pages::<R>::of(store, prefix);
+        let (mut found, mut read) = (Vec::new(), 0);
         while let Some(page) = pages.next(now).await? {
             if read >= MOST_READ && !page.is_empty() {
-                endings.is_cut = true;
-                break;
+                let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((at, first)) = &*seen {
+                    return Ok(Endings {
+                        found: first.iter().filter(|one| is_soon(one)).cloned().collect(),
+                        seen: Seen::AllAt(*at),
+                    });
+                }
+                found.sort();
+                let seen = Seen::Part;
+                return Ok(Endings { found, seen });
             }
             read += page.len();
             let ends = page.iter().filter_map(|(_, stored)| end(&stored.record));
-            endings
-                .found
-                .extend(ends.filter(|ending| ending.at < until));
+            found.extend(ends.filter(is_soon));
         }
-        endings.found.sort();
-        Ok(endings)
+        found.sort();
+        Ok(Endings {
+            found,
+            seen: Seen::All,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::testing::bench;
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Ends {
+        at: u64,
+    }
+
+    record!(Ends, "ends");
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+    const SOON: Timestamp = Timestamp::from_secs(1_700_001_000);
+
+    fn end(record: &Ends) -> Option<Ending> {
+        Some(Ending {
+            at: Timestamp::from_secs(record.at),
+            what: record.at.to_string(),
+        })
+    }
+
+    async fn add(store: &Store, numbers: std::ops::Range<u64>, at: impl Fn(u64) -> u64) {
+        let mut batch = store.batch(NOW);
+        for number in numbers {
+            let key = keyproof_store::Key::new(Ends::TYPE, [&*format!("{number:05}")]);
+            batch.insert(&key, &Ends { at: at(number) }, None);
+        }
+        store.commit(batch).await.unwrap();
+    }
+
+    async fn asked(known: &FirstToEnd, store: &Store) -> (Vec<u64>, Seen) {
+        let all = Prefix::collection(Ends::TYPE);
+        let endings = known.before(SOON, store, all, NOW, end).await.unwrap();
+        let found = endings.found.iter().map(|ending| ending.at.as_secs());
+        (found.collect(), endings.seen)
+    }
+
+    #[tokio::test]
+    async fn what_ends_first_is_told_whatever_the_number_and_wherever_it_is() {
+        let store = bench().await.store;
+        let known = FirstToEnd::default();
+        assert_eq!(asked(&known, &store).await, (vec![], Seen::All));
+        // As many as are looked at when somebody asks, of which the last ends soon.
+        let late = 1_800_000_000;
+        add(&store, 0..999, |_| late).await;
+        add(&store, 999..1000, |_| 1_700_000_009).await;
+        let found = vec![1_700_000_009];
+        assert_eq!(asked(&known, &store).await, (found.clone(), Seen::All));
+        // One more, behind them: nobody has looked at all of them yet.
+        add(&store, 1000..1001, |_| 1_700_000_008).await;
+        assert_eq!(asked(&known, &store).await, (found, Seen::Part));
+        let all = || Prefix::collection(Ends::TYPE);
+        known.look(&store, all(), NOW, end).await.unwrap();
+        let found = vec![1_700_000_008, 1_700_000_009];
+        assert_eq!(asked(&known, &store).await, (found, Seen::AllAt(NOW)));
+        // Of very many that end, the first are remembered.
+        add(&store, 1001..1300, |number| 1_700_000_009 + number % 299).await;
+        known.look(&store, all(), NOW, end).await.unwrap();
+        let (found, seen) = asked(&known, &store).await;
+        assert_eq!((found.len(), seen), (100, Seen::AllAt(NOW)));
+        assert_eq!(found[..2], [1_700_000_008, 1_700_000_009]);
+        assert!(found.is_sorted() && found[99] <= 1_700_000_009 + 98);
     }
 }

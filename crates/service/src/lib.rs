@@ -38,7 +38,7 @@ pub use certificates::{CertificateSettings, Certificates};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use collections::{Ended, RestoreError, Restoring};
 pub use device_identity::{DeviceIdentity, DeviceIdentitySettings};
-pub use ending::{Ending, Endings};
+pub use ending::{Ending, Endings, Seen};
 pub use figures::{Figures, HashingFigures, QueueFigures, UpkeepFigures};
 pub use judging::{Judging, JudgingSettings, TooBusy};
 pub use otp_devices::OtpDevices;

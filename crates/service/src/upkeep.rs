@@ -147,13 +147,14 @@ impl Service {
     pub async fn run_upkeep(&self) {
         tokio::join!(
             self.clean_up(),
-            self.renew_authorities(),
+            self.watch_ends(),
             self.tell_left_out(),
             self.watch_standbys()
         );
     }
 
-    async fn renew_authorities(&self) {
+    /// Renews CAs before they end, and looks for what ends first.
+    async fn watch_ends(&self) {
         let mut ticks = every(RENEWAL_INTERVAL);
         loop {
             ticks.tick().await;
@@ -161,6 +162,16 @@ impl Service {
                 Ok(0) => {}
                 Ok(renewed) => tracing::info!(renewed, "renewed CAs of TPM categories"),
                 Err(error) => tracing::warn!(%error, "cannot renew the CAs of TPM categories"),
+            }
+            // Renewed ones end later by now.
+            let looks = tokio::join!(
+                self.certificates.look_for_ends(),
+                self.device_identity.look_for_ends()
+            );
+            for outcome in [looks.0, looks.1] {
+                if let Err(error) = outcome {
+                    tracing::warn!(%error, "cannot look for what ends soon");
+                }
             }
         }
     }

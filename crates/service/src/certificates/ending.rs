@@ -15,14 +15,27 @@ impl Certificates {
     ///
     /// [`StorageError`].
     pub async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
-        let all = Prefix::collection(Certificate::TYPE);
-        Endings::of(&self.store, all, self.clock.now(), until, of).await
+        let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
+        let first = &self.first_to_end;
+        first.before(until, &self.store, all, now, of).await
+    }
+
+    /// Looks at all certificates for those that end first.
+    pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
+        let (all, now) = (Prefix::collection(Certificate::TYPE), self.clock.now());
+        self.first_to_end.look(&self.store, all, now, of).await
     }
 }
 
 fn of(certificate: &Certificate) -> Option<Ending> {
-    // Those of earlier releases say it in their DER alone.
-    let seconds = certificate.description.as_ref()?.not_after;
+    let seconds = match &certificate.description {
+        Some(description) => description.not_after,
+        // Those of earlier releases say it in their DER alone.
+        None => {
+            let read = keyproof_x509::Certificate::from_der(&certificate.der);
+            read.ok()?.validity().not_after
+        }
+    };
     let place = &certificate.place;
     Some(Ending {
         // What ended before 1970 has ended.

@@ -29,7 +29,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use keyproof_auth::OperatorScope;
 use keyproof_store::{Store, Stored};
 
-use crate::{Audit, Clock, Judging, StorageError};
+use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd};
 use records::{Certificate, certificate_key};
 
 /// The rules that operators choose.
@@ -94,6 +94,7 @@ pub struct Certificates {
     audit: Arc<Audit>,
     judging: Judging,
     settings: CertificateSettings,
+    first_to_end: FirstToEnd,
 }
 
 impl Certificates {
@@ -111,6 +112,7 @@ impl Certificates {
             audit,
             judging,
             settings,
+            first_to_end: FirstToEnd::default(),
         }
     }
 

@@ -316,6 +316,27 @@ impl DeviceIdentity {
         self.change_api_key(administrator, name, revoked).await
     }
 
+    /// Puts a key out of use, or takes it back into use; a revocation stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceApiKeyError::Unknown`].
+    pub async fn disable_api_key(
+        &self,
+        administrator: &Administrator<ApiKey>,
+        name: &str,
+        is_disabled: bool,
+    ) -> Result<(), Failure<ReplaceApiKeyError<Infallible>>> {
+        let change = |spec: &ApiKey, _| {
+            Ok(ApiKeyChange {
+                is_disabled,
+                revoke_reason: spec.revoke_reason.clone(),
+                revoked_at: spec.revoked_at,
+            })
+        };
+        self.change_api_key(administrator, name, change).await
+    }
+
     /// Changes a key to what `change` makes of it, at this time.
     async fn change_api_key<B>(
         &self,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, settle},
 };
 
 /// A category's own part.
@@ -55,6 +55,11 @@ impl Category {
     /// The name of its CA.
     pub fn sub_ca_name(&self) -> &str {
         &self.authority.name
+    }
+
+    /// When its CA ends.
+    pub fn sub_ca_ends(&self) -> Timestamp {
+        self.authority.ends_at()
     }
 
     /// The certificate of its CA, in PEM.
@@ -285,17 +290,29 @@ impl DeviceIdentity {
         name: &str,
         body: Result<CategoryChange, B>,
     ) -> Result<(), Failure<ReplaceCategoryError<B>>> {
+        self.change_category(administrator, name, |_| body.clone())
+            .await
+    }
+
+    /// Changes a category's allow-list, and what it asks of registers, to what `change` makes of them.
+    pub(super) async fn change_category<B>(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+        change: impl Fn(&Category) -> Result<CategoryChange, B>,
+    ) -> Result<(), Failure<ReplaceCategoryError<B>>> {
         let refused = |why: ReplaceCategoryError<B>| Failure::Refused(why);
         settle("device_identity.replace_category", &self.store, || async {
             let stored = self
                 .load::<Category>(administrator.namespace(), name)
                 .await?;
             let stored = stored.ok_or_else(|| refused(ReplaceCategoryError::Unknown))?;
-            let change = said(&body, ReplaceCategoryError::Body)?;
+            let change = change(&stored.record.spec);
+            let change = change.map_err(|why| refused(ReplaceCategoryError::Body(why)))?;
             let CategoryChange {
                 allow_list,
                 pcr_policy,
-            } = change;
+            } = &change;
             if let Some(policy) = pcr_policy {
                 let checked = policy.check();
                 checked.map_err(|error| refused(error.into()))?;

@@ -15,8 +15,15 @@ impl DeviceIdentity {
     ///
     /// [`StorageError`].
     pub async fn ending(&self, until: Timestamp) -> Result<Endings, StorageError> {
-        let all = Prefix::collection(Category::NAME);
-        Endings::of(&self.store, all, self.clock.now(), until, of).await
+        let (all, now) = (Prefix::collection(Category::NAME), self.clock.now());
+        let first = &self.first_to_end;
+        first.before(until, &self.store, all, now, of).await
+    }
+
+    /// Looks at all categories for those whose CA ends first.
+    pub(crate) async fn look_for_ends(&self) -> Result<(), StorageError> {
+        let (all, now) = (Prefix::collection(Category::NAME), self.clock.now());
+        self.first_to_end.look(&self.store, all, now, of).await
     }
 }
 

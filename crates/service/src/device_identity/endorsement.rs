@@ -78,12 +78,12 @@ pub(super) fn check_roots(entries: &[String]) -> Result<(), TrustListError> {
     Ok(())
 }
 
-fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
+pub(super) fn allowed(text: &str) -> Result<Vec<u8>, DerTextError> {
     decode_der(text, &[SectionKind::Certificate])
 }
 
 /// The roots of an entry that was listed, by an earlier release too, which took blocks of unknown labels beside them.
-fn listed_roots(text: &str) -> Vec<Vec<u8>> {
+pub(super) fn listed_roots(text: &str) -> Vec<Vec<u8>> {
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
     sections
         .filter_map(|section| match section {

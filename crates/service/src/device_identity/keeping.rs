@@ -169,3 +169,28 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::origin;
+
+    #[test]
+    fn a_device_of_another_namespace_is_not_there() {
+        let place = DevicePlace {
+            namespace: "default".to_owned(),
+            manager: "manager".to_owned(),
+            vendor: "ExampleCorp".to_owned(),
+            serial: "SN0001".to_owned(),
+        };
+        let of = |namespace: &str| Keeper {
+            namespace: namespace.to_owned(),
+            origin: origin(),
+        };
+        assert_eq!(of("default").within(&place), Ok(&place));
+        let unknown = Err(Failure::Refused(DeviceError::Unknown));
+        for other in ["other", "", "defaul", "default2"] {
+            assert_eq!(of(other).within(&place), unknown, "{other}");
+        }
+    }
+}

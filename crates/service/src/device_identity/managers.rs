@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Action, Failure, StorageError,
-    storage::{Attempt, said, settle},
+    storage::{Attempt, settle},
 };
 
 /// A manager's own part.
@@ -153,13 +153,25 @@ impl DeviceIdentity {
         name: &str,
         body: Result<TrustedMakers, B>,
     ) -> Result<(), Failure<ReplaceManagerError<B>>> {
+        self.change_manager(administrator, name, |_| body.clone())
+            .await
+    }
+
+    /// Changes which manufacturers a manager trusts to what `change` makes of it.
+    pub(super) async fn change_manager<B>(
+        &self,
+        administrator: &Administrator<Manager>,
+        name: &str,
+        change: impl Fn(&Manager) -> Result<TrustedMakers, B>,
+    ) -> Result<(), Failure<ReplaceManagerError<B>>> {
         let refused = |why: ReplaceManagerError<B>| Failure::Refused(why);
         settle("device_identity.replace_manager", &self.store, || async {
             let stored = self
                 .load::<Manager>(administrator.namespace(), name)
                 .await?;
             let stored = stored.ok_or_else(|| refused(ReplaceManagerError::Unknown))?;
-            let trusted = said(&body, ReplaceManagerError::Body)?;
+            let trusted = change(&stored.record.spec);
+            let trusted = trusted.map_err(|why| refused(ReplaceManagerError::Body(why)))?;
             let checked = self.check_roots(&trusted.ek_roots).await?;
             checked.map_err(|error| refused(error.into()))?;
             let now = self.clock.now();

@@ -27,6 +27,7 @@ mod identity;
 mod keeping;
 mod key_records;
 mod label_selector;
+mod listing;
 mod managers;
 mod nonce;
 mod objects;
@@ -63,6 +64,7 @@ pub use history::{LoggedEvent, Registers, Verdict};
 pub use identity::{DevicePlace, IdentityConflict};
 pub use keeping::{Keeper, NamespacesPage};
 pub use label_selector::{LabelSelector, LabelSelectorError};
+pub use listing::{AllowedCertificate, ListingError};
 pub use managers::{CreateManagerError, Manager, ReplaceManagerError, TrustedMakers};
 pub use nonce::{IssuedNonce, NonceError, NonceRequest};
 pub use objects::{
@@ -89,7 +91,7 @@ use std::{
 use keyproof_store::Store;
 use tokio::sync::Mutex;
 
-use crate::{Audit, Clock, Judging, StorageError, rate_limit::RateLimit};
+use crate::{Audit, Clock, Judging, StorageError, ending::FirstToEnd, rate_limit::RateLimit};
 use client_certificates::KnownAuthorities;
 use trust::KnownBundle;
 
@@ -125,6 +127,7 @@ pub struct DeviceIdentity {
     authorities: KnownAuthorities,
     /// When the first CA of a category ends, in milliseconds; 0 without one.
     authorities_end: AtomicU64,
+    first_to_end: FirstToEnd,
     trust: KnownBundle,
     revocation_list_url: Option<String>,
 }
@@ -147,6 +150,7 @@ impl DeviceIdentity {
             list_making: Mutex::new(()),
             authorities: KnownAuthorities::default(),
             authorities_end: AtomicU64::default(),
+            first_to_end: FirstToEnd::default(),
             trust: KnownBundle::default(),
             revocation_list_url: settings.revocation_list_url,
         }

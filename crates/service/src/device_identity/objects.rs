@@ -223,6 +223,50 @@ impl DeviceIdentity {
         self.gather(administrator.namespace(), wanted).await
     }
 
+    /// At most so many objects of a namespace, by name, behind the one of this name; and behind which the next page begins, if
+    /// there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn objects_page<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<Object<K>>, Option<String>), StorageError> {
+        let namespace = administrator.namespace();
+        let prefix = Prefix::new(K::NAME, [namespace]);
+        let after = after.map(|name| object_key::<K>(namespace, name));
+        let limit = most.saturating_add(1);
+        let now = self.clock.now();
+        let read = self
+            .store
+            .scan::<Object<K>>(&prefix, after.as_ref(), limit, now);
+        let mut objects: Vec<_> = read
+            .await?
+            .into_iter()
+            .map(|(_, stored)| stored.record)
+            .collect();
+        let is_more = objects.len() > most;
+        objects.truncate(most);
+        let last = objects.last().map(|object| object.metadata.name.clone());
+        Ok((objects, last.filter(|_| is_more)))
+    }
+
+    /// The names of all objects of a namespace, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn names<K: Kind>(
+        &self,
+        administrator: &Administrator<K>,
+    ) -> Result<Vec<String>, StorageError> {
+        let name = |object: Object<K>| Some(object.metadata.name);
+        self.gather(administrator.namespace(), name).await
+    }
+
     /// An object that is to be deleted, and a batch that does it, with its event: refused while another refers to it. An
     /// object that is made below it meanwhile writes over it, so that one of the two loses the race.
     pub(super) async fn deletion<K: Kind, B: Clone>(

@@ -509,3 +509,37 @@ async fn nothing_is_said_to_be_done_that_is_not() {
         .await;
     put.unwrap();
 }
+
+#[tokio::test]
+async fn what_ends_soon_is_told_of_records_of_before_too() {
+    let bench = bench().await;
+    let ca = Ca::new("Acme Root");
+    bench.put("root", &ca, None).await;
+    let ends = X509Certificate::from_der(&ca.der)
+        .unwrap()
+        .validity()
+        .not_after;
+    let ends = Timestamp::from_secs(u64::try_from(ends).unwrap());
+    let ending = async |until| {
+        let endings = bench.certificates().ending(until).await.unwrap();
+        let found = endings.found.into_iter();
+        found
+            .map(|ending| (ending.at, ending.what))
+            .collect::<Vec<_>>()
+    };
+    let told = vec![(ends, "certificate/Sub/Group/dps/root".to_owned())];
+    let later = ends.saturating_add(Duration::from_secs(1));
+    assert_eq!(ending(later).await, told);
+    assert_eq!(ending(ends).await, []);
+    // Earlier releases did not write down what a certificate says of itself.
+    let key = certificate_key(&service("dps"), "root");
+    let now = bench.clock.now();
+    let stored = bench.store.get::<Certificate>(&key, now).await.unwrap();
+    let stored = stored.unwrap();
+    let mut record = stored.record;
+    record.description = None;
+    let mut batch = bench.store.batch(now);
+    batch.replace(&key, stored.version, &record, None);
+    bench.store.commit(batch).await.unwrap();
+    assert_eq!(ending(later).await, told);
+}

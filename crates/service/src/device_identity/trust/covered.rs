@@ -1,9 +1,9 @@
 //! Which makers a manager covers, for people.
 
-use keyproof_x509::{Certificate, pem_bundle};
+use keyproof_x509::{Certificate, Sha256Thumbprint};
 
 use super::{
-    super::{Administrator, DeviceIdentity, Manager, Object},
+    super::{Administrator, DeviceIdentity, Manager, Object, endorsement::listed_roots},
     TrustKind,
     bundle::maker,
 };
@@ -20,6 +20,8 @@ pub struct CoveredMaker {
     pub not_after: i64,
     /// Whether it is in the trust bundle; the manager's own else.
     pub is_of_bundle: bool,
+    /// The SHA-256 over its DER.
+    pub fingerprint: Sha256Thumbprint,
 }
 
 impl DeviceIdentity {
@@ -43,6 +45,7 @@ impl DeviceIdentity {
                 name: entry.name,
                 not_after: entry.until.unwrap_or_default(),
                 is_of_bundle: true,
+                fingerprint: entry.fingerprint,
             }));
         }
         covered.sort_by_cached_key(|covered| (covered.maker.to_lowercase(), covered.name.clone()));
@@ -54,13 +57,14 @@ impl DeviceIdentity {
 fn own(roots: &[String]) -> Vec<CoveredMaker> {
     let mut covered = Vec::new();
     for text in roots {
-        for block in pem_bundle::certificates(text.as_bytes()).unwrap_or_default() {
-            if let Ok(root) = Certificate::from_der(&block.der) {
+        for der in listed_roots(text) {
+            if let Ok(root) = Certificate::from_der(&der) {
                 covered.push(CoveredMaker {
                     maker: maker(&root.subject()),
                     name: root.subject().to_string(),
                     not_after: root.validity().not_after,
                     is_of_bundle: false,
+                    fingerprint: Sha256Thumbprint::of(&der),
                 });
             }
         }

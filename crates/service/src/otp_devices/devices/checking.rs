@@ -164,7 +164,9 @@ mod tests {
         Clock,
         access::{NewOperatorToken, Operator},
         audit::Outcome,
-        otp_devices::{DeviceDetails, OperatorNotPermitted, Writing},
+        otp_devices::{
+            AddDeviceError, DeviceDetails, OperatorNotPermitted, RemoveDeviceError, Writing,
+        },
         testing::{Bench, bench, console, origin, secret},
     };
 
@@ -316,6 +318,31 @@ mod tests {
         let code = shown(bench.clock.now().as_secs(), None);
         let checked = devices.check_code(&caller, &code, None).await.unwrap();
         assert!(checked.unwrap().is_shown);
+    }
+
+    #[tokio::test]
+    async fn an_operator_does_nothing_at_an_instance_that_is_another_by_then() {
+        let (bench, _) = with_device(PosAlgorithm::TotpWithoutPrice).await;
+        let devices = &bench.service.otp_devices;
+        let ops = operator(&bench, "instances").await;
+        let act = Action::OtpDeviceAdd;
+        let writing = devices
+            .permit_operator::<Writing>(&ops, act, "default", Some("till"), &origin())
+            .await
+            .unwrap();
+        // It is emptied, and there again under its name.
+        devices.remove_instance("default", &origin()).await.unwrap();
+        let details = DeviceDetails {
+            id: "new".to_owned(),
+            description: String::new(),
+            key: secret(KEY),
+            algorithm: PosAlgorithm::TotpWithoutPrice,
+            counter: None,
+        };
+        let added = devices.add_device(&writing, &details).await;
+        assert_eq!(added, Err(Failure::Refused(AddDeviceError::Ended)));
+        let removed = devices.remove_device(&writing, "till").await;
+        assert_eq!(removed, Err(Failure::Refused(RemoveDeviceError::Ended)));
     }
 
     #[tokio::test]

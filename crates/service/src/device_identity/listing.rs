@@ -1,0 +1,310 @@
+//! What is put on a manager's list of makers' CAs and on a category's allow-list, and taken off it, one by one: for people, who
+//! have a file of a maker's and look at what is there. Contracts give the lists whole.
+
+use keyproof_tpm::EkCertificate;
+use keyproof_x509::{
+    Sha256Thumbprint,
+    pem_bundle::{self, BrokenBlock},
+};
+use pem_rfc7468::LineEnding;
+
+use super::{
+    Administrator, Category, CategoryChange, DeviceIdentity, Manager, Object, PcrPolicy,
+    ReplaceCategoryError, ReplaceManagerError, TrustFileError, TrustItem, TrustKind, TrustedMakers,
+    endorsement::{allowed, listed_roots},
+};
+use crate::{Failure, StorageError};
+
+/// Why a list stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListingError {
+    /// A file is not taken.
+    #[error(transparent)]
+    File(#[from] TrustFileError),
+    /// No certificate of the list has this fingerprint.
+    #[error("no certificate of the list has this fingerprint")]
+    NotListed,
+}
+
+/// An endorsement certificate on a category's allow-list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedCertificate {
+    /// The certificate's issuer, as RFC 4514 text.
+    pub issuer: String,
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// Its last second, since the Unix epoch.
+    pub not_after: i64,
+    /// The SHA-256 over its DER.
+    pub fingerprint: Sha256Thumbprint,
+}
+
+impl DeviceIdentity {
+    /// The CAs of a file, each in PEM: what [`TrustedMakers`] takes. The file is PEM, PKCS #7 or one certificate in DER.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustFileError`], also for a revocation list: those are the trust bundle's.
+    pub async fn read_makers(
+        &self,
+        file: &[u8],
+    ) -> Result<Result<Vec<String>, TrustFileError>, StorageError> {
+        let file = file.to_vec();
+        self.judge(move || makers(&file)).await
+    }
+
+    /// The endorsement certificates of a file, each in PEM: what an allow-list takes. The file is PEM or one certificate in
+    /// DER, as it is in the TPM's memory or without what stands around it there.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustFileError`].
+    pub async fn read_endorsements(
+        &self,
+        file: &[u8],
+    ) -> Result<Result<Vec<String>, TrustFileError>, StorageError> {
+        let file = file.to_vec();
+        self.judge(move || endorsements(&file)).await
+    }
+
+    /// Has a manager trust the CAs of a file, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceManagerError`].
+    pub async fn add_makers(
+        &self,
+        administrator: &Administrator<Manager>,
+        name: &str,
+        file: &[u8],
+    ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
+        let read = self.read_makers(file).await?;
+        self.change_manager(administrator, name, |manager| {
+            let mut trusted = trusted(manager);
+            let known: Vec<_> = trusted
+                .ek_roots
+                .iter()
+                .flat_map(|text| listed_roots(text))
+                .collect();
+            let new = read.clone()?.into_iter();
+            let new = new.filter(|text| listed_roots(text).iter().any(|der| !known.contains(der)));
+            trusted.ek_roots.extend(new);
+            Ok(trusted)
+        })
+        .await
+    }
+
+    /// Has a manager trust a CA of its own list no longer.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceManagerError`].
+    pub async fn remove_maker(
+        &self,
+        administrator: &Administrator<Manager>,
+        name: &str,
+        fingerprint: &Sha256Thumbprint,
+    ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
+        let is_it = |der: &Vec<u8>| Sha256Thumbprint::of(der) == *fingerprint;
+        self.change_manager(administrator, name, |manager| {
+            let mut trusted = trusted(manager);
+            let mut is_found = false;
+            let mut left = Vec::new();
+            for text in trusted.ek_roots {
+                let mut roots = listed_roots(&text);
+                if !roots.iter().any(is_it) {
+                    left.push(text);
+                    continue;
+                }
+                // A file may have several: the others stay.
+                is_found = true;
+                roots.retain(|der| !is_it(der));
+                for der in roots {
+                    left.push(pem(None, &der)?);
+                }
+            }
+            trusted.ek_roots = left;
+            if is_found {
+                Ok(trusted)
+            } else {
+                Err(ListingError::NotListed)
+            }
+        })
+        .await
+    }
+
+    /// Has a manager trust the roots of the trust bundle, or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceManagerError::Unknown`].
+    pub async fn set_trust_bundle(
+        &self,
+        administrator: &Administrator<Manager>,
+        name: &str,
+        is_trusted: bool,
+    ) -> Result<(), Failure<ReplaceManagerError<ListingError>>> {
+        self.change_manager(administrator, name, |manager| {
+            let mut trusted = trusted(manager);
+            trusted.ek_trust_bundle = is_trusted;
+            Ok(trusted)
+        })
+        .await
+    }
+
+    /// Puts the endorsement certificates of a file on a category's allow-list.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceCategoryError`].
+    pub async fn allow(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+        file: &[u8],
+    ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
+        let read = self.read_endorsements(file).await?;
+        self.change_category(administrator, name, |category| {
+            let mut allow_list = category.allow_list.clone();
+            let known: Vec<_> = allow_list
+                .iter()
+                .filter_map(|text| fingerprint(text))
+                .collect();
+            let new = read.clone()?.into_iter();
+            let new = new.filter(|text| fingerprint(text).is_some_and(|new| !known.contains(&new)));
+            allow_list.extend(new);
+            Ok(CategoryChange {
+                allow_list,
+                pcr_policy: None,
+            })
+        })
+        .await
+    }
+
+    /// Takes an endorsement certificate off a category's allow-list.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceCategoryError`].
+    pub async fn disallow(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+        certificate: &Sha256Thumbprint,
+    ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
+        self.change_category(administrator, name, |category| {
+            let mut allow_list = category.allow_list.clone();
+            allow_list.retain(|text| fingerprint(text).as_ref() != Some(certificate));
+            if allow_list.len() == category.allow_list.len() {
+                return Err(ListingError::NotListed);
+            }
+            Ok(CategoryChange {
+                allow_list,
+                pcr_policy: None,
+            })
+        })
+        .await
+    }
+
+    /// Says what the registers of a category's devices are to be from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceCategoryError`].
+    pub async fn set_pcr_policy(
+        &self,
+        administrator: &Administrator<Category>,
+        name: &str,
+        policy: &PcrPolicy,
+    ) -> Result<(), Failure<ReplaceCategoryError<ListingError>>> {
+        self.change_category(administrator, name, |category| {
+            Ok(CategoryChange {
+                allow_list: category.allow_list.clone(),
+                pcr_policy: Some(policy.clone()),
+            })
+        })
+        .await
+    }
+
+    /// What is on a category's allow-list, in its order.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn allowed_certificates(
+        &self,
+        _: &Administrator<Category>,
+        category: &Object<Category>,
+    ) -> Result<Vec<AllowedCertificate>, StorageError> {
+        let entries = category.spec.allow_list.clone();
+        self.judge(move || entries.iter().filter_map(|text| described(text)).collect())
+            .await
+    }
+}
+
+fn trusted(manager: &Manager) -> TrustedMakers {
+    TrustedMakers {
+        ek_roots: manager.ek_roots.clone(),
+        ek_trust_bundle: manager.ek_trust_bundle,
+    }
+}
+
+fn makers(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
+    let items = TrustItem::read(file, true)?.into_iter();
+    let texts = items.map(|TrustItem { block, kind, der }| match kind {
+        TrustKind::RevocationList => Err(TrustFileError {
+            block,
+            problem: "a revocation list, which is the trust bundle's".to_owned(),
+        }),
+        TrustKind::Root | TrustKind::Intermediate => pem(block, &der),
+    });
+    texts.collect()
+}
+
+fn endorsements(file: &[u8]) -> Result<Vec<String>, TrustFileError> {
+    let broken = |BrokenBlock { block, problem }| TrustFileError {
+        block: Some(block),
+        problem,
+    };
+    let blocks = pem_bundle::certificates(file).map_err(broken)?.into_iter();
+    let mut ders: Vec<_> = blocks.map(|found| (Some(found.block), found.der)).collect();
+    if ders.is_empty() {
+        ders.push((None, file.to_vec()));
+    }
+    let texts = ders.into_iter().map(|(block, der)| {
+        let read = EkCertificate::parse(&der).map_err(|error| TrustFileError {
+            block,
+            problem: error.to_string(),
+        })?;
+        pem(block, read.as_der())
+    });
+    texts.collect()
+}
+
+/// A certificate as RFC 7468 writes it.
+fn pem(block: Option<usize>, der: &[u8]) -> Result<String, TrustFileError> {
+    let text = pem_rfc7468::encode_string("CERTIFICATE", LineEnding::LF, der);
+    text.map_err(|error| TrustFileError {
+        block,
+        problem: error.to_string(),
+    })
+}
+
+/// What an entry of an allow-list is called by.
+fn fingerprint(text: &str) -> Option<Sha256Thumbprint> {
+    let der = allowed(text).ok()?;
+    let read = EkCertificate::parse(&der).ok()?;
+    Some(read.certificate().sha256_thumbprint())
+}
+
+fn described(text: &str) -> Option<AllowedCertificate> {
+    let der = allowed(text).ok()?;
+    let read = EkCertificate::parse(&der).ok()?;
+    let certificate = read.certificate();
+    Some(AllowedCertificate {
+        issuer: certificate.issuer().to_string(),
+        serial: data_encoding::HEXLOWER.encode(certificate.serial().as_bytes()),
+        not_after: certificate.validity().not_after,
+        fingerprint: certificate.sha256_thumbprint(),
+    })
+}
